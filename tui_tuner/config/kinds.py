@@ -1,0 +1,55 @@
+"""Names of the tasks and methods a run may ask for.
+
+Only names and words live here, so that forms and validation need no training library. What a task or a
+method does is registered under the same name in `training.tasks` and `methods`; a test holds the two
+lists together. A new one is added here and there, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A choice in a registry: its name in a config, a short label and one line of help."""
+
+    name: str
+    label: str
+    help: str
+
+
+TASKS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("sft", "Supervised fine-tuning", "Teach answers: prompts are masked, answers are trained."),
+        Kind("pretraining", "Pretraining", "Learn plain text, every token, from scratch or continued."),
+    )
+}
+
+METHODS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("lora", "LoRA", "Small low-rank matrices beside frozen weights (arXiv 2106.09685)."),
+        Kind("dora", "DoRA", "LoRA with a trained magnitude for each column (arXiv 2402.09353)."),
+        Kind("rslora", "Rank-stabilised LoRA", "LoRA scaled by alpha / sqrt(rank) (arXiv 2312.03732)."),
+        Kind("full", "Full fine-tuning", "Every weight is trained: most memory, most capacity."),
+        Kind("freeze", "Top layers only", "The last few layers are trained, those below stay frozen."),
+    )
+}
+
+RECORD_FORMATS: dict[str, str] = {
+    "auto": "recognise it",
+    "alpaca": "instruction, input, output",
+    "sharegpt": "conversations with from/value",
+    "messages": "OpenAI messages with role/content",
+    "prompt_response": "one prompt column, one answer column",
+    "chatglm": "prompt, response, history",
+    "preference": "chosen and rejected answers",
+    "kto": "an answer and whether it is good",
+    "text": "plain text",
+    "text_label": "text and a class",
+    "sentence_pair": "two sentences, with or without a label",
+    "token_tags": "tokens and their tags",
+    "qa": "question, context, answers",
+}

@@ -1,0 +1,143 @@
+"""What a form, a flag or a message needs to know about each field of `RunConfig`, derived from it."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from tui_tuner.config.schema import RunConfig
+
+
+@dataclass(frozen=True)
+class Option:
+    """One field. `path` is dotted; `kinds` are the plain types it takes; `choices` its fixed words."""
+
+    path: str
+    section: str
+    kinds: tuple[type, ...]
+    choices: tuple[str, ...]
+    optional: bool
+    default: Any
+    help: str
+    explain: str
+    unit: str
+    advanced: bool
+    limits: tuple[tuple[str, float], ...]
+
+    @property
+    def auto(self) -> bool:
+        return "auto" in self.choices
+
+    @property
+    def only_choices(self) -> bool:
+        """True if nothing but `choices` is legal, so a select fits."""
+        return bool(self.choices) and not self.kinds
+
+    def expects(self) -> str:
+        """What the field takes, in words: `a whole number of at least 1, or auto`."""
+        names = {
+            int: "a whole number",
+            float: "a number",
+            bool: "true or false",
+            str: "text",
+            list: "a list",
+            dict: "a mapping",
+        }
+        kinds = [kind for kind in self.kinds if not (kind is int and float in self.kinds)]
+        parts = [names.get(kind, kind.__name__) for kind in kinds]
+        limits = [f"{word} {value:g}" for word, value in self.limits]
+        if limits and parts:
+            parts[0] += " " + " and ".join(limits)
+        parts += self.choices
+        if self.optional:
+            parts.append("null")
+        return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " or " + parts[-1]
+
+
+@cache
+def options() -> dict[str, Option]:
+    """Every field of `RunConfig` by its dotted path, in the order of the schema."""
+    return {option.path: option for option in _walk(RunConfig, "")}
+
+
+def section_help() -> dict[str, str]:
+    """Each section's one line of help."""
+    return {
+        name: info.description or ""
+        for name, info in RunConfig.model_fields.items()
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
+    }
+
+
+def get_value(config: BaseModel, path: str) -> Any:
+    """The value at a dotted path."""
+    value: Any = config
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _walk(model: type[BaseModel], prefix: str) -> Iterator[Option]:
+    for name, info in model.model_fields.items():
+        path = f"{prefix}{name}"
+        annotation = info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from _walk(annotation, f"{path}.")
+        else:
+            yield _option(path, info)
+
+
+_WORDS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
+
+
+def _option(path: str, info: FieldInfo) -> Option:
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    kinds, choices, optional = _parts(info.annotation)
+    if extra.get("choices"):
+        choices, kinds = tuple(str(word) for word in extra["choices"]), ()  # type: ignore[union-attr]
+    limits = tuple(
+        (word, float(getattr(limit, attribute)))
+        for limit in info.metadata
+        for kind, (word, attribute) in _WORDS.items()
+        if isinstance(limit, kind)
+    )
+    return Option(
+        path=path,
+        section=path.split(".")[0] if "." in path else "",
+        kinds=kinds,
+        choices=choices,
+        optional=optional,
+        default=info.get_default(call_default_factory=True),
+        help=info.description or "",
+        explain=str(extra.get("explain", "")),
+        unit=str(extra.get("unit", "")),
+        advanced=bool(extra.get("advanced", False)),
+        limits=limits,
+    )
+
+
+def _parts(annotation: Any) -> tuple[tuple[type, ...], tuple[str, ...], bool]:
+    """Plain types, fixed words and whether None is legal, of an annotation."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _parts(get_args(annotation)[0])
+    if origin is Literal:
+        return (), tuple(str(word) for word in get_args(annotation)), False
+    if origin in (Union, types.UnionType):
+        kinds: tuple[type, ...] = ()
+        words: tuple[str, ...] = ()
+        optional = False
+        for part in get_args(annotation):
+            more_kinds, more_words, none = _parts(part)
+            kinds, words, optional = kinds + more_kinds, words + more_words, optional or none
+        return kinds, words, optional
+    if annotation is type(None):
+        return (), (), True
+    return (origin or annotation,), (), False

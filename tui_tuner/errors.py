@@ -1,0 +1,93 @@
+"""The exception tree. Each error says what was wrong, where, and what to do next.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 bad data, 130 interrupted, 143 terminated.
+"""
+
+from __future__ import annotations
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_CONFIG = 2
+EXIT_DATA = 3
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class TunerError(Exception):
+    """Anything the user can understand and act on.
+
+    Args:
+        what: What was wrong, one sentence.
+        where: File, line, field or run it concerns; shown in front of `what`.
+        hint: What to do next.
+    """
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.hint = hint
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text} {self.hint}".strip() if self.hint else text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive pickling across worker processes (keyword arguments get lost by default)."""
+        return (_rebuild, (type(self), self.what, self.where, self.hint))
+
+
+def _rebuild(kind: type[TunerError], what: str, where: str, hint: str) -> TunerError:
+    return kind(what, where=where, hint=hint)
+
+
+class UsageError(TunerError):
+    """A command that cannot be understood or carried out as asked."""
+
+    exit_code = EXIT_CONFIG
+
+
+class ConfigError(TunerError):
+    """A configuration with unknown, invalid or contradictory values."""
+
+    exit_code = EXIT_CONFIG
+
+
+class ModelError(TunerError):
+    """A model or tokenizer that cannot be used: missing files, unknown architecture, no template."""
+
+    exit_code = EXIT_CONFIG
+
+
+class HardwareError(TunerError):
+    """A device that was asked for and is absent or unusable."""
+
+    exit_code = EXIT_CONFIG
+
+
+class HubError(TunerError):
+    """A hub that cannot be reached, or that refuses."""
+
+
+class DataError(TunerError):
+    """Data that cannot be read, understood or trained on."""
+
+    exit_code = EXIT_DATA
+
+
+class PreflightError(DataError):
+    """A check before training found something that would waste the run."""
+
+
+class RunError(TunerError):
+    """A run that failed, or a run folder that cannot be used."""
+
+
+class OutOfMemoryError(RunError):
+    """Device memory ran out and the smallest micro-batch does not fit."""
+
+
+class DiskFullError(RunError):
+    """No room left on the disk that holds the run."""

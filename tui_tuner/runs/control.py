@@ -1,0 +1,79 @@
+"""Commands to a run, through `control.jsonl`: any process that may write the run folder can send them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import orjson
+
+COMMANDS = ("pause", "continue", "stop", "save", "evaluate")
+
+
+def send(path: Path, command: str) -> None:
+    """Append one command.
+
+    Raises:
+        ValueError: not one of `COMMANDS`.
+        OSError: the run folder cannot be written.
+    """
+    if command not in COMMANDS:
+        raise ValueError(f"unknown command {command!r}; known are {', '.join(COMMANDS)}")
+    line = orjson.dumps({"time": time.time(), "command": command}) + b"\n"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(fd, line)
+    finally:
+        os.close(fd)
+
+
+class Control:
+    """What the training core asks at each step boundary. Commands older than this object are passed over.
+
+    `request` lets the same process (a signal handler) send a command without touching the disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._local: list[str] = []
+        self.stop_reason = ""
+        try:
+            self._offset = path.stat().st_size
+        except OSError:
+            self._offset = 0
+
+    def request(self, command: str, reason: str = "") -> None:
+        """Queue a command from inside this process; safe in a signal handler's thread."""
+        self._local.append(command)
+        if command == "stop" and reason:
+            self.stop_reason = reason
+
+    def poll(self) -> list[str]:
+        """Commands that came since the last call, in order. One `stat` when there are none."""
+        with self._lock:
+            commands, self._local = self._local, []
+            try:
+                if self.path.stat().st_size > self._offset:
+                    with open(self.path, "rb") as file:
+                        file.seek(self._offset)
+                        block = file.read()
+                    whole = block.rfind(b"\n") + 1
+                    self._offset += whole
+                    commands += [
+                        command for line in block[:whole].splitlines() if (command := _command(line))
+                    ]
+            except OSError:
+                pass
+            return commands
+
+
+def _command(line: bytes) -> str:
+    try:
+        data = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return ""
+    command = data.get("command") if isinstance(data, dict) else None
+    return command if command in COMMANDS else ""

@@ -1,0 +1,123 @@
+"""Writing and following `events.jsonl`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.runs.events import Event, decode, encode
+
+_CHUNK = 1 << 20
+
+
+class JournalWriter:
+    """A `Sink` that appends to a journal: one `os.write` per event, from any thread.
+
+    `seq` continues after what the file already holds; a torn last line (power-off) is closed with a newline
+    first, so that the next event stays whole. `emit` never raises: if the disk refuses, the event is
+    counted in `lost` and the run goes on; the next one that can be written says how many are missing.
+    """
+
+    def __init__(self, path: Path, run: str, rank: int = 0) -> None:
+        self.path, self.run, self.rank = path, run, rank
+        self.lost = 0
+        self._lock = threading.Lock()
+        self._torn = _ends_torn(path)
+        self._seq = last_seq(path) + 1
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        with self._lock:
+            try:
+                if self.lost:
+                    missing, message = self.lost, f"{self.lost} events could not be written (disk full?)"
+                    self._write("warning", {"code": "journal_gap", "message": message, "hint": ""})
+                    self.lost -= missing
+                self._write(kind, fields)
+            except Exception:  # a journal must never end a run
+                self.lost += 1
+
+    def _write(self, kind: str, fields: dict[str, Any]) -> None:
+        event = Event(kind, self.run, self._seq, round(time.time(), 3), self.rank, fields)
+        line = (b"\n" if self._torn else b"") + encode(event)
+        written = os.write(self._fd, line)
+        self._torn = written != len(line)
+        self._seq += 1
+        if self._torn:
+            raise OSError("short write")
+
+    def sync(self) -> None:
+        """Force what was written to the disk."""
+        with contextlib.suppress(OSError):
+            os.fsync(self._fd)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._fd >= 0:
+                self.sync()
+                os.close(self._fd)
+                self._fd = -1
+
+
+class JournalReader:
+    """Follows a journal by byte offset. A line without its newline yet waits for the next read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+        self.damaged = 0
+
+    def read(self, limit: int | None = None) -> list[Event]:
+        """Events that are new since the last call, at most about `limit` bytes of them."""
+        events: list[Event] = []
+        try:
+            with open(self.path, "rb") as file:
+                if os.fstat(file.fileno()).st_size < self.offset:
+                    self.offset = 0
+                file.seek(self.offset)
+                block = file.read(-1 if limit is None else limit)
+                if limit is not None and block and b"\n" not in block:
+                    block += file.readline()
+        except OSError:
+            return events
+        whole = block.rfind(b"\n") + 1
+        self.offset += whole
+        for line in block[:whole].splitlines():
+            event = decode(line) if line.strip() else None
+            if event is not None:
+                events.append(event)
+            elif line.strip():
+                self.damaged += 1
+        return events
+
+
+def last_seq(path: Path) -> int:
+    """The highest `seq` near the end of a journal, -1 where there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            size = file.tell()
+            back = min(size, _CHUNK)
+            while True:
+                file.seek(size - back)
+                seqs = [event.seq for line in file.read(back).splitlines() if (event := decode(line))]
+                if seqs or back >= size:
+                    return max(seqs, default=-1)
+                back = min(size, back * 4)
+    except OSError:
+        return -1
+
+
+def _ends_torn(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            if file.seek(0, os.SEEK_END) == 0:
+                return False
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:
+        return False

@@ -1,0 +1,250 @@
+"""Run folders: where they are, what is in them, who owns them now.
+
+```
+runs/NAME/
+  config.yaml            what was asked for
+  config.resolved.yaml   what every `auto` became
+  manifest.json          host, pid and start time of the process that runs it
+  events.jsonl           the journal            control.jsonl   commands to the run
+  run.log                output of libraries    ledger.json     the row ledger
+  checkpoints/step-N/    resumable              best/ last/     what one takes home
+```
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tui_tuner.config.load import build_config, dump_config, read_yaml
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import DiskFullError, RunError, UsageError
+from tui_tuner.runs.journal import JournalReader
+from tui_tuner.text import one_line
+
+_ENDED = ("completed", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run, and its manifest."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def control(self) -> Path:
+        return self.path / "control.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "run.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last"
+
+    def config(self) -> RunConfig:
+        """The config as it was asked for.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
+        path = self.path / "config.yaml"
+        values, lines = read_yaml(path)
+        return build_config(values, where=one_line(path), lines=lines)
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest, or an empty dict where it is missing or damaged."""
+        try:
+            data = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the run atomically: beside it, to the disk, then renamed.
+
+        Raises:
+            DiskFullError: no room, or the disk refuses.
+        """
+        target = self.path / name
+        beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            with open(beside, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(target)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise DiskFullError(f"cannot be written: {error.strerror}.", where=one_line(target)) from None
+
+    def claim(self, **more: Any) -> None:
+        """Write this process into the manifest as the one that runs it."""
+        me = psutil.Process()
+        manifest = self.manifest()
+        manifest.update(
+            {
+                "pid": me.pid,
+                "process_started": me.create_time(),
+                "host": socket.gethostname(),
+                "claimed": time.time(),
+                **more,
+            }
+        )
+        manifest.setdefault("created", time.time())
+        self.write("manifest.json", json.dumps(manifest, indent=1))
+
+    def alive(self) -> bool:
+        """Whether the process in the manifest still runs: its pid *and* its start time, on this host."""
+        manifest = self.manifest()
+        if manifest.get("host") not in (None, socket.gethostname()):
+            return False
+        try:
+            process = psutil.Process(int(manifest["pid"]))
+            started = float(manifest["process_started"])
+            return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 1.0
+        except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
+            return False
+
+    def state(self) -> str:
+        """running, paused, completed, stopped, failed, lost (dead without a word) or new (never started)."""
+        last = ""
+        for event in JournalReader(self.events).read():
+            if event.kind == "run_started":
+                last = "running"
+            elif event.kind == "finished":
+                last = str(event.get("status"))
+            elif event.kind == "phase" and last in ("running", "paused"):
+                last = "paused" if event.get("name") == "paused" else "running"
+        if self.alive() and last not in _ENDED:
+            return last or "running"
+        if last in _ENDED:
+            return last
+        return "lost" if last or self.manifest() else "new"
+
+
+class RunStore:
+    """All runs below one folder."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser()
+
+    def create(self, config: RunConfig) -> RunFolder:
+        """Make a folder (0700) for a new run and write `config.yaml`.
+
+        Raises:
+            UsageError: a run of that name exists, or the name is no folder name.
+            DiskFullError: the folder cannot be made or written.
+        """
+        name = config.output.name
+        if name != "auto":
+            check_name(name)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            folder = self._make(name, config)
+        except FileExistsError:
+            hint = f"Choose another --set output.name, or go on with `tui-tuner resume {one_line(name)}`."
+            raise UsageError(
+                "a run of this name exists.", where=one_line(self.root / name), hint=hint
+            ) from None
+        except OSError as error:
+            where = one_line(self.root)
+            hint = "Choose another folder with --runs."
+            raise DiskFullError(
+                f"a run cannot be kept here: {error.strerror}.", where=where, hint=hint
+            ) from None
+        folder.write("config.yaml", dump_config(config))
+        return folder
+
+    def _make(self, name: str, config: RunConfig) -> RunFolder:
+        if name != "auto":
+            (self.root / name).mkdir(mode=0o700)
+            return RunFolder(self.root / name)
+        model = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config.model.name).name).strip("-.")[:40] or "model"
+        stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.task}-{model}"
+        for attempt in range(1000):
+            path = self.root / (stem if not attempt else f"{stem}-{attempt + 1}")
+            try:
+                path.mkdir(mode=0o700)
+                return RunFolder(path)
+            except FileExistsError:
+                continue
+        raise FileExistsError(stem)
+
+    def runs(self) -> Iterator[RunFolder]:
+        """Every run folder, newest first."""
+        try:
+            found = [path for path in self.root.iterdir() if (path / "config.yaml").is_file()]
+        except OSError:
+            return
+        yield from (RunFolder(path) for path in sorted(found, key=_age, reverse=True))
+
+    def find(self, name: str) -> RunFolder:
+        """A run by name, by path, by an unambiguous beginning of its name, or `last`.
+
+        Raises:
+            RunError: none, or several, match.
+        """
+        direct = Path(name).expanduser()
+        if (direct / "config.yaml").is_file():
+            return RunFolder(direct)
+        runs = list(self.runs())
+        if name == "last" and runs:
+            return runs[0]
+        exact = [run for run in runs if run.name == name]
+        matches = exact or [run for run in runs if run.name.startswith(name)]
+        if len(matches) == 1:
+            return matches[0]
+        where = one_line(self.root)
+        if matches:
+            names = ", ".join(one_line(run.name) for run in matches[:5])
+            raise UsageError(f"{one_line(name)!r} fits several runs: {names}.", where=where)
+        raise UsageError(f"no run {one_line(name)!r}.", where=where, hint="`tui-tuner runs` lists them.")
+
+
+def check_name(name: str) -> None:
+    """Raise `UsageError` unless `name` is safe as one folder name."""
+    if (
+        not re.fullmatch(r"[^\x00-\x1f\x7f-\x9f/\\]{1,100}", name)
+        or name.startswith((".", "-"))
+        or name == "last"
+    ):
+        hint = "Use letters, digits, dots and dashes, without a slash, not starting with a dot or dash."
+        raise UsageError(f"{one_line(name)!r} cannot be the name of a run.", where="output.name", hint=hint)
+
+
+def _age(path: Path) -> float:
+    try:
+        return (path / "config.yaml").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+__all__ = ["RunError", "RunFolder", "RunStore", "check_name"]
