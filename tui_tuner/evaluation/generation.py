@@ -1,0 +1,192 @@
+"""Answers from a model: greedy, batched, ended by any stop token the model knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+Progress = Callable[[int, int], None]
+
+# Says where an assistant turn ends in a rendered template; no tokenizer merges it with what follows.
+_PROBE = "\u2042\u2042"
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One answer.
+
+    Args:
+        ids: Its tokens, without the stop token that ended it.
+        text: The same as text, special tokens left out.
+        stopped: Whether a stop token ended it; False at the length limit.
+        note: Why there is no answer, or a shorter one than asked for; empty otherwise.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    stopped: bool = False
+    note: str = ""
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    on_progress: Progress | None = None,
+    batch_size: int = 16,
+) -> list[Generated]:
+    """Answer prompts greedily, in the order given.
+
+    Prompts of similar length are answered together, padded on the left. If a GPU's memory runs out, the
+    batch is halved down to one prompt at a time. The model is left in the mode (train or eval) it was in.
+
+    Args:
+        model: A causal language model of transformers, with or without adapters.
+        prompts: Token ids, special tokens and generation prompt included.
+        max_new_tokens: Longest answer; less where the model's context ends before.
+        on_progress: Called with (done, total) prompts after each batch; what it raises ends the generation.
+
+    Raises:
+        torch.OutOfMemoryError: not even one prompt fits.
+    """
+    import torch
+
+    stops = sorted(stop_tokens(model, tokenizer))
+    answers: dict[int, Generated] = {
+        index: Generated(note="the prompt is empty") for index, prompt in enumerate(prompts) if not prompt
+    }
+    context = context_length(model)
+    for index, prompt in enumerate(prompts):
+        if context is not None and len(prompt) >= context:
+            answers[index] = Generated(note=f"the prompt fills the context of {context} tokens")
+    todo = sorted((i for i in range(len(prompts)) if i not in answers), key=lambda i: len(prompts[i]))
+    with _answering(model):
+        while todo:
+            batch = todo[:batch_size]
+            try:
+                found = _answer(model, tokenizer, [prompts[i] for i in batch], max_new_tokens, stops, context)
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise
+                torch.cuda.empty_cache()
+                batch_size = len(batch) // 2
+                continue
+            answers.update(zip(batch, found, strict=True))
+            todo = todo[len(batch) :]
+            if on_progress is not None:
+                on_progress(len(answers), len(prompts))
+    return [answers[index] for index in range(len(prompts))]
+
+
+def stop_tokens(model: Any, tokenizer: Any) -> set[int]:
+    """Ids of every token that ends an answer.
+
+    Those of the model's generation config and config, the tokenizer's eos token, and the special token that
+    the chat template writes after an assistant's words (`<|im_end|>`, `<|eot_id|>`, `<end_of_turn>`…).
+    """
+    found: set[int] = set()
+    configs = (getattr(model, "generation_config", None), getattr(model, "config", None), tokenizer)
+    for holder in configs:
+        value = getattr(holder, "eos_token_id", None)
+        found.update([value] if isinstance(value, int) else value or [])
+    turn_end = template_stop_token(tokenizer)
+    return found if turn_end is None else found | {turn_end}
+
+
+def template_stop_token(tokenizer: Any) -> int | None:
+    """Id of the special token right after an assistant's words in the chat template, or None."""
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _PROBE}]
+    try:
+        rendered = tokenizer.apply_chat_template(messages, tokenize=False)
+    except (
+        Exception
+    ):  # a template may refuse these two turns in any way it likes; then it names no stop token
+        return None
+    _, probe, after = rendered.rpartition(_PROBE)
+    if not probe:
+        return None
+    ids = tokenizer.encode(after.lstrip(), add_special_tokens=False)
+    special = set(tokenizer.all_special_ids) | set(getattr(tokenizer, "added_tokens_decoder", {}))
+    return ids[0] if ids and ids[0] in special else None
+
+
+def context_length(model: Any) -> int | None:
+    """Longest sequence of the model in tokens, as its config states it; None if it states none."""
+    config: Any = getattr(model, "config", None)
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    for name in ("max_position_embeddings", "n_positions"):
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def _answer(
+    model: Any,
+    tokenizer: Any,
+    prompts: list[Sequence[int]],
+    max_new_tokens: int,
+    stops: list[int],
+    context: int | None,
+) -> list[Generated]:
+    import torch
+    from transformers import GenerationConfig
+
+    longest = max(map(len, prompts))
+    room = max_new_tokens if context is None else min(max_new_tokens, context - longest)
+    pad = tokenizer.pad_token_id
+    pad = pad if pad is not None else (stops[0] if stops else 0)
+    ids = [[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+    seen = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    device = model.get_input_embeddings().weight.device
+    # Every setting that could make it anything but greedy is stated: what is left out is taken from the
+    # model's own generation config.
+    config = GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=50,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        min_new_tokens=0,
+        max_new_tokens=room,
+        max_length=None,
+        eos_token_id=stops or None,
+        pad_token_id=pad,
+        use_cache=True,
+    )
+    with torch.no_grad():
+        output = model.generate(
+            input_ids=torch.tensor(ids, device=device),
+            attention_mask=torch.tensor(seen, device=device),
+            generation_config=config,
+        )
+    note = "" if room == max_new_tokens else f"cut short: the context of {context} tokens is full"
+    return [_cut(row, tokenizer, set(stops), note) for row in output[:, longest:].tolist()]
+
+
+def _cut(ids: list[int], tokenizer: Any, stops: set[int], note: str) -> Generated:
+    end = next((place for place, token in enumerate(ids) if token in stops), None)
+    kept = ids if end is None else ids[:end]
+    text = tokenizer.decode(kept, skip_special_tokens=True).strip()
+    return Generated(kept, text, end is not None, note if end is None else "")
+
+
+@contextmanager
+def _answering(model: Any) -> Iterator[None]:
+    """Evaluation mode, and back to the mode before.
+
+    Gradient checkpointing only acts in training mode, so that the cache of keys and values works here.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
