@@ -1,0 +1,207 @@
+"""What this machine has: GPUs through NVML, cores and memory through psutil. Imports no torch."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tui_tuner.text import one_line
+
+GIB = 1024**3
+CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86 AVX-512, x86 AMX, Arm
+BF16_CAPABILITY = (8, 0)  # Ampere; earlier GPUs compute bfloat16 by emulation
+FLASH_CAPABILITY = (8, 0)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One NVIDIA GPU. Memory in GiB; `free_gib` is what nothing else holds at the time of asking."""
+
+    index: int
+    name: str
+    total_gib: float
+    free_gib: float
+    capability: tuple[int, int]
+
+    @property
+    def bf16(self) -> bool:
+        """Whether it computes bfloat16 in hardware."""
+        return self.capability >= BF16_CAPABILITY
+
+    @property
+    def flash(self) -> bool:
+        """Whether FlashAttention 2 runs on it."""
+        return self.capability >= FLASH_CAPABILITY
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A machine as planning sees it. Memory in GiB, container limits included."""
+
+    gpus: tuple[Gpu, ...] = ()
+    cpu: str = ""
+    cores: int = 1
+    memory_gib: float = 0.0
+    available_gib: float = 0.0
+    cpu_bf16: bool = False
+    system: str = ""
+    flash_attention: bool = False
+    torch_cuda: bool = True
+    notes: tuple[str, ...] = ()
+
+    @property
+    def usable_gpus(self) -> tuple[Gpu, ...]:
+        """GPUs that the installed torch can use; none with a CPU-only torch."""
+        return self.gpus if self.torch_cuda else ()
+
+    def summary(self) -> str:
+        """One line for a screen or log."""
+        if self.usable_gpus:
+            first = self.usable_gpus[0]
+            count = f"{len(self.usable_gpus)} x " if len(self.usable_gpus) > 1 else ""
+            return f"{count}{first.name}, {first.total_gib:.1f} GiB"
+        return f"{self.cpu or 'CPU'}, {self.cores} cores, {self.memory_gib:.1f} GiB"
+
+
+def detect() -> Hardware:
+    """Ask the machine. Never raises: what cannot be asked is absent, and `notes` says why."""
+    notes: list[str] = []
+    gpus = _gpus(notes)
+    cpu, flags = _cpu_model(Path("/proc/cpuinfo"))
+    total, available = _memory()
+    torch_cuda = _torch_has_cuda()
+    if gpus and not torch_cuda:
+        notes.append("A GPU is here, but the installed torch is the CPU build.")
+    return Hardware(
+        gpus=gpus,
+        cpu=cpu,
+        cores=_cores(),
+        memory_gib=total,
+        available_gib=available,
+        cpu_bf16=bool(flags & CPU_BF16_FLAGS),
+        system=platform.system(),
+        flash_attention=importlib.util.find_spec("flash_attn") is not None,
+        torch_cuda=torch_cuda,
+        notes=tuple(notes),
+    )
+
+
+def visible_indices(count: int, visible: str | None) -> list[int]:
+    """Physical indices that CUDA_VISIBLE_DEVICES leaves, in its order.
+
+    Args:
+        count: GPUs that NVML sees.
+        visible: The variable's value; None is unset. UUIDs cannot be resolved here and hide nothing.
+    """
+    if visible is None:
+        return list(range(count))
+    chosen: list[int] = []
+    for part in (piece.strip() for piece in visible.split(",")):
+        if part.startswith(("GPU-", "MIG-")):
+            return list(range(count))
+        if not part.isdecimal() or int(part) >= count:
+            break  # CUDA ignores everything from the first invalid entry on
+        chosen.append(int(part))
+    return chosen
+
+
+def _gpus(notes: list[str]) -> tuple[Gpu, ...]:
+    try:
+        import pynvml
+    except ImportError:
+        notes.append("pynvml is not installed, so no GPU was looked for.")
+        return ()
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        count = pynvml.nvmlDeviceGetCount()
+        indices = visible_indices(count, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return tuple(_gpu(pynvml, index) for index in indices)
+    except pynvml.NVMLError as error:
+        notes.append(f"The NVIDIA driver does not answer: {one_line(error)}.")
+        return ()
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(nvml: object, index: int) -> Gpu:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)  # type: ignore[attr-defined]
+    name = nvml.nvmlDeviceGetName(handle)  # type: ignore[attr-defined]
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)  # type: ignore[attr-defined]
+    capability = nvml.nvmlDeviceGetCudaComputeCapability(handle)  # type: ignore[attr-defined]
+    return Gpu(
+        index=index,
+        name=one_line(name.decode() if isinstance(name, bytes) else name),
+        total_gib=int(memory.total) / GIB,
+        free_gib=int(memory.free) / GIB,
+        capability=(int(capability[0]), int(capability[1])),
+    )
+
+
+@lru_cache(maxsize=1)
+def _torch_has_cuda() -> bool:
+    """Whether the installed torch was built for CUDA, from its metadata: importing it takes a second.
+
+    Linux wheels from PyPI are CUDA builds without a local version; CPU builds carry `+cpu`.
+    """
+    try:
+        version = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return "+cpu" not in version and platform.system() != "Darwin"
+
+
+def _cpu_model(cpuinfo: Path) -> tuple[str, frozenset[str]]:
+    """Model name and feature flags; both may be empty, off Linux."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return one_line(platform.processor()), frozenset()
+    name, flags = "", frozenset[str]()
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        key = key.strip().lower()
+        if key == "model name" and not name:
+            name = one_line(value.strip())
+        elif key in ("flags", "features") and not flags:
+            flags = frozenset(value.split())
+        if name and flags:
+            break
+    return name or one_line(platform.processor()), flags
+
+
+def _cores() -> int:
+    """Cores this process may use: affinity and the container's CPU quota included."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        if quota != "max":
+            cores = min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return max(1, cores)
+
+
+def _memory() -> tuple[float, float]:
+    """Total and available memory in GiB, the container's limit included."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    total, available = int(memory.total), int(memory.available)
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+        if limit != "max":
+            total = min(total, int(limit))
+            available = min(available, max(0, int(limit) - used))
+    except (OSError, ValueError):
+        pass
+    return total / GIB, available / GIB

@@ -1,0 +1,260 @@
+"""What each `auto` becomes on this machine, with a sentence of why."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tui_tuner.config.options import get_value
+from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.errors import HardwareError
+from tui_tuner.planning.hardware import Gpu, Hardware
+from tui_tuner.planning.learning_rate import customary
+
+if TYPE_CHECKING:
+    from tui_tuner.models.facts import ModelFacts
+
+CPU_TOKENS = 4096  # tokens in one forward pass on CPU: matrix products no longer gain beyond
+GPU_TOKENS = 8192  # the same on a GPU, where memory does not bind
+SMALL_MODEL = 5_000_000  # below, converting numbers to 16 bits costs more than it saves
+CHECKS_PER_RUN = 10
+RECURRENT = (
+    "mamba",
+    "rwkv",
+    "jamba",
+    "zamba",
+    "bamba",
+    "nemotron_h",
+    "falcon_h1",
+    "granitemoehybrid",
+    "lfm2",
+)
+RECURRENT_ALSO = ("qwen3_next", "xlstm", "recurrent_gemma")
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the prepared data looks like. Lengths in tokens; None where nobody has counted."""
+
+    rows: int
+    tokens: int | None = None
+    supervised: int | None = None
+    longest: int | None = None
+    validation_rows: int = 0
+
+    @property
+    def mean(self) -> float | None:
+        """Mean tokens a row."""
+        return self.tokens / self.rows if self.tokens and self.rows else None
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """One field that was `auto`, what it became, and why."""
+
+    field: str
+    value: Any
+    why: str
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A config that training can run as it stands, and the reasons for what was chosen."""
+
+    config: RunConfig
+    reasons: list[Resolution] = field(default_factory=list)
+
+    def why(self, path: str) -> str:
+        """The sentence for a field; empty if the user had set it."""
+        return next((reason.why for reason in self.reasons if reason.field == path), "")
+
+
+def resolve(
+    config: RunConfig,
+    *,
+    hardware: Hardware,
+    model_facts: ModelFacts | None = None,
+    data_facts: DataFacts | None = None,
+) -> Resolved:
+    """Replace every `auto` that training needs a value for. What the user set is never changed.
+
+    Left as they are: `data.format`, `data.workers`, `evaluation.metrics`, `output.name`, `training.loss`
+    (their rooms decide them).
+
+    Raises:
+        HardwareError: GPUs were asked for that are not here.
+    """
+    work = _Work(config, hardware, model_facts, data_facts)
+    for path, rule in _RULES:
+        if get_value(work.config, path) == "auto":
+            value, why = rule(work)
+            work.choose(path, value, why)
+        elif path == "hardware.devices":
+            _check_devices(work)
+    return Resolved(work.config, work.reasons)
+
+
+class _Work:
+    """The config so far. Rules run in order, so each may rely on those before it."""
+
+    def __init__(
+        self, config: RunConfig, hardware: Hardware, model: ModelFacts | None, data: DataFacts | None
+    ) -> None:
+        self.config = config.model_copy(deep=True)
+        self.hardware = hardware
+        self.model = model
+        self.data = data
+        self.reasons: list[Resolution] = []
+
+    def choose(self, path: str, value: Any, why: str) -> None:
+        section, _, name = path.partition(".")
+        setattr(getattr(self.config, section), name, value)
+        self.reasons.append(Resolution(path, value, why))
+
+    @property
+    def gpu(self) -> Gpu | None:
+        """The GPU that trains; None on CPU."""
+        on_cpu = self.config.hardware.devices == "cpu" or not self.hardware.usable_gpus
+        return None if on_cpu else self.hardware.usable_gpus[0]
+
+    @property
+    def devices(self) -> int:
+        count = self.config.hardware.devices
+        return count if isinstance(count, int) else 1
+
+    @property
+    def bf16(self) -> bool:
+        return self.gpu.bf16 if self.gpu else self.hardware.cpu_bf16
+
+    @property
+    def adapters(self) -> bool:
+        return self.config.method.kind in ADAPTERS
+
+    @property
+    def small(self) -> bool:
+        return self.model is not None and self.model.parameters < SMALL_MODEL
+
+    def steps(self) -> int | None:
+        """Optimizer steps of the run, where the rows are counted."""
+        training = self.config.training
+        if training.max_steps is not None:
+            return training.max_steps
+        if self.data is None:
+            return None
+        return max(1, math.ceil(self.data.rows * training.epochs / training.batch_size))
+
+
+def _check_devices(work: _Work) -> None:
+    asked, here = work.config.hardware.devices, len(work.hardware.usable_gpus)
+    if not isinstance(asked, int) or asked <= here:
+        return
+    notes = " ".join(work.hardware.notes)
+    found = f"{here} usable GPU{'' if here == 1 else 's'} found"
+    raise HardwareError(
+        f"asks for {asked} GPU{'' if asked == 1 else 's'}, but {found}. {notes}".strip(),
+        where="hardware.devices",
+        hint=f"Use {here}." if here else "Use cpu, or auto.",
+    )
+
+
+def _devices(work: _Work) -> tuple[Any, str]:
+    if work.hardware.usable_gpus:
+        return 1, f"One GPU: {work.hardware.usable_gpus[0].name}."
+    return "cpu", "No usable GPU was found." + "".join(f" {note}" for note in work.hardware.notes)
+
+
+def _dtype(work: _Work) -> tuple[str, str]:
+    quantised = work.config.model.quantization != "none"
+    if work.small:
+        return "float32", "So small a model is faster in full precision."
+    if quantised and work.gpu and not work.bf16:
+        return "float16", f"{work.gpu.name} does not compute bfloat16; 4-bit weights need 16 bits to compute."
+    if not work.bf16:
+        return "float32", "This hardware does not compute bfloat16."
+    if not work.adapters and not quantised:
+        return "float32", "Trained weights keep full precision: bfloat16 would round small updates away."
+    return "bfloat16", "The hardware computes bfloat16, and the frozen weights need no more."
+
+
+def _attention(work: _Work) -> tuple[str, str]:
+    if work.gpu and work.gpu.flash and work.hardware.flash_attention:
+        return "flash_attention_2", "FlashAttention 2 is installed, and the GPU supports it."
+    return "sdpa", "PyTorch's own attention: exact, and nothing to install."
+
+
+def _packing(work: _Work) -> tuple[bool, str]:
+    kind = work.model.model_type if work.model else ""
+    if kind in RECURRENT_ALSO or any(kind.startswith(name) for name in RECURRENT):
+        return False, f"{kind} carries a state along the sequence, so rows side by side would mix."
+    if work.model is not None and work.model.encoder:
+        return False, "Encoders read a row at a time."
+    return True, "Rows lie side by side without padding and do not see each other."
+
+
+def _optimizer(work: _Work) -> tuple[str, str]:
+    return "adamw", "The optimizer these learning rates are made for."
+
+
+def _checkpointing(work: _Work) -> tuple[bool, str]:
+    return False, "Costs about 40 % speed; memory does not ask for it."
+
+
+def _autocast(work: _Work) -> tuple[bool, str]:
+    dtype = work.config.model.dtype
+    if work.small:
+        return False, "So small a model is faster without."
+    if dtype == "bfloat16" and not work.adapters:
+        return False, "The weights are 16-bit already."
+    if work.bf16:
+        return True, "Products in bfloat16, sums and trained weights in float32."
+    if work.gpu:
+        return True, "Products in float16 with a loss scaler: this GPU has no bfloat16."
+    return False, "This CPU gains nothing from 16-bit numbers."
+
+
+def _micro_batch(work: _Work) -> tuple[int, str]:
+    training = work.config.training
+    budget = GPU_TOKENS if work.gpu else CPU_TOKENS
+    share = max(1, training.batch_size // work.devices)
+    most = max(1, min(share, budget // work.config.data.max_length))
+    micro = max(divisor for divisor in range(1, most + 1) if share % divisor == 0)
+    tokens = micro * work.config.data.max_length
+    return micro, f"{micro} x {work.config.data.max_length} = {tokens} tokens fill the device at once."
+
+
+def _learning_rate(work: _Work) -> tuple[float, str]:
+    found = customary(work.config, work.model.parameters if work.model else None)
+    return found.rate, f"Customary for {work.config.method.kind}: {found.source}."
+
+
+def _every(work: _Work) -> tuple[int | float | None, str]:
+    if not work.config.data.validation:
+        return None, "Nothing is held out to evaluate on."
+    steps = work.steps()
+    if steps is None:
+        return 1 / CHECKS_PER_RUN, f"{CHECKS_PER_RUN} times in the run."
+    return max(1, round(steps / CHECKS_PER_RUN)), f"About {CHECKS_PER_RUN} times in {steps} steps."
+
+
+def _save_every(work: _Work) -> tuple[int | float, str]:
+    minutes = f"and at least every {work.config.output.save_minutes:g} minutes"
+    every = work.config.evaluation.every
+    if isinstance(every, int | float):
+        return every, f"At each evaluation, so the best one is kept, {minutes}."
+    return 1 / CHECKS_PER_RUN, f"{CHECKS_PER_RUN} times in the run, {minutes}."
+
+
+_RULES = (
+    ("hardware.devices", _devices),
+    ("model.dtype", _dtype),
+    ("model.attention", _attention),
+    ("data.packing", _packing),
+    ("training.optimizer", _optimizer),
+    ("training.autocast", _autocast),
+    ("training.gradient_checkpointing", _checkpointing),
+    ("training.micro_batch", _micro_batch),
+    ("training.learning_rate", _learning_rate),
+    ("evaluation.every", _every),
+    ("output.save_every", _save_every),
+)
