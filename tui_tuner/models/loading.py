@@ -1,0 +1,304 @@
+"""Tokenizers and models from a folder, a hub, the embedded demo, or random weights; each failure in words.
+
+Weights are read from safetensors only. Code that comes with a model runs only where the config says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.config.schema import ModelSection, RunConfig
+from tui_tuner.errors import HardwareError, HubError, ModelError
+from tui_tuner.text import one_line
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "spiece.model",
+)
+_HUB_SECONDS = 10
+
+
+def model_source(name: str) -> str:
+    """A local folder as an absolute path, or the hub id as it is.
+
+    Raises:
+        ModelError: a path that is no folder, or holds no config.json.
+    """
+    if name == "demo":
+        from tui_tuner.demo import MODEL_DIR
+
+        return _checked_folder(Path(MODEL_DIR), name)
+    path = Path(name).expanduser()
+    if path.exists() or name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
+        return _checked_folder(path, name)
+    return name
+
+
+def load_tokenizer(model: ModelSection) -> Any:
+    """The tokenizer of a model, or the one named in `model.tokenizer`.
+
+    Raises:
+        ModelError: none there, damaged, or it has to be trained from data first.
+        HubError: the hub cannot be reached, or refuses.
+    """
+    if model.tokenizer == "train":
+        raise ModelError("the tokenizer is learnt from the data of the run.", where="model.tokenizer")
+    source = _tokenizer_source(model)
+    from transformers import AutoTokenizer
+
+    revision = model.revision if model.tokenizer is None and not os.path.isdir(source) else None
+    with _understood(source, "the tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, revision=revision, trust_remote_code=model.trust_remote_code
+        )
+    if not len(tokenizer):
+        raise ModelError("the tokenizer has no vocabulary.", where=one_line(source))
+    return tokenizer
+
+
+def load_model(config: RunConfig, device: str, tokenizer: Any = None) -> Any:
+    """The model of a run, in its dtype and quantisation, on `device` (`cpu`, `cuda`, `cuda:1`…).
+
+    `tokenizer` is needed with `model.architecture`: it gives the vocabulary's size and special tokens.
+
+    Raises:
+        ModelError: missing or damaged files, an unknown architecture, weights that do not fit.
+        HubError: the hub cannot be reached, or refuses.
+        HardwareError: the device is absent.
+    """
+    check_device(device)
+    if config.model.architecture is not None:
+        return _from_scratch(config, device, tokenizer)
+    source = model_source(config.model.name)
+    if os.path.isdir(source):
+        _check_weights(Path(source))
+    return _from_weights(config, source, device)
+
+
+def check_device(device: str) -> None:
+    """Raise `HardwareError` unless tensors can live on `device`."""
+    if device == "cpu":
+        return
+    import torch
+
+    index = int(device.partition(":")[2] or 0)
+    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        raise HardwareError(
+            f"a GPU was asked for ({device}), and this machine has {found or 'none'} that PyTorch can use.",
+            where="hardware.devices",
+            hint="Set hardware.devices to auto or cpu, or see `tui-tuner doctor`.",
+        )
+
+
+def torch_dtype(name: str, device: str) -> Any:
+    """The torch dtype of `model.dtype`; `auto` is bfloat16 on a GPU that computes in it, else float32."""
+    import torch
+
+    if name != "auto":
+        return getattr(torch, name)
+    return torch.bfloat16 if device != "cpu" and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def quiet_libraries() -> None:
+    """Keep transformers, peft and bitsandbytes from printing to a terminal that belongs to the screen."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")
+    from huggingface_hub.utils import disable_progress_bars as quiet_hub
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    quiet_hub()
+    for name in ("bitsandbytes", "accelerate", "peft", "torch.distributed"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _tokenizer_source(model: ModelSection) -> str:
+    if model.tokenizer is not None:
+        path = Path(model.tokenizer).expanduser()
+        source = str(path.resolve()) if path.is_dir() else model.tokenizer
+    else:
+        source = model_source(model.name)
+    if os.path.isdir(source) and not any((Path(source) / name).is_file() for name in _TOKENIZER_FILES):
+        raise ModelError(
+            "this folder holds no tokenizer.",
+            where=one_line(source),
+            hint="Copy tokenizer.json and tokenizer_config.json beside the weights, or set model.tokenizer.",
+        )
+    return source
+
+
+def _checked_folder(path: Path, name: str) -> str:
+    shown = one_line(name)
+    if not path.is_dir():
+        hint = "Give the folder that holds config.json, or a hub id such as Qwen/Qwen3-0.6B."
+        raise ModelError("no such folder.", where=shown, hint=hint)
+    if not (path / "config.json").is_file():
+        hint = "A model folder holds config.json, the tokenizer and safetensors weights."
+        if (path / "adapter_config.json").is_file():
+            hint = "This is an adapter: give the model it was trained on."
+        raise ModelError("this folder holds no config.json, so it is no model.", where=shown, hint=hint)
+    return str(path.resolve())
+
+
+def _check_weights(path: Path) -> None:
+    if any(path.glob("*.safetensors")):
+        return
+    pickled = any(path.glob("pytorch_model*.bin")) or any(path.glob("*.pt"))
+    what = (
+        "the weights are Python pickles, which can run code." if pickled else "this folder holds no weights."
+    )
+    hint = (
+        "Convert them to safetensors first."
+        if pickled
+        else "Copy the safetensors files here, or set model.architecture to start from random weights."
+    )
+    raise ModelError(what, where=one_line(path), hint=hint)
+
+
+def _quantization(config: RunConfig, dtype: Any) -> Any:
+    """The bitsandbytes settings of `model.quantization`, or None."""
+    if config.model.quantization == "none":
+        return None
+    from transformers import BitsAndBytesConfig
+
+    if config.model.quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=config.model.double_quant,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _from_weights(config: RunConfig, source: str, device: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    dtype = torch_dtype(config.model.dtype, device)
+    quantization = _quantization(config, dtype)
+    attention = config.model.attention if config.model.attention != "auto" else "sdpa"
+    options: dict[str, Any] = {"quantization_config": quantization} if quantization else {}
+    if quantization or device != "cpu":
+        options["device_map"] = {"": device}
+    with _understood(source, "the model"):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source,
+            revision=None if os.path.isdir(source) else config.model.revision,
+            dtype=dtype,
+            attn_implementation=attention,
+            trust_remote_code=config.model.trust_remote_code,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+        )
+    missing = sorted(info.get("missing_keys") or [])
+    if missing:
+        names = ", ".join(one_line(name, 80) for name in missing[:3])
+        raise ModelError(
+            f"{len(missing)} weights of this architecture are not in the files, such as {names}.",
+            where=one_line(source),
+            hint="The download may be incomplete, or the folder may hold another kind of model.",
+        )
+    return model
+
+
+def _from_scratch(config: RunConfig, device: str, tokenizer: Any) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM, set_seed
+
+    if tokenizer is None:
+        raise ModelError("random weights need a tokenizer for the vocabulary.", where="model.architecture")
+    shape = dict(config.model.architecture or {})
+    kind = shape.pop("model_type", None)
+    where = "model.architecture"
+    if not isinstance(kind, str):
+        raise ModelError(
+            "model_type is missing.", where=where, hint="Write model_type: llama, and the sizes."
+        )
+    shape.setdefault("vocab_size", len(tokenizer))
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        shape.setdefault(name, getattr(tokenizer, name))
+    if shape["vocab_size"] < len(tokenizer):
+        raise ModelError(
+            f"vocab_size {shape['vocab_size']} is less than the tokenizer's {len(tokenizer)} tokens.",
+            where=where,
+        )
+    set_seed(config.training.seed)
+    try:
+        with _understood(kind, "the architecture"):
+            settings = AutoConfig.for_model(kind, **shape)
+            model = AutoModelForCausalLM.from_config(
+                settings,
+                dtype=torch_dtype(config.model.dtype, device),
+                attn_implementation=config.model.attention if config.model.attention != "auto" else "sdpa",
+            )
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise ModelError(f"cannot be built: {one_line(error, 300)}", where=where) from error
+    return model.to(device)
+
+
+@contextlib.contextmanager
+def _understood(source: str, what: str) -> Iterator[None]:
+    """Turn what transformers and the hub client raise into an error that says what to do."""
+    from huggingface_hub import constants
+
+    shown = one_line(source)
+    for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
+        if name not in os.environ:
+            setattr(constants, name, _HUB_SECONDS)
+    try:
+        yield
+    except (ModelError, HubError, HardwareError):
+        raise
+    except ImportError as error:
+        raise ModelError(f"{what} needs a package: {one_line(error, 300)}", where=shown) from error
+    except Exception as error:
+        if _out_of_memory(error):
+            raise
+        if not os.path.isdir(source):
+            _raise_hub(error, shown)
+        raise ModelError(f"{what} cannot be loaded: {one_line(error, 300)}", where=shown) from error
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _raise_hub(error: BaseException, shown: str) -> None:
+    """Raise `HubError` if the chain of causes speaks of a hub."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    names = {kind.__name__ for item in chain for kind in type(item).__mro__}
+    if "GatedRepoError" in names:
+        hint = "Accept its terms on the hub's page, and log in with `hf auth login`."
+        raise HubError(
+            "the hub gives this model only to approved accounts.", where=shown, hint=hint
+        ) from error
+    if "RevisionNotFoundError" in names:
+        raise HubError("the hub has no such revision of this model.", where=shown) from error
+    if "RepositoryNotFoundError" in names:
+        hint = "Check the spelling; for a private one, log in with `hf auth login`."
+        raise HubError("the hub has no such model, or hides it from you.", where=shown, hint=hint) from error
+    if "HFValidationError" in names:
+        hint = "A hub id looks like Qwen/Qwen3-0.6B; a folder may be written ./name."
+        raise ModelError("is neither a folder nor a hub id.", where=shown, hint=hint) from error
+    offline = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "TimeoutException"}
+    offline |= {"ConnectionError", "HfHubHTTPError", "HTTPError", "NetworkError", "ProxyError"}
+    if names & offline or any("couldn't connect" in str(item).lower() for item in chain):
+        hint = "Check the network (or HF_HUB_OFFLINE, HF_ENDPOINT), or give a folder that holds the model."
+        raise HubError(
+            "the hub cannot be reached, and this model is not on this machine.", where=shown, hint=hint
+        )
