@@ -1,0 +1,52 @@
+"""The command line. Every heavy import is inside the command that needs it: `--help` imports none."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tui_tuner.errors import EXIT_FAILED, EXIT_INTERRUPTED, TunerError
+from tui_tuner.text import sanitize
+
+
+def main() -> None:
+    """Entry point of `tui-tuner`: runs a command, turns errors into one message and an exit code."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        code = _run(arguments)
+    except TunerError as error:
+        if debug:
+            raise
+        _complain(f"error: {error}")
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left; Python would complain once more while it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 0
+    except Exception as error:
+        if debug:
+            raise
+        _complain(f"error: {type(error).__name__}: {error}")
+        _complain("This is a defect in tui-tuner. The same command with --debug shows where it happened.")
+        code = EXIT_FAILED
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    from tui_tuner.cli.commands import app  # Typer, which even `import tui_tuner.cli` should not pay for
+
+    try:
+        app(args=arguments, prog_name="tui-tuner")
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else EXIT_FAILED if done.code else 0
+    return 0
+
+
+def _complain(text: str) -> None:
+    try:
+        sys.stderr.write(sanitize(text) + "\n")
+    except (OSError, ValueError):
+        return

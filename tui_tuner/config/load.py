@@ -129,6 +129,31 @@ def dump_config(config: RunConfig, changed_only: bool = False) -> str:
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
 
 
+def absolute_paths(config: RunConfig) -> None:
+    """Make relative paths that exist absolute, in place: a run may be resumed from another folder."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, str) and value and Path(value).expanduser().exists():
+            return str(Path(value).expanduser().absolute())
+        return value
+
+    for section, name in (("model", "name"), ("model", "tokenizer"), ("model", "chat_template")):
+        part = getattr(config, section)
+        if getattr(part, name) not in ("demo", "train", "chatml"):
+            setattr(part, name, absolute(getattr(part, name)))
+    data = config.data
+    data.validation = absolute(data.validation)
+    data.cleaning.phrases = absolute(data.cleaning.phrases)
+    if isinstance(data.path, list):
+        for index, source in enumerate(data.path):
+            if isinstance(source, str):
+                data.path[index] = absolute(source)
+            else:
+                source.path = absolute(source.path)
+    elif data.path not in ("demo", "demo-corpus"):
+        data.path = absolute(data.path)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """` Did you mean …?`, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

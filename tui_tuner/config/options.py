@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -94,7 +93,7 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[Option]:
             yield _option(path, info)
 
 
-_WORDS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
+_WORDS = {"ge": "of at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 def _option(path: str, info: FieldInfo) -> Option:
@@ -102,12 +101,8 @@ def _option(path: str, info: FieldInfo) -> Option:
     kinds, choices, optional = _parts(info.annotation)
     if extra.get("choices"):
         choices, kinds = tuple(str(word) for word in extra["choices"]), ()  # type: ignore[union-attr]
-    limits = tuple(
-        (word, float(getattr(limit, attribute)))
-        for limit in info.metadata
-        for kind, (word, attribute) in _WORDS.items()
-        if isinstance(limit, kind)
-    )
+    declared: Any = extra.get("limits") or {}
+    limits = tuple((_WORDS[name], float(value)) for name, value in declared.items() if name in _WORDS)
     return Option(
         path=path,
         section=path.split(".")[0] if "." in path else "",

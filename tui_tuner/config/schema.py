@@ -7,9 +7,20 @@ The form, `--set`, preset comments, validation messages and the reference page a
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from tui_tuner.config.kinds import METHODS, RECORD_FORMATS, TASKS
 
@@ -35,15 +46,43 @@ def option(
     advanced: bool = False,
     **limits: Any,
 ) -> Any:
-    """Declare a field: `help` is one line, `explain` is for beginners, `limits` are pydantic's (ge, gt…)."""
-    extra: dict[str, Any] = {"explain": explain, "unit": unit, "advanced": advanced}
+    """Declare a field: `help` of one line, `explain` for beginners, `limits` such as ge, gt, min_length."""
+    extra: dict[str, Any] = {"explain": explain, "unit": unit, "advanced": advanced, "limits": limits}
     if choices is not None:
         extra["choices"] = list(choices)
-    return Field(default, description=help, json_schema_extra=extra, validate_default=False, **limits)
+    return Field(default, description=help, json_schema_extra=extra)
 
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @field_validator("*")
+    @classmethod
+    def _within_limits(cls, value: Any, info: ValidationInfo) -> Any:
+        """Hold numbers and texts to their limits; `auto` and null pass (pydantic's own choke on unions)."""
+        extra = cls.model_fields[info.field_name or ""].json_schema_extra
+        limits = extra.get("limits", {}) if isinstance(extra, dict) else {}
+        if limits and not _within(value, limits):  # type: ignore[arg-type]
+            raise PydanticCustomError("limits", "is out of its limits")
+        return value
+
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "ge": operator.ge,
+    "gt": operator.gt,
+    "le": operator.le,
+    "lt": operator.lt,
+    "min_length": lambda text, least: len(text) >= least,
+    "max_length": lambda text, most: len(text) <= most,
+}
+
+
+def _within(value: Any, limits: Mapping[str, float]) -> bool:
+    for name, limit in limits.items():
+        kind = str if name.endswith("_length") else (int, float)
+        if isinstance(value, kind) and not _COMPARE[name](value, limit):
+            return False
+    return True
 
 
 class ModelSection(Section):

@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from tui_tuner.config.load import build_config, dump_config, read_yaml
+from tui_tuner.config.load import absolute_paths, build_config, dump_config, read_yaml
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError, RunError, UsageError
 from tui_tuner.runs.journal import JournalReader
@@ -166,6 +166,8 @@ class RunStore:
         name = config.output.name
         if name != "auto":
             check_name(name)
+        config = config.model_copy(deep=True)
+        absolute_paths(config)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             folder = self._make(name, config)

@@ -1,0 +1,239 @@
+"""The journal, control and run folders on real files, with torn lines, dead processes and hostile names."""
+
+import json
+import multiprocessing
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import UsageError
+from tui_tuner.runs.control import Control, send
+from tui_tuner.runs.events import decode
+from tui_tuner.runs.history import summary
+from tui_tuner.runs.journal import JournalReader, JournalWriter
+from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.runs.view import RunView, fold
+
+
+def _config(name: str = "auto") -> RunConfig:
+    return RunConfig.model_validate({"output": {"name": name}})
+
+
+def test_events_come_back_whole_and_in_order_from_many_threads(tmp_path: Path) -> None:
+    journal = JournalWriter(tmp_path / "events.jsonl", "r")
+    threads = [
+        threading.Thread(
+            target=lambda n=n: [journal.emit("log", level="info", message=f"{n} {i}") for i in range(200)]
+        )
+        for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    journal.close()
+    reader = JournalReader(tmp_path / "events.jsonl")
+    events = reader.read()
+    assert [event.seq for event in events] == list(range(800))
+    assert reader.damaged == 0
+
+
+def test_seq_continues_after_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    journal = JournalWriter(path, "r")
+    journal.emit("heartbeat", step=1)
+    journal.close()
+    with open(path, "ab") as file:
+        file.write(b'{"v":1,"kind":"step","st')
+    journal = JournalWriter(path, "r")
+    journal.emit("heartbeat", step=2)
+    journal.close()
+    events = JournalReader(path).read()
+    assert [(event.seq, event.get("step")) for event in events] == [(0, 1), (1, 2)]
+
+
+def test_a_reader_waits_for_the_newline(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"v":1,"kind":"heartbeat","seq":0}\n{"v":1,"kind":"heart')
+    reader = JournalReader(path)
+    assert len(reader.read()) == 1
+    with open(path, "ab") as file:
+        file.write(b'beat","seq":1}\n')
+    assert [event.seq for event in reader.read()] == [1]
+
+
+def test_numbers_that_json_has_not(tmp_path: Path) -> None:
+    journal = JournalWriter(tmp_path / "e", "r")
+    journal.emit(
+        "step", step=1, loss=float("nan"), grad_norm=float("inf"), epoch=1 / 3, odd={1: {2}, "s": "\ud800"}
+    )
+    journal.close()
+    assert journal.lost == 0
+    (event,) = JournalReader(tmp_path / "e").read()
+    assert event.get("loss") is None and event.get("grad_norm") is None
+    assert event.get("epoch") == 1 / 3
+
+
+def test_emit_never_raises(tmp_path: Path) -> None:
+    journal = JournalWriter(tmp_path / "e", "r")
+    os.close(journal._fd)
+    journal.emit("log", message="nobody hears this")
+    assert journal.lost == 1
+    journal._fd = os.open(tmp_path / "e", os.O_WRONLY | os.O_APPEND)
+    journal.emit("log", message="heard")
+    codes = [event.get("code") or event.kind for event in JournalReader(tmp_path / "e").read()]
+    assert codes == ["journal_gap", "log"]
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=300), st.text(max_size=100).map(lambda text: f'{{"kind":"step",{text}}}'.encode())
+    )
+)
+def test_damaged_journals_never_raise(tmp_path: Path, block: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(block + b"\n")
+    fold(RunView(), JournalReader(path).read())
+
+
+_SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+
+
+_KINDS = (
+    "run_started phase step evaluation sample warning resolved finished ledger checkpoint heartbeat new_kind"
+)
+_FIELDS = "step metrics config total name loss index status resumed_from total_steps memory_host epoch"
+_VALUES = st.recursive(
+    _SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=4
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(_KINDS.split()), st.dictionaries(st.sampled_from(_FIELDS.split()), _VALUES))
+def test_any_fields_fold(kind: str, fields: dict[str, object]) -> None:
+    event = decode(json.dumps({"kind": kind, **fields}).encode())
+    if event:
+        fold(fold(RunView(), [event]), [event])
+
+
+def test_a_resume_drops_the_steps_that_are_done_again(tmp_path: Path) -> None:
+    journal = JournalWriter(tmp_path / "e", "r")
+    journal.emit("run_started", total_steps=10)
+    for step in range(1, 8):
+        journal.emit("step", step=step, loss=float(step), seconds=1.0, supervised_tokens=5)
+    journal.emit("run_started", total_steps=10, resumed_from=4)
+    journal.emit("step", step=5, loss=50.0, seconds=1.0, supervised_tokens=5)
+    journal.close()
+    view = fold(RunView(), JournalReader(tmp_path / "e").read())
+    assert [point.step for point in view.steps] == [1, 2, 3, 4, 5]
+    assert view.steps[-1].loss == 50.0
+    assert view.resumes == 1
+    assert view.tokens_per_second() == 5.0
+    assert view.seconds_left() == 5.0
+
+
+def test_control_hears_other_processes_and_not_the_past(tmp_path: Path) -> None:
+    path = tmp_path / "control.jsonl"
+    send(path, "stop")
+    control = Control(path)
+    assert control.poll() == []
+    child = multiprocessing.get_context("spawn").Process(target=send, args=(path, "pause"))
+    child.start()
+    child.join()
+    send(path, "continue")
+    with open(path, "ab") as file:
+        file.write(b"garbage\n[1]\n")
+    assert control.poll() == ["pause", "continue"]
+    control.request("stop", reason="SIGTERM")
+    assert control.poll() == ["stop"]
+    assert control.stop_reason == "SIGTERM"
+    with pytest.raises(ValueError):
+        send(path, "explode")
+
+
+def test_run_folders_are_private_and_never_reused(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "runs")
+    folder = store.create(_config("mine"))
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+    assert folder.config().output.name == "mine"
+    with pytest.raises(UsageError, match="resume mine"):
+        store.create(_config("mine"))
+    first, second = store.create(_config()), store.create(_config())
+    assert first.path != second.path
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "-flag", "x\x1b[31m", "last", "a\x00b"])
+def test_names_that_are_no_folder_names(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        RunStore(tmp_path).create(_config(name))
+    assert "\x1b" not in str(caught.value)
+    assert not any(tmp_path.iterdir())
+
+
+def test_markup_in_a_name_is_just_a_name(tmp_path: Path) -> None:
+    assert RunStore(tmp_path).create(_config("a[red]b")).name == "a[red]b"
+
+
+def test_find_takes_names_beginnings_paths_and_last(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    alpha, _ = store.create(_config("alpha-1")), store.create(_config("beta-1"))
+    os.utime(alpha.path / "config.yaml", (1, 1))
+    assert store.find("alpha").name == "alpha-1"
+    assert store.find(str(alpha.path)).name == "alpha-1"
+    assert store.find("last").name == "beta-1"
+    store.create(_config("alpha-2"))
+    with pytest.raises(UsageError, match="several"):
+        store.find("alpha")
+    with pytest.raises(UsageError, match="tui-tuner runs"):
+        store.find("gamma")
+
+
+def test_state_tells_a_dead_process_from_a_living_one(tmp_path: Path) -> None:
+    folder = RunStore(tmp_path).create(_config("r"))
+    assert folder.state() == "new"
+    code = (
+        "import sys; from pathlib import Path; from tui_tuner.runs.store import RunFolder;"
+        "from tui_tuner.runs.journal import JournalWriter;"
+        "f = RunFolder(Path(sys.argv[1])); f.claim();"
+        "JournalWriter(f.events, 'r').emit('run_started', total_steps=3); print('ready', flush=True); sys.stdin.read()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    assert folder.state() == "running"
+    child.kill()
+    child.wait()
+    assert folder.state() == "lost"
+    assert summary(folder)["state"] == "lost"
+
+
+def test_a_pid_that_was_given_to_another_process_is_not_the_run(tmp_path: Path) -> None:
+    folder = RunStore(tmp_path).create(_config("r"))
+    folder.claim()
+    assert folder.alive()
+    manifest = folder.manifest() | {"process_started": 1.0}
+    folder.write("manifest.json", json.dumps(manifest))
+    assert not folder.alive()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"pid": "x"}', '{"pid": 1e300, "process_started": null}']
+)
+def test_damaged_manifests_are_dead_runs(tmp_path: Path, content: str) -> None:
+    folder = RunStore(tmp_path).create(_config("r"))
+    (folder.path / "manifest.json").write_text(content)
+    assert not folder.alive()
+    assert folder.state() in ("new", "lost")
+    (folder.path / "config.yaml").write_text("{")
+    assert summary(RunFolder(folder.path))["model"] == ""

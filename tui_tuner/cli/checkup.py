@@ -1,0 +1,86 @@
+"""`tui-tuner doctor`: what this machine has, and what is wrong with it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+
+import typer
+
+from tui_tuner.errors import EXIT_DONE, EXIT_FAILED
+from tui_tuner.text import human_bytes, one_line
+
+_LIBRARIES = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "textual",
+    "safetensors",
+)
+_LITTLE_DISK = 5 * 2**30
+
+
+def checkup(json: bool) -> int:
+    """Print versions, devices and disk, each problem with its mend; returns the exit code."""
+    facts, problems = _versions()
+    facts["device"] = _device(problems)
+    free = shutil.disk_usage(".").free
+    facts["disk_free"] = human_bytes(free)
+    if free < _LITTLE_DISK:
+        problems.append(
+            f"only {human_bytes(free)} free here: checkpoints may not fit. Use --runs on a larger disk."
+        )
+    if json:
+        import orjson
+
+        report = {"facts": facts, "problems": problems}
+        typer.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
+    else:
+        for name, value in facts.items():
+            typer.echo(f"{name:14} {one_line(value)}")
+        for problem in problems:
+            typer.echo(f"problem: {one_line(problem)}")
+        if not problems:
+            typer.echo("all is well")
+    return EXIT_FAILED if problems else EXIT_DONE
+
+
+def _versions() -> tuple[dict[str, str], list[str]]:
+    facts = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    problems = []
+    for name in _LIBRARIES:
+        try:
+            facts[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            facts[name] = "missing"
+            problems.append(
+                f"{name} is not installed. Install tui-tuner again: pip install --upgrade tui-tuner"
+            )
+    return facts, problems
+
+
+def _device(problems: list[str]) -> str:
+    try:
+        import torch
+    except Exception as error:
+        problems.append(f"torch cannot be imported: {error}")
+        return "unknown"
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return ", ".join(names)
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        if pynvml.nvmlDeviceGetCount():
+            problems.append(
+                "there is an NVIDIA GPU, but this torch cannot use it; install a CUDA build of torch "
+                "that fits the driver (https://pytorch.org/get-started/locally/)."
+            )
+    except Exception:  # no driver: a machine without a GPU is in order
+        return f"CPU, {torch.get_num_threads()} threads"
+    return f"CPU, {torch.get_num_threads()} threads"

@@ -1,0 +1,54 @@
+"""All commands in one place: what exists, and which module does it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tui_tuner.cli import data, plan, runs, start
+from tui_tuner.cli.options import Runs
+
+app = typer.Typer(
+    name="tui-tuner",
+    help="A workbench for fine-tuning language models that lives in a terminal.",
+    epilog="Without a command it opens the workbench. --debug, anywhere, shows the traceback of an error.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from tui_tuner import __version__
+
+        typer.echo(f"tui-tuner {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def workbench(
+    context: typer.Context,
+    runs_folder: Runs = "runs",
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Open the workbench, or do one of the commands."""
+    if context.invoked_subcommand is None:
+        raise typer.Exit(start.open_workbench(runs_folder))
+
+
+app.command("demo")(start.demo)
+app.command("run")(start.run)
+app.command("resume")(start.resume)
+app.command("attach")(runs.attach)
+for _command, _help in runs.COMMAND_HELP.items():
+    app.command(_command, help=_help)(runs.sender(_command))
+app.command("runs")(runs.runs)
+app.command("presets")(runs.presets)
+app.command("doctor")(runs.doctor)
+app.command("estimate")(plan.estimate)
+app.add_typer(data.app, name="data")

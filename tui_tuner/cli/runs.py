@@ -1,0 +1,146 @@
+"""Commands about runs that exist: attach, stop and the other controls, runs; and presets, doctor."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from tui_tuner.cli.options import Json, NoTui, Runs
+from tui_tuner.cli.start import RunName
+from tui_tuner.errors import EXIT_FAILED, UsageError
+from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.text import one_line
+
+COMMAND_HELP = {
+    "stop": "Save a checkpoint and end a run; it can be resumed.",
+    "pause": "Hold a run at its next step.",
+    "continue": "Go on with a paused run.",
+    "save": "Save a checkpoint now.",
+    "evaluate": "Evaluate now.",
+}
+_STOP_LIMIT = 600.0
+
+
+def attach(run: RunName = "last", runs: Runs = "runs", no_tui: NoTui = False, json: Json = False) -> None:
+    """Watch a run, live or ended, from any terminal."""
+    store = RunStore(runs)
+    folder = store.find(run)
+    if not no_tui and not json and sys.stdin.isatty() and sys.stdout.isatty():
+        from tui_tuner.cli.screen import show
+
+        raise typer.Exit(show(store, folder))
+    raise typer.Exit(_follow(folder, json))
+
+
+def _follow(folder: RunFolder, json: bool) -> int:
+    from tui_tuner.headless import LinePrinter, RawPrinter, writer
+    from tui_tuner.runs.journal import JournalReader
+
+    write = writer(sys.stdout)
+    printer = RawPrinter(write) if json else LinePrinter(write)
+    reader = JournalReader(folder.events)
+    while True:
+        alive = folder.alive()
+        printer.feed(reader.read())
+        if printer.view.ended or not alive:
+            break
+        time.sleep(0.25)
+    if not printer.view.ended:
+        if not json:
+            write(
+                f"run {one_line(folder.name)} is lost: its process is gone. `tui-tuner resume` continues it."
+            )
+        return EXIT_FAILED
+    return printer.view.exit_code or 0
+
+
+def sender(command: str) -> Callable[[str, str], None]:
+    """The command-line function that sends one control command to a run."""
+
+    def send_command(run: RunName = "last", runs: Runs = "runs") -> None:
+        from tui_tuner.runs.control import send
+
+        folder = RunStore(runs).find(run)
+        if not folder.alive():
+            raise UsageError(
+                f"is not running (it is {folder.state()}).",
+                where=one_line(folder.name),
+                hint="`tui-tuner resume` goes on with a run.",
+            )
+        send(folder.control, command)
+        if command != "stop":
+            typer.echo(f"{command}: sent to {one_line(folder.name)}")
+            return
+        raise typer.Exit(_wait_until_stopped(folder))
+
+    return send_command
+
+
+def _wait_until_stopped(folder: RunFolder) -> int:
+    deadline = time.monotonic() + _STOP_LIMIT
+    while folder.alive() and time.monotonic() < deadline:
+        if folder.state() in ("completed", "stopped", "failed"):
+            break
+        time.sleep(0.2)
+    state = folder.state()
+    typer.echo(f"{one_line(folder.name)}: {state}")
+    return 0 if state in ("stopped", "completed") else EXIT_FAILED
+
+
+def runs(runs: Runs = "runs", json: Json = False) -> None:
+    """List the runs, newest first."""
+    from tui_tuner.runs.history import summaries
+
+    rows = list(summaries(RunStore(runs)))
+    if json:
+        import orjson
+
+        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+        return
+    if not rows:
+        typer.echo(f"no runs in {one_line(runs)}; `tui-tuner demo` makes the first one")
+    for row in rows:
+        done = f"{row['step']}/{row['total_steps'] or '?'}"
+        loss = row["loss"]
+        figure = f"loss {loss:.4f}" if isinstance(loss, float) else ""
+        typer.echo(f"{one_line(row['name'], 48):48}  {row['state']:9}  {done:>11}  {figure}")
+
+
+def presets(json: Json = False) -> None:
+    """List the presets that come with the package."""
+    from tui_tuner.config.presets import list_presets
+
+    found = list_presets()
+    if json:
+        import orjson
+
+        rows = [
+            {"name": item.name, "description": item.description, "path": str(item.path)} for item in found
+        ]
+        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+        return
+    for item in found:
+        typer.echo(f"{item.name:28}  {one_line(item.description)}")
+
+
+def doctor(
+    json: Json = False,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume", help="Prove on this config that a killed run resumes exactly.", metavar="CONFIG"
+        ),
+    ] = None,
+) -> None:
+    """Check this machine: versions, devices, disk; with --resume, prove exact resume."""
+    if resume is not None:
+        from tui_tuner.cli.prove import prove_resume
+
+        raise typer.Exit(prove_resume(resume, json))
+    from tui_tuner.cli.checkup import checkup
+
+    raise typer.Exit(checkup(json))

@@ -1,0 +1,167 @@
+"""Commands that start a run: `demo`, `run`, `resume`, and the workbench itself."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from tui_tuner.cli.options import Detach, Json, NoTui, Runs, Sets
+from tui_tuner.config.load import apply_sets, build_config, read_yaml
+from tui_tuner.config.presets import find_preset
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import ConfigError, UsageError
+from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.text import one_line
+
+ConfigPath = Annotated[str, typer.Argument(help="A YAML file, or the name of a preset.", metavar="CONFIG")]
+RunName = Annotated[str, typer.Argument(help="Name or folder of a run, or `last`.", metavar="RUN")]
+
+
+def demo(
+    sets: Sets = None, runs: Runs = "runs", no_tui: NoTui = False, json: Json = False, detach: Detach = False
+) -> None:
+    """Fine-tune the small model inside this package on the data inside this package."""
+    folder = RunStore(runs).create(_config("demo", sets, runs))
+    raise typer.Exit(train(folder, no_tui=no_tui, json=json, detach=detach))
+
+
+def run(
+    config: ConfigPath,
+    sets: Sets = None,
+    runs: Annotated[str | None, typer.Option("--runs", help="Folder that holds the runs.")] = None,
+    no_tui: NoTui = False,
+    json: Json = False,
+    detach: Detach = False,
+    resume_if_possible: Annotated[
+        bool,
+        typer.Option("--resume-if-possible", help="Go on with the run of this name, if there is one."),
+    ] = False,
+) -> None:
+    """Train what a config describes."""
+    made = _config(config, sets, runs)
+    store = RunStore(made.output.folder)
+    if resume_if_possible:
+        folder, going_on = _same_name(store, made)
+        raise typer.Exit(train(folder, going_on, no_tui=no_tui, json=json, detach=detach))
+    raise typer.Exit(train(store.create(made), no_tui=no_tui, json=json, detach=detach))
+
+
+def resume(
+    run: RunName,
+    runs: Runs = "runs",
+    no_tui: NoTui = False,
+    json: Json = False,
+    detach: Detach = False,
+) -> None:
+    """Go on with a run from its last checkpoint."""
+    folder = RunStore(runs).find(run)
+    _check_resumable(folder)
+    raise typer.Exit(train(folder, going_on=True, no_tui=no_tui, json=json, detach=detach))
+
+
+def train(folder: RunFolder, going_on: bool = False, *, no_tui: bool, json: bool, detach: bool) -> int:
+    """Train in the host that fits: a child, the screen's thread, or this process without a screen."""
+    if detach:
+        return _detached(folder, going_on, json)
+    if not no_tui and not json and sys.stdin.isatty() and sys.stdout.isatty():
+        return _on_screen(folder, going_on)
+    return _headless(folder, going_on, json)
+
+
+def open_workbench(runs: str) -> int:
+    """The Textual app's home screen."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "the workbench needs a terminal.", hint="`tui-tuner run CONFIG --no-tui` works without one."
+        )
+    from tui_tuner.cli.screen import show
+
+    return show(RunStore(runs))
+
+
+def _on_screen(folder: RunFolder, going_on: bool) -> int:
+    from tui_tuner.cli.screen import show
+
+    return show(RunStore(folder.path.parent), folder, train=True, resume=going_on)
+
+
+def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
+    from tui_tuner.headless import Follower, LinePrinter, RawPrinter, writer
+    from tui_tuner.launch.host import host
+    from tui_tuner.launch.output import captured
+    from tui_tuner.launch.signals import install
+    from tui_tuner.runs.control import Control
+
+    control = Control(folder.control)
+    install(control)
+    with captured(folder.log) as terminal:
+        write = writer(terminal.out)
+        printer = RawPrinter(write) if json else LinePrinter(write)
+        follower = Follower(folder.events, printer, from_end=True)
+        if not json:
+            write(f"run folder {one_line(folder.path)}")
+        follower.start()
+        try:
+            return host(folder, control, going_on).exit_code
+        finally:
+            follower.finish()
+
+
+def _detached(folder: RunFolder, going_on: bool, json: bool) -> int:
+    from tui_tuner.launch.child import start_detached
+
+    pid = start_detached(folder, going_on)
+    if json:
+        import orjson
+
+        typer.echo(orjson.dumps({"run": folder.name, "folder": str(folder.path), "pid": pid}).decode())
+    else:
+        name = one_line(folder.name)
+        typer.echo(f"run {name} goes on in the background (pid {pid})")
+        typer.echo(f"see it   tui-tuner attach {name}{_runs_option(folder)}")
+        typer.echo(f"end it   tui-tuner stop {name}{_runs_option(folder)}")
+    return 0
+
+
+def _runs_option(folder: RunFolder) -> str:
+    root = str(folder.path.parent)
+    return "" if root == "runs" else f" --runs {one_line(root)}"
+
+
+def _config(name: str, sets: list[str] | None, runs: str | None) -> RunConfig:
+    path = find_preset(name)
+    values, lines = read_yaml(path)
+    changes = list(sets or [])
+    apply_sets(values, changes)
+    config = build_config(values, where=one_line(path), lines=lines)
+    if runs is not None:
+        config.output.folder = runs
+    return config
+
+
+def _same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
+    """The run of the config's own name: a new one, or the old one to go on with."""
+    name = config.output.name
+    if name == "auto":
+        raise ConfigError(
+            "--resume-if-possible needs a run with a name of its own.",
+            where="output.name",
+            hint="Add --set output.name=my-run",
+        )
+    folder = RunFolder(store.root / name)
+    if not (folder.path / "config.yaml").is_file():
+        return store.create(config), False
+    if folder.state() == "completed":
+        raise typer.Exit(0)
+    return folder, True
+
+
+def _check_resumable(folder: RunFolder) -> None:
+    if folder.state() == "completed":
+        raise UsageError(
+            "has completed; there is nothing left to do.",
+            where=one_line(folder.name),
+            hint="To train further, start a new run from its model in `last`.",
+        )

@@ -1,0 +1,200 @@
+"""Events to lines: what a run looks like without a screen. A fold over the journal, like the live pane."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TextIO
+
+from tui_tuner.runs.events import Event, encode
+from tui_tuner.runs.journal import JournalReader
+from tui_tuner.runs.view import RunView, Sample, fold
+from tui_tuner.text import human_bytes, human_seconds, one_line, sanitize
+
+STEP_LINE_SECONDS = 2.0
+
+
+class LinePrinter:
+    """Prints what a person wants to read. `write` gets one line each; text from outside is sanitised."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self.view = RunView()
+        self._last_step_line = 0.0
+        self._last_phase = ""
+
+    def feed(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.view = fold(self.view, [event])
+            handler = getattr(self, f"_on_{event.kind}", None)
+            if handler:
+                handler(event)
+
+    def _line(self, event: Event, text: str) -> None:
+        self._write(f"{time.strftime('%H:%M:%S', time.localtime(event.time))}  {text}")
+
+    def _on_run_started(self, event: Event) -> None:
+        resumed = event.get("resumed_from")
+        verb = f"resumed from step {resumed}" if isinstance(resumed, int) else "started"
+        self._line(event, f"run {one_line(event.run)} {verb} on {one_line(event.get('device') or 'unknown')}")
+
+    def _on_phase(self, event: Event) -> None:
+        note = one_line(event.get("note") or "", 100)
+        text = f"{one_line(event.get('name'))}{': ' + note if note else ''}"
+        if text != self._last_phase:
+            self._last_phase = text
+            self._line(event, text)
+
+    def _on_resolved(self, event: Event) -> None:
+        field, value, why = (one_line(event.get(name)) for name in ("field", "value", "why"))
+        self._line(event, f"auto: {field} = {value} ({why})")
+
+    def _on_ledger(self, event: Event) -> None:
+        counts = event.get("counts") or {}
+        parts = [f"{one_line(name)} {count}" for name, count in counts.items() if count]
+        self._line(event, "rows: " + (", ".join(parts) or f"read {event.get('read', 0)}"))
+
+    def _on_step(self, event: Event) -> None:
+        view = self.view
+        last = view.total_steps and view.step >= view.total_steps
+        if event.time - self._last_step_line < STEP_LINE_SECONDS and not last and view.step > 1:
+            return
+        self._last_step_line = event.time
+        point = view.steps[-1]
+        left = view.seconds_left()
+        parts = [
+            f"step {point.step}/{view.total_steps or '?'}",
+            f"epoch {point.epoch:.2f}",
+            f"loss {_figure(point.loss)}",
+            f"lr {point.learning_rate:.2e}",
+            f"grad norm {_figure(point.grad_norm, 2)}",
+            f"{view.tokens_per_second() or 0:,.0f} trained tok/s",
+        ]
+        if point.memory_reserved:
+            parts.append(human_bytes(point.memory_reserved))
+        if left is not None and not last:
+            parts.append(f"{human_seconds(left)} left")
+        self._line(event, "  ".join(parts))
+
+    def _on_evaluation(self, event: Event) -> None:
+        stage = event.get("stage")
+        metrics = [
+            f"{one_line(name)} {_figure(value)}" for name, value in (event.get("metrics") or {}).items()
+        ]
+        head = f"evaluation {one_line(stage)}" if stage else "evaluation"
+        self._line(event, f"{head} at step {event.get('step')}: {', '.join(metrics)}")
+
+    def _on_checkpoint(self, event: Event) -> None:
+        best = " (best so far)" if event.get("best") else ""
+        self._line(event, f"checkpoint at step {event.get('step')}{best}: {one_line(event.get('path'))}")
+
+    def _on_warning(self, event: Event) -> None:
+        self._line(
+            event, f"warning: {one_line(event.get('message'))} {one_line(event.get('hint') or '')}".rstrip()
+        )
+
+    def _on_out_of_memory(self, event: Event) -> None:
+        self._line(event, f"out of memory: {one_line(event.get('message'))}")
+
+    def _on_finished(self, event: Event) -> None:
+        for line in _comparison(self.view):
+            self._write(line)
+        message = one_line(event.get("message") or "")
+        self._line(event, f"{one_line(event.get('status'))}{': ' + message if message else ''}")
+        if event.get("hint"):
+            self._line(event, one_line(event.get("hint")))
+
+
+class RawPrinter:
+    """Prints the journal's own lines."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self.view = RunView()
+
+    def feed(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.view = fold(self.view, [event])
+            self._write(encode(event).decode().rstrip("\n"))
+
+
+def writer(stream: TextIO) -> Callable[[str], None]:
+    """A `write` for the printers that goes quiet when the reader or the terminal is gone."""
+    gone = False
+
+    def write(line: str) -> None:
+        nonlocal gone
+        if gone:
+            return
+        try:
+            stream.write(line + "\n")
+            stream.flush()
+        except (OSError, ValueError):
+            gone = True
+
+    return write
+
+
+class Follower:
+    """Feeds a printer from a journal in a thread of its own, so that a slow terminal never slows training."""
+
+    def __init__(self, events: Path, printer: LinePrinter | RawPrinter, from_end: bool = False) -> None:
+        self.printer = printer
+        self._reader = JournalReader(events)
+        if from_end and events.exists():
+            self._reader.offset = events.stat().st_size
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="printer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def finish(self, timeout: float = 10.0) -> None:
+        """Print what is left, then stop."""
+        self._done.set()
+        self._thread.join(timeout)
+
+    def _follow(self) -> None:
+        while not self._done.wait(0.1):
+            self.printer.feed(self._reader.read())
+        self.printer.feed(self._reader.read())
+
+
+def _figure(value: object, digits: int = 4) -> str:
+    return f"{value:.{digits}f}" if isinstance(value, int | float) else "not a number"
+
+
+def _comparison(view: RunView) -> list[str]:
+    """Held-out prompts answered before and after, and the metrics that moved."""
+    before = {sample.index: sample for sample in view.samples if sample.stage == "before"}
+    after = {sample.index: sample for sample in view.samples if sample.stage == "after"}
+    lines: list[str] = []
+    for index in sorted(before.keys() & after.keys()):
+        lines += ["", f"prompt    {_flat(after[index].prompt)}"]
+        lines += [f"before    {_answer(before[index])}", f"after     {_answer(after[index])}"]
+        if after[index].reference:
+            lines.append(f"expected  {_flat(after[index].reference)}")
+    first, last = _generated_metrics(view)
+    if first and last:
+        lines.append("")
+        for name in last:
+            lines.append(
+                f"{one_line(name)}: {_figure(first.get(name), 3)} before, {_figure(last[name], 3)} after"
+            )
+    return [*lines, ""] if lines else lines
+
+
+def _generated_metrics(view: RunView) -> tuple[dict[str, float | None], dict[str, float | None]]:
+    """Metrics of the first and the last evaluation that share names beyond the loss."""
+    scored = [dict(point.metrics) for point in view.evaluations if "loss" not in point.metrics]
+    return (scored[0], scored[-1]) if len(scored) > 1 else ({}, {})
+
+
+def _flat(text: str) -> str:
+    return one_line(sanitize(text).strip(), 300)
+
+
+def _answer(sample: Sample) -> str:
+    return _flat(sample.text) + ("" if sample.stopped else "  [did not stop]")

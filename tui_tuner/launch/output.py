@@ -1,0 +1,77 @@
+"""Keeping what libraries print off the screen, and in the run's log.
+
+Libraries write to `sys.stderr`, to old log handlers, or straight to file descriptors 1 and 2 from C. Any of
+it would corrupt a live screen or the JSON on standard output, so both descriptors point at a file while a run
+is on, and whoever may speak to the user gets a copy of the real ones.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """The real standard output and standard error, while descriptors 1 and 2 point at a log."""
+
+    out: TextIO
+    err: TextIO
+
+
+@contextmanager
+def captured(log: Path | None) -> Iterator[Terminal]:
+    """Point descriptors 1 and 2 at `log` (or nowhere), and give the real ones to the body.
+
+    `sys.__stdout__` and `sys.__stderr__` are the real ones too while this lasts, for Textual draws on those.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    real = Terminal(_copy(1), _copy(2))
+    saved = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+    target = redirect(log)
+    sys.stdout = sys.stderr = _stream(target, close=False)
+    sys.__stdout__, sys.__stderr__ = real.out, real.err  # type: ignore[misc,assignment]
+    try:
+        yield real
+    finally:
+        sys.stdout.flush()
+        sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = saved  # type: ignore[misc,assignment]
+        _quietly_flush(real)
+        os.dup2(real.out.fileno(), 1)
+        os.dup2(real.err.fileno(), 2)
+
+
+def redirect(log: Path | None) -> int:
+    """Point descriptors 1 and 2 at the end of `log`; the way to move to another run's log. Returns 1."""
+    path = os.devnull if log is None else str(log)
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+    return 1
+
+
+def _copy(fd: int) -> TextIO:
+    try:
+        copy = os.dup(fd)
+    except OSError:  # closed by whoever started us
+        copy = os.open(os.devnull, os.O_WRONLY)
+    return _stream(copy, close=True)
+
+
+def _stream(fd: int, close: bool) -> TextIO:
+    return open(fd, "w", encoding="utf-8", errors="replace", buffering=1, closefd=close)
+
+
+def _quietly_flush(real: Terminal) -> None:
+    for stream in (real.out, real.err):
+        try:
+            stream.flush()
+        except OSError:  # the terminal is gone
+            continue
