@@ -23,7 +23,7 @@ _TOKENIZER_FILES = (
     "vocab.json",
     "spiece.model",
 )
-_HUB_SECONDS = 10
+_HUB_SECONDS = 5.0
 
 
 def model_source(name: str) -> str:
@@ -57,7 +57,10 @@ def load_tokenizer(model: ModelSection) -> Any:
     revision = model.revision if model.tokenizer is None and not os.path.isdir(source) else None
     with _understood(source, "the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(
-            source, revision=revision, trust_remote_code=model.trust_remote_code
+            source,
+            revision=revision,
+            trust_remote_code=model.trust_remote_code,
+            local_files_only=_cached_only(source),
         )
     if not len(tokenizer):
         raise ModelError("the tokenizer has no vocabulary.", where=one_line(source))
@@ -119,7 +122,7 @@ def quiet_libraries() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     quiet_hub()
-    for name in ("bitsandbytes", "accelerate", "peft", "torch.distributed"):
+    for name in ("bitsandbytes", "accelerate", "peft", "torch.distributed", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
@@ -183,7 +186,7 @@ def _quantization(config: RunConfig, dtype: Any) -> Any:
 
 
 def _from_weights(config: RunConfig, source: str, device: str) -> Any:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     dtype = torch_dtype(config.model.dtype, device)
     quantization = _quantization(config, dtype)
@@ -199,6 +202,7 @@ def _from_weights(config: RunConfig, source: str, device: str) -> Any:
             attn_implementation=attention,
             trust_remote_code=config.model.trust_remote_code,
             use_safetensors=True,
+            local_files_only=_cached_only(source),
             output_loading_info=True,
             **options,
         )
@@ -247,15 +251,26 @@ def _from_scratch(config: RunConfig, device: str, tokenizer: Any) -> Any:
     return model.to(device)
 
 
+def _cached_only(source: str) -> bool:
+    """Whether only what is on this machine can be used: one quick question; the client asks for 45 s."""
+    if os.path.isdir(source):
+        return True
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.is_offline_mode():
+        return True
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_HUB_SECONDS)
+    except Exception:  # whatever the HTTP client raises, the hub was not reached
+        return True
+    return False
+
+
 @contextlib.contextmanager
 def _understood(source: str, what: str) -> Iterator[None]:
     """Turn what transformers and the hub client raise into an error that says what to do."""
-    from huggingface_hub import constants
-
     shown = one_line(source)
-    for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
-        if name not in os.environ:
-            setattr(constants, name, _HUB_SECONDS)
     try:
         yield
     except (ModelError, HubError, HardwareError):
