@@ -194,16 +194,21 @@ def _from_weights(config: RunConfig, source: str, device: str) -> Any:
     options: dict[str, Any] = {"quantization_config": quantization} if quantization else {}
     if quantization or device != "cpu":
         options["device_map"] = {"": device}
+    where: dict[str, Any] = {
+        "revision": None if os.path.isdir(source) else config.model.revision,
+        "trust_remote_code": config.model.trust_remote_code,
+        "local_files_only": _cached_only(source),
+    }
     with _understood(source, "the model"):
+        settings = AutoConfig.from_pretrained(source, **where)
         model, info = AutoModelForCausalLM.from_pretrained(
             source,
-            revision=None if os.path.isdir(source) else config.model.revision,
+            config=settings,
             dtype=dtype,
             attn_implementation=attention,
-            trust_remote_code=config.model.trust_remote_code,
             use_safetensors=True,
-            local_files_only=_cached_only(source),
             output_loading_info=True,
+            **where,
             **options,
         )
     missing = sorted(info.get("missing_keys") or [])
