@@ -64,11 +64,14 @@ class JournalWriter:
 
 
 class JournalReader:
-    """Follows a journal by byte offset. A line without its newline yet waits for the next read."""
+    """Follows a journal by byte offset. A line without its newline yet waits for the next read.
 
-    def __init__(self, path: Path) -> None:
+    With `tail`, only about the last so many bytes are read, from the first whole line in them.
+    """
+
+    def __init__(self, path: Path, tail: int | None = None) -> None:
         self.path = path
-        self.offset = 0
+        self.offset = _line_start(path, tail) if tail else 0
         self.damaged = 0
 
     def read(self, limit: int | None = None) -> list[Event]:
@@ -93,6 +96,19 @@ class JournalReader:
             elif line.strip():
                 self.damaged += 1
         return events
+
+
+def _line_start(path: Path, tail: int) -> int:
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size <= tail:
+                return 0
+            file.seek(size - tail)
+            file.readline()
+            return file.tell()
+    except OSError:
+        return 0
 
 
 def last_seq(path: Path) -> int:

@@ -32,6 +32,8 @@ from tui_tuner.errors import DiskFullError, RunError, UsageError
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.text import one_line
 
+_STATE_TAIL = 64 * 1024  # bytes of the journal that tell the state
+_WHILE_PAUSED = ("log", "warning", "command", "checkpoint", "evaluation", "sample")
 _ENDED = ("completed", "stopped", "failed")
 
 
@@ -136,13 +138,13 @@ class RunFolder:
     def state(self) -> str:
         """running, paused, completed, stopped, failed, lost (dead without a word) or new (never started)."""
         last = ""
-        for event in JournalReader(self.events).read():
-            if event.kind == "run_started":
-                last = "running"
-            elif event.kind == "finished":
+        for event in JournalReader(self.events, tail=_STATE_TAIL).read():
+            if event.kind == "finished":
                 last = str(event.get("status"))
-            elif event.kind == "phase" and last in ("running", "paused"):
-                last = "paused" if event.get("name") == "paused" else "running"
+            elif event.kind == "phase" and event.get("name") == "paused":
+                last = "paused"
+            elif event.kind != "heartbeat" and not (last == "paused" and event.kind in _WHILE_PAUSED):
+                last = "running"
         if self.alive() and last not in _ENDED:
             return last or "running"
         if last in _ENDED:
