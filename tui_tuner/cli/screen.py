@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tui_tuner.errors import EXIT_DONE
 from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.text import one_line
 
 
 def show(
@@ -12,19 +13,27 @@ def show(
     """Open the workbench, or the live pane of `folder`; with `train`, train it in a thread of this process.
 
     Returns the exit code of the run that was on when the screen closed, or 0. If the screen closes while a
-    run is on (the user chose so, or the terminal is gone), this process stays, without a screen, to its end.
+    run is on (the user chose so, or the terminal is gone), this process leaves the terminal and stays,
+    without a screen, to the run's end.
     """
     from tui_tuner.launch.output import captured
+    from tui_tuner.launch.signals import install
+    from tui_tuner.launch.waiter import behind_waiter
     from tui_tuner.ui.app import run_app
 
+    release = behind_waiter()
     with captured(folder.log if folder and train else None) as terminal:
         result = run_app(store, open_run=folder, train=train, resume=resume)
         host = result.host
         if host is None:
             return result.exit_code
-        if host.alive and not result.terminal_gone:
-            name = host.folder.name
-            terminal.out.write(f"run {name} goes on; see it with `tui-tuner attach {name}`\n")
+        install(host.control)
+        if host.alive:
+            if not result.terminal_gone:
+                name = one_line(host.folder.name)
+                terminal.out.write(f"run {name} goes on; see it with `tui-tuner attach {name}`\n")
+                terminal.out.flush()
+            release()
         while host.alive:
             host.join(0.5)  # in slices, so that signal handlers get their turn
         return host.outcome.exit_code if host.outcome else EXIT_DONE
