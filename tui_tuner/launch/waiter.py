@@ -1,8 +1,8 @@
 """Giving the shell its prompt back while the run goes on in this very process.
 
-A training thread cannot move to another process. So the screen and its training thread live in a child from the
-start, and the process that the shell knows only waits for it. To detach, the child leaves the terminal's session
-and tells the waiter to exit.
+A training thread cannot move to another process. So the screen and its training thread live in a child from
+the start, and the process that the shell knows only waits for it. To detach, the child leaves the terminal's
+session and tells the waiter to exit.
 """
 
 from __future__ import annotations
