@@ -1,0 +1,75 @@
+"""Lines from a journal: readable, sanitised, quiet when the reader leaves."""
+
+import contextlib
+import io
+import json
+import os
+import time
+from pathlib import Path
+
+from tui_tuner.headless import Follower, LinePrinter, RawPrinter, writer
+from tui_tuner.runs.journal import JournalReader, JournalWriter
+
+
+def _write_run(path: Path) -> None:
+    journal = JournalWriter(path, "ads")
+    journal.emit("run_started", config={}, device="cpu", total_steps=2)
+    journal.emit("phase", name="loading", note="evil \x1b[31mname [/red]")
+    journal.emit("sample", step=0, index=0, stage="before", prompt="color: red", text="blah", stopped=False)
+    journal.emit("evaluation", step=0, stage="before", metrics={"attribute_coverage": 0.25})
+    for step in (1, 2):
+        journal.emit("step", step=step, epoch=step / 2, loss=3.0 - step, learning_rate=1e-4, grad_norm=None,
+                     supervised_tokens=10, tokens=20, tokens_per_second=10.0, seconds=1.0)  # fmt: skip
+    journal.emit(
+        "sample", step=2, index=0, stage="after", prompt="color: red", text="A red one.", stopped=True
+    )
+    journal.emit("evaluation", step=2, stage="after", metrics={"attribute_coverage": 1.0})
+    journal.emit("warning", code="x", message="careful", hint="do this")
+    journal.emit("finished", status="completed", exit_code=0, message="")
+    journal.close()
+
+
+def test_lines_say_what_happened_and_hold_no_escape(tmp_path: Path) -> None:
+    _write_run(tmp_path / "e")
+    lines: list[str] = []
+    LinePrinter(lines.append).feed(JournalReader(tmp_path / "e").read())
+    text = "\n".join(lines)
+    assert "\x1b" not in text
+    assert "step 2/2" in text and "loss 1.0000" in text and "grad norm not a number" in text
+    assert "blah  [did not stop]" in text and "A red one." in text
+    assert "attribute_coverage: 0.250 before, 1.000 after" in text
+    assert "warning: careful do this" in text
+    assert lines[-1].endswith("completed")
+
+
+def test_json_lines_are_the_journals_own(tmp_path: Path) -> None:
+    _write_run(tmp_path / "e")
+    lines: list[str] = []
+    RawPrinter(lines.append).feed(JournalReader(tmp_path / "e").read())
+    assert [json.loads(line) for line in lines] == [
+        json.loads(line) for line in (tmp_path / "e").read_text().splitlines()
+    ]
+
+
+def test_a_follower_prints_everything_written_until_it_is_finished(tmp_path: Path) -> None:
+    path = tmp_path / "e"
+    out = io.StringIO()
+    follower = Follower(path, RawPrinter(writer(out)))
+    follower.start()
+    journal = JournalWriter(path, "r")
+    for step in range(50):
+        journal.emit("heartbeat", step=step)
+        time.sleep(0.005)
+    follower.finish()
+    assert [json.loads(line)["step"] for line in out.getvalue().splitlines()] == list(range(50))
+
+
+def test_a_reader_that_leaves_does_not_stop_the_run() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with open(write_end, "w") as stream:
+        write = writer(stream)
+        for _ in range(3):
+            write("nobody reads this")
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()

@@ -1,0 +1,121 @@
+"""Processes around a run: captured output, lock, detaching. Real processes and a real pty."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import UsageError
+from tui_tuner.launch.lock import owned
+from tui_tuner.runs.store import RunFolder, RunStore
+
+
+def _folder(root: Path) -> RunFolder:
+    return RunStore(root).create(RunConfig.model_validate({"output": {"name": "r"}}))
+
+
+def test_what_libraries_print_goes_to_the_log_and_the_terminal_stays_clean(tmp_path: Path) -> None:
+    code = """
+import os, subprocess, sys
+from pathlib import Path
+from tui_tuner.launch.output import captured
+with captured(Path(sys.argv[1])) as terminal:
+    print("from python"); os.write(2, b"from C\\n"); subprocess.run(["echo", "from a child"])
+    sys.__stdout__.write("screen\\n"); terminal.err.write("message\\n")
+print("after")
+"""
+    log = tmp_path / "run.log"
+    done = subprocess.run([sys.executable, "-c", code, str(log)], capture_output=True, text=True, check=True)
+    assert done.stdout == "screen\nafter\n"
+    assert done.stderr == "message\n"
+    assert sorted(log.read_text().splitlines()) == ["from C", "from a child", "from python"]
+
+
+def test_a_run_has_one_owner_and_a_dead_owner_holds_nothing(tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    code = (
+        "import sys, time; from pathlib import Path; from tui_tuner.launch.lock import owned;"
+        "from tui_tuner.runs.store import RunFolder\n"
+        "with owned(RunFolder(Path(sys.argv[1]))): print('mine', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(folder.path)], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    with pytest.raises(UsageError, match=f"pid {child.pid}"), owned(folder):
+        pass
+    child.kill()
+    child.wait()
+    with owned(folder):
+        assert folder.manifest()["pid"] == os.getpid()
+
+
+WAITED = """
+import os, sys, time
+from tui_tuner.launch.waiter import behind_waiter
+release = behind_waiter()
+print(os.getpid(), flush=True)
+mode = sys.argv[1]
+if mode == "exit":
+    sys.exit(7)
+if mode == "detach":
+    release()
+    time.sleep(float(sys.argv[2]))
+    open(sys.argv[3], "w").write("done")
+if mode == "wait":
+    time.sleep(60)
+"""
+
+
+def test_the_waiter_passes_the_exit_code_on() -> None:
+    assert subprocess.run([sys.executable, "-c", WAITED, "exit"], stdout=subprocess.DEVNULL).returncode == 7
+
+
+def test_the_waiter_passes_sigterm_on() -> None:
+    process = subprocess.Popen([sys.executable, "-c", WAITED, "wait"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_detached_run_survives_its_terminal(tmp_path: Path) -> None:
+    """The waiter exits at once; closing the pty (SIGHUP to its session) leaves the child alone."""
+    marker = tmp_path / "marker"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", WAITED, "detach", "1.5", str(marker)])
+    os.read(terminal, 100)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(terminal)
+    deadline = time.monotonic() + 10
+    while not marker.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert marker.read_text() == "done"
+
+
+def test_signals_become_requests(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from tui_tuner.launch.signals import install
+from tui_tuner.runs.control import Control
+control = Control(Path(sys.argv[1]))
+install(control)
+os.kill(os.getpid(), signal.SIGHUP)
+print(control.poll(), control.stop_reason)
+os.kill(os.getpid(), signal.SIGTERM)
+print(control.poll(), control.stop_reason)
+for _ in range(3): os.kill(os.getpid(), signal.SIGINT)
+print("not reached")
+"""
+    done = subprocess.run([sys.executable, "-uc", code, str(tmp_path / "c")], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["[] ", "['stop'] SIGTERM"]
+    assert done.returncode == -signal.SIGINT  # the third one does not wait for a step boundary
