@@ -1,0 +1,278 @@
+"""The Textual app: which screen is on, the run this process trains, themes and the way out.
+
+`run_app` is what the command line calls. Screens are imported when they are first shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from tui_tuner.errors import TunerError
+from tui_tuner.runs.control import send
+from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.text import one_line
+from tui_tuner.ui.bridge import POLL_SECONDS, Follower
+from tui_tuner.ui.hosting import AppResult, Host, HostFactory, thread_host
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.preferences import read_preferences, remember
+from tui_tuner.ui.themes import DARK, LIGHT, THEMES
+
+
+def _commands() -> Any:
+    from tui_tuner.ui.commands import TunerCommands
+
+    return TunerCommands
+
+
+class TunerApp(App[AppResult]):
+    """The workbench. It owns the run that this process trains; screens only look at journals.
+
+    Args:
+        store: Where the runs are.
+        open_run: Start in the live pane of this run.
+        train: Train `open_run` in a thread of this process.
+        resume: Go on from its last checkpoint.
+        config: Values to begin the settings with, as in a YAML config.
+        host_factory: What trains a run in this process.
+    """
+
+    TITLE = "tui-tuner"
+    CSS_PATH = "style.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    COMMANDS: ClassVar[set[Any]] = {_commands}
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark,f1", "help", _("Help"), key_display="?", priority=False),
+        Binding("ctrl+t", "toggle_theme", _("Light or dark"), show=False),
+        Binding("ctrl+q", "quit", _("Quit"), show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        store: RunStore,
+        *,
+        open_run: RunFolder | None = None,
+        train: bool = False,
+        resume: bool = False,
+        config: dict[str, Any] | None = None,
+        host_factory: HostFactory = thread_host,
+    ) -> None:
+        super().__init__()
+        self.store = store
+        self.draft: dict[str, Any] = config or {}
+        self.host: Host | None = None
+        self._open = (open_run, train, resume)
+        self._host_factory = host_factory
+        self._followers: dict[Path, Follower] = {}
+        self._leave_when_ended = False
+        self._told_of_end = True
+        for theme in THEMES:
+            self.register_theme(theme)
+        kept = read_preferences().get("theme")
+        self.theme = kept if kept in (DARK, LIGHT) else DARK
+
+    def get_default_screen(self) -> Screen[Any]:
+        from tui_tuner.ui.screens.home import HomeScreen
+
+        return HomeScreen()
+
+    def on_mount(self) -> None:
+        self._catch_signals()
+        self.set_interval(POLL_SECONDS, self._tick)
+        folder, train, resume = self._open
+        if folder is not None:
+            if train:
+                self.train_here(folder, resume)
+            self.open_run(folder)
+
+    # Runs
+
+    @property
+    def training(self) -> bool:
+        """True while this process trains a run."""
+        return self.host is not None and self.host.alive
+
+    def hosts(self, folder: RunFolder) -> bool:
+        """True while this process trains this very run."""
+        return self.training and self.host is not None and self.host.folder.path == folder.path
+
+    def follow(self, folder: RunFolder) -> Follower:
+        """The one follower of a run, for any number of screens."""
+        if folder.path not in self._followers:
+            self._followers[folder.path] = Follower(folder, partial(self.hosts, folder))
+        return self._followers[folder.path]
+
+    def open_run(self, folder: RunFolder) -> None:
+        """Show the live pane of a run, whatever its state."""
+        from tui_tuner.ui.screens.run import RunScreen
+
+        self.push_screen(RunScreen(folder))
+
+    def open_results(self, folder: RunFolder) -> None:
+        """Show what a run has brought."""
+        from tui_tuner.ui.screens.results import ResultsScreen
+
+        self.push_screen(ResultsScreen(folder))
+
+    def train_here(self, folder: RunFolder, resume: bool = False) -> None:
+        """Train a run in a thread of this process."""
+        self.host = self._host_factory(folder, resume)
+        self._told_of_end = False
+        self._followers.pop(folder.path, None)
+        self.host.start()
+
+    def launch(self, folder: RunFolder, resume: bool = False) -> None:
+        """Train a run: in a thread here if it fits and none is on, else in a process of its own."""
+        devices = None
+        with contextlib.suppress(TunerError):
+            devices = folder.config().hardware.devices
+        if self.training or (isinstance(devices, int) and devices > 1):
+            self._launch_detached(folder, resume)
+        else:
+            self.train_here(folder, resume)
+
+    @work(thread=True, group="launch")
+    def _launch_detached(self, folder: RunFolder, resume: bool) -> None:
+        from tui_tuner.launch.child import start_detached
+
+        try:
+            start_detached(folder, resume)
+        except (TunerError, OSError) as error:
+            self.call_later(self.say, one_line(error), "error")
+            return
+        self.call_later(self.say, _("The run goes on in a process of its own."))
+
+    def command(self, folder: RunFolder, command: str) -> None:
+        """Send a control command to a run, wherever it is trained."""
+        try:
+            send(folder.control, command)
+        except OSError as error:
+            self.say(_("The run folder cannot be written: {e}").format(e=error.strerror), "error")
+
+    def say(self, text: str, severity: Any = "information", timeout: float = 5.0) -> None:
+        """A short notice in the corner; never read as markup."""
+        self.notify(text, severity=severity, timeout=timeout, markup=False)
+
+    def _tick(self) -> None:
+        more = False
+        for path, follower in tuple(self._followers.items()):
+            if follower.listeners or self.hosts(follower.folder):
+                more = follower.poll() or more
+            elif len(self._followers) > 8:
+                del self._followers[path]
+        if more:
+            self.set_timer(0.01, self._tick)
+        if not self._told_of_end and not self.training:
+            self._told_of_end = True
+            self._host_ended()
+
+    def _host_ended(self) -> None:
+        if self._leave_when_ended:
+            self.leave()
+            return
+        outcome = self.host.outcome if self.host else None
+        if self.host is None or outcome is None:
+            return
+        follower = self.follow(self.host.folder)
+        follower.poll(force=True)
+        if not follower.view.ended and outcome.message:  # it ended before it could write a word
+            self.say(one_line(outcome.message), "error", 20)
+
+    # The way out
+
+    async def action_quit(self) -> None:
+        """Leave; with a run on in this process, ask what becomes of it."""
+        if not self.training:
+            self.leave()
+            return
+        from tui_tuner.ui.screens.dialogs import QuitDialog
+
+        if isinstance(self.screen, QuitDialog):
+            return
+        self.push_screen(QuitDialog(self.host.folder.name if self.host else ""), self._quit_answered)
+
+    def _quit_answered(self, answer: str | None) -> None:
+        if answer == "background":
+            self.leave()
+        elif answer == "stop" and self.host is not None:
+            self._leave_when_ended = True
+            self.command(self.host.folder, "stop")
+            self.say(_("Saving a checkpoint, then closing."), timeout=60)
+            if not self.training:
+                self.leave()
+
+    def leave(self, terminal_gone: bool = False) -> None:
+        """Close the screen. A run that is on in this process goes on without it."""
+        keep = self.host if self.training or self._open[1] else None
+        self.exit(AppResult(0, keep, terminal_gone))
+
+    def _catch_signals(self) -> None:
+        """SIGHUP: the run goes on without a screen. SIGTERM, SIGINT: it saves and stops."""
+        if self.is_headless:
+            return
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(signal.SIGHUP, self.leave, True)
+            for which in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(which, self._terminated, which.name)
+
+    def _terminated(self, name: str) -> None:
+        if self.host is not None and self.training:
+            self.host.control.request("stop", reason=name)
+        self.leave()
+
+    # Looks and help
+
+    def action_toggle_theme(self) -> None:
+        """Change between the light and the dark theme, and remember it."""
+        self.theme = LIGHT if self.theme == DARK else DARK
+        remember(theme=self.theme)
+
+    def action_help(self) -> None:
+        from tui_tuner.ui.screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.screen))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Ours are in `commands.TunerCommands`; Textual's own list would name things twice."""
+        return ()
+
+
+def run_app(
+    store: RunStore,
+    *,
+    open_run: RunFolder | None = None,
+    train: bool = False,
+    resume: bool = False,
+    config: dict[str, Any] | None = None,
+) -> AppResult:
+    """Show the workbench, or the live pane of `open_run` at once; with `train`, train it in this process.
+
+    While `AppResult.host` is alive the caller must keep the process: the run goes on without a screen. From
+    then on SIGTERM and SIGINT save and stop it, and SIGHUP is passed over.
+    """
+    app = TunerApp(store, open_run=open_run, train=train, resume=resume, config=config)
+    result = None
+    try:
+        result = app.run()
+    except OSError:  # the terminal went away under the driver
+        result = AppResult(1, app.host if app.training else None, True)
+    if result is None:  # the app itself failed: Textual has shown why
+        result = AppResult(app.return_code or 1, app.host if app.training else None)
+    if result.host is not None and result.host.alive:
+        from tui_tuner.launch.signals import install
+
+        install(result.host.control)
+    return result

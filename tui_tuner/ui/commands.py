@@ -1,0 +1,67 @@
+"""The command palette: what one can do from anywhere, by name; runs by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+
+from tui_tuner.text import one_line
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.words import safe
+
+if TYPE_CHECKING:
+    from tui_tuner.ui.app import TunerApp
+
+_MOST_RUNS = 20
+
+
+class TunerCommands(Provider):
+    """Actions of the app and of the screen, and the newest runs."""
+
+    @property
+    def tuner(self) -> TunerApp:
+        return self.app  # type: ignore[return-value]
+
+    def _actions(self) -> list[tuple[str, str, Callable[[], object]]]:
+        found: list[tuple[str, str, Callable[[], object]]] = [
+            (binding.binding.description, _("On this screen"), partial(self._run, binding.binding.action))
+            for binding in self.screen.active_bindings.values()
+            if binding.node is self.screen and binding.enabled and binding.binding.description
+        ]
+        app = self.tuner
+        found += [
+            (_("Home"), _("Runs and presets"), self._home),
+            (_("Light or dark"), _("Change the theme; it is remembered"), app.action_toggle_theme),
+            (_("Help"), _("Keys and words for this screen"), app.action_help),
+            (_("Quit"), _("Leave; a run that is on is asked about"), partial(self._run, "app.quit")),
+        ]
+        seen: set[str] = set()
+        return [item for item in found if not (item[0] in seen or seen.add(item[0]))]  # type: ignore[func-returns-value]
+
+    async def _run(self, action: str) -> None:
+        await self.app.run_action(action, self.screen)
+
+    def _home(self) -> None:
+        while len(self.app.screen_stack) > 1:
+            self.app.pop_screen()
+
+    async def discover(self) -> Hits:
+        for name, help_text, command in self._actions():
+            yield DiscoveryHit(Content(name), command, text=name, help=help_text)
+
+    async def search(self, query: str) -> Hits:
+        matcher = self.matcher(query)
+        for name, help_text, command in self._actions():
+            if (score := matcher.match(name)) > 0:
+                yield Hit(score, matcher.highlight(name), command, text=name, help=help_text)
+        for index, folder in enumerate(self.tuner.store.runs()):
+            if index >= _MOST_RUNS:
+                break
+            name = one_line(folder.name)
+            if (score := matcher.match(name)) > 0:
+                title = Content.assemble((_("Run "), "$dim"), safe(name))
+                yield Hit(score, title, partial(self.tuner.open_run, folder), text=name)

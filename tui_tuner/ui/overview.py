@@ -1,0 +1,93 @@
+"""One line for each run, read from the end of its journal: cheap enough to repeat while runs go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+
+from tui_tuner.runs.events import Event, decode
+from tui_tuner.runs.store import RunFolder, RunStore
+
+_TAIL = 128 * 1024
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """What a list of runs shows. `loss` is that of the last step; `when`: Unix seconds of the last event."""
+
+    folder: RunFolder
+    state: str
+    step: int
+    total_steps: int
+    loss: float | None
+    validation: float | None
+    when: float
+    message: str
+
+
+def rows(store: RunStore, hosted: RunFolder | None = None) -> list[RunRow]:
+    """A row for each run, newest first. `hosted` is the one that this process trains now."""
+    return [row(folder, hosted is not None and hosted.path == folder.path) for folder in store.runs()]
+
+
+def row(folder: RunFolder, hosted: bool = False) -> RunRow:
+    """The row of a run, from the last events of its journal; a damaged journal leaves it empty."""
+    events = _tail(folder)
+    status, message = "", ""
+    step = total = 0
+    loss = validation = None
+    when = 0.0
+    for event in events:
+        when = max(when, event.time)
+        if event.kind == "step":
+            step, status = _int(event.get("step")), status if status == "paused" else "running"
+            loss = _number(event.get("loss"))
+        elif event.kind == "evaluation" and isinstance(event.get("metrics"), dict):
+            validation = _number(event.get("metrics").get("loss"), validation)
+        elif event.kind == "finished":
+            status, message = str(event.get("status")), str(event.get("message") or "")
+        elif event.kind == "run_started":
+            status, total = "running", _int(event.get("total_steps")) or total
+        elif event.kind == "phase":
+            if event.get("name") == "training":
+                total = _int(event.get("total")) or total
+            status = "paused" if event.get("name") == "paused" else "running"
+    manifest = folder.manifest()
+    ended = status in ("completed", "stopped", "failed")
+    if not ended or hosted:
+        mine = manifest.get("pid") == os.getpid()
+        alive = hosted or (not mine and folder.alive())
+        if alive:
+            status = status if status and not ended else "starting"
+        elif not ended:
+            status = "lost" if events or manifest else "new"
+    with contextlib.suppress(OSError):
+        when = when or (folder.path / "config.yaml").stat().st_mtime
+    return RunRow(folder, status, step, total, loss, validation, when, message)
+
+
+def _tail(folder: RunFolder) -> list[Event]:
+    """Events at the end of a journal, and the one with the total from its beginning."""
+    try:
+        with open(folder.events, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            head = file.read(_TAIL) if size > 2 * _TAIL else b""
+            file.seek(len(head) and size - _TAIL)
+            lines = file.read().split(b"\n")
+    except OSError:
+        return []
+    keep = [event for line in head.split(b"\n")[:-1] if (event := decode(line)) and event.kind in _ONCE]
+    return keep + [event for line in lines if line and (event := decode(line))]
+
+
+_ONCE = ("run_started", "phase", "evaluation")
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _number(value: object, otherwise: float | None = None) -> float | None:
+    return float(value) if isinstance(value, int | float) else otherwise

@@ -1,0 +1,36 @@
+"""The presets that come with the package, as the screens show them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.config.load import read_yaml
+
+
+@dataclass(frozen=True)
+class PresetRow:
+    name: str
+    description: str
+    path: Path
+
+
+def preset_rows() -> list[PresetRow]:
+    """Every preset, `demo` first; none where the package came without them."""
+    try:
+        from tui_tuner.config.presets import list_presets
+    except ImportError:
+        return []
+    found = [PresetRow(p.name, p.description, p.path) for p in list_presets()]
+    return sorted(found, key=lambda preset: (preset.name != "demo", preset.name))
+
+
+def preset_values(preset: PresetRow) -> dict[str, Any]:
+    """The values a preset sets.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    values, _lines = read_yaml(preset.path)
+    return values

@@ -1,0 +1,46 @@
+"""What every screen of the workbench shares: the top line, the footer, and its size classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.widgets.topbar import TopBar
+
+if TYPE_CHECKING:
+    from tui_tuner.ui.app import TunerApp
+
+
+class TunerScreen(Screen[None]):
+    """A full screen. Subclasses give `crumb()` (where we are), `body()` (the widgets) and `HELP_TEXT`."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
+    HELP_TEXT: ClassVar[str] = ""
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "back", _("Back"), show=False)]
+
+    @property
+    def tuner(self) -> TunerApp:
+        return self.app  # type: ignore[return-value]
+
+    def compose(self) -> ComposeResult:
+        yield TopBar(self.crumb())
+        yield from self.body()
+        yield Footer(compact=True, show_command_palette=False)
+
+    def crumb(self) -> Content:
+        return Content("")
+
+    def body(self) -> ComposeResult:
+        yield from ()
+
+    def action_back(self) -> None:
+        """To the screen below; from the lowest one, nothing."""
+        if len(self.app.screen_stack) > 1:
+            self.app.pop_screen()

@@ -1,0 +1,126 @@
+"""Small questions above a screen: yes or no, what becomes of a run, a path."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.words import safe
+
+
+class Choose(ModalScreen[str | None]):
+    """A question with a list of answers; Escape is none of them.
+
+    Args:
+        answers: (id, label, what it means) each.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss_none", _("Cancel"))]
+
+    def __init__(self, title: str, question: Content, answers: list[tuple[str, str, str]]) -> None:
+        super().__init__()
+        self._title, self._question, self._answers = title, question, answers
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as box:
+            box.border_title = Content(self._title)
+            yield Static(self._question)
+            options = [
+                Option(
+                    Content.assemble((f"{label}\n", "bold"), (meaning, "$dim"))
+                    if meaning
+                    else Content(label),
+                    id,
+                )
+                for id, label, meaning in self._answers
+            ]
+            yield OptionList(*options)
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option.id)
+
+    def action_dismiss_none(self) -> None:
+        self.dismiss(None)
+
+
+class QuitDialog(Choose):
+    """What becomes of the run when the workbench closes."""
+
+    def __init__(self, name: str) -> None:
+        question = Content.assemble(
+            _("This process is training "), (safe(name, 60).plain, "bold"), _(". What becomes of it?")
+        )
+        super().__init__(
+            _("Quit"),
+            question,
+            [
+                (
+                    "background",
+                    _("Keep it running in the background"),
+                    _("The screen closes, this process stays until the run ends. Attach from any terminal."),
+                ),
+                ("stop", _("Stop and save"), _("Saves a checkpoint, then closes. It can be resumed.")),
+                ("stay", _("Stay here"), ""),
+            ],
+        )
+
+
+class Confirm(ModalScreen[bool]):
+    """Yes or no; the answers say what they do. `code` is a line to copy."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,n", "answer(False)", _("No")),
+        Binding("y", "answer(True)", _("Yes")),
+    ]
+
+    def __init__(self, title: str, question: str, yes: str, no: str, code: str = "") -> None:
+        super().__init__()
+        self._title, self._question, self._yes, self._no, self._code = title, question, yes, no, code
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as box:
+            box.border_title = Content(self._title)
+            yield Static(Content(self._question))
+            if self._code:
+                yield Static(Content.assemble("  ", (safe(self._code).plain, "$accent")))
+            yield OptionList(Option(Content(self._yes), "yes"), Option(Content(self._no), "no"))
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option.id == "yes")
+
+    def action_answer(self, yes: bool) -> None:
+        self.dismiss(yes)
+
+
+class AskPath(ModalScreen[str | None]):
+    """A path in one line."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss_none", _("Cancel"))]
+
+    def __init__(self, title: str, question: str, value: str) -> None:
+        super().__init__()
+        self._title, self._question, self._value = title, question, value
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as box:
+            box.border_title = Content(self._title)
+            yield Static(Content(self._question))
+            yield Input(self._value)
+
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value.strip() or None)
+
+    def action_dismiss_none(self) -> None:
+        self.dismiss(None)

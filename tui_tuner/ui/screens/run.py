@@ -1,0 +1,249 @@
+"""The live pane of a run: one screen for the process that trains, for attached terminals, for ended runs."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import ContentSwitcher
+
+from tui_tuner.runs.store import RunFolder
+from tui_tuner.text import one_line
+from tui_tuner.ui.bridge import RunUpdated, Snapshot
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.machine import Load, Machine
+from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.widgets.chart import LossChart
+from tui_tuner.ui.widgets.choices import Choices
+from tui_tuner.ui.widgets.log_pane import LogPane
+from tui_tuner.ui.widgets.numbers import Numbers
+from tui_tuner.ui.widgets.run_head import RunHead
+from tui_tuner.ui.widgets.samples import Samples
+from tui_tuner.ui.widgets.topbar import TopBar
+from tui_tuner.ui.words import safe
+
+_FIGURES_SECONDS = 0.5
+_TABS = (("log", _("Log")), ("samples", _("Answers")), ("choices", _("Choices")))
+
+
+class RunScreen(TunerScreen):
+    """Progress, curve, figures, and a log that can turn into answers or choices."""
+
+    HELP_TEXT = _(
+        "The pane reads the run's journal, so it shows the same in every terminal, live or ended.\n"
+        "Pause holds the run at its next step. Stop saves a checkpoint first; the run can be resumed.\n"
+        "Leave closes this pane only: a run goes on."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p", "tell('pause')", _("Pause")),
+        Binding("p", "tell('continue')", _("Continue")),
+        Binding("x", "stop", _("Stop")),
+        Binding("s", "tell('save')", _("Save")),
+        Binding("e", "tell('evaluate')", _("Evaluate")),
+        Binding("r", "resume", _("Resume")),
+        Binding("v", "results", _("Results")),
+        Binding("tab,1", "turn", _("Log/answers/choices"), show=False),
+        Binding("l", "tab('log')", _("Log"), show=False),
+        Binding("a", "tab('samples')", _("Answers")),
+        Binding("c", "tab('choices')", _("Choices")),
+        Binding("d", "detach", _("Detach")),
+        Binding("escape", "back", _("Home")),
+    ]
+    DEFAULT_CSS = """
+    RunScreen #middle { height: 12; }
+    RunScreen.-tall #middle { height: 52%; }
+    RunScreen #bottom { height: 1fr; }
+    RunScreen #tabs { height: 1; padding: 0 1; }
+    RunScreen #lower { height: 1fr; border-top: solid $line; }
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__()
+        self.folder = folder
+        self.snapshot: Snapshot | None = None
+        self._machine: Machine | None = None
+        self._load: Load | None = None
+        self._local = folder.manifest().get("host") in (None, _hostname())
+
+    def crumb(self) -> Content:
+        return safe(self.folder.name)
+
+    def body(self) -> ComposeResult:
+        yield RunHead()
+        with Horizontal(id="middle"):
+            yield LossChart(id="chart")
+            yield Numbers(classes="panel")
+        with ContentSwitcher(initial="log", id="lower"):
+            yield LogPane(id="log")
+            yield Samples(id="samples")
+            yield Choices(id="choices")
+
+    def on_mount(self) -> None:
+        self._show_tab("log")
+        self.set_interval(_FIGURES_SECONDS, self._draw_figures)
+        self.set_interval(1.0, self._read_machine)
+        self.tuner.follow(self.folder).listen(self)
+
+    def on_unmount(self) -> None:
+        self.tuner.follow(self.folder).listeners.discard(self)
+
+    def on_screen_resume(self) -> None:
+        follower = self.tuner.follow(self.folder)
+        if self not in follower.listeners:  # the run was resumed from another screen
+            follower.listen(self)
+
+    def on_run_updated(self, message: RunUpdated) -> None:
+        before, self.snapshot = self.snapshot, message.snapshot
+        self.query_one(TopBar).say(_about(message.snapshot))
+        self.query_one(LogPane).show(message.snapshot)
+        self.query_one(LossChart).show(message.snapshot.view)
+        if before is None or before.state != message.snapshot.state:
+            self._state_changed(before)
+        if before is None or self.query_one("#lower", ContentSwitcher).current != "log":
+            self._draw_lower()
+        if before is None or not message.snapshot.live:
+            self._draw_figures()
+
+    def _state_changed(self, before: Snapshot | None) -> None:
+        self._draw_figures()
+        self.query_one(LossChart).repaint()
+        self.refresh_bindings()
+        snapshot = self.snapshot
+        if snapshot is None or before is None or not before.live:
+            return
+        if snapshot.state == "completed":
+            self.tuner.say(_("The run is complete. Press v for its results."), timeout=10)
+        elif snapshot.state in ("failed", "lost"):
+            self.tuner.say(snapshot.view.message or _("The process of the run is gone."), "error", 15)
+
+    def _draw_figures(self) -> None:
+        if self.snapshot is None:
+            return
+        self.query_one(RunHead).show(self.snapshot)
+        self.query_one(Numbers).show(
+            self.snapshot, self._load if self.snapshot.live and self._local else None
+        )
+
+    def _draw_lower(self) -> None:
+        if self.snapshot is not None:
+            self.query_one(Samples).show(self.snapshot.view)
+            self.query_one(Choices).show(self.snapshot.view)
+
+    def _read_machine(self) -> None:
+        if self.snapshot is None or not self.snapshot.live or not self._local:
+            return
+        if self._machine is None:
+            self._machine = Machine()
+        self._load = self._machine.read()
+
+    # Keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what makes sense now stands in the footer."""
+        state = self.snapshot.state if self.snapshot else ""
+        live = bool(self.snapshot and self.snapshot.live)
+        if action == "tell":
+            command = parameters[0]
+            if command == "pause":
+                return state in ("running", "starting")
+            return state == "paused" if command == "continue" else live
+        if action == "stop":
+            return live
+        if action == "resume":
+            return state in ("stopped", "failed", "lost")
+        if action == "results":
+            return not live and bool(self.snapshot and self.snapshot.view.steps)
+        if action == "detach":
+            return live
+        return True
+
+    def action_tell(self, command: str) -> None:
+        """Send a command to the run."""
+        self.tuner.command(self.folder, command)
+        said = {
+            "pause": _("It pauses at the next step."),
+            "continue": _("It goes on."),
+            "save": _("It saves at the next step."),
+            "evaluate": _("It evaluates at the next step."),
+        }
+        self.tuner.say(said[command], timeout=3)
+
+    def action_stop(self) -> None:
+        from tui_tuner.ui.screens.dialogs import Confirm
+
+        question = _("Stop this run? It saves a checkpoint first and can be resumed.")
+        self.app.push_screen(
+            Confirm(_("Stop"), question, _("Stop and save"), _("Let it run")), self._stop_answered
+        )
+
+    def _stop_answered(self, yes: bool | None) -> None:
+        if yes:
+            self.tuner.command(self.folder, "stop")
+            self.tuner.say(_("It saves a checkpoint and stops."), timeout=3)
+
+    def action_resume(self) -> None:
+        """Go on from the last checkpoint."""
+        self.tuner.launch(self.folder, resume=True)
+        self.tuner.follow(self.folder).listen(self)
+
+    def action_results(self) -> None:
+        self.tuner.open_results(self.folder)
+
+    def action_detach(self) -> None:
+        """Close the workbench; the run goes on."""
+        if self.tuner.hosts(self.folder):
+            from tui_tuner.ui.screens.dialogs import Confirm
+
+            question = _(
+                "Close the workbench and let the run go on without it? This process stays until the run "
+                "ends. See it again with"
+            )
+            command = attach_command(self.folder)
+            dialog = Confirm(_("Detach"), question, _("Detach"), _("Stay"), code=command)
+            self.app.push_screen(dialog, lambda yes: self.tuner.leave() if yes else None)
+        else:
+            self.tuner.leave()
+
+    def action_turn(self) -> None:
+        names = [name for name, _label in _TABS]
+        now = self.query_one("#lower", ContentSwitcher).current or "log"
+        self._show_tab(names[(names.index(now) + 1) % len(names)])
+
+    def action_tab(self, name: str) -> None:
+        self._show_tab("log" if self.query_one("#lower", ContentSwitcher).current == name else name)
+
+    def _show_tab(self, name: str) -> None:
+        switcher = self.query_one("#lower", ContentSwitcher)
+        switcher.current = name
+        parts = [(f" {label} ", "bold $primary" if key == name else "$dim") for key, label in _TABS]
+        switcher.border_title = Content.assemble(*parts)
+        self._draw_lower()
+        self.set_focus(self.query_one(f"#{name}"), scroll_visible=False)
+
+
+def _about(snapshot: Snapshot) -> Content:
+    """Model, method and device of a run."""
+    config = snapshot.view.config
+    model, method = config.get("model"), config.get("method")
+    name = model.get("name") if isinstance(model, dict) else None
+    kind = method.get("kind") if isinstance(method, dict) else None
+    parts = [one_line(part, 30) for part in (name, kind, snapshot.view.device) if part]
+    return Content(" · ".join(parts)).stylize("$dim")
+
+
+def attach_command(folder: RunFolder) -> str:
+    """The command that shows a run again, from the folder where one is now."""
+    import shlex
+
+    root = folder.path.parent
+    extra = "" if str(root) == "runs" else f" --runs {shlex.quote(str(root))}"
+    return f"tui-tuner attach {shlex.quote(folder.name)}{extra}"
+
+
+def _hostname() -> str:
+    import socket
+
+    return socket.gethostname()

@@ -1,0 +1,189 @@
+"""The loss curve. Drawn by plotext at most once a second, downsampled to its width, and only the lines that
+changed go to the terminal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.text import Text
+from textual.color import Color
+from textual.content import Content
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tui_tuner.runs.view import EvalPoint, RunView, StepPoint
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.widgets.numbers import _validation_loss
+
+REPAINT_SECONDS = 1.0
+
+
+class LossChart(Widget):
+    """Training loss as a line, validation loss as points."""
+
+    DEFAULT_CSS = "LossChart { width: 1fr; height: 1fr; min-height: 4; }"
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id, classes="panel")
+        self._view = RunView()
+        self._drawn: tuple[Any, ...] = ()
+        self._lines: list[Strip] = []
+        self._plot: Any = None
+
+    def on_mount(self) -> None:
+        self.set_interval(REPAINT_SECONDS, self.repaint)
+        self.app.theme_changed_signal.subscribe(self, lambda _theme: self.repaint(force=True))
+        self._title()
+
+    def show(self, view: RunView) -> None:
+        """Take the newest view; it is drawn at the next repaint (at once, if it is the first)."""
+        first = not self._view.steps and not self._view.evaluations
+        self._view = view
+        if first and (view.steps or view.evaluations):
+            self.repaint()
+
+    def on_resize(self) -> None:
+        self.repaint(force=True)
+
+    def repaint(self, force: bool = False) -> None:
+        """Draw anew if anything changed, and refresh the lines that differ."""
+        size = self.content_size
+        key = (len(self._view.steps), len(self._view.evaluations), self._view.total_steps, size)
+        if (key == self._drawn and not force) or not size.width or not size.height:
+            return
+        self._drawn = key
+        before, self._lines = self._lines, self._draw(size.width, size.height)
+        if force or len(before) != len(self._lines):
+            self._title()
+            self.refresh()
+            return
+        rows = [y for y, (old, new) in enumerate(zip(before, self._lines, strict=True)) if old != new]
+        if rows:
+            offset = self.gutter.top_left
+            self.refresh(*(Region(offset[0], y + offset[1], size.width, 1) for y in rows))
+
+    def render_line(self, y: int) -> Strip:
+        top, left = self.gutter.top, self.gutter.left
+        row = y - top
+        if not 0 <= row < len(self._lines):
+            return Strip.blank(self.size.width, self.rich_style)
+        blank = Strip.blank(left, self.rich_style)
+        return Strip.join([blank, self._lines[row]]).adjust_cell_length(self.size.width, self.rich_style)
+
+    def _title(self) -> None:
+        self.border_title = Content.assemble(
+            _("Loss"),
+            "  ",
+            ("━ ", "$curve"),
+            _("training"),
+            "  ",
+            ("● ", "$curve-validation"),
+            _("validation"),
+        )
+
+    def _draw(self, width: int, height: int) -> list[Strip]:
+        line = curve(self._view.steps, max(8, (width - 7) * 2))
+        points = validation(self._view.evaluations)
+        if not line and not points:
+            return self._empty(width, height)
+        if self._plot is None:
+            from textual_plotext.plot import Plot
+
+            self._plot = Plot()
+        text = Text.from_ansi(_build(self._plot, self._palette(), line, points, self._view, width, height))
+        return [
+            Strip(row.render(self.app.console)).apply_style(self.rich_style).adjust_cell_length(width)
+            for row in text.split("\n")[:height]
+        ]
+
+    def _empty(self, width: int, height: int) -> list[Strip]:
+        words = Text(
+            _("The curve begins with the first step."), style=self._colour("dim", "#808080").rich_color.name
+        )
+        blank = Strip.blank(width, self.rich_style)
+        line = Strip(words.render(self.app.console)).apply_style(self.rich_style).adjust_cell_length(width)
+        return [line if row == height // 2 else blank for row in range(height)]
+
+    def _colour(self, name: str, fallback: str) -> Color:
+        return Color.parse(self.app.theme_variables.get(name, fallback))
+
+    def _palette(self) -> dict[str, tuple[int, int, int]]:
+        names = {"curve": "#7fb4d9", "curve-validation": "#dba76a", "dim": "#838d9c", "background": "#101010"}
+        return {name: self._colour(name, fallback).rgb for name, fallback in names.items()}
+
+
+def curve(steps: Sequence[StepPoint], width: int) -> list[tuple[float, float]]:
+    """(step, mean loss) of at most `width` equal groups of steps; losses that are no numbers are left out."""
+    if not steps:
+        return []
+    size = max(1, math.ceil(len(steps) / width))
+    points = []
+    for start in range(0, len(steps), size):
+        group = [(p.step, p.loss) for p in steps[start : start + size] if p.loss is not None]
+        if group:
+            points.append((sum(s for s, _ in group) / len(group), sum(v for _, v in group) / len(group)))
+    return points
+
+
+def validation(evaluations: Sequence[EvalPoint]) -> list[tuple[float, float]]:
+    """(step, loss) of the evaluations that measured a loss."""
+    found = ((point.step, _validation_loss(point.metrics)) for point in evaluations)
+    return [(step, loss) for step, loss in found if loss is not None]
+
+
+def nice_limits(low: float, high: float, ticks: int) -> tuple[float, float, float]:
+    """Round limits around `low`..`high` and the distance of the ticks: 1, 2, 2.5 or 5 times a power of ten.
+
+    They change in jumps, so that a falling curve does not redraw the whole chart with every step.
+    """
+    span = max(high - low, abs(high) * 0.02, 1e-9)
+    raw = span / max(1, ticks)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
+    return math.floor(low / step) * step, math.ceil(high / step) * step, step
+
+
+def _build(
+    plot: Any,
+    palette: dict[str, tuple[int, int, int]],
+    line: list[tuple[float, float]],
+    points: list[tuple[float, float]],
+    view: RunView,
+    width: int,
+    height: int,
+) -> str:
+    plot.clear_figure()
+    plot.theme("clear")
+    plot.canvas_color(palette["background"])
+    plot.axes_color(palette["background"])
+    plot.ticks_color(palette["dim"])
+    plot.plotsize(width, height)
+    plot._set_size(width, height)
+    losses = [y for _, y in (*line, *points)]
+    low, high, step = nice_limits(min(losses), max(losses), max(2, height // 3))
+    right = max(view.total_steps, max(x for x, _ in (*line, *points)), 2)
+    plot.xlim(0, right)
+    plot.ylim(low, high)
+    count = round((high - low) / step)
+    ticks = [low + index * step for index in range(count + 1)]
+    digits = max(0, min(6, -math.floor(math.log10(step)) + (1 if f"{step:e}".startswith("2.5") else 0)))
+    plot.yticks(ticks, [f"{tick:.{digits}f}".rjust(5) for tick in ticks])
+    marks = (
+        [0.0, right / 4, right / 2, right * 3 / 4, float(right)]
+        if width > 44
+        else [0.0, right / 2, float(right)]
+    )
+    plot.xticks(marks, [f"{mark:,.0f}" for mark in marks])
+    plot.xaxes(True, False)
+    plot.yaxes(True, False)
+    plot.grid(False, False)
+    if line:
+        plot.plot([x for x, _ in line], [y for _, y in line], marker="braille", color=palette["curve"])
+    if points:
+        xs, ys = [x for x, _ in points], [y for _, y in points]
+        plot.scatter(xs, ys, marker="●", color=palette["curve-validation"])
+    return str(plot.build())

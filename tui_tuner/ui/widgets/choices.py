@@ -1,0 +1,60 @@
+"""What every `auto` of the config became, and why; with the rows of the ledger and the run's versions."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from tui_tuner.runs.view import RunView
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.words import column, figure, plain_value, safe
+
+
+class Choices(VerticalScroll):
+    """Text only; drawn anew when one of its sources has changed."""
+
+    DEFAULT_CSS = "Choices { height: 1fr; padding: 0 1; } Choices > Static { height: auto; }"
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._key: tuple[object, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield Static(Content(_("Nothing was decided yet.")), classes="dim")
+
+    def show(self, view: RunView) -> None:
+        """Draw what is known."""
+        key = (len(view.resolved), tuple(view.ledger.items()).__repr__(), view.device)
+        if key == self._key:
+            return
+        self._key = key
+        lines = [*_resolved(view), *_ledger(view), *_versions(view)]
+        self.query_one(Static).update(
+            Content("\n").join(lines) if lines else Content(_("Nothing was decided yet."))
+        )
+
+
+def _resolved(view: RunView) -> list[Content]:
+    return [
+        Content.assemble(
+            (column(field, 32), "$dim"), " ", (plain_value(value), "bold"), ("  " + safe(why).plain, "$dim")
+        )
+        for field, (value, why) in view.resolved.items()
+    ]
+
+
+def _ledger(view: RunView) -> list[Content]:
+    counts = view.ledger.get("counts")
+    counts = counts if isinstance(counts, dict) else view.ledger
+    parts = [
+        f"{safe(name).plain} {figure(count)}" for name, count in counts.items() if isinstance(count, int)
+    ]
+    return [Content.assemble((column(_("rows"), 32), "$dim"), " ", ", ".join(parts))] if parts else []
+
+
+def _versions(view: RunView) -> list[Content]:
+    found = [("device", view.device), *view.versions.items()] if view.device or view.versions else []
+    text = ", ".join(f"{safe(name).plain} {safe(value).plain}" for name, value in found)
+    return [Content.assemble((column(_("made with"), 32), "$dim"), " ", text)] if text else []

@@ -1,0 +1,104 @@
+"""The figures of a run and the load of the machine, a line each; a line is drawn only when it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+
+from tui_tuner.runs.view import RunView
+from tui_tuner.text import human_bytes
+from tui_tuner.ui.bridge import Snapshot
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.machine import Load
+from tui_tuner.ui.widgets.changed import Line
+from tui_tuner.ui.words import figure
+
+_ROWS = 14
+
+
+class Numbers(Vertical):
+    """Label and value in two columns. Rows nobody measured are left out."""
+
+    DEFAULT_CSS = """
+    Numbers { width: 31; height: 1fr; }
+    .-wide Numbers { width: 42; }
+    """
+
+    def compose(self) -> ComposeResult:
+        for _index in range(_ROWS):
+            yield Line()
+
+    def on_mount(self) -> None:
+        self.border_title = Content(_("Figures"))
+
+    def show(self, snapshot: Snapshot, load: Load | None) -> None:
+        """Draw the figures of a run, and the machine's where the run is on it."""
+        rows = [*_run_rows(snapshot.view), *(_machine_rows(load) if load else ())]
+        width = self.size.width - 2
+        lines = list(self.query(Line))
+        for line, row in zip(lines, rows, strict=False):
+            label, value, share = row
+            line.show(_row(label, value, share, width))
+        for line in lines[len(rows) :]:
+            line.show(Content(""))
+
+
+def _row(label: str, value: str, share: float | None, width: int) -> Content:
+    shown = 14
+    label_text = label[: shown - 1].ljust(shown)
+    if share is None:
+        return Content.assemble((label_text, "$dim"), value)
+    cells = 6 if width >= 36 else 0
+    filled = round(max(0.0, min(1.0, share)) * cells)
+    colour = "$warning" if share > 0.92 and not label.startswith(_("CPU")) else "$primary"
+    gauge = (("▪" * filled, colour), ("·" * (cells - filled) + " ", "$line")) if cells else ()
+    return Content.assemble((label_text, "$dim"), *gauge, value)
+
+
+def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
+    last = view.steps[-1] if view.steps else None
+    yield _("loss"), figure(last.loss if last else None), None
+    values = [loss for point in view.evaluations if (loss := _validation_loss(point.metrics)) is not None]
+    if values:
+        best = _("  best {value}").format(value=figure(min(values))) if len(values) > 1 else ""
+        yield _("validation"), figure(values[-1]) + best, None
+    yield _("learning rate"), f"{last.learning_rate:.2e}" if last else "–", None
+    yield _("gradient norm"), figure(last.grad_norm if last else None, 3), None
+    speed = view.tokens_per_second()
+    yield _("trained tok/s"), f"{speed:,.0f}" if speed else "–", None
+    if last and last.memory_reserved:
+        used, held = human_bytes(last.memory_allocated), human_bytes(last.memory_reserved)
+        yield _("device memory"), _("{used} of {held} held").format(used=used, held=held), None
+    if view.host_memory:
+        yield _("run's memory"), human_bytes(view.host_memory), None
+    if view.checkpoints:
+        saved = view.checkpoints[-1].get("step")
+        best_step = next((c.get("step") for c in reversed(view.checkpoints) if c.get("best")), None)
+        suffix = _(" · best {step}").format(step=best_step) if isinstance(best_step, int) else ""
+        yield _("saved"), _("step {step}").format(step=saved) + suffix, None
+
+
+def _machine_rows(load: Load) -> Iterator[tuple[str, str, float | None]]:
+    if load.gpu is not None and load.gpu_memory_total:
+        hot = f"  {load.gpu_temperature} °C" if load.gpu_temperature is not None else ""
+        label = _("GPU") if load.gpus == 1 else _("{n} GPUs").format(n=load.gpus)
+        yield label, f"{load.gpu:4.0%}{hot}", load.gpu
+        used = load.gpu_memory_used or 0
+        yield _("GPU memory"), _pair(used, load.gpu_memory_total), used / load.gpu_memory_total
+    yield _("CPU"), f"{load.cpu:4.0%}", load.cpu
+    yield _("memory"), _pair(load.memory_used, load.memory_total), load.memory_used / load.memory_total
+
+
+def _pair(used: int, total: int) -> str:
+    return f"{used / 2**30:.1f}/{total / 2**30:.1f} GiB"
+
+
+def _validation_loss(metrics: object) -> float | None:
+    for name in ("loss", "validation_loss", "eval_loss"):
+        value = metrics.get(name) if hasattr(metrics, "get") else None
+        if isinstance(value, int | float):
+            return float(value)
+    return None

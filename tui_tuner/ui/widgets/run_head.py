@@ -1,0 +1,87 @@
+"""Where a run stands: state, phase, step, time left, and a bar."""
+
+from __future__ import annotations
+
+import time
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+
+from tui_tuner.ui.bridge import Snapshot
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.widgets.changed import Line
+from tui_tuner.ui.words import PHASES, STATES, bar, block, duration, safe, state_content
+
+
+class RunHead(Vertical):
+    """Two lines: words and a bar."""
+
+    DEFAULT_CSS = """
+    RunHead { height: 3; padding: 1 1 0 1; }
+    .-tall RunHead { height: 4; }
+    """
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="words")
+        yield Line(id="bar")
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Draw a run's progress."""
+        parts = [state_content(snapshot.state)]
+        parts += [part for part in _words(snapshot) if part.plain]
+        self.query_one("#words", Line).show(Content("   ").join(parts))
+        share, text = _share(snapshot)
+        width = max(4, self.size.width - 2 - (len(text) + 1 if text else 0))
+        filled, rest = bar(share, width)
+        colour = STATES.get(snapshot.state, ("", "", "$primary"))[2]
+        colour = "$primary" if snapshot.state == "running" else colour
+        line = Content.assemble((filled, colour), (rest, "$line"), (f" {text}" if text else "", "$dim"))
+        self.query_one("#bar", Line).show(line)
+
+
+def _share(snapshot: Snapshot) -> tuple[float, str]:
+    """How much of the run, or of the phase before it trains, is done; and how to say it."""
+    view = snapshot.view
+    if snapshot.live and view.phase not in ("training", "paused", "") and view.phase_total:
+        return view.phase_done / view.phase_total, f"{view.phase_done:,}/{view.phase_total:,}"
+    if view.total_steps:
+        share = view.step / view.total_steps
+        return share, f"{min(share, 1.0):.0%}"
+    return 0.0, ""
+
+
+def _words(snapshot: Snapshot) -> list[Content]:
+    view = snapshot.view
+    if snapshot.state == "starting" and view.phase == "":
+        return [Content(_("waiting for its first word"))]
+    words: list[Content] = []
+    if snapshot.live and view.phase and view.phase not in ("training", "paused"):
+        name = PHASES.get(view.phase)
+        words.append(Content(name) if name else safe(view.phase, 30))
+        words.append(safe(view.phase_note, 60).stylize("$dim"))
+        since = time.time() - (view.last_time or time.time())
+        if since >= 5:  # heartbeats are 5 s apart: a silence is worth a word
+            words.append(Content(_("silent for {t}").format(t=duration(since))).stylize("$warning"))
+        if not view.steps:
+            return words
+    words.append(_step(snapshot))
+    if view.epoch:
+        words.append(Content(_("epoch {epoch:.2f}").format(epoch=view.epoch)))
+    left = view.seconds_left()
+    if snapshot.state == "running" and left is not None:
+        words.append(Content(_("about {t} left").format(t=duration(left))).stylize("$primary"))
+    if view.started and view.last_time > view.started:
+        took = duration(view.last_time - view.started)
+        text = _("{t} so far") if snapshot.live else _("took {t}")
+        words.append(Content(text.format(t=took)).stylize("$dim"))
+    if not snapshot.live and view.message:
+        words.append(block(view.message.splitlines()[0]))
+    return words
+
+
+def _step(snapshot: Snapshot) -> Content:
+    view = snapshot.view
+    if not view.total_steps:
+        return Content(_("step {step:,}").format(step=view.step)) if view.step else Content("")
+    return Content(_("step {step:,} of {total:,}").format(step=view.step, total=view.total_steps))

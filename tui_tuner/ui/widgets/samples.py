@@ -1,0 +1,67 @@
+"""Answers that were generated during a run: the newest stage of each prompt, with the reference beside it."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from tui_tuner.runs.view import RunView, Sample
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.words import block
+
+STAGES = {"before": _("before training"), "during": _("at step {step}"), "after": _("after training")}
+
+
+class Samples(VerticalScroll):
+    """Prompt, then the answers of all stages in order."""
+
+    DEFAULT_CSS = "Samples { height: 1fr; padding: 0 1; } Samples > Static { height: auto; }"
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._count = -1
+
+    def compose(self) -> ComposeResult:
+        yield Static("")
+
+    def show(self, view: RunView) -> None:
+        """Draw the samples, if there are more than before."""
+        if len(view.samples) == self._count:
+            return
+        self._count = len(view.samples)
+        self.query_one(Static).update(_content(view.samples))
+
+
+def by_prompt(samples: tuple[Sample, ...]) -> dict[int, list[Sample]]:
+    """The samples of each prompt, as they were made; a repeated stage and step replaces the older."""
+    found: dict[int, dict[tuple[str, int], Sample]] = {}
+    for sample in samples:
+        found.setdefault(sample.index, {})[(sample.stage, sample.step)] = sample
+    return {index: list(stages.values()) for index, stages in sorted(found.items())}
+
+
+def stage_name(sample: Sample) -> str:
+    return STAGES.get(sample.stage, STAGES["during"]).format(step=sample.step)
+
+
+def answer(sample: Sample) -> Content:
+    """The text of an answer; says so where it is empty or did not stop by itself."""
+    text = block(sample.text) if sample.text.strip() else Content(_("(nothing)")).stylize("$dim")
+    if sample.stopped:
+        return text
+    return Content.assemble(text, (_(" … cut off, no stop token"), "$warning"))
+
+
+def _content(samples: tuple[Sample, ...]) -> Content:
+    if not samples:
+        return Content(_("No answers yet. Held-out prompts are answered before, during and after.")).stylize(
+            "$dim"
+        )
+    parts: list[Content] = []
+    for index, stages in by_prompt(samples).items():
+        parts.append(Content.assemble((f"{index + 1} ", "$accent"), block(stages[-1].prompt.strip()), "\n"))
+        for sample in stages[-1:] if len(stages) < 2 else (stages[0], stages[-1]):
+            parts.append(Content.assemble((f"  {stage_name(sample)}: ", "$primary"), answer(sample), "\n"))
+    return Content("").join(parts)

@@ -1,0 +1,58 @@
+"""The top line: where we are, and the run that this process trains, on whatever screen."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Static
+
+from tui_tuner.ui.words import safe, state_content
+
+
+class TopBar(Horizontal):
+    """One line. The right end shows the hosted run, unless the screen is about it anyway."""
+
+    DEFAULT_CSS = """
+    TopBar { height: 1; dock: top; background: $panel; padding: 0 1; }
+    TopBar > #crumb { width: 1fr; height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+    TopBar > #hosted { width: auto; max-width: 50%; height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+    """
+
+    def __init__(self, crumb: Content) -> None:
+        super().__init__()
+        self._crumb = crumb
+        self._shown = ""
+
+    def compose(self) -> ComposeResult:
+        name = ("tui-tuner", "bold $primary")
+        parts = (name, ("  ›  ", "$dim"), self._crumb) if self._crumb.plain else (name,)
+        yield Static(Content.assemble(*parts), id="crumb")
+        yield Static("", id="hosted")
+
+    def on_mount(self) -> None:
+        self.set_interval(1.0, self._look)
+        self._look()
+
+    def say(self, content: Content) -> None:
+        """Put something else at the right end."""
+        if content.markup != self._shown:
+            self._shown = content.markup
+            self.query_one("#hosted", Static).update(content)
+
+    def _look(self) -> None:
+        from tui_tuner.ui.screens.run import RunScreen
+
+        app = self.app
+        host = getattr(app, "host", None)
+        if isinstance(self.screen, RunScreen):
+            return
+        if host is None or not app.training:  # type: ignore[attr-defined]
+            self.say(Content(""))
+            return
+        follower = app.follow(host.folder)  # type: ignore[attr-defined]
+        view = follower.view
+        share = f" {view.step / view.total_steps:.0%}" if view.total_steps else ""
+        self.say(
+            Content.assemble(state_content(follower.state(), False), " ", safe(host.folder.name, 30), share)
+        )

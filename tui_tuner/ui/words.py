@@ -1,0 +1,115 @@
+"""Text for the screen: untrusted text made safe, figures, ages, and the words and marks of a run's state."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+from rich.cells import set_cell_size
+from rich.text import Text
+from textual.content import Content
+
+from tui_tuner.text import human_seconds, one_line, sanitize
+from tui_tuner.ui.i18n import _
+
+# The mark tells the states apart without colour. The colours are names of the theme.
+STATES: dict[str, tuple[str, str, str]] = {
+    "new": ("○", _("new"), "$dim"),
+    "starting": ("○", _("starting"), "$primary"),
+    "running": ("●", _("running"), "$success"),
+    "paused": ("‖", _("paused"), "$warning"),
+    "completed": ("✓", _("completed"), "$success"),
+    "stopped": ("■", _("stopped"), "$warning"),
+    "failed": ("✗", _("failed"), "$error"),
+    "lost": ("?", _("lost"), "$error"),
+}
+
+PHASES: dict[str, str] = {
+    "loading": _("loading"),
+    "tokenizing": _("preparing data"),
+    "training": _("training"),
+    "evaluating": _("evaluating"),
+    "sampling": _("answering prompts"),
+    "saving": _("saving"),
+    "paused": _("paused"),
+}
+
+
+def safe(text: object, width: int = 0) -> Content:
+    """One line of untrusted text as content that is never read as markup."""
+    return Content(one_line(text, width))
+
+
+def block(text: object) -> Content:
+    """Untrusted text of several lines as content that is never read as markup."""
+    return Content(sanitize(text).replace("\t", "    "))
+
+
+def state_content(state: str, with_word: bool = True) -> Content:
+    """A state's mark, and its word, in its colour."""
+    mark, word, colour = STATES.get(state, ("·", one_line(state, 12), "$dim"))
+    return Content.assemble((f"{mark} {word}" if with_word else mark, colour))
+
+
+def figure(value: object, digits: int = 4) -> str:
+    """A measured number, or a dash where there is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value and (abs(value) < 10**-digits or abs(value) >= 1e6):
+        return f"{value:.2e}"
+    return f"{value:,.{digits}f}"
+
+
+def plain_value(value: object) -> str:
+    """A config value the way YAML spells it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return one_line(value)
+
+
+def age(moment: float, now: float | None = None) -> str:
+    """How long ago a moment (Unix seconds) was: `5 min ago`; a date once it is a week."""
+    seconds = (time.time() if now is None else now) - moment
+    if moment <= 0:
+        return ""
+    if seconds < 60:
+        return _("just now")
+    for limit, unit, name in ((3600, 60, _("min")), (86400, 3600, _("h")), (7 * 86400, 86400, _("d"))):
+        if seconds < limit:
+            return _("{count} {unit} ago").format(count=int(seconds // unit), unit=name)
+    return time.strftime("%Y-%m-%d", time.localtime(moment))
+
+
+def duration(seconds: float) -> str:
+    """A duration, in words."""
+    return human_seconds(max(0.0, seconds))
+
+
+def bar(share: float, width: int) -> tuple[str, str]:
+    """The filled and the empty part of a bar of `width` cells; half a cell is its finest step."""
+    halves = round(max(0.0, min(1.0, share)) * width * 2)
+    full, half = divmod(halves, 2)
+    filled = "━" * full + ("╸" if half else "")
+    return filled, "━" * (width - len(filled))
+
+
+def column(text: object, width: int) -> str:
+    """One line of untrusted text in exactly `width` terminal cells, with an ellipsis where it is cut."""
+    line = one_line(text)
+    fitted = set_cell_size(line, width)
+    if fitted.rstrip() == line.rstrip() or width < 2:
+        return fitted
+    return set_cell_size(set_cell_size(line, width - 1).rstrip() + "…", width)
+
+
+def themed(variables: Mapping[str, str], *parts: tuple[str, str]) -> Text:
+    """A Rich text of (text, colour name such as `$dim`), for widgets that take no `Content`."""
+    text = Text()
+    for words, colour in parts:
+        text.append(words, variables.get(colour.removeprefix("$"), "") if colour else "")
+    return text
