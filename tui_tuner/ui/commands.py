@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
@@ -27,10 +28,11 @@ class TunerCommands(Provider):
         return self.app  # type: ignore[return-value]
 
     def _actions(self) -> list[tuple[str, str, Callable[[], object]]]:
+        own = {item.action for item in type(self.screen).BINDINGS if isinstance(item, Binding)}
         found: list[tuple[str, str, Callable[[], object]]] = [
             (binding.binding.description, _("On this screen"), partial(self._run, binding.binding.action))
             for binding in self.screen.active_bindings.values()
-            if binding.node is self.screen and binding.enabled and binding.binding.description
+            if binding.binding.action in own and binding.enabled and binding.binding.description
         ]
         app = self.tuner
         found += [

@@ -46,10 +46,11 @@ class HelpScreen(ModalScreen[None]):
 
     def _text(self) -> Content:
         words = getattr(self._about, "HELP_TEXT", "")
+        own = {item.action for item in type(self._about).BINDINGS if isinstance(item, Binding)}
         here = [
             (self.app.get_key_display(binding.binding), binding.binding.description)
             for binding in self._about.active_bindings.values()
-            if binding.node is self._about and binding.enabled and binding.binding.description
+            if binding.binding.action in own and binding.enabled and binding.binding.description
         ]
         parts: list[Content] = []
         if words:

@@ -24,7 +24,6 @@ class Numbers(Vertical):
 
     DEFAULT_CSS = """
     Numbers { width: 31; height: 1fr; }
-    .-wide Numbers { width: 42; }
     """
 
     def compose(self) -> ComposeResult:
@@ -63,8 +62,9 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     yield _("loss"), figure(last.loss if last else None), None
     values = [loss for point in view.evaluations if (loss := _validation_loss(point.metrics)) is not None]
     if values:
-        best = _("  best {value}").format(value=figure(min(values))) if len(values) > 1 else ""
-        yield _("validation"), figure(values[-1]) + best, None
+        yield _("validation"), figure(values[-1]), None
+        if len(values) > 1:
+            yield _("  best"), figure(min(values)), None
     yield _("learning rate"), f"{last.learning_rate:.2e}" if last else "–", None
     yield _("gradient norm"), figure(last.grad_norm if last else None, 3), None
     speed = view.tokens_per_second()

@@ -19,7 +19,6 @@ class RunHead(Vertical):
 
     DEFAULT_CSS = """
     RunHead { height: 3; padding: 1 1 0 1; }
-    .-tall RunHead { height: 4; }
     """
 
     def compose(self) -> ComposeResult:

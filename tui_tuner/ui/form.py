@@ -1,0 +1,149 @@
+"""The settings form without a screen: its sections, and the way from a typed text to a value and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from tui_tuner.config.load import config_problems, set_path
+from tui_tuner.config.options import Option, options, section_help
+from tui_tuner.text import one_line
+from tui_tuner.ui.i18n import _
+
+SECTIONS: dict[str, str] = {
+    "model": _("Model"),
+    "data": _("Data"),
+    "data.cleaning": _("Cleaning"),
+    "method": _("Method"),
+    "training": _("Training"),
+    "evaluation": _("Evaluation"),
+    "output": _("Output"),
+    "hardware": _("Hardware"),
+}
+_MISSING = object()
+
+
+def section_of(path: str) -> str:
+    """The section of the form that a field, or a key inside it, stands in."""
+    if path.startswith("data.cleaning"):
+        return "data.cleaning"
+    first = path.split(".")[0]
+    return first if first in SECTIONS else "model"
+
+
+def section_options(section: str) -> list[Option]:
+    """The fields of a section, in the order of the schema, the advanced ones last."""
+    found = [option for path, option in options().items() if section_of(path) == section]
+    return sorted(found, key=lambda option: option.advanced)
+
+
+def section_words(section: str) -> str:
+    """One line about a section."""
+    return section_help().get(section, _("Clean-up of rows. Every step counts what it does."))
+
+
+def editor(option: Option) -> str:
+    """Which widget fits: `select`, `switch` or `input`."""
+    if option.only_choices or (option.kinds == (bool,) and option.choices):
+        return "select"
+    return "switch" if option.kinds == (bool,) and not option.optional else "input"
+
+
+def select_words(option: Option) -> list[str]:
+    """What a select offers."""
+    words = list(option.choices)
+    return words if option.only_choices else [*words, "true", "false"]
+
+
+def value_of(values: Mapping[str, Any], option: Option) -> Any:
+    """The value in a draft, or the default."""
+    found: Any = values
+    for part in option.path.split("."):
+        found = found.get(part, _MISSING) if isinstance(found, Mapping) else _MISSING
+        if found is _MISSING:
+            return option.default
+    return found
+
+
+def is_set(values: Mapping[str, Any], option: Option) -> bool:
+    """True if the draft differs from the default."""
+    return bool(value_of(values, option) != option.default)
+
+
+def show(value: Any) -> str:
+    """A value as text for an input: empty for null, YAML on one line for lists and mappings."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str | int):
+        return str(value)
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).strip()
+
+
+def parse(option: Option, text: str) -> Any:
+    """What a typed text means for a field.
+
+    Raises:
+        ValueError: with a sentence, if the text is no value at all.
+    """
+    text = text.strip()
+    if not text:
+        if option.optional:
+            return None
+        raise ValueError(_("{path}: expected {what}.").format(path=option.path, what=option.expects()))
+    if text in option.choices:
+        return text
+    if option.optional and text in ("null", "~"):
+        return None
+    for kind in (int, float):
+        if kind in option.kinds:
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    if text[0] in "[{" and (list in option.kinds or dict in option.kinds):
+        return _yaml(option, text)
+    if bool in option.kinds and text in ("true", "false"):
+        return text == "true"
+    if option.kinds == (dict,) or (list in option.kinds and str not in option.kinds):
+        return _yaml(option, text)
+    return text
+
+
+def _yaml(option: Option, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        what = _("a list such as [a, b]") if list in option.kinds else _("a mapping such as {a: b}")
+        got = one_line(text, 40)
+        raise ValueError(
+            _("{path}: expected {what}, got {got}.").format(path=option.path, what=what, got=got)
+        ) from None
+
+
+def problems(values: Mapping[str, Any], untyped: Mapping[str, str]) -> dict[str, str]:
+    """The sentence for each field that is wrong: what could not be parsed, then what the config says.
+
+    Args:
+        untyped: Fields whose text is no value, with their sentence.
+    """
+    found = dict(config_problems(values))
+    found.update(untyped)
+    return found
+
+
+def problem_of(path: str, found: Mapping[str, str]) -> str:
+    """The sentence for a field, or for a key inside it."""
+    if path in found:
+        return found[path]
+    return next((sentence for key, sentence in found.items() if key.startswith(f"{path}.")), "")
+
+
+def put(values: dict[str, Any], path: str, value: Any) -> None:
+    """Set a field of a draft."""
+    set_path(values, path, value)

@@ -1,0 +1,138 @@
+"""One field of the settings form: label, editor, unit, and a line for its help or what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Input, Select, Static, Switch
+
+from tui_tuner.config.options import Option
+from tui_tuner.text import one_line
+from tui_tuner.ui.form import editor, parse, select_words, show
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.words import safe
+
+
+class FieldSelect(Select[str], inherit_bindings=False):
+    """A select that leaves the arrow keys to the form."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "show_overlay", _("Choose"), show=False)]
+
+
+class FieldChanged(Message):
+    """A field was edited: its new value, or the sentence that says why its text is no value."""
+
+    def __init__(self, option: Option, value: Any, sentence: str) -> None:
+        super().__init__()
+        self.option, self.value, self.sentence = option, value, sentence
+
+
+class Field(Vertical):
+    """A field; `value` is the one it begins with."""
+
+    DEFAULT_CSS = """
+    Field { height: 2; padding: 0 1; }
+    Field > Horizontal { height: 1; }
+    Field .label { width: 26; height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+    Field .unit { width: auto; height: 1; color: $dim; padding: 0 1; }
+    Field Input { width: 1fr; max-width: 56; }
+    Field FieldSelect { width: 30; height: 1; }
+    Field FieldSelect > SelectCurrent { background: $panel; border: none; height: 1; padding: 0 1; }
+    Field FieldSelect:focus > SelectCurrent { background: $cursor-back; border: none; }
+    Field FieldSelect > SelectOverlay { border: round $line; background: $panel; }
+    Field Switch { height: 1; border: none; padding: 0; background: $panel; }
+    Field Switch:focus { border: none; background: $cursor-back; background-tint: transparent; }
+    Field .words { height: 1; color: $dim; text-wrap: nowrap; text-overflow: ellipsis; padding-left: 2; }
+    Field:focus-within .label { color: $primary; text-style: bold; }
+    Field.-wrong .words { color: $error; }
+    """
+
+    def __init__(self, option: Option, value: Any) -> None:
+        super().__init__()
+        self.option = option
+        self._value = value
+        self._marked = (False, "?")
+
+    def compose(self) -> ComposeResult:
+        with Horizontal():
+            yield Static("", classes="label")
+            yield self._editor()
+            yield Static(Content(self.option.unit), classes="unit")
+        yield Static(Content(_(self.option.help)), classes="words")
+
+    def _editor(self) -> Widget:
+        kind = editor(self.option)
+        text = show(self._value)
+        if kind == "switch" and isinstance(self._value, bool):
+            return Switch(self._value, animate=False)
+        if kind == "select":
+            words = select_words(self.option)
+            if text in words:
+                return FieldSelect(
+                    [(word, word) for word in words], value=text, allow_blank=False, compact=True
+                )
+        return Input(one_line(text), placeholder=_("empty") if self.option.optional else "", compact=True)
+
+    def mark(self, changed: bool, sentence: str) -> None:
+        """Show whether the value differs from its default, and what is wrong with it."""
+        if (changed, sentence) == self._marked:
+            return
+        self._marked = (changed, sentence)
+        self.set_class(bool(sentence), "-wrong")
+        name = self.option.path.rpartition(".")[2].replace("_", " ")
+        sign = ("✗ ", "$error") if sentence else ("• ", "$accent") if changed else "  "
+        self.query_one(".label", Static).update(Content.assemble(sign, name))
+        short = sentence.removeprefix(f"{self.option.path}: ")
+        self.query_one(".words", Static).update(safe(short) if sentence else Content(_(self.option.help)))
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        try:
+            value, sentence = parse(self.option, event.value), ""
+        except ValueError as error:
+            value, sentence = event.value, str(error)
+        self._changed(value, sentence)
+
+    @on(Select.Changed)
+    def _selected(self, event: Select.Changed) -> None:
+        event.stop()
+        self._changed(parse(self.option, str(event.value)), "")
+
+    @on(Switch.Changed)
+    def _switched(self, event: Switch.Changed) -> None:
+        event.stop()
+        self._changed(event.value, "")
+
+    def _changed(self, value: Any, sentence: str) -> None:
+        if value != self._value or sentence or type(value) is not type(self._value):
+            self._value = value
+            self.post_message(FieldChanged(self.option, value, sentence))
+
+
+def explanation(option: Option, sentence: str) -> Content:
+    """Everything the help panel says about a field."""
+    parts: list[Content | str | tuple[str, str]] = [(f"{option.path}\n", "bold $primary")]
+    if sentence:
+        parts.append((f"✗ {one_line(sentence)}\n", "$error"))
+    parts.append(_(option.help) + "\n")
+    if option.explain:
+        parts.append(_(option.explain) + "\n")
+    default = show(option.default) or _("empty")
+    unit = f" {option.unit}" if option.unit else ""
+    parts.append(
+        (
+            _("Takes {what}{unit}. Default: {default}.").format(
+                what=option.expects(), unit=unit, default=default
+            ),
+            "$dim",
+        )
+    )
+    return Content.assemble(*parts)
