@@ -1,0 +1,192 @@
+"""From a chat to token ids and the loss mask: `trained[i]` is true where ids[i] is to be learnt.
+
+The whole rendered chat is tokenised once, as it will be at inference, and the answers' characters are carried
+over to tokens by their offsets. A token that straddles the edge of an answer is trained if any of it belongs
+to the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.records import Chat, Message
+from tui_tuner.data.template import adds_bos, end_tokens, render
+from tui_tuner.data.turns import Span, Turns
+
+
+@dataclass
+class Encoded:
+    """Tokens of one sequence.
+
+    `ids` int32 and `trained` bool have the same length. `answers` holds the token range of each answer that
+    is trained, with its message; `stops` tells for each whether its stop token is in it.
+    """
+
+    ids: np.ndarray
+    trained: np.ndarray
+    answers: list[tuple[int, int, int]] = field(default_factory=list)
+    stops: list[bool] = field(default_factory=list)
+    doubled_bos: bool = False
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class ChatEncoder:
+    """Encodes chats with one tokenizer. Its template must be chosen before (`template.choose_template`)."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        train_on: Literal["all_answers", "last_answer"] = "all_answers",
+        system: str | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.train_on = train_on
+        self.system = system
+        self.exact_offsets = bool(getattr(tokenizer, "is_fast", False))
+        self.stop_tokens: dict[str, int] = {}
+        self._turns = Turns(
+            lambda messages, tools, generation: render(tokenizer, messages, tools, generation),
+            end_tokens(tokenizer),
+        )
+
+    def messages(self, chat: Chat) -> list[Message]:
+        """The chat's turns, with the run's system message where it has none."""
+        if self.system and (not chat.messages or chat.messages[0].role != "system"):
+            return [Message("system", self.system), *chat.messages]
+        return chat.messages
+
+    def text(self, chat: Chat, generation: bool = False) -> str:
+        """The rendered chat.
+
+        Raises:
+            RowProblem: the template refuses it.
+        """
+        plain = [message.plain() for message in self.messages(chat)]
+        return render(self.tokenizer, plain, chat.tools, generation)
+
+    def encode(self, chat: Chat) -> Encoded:
+        """Token ids and mask of one chat.
+
+        Raises:
+            RowProblem: the template refuses it, or an answer cannot be found in it.
+        """
+        found = self.encode_all([chat])[0]
+        if isinstance(found, RowProblem):
+            raise found
+        return found
+
+    def encode_all(self, chats: Sequence[Chat]) -> list[Encoded | RowProblem]:
+        """`encode` for many at once; a chat that cannot be encoded gives its problem in its place."""
+        results: list[Encoded | RowProblem] = []
+        work: list[tuple[int, str, list[Span]]] = []
+        for chat in chats:
+            try:
+                text, spans = self._spans(chat)
+                work.append((len(results), text, spans))
+                results.append(RowProblem("not encoded"))
+            except RowProblem as problem:
+                results.append(problem)
+        if work:
+            tokens = self._tokens([text for _, text, _ in work], [spans for _, _, spans in work])
+            for (place, _, spans), (ids, starts, ends) in zip(work, tokens, strict=True):
+                results[place] = self._masked(ids, starts, ends, spans)
+        return results
+
+    def _spans(self, chat: Chat) -> tuple[str, list[Span]]:
+        messages = self.messages(chat)
+        text, spans = self._turns.find([message.plain() for message in messages], chat.tools)
+        last = max((span.index for span in spans), default=-1)
+        wanted = []
+        for span in spans:
+            train = messages[span.index].train
+            if train is None:
+                train = self.train_on == "all_answers" or span.index == last
+            if train:
+                wanted.append(span)
+        return text, wanted
+
+    def _tokens(
+        self, texts: list[str], spans: list[list[Span]]
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Ids with the first and last character of each token, for each text."""
+        if not self.exact_offsets:
+            return [self._piecewise(text, own) for text, own in zip(texts, spans, strict=True)]
+        batch = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+        found = []
+        for ids, offsets in zip(batch["input_ids"], batch["offset_mapping"], strict=True):
+            pairs = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
+            starts, ends = pairs[:, 0], pairs[:, 1]
+            if len(starts) > 1:
+                # Tokenizers may leave trimmed white space out of the offsets: it belongs to the token after it.
+                starts = starts.copy()
+                starts[1:] = np.minimum(starts[1:], np.maximum.accumulate(ends)[:-1])
+            found.append((np.asarray(ids, dtype=np.int32), starts, ends))
+        return found
+
+    def _piecewise(self, text: str, spans: list[Span]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For tokenizers without offsets: the text is tokenised between the edges of the answers."""
+        edges = sorted({0, len(text), *(s.start for s in spans), *(s.end for s in spans)})
+        ids: list[int] = []
+        starts: list[int] = []
+        ends: list[int] = []
+        for left, right in zip(edges[:-1], edges[1:], strict=True):
+            piece = self.tokenizer(text[left:right], add_special_tokens=False)["input_ids"]
+            ids += piece
+            starts += [left] * len(piece)
+            ends += [right] * len(piece)
+        return np.asarray(ids, dtype=np.int32), np.asarray(starts), np.asarray(ends)
+
+    def _masked(self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray, spans: list[Span]) -> Encoded:
+        trained = np.zeros(len(ids), dtype=bool)
+        answers, stops = [], []
+        for span in spans:
+            inside = (starts < span.end) & (ends > span.start)
+            inside |= (starts == ends) & (starts >= span.start) & (starts < span.end)
+            if inside.any():
+                places = np.flatnonzero(inside)
+                answers.append((int(places[0]), int(places[-1]) + 1, span.index))
+                stops.append(bool(span.stop))
+                if span.stop and span.stop not in self.stop_tokens:
+                    self.stop_tokens[span.stop] = int(ids[places[-1]])
+            trained |= inside
+        trained[:1] = False
+        bos = getattr(self.tokenizer, "bos_token_id", None)
+        doubled = bos is not None and len(ids) > 1 and ids[0] == bos and ids[1] == bos
+        return Encoded(ids, trained, answers, stops, bool(doubled))
+
+
+class TextEncoder:
+    """Encodes documents: BOS where the tokenizer puts one, EOS behind each document, all of it learnt.
+
+    A document longer than `max_length` becomes several sequences; the first token of each has nothing in
+    front of it, so it cannot be predicted and is not trained.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self._front = [tokenizer.bos_token_id] if adds_bos(tokenizer) else []
+        eos = getattr(tokenizer, "eos_token_id", None)
+        self._back = [eos] if eos is not None else []
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[Encoded]]:
+        """The sequences of each document, in order."""
+        batch = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return [self._pieces([*self._front, *ids, *self._back]) for ids in batch]
+
+    def _pieces(self, ids: list[int]) -> list[Encoded]:
+        whole = np.asarray(ids, dtype=np.int32)
+        found = []
+        for start in range(0, len(whole), self.max_length):
+            piece = whole[start : start + self.max_length]
+            trained = np.ones(len(piece), dtype=bool)
+            trained[:1] = False
+            found.append(Encoded(piece, trained, [(1, len(piece), 0)], [start + len(piece) == len(whole)]))
+        return found

@@ -1,0 +1,17 @@
+"""Why one row cannot be used; caught where rows are counted, so it ends in the ledger and never in a traceback."""
+
+from __future__ import annotations
+
+
+class RowProblem(Exception):
+    """A row that has to be dropped.
+
+    Args:
+        reason: The ledger's line; the same words for every row with the same problem.
+        detail: What is particular to this row.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}" if detail else reason)

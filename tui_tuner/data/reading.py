@@ -1,0 +1,113 @@
+"""From `data.path` to records: resolves sources, recognises each file's format, converts row by row."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tui_tuner.config.schema import DataSection
+from tui_tuner.data.convert import to_record
+from tui_tuner.data.formats import Detection, recognise
+from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.records import Record, Row
+from tui_tuner.data.sources import DataFile, Resolved, resolve
+from tui_tuner.errors import DataError
+from tui_tuner.text import one_line
+
+SAMPLE_ROWS = 200
+
+
+@dataclass
+class Read:
+    """One row: its record, or the problem that keeps it from being one. `source` counts from 0."""
+
+    row: Row
+    source: int
+    record: Record | None = None
+    problem: RowProblem | None = None
+
+
+@dataclass
+class FileDetection:
+    """The format of one file (and of those after it with the same columns)."""
+
+    file: str
+    detection: Detection
+    files: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {"file": self.file, "files": self.files, **self.detection.to_json()}
+
+
+@dataclass
+class Reading:
+    """A pass over all sources. Iterate it once; `detections` and `notes` fill while it goes."""
+
+    data: DataSection
+    detections: list[FileDetection] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    sources: list[Resolved] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Read]:
+        self.sources = resolve(self.data)
+        counts = itertools.count()
+        for number, resolved in enumerate(self.sources):
+            self.notes += [note for note in resolved.notes if note not in self.notes]
+            for file in resolved.files:
+                for read in self._file(file, number, resolved.source.format):
+                    if self.data.limit is not None and next(counts) >= self.data.limit:
+                        self.notes.append(f"Reading ended after {self.data.limit:,} rows (data.limit).")
+                        return
+                    yield read
+
+    def _file(self, file: DataFile, source: int, wanted: str) -> Iterator[Read]:
+        rows = file.rows()
+        head = list(itertools.islice(rows, SAMPLE_ROWS if file.kind != "document" else 1))
+        usable = [row.values for row in head if not row.problem]
+        if not usable:
+            for row in itertools.chain(head, rows):
+                if not row.problem:
+                    head, usable = [row], [row.values]
+                    break
+                yield Read(row, source, problem=RowProblem(row.problem, str(row.values)[:200]))
+            if not usable:
+                return
+        detection = self._detect(file, usable, wanted)
+        for row in itertools.chain(head, rows):
+            yield _converted(row, source, detection)
+
+    def _detect(self, file: DataFile, usable: list[dict[str, Any]], wanted: str) -> Detection:
+        names = {name for values in usable for name in values}
+        for known in self.detections:
+            same = {*known.detection.columns.values(), *known.detection.unused} == names
+            if same and wanted in ("auto", known.detection.format):
+                known.files += 1
+                return known.detection
+        columns = self.data.columns
+        detection = recognise(usable, wanted, columns, one_line(file.name))
+        if len(self.detections) < 1000:
+            self.detections.append(FileDetection(file.name, detection))
+        return detection
+
+
+def _converted(row: Row, source: int, detection: Detection) -> Read:
+    if row.problem:
+        return Read(row, source, problem=RowProblem(row.problem, _shown(row)))
+    try:
+        return Read(row, source, to_record(row.values, detection.format, detection.columns))
+    except RowProblem as problem:
+        return Read(row, source, problem=problem)
+    except RecursionError:
+        return Read(row, source, problem=RowProblem("nested too deeply"))
+
+
+def _shown(row: Row) -> str:
+    return str(row.values.get("", row.values))[:200]
+
+
+def need_rows(count: int, data: DataSection) -> None:
+    """Raise `DataError` if nothing was read."""
+    if not count:
+        raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")

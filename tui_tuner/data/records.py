@@ -1,0 +1,156 @@
+"""One internal type for each thing a row can be, and where a row came from.
+
+Readers give `Row`s (plain values and an `Origin`), `formats` turns each into one of the records below, and
+nothing after that looks at column names again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tui_tuner.text import one_line
+
+ROLES = ("system", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a row came from. `row` counts from 1 inside its file; `line` is given where a file has lines."""
+
+    file: str
+    row: int
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = f":{self.line}" if self.line else f" row {self.row}"
+        return f"{one_line(self.file)}{place}"
+
+
+@dataclass
+class Row:
+    """A row as a reader gives it: plain columns. `problem` says why it cannot be used, if it cannot."""
+
+    origin: Origin
+    values: dict[str, Any]
+    problem: str = ""
+
+
+@dataclass
+class Message:
+    """One turn. `train` None means: as the run decides (`data.train_on`); only answers are ever trained."""
+
+    role: str
+    content: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
+    train: bool | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """What a chat template gets."""
+        found: dict[str, Any] = {"role": self.role, "content": self.content if self.content else ""}
+        if self.tool_calls:
+            found["tool_calls"] = self.tool_calls
+        if self.name:
+            found["name"] = self.name
+        if self.tool_call_id:
+            found["tool_call_id"] = self.tool_call_id
+        return found
+
+
+@dataclass
+class Chat:
+    """Turns, and the tools the model may call. Alpaca, ShareGPT, prompt/response and so on all become this."""
+
+    messages: list[Message]
+    tools: list[Any] | None = None
+    kind: Literal["chat"] = "chat"
+
+
+@dataclass
+class Text:
+    """A document, every token of which is learnt."""
+
+    text: str
+    kind: Literal["text"] = "text"
+
+
+@dataclass
+class Preference:
+    """A prompt with a better and a worse answer."""
+
+    messages: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    tools: list[Any] | None = None
+    kind: Literal["preference"] = "preference"
+
+
+@dataclass
+class Judged:
+    """A chat whose last answer is good or bad (KTO)."""
+
+    messages: list[Message]
+    good: bool
+    tools: list[Any] | None = None
+    kind: Literal["judged"] = "judged"
+
+
+@dataclass
+class Labelled:
+    """A text, or a pair of texts, and its class (or number). `label` None means unlabelled."""
+
+    text: str
+    label: str | int | float | None
+    pair: str | None = None
+    kind: Literal["labelled"] = "labelled"
+
+
+@dataclass
+class Tagged:
+    """Tokens and one tag for each."""
+
+    tokens: list[str]
+    tags: list[str | int]
+    kind: Literal["tagged"] = "tagged"
+
+
+@dataclass
+class Question:
+    """Extractive question answering; answers are (text, start in characters of the context)."""
+
+    question: str
+    context: str
+    answers: list[tuple[str, int]] = field(default_factory=list)
+    kind: Literal["question"] = "question"
+
+
+Record = Chat | Text | Preference | Judged | Labelled | Tagged | Question
+
+
+def texts_of(record: Record) -> list[str]:
+    """Every piece of text a person wrote in a record, in reading order."""
+    if isinstance(record, Text):
+        return [record.text]
+    if isinstance(record, Labelled):
+        return [record.text] if record.pair is None else [record.text, record.pair]
+    if isinstance(record, Tagged):
+        return [" ".join(record.tokens)]
+    if isinstance(record, Question):
+        return [record.question, record.context, *(answer for answer, _ in record.answers)]
+    messages = list(record.messages)
+    if isinstance(record, Preference):
+        messages += record.chosen + record.rejected
+    return [message.content for message in messages if message.content]
+
+
+def answers_of(record: Record) -> list[str]:
+    """What a model is taught to write: the answers of a chat; empty where a record has none."""
+    if isinstance(record, Preference):
+        messages = record.chosen
+    elif isinstance(record, Chat | Judged):
+        messages = record.messages
+    else:
+        return []
+    return [message.content or "" for message in messages if message.role == "assistant"]

@@ -1,0 +1,173 @@
+"""Bytes of a file, compressed or not, with limits that a decompression bomb runs into; and text encodings."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from tui_tuner.errors import DataError
+from tui_tuner.text import human_bytes, one_line
+
+# Text rarely compresses better than 30:1; a bomb does 1,000:1 and more.
+MAX_RATIO = 200
+FREE_BYTES = 256 * 1024 * 1024
+MAX_MEMBERS = 200_000
+HEAD = 1024 * 1024
+_DAMAGED = (zlib.error, EOFError, gzip.BadGzipFile, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+
+
+class _Counted(io.RawIOBase):
+    """Raw bytes out of a decompressor; stops at a ratio that no honest file has."""
+
+    def __init__(self, source: IO[bytes], size: int, where: str) -> None:
+        self._source = source
+        self._limit = max(FREE_BYTES, size * MAX_RATIO)
+        self._where = where
+        self._given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            block = self._source.read(len(buffer))
+        except Exception as error:
+            if isinstance(error, _DAMAGED) or type(error).__name__ == "ZstdError":
+                raise DataError(f"is damaged: {one_line(error, 120)}.", where=self._where) from None
+            raise
+        self._given += len(block)
+        if self._given > self._limit:
+            raise DataError(
+                f"unpacks to more than {human_bytes(self._limit)}, {MAX_RATIO} times its size: that is no data, "
+                "or a decompression bomb.",
+                where=self._where,
+                hint="Unpack it yourself if you trust it.",
+            )
+        buffer[: len(block)] = block
+        return len(block)
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
+
+
+def compression(head: bytes) -> str:
+    """`gz`, `zst`, `zip` or an empty string, from the first bytes."""
+    if head[:2] == b"\x1f\x8b":
+        return "gz"
+    if head[:4] == b"\x28\xb5\x2f\xfd":
+        return "zst"
+    return "zip" if head[:4] in (b"PK\x03\x04", b"PK\x05\x06") else ""
+
+
+@contextmanager
+def open_bytes(path: Path, member: str | None = None) -> Iterator[io.BufferedReader]:
+    """The bytes of a file, unpacked; of one member where it is a zip.
+
+    Raises:
+        DataError: missing, unreadable, damaged, encrypted, or a decompression bomb.
+    """
+    where = f"{one_line(path)}/{one_line(member)}" if member else one_line(path)
+    try:
+        with open(path, "rb", buffering=HEAD) as raw:
+            packed = compression(raw.read(4))
+            raw.seek(0)
+            size = path.stat().st_size
+            if packed == "gz":
+                source: Any = gzip.GzipFile(fileobj=raw)
+            elif packed == "zst":
+                import zstandard
+
+                source = zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(
+                    raw, read_across_frames=True
+                )
+            elif packed == "zip" and member is not None:
+                with zipfile.ZipFile(raw) as archive, archive.open(member) as inside:
+                    packed_size = archive.getinfo(member).compress_size
+                    yield io.BufferedReader(_Counted(inside, packed_size, where), HEAD)
+                return
+            else:
+                yield raw
+                return
+            yield io.BufferedReader(_Counted(source, size, where), HEAD)
+    except FileNotFoundError:
+        raise DataError("no such file.", where=where) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or one_line(error)}.", where=where) from None
+    except (zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+        raise DataError(f"is a damaged archive: {one_line(error, 120)}.", where=where) from None
+    except RuntimeError as error:
+        if "encrypted" in str(error) or "password" in str(error):
+            raise DataError("is an encrypted archive.", where=where, hint="Unpack it first.") from None
+        raise
+
+
+def zip_members(path: Path) -> list[str]:
+    """Names of the files in a zip, in its order.
+
+    Raises:
+        DataError: damaged, or too many.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [item.filename for item in archive.infolist() if not item.is_dir()]
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise DataError(f"is a damaged archive: {one_line(error, 120)}.", where=one_line(path)) from None
+    if len(names) > MAX_MEMBERS:
+        raise DataError(f"holds {len(names):,} files, more than {MAX_MEMBERS:,}.", where=one_line(path))
+    return names
+
+
+def encoding_of(head: bytes, whole: bool) -> str:
+    """The text encoding of a file from its first bytes. `whole`: there is nothing after them.
+
+    A byte order mark decides; then UTF-8 if it decodes; else charset-normalizer's best guess; else Latin-1,
+    which decodes anything.
+    """
+    for mark, name in (
+        (b"\xef\xbb\xbf", "utf-8-sig"),
+        (b"\xff\xfe\x00\x00", "utf-32"),
+        (b"\x00\x00\xfe\xff", "utf-32"),
+        (b"\xff\xfe", "utf-16"),
+        (b"\xfe\xff", "utf-16"),
+    ):
+        if head.startswith(mark):
+            return name
+    if _looks_utf16(head):
+        return "utf-16-le" if head[1:200:2].count(0) > head[0:200:2].count(0) else "utf-16-be"
+    try:
+        (head if whole else head[: _last_whole(head)]).decode("utf-8")
+        return "utf-8"
+    except UnicodeDecodeError as error:
+        # A stray byte deep inside UTF-8 text does not make it another encoding.
+        good = head[: error.start]
+        if any(byte > 0x7F for byte in good) and error.start > 4096:
+            return "utf-8"
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(head[: 256 * 1024]).best()
+    name = best.encoding if best else "latin-1"
+    return {"gb2312": "gb18030", "gbk": "gb18030", "ascii": "utf-8"}.get(name, name)
+
+
+def _looks_utf16(head: bytes) -> bool:
+    """UTF-16 without a mark: ASCII text has a NUL in every other byte."""
+    sample = head[:200]
+    even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    return len(sample) >= 4 and max(even, odd) > len(sample) * 0.4 and min(even, odd) == 0
+
+
+def _last_whole(block: bytes) -> int:
+    """Where a block may be cut without cutting a UTF-8 character."""
+    for back in range(1, 5):
+        if len(block) >= back and block[-back] >= 0xC0:
+            return len(block) - back
+        if len(block) >= back and block[-back] < 0x80:
+            break
+    return len(block)

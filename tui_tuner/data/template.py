@@ -1,0 +1,123 @@
+"""Chat templates: which one is used, and rendering with each failure in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.data.problems import RowProblem
+from tui_tuner.errors import ModelError
+from tui_tuner.text import one_line
+
+# ChatML as its authors describe it. END stands for what ends an answer: <|im_end|> where the tokenizer knows
+# it, else its eos, so that there is one token the model can stop with.
+_CHATML = (
+    "{{ BOS }}{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ END }}{% else %}{{ '<|im_end|>' }}{% endif %}{{ '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+MAX_TEMPLATE_BYTES = 1024 * 1024
+
+
+def choose_template(tokenizer: Any, wanted: str | None = None) -> str:
+    """Make sure the tokenizer has a chat template, and say in one sentence which, if it is not its own.
+
+    `wanted` is `model.chat_template`: `chatml`, a Jinja file, or None for the tokenizer's own. The template is
+    set on the tokenizer itself, so that it is saved with what is trained.
+
+    Raises:
+        ModelError: the file is missing, or there is no token an answer could end with.
+    """
+    if wanted == "chatml":
+        tokenizer.chat_template, ending = _chatml(tokenizer)
+        return f"Chat template: ChatML, as asked; answers end with {ending}."
+    if wanted is not None:
+        tokenizer.chat_template = _read(wanted)
+        return f"Chat template: {one_line(wanted)}."
+    if getattr(tokenizer, "chat_template", None):
+        return ""
+    tokenizer.chat_template, ending = _chatml(tokenizer)
+    return (
+        f"This tokenizer has no chat template: ChatML is used, and saved with the model; answers end with "
+        f"{ending}."
+    )
+
+
+def _chatml(tokenizer: Any) -> tuple[str, str]:
+    known = set(tokenizer.get_vocab())
+    end = "<|im_end|>" if "<|im_end|>" in known else tokenizer.eos_token
+    if not end:
+        raise ModelError(
+            "this tokenizer has no chat template, and no eos token an answer could end with.",
+            where="model.chat_template",
+            hint="Give a tokenizer with an eos token in model.tokenizer.",
+        )
+    bos = repr(tokenizer.bos_token) if adds_bos(tokenizer) else "''"
+    return _CHATML.replace("BOS", bos).replace("END", repr(end)), end
+
+
+def _read(path: str) -> str:
+    file = Path(path).expanduser()
+    try:
+        if file.stat().st_size > MAX_TEMPLATE_BYTES:
+            raise ModelError("is larger than 1 MiB, so it is no template.", where=one_line(path))
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"the chat template cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}.",
+            where=one_line(path),
+            hint="model.chat_template takes `chatml` or the path of a Jinja file.",
+        ) from None
+
+
+def adds_bos(tokenizer: Any) -> bool:
+    """Whether this tokenizer puts its BOS in front of plain text."""
+    bos = getattr(tokenizer, "bos_token_id", None)
+    if bos is None:
+        return False
+    ids = tokenizer("a")["input_ids"]
+    return bool(ids) and ids[0] == bos
+
+
+def adds_eos(tokenizer: Any) -> bool:
+    """Whether this tokenizer puts its EOS behind plain text by itself."""
+    eos = getattr(tokenizer, "eos_token_id", None)
+    if eos is None:
+        return False
+    ids = tokenizer("a")["input_ids"]
+    return bool(ids) and ids[-1] == eos
+
+
+def render(
+    tokenizer: Any, messages: Sequence[dict[str, Any]], tools: Any = None, generation: bool = False
+) -> str:
+    """The text of a chat.
+
+    Raises:
+        RowProblem: the template refuses these turns, or fails on them.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        text = tokenizer.apply_chat_template(
+            list(messages), tools=tools, tokenize=False, add_generation_prompt=generation
+        )
+    except TemplateError as error:
+        raise RowProblem("the chat template refuses these turns", one_line(error, 200)) from None
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise RowProblem("the chat template fails on these turns", one_line(error, 200)) from None
+    return str(text)
+
+
+def end_tokens(tokenizer: Any) -> list[str]:
+    """Texts of the tokens that may end a turn: special tokens and what is written like one, longest first."""
+    found = {token for token in (tokenizer.eos_token, tokenizer.pad_token) if token}
+    for added in getattr(tokenizer, "added_tokens_decoder", {}).values():
+        text = str(added.content)
+        bracketed = text[:1] + text[-1:] in ("<>", "[]")
+        if text.strip() and (added.special or bracketed):
+            found.add(text)
+    return sorted(found, key=len, reverse=True)
