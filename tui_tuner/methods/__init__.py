@@ -1,0 +1,49 @@
+"""Which weights are trained: a registry from `method.kind` to the function that prepares a model.
+
+A new method is named in `config.kinds.METHODS` and registered here under the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import ConfigError
+from tui_tuner.methods.lora import attach_lora
+from tui_tuner.methods.weights import attach_freeze, attach_full
+
+METHODS: dict[str, Callable[[Any, RunConfig], Any]] = {
+    "lora": attach_lora,
+    "dora": attach_lora,
+    "rslora": attach_lora,
+    "full": attach_full,
+    "freeze": attach_freeze,
+}
+
+
+def attach(model: Any, config: RunConfig) -> Any:
+    """Prepare a loaded model: freeze what is not trained, add what is. Draws from the global seed.
+
+    Raises:
+        ConfigError: the method does not fit this model.
+    """
+    model = METHODS[config.method.kind](model, config)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("nothing of this model would be trained.", where="method")
+    return model
+
+
+def trainable_parameters(model: Any) -> tuple[int, int]:
+    """(trained, all) parameters; a 4-bit weight counts as the weights it stands for."""
+    trained = total = 0
+    for parameter in model.parameters():
+        count = parameter.numel()
+        if type(parameter).__name__ == "Params4bit":
+            count = parameter.quant_state.shape.numel() if parameter.quant_state else count * 2
+        total += count
+        trained += count if parameter.requires_grad else 0
+    return trained, total
+
+
+__all__ = ["METHODS", "attach", "trainable_parameters"]

@@ -1,0 +1,142 @@
+"""A tiny random model with a real tokenizer, made on the spot: nothing is downloaded."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tui_tuner.config.load import build_config
+from tui_tuner.config.schema import RunConfig
+
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+COLOURS = ("red", "blue", "green", "black", "white", "brown")
+THINGS = ("skirt", "coat", "shirt", "scarf", "dress", "glove")
+
+
+def chat_rows(count: int = 60) -> list[dict[str, Any]]:
+    """Chats of unequal length."""
+    rows = []
+    for number in range(count):
+        colour, thing = COLOURS[number % 6], THINGS[(number // 6 + number) % 6]
+        answer = f"A {colour} {thing}" + " that is warm and soft" * (number % 5) + "."
+        rows.append(
+            {
+                "messages": [
+                    {"role": "user", "content": f"Describe the {thing}, it is {colour}. Number {number}."},
+                    {"role": "assistant", "content": answer},
+                ]
+            }
+        )
+    return rows
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Any:
+    """A byte-level BPE of a few hundred tokens with a ChatML template whose stop token is eos."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=384,
+        special_tokens=["<|pad|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = [message["content"] for row in chat_rows() for message in row["messages"]]
+    tokenizer.train_from_iterator([*texts, "user\nassistant\nsystem\n"], trainer)
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|pad|>",
+        clean_up_tokenization_spaces=False,
+    )
+    wrapped.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    wrapped.chat_template = CHATML
+    return wrapped
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path:
+    """A folder with a random Llama (hidden 32, 3 layers, grouped heads) and its tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tiny_tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=None,
+        eos_token_id=tiny_tokenizer.eos_token_id,
+        pad_token_id=tiny_tokenizer.pad_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def chats(tmp_path: Path) -> Path:
+    """A JSONL file with 60 chats."""
+    return write_jsonl(tmp_path / "chats.jsonl", chat_rows())
+
+
+MakeConfig = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def make_config(tiny_model: Path, chats: Path, tmp_path: Path) -> MakeConfig:
+    """A config for a short run of the tiny model on CPU; `section__field=value` changes it."""
+
+    def make(**changes: Any) -> RunConfig:
+        values: dict[str, Any] = {
+            "model": {"name": str(tiny_model), "dtype": "float32"},
+            "data": {"path": str(chats), "validation": 0.1, "max_length": 128, "workers": 1},
+            "method": {"kind": "lora", "rank": 4, "alpha": 8},
+            "training": {
+                "max_steps": 6,
+                "batch_size": 8,
+                "micro_batch": 2,
+                "learning_rate": 0.005,
+                "autocast": False,
+                "report_every": 0.05,
+            },
+            "evaluation": {"samples": 0, "every": 3},
+            "output": {"folder": str(tmp_path / "runs"), "save_every": 3},
+            "hardware": {"devices": "cpu"},
+        }
+        for name, value in changes.items():
+            section, _, field = name.partition("__")
+            if field:
+                values.setdefault(section, {})[field] = value
+            else:
+                values[section] = value
+        return build_config(values)
+
+    return make

@@ -1,0 +1,90 @@
+"""LoRA, DoRA and rank-stabilised LoRA, through peft."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import ConfigError
+from tui_tuner.methods.weights import decoder_layers
+from tui_tuner.text import one_line
+
+
+def attach_lora(model: Any, config: RunConfig) -> Any:
+    """Freeze the model and put low-rank matrices beside its linear layers."""
+    from peft import LoraConfig, get_peft_model
+
+    method = config.method
+    targets = target_names(model, method.targets)
+    options: dict[str, Any] = {}
+    if method.layers is not None:
+        count = len(decoder_layers(model))
+        if method.layers > count:
+            raise ConfigError(
+                f"{method.layers} is more than this model's {count} layers.", where="method.layers"
+            )
+        options["layers_to_transform"] = list(range(count - method.layers, count))
+    if method.train_embeddings:
+        options["modules_to_save"] = embedding_names(model)
+        options["ensure_weight_tying"] = True
+    try:
+        settings = LoraConfig(
+            r=method.rank,
+            lora_alpha=method.alpha,
+            lora_dropout=method.dropout,
+            target_modules=targets,
+            use_dora=method.kind == "dora",
+            use_rslora=method.kind == "rslora",
+            bias="none",
+            task_type="CAUSAL_LM",
+            **options,
+        )
+        return get_peft_model(model, settings)
+    except ValueError as error:
+        raise ConfigError(one_line(error, 300), where="method") from error
+
+
+def target_names(model: Any, targets: str | list[str]) -> list[str]:
+    """The last parts of the names of linear layers that get an adapter.
+
+    `all-linear` takes every linear layer inside the stack of layers, which leaves out the head.
+
+    Raises:
+        ConfigError: a name that no linear layer has; the ones there are named.
+    """
+    found = linear_names(model)
+    if targets == "all-linear":
+        return found
+    asked = [targets] if isinstance(targets, str) else list(targets)
+    every = {name for name, _ in model.named_modules()}
+    unknown = [name for name in asked if not any(full == name or full.endswith(f".{name}") for full in every)]
+    if unknown:
+        raise ConfigError(
+            f"this model has no layer {one_line(unknown[0])!r}.",
+            where="method.targets",
+            hint=f"Its linear layers are {', '.join(found)}; all-linear takes them all.",
+        )
+    return asked
+
+
+def linear_names(model: Any) -> list[str]:
+    """The last parts of the names of all linear layers in the stack of layers, in order of appearance."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    names: dict[str, None] = {}
+    for layer in decoder_layers(model):
+        for name, module in layer.named_modules():
+            if isinstance(module, torch.nn.Linear | Conv1D):
+                names[name.rpartition(".")[2]] = None
+    return list(names)
+
+
+def embedding_names(model: Any) -> list[str]:
+    """The names of the input embeddings and of the head."""
+    wanted = (model.get_input_embeddings(), model.get_output_embeddings())
+    return [
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if any(module is one for one in wanted if one is not None)
+    ]

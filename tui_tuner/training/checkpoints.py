@@ -1,0 +1,215 @@
+"""Checkpoints that are whole or not there: written beside, hashed, forced to the disk, then renamed.
+
+`checkpoints/step-N/` holds what a resumed run needs (trained weights, optimizer, schedule, random states,
+counters); nothing in it is a pickle that could run code. `best/` and `last/` are what one takes home.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.errors import DiskFullError
+from tui_tuner.text import one_line
+
+MANIFEST = "files.json"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A finished checkpoint folder."""
+
+    path: Path
+    step: int
+
+    def problem(self) -> str:
+        """Why it cannot be used: a file missing, cut or changed. Empty if every byte is as it was written."""
+        try:
+            manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+            files = dict(manifest["files"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return "its list of files is missing or damaged"
+        for name, facts in files.items():
+            target = self.path / name
+            try:
+                if target.stat().st_size != facts["bytes"]:
+                    return f"{one_line(name)} has {target.stat().st_size} bytes instead of {facts['bytes']}"
+                if _sha256(target) != facts["sha256"]:
+                    return f"{one_line(name)} was changed or damaged"
+            except (OSError, KeyError, TypeError):
+                return f"{one_line(name)} is missing"
+        return ""
+
+    @property
+    def bytes(self) -> int:
+        return folder_bytes(self.path)
+
+
+def checkpoints(root: Path) -> list[Checkpoint]:
+    """Checkpoints below `root`, newest first; unverified."""
+    found = []
+    try:
+        entries = list(root.iterdir())
+    except OSError:
+        return []
+    for entry in entries:
+        match = re.fullmatch(r"step-(\d{1,12})", entry.name)
+        if match and entry.is_dir():
+            found.append(Checkpoint(entry, int(match[1])))
+    return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
+
+
+def newest_valid(root: Path, on_bad: Callable[[Checkpoint, str], None]) -> Checkpoint | None:
+    """The newest checkpoint whose every byte is as written; `on_bad` hears of each one passed over."""
+    for checkpoint in checkpoints(root):
+        problem = checkpoint.problem()
+        if not problem:
+            return checkpoint
+        on_bad(checkpoint, problem)
+    return None
+
+
+def write_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> Checkpoint:
+    """Write `step-N` through `fill(folder)`: beside, hashed, synced, renamed.
+
+    Raises:
+        DiskFullError: no room; nothing is left behind.
+        OSError: the disk refuses for another reason; nothing is left behind.
+    """
+    target = root / f"step-{step}"
+    with _beside(target) as folder:
+        fill(folder)
+        files = {
+            str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        manifest = json.dumps({"step": step, "files": files}, indent=1)
+        (folder / MANIFEST).write_text(manifest, encoding="utf-8")
+        _sync_tree(folder)
+        if target.exists():
+            shutil.rmtree(target)
+        folder.rename(target)
+        _sync(root)
+    return Checkpoint(target, step)
+
+
+def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
+    """Replace a folder by one that `fill(folder)` writes; the old one stays until the new one is whole.
+
+    Raises:
+        DiskFullError, OSError: as `write_checkpoint`; the old folder is still there.
+    """
+    with _beside(target) as folder:
+        fill(folder)
+        _sync_tree(folder)
+        old = target.with_name(f".{target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
+        folder.rename(target)
+        _sync(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(target: Path) -> None:
+    """Finish or undo a `write_folder` that was killed between its two renames, and clear leftovers."""
+    old = target.with_name(f".{target.name}.old")
+    if old.is_dir() and not target.exists():
+        old.rename(target)
+    clear_leftovers(target.parent, target.name)
+
+
+def clear_leftovers(root: Path, name: str = "step-") -> None:
+    """Remove half-written folders of a process that was killed."""
+    for leftover in root.glob(f".{name}*"):
+        if leftover.is_dir() and leftover.name.endswith((".writing", ".old")):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def prune(root: Path, keep: int, best_step: int | None) -> None:
+    """Delete all but the newest `keep` checkpoints and that of the best evaluation."""
+    for checkpoint in checkpoints(root)[keep:]:
+        if checkpoint.step != best_step:
+            # renamed first, so that a kill in between leaves no checkpoint with half its files
+            doomed = checkpoint.path.with_name(f".{checkpoint.path.name}.old")
+            try:
+                checkpoint.path.rename(doomed)
+            except OSError:
+                doomed = checkpoint.path
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+def folder_bytes(path: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error, or what caused it, says that a disk or quota is full."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, DiskFullError) or (isinstance(link, OSError) and link.errno in _FULL):
+            return True
+        if "No space left on device" in str(link) or "os error 28" in str(link):
+            return True  # safetensors and torch wrap the system's error in their own
+        link = link.__cause__ or link.__context__
+    return False
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A new folder next to `target`; gone if the body fails."""
+    folder = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.writing")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
+        yield folder
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, Exception) and disk_full(error):
+            where = one_line(target)
+            raise DiskFullError("no room left on the disk.", where=where, hint="Make room.") from error
+        raise
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a checkpoint."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise ValueError(f"{path.name} is not an object")
+    return data

@@ -1,0 +1,188 @@
+"""The loss of one forward pass, the ways to compute it, and the check that they agree.
+
+The loss of an optimizer step is the sum of the cross-entropies of all targets of the whole effective batch,
+divided by their number: neither the micro-batch nor the number of devices changes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+from tui_tuner.training.attention import NAME, segment_bounds
+from tui_tuner.training.batching import Micro, Rows, flat, padded
+
+
+@dataclass
+class LossPath:
+    """How the loss is computed.
+
+    Args:
+        packing: Flat rows without padding; else padded ones.
+        compact: Logits at supervised positions only; else at every position.
+        segments: Attention per segment through `attention.NAME`; else the model's own, which keeps flat
+            sequences apart by `position_ids`.
+        autocast: A torch dtype to compute in, or None.
+        device: `cpu` or `cuda`, for autocast.
+    """
+
+    packing: bool
+    compact: bool
+    segments: bool
+    autocast: Any = None
+    device: str = "cpu"
+
+    def computing(self) -> contextlib.AbstractContextManager[Any]:
+        """The numeric context of a forward pass."""
+        import torch
+
+        if self.autocast is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.partition(":")[0], dtype=self.autocast)
+
+
+def target_logits(model: Any, micro: Micro, path: LossPath) -> Any:
+    """Logits at the positions that are trained, [K, vocabulary]."""
+    inputs: dict[str, Any] = {"input_ids": micro.input_ids, "use_cache": False}
+    if micro.position_ids is not None:
+        inputs["position_ids"] = micro.position_ids
+        if path.segments:
+            # A mask of four dimensions is taken as it is, so none is built; the attention reads the lengths.
+            inputs["attention_mask"] = micro.input_ids.new_zeros((1, 1, 1, 1), dtype=bool)
+            inputs["segment_lengths"] = micro.lengths
+        else:
+            bounds, longest = segment_bounds(tuple(micro.lengths), micro.input_ids.device)
+            if getattr(model.config, "_attn_implementation", "").startswith("flash"):
+                inputs.update(cu_seq_lens_q=bounds, cu_seq_lens_k=bounds)
+                inputs.update(max_length_q=longest, max_length_k=longest)
+    else:
+        inputs["attention_mask"] = micro.attention_mask
+    if path.compact:
+        return model(**inputs, logits_to_keep=micro.keep).logits
+    return model(**inputs).logits[micro.keep]
+
+
+def token_losses(model: Any, micro: Micro, path: LossPath) -> Any:
+    """Cross-entropy of each target, [K] float32."""
+    from torch.nn.functional import cross_entropy
+
+    with path.computing():
+        logits = target_logits(model, micro, path)
+    return cross_entropy(logits.float(), micro.targets, reduction="none")
+
+
+def summed_loss(model: Any, micro: Micro, path: LossPath) -> Any:
+    """Sum of the cross-entropies of all targets, a float32 scalar on the device."""
+    from torch.nn.functional import cross_entropy
+
+    with path.computing():
+        logits = target_logits(model, micro, path)
+    return cross_entropy(logits.float(), micro.targets, reduction="sum")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The path that proved right, and why a faster one did not; `problem` is empty if all is well."""
+
+    path: LossPath
+    problem: str = ""
+
+
+def self_check(model: Any, data: Rows, rows: list[int], wanted: LossPath, device: Any, pad: int) -> Checked:
+    """Compare ways to compute the loss, fastest first, with one plain forward pass per sequence.
+
+    The loss of every sequence must agree to 1e-4 (relative) in float32, and to 0.02 in 16 bits, where two
+    exact orders of summation differ by that much. The first way that agrees is taken.
+    """
+    import torch
+
+    candidates = _candidates(wanted)
+    problem = ""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            truth = _plain(model, data, rows, wanted, device)
+            for path in candidates:
+                _use(model, path)
+                try:
+                    found = _per_sequence(model, data, rows, path, device, pad)
+                except torch.OutOfMemoryError:
+                    raise
+                except Exception as error:  # whatever a model's own code makes of flat rows
+                    problem = problem or f"{type(error).__name__}: {error}"
+                    continue
+                worst = _difference(found, truth)
+                if worst <= _tolerance(model, path):
+                    return Checked(path, problem)
+                problem = problem or f"the loss of a sequence differs by {worst:.2g} (relative)"
+    finally:
+        model.train(training)
+    path = candidates[-1]
+    return Checked(path, problem)
+
+
+def _candidates(wanted: LossPath) -> list[LossPath]:
+    """From what is wanted to padded rows with full logits."""
+
+    def like(packing: bool, compact: bool, segments: bool) -> LossPath:
+        return LossPath(packing, compact, segments, wanted.autocast, wanted.device)
+
+    ways = [wanted]
+    if wanted.packing:
+        ways.append(like(True, False, wanted.segments))
+        ways.append(like(True, wanted.compact, False))
+        ways.append(like(False, wanted.compact, False))
+    ways.append(like(False, False, False))
+    return [way for place, way in enumerate(ways) if way not in ways[:place]]
+
+
+def _use(model: Any, path: LossPath) -> None:
+    """Switch the model's attention: ours for segments, PyTorch's where the path does not use them."""
+    current = model.config._attn_implementation
+    if path.segments and current != NAME:
+        model.set_attn_implementation(NAME)
+    elif not path.segments and current == NAME:
+        model.set_attn_implementation("sdpa")
+
+
+def _plain(model: Any, data: Rows, rows: list[int], path: LossPath, device: Any) -> list[Any]:
+    """Loss of each sequence alone: no packing, no padding, no choice of positions."""
+    losses = []
+    for row in rows:
+        micro = flat(data, [row]).to(device)
+        with path.computing():
+            logits = model(input_ids=micro.input_ids, use_cache=False).logits
+        losses.append(_sum(logits[micro.keep], micro))
+    return losses
+
+
+def _sum(logits: Any, micro: Micro) -> Any:
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(logits.float(), micro.targets, reduction="sum")
+
+
+def _per_sequence(
+    model: Any, data: Rows, rows: list[int], path: LossPath, device: Any, pad: int
+) -> list[Any]:
+    micro = (flat(data, rows) if path.packing else padded(data, rows, pad)).to(device)
+    losses = token_losses(model, micro, path)
+    counts = [int(data[row][1][1:].sum()) for row in rows]
+    return [part.sum() for part in losses.split(counts)]
+
+
+def _difference(found: list[Any], truth: list[Any]) -> float:
+    import torch
+
+    one, other = torch.stack(found).float(), torch.stack(truth).float()
+    relative = ((one - other).abs() / other.abs().clamp_min(1e-3)).max()
+    return float(relative) if bool(torch.isfinite(relative)) else float("inf")
+
+
+def _tolerance(model: Any, path: LossPath) -> float:
+    import torch
+
+    full = path.autocast is None and model.dtype == torch.float32
+    return 1e-4 if full else 2e-2

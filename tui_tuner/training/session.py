@@ -1,0 +1,152 @@
+"""One run, from a config to its end: `run(config, folder, sink, control)`.
+
+Nothing is imported here that takes long; what the run needs is imported on the way, behind a phase.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import traceback
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
+from tui_tuner.runs.control import Control
+from tui_tuner.runs.events import Sink
+from tui_tuner.runs.store import RunFolder
+from tui_tuner.text import one_line
+from tui_tuner.training.checkpoints import Checkpoint, clear_leftovers, newest_valid, restore_folder
+from tui_tuner.training.commands import Commands, Stopped
+from tui_tuner.training.reporting import Heartbeat, Reporter
+
+PACKAGES = ("tui-tuner", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: completed, stopped or failed, and the exit code for it."""
+
+    status: str
+    exit_code: int
+    message: str = ""
+
+
+def run(config: RunConfig, folder: RunFolder, sink: Sink, control: Control, resume: bool = False) -> Outcome:
+    """Train a run to its end in this thread. Never raises for what goes wrong in the run; the journal says.
+
+    Args:
+        config: As asked for; what is `auto` is resolved here.
+        folder: The run's folder, held by the caller.
+        sink: Where events go.
+        control: Asked for commands at each step boundary.
+        resume: Go on from the newest sound checkpoint.
+    """
+    reporter = Reporter(sink)
+    commands = Commands(control, reporter)
+    with Heartbeat(reporter):
+        try:
+            outcome, hint = _run(config, folder, reporter, commands, resume), ""
+        except Stopped:
+            outcome = Outcome("stopped", commands.exit_code, "Stopped before the first step.")
+            hint = "Start it again with `tui-tuner resume`."
+        except TunerError as error:
+            what = f"{error.where}: {error.what}" if error.where else error.what
+            outcome, hint = Outcome("failed", error.exit_code, what), error.hint
+            _log(folder, error)
+        except Exception as error:
+            outcome, hint = _unexpected(folder, error)
+        except BaseException as error:  # the interpreter is ending; say so in the journal, and let it
+            reporter.finished("failed", EXIT_FAILED, f"ended by {type(error).__name__}")
+            raise
+    reporter.finished(outcome.status, outcome.exit_code, outcome.message, hint)
+    return outcome
+
+
+def _run(
+    config: RunConfig, folder: RunFolder, reporter: Reporter, commands: Commands, resume: bool
+) -> Outcome:
+    checkpoint = _find_checkpoint(folder, reporter) if resume else None
+    reporter.emit(
+        "run_started",
+        config=config.model_dump(mode="json"),
+        versions=_versions(),
+        device=str(config.hardware.devices),
+        process=os.getpid(),
+        resumed_from=(checkpoint.step if checkpoint else 0) if resume else None,
+        total_steps=None,
+    )
+    commands.check()
+    reporter.phase("loading", note="importing torch and transformers")
+    from tui_tuner.training.work import Work
+
+    work = Work(config, folder, reporter, commands, checkpoint)
+    work.prepare()
+    return _ended(work.train(), commands)
+
+
+def _ended(loop: Any, commands: Commands) -> Outcome:
+    """The outcome of a loop that came to its end."""
+    if not loop.stopped:
+        done = f"{loop.reporter.step} steps"
+        best = loop.progress.best
+        name = loop.config.evaluation.best
+        words = "" if best is None else f", best {name} {best:.4g} at step {loop.progress.best_step}"
+        early = ", stopped early" if loop.early else ""
+        return Outcome("completed", EXIT_DONE, f"{done}{words}{early}.")
+    why = "" if loop.stopped == "asked" else f" ({loop.stopped})"
+    return Outcome("stopped", commands.exit_code, f"Stopped and saved at step {loop.reporter.step}{why}.")
+
+
+def _find_checkpoint(folder: RunFolder, reporter: Reporter) -> Checkpoint | None:
+    """The newest sound checkpoint; each one passed over is named in the journal."""
+    clear_leftovers(folder.checkpoints)
+    restore_folder(folder.best)
+    restore_folder(folder.last)
+
+    def on_bad(checkpoint: Checkpoint, problem: str) -> None:
+        reporter.warn(
+            "checkpoint_damaged",
+            f"{checkpoint.path.name} is passed over: {problem}.",
+            "An older checkpoint is taken; the steps since are done again.",
+        )
+
+    found = newest_valid(folder.checkpoints, on_bad)
+    if found is None:
+        reporter.warn(
+            "no_checkpoint", "There is no checkpoint to go on from: the run starts at the beginning."
+        )
+    return found
+
+
+def _unexpected(folder: RunFolder, error: Exception) -> tuple[Outcome, str]:
+    """An error nobody foresaw: short in the journal, whole in the run's log."""
+    _log(folder, error)
+    link: BaseException | None = error
+    while link is not None:  # a full disk often comes wrapped in a library's own error
+        if isinstance(link, TunerError):
+            return Outcome("failed", link.exit_code, str(link.what)), link.hint
+        link = link.__cause__
+    message = f"{type(error).__name__}: {one_line(error, 400)}"
+    return Outcome("failed", EXIT_FAILED, message), f"The whole error is in {one_line(folder.log)}."
+
+
+def _log(folder: RunFolder, error: BaseException) -> None:
+    text = "".join(traceback.format_exception(error))
+    try:
+        with open(folder.log, "a", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+    except OSError:
+        return  # the journal has the message; a log that cannot be written must not hide it
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

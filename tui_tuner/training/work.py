@@ -1,0 +1,316 @@
+"""The parts of one run, made in order: tokenizer, rows, resolved config, model, engine; then the training."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import torch
+from transformers import set_seed
+
+from tui_tuner.config.load import build_config, dump_config, read_yaml
+from tui_tuner.config.options import get_value, options
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import DataError, ModelError, OutOfMemoryError, TunerError
+from tui_tuner.methods import attach, trainable_parameters
+from tui_tuner.models.loading import check_device, load_tokenizer, quiet_libraries
+from tui_tuner.runs.store import RunFolder
+from tui_tuner.text import one_line
+from tui_tuner.training import attention
+from tui_tuner.training.batching import MicroSize, StepPlan
+from tui_tuner.training.checkpoints import Checkpoint
+from tui_tuner.training.commands import Commands, Stopped
+from tui_tuner.training.engine import Engine, autocast_dtype, training_arguments
+from tui_tuner.training.evaluating import Evaluator
+from tui_tuner.training.loop import Loop, Progress, micro_size, read_progress
+from tui_tuner.training.loss import LossPath, self_check
+from tui_tuner.training.recovery import Recovery
+from tui_tuner.training.reporting import Reporter, StepReports, device_memory
+from tui_tuner.training.tasks import TASKS
+
+RESOLVED = "config.resolved.yaml"
+TOKENIZER = "tokenizer"
+CHECKED_ROWS = 4
+
+
+class Work:
+    """Everything one run holds while it lasts."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        reporter: Reporter,
+        commands: Commands,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.asked = config
+        self.config = config
+        self.folder = folder
+        self.reporter = reporter
+        self.commands = commands
+        self.checkpoint = checkpoint
+        self.task = TASKS[config.task]
+        self.world = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.progress = read_progress(checkpoint.path) if checkpoint else Progress()
+
+    # ---- before the first step -----------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Load and check everything; nothing is trained yet."""
+        quiet_libraries()
+        self._known_choices()
+        self.tokenizer = self._tokenizer()
+        self.commands.check()
+        self.prepared = self._data()
+        self.commands.check()
+        self._resolve()
+        self.model = self._model()
+        self.commands.check()
+        self._engine()
+
+    def _known_choices(self) -> None:
+        """In a resumed run, what an `auto` became before stays what it is."""
+        path = self.folder.path / RESOLVED
+        if self.checkpoint is None or not path.is_file():
+            return
+        values, lines = read_yaml(path)
+        before = build_config(values, where=one_line(path), lines=lines)
+        chosen = self.asked.model_copy(deep=True)
+        for name in options():
+            if get_value(chosen, name) == "auto":
+                section, _, field = name.rpartition(".")
+                if "." not in section and section:
+                    setattr(getattr(chosen, section), field, get_value(before, name))
+        self.config = chosen
+
+    def _tokenizer(self) -> Any:
+        self.reporter.phase("loading", note="tokenizer")
+        if self.config.model.tokenizer != "train":
+            return load_tokenizer(self.config.model)
+        kept = self.folder.path / TOKENIZER
+        if (kept / "tokenizer.json").is_file():
+            section = self.config.model.model_copy(update={"tokenizer": str(kept)})
+            return load_tokenizer(section)
+        from tui_tuner.data.prepare import texts
+        from tui_tuner.models.tokenizer_training import train_tokenizer
+
+        self.reporter.phase("tokenizing", note="learning a tokenizer")
+        tokenizer = train_tokenizer(texts(self.config), self.config.model.vocabulary)
+        tokenizer.save_pretrained(str(kept))
+        return tokenizer
+
+    def _data(self) -> Any:
+        from tui_tuner.data.prepare import Cancelled, prepare
+
+        self.reporter.phase("tokenizing")
+        try:
+            prepared = prepare(
+                self.config, self.tokenizer, sink=self.reporter, cancelled=self.commands.stop_wanted
+            )
+        except Cancelled:
+            raise Stopped from None
+        if not len(prepared.train):
+            raise DataError("nothing is left to train on.", where=one_line(self.config.data.path))
+        return prepared
+
+    def _resolve(self) -> None:
+        from tui_tuner.planning import hardware, resolve
+
+        facts = _model_facts(self.config)
+        data = resolve.DataFacts(
+            rows=len(self.prepared.train),
+            tokens=int(self.prepared.train.lengths.sum()),
+            supervised=int(self.prepared.train.supervised.sum()),
+            longest=int(self.prepared.train.lengths.max()),
+            validation_rows=len(self.prepared.validation) if self.prepared.validation is not None else 0,
+        )
+        found = resolve.resolve(self.config, hardware=hardware.detect(), model_facts=facts, data_facts=data)
+        for reason in found.reasons:
+            self.reporter.emit("resolved", field=reason.field, value=reason.value, why=reason.why)
+        self.config = found.config
+        self.folder.write(RESOLVED, dump_config(self.config))
+        self.device = _device(self.config)
+        check_device(self.device)
+
+    def _model(self) -> Any:
+        self.reporter.phase("loading", note="model")
+        if self.config.training.deterministic:
+            torch.use_deterministic_algorithms(True, warn_only=False)
+        attention.register()
+        try:
+            model = self.task.load(self.config, self.device, self.tokenizer)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise OutOfMemoryError(
+                "memory ran out while the model was loaded.",
+                where="model",
+                hint="Quantise it (model.quantization: nf4), or choose a smaller one.",
+            ) from error
+        rows = model.get_input_embeddings().weight.shape[0]
+        if len(self.tokenizer) > rows:
+            raise ModelError(
+                f"the tokenizer has {len(self.tokenizer)} tokens, the model only {rows}.",
+                where="model.tokenizer",
+                hint="Use the tokenizer that belongs to the model.",
+            )
+        set_seed(self.config.training.seed)
+        model = attach(model, self.config)
+        if self.config.training.gradient_checkpointing is True:
+            checkpoint_layers(model)
+        trained, total = trainable_parameters(model)
+        self.reporter.emit(
+            "log",
+            level="info",
+            message=f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%}).",
+        )
+        return model
+
+    def _engine(self) -> None:
+        config, train = self.config, self.prepared.train
+        training = config.training
+        plan = StepPlan(train.lengths, training.batch_size, training.seed, self.world, self.rank)
+        total = training.max_steps or math.ceil(training.epochs * plan.steps_per_epoch)
+        micro = int(training.micro_batch) if training.micro_batch != "auto" else 1
+        size = micro_size(self.progress, MicroSize(micro, micro * config.data.max_length))
+        pad = self.tokenizer.pad_token_id
+        pad = 0 if pad is None else pad
+        recovery = Recovery(
+            self.reporter, training.on_out_of_memory == "retry", lambda row: str(train.origin(row))
+        )
+        path = self._loss_path(plan, pad)
+        evaluator = Evaluator(
+            config,
+            self.tokenizer,
+            self.reporter,
+            recovery,
+            torch.device(self.device),
+            pad,
+            self.prepared.validation,
+            self.prepared.held_out,
+            self.task.generates,
+        )
+        reports = StepReports(self.reporter, training.report_every, device_memory(self.device))
+        self.loop = Loop(
+            config,
+            self.folder,
+            self.reporter,
+            self.commands,
+            reports,
+            evaluator,
+            self.tokenizer,
+            total,
+            self.progress,
+        )
+        _forget_accelerator()
+        self.engine = Engine(
+            self.model,
+            training_arguments(config, self.folder.path, total, self.device),
+            [self.loop],
+            data=train,
+            plan=plan,
+            path=path,
+            size=size,
+            recovery=recovery,
+            pad=pad,
+        )
+        from transformers import PrinterCallback
+
+        self.engine.remove_callback(PrinterCallback)
+        self.engine.skip_bad = training.on_bad_numbers == "skip"
+        self.loop.engine = self.engine
+
+    def _loss_path(self, plan: StepPlan, pad: int) -> LossPath:
+        """The fastest way to the loss that proves exact on the first rows."""
+        config = self.config
+        packing = config.data.packing is not False
+        wanted = LossPath(
+            packing=packing,
+            compact=config.training.loss != "full_logits",
+            segments=packing and config.model.attention in ("auto", "sdpa"),
+            autocast=autocast_dtype(config, self.device),
+            device=self.device,
+        )
+        if len(self.progress.path) == 3:
+            # the way found before, so that a resumed run computes the same numbers
+            packing, compact, segments = self.progress.path
+            wanted = LossPath(packing, compact, segments, wanted.autocast, self.device)
+        rows = sorted(plan.batch(0, 0), key=lambda row: (int(plan.lengths[row]), row))[:CHECKED_ROWS]
+        found = self_check(self.model, self.prepared.train, rows, wanted, torch.device(self.device), pad)
+        if found.problem:
+            self.reporter.warn(
+                "self_check",
+                "The fast way to compute the loss is not exact for this model "
+                f"({one_line(found.problem, 200)}); a plainer one is used: packing {found.path.packing}, "
+                f"trained positions only {found.path.compact}.",
+                "The loss is right, and training is slower.",
+            )
+        return found.path
+
+    # ---- training ------------------------------------------------------------------------------------
+
+    def train(self) -> Loop:
+        """Train to the end, or to a stop."""
+        engine, loop = self.engine, self.loop
+        self.reporter.emit("phase", name="training", done=self._start(), total=loop.total, note="")
+        set_seed(self.config.training.seed)
+        if self.checkpoint is None:
+            loop.evaluator.answer(self.model, engine.path, 0, "before")
+            self.commands.check()
+            set_seed(self.config.training.seed)
+        if self._start() < loop.total:
+            engine.train(resume_from_checkpoint=str(self.checkpoint.path) if self.checkpoint else None)
+        elif self.checkpoint is not None:
+            engine._load_from_checkpoint(str(self.checkpoint.path))
+            self.reporter.step = self._start()
+        step = self.reporter.step
+        loop.finish(step)
+        if not loop.stopped:
+            loop.evaluator.answer(self.model, engine.path, step, "after")
+        return loop
+
+    def _start(self) -> int:
+        return self.checkpoint.step if self.checkpoint else 0
+
+
+def checkpoint_layers(model: Any) -> None:
+    """Switch gradient checkpointing on for the layers that gradients reach, and no others."""
+    from tui_tuner.methods.weights import decoder_layers
+
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    layers = decoder_layers(model)
+    embeddings = model.get_input_embeddings()
+    if any(parameter.requires_grad for parameter in embeddings.parameters()):
+        return
+    for layer in layers:
+        if any(parameter.requires_grad for parameter in layer.parameters()):
+            return
+        layer.gradient_checkpointing = False
+
+
+def _device(config: RunConfig) -> str:
+    if config.hardware.devices == "cpu":
+        return "cpu"
+    if config.hardware.devices == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
+def _model_facts(config: RunConfig) -> Any:
+    """Shapes of the model for choosing; None where they cannot be read (loading will say why)."""
+    try:
+        from tui_tuner.models.facts import load_facts
+
+        return load_facts(config.model, network=False)
+    except (TunerError, ImportError):
+        return None
+
+
+def _forget_accelerator() -> None:
+    """accelerate keeps one state for each process; a second run in it may compute otherwise."""
+    from accelerate.state import AcceleratorState, GradientState
+
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
