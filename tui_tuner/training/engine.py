@@ -8,7 +8,7 @@ from a clean state, a resumed run seeks by step number, and nothing on the way a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.training.batching import MicroSize, Rows, StepPlan, micros
 from tui_tuner.training.loss import LossPath, summed_loss
+from tui_tuner.training.noise import EmbeddingNoise
 from tui_tuner.training.recovery import Recovery, RngState
 
 OPTIMIZERS = {
@@ -98,7 +99,8 @@ class Engine(Trainer):
         self.last_counts = (0, 0)
         self.last_rate = 0.0
         self.skip_bad = False
-        self.skipped: list[int] = []
+        self.rate_scale = 1.0
+        self.noise: EmbeddingNoise | None = None
         super().__init__(model=model, args=arguments, callbacks=callbacks, train_dataset=Steps(plan))
 
     def get_train_dataloader(self) -> DataLoader:
@@ -130,12 +132,14 @@ class Engine(Trainer):
                 loss = self._accumulate(model, mine, targets)
                 break
             except Exception as error:
-                if not self.recovery.is_out_of_memory(error):
+                out_of_memory = self.recovery.is_out_of_memory(error)
+                if not out_of_memory:
+                    before.restore()  # so that the state before this step can still be saved
                     raise
                 place = self.recovery.place
             self._clean(model)
             before.restore()
-            self.size = self.recovery.smaller(self.size, mine, place, self.state.global_step + 1)
+            self.size = self.recovery.smaller(self.size, place, self.state.global_step + 1)
         self.last_loss = loss
         self.last_counts = (targets, sum(int(self.data.lengths[row]) for row in rows))
         return loss
@@ -152,6 +156,8 @@ class Engine(Trainer):
             self.recovery.enter("forward", part.rows)
             micro = part.to(self.args.device)
             last = place == len(parts) - 1
+            if self.noise is not None:
+                self.noise.micro = micro
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 loss = summed_loss(model, micro, self.path) * scale
                 self.recovery.enter("backward", part.rows)
@@ -173,8 +179,7 @@ class Engine(Trainer):
         self.last_grad_norm = norm.detach() if isinstance(norm, torch.Tensor) else norm
         if self.skip_bad and not self._finite():
             for parameter in model.parameters():
-                parameter.grad = None  # a parameter without a gradient is passed over by the optimizer
-            self.skipped.append(self.state.global_step + 1)
+                parameter.grad = None  # the optimizer passes over a parameter without a gradient
         return norm
 
     def _finite(self) -> bool:
@@ -188,6 +193,11 @@ class Engine(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_trained(self.model if model is None else model, Path(resume_from_checkpoint))
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self.rate_scale != 1.0:
+            scale_rate(self.lr_scheduler, self.optimizer, self.rate_scale)
+
     def save_state(self, folder: Path) -> None:
         """Write what a resumed run needs into a folder: weights, optimizer, schedule, random states, step."""
         save_trained(self.model, folder)
@@ -195,6 +205,15 @@ class Engine(Trainer):
         self._save_scaler(str(folder))
         self._save_rng_state(str(folder))
         self.state.save_to_json(str(folder / "trainer_state.json"))
+
+
+def scale_rate(scheduler: Any, optimizer: Any, scale: float) -> None:
+    """Multiply the learning rate, now and in all that the schedule still gives."""
+    scheduler.base_lrs = [rate * scale for rate in scheduler.base_lrs]
+    scheduler._last_lr = [rate * scale for rate in scheduler.get_last_lr()]
+    for group in optimizer.param_groups:
+        group["lr"] *= scale
+        group["initial_lr"] *= scale
 
 
 def save_trained(model: Any, folder: Path) -> None:
@@ -251,7 +270,6 @@ def training_arguments(config: RunConfig, folder: Path, total_steps: int, device
         gradient_accumulation_steps=1,
         fp16=scaled(config, device),
         seed=training.seed,
-        neftune_noise_alpha=training.neftune_alpha,
         full_determinism=False,
         use_cpu=device == "cpu",
         use_cache=True,
@@ -280,6 +298,3 @@ def autocast_dtype(config: RunConfig, device: str) -> Any:
     if not config.training.autocast or config.training.autocast == "auto":
         return None
     return torch.float16 if scaled(config, device) or config.model.dtype == "float16" else torch.bfloat16
-
-
-Progress = Callable[[int, int], None]

@@ -17,6 +17,10 @@ from tui_tuner.training.reporting import Reporter
 DURING = 2  # prompts answered at an evaluation, of those answered before and after
 
 
+class Interrupted(Exception):
+    """A stop was asked for in the middle of an evaluation; what was measured so far is not reported."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A prompt to answer: its tokens up to where the answer begins, and the data set's answer."""
@@ -40,6 +44,7 @@ class Evaluator:
         rows: Rows | None,
         held_out: Callable[[int], list[Any]],
         generates: bool = True,
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         self.config = config
         self.tokenizer = tokenizer
@@ -49,6 +54,7 @@ class Evaluator:
         self.pad = pad
         self.rows = rows
         self.generates = generates
+        self.interrupted = interrupted
         self._held_out = held_out
 
     def validation(self, model: Any, path: LossPath, size: MicroSize, step: int) -> dict[str, float] | None:
@@ -58,6 +64,7 @@ class Evaluator:
 
         Raises:
             OutOfMemoryError: one sequence alone does not fit.
+            Interrupted: a stop was asked for meanwhile.
         """
         import torch
 
@@ -86,6 +93,8 @@ class Evaluator:
         done = count = 0
         total = len(self.rows)
         while todo:
+            if self.interrupted():
+                raise Interrupted
             rows = todo.pop(0)
             try:
                 self.recovery.enter("evaluation", rows)
@@ -146,7 +155,13 @@ class Evaluator:
         return list(found["input_ids"])
 
     def answer(self, model: Any, path: LossPath, step: int, stage: str) -> None:
-        """Answer the sample prompts, and score held-out answers before and after."""
+        """Answer the sample prompts, and score held-out answers before and after.
+
+        Without memory for it, the answers are left out and the journal says so.
+
+        Raises:
+            Interrupted: a stop was asked for meanwhile.
+        """
         if not self.generates:
             return
         prompts = self.prompts()
@@ -160,7 +175,20 @@ class Evaluator:
             ]
         if not shown and not scored:
             return
-        answers = self._generate(model, path, [*shown, *scored])
+        try:
+            answers = self._generate(model, path, [*shown, *scored])
+        except Exception as error:
+            if not self.recovery.is_out_of_memory(error):
+                raise
+            self.recovery.free()
+            self.reporter.emit(
+                "out_of_memory",
+                step=step,
+                place="generation",
+                micro_batch=[1, 0],
+                message=f"Memory ran out while answering prompts at step {step}; they are left out.",
+            )
+            return
         for index, (prompt, found) in enumerate(zip(shown, answers, strict=False)):
             self.reporter.emit(
                 "sample",
@@ -178,6 +206,11 @@ class Evaluator:
     def _generate(self, model: Any, path: LossPath, prompts: list[Prompt]) -> list[Any]:
         from tui_tuner.evaluation.generation import generate
 
+        def progress(done: int, total: int) -> None:
+            self.reporter.phase("sampling", done, total)
+            if self.interrupted():
+                raise Interrupted
+
         self.recovery.enter("generation")
         unique: dict[tuple[int, ...], int] = {}
         for prompt in prompts:
@@ -189,7 +222,7 @@ class Evaluator:
                 self.tokenizer,
                 [list(ids) for ids in unique],
                 self.config.evaluation.max_new_tokens,
-                on_progress=lambda done, total: self.reporter.phase("sampling", done, total),
+                on_progress=progress,
             )
         return [found[unique[tuple(prompt.ids)]] for prompt in prompts]
 

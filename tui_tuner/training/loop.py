@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +15,42 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError, RunError
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.text import human_bytes
+from tui_tuner.text import human_bytes, one_line
 from tui_tuner.training import checkpoints
 from tui_tuner.training.batching import MicroSize
 from tui_tuner.training.commands import Commands
 from tui_tuner.training.engine import Engine
-from tui_tuner.training.evaluating import Evaluator
+from tui_tuner.training.evaluating import Evaluator, Interrupted
 from tui_tuner.training.reporting import BadNumbers, PendingStep, Reporter, StepReports
 from tui_tuner.training.takehome import write_takehome
 
 STATE = "run_state.json"
+DISK_RETRY_SECONDS = 60.0
 HIGHER_IS_BETTER = ("accuracy",)
 
 
 @dataclass
 class Progress:
-    """Counters of a run that outlive its process."""
+    """Counters of a run that outlive its process.
+
+    Args:
+        best: Best value of `evaluation.best`, and the step it was found at.
+        worse: Evaluations since then.
+        seconds: Spent training, in all processes of the run.
+        early: Early stopping has ended the run.
+        owed: The evaluation of this step was interrupted, and has to be done again.
+        rows: Fingerprint of the training rows.
+        micro: Sequences and tokens of the micro-batch.
+        path: How the loss is computed: packing, compact, segments.
+    """
 
     best: float | None = None
     best_step: int | None = None
     worse: int = 0
     seconds: float = 0.0
+    early: bool = False
+    owed: bool = False
+    rows: str = ""
     micro: list[int] = field(default_factory=list)
     path: list[bool] = field(default_factory=list)
 
@@ -65,13 +81,12 @@ class Loop(TrainerCallback):
         self.progress = progress
         self.engine: Engine | None = None
         self.stopped = ""
-        self.early = False
         self.evaluate_every = interval(config.evaluation.every, total_steps)
         self.save_every = interval(config.output.save_every, total_steps)
         self._evaluated = -1
         self._saved = -1
         self._clock = self._last_save = self._began = time.monotonic()
-        self._retry_save = False
+        self._retry_after = math.inf
 
     # ---- called by Trainer -------------------------------------------------------------------------
 
@@ -82,6 +97,9 @@ class Loop(TrainerCallback):
         self.reporter.phase("training", state.global_step, self.total)
         self._clock = self._last_save = self._began = time.monotonic()
         self._saved = state.global_step if state.global_step else -1
+        if self.progress.owed:
+            self._evaluate(state.global_step, final=False)
+            self._saved = -1 if not self.progress.owed else self._saved
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -121,12 +139,13 @@ class Loop(TrainerCallback):
             wishes.save |= later.save
         if wishes.evaluate or final or _due(step, self.evaluate_every):
             self._evaluate(step, final)
+            wishes.stop |= self.commands.take().stop
         over = self._over_budget()
-        if wishes.stop or over:
+        if (wishes.stop or over) and not (final and not self.progress.owed):
             self.stopped = over or "asked"
-        if self.early or self.stopped:
+        if self.progress.early or self.stopped:
             control.should_training_stop = True
-        if wishes.save or final or self.stopped or self.early or self._save_due(step):
+        if wishes.save or final or self.stopped or self.progress.early or self._save_due(step):
             self._save(step)
         self._clock = time.monotonic()
 
@@ -140,6 +159,7 @@ class Loop(TrainerCallback):
     def _bad_numbers(self, bad: list[BadNumbers]) -> None:
         assert self.engine is not None
         policy = self.config.training.on_bad_numbers
+        self.evaluator.recovery.enter("")  # the weights are spoilt: nothing of this is saved
         first = bad[0]
         where = ", ".join(self.evaluator.recovery.origin(row) for row in first.rows[:3])
         message = f"At step {first.step} {first.what}. Rows of the batch: {where}"
@@ -162,12 +182,17 @@ class Loop(TrainerCallback):
         assert engine is not None
         self._report()
         self._evaluated = step
-        metrics = self.evaluator.validation(engine.model, engine.path, engine.size, step)
-        if metrics is not None:
-            self.reporter.emit("evaluation", step=step, stage="validation", metrics=metrics)
-            self._judge(metrics, step, final)
-        if not final:
-            self.evaluator.answer(engine.model, engine.path, step, "during")
+        self.progress.owed = True
+        try:
+            metrics = self.evaluator.validation(engine.model, engine.path, engine.size, step)
+            self.progress.owed = False
+            if metrics is not None:
+                self.reporter.emit("evaluation", step=step, stage="validation", metrics=metrics)
+                self._judge(metrics, step, final)
+            if not final:
+                self.evaluator.answer(engine.model, engine.path, step, "during")
+        except Interrupted:
+            self.reporter.emit("log", level="info", message=f"The evaluation at step {step} was interrupted.")
         self.reporter.phase("training", step, self.total)
 
     def _judge(self, metrics: dict[str, float], step: int, final: bool) -> None:
@@ -185,7 +210,7 @@ class Loop(TrainerCallback):
             self.progress.worse += 1
             patience = self.config.evaluation.early_stopping
             if patience and self.progress.worse >= patience and not final:
-                self.early = True
+                self.progress.early = True
                 self.reporter.emit(
                     "log",
                     level="info",
@@ -204,7 +229,8 @@ class Loop(TrainerCallback):
 
     def _save_due(self, step: int) -> bool:
         minutes = (time.monotonic() - self._last_save) / 60
-        return self._retry_save or _due(step, self.save_every) or minutes >= self.config.output.save_minutes
+        again = time.monotonic() >= self._retry_after
+        return again or _due(step, self.save_every) or minutes >= self.config.output.save_minutes
 
     def _save(self, step: int) -> None:
         """A checkpoint; a full disk is said and tried again, never the end of the run."""
@@ -219,13 +245,10 @@ class Loop(TrainerCallback):
         try:
             self.evaluator.recovery.enter("saving")
             checkpoint = checkpoints.write_checkpoint(root, step, self._fill)
-        except DiskFullError as error:
-            free = human_bytes(_free(self.folder.path))
-            self._retry_save = self.total > step
-            self._last_save = time.monotonic()
-            self.reporter.warn("disk_full", f"No checkpoint at step {step}: {error.what} ({free} free)", "")
+        except Exception as error:
+            self._not_saved(step, error)
         else:
-            self._retry_save = False
+            self._retry_after = math.inf
             self._saved, self._last_save = step, time.monotonic()
             checkpoints.prune(root, self.config.output.keep, self.progress.best_step)
             self.reporter.emit(
@@ -238,19 +261,39 @@ class Loop(TrainerCallback):
             )
         self.reporter.phase("training", step, self.total)
 
+    def _not_saved(self, step: int, error: Exception) -> None:
+        """Say why there is no checkpoint; it is tried again at the next step, a full disk a minute later.
+
+        Raises:
+            The error itself, if it is neither a full disk nor a lack of memory.
+        """
+        self._last_save = time.monotonic()
+        if isinstance(error, DiskFullError):
+            free = human_bytes(shutil.disk_usage(self.folder.path).free)
+            self._retry_after = time.monotonic() + DISK_RETRY_SECONDS
+            message = f"No checkpoint at step {step}: {error.what} {free} are free. Training goes on."
+            self.reporter.warn("disk_full", message, "Make room; the checkpoint is tried again.")
+        elif self.evaluator.recovery.is_out_of_memory(error):
+            self.evaluator.recovery.free()
+            self._retry_after = time.monotonic()
+            message = f"Memory ran out while saving step {step}; it is tried again after the next step."
+            self.reporter.emit(
+                "out_of_memory", step=step, place="saving", micro_batch=[1, 0], message=message
+            )
+        else:
+            raise error
+
     def _fill(self, folder: Path) -> None:
         engine = self.engine
         assert engine is not None
         engine.save_state(folder)
         size = engine.size
         path = engine.path
-        state = Progress(
-            self.progress.best,
-            self.progress.best_step,
-            self.progress.worse,
-            self._spent(),
-            [size.sequences, size.tokens],
-            [path.packing, path.compact, path.segments],
+        state = replace(
+            self.progress,
+            seconds=self._spent(),
+            micro=[size.sequences, size.tokens],
+            path=[path.packing, path.compact, path.segments],
         )
         (folder / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
 
@@ -261,6 +304,17 @@ class Loop(TrainerCallback):
             write_takehome(self.engine.model, self.tokenizer, target)
         except DiskFullError as error:
             self.reporter.warn("disk_full", f"{target.name} of step {step} was not written: {error.what}")
+
+    def rescue(self) -> None:
+        """Save what is whole when a step fails before it has changed anything; never raises."""
+        engine = self.engine
+        assert engine is not None
+        try:
+            self.reports.flush()
+            if engine.recovery.place in ("forward", "backward") and engine.state.global_step:
+                self._save(engine.state.global_step)
+        except Exception as error:  # the failure that led here must stay the one that is reported
+            self.reporter.warn("rescue_failed", f"No checkpoint could be saved: {one_line(error, 200)}")
 
     def finish(self, step: int) -> None:
         """After the last step: what is not reported yet, and the `last` folder."""
@@ -291,9 +345,3 @@ def interval(every: int | float | str | None, total: int) -> int | None:
 
 def _due(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
-
-
-def _free(path: Path) -> int:
-    import shutil
-
-    return shutil.disk_usage(path).free

@@ -7,6 +7,7 @@ divided by their number: neither the micro-batch nor the number of devices chang
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,8 +93,9 @@ class Checked:
 def self_check(model: Any, data: Rows, rows: list[int], wanted: LossPath, device: Any, pad: int) -> Checked:
     """Compare ways to compute the loss, fastest first, with one plain forward pass per sequence.
 
-    The loss of every sequence must agree to 1e-4 (relative) in float32, and to 0.02 in 16 bits, where two
-    exact orders of summation differ by that much. The first way that agrees is taken.
+    The losses of all targets are compared, sequence by sequence: their root mean square difference must stay
+    below 1e-4 in float32, and below 0.1 in 16 bits, where two exact orders of summation differ by as much.
+    The first way that agrees is taken.
     """
     import torch
 
@@ -116,7 +118,7 @@ def self_check(model: Any, data: Rows, rows: list[int], wanted: LossPath, device
                 worst = _difference(found, truth)
                 if worst <= _tolerance(model, path):
                     return Checked(path, problem)
-                problem = problem or f"the loss of a sequence differs by {worst:.2g} (relative)"
+                problem = problem or f"the loss of a sequence differs by {worst:.2g} a token"
     finally:
         model.train(training)
     path = candidates[-1]
@@ -148,20 +150,16 @@ def _use(model: Any, path: LossPath) -> None:
 
 
 def _plain(model: Any, data: Rows, rows: list[int], path: LossPath, device: Any) -> list[Any]:
-    """Loss of each sequence alone: no packing, no padding, no choice of positions."""
+    """Losses of each sequence alone: no packing, no padding, no choice of positions."""
+    from torch.nn.functional import cross_entropy
+
     losses = []
     for row in rows:
         micro = flat(data, [row]).to(device)
         with path.computing():
             logits = model(input_ids=micro.input_ids, use_cache=False).logits
-        losses.append(_sum(logits[micro.keep], micro))
+        losses.append(cross_entropy(logits[micro.keep].float(), micro.targets, reduction="none"))
     return losses
-
-
-def _sum(logits: Any, micro: Micro) -> Any:
-    from torch.nn.functional import cross_entropy
-
-    return cross_entropy(logits.float(), micro.targets, reduction="sum")
 
 
 def _per_sequence(
@@ -170,19 +168,21 @@ def _per_sequence(
     micro = (flat(data, rows) if path.packing else padded(data, rows, pad)).to(device)
     losses = token_losses(model, micro, path)
     counts = [int(data[row][1][1:].sum()) for row in rows]
-    return [part.sum() for part in losses.split(counts)]
+    return list(losses.split(counts))
 
 
 def _difference(found: list[Any], truth: list[Any]) -> float:
-    import torch
-
-    one, other = torch.stack(found).float(), torch.stack(truth).float()
-    relative = ((one - other).abs() / other.abs().clamp_min(1e-3)).max()
-    return float(relative) if bool(torch.isfinite(relative)) else float("inf")
+    """The largest root mean square difference of a sequence's losses; infinite where one is not a number."""
+    worst = 0.0
+    for one, other in zip(found, truth, strict=True):
+        if len(other):
+            apart = float((one - other).square().mean().sqrt())
+            worst = max(worst, apart if math.isfinite(apart) else math.inf)
+    return worst
 
 
 def _tolerance(model: Any, path: LossPath) -> float:
     import torch
 
     full = path.autocast is None and model.dtype == torch.float32
-    return 1e-4 if full else 2e-2
+    return 1e-4 if full else 0.1

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from tui_tuner.errors import OutOfMemoryError
+from tui_tuner.text import one_line
 from tui_tuner.training.batching import MicroSize
 from tui_tuner.training.reporting import Reporter
 
@@ -84,7 +85,7 @@ class Recovery:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def smaller(self, size: MicroSize, rows: list[int], place: str, step: int) -> MicroSize:
+    def smaller(self, size: MicroSize, place: str, step: int) -> MicroSize:
         """Half the micro-batch, announced in the journal.
 
         Raises:
@@ -148,7 +149,7 @@ class Recovery:
                 step=step(),
                 place="optimizer",
                 micro_batch=[0, 0],
-                message=f"Memory ran out in the optimizer; cached memory was given back. ({message[:200]})",
+                message=f"Memory ran out in the optimizer; it is tried again. {one_line(message, 200)}",
             )
             for group in optimizer.param_groups:
                 if group.get("foreach") is None and not group.get("fused"):

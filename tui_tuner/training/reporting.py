@@ -12,6 +12,7 @@ from typing import Any
 from tui_tuner.runs.events import Sink
 
 HEARTBEAT_SECONDS = 5.0
+FIRST_BEAT_SECONDS = 0.5
 
 
 class Reporter:
@@ -64,10 +65,11 @@ class Heartbeat:
         import psutil
 
         process = psutil.Process()
-        while True:
-            self._reporter.emit("heartbeat", step=self._reporter.step, memory_host=process.memory_info().rss)
-            if self._end.wait(HEARTBEAT_SECONDS):
-                return
+        wait = FIRST_BEAT_SECONDS
+        while not self._end.wait(wait):
+            wait = HEARTBEAT_SECONDS
+            resident = process.memory_info().rss
+            self._reporter.emit("heartbeat", step=self._reporter.step, memory_host=resident)
 
 
 @dataclass

@@ -73,7 +73,7 @@ def _run(
         "run_started",
         config=config.model_dump(mode="json"),
         versions=_versions(),
-        device=str(config.hardware.devices),
+        device=_device_name(config),
         process=os.getpid(),
         resumed_from=(checkpoint.step if checkpoint else 0) if resume else None,
         total_steps=None,
@@ -94,7 +94,7 @@ def _ended(loop: Any, commands: Commands) -> Outcome:
         best = loop.progress.best
         name = loop.config.evaluation.best
         words = "" if best is None else f", best {name} {best:.4g} at step {loop.progress.best_step}"
-        early = ", stopped early" if loop.early else ""
+        early = ", stopped early" if loop.progress.early else ""
         return Outcome("completed", EXIT_DONE, f"{done}{words}{early}.")
     why = "" if loop.stopped == "asked" else f" ({loop.stopped})"
     return Outcome("stopped", commands.exit_code, f"Stopped and saved at step {loop.reporter.step}{why}.")
@@ -140,6 +140,18 @@ def _log(folder: RunFolder, error: BaseException) -> None:
             file.write(text)
     except OSError:
         return  # the journal has the message; a log that cannot be written must not hide it
+
+
+def _device_name(config: RunConfig) -> str:
+    """What trains, in words, as far as it can be told without torch."""
+    from tui_tuner.planning.hardware import detect
+
+    found = detect()
+    if config.hardware.devices == "cpu" or not found.usable_gpus:
+        return f"CPU {found.cpu} ({found.cores} cores)"
+    count = config.hardware.devices if isinstance(config.hardware.devices, int) else 1
+    name = found.usable_gpus[0].name
+    return name if count == 1 else f"{count} x {name}"
 
 
 def _versions() -> dict[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import set_seed
 
@@ -22,9 +24,10 @@ from tui_tuner.training.batching import MicroSize, StepPlan
 from tui_tuner.training.checkpoints import Checkpoint
 from tui_tuner.training.commands import Commands, Stopped
 from tui_tuner.training.engine import Engine, autocast_dtype, training_arguments
-from tui_tuner.training.evaluating import Evaluator
+from tui_tuner.training.evaluating import Evaluator, Interrupted
 from tui_tuner.training.loop import Loop, Progress, micro_size, read_progress
 from tui_tuner.training.loss import LossPath, self_check
+from tui_tuner.training.noise import EmbeddingNoise
 from tui_tuner.training.recovery import Recovery
 from tui_tuner.training.reporting import Reporter, StepReports, device_memory
 from tui_tuner.training.tasks import TASKS
@@ -32,6 +35,7 @@ from tui_tuner.training.tasks import TASKS
 RESOLVED = "config.resolved.yaml"
 TOKENIZER = "tokenizer"
 CHECKED_ROWS = 4
+LONGEST_CHECKED = 4096  # tokens
 
 
 class Work:
@@ -55,6 +59,7 @@ class Work:
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
         self.progress = read_progress(checkpoint.path) if checkpoint else Progress()
+        self.recovery = Recovery(reporter, config.training.on_out_of_memory == "retry", self._origin)
 
     # ---- before the first step -----------------------------------------------------------------------
 
@@ -138,11 +143,15 @@ class Work:
     def _model(self) -> Any:
         self.reporter.phase("loading", note="model")
         if self.config.training.deterministic:
-            torch.use_deterministic_algorithms(True, warn_only=False)
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(self.config.training.deterministic)
         attention.register()
         try:
+            self.recovery.enter("loading")
             model = self.task.load(self.config, self.device, self.tokenizer)
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except Exception as error:
+            if not self.recovery.is_out_of_memory(error):
+                raise
             raise OutOfMemoryError(
                 "memory ran out while the model was loaded.",
                 where="model",
@@ -155,6 +164,7 @@ class Work:
                 where="model.tokenizer",
                 hint="Use the tokenizer that belongs to the model.",
             )
+        self._stop_tokens(model)
         set_seed(self.config.training.seed)
         model = attach(model, self.config)
         if self.config.training.gradient_checkpointing is True:
@@ -167,29 +177,54 @@ class Work:
         )
         return model
 
+    def _stop_tokens(self, model: Any) -> None:
+        """Tokens that end the trained answers end generation too, also in what is saved."""
+        known = getattr(model.generation_config, "eos_token_id", None)
+        known = [known] if isinstance(known, int) else list(known or [])
+        stops = known + [token for token in self.prepared.stop_ids if token not in known]
+        if stops:
+            model.generation_config.eos_token_id = stops if len(stops) > 1 else stops[0]
+
+    def _same_rows(self) -> None:
+        """Raise `DataError` if a resumed run would see other rows than before."""
+        train = self.prepared.train
+        found = hashlib.sha256()
+        for array in (train.lengths, train.supervised):
+            found.update(np.ascontiguousarray(array).tobytes())
+        digest = found.hexdigest()[:16]
+        if self.progress.rows and self.progress.rows != digest:
+            raise DataError(
+                "the training rows are not those the run began with, so it cannot go on exactly.",
+                where=one_line(self.config.data.path),
+                hint="Put the old file back, or start a new run.",
+            )
+        self.progress.rows = digest
+
+    def _origin(self, row: int) -> str:
+        return str(self.prepared.train.origin(row))
+
     def _engine(self) -> None:
         config, train = self.config, self.prepared.train
         training = config.training
+        self._same_rows()
         plan = StepPlan(train.lengths, training.batch_size, training.seed, self.world, self.rank)
         total = training.max_steps or math.ceil(training.epochs * plan.steps_per_epoch)
         micro = int(training.micro_batch) if training.micro_batch != "auto" else 1
         size = micro_size(self.progress, MicroSize(micro, micro * config.data.max_length))
         pad = self.tokenizer.pad_token_id
         pad = 0 if pad is None else pad
-        recovery = Recovery(
-            self.reporter, training.on_out_of_memory == "retry", lambda row: str(train.origin(row))
-        )
         path = self._loss_path(plan, pad)
         evaluator = Evaluator(
             config,
             self.tokenizer,
             self.reporter,
-            recovery,
+            self.recovery,
             torch.device(self.device),
             pad,
             self.prepared.validation,
             self.prepared.held_out,
             self.task.generates,
+            self.commands.stop_wanted,
         )
         reports = StepReports(self.reporter, training.report_every, device_memory(self.device))
         self.loop = Loop(
@@ -212,13 +247,15 @@ class Work:
             plan=plan,
             path=path,
             size=size,
-            recovery=recovery,
+            recovery=self.recovery,
             pad=pad,
         )
         from transformers import PrinterCallback
 
         self.engine.remove_callback(PrinterCallback)
         self.engine.skip_bad = training.on_bad_numbers == "skip"
+        if training.neftune_alpha:
+            self.engine.noise = EmbeddingNoise(self.model, training.neftune_alpha)
         self.loop.engine = self.engine
 
     def _loss_path(self, plan: StepPlan, pad: int) -> LossPath:
@@ -236,7 +273,7 @@ class Work:
             # the way found before, so that a resumed run computes the same numbers
             packing, compact, segments = self.progress.path
             wanted = LossPath(packing, compact, segments, wanted.autocast, self.device)
-        rows = sorted(plan.batch(0, 0), key=lambda row: (int(plan.lengths[row]), row))[:CHECKED_ROWS]
+        rows = _checked_rows(plan)
         found = self_check(self.model, self.prepared.train, rows, wanted, torch.device(self.device), pad)
         if found.problem:
             self.reporter.warn(
@@ -253,25 +290,43 @@ class Work:
     def train(self) -> Loop:
         """Train to the end, or to a stop."""
         engine, loop = self.engine, self.loop
-        self.reporter.emit("phase", name="training", done=self._start(), total=loop.total, note="")
-        set_seed(self.config.training.seed)
+        start = self.checkpoint.step if self.checkpoint else 0
+        self.reporter.emit("phase", name="training", done=start, total=loop.total, note="")
         if self.checkpoint is None:
-            loop.evaluator.answer(self.model, engine.path, 0, "before")
+            self._answer(0, "before")
             self.commands.check()
             set_seed(self.config.training.seed)
-        if self._start() < loop.total:
-            engine.train(resume_from_checkpoint=str(self.checkpoint.path) if self.checkpoint else None)
-        elif self.checkpoint is not None:
-            engine._load_from_checkpoint(str(self.checkpoint.path))
-            self.reporter.step = self._start()
-        step = self.reporter.step
-        loop.finish(step)
+        if self.checkpoint is not None and (start >= loop.total or self.progress.early):
+            engine._load_from_checkpoint(str(self.checkpoint.path))  # only the end is missing
+            self.reporter.step = start
+        else:
+            self._steps()
+        loop.finish(self.reporter.step)
         if not loop.stopped:
-            loop.evaluator.answer(self.model, engine.path, step, "after")
+            self._answer(self.reporter.step, "after")
         return loop
 
-    def _start(self) -> int:
-        return self.checkpoint.step if self.checkpoint else 0
+    def _steps(self) -> None:
+        """All optimizer steps; what is whole is saved if one of them fails."""
+        try:
+            self.engine.train(resume_from_checkpoint=str(self.checkpoint.path) if self.checkpoint else None)
+        except Exception:
+            self.loop.rescue()
+            raise
+
+    def _answer(self, step: int, stage: str) -> None:
+        try:
+            self.loop.evaluator.answer(self.model, self.engine.path, step, stage)
+        except Interrupted:
+            return
+
+
+def _checked_rows(plan: StepPlan) -> list[int]:
+    """A few short sequences of the first batch and a long one, where windows and chunks would show."""
+    rows = sorted(plan.batch(0, 0), key=lambda row: (int(plan.lengths[row]), row))
+    short, rest = rows[: CHECKED_ROWS - 1], rows[CHECKED_ROWS - 1 :]
+    long = [row for row in rest if plan.lengths[row] <= LONGEST_CHECKED]
+    return short + long[-1:]
 
 
 def checkpoint_layers(model: Any) -> None:
