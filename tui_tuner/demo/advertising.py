@@ -1,0 +1,73 @@
+"""The fine-tuning task of the demo: a list of attributes becomes an advertising sentence.
+
+    type: coat | colour: red | material: wool
+    Meet our coat: it comes in red and is made of fine wool.
+
+The held-out rows name only values that no training row names, so that an answer that mentions them shows
+that the model learnt to copy what is asked for.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+from tui_tuner.demo.words import ATTRIBUTES, held_out_values, trained_values
+
+ROWS = 1600
+HELD_OUT_ROWS = 160
+SEED = 20_260
+
+_OPENINGS = (
+    "Meet our new {}",
+    "Here is your next {}",
+    "Say hello to the {}",
+    "This is the {} of the season",
+    "You will love this {}",
+    "Treat yourself to a wonderful {}",
+)
+
+_CLAUSES: dict[str, tuple[str, ...]] = {
+    "colour": ("it shines in {}", "it comes in {}", "it looks lovely in {}"),
+    "material": ("it is made of fine {}", "it is crafted from pure {}", "its maker chose the best {}"),
+    "pattern": ("it carries our {} pattern", "it shows off its {} look"),
+    "style": ("it brings {} charm", "it adds some {} flair"),
+    "detail": ("it is finished with neat {}", "it surprises with tiny {}"),
+    "occasion": ("it is right for {}", "it was born for {}"),
+    "quality": ("it is wonderfully {}", "it feels truly {}"),
+    "audience": ("it is a joy for {}", "it delights all {}"),
+}
+
+_CLOSINGS = ("Get yours today!", "Order it now!", "Only while stocks last!", "Come and see it!")
+
+
+def training_rows() -> Iterator[dict[str, str]]:
+    """`ROWS` rows with the columns prompt and response, the same on every machine."""
+    yield from _rows(ROWS, random.Random(SEED), trained_values, taken=set())
+
+
+def held_out_rows() -> Iterator[dict[str, str]]:
+    """`HELD_OUT_ROWS` rows in which every value is one that no training row names."""
+    yield from _rows(HELD_OUT_ROWS, random.Random(SEED + 1), held_out_values, taken=set())
+
+
+def _rows(
+    count: int, chance: random.Random, values: Callable[[str], tuple[str, ...]], taken: set[str]
+) -> Iterator[dict[str, str]]:
+    others = [key for key in ATTRIBUTES if key != "type"]
+    while count:
+        keys = ["type", *chance.sample(others, chance.randint(3, 5))]
+        chosen = [(key, chance.choice(values(key))) for key in keys]
+        prompt = " | ".join(f"{key}: {value}" for key, value in chosen)
+        if prompt in taken:
+            continue
+        taken.add(prompt)
+        yield {"prompt": prompt, "response": _advertisement(chosen, chance)}
+        count -= 1
+
+
+def _advertisement(chosen: list[tuple[str, str]], chance: random.Random) -> str:
+    opening = chance.choice(_OPENINGS).format(chosen[0][1])
+    clauses = [chance.choice(_CLAUSES[key]).format(value) for key, value in chosen[1:]]
+    body = ", ".join(clauses[:-1]) + " and " + clauses[-1]
+    return f"{opening}: {body}. {chance.choice(_CLOSINGS)}"
