@@ -85,12 +85,33 @@ def test_numbers_that_json_has_not(tmp_path: Path) -> None:
 def test_emit_never_raises(tmp_path: Path) -> None:
     journal = JournalWriter(tmp_path / "e", "r")
     os.close(journal._fd)
-    journal.emit("log", message="nobody hears this")
-    assert journal.lost == 1
+    journal.emit("log", message="the disk refuses this")
+    assert journal.waiting == 1
     journal._fd = os.open(tmp_path / "e", os.O_WRONLY | os.O_APPEND)
     journal.emit("log", message="heard")
-    codes = [event.get("code") or event.kind for event in JournalReader(tmp_path / "e").read()]
-    assert codes == ["journal_gap", "log"]
+    events = JournalReader(tmp_path / "e").read()
+    assert [(event.seq, event.get("message")) for event in events] == [
+        (0, "the disk refuses this"),
+        (1, "heard"),
+    ]
+
+
+def test_a_journal_that_waits_too_long_says_how_much_it_gave_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui_tuner.runs.journal.MOST_WAITING", 1000)
+    journal = JournalWriter(tmp_path / "e", "r")
+    os.close(journal._fd)
+    for number in range(20):
+        journal.emit("log", message=f"{number} " + "x" * 100)
+    assert 0 < journal.lost < 20 and journal.waiting == 20 - journal.lost
+    journal._fd = os.open(tmp_path / "e", os.O_WRONLY | os.O_APPEND)
+    journal.emit("log", message="heard")
+    events = JournalReader(tmp_path / "e").read()
+    lost = 21 - len(events[1:])
+    assert events[0].get("code") == "journal_gap" and events[0].get("message").startswith(f"{lost} events")
+    assert events[-1].get("message") == "heard"
+    assert journal.lost == 0
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tui_tuner.cli import data, plan, runs, start
+from tui_tuner.cli import data, history, plan, runs, start
 from tui_tuner.cli.options import Runs
 
 app = typer.Typer(
@@ -47,8 +47,8 @@ app.command("resume")(start.resume)
 app.command("attach")(runs.attach)
 for _command, _help in runs.COMMAND_HELP.items():
     app.command(_command, help=_help)(runs.sender(_command))
-app.command("runs")(runs.runs)
 app.command("presets")(runs.presets)
 app.command("doctor")(runs.doctor)
 app.command("estimate")(plan.estimate)
+app.add_typer(history.app, name="runs")
 app.add_typer(data.app, name="data")

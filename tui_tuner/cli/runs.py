@@ -1,4 +1,4 @@
-"""Commands about runs that exist: attach, stop and the other controls, runs; and presets, doctor."""
+"""Commands about runs that exist: attach, stop and the other controls; and presets, doctor."""
 
 from __future__ import annotations
 
@@ -51,9 +51,13 @@ def _follow(folder: RunFolder, json: bool) -> int:
         time.sleep(0.25)
     if not printer.view.ended:
         if not json:
-            write(
-                f"run {one_line(folder.name)} is lost: its process is gone. `tui-tuner resume` continues it."
-            )
+            from tui_tuner.runs.history import lost
+
+            what = lost(folder)
+            write(f"run {one_line(folder.name)} is lost. {one_line(what.death.message)}")
+            for line in what.lines:
+                write(f"| {line}")
+            write(f"go on with: {what.resume}")
         return EXIT_FAILED
     return printer.view.exit_code or 0
 
@@ -89,25 +93,6 @@ def _wait_until_stopped(folder: RunFolder) -> int:
     state = folder.state()
     typer.echo(f"{one_line(folder.name)}: {state}")
     return 0 if state in ("stopped", "completed") else EXIT_FAILED
-
-
-def runs(runs: Runs = "runs", json: Json = False) -> None:
-    """List the runs, newest first."""
-    from tui_tuner.runs.history import summaries
-
-    rows = list(summaries(RunStore(runs)))
-    if json:
-        import orjson
-
-        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
-        return
-    if not rows:
-        typer.echo(f"no runs in {one_line(runs)}; `tui-tuner demo` makes the first one")
-    for row in rows:
-        done = f"{row['step']}/{row['total_steps'] or '?'}"
-        loss = row["loss"]
-        figure = f"loss {loss:.4f}" if isinstance(loss, float) else ""
-        typer.echo(f"{one_line(row['name'], 48):48}  {row['state']:9}  {done:>11}  {figure}")
 
 
 def presets(json: Json = False) -> None:

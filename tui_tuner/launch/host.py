@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tui_tuner.errors import EXIT_FAILED, TunerError
 from tui_tuner.launch.lock import owned
+from tui_tuner.launch.watchdog import Watchdog
+from tui_tuner.runs import ballast
 from tui_tuner.runs.control import Control
+from tui_tuner.runs.death import cause_of_death
+from tui_tuner.runs.events import Sink
 from tui_tuner.runs.journal import JournalWriter
+from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder
 
 
@@ -27,18 +36,42 @@ def host(folder: RunFolder, control: Control, resume: bool = False) -> Ended:
         UsageError: another process trains this run.
         ConfigError: the folder's config is damaged.
     """
+    death = cause_of_death(folder) if folder.state() == "lost" else None
     with owned(folder):
         config = folder.config()
+        ballast.put(folder.path)
         journal = JournalWriter(folder.events, folder.name)
         try:
-            return _train(folder, journal, control, config, resume)
+            with _crashes_logged(folder), Watchdog(journal, folder.path) as sink:
+                if death is not None:
+                    message = f"The run was lost. {death.message}"
+                    sink.emit("warning", code=f"lost_{death.code}", message=message, hint=death.hint)
+                return _train(folder, sink, control, config, resume)
         finally:
             journal.close()
+            scrubber().blank_out(folder.log)
 
 
-def _train(
-    folder: RunFolder, journal: JournalWriter, control: Control, config: object, resume: bool
-) -> Ended:
+@contextmanager
+def _crashes_logged(folder: RunFolder) -> Iterator[None]:
+    """Let a crash inside a library (a segmentation fault) leave the threads' stacks in the run's log."""
+    if faulthandler.is_enabled():
+        yield
+        return
+    try:
+        fd = os.open(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError:  # no room: the run itself will say so
+        yield
+        return
+    try:
+        faulthandler.enable(file=fd)
+        yield
+    finally:
+        faulthandler.disable()
+        os.close(fd)
+
+
+def _train(folder: RunFolder, journal: Sink, control: Control, config: object, resume: bool) -> Ended:
     journal.emit("phase", name="loading", note="importing torch and transformers")
     try:
         from tui_tuner.training import session  # seconds: torch, transformers, peft

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tui_tuner.errors import UsageError
+from tui_tuner.runs.death import vital_signs
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 
@@ -31,7 +32,7 @@ def owned(folder: RunFolder) -> Iterator[None]:
                 where=name,
                 hint=f"Watch it with `tui-tuner attach {name}`, or end it with `tui-tuner stop {name}`.",
             ) from None
-        folder.claim()
+        folder.claim(vital_signs=vital_signs())
         yield
     finally:
         os.close(fd)

@@ -7,6 +7,7 @@ is on, and whoever may speak to the user gets a copy of the real ones.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
+
+from tui_tuner.runs.secrets import scrubber
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def captured(log: Path | None) -> Iterator[Terminal]:
     real = Terminal(_copy(1), _copy(2))
     saved = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
     target = redirect(log)
-    sys.stdout = sys.stderr = _stream(target, close=False)
+    sys.stdout = sys.stderr = _ScrubbedStream.of(target)
     sys.__stdout__, sys.__stderr__ = real.out, real.err  # type: ignore[misc,assignment]
     try:
         yield real
@@ -55,6 +58,30 @@ def redirect(log: Path | None) -> int:
     os.dup2(fd, 2)
     os.close(fd)
     return 1
+
+
+class _ScrubbedStream(io.TextIOWrapper):
+    """A stream to a log that masks tokens and passwords in what Python code writes."""
+
+    @classmethod
+    def of(cls, fd: int) -> _ScrubbedStream:
+        return cls(
+            io.BufferedWriter(io.FileIO(fd, "wb", closefd=False)),
+            encoding="utf-8",
+            errors="replace",
+            line_buffering=True,
+        )
+
+    def write(self, text: str) -> int:
+        super().write(scrubber().text(text))
+        return len(text)
+
+
+def scrub_streams() -> None:
+    """Mask secrets in what this process writes to its standard streams, where they already are a log."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.stdout, sys.stderr = _ScrubbedStream.of(1), _ScrubbedStream.of(2)
 
 
 def _copy(fd: int) -> TextIO:

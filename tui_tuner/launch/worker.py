@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tui_tuner.errors import EXIT_CONFIG, TunerError
 from tui_tuner.launch.host import host
+from tui_tuner.launch.output import scrub_streams
 from tui_tuner.launch.signals import install
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.store import RunFolder
@@ -20,6 +21,7 @@ def main(arguments: list[str]) -> int:
     folder = RunFolder(Path(paths[0]))
     control = Control(folder.control)
     install(control)
+    scrub_streams()
     try:
         return host(folder, control, resume="--resume" in arguments).exit_code
     except TunerError as error:

@@ -3,52 +3,89 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.runs.ballast import release
 from tui_tuner.runs.events import Event, decode, encode
+from tui_tuner.runs.secrets import scrubber
 
+MOST_WAITING = 32 << 20  # bytes of events kept in memory while the disk refuses them
 _CHUNK = 1 << 20
+_ONLY_NUMBERS = ("step", "heartbeat")
 
 
 class JournalWriter:
     """A `Sink` that appends to a journal: one `os.write` per event, from any thread.
 
     `seq` continues after what the file already holds; a torn last line (power-off) is closed with a newline
-    first, so that the next event stays whole. `emit` never raises: if the disk refuses, the event is
-    counted in `lost` and the run goes on; the next one that can be written says how many are missing.
+    first, so that the next event stays whole. `emit` never raises: if the disk refuses, events wait in memory
+    and are written, in order, before the next one; should they become too many, the oldest are given up,
+    counted in `lost`, and the journal says so. Tokens and passwords in texts are masked (`runs.secrets`).
     """
 
     def __init__(self, path: Path, run: str, rank: int = 0) -> None:
         self.path, self.run, self.rank = path, run, rank
         self.lost = 0
         self._lock = threading.Lock()
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
         self._torn = _ends_torn(path)
         self._seq = last_seq(path) + 1
+        self._scrub = scrubber().line
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def emit(self, kind: str, **fields: Any) -> None:
         with self._lock:
             try:
-                if self.lost:
-                    missing, message = self.lost, f"{self.lost} events could not be written (disk full?)"
-                    self._write("warning", {"code": "journal_gap", "message": message, "hint": ""})
-                    self.lost -= missing
-                self._write(kind, fields)
+                self._queue(kind, fields)
+                self._flush()
             except Exception:  # a journal must never end a run
-                self.lost += 1
+                return
 
-    def _write(self, kind: str, fields: dict[str, Any]) -> None:
+    @property
+    def waiting(self) -> int:
+        """Events that the disk has refused so far."""
+        return len(self._waiting)
+
+    def _queue(self, kind: str, fields: dict[str, Any]) -> None:
         event = Event(kind, self.run, self._seq, round(time.time(), 3), self.rank, fields)
-        line = (b"\n" if self._torn else b"") + encode(event)
-        written = os.write(self._fd, line)
-        self._torn = written != len(line)
+        line = encode(event)
         self._seq += 1
-        if self._torn:
-            raise OSError("short write")
+        self._waiting.append(line if kind in _ONLY_NUMBERS else self._scrub(line))
+        self._waiting_bytes += len(line)
+        while self._waiting_bytes > MOST_WAITING and len(self._waiting) > 1:
+            self._waiting_bytes -= len(self._waiting.popleft())
+            self.lost += 1
+
+    def _flush(self) -> None:
+        if self.lost:
+            message = f"{self.lost} events could not be written (disk full?)"
+            gap = {"code": "journal_gap", "message": message, "hint": ""}
+            self._write(encode(Event("warning", self.run, self._seq, round(time.time(), 3), self.rank, gap)))
+            self._seq += 1
+            self.lost = 0
+        while self._waiting:
+            self._write(self._waiting[0])
+            self._waiting_bytes -= len(self._waiting.popleft())
+
+    def _write(self, line: bytes) -> None:
+        line = (b"\n" if self._torn else b"") + line
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not release(self.path.parent):
+                raise
+            written = os.write(self._fd, line)
+        if written:
+            self._torn = written != len(line)
+        if written != len(line):
+            raise OSError(errno.ENOSPC, "short write")
 
     def sync(self) -> None:
         """Force what was written to the disk."""
@@ -58,6 +95,8 @@ class JournalWriter:
     def close(self) -> None:
         with self._lock:
             if self._fd >= 0:
+                with contextlib.suppress(OSError):
+                    self._flush()
                 self.sync()
                 os.close(self._fd)
                 self._fd = -1

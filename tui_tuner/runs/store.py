@@ -30,6 +30,7 @@ from tui_tuner.config.load import absolute_paths, build_config, dump_config, rea
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError, RunError, UsageError
 from tui_tuner.runs.journal import JournalReader
+from tui_tuner.runs.secrets import refuse_secrets
 from tui_tuner.text import one_line
 
 _STATE_TAIL = 64 * 1024  # bytes of the journal that tell the state
@@ -163,6 +164,7 @@ class RunStore:
 
         Raises:
             UsageError: a run of that name exists, or the name is no folder name.
+            ConfigError: the config holds what looks like a token or password.
             DiskFullError: the folder cannot be made or written.
         """
         name = config.output.name
@@ -170,6 +172,8 @@ class RunStore:
             check_name(name)
         config = config.model_copy(deep=True)
         absolute_paths(config)
+        text = dump_config(config)
+        refuse_secrets(text, "config")
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             folder = self._make(name, config)
@@ -184,7 +188,7 @@ class RunStore:
             raise DiskFullError(
                 f"a run cannot be kept here: {error.strerror}.", where=where, hint=hint
             ) from None
-        folder.write("config.yaml", dump_config(config))
+        folder.write("config.yaml", text)
         return folder
 
     def _make(self, name: str, config: RunConfig) -> RunFolder:

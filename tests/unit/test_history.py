@@ -1,0 +1,433 @@
+"""Summaries of runs, notes, trash, causes of death and secrets, on real folders and processes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from tui_tuner.cli import history as history_cli
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import ConfigError, UsageError
+from tui_tuner.launch.output import captured
+from tui_tuner.runs import ballast, trash
+from tui_tuner.runs.death import cause_of_death, kernel_names, vital_signs
+from tui_tuner.runs.history import disk_use, log_tail, lost, matches, summaries, summary
+from tui_tuner.runs.journal import JournalReader, JournalWriter
+from tui_tuner.runs.notes import change_tags, read_notes, set_note
+from tui_tuner.runs.secrets import Scrubber
+from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.runs.tally import CACHE, tally
+
+TOKEN = "hf_" + "aBcDeFgHiJkLmNoPqRsT"
+
+
+def _run(store: RunStore, name: str, **values: object) -> RunFolder:
+    return store.create(RunConfig.model_validate({"output": {"name": name}, **values}))
+
+
+def _journal(folder: RunFolder, steps: int = 3, finish: bool = True) -> None:
+    journal = JournalWriter(folder.events, folder.name)
+    journal.emit("run_started", total_steps=steps, device="cpu")
+    for step in range(1, steps + 1):
+        journal.emit("step", step=step, loss=4.0 / step, seconds=2.0, supervised_tokens=5)
+    journal.emit("evaluation", step=2, metrics={"loss": 1.25, "bleu": 0.3})
+    journal.emit("evaluation", step=steps, metrics={"loss": 1.5, "bleu": 0.4})
+    if finish:
+        journal.emit("finished", status="completed", exit_code=0, message="")
+    journal.close()
+
+
+def _spread(folder: RunFolder, gaps: list[float]) -> None:
+    """Rewrite the times of a journal, so that the gaps between events are these."""
+    lines = [json.loads(line) for line in folder.events.read_text().splitlines()]
+    now = 1_000_000.0
+    for line, gap in zip(lines, gaps, strict=True):
+        now += gap
+        line["time"] = now
+    folder.events.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_a_summary_holds_what_was_paid_for(tmp_path: Path) -> None:
+    folder = _run(RunStore(tmp_path), "r", hardware={"price_per_hour": 36.0}, evaluation={"best": "bleu"})
+    _journal(folder)
+    # An hour of silence in the middle, when no process held the run, costs nothing.
+    _spread(folder, [0, 10, 10, 3600, 10, 10, 10])
+    row = summary(folder)
+    assert row["paid_seconds"] == 50.0
+    assert row["cost"] == 0.5
+    assert row["training_seconds"] == 6.0
+    assert (row["step"], row["total_steps"], row["loss"]) == (3, 3, 4 / 3)
+    assert (row["metric"], row["best"], row["best_validation_loss"]) == ("bleu", 0.4, 1.25)
+    assert row["state"] == "completed"
+
+
+def test_only_what_was_appended_is_read_again(tmp_path: Path) -> None:
+    folder = _run(RunStore(tmp_path), "r")
+    _journal(folder, finish=False)
+    first, complete = tally(folder)
+    assert complete and first.offset == folder.events.stat().st_size
+    block = folder.events.read_bytes()
+    # Damage what is already counted: if it were read again, the sums would change.
+    folder.events.write_bytes(block[:300] + b"x" * (len(block) - 300))
+    with open(folder.events, "ab") as file:
+        file.write(b"\n")
+    journal = JournalWriter(folder.events, "r")
+    journal.emit("step", step=4, loss=0.5, seconds=1.0)
+    journal.close()
+    again, complete = tally(folder)
+    assert complete and again.step == 4 and again.training_seconds == first.training_seconds + 1.0
+
+
+def test_a_replaced_journal_is_read_from_its_start(tmp_path: Path) -> None:
+    folder = _run(RunStore(tmp_path), "r")
+    _journal(folder, steps=9)
+    assert tally(folder)[0].step == 9
+    folder.events.unlink()
+    _journal(folder, steps=30)
+    assert tally(folder)[0].step == 30
+    folder.events.write_bytes(b"")
+    assert tally(folder)[0].step == 0
+
+
+def test_a_resume_takes_back_what_is_done_again(tmp_path: Path) -> None:
+    folder = _run(RunStore(tmp_path), "r")
+    _journal(folder, steps=5, finish=False)
+    journal = JournalWriter(folder.events, "r")
+    journal.emit("run_started", total_steps=5, resumed_from=3)
+    journal.close()
+    known, _ = tally(folder)
+    assert known.step == 3 and known.resumes == 1
+    assert [step for step, _ in known.evaluations] == [2]
+
+
+def test_many_runs_with_long_journals_are_listed_quickly(tmp_path: Path) -> None:
+    """100 runs whose journals together hold 1 GB: the first look is bounded, the next ones are quick."""
+    store = RunStore(tmp_path)
+    template = _run(store, "run-0")
+    _journal(template, steps=2000)
+    text = template.events.read_bytes()
+    template.events.write_bytes(text * (10_000_000 // len(text)))
+    for number in range(1, 100):
+        os.link(template.events, _run(store, f"run-{number}").events)
+    start = time.monotonic()
+    rows = list(summaries(store, seconds=0.5))
+    assert time.monotonic() - start < 20.0
+    assert len(rows) == 100 and not all(row["complete"] for row in rows)
+    assert all(row["loss"] is None and row["best"] is None for row in rows if not row["complete"])
+    assert tally(template)[1]
+    for folder in store.runs():  # the journals are one file, so are the sums
+        (folder.path / CACHE).write_bytes((template.path / CACHE).read_bytes())
+    start = time.monotonic()
+    rows = list(summaries(store, seconds=0))
+    assert time.monotonic() - start < 6.0
+    assert all(row["complete"] and row["loss"] == 4.0 / 2000 and row["best"] == 1.25 for row in rows)
+
+
+def test_damage_costs_only_itself(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    folder = _run(store, "r")
+    _journal(folder)
+    with open(folder.events, "ab") as file:
+        file.write(b'{"v":99,"kind":"step","step":7,"loss":0.25,"new_field":{}}\n')
+        file.write(b'{"v":99,"kind":"hologram"}\n\xff\xfe\x00\n{"kind":"step","step":"x"}\n{"kind":"st')
+    row = summary(folder)
+    assert row["newer_journal"] and row["step"] == 7 and row["loss"] == 0.25 and row["complete"]
+    for name in (CACHE, "notes.json", "config.yaml", "manifest.json"):
+        (folder.path / name).write_bytes(b"\x00[[[")
+    assert summary(folder)["step"] == 7
+    (folder.path / CACHE).write_text(json.dumps({"cache": 1, "offset": "x"}))
+    assert summary(folder)["step"] == 7
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([CACHE, "notes.json", "config.yaml", "manifest.json", "events.jsonl"]),
+)
+def test_any_bytes_in_any_file_of_a_run_are_survived(tmp_path: Path, block: bytes, name: str) -> None:
+    store = RunStore(tmp_path)
+    path = tmp_path / "r"
+    if not path.exists():
+        _journal(_run(store, "r"))
+    kept = (path / name).read_bytes() if (path / name).exists() else None
+    (path / name).write_bytes(block)
+    row = summary(RunFolder(path))
+    assert json.dumps(row)
+    lost(RunFolder(path))
+    if kept is None:
+        (path / name).unlink()
+    else:
+        (path / name).write_bytes(kept)
+
+
+def test_one_endless_line_does_not_hold_the_list_up(tmp_path: Path) -> None:
+    folder = _run(RunStore(tmp_path), "r")
+    folder.events.write_bytes(b"x" * 20_000_000)
+    start = time.monotonic()
+    row = summary(folder, deadline=time.monotonic() + 5)
+    assert row["complete"] and time.monotonic() - start < 5
+
+
+def test_search_looks_everywhere_and_in_any_case(tmp_path: Path) -> None:
+    folder = _run(RunStore(tmp_path), "r", model={"name": "Qwen/Qwen3-0.6B"})
+    set_note(folder, "The good one")
+    change_tags(folder, ["Baseline"])
+    row = summary(folder)
+    assert matches(row, ["qwen3", "GOOD", "baseline"]) and matches(row, [], "new")
+    assert not matches(row, ["qwen3", "bad"]) and not matches(row, [], "lost")
+
+
+def test_notes_and_tags(tmp_path: Path) -> None:
+    folder = _run(RunStore(tmp_path), "r")
+    assert change_tags(folder, ["b", "a"]) == ("a", "b")
+    assert change_tags(folder, ["-b", "c"]) == ("a", "c")
+    set_note(folder, "hm")
+    assert read_notes(folder).tags == ("a", "c") and read_notes(folder).note == "hm"
+    for bad in ("", "two words", "x" * 41, "a\x1b[31m"):
+        with pytest.raises(UsageError):
+            change_tags(folder, [bad])
+
+
+def test_deleted_runs_come_back(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    folder = _run(store, "r")
+    _journal(folder)
+    trash.delete(store, folder)
+    assert list(store.runs()) == [] and [item.name for item in trash.deleted(store)] == ["r"]
+    _run(store, "r")
+    with pytest.raises(UsageError, match="exists"):
+        trash.restore(store, "r")
+    trash.delete(store, store.find("r"))
+    assert summary(trash.restore(store, "r"))["state"] == "new"  # the newest of that name
+    trash.rename(store, store.find("r"), "s")
+    assert summary(trash.restore(store, "r"))["state"] == "completed"
+    with pytest.raises(UsageError, match="no run"):
+        trash.restore(store, "../r")
+
+
+def test_emptying_the_trash_follows_no_link(tmp_path: Path) -> None:
+    outside = tmp_path / "precious"
+    outside.mkdir()
+    (outside / "data").write_text("keep")
+    store = RunStore(tmp_path / "runs")
+    folder = _run(store, "r")
+    (folder.path / "checkpoints").symlink_to(outside)
+    trash.delete(store, folder)
+    (store.root / trash.FOLDER / "link~1.0").symlink_to(outside)
+    count, _ = trash.empty(store)
+    assert count == 2 and (outside / "data").read_text() == "keep" and trash.deleted(store) == []
+
+
+_OWN = (
+    "import sys; from pathlib import Path; from tui_tuner.runs.store import RunFolder\n"
+    "from tui_tuner.launch.lock import owned\n"
+    "with owned(RunFolder(Path(sys.argv[1]))):\n"
+    "    print('ready', flush=True); sys.stdin.read()\n"
+)
+
+
+def _owner(folder: RunFolder) -> subprocess.Popen[bytes]:
+    child = subprocess.Popen(
+        [sys.executable, "-c", _OWN, str(folder.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+    return child
+
+
+def test_a_run_that_is_on_is_neither_renamed_nor_deleted(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    folder = _run(store, "r")
+    child = _owner(folder)
+    for act in (lambda: trash.delete(store, folder), lambda: trash.rename(store, folder, "s")):
+        with pytest.raises(UsageError, match="is on"):
+            act()
+    assert folder.path.is_dir()
+    child.kill()
+    child.wait()
+    trash.rename(store, folder, "s")
+
+
+def test_a_lost_run_says_why_and_how_to_go_on(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    folder = _run(store, "r")
+    child = _owner(folder)
+    _journal(folder, finish=False)
+    child.kill()
+    child.wait()
+    folder.log.write_bytes(
+        b"first\nprogress 1%\rprogress 99%\n\n\x1b[31mred\x1b[0m \x1b]0;evil\x07\nlast words\n"
+    )
+    assert folder.state() == "lost"
+    what = lost(folder)
+    assert what.lines[0] == "first" and what.lines[1] == "progress 99%" and what.lines[-1] == "last words"
+    assert not any("\x1b" in line for line in what.lines)
+    assert what.resume == f"tui-tuner resume r --runs {tmp_path}"
+    assert what.death.code == "unknown"
+    assert "without a word" in summary(folder)["message"]
+
+
+def test_the_memory_killer_is_recognised_afterwards(tmp_path: Path) -> None:
+    folder = _run(RunStore(tmp_path), "r")
+    child = _owner(folder)
+    child.kill()
+    child.wait()
+    then = folder.manifest()["vital_signs"]
+    assert then["memory_limit"] > 0 and then["boot"]
+    journal = JournalWriter(folder.events, "r")
+    journal.emit("run_started", total_steps=3)
+    now = {**then, "oom_kills_group": (then["oom_kills_group"] or 0)}
+    assert cause_of_death(folder, now).code == "unknown"
+    grown = {**now, "oom_kills_group": now["oom_kills_group"] + 1}
+    folder.write("manifest.json", json.dumps({**folder.manifest(), "vital_signs": now}))
+    assert cause_of_death(folder, grown).code == "oom_killer"
+    assert cause_of_death(folder, {**now, "boot": "another"}).code == "rebooted"
+    journal.emit("heartbeat", step=1, memory_host=int(then["memory_limit"] * 0.97))
+    journal.close()
+    near = cause_of_death(folder, now)
+    assert near.code == "maybe_oom_killer" and "It held" in near.message
+    folder.write("manifest.json", json.dumps({**folder.manifest(), "host": "elsewhere"}))
+    assert cause_of_death(folder, now).code == "other_host"
+
+
+# Records as /dev/kmsg of Linux 6.8 gives them, shortened.
+_KMSG = [
+    "4,1203,88123456,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,"
+    "oom_memcg=/user.slice,task_memcg=/user.slice,task=python,pid=4242,uid=1000",
+    "3,1204,88123460,-;Memory cgroup out of memory: Killed process 4242 (python) total-vm:9123456kB",
+    "3,1205,88123461,-;Out of memory: Killed process 777 (python3) total-vm:1kB",
+]
+
+
+def test_the_kernel_log_names_the_process() -> None:
+    assert kernel_names(4242, _KMSG) and kernel_names(777, _KMSG)
+    assert not kernel_names(424, _KMSG) and not kernel_names(42420, _KMSG)
+    assert not kernel_names(4242, _KMSG, since=100.0), "an older process of the same number"
+    assert not kernel_names(4242, ["6,1,1,-;Killed process accounting off 4242"])
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_counters_of_both_kinds_of_control_groups(tmp_path: Path, version: int) -> None:
+    proc, cgroup = tmp_path / "proc/self", tmp_path / "sys/fs/cgroup"
+    proc.mkdir(parents=True)
+    if version == 2:
+        group = cgroup / "user.slice/run"
+        group.mkdir(parents=True)
+        (proc / "cgroup").write_text("0::/user.slice/run\n")
+        (group / "memory.events").write_text("low 0\nhigh 0\nmax 7\noom 2\noom_kill 3\noom_group_kill 0\n")
+        (group / "memory.max").write_text("1048576\n")
+    else:
+        # As inside a container: the group's path is the host's, and the group is the mount itself.
+        group = cgroup / "memory"
+        group.mkdir(parents=True)
+        (proc / "cgroup").write_text("9:name=systemd:/\n4:memory:/docker/abc\n0::/\n")
+        (group / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
+        (group / "memory.limit_in_bytes").write_text("1048576\n")
+    signs = vital_signs(tmp_path)
+    assert signs["oom_kills_group"] == 3 and signs["memory_limit"] == 1048576
+    assert vital_signs(tmp_path / "nothing")["oom_kills_group"] is None
+
+
+def test_secrets_are_masked_wherever_they_stand() -> None:
+    scrub = Scrubber(
+        {"HF_TOKEN": "my-own-token-1", "MY_API_KEY": 'quo"ted\\key', "HF_HOME": "/nowhere", "TOKENS": "x" * 9}
+    )
+    for text in (
+        f"using {TOKEN} now",
+        "Authorization: Bearer abcdefghijkl.mnop",
+        "token=my-own-token-1,",
+        'key quo"ted\\key',
+        "https://me:s3cret@host/path",
+        "sk-" + "a1" * 15,
+        "ghp_" + "a" * 36,
+        "AKIA" + "A" * 16,
+    ):
+        assert "[secret]" in scrub.text(text), text
+        line = scrub.line(json.dumps({"message": text}).encode())
+        assert "[secret]" in json.loads(line)["message"]
+    for plain in (
+        "disk-usage-of-the-whole-machine",
+        "https://host:8080/path",
+        "hf_hub",
+        "xxxxxxxxx",
+        "tokens 12",
+    ):
+        assert scrub.text(plain) == plain
+
+
+def test_no_token_reaches_journal_log_or_config(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    store = RunStore(tmp_path)
+    folder = _run(store, "r")
+    journal = JournalWriter(folder.events, "r")
+    journal.emit("warning", code="hub", message=f"401 for {TOKEN}", hint={"nested": [TOKEN]})
+    journal.close()
+    with captured(folder.log):
+        print(f"loading with {TOKEN}", file=sys.stderr)  # noqa: T201
+        os.write(2, f"a C library says {TOKEN}\n".encode())
+    assert folder.log.read_bytes().count(TOKEN.encode()) == 1
+    assert Scrubber({}).blank_out(folder.log) == 1
+    with pytest.raises(ConfigError, match="token") as caught:
+        _run(store, "s", data={"path": f"https://me:{TOKEN}@host/data.jsonl"})
+    assert TOKEN not in str(caught.value) and not (tmp_path / "s").exists()
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or TOKEN.encode() not in path.read_bytes(), path
+    assert [event.kind for event in JournalReader(folder.events).read()] == ["warning"]
+
+
+def test_blanking_out_finds_a_secret_across_two_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui_tuner.runs.secrets._BLOCK", 64)
+    monkeypatch.setattr("tui_tuner.runs.secrets._OVERLAP", 32)
+    log = tmp_path / "log"
+    for before in range(100):
+        log.write_text("-" * before + f" {TOKEN} end\n")
+        assert Scrubber({}).blank_out(log) == 1
+        assert log.read_text() == "-" * before + " " + "*" * len(TOKEN) + " end\n"
+
+
+def test_room_is_kept_for_the_journal(tmp_path: Path) -> None:
+    assert ballast.put(tmp_path) and (tmp_path / ballast.NAME).stat().st_blocks * 512 >= ballast.SIZE
+    assert ballast.release(tmp_path) and not ballast.release(tmp_path)
+
+
+def test_disk_use_counts_each_file_once(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 1000)
+    os.link(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "c").symlink_to("/bin/ls")
+    assert 1000 <= disk_use(tmp_path) < 1100
+    assert log_tail(tmp_path / "none", 3) == []
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    _journal(_run(store, "first"))
+    _journal(_run(store, "second", method={"kind": "full"}))
+    runner = CliRunner()
+
+    def command(*words: str) -> str:
+        result = runner.invoke(history_cli.app, ["--runs", str(tmp_path), *words])
+        assert result.exit_code == 0, (words, result.output, result.exception)
+        return result.output
+
+    assert "first" in command() and "2 runs" in command()
+    assert [row["name"] for row in json.loads(command("--search", "full", "--json"))] == ["second"]
+    assert "no run fits" in command("--state", "lost")
+    command("rename", "first", "third")
+    command("note", "third", "kept", "for", "later")
+    command("tag", "third", "good", "bad")
+    command("tag", "third", "-bad")
+    assert "#good kept for later" in command("--search", "later")
+    command("delete", "third", "second")
+    assert "third" in command("trash") and "no runs" in command()
+    command("restore", "third")
+    assert "1 run," in command("trash", "--empty", "--yes")
+    assert "third" in command() and "empty" in command("trash")
+    refused = runner.invoke(history_cli.app, ["--runs", str(tmp_path), "--state", "asleep"])
+    assert isinstance(refused.exception, UsageError)

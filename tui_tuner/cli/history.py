@@ -1,0 +1,213 @@
+"""`tui-tuner runs`: what ran here, and keeping it in order."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tui_tuner.cli.options import Json
+from tui_tuner.errors import UsageError
+from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.text import human_bytes, human_seconds, one_line
+
+STATES = ("new", "running", "paused", "completed", "stopped", "failed", "lost")
+_SCAN_SECONDS = 3.0  # for long journals that were not read before
+
+app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
+
+RunsFolder = Annotated[str | None, typer.Option("--runs", help="Folder that holds the runs.")]
+Name = Annotated[str, typer.Argument(help="Name or folder of a run, or `last`.", metavar="RUN")]
+Names = Annotated[list[str], typer.Argument(help="Names of runs.", metavar="RUN...")]
+
+
+@app.callback()
+def runs(
+    context: typer.Context,
+    runs: Annotated[str, typer.Option("--runs", help="Folder that holds the runs.")] = "runs",
+    search: Annotated[
+        str, typer.Option("--search", help="Only runs that hold all these words.", metavar="WORDS")
+    ] = "",
+    state: Annotated[
+        str, typer.Option("--state", help=f"Only runs that are: {', '.join(STATES)}.", metavar="STATE")
+    ] = "",
+    whole: Annotated[
+        bool, typer.Option("--all", help="Read every journal to its end, however long it takes.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List the runs, newest first; rename, note, tag, delete and restore them."""
+    context.obj = runs
+    if context.invoked_subcommand is not None:
+        return
+    from tui_tuner.runs.history import matches, summaries
+
+    if state and state not in STATES:
+        raise UsageError(f"--state: unknown state {one_line(state)!r}; known are {', '.join(STATES)}.")
+    rows = [
+        row
+        for row in summaries(RunStore(runs), None if whole else _SCAN_SECONDS)
+        if matches(row, search.split(), state)
+    ]
+    if json:
+        import orjson
+
+        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+    else:
+        _print(rows, runs, filtered=bool(search or state))
+
+
+def _print(rows: list[dict[str, Any]], runs: str, filtered: bool) -> None:
+    if not rows:
+        typer.echo(
+            "no run fits"
+            if filtered
+            else f"no runs in {one_line(runs)}; `tui-tuner demo` makes the first one"
+        )
+        return
+    width = min(44, max(len(one_line(row["name"])) for row in rows))
+    for row in rows:
+        typer.echo(_line(row, width))
+        for detail in _details(row):
+            typer.echo(f"    {detail}")
+    total = human_bytes(sum(row["bytes"] for row in rows))
+    typer.echo(f"{len(rows)} run{'s' if len(rows) != 1 else ''}, {total}")
+    if not all(row["complete"] for row in rows):
+        typer.echo("some journals are long and were not read to their end yet: run this again, or use --all")
+
+
+def _line(row: dict[str, Any], width: int) -> str:
+    done = f"{row['step']}/{row['total_steps'] or '?'}"
+    parts = [
+        f"{one_line(row['name'], width):{width}}",
+        f"{row['state']:9}",
+        f"{done:>11}",
+        f"{_figure('loss', row['loss']):11}",
+        f"{_figure('best ' + one_line(row['metric'], 16), row['best']):16}",
+        f"{human_seconds(row['paid_seconds']) if row['paid_seconds'] else '':>13}",
+        f"{human_bytes(row['bytes']):>9}",
+    ]
+    if row["cost"] is not None:
+        parts.append(f"cost {row['cost']:.2f}")
+    return "  ".join(parts).rstrip()
+
+
+def _details(row: dict[str, Any]) -> list[str]:
+    found = []
+    if row["tags"] or row["note"]:
+        found.append(" ".join([*(f"#{one_line(tag)}" for tag in row["tags"]), one_line(row["note"], 200)]))
+    if row["newer_journal"]:
+        found.append("written by a newer tui-tuner: what this one does not know is not shown")
+    if row["state"] == "failed" and row["message"]:
+        found.append(one_line(row["message"], 200))
+    if row["state"] == "lost":
+        from tui_tuner.runs.history import lost
+
+        what = lost(RunFolder(Path(row["folder"])), 3)
+        found.append(one_line(what.death.message))
+        found += [f"| {line}" for line in what.lines]
+        found.append(f"go on with: {what.resume}")
+    return found
+
+
+def _figure(label: str, value: float | None) -> str:
+    return f"{label} {value:.4f}" if value is not None else ""
+
+
+@app.command("rename")
+def rename(context: typer.Context, run: Name, name: str, runs: RunsFolder = None) -> None:
+    """Give a run another name."""
+    from tui_tuner.runs import trash
+
+    store = _store(context, runs)
+    folder = trash.rename(store, store.find(run), name)
+    typer.echo(f"{one_line(run)} is now {one_line(folder.name)}")
+
+
+@app.command("note")
+def note(
+    context: typer.Context,
+    run: Name,
+    text: Annotated[list[str] | None, typer.Argument(help="The note; nothing removes it.")] = None,
+    runs: RunsFolder = None,
+) -> None:
+    """Write a note about a run."""
+    from tui_tuner.runs.notes import set_note
+
+    folder = _store(context, runs).find(run)
+    set_note(folder, " ".join(text or []))
+    typer.echo(f"{one_line(folder.name)}: note {'written' if text else 'removed'}")
+
+
+@app.command("tag", context_settings={"ignore_unknown_options": True})
+def tag(
+    context: typer.Context,
+    run: Name,
+    tags: Annotated[list[str], typer.Argument(help="Tags to add; -TAG removes one.", metavar="TAG...")],
+    runs: RunsFolder = None,
+) -> None:
+    """Add tags to a run, or remove them."""
+    from tui_tuner.runs.notes import change_tags
+
+    folder = _store(context, runs).find(run)
+    left = change_tags(folder, tags)
+    typer.echo(f"{one_line(folder.name)}: {', '.join(left) or 'no tags'}")
+
+
+@app.command("delete")
+def delete(context: typer.Context, names: Names, runs: RunsFolder = None) -> None:
+    """Move runs to the trash, from which they can be restored."""
+    from tui_tuner.runs import trash
+
+    store = _store(context, runs)
+    for folder in [store.find(name) for name in names]:
+        trash.delete(store, folder)
+        typer.echo(f"{one_line(folder.name)} is in the trash; `tui-tuner runs restore` brings it back")
+
+
+@app.command("restore")
+def restore(context: typer.Context, names: Names, runs: RunsFolder = None) -> None:
+    """Take deleted runs out of the trash."""
+    from tui_tuner.runs import trash
+
+    store = _store(context, runs)
+    for name in names:
+        typer.echo(f"{one_line(trash.restore(store, name).name)} is back")
+
+
+@app.command("trash")
+def show_trash(
+    context: typer.Context,
+    runs: RunsFolder = None,
+    empty: Annotated[bool, typer.Option("--empty", help="Delete what is in the trash, for good.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """List what is in the trash, or empty it."""
+    from tui_tuner.runs import trash
+    from tui_tuner.runs.history import disk_use
+
+    store = _store(context, runs)
+    found = trash.deleted(store)
+    if not found:
+        typer.echo("the trash is empty")
+        return
+    for item in found:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.time)) if item.time else "unknown"
+        typer.echo(f"{one_line(item.name, 44):44}  deleted {when}  {human_bytes(disk_use(item.path)):>9}")
+    if not empty:
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "emptying the trash cannot be undone.", hint="Add --yes where nobody can be asked."
+            )
+        typer.confirm(f"Delete {len(found)} runs for good?", abort=True)
+    count, size = trash.empty(store)
+    typer.echo(f"deleted {count} run{'s' if count != 1 else ''}, {human_bytes(size)}")
+
+
+def _store(context: typer.Context, runs: str | None) -> RunStore:
+    return RunStore(runs if runs is not None else context.obj)

@@ -1,0 +1,121 @@
+"""Noticing that a run stands still, and writing down where.
+
+The watchdog stands between the core and the journal and sees every event pass. If none that means progress
+comes for long, it writes the stack of every thread into the run folder and a `stalled` warning into the
+journal. It never ends a run: a slow disk or a large model may only need time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import statistics
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.runs.events import Sink
+from tui_tuner.text import human_seconds
+
+LEAST = 600.0  # seconds without progress that are always allowed
+FACTOR = 20.0  # and so many median steps
+_MOST_DUMPS = 8
+_NO_PROGRESS = frozenset({"heartbeat", "warning", "log", "command"})
+
+
+class Watchdog:
+    """A `Sink` in front of another one, and a thread that looks every `look` seconds.
+
+    Cost on the step path: one attribute, one append. Use it as a context manager.
+    """
+
+    def __init__(
+        self, sink: Sink, folder: Path, *, least: float = LEAST, factor: float = FACTOR, look: float = 5.0
+    ) -> None:
+        self._sink, self._folder = sink, folder
+        self._least, self._factor, self._look = least, factor, look
+        self._seconds: deque[float] = deque(maxlen=101)
+        self._last = time.monotonic()
+        self._step = 0
+        self._phase = ""
+        self._stalled_since: float | None = None
+        self._next_dump = 0.0
+        self._dumps = 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        """Note progress, then pass the event on."""
+        if kind not in _NO_PROGRESS:
+            self._last = time.monotonic()
+            if kind == "step":
+                self._step = fields.get("step", self._step)
+                seconds = fields.get("seconds")
+                if isinstance(seconds, int | float):
+                    self._seconds.append(float(seconds))
+                if self._phase == "paused":
+                    self._phase = "training"
+            elif kind == "phase":
+                self._phase = str(fields.get("name"))
+        self._sink.emit(kind, **fields)
+
+    def __enter__(self) -> Watchdog:
+        self._last = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join(1.0)
+
+    def limit(self) -> float:
+        """Seconds without progress that are not remarkable now."""
+        seconds = list(self._seconds)
+        return max(self._least, self._factor * statistics.median(seconds) if seconds else 0.0)
+
+    def _watch(self) -> None:
+        while not self._done.wait(self._look):
+            with contextlib.suppress(Exception):  # watching must never harm what is watched
+                self._check(time.monotonic())
+
+    def _check(self, now: float) -> None:
+        quiet = now - self._last
+        if self._phase == "paused":
+            self._last = now
+        elif quiet < self.limit():
+            if self._stalled_since is not None:
+                length = human_seconds(self._last - self._stalled_since)
+                self._sink.emit("log", level="info", message=f"going on after {length} without progress")
+            self._stalled_since, self._next_dump = None, 0.0
+        elif quiet >= self._next_dump:
+            self._stalled_since = self._last
+            self._next_dump = 2 * quiet
+            self._report(quiet)
+
+    def _report(self, quiet: float) -> None:
+        where = ""
+        if self._dumps < _MOST_DUMPS:
+            self._dumps += 1
+            name = f"stacks-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+            where = f"Where each thread stands is in {name} of the run folder. " if self._dump(name) else ""
+        phase = f"{self._phase}, " if self._phase else ""
+        self._sink.emit(
+            "warning",
+            code="stalled",
+            message=f"no progress for {human_seconds(quiet)} ({phase}after step {self._step}).",
+            hint=f"{where}It may only be slow; if it is stuck, kill the process and resume the run.",
+        )
+
+    def _dump(self, name: str) -> bool:
+        try:
+            fd = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError:
+            return False
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(f"pid {os.getpid()}, phase {self._phase or 'unknown'}, after step {self._step}\n\n")
+            file.flush()
+            faulthandler.dump_traceback(file=file, all_threads=True)
+        return True

@@ -1,0 +1,189 @@
+"""Why a run died without a word: what the system's own counters say about it afterwards.
+
+A process that the kernel ends for want of memory has no chance to say so. The kernel counts such kills for
+each control group; the count is written into the manifest when a process takes the run, and compared when the
+run is found dead. Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst (memory.events, oom_kill),
+cgroup-v1/memory.rst (memory.oom_control, oom_kill), and `oom_kill` in /proc/vmstat for the whole machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import socket
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tui_tuner.runs.journal import JournalReader
+from tui_tuner.runs.store import RunFolder
+from tui_tuner.text import human_bytes
+
+_NEAR = 0.9  # share of the memory limit above which the last heartbeats are suspicious
+_TAIL = 64 * 1024
+_KERNEL_LOG = Path("/dev/kmsg")
+_MOST_KERNEL_LINES = 20_000
+
+
+@dataclass(frozen=True)
+class Death:
+    """`code`: oom_killer, maybe_oom_killer, rebooted, other_host or unknown; `message` is for the user."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+def vital_signs(root: Path = Path("/")) -> dict[str, Any]:
+    """What to compare with later: kill counters, memory limit [bytes] and boot id, as far as readable."""
+    limit, kills = _cgroup(root)
+    total = psutil.virtual_memory().total
+    return {
+        "boot": _read(root / "proc/sys/kernel/random/boot_id"),
+        "oom_kills_group": kills,
+        "oom_kills_machine": _counter(_read(root / "proc/vmstat"), "oom_kill"),
+        "memory_limit": min(limit or total, total),
+    }
+
+
+def cause_of_death(folder: RunFolder, now: dict[str, Any] | None = None) -> Death:
+    """What ended a lost run, as far as the system tells. Never raises."""
+    manifest = folder.manifest()
+    then = manifest.get("vital_signs")
+    then = then if isinstance(then, dict) else {}
+    now = vital_signs() if now is None else now
+    if manifest.get("host") not in (None, socket.gethostname()):
+        return Death("other_host", f"It ran on another machine, {manifest['host']}.")
+    if then.get("boot") and now.get("boot") and then["boot"] != now["boot"]:
+        return Death("rebooted", "The machine was restarted while it ran.")
+    pid = manifest.get("pid")
+    if isinstance(pid, int) and _kernel_names(pid, manifest.get("claimed")):
+        return Death("oom_killer", f"The system's out-of-memory killer ended it (pid {pid}).", _MEMORY_HINT)
+    memory, limit = _last_memory(folder), then.get("memory_limit")
+    near = isinstance(limit, int) and limit > 0 and memory > _NEAR * limit
+    held = f" It held {human_bytes(memory)} of {human_bytes(limit or 0)}." if near else ""
+    if _grew(then, now, "oom_kills_group"):
+        return Death(
+            "oom_killer",
+            f"The system's out-of-memory killer ended a process of its group since it began.{held}",
+            _MEMORY_HINT,
+        )
+    if near or _grew(then, now, "oom_kills_machine"):
+        said = held or " The out-of-memory killer was at work on this machine since it began."
+        return Death(
+            "maybe_oom_killer", f"Probably ended for want of the machine's memory.{said}", _MEMORY_HINT
+        )
+    return Death("unknown", "Its process is gone without a word (killed, or the power was cut).")
+
+
+_MEMORY_HINT = (
+    "The machine's memory ran out, not the GPU's: fewer data.workers, a smaller model, or more memory."
+)
+
+
+def _grew(then: dict[str, Any], now: dict[str, Any], name: str) -> bool:
+    before, after = then.get(name), now.get(name)
+    return isinstance(before, int) and isinstance(after, int) and after > before
+
+
+def _last_memory(folder: RunFolder) -> int:
+    """The largest host memory [bytes] among the last heartbeats."""
+    values = [
+        event.get("memory_host")
+        for event in JournalReader(folder.events, tail=_TAIL).read()
+        if event.kind == "heartbeat"
+    ]
+    return max((int(value) for value in values[-6:] if isinstance(value, int | float)), default=0)
+
+
+def _cgroup(root: Path) -> tuple[int | None, int | None]:
+    """Memory limit [bytes] and kill count of this process's own control group, version 2 or 1."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        number, _, rest = line.partition(":")
+        names, _, inside = rest.partition(":")
+        if number == "0" and not names:
+            folder = _existing(root / "sys/fs/cgroup", inside, "memory.events")
+            if folder:
+                return _integer(_read(folder / "memory.max")), _counter(
+                    _read(folder / "memory.events"), "oom_kill"
+                )
+        elif "memory" in names.split(","):
+            folder = _existing(root / "sys/fs/cgroup/memory", inside, "memory.oom_control")
+            if folder:
+                limit = _integer(_read(folder / "memory.limit_in_bytes"))
+                return limit, _counter(_read(folder / "memory.oom_control"), "oom_kill")
+    return None, None
+
+
+def _existing(mount: Path, inside: str, name: str) -> Path | None:
+    """The group's folder; in a container its path is the host's, and the group is the mount itself."""
+    for folder in (mount / inside.strip().lstrip("/"), mount):
+        if (folder / name).is_file():
+            return folder
+    return None
+
+
+def _counter(text: str, name: str) -> int | None:
+    found = re.search(rf"^{name} (\d+)$", text, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def _integer(text: str) -> int | None:
+    return int(text) if text.isdigit() and int(text) < 2**62 else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def kernel_names(pid: int, lines: Iterable[str], since: float = 0.0) -> bool:
+    """Whether the kernel's log (records of /dev/kmsg) says that its out-of-memory killer ended this pid.
+
+    Args:
+        pid: Process number.
+        lines: `priority,sequence,microseconds since boot,flags;text`.
+        since: Seconds after boot; older records are of another process with the same number.
+    """
+    pattern = re.compile(rf"Killed process {pid}\b|oom-kill:.*\bpid={pid}\b")
+    for line in lines:
+        head, _, text = line.partition(";")
+        stamp = head.split(",")[2:3]
+        if pattern.search(text) and (not stamp or not stamp[0].isdigit() or int(stamp[0]) / 1e6 >= since):
+            return True
+    return False
+
+
+def _kernel_names(pid: int, claimed: object) -> bool:
+    since = claimed - psutil.boot_time() - 5 if isinstance(claimed, int | float) else 0.0
+    return kernel_names(pid, _kernel_log(int(time.monotonic() // 10)), since)
+
+
+@functools.lru_cache(maxsize=1)
+def _kernel_log(_moment: int) -> tuple[str, ...]:
+    """The records that speak of the out-of-memory killer; empty where the log may not be read."""
+    lines: list[str] = []
+    try:
+        fd = os.open(_KERNEL_LOG, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return ()
+    try:
+        for _ in range(_MOST_KERNEL_LINES):
+            try:
+                line = os.read(fd, 8192).decode("utf-8", "replace")
+            except BrokenPipeError:  # this record was overwritten while we read
+                continue
+            if "Killed process" in line or "oom-kill:" in line:
+                lines.append(line)
+    except OSError:  # nothing more
+        pass
+    finally:
+        os.close(fd)
+    return tuple(lines)

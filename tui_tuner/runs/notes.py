@@ -1,0 +1,77 @@
+"""What the user wrote about a run: a note and tags, in `notes.json` of its folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tui_tuner.errors import UsageError
+from tui_tuner.runs.store import RunFolder
+from tui_tuner.text import one_line
+
+MOST_NOTE = 2000  # characters
+MOST_TAGS = 32
+_FILE = "notes.json"
+
+
+@dataclass(frozen=True)
+class Notes:
+    note: str = ""
+    tags: tuple[str, ...] = ()
+
+
+def read_notes(folder: RunFolder) -> Notes:
+    """The notes; empty where there are none, or a damaged file."""
+    try:
+        data = json.loads((Path(folder.path) / _FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return Notes()
+    if not isinstance(data, dict):
+        return Notes()
+    note, tags = data.get("note"), data.get("tags")
+    return Notes(
+        note if isinstance(note, str) else "",
+        tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
+    )
+
+
+def set_note(folder: RunFolder, note: str) -> None:
+    """Write the note; an empty one removes it.
+
+    Raises:
+        UsageError: too long.
+        DiskFullError: the folder cannot be written.
+    """
+    if len(note) > MOST_NOTE:
+        raise UsageError(f"a note has at most {MOST_NOTE} characters, not {len(note)}.")
+    _write(folder, Notes(note.strip(), read_notes(folder).tags))
+
+
+def change_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
+    """Add tags, or remove those written with a minus in front; returns what is left, sorted.
+
+    Raises:
+        UsageError: an empty or too long tag, one with blanks, or too many.
+        DiskFullError: the folder cannot be written.
+    """
+    known = read_notes(folder)
+    tags = set(known.tags)
+    for change in changes:
+        tag = change.removeprefix("-").removeprefix("+")
+        if not tag or len(tag) > 40 or any(part.isspace() or not part.isprintable() for part in tag):
+            raise UsageError(
+                f"{one_line(change)!r} is no tag.", hint="A tag is one word of at most 40 characters."
+            )
+        if change.startswith("-"):
+            tags.discard(tag)
+        else:
+            tags.add(tag)
+    if len(tags) > MOST_TAGS:
+        raise UsageError(f"a run has at most {MOST_TAGS} tags.")
+    _write(folder, Notes(known.note, tuple(sorted(tags))))
+    return tuple(sorted(tags))
+
+
+def _write(folder: RunFolder, notes: Notes) -> None:
+    folder.write(_FILE, json.dumps({"note": notes.note, "tags": list(notes.tags)}, ensure_ascii=False))
