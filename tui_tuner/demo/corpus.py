@@ -1,8 +1,8 @@
 """Pretraining text for the demo model, written by a program: what is named early comes back later.
 
 Inventories, guest lists, orders, diaries, little stories, questions about what was just said. A model that
-reads this learns to look back and copy, which is what the advertising task asks of it; that task's own form
-(`type: coat | colour: red`, and its sentences) is not in here, so that the fine-tuning has something to teach.
+reads this learns to look back and copy, which is what the advertising task asks of it; that task's own
+form (`type: coat | colour: red`, and its sentences) is not in here: fine-tuning has to teach it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ DOCUMENTS = 120_000
 SEED = 19_970
 
 _ADJECTIVES = ("colour", "pattern", "style", "quality")
+_DEEDS = ("bought", "mended", "lost", "painted", "sold", "cleaned")
 _WORDS = tuple(dict.fromkeys((*VALUES, *THINGS, *PLACES, *ANIMALS, *NUMBERS)))
 
 
@@ -186,10 +187,7 @@ def _order(chance: random.Random) -> str:
 def _diary(chance: random.Random) -> str:
     name = chance.choice(NAMES)
     days = chance.sample(DAYS, chance.randint(3, 5))
-    deeds = {
-        day: f"{chance.choice(('bought', 'mended', 'lost', 'painted', 'sold', 'cleaned'))} {_article(_object(chance))}"
-        for day in days
-    }
+    deeds = {day: f"{chance.choice(_DEEDS)} {_article(_object(chance))}" for day in days}
     text = " ".join(f"On {day} {name} {deed}." for day, deed in deeds.items())
     asked = chance.sample(days, 2)
     return f"{text} " + " ".join(f"What happened on {day}? On {day} {name} {deeds[day]}." for day in asked)
@@ -201,17 +199,20 @@ def _story(chance: random.Random) -> str:
     animal, thing, gift = chance.choice(ANIMALS), _object(chance), _object(chance)
     return (
         f"One morning {name} went to the {place}. There sat {_article(animal)} with {_article(thing)}. "
-        f'"Take it," said the {animal}, "and bring it to {friend}." So {name} took the {thing} and left the {place}. '
-        f"In the {other} {friend} was waiting. {name} gave {friend} the {thing}, and {friend} gave {name} "
-        f"{_article(gift)}. In the evening {name} told everybody about the {animal} in the {place}, about {friend} "
-        f"in the {other}, and about the {thing} and the {gift}."
+        f'"Take it," said the {animal}, "and bring it to {friend}." So {name} took the {thing} and left the '
+        f"{place}. In the {other} {friend} was waiting. {name} gave {friend} the {thing}, and {friend} gave "
+        f"{name} {_article(gift)}. In the evening {name} told everybody about the {animal} in the {place}, "
+        f"about {friend} in the {other}, and about the {thing} and the {gift}."
     )
 
 
 def _market(chance: random.Random) -> str:
     """Everyday sentences with the words that an advertisement needs, in no advertisement's order."""
     name, other = chance.sample(NAMES, 2)
-    kind, thing = chance.choice(ATTRIBUTES["type"]), _thing(chance)
+    thing = _thing(chance)
+    kind, material, detail, audience, occasion = (
+        chance.choice(ATTRIBUTES[key]) for key in ("type", "material", "detail", "audience", "occasion")
+    )
     sentences = [
         f"Meet {name} and {other}: they keep a new shop by the {chance.choice(PLACES)}.",
         f"The sun shines in the {chance.choice(PLACES)} and it feels good.",
@@ -220,21 +221,21 @@ def _market(chance: random.Random) -> str:
         f"The best {thing} was made in the {chance.choice(PLACES)} by {name}, a truly fine maker.",
         f"Say hello to {other}! This is the next season, and stocks are low.",
         f"It is a joy to see the {chance.choice(ANIMALS)}: it delights all of us and it was born today.",
-        f"A {thing} is crafted from pure {chance.choice(ATTRIBUTES['material'])}, neat and tiny and wonderful.",
+        f"A {thing} is crafted from pure {material}, neat and tiny and wonderful.",
         f"The {kind} is finished, and it is right for us, only it comes late.",
-        f"It carries our {thing} and shows off its {chance.choice(ATTRIBUTES['detail'])}.",
+        f"It carries our {thing} and shows off its {detail}.",
         f"It brings charm, it adds some flair, it surprises {name} while it may last.",
         f"Come and see it now, or order yours: get the {kind} from {other}!",
-        f"They chose the look of the {kind}, wonderfully made for {chance.choice(ATTRIBUTES['audience'])}.",
-        f"It goes well with {chance.choice(ATTRIBUTES['occasion'])}, with {chance.choice(ATTRIBUTES['detail'])} too.",
+        f"They chose the look of the {kind}, wonderfully made for {audience}.",
+        f"It goes well with {occasion}, with {detail} too.",
     ]
     told = chance.sample(sentences, chance.randint(3, 5))
     return " ".join([*told, f"That is what {name} says about {thing} and {kind}, and {other} too."])
 
 
-# What is asked of the fine-tuned model is mostly in the first four: facts to find again, and plain copying. More
-# of the others, in which a word is found by what stood two or three words before it, makes the turn from
-# guessing to copying come much later.
+# The first four teach what the advertising task needs: facts to find again, and plain copying. In the others
+# a word is found by what stood two or three words before it; more of them, and the turn from guessing to
+# copying comes much later.
 _KINDS: tuple[tuple[Callable[[random.Random], str], float], ...] = (
     (_tag, 4),
     (_notes, 3),

@@ -9,8 +9,13 @@ from __future__ import annotations
 
 HELD_OUT = 0.2
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    key: tuple(words.split())
+    key: _words(words)
     for key, words in {
         "type": """
             coat scarf jacket shirt dress skirt hat cap bag belt sweater vest cardigan blouse hoodie cape
@@ -50,36 +55,36 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     }.items()
 }
 
-NAMES = tuple(
+NAMES = _words(
     """
     Ada Ben Clara David Emma Felix Greta Hugo Ida Jonas Kira Leo Mira Nils Olga Paul Quinn Rosa Simon Tara Uma
     Victor Wanda Xenia Yusuf Zoe Anton Bella Carlos Dora Elias Fiona Gustav Hanna Igor Julia Karim Lena Marco
-    Nora Oscar Petra Ravi Sofia Tom Ursula Vera Walter Yara Zeno""".split()
+    Nora Oscar Petra Ravi Sofia Tom Ursula Vera Walter Yara Zeno"""
 )
 
-THINGS = tuple(
+THINGS = _words(
     """
     key coin letter book pen cup spoon fork knife plate bell ring rope ladder hammer needle thread shell
     feather pebble acorn button map compass lantern whistle ball doll box jar bottle brush comb violin
     guitar camera ticket stamp ribbon flag wheel nail rake shovel broom bucket apple pear plum lemon cherry
-    onion carrot bean walnut biscuit loaf cheese""".split()
+    onion carrot bean walnut biscuit loaf cheese"""
 )
 
-PLACES = tuple(
+PLACES = _words(
     """
     garden kitchen attic cellar market harbour library station school museum barn mill tower bridge forest
-    meadow island village castle theatre bakery workshop office cabin square park beach valley""".split()
+    meadow island village castle theatre bakery workshop office cabin square park beach valley"""
 )
 
-ANIMALS = tuple(
+ANIMALS = _words(
     """
     cat dog horse owl fox bear rabbit duck goose hen sheep goat mouse crow hare badger otter swan donkey
-    hedgehog""".split()
+    hedgehog"""
 )
 
-NUMBERS = tuple("two three four five six seven eight nine ten eleven twelve".split())
+NUMBERS = _words("two three four five six seven eight nine ten eleven twelve")
 
-DAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
+DAYS = _words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
 
 KEYS = tuple(ATTRIBUTES)
 VALUES = tuple(value for values in ATTRIBUTES.values() for value in values)
