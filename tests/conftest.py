@@ -78,7 +78,7 @@ def tiny_tokenizer() -> Any:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path:
-    """A folder with a random Llama (hidden 32, 3 layers, grouped heads) and its tokenizer."""
+    """A folder with a random Llama (hidden 64, 3 layers, grouped heads) and its tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -86,8 +86,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) ->
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tiny_tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=64,
+        intermediate_size=128,
         num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=2,
@@ -140,3 +140,49 @@ def make_config(tiny_model: Path, chats: Path, tmp_path: Path) -> MakeConfig:
         return build_config(values)
 
     return make
+
+
+class Recorder:
+    """A sink that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        self.events.append((kind, fields))
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [fields for name, fields in self.events if name == kind]
+
+    def steps(self) -> dict[int, float]:
+        """Loss of each step; of a step that was done again, the last."""
+        return {fields["step"]: fields["loss"] for fields in self.of("step")}
+
+
+class Trained:
+    """A run that came to its end in this process."""
+
+    def __init__(self, config: RunConfig, resume: Any = None, before: Any = None) -> None:
+        from tui_tuner.runs.control import Control
+        from tui_tuner.runs.store import RunStore
+        from tui_tuner.training.session import run
+
+        self.sink = Recorder()
+        self.folder = resume or RunStore(config.output.folder).create(config)
+        self.control = Control(self.folder.control)
+        if before is not None:
+            before(self)
+        self.outcome = run(config, self.folder, self.sink, self.control, resume=resume is not None)
+
+    def steps(self) -> dict[int, float]:
+        return self.sink.steps()
+
+    def codes(self) -> list[str]:
+        return [fields["code"] for fields in self.sink.of("warning")]
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trained]:
+    """Runs a config to its end; the token cache is the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return Trained

@@ -219,7 +219,19 @@ def _from_weights(config: RunConfig, source: str, device: str) -> Any:
             where=one_line(source),
             hint="The download may be incomplete, or the folder may hold another kind of model.",
         )
+    _keep_quantised_weights(model)
     return model
+
+
+def _keep_quantised_weights(model: Any) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights on a CPU.
+
+    In evaluation mode it turns them, in place, into a format with coarser scales, and training would go on
+    with those: one evaluation would change the model.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _from_scratch(config: RunConfig, device: str, tokenizer: Any) -> Any:

@@ -29,6 +29,7 @@ OPTIMIZERS = {
     "sgd": ("sgd", "sgd"),
     "adafactor": ("adafactor", "adafactor"),
 }
+SCHEDULES = {"constant": "constant_with_warmup"}  # plain `constant` passes over the warm-up
 TRAINED = "trained.safetensors"
 
 
@@ -251,16 +252,12 @@ def training_arguments(config: RunConfig, folder: Path, total_steps: int, device
     names = OPTIMIZERS["adamw" if training.optimizer == "auto" else training.optimizer]
     extras: dict[str, Any] = {}
     if training.schedule == "warmup_stable_decay":
-        decay = max(1, round(0.1 * total_steps))
-        extras["lr_scheduler_kwargs"] = {
-            "num_decay_steps": decay,
-            "num_stable_steps": max(0, total_steps - warmup - decay),
-        }
+        extras["lr_scheduler_kwargs"] = {"num_decay_steps": max(1, round(0.1 * total_steps))}
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=total_steps,
         learning_rate=float(training.learning_rate),
-        lr_scheduler_type=training.schedule,
+        lr_scheduler_type=SCHEDULES.get(training.schedule, training.schedule),
         warmup_steps=warmup,
         optim=names[0] if device == "cpu" else names[1],
         weight_decay=training.weight_decay,

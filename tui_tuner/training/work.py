@@ -25,11 +25,12 @@ from tui_tuner.training.checkpoints import Checkpoint
 from tui_tuner.training.commands import Commands, Stopped
 from tui_tuner.training.engine import Engine, autocast_dtype, training_arguments
 from tui_tuner.training.evaluating import Evaluator, Interrupted
-from tui_tuner.training.loop import Loop, Progress, micro_size, read_progress
+from tui_tuner.training.loop import Loop
 from tui_tuner.training.loss import LossPath, self_check
 from tui_tuner.training.noise import EmbeddingNoise
 from tui_tuner.training.recovery import Recovery
 from tui_tuner.training.reporting import Reporter, StepReports, device_memory
+from tui_tuner.training.saving import Progress, Saver, micro_size, read_progress
 from tui_tuner.training.tasks import TASKS
 
 RESOLVED = "config.resolved.yaml"
@@ -227,16 +228,9 @@ class Work:
             self.commands.stop_wanted,
         )
         reports = StepReports(self.reporter, training.report_every, device_memory(self.device))
+        saver = Saver(config, self.folder, self.reporter, self.recovery, self.tokenizer, total, self.progress)
         self.loop = Loop(
-            config,
-            self.folder,
-            self.reporter,
-            self.commands,
-            reports,
-            evaluator,
-            self.tokenizer,
-            total,
-            self.progress,
+            config, self.reporter, self.commands, reports, evaluator, saver, total, self.progress
         )
         _forget_accelerator()
         self.engine = Engine(
@@ -256,7 +250,7 @@ class Work:
         self.engine.skip_bad = training.on_bad_numbers == "skip"
         if training.neftune_alpha:
             self.engine.noise = EmbeddingNoise(self.model, training.neftune_alpha)
-        self.loop.engine = self.engine
+        saver.engine = self.engine
 
     def _loss_path(self, plan: StepPlan, pad: int) -> LossPath:
         """The fastest way to the loss that proves exact on the first rows."""
