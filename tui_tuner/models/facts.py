@@ -1,0 +1,486 @@
+"""Shapes of a model from its `config.json`: no weights, no torch, no transformers.
+
+Names and defaults follow the configuration classes of transformers 5.23. What a config leaves out has the
+default of its class there, so a missing field is only an error where that class has no usable default.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.config.schema import ModelSection
+from tui_tuner.errors import HubError, ModelError
+from tui_tuner.models.families import FAMILIES, GENERIC, Family
+from tui_tuner.text import one_line
+
+LIMITS = {
+    "hidden_size": 1_000_000,
+    "num_hidden_layers": 10_000,
+    "num_attention_heads": 100_000,
+    "num_key_value_heads": 100_000,
+    "head_dim": 100_000,
+    "intermediate_size": 10_000_000,
+    "vocab_size": 100_000_000,
+    "num_experts": 100_000,
+    "experts_per_token": 100_000,
+    "expert_size": 10_000_000,
+}
+MAX_CONFIG_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A matrix in a layer. `group` is attention, mlp, expert, shared or router; `copies` counts experts."""
+
+    name: str
+    inputs: int
+    outputs: int
+    bias: bool = False
+    group: str = "mlp"
+    copies: int = 1
+
+    @property
+    def weights(self) -> int:
+        return self.inputs * self.outputs * self.copies
+
+    @property
+    def parameters(self) -> int:
+        return self.weights + (self.outputs * self.copies if self.bias else 0)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Shapes of a model. Sizes are numbers of elements; `name` is what to call it on a screen."""
+
+    name: str
+    model_type: str
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    vocab: int
+    tied: bool
+    family: Family
+    max_positions: int = 0
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    experts: int = 0
+    experts_per_token: int = 0
+    expert_ffn: int = 0
+    shared_ffn: int = 0
+    dense_layers: int = 0
+    low_rank_query: int = 0
+    low_rank_key: int = 0
+    rope_dim: int = 0
+    value_dim: int = 0
+    token_types: int = 0
+    weights_dtype: str = ""
+    verified: bool = True
+    why_unverified: str = ""
+
+    @property
+    def encoder(self) -> bool:
+        """True for models that read both ways (BERT and kin)."""
+        return self.family.encoder
+
+    @property
+    def query_dim(self) -> int:
+        return self.heads * self.head_dim
+
+    @property
+    def kv_dim(self) -> int:
+        return self.kv_heads * self.head_dim
+
+    @property
+    def moe(self) -> bool:
+        return self.experts > 1
+
+    @cached_property
+    def linears(self) -> tuple[Linear, ...]:
+        """Matrices of one layer (of the sparse kind, where a model mixes dense and sparse layers)."""
+        return (*self._attention(), *(self._experts() if self.moe else self._mlp(self.ffn)))
+
+    @cached_property
+    def layer_parameters(self) -> int:
+        """Parameters of one layer, norms included."""
+        return sum(linear.parameters for linear in self.linears) + self.norm_parameters
+
+    @property
+    def norm_parameters(self) -> int:
+        """Parameters of the norms in one layer."""
+        per = self.hidden * (2 if self.family.norm == "layer" and self.family.norm_bias else 1)
+        count = 0 if self.family.norm == "plain" else self.family.norms * per
+        if self.family.qk_norm == "head":
+            count += 2 * self.head_dim
+        elif self.family.qk_norm == "full":
+            count += self.query_dim + self.kv_dim
+        if self.low_rank_key:
+            count += self.low_rank_key + self.low_rank_query
+        return count
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Token embeddings, and learned positions and token types where there are any."""
+        learned = self.max_positions + self.family.position_offset if self.family.learned_positions else 0
+        return (self.vocab + learned + self.token_types) * self.hidden
+
+    @property
+    def head_parameters(self) -> int:
+        """Parameters of the output head; 0 where it is tied to the embeddings."""
+        if self.family.encoder:
+            return self.hidden * self.hidden + self.hidden + self.vocab + 2 * self.hidden
+        bias = self.vocab if self.family.head_bias else 0
+        return bias if self.tied else self.vocab * self.hidden + bias
+
+    @cached_property
+    def parameters(self) -> int:
+        """All parameters."""
+        final = self.hidden * (2 if self.family.norm == "layer" and self.family.norm_bias else 1)
+        if self.family.norm == "plain":
+            final = 0
+        dense = 0
+        if self.moe and self.dense_layers:
+            attention = sum(linear.parameters for linear in self._attention())
+            one = attention + sum(linear.parameters for linear in self._mlp(self.ffn)) + self.norm_parameters
+            dense = self.dense_layers * (one - self.layer_parameters)
+        layers = self.layers * self.layer_parameters + dense
+        return layers + self.embedding_parameters + self.head_parameters + final
+
+    @cached_property
+    def active_parameters(self) -> int:
+        """Parameters a token passes through; less than all in a mixture of experts."""
+        if not self.moe:
+            return self.parameters
+        idle = 1 - self.experts_per_token / self.experts
+        return self.parameters - round(
+            (self.layers - self.dense_layers)
+            * sum(linear.parameters for linear in self.linears if linear.group == "expert")
+            * idle
+        )
+
+    def _attention(self) -> tuple[Linear, ...]:
+        hidden, query, kv = self.hidden, self.query_dim, self.kv_dim
+        names, bias = self.family.attention, self.attention_bias
+        out_bias = bias if self.family.output_bias is None else self.family.output_bias
+        if self.low_rank_key:
+            return self._latent()
+        if len(names) == 2:
+            fused = Linear(names[0], hidden, query + 2 * kv, bias, "attention")
+            return (fused, Linear(names[1], query, hidden, out_bias, "attention"))
+        return (
+            Linear(names[0], hidden, query, bias, "attention"),
+            Linear(names[1], hidden, kv, bias, "attention"),
+            Linear(names[2], hidden, kv, bias, "attention"),
+            Linear(names[3], query, hidden, out_bias, "attention"),
+        )
+
+    def _latent(self) -> tuple[Linear, ...]:
+        """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434)."""
+        query = self.heads * self.head_dim
+        found = []
+        if self.low_rank_query:
+            found.append(Linear("q_a_proj", self.hidden, self.low_rank_query, False, "attention"))
+            found.append(Linear("q_b_proj", self.low_rank_query, query, False, "attention"))
+        else:
+            found.append(Linear("q_proj", self.hidden, query, False, "attention"))
+        up = self.heads * (self.head_dim - self.rope_dim + self.value_dim)
+        found += [
+            Linear("kv_a_proj_with_mqa", self.hidden, self.low_rank_key + self.rope_dim, False, "attention"),
+            Linear("kv_b_proj", self.low_rank_key, up, False, "attention"),
+            Linear("o_proj", self.heads * self.value_dim, self.hidden, False, "attention"),
+        ]
+        return tuple(found)
+
+    def _mlp(self, size: int, group: str = "mlp", copies: int = 1) -> tuple[Linear, ...]:
+        names, bias = self.family.mlp, self.mlp_bias
+        if len(names) == 3:
+            return (
+                Linear(names[0], self.hidden, size, bias, group, copies),
+                Linear(names[1], self.hidden, size, bias, group, copies),
+                Linear(names[2], size, self.hidden, bias, group, copies),
+            )
+        first = 2 * size if self.family.gated else size
+        return (
+            Linear(names[0], self.hidden, first, bias, group, copies),
+            Linear(names[1], size, self.hidden, bias, group, copies),
+        )
+
+    def _experts(self) -> tuple[Linear, ...]:
+        router = Linear("gate", self.hidden, self.experts, False, "router")
+        shared = self._mlp(self.shared_ffn, "shared") if self.shared_ffn else ()
+        if shared and self.family.shared_gate:
+            shared = (*shared, Linear("shared_expert_gate", self.hidden, 1, False, "router"))
+        return (router, *self._mlp(self.expert_ffn, "expert", self.experts), *shared)
+
+
+def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "config.json") -> ModelFacts:
+    """Read the shapes in a transformers config.
+
+    Args:
+        config: The parsed `config.json`. A multimodal config is read through its `text_config`, and marked
+            unverified.
+        name: What to call the model; the config's own `_name_or_path` otherwise.
+        where: Shown in errors.
+
+    Raises:
+        ModelError: a field is missing, no number, or absurd.
+    """
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or not kind:
+        hint = "A transformers config.json names its architecture there."
+        raise ModelError("has no `model_type`.", where=where, hint=hint)
+    outer = kind
+    text = config.get("text_config")
+    if isinstance(text, Mapping) and kind not in FAMILIES:
+        merged = {**text}
+        merged.setdefault("tie_word_embeddings", config.get("tie_word_embeddings"))
+        merged.setdefault("model_type", kind)
+        config, kind = merged, str(merged["model_type"])
+    family = FAMILIES.get(kind, GENERIC)
+    values = _Reader(config, family, where)
+    facts = _build(values, family, kind, name or str(config.get("_name_or_path") or kind))
+    why = ""
+    if kind not in FAMILIES:
+        why = f"the architecture {one_line(kind)} is not in the table, so it is taken for a Llama"
+    elif outer != kind:
+        why = f"only the language part of {one_line(outer)} is counted"
+    elif not family.verified:
+        why = f"{kind} was never measured"
+    if why:
+        facts = _replace(facts, verified=False, why_unverified=why)
+    return facts
+
+
+class _Reader:
+    """Numbers of a config: aliases, defaults and limits in one place."""
+
+    def __init__(self, config: Mapping[str, Any], family: Family, where: str) -> None:
+        self.config, self.family, self.where = config, family, where
+
+    def number(self, field: str, default: int | None = None, least: int = 1) -> int:
+        alias = self.family.aliases.get(field, field)
+        value = self.config.get(alias)
+        if value is None:
+            value = self.family.defaults.get(field, default)
+        if value is None:
+            raise ModelError(f"has no `{alias}`.", where=self.where, hint="The memory of a run depends on it.")
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ModelError(f"`{alias}` is {one_line(value)!r}, not a whole number.", where=self.where)
+        most = LIMITS.get(field, 10**9)
+        if not least <= value <= most:
+            hint = f"It must lie between {least} and {most}."
+            raise ModelError(f"`{alias}` is {value}, which no model has.", where=self.where, hint=hint)
+        return value
+
+    def flag(self, field: str, default: bool) -> bool:
+        value = self.config.get(field)
+        return bool(self.family.defaults.get(field, default)) if value is None else bool(value)
+
+
+def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
+    hidden = values.number("hidden_size")
+    heads = values.number("num_attention_heads")
+    kv_heads = heads if family.encoder else values.number("num_key_value_heads", heads)
+    latent = values.number("kv_lora_rank", 0, 0) if family.latent else 0
+    rope_dim = values.number("qk_rope_head_dim", 64, 0) if family.latent else 0
+    if family.latent:
+        head_dim = values.number("qk_nope_head_dim", 128) + rope_dim
+    else:
+        head_dim = values.number("head_dim", max(1, hidden // heads))
+        if "head_dim" not in family.defaults and not values.config.get("head_dim") and hidden % heads:
+            problem = f"hidden_size {hidden} is no multiple of num_attention_heads {heads}."
+            raise ModelError(problem, where=values.where)
+    if heads % kv_heads:
+        problem = f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}."
+        raise ModelError(problem, where=values.where)
+    experts = values.number("num_experts", 0, 0) if family.moe else 0
+    dtype = values.config.get("dtype") or values.config.get("torch_dtype") or ""
+    ffn = values.number("intermediate_size", 4 * hidden)
+    return ModelFacts(
+        name=one_line(name),
+        model_type=kind,
+        hidden=hidden,
+        layers=values.number("num_hidden_layers"),
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        ffn=ffn,
+        vocab=values.number("vocab_size"),
+        tied=values.flag("tie_word_embeddings", family.tied),
+        family=family,
+        max_positions=values.number("max_position_embeddings", 2048, 0),
+        attention_bias=family.attention_bias or values.flag(family.attention_bias_field, False),
+        mlp_bias=family.mlp_bias or values.flag("mlp_bias", False),
+        experts=experts,
+        experts_per_token=values.number("experts_per_token", 2) if experts else 0,
+        expert_ffn=values.number("expert_size", ffn) if experts else 0,
+        shared_ffn=_shared(values, family) if experts else 0,
+        dense_layers=values.number("first_k_dense_replace", 0, 0) if experts else 0,
+        low_rank_query=(values.number("q_lora_rank", 0, 0) if values.config.get("q_lora_rank") else 0),
+        low_rank_key=latent,
+        rope_dim=rope_dim,
+        value_dim=values.number("v_head_dim", 128) if family.latent else 0,
+        token_types=values.number("type_vocab_size", 0, 0) if family.encoder else 0,
+        weights_dtype=str(dtype).removeprefix("torch."),
+    )
+
+
+def _shared(values: _Reader, family: Family) -> int:
+    """Inner size of the expert that every token passes."""
+    if family.shared_field == "n_shared_experts":
+        return values.number("n_shared_experts", 0, 0) * values.number("expert_size", 0, 0)
+    return values.number(family.shared_field, 0, 0) if family.shared_field else 0
+
+
+def _replace(facts: ModelFacts, **changes: Any) -> ModelFacts:
+    import dataclasses
+
+    return dataclasses.replace(facts, **changes)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A `config.json`.
+
+    Raises:
+        ModelError: missing, unreadable, too large, not JSON or not an object.
+    """
+    shown = one_line(path)
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ModelError("is larger than 16 MiB, so it is no config.", where=shown)
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        hint = "A model folder holds config.json, the tokenizer and safetensors weights."
+        raise ModelError("no such file.", where=shown, hint=hint) from None
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}.", where=shown) from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"is not valid JSON: {one_line(error)}.", where=shown) from None
+    if not isinstance(values, dict):
+        raise ModelError("holds no JSON object.", where=shown)
+    return values
+
+
+def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
+    """Facts of the model that a config asks for: random weights of a given shape, `demo`, a folder, the
+    embedded catalogue, the hub's local cache or, with `network`, the hub itself.
+
+    Raises:
+        ModelError: no such model, or its config cannot be used.
+        HubError: the hub cannot be reached, or wants an access token.
+    """
+    if model.architecture is not None:
+        shape = {**model.architecture}
+        if model.tokenizer == "train":
+            shape.setdefault("vocab_size", model.vocabulary)
+        return facts_from_config(shape, name=str(shape.get("model_type", "")), where="model.architecture")
+    if model.name == "demo":
+        from tui_tuner.demo import MODEL_DIR  # type: ignore[attr-defined]
+
+        folder = Path(MODEL_DIR)
+        return facts_from_config(read_config(folder / "config.json"), "demo", "demo/config.json")
+    folder = Path(model.name).expanduser()
+    if folder.is_dir():
+        path = folder / "config.json"
+        return _with_header(facts_from_config(read_config(path), folder.name, one_line(path)), folder)
+    from tui_tuner.models.catalog import find
+
+    known = find(model.name)
+    if known is not None and model.revision is None:
+        return facts_from_config(known, model.name, model.name)
+    path = _from_hub(model, network)
+    return facts_from_config(read_config(path), model.name, f"{one_line(model.name)}/config.json")
+
+
+def _from_hub(model: ModelSection, network: bool) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    shown = one_line(model.name)
+    try:
+        return Path(
+            hf_hub_download(
+                model.name, "config.json", revision=model.revision, local_files_only=not network, etag_timeout=5
+            )
+        )
+    except HFValidationError:
+        hint = "Give a folder that holds config.json, or a hub id such as Qwen/Qwen3-0.6B."
+        raise ModelError("is neither a folder here nor a hub id.", where=shown, hint=hint) from None
+    except GatedRepoError:
+        hint = "Accept its terms on its page, then log in with `hf auth login`."
+        raise HubError("is gated: the hub wants to know who asks.", where=shown, hint=hint) from None
+    except RepositoryNotFoundError:
+        hint = "Check the spelling; a private model needs `hf auth login`."
+        raise HubError("is not on the hub.", where=shown, hint=hint) from None
+    except LocalEntryNotFoundError:
+        hint = "Check the connection, or give a local folder with config.json."
+        raise HubError("is not in the local cache, and the hub cannot be reached.", where=shown, hint=hint) from None
+    except EntryNotFoundError:
+        raise ModelError("has no config.json on the hub.", where=shown) from None
+    except Exception as error:
+        raise HubError(f"the hub cannot be reached: {one_line(error)}.", where=shown) from None
+
+
+def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:
+    """Check the shapes against the safetensors header, where weights are there."""
+    stored = stored_parameters(folder)
+    if stored is None or abs(stored - facts.parameters) <= 0.005 * facts.parameters:
+        return facts
+    if facts.tied is False and abs(stored + facts.vocab * facts.hidden - facts.parameters) < 0.005 * stored:
+        return facts  # the head is shared in the file
+    why = f"config.json describes {facts.parameters:,} parameters, but the weights hold {stored:,}"
+    return _replace(facts, verified=False, why_unverified=facts.why_unverified or why)
+
+
+def stored_parameters(folder: Path) -> int | None:
+    """Elements in the safetensors files of a folder, from their headers; None if there are none.
+
+    Quantised files (integer tensors) are not counted: None.
+    """
+    total, files = 0, sorted(folder.glob("*.safetensors"))
+    for path in files:
+        header = safetensors_header(path)
+        for tensor in header.values():
+            if not isinstance(tensor, dict) or not str(tensor.get("dtype", "")).startswith(("F", "BF")):
+                return None
+            size = 1
+            for dimension in tensor.get("shape", []):
+                size *= int(dimension)
+            total += size
+    return total if files else None
+
+
+def safetensors_header(path: Path) -> dict[str, Any]:
+    """Names, dtypes and shapes in a safetensors file; reads no weights.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    shown = one_line(path)
+    try:
+        with open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if not 2 <= size <= 100_000_000:
+                raise ModelError("is damaged: its header has no sensible length.", where=shown)
+            header = json.loads(file.read(size))
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}.", where=shown) from None
+    except ValueError:
+        raise ModelError("is damaged: its header is no JSON.", where=shown) from None
+    if not isinstance(header, dict):
+        raise ModelError("is damaged: its header is no JSON object.", where=shown)
+    header.pop("__metadata__", None)
+    return header

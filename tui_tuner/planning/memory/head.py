@@ -1,0 +1,88 @@
+"""From the last layer to the loss and its gradient: where large vocabularies peak."""
+
+from __future__ import annotations
+
+from tui_tuner.planning.memory.layers import Layer, norm
+from tui_tuner.planning.memory.meter import HALF, SINGLE, Buffer, Parameter, Tape, Tensor
+from tui_tuner.planning.memory.setup import Setup
+
+TILE_TOKENS, TILE_VOCABULARY = 4096, 32768  # TRL 1.16's fused head works in tiles of this size
+
+
+def loss(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer | None]:
+    """Final norm, head and cross-entropy. Gives the tensor that the backward pass starts from, and its gradient."""
+    layer = Layer(setup, setup.method == "full")
+    if not (setup.facts.encoder and setup.facts.family.norm_bias):
+        final = Parameter(setup.facts.hidden, setup.norm) if setup.method == "full" else None
+        hidden = norm(tape, hidden, layer, final)
+    tape.meter.kind = "logits and loss"
+    if setup.logits == "tiled":
+        return _tiled(setup, tape, hidden)
+    return _plain(setup, tape, hidden)
+
+
+def _plain(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer | None]:
+    facts, stack = setup.facts, setup.stack
+    rows = float(setup.tokens)
+    chosen = hidden
+    if setup.logits == "supervised":
+        rows *= setup.supervised
+        chosen = tape.op(rows * facts.hidden, hidden.width, (hidden,), extra=0.0)
+    count = rows * facts.vocab
+    logits = head(setup, tape, chosen, count)
+    if facts.family.scaled_logits:
+        logits = tape.op(count, logits.width, (logits,))
+    if facts.family.softcap:
+        logits = _softcap(tape, logits)
+    half = logits.buffer
+    logits = tape.cast(logits, SINGLE)
+    if not stack.keeps_half_logits or setup.logits == "supervised":
+        half = logits.buffer
+    scores = logits
+    if stack.shifts_logits and setup.logits in ("full", "kept"):
+        scores = tape.op(count, SINGLE, (logits,))
+    probabilities = Buffer(tape.meter, count * SINGLE)
+    result = tape.op(count, SINGLE, (scores,), (probabilities,), view=probabilities)
+    kept = (half, logits.buffer) if setup.logits == "kept" and not stack.keeps_half_logits else (half,)
+    del logits, scores, half, hidden, chosen, probabilities
+    if setup.logits == "kept":
+        tape.held = kept
+    del kept
+    return result, None
+
+
+def head(setup: Setup, tape: Tape, hidden: Tensor, count: float) -> Tensor:
+    """`lm_head`: frozen under an adapter, trained under full fine-tuning."""
+    width = setup.compute if setup.autocast else max(setup.embedding, hidden.width)
+    inner = tape.cast(hidden, width)
+    facts = setup.facts
+    weights = float(facts.vocab * facts.hidden)
+    saved: list[Buffer] = []
+    grads: tuple[tuple[Parameter, float], ...] = ()
+    if setup.method == "full" or setup.train_embeddings:
+        saved.append(inner.buffer)
+        grads = ((Parameter(weights, setup.embedding), weights * width),)
+    if setup.embedding != width:
+        saved.append(Buffer(tape.meter, weights * width, "16-bit copies of weights"))
+    return tape.op(count, width, (inner,), tuple(saved), parameters=grads)
+
+
+def _softcap(tape: Tape, logits: Tensor) -> Tensor:
+    """`tanh(logits / cap) * cap` (Gemma 2)."""
+    logits = tape.op(logits.count, logits.width, (logits,))
+    bent = Buffer(tape.meter, logits.count * logits.width)
+    logits = tape.op(logits.count, logits.width, (logits,), (bent,), view=bent)
+    return tape.op(logits.count, logits.width, (logits,))
+
+
+def _tiled(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer | None]:
+    """A fused head: one tile of logits, and about 10 bytes of hidden state a trained token."""
+    facts = setup.facts
+    rows = setup.tokens * setup.supervised
+    tile = Buffer(tape.meter, min(rows, TILE_TOKENS) * min(facts.vocab, TILE_VOCABULARY) * HALF)
+    state = Buffer(tape.meter, rows * facts.hidden * 10)
+    if setup.method == "full" or setup.train_embeddings:
+        state = Buffer(tape.meter, SINGLE * float(facts.vocab * facts.hidden) + state.size)
+    result = tape.op(rows, SINGLE, (hidden,), (state,))
+    del tile
+    return result, None

@@ -1,0 +1,121 @@
+"""The ledger: peak of each phase of a training step, with the rows that make it up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tui_tuner.planning.memory.head import loss
+from tui_tuner.planning.memory.layers import Layer
+from tui_tuner.planning.memory.meter import Buffer, Meter, Tape, Tensor, checkpointed
+from tui_tuner.planning.memory.setup import Setup
+from tui_tuner.planning.memory.static import static_rows, step_temporary, trained_tensors
+
+FORWARD, LOSS, LAST, FIRST, STEP = (
+    "forward",
+    "loss",
+    "backward, last layer",
+    "backward, first layer",
+    "optimizer step",
+)
+MIDDLE = "backward, between"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of a step: bytes by row, which sum to its peak."""
+
+    name: str
+    rows: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.rows.values())
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All phases of a step. `static` is what stays between steps, in bytes."""
+
+    phases: tuple[Phase, ...]
+    static: dict[str, float]
+
+    @property
+    def peak(self) -> Phase:
+        """The phase that needs most."""
+        return max(self.phases, key=lambda phase: phase.total)
+
+
+def ledger(setup: Setup) -> Ledger:
+    """Simulate a step with two and three layers and extend the line to all of them.
+
+    Layers are alike, so each row of each phase grows by the same amount with every further layer.
+    """
+    static = static_rows(setup)
+    trained = setup.layers or setup.facts.layers
+    if trained <= 3:
+        moving = _simulate(setup, trained)
+    else:
+        two, three = _simulate(setup, 2), _simulate(setup, 3)
+        moving = {
+            phase: {
+                row: two[phase].get(row, 0.0)
+                + (trained - 2) * (three[phase].get(row, 0.0) - two[phase].get(row, 0.0))
+                for row in {**two[phase], **three[phase]}
+            }
+            for phase in three
+            if phase in two
+        }
+    phases = [Phase(name, _sum(static, rows)) for name, rows in moving.items()]
+    phases.append(Phase(STEP, _sum(static, _step_rows(setup))))
+    return Ledger(tuple(phases), {row: size for row, size in static.items() if size})
+
+
+def _sum(left: dict[str, float], right: dict[str, float]) -> dict[str, float]:
+    rows = {row: left.get(row, 0.0) + right.get(row, 0.0) for row in {**left, **right}}
+    return {row: size for row, size in rows.items() if abs(size) >= 1}
+
+
+def _step_rows(setup: Setup) -> dict[str, float]:
+    gradients = 0.0 if setup.accumulate else sum(t.count * t.width * t.copies for t in trained_tensors(setup))
+    return {"gradients": gradients, "temporary": step_temporary(setup)}
+
+
+def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
+    """Peaks of the phases of a step over this many trained layers, without what is static."""
+    meter = Meter()
+    tape = Tape(meter)
+    facts = setup.facts
+    meter.enter(FORWARD)
+    count = float(setup.tokens * facts.hidden)
+    hidden = tape.source(count, setup.embedding, grad=setup.embedding_grad)
+    if facts.family.multipliers:
+        hidden = tape.op(count, hidden.width, (hidden,))
+    if 0 < setup.layers < facts.layers:
+        hidden = _frozen(setup, tape, hidden)
+    tape.marks[len(tape.nodes)] = FIRST
+    for index in range(layers):
+        hidden = _layer(setup, tape, hidden)
+        if index < layers - 1:
+            tape.marks[len(tape.nodes)] = LAST if index == layers - 2 else MIDDLE
+    meter.enter(LOSS)
+    result, gradient = loss(setup, tape, hidden)
+    del hidden
+    meter.cache.clear()
+    tape.backward(result, gradient)
+    peaks = meter.peaks
+    peaks.pop(MIDDLE, None)
+    return peaks
+
+
+def _layer(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
+    layer = Layer(setup, True)
+    if setup.checkpointing:
+        return checkpointed(tape, layer, hidden)
+    return layer(tape, hidden)
+
+
+def _frozen(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
+    """One layer below the trained ones: nothing in it is kept."""
+    return Layer(setup, False)(tape, hidden)
+
+

@@ -1,0 +1,243 @@
+"""A model of PyTorch's memory without PyTorch: buffers, an autograd tape, and the peak of each phase.
+
+The forward passes in `layers` are written against this tape the way transformers' modelling code is written
+against torch: local variables hold buffers as long as theirs hold tensors, each operation keeps what its
+derivative needs, and the backward pass frees and allocates in autograd's order. The peak is then read off,
+not guessed, and what lives at the peak is its breakdown.
+
+Buffers count themselves in and out; lifetimes are Python's reference counts, as they are in torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+HALF, SINGLE = 2, 4  # bytes of an element
+
+
+class Meter:
+    """Bytes alive, by kind, and the highest mark of each phase with its breakdown."""
+
+    __slots__ = ("cache", "kind", "kinds", "live", "peaks", "phase", "top")
+
+    def __init__(self) -> None:
+        self.live = 0.0
+        self.kinds: dict[str, float] = {}
+        self.kind = "activations"
+        self.phase = ""
+        self.top = 0.0
+        self.peaks: dict[str, dict[str, float]] = {}
+        self.cache: list[Buffer] = []  # autocast's copies of trained weights, until the context ends
+
+    def enter(self, phase: str) -> None:
+        """Start a phase; what lives now counts towards its peak."""
+        self.phase = phase
+        self.top = sum(self.peaks.get(phase, {}).values())
+        self._mark()
+
+    def add(self, kind: str, size: float) -> None:
+        self.kinds[kind] = self.kinds.get(kind, 0.0) + size
+        self.live += size
+        self._mark()
+
+    def _mark(self) -> None:
+        if self.live > self.top and self.phase:
+            self.top = self.live
+            self.peaks[self.phase] = dict(self.kinds)
+
+
+class Buffer:
+    """Bytes on the device, from creation until nothing refers to them."""
+
+    __slots__ = ("kind", "meter", "size")
+
+    def __init__(self, meter: Meter, size: float, kind: str = "") -> None:
+        self.meter = meter
+        self.size = size
+        self.kind = kind or meter.kind
+        meter.add(self.kind, size)
+
+    def relabel(self, kind: str) -> None:
+        """Count these bytes under another name."""
+        self.meter.kinds[self.kind] -= self.size
+        self.meter.kinds[kind] = self.meter.kinds.get(kind, 0.0) + self.size
+        self.kind = kind
+
+    def __del__(self) -> None:
+        self.meter.kinds[self.kind] -= self.size
+        self.meter.live -= self.size
+
+
+class Parameter:
+    """A trained weight: its gradient stays after the backward pass. `copy` is autocast's 16-bit copy."""
+
+    __slots__ = ("copy", "count", "grad", "width")
+
+    def __init__(self, count: float, width: int) -> None:
+        self.count, self.width = count, width
+        self.grad: Buffer | None = None
+        self.copy: Buffer | None = None
+
+    def receive(self, gradient: Buffer) -> None:
+        if self.grad is None:
+            needed = self.count * self.width
+            if gradient.size == needed:
+                gradient.relabel("gradients")
+                self.grad = gradient
+            else:
+                self.grad = Buffer(gradient.meter, needed, "gradients")
+
+
+class Node:
+    """One step of the backward pass: what it keeps, and what it gives to whom."""
+
+    __slots__ = ("edges", "extra", "grad", "redo", "saved", "size")
+
+    def __init__(self, size: float, edges: list[tuple[Any, float]], saved: Any, extra: float) -> None:
+        self.size = size
+        self.edges = edges
+        self.saved = saved
+        self.extra = extra
+        self.grad: Buffer | None = None
+        self.redo: Callable[[Buffer], Buffer] | None = None
+
+    def receive(self, gradient: Buffer) -> None:
+        """Add a gradient, in place where nobody else holds the one already here."""
+        if self.grad is None:
+            self.grad = gradient
+        elif sys.getrefcount(self.grad) > 2:
+            self.grad = Buffer(gradient.meter, self.size, gradient.kind)
+
+
+class Tensor:
+    """A buffer seen as `count` elements of `width` bytes, and the node that made it (None: no gradient)."""
+
+    __slots__ = ("buffer", "count", "node", "width")
+
+    def __init__(self, buffer: Buffer, count: float, width: int, node: Node | None) -> None:
+        self.buffer, self.count, self.width, self.node = buffer, count, width, node
+
+
+SAME = -1.0  # an edge that passes the incoming gradient on instead of making a new one
+
+
+class Tape:
+    """Operations, in the order they ran."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self.nodes: list[Node] = []
+        self.recording = True
+        self.marks: dict[int, str] = {}  # phases that begin once so many nodes are left
+        self.held: tuple[Buffer, ...] = ()  # what the training loop holds on to
+
+    def source(self, count: float, width: int, grad: bool = False) -> Tensor:
+        """A tensor that comes from outside; with `grad`, one that gradients flow into."""
+        tensor = Tensor(Buffer(self.meter, count * width), count, width, None)
+        if grad:
+            tensor.node = Node(count * width, [], None, 0.0)
+        return tensor
+
+    def op(
+        self,
+        count: float,
+        width: int,
+        inputs: tuple[Tensor, ...],
+        saved: tuple[Buffer, ...] = (),
+        *,
+        same: tuple[Tensor, ...] = (),
+        parameters: tuple[tuple[Parameter, float], ...] = (),
+        extra: float = 0.0,
+        view: Buffer | None = None,
+    ) -> Tensor:
+        """Run an operation.
+
+        Args:
+            count: Elements of the result.
+            width: Bytes of each.
+            inputs: Tensors that get a new gradient buffer of their own size.
+            saved: Buffers kept for the backward pass.
+            same: Inputs whose gradient is the incoming one itself.
+            parameters: Trained weights, and the bytes of the gradient that arrives at each.
+            extra: Bytes the backward pass needs while it runs.
+            view: The result is a view of this buffer.
+        """
+        buffer = view if view is not None else Buffer(self.meter, count * width)
+        node = None
+        if self.recording:
+            edges: list[tuple[Any, float]] = [(t.node, t.count * t.width) for t in inputs if t.node]
+            edges += [(t.node, SAME) for t in same if t.node]
+            edges += parameters
+            if edges:
+                node = Node(count * width, edges, saved, extra)
+                self.nodes.append(node)
+        return Tensor(buffer, count, width, node)
+
+    def cast(self, x: Tensor, width: int) -> Tensor:
+        """`x.to(dtype)`: nothing where the width is right already."""
+        return x if x.width == width else self.op(x.count, width, (x,))
+
+    def backward(self, out: Tensor, gradient: Buffer | None) -> None:
+        """Run every node from the last to the first, freeing what each kept."""
+        if out.node is None:
+            return
+        out.node.grad = gradient if gradient is not None else Buffer(self.meter, out.node.size)
+        del gradient
+        while self.nodes:
+            phase = self.marks.pop(len(self.nodes), "")
+            if phase:
+                self.meter.enter(phase)
+            node = self.nodes.pop()
+            if node.grad is not None:
+                self._step(node)
+
+    def _step(self, node: Node) -> None:
+        incoming, node.grad = node.grad, None
+        assert incoming is not None
+        if node.redo is not None:
+            redo, node.redo = node.redo, None
+            results = [redo(incoming)]
+            del redo
+        else:
+            temporary = Buffer(self.meter, node.extra, "temporary") if node.extra else None
+            results = [
+                incoming if size == SAME else Buffer(self.meter, size, "activation gradients")
+                for _, size in node.edges
+            ]
+            del temporary
+        node.saved = None
+        del incoming
+        targets = [target for target, _ in node.edges]
+        node.edges = []
+        while targets:
+            targets.pop(0).receive(results.pop(0))
+
+
+def checkpointed(tape: Tape, layer: Callable[[Tape, Tensor], Tensor], x: Tensor) -> Tensor:
+    """Run a layer without keeping anything but its input, and again in the backward pass.
+
+    As `torch.utils.checkpoint`: the recomputed output lives until the layer's backward pass is through.
+    """
+    tape.recording = False
+    out = layer(tape, x)
+    tape.recording = True
+    x.buffer.relabel("checkpoints")
+    node = Node(out.count * out.width, [(x.node, 0.0)] if x.node else [], x.buffer, 0.0)
+
+    kept, count, width, meter = x.buffer, x.count, x.width, tape.meter
+
+    def redo(incoming: Buffer) -> Buffer:
+        inner = Tape(meter)
+        start = Node(count * width, [], None, 0.0)
+        again = layer(inner, Tensor(kept, count, width, start))
+        meter.cache.clear()
+        inner.backward(again, incoming)
+        assert start.grad is not None
+        return start.grad
+
+    node.redo = redo
+    node.size = out.count * out.width
+    tape.nodes.append(node)
+    return Tensor(out.buffer, out.count, out.width, node)

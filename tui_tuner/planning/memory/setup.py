@@ -1,0 +1,75 @@
+"""All that memory depends on, in plain numbers: what a config and a software stack come down to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tui_tuner.models.facts import ModelFacts
+from tui_tuner.planning.memory.stack import Stack
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One training step. Widths are bytes of an element.
+
+    Attributes:
+        batch: Sequences in a forward pass. length: Tokens of each, padding included.
+        padded: Rows differ in length, so there is a padding mask.
+        supervised: Share of the tokens that are trained.
+        targets: Names of the matrices with an adapter. rank: Its rank; 0 is none.
+        variant: "", dora, ia3 …; layers: how many of the top layers are trained (0 is all).
+        quantization: none, nf4, int8.
+        weight: Width of matrices that are not quantised. norm: of norms. embedding: of embeddings and head.
+        compute: Width in which products are computed under autocast (or of dequantised weights).
+        attention: flash (also PyTorch's fused kernels without a mask), masked or eager.
+        expand_keys: Keys and values are repeated for all heads first.
+        logits: full (all positions), kept (all positions, while the loop holds on to the outputs),
+            supervised (trained positions only) or tiled (a fused head).
+        optimizer: A name of `training.optimizer`. foreach: It makes temporaries for all weights at once.
+        accumulate: Gradients of an earlier micro-batch are there already.
+    """
+
+    facts: ModelFacts
+    stack: Stack
+    batch: int
+    length: int
+    padded: bool = False
+    supervised: float = 1.0
+    method: str = "lora"
+    targets: frozenset[str] = frozenset()
+    rank: int = 16
+    dropout: float = 0.0
+    variant: str = ""
+    layers: int = 0
+    train_embeddings: bool = False
+    quantization: str = "none"
+    double_quant: bool = True
+    weight: int = 2
+    norm: int = 2
+    embedding: int = 2
+    adapter: int = 4
+    autocast: bool = True
+    compute: int = 2
+    checkpointing: bool = False
+    attention: str = "flash"
+    expand_keys: bool = False
+    logits: str = "full"
+    optimizer: str = "adamw"
+    foreach: bool = False
+    accumulate: bool = False
+    virtual_tokens: int = 0
+    workspace: float = 2 * 8_519_680.0
+
+    @property
+    def tokens(self) -> int:
+        return self.batch * self.length
+
+    @property
+    def embedding_grad(self) -> bool:
+        """Gradients flow into the embeddings' output: they are trained, or checkpointing asks for it."""
+        return self.method == "full" or self.train_embeddings or (self.checkpointing and not self.full)
+
+    @property
+    def full(self) -> bool:
+        """Weights of the model itself are trained."""
+        return self.method in ("full", "freeze")

@@ -1,0 +1,123 @@
+"""What memory depends on in the libraries, by version.
+
+Read from their sources: transformers 4.45.2, 4.48.1, 4.50.3 and 5.23 (`loss/loss_utils.py`, `modeling_*.py`,
+`integrations/sdpa_attention.py`, `training_args.py`), PEFT 0.12 and 0.21 (`tuners/lora`), bitsandbytes 0.43
+and 0.50 (`autograd/_functions.py`), torch 2.4 and 2.13 (`optim/adamw.py`).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tui_tuner.errors import UsageError
+from tui_tuner.models.facts import Linear
+from tui_tuner.text import one_line
+
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "trl", "accelerate")
+READ = {"transformers": ((4, 45), (5, 23)), "torch": ((2, 4), (2, 13)), "peft": ((0, 12), (0, 21))}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Versions of the libraries that train. `foreign` is one that was asked for instead of the installed:
+    there, a run is taken to be Hugging Face's Trainer with its defaults, not this program's core."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+    foreign: bool = False
+
+    def at_least(self, package: str, *version: int) -> bool:
+        """Whether a package is this version or newer; unknown packages are taken as new."""
+        found = _numbers(self.versions.get(package, ""))
+        return not found or found >= version
+
+    @property
+    def shifts_logits(self) -> bool:
+        """The loss copies the logits to shift them (until 4.50, where labels are padded instead)."""
+        return not self.at_least("transformers", 4, 50)
+
+    @property
+    def keeps_half_logits(self) -> bool:
+        """The 16-bit logits outlive their float32 copy, as the loss became a function of its own (4.46)."""
+        return self.at_least("transformers", 4, 46)
+
+    @property
+    def gqa_in_sdpa(self) -> bool:
+        """SDPA reads grouped keys and values without expanding them."""
+        return self.at_least("transformers", 4, 51) and self.at_least("torch", 2, 5)
+
+    @property
+    def foreach(self) -> bool:
+        """The Trainer's AdamW makes temporaries for all weights at once; from 5.0 on it is the fused one."""
+        return not self.at_least("transformers", 5)
+
+    @property
+    def fused_experts(self) -> bool:
+        """Experts are 3-D parameters, which neither PEFT's all-linear nor bitsandbytes touches."""
+        return self.at_least("transformers", 5)
+
+    def quantises(self, linear: Linear) -> bool:
+        """Whether bitsandbytes holds this matrix in 4 or 8 bits."""
+        if linear.group == "router":
+            return not self.fused_experts
+        return linear.group != "expert" or not self.fused_experts
+
+    def adapts(self, linear: Linear, targets: frozenset[str]) -> bool:
+        """Whether an adapter sits on this matrix."""
+        if self.fused_experts and linear.group in ("expert", "router"):
+            return False
+        return "all-linear" in targets or linear.name in targets or linear.name.split(".")[-1] in targets
+
+    def doubt(self) -> str:
+        """Why figures for this stack are less sure; empty if its code was read."""
+        for package, (low, high) in READ.items():
+            found = _numbers(self.versions.get(package, ""))
+            if found and not low <= found[:2] <= high:
+                return f"{package} {self.versions[package]} was not looked at"
+        return ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in match.group().split(".")) if match else ()
+
+
+def installed() -> Stack:
+    """The libraries of this environment, from their metadata (nothing is imported)."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return Stack(versions)
+
+
+def parse_stack(text: str) -> Stack:
+    """`transformers==4.48.1,torch==2.4.1`; packages that are not named are taken as installed.
+
+    Raises:
+        UsageError: not of that form, or an unknown package.
+    """
+    asked: dict[str, str] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        package, equals, version = part.partition("==")
+        package, version = package.strip().lower(), version.strip()
+        if not equals or not _numbers(version):
+            raise UsageError(
+                f"--stack: {one_line(part)!r} names no version.",
+                hint="Write --stack transformers==4.48.1,torch==2.4.1",
+            )
+        if package not in PACKAGES:
+            raise UsageError(f"--stack: unknown package {one_line(package)!r}; known are {', '.join(PACKAGES)}.")
+        asked[package] = version
+    here = installed()
+    foreign = any(here.versions.get(package) != version for package, version in asked.items())
+    return Stack({**here.versions, **asked}, foreign)
+
+
+def stack_of(versions: Mapping[str, str]) -> Stack:
+    """A stack of exactly these versions."""
+    return Stack(dict(versions), foreign=True)

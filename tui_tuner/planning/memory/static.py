@@ -1,0 +1,147 @@
+"""What lies in memory before the first step and between steps, tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tui_tuner.planning.memory.layers import Layer
+from tui_tuner.planning.memory.setup import Setup
+
+ROUND = 512  # the CUDA allocator's smallest block
+ABSMAX_BLOCK, NESTED_BLOCK = 64, 256  # bitsandbytes' block sizes
+SMALL_STATE = 4096  # bitsandbytes keeps 32-bit state below this many elements
+PAGED_STATE = 100_000  # and pages only above this many
+ADAM = ("adamw", "adam")
+
+
+def rounded(size: float) -> float:
+    """Bytes that the allocator hands out for a tensor."""
+    return -(-size // ROUND) * ROUND
+
+
+def static_rows(setup: Setup) -> dict[str, float]:
+    """Bytes of each named row between two steps.
+
+    Rows: weights, quantisation constants, adapters, optimizer states, gradients (only where accumulation keeps
+    them), batch, workspace.
+    """
+    rows = {"weights": 0.0, "quantisation constants": 0.0, "adapters": 0.0}
+    for count, width, copies in frozen_tensors(setup):
+        rows["weights"] += rounded(count * width) * copies
+    for elements, copies in quantised_tensors(setup):
+        rows["weights"] += rounded(elements * (0.5 if setup.quantization == "nf4" else 1)) * copies
+        rows["quantisation constants"] += _constants(setup, elements) * copies
+    states = gradients = 0.0
+    for trained in trained_tensors(setup):
+        size = rounded(trained.count * trained.width) * trained.copies
+        rows["adapters" if trained.adapter else "weights"] += size
+        states += state_bytes(setup.optimizer, trained.count, trained.width) * trained.copies
+        gradients += size
+    rows["optimizer states"] = states
+    rows["gradients"] = gradients if setup.accumulate else 0.0
+    rows["batch"] = 4 * rounded(8.0 * setup.tokens)  # ids, labels, mask, positions as int64
+    rows["workspace"] = setup.workspace
+    return rows
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Tensors of one size that have a gradient and optimizer state."""
+
+    count: float
+    width: int
+    copies: float
+    adapter: bool
+
+
+def trained_tensors(setup: Setup) -> Iterator[Trained]:
+    """Every trained tensor, grouped by size."""
+    facts = setup.facts
+    if setup.method == "prompt":
+        yield Trained(float(setup.virtual_tokens * facts.hidden), SINGLE, 1, True)
+        return
+    layer = Layer(setup, True)
+    layers = setup.layers or facts.layers
+    for parameter in layer.parameters:
+        yield Trained(parameter.count, parameter.width, layers, not setup.full)
+    if setup.method == "full":
+        yield Trained(float(facts.embedding_parameters), setup.embedding, 1, False)
+        if facts.head_parameters:
+            yield Trained(float(facts.head_parameters), setup.embedding, 1, False)
+        yield Trained(float(facts.hidden), setup.norm, 1, False)
+    elif setup.train_embeddings:
+        yield Trained(float(facts.embedding_parameters), setup.embedding, 1, True)
+        yield Trained(float(facts.vocab * facts.hidden), setup.embedding, 1, True)
+
+
+SINGLE = 4
+
+
+def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
+    """(elements, width, copies) of each frozen tensor that is not quantised."""
+    facts = setup.facts
+    frozen = facts.layers - _trained_layers(setup)
+    layer = Layer(setup, False)
+    for matrix in layer.linears.values():
+        if not matrix.quantised and frozen:
+            yield matrix.count, setup.weight, frozen
+        if matrix.shape.bias and frozen:
+            yield float(matrix.shape.outputs), setup.weight, frozen
+    if frozen:
+        yield float(facts.norm_parameters), setup.norm, frozen
+    if setup.method != "full":
+        yield float(facts.embedding_parameters), setup.embedding, 1
+        if facts.head_parameters:
+            yield float(facts.head_parameters), setup.embedding, 1
+        yield float(facts.hidden), setup.norm, 1
+
+
+def quantised_tensors(setup: Setup) -> Iterator[tuple[float, float]]:
+    """(elements, copies) of each matrix that bitsandbytes holds."""
+    for matrix in Layer(setup, False).linears.values():
+        if matrix.quantised:
+            yield matrix.count / matrix.shape.copies, setup.facts.layers * matrix.shape.copies
+
+
+def _trained_layers(setup: Setup) -> int:
+    if setup.method == "full":
+        return setup.facts.layers
+    return setup.layers if setup.method == "freeze" else 0
+
+
+def _constants(setup: Setup, elements: float) -> float:
+    """Quantisation constants of one matrix: absmax, and with double quantisation its own constants."""
+    if setup.quantization == "int8":
+        return 0.0  # one float32 a row; counted with the weights' rounding
+    blocks = elements / ABSMAX_BLOCK
+    code = rounded(16 * SINGLE)
+    if not setup.double_quant:
+        return rounded(blocks * SINGLE) + code
+    nested = rounded(blocks / NESTED_BLOCK * SINGLE) + rounded(256 * SINGLE) + rounded(SINGLE)
+    return rounded(blocks) + nested + code
+
+
+def state_bytes(optimizer: str, count: float, width: int) -> float:
+    """Optimizer state of one tensor, in bytes of device memory."""
+    if optimizer in ADAM:
+        return 2 * rounded(count * width)
+    if optimizer.endswith("8bit"):
+        if count < SMALL_STATE:
+            return 2 * rounded(count * SINGLE)
+        if optimizer.startswith("paged") and count >= PAGED_STATE:
+            return 0.0  # managed memory, outside torch's counters
+        return 2 * (rounded(count) + rounded(count / 256 * SINGLE))
+    if optimizer == "adafactor":
+        return 2 * rounded(2 * count**0.5 * SINGLE)  # a row and a column of second moments
+    return 0.0
+
+
+def step_temporary(setup: Setup) -> float:
+    """Bytes that exist only while the optimizer steps."""
+    tensors = list(trained_tensors(setup))
+    if setup.optimizer in ADAM and setup.foreach:
+        return sum(rounded(t.count * t.width) * t.copies for t in tensors)
+    if setup.optimizer == "adafactor":
+        return 2 * max((t.count * SINGLE for t in tensors), default=0.0)
+    return 0.0
