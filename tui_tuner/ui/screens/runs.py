@@ -1,0 +1,175 @@
+"""All runs: a list that can be searched, and what the one under the cursor was about."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.widgets import Input, OptionList, Static
+from textual.worker import get_current_worker
+
+from tui_tuner.config.load import dump_config
+from tui_tuner.errors import TunerError
+from tui_tuner.runs.store import RunFolder
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.overview import RunRow, rows
+from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.screens.home import RowsRead
+from tui_tuner.ui.widgets.run_list import RunList
+from tui_tuner.ui.words import block, figure, state_content
+
+_REFRESH_SECONDS = 2.0
+
+
+class RunsScreen(TunerScreen):
+    """List, search, details."""
+
+    HELP_TEXT = _("Type / to search by name or state. Enter opens the live pane, v the results.")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "back", _("Back")),
+        Binding("slash", "search", _("Search"), key_display="/"),
+        Binding("v", "results", _("Results")),
+        Binding("r", "resume", _("Resume")),
+        Binding("s", "settings", _("New run like it")),
+    ]
+    DEFAULT_CSS = """
+    RunsScreen #search { margin: 1 1 0 1; width: 1fr; }
+    RunsScreen #area { height: 1fr; margin-top: 1; }
+    RunsScreen #list { width: 1fr; height: 1fr; padding: 0 1; }
+    RunsScreen #details { width: 44; height: 1fr; display: none; }
+    RunsScreen #details Static { height: auto; }
+    RunsScreen.-wide #details { display: block; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: list[RunRow] = []
+        self._first = True
+
+    def crumb(self) -> Content:
+        return Content(_("Runs"))
+
+    def body(self) -> ComposeResult:
+        yield Input(placeholder=_("search"), id="search", compact=True)
+        with Horizontal(id="area"):
+            yield RunList(id="list", classes="panel")
+            with VerticalScroll(id="details", classes="panel") as details:
+                details.border_title = Content(_("About it"))
+                yield Static()
+
+    def on_mount(self) -> None:
+        self.set_focus(self.query_one("#list"))
+        self.set_interval(_REFRESH_SECONDS, self._read)
+        self._read()
+
+    def on_screen_resume(self) -> None:
+        self._read()
+
+    def _read(self) -> None:
+        if self.is_current and not any(
+            worker.group == "rows" and worker.is_running for worker in self.workers
+        ):
+            self._read_rows(self.tuner.host.folder if self.tuner.training and self.tuner.host else None)
+
+    @work(thread=True, group="rows")
+    def _read_rows(self, hosted: RunFolder | None) -> None:
+        found = rows(self.tuner.store, hosted)
+        if not get_current_worker().is_cancelled:
+            self.post_message(RowsRead(found))
+
+    @on(RowsRead)
+    def _rows_read(self, message: RowsRead) -> None:
+        self._found = message.found
+        self._filter()
+
+    @on(Input.Changed, "#search")
+    def _filter(self) -> None:
+        words = self.query_one("#search", Input).value.casefold().split()
+        kept = [
+            row for row in self._found if all(w in f"{row.folder.name} {row.state}".casefold() for w in words)
+        ]
+        runs = self.query_one("#list", RunList)
+        runs.show(kept)
+        runs.border_title = Content(_("{n} of {all} runs").format(n=len(kept), all=len(self._found)))
+        self._details()
+
+    @on(Input.Submitted, "#search")
+    def _searched(self) -> None:
+        self.set_focus(self.query_one("#list"))
+
+    @on(OptionList.OptionHighlighted, "#list")
+    def _details(self) -> None:
+        self.refresh_bindings()
+        row = self._row()
+        self.query_one("#details Static", Static).update(_about(row) if row else Content(""))
+
+    def _row(self) -> RunRow | None:
+        return self.query_one("#list", RunList).chosen
+
+    @on(OptionList.OptionSelected, "#list")
+    def _open(self) -> None:
+        row = self._row()
+        if row:
+            self.tuner.open_run(row.folder)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "resume":
+            row = self._row() if self.is_mounted else None
+            return bool(row and row.state in ("stopped", "failed", "lost"))
+        return True
+
+    def action_back(self) -> None:
+        if self.focused is self.query_one("#search"):
+            self.set_focus(self.query_one("#list"))
+        else:
+            super().action_back()
+
+    def action_search(self) -> None:
+        self.set_focus(self.query_one("#search"))
+
+    def action_results(self) -> None:
+        row = self._row()
+        if row:
+            self.tuner.open_results(row.folder)
+
+    def action_resume(self) -> None:
+        row = self._row()
+        if row:
+            self.tuner.launch(row.folder, resume=True)
+            self.tuner.open_run(row.folder)
+
+    def action_settings(self) -> None:
+        """The settings of this run, to change and start again."""
+        row = self._row()
+        if row is None:
+            return
+        from tui_tuner.ui.screens.settings import SettingsScreen
+
+        try:
+            values = row.folder.config().model_dump(mode="json", exclude_defaults=True)
+        except TunerError as error:
+            self.tuner.say(str(error), "error")
+            return
+        for key in ("name", "folder"):
+            values.get("output", {}).pop(key, None)
+        self.tuner.draft = values
+        self.app.push_screen(SettingsScreen(row.folder.name))
+
+
+def _about(row: RunRow) -> Content:
+    """State, figures and the settings that differ from the defaults."""
+    try:
+        config = dump_config(row.folder.config(), changed_only=True)
+    except TunerError as error:
+        config = str(error)
+    lines = [
+        state_content(row.state),
+        Content(_("loss {loss}   validation {v}").format(loss=figure(row.loss), v=figure(row.validation))),
+    ]
+    if row.message:
+        lines.append(block(row.message))
+    return Content("\n").join([*lines, Content(""), block(config).stylize("$dim")])

@@ -1,0 +1,82 @@
+"""A row as tokens. Trained ones stand between ▸ and ◂, on a ground of their own; special ones are violet."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from tui_tuner.text import sanitize
+from tui_tuner.ui.datalook import Mask, Token
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.words import safe
+
+_TRAINED = "$trained on $trained-back"
+_MOST = 6000  # tokens drawn at once; the title says how many there are
+
+
+class MaskView(VerticalScroll):
+    """Shows a `Mask`; `t` puts a bar between tokens."""
+
+    DEFAULT_CSS = "MaskView { height: 1fr; padding: 0 1; } MaskView > Static { height: auto; }"
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id, classes="panel")
+        self.borders = False
+        self.mask: Mask | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static()
+
+    def on_mount(self) -> None:
+        self.say(Content(_("What a row becomes in tokens stands here.")).stylize("$dim"))
+
+    def say(self, words: Content) -> None:
+        """Words instead of tokens."""
+        self.mask = None
+        self.border_title = Content(_("Tokens"))
+        self.query_one(Static).update(words)
+
+    def show(self, mask: Mask, row: int) -> None:
+        """Draw the tokens of a row (from 0)."""
+        if self.mask is not mask:
+            self.scroll_home(animate=False)
+        self.mask = mask
+        count, trained = len(mask.tokens), mask.trained
+        share = f"{trained / count:.0%}" if count else "–"
+        title = _("row {row}: {count:,} tokens, {trained:,} trained ({share})").format(
+            row=row + 1, count=count, trained=trained, share=share
+        )
+        legend = (
+            ("  ▸", "$trained"),
+            (_("trained"), _TRAINED),
+            ("◂ ", "$trained"),
+            (_(" special"), "$special"),
+        )
+        self.border_title = Content.assemble(title, *legend)
+        parts = [mask_content(mask.tokens[:_MOST], self.borders)]
+        parts += [Content.assemble(("! ", "$warning"), safe(note)) for note in mask.notes]
+        self.query_one(Static).update(Content("\n").join(parts))
+
+
+def mask_content(tokens: tuple[Token, ...], borders: bool) -> Content:
+    """The tokens in a row; a newline is drawn as ↵ and as a newline."""
+    parts: list[tuple[str, str]] = []
+    inside = False
+    for token in tokens:
+        if token.trained != inside:
+            parts.append(("▸" if token.trained else "◂", "bold $trained"))
+            inside = token.trained
+        elif borders and parts:
+            parts.append(("│", "$dim"))
+        text = sanitize(token.text).replace("\n", "↵\n").replace("\t", "→   ")
+        if borders:
+            text = text.replace(" ", "·")
+        colour = _TRAINED if token.trained else "$foreground"
+        if token.special:
+            colour = f"bold $special{' on $trained-back' if token.trained else ''}"
+        parts.append((text, colour))
+    if inside:
+        parts.append(("◂", "bold $trained"))
+    return Content.assemble(*parts)
