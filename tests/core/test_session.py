@@ -21,7 +21,7 @@ Train = Callable[..., Trained]
 
 
 def logits(model: Any) -> torch.Tensor:
-    """In training mode: in evaluation mode bitsandbytes computes otherwise on some CPUs. There is no dropout."""
+    """In training mode, without dropout: evaluation mode changes 4-bit weights on some CPUs."""
     model.train()
     with torch.no_grad():
         return model(input_ids=torch.arange(5, 25)[None], use_cache=False).logits.float()

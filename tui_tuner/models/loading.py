@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,7 @@ def quiet_libraries() -> None:
     from huggingface_hub.utils import disable_progress_bars as quiet_hub
     from transformers.utils import logging as transformers_logging
 
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\.")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     quiet_hub()

@@ -14,6 +14,7 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
+from tui_tuner.models.loading import quiet_libraries
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.events import Sink
 from tui_tuner.runs.store import RunFolder
@@ -80,6 +81,7 @@ def _run(
     )
     commands.check()
     reporter.phase("loading", note="importing torch and transformers")
+    quiet_libraries()  # before peft and bitsandbytes are imported, which speak while they are
     from tui_tuner.training.work import Work
 
     work = Work(config, folder, reporter, commands, checkpoint)

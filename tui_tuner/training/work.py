@@ -16,7 +16,7 @@ from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, ModelError, OutOfMemoryError, TunerError
 from tui_tuner.methods import attach, trainable_parameters
-from tui_tuner.models.loading import check_device, load_tokenizer, quiet_libraries
+from tui_tuner.models.loading import check_device, load_tokenizer
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 from tui_tuner.training import attention
@@ -66,7 +66,6 @@ class Work:
 
     def prepare(self) -> None:
         """Load and check everything; nothing is trained yet."""
-        quiet_libraries()
         self._known_choices()
         self.tokenizer = self._tokenizer()
         self.commands.check()
