@@ -16,8 +16,9 @@ from tui_tuner.cli import history as history_cli
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.launch.output import captured
-from tui_tuner.runs import ballast, trash
-from tui_tuner.runs.death import cause_of_death, kernel_names, vital_signs
+from tui_tuner.runs import ballast, kernel, trash
+from tui_tuner.runs.death import cause_of_death, names_pid, vital_signs
+from tui_tuner.runs.gpu_faults import classify, from_kernel_log
 from tui_tuner.runs.history import disk_use, log_tail, lost, matches, summaries, summary
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.notes import change_tags, read_notes, set_note
@@ -299,17 +300,89 @@ def test_the_memory_killer_is_recognised_afterwards(tmp_path: Path) -> None:
 # Records as /dev/kmsg of Linux 6.8 gives them, shortened.
 _KMSG = [
     "4,1203,88123456,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,"
-    "oom_memcg=/user.slice,task_memcg=/user.slice,task=python,pid=4242,uid=1000",
+    "oom_memcg=/a,task_memcg=/a,task=python,pid=4242,uid=1000",
     "3,1204,88123460,-;Memory cgroup out of memory: Killed process 4242 (python) total-vm:9123456kB",
     "3,1205,88123461,-;Out of memory: Killed process 777 (python3) total-vm:1kB",
 ]
 
 
 def test_the_kernel_log_names_the_process() -> None:
-    assert kernel_names(4242, _KMSG) and kernel_names(777, _KMSG)
-    assert not kernel_names(424, _KMSG) and not kernel_names(42420, _KMSG)
-    assert not kernel_names(4242, _KMSG, since=100.0), "an older process of the same number"
-    assert not kernel_names(4242, ["6,1,1,-;Killed process accounting off 4242"])
+    texts = kernel.after(_KMSG, 0.0)
+    assert names_pid(4242, texts) and names_pid(777, texts)
+    assert not names_pid(424, texts) and not names_pid(42420, texts)
+    assert kernel.after(_KMSG, 100.0) == [], "an older process of the same number"
+    assert not names_pid(4242, ["Killed process accounting off 4242"])
+
+
+# As PyTorch, the driver and NVML write them; taken from public reports.
+@pytest.mark.parametrize(
+    ("code", "hardware", "text"),
+    [
+        (
+            "gpu_ecc",
+            True,
+            "CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be asynchronously "
+            "reported at some other API call, so the stacktrace below might be incorrect.",
+        ),
+        (
+            "gpu_illegal_access",
+            False,
+            "CUDA error: an illegal memory access was encountered\nSearch for `cudaErrorIllegalAddress' in "
+            "https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html for more information.",
+        ),
+        ("gpu_illegal_access", False, "CUDA error: misaligned address"),
+        ("gpu_assert", False, "CUDA error: device-side assert triggered"),
+        ("gpu_launch", False, "CUDA error: unspecified launch failure"),
+        ("gpu_launch", False, "CUDA error: the launch timed out and was terminated"),
+        (
+            "gpu_lost",
+            True,
+            "Unable to determine the device handle for GPU 0000:65:00.0: GPU is lost.  Reboot the system to "
+            "recover this GPU",
+        ),
+        ("gpu_busy", False, "CUDA error: CUDA-capable device(s) is/are busy or unavailable"),
+        ("gpu_driver", False, "CUDA error: no kernel image is available for execution on the device"),
+        ("gpu_driver", False, "CUDA driver version is insufficient for CUDA runtime version"),
+        (
+            "gpu_collective",
+            False,
+            "[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=42, OpType=ALLREDUCE) "
+            "ran for 600029 milliseconds before timing out.",
+        ),
+    ],
+)
+def test_gpu_faults_are_told_apart(code: str, hardware: bool, text: str) -> None:
+    fault = classify(text)
+    assert fault is not None and (fault.code, fault.hardware) == (code, hardware)
+    assert fault.message and fault.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 14.58 GiB of which",
+        "The size of tensor a (3) must match the size of tensor b (4) at non-singleton dimension 0",
+        "No space left on device",
+    ],
+)
+def test_other_errors_are_no_gpu_faults(text: str) -> None:
+    assert classify(text) is None
+
+
+def test_xids_of_the_driver() -> None:
+    bus = "NVRM: Xid (PCI:0000:65:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus."
+    mmu = (
+        "NVRM: Xid (PCI:0000:4b:00): 31, pid=1234, name=python, Ch 00000008, intr 00000000. MMU Fault: ENGINE"
+    )
+    clean = "NVRM: Xid (PCI:0000:01:00): 45, pid=12542, name=VLLM::Worker, channel 0x00000002"
+    gsp = "NVRM: Xid (PCI:0000:65:00): 119, pid='N/A', Timeout waiting for RPC from GSP"
+    fault = from_kernel_log([clean, mmu, bus])
+    assert fault is not None and fault.code == "gpu_lost" and "Xid 79 of GPU 0000:65:00" in fault.message
+    first = from_kernel_log([mmu, clean])
+    assert first is not None and first.code == "gpu_illegal_access"
+    firmware = from_kernel_log([gsp])
+    assert firmware is not None and firmware.code == "gpu_firmware"
+    assert from_kernel_log([clean, "NVRM: loading NVIDIA UNIX x86_64 Kernel Module"]) is None
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -8,11 +8,8 @@ cgroup-v1/memory.rst (memory.oom_control, oom_kill), and `oom_kill` in /proc/vms
 
 from __future__ import annotations
 
-import functools
-import os
 import re
 import socket
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +17,19 @@ from typing import Any
 
 import psutil
 
+from tui_tuner.runs.gpu_faults import from_kernel_log
 from tui_tuner.runs.journal import JournalReader
+from tui_tuner.runs.kernel import records
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import human_bytes
 
 _NEAR = 0.9  # share of the memory limit above which the last heartbeats are suspicious
 _TAIL = 64 * 1024
-_KERNEL_LOG = Path("/dev/kmsg")
-_MOST_KERNEL_LINES = 20_000
 
 
 @dataclass(frozen=True)
 class Death:
-    """`code`: oom_killer, maybe_oom_killer, rebooted, other_host or unknown; `message` is for the user."""
+    """`code`: oom_killer, maybe_oom_killer, gpu_..., rebooted, other_host or unknown."""
 
     code: str
     message: str
@@ -62,8 +59,13 @@ def cause_of_death(folder: RunFolder, now: dict[str, Any] | None = None) -> Deat
     if then.get("boot") and now.get("boot") and then["boot"] != now["boot"]:
         return Death("rebooted", "The machine was restarted while it ran.")
     pid = manifest.get("pid")
-    if isinstance(pid, int) and _kernel_names(pid, manifest.get("claimed")):
+    claimed = manifest.get("claimed")
+    log = records(claimed - 5) if isinstance(claimed, int | float) else []
+    if isinstance(pid, int) and names_pid(pid, log):
         return Death("oom_killer", f"The system's out-of-memory killer ended it (pid {pid}).", _MEMORY_HINT)
+    fault = from_kernel_log(log)
+    if fault is not None:
+        return Death(fault.code, fault.message, fault.hint)
     memory, limit = _last_memory(folder), then.get("memory_limit")
     near = isinstance(limit, int) and limit > 0 and memory > _NEAR * limit
     held = f" It held {human_bytes(memory)} of {human_bytes(limit or 0)}." if near else ""
@@ -144,46 +146,7 @@ def _read(path: Path) -> str:
         return ""
 
 
-def kernel_names(pid: int, lines: Iterable[str], since: float = 0.0) -> bool:
-    """Whether the kernel's log (records of /dev/kmsg) says that its out-of-memory killer ended this pid.
-
-    Args:
-        pid: Process number.
-        lines: `priority,sequence,microseconds since boot,flags;text`.
-        since: Seconds after boot; older records are of another process with the same number.
-    """
+def names_pid(pid: int, lines: Iterable[str]) -> bool:
+    """Whether the kernel's log says that its out-of-memory killer ended this process."""
     pattern = re.compile(rf"Killed process {pid}\b|oom-kill:.*\bpid={pid}\b")
-    for line in lines:
-        head, _, text = line.partition(";")
-        stamp = head.split(",")[2:3]
-        if pattern.search(text) and (not stamp or not stamp[0].isdigit() or int(stamp[0]) / 1e6 >= since):
-            return True
-    return False
-
-
-def _kernel_names(pid: int, claimed: object) -> bool:
-    since = claimed - psutil.boot_time() - 5 if isinstance(claimed, int | float) else 0.0
-    return kernel_names(pid, _kernel_log(int(time.monotonic() // 10)), since)
-
-
-@functools.lru_cache(maxsize=1)
-def _kernel_log(_moment: int) -> tuple[str, ...]:
-    """The records that speak of the out-of-memory killer; empty where the log may not be read."""
-    lines: list[str] = []
-    try:
-        fd = os.open(_KERNEL_LOG, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return ()
-    try:
-        for _ in range(_MOST_KERNEL_LINES):
-            try:
-                line = os.read(fd, 8192).decode("utf-8", "replace")
-            except BrokenPipeError:  # this record was overwritten while we read
-                continue
-            if "Killed process" in line or "oom-kill:" in line:
-                lines.append(line)
-    except OSError:  # nothing more
-        pass
-    finally:
-        os.close(fd)
-    return tuple(lines)
+    return any(pattern.search(line) for line in lines)

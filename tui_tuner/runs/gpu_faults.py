@@ -1,0 +1,148 @@
+"""Telling a broken GPU from a broken program: messages of CUDA and of the driver, in plain words.
+
+Sources: cudaGetErrorString of the CUDA runtime API ("CUDART_TYPES"), and NVIDIA's "XID Errors" (r580), which
+lists what each number in the kernel's log means and what to do about it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GpuFault:
+    """`code` is for programs; `message` and `hint` for the user. `hardware`: the GPU rather than the code."""
+
+    code: str
+    message: str
+    hint: str
+    hardware: bool
+
+
+_RESUME = "The last checkpoint is sound: `tui-tuner resume` goes on from it"
+_OTHER_GPU = f"{_RESUME}, on another GPU or after a restart of the machine."
+_TWICE = f"{_RESUME}. If it happens again at another place, suspect the GPU; at the same place, the code."
+
+_ECC = GpuFault(
+    "gpu_ecc",
+    "The GPU found an error in its memory that it could not correct (ECC).",
+    f"This is the hardware, not your config. {_OTHER_GPU} A rented GPU that does this should be given back.",
+    True,
+)
+_LOST = GpuFault(
+    "gpu_lost",
+    "The GPU has dropped off: the driver cannot reach it any more.",
+    f"This is the hardware (power, heat or the slot). Restart the machine. {_OTHER_GPU}",
+    True,
+)
+_ILLEGAL = GpuFault(
+    "gpu_illegal_access",
+    "A kernel on the GPU reached memory that is not its own.",
+    f"A defect in a kernel, a driver or the GPU. {_TWICE}",
+    False,
+)
+_ASSERT = GpuFault(
+    "gpu_assert",
+    "A check inside a GPU kernel failed; mostly an index outside its table, such as a token id the model "
+    "does not have.",
+    "Run with hardware.devices: cpu to see which one. Does the tokenizer belong to the model?",
+    False,
+)
+_LAUNCH = GpuFault(
+    "gpu_launch", "A kernel on the GPU crashed.", f"A defect or a failing GPU. {_TWICE}", False
+)
+_NVLINK = GpuFault(
+    "gpu_link",
+    "The link between GPUs failed with an error that could not be corrected.",
+    f"This is the hardware. {_OTHER_GPU}",
+    True,
+)
+_BUSY = GpuFault(
+    "gpu_busy",
+    "The GPU is taken by another process (exclusive mode), or it is being reset.",
+    "See `nvidia-smi` for who holds it.",
+    False,
+)
+_DRIVER = GpuFault(
+    "gpu_driver",
+    "The GPU driver and this PyTorch do not fit together.",
+    "Update the driver, or install a PyTorch build for it. `tui-tuner doctor` shows both.",
+    False,
+)
+_FIRMWARE = GpuFault(
+    "gpu_firmware",
+    "The GPU's own control processor stopped answering.",
+    f"Restart the machine; update the driver if it happens again. {_RESUME}.",
+    True,
+)
+_COLLECTIVE = GpuFault(
+    "gpu_collective",
+    "The GPUs stopped talking to each other (NCCL).",
+    "One of the processes has died or is stuck: look for the first error in the logs of the others.",
+    False,
+)
+
+# First match wins; texts are those of the CUDA runtime, the driver, cuBLAS, cuDNN, NVML and NCCL.
+_TEXTS: tuple[tuple[str, GpuFault], ...] = (
+    (r"uncorrectable ECC error|ECC_UNCORRECTABLE", _ECC),
+    (r"uncorrectable NVLink error|Invalid access of peer GPU memory over nvlink", _NVLINK),
+    (r"fallen off the bus|GPU is lost|device is lost|cudaErrorDevicesUnavailable.*lost", _LOST),
+    (r"device-side assert triggered|ScatterGatherKernel.*Assertion|Indexing\.cu.*Assertion", _ASSERT),
+    (
+        r"illegal memory access|misaligned address|illegal instruction was encountered"
+        r"|invalid program counter|operation not supported on global/shared address space|hardware stack error",
+        _ILLEGAL,
+    ),
+    (
+        r"unspecified launch failure|launch timed out and was terminated|contained error|tensor memory",
+        _LAUNCH,
+    ),
+    (r"CUDA-capable device\(s\) is/are busy or unavailable", _BUSY),
+    (
+        r"driver version is insufficient|no kernel image is available|unsupported toolchain"
+        r"|unsupported display driver / cuda driver combination|forward compatibility was attempted",
+        _DRIVER,
+    ),
+    (r"Timeout waiting for RPC from GSP|\bGSP\b.*(?:timeout|halted|exception)", _FIRMWARE),
+    (
+        r"Watchdog caught collective operation timeout|NCCL communicator was aborted|ncclRemoteError",
+        _COLLECTIVE,
+    ),
+)
+_COMPILED = tuple((re.compile(pattern, re.IGNORECASE | re.DOTALL), fault) for pattern, fault in _TEXTS)
+
+_XIDS = {
+    **dict.fromkeys((48, 63, 64, 92, 94, 95, 140, 160, 171, 172), _ECC),
+    **dict.fromkeys((79,), _LOST),
+    **dict.fromkeys((31, 32, 69), _ILLEGAL),
+    **dict.fromkeys((13, 43, 109), _LAUNCH),
+    **dict.fromkeys((74, 121, 144, 145, 146, 147, 148, 149, 150), _NVLINK),
+    **dict.fromkeys((61, 62, 119, 120), _FIRMWARE),
+}
+_RECORDED_ONLY = {45, 63, 92, 154}  # clean-up after, or a note about, another fault
+_XID = re.compile(r"NVRM: Xid \((?:PCI:)?([0-9a-fA-F:.]+)\)?:? *(\d+),")
+
+
+def classify(text: str) -> GpuFault | None:
+    """What fault of a GPU a message speaks of: of an exception, or of a log. None where it speaks of none."""
+    for pattern, fault in _COMPILED:
+        if pattern.search(text):
+            return fault
+    return None
+
+
+def from_kernel_log(records: Iterable[str]) -> GpuFault | None:
+    """The gravest fault in `NVRM: Xid` records: hardware before software, the first before later ones."""
+    found = []
+    for record in records:
+        match = _XID.search(record)
+        if match is None:
+            continue
+        number = int(match[2])
+        fault = _XIDS.get(number)
+        if fault is not None and number not in _RECORDED_ONLY:
+            message = f"{fault.message} The kernel's log has Xid {number} of GPU {match[1]}."
+            found.append(GpuFault(fault.code, message, fault.hint, fault.hardware))
+    return next((fault for fault in found if fault.hardware), found[0] if found else None)
