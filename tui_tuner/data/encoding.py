@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tui_tuner.config.kinds import RECORD_FORMATS
 from tui_tuner.config.schema import RunConfig
@@ -16,12 +15,28 @@ from tui_tuner.data.fitting import Fitted, fit
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import Read
-from tui_tuner.data.records import Chat, Labelled, Record, Text, texts_of
-from tui_tuner.data.store import StoreWriter
+from tui_tuner.data.records import Chat, Labelled, Origin, Record, Text, texts_of
 from tui_tuner.errors import DataError, ModelError
 from tui_tuner.text import one_line
 
+if TYPE_CHECKING:
+    import numpy as np
+
 _TASK_TAKES: dict[str, tuple[type, ...]] = {"sft": (Chat, Text), "pretraining": (Text,)}
+
+
+class Writer(Protocol):
+    """Where encoded rows go: `store.StoreWriter`, or memory."""
+
+    def add(
+        self,
+        origin: Origin,
+        source: int,
+        pieces: Sequence[tuple[np.ndarray, np.ndarray]],
+        record: Any,
+        content: int,
+        label: int = 0,
+    ) -> None: ...
 
 
 @dataclass
@@ -71,7 +86,7 @@ class RowEncoder:
         eos = getattr(self.texts.tokenizer, "eos_token_id", None)
         return [eos] if eos is not None else []
 
-    def add(self, batch: list[Read], writer: StoreWriter, ledger: Ledger) -> None:
+    def add(self, batch: list[Read], writer: Writer, ledger: Ledger) -> None:
         """Take a batch through to the store; each row ends in the ledger.
 
         Raises:
@@ -149,7 +164,7 @@ class RowEncoder:
         record: Record,
         changed: bool,
         found: Encoded | RowProblem | list[Encoded],
-        writer: StoreWriter,
+        writer: Writer,
         ledger: Ledger,
     ) -> None:
         origin = read.row.origin
@@ -217,4 +232,4 @@ def _shown(record: Record) -> str:
     return one_line(" | ".join(texts_of(record)), 160)
 
 
-__all__ = ["Facts", "RowEncoder", "content_hash", "label_hash", "np"]
+__all__ = ["Facts", "RowEncoder", "content_hash", "label_hash", "Writer"]

@@ -1,0 +1,176 @@
+"""`tui-tuner data`: look at data, at the tokens a model will see, and write it cleaned or converted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tui_tuner.cli.options import Json, Sets
+from tui_tuner.config.kinds import RECORD_FORMATS
+
+if TYPE_CHECKING:
+    from tui_tuner.config.schema import DataSection, RunConfig
+
+app = typer.Typer(
+    help="Look at data before it is trained on: formats, rows, tokens, cleaning.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+File = Annotated[str, typer.Argument(help="File, folder, glob or hub data set.", metavar="FILE")]
+Format = Annotated[
+    str,
+    typer.Option("--format", help=f"Record format: {', '.join(RECORD_FORMATS)}.", metavar="FORMAT"),
+]
+Out = Annotated[str, typer.Option("--output", "-o", help="JSONL file to write.", metavar="OUT")]
+Force = Annotated[bool, typer.Option("--force", help="Write over an existing file.")]
+
+
+@app.command()
+def inspect(file: File, format: Format = "auto", set_: Sets = None, json: Json = False) -> None:
+    """Read every row: what format it is, how many rows become what, and why."""
+    from tui_tuner.data.preview import inspect as inspected
+
+    found = inspected(_config(file, format, set_).data)
+    if json:
+        _print_json(found.to_json())
+        return
+    from tui_tuner.data.report import inspection_lines
+
+    _print_lines(inspection_lines(found))
+
+
+@app.command()
+def preview(
+    file: File,
+    rows: Annotated[int, typer.Option("--rows", help="How many rows.", min=1, max=10_000)] = 5,
+    format: Format = "auto",
+    set_: Sets = None,
+    json: Json = False,
+) -> None:
+    """Show the first rows as they will be understood."""
+    from tui_tuner.data.preview import first_rows
+
+    found = first_rows(_config(file, format, set_).data, rows)
+    if json:
+        _print_json(found.to_json())
+        return
+    from tui_tuner.data.report import preview_lines
+
+    _print_lines(preview_lines(found))
+
+
+@app.command()
+def mask(
+    file: File,
+    model: Annotated[
+        str, typer.Option("--model", help="Hub id or folder of the model.", metavar="M")
+    ] = "demo",
+    row: Annotated[int, typer.Option("--row", help="Which row, from 1.", metavar="N")] = 1,
+    format: Format = "auto",
+    set_: Sets = None,
+    json: Json = False,
+) -> None:
+    """Show the exact tokens of a row, and which of them are trained."""
+    from tui_tuner.data.preview import mask_row
+
+    config = _config(file, format, set_, model)
+    with _quiet():
+        view = mask_row(config.model, config.data, row)
+    if json:
+        _print_json(view.to_json())
+        return
+    from tui_tuner.data.report import mask_lines
+
+    _print_lines(mask_lines(view))
+
+
+@app.command()
+def clean(
+    file: File,
+    out: Out,
+    format: Format = "auto",
+    set_: Sets = None,
+    force: Force = False,
+    preview_only: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, and write nothing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Write the rows cleaned, as they are otherwise, and a ledger beside them (OUT.ledger.json).
+
+    Choose steps with --set data.cleaning.STEP=…; without any, exact duplicates, refusals and control
+    characters are cleaned.
+    """
+    from tui_tuner.data.writing import DEFAULT_CLEANING, clean_file
+
+    chosen = set_ or []
+    if not any(item.startswith("data.cleaning.") for item in chosen):
+        chosen = [*chosen, *DEFAULT_CLEANING]
+    ledger = clean_file(_config(file, format, chosen).data, None if preview_only else out, force)
+    _print_written(ledger, None if preview_only else out, json)
+
+
+@app.command()
+def convert(
+    file: File, out: Out, format: Format = "auto", set_: Sets = None, force: Force = False, json: Json = False
+) -> None:
+    """Write every row in one plain layout (chats as messages), and a ledger beside it (OUT.ledger.json)."""
+    from tui_tuner.data.writing import convert_file
+
+    ledger = convert_file(_config(file, format, set_).data, out, force)
+    _print_written(ledger, out, json)
+
+
+def _print_written(ledger: Any, out: str | None, json: bool) -> None:
+    if json:
+        _print_json({"output": out, "ledger": ledger.to_json()})
+        return
+    from tui_tuner.data.report import ledger_lines
+    from tui_tuner.text import one_line
+
+    _print_lines([*ledger_lines(ledger), f"Written: {one_line(out)}" if out else "Nothing was written."])
+
+
+def _config(file: str, format: str, sets: list[str] | None, model: str = "demo") -> RunConfig:
+    from tui_tuner.config.load import apply_sets, build_config
+
+    values: dict[str, Any] = {"model": {"name": model}, "data": {"path": file, "format": format}}
+    apply_sets(values, sets or [])
+    return build_config(values, where="the command")
+
+
+def _data(file: str, format: str, sets: list[str] | None) -> DataSection:
+    return _config(file, format, sets).data
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Libraries say nothing on the way."""
+    from tui_tuner.models.loading import quiet_libraries
+
+    quiet_libraries()
+    yield
+
+
+def _print_json(value: Any) -> None:
+    import sys
+
+    import orjson
+
+    from tui_tuner.runs.events import plain
+
+    sys.stdout.buffer.write(orjson.dumps(plain(value), default=str) + b"\n")
+    sys.stdout.flush()
+
+
+def _print_lines(lines: list[Any]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    for line in lines:
+        console.print(line if isinstance(line, Text) else Text(str(line)))

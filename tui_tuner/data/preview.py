@@ -1,0 +1,327 @@
+"""What a person sees of the data before a run: first rows, a full inspection, and one row's mask."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
+from tui_tuner.data.cleaning import Cleaner
+from tui_tuner.data.ledger import Ledger
+from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.reading import FileDetection, Read, Reading
+from tui_tuner.data.records import Labelled, Record, answers_of, texts_of
+from tui_tuner.errors import DataError, TunerError, UsageError
+from tui_tuner.text import one_line
+
+_EDGES = (0, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
+
+
+@dataclass
+class PreviewRow:
+    """One row as it stands in the file and as it was understood; `problem` if it was not."""
+
+    origin: str
+    values: dict[str, Any]
+    record: dict[str, Any] | None
+    problem: str = ""
+
+
+@dataclass
+class Preview:
+    """The first rows. `detections` name the format of each file seen so far, `notes` what was left out."""
+
+    rows: list[PreviewRow]
+    detections: list[dict[str, Any]]
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class Lengths:
+    """A histogram of lengths with fixed edges, kept while rows stream by; the mean and the longest are exact."""
+
+    unit: str
+    count: int = 0
+    total: int = 0
+    longest: int = 0
+    bins: list[int] = field(default_factory=lambda: [0] * len(_EDGES))
+
+    def add(self, length: int) -> None:
+        self.count += 1
+        self.total += length
+        self.longest = max(self.longest, length)
+        self.bins[int(np.searchsorted(_EDGES, length, side="right")) - 1] += 1
+
+    def to_json(self) -> dict[str, Any]:
+        mean = round(self.total / self.count, 1) if self.count else 0
+        bars = [
+            {"from": low, "to": high, "rows": rows}
+            for low, high, rows in zip(_EDGES, (*_EDGES[1:], None), self.bins, strict=True)
+        ]
+        while bars and not bars[-1]["rows"]:
+            bars.pop()
+        return {"unit": self.unit, "mean": mean, "longest": self.longest, "histogram": bars}
+
+
+@dataclass
+class Inspection:
+    """All rows read once: formats, ledger, lengths in characters, labels. No tokens: that takes a model."""
+
+    path: str
+    ledger: Ledger
+    detections: list[dict[str, Any]]
+    notes: list[str]
+    lengths: Lengths
+    answer_lengths: Lengths
+    labels: dict[str, int]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "rows": self.ledger.read,
+            "detections": self.detections,
+            "ledger": self.ledger.to_json(),
+            "lengths": self.lengths.to_json(),
+            "answers": self.answer_lengths.to_json() if self.answer_lengths.count else None,
+            "labels": self.labels,
+            "notes": self.notes,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass
+class MaskToken:
+    """A token as the model sees it. `piece` counts from 0 where a row became several sequences."""
+
+    id: int
+    text: str
+    trained: bool
+    special: bool
+    piece: int = 0
+
+
+@dataclass
+class MaskView:
+    """One row's tokens with the loss mask; `outcome` and `reason` are its line in the ledger."""
+
+    tokens: list[MaskToken]
+    origin: str
+    outcome: str
+    reason: str
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        trained = sum(token.trained for token in self.tokens)
+        return {
+            "tokens": [asdict(token) for token in self.tokens],
+            "origin": self.origin,
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "length": len(self.tokens),
+            "pieces": 1 + max((token.piece for token in self.tokens), default=0),
+            "trained": trained,
+            "supervised_share": round(trained / len(self.tokens), 4) if self.tokens else 0.0,
+            "notes": self.notes,
+        }
+
+
+def first_rows(data: DataSection, count: int = 20) -> Preview:
+    """The first rows of the data, reading no more than needed.
+
+    Raises:
+        DataError: the data cannot be read or understood.
+    """
+    reading = Reading(data)
+    rows = [_shown(read) for read in itertools.islice(reading, count)]
+    if not rows:
+        raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")
+    return Preview(rows, [item.to_json() for item in reading.detections], reading.notes)
+
+
+def _shown(read: Read) -> PreviewRow:
+    record = asdict(read.record) if read.record is not None else None
+    return PreviewRow(
+        str(read.row.origin), read.row.values, record, str(read.problem) if read.problem else ""
+    )
+
+
+def inspect(
+    data: DataSection,
+    progress: Callable[[int, Ledger], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Inspection:
+    """Read everything once, clean as the section says, and count. Memory stays flat at any file size.
+
+    Stops early, with what was counted so far, when `cancelled` says so.
+
+    Raises:
+        DataError: the data cannot be read or understood.
+    """
+    started = last = time.monotonic()
+    reading, ledger, cleaner = Reading(data), Ledger(), Cleaner(data.cleaning)
+    lengths, answers = Lengths("characters"), Lengths("characters")
+    labels: Counter[str] = Counter()
+    for read in reading:
+        record = _counted(read, cleaner, ledger)
+        if record is not None:
+            lengths.add(sum(map(len, texts_of(record))))
+            for answer in answers_of(record):
+                answers.add(len(answer))
+            if isinstance(record, Labelled) and (len(labels) < 1000 or str(record.label) in labels):
+                labels[str(record.label)] += 1
+        if ledger.read % 256 == 0 and time.monotonic() - last > 0.5:
+            last = time.monotonic()
+            if progress:
+                progress(ledger.read, ledger)
+            if cancelled and cancelled():
+                reading.notes.append(f"Stopped after {ledger.read:,} rows, as asked.")
+                break
+    if not ledger.read:
+        raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")
+    return Inspection(
+        path=one_line(data.path),
+        ledger=ledger,
+        detections=[item.to_json() for item in reading.detections],
+        notes=reading.notes,
+        lengths=lengths,
+        answer_lengths=answers,
+        labels=dict(labels.most_common(50)),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _counted(read: Read, cleaner: Cleaner, ledger: Ledger) -> Record | None:
+    """A row's record after cleaning, counted; None if it was dropped."""
+    origin = read.row.origin
+    if read.record is None:
+        problem = read.problem or RowProblem("unreadable")
+        ledger.count("dropped", origin, problem.reason, problem.detail)
+        return None
+    cleaned = cleaner.clean(read.record, origin, ledger)
+    if cleaned is None:
+        return None
+    if cleaned.changed:
+        ledger.count("changed", origin, "changed by cleaning", texts_of(cleaned.record)[0], 1)
+    else:
+        ledger.count("kept", origin, pieces=1)
+    return cleaned.record
+
+
+def mask_row(model: ModelSection, data: DataSection, row: int, tokenizer: Any = None) -> MaskView:
+    """The tokens of the `row`-th row of the data (from 1) and which of them are trained.
+
+    The tokenizer is loaded from `model` unless given. Plain text is shown as in pretraining.
+
+    Raises:
+        UsageError: there is no such row.
+        DataError: the data cannot be read or understood.
+        ModelError: the tokenizer cannot be used.
+    """
+    if row < 1:
+        raise UsageError("rows count from 1.", where="--row")
+    reading = Reading(data)
+    read = next(itertools.islice(reading, row - 1, None), None)
+    if read is None:
+        raise UsageError(f"there is no row {row:,}.", where=one_line(data.path))
+    if tokenizer is None:
+        from tui_tuner.models.loading import load_tokenizer
+
+        tokenizer = load_tokenizer(model)
+    return _view(read, model, data, tokenizer, reading.detections)
+
+
+def _view(
+    read: Read, model: ModelSection, data: DataSection, tokenizer: Any, detections: list[FileDetection]
+) -> MaskView:
+    from tui_tuner.data.encoding import RowEncoder
+    from tui_tuner.data.template import choose_template
+
+    if read.record is None:
+        problem = read.problem or RowProblem("unreadable")
+        return MaskView([], str(read.row.origin), "dropped", str(problem), [])
+    text = read.record.kind == "text"
+    config = RunConfig(task="pretraining" if text else "sft", model=model, data=data)
+    note = "" if text else choose_template(tokenizer, model.chat_template)
+    encoder, collected, ledger = RowEncoder(config, tokenizer), Collected(), Ledger()
+    encoder.add([read], collected, ledger)
+    tokens = [
+        token
+        for number, (ids, trained) in enumerate(collected.pieces)
+        for token in _tokens(tokenizer, ids, trained, number)
+    ]
+    outcome = next(name for name, count in ledger.outcomes.items() if count)
+    reasons = ledger.reasons(outcome)
+    why = f"{reasons[0].reason}" if reasons else ""
+    if reasons and outcome == "dropped" and reasons[0].samples[0]["text"]:
+        why += f": {reasons[0].samples[0]['text']}"
+    notes = [*([note] if note else []), *encoder.notes, *_found_notes(detections)]
+    return MaskView(tokens, str(read.row.origin), outcome, why, notes)
+
+
+def _found_notes(detections: list[FileDetection]) -> list[str]:
+    found = detections[-1].detection if detections else None
+    return [f"Format: {found.format}, {found.confidence:.0%} sure ({found.why})."] if found else []
+
+
+class Collected:
+    """Takes rows as a `StoreWriter` does and keeps them in memory."""
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, origin: Any, source: int, pieces: Any, record: Any, content: int, label: int = 0) -> None:
+        self.pieces += list(pieces)
+
+
+def _tokens(tokenizer: Any, ids: np.ndarray, trained: np.ndarray, piece: int) -> list[MaskToken]:
+    special = special_ids(tokenizer)
+    texts = token_texts(tokenizer, [int(token) for token in ids])
+    return [
+        MaskToken(int(token), text, bool(flag), int(token) in special, piece)
+        for token, flag, text in zip(ids, trained, texts, strict=True)
+    ]
+
+
+def special_ids(tokenizer: Any) -> set[int]:
+    """Ids of tokens that are no text: bos, eos, turn markers."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return set(tokenizer.all_special_ids) | {int(key) for key, token in added.items() if token.special}
+
+
+def token_texts(tokenizer: Any, ids: list[int]) -> list[str]:
+    """The text of each token, its leading space included; the bare vocabulary entry of a part of a character."""
+    raw = tokenizer.convert_ids_to_tokens(ids)
+    texts = []
+    for place, token in enumerate(ids):
+        before = ids[max(0, place - 1) : place]
+        lead = _decode(tokenizer, before) if before else ""
+        both = _decode(tokenizer, [*before, token])
+        text = both[len(lead) :] if both.startswith(lead) else _decode(tokenizer, [token])
+        texts.append(str(raw[place]) if "\ufffd" in text or not text else text)
+    return texts
+
+
+def _decode(tokenizer: Any, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+__all__ = [
+    "Inspection",
+    "MaskToken",
+    "MaskView",
+    "Preview",
+    "TunerError",
+    "first_rows",
+    "inspect",
+    "mask_row",
+]

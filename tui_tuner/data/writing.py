@@ -1,0 +1,161 @@
+"""Data written out again: cleaned in its own layout, or converted to one plain layout; never half a file."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tui_tuner.config.schema import DataSection
+from tui_tuner.data.cleaning import Cleaner
+from tui_tuner.data.ledger import Ledger
+from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.reading import Read, Reading
+from tui_tuner.data.records import Chat, Judged, Message, Preference, Record, texts_of
+from tui_tuner.errors import DataError, DiskFullError, UsageError
+from tui_tuner.runs.events import plain
+from tui_tuner.text import one_line
+
+DEFAULT_CLEANING = (
+    "data.cleaning.exact_duplicates=true",
+    "data.cleaning.refusals=true",
+    "data.cleaning.control_characters=true",
+)
+
+
+def clean_file(data: DataSection, out: str | None, force: bool = False) -> Ledger:
+    """Write what cleaning keeps: unchanged rows exactly as they were read, changed ones as plain records.
+
+    With `out` None nothing is written. The ledger goes to `OUT.ledger.json`, the dropped rows to
+    `OUT.dropped.jsonl`, so that cleaning can be undone.
+
+    Raises:
+        UsageError: the file exists and `force` is not given, or it is one of the files read.
+        DataError: the data cannot be read or understood.
+        DiskFullError: the file cannot be written.
+    """
+    return _write(
+        data, out, force, lambda read, record, changed: _layout(record) if changed else read.row.values
+    )
+
+
+def convert_file(data: DataSection, out: str, force: bool = False) -> Ledger:
+    """Write every record in one plain layout: messages; text; prompt, chosen, rejected; and so on.
+
+    Raises:
+        UsageError, DataError, DiskFullError: as `clean_file`.
+    """
+    return _write(data, out, force, lambda read, record, changed: _layout(record))
+
+
+_Layout = Callable[[Read, Record, bool], dict[str, Any]]
+
+
+def _write(data: DataSection, out: str | None, force: bool, layout: _Layout) -> Ledger:
+    ledger = Ledger()
+    if out is None:
+        for _ in _rows(data, ledger, layout):
+            pass
+        return _checked(ledger, data)
+    target = Path(out).expanduser()
+    _check_target(target, data, force)
+    mark = uuid.uuid4().hex[:8]
+    parts = {
+        target: target.with_name(f".{target.name}.{mark}"),
+        target.with_name(f"{target.name}.dropped.jsonl"): target.with_name(f".{target.name}.dropped.{mark}"),
+        target.with_name(f"{target.name}.ledger.json"): target.with_name(f".{target.name}.ledger.{mark}"),
+    }
+    kept, dropped, book = parts.values()
+    try:
+        with open(kept, "wb") as file, open(dropped, "wb") as aside:
+            for row, is_kept in _rows(data, ledger, layout):
+                (file if is_kept else aside).write(orjson.dumps(plain(row), default=str) + b"\n")
+        _checked(ledger, data)
+        book.write_text(json.dumps(ledger.to_json(), ensure_ascii=False, indent=1), encoding="utf-8")
+        for whole, part in parts.items():
+            part.replace(whole)
+    except OSError as error:
+        raise DiskFullError(f"cannot be written: {error.strerror}.", where=one_line(target)) from None
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    return ledger
+
+
+def _rows(data: DataSection, ledger: Ledger, layout: _Layout) -> Any:
+    """(row to write, kept or not), counting each."""
+    cleaner = Cleaner(data.cleaning)
+    for read in Reading(data):
+        origin = read.row.origin
+        if read.record is None:
+            problem = read.problem or RowProblem("unreadable")
+            ledger.count("dropped", origin, problem.reason, problem.detail)
+            yield read.row.values, False
+            continue
+        cleaned = cleaner.clean(read.record, origin, ledger)
+        if cleaned is None:
+            yield read.row.values, False
+            continue
+        outcome = "changed" if cleaned.changed else "kept"
+        reason = "changed by cleaning" if cleaned.changed else ""
+        ledger.count(outcome, origin, reason, " | ".join(texts_of(cleaned.record)) if reason else "", 1)
+        yield layout(read, cleaned.record, cleaned.changed), True
+
+
+def _checked(ledger: Ledger, data: DataSection) -> Ledger:
+    if not ledger.read:
+        raise DataError("holds no rows.", where=one_line(data.path))
+    return ledger
+
+
+def _check_target(target: Path, data: DataSection, force: bool) -> None:
+    sources = data.path if isinstance(data.path, list) else [data.path]
+    paths = [Path(item if isinstance(item, str) else item.path).expanduser() for item in sources]
+    if any(path.exists() and target.exists() and path.samefile(target) for path in paths):
+        raise UsageError("is the file that is read.", where=one_line(target), hint="Choose another -o.")
+    if target.exists() and not force:
+        raise UsageError("exists.", where=one_line(target), hint="Choose another -o, or give --force.")
+    if not target.parent.is_dir():
+        raise UsageError("no such folder.", where=one_line(target.parent))
+
+
+def _layout(record: Record) -> dict[str, Any]:
+    """A record as a row that is recognised again: chats as OpenAI messages, and so on."""
+    if isinstance(record, Chat):
+        return _with_tools({"messages": _turns(record.messages)}, record.tools)
+    if isinstance(record, Preference):
+        row = {
+            "messages": _turns(record.messages),
+            "chosen": _turns(record.chosen),
+            "rejected": _turns(record.rejected),
+        }
+        return _with_tools(row, record.tools)
+    if isinstance(record, Judged):
+        return _with_tools({"messages": _turns(record.messages), "kto_tag": record.good}, record.tools)
+    assert is_dataclass(record)
+    row = {key: value for key, value in asdict(record).items() if key != "kind" and value is not None}
+    if record.kind == "labelled" and record.pair is not None:
+        row = {"sentence1": record.text, "sentence2": record.pair, "label": record.label}
+    if record.kind == "question":
+        texts, starts = [a for a, _ in record.answers], [s for _, s in record.answers]
+        row["answers"] = {"text": texts, "answer_start": starts}
+    return row
+
+
+def _with_tools(row: dict[str, Any], tools: Any) -> dict[str, Any]:
+    return {**row, "tools": tools} if tools else row
+
+
+def _turns(messages: list[Message]) -> list[dict[str, Any]]:
+    turns = []
+    for message in messages:
+        turn = message.plain()
+        if message.train is not None:
+            turn["train"] = message.train
+        turns.append(turn)
+    return turns
