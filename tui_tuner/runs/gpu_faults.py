@@ -92,7 +92,8 @@ _TEXTS: tuple[tuple[str, GpuFault], ...] = (
     (r"device-side assert triggered|ScatterGatherKernel.*Assertion|Indexing\.cu.*Assertion", _ASSERT),
     (
         r"illegal memory access|misaligned address|illegal instruction was encountered"
-        r"|invalid program counter|operation not supported on global/shared address space|hardware stack error",
+        r"|invalid program counter|hardware stack error"
+        r"|operation not supported on global/shared address space",
         _ILLEGAL,
     ),
     (

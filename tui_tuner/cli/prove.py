@@ -1,0 +1,80 @@
+"""`tui-tuner doctor --resume CONFIG`: whether a killed run of this config resumes exactly."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+
+from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
+from tui_tuner.text import one_line
+
+_SHOWN = 5
+
+
+def prove_resume(config: str, json: bool) -> int:
+    """Train a short version of `config` with and without a kill, compare, print the verdict.
+
+    Returns the exit code: 0 if the runs are equal bit for bit.
+    """
+    from tui_tuner.cli.start import _config
+    from tui_tuner.launch.proof import prove, short_version
+
+    asked = _config(config, None, None)
+    # Below the runs folder, for that is the disk that checkpoints are meant for.
+    runs = Path(asked.output.folder).expanduser()
+    made = not runs.exists()
+    runs.mkdir(parents=True, exist_ok=True)
+    root = Path(tempfile.mkdtemp(prefix=".proof-", dir=runs))
+    short = short_version(asked, root)
+
+    def say(text: str) -> None:
+        typer.echo(text, err=json)
+        (sys.stderr if json else sys.stdout).flush()
+
+    say(f"{one_line(config)}: {short.training.max_steps} steps, a checkpoint every {short.output.save_every}")
+    try:
+        found = prove(short, root, say)
+    except TunerError as error:
+        if not json:
+            raise
+        typer.echo(_dumps({"exact": False, "error": str(error)}))
+        return error.exit_code
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+        if made and not any(runs.iterdir()):
+            runs.rmdir()
+    if json:
+        typer.echo(_dumps({"exact": found.exact, **asdict(found)}))
+    else:
+        _print(found)
+    return EXIT_DONE if found.exact else EXIT_FAILED
+
+
+def _print(found: object) -> None:
+    from tui_tuner.launch.proof import Proof
+
+    assert isinstance(found, Proof)
+    at = ", ".join(str(step) for step in found.killed_at)
+    start = ", ".join(str(step) for step in found.resumed_from) or "the start"
+    typer.echo(f"killed at step {at}, resumed from step {start}")
+    typer.echo(
+        f"compared: {found.steps_compared} steps, {found.evaluations_compared} evaluations, "
+        f"{found.files_compared} weight files"
+    )
+    for difference in found.differences[:_SHOWN]:
+        typer.echo(f"differs: {one_line(difference)}")
+    more = len(found.differences) - _SHOWN
+    if more > 0:
+        typer.echo(f"and {more} more")
+    typer.echo("exact: a killed run of this config resumes bit for bit" if found.exact else "NOT exact")
+
+
+def _dumps(value: object) -> str:
+    import orjson
+
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

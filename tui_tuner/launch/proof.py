@@ -1,0 +1,250 @@
+"""Proving that a killed run resumes exactly: train, kill, resume, compare.
+
+The same short run is trained twice, once undisturbed and once killed with SIGKILL at a random moment, each in
+processes of its own, and what they wrote is compared: every number of every step, every evaluation, and the
+bytes of the weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import RunError
+from tui_tuner.runs.history import log_tail
+from tui_tuner.runs.journal import JournalReader
+from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.text import one_line
+
+STEPS = 16
+_ATTEMPTS = 5
+_POLL = 0.005
+_NUMBERS = ("loss", "learning_rate", "grad_norm", "supervised_tokens", "tokens", "epoch")
+Say = Callable[[str], None]
+
+
+@dataclass
+class Proof:
+    """What a comparison found. `differences` is empty if the runs are equal, bit for bit."""
+
+    steps: int = 0
+    killed_at: list[int] = field(default_factory=list)
+    resumed_from: list[int] = field(default_factory=list)
+    steps_compared: int = 0
+    evaluations_compared: int = 0
+    files_compared: int = 0
+    differences: list[str] = field(default_factory=list)
+
+    @property
+    def exact(self) -> bool:
+        return not self.differences and self.steps_compared > 0 and self.files_compared > 0
+
+
+def short_version(config: RunConfig, root: Path) -> RunConfig:
+    """The user's config with few steps, frequent checkpoints and evaluations, and repeatable kernels."""
+    short = config.model_copy(deep=True)
+    training, data = short.training, short.data
+    training.max_steps = min(training.max_steps or STEPS, STEPS)
+    training.deterministic = True
+    training.report_every = 0.001
+    rows = 4 * training.batch_size * training.max_steps
+    data.limit = min(data.limit or rows, max(rows, 200))
+    short.output = short.output.model_copy(
+        update={"folder": str(root), "name": "auto", "save_every": 3, "keep": 2}
+    )
+    if data.validation:
+        short.evaluation.every = 4
+    short.evaluation.samples = min(short.evaluation.samples, 1)
+    short.evaluation.metric_rows = 0
+    short.hardware.budget = None
+    return short
+
+
+def prove(config: RunConfig, root: Path, say: Say, chance: random.Random | None = None) -> Proof:
+    """Train `config` twice below `root`, once with a kill in the middle, and compare.
+
+    Raises:
+        RunError: a run fails, or ends before it can be killed.
+    """
+    chance = chance or random.Random()
+    store = RunStore(root)
+    whole = store.create(_named(config, "undisturbed"))
+    say("training undisturbed")
+    run_to_end(whole)
+    steps = len(_steps(whole))
+    if steps < 3:
+        raise RunError(
+            f"the run has {steps} steps; it takes 3 to kill one in the middle.", hint="Train longer."
+        )
+    for attempt in range(_ATTEMPTS):
+        killed = store.create(_named(config, f"killed-{attempt + 1}"))
+        target = chance.randint(1, steps - 2)
+        say(f"training again, to be killed at step {target}")
+        if kill_at_step(killed, target):
+            break
+        say("it was done before it could be killed; once more")
+    else:
+        raise RunError(
+            "the run is too quick to be killed in the middle.", hint="Give it more or longer steps."
+        )
+    say("resuming")
+    run_to_end(killed, resume=True)
+    found = compare(whole, killed)
+    found.killed_at = [target]
+    return found
+
+
+def run_to_end(folder: RunFolder, resume: bool = False) -> None:
+    """Train in a process of its own.
+
+    Raises:
+        RunError: it fails; with the end of its log.
+    """
+    child = start(folder, resume)
+    try:
+        code = child.wait()
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
+    if code:
+        raise RunError(_why(folder, code), where=one_line(folder.path))
+
+
+def start(folder: RunFolder, resume: bool = False) -> subprocess.Popen[bytes]:
+    """The worker of a run, in a session of its own, with its output in the run's log."""
+    command = [sys.executable, "-m", "tui_tuner.launch.worker", str(folder.path)] + ["--resume"] * resume
+    log = os.open(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    finally:
+        os.close(log)
+
+
+def kill_at_step(folder: RunFolder, step: int, resume: bool = False) -> bool:
+    """Train until the journal speaks of `step`, then send SIGKILL; whether it came before the end.
+
+    Raises:
+        RunError: the run fails by itself before.
+    """
+    child = start(folder, resume)
+    reader = JournalReader(folder.events)
+    try:
+        while child.poll() is None:
+            if any(event.kind == "step" and (event.get("step") or 0) >= step for event in reader.read()):
+                os.kill(child.pid, signal.SIGKILL)
+                return child.wait() == -signal.SIGKILL
+            time.sleep(_POLL)
+        if child.returncode:
+            raise RunError(_why(folder, child.returncode), where=one_line(folder.path))
+        return False
+    finally:
+        child.kill()
+        child.wait()
+
+
+def compare(whole: RunFolder, killed: RunFolder) -> Proof:
+    """Compare every step, evaluation and weight file of two runs; steps done twice count twice."""
+    expected, found = _steps(whole), Proof()
+    found.steps = len(expected)
+    seen: set[int] = set()
+    for event in JournalReader(killed.events).read():
+        if event.kind == "run_started" and isinstance(event.get("resumed_from"), int):
+            found.resumed_from.append(int(event.get("resumed_from")))
+        if event.kind == "step":
+            number = int(event.get("step"))
+            seen.add(number)
+            found.steps_compared += 1
+            found.differences += _differences(number, expected.get(number), _numbers(event.fields))
+    found.differences += [f"step {number} is missing" for number in expected if number not in seen]
+    _compare_evaluations(whole, killed, found)
+    _compare_files(whole, killed, found)
+    return found
+
+
+def _compare_evaluations(whole: RunFolder, killed: RunFolder, found: Proof) -> None:
+    expected, got = _evaluations(whole), _evaluations(killed)
+    for key, metrics in expected.items():
+        found.evaluations_compared += 1
+        if got.get(key) != metrics:
+            found.differences.append(
+                f"evaluation at step {key[0]}: {json.dumps(metrics)} became {json.dumps(got.get(key))}"
+            )
+
+
+def _compare_files(whole: RunFolder, killed: RunFolder, found: Proof) -> None:
+    for path in sorted(_weights(whole)):
+        found.files_compared += 1
+        other = killed.path / path.relative_to(whole.path)
+        if not other.is_file():
+            found.differences.append(f"{path.relative_to(whole.path)} is missing")
+        elif _digest(path) != _digest(other):
+            found.differences.append(f"{path.relative_to(whole.path)} differs")
+
+
+def _weights(folder: RunFolder) -> Iterator[Path]:
+    """Take-home weights, and the newest checkpoint's weights."""
+    for name in (folder.last, folder.best):
+        yield from name.rglob("*.safetensors")
+    steps = sorted(folder.checkpoints.glob("step-*"), key=lambda path: int(path.name[5:]))
+    for newest in steps[-1:]:
+        yield from newest.rglob("*.safetensors")
+
+
+def _named(config: RunConfig, name: str) -> RunConfig:
+    copy = config.model_copy(deep=True)
+    copy.output.name = name
+    return copy
+
+
+def _steps(folder: RunFolder) -> dict[int, dict[str, Any]]:
+    events = JournalReader(folder.events).read()
+    return {int(event.get("step")): _numbers(event.fields) for event in events if event.kind == "step"}
+
+
+def _numbers(fields: Any) -> dict[str, Any]:
+    return {name: fields.get(name) for name in _NUMBERS}
+
+
+def _evaluations(folder: RunFolder) -> dict[tuple[int, str], Any]:
+    events = JournalReader(folder.events).read()
+    return {
+        (int(event.get("step") or 0), str(event.get("stage") or "")): event.get("metrics")
+        for event in events
+        if event.kind == "evaluation"
+    }
+
+
+def _differences(step: int, expected: dict[str, Any] | None, got: dict[str, Any]) -> list[str]:
+    if expected is None:
+        return [f"step {step} is one too many"]
+    return [
+        f"step {step}: {name} {expected[name]!r} became {got[name]!r}"
+        for name in _NUMBERS
+        if expected[name] != got[name]
+    ]
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _why(folder: RunFolder, code: int) -> str:
+    """What the journal, or else the log, says about a run that failed."""
+    said = [event.get("message") for event in JournalReader(folder.events).read() if event.kind == "finished"]
+    lines = [str(said[-1])] if said else log_tail(folder.log, 3)
+    return f"the run ended with exit code {code}: {one_line(' '.join(lines), 400)}"
