@@ -270,7 +270,9 @@ class _Reader:
         if value is None:
             value = self.family.defaults.get(field, default)
         if value is None:
-            raise ModelError(f"has no `{alias}`.", where=self.where, hint="The memory of a run depends on it.")
+            raise ModelError(
+                f"has no `{alias}`.", where=self.where, hint="The memory of a run depends on it."
+            )
         if isinstance(value, bool) or not isinstance(value, int):
             raise ModelError(f"`{alias}` is {one_line(value)!r}, not a whole number.", where=self.where)
         most = LIMITS.get(field, 10**9)
@@ -413,7 +415,11 @@ def _from_hub(model: ModelSection, network: bool) -> Path:
     try:
         return Path(
             hf_hub_download(
-                model.name, "config.json", revision=model.revision, local_files_only=not network, etag_timeout=5
+                model.name,
+                "config.json",
+                revision=model.revision,
+                local_files_only=not network,
+                etag_timeout=5,
             )
         )
     except HFValidationError:
@@ -427,7 +433,9 @@ def _from_hub(model: ModelSection, network: bool) -> Path:
         raise HubError("is not on the hub.", where=shown, hint=hint) from None
     except LocalEntryNotFoundError:
         hint = "Check the connection, or give a local folder with config.json."
-        raise HubError("is not in the local cache, and the hub cannot be reached.", where=shown, hint=hint) from None
+        raise HubError(
+            "is not in the local cache, and the hub cannot be reached.", where=shown, hint=hint
+        ) from None
     except EntryNotFoundError:
         raise ModelError("has no config.json on the hub.", where=shown) from None
     except Exception as error:

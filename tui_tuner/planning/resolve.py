@@ -76,11 +76,13 @@ def resolve(
     hardware: Hardware,
     model_facts: ModelFacts | None = None,
     data_facts: DataFacts | None = None,
+    fit: bool = True,
 ) -> Resolved:
     """Replace every `auto` that training needs a value for. What the user set is never changed.
 
     Left as they are: `data.format`, `data.workers`, `evaluation.metrics`, `output.name`, `training.loss`
-    (their rooms decide them).
+    (their rooms decide them). With `fit`, micro-batch, checkpointing and optimizer are chosen so that the run
+    fits into the GPU, as far as the model's shapes are known.
 
     Raises:
         HardwareError: GPUs were asked for that are not here.

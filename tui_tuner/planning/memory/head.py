@@ -9,8 +9,17 @@ from tui_tuner.planning.memory.setup import Setup
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768  # TRL 1.16's fused head works in tiles of this size
 
 
-def loss(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer | None]:
-    """Final norm, head and cross-entropy. Gives the tensor that the backward pass starts from, and its gradient."""
+def loss(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> tuple[Tensor, Buffer | None]:
+    """Final norm, head and cross-entropy.
+
+    Args:
+        holder: The last layer's output, which is taken out of the list so that nobody else holds it.
+        table: The embeddings, which the head shares where they are tied.
+
+    Returns:
+        The tensor that the backward pass starts from, and its gradient (None makes one).
+    """
+    hidden = holder.pop()
     layer = Layer(setup, setup.method == "full")
     if not (setup.facts.encoder and setup.facts.family.norm_bias):
         final = Parameter(setup.facts.hidden, setup.norm) if setup.method == "full" else None
@@ -18,10 +27,10 @@ def loss(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer | Non
     tape.meter.kind = "logits and loss"
     if setup.logits == "tiled":
         return _tiled(setup, tape, hidden)
-    return _plain(setup, tape, hidden)
+    return _plain(setup, tape, hidden, table)
 
 
-def _plain(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer | None]:
+def _plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tuple[Tensor, Buffer | None]:
     facts, stack = setup.facts, setup.stack
     rows = float(setup.tokens)
     chosen = hidden
@@ -29,7 +38,7 @@ def _plain(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer | N
         rows *= setup.supervised
         chosen = tape.op(rows * facts.hidden, hidden.width, (hidden,), extra=0.0)
     count = rows * facts.vocab
-    logits = head(setup, tape, chosen, count)
+    logits = head(setup, tape, chosen, count, table)
     if facts.family.scaled_logits:
         logits = tape.op(count, logits.width, (logits,))
     if facts.family.softcap:
@@ -42,7 +51,8 @@ def _plain(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer | N
     if stack.shifts_logits and setup.logits in ("full", "kept"):
         scores = tape.op(count, SINGLE, (logits,))
     probabilities = Buffer(tape.meter, count * SINGLE)
-    result = tape.op(count, SINGLE, (scores,), (probabilities,), view=probabilities)
+    scores = tape.op(count, SINGLE, (scores,), (probabilities,), view=probabilities)
+    result = tape.op(1, SINGLE, (scores,))
     kept = (half, logits.buffer) if setup.logits == "kept" and not stack.keeps_half_logits else (half,)
     del logits, scores, half, hidden, chosen, probabilities
     if setup.logits == "kept":
@@ -51,7 +61,7 @@ def _plain(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer | N
     return result, None
 
 
-def head(setup: Setup, tape: Tape, hidden: Tensor, count: float) -> Tensor:
+def head(setup: Setup, tape: Tape, hidden: Tensor, count: float, table: Parameter) -> Tensor:
     """`lm_head`: frozen under an adapter, trained under full fine-tuning."""
     width = setup.compute if setup.autocast else max(setup.embedding, hidden.width)
     inner = tape.cast(hidden, width)
@@ -61,7 +71,9 @@ def head(setup: Setup, tape: Tape, hidden: Tensor, count: float) -> Tensor:
     grads: tuple[tuple[Parameter, float], ...] = ()
     if setup.method == "full" or setup.train_embeddings:
         saved.append(inner.buffer)
-        grads = ((Parameter(weights, setup.embedding), weights * width),)
+        own = table if facts.tied else Parameter(weights, setup.embedding)
+        tape.meter.held.append(own)
+        grads = ((own, weights * width),)
     if setup.embedding != width:
         saved.append(Buffer(tape.meter, weights * width, "16-bit copies of weights"))
     return tape.op(count, width, (inner,), tuple(saved), parameters=grads)

@@ -277,7 +277,11 @@ class Matrix:
         small = rows * setup.rank
         copies = self._copies(tape, compute)
         low = tape.op(
-            small, compute, (x_in,), (x_in.buffer, *copies), parameters=((self.down, self.down.count * compute),)
+            small,
+            compute,
+            (x_in,),
+            (x_in.buffer, *copies),
+            parameters=((self.down, self.down.count * compute),),
         )
         del x_in
         out_count = rows * self.shape.outputs

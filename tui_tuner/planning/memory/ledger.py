@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tui_tuner.planning.memory.head import loss
 from tui_tuner.planning.memory.layers import Layer
-from tui_tuner.planning.memory.meter import Buffer, Meter, Tape, Tensor, checkpointed
+from tui_tuner.planning.memory.meter import Meter, Parameter, Tape, Tensor, checkpointed
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.static import static_rows, step_temporary, trained_tensors
 
@@ -87,20 +87,26 @@ def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
     facts = setup.facts
     meter.enter(FORWARD)
     count = float(setup.tokens * facts.hidden)
-    hidden = tape.source(count, setup.embedding, grad=setup.embedding_grad)
+    table = Parameter(float(facts.embedding_parameters), setup.embedding)
+    if setup.method == "full":
+        hidden = tape.op(count, setup.embedding, (), parameters=((table, table.count * table.width),))
+    else:
+        hidden = tape.source(count, setup.embedding, grad=setup.embedding_grad)
+    meter.held.append(table)
     if facts.family.multipliers:
         hidden = tape.op(count, hidden.width, (hidden,))
     if 0 < setup.layers < facts.layers:
         hidden = _frozen(setup, tape, hidden)
-    tape.marks[len(tape.nodes)] = FIRST
     for index in range(layers):
         hidden = _layer(setup, tape, hidden)
-        if index < layers - 1:
-            tape.marks[len(tape.nodes)] = LAST if index == layers - 2 else MIDDLE
+        name = FIRST if index == 0 else LAST if index == layers - 1 else MIDDLE
+        tape.marks[len(tape.nodes)] = name  # the backward pass of this layer begins here
     meter.enter(LOSS)
-    result, gradient = loss(setup, tape, hidden)
+    holder = [hidden]
     del hidden
+    result, gradient = loss(setup, tape, holder, table)
     meter.cache.clear()
+    meter.kind = "activations"
     tape.backward(result, gradient)
     peaks = meter.peaks
     peaks.pop(MIDDLE, None)
@@ -109,6 +115,7 @@ def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
 
 def _layer(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
     layer = Layer(setup, True)
+    tape.meter.held.append(layer)
     if setup.checkpointing:
         return checkpointed(tape, layer, hidden)
     return layer(tape, hidden)
@@ -117,5 +124,3 @@ def _layer(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
 def _frozen(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
     """One layer below the trained ones: nothing in it is kept."""
     return Layer(setup, False)(tape, hidden)
-
-

@@ -20,7 +20,7 @@ HALF, SINGLE = 2, 4  # bytes of an element
 class Meter:
     """Bytes alive, by kind, and the highest mark of each phase with its breakdown."""
 
-    __slots__ = ("cache", "kind", "kinds", "live", "peaks", "phase", "top")
+    __slots__ = ("cache", "held", "kind", "kinds", "live", "peaks", "phase", "top")
 
     def __init__(self) -> None:
         self.live = 0.0
@@ -30,6 +30,7 @@ class Meter:
         self.top = 0.0
         self.peaks: dict[str, dict[str, float]] = {}
         self.cache: list[Buffer] = []  # autocast's copies of trained weights, until the context ends
+        self.held: list[object] = []  # parameters and leaves, which keep their gradients
 
     def enter(self, phase: str) -> None:
         """Start a phase; what lives now counts towards its peak."""
@@ -136,8 +137,9 @@ class Tape:
     def source(self, count: float, width: int, grad: bool = False) -> Tensor:
         """A tensor that comes from outside; with `grad`, one that gradients flow into."""
         tensor = Tensor(Buffer(self.meter, count * width), count, width, None)
-        if grad:
+        if grad:  # a leaf: autograd holds it, and later its gradient
             tensor.node = Node(count * width, [], None, 0.0)
+            self.meter.held += [tensor.buffer, tensor.node]
         return tensor
 
     def op(

@@ -111,7 +111,9 @@ def parse_stack(text: str) -> Stack:
                 hint="Write --stack transformers==4.48.1,torch==2.4.1",
             )
         if package not in PACKAGES:
-            raise UsageError(f"--stack: unknown package {one_line(package)!r}; known are {', '.join(PACKAGES)}.")
+            raise UsageError(
+                f"--stack: unknown package {one_line(package)!r}; known are {', '.join(PACKAGES)}."
+            )
         asked[package] = version
     here = installed()
     foreign = any(here.versions.get(package) != version for package, version in asked.items())

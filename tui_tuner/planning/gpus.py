@@ -1,0 +1,122 @@
+"""Common GPUs: memory that a program can use, speed, and what a cloud asks for one.
+
+`usable` is what is left for one process beside the driver, in GiB; where nobody measured it, it is 98.5 % of
+the memory the driver shows. `tflops` is dense 16-bit matrix speed from the makers' data sheets.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+
+from tui_tuner.errors import HardwareError
+from tui_tuner.text import one_line
+
+CUBLAS_AMPERE = 2 * 8_519_680.0  # two handles: the thread that runs forward and autograd's
+CUBLAS_HOPPER = 2 * 33_554_432.0
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU model. Memory and context in GiB, `tflops` dense in 16 bits, `bandwidth` in GB/s."""
+
+    name: str
+    total: float
+    usable: float
+    context: float
+    tflops: float
+    bandwidth: float
+    capability: tuple[int, int]
+
+    @property
+    def workspace(self) -> float:
+        """Bytes of cuBLAS workspaces, which lie in torch's allocator."""
+        return CUBLAS_HOPPER if self.capability >= (9, 0) else CUBLAS_AMPERE
+
+
+# name, total, usable, context: T4, A10G, 3090, 4090, A100, H100 and 6000 Ada measured, others derived
+CARDS: dict[str, Card] = {
+    card.name: card
+    for card in (
+        Card("T4", 15.0, 14.6, 0.13, 65, 320, (7, 5)),
+        Card("V100-16", 16.0, 15.75, 0.3, 125, 900, (7, 0)),
+        Card("V100-32", 32.0, 31.5, 0.3, 125, 900, (7, 0)),
+        Card("A10G", 22.5, 22.0, 0.3, 70, 600, (8, 6)),
+        Card("L4", 22.5, 22.0, 0.4, 121, 300, (8, 9)),
+        Card("RTX 3060 12GB", 12.0, 11.6, 0.45, 51, 360, (8, 6)),
+        Card("RTX 3080", 10.0, 9.6, 0.45, 60, 760, (8, 6)),
+        Card("RTX 3090", 24.0, 23.7, 0.45, 71, 936, (8, 6)),
+        Card("RTX 4060 Ti 16GB", 16.0, 15.6, 0.46, 88, 288, (8, 9)),
+        Card("RTX 4070", 12.0, 11.6, 0.46, 117, 504, (8, 9)),
+        Card("RTX 4080", 16.0, 15.6, 0.46, 195, 717, (8, 9)),
+        Card("RTX 4090", 24.0, 23.6, 0.47, 165, 1008, (8, 9)),
+        Card("RTX 5080", 16.0, 15.6, 0.5, 113, 960, (12, 0)),
+        Card("RTX 5090", 32.0, 31.3, 0.5, 210, 1792, (12, 0)),
+        Card("A40", 45.0, 44.3, 0.42, 150, 696, (8, 6)),
+        Card("RTX A6000", 48.0, 47.4, 0.42, 155, 768, (8, 6)),
+        Card("RTX 6000 Ada", 48.0, 47.4, 0.42, 364, 960, (8, 9)),
+        Card("L40S", 45.0, 44.4, 0.45, 362, 864, (8, 9)),
+        Card("A100-40", 40.0, 39.5, 0.45, 312, 1555, (8, 0)),
+        Card("A100-80", 80.0, 79.25, 0.45, 312, 2039, (8, 0)),
+        Card("H100", 80.0, 79.2, 0.5, 989, 3350, (9, 0)),
+        Card("H200", 140.0, 138.5, 0.5, 989, 4800, (9, 0)),
+        Card("B200", 179.0, 177.0, 0.6, 2250, 8000, (10, 0)),
+    )
+}
+NICKNAMES = {
+    "a100": "A100-80",
+    "a100-40gb": "A100-40",
+    "a100-80gb": "A100-80",
+    "a100 40gb": "A100-40",
+    "a100 80gb": "A100-80",
+    "h100-80gb": "H100",
+    "a6000": "RTX A6000",
+    "rtx3060": "RTX 3060 12GB",
+    "3060": "RTX 3060 12GB",
+    "4060 ti": "RTX 4060 Ti 16GB",
+    "6000 ada": "RTX 6000 Ada",
+    "v100": "V100-16",
+    "l40": "L40S",
+}
+
+
+def find_card(text: str) -> Card:
+    """A card by name (`T4`, `rtx4090`, `a100-80gb`), or one of so many GiB (`24`, `24GiB`).
+
+    Raises:
+        HardwareError: no such card, or an impossible amount of memory.
+    """
+    asked = text.strip().lower()
+    amount = re.fullmatch(r"([\d.]+)\s*(gib|gb|g)?", asked)
+    if amount and asked not in ("3060", "3080", "3090", "4070", "4080", "4090", "5080", "5090"):
+        return _of_size(text, amount.group(1))
+    plain = _plain(asked)
+    for name, card in CARDS.items():
+        if plain in (_plain(name), _plain(name).removeprefix("rtx")):
+            return card
+    for nickname, name in NICKNAMES.items():
+        if plain == _plain(nickname):
+            return CARDS[name]
+    near = difflib.get_close_matches(plain, [_plain(name) for name in CARDS], n=1, cutoff=0.5)
+    meant = next((name for name in CARDS if near and _plain(name) == near[0]), "")
+    hint = f"Did you mean {meant}? " if meant else ""
+    raise HardwareError(
+        f"no GPU is called {one_line(text)!r}.",
+        where="--gpu",
+        hint=f"{hint}Known are {', '.join(CARDS)}; or give its memory, such as 24GiB.",
+    )
+
+
+def _of_size(text: str, number: str) -> Card:
+    try:
+        gib = float(number)
+    except ValueError:
+        gib = 0.0
+    if not 1 <= gib <= 10_000:
+        raise HardwareError(f"{one_line(text)!r} is no size of a GPU's memory.", where="--gpu")
+    return Card(f"{gib:g} GiB", gib, gib, 0.45, 0.0, 0.0, (8, 0))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"(nvidia|geforce|[\s_-])", "", name.lower())
