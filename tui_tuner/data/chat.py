@@ -102,6 +102,7 @@ class ChatEncoder:
     def _spans(self, chat: Chat) -> tuple[str, list[Span]]:
         messages = self.messages(chat)
         text, spans = self._turns.find([message.plain() for message in messages], chat.tools)
+        _check_calls(messages, text)
         last = max((span.index for span in spans), default=-1)
         wanted = []
         for span in spans:
@@ -160,6 +161,14 @@ class ChatEncoder:
         bos = getattr(self.tokenizer, "bos_token_id", None)
         doubled = bos is not None and len(ids) > 1 and ids[0] == bos and ids[1] == bos
         return Encoded(ids, trained, answers, stops, bool(doubled))
+
+
+def _check_calls(messages: Sequence[Message], text: str) -> None:
+    """A template that does not know tool calls writes an empty answer in their place."""
+    for message in messages:
+        for call in message.tool_calls or ():
+            if str(call["function"]["name"]) not in text:
+                raise RowProblem("the chat template leaves out tool calls", str(call["function"]["name"])[:60])
 
 
 class TextEncoder:
