@@ -168,7 +168,9 @@ def _check_calls(messages: Sequence[Message], text: str) -> None:
     for message in messages:
         for call in message.tool_calls or ():
             if str(call["function"]["name"]) not in text:
-                raise RowProblem("the chat template leaves out tool calls", str(call["function"]["name"])[:60])
+                raise RowProblem(
+                    "the chat template leaves out tool calls", str(call["function"]["name"])[:60]
+                )
 
 
 class TextEncoder:
