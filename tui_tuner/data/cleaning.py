@@ -90,6 +90,8 @@ class Cleaner:
         for outcome, reason in self._verdict(record):
             ledger.count(outcome, origin, reason, " | ".join(texts_of(record)))
             return None
+        if self._languages and not language_of(" ".join(texts_of(record))):
+            ledger.step("language cannot be told: kept", origin, texts_of(record)[0])
         if self.section.personal_data:
             _flag(record, origin, ledger)
         return Cleaned(record, changed)
@@ -123,14 +125,16 @@ class Cleaner:
         if section.max_characters is not None and size > section.max_characters:
             return [("dropped", f"longer than {section.max_characters} characters")]
         spoken = [m for m in getattr(record, "messages", []) if m.role == "assistant" and not m.tool_calls]
+        if any(not (m.content or "").strip() for m in spoken):
+            return [("dropped", "an answer is empty")]
         if section.min_answer and any(len((m.content or "").strip()) < section.min_answer for m in spoken):
             return [("dropped", f"an answer shorter than {section.min_answer} characters")]
         if section.refusals and any(self.refuses(answer) for answer in answers):
             return [("dropped", "refusal or model boilerplate")]
         if self._languages:
             language = language_of(" ".join(texts))
-            if language not in self._languages:
-                return [("dropped", f"language {language or 'unknown'}")]
+            if language and language not in self._languages:
+                return [("dropped", f"language {language}")]
         return self._duplicate(texts)
 
     def _duplicate(self, texts: list[str]) -> list[tuple[str, str]]:
@@ -244,12 +248,13 @@ def _flag(record: Record, origin: Origin, ledger: Ledger) -> None:
 
 
 STOP_WORDS = {
-    "en": "the and of to in is that it for was with as on are this you not be have at",
+    "en": "the and of to in is that it for was with as on are this you not be have at i by or an from what how can "
+    "will my your am they he she we his her has",
     "de": "der die und das ist nicht ein eine mit den von zu auf für sich des dem im auch wird",
     "fr": "le la les et des est que une dans pour pas qui sur du au avec ce il nous vous",
     "es": "el la los que de en y es una por con para del se las su no como más pero",
     "it": "il di che la e è un una per non con del della sono gli le si da anche più",
-    "pt": "o de que e do da em um para não uma os no se na por mais as dos como",
+    "pt": "o de que e do da em um para não uma os se na por mais dos como também muito são",
     "nl": "de het een van en is dat niet te zijn op voor met die aan er maar om ook ik",
 }
 _STOP_SETS = {code: set(words.split()) for code, words in STOP_WORDS.items()}
@@ -272,5 +277,6 @@ def language_of(text: str) -> str:
             return code
     words = re.findall(r"[^\W\d_]+", text[:4000].lower())
     scores = {code: sum(word in known for word in words) for code, known in _STOP_SETS.items()}
-    best = max(scores, key=lambda code: scores[code])
-    return best if scores[best] >= max(1, len(words) // 25) else ""
+    best, second, *_ = sorted(scores, key=lambda code: -scores[code])
+    sure = scores[best] >= max(2, len(words) // 25) and scores[best] > 1.3 * scores[second]
+    return best if sure else ""

@@ -10,20 +10,21 @@ from tui_tuner.data.problems import RowProblem
 from tui_tuner.errors import ModelError
 from tui_tuner.text import one_line
 
-# ChatML as its authors describe it, and tool calls as models of its kind write them. END stands for what ends an answer: <|im_end|> where the tokenizer knows
-# it, else its eos, so that there is one token the model can stop with.
+# ChatML as its authors describe it, and tool calls as models of its kind write them. END stands for what ends
+# an answer: <|im_end|> where the tokenizer knows it, else its eos, so that there is a token to stop with.
 _CHATML = (
     "{{ BOS }}"
     "{% if tools %}{{ '<|im_start|>system\\n' }}"
     "{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] + '\\n\\n' }}{% endif %}"
     "{{ 'These functions can be called:\\n<tools>\\n' }}"
     "{% for tool in tools %}{{ tool | tojson }}{{ '\\n' }}{% endfor %}"
-    "{{ '</tools>\\nA call is written as <tool_call>{\\"name\\": …, \\"arguments\\": …}</tool_call><|im_end|>\\n' }}"
+    '{{ \'</tools>\\nA call is written as <tool_call>{"name": …, "arguments": …}</tool_call>\' }}'
+    "{{ '<|im_end|>\\n' }}"
     "{% endif %}"
     "{% for message in messages %}{% if not (tools and loop.first and message['role'] == 'system') %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] }}"
     "{% for call in message['tool_calls'] or [] %}"
-    "{{ '<tool_call>{\\"name\\": ' }}{{ call['function']['name'] | tojson }}{{ ', \\"arguments\\": ' }}"
+    "{{ '<tool_call>{\"name\": ' }}{{ call['function']['name'] | tojson }}{{ ', \"arguments\": ' }}"
     "{{ call['function']['arguments'] | tojson }}{{ '}</tool_call>' }}{% endfor %}"
     "{% if message['role'] == 'assistant' %}{{ END }}{% else %}{{ '<|im_end|>' }}{% endif %}{{ '\\n' }}"
     "{% endif %}{% endfor %}"
