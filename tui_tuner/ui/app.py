@@ -260,8 +260,8 @@ def run_app(
 ) -> AppResult:
     """Show the workbench, or the live pane of `open_run` at once; with `train`, train it in this process.
 
-    While `AppResult.host` is alive the caller must keep the process: the run goes on without a screen. From
-    then on SIGTERM and SIGINT save and stop it, and SIGHUP is passed over.
+    While `AppResult.host` is alive the caller must keep the process: the run goes on without a screen. The
+    signal handlers of the screen are gone then; the caller installs its own (`launch.signals`).
     """
     app = TunerApp(store, open_run=open_run, train=train, resume=resume, config=config)
     result = None
@@ -271,8 +271,4 @@ def run_app(
         result = AppResult(1, app.host if app.training else None, True)
     if result is None:  # the app itself failed: Textual has shown why
         result = AppResult(app.return_code or 1, app.host if app.training else None)
-    if result.host is not None and result.host.alive:
-        from tui_tuner.launch.signals import install
-
-        install(result.host.control)
     return result

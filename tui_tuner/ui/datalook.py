@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import DataSection, ModelSection
+from tui_tuner.runs.events import plain
 from tui_tuner.text import one_line
 
-ROWS = 50
+ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -19,16 +24,30 @@ class Token:
     text: str
     trained: bool
     special: bool
+    piece: int = 0
 
 
 @dataclass(frozen=True)
 class Mask:
+    """A row's tokens. `outcome` and `reason`: what the row ledger says of it."""
+
     tokens: tuple[Token, ...]
     notes: tuple[str, ...] = ()
+    origin: str = ""
+    outcome: str = "kept"
+    reason: str = ""
 
     @property
     def trained(self) -> int:
         return sum(token.trained for token in self.tokens)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as it stands in the file, on one line; `problem` if it was not understood."""
+
+    text: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,8 +59,24 @@ class Look:
     sure: float | None
     why: str
     columns: dict[str, str] = field(default_factory=dict)
-    rows: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Census:
+    """All rows, counted: the ledger's outcomes, its most frequent reasons, lengths in characters."""
+
+    read: int
+    outcomes: dict[str, int]
+    reasons: tuple[str, ...]
+    longest: int
+    mean: float
+    done: bool
+
+
+_tokenizers: dict[str, Any] = {}
+_lock = threading.Lock()
 
 
 def sections(draft: dict[str, Any], path: str) -> tuple[ModelSection, DataSection]:
@@ -51,7 +86,9 @@ def sections(draft: dict[str, Any], path: str) -> tuple[ModelSection, DataSectio
         ConfigError: the draft's model or data section is invalid.
     """
     data = {**(draft.get("data") or {}), "path": path}
-    config = build_config({"model": draft.get("model") or {}, "data": data})
+    config = build_config(
+        {"model": draft.get("model") or {}, "data": data, "method": draft.get("method") or {}}
+    )
     return config.model, config.data
 
 
@@ -65,7 +102,46 @@ def look(draft: dict[str, Any], path: str) -> Look:
     from tui_tuner.data.preview import first_rows
 
     _model, data = sections(draft, path)
-    return _look(path, first_rows(data, ROWS))
+    preview = first_rows(data, ROWS)
+    found = preview.detections[0] if preview.detections else {}
+    rows = tuple(Row(_one_row(row.values), one_line(row.problem)) for row in preview.rows)
+    notes = [one_line(note) for note in preview.notes]
+    notes += [
+        f"{one_line(other['file'])}: {one_line(other['format'])}, {other['confidence']:.0%}"
+        for other in preview.detections[1:]
+    ]
+    return Look(
+        path,
+        str(found.get("format", "")),
+        None if found.get("chosen") else found.get("confidence"),
+        str(found.get("why", "")),
+        dict(found.get("columns") or {}),
+        rows,
+        tuple(notes),
+    )
+
+
+def census(
+    draft: dict[str, Any], path: str, said: Callable[[Census], None], cancelled: Callable[[], bool]
+) -> None:
+    """Read everything once and say the counts as they grow.
+
+    Raises:
+        DataError: it cannot be read or understood.
+    """
+    from tui_tuner.data.preview import inspect
+
+    _model, data = sections(draft, path)
+    inspection = inspect(
+        data,
+        lambda _count, ledger: said(Census(ledger.read, dict(ledger.outcomes), (), 0, 0.0, False)),
+        cancelled,
+    )
+    ledger, lengths = inspection.ledger, inspection.lengths
+    reasons = [f"{reason.count:,} {reason.outcome}: {reason.reason}" for reason in ledger.reasons()[:3]]
+    mean = lengths.total / lengths.count if lengths.count else 0.0
+    if not cancelled():
+        said(Census(ledger.read, dict(ledger.outcomes), tuple(reasons), lengths.longest, mean, True))
 
 
 def mask(draft: dict[str, Any], path: str, row: int) -> Mask:
@@ -77,10 +153,22 @@ def mask(draft: dict[str, Any], path: str, row: int) -> Mask:
     from tui_tuner.data.preview import mask_row
 
     model, data = sections(draft, path)
-    view = mask_row(model, data, row)
-    tokens = tuple(Token(str(t.text), bool(t.trained), bool(t.special)) for t in view.tokens)
-    return Mask(tokens, tuple(one_line(note) for note in view.notes))
+    view = mask_row(model, data, row + 1, _tokenizer(model))
+    tokens = tuple(Token(str(t.text), bool(t.trained), bool(t.special), int(t.piece)) for t in view.tokens)
+    notes = tuple(one_line(note) for note in view.notes if not note.startswith("Format:"))
+    return Mask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason))
 
 
-def _look(path: str, preview: Any) -> Look:
-    return Look(path, "", None, "", {}, ())
+def _tokenizer(model: ModelSection) -> Any:
+    """The tokenizer of a model, loaded once while the app is open."""
+    from tui_tuner.models.loading import load_tokenizer
+
+    key = model.model_dump_json()
+    with _lock:
+        if key not in _tokenizers:
+            _tokenizers[key] = load_tokenizer(model)
+        return _tokenizers[key]
+
+
+def _one_row(values: dict[str, Any]) -> str:
+    return one_line(orjson.dumps(plain(values), default=str).decode(), 400)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer
 
 from tui_tuner.ui.i18n import _
@@ -33,6 +33,14 @@ class TunerScreen(Screen[None]):
         yield TopBar(self.crumb())
         yield from self.body()
         yield Footer(compact=True, show_command_palette=False)
+
+    @property
+    def on_view(self) -> bool:
+        """True while one sees this screen: it is on top, or only a dialog is above it.
+
+        Whatever a covered screen redraws goes to the terminal as well, so a covered one draws nothing.
+        """
+        return self.is_active or (isinstance(self.app.screen, ModalScreen) and self.is_current)
 
     def crumb(self) -> Content:
         return Content("")

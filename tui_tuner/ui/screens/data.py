@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,6 +36,17 @@ class Looked(Message):
     def __init__(self, path: str, look: datalook.Look | None, error: str) -> None:
         super().__init__()
         self.path, self.look, self.error = path, look, error
+
+
+class Counted(Message):
+    """The rows were counted, so far or to the end."""
+
+    def __init__(self, path: str, census: datalook.Census) -> None:
+        super().__init__()
+        self.path, self.census = path, census
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, Counted)
 
 
 class Masked(Message):
@@ -139,8 +151,17 @@ class DataScreen(TunerScreen):
             look = datalook.look(draft, path)
         except (TunerError, OSError) as problem:
             error = str(problem)
-        if not get_current_worker().is_cancelled:
+        worker = get_current_worker()
+        if not worker.is_cancelled:
             self.post_message(Looked(path, look, error))
+        if look is None:
+            return
+        with contextlib.suppress(TunerError, OSError):  # what is wrong with the data was said above
+
+            def said(census: datalook.Census) -> None:
+                self.post_message(Counted(path, census))
+
+            datalook.census(draft, path, said, lambda: worker.is_cancelled)
 
     @on(Looked)
     def _looked(self, message: Looked) -> None:
@@ -155,14 +176,25 @@ class DataScreen(TunerScreen):
         how.update(_how(message.look))
         rows = self.query_one("#rows", OptionList)
         options = [
-            Option(Content.assemble((f"{index + 1:>3}  ", "$dim"), safe(text, 400)))
-            for index, text in enumerate(message.look.rows)
+            Option(
+                Content.assemble(
+                    (f"{index + 1:>3}  ", "$dim"),
+                    ("✗ " + row.problem if row.problem else "", "$error"),
+                    row.text,
+                )
+            )
+            for index, row in enumerate(message.look.rows)
         ]
         rows.add_options(options)
-        rows.border_title = Content(_("First {n} rows").format(n=len(options)))
+        rows.border_title = Content(_("First {n} rows, counting the others…").format(n=len(options)))
         if options:
             rows.highlighted = 0
             self.set_focus(rows)
+
+    @on(Counted)
+    def _counted(self, message: Counted) -> None:
+        if message.path == self._path:
+            self.query_one("#rows").border_title = _counts(message.census)
 
     @on(OptionList.OptionHighlighted, "#rows")
     def _row(self, event: OptionList.OptionHighlighted) -> None:
@@ -257,4 +289,17 @@ def _how(look: datalook.Look) -> Content:
         pairs = ", ".join(f"{one_line(role)} ← {one_line(name)}" for role, name in look.columns.items())
         parts.append(("\n" + pairs, "$foreground"))
     parts += [Content.assemble(("\n! ", "$warning"), safe(note)) for note in look.notes]
+    return Content.assemble(*parts)
+
+
+def _counts(census: datalook.Census) -> Content:
+    """The row ledger in one line."""
+    counts = ", ".join(f"{count:,} {name}" for name, count in census.outcomes.items() if count)
+    words = _("{n:,} rows: {counts}") if census.done else _("{n:,} rows so far: {counts}")
+    parts: list[str | tuple[str, str]] = [words.format(n=census.read, counts=counts)]
+    if census.done and census.longest:
+        lengths = _("  {mean:,.0f} characters on average, at most {longest:,}")
+        parts.append((lengths.format(mean=census.mean, longest=census.longest), "$dim"))
+    if census.reasons:
+        parts.append(("  " + "; ".join(one_line(reason) for reason in census.reasons), "$warning"))
     return Content.assemble(*parts)

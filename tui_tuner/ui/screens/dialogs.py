@@ -67,7 +67,7 @@ class QuitDialog(Choose):
                 (
                     "background",
                     _("Keep it running in the background"),
-                    _("The screen closes, this process stays until the run ends. Attach from any terminal."),
+                    _("The screen closes, the run goes on to its end. Attach to it from any terminal."),
                 ),
                 ("stop", _("Stop and save"), _("Saves a checkpoint, then closes. It can be resumed.")),
                 ("stay", _("Stay here"), ""),

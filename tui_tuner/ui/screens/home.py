@@ -71,6 +71,7 @@ class HomeScreen(TunerScreen):
         super().__init__()
         self._presets: list[PresetRow] = []
         self._first = True
+        self._title = ""
 
     def body(self) -> ComposeResult:
         yield Static(id="lead")
@@ -99,9 +100,7 @@ class HomeScreen(TunerScreen):
     # Runs
 
     def _read(self) -> None:
-        if self.is_current and not any(
-            worker.group == "rows" and worker.is_running for worker in self.workers
-        ):
+        if self.on_view and not any(worker.group == "rows" and worker.is_running for worker in self.workers):
             self._read_rows(self.tuner.host.folder if self.tuner.training and self.tuner.host else None)
 
     @work(thread=True, group="rows")
@@ -118,7 +117,9 @@ class HomeScreen(TunerScreen):
         runs.show(found)
         count = ngettext("{n} run", "{n} runs", len(found)).format(n=len(found))
         title = Content.assemble(_("Runs"), (f"  {count} · {safe(self.tuner.store.root, 40).plain}", "$dim"))
-        self.query_one("#runs").border_title = title
+        if title.plain != self._title:
+            self._title = title.plain
+            self.query_one("#runs").border_title = title
         if self._first:
             self._first = False
             self.set_focus(runs if found else self.query_one("#presets"))

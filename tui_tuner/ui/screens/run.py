@@ -25,7 +25,7 @@ from tui_tuner.ui.widgets.samples import Samples
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import safe
 
-_FIGURES_SECONDS = 0.5
+_FIGURES_SECONDS = 1.0
 _TABS = (("log", _("Log")), ("samples", _("Answers")), ("choices", _("Choices")))
 
 
@@ -91,12 +91,12 @@ class RunScreen(TunerScreen):
         self.tuner.follow(self.folder).listeners.discard(self)
 
     def on_screen_resume(self) -> None:
-        follower = self.tuner.follow(self.folder)
-        if self not in follower.listeners:  # the run was resumed from another screen
-            follower.listen(self)
+        self.tuner.follow(self.folder).listen(self)  # what came while the screen was covered
 
     def on_run_updated(self, message: RunUpdated) -> None:
         before, self.snapshot = self.snapshot, message.snapshot
+        if not self.on_view and before is not None:
+            return
         self.query_one(TopBar).say(_about(message.snapshot))
         self.query_one(LogPane).show(message.snapshot)
         self.query_one(LossChart).show(message.snapshot.view)
@@ -120,7 +120,7 @@ class RunScreen(TunerScreen):
             self.tuner.say(snapshot.view.message or _("The process of the run is gone."), "error", 15)
 
     def _draw_figures(self) -> None:
-        if self.snapshot is None:
+        if self.snapshot is None or not self.on_view:
             return
         self.query_one(RunHead).show(self.snapshot)
         self.query_one(Numbers).show(
@@ -198,8 +198,8 @@ class RunScreen(TunerScreen):
             from tui_tuner.ui.screens.dialogs import Confirm
 
             question = _(
-                "Close the workbench and let the run go on without it? This process stays until the run "
-                "ends. See it again with"
+                "Close the workbench and let the run go on in the background, without a screen, to its "
+                "end? See it again with"
             )
             command = attach_command(self.folder)
             dialog = Confirm(_("Detach"), question, _("Detach"), _("Stay"), code=command)

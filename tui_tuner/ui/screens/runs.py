@@ -70,9 +70,7 @@ class RunsScreen(TunerScreen):
         self._read()
 
     def _read(self) -> None:
-        if self.is_current and not any(
-            worker.group == "rows" and worker.is_running for worker in self.workers
-        ):
+        if self.on_view and not any(worker.group == "rows" and worker.is_running for worker in self.workers):
             self._read_rows(self.tuner.host.folder if self.tuner.training and self.tuner.host else None)
 
     @work(thread=True, group="rows")

@@ -12,6 +12,7 @@ from rich.text import Text
 from textual.color import Color
 from textual.content import Content
 from textual.geometry import Region
+from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -53,7 +54,8 @@ class LossChart(Widget):
         """Draw anew if anything changed, and refresh the lines that differ."""
         size = self.content_size
         key = (len(self._view.steps), len(self._view.evaluations), self._view.total_steps, size)
-        if (key == self._drawn and not force) or not size.width or not size.height:
+        covered = not self.screen.is_active and not isinstance(self.app.screen, ModalScreen)
+        if (key == self._drawn and not force) or not size.width or not size.height or covered:
             return
         self._drawn = key
         before, self._lines = self._lines, self._draw(size.width, size.height)
@@ -63,16 +65,12 @@ class LossChart(Widget):
             return
         rows = [y for y, (old, new) in enumerate(zip(before, self._lines, strict=True)) if old != new]
         if rows:
-            offset = self.gutter.top_left
-            self.refresh(*(Region(offset[0], y + offset[1], size.width, 1) for y in rows))
+            self.refresh(*(Region(0, y, size.width, 1) for y in rows))
 
     def render_line(self, y: int) -> Strip:
-        top, left = self.gutter.top, self.gutter.left
-        row = y - top
-        if not 0 <= row < len(self._lines):
-            return Strip.blank(self.size.width, self.rich_style)
-        blank = Strip.blank(left, self.rich_style)
-        return Strip.join([blank, self._lines[row]]).adjust_cell_length(self.size.width, self.rich_style)
+        if y < len(self._lines):
+            return self._lines[y].adjust_cell_length(self.size.width, self.rich_style)
+        return Strip.blank(self.size.width, self.rich_style)
 
     def _title(self) -> None:
         self.border_title = Content.assemble(

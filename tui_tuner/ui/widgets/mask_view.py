@@ -56,7 +56,10 @@ class MaskView(VerticalScroll):
         )
         self.border_title = Content.assemble(title, *legend)
         parts = [mask_content(mask.tokens[:_MOST], self.borders)]
-        parts += [Content.assemble(("! ", "$warning"), safe(note)) for note in mask.notes]
+        if mask.outcome != "kept":
+            words = f"{mask.outcome}: {mask.reason}" if mask.reason else mask.outcome
+            parts.insert(0, Content.assemble(("! ", "$warning"), safe(words)))
+        parts += [Content.assemble(("· ", "$accent"), safe(note)).stylize("$dim") for note in mask.notes]
         self.query_one(Static).update(Content("\n").join(parts))
 
 
@@ -64,7 +67,12 @@ def mask_content(tokens: tuple[Token, ...], borders: bool) -> Content:
     """The tokens in a row; a newline is drawn as ↵ and as a newline."""
     parts: list[tuple[str, str]] = []
     inside = False
+    piece = 0
     for token in tokens:
+        if token.piece != piece:
+            parts.append((("◂" if inside else "") + "\n", "bold $trained"))
+            parts.append((_("── sequence {n} ──\n").format(n=token.piece + 1), "$accent"))
+            inside, piece = False, token.piece
         if token.trained != inside:
             parts.append(("▸" if token.trained else "◂", "bold $trained"))
             inside = token.trained

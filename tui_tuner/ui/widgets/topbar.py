@@ -45,7 +45,7 @@ class TopBar(Horizontal):
 
         app = self.app
         host = getattr(app, "host", None)
-        if isinstance(self.screen, RunScreen):
+        if isinstance(self.screen, RunScreen) or not self.screen.is_active:
             return
         if host is None or not app.training:  # type: ignore[attr-defined]
             self.say(Content(""))
