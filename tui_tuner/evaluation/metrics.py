@@ -40,10 +40,14 @@ class Metric:
     measure: Callable[[Sequence[Scored]], float | None]
 
 
-# `key#value*key#value`. The first key is one word, so that a template's marks in front of it stay outside;
-# a value may hold spaces, and ends at the next `*`, the end of its line, or a mark such as `<|im_end|>`.
-_LIST = re.compile(r"[\w-]+#[^#*\n]+(?:\*[^#*\n]+#[^#*\n]+)*")
-_MARK = re.compile(r"<\||</|<end_of_turn>|\[/|\[INST\]")
+# The two ways of writing an attribute list, each on one line and with two attributes at least: that of
+# AdvertiseGen, `key#value*key#value`, and `key: value | key: value`. A key is one word, so that what stands
+# before the first stays outside; a value may hold spaces.
+_LISTS = (
+    (re.compile(r"[\w-]+#[^#*\n]+(?:\*[^#*\n]+#[^#*\n]+)+"), "*", "#"),
+    (re.compile(r"[\w-]+: [^|\n]+(?:\| *[\w-]+: [^|\n]+)+"), "|", ":"),
+)
+_MARK = re.compile(r"<\|[^|>]*\|>|</?s>|</?[a-z]+_of_turn>|\[/?INST\]")
 # Scripts written without spaces: there a value is looked for anywhere, elsewhere as whole words. (Kana,
 # unified ideographs and their extensions, compatibility ideographs, Thai, Lao, Khmer, Burmese.)
 _UNSPACED = (
@@ -55,17 +59,19 @@ _TOKEN = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+")
 
 
 def attributes(prompt: str) -> list[tuple[str, str]]:
-    """The (key, value) pairs of every `key#value*key#value` list in a prompt, in order.
+    """The (key, value) pairs of every attribute list in a prompt, in order.
 
-    A list has at least two pairs; a lone `#` (a heading, `C#`, an issue number) is no attribute list.
+    A list is `key#value*key#value` or `key: value | key: value`, with two pairs at least: a lone `#` or `:`
+    (a heading, `C#`, `Note: …`) is none.
     """
     found: list[tuple[str, str]] = []
-    for match in _LIST.finditer(prompt):
-        text = _MARK.split(match.group(), maxsplit=1)[0]
-        pairs = [part.partition("#") for part in text.split("*")]
-        named = [(key.strip(), value.strip()) for key, _, value in pairs if key.strip() and value.strip()]
-        if len(named) > 1:
-            found.extend(named)
+    for part in _MARK.split(prompt):
+        for pattern, between, inside in _LISTS:
+            for match in pattern.finditer(part):
+                pairs = [pair.partition(inside) for pair in match.group().split(between)]
+                named = [(key.strip(), value.strip()) for key, _, value in pairs]
+                named = [(key, value) for key, value in named if key and value]
+                found.extend(named if len(named) > 1 else [])
     return found
 
 
