@@ -135,7 +135,8 @@ class ModelFacts:
     def head_parameters(self) -> int:
         """Parameters of the output head; 0 where it is tied to the embeddings."""
         if self.family.encoder:
-            return self.hidden * self.hidden + self.hidden + self.vocab + 2 * self.hidden
+            norm = 3 * self.hidden if self.family.norm_bias else self.hidden  # and the dense layer's bias
+            return self.hidden * self.hidden + self.vocab + norm
         bias = self.vocab if self.family.head_bias else 0
         return bias if self.tied else self.vocab * self.hidden + bias
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tui_tuner.errors import HardwareError
+from tui_tuner.planning.hardware import Gpu
 from tui_tuner.text import one_line
 
 CUBLAS_AMPERE = 2 * 8_519_680.0  # two handles: the thread that runs forward and autograd's
@@ -106,6 +107,15 @@ def find_card(text: str) -> Card:
         where="--gpu",
         hint=f"{hint}Known are {', '.join(CARDS)}; or give its memory, such as 24GiB.",
     )
+
+
+def card_of(gpu: Gpu) -> Card:
+    """A GPU of this machine as a card: what is free on it now is what can be used."""
+    try:
+        known = find_card(gpu.name)
+    except HardwareError:
+        known = Card(gpu.name, gpu.total_gib, gpu.free_gib, 0.5, 0.0, 0.0, gpu.capability)
+    return replace(known, name=gpu.name, total=gpu.total_gib, usable=gpu.free_gib, capability=gpu.capability)
 
 
 def _of_size(text: str, number: str) -> Card:

@@ -87,7 +87,7 @@ def resolve(
     Raises:
         HardwareError: GPUs were asked for that are not here.
     """
-    work = _Work(config, hardware, model_facts, data_facts)
+    work = _Work(config, hardware, model_facts, data_facts, fit)
     for path, rule in _RULES:
         if get_value(work.config, path) == "auto":
             value, why = rule(work)
@@ -101,13 +101,20 @@ class _Work:
     """The config so far. Rules run in order, so each may rely on those before it."""
 
     def __init__(
-        self, config: RunConfig, hardware: Hardware, model: ModelFacts | None, data: DataFacts | None
+        self,
+        config: RunConfig,
+        hardware: Hardware,
+        model: ModelFacts | None,
+        data: DataFacts | None,
+        fit: bool,
     ) -> None:
         self.config = config.model_copy(deep=True)
         self.hardware = hardware
         self.model = model
         self.data = data
+        self.fit = fit
         self.reasons: list[Resolution] = []
+        self._fitted: RunConfig | None = None
 
     def choose(self, path: str, value: Any, why: str) -> None:
         section, _, name = path.partition(".")
@@ -136,6 +143,19 @@ class _Work:
     @property
     def small(self) -> bool:
         return self.model is not None and self.model.parameters < SMALL_MODEL
+
+    def fitted(self) -> RunConfig | None:
+        """The settings that fit into the GPU; None on CPU, or where the model's shapes are unknown."""
+        gpu = self.gpu
+        if not self.fit or gpu is None or self.model is None:
+            return None
+        if self._fitted is None:
+            from tui_tuner.planning.fit import choose
+            from tui_tuner.planning.gpus import card_of
+            from tui_tuner.planning.memory.stack import installed
+
+            self._fitted = choose(self.config, self.model, card_of(gpu), installed(), self.data)
+        return self._fitted
 
     def steps(self) -> int | None:
         """Optimizer steps of the run, where the rows are counted."""
@@ -195,10 +215,16 @@ def _packing(work: _Work) -> tuple[bool, str]:
 
 
 def _optimizer(work: _Work) -> tuple[str, str]:
+    fitted = work.fitted()
+    if fitted is not None and fitted.training.optimizer != "adamw":
+        return fitted.training.optimizer, "Its state takes a quarter of the memory, which the GPU needs."
     return "adamw", "The optimizer these learning rates are made for."
 
 
 def _checkpointing(work: _Work) -> tuple[bool, str]:
+    fitted = work.fitted()
+    if fitted is not None and fitted.training.gradient_checkpointing:
+        return True, "Without it the activations do not fit into the GPU's memory."
     return False, "Costs about 40 % speed; memory does not ask for it."
 
 
@@ -217,6 +243,10 @@ def _autocast(work: _Work) -> tuple[bool, str]:
 
 def _micro_batch(work: _Work) -> tuple[int, str]:
     training = work.config.training
+    fitted = work.fitted()
+    if fitted is not None and isinstance(fitted.training.micro_batch, int):
+        micro = fitted.training.micro_batch
+        return micro, f"The fastest that fits: {micro * work.config.data.max_length} tokens at once."
     budget = GPU_TOKENS if work.gpu else CPU_TOKENS
     share = max(1, training.batch_size // work.devices)
     most = max(1, min(share, budget // work.config.data.max_length))
@@ -252,8 +282,8 @@ _RULES = (
     ("model.dtype", _dtype),
     ("model.attention", _attention),
     ("data.packing", _packing),
-    ("training.optimizer", _optimizer),
     ("training.autocast", _autocast),
+    ("training.optimizer", _optimizer),
     ("training.gradient_checkpointing", _checkpointing),
     ("training.micro_batch", _micro_batch),
     ("training.learning_rate", _learning_rate),

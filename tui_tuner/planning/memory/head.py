@@ -43,6 +43,11 @@ def _plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tuple[
         logits = tape.op(count, logits.width, (logits,))
     if facts.family.softcap:
         logits = _softcap(tape, logits)
+    if setup.logits == "chunked":  # cross-entropy of chunks, in the logits' own 16 bits
+        saved = Buffer(tape.meter, count * logits.width)
+        logits = tape.op(count, logits.width, (logits,), (saved,), view=saved)
+        del saved, hidden, chosen
+        return tape.op(1, SINGLE, (logits,)), None
     half = logits.buffer
     logits = tape.cast(logits, SINGLE)
     if not stack.keeps_half_logits or setup.logits == "supervised":

@@ -78,10 +78,13 @@ class Layer:
         return norm(tape, add(tape, fed, hidden), self, self.norms[1])
 
     def attention(self, tape: Tape, x: Tensor) -> Tensor:
+        setup = self.setup
         query, key, value = self._project(tape, x)
         if not self.family.learned_positions:
             query, key = rotate(tape, query), rotate(tape, key)
         out = self._attend(tape, query, key, value)
+        if setup.keep_cache:
+            tape.meter.held.append(Buffer(tape.meter, key.count * key.width + value.count * value.width))
         query = key = value = x
         return self.linear(tape, out, self._output_name())
 
@@ -224,13 +227,15 @@ class Matrix:
         self.trained = layer.full
         self.weight = Parameter(self.count, self.width) if self.trained else None
         self.adapted = layer.trained and bool(setup.rank) and setup.stack.adapts(shape, setup.targets)
-        self.down = self.up = self.magnitude = None
-        if self.adapted:
+        self.down = self.up = self.magnitude = self.vector = None
+        if self.adapted and setup.variant == "ia3":
+            self.vector = Parameter(float(shape.outputs), setup.adapter)
+        elif self.adapted:
             self.down = Parameter(float(setup.rank * shape.inputs) * shape.copies, setup.adapter)
             self.up = Parameter(float(setup.rank * shape.outputs) * shape.copies, setup.adapter)
             if setup.variant == "dora":
                 self.magnitude = Parameter(float(shape.outputs), setup.adapter)
-        own = (self.weight, self.down, self.up, self.magnitude)
+        own = (self.weight, self.down, self.up, self.magnitude, self.vector)
         layer.parameters += [parameter for parameter in own if parameter is not None]
 
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
@@ -266,8 +271,15 @@ class Matrix:
         return tape.cast(out, x.width)
 
     def _adapt(self, tape: Tape, x: Tensor, result: Tensor, rows: float) -> Tensor:
-        """`result + lora_B(lora_A(dropout(x))) * scaling`."""
+        """`result + lora_B(lora_A(dropout(x))) * scaling`, or IA3's `result * scaling`."""
         setup, width = self.setup, result.width
+        if self.vector is not None:
+            grads = ((self.vector, self.vector.count * setup.adapter),)
+            extra = result.count * setup.adapter  # the product, before it is summed over the rows
+            scaled = tape.op(
+                result.count, setup.adapter, (result,), (result.buffer,), parameters=grads, extra=extra
+            )
+            return tape.cast(scaled, width)
         if not (setup.autocast and self.quantised):  # PEFT's 4-bit layers leave the cast to autocast
             x = tape.cast(x, setup.adapter)
         x_in = dropout(tape, x, setup.dropout)

@@ -24,8 +24,9 @@ class Setup:
         attention: flash (also PyTorch's fused kernels without a mask), masked or eager.
         expand_keys: Keys and values are repeated for all heads first.
         logits: full (all positions), kept (all positions, while the loop holds on to the outputs),
-            supervised (trained positions only) or tiled (a fused head).
+            supervised (trained positions only), chunked (in 16 bits, piece by piece) or tiled (a fused head).
         optimizer: A name of `training.optimizer`. foreach: It makes temporaries for all weights at once.
+        keep_cache: The loop holds on to the keys and values of `use_cache` (a copy each).
         accumulate: Gradients of an earlier micro-batch are there already.
     """
 
@@ -58,6 +59,7 @@ class Setup:
     foreach: bool = False
     accumulate: bool = False
     virtual_tokens: int = 0
+    keep_cache: bool = False
     workspace: float = 2 * 8_519_680.0
 
     @property

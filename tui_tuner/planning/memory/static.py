@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tui_tuner.planning.memory.layers import Layer
+from tui_tuner.planning.memory.meter import SINGLE
 from tui_tuner.planning.memory.setup import Setup
 
 ROUND = 512  # the CUDA allocator's smallest block
@@ -23,8 +24,8 @@ def rounded(size: float) -> float:
 def static_rows(setup: Setup) -> dict[str, float]:
     """Bytes of each named row between two steps.
 
-    Rows: weights, quantisation constants, adapters, optimizer states, gradients (only where accumulation keeps
-    them), batch, workspace.
+    Rows: weights, quantisation constants, adapters, optimizer states, gradients (where accumulation keeps them),
+    batch, workspace.
     """
     rows = {"weights": 0.0, "quantisation constants": 0.0, "adapters": 0.0}
     for count, width, copies in frozen_tensors(setup):
@@ -73,9 +74,6 @@ def trained_tensors(setup: Setup) -> Iterator[Trained]:
     elif setup.train_embeddings:
         yield Trained(float(facts.embedding_parameters), setup.embedding, 1, True)
         yield Trained(float(facts.vocab * facts.hidden), setup.embedding, 1, True)
-
-
-SINGLE = 4
 
 
 def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:

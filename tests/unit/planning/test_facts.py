@@ -1,0 +1,127 @@
+"""Shapes from config.json, against the models that transformers builds from the same config."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tui_tuner.config.schema import ModelSection
+from tui_tuner.errors import ModelError
+from tui_tuner.models.facts import facts_from_config, load_facts, stored_parameters
+
+SMALL = {
+    "hidden_size": 128,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 256,
+    "vocab_size": 1000,
+    "pad_token_id": 0,
+}
+LATENT = {
+    **SMALL,
+    "num_key_value_heads": 4,
+    "n_routed_experts": 8,
+    "moe_intermediate_size": 64,
+    "first_k_dense_replace": 1,
+    "n_group": 1,
+    "topk_group": 1,
+    "kv_lora_rank": 32,
+    "q_lora_rank": 48,
+    "qk_rope_head_dim": 16,
+    "qk_nope_head_dim": 32,
+    "v_head_dim": 32,
+}
+CONFIGS = {
+    kind: SMALL
+    for kind in (
+        "llama mistral mixtral qwen2 qwen2_moe qwen3 qwen3_moe gemma gemma2 gemma3_text phi3 phi stablelm "
+        "olmo olmo2 olmoe granite granitemoe cohere starcoder2 smollm3"
+    ).split()
+} | {
+    "deepseek_v3": LATENT,
+    "gpt2": {"n_embd": 128, "n_layer": 3, "n_head": 4, "vocab_size": 1000, "n_positions": 64},
+    "gpt_neox": {key: value for key, value in SMALL.items() if key != "num_key_value_heads"},
+    "opt": {
+        **{key: value for key, value in SMALL.items() if key != "num_key_value_heads"},
+        "ffn_dim": 256,
+        "word_embed_proj_dim": 128,
+    },
+    "bert": SMALL,
+    "roberta": SMALL,
+    "distilbert": {"dim": 128, "n_layers": 3, "n_heads": 4, "hidden_dim": 256, "vocab_size": 1000},
+    "modernbert": {
+        **SMALL,
+        "eos_token_id": 1,
+        "bos_token_id": 1,
+        "cls_token_id": 1,
+        "sep_token_id": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_parameters_are_those_of_the_real_model(kind):
+    torch = pytest.importorskip("torch")
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForMaskedLM
+
+    config = CONFIG_MAPPING[kind](**CONFIGS[kind])
+    facts = facts_from_config(json.loads(config.to_json_string(use_diff=False)))
+    with torch.device("meta"):
+        model = (AutoModelForMaskedLM if facts.encoder else AutoModelForCausalLM).from_config(config)
+    assert facts.parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": None}, "model_type"),
+        ({"hidden_size": None}, "hidden_size"),
+        ({"hidden_size": -5}, "hidden_size"),
+        ({"hidden_size": "big"}, "not a whole number"),
+        ({"hidden_size": 10**12}, "which no model has"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers"),
+        ({"num_hidden_layers": True}, "not a whole number"),
+        ({"num_key_value_heads": 3}, "no multiple"),
+        ({"hidden_size": 130}, "no multiple"),
+        ({"vocab_size": 1.5}, "vocab_size"),
+    ],
+)
+def test_absurd_configs_are_named(change, message):
+    values = {**SMALL, "model_type": "llama", **change}
+    with pytest.raises(ModelError, match=message):
+        facts_from_config({key: value for key, value in values.items() if value is not None})
+
+
+def test_a_folder_with_nothing_but_config_json(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({**SMALL, "model_type": "llama"}))
+    facts = load_facts(ModelSection(name=str(tmp_path)), network=False)
+    assert facts.hidden == 128 and facts.verified
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '"text"', "\xff\xfe"])
+def test_damaged_config_files(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(ModelError, match=r"config\.json"):
+        load_facts(ModelSection(name=str(tmp_path)), network=False)
+
+
+def test_weights_that_are_not_the_config_are_noticed(tmp_path):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    (tmp_path / "config.json").write_text(json.dumps({**SMALL, "model_type": "llama"}))
+    save_file({"a": np.zeros((10, 10), np.float32)}, tmp_path / "model.safetensors")
+    assert stored_parameters(tmp_path) == 100
+    facts = load_facts(ModelSection(name=str(tmp_path)), network=False)
+    assert not facts.verified and "100" in facts.why_unverified
+    (tmp_path / "model.safetensors").write_bytes(b"\xff" * 64)
+    with pytest.raises(ModelError, match="damaged"):
+        load_facts(ModelSection(name=str(tmp_path)), network=False)
+
+
+def test_a_multimodal_config_counts_its_language_part():
+    text = {**SMALL, "model_type": "gemma3_text", "head_dim": 32}
+    facts = facts_from_config({"model_type": "gemma3", "text_config": text, "vision_config": {}})
+    assert facts.model_type == "gemma3_text" and not facts.verified
