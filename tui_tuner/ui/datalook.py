@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,16 +15,22 @@ from tui_tuner.runs.events import plain
 from tui_tuner.text import one_line
 
 ROWS = 100
+_BROKEN = "\ufffd"
+_MOST_PARTS = 6
 
 
 @dataclass(frozen=True)
 class Token:
-    """One token as the model sees it. `trained`: the model learns to produce it."""
+    """One token as the model sees it; several (`count`) where it takes them to make one character.
+
+    `trained`: the model learns to produce it. `piece`: which sequence of the row, from 0.
+    """
 
     text: str
     trained: bool
     special: bool
     piece: int = 0
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,11 @@ class Mask:
 
     @property
     def trained(self) -> int:
-        return sum(token.trained for token in self.tokens)
+        return sum(token.count for token in self.tokens if token.trained)
+
+    @property
+    def count(self) -> int:
+        return sum(token.count for token in self.tokens)
 
 
 @dataclass(frozen=True)
@@ -153,10 +163,30 @@ def mask(draft: dict[str, Any], path: str, row: int) -> Mask:
     from tui_tuner.data.preview import mask_row
 
     model, data = sections(draft, path)
-    view = mask_row(model, data, row + 1, _tokenizer(model))
-    tokens = tuple(Token(str(t.text), bool(t.trained), bool(t.special), int(t.piece)) for t in view.tokens)
+    tokenizer = _tokenizer(model)
+    view = mask_row(model, data, row + 1, tokenizer)
+    tokens = tuple(_whole_characters(view.tokens, tokenizer))
     notes = tuple(one_line(note) for note in view.notes if not note.startswith("Format:"))
     return Mask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason))
+
+
+def _whole_characters(tokens: list[Any], tokenizer: Any) -> Iterator[Token]:
+    """Tokens as they are, but the parts of one character, which say nothing alone, side by side."""
+    at = 0
+    while at < len(tokens):
+        first, size, text = tokens[at], 1, str(tokens[at].text)
+        if not first.special and _BROKEN in tokenizer.decode([first.id]):
+            for longer in range(2, _MOST_PARTS + 1):
+                parts = tokens[at : at + longer]
+                alike = {(t.trained, t.special, t.piece) for t in parts} == {
+                    (first.trained, False, first.piece)
+                }
+                whole = tokenizer.decode([t.id for t in parts]) if alike and len(parts) == longer else _BROKEN
+                if _BROKEN not in whole:
+                    size, text = longer, whole
+                    break
+        yield Token(text, bool(first.trained), bool(first.special), int(first.piece), size)
+        at += size
 
 
 def _tokenizer(model: ModelSection) -> Any:

@@ -43,7 +43,7 @@ class MaskView(VerticalScroll):
         if self.mask is not mask:
             self.scroll_home(animate=False)
         self.mask = mask
-        count, trained = len(mask.tokens), mask.trained
+        count, trained = mask.count, mask.trained
         share = f"{trained / count:.0%}" if count else "–"
         title = _("row {row}: {count:,} tokens, {trained:,} trained ({share})").format(
             row=row + 1, count=count, trained=trained, share=share

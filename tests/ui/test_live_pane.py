@@ -1,0 +1,182 @@
+"""The live pane over real journals: live, ended, lost, and with text that wants to break the screen."""
+
+from __future__ import annotations
+
+import pytest
+from textual.widgets import ContentSwitcher
+
+from tests.ui import fakes
+from tests.ui.conftest import SIZES, Opened, text, until
+from tui_tuner.runs.journal import JournalWriter
+from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.ui.screens.results import ResultsScreen, before_after
+from tui_tuner.ui.screens.run import RunScreen
+
+HOSTILE = "[/red] [@click=app.quit]x[/] \x1b[2J\x1b]0;owned\x07 \x9b31m \u202egnp.exe"
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_finished_run_shows_its_curve_figures_log_and_end(
+    store: RunStore, opened: Opened, size: tuple[int, int]
+) -> None:
+    folder = fakes.make_run(store, "done")
+    fakes.write_run(folder, 100, 100, "completed")
+    async with opened(size, open_run=folder) as pilot:
+        await until(pilot, lambda: "completed" in text(pilot))
+        shown = text(pilot)
+        assert "step 100 of 100" in shown and "100%" in shown
+        assert "demo · lora · cpu, 2 cores" in shown
+        assert f"{fakes.loss_at(100):.4f}" in shown  # the last loss
+        assert f"{fakes.loss_at(100) + 0.15:.4f}" in shown  # the last validation loss
+        assert "evaluated at step 100" in shown
+        assert "●" in shown and "⠈" in shown  # validation points and the curve
+        assert "Results" in shown and "Pause" not in shown
+
+
+async def test_a_live_run_obeys_the_keys_and_says_so(store: RunStore, opened: Opened) -> None:
+    folder = fakes.make_run(store, "live")
+    async with opened(open_run=folder, train=True) as pilot:
+        app = pilot.app
+        await until(pilot, lambda: "● running" in text(pilot) and "step 5" in text(pilot))
+        await pilot.press("p")
+        await until(pilot, lambda: "‖ paused" in text(pilot))
+        assert "Continue" in text(pilot) and "p Pause" not in text(pilot)
+        await pilot.press("p")
+        await until(pilot, lambda: "● running" in text(pilot))
+        await pilot.press("e", "s")
+        await until(pilot, lambda: {"evaluate", "save"} <= set(app.host.commands))
+        await pilot.press("x")
+        await until(pilot, lambda: "can be resumed" in text(pilot))
+        await pilot.press("y")
+        await until(pilot, lambda: "■ stopped" in text(pilot))
+        assert app.host.commands == ["pause", "continue", "evaluate", "save", "stop"]
+        assert "Resume" in text(pilot)
+
+
+async def test_two_viewers_see_the_same_run_and_a_resume_goes_on_in_the_same_pane(
+    store: RunStore, opened: Opened
+) -> None:
+    folder = fakes.make_run(store, "twice")
+    fakes.write_run(folder, 30, 200, "stopped")
+    async with opened(open_run=folder) as pilot:
+        await until(pilot, lambda: "■ stopped" in text(pilot))
+        async with opened(open_run=folder) as other:
+            await until(other, lambda: "step 30 of 200" in text(other))
+            await pilot.press("r")
+            await until(pilot, lambda: "● running" in text(pilot))
+            await until(other, lambda: "● running" in text(other))
+
+
+async def test_a_dead_process_is_shown_as_lost_with_its_last_words(store: RunStore, opened: Opened) -> None:
+    folder = fakes.make_run(store, "gone")
+    fakes.write_run(folder, 12, 100)
+    fakes.claim_dead(folder)
+    folder.log.write_text("CUDA error: an illegal memory access\n" + HOSTILE)
+    async with opened((120, 40), open_run=folder) as pilot:
+        await until(pilot, lambda: "? lost" in text(pilot))
+        assert "illegal memory access" in text(pilot)
+        assert "r Resume" in text(pilot) and "left" not in text(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_no_text_of_a_run_can_break_or_command_the_screen(
+    store: RunStore, opened: Opened, size: tuple[int, int]
+) -> None:
+    path = store.root / "[red]\x1b[2J[@click=app.quit]x"
+    config = fakes.make_run(store, "donor").path / "config.yaml"
+    path.mkdir()
+    (path / "config.yaml").write_bytes(config.read_bytes())
+    folder = RunFolder(path)
+    journal = JournalWriter(folder.events, HOSTILE)
+    journal.emit(
+        "run_started", config={"model": {"name": HOSTILE}, "method": {"kind": HOSTILE}}, device=HOSTILE
+    )
+    journal.emit("phase", name=HOSTILE, note=HOSTILE)
+    journal.emit("resolved", field=HOSTILE, value=HOSTILE, why=HOSTILE)
+    journal.emit("ledger", counts={HOSTILE: 3})
+    journal.emit("warning", code=HOSTILE, message=HOSTILE, hint=HOSTILE)
+    journal.emit("log", level=HOSTILE, message=HOSTILE)
+    journal.emit("evaluation", step=1, metrics={HOSTILE: 1.0})
+    journal.emit("checkpoint", step=HOSTILE, path=HOSTILE, bytes=HOSTILE)
+    journal.emit("sample", step=0, index=0, stage=HOSTILE, prompt=HOSTILE, text=HOSTILE, reference=HOSTILE)
+    journal.emit("step", step=1, loss=float("nan"), learning_rate=None, grad_norm=HOSTILE, seconds=0)
+    journal.emit("step", step="one", loss=HOSTILE)
+    journal.emit("finished", status="failed", message=HOSTILE, hint=HOSTILE)
+    journal.close()
+    async with opened(size, open_run=folder) as pilot:
+        await until(pilot, lambda: "✗ failed" in text(pilot))
+        for key in ("a", "c", "l", "v"):
+            await pilot.press(key)
+            await pilot.pause(0.1)
+            shown = text(pilot)
+            assert "\x1b" not in shown and "\x9b" not in shown and "\u202e" not in shown
+        assert isinstance(pilot.app.screen, ResultsScreen)
+        assert "[/red]" in text(pilot)
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: "␛[2J" in text(pilot))
+        await pilot.press("r", "ctrl+p")
+        await pilot.press(*"red")
+        await until(pilot, lambda: "Run [red]" in text(pilot))
+
+
+async def test_a_covered_pane_draws_nothing_and_catches_up(store: RunStore, opened: Opened) -> None:
+    folder = fakes.make_run(store, "covered")
+    async with opened(open_run=folder, train=True) as pilot:
+        await until(pilot, lambda: "step 5" in text(pilot))
+        pane = pilot.app.screen
+        assert isinstance(pane, RunScreen)
+        pilot.app.push_screen(ResultsScreen(folder))
+        await pilot.pause(0.3)
+        before = pane.snapshot
+        await pilot.pause(0.5)
+        head = pane.query_one("#words").content.plain
+        await pilot.pause(1.2)
+        assert pane.query_one("#words").content.plain == head
+        await pilot.press("escape")
+        await until(pilot, lambda: pane.query_one("#words").content.plain != head)
+        assert before is not None
+
+
+async def test_the_lower_part_turns_through_log_answers_and_choices(store: RunStore, opened: Opened) -> None:
+    folder = fakes.make_run(store, "tabs")
+    fakes.write_run(folder, 40, 100, "completed")
+    async with opened(open_run=folder) as pilot:
+        await until(pilot, lambda: "✓ completed" in text(pilot))
+        switcher = pilot.app.screen.query_one("#lower", ContentSwitcher)
+        await pilot.press("a")
+        await until(pilot, lambda: "after training: A long red coat" in text(pilot))
+        assert "cut off, no stop token" in text(pilot)
+        await pilot.press("c")
+        await until(pilot, lambda: "customary for lora" in text(pilot))
+        assert "kept 790, duplicate 10" in text(pilot)
+        await pilot.press("tab")
+        assert switcher.current == "log"
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_results_show_before_and_after_and_the_commands(
+    store: RunStore, opened: Opened, size: tuple[int, int]
+) -> None:
+    folder = fakes.make_run(store, "res")
+    fakes.write_run(folder, 40, 40, "completed")
+    (folder.last).mkdir()
+    (folder.last / "adapter_config.json").write_text("{}")
+    async with opened(size, open_run=folder) as pilot:
+        await until(pilot, lambda: "✓ completed" in text(pilot))
+        await pilot.press("v")
+        await until(pilot, lambda: "after training" in text(pilot))
+        shown = text(pilot)
+        assert "0.1200  →       0.9100  ▲" in shown
+        assert "of of the and … cut off, no stop token" in shown and "A long red coat" in shown
+        rows = {name: (first, last) for name, first, last in before_after(pilot.app.follow(folder).view)}
+        assert rows["attribute_coverage"] == (0.12, 0.91)
+        pilot.app.screen.query_one("#scroll").scroll_end(animate=False)
+        await until(pilot, lambda: "AutoPeftModelForCausalLM.from_pretrained" in text(pilot))
+
+
+async def test_a_long_journal_is_read_in_slices_and_drawn_whole(store: RunStore, opened: Opened) -> None:
+    folder = fakes.make_run(store, "long")
+    fakes.write_run(folder, 4000, 4000, "completed")
+    async with opened(open_run=folder) as pilot:
+        await until(pilot, lambda: "step 4,000 of 4,000" in text(pilot), 15)
+        assert len(pilot.app.follow(folder).view.steps) == 4000
