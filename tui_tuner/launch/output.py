@@ -10,13 +10,16 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 from tui_tuner.runs.secrets import scrubber
+
+_LONGEST_LINE = 65536  # characters kept back while a line is not ended
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def captured(log: Path | None) -> Iterator[Terminal]:
     real = Terminal(_copy(1), _copy(2))
     saved = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
     target = redirect(log)
-    sys.stdout = sys.stderr = _ScrubbedStream.of(target)
+    sys.stdout = sys.stderr = cast(TextIO, _ScrubbedStream(target))
     sys.__stdout__, sys.__stderr__ = real.out, real.err  # type: ignore[misc,assignment]
     try:
         yield real
@@ -60,28 +63,57 @@ def redirect(log: Path | None) -> int:
     return 1
 
 
-class _ScrubbedStream(io.TextIOWrapper):
-    """A stream to a log that masks tokens and passwords in what Python code writes."""
+class _ScrubbedStream(io.TextIOBase):
+    """A stream to a log: masks tokens and passwords, line by line, and is silent if the disk is full.
 
-    @classmethod
-    def of(cls, fd: int) -> _ScrubbedStream:
-        return cls(
-            io.BufferedWriter(io.FileIO(fd, "wb", closefd=False)),
-            encoding="utf-8",
-            errors="replace",
-            line_buffering=True,
-        )
+    An error from here would end up in the middle of whatever library printed something.
+    """
+
+    encoding = "utf-8"
+    errors = "replace"
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._line = ""
+        self._lock = threading.RLock()
+        self.buffer = io.FileIO(fd, "wb", closefd=False)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def writable(self) -> bool:
+        return True
 
     def write(self, text: str) -> int:
-        super().write(scrubber().text(text))
+        with self._lock:
+            whole, newline, rest = (self._line + text).rpartition("\n")
+            self._line = rest
+            if len(rest) > _LONGEST_LINE:
+                whole, newline, self._line = whole + newline + rest, "", ""
+            self._put(whole + newline)
         return len(text)
+
+    def flush(self) -> None:
+        with self._lock:
+            text, self._line = self._line, ""
+            self._put(text)
+
+    def _put(self, text: str) -> None:
+        if not text:
+            return
+        block = scrubber().text(text).encode("utf-8", "replace")
+        try:
+            while block:
+                block = block[os.write(self._fd, block) :]
+        except OSError:
+            return
 
 
 def scrub_streams() -> None:
     """Mask secrets in what this process writes to its standard streams, where they already are a log."""
     sys.stdout.flush()
     sys.stderr.flush()
-    sys.stdout, sys.stderr = _ScrubbedStream.of(1), _ScrubbedStream.of(2)
+    sys.stdout, sys.stderr = cast(TextIO, _ScrubbedStream(1)), cast(TextIO, _ScrubbedStream(2))
 
 
 def _copy(fd: int) -> TextIO:

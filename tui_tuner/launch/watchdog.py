@@ -1,4 +1,4 @@
-"""Noticing that a run stands still, and writing down where.
+"""Noticing that a run stands still, and writing down where; and that its disk is filling up.
 
 The watchdog stands between the core and the journal and sees every event pass. If none that means progress
 comes for long, it writes the stack of every thread into the run folder and a `stalled` warning into the
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
+import shutil
 import statistics
 import threading
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.runs.events import Sink
-from tui_tuner.text import human_seconds
+from tui_tuner.text import human_bytes, human_seconds
 
 LEAST = 600.0  # seconds without progress that are always allowed
 FACTOR = 20.0  # and so many median steps
@@ -44,6 +45,8 @@ class Watchdog:
         self._stalled_since: float | None = None
         self._next_dump = 0.0
         self._dumps = 0
+        self._checkpoint_bytes = 0
+        self._disk_said = False
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -60,6 +63,8 @@ class Watchdog:
                     self._phase = "training"
             elif kind == "phase":
                 self._phase = str(fields.get("name"))
+            elif kind == "checkpoint":
+                self._checkpoint_bytes = int(fields.get("bytes") or 0)
         self._sink.emit(kind, **fields)
 
     def __enter__(self) -> Watchdog:
@@ -80,6 +85,7 @@ class Watchdog:
         while not self._done.wait(self._look):
             with contextlib.suppress(Exception):  # watching must never harm what is watched
                 self._check(time.monotonic())
+                self._look_at_disk()
 
     def _check(self, now: float) -> None:
         quiet = now - self._last
@@ -94,6 +100,20 @@ class Watchdog:
             self._stalled_since = self._last
             self._next_dump = 2 * quiet
             self._report(quiet)
+
+    def _look_at_disk(self) -> None:
+        """Warn, once each time it happens, when the next checkpoint or two will not fit."""
+        free = shutil.disk_usage(self._folder).free
+        low = free < 2 * self._checkpoint_bytes
+        if low and not self._disk_said:
+            self._sink.emit(
+                "warning",
+                code="disk_low",
+                message=f"Only {human_bytes(free)} are free; a checkpoint takes "
+                f"{human_bytes(self._checkpoint_bytes)}.",
+                hint="Make room; the run waits when the disk is full.",
+            )
+        self._disk_said = low
 
     def _report(self, quiet: float) -> None:
         where = ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tui_tuner.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
@@ -70,6 +71,23 @@ class Commands:
         self.poll()
         wishes, self._wishes = self._wishes, Wishes()
         return wishes
+
+    @contextmanager
+    def held(self) -> Iterator[Callable[[], bool]]:
+        """Wait for something else than a command: gives a function that says whether to wait on.
+
+        `stop` and `continue` end the wait; a stop is kept for the next step boundary. A run that was paused
+        before stays paused after.
+        """
+        paused, self._pause = self._pause, True
+
+        def still_held() -> bool:
+            return not self.poll().stop and self._pause
+
+        try:
+            yield still_held
+        finally:
+            self._pause = paused and self._pause
 
     def wait_while_paused(self, step: int, total: int, save: Callable[[], None]) -> float:
         """Seconds spent waiting. A save asked for meanwhile is done; stop and evaluate end the wait for

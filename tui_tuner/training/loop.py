@@ -12,6 +12,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import RunError
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands
+from tui_tuner.training.disk import DiskWait
 from tui_tuner.training.engine import Engine
 from tui_tuner.training.evaluating import Evaluator, Interrupted
 from tui_tuner.training.reporting import BadNumbers, PendingStep, Reporter, StepReports
@@ -43,6 +44,7 @@ class Loop(TrainerCallback):
         self.saver = saver
         self.total = total_steps
         self.progress = progress
+        self.disk_wait = DiskWait(saver.folder.path, reporter, commands)
         self.stopped = ""
         self.evaluate_every = interval(config.evaluation.every, total_steps)
         self._evaluated = -1
@@ -125,7 +127,12 @@ class Loop(TrainerCallback):
 
     def _save(self, step: int) -> None:
         self._report()  # weights that are not numbers must not get into a checkpoint
-        self.saver.save(step)
+        self.saver.save(step, self._wait)
+
+    @property
+    def _wait(self) -> DiskWait | None:
+        """What to do while the disk is full: wait, but not in a run that was told to end."""
+        return None if self.stopped else self.disk_wait
 
     def _bad_numbers(self, bad: list[BadNumbers]) -> None:
         policy = self.config.training.on_bad_numbers
@@ -174,7 +181,7 @@ class Loop(TrainerCallback):
         sign = -1 if name in HIGHER_IS_BETTER else 1
         if math.isfinite(value) and (best is None or sign * value < sign * best):
             self.progress.best, self.progress.best_step, self.progress.worse = value, step, 0
-            self.saver.take_home(self.saver.folder.best, step)
+            self.saver.take_home(self.saver.folder.best, step, self._wait)
             return
         self.progress.worse += 1
         patience = self.config.evaluation.early_stopping
@@ -203,4 +210,5 @@ class Loop(TrainerCallback):
     def finish(self, step: int) -> None:
         """After the last step: what is not reported yet, and the `last` folder."""
         self._report()
-        self.saver.take_home(self.saver.folder.last, step)
+        if not self.saver.take_home(self.saver.folder.last, step, self._wait) and not self.stopped:
+            self.stopped = "no room for the result"  # so it can be resumed, and is not said to be complete

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tui_tuner.training.takehome import write_takehome
 
 STATE = "run_state.json"
 DISK_RETRY_SECONDS = 60.0
+Wait = Callable[[Callable[[], None], str, int, int], bool]
 
 
 @dataclass
@@ -93,8 +95,11 @@ class Saver:
         late = (now - self._last) / 60 >= self.config.output.save_minutes
         return late or now >= self._retry_after or due(step, self.every)
 
-    def save(self, step: int) -> None:
-        """A checkpoint. No room for it on the disk or in memory is said, and it is tried again later."""
+    def save(self, step: int, wait: Wait | None = None) -> None:
+        """A checkpoint. No room for it on the disk or in memory is said, and it is tried again later.
+
+        With `wait`, the run is held while the disk is full.
+        """
         if self._saved == step:
             return
         began = time.monotonic()
@@ -102,7 +107,7 @@ class Saver:
         root = self.folder.checkpoints
         try:
             self.recovery.enter("saving")
-            checkpoint = checkpoints.write_checkpoint(root, step, self.fill)
+            checkpoint = self._write(root, step, wait)
         except Exception as error:
             self._not_saved(step, error)
         else:
@@ -118,6 +123,18 @@ class Saver:
                 seconds=time.monotonic() - began,
             )
         self.reporter.phase("training", step, self.total)
+
+    def _write(self, root: Path, step: int, wait: Wait | None) -> checkpoints.Checkpoint:
+        found: list[checkpoints.Checkpoint] = []
+
+        def write() -> None:
+            found.append(checkpoints.write_checkpoint(root, step, self.fill))
+
+        if wait is None:
+            write()
+        elif not wait(write, "the checkpoint", step, self.total):
+            raise DiskFullError("no room left on the disk.", where=str(root))
+        return found[0]
 
     def _not_saved(self, step: int, error: Exception) -> None:
         """Say why there is no checkpoint; a full disk is tried again a minute later, memory at once.
@@ -155,14 +172,27 @@ class Saver:
         )
         (folder / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
 
-    def take_home(self, target: Path, step: int) -> None:
-        """Write `best` or `last`; without room the old one stays, and the journal says so."""
+    def take_home(self, target: Path, step: int, wait: Wait | None = None) -> bool:
+        """Write `best` or `last`; without room the old one stays, and the journal says so. Whether it was.
+
+        With `wait`, the run is held while the disk is full.
+        """
         assert self.engine is not None
         self.reporter.phase("saving", 0, 1, note=target.name)
+        model = self.engine.model
+
+        def write() -> None:
+            write_takehome(model, self.tokenizer, target)
+
         try:
-            write_takehome(self.engine.model, self.tokenizer, target)
+            if wait is None:
+                write()
+            elif not wait(write, f"the folder {target.name}", step, self.total):
+                raise DiskFullError("no room left on the disk.")
         except DiskFullError as error:
             self.reporter.warn("disk_full", f"{target.name} of step {step} was not written: {error.what}")
+            return False
+        return True
 
 
 def read_progress(folder: Path) -> Progress:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 import traceback
 from dataclasses import dataclass
 from importlib import metadata
@@ -15,8 +16,10 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
 from tui_tuner.models.loading import quiet_libraries
+from tui_tuner.runs import kernel
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.events import Sink
+from tui_tuner.runs.gpu_faults import classify, from_kernel_log
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 from tui_tuner.training.checkpoints import Checkpoint, clear_leftovers, newest_valid, restore_folder
@@ -131,6 +134,11 @@ def _unexpected(folder: RunFolder, error: Exception) -> tuple[Outcome, str]:
         if isinstance(link, TunerError):
             return Outcome("failed", link.exit_code, str(link.what)), link.hint
         link = link.__cause__
+    fault = classify(f"{type(error).__name__}: {error}")
+    if fault is not None:
+        seen = from_kernel_log(kernel.records(time.time() - 60))
+        fault = seen if seen is not None and seen.hardware else fault
+        return Outcome("failed", EXIT_FAILED, fault.message), fault.hint
     message = f"{type(error).__name__}: {one_line(error, 400)}"
     return Outcome("failed", EXIT_FAILED, message), f"The whole error is in {one_line(folder.log)}."
 

@@ -23,6 +23,7 @@ from tui_tuner.training import attention
 from tui_tuner.training.batching import MicroSize, StepPlan
 from tui_tuner.training.checkpoints import Checkpoint
 from tui_tuner.training.commands import Commands, Stopped
+from tui_tuner.training.disk import check_room
 from tui_tuner.training.engine import Engine, autocast_dtype, training_arguments
 from tui_tuner.training.evaluating import Evaluator, Interrupted
 from tui_tuner.training.loop import Loop
@@ -74,6 +75,7 @@ class Work:
         self._resolve()
         self.model = self._model()
         self.commands.check()
+        check_room(self.model, self.config, self.folder.path, self.reporter)
         self._engine()
 
     def _known_choices(self) -> None:

@@ -1,0 +1,126 @@
+"""The watchdog, what a lost run says when it goes on, crashes in libraries, and what watching costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import MakeConfig, Recorder
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.launch.proof import kill_at_step, run_to_end
+from tui_tuner.launch.watchdog import Watchdog
+from tui_tuner.runs.journal import JournalReader, JournalWriter
+from tui_tuner.runs.store import RunStore
+
+
+def _until(true: Any, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_stall_is_said_with_the_stack_of_every_thread(tmp_path: Path) -> None:
+    sink, go_on = Recorder(), threading.Event()
+
+    def standing_still_here() -> None:
+        go_on.wait(30)
+
+    thread = threading.Thread(target=standing_still_here)
+    thread.start()
+    with Watchdog(sink, tmp_path, least=0.3, factor=2.0, look=0.02) as watchdog:
+        watchdog.emit("phase", name="training")
+        watchdog.emit("step", step=7, seconds=0.01)
+        watchdog.emit("heartbeat", step=7)
+        _until(lambda: sink.of("warning"))
+        (warning,) = sink.of("warning")
+        assert warning["code"] == "stalled" and "after step 7" in warning["message"]
+        (stacks,) = tmp_path.glob("stacks-*.txt")
+        assert stacks.name in warning["hint"]
+        text = stacks.read_text()
+        assert "standing_still_here" in text and f"pid {os.getpid()}" in text
+        watchdog.emit("step", step=8, seconds=0.01)
+        _until(lambda: sink.of("log"))
+        assert "going on" in sink.of("log")[0]["message"]
+    go_on.set()
+    thread.join()
+
+
+def test_slow_steps_and_pauses_are_no_stalls(tmp_path: Path) -> None:
+    sink = Recorder()
+    with Watchdog(sink, tmp_path, least=0.05, factor=20.0, look=0.01) as watchdog:
+        for step in range(3):
+            watchdog.emit("step", step=step, seconds=1.0)
+        assert watchdog.limit() == 20.0
+        time.sleep(0.2)
+    assert sink.of("warning") == []
+    with Watchdog(sink, tmp_path, least=0.05, look=0.01) as watchdog:
+        watchdog.emit("phase", name="paused")
+        time.sleep(0.2)
+        watchdog.emit("phase", name="training")
+    assert sink.of("warning") == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_filling_disk_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = Recorder()
+    with Watchdog(sink, tmp_path, look=0.01) as watchdog:
+        watchdog.emit("checkpoint", step=3, bytes=2**62)
+        _until(lambda: sink.of("warning"))
+        time.sleep(0.1)
+    assert [warning["code"] for warning in sink.of("warning")] == ["disk_low"]
+
+
+def test_watching_costs_less_than_a_hundredth_of_a_quick_step(tmp_path: Path) -> None:
+    """The dearest part is the journal line itself; a step of a small model on CPU takes 20 ms and more."""
+    journal = JournalWriter(tmp_path / "events.jsonl", "r")
+    fields = {"epoch": 0.5, "loss": 1.25, "learning_rate": 1e-4, "grad_norm": 0.7, "supervised_tokens": 900}
+    count = 3000
+    with Watchdog(journal, tmp_path) as watchdog:
+        start = time.process_time()
+        for step in range(count):
+            watchdog.emit("step", step=step, seconds=0.02, **fields)
+        each = (time.process_time() - start) / count
+    journal.close()
+    assert each < 0.01 * 0.02, f"{each * 1e6:.0f} us for each step"
+
+
+def test_a_crash_in_a_library_leaves_its_stack_in_the_log(tmp_path: Path) -> None:
+    folder = RunStore(tmp_path).create(RunConfig.model_validate({"output": {"name": "r"}}))
+    code = (
+        "import sys, os, signal; from pathlib import Path\n"
+        "from tui_tuner.runs.store import RunFolder; from tui_tuner.launch.host import _crashes_logged\n"
+        "def inside_a_library(): os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "with _crashes_logged(RunFolder(Path(sys.argv[1]))): inside_a_library()\n"
+    )
+    child = subprocess.run([sys.executable, "-c", code, str(folder.path)], capture_output=True, check=False)
+    assert child.returncode == -signal.SIGSEGV
+    log = folder.log.read_text()
+    assert "Segmentation fault" in log and "inside_a_library" in log
+
+
+def test_a_lost_run_that_goes_on_says_why_it_was_lost(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = make_config(training__report_every=0.001, training__max_steps=8, output__save_every=2)
+    folder = RunStore(config.output.folder).create(config)
+    assert kill_at_step(folder, 3)
+    assert folder.state() == "lost"
+    manifest = folder.manifest()
+    signs = manifest["vital_signs"]
+    signs["oom_kills_group"] = -1  # as if the counter had grown since
+    folder.write("manifest.json", json.dumps(manifest))
+    run_to_end(folder, resume=True)
+    events = JournalReader(folder.events).read()
+    said = [event for event in events if event.get("code") == "lost_oom_killer"]
+    assert len(said) == 1 and "out-of-memory killer" in said[0].get("message")
+    assert folder.state() == "completed"
