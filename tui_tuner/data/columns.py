@@ -11,12 +11,12 @@ import orjson
 # One role each; names are compared in lower case, with spaces and dashes as underscores.
 NAMES: dict[str, tuple[str, ...]] = {
     "prompt": (
-        "prompt", "question", "query", "instruction", "content", "source", "problem", "request", "user",
-        "human", "input_text", "src", "inputs", "user_prompt", "input", "user_input", "questions",
+        "prompt", "question", "query", "instruction", "problem", "request", "user", "human", "user_prompt",
+        "user_input", "input_text", "input",
     ),
     "response": (
-        "response", "answer", "output", "completion", "summary", "target", "reply", "solution", "assistant",
-        "bot", "model_output", "output_text", "tgt", "targets", "outputs", "assistant_response", "answers",
+        "response", "answer", "output", "completion", "reply", "solution", "assistant", "bot", "model_output",
+        "output_text", "assistant_response",
     ),
     "input": ("input", "context"),
     "system": ("system", "system_prompt", "system_message"),
@@ -37,7 +37,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "target", "score", "label_text", "polarity", "is_duplicate", "similarity", "gold_label", "type",
     ),
     "tokens": ("tokens", "words"),
-    "tags": ("ner_tags", "tags", "pos_tags", "labels", "ner", "ner_labels", "tag", "chunk_tags", "upos", "pos"),
+    "tags": ("ner_tags", "tags", "pos_tags", "labels", "ner", "ner_labels", "tag", "upos"),
     "question": ("question", "query"),
     "context": ("context", "passage", "paragraph"),
     "answers": ("answers", "answer"),
@@ -57,9 +57,27 @@ PAIRS = (
 )
 
 
+# Names that say too little alone: they are prompt and response only side by side.
+PROMPT_PAIRS = (
+    ("content", "summary"),
+    ("document", "summary"),
+    ("text", "summary"),
+    ("dialogue", "summary"),
+    ("article", "highlights"),
+    ("article", "summary"),
+    ("source", "target"),
+    ("src", "tgt"),
+    ("inputs", "targets"),
+    ("input", "target"),
+    ("questions", "answers"),
+    ("text", "response"),
+    ("content", "response"),
+)
+
+
 @dataclass
 class Column:
-    """What the sample says of one column. `kinds` counts rows by kind of value; `distinct` is a lower bound."""
+    """What the sample says of one column. `kinds` counts rows by kind."""
 
     name: str
     kinds: dict[str, int] = field(default_factory=dict)
@@ -126,7 +144,7 @@ def _look(column: Column, value: Any) -> None:
 
 
 def kind_of(value: Any) -> str:
-    """text, number, bool, list of texts (`texts`), of numbers, of objects, of lists, `list`, object or none."""
+    """text, number, bool, object, none; a list by what it holds: texts, numbers, objects, lists, or list."""
     if value is None:
         return "none"
     if isinstance(value, str):
@@ -149,7 +167,7 @@ def kind_of(value: Any) -> str:
 
 
 def loads_if_json(value: Any) -> Any:
-    """A text that is a JSON list or object, as that; anything else unchanged. Tools often come as a string."""
+    """A text that is a JSON list or object, as that; anything else unchanged."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             return orjson.loads(value)

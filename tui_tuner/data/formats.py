@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tui_tuner.config.kinds import RECORD_FORMATS
-from tui_tuner.data.columns import PAIRS, Column, Sample, loads_if_json
+from tui_tuner.data.columns import PAIRS, PROMPT_PAIRS, Column, Sample, loads_if_json
 from tui_tuner.errors import DataError
 from tui_tuner.text import one_line
 
@@ -267,7 +267,7 @@ def _prompt_response(sample: Sample, where: str, wanted: str) -> Detection | Non
         return None
     prompts, answers = sample.named("prompt", "text"), sample.named("response", "text")
     if not prompts or not answers:
-        return None
+        return _known_pair(sample)
     # An input beside an instruction (or another prompt) adds to it, as in alpaca.
     if len(prompts) > 1:
         prompts = [column for column in prompts if column.plain != "input"]
@@ -282,6 +282,15 @@ def _prompt_response(sample: Sample, where: str, wanted: str) -> Detection | Non
     roles |= _optional(sample, "input", "system", "history", "tools", taken=list(roles.values()))
     why = f"{one_line(prompts[0].name, 40)} asks and {one_line(answers[0].name, 40)} answers"
     return Detection("prompt_response", roles, 0.95, why)
+
+
+def _known_pair(sample: Sample) -> Detection | None:
+    for first, second in PROMPT_PAIRS:
+        one, two = sample.get(first), sample.get(second)
+        if one and two and one.mostly("text") and two.mostly("text"):
+            roles = {"prompt": one.name, "response": two.name, **_optional(sample, "system")}
+            return Detection("prompt_response", roles, 0.95, f"{first} asks and {second} answers")
+    return None
 
 
 def _looks_like_class(column: Column, rows: int) -> bool:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_tuner.config.schema import DataSection, Source
+from tui_tuner.data.documents import read_conll, read_document, read_hub
 from tui_tuner.data.lines import read_json, read_jsonl, read_text
 from tui_tuner.data.records import Origin, Row
+from tui_tuner.data.sqldump import read_sql
 from tui_tuner.data.streams import compression, open_bytes, zip_members
 from tui_tuner.data.tables import read_arrow, read_csv, read_parquet
 from tui_tuner.errors import DataError
@@ -273,7 +275,7 @@ def _training_part(files: list[DataFile], notes: list[str]) -> list[DataFile]:
 
 
 def _bytes_reader(
-    read: Callable[..., Iterator[Row]], sized: bool = False
+    read: Callable[..., Iterator[Row]],
 ) -> Callable[[DataFile], Iterator[Row]]:
     def rows(file: DataFile) -> Iterator[Row]:
         with open_bytes(Path(file.path), file.member) as source:
@@ -287,6 +289,11 @@ def _json_rows(file: DataFile) -> Iterator[Row]:
     size = 2**62 if packed else file.size
     with open_bytes(Path(file.path), file.member) as source:
         yield from read_json(source, file.name, size, file.field)
+
+
+def _sql_rows(file: DataFile) -> Iterator[Row]:
+    with open_bytes(Path(file.path), file.member) as source:
+        yield from read_sql(source, file.name, file.field)
 
 
 def _demo_rows(file: DataFile) -> Iterator[Row]:
@@ -305,4 +312,8 @@ _READERS: dict[str, Callable[[DataFile], Iterator[Row]]] = {
     "parquet": lambda file: read_parquet(Path(file.path), file.name),
     "arrow": lambda file: read_arrow(Path(file.path), file.name),
     "demo": _demo_rows,
+    "document": _bytes_reader(read_document),
+    "conll": _bytes_reader(read_conll),
+    "sql": _sql_rows,
+    "hub": lambda file: read_hub(file.path, file.field),
 }
