@@ -126,7 +126,7 @@ def claim_dead(folder: RunFolder) -> None:
 class FakeHost:
     """Stands where `launch.thread.ThreadHost` does: trains nothing, writes a journal, obeys the control."""
 
-    total = 200
+    total = 5000
     pace = 0.02
 
     def __init__(self, folder: RunFolder, resume: bool = False) -> None:

@@ -40,7 +40,7 @@ async def test_a_live_run_obeys_the_keys_and_says_so(store: RunStore, opened: Op
         await until(pilot, lambda: "● running" in text(pilot) and "step 5" in text(pilot))
         await pilot.press("p")
         await until(pilot, lambda: "‖ paused" in text(pilot))
-        assert "Continue" in text(pilot) and "p Pause" not in text(pilot)
+        await until(pilot, lambda: "p Continue" in text(pilot) and "p Pause" not in text(pilot))
         await pilot.press("p")
         await until(pilot, lambda: "● running" in text(pilot))
         await pilot.press("e", "s")
@@ -50,7 +50,7 @@ async def test_a_live_run_obeys_the_keys_and_says_so(store: RunStore, opened: Op
         await pilot.press("y")
         await until(pilot, lambda: "■ stopped" in text(pilot))
         assert app.host.commands == ["pause", "continue", "evaluate", "save", "stop"]
-        assert "Resume" in text(pilot)
+        await until(pilot, lambda: "r Resume" in text(pilot))
 
 
 async def test_two_viewers_see_the_same_run_and_a_resume_goes_on_in_the_same_pane(
@@ -75,7 +75,8 @@ async def test_a_dead_process_is_shown_as_lost_with_its_last_words(store: RunSto
     async with opened((120, 40), open_run=folder) as pilot:
         await until(pilot, lambda: "? lost" in text(pilot))
         assert "illegal memory access" in text(pilot)
-        assert "r Resume" in text(pilot) and "left" not in text(pilot)
+        await until(pilot, lambda: "r Resume" in text(pilot))
+        assert " left" not in text(pilot)
 
 
 @pytest.mark.parametrize("size", SIZES)

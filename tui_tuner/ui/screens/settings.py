@@ -73,9 +73,9 @@ class SettingsScreen(TunerScreen):
         return Content.assemble(_("New run"), name)
 
     def body(self) -> ComposeResult:
-        with VerticalScroll(id="help", classes="panel", can_focus=False):
-            yield Static()
         with Horizontal(id="area"):
+            with VerticalScroll(id="help", classes="panel", can_focus=False):
+                yield Static()
             with VerticalScroll(id="nav-box", can_focus=False):
                 yield OptionList(
                     *(Option(Content(label), key) for key, label in form.SECTIONS.items()), id="nav"

@@ -1,4 +1,4 @@
-"""The top line: where we are, and the run that this process trains, on whatever screen."""
+"""The top line: where we are, and the run that this process trains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tui_tuner.ui.words import safe, state_content
 
 
 class TopBar(Horizontal):
-    """One line. The right end shows the hosted run, unless the screen is about it anyway."""
+    """One line. The right end shows the hosted run, unless the screen has words of its own."""
 
     DEFAULT_CSS = """
     TopBar { height: 1; dock: top; background: $panel; padding: 0 1; }
@@ -23,6 +23,7 @@ class TopBar(Horizontal):
         super().__init__()
         self._crumb = crumb
         self._shown = ""
+        self._own = False
 
     def compose(self) -> ComposeResult:
         name = ("tui-tuner", "bold $primary")
@@ -35,24 +36,26 @@ class TopBar(Horizontal):
         self._look()
 
     def say(self, content: Content) -> None:
-        """Put something else at the right end."""
+        """Put the screen's own words at the right end, for good."""
+        self._own = True
+        self._put(content)
+
+    def _put(self, content: Content) -> None:
         if content.markup != self._shown:
             self._shown = content.markup
             self.query_one("#hosted", Static).update(content)
 
     def _look(self) -> None:
-        from tui_tuner.ui.screens.run import RunScreen
-
         app = self.app
-        host = getattr(app, "host", None)
-        if isinstance(self.screen, RunScreen) or not self.screen.is_active:
+        if self._own or not self.screen.is_active:
             return
+        host = getattr(app, "host", None)
         if host is None or not app.training:  # type: ignore[attr-defined]
-            self.say(Content(""))
+            self._put(Content(""))
             return
         follower = app.follow(host.folder)  # type: ignore[attr-defined]
         view = follower.view
         share = f" {view.step / view.total_steps:.0%}" if view.total_steps else ""
-        self.say(
+        self._put(
             Content.assemble(state_content(follower.state(), False), " ", safe(host.folder.name, 30), share)
         )
