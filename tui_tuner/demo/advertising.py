@@ -1,7 +1,7 @@
 """The fine-tuning task of the demo: a list of attributes becomes an advertising sentence.
 
     type: coat | colour: red | material: wool
-    Meet our coat: it comes in red and is made of fine wool.
+    Meet our new coat: it shines in red and it is made of fine wool. Order it now!
 
 The held-out rows name only values that no training row names, so that an answer that mentions them shows
 that the model learnt to copy what is asked for.
@@ -27,15 +27,15 @@ _OPENINGS = (
     "Treat yourself to a wonderful {}",
 )
 
-_CLAUSES: dict[str, tuple[str, ...]] = {
-    "colour": ("it shines in {}", "it comes in {}", "it looks lovely in {}"),
-    "material": ("it is made of fine {}", "it is crafted from pure {}", "its maker chose the best {}"),
-    "pattern": ("it carries our {} pattern", "it shows off its {} look"),
-    "style": ("it brings {} charm", "it adds some {} flair"),
-    "detail": ("it is finished with neat {}", "it surprises with tiny {}"),
-    "occasion": ("it is right for {}", "it was born for {}"),
-    "quality": ("it is wonderfully {}", "it feels truly {}"),
-    "audience": ("it is a joy for {}", "it delights all {}"),
+_CLAUSES = {
+    "colour": "it shines in {}",
+    "material": "it is made of fine {}",
+    "pattern": "it shows off its {} look",
+    "style": "it brings {} charm",
+    "detail": "it is finished with neat {}",
+    "occasion": "it was born for {}",
+    "quality": "it feels truly {}",
+    "audience": "it delights all {}",
 }
 
 _CLOSINGS = ("Get yours today!", "Order it now!", "Only while stocks last!", "Come and see it!")
@@ -68,6 +68,6 @@ def _rows(
 
 def _advertisement(chosen: list[tuple[str, str]], chance: random.Random) -> str:
     opening = chance.choice(_OPENINGS).format(chosen[0][1])
-    clauses = [chance.choice(_CLAUSES[key]).format(value) for key, value in chosen[1:]]
+    clauses = [_CLAUSES[key].format(value) for key, value in chosen[1:]]
     body = ", ".join(clauses[:-1]) + " and " + clauses[-1]
     return f"{opening}: {body}. {chance.choice(_CLOSINGS)}"
