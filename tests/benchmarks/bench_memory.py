@@ -1,4 +1,6 @@
-"""Score memory predictions against published measurements: `python tests/benchmarks/bench_memory.py [--csv PATH]`.
+"""Score memory predictions against published measurements.
+
+Run as `python tests/benchmarks/bench_memory.py [--csv PATH]`.
 
 Prints every row, then median, p95 and worst error of tier A, and the share of tier B within 10 %.
 Rows with padded batches of unknown length are computed at the length their notes give.
@@ -13,6 +15,7 @@ import statistics
 import time
 from pathlib import Path
 
+from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import ModelFacts, facts_from_config
 from tui_tuner.planning.estimate import from_ledger
 from tui_tuner.planning.gpus import find_card
@@ -26,7 +29,8 @@ LLAMA3 = {"model_type": "llama", "vocab_size": 128256, "num_key_value_heads": 8,
 MODELS = {
     "ibm/PowerLM-3b": {
         "model_type": "granite", "hidden_size": 2304, "num_hidden_layers": 40, "num_attention_heads": 36,
-        "num_key_value_heads": 36, "intermediate_size": 9216, "vocab_size": 49152, "tie_word_embeddings": True,
+        "num_key_value_heads": 36, "intermediate_size": 9216, "vocab_size": 49152,
+        "tie_word_embeddings": True,
     },
     "meta-llama/Llama-3.2-3B": {
         **LLAMA3, "hidden_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 24,
@@ -61,9 +65,9 @@ MLP = ("gate_proj", "up_proj", "down_proj")
 
 def facts_of(name: str) -> ModelFacts | None:
     """Shapes of a row's model; None where they are not known here."""
-    known = MODELS.get(name) or next(
-        (MODELS[key] for key in MODELS if key.split("/")[-1] == name.split("/")[-1]), None
-    )
+    last = name.split("/")[-1]
+    known = MODELS.get(name) or next((MODELS[key] for key in MODELS if key.split("/")[-1] == last), None)
+    known = known or find(name)
     return facts_from_config(known, name) if known else None
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tui_tuner.cli.options import Json, Sets
+from tui_tuner.text import sanitize
 
 if TYPE_CHECKING:
     from tui_tuner.planning.estimate import Estimate
-    from tui_tuner.planning.gpus import Card
+    from tui_tuner.planning.fit import Fit
 
 Config = Annotated[str, typer.Argument(help="YAML file of the run.", metavar="CONFIG")]
 GpuOption = Annotated[
@@ -27,28 +28,48 @@ def estimate(
     config: Config,
     gpu: GpuOption = None,
     stack: StackOption = None,
+    cards: Annotated[bool, typer.Option("--cards", help="Say which of the known GPUs would do.")] = False,
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """Say how much memory a run needs, what takes it, and whether it fits."""
+    """Say how much memory a run needs, what takes it, whether it fits, and what would make it fit."""
     from tui_tuner.config.load import load_config
+    from tui_tuner.models.facts import load_facts
     from tui_tuner.planning.estimate import estimate as compute
+    from tui_tuner.planning.fit import fit, which_cards
     from tui_tuner.planning.gpus import find_card
     from tui_tuner.planning.memory.stack import parse_stack
 
     run = load_config(config, sets or ())
     card = find_card(gpu) if gpu else None
-    found = compute(run, card=card, stack=parse_stack(stack) if stack else None)
+    versions = parse_stack(stack) if stack else None
+    facts = load_facts(run.model)
+    fitted = fit(run, card, facts=facts, stack=versions) if card else None
+    found = fitted.estimate if fitted else compute(run, facts=facts, stack=versions)
+    table = which_cards(run, facts=facts, stack=versions) if cards else []
     if json:
         import orjson
 
-        typer.echo(orjson.dumps(found.to_json(), option=orjson.OPT_INDENT_2).decode())
+        report = {**found.to_json(), **_verdict(fitted)}
+        if cards:
+            report["cards"] = [
+                {"name": one.name, "usable_gib": one.usable, "fits": fits, "device_gib": there.device}
+                for one, fits, there in table
+            ]
+        typer.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
         return
-    for line in describe(found, card):
-        typer.echo(line)
+    lines = describe(found)
+    lines += describe_fit(fitted) if fitted else []
+    lines += [""] * bool(table) + [
+        f"  {one.name:18} {one.usable:6.1f} GiB  {'fits' if fits else 'too small':9}  "
+        f"wants {there.upper:7.2f} GiB"
+        for one, fits, there in table
+    ]
+    for line in lines:
+        typer.echo(sanitize(line))
 
 
-def describe(found: Estimate, card: Card | None) -> list[str]:
+def describe(found: Estimate) -> list[str]:
     """The estimate as lines of text."""
     lines = [
         f"allocated  {found.allocated:8.2f} GiB   peak of torch's allocator ({found.phase})",
@@ -60,8 +81,45 @@ def describe(found: Estimate, card: Card | None) -> list[str]:
     lines += [f"  {row.name:28} {row.gib:8.2f} GiB" for row in found.rows if row.gib >= 0.005]
     if not found.verified:
         lines += ["", f"unverified, within about {found.band:.0%}: {found.reason}"]
-    if card is not None:
-        fits = found.upper <= card.usable
-        verdict = "fits" if fits else "does not fit"
-        lines += ["", f"{verdict}: {found.upper:.2f} GiB wanted, {card.usable:.2f} GiB usable on {card.name}"]
     return lines
+
+
+def describe_fit(found: Fit) -> list[str]:
+    """The verdict for a card, the settings it rests on, and what each lever saves."""
+    training = found.config.training
+    checkpointing = "with" if training.gradient_checkpointing else "without"
+    lines = [
+        "",
+        found.sentence(),
+        f"Micro-batch {training.micro_batch} of batch {training.batch_size}, {checkpointing} gradient "
+        f"checkpointing, {training.optimizer}, {found.config.model.dtype} weights.",
+    ]
+    if found.levers:
+        lines += ["", "  change                           saves GiB   step time"]
+    for lever in found.levers:
+        mark = "" if found.fits or not lever.fits else "   then it fits"
+        lines.append(f"  {lever.change.label:32} {lever.saves:9.2f}   x {lever.time:.2f}{mark}")
+    return lines
+
+
+def _verdict(found: Fit | None) -> dict[str, Any]:
+    """JSON of a fit; nothing without a card."""
+    if found is None:
+        return {}
+    return {
+        "gpu": found.card.name,
+        "fits": found.fits,
+        "usable_gib": found.card.usable,
+        "wanted_gib": found.estimate.upper,
+        "levers": [
+            {
+                "path": lever.change.path,
+                "value": lever.change.value,
+                "saves_gib": lever.saves,
+                "time": lever.time,
+                "fits": lever.fits,
+            }
+            for lever in found.levers
+        ],
+        "smallest": {change.path: change.value for change in found.smallest},
+    }

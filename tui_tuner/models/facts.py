@@ -6,12 +6,15 @@ default of its class there, so a missing field is only an error where that class
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import HubError, ModelError
@@ -30,6 +33,7 @@ LIMITS = {
     "experts_per_token": 100_000,
     "expert_size": 10_000_000,
 }
+HUB_SECONDS = 3.0
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
 
 
@@ -84,6 +88,7 @@ class ModelFacts:
     weights_dtype: str = ""
     verified: bool = True
     why_unverified: str = ""
+    raw: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     @property
     def encoder(self) -> bool:
@@ -331,6 +336,7 @@ def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
         rope_dim=rope_dim,
         value_dim=values.number("v_head_dim", 128) if family.latent else 0,
         token_types=values.number("type_vocab_size", 0, 0) if family.encoder else 0,
+        raw=dict(values.config),
         weights_dtype=str(dtype).removeprefix("torch."),
     )
 
@@ -343,8 +349,6 @@ def _shared(values: _Reader, family: Family) -> int:
 
 
 def _replace(facts: ModelFacts, **changes: Any) -> ModelFacts:
-    import dataclasses
-
     return dataclasses.replace(facts, **changes)
 
 
@@ -441,6 +445,19 @@ def _from_hub(model: ModelSection, network: bool) -> Path:
         raise ModelError("has no config.json on the hub.", where=shown) from None
     except Exception as error:
         raise HubError(f"the hub cannot be reached: {one_line(error)}.", where=shown) from None
+
+
+def _hub_answers() -> bool:
+    """Whether the hub can be reached at all; asking first spares half a minute of retries."""
+    from huggingface_hub import constants
+
+    address = urlsplit(constants.ENDPOINT)
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        with socket.create_connection((address.hostname or "", port), timeout=HUB_SECONDS):
+            return not constants.HF_HUB_OFFLINE
+    except OSError:
+        return False
 
 
 def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:

@@ -67,9 +67,10 @@ class Fit:
         """The verdict in words."""
         if self.fits:
             return f"Fits {self.card.name}: {self.spare:.1f} GiB to spare."
-        missing = f"Does not fit {self.card.name}: {-self.spare:.1f} GiB too much in the phase {self.estimate.phase}."
+        phase, name = self.estimate.phase, self.card.name
+        missing = f"Does not fit {name}: {-self.spare:.1f} GiB too much in the phase {phase}."
         if not self.smallest:
-            return f"{missing} No combination of settings here makes it fit: take a larger card or a smaller model."
+            return f"{missing} No settings here make it fit: take a larger card or a smaller model."
         return f"{missing} It would with {' and '.join(change.label for change in self.smallest)}."
 
 

@@ -14,6 +14,7 @@ from tui_tuner.errors import HardwareError
 from tui_tuner.planning.hardware import Gpu
 from tui_tuner.text import one_line
 
+LARGEST = 2048  # GiB; a larger number is a mistyped name
 CUBLAS_AMPERE = 2 * 8_519_680.0  # two handles: the thread that runs forward and autograd's
 CUBLAS_HOPPER = 2 * 33_554_432.0
 
@@ -123,7 +124,7 @@ def _of_size(text: str, number: str) -> Card:
         gib = float(number)
     except ValueError:
         gib = 0.0
-    if not 1 <= gib <= 10_000:
+    if not 1 <= gib <= LARGEST:
         raise HardwareError(f"{one_line(text)!r} is no size of a GPU's memory.", where="--gpu")
     return Card(f"{gib:g} GiB", gib, gib, 0.45, 0.0, 0.0, (8, 0))
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.models.facts import ModelFacts
+from tui_tuner.planning.data_facts import DataFacts
 
 
 @dataclass(frozen=True)
@@ -86,3 +88,134 @@ def scratch(parameters: int | None) -> Customary:
         rate = math.exp(rates[right - 1] + share * (rates[right] - rates[right - 1]))
     rate = float(f"{rate:.2g}")
     return Customary(rate, rate / 3, rate * 3, source)
+
+
+# Pretraining: (part of a model's name or type, base rate, tokens in a batch, source)
+PRETRAINED: tuple[tuple[str, float, float, str], ...] = (
+    ("mistral", 5e-5, 4e6, "Mistral's base rate 5e-5 at 4e6 tokens"),
+    ("llama-2", 3e-4, 4e6, "Llama 2 (arXiv 2307.09288): 3e-4 at 4e6 tokens"),
+)
+REFERENCE_BATCH = {"lora": (16, "QLoRA's batch of 16"), "full": (128, "Alpaca's batch of 128")}
+HIDDEN_EXPONENT = {"llama": 0.781, "qwen": 0.0775}
+REGRET = "LoRA Without Regret (Schulman et al., 2025)"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule applied: its formula with the inputs filled in, and the rate; None if an input is missing."""
+
+    name: str
+    formula: str
+    source: str
+    inputs: dict[str, float]
+    rate: float | None
+    missing: str = ""
+
+
+def square_root_rule(base_rate: float, tokens_per_batch: float, pretraining_batch: float) -> float:
+    """`base_rate * sqrt(tokens_per_batch / pretraining_batch)`; both batches in tokens.
+
+    2,000,000 supervised tokens in 350 steps of one epoch, from Mistral's 5e-5 at 4e6 tokens: 1.89e-6.
+    """
+    if min(base_rate, tokens_per_batch, pretraining_batch) <= 0:
+        raise ValueError("rates and batches are above zero")
+    return base_rate * math.sqrt(tokens_per_batch / pretraining_batch)
+
+
+def rules(
+    config: RunConfig,
+    facts: ModelFacts | None = None,
+    data: DataFacts | None = None,
+    steps_per_epoch: int | None = None,
+) -> list[Rule]:
+    """Every rule, the chosen one first. Those that lack an input say which."""
+    usual = customary(config, facts.parameters if facts else None)
+    chosen = Rule(
+        "customary",
+        f"{usual.rate:g}, usual from {usual.low:g} to {usual.high:g}",
+        usual.source,
+        {"low": usual.low, "high": usual.high},
+        usual.rate,
+    )
+    found = [chosen, _square_root(facts, data, config, steps_per_epoch)]
+    found += _batch_scaling(config, usual)
+    if config.task not in PREFERENCE_TASKS and config.model.architecture is None:
+        found += _lora_against_full(config, facts)
+    return found
+
+
+def _square_root(
+    facts: ModelFacts | None, data: DataFacts | None, config: RunConfig, steps: int | None
+) -> Rule:
+    formula = "base rate * sqrt(supervised tokens per batch / pretraining batch tokens)"
+    known = None
+    if facts is not None:
+        name = f"{facts.name} {facts.model_type}".lower()
+        known = next((row for row in PRETRAINED if row[0] in name), None)
+    if known is None:
+        return Rule(
+            "square root of the batch", formula, "", {}, None, "the model's pretraining rate and batch"
+        )
+    if data is None or not data.supervised:
+        return Rule("square root of the batch", formula, known[3], {}, None, "the data's supervised tokens")
+    steps = steps or max(1, math.ceil(data.rows / config.training.batch_size))
+    batch = data.supervised / steps
+    inputs = {"base rate": known[1], "tokens per batch": batch, "pretraining batch": known[2]}
+    filled = f"{known[1]:g} * sqrt({batch:,.0f} / {known[2]:,.0f})"
+    rate = square_root_rule(known[1], batch, known[2])
+    return Rule("square root of the batch", filled, known[3], inputs, rate)
+
+
+def _batch_scaling(config: RunConfig, usual: Customary) -> list[Rule]:
+    reference, source = REFERENCE_BATCH["lora" if config.method.kind in ADAPTERS else "full"]
+    batch = config.training.batch_size
+    inputs = {"rate": usual.rate, "batch": float(batch), "reference batch": float(reference)}
+    share = batch / reference
+    return [
+        Rule(
+            "linear in the batch",
+            f"{usual.rate:g} * {batch} / {reference}",
+            f"Goyal et al. (arXiv 1706.02677), from {source}",
+            inputs,
+            usual.rate * share,
+        ),
+        Rule(
+            "square root of sequences",
+            f"{usual.rate:g} * sqrt({batch} / {reference})",
+            f"Krizhevsky (arXiv 1404.5997), for Adam; from {source}",
+            inputs,
+            usual.rate * math.sqrt(share),
+        ),
+    ]
+
+
+def _lora_against_full(config: RunConfig, facts: ModelFacts | None) -> list[Rule]:
+    full = METHOD_RATES["full"].rate
+    adapter = config.method.kind in ADAPTERS
+    factor = 10 if adapter else 1
+    found = [
+        Rule(
+            "LoRA against full",
+            f"{full:g} * {factor}",
+            f"{REGRET}: LoRA's best rate is ten times that of full fine-tuning, at any rank",
+            {"full": full, "factor": float(factor)},
+            full * factor,
+        )
+    ]
+    exponent = None
+    if facts is not None:
+        exponent = next((p for part, p in HIDDEN_EXPONENT.items() if facts.model_type.startswith(part)), None)
+    name, formula = "width of the model", "5e-5 * factor * (2000 / hidden) ^ exponent"
+    if facts is None or exponent is None:
+        found.append(Rule(name, formula, REGRET, {}, None, "a Llama or Qwen model"))
+    else:
+        rate = 5e-5 * factor * (2000 / facts.hidden) ** exponent
+        filled = f"5e-5 * {factor} * (2000 / {facts.hidden}) ^ {exponent:g}"
+        inputs = {"factor": float(factor), "hidden": float(facts.hidden), "exponent": exponent}
+        found.append(Rule(name, filled, REGRET, inputs, rate))
+    if config.method.kind == "rslora":
+        rate = METHOD_RATES["lora"].rate / math.sqrt(config.method.rank)
+        filled = f"{METHOD_RATES['lora'].rate:g} / sqrt({config.method.rank})"
+        inputs = {"rank": float(config.method.rank)}
+        found.append(Rule("rank", filled, "rsLoRA (arXiv 2312.03732)", inputs, rate))
+    return found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.options import get_value
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.errors import HardwareError
+from tui_tuner.planning.data_facts import DataFacts as DataFacts
 from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.planning.learning_rate import customary
 
@@ -31,22 +32,6 @@ RECURRENT = (
     "lfm2",
 )
 RECURRENT_ALSO = ("qwen3_next", "xlstm", "recurrent_gemma")
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What the prepared data looks like. Lengths in tokens; None where nobody has counted."""
-
-    rows: int
-    tokens: int | None = None
-    supervised: int | None = None
-    longest: int | None = None
-    validation_rows: int = 0
-
-    @property
-    def mean(self) -> float | None:
-        """Mean tokens a row."""
-        return self.tokens / self.rows if self.tokens and self.rows else None
 
 
 @dataclass(frozen=True)

@@ -33,13 +33,12 @@ LATENT = {
     "qk_nope_head_dim": 32,
     "v_head_dim": 32,
 }
-CONFIGS = {
-    kind: SMALL
-    for kind in (
-        "llama mistral mixtral qwen2 qwen2_moe qwen3 qwen3_moe gemma gemma2 gemma3_text phi3 phi stablelm "
-        "olmo olmo2 olmoe granite granitemoe cohere starcoder2 smollm3"
-    ).split()
-} | {
+KINDS = (
+    *("llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "gemma", "gemma2"),
+    *("gemma3_text", "phi3", "phi", "stablelm", "olmo", "olmo2", "olmoe", "granite", "granitemoe"),
+    *("cohere", "starcoder2", "smollm3"),
+)
+CONFIGS = {kind: SMALL for kind in KINDS} | {
     "deepseek_v3": LATENT,
     "gpt2": {"n_embd": 128, "n_layer": 3, "n_head": 4, "vocab_size": 1000, "n_positions": 64},
     "gpt_neox": {key: value for key, value in SMALL.items() if key != "num_key_value_heads"},

@@ -10,8 +10,16 @@ from tui_tuner.planning.fit import apply, fit, which_cards
 from tui_tuner.planning.gpus import CARDS, find_card
 from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.planning.resolve import resolve
-from tests.unit.planning.test_memory import LLAMA_8B
 
+LLAMA_8B = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+}
 FACTS = facts_from_config(LLAMA_8B)
 
 

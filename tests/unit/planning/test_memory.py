@@ -183,6 +183,6 @@ def test_cards_by_name_and_size():
     assert find_card("24GiB").usable == 24
     assert find_card("3090").name == "RTX 3090"
     assert all(0 < card.usable < card.total for card in CARDS.values())
-    for wrong in ("RTX 9999", "-5GiB", "0", "1e9GiB", ""):
+    for wrong in ("RTX 9999", "-5GiB", "0", "1e9GiB", "9090", ""):
         with pytest.raises(HardwareError):
             find_card(wrong)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui_tuner.planning.memory.layers import Layer, norm
-from tui_tuner.planning.memory.meter import HALF, SINGLE, Buffer, Parameter, Tape, Tensor
+from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
 
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768  # TRL 1.16's fused head works in tiles of this size
@@ -24,7 +24,7 @@ def loss(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> tu
     if not (setup.facts.encoder and setup.facts.family.norm_bias):
         final = Parameter(setup.facts.hidden, setup.norm) if setup.method == "full" else None
         hidden = norm(tape, hidden, layer, final)
-    tape.meter.kind = "logits and loss"
+    tape.meter.kind = HEAD
     if setup.logits == "tiled":
         return _tiled(setup, tape, hidden)
     return _plain(setup, tape, hidden, table)

@@ -106,7 +106,6 @@ def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
     del hidden
     result, gradient = loss(setup, tape, holder, table)
     meter.cache.clear()
-    meter.kind = "activations"
     tape.backward(result, gradient)
     peaks = meter.peaks
     peaks.pop(MIDDLE, None)

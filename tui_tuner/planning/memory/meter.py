@@ -121,6 +121,7 @@ class Tensor:
         self.buffer, self.count, self.width, self.node = buffer, count, width, node
 
 
+HEAD = "logits and loss"
 SAME = -1.0  # an edge that passes the incoming gradient on instead of making a new one
 
 
@@ -190,6 +191,7 @@ class Tape:
         while self.nodes:
             phase = self.marks.pop(len(self.nodes), "")
             if phase:
+                self.meter.kind = "activations"
                 self.meter.enter(phase)
             node = self.nodes.pop()
             if node.grad is not None:
@@ -204,10 +206,8 @@ class Tape:
             del redo
         else:
             temporary = Buffer(self.meter, node.extra, "temporary") if node.extra else None
-            results = [
-                incoming if size == SAME else Buffer(self.meter, size, "activation gradients")
-                for _, size in node.edges
-            ]
+            kind = HEAD if self.meter.kind == HEAD else "activation gradients"
+            results = [incoming if size == SAME else Buffer(self.meter, size, kind) for _, size in node.edges]
             del temporary
         node.saved = None
         del incoming

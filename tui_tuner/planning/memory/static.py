@@ -24,8 +24,8 @@ def rounded(size: float) -> float:
 def static_rows(setup: Setup) -> dict[str, float]:
     """Bytes of each named row between two steps.
 
-    Rows: weights, quantisation constants, adapters, optimizer states, gradients (where accumulation keeps them),
-    batch, workspace.
+    Rows: weights, quantisation constants, adapters, optimizer states, gradients (if accumulation
+    keeps them), batch, workspace.
     """
     rows = {"weights": 0.0, "quantisation constants": 0.0, "adapters": 0.0}
     for count, width, copies in frozen_tensors(setup):

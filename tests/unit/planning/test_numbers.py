@@ -1,0 +1,149 @@
+"""Learning rates, duration, advice, catalogue."""
+
+from __future__ import annotations
+
+import pytest
+
+from tui_tuner.config.load import build_config
+from tui_tuner.config.options import options
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.models.catalog import entries, find, names
+from tui_tuner.models.facts import facts_from_config
+from tui_tuner.planning.advice import advise
+from tui_tuner.planning.data_facts import DataFacts
+from tui_tuner.planning.duration import corrected, duration_of, work_of
+from tui_tuner.planning.gpus import find_card
+from tui_tuner.planning.hardware import Hardware
+from tui_tuner.planning.learning_rate import customary, rules, square_root_rule
+from tui_tuner.planning.plan import plan
+
+MISTRAL = facts_from_config(find("mistralai/Mistral-7B-v0.1"), "mistralai/Mistral-7B-v0.1")
+
+
+def config(**sections):
+    return RunConfig.model_validate(sections)
+
+
+def test_the_worked_example_of_the_square_root_rule():
+    assert square_root_rule(5e-5, 2_000_000 / 350, 4e6) == pytest.approx(1.89e-6, rel=1e-3)
+    data = DataFacts(rows=5600, tokens=3_000_000, supervised=2_000_000)
+    asked = config(training={"batch_size": 16, "epochs": 3})
+    found = {rule.name: rule for rule in rules(asked, MISTRAL, data)}
+    assert found["square root of the batch"].rate == pytest.approx(1.89e-6, rel=1e-3)
+    with pytest.raises(ValueError, match="above zero"):
+        square_root_rule(5e-5, 0, 4e6)
+
+
+def test_rules_that_lack_an_input_say_which():
+    found = {rule.name: rule for rule in rules(config())}
+    assert found["square root of the batch"].rate is None
+    assert "pretraining" in found["square root of the batch"].missing
+    assert found["customary"].rate == 2e-4
+    assert all(rule.source or rule.missing for rule in found.values())
+
+
+def test_lora_is_ten_times_full():
+    lora = {rule.name: rule.rate for rule in rules(config())}
+    full = {rule.name: rule.rate for rule in rules(config(method={"kind": "full"}))}
+    assert lora["LoRA against full"] == pytest.approx(10 * full["LoRA against full"])
+    assert lora["linear in the batch"] == pytest.approx(2e-4)
+    assert full["linear in the batch"] == pytest.approx(2e-5 / 8)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "rate"), [(10_000_000, 1e-3), (125_000_000, 6e-4), (1_300_000_000, 2e-4), (10**12, 6e-5)]
+)
+def test_from_scratch_follows_the_size(parameters, rate):
+    shape = {"model_type": "llama"}
+    asked = config(task="pretraining", model={"architecture": shape}, method={"kind": "full"})
+    assert customary(asked, parameters).rate == pytest.approx(rate)
+
+
+def test_work_is_counted_as_the_formula_says():
+    data = DataFacts(rows=100, tokens=50_000, supervised=20_000)
+    full = work_of(config(method={"kind": "full"}, training={"epochs": 2, "batch_size": 10}), MISTRAL, data)
+    assert full.steps == 20 and full.tokens == 100_000 and full.supervised == 40_000
+    weights = MISTRAL.parameters - MISTRAL.embedding_parameters + 32000 * 4096
+    assert full.flops == pytest.approx(6 * (weights + 32 * 4096 * 500) * 100_000)
+    lora = work_of(config(training={"epochs": 2, "batch_size": 10}), MISTRAL, data)
+    assert lora.flops == pytest.approx(full.flops * 2 / 3)
+
+
+def test_time_and_money():
+    data = DataFacts(rows=1000, tokens=500_000)
+    asked = config(hardware={"price_per_hour": 2.0})
+    guess = duration_of(asked, MISTRAL, data, card=find_card("A100"))
+    assert guess.low < guess.seconds < guess.high
+    assert guess.cost == pytest.approx(guess.seconds / 3600 * 2)
+    measured = duration_of(asked, MISTRAL, data, tokens_per_second=1000)
+    assert measured.seconds == pytest.approx(measured.work.tokens / 1000)
+    assert duration_of(asked, MISTRAL, data).seconds is None
+    live = corrected(guess, asked, 10, 30.0)
+    assert live.seconds == pytest.approx(3 * guess.work.steps)
+    assert live.high - live.low < guess.high - guess.low
+
+
+TRAPS = [
+    ({"method": {"alpha": 512}}, None, "lora_scale"),
+    ({"method": {"kind": "rslora", "alpha": 64}}, None, "rslora_scale"),
+    ({"method": {"rank": 512, "alpha": 512}}, None, "high_rank"),
+    ({"method": {"kind": "full"}, "model": {"dtype": "float16"}}, None, "float16_weights"),
+    ({"method": {"kind": "full"}, "model": {"dtype": "bfloat16"}}, None, "bfloat16_weights"),
+    ({"training": {"learning_rate": 0.1}}, None, "learning_rate"),
+    ({"training": {"learning_rate": 1e-8}}, None, "learning_rate"),
+    ({"data": {"max_length": 100_000}}, None, "too_long"),
+    ({"data": {"packing": False, "max_length": 4096}}, DataFacts(1000, longest=100), "long_for_data"),
+    ({"training": {"loss": "full_logits", "micro_batch": 16}}, None, "logits"),
+    ({}, DataFacts(20), "few_rows"),
+    ({"training": {"batch_size": 64}}, DataFacts(60), "batch_over_rows"),
+    ({"training": {"epochs": 1}}, DataFacts(100), "few_steps"),
+    ({"training": {"warmup": 1.0}}, DataFacts(1000), "warmup"),
+    ({"evaluation": {"early_stopping": 2}}, DataFacts(1000, validation_rows=3), "few_held_out"),
+]
+
+
+@pytest.mark.parametrize(("sections", "data", "code"), TRAPS)
+def test_traps_are_named_and_their_fix_removes_them(sections, data, code):
+    asked = config(**sections)
+    found = {advice.code: advice for advice in advise(asked, MISTRAL, data)}
+    assert code in found
+    assert found[code].text and found[code].reason
+    if found[code].fix:
+        values = asked.model_dump()
+        for path, value in found[code].fix.items():
+            assert path in options()
+            section, _, name = path.partition(".")
+            values[section][name] = value
+        again = {advice.code for advice in advise(build_config(values), MISTRAL, data)}
+        assert code not in again or code in ("few_held_out", "few_steps")
+
+
+def test_float16_for_a_bfloat16_model():
+    facts = facts_from_config({**find("mistralai/Mistral-7B-v0.1"), "torch_dtype": "bfloat16"})
+    codes = [advice.code for advice in advise(config(model={"dtype": "float16"}), facts)]
+    assert codes[0] == "float16"
+
+
+def test_a_sound_config_has_no_advice():
+    data = DataFacts(5000, tokens=1_000_000, supervised=500_000, longest=900, validation_rows=250)
+    assert advise(config(), MISTRAL, data) == []
+
+
+def test_catalogue_sizes_are_the_published_ones():
+    assert len(names()) == len(set(names())) > 80
+    for entry in entries():
+        facts = facts_from_config(entry.config, entry.ids[0])
+        assert facts.verified
+        if entry.parameters is not None:
+            assert facts.parameters == entry.parameters, entry.ids[0]
+    assert find("QWEN/qwen3-0.6b") is not None
+    assert find("nobody/nothing") is None
+
+
+def test_a_plan_has_all_of_it():
+    data = DataFacts(1000, tokens=200_000, supervised=90_000, longest=700, validation_rows=50)
+    found = plan(config(), hardware=Hardware(), card="T4", facts=MISTRAL, data=data)
+    assert found.fit is not None and not found.fit.fits and found.fit.smallest
+    assert found.duration is not None and found.duration.seconds
+    assert found.rules and found.resolved.reasons
+    assert plan(config(), hardware=Hardware(), facts=MISTRAL).fit is None

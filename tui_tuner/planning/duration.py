@@ -1,0 +1,121 @@
+"""How long a run takes and what it costs: steps, tokens, arithmetic, time and money, with a range."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.models.facts import ModelFacts
+from tui_tuner.planning.data_facts import DataFacts
+from tui_tuner.planning.gpus import Card
+
+# Share of a card's peak that fine-tuning reaches: from padded eager code to packed sequences that fill it
+UTILISATION_LOW, UTILISATION, UTILISATION_HIGH = 0.15, 0.30, 0.50
+FOUR_BIT = 1.25  # times slower, measured
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run has to do. `formula` says how `flops` came about; tokens are None where nobody counted."""
+
+    steps: int
+    tokens: int
+    supervised: int | None
+    flops: float
+    formula: str
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Seconds with a range, and money; None where there is nothing to go by. `basis` says on what."""
+
+    work: Work
+    seconds: float | None
+    low: float | None
+    high: float | None
+    cost: float | None
+    cost_high: float | None
+    basis: str
+
+
+def steps_of(config: RunConfig, rows: int) -> int:
+    """Optimizer steps of a run over so many training rows."""
+    if config.training.max_steps is not None:
+        return config.training.max_steps
+    return max(1, math.ceil(rows / config.training.batch_size * config.training.epochs))
+
+
+def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
+    """Steps, tokens and floating-point operations.
+
+    Each weight a token meets costs 2 operations forward, 2 for the input's gradient and 2 for its own (Kaplan
+    et al., arXiv 2001.08361); frozen weights have no gradient of their own, and recomputation adds another
+    forward pass. Causal attention adds 6 * layers * query width * length, likewise.
+    """
+    steps = steps_of(config, data.rows)
+    share = steps * config.training.batch_size / max(1, data.rows)
+    per_row = data.mean or float(config.data.max_length)
+    tokens = round(share * data.rows * per_row)
+    frozen = config.method.kind in ADAPTERS
+    passes = 2 if frozen else 3
+    if config.training.gradient_checkpointing is True:
+        passes += 1
+    weights = facts.active_parameters - facts.embedding_parameters + (facts.vocab * facts.hidden)
+    attention = facts.layers * facts.query_dim * min(per_row, config.data.max_length)
+    flops = float(tokens) * passes * 2 * (weights + attention)
+    parts = f"{passes} passes * 2 * ({weights:,} weights + {attention:,.0f} attention) * {tokens:,} tokens"
+    supervised = round(share * data.supervised) if data.supervised is not None else None
+    return Work(steps, tokens, supervised, flops, parts)
+
+
+def duration_of(
+    config: RunConfig,
+    facts: ModelFacts,
+    data: DataFacts,
+    *,
+    card: Card | None = None,
+    tokens_per_second: float | None = None,
+) -> Duration:
+    """Time and money of a run.
+
+    Args:
+        card: The GPU; its data sheet's speed and a usual utilisation give a wide range.
+        tokens_per_second: A measured throughput, all devices together; it gives a narrow one.
+    """
+    work = work_of(config, facts, data)
+    devices = config.hardware.devices if isinstance(config.hardware.devices, int) else 1
+    if tokens_per_second and tokens_per_second > 0:
+        middle = work.tokens / tokens_per_second
+        return _priced(config, work, middle, middle * 0.9, middle * 1.15, "measured throughput")
+    if card is None or not card.tflops:
+        return Duration(work, None, None, None, None, None, "no measured throughput and no known GPU")
+    slow = FOUR_BIT if config.model.quantization != "none" else 1.0
+    ideal = work.flops * slow / (card.tflops * 1e12 * devices)
+    basis = f"{card.name} at {UTILISATION_LOW:.0%} to {UTILISATION_HIGH:.0%} of its {card.tflops:g} TFLOP/s"
+    return _priced(
+        config, work, ideal / UTILISATION, ideal / UTILISATION_HIGH, ideal / UTILISATION_LOW, basis
+    )
+
+
+def corrected(before: Duration, config: RunConfig, steps_done: int, seconds: float) -> Duration:
+    """The same after the first steps of the run itself, whose seconds are known."""
+    if steps_done < 1 or seconds <= 0:
+        return before
+    middle = seconds / steps_done * before.work.steps
+    spread = 0.25 / math.sqrt(steps_done)
+    return _priced(
+        config,
+        before.work,
+        middle,
+        middle * (1 - spread),
+        middle * (1 + spread),
+        f"the first {steps_done} steps of this run",
+    )
+
+
+def _priced(config: RunConfig, work: Work, middle: float, low: float, high: float, basis: str) -> Duration:
+    price = config.hardware.price_per_hour
+    if price is None:
+        return Duration(work, middle, low, high, None, None, basis)
+    return Duration(work, middle, low, high, middle / 3600 * price, high / 3600 * price, basis)
