@@ -192,6 +192,9 @@ class DataSection(Section):
         "Key (JSON), table (SQL) or member (zip) that holds the rows, where a file has several.",
         advanced=True,
     )
+    encoding: str | None = option(
+        None, "Text encoding of the files, where it is not recognised right.", advanced=True
+    )
     system: str | None = option(None, "System message for rows that have none.", advanced=True)
     max_length: int = option(
         1024,

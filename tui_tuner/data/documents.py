@@ -15,14 +15,14 @@ from tui_tuner.text import human_bytes, one_line
 HUB_SECONDS = 5.0
 
 
-def read_document(file: io.BufferedReader, name: str) -> Iterator[Row]:
+def read_document(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
     """A Markdown or HTML file is one document; of HTML, its text."""
     data = file.read(MAX_LINE + 1)
     origin = Origin(name, 1)
     if len(data) > MAX_LINE:
         yield Row(origin, {}, f"the document is larger than {human_bytes(MAX_LINE)}")
         return
-    encoding = encoding_of(data[:HEAD], whole=len(data) <= HEAD)
+    encoding = encoding_of(data[:HEAD], len(data) <= HEAD, told)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
@@ -33,13 +33,13 @@ def read_document(file: io.BufferedReader, name: str) -> Iterator[Row]:
     yield Row(origin, {"text": text.strip()})
 
 
-def read_conll(file: io.BufferedReader, name: str) -> Iterator[Row]:
+def read_conll(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
     """Sentences of one token a line, a blank line between them. The first column is the token, the last its tag;
     of CoNLL-U (ten columns) the second and the fourth.
 
     Lines with another number of columns make their sentence a problem.
     """
-    encoding = encoding_of(file.peek(HEAD)[:HEAD], whole=False)
+    encoding = encoding_of(file.peek(HEAD)[:HEAD], False, told)
     tokens: list[str] = []
     tags: list[str] = []
     row, begin, width, problem = 0, 0, 0, ""

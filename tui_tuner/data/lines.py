@@ -33,10 +33,10 @@ def raw_lines(file: io.BufferedReader) -> Iterator[tuple[int, bytes | None]]:
         yield number, None
 
 
-def read_jsonl(file: io.BufferedReader, name: str) -> Iterator[Row]:
+def read_jsonl(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
     """One JSON object on each line; blank lines are not rows."""
     head = file.peek(HEAD)
-    encoding = encoding_of(head[:HEAD], whole=False)
+    encoding = encoding_of(head[:HEAD], False, told)
     if encoding.startswith(("utf-16", "utf-32")):
         file = _reencoded(file, encoding)
         encoding = "utf-8-sig"
@@ -57,13 +57,13 @@ def read_jsonl(file: io.BufferedReader, name: str) -> Iterator[Row]:
 def _json_row(line: bytes, origin: Origin, encoding: str) -> Row:
     try:
         value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
+    except orjson.JSONDecodeError:
         try:
             if encoding not in ("utf-8", "utf-8-sig"):
                 value = orjson.loads(line.decode(encoding).encode())
             else:
                 line.decode("utf-8")
-                return Row(origin, {"": line[:200].decode("utf-8", "replace")}, f"broken JSON{_at(error)}")
+                return Row(origin, {"": line[:200].decode("utf-8", "replace")}, "broken JSON")
         except UnicodeDecodeError:
             return Row(origin, {"": line[:200].decode("utf-8", "replace")}, "not UTF-8 text")
         except orjson.JSONDecodeError:
@@ -73,10 +73,6 @@ def _json_row(line: bytes, origin: Origin, encoding: str) -> Row:
     if not isinstance(value, dict):
         return Row(origin, {"": str(value)[:200]}, "not a JSON object")
     return Row(origin, value)
-
-
-def _at(error: orjson.JSONDecodeError) -> str:
-    return ""
 
 
 def _reencoded(file: io.BufferedReader, encoding: str) -> io.BufferedReader:
@@ -99,14 +95,16 @@ def _reencoded(file: io.BufferedReader, encoding: str) -> io.BufferedReader:
     return io.BufferedReader(Recoded(), HEAD)
 
 
-def read_json(file: io.BufferedReader, name: str, size: int, field: str | None = None) -> Iterator[Row]:
+def read_json(
+    file: io.BufferedReader, name: str, size: int, field: str | None = None, told: str | None = None
+) -> Iterator[Row]:
     """A JSON list of objects, or an object that holds one under a key; also one object after another.
 
     Raises:
         DataError: broken JSON (with its line), no list in it, or several and no `field`.
     """
     head = file.peek(HEAD)[:HEAD]
-    encoding = encoding_of(head, whole=len(head) >= size)
+    encoding = encoding_of(head, len(head) >= size, told)
     if size <= WHOLE_JSON:
         yield from _whole_json(file.read(), encoding, name, field)
         return
@@ -236,10 +234,10 @@ def _first_list(file: io.BufferedReader) -> tuple[str, io.BufferedReader]:
     return prefix, file
 
 
-def read_text(file: io.BufferedReader, name: str) -> Iterator[Row]:
+def read_text(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
     """Every line that is not blank is a document."""
     head = file.peek(HEAD)[:HEAD]
-    encoding = encoding_of(head, whole=False)
+    encoding = encoding_of(head, False, told)
     if encoding.startswith(("utf-16", "utf-32")):
         file, encoding = _reencoded(file, encoding), "utf-8"
     row = 0

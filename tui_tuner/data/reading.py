@@ -17,6 +17,7 @@ from tui_tuner.errors import DataError
 from tui_tuner.text import one_line
 
 SAMPLE_ROWS = 200
+NOTED_FILES = 20
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Reading:
     detections: list[FileDetection] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     sources: list[Resolved] = field(default_factory=list)
+    _files: int = 0
 
     def __iter__(self) -> Iterator[Read]:
         self.sources = resolve(self.data)
@@ -71,12 +73,22 @@ class Reading:
                 if not row.problem:
                     head, usable = [row], [row.values]
                     break
-                yield Read(row, source, problem=RowProblem(row.problem, str(row.values)[:200]))
+                yield Read(row, source, problem=RowProblem(row.problem, _shown(row)))
             if not usable:
                 return
         detection = self._detect(file, usable, wanted)
+        self._note_encoding(file)
         for row in itertools.chain(head, rows):
             yield _converted(row, source, detection)
+
+    def _note_encoding(self, file: DataFile) -> None:
+        self._files += 1
+        guess = file.guessed_encoding() if self._files <= NOTED_FILES else ""
+        if guess:
+            self.notes.append(
+                f"{one_line(file.name)} is not UTF-8: read as {guess}, a guess. If letters look wrong, say so in "
+                "data.encoding."
+            )
 
     def _detect(self, file: DataFile, usable: list[dict[str, Any]], wanted: str) -> Detection:
         names = {name for values in usable for name in values}

@@ -7,7 +7,7 @@ import glob
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tui_tuner.config.schema import DataSection, Source
@@ -15,7 +15,7 @@ from tui_tuner.data.documents import read_conll, read_document, read_hub
 from tui_tuner.data.lines import read_json, read_jsonl, read_text
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sqldump import read_sql
-from tui_tuner.data.streams import compression, open_bytes, zip_members
+from tui_tuner.data.streams import HEAD, compression, encoding_of, open_bytes, zip_members
 from tui_tuner.data.tables import read_arrow, read_csv, read_parquet
 from tui_tuner.errors import DataError
 from tui_tuner.text import one_line
@@ -43,10 +43,20 @@ class DataFile:
     member: str | None = None
     field: str | None = None
     size: int = 0
+    encoding: str | None = None
 
     @property
     def name(self) -> str:
         return f"{self.path}/{self.member}" if self.member else self.path
+
+    def guessed_encoding(self) -> str:
+        """The encoding its text is read in, if that is a guess; empty for UTF-8 and files that are no text."""
+        if self.encoding is not None or self.kind in ("parquet", "arrow", "hub", "demo"):
+            return ""
+        with open_bytes(Path(self.path), self.member) as source:
+            head = source.peek(HEAD)[:HEAD]
+        name = encoding_of(head, len(head) < HEAD)
+        return "" if name.startswith("utf") else name
 
     def rows(self) -> Iterator[Row]:
         """Every row of the file, broken ones with their problem.
@@ -54,7 +64,14 @@ class DataFile:
         Raises:
             DataError: the file as a whole cannot be read.
         """
-        yield from _READERS[self.kind](self)
+        try:
+            yield from _READERS[self.kind](self)
+        except UnicodeError as error:
+            raise DataError(
+                f"holds bytes that are not text: {one_line(error, 80)}.", where=one_line(self.name)
+            ) from None
+        except RecursionError:
+            raise DataError("is nested too deeply.", where=one_line(self.name)) from None
 
 
 @dataclass
@@ -81,7 +98,10 @@ def resolve(data: DataSection) -> list[Resolved]:
         source = item if isinstance(item, Source) else Source(path=item, format=data.format)
         if source.format == "auto" and data.format != "auto":
             source = source.model_copy(update={"format": data.format})
-        found.append(resolve_source(source, data.field))
+        resolved = resolve_source(source, data.field)
+        if data.encoding is not None:
+            resolved.files = [replace(file, encoding=data.encoding) for file in resolved.files]
+        found.append(resolved)
     return found
 
 
@@ -279,7 +299,7 @@ def _bytes_reader(
 ) -> Callable[[DataFile], Iterator[Row]]:
     def rows(file: DataFile) -> Iterator[Row]:
         with open_bytes(Path(file.path), file.member) as source:
-            yield from read(source, file.name)
+            yield from read(source, file.name, told=file.encoding)
 
     return rows
 
@@ -288,12 +308,21 @@ def _json_rows(file: DataFile) -> Iterator[Row]:
     packed = file.member or Path(file.path).suffix.lower() in _PACKED
     size = 2**62 if packed else file.size
     with open_bytes(Path(file.path), file.member) as source:
-        yield from read_json(source, file.name, size, file.field)
+        yield from read_json(source, file.name, size, file.field, file.encoding)
+
+
+def _jsonl_rows(file: DataFile) -> Iterator[Row]:
+    """Lines; a file that begins with a bracket is a JSON list under the wrong name."""
+    with open_bytes(Path(file.path), file.member) as source:
+        if source.peek(64)[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
+            yield from read_jsonl(source, file.name, file.encoding)
+            return
+    yield from _json_rows(file)
 
 
 def _sql_rows(file: DataFile) -> Iterator[Row]:
     with open_bytes(Path(file.path), file.member) as source:
-        yield from read_sql(source, file.name, file.field)
+        yield from read_sql(source, file.name, file.field, file.encoding)
 
 
 def _demo_rows(file: DataFile) -> Iterator[Row]:
@@ -305,7 +334,7 @@ def _demo_rows(file: DataFile) -> Iterator[Row]:
 
 
 _READERS: dict[str, Callable[[DataFile], Iterator[Row]]] = {
-    "jsonl": _bytes_reader(read_jsonl),
+    "jsonl": _jsonl_rows,
     "json": _json_rows,
     "csv": _bytes_reader(read_csv),
     "text": _bytes_reader(read_text),

@@ -18,7 +18,9 @@ _CREATE = re.compile(r"\s*CREATE\s+(?:TEMPORARY\s+)?TABLE\b", re.IGNORECASE)
 _TABLE = re.compile(r"INTO\s+((?:[`\"\[]?[\w$]+[`\"\]]?\.)*[`\"\[]?[\w$]+[`\"\]]?)", re.IGNORECASE)
 
 
-def read_sql(file: io.BufferedReader, name: str, field: str | None = None) -> Iterator[Row]:
+def read_sql(
+    file: io.BufferedReader, name: str, field: str | None = None, told: str | None = None
+) -> Iterator[Row]:
     """Rows of the table `field`, or of the only table with INSERT statements.
 
     Raises:
@@ -26,7 +28,7 @@ def read_sql(file: io.BufferedReader, name: str, field: str | None = None) -> It
     """
     import sqlglot.errors
 
-    encoding = encoding_of(file.peek(HEAD)[:HEAD], whole=False)
+    encoding = encoding_of(file.peek(HEAD)[:HEAD], False, told)
     text = io.TextIOWrapper(file, encoding=encoding, errors="replace")
     head = file.peek(HEAD)[:HEAD].decode(encoding, "replace")
     dialect = "mysql" if "`" in head or "ENGINE=" in head else "sqlite" if "PRAGMA" in head else "postgres"

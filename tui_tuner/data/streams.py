@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import codecs
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -124,12 +126,14 @@ def zip_members(path: Path) -> list[str]:
     return names
 
 
-def encoding_of(head: bytes, whole: bool) -> str:
-    """The text encoding of a file from its first bytes. `whole`: there is nothing after them.
+def encoding_of(head: bytes, whole: bool, told: str | None = None) -> str:
+    """The text encoding of a file from its first bytes, or the one `told`. `whole`: there is nothing after them.
 
     A byte order mark decides; then UTF-8 if it decodes; else charset-normalizer's best guess; else Latin-1,
     which decodes anything.
     """
+    if told is not None:
+        return _known(told)
     for mark, name in (
         (b"\xef\xbb\xbf", "utf-8-sig"),
         (b"\xff\xfe\x00\x00", "utf-32"),
@@ -141,19 +145,48 @@ def encoding_of(head: bytes, whole: bool) -> str:
             return name
     if _looks_utf16(head):
         return "utf-16-le" if head[1:200:2].count(0) > head[0:200:2].count(0) else "utf-16-be"
+    block = head if whole else head[: _last_whole(head)]
     try:
-        (head if whole else head[: _last_whole(head)]).decode("utf-8")
+        block.decode("utf-8")
         return "utf-8"
-    except UnicodeDecodeError as error:
-        # A stray byte deep inside UTF-8 text does not make it another encoding.
-        good = head[: error.start]
-        if any(byte > 0x7F for byte in good) and error.start > 4096:
+    except UnicodeDecodeError:
+        # A few stray bytes in text that is UTF-8 otherwise do not make it another encoding.
+        good = block.decode("utf-8", "ignore")
+        if sum(char > "\x7f" for char in good) > len(block) - len(good.encode()):
             return "utf-8"
+    return _guess(head)
+
+
+def _known(name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        raise DataError(f"unknown encoding {one_line(name)!r}.", where="data.encoding") from None
+
+
+# Encodings of Latin letters, which a guess can hardly tell apart. Western European is meant most often, so it is
+# taken where nearly all its letters are those of Western languages.
+_LATIN = re.compile(
+    r"cp125[02478]|iso8859_(?:1|2|3|4|9|10|13|14|15|16)|latin_1|hp_roman8|mac_(?:latin2|roman|iceland|turkish)"
+    r"|cp(?:437|775|85[0278]|86[0135])"
+)
+_WESTERN = re.compile("[À-ÖØ-ÝßŒœŠšŽžàáâãäåæçèéêëìíîïñòóôõöøùúûüÿ‘’“”„–—…€«»°§·´\u00a0]|(?<!\\w)[¿¡]")
+
+
+def _guess(head: bytes) -> str:
     from charset_normalizer import from_bytes
 
-    best = from_bytes(head[: 256 * 1024]).best()
-    name = best.encoding if best else "latin-1"
-    return {"gb2312": "gb18030", "gbk": "gb18030", "ascii": "utf-8"}.get(name, name)
+    found = from_bytes(head[: 256 * 1024])
+    best = found.best()
+    if best is None or _LATIN.fullmatch(best.encoding):
+        western = head.decode("cp1252", "replace")
+        foreign = sum(char > "\x7f" for char in western)
+        mostly_ascii = foreign < 0.3 * sum(char.isalpha() for char in western)
+        if mostly_ascii and len(_WESTERN.findall(western)) >= 0.9 * foreign:
+            return "cp1252"
+    if best is None:
+        return "latin-1"
+    return {"gb2312": "gb18030", "gbk": "gb18030", "ascii": "utf-8"}.get(best.encoding, best.encoding)
 
 
 def _looks_utf16(head: bytes) -> bool:

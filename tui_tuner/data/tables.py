@@ -18,15 +18,16 @@ _DELIMITERS = (",", "\t", ";", "|")
 _BATCH_ROWS = 256
 
 
-def read_csv(file: io.BufferedReader, name: str) -> Iterator[Row]:
+def read_csv(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
     """Rows of a CSV; the first line names the columns. Ragged rows and wrong bytes come as problems.
 
     Raises:
         DataError: no header, or a column name twice.
     """
     head = file.peek(HEAD)[:HEAD]
-    encoding = encoding_of(head, whole=False)
-    text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
+    encoding = encoding_of(head, False, told)
+    errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
+    text = io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
     delimiter = delimiter_of(head.decode(encoding, "replace"))
     csv.field_size_limit(MAX_LINE)
     reader = csv.reader(_guarded(text), delimiter=delimiter, strict=False)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.data.templates import DEEPSEEK, GEMMA, KINDS, LLAMA2, LLAMA3, QWEN3, QWEN25, Kind
-from tests.unit.data.tokenizers_for_tests import byte_level, sentence_piece
+from chat_templates import DEEPSEEK, GEMMA, KINDS, LLAMA2, LLAMA3, QWEN3, QWEN25, Kind
+from small_tokenizers import byte_level, sentence_piece
 from tui_tuner.data.chat import ChatEncoder, TextEncoder
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Message
@@ -56,7 +56,9 @@ CHATS = {
     "chinese": chat("你好", "这款连衣裙", "简约", "的纯色"),
     "same": chat("ok", "ok", "ok", "ok"),
     "spaces": chat("  padded  ", "  answer with spaces  ", "x", "\nlines\n"),
-    "looks like markup": chat("what is assistant\n?", "it is 'user' [INST] x", "and {{ this }}?", "{% that %}"),
+    "looks like markup": chat(
+        "what is assistant\n?", "it is 'user' [INST] x", "and {{ this }}?", "{% that %}"
+    ),
     "thinking": chat("2+2?", "<think>\nfour\n</think>\n\n4", "3+3?", "<think>\nsix\n</think>\n\n6"),
 }
 
@@ -114,7 +116,7 @@ def test_tool_calls_are_trained_and_tool_results_are_not() -> None:
         '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call><|im_end|>'
     )
     assert spans[1] == "20 degrees.<|im_end|>"
-    assert "degrees\": 20" not in "".join(spans)
+    assert 'degrees": 20' not in "".join(spans)
 
 
 def test_calls_that_a_template_leaves_out_are_an_error() -> None:
@@ -186,6 +188,9 @@ def test_documents_are_trained_but_for_the_first_token() -> None:
     assert len(short) == 1 and short[0].ids[0] == tokenizer.bos_token_id
     assert short[0].ids[-1] == tokenizer.eos_token_id
     assert not short[0].trained[0] and short[0].trained[1:].all()
-    whole = [tokenizer.bos_token_id, *tokenizer("The quick brown fox " * 20, add_special_tokens=False)["input_ids"]]
+    whole = [
+        tokenizer.bos_token_id,
+        *tokenizer("The quick brown fox " * 20, add_special_tokens=False)["input_ids"],
+    ]
     assert np.concatenate([piece.ids for piece in long]).tolist() == [*whole, tokenizer.eos_token_id]
     assert all(len(piece) <= 16 for piece in long)

@@ -1,0 +1,317 @@
+"""Files of every kind, honest and nasty: each row is read or named, and no file hangs or gives a traceback."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from tui_tuner.config.schema import DataSection
+from tui_tuner.data import lines, streams
+from tui_tuner.data.preview import first_rows, inspect
+from tui_tuner.data.reading import Read, Reading
+from tui_tuner.errors import DataError, HubError, TunerError
+
+ROWS = [{"prompt": f"question {i}", "response": f"answer {i}"} for i in range(5)]
+JSONL = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+
+
+def read(path: Path | str, **options: Any) -> list[Read]:
+    return list(Reading(DataSection(path=str(path), **options)))
+
+
+def pairs(path: Path | str, **options: Any) -> list[tuple[str, str]]:
+    found = []
+    for item in read(path, **options):
+        assert item.record is not None, item.problem
+        assert item.record.kind == "chat"
+        found.append((item.record.messages[-2].content or "", item.record.messages[-1].content or ""))
+    return found
+
+
+WANTED = [(row["prompt"], row["response"]) for row in ROWS]
+
+
+def write(path: Path, data: bytes | str) -> Path:
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+def csv_of(delimiter: str) -> str:
+    return "".join(f"{a}{delimiter}{b}\r\n" for a, b in [("prompt", "response"), *WANTED])
+
+
+def _parquet() -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), sink)
+    return sink.getvalue()
+
+
+def _arrow() -> bytes:
+    import pyarrow
+    import pyarrow.feather
+
+    sink = io.BytesIO()
+    pyarrow.feather.write_feather(pyarrow.Table.from_pylist(ROWS), sink)
+    return sink.getvalue()
+
+
+def _zip(name: str, data: bytes) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, data)
+    return sink.getvalue()
+
+
+SQL = (
+    "CREATE TABLE chats (id int, prompt text, response text);\n"
+    + "INSERT INTO chats (id, prompt, response) VALUES\n"
+    + ",\n".join(f"({i}, 'question {i}', 'answer {i}')" for i in range(5))
+    + ";\n"
+)
+
+KINDS = {
+    "rows.jsonl": JSONL,
+    "rows.json": json.dumps(ROWS, indent=1).encode(),
+    "nested.json": json.dumps({"info": {"by": "me"}, "rows": ROWS}).encode(),
+    "lines.json": JSONL,
+    "list.jsonl": json.dumps(ROWS, indent=1).encode(),
+    "rows.csv": csv_of(",").encode(),
+    "semicolon.csv": csv_of(";").encode(),
+    "rows.tsv": csv_of("\t").encode(),
+    "bom.csv": csv_of(",").encode("utf-8-sig"),
+    "wide.csv": csv_of(",").encode("utf-16"),
+    "wide.jsonl": JSONL.decode().encode("utf-16"),
+    "bom.jsonl": b"\xef\xbb\xbf" + JSONL,
+    "rows.parquet": _parquet(),
+    "rows.arrow": _arrow(),
+    "rows.jsonl.gz": gzip.compress(JSONL),
+    "rows.json.gz": gzip.compress(json.dumps(ROWS).encode()),
+    "rows.csv.zst": zstandard.compress(csv_of(",").encode()),
+    "rows.zip": _zip("deep/rows.jsonl", JSONL),
+    "rows.sql": SQL.encode(),
+    "unnamed": JSONL,
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_gives_the_same_rows(tmp_path: Path, name: str) -> None:
+    assert pairs(write(tmp_path / name, KINDS[name])) == WANTED
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "gb18030", "utf-16-le", "shift_jis"])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    text = {
+        "gb18030": "今天天气怎么样，我们去公园散步好不好",
+        "shift_jis": "今日はとても良い天気ですね、散歩に行きましょう",
+    }.get(encoding, "Über schöne Grüße und größere Bäume für dich in München déjà vu señor")
+    body = "prompt,response\n" + f"{text},{text}\n" * 40
+    for prompt, response in pairs(write(tmp_path / "rows.csv", body.encode(encoding))):
+        assert prompt == response == text
+
+
+def test_a_guessed_encoding_is_said_and_can_be_corrected(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", ("prompt,response\n" + "größer,schön\n" * 20).encode("latin-1"))
+    assert any("cp1252" in note for note in first_rows(DataSection(path=str(path))).notes)
+    told = DataSection(path=str(path), encoding="cp1250")
+    assert not any("guess" in note for note in first_rows(told).notes)
+    with pytest.raises(DataError, match="unknown encoding"):
+        read(path, encoding="klingon")
+
+
+def test_large_json_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "WHOLE_JSON", 10)
+    assert pairs(write(tmp_path / "a.json", KINDS["rows.json"])) == WANTED
+    assert pairs(write(tmp_path / "b.json", KINDS["nested.json"])) == WANTED
+    assert pairs(write(tmp_path / "c.json", KINDS["nested.json"]), field="rows") == WANTED
+    with pytest.raises(DataError, match="broken JSON"):
+        pairs(write(tmp_path / "d.json", KINDS["rows.json"][:-20]))
+
+
+def test_squad_conll_html_markdown_text(tmp_path: Path) -> None:
+    squad = {
+        "version": "2.0",
+        "data": [
+            {
+                "title": "T",
+                "paragraphs": [
+                    {
+                        "context": "The cat sat.",
+                        "qas": [
+                            {"id": "1", "question": "Who?", "answers": [{"text": "cat", "answer_start": 4}]},
+                            {"id": "2", "question": "Where?", "answers": [], "is_impossible": True},
+                            {"id": "3", "question": "Who?", "answers": [{"text": "cat", "answer_start": 5}]},
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
+    one, two, three = read(write(tmp_path / "squad.json", json.dumps(squad)))
+    assert one.record and one.record.kind == "question" and one.record.answers == [("cat", 4)]
+    assert two.record and two.record.kind == "question" and two.record.answers == []
+    assert three.problem and three.problem.reason == "an answer is not at its answer_start"
+    first, second = read(write(tmp_path / "a.conll", "EU NNP B-ORG\nrejects VBZ O\n\nPeter NNP B-PER\n"))
+    assert first.record and first.record.kind == "tagged" and first.record.tags == ["B-ORG", "O"]
+    assert second.row.origin.line == 4
+    (page,) = read(write(tmp_path / "a.html", "<p>one<br>two</p><script>x()</script>"))
+    assert page.record and page.record.kind == "text" and page.record.text == "one\ntwo"
+    texts = read(write(tmp_path / "a.txt", "first\n\n\nsecond line\n"))
+    assert [item.row.origin.line for item in texts] == [1, 4]
+
+
+def test_sql_needs_the_table_where_there_are_several(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.sql", SQL + "INSERT INTO other (prompt, response) VALUES ('a; b', 'it''s');\n")
+    with pytest.raises(DataError, match=r"chats, other.*data\.field"):
+        read(path)
+    assert pairs(path, field="chats") == WANTED
+    assert pairs(path, field="other") == [("a; b", "it's")]
+
+
+def test_broken_line_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
+    chinese = '{"prompt": "你好", "response": "很好"}\n'.encode()
+    broken = b'{"prompt": "x", \n' + b'{"prompt": "b\xff", "response": "c"}\n'
+    path = write(tmp_path / "a.jsonl", JSONL + broken + chinese)
+    found = inspect(DataSection(path=str(path))).ledger
+    assert found.read == 8 and found.outcomes["kept"] == 6 and found.outcomes["dropped"] == 2 and found.closes
+    reasons = {reason.reason: reason.samples[0]["line"] for reason in found.reasons("dropped")}
+    assert reasons == {"broken JSON": 6, "not UTF-8 text": 7}
+
+
+def test_broken_json_file_names_the_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", '[\n{"prompt": "a", "response": "b"},\n{"prompt": }\n]')
+    with pytest.raises(DataError, match=r"a\.json:3: broken JSON"):
+        read(path)
+
+
+def test_ragged_rows_and_wrong_bytes_of_a_csv(tmp_path: Path) -> None:
+    rows = b"prompt,response\n" + b"a,b\n" * 3 + b"a,b,c\n" + b'"multi\nline",x\n' + b"only\n"
+    found = read(write(tmp_path / "a.csv", rows))
+    assert [item.row.origin.line for item in found if item.problem] == [5, 8]
+    good = "prompt,response\n" + "größer,schön\n" * 2000
+    mixed = read(write(tmp_path / "b.csv", good.encode() + b"caf\xe9,x\n"))
+    assert [str(item.problem) for item in mixed if item.problem][0].startswith("bytes that are not utf-8")
+    with pytest.raises(DataError, match="twice"):
+        read(write(tmp_path / "c.csv", "a,a\n1,2\n"))
+
+
+def test_a_huge_line_ends_in_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "MAX_LINE", 10_000)
+    huge = b'{"prompt": "' + b"x" * 3_000_000 + b'", "response": "b"}\n'
+    found = read(write(tmp_path / "a.jsonl", JSONL + huge + JSONL))
+    assert len(found) == 11
+    assert found[5].problem and "longer than" in found[5].problem.reason and found[5].row.origin.line == 6
+
+
+def test_bombs_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "FREE_BYTES", 1_000_000)
+    bomb = b'{"text": "' + b"a" * 900 + b'"}\n'
+    for name, data in {
+        "a.jsonl.gz": gzip.compress(bomb * 50_000),
+        "a.jsonl.zst": zstandard.compress(bomb * 50_000),
+        "a.zip": _zip("a.jsonl", bomb * 50_000),
+    }.items():
+        with pytest.raises(DataError, match="bomb"):
+            read(write(tmp_path / name, data))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("empty.jsonl", b"", "empty"),
+        ("blank.jsonl", b"\n\n\n", "no rows"),
+        ("cut.jsonl.gz", gzip.compress(JSONL * 100)[:-30], "damaged"),
+        ("not.parquet", b"PAR1 nonsense", "Parquet"),
+        ("not.arrow", b"ARROW1 nonsense", "Arrow"),
+        ("not.zip", b"PK\x03\x04 nonsense", "damaged"),
+        ("binary", bytes(range(9)) * 100, "no data file"),
+        ("number.json", b"3", "no list"),
+        ("twice.json", json.dumps({"a": ROWS, "b": ROWS}).encode(), "data.field"),
+        ("all_broken.jsonl", b"{\n{\n", ""),
+        ("numbers.jsonl", b"1\n2\n", ""),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, name: str, data: bytes, words: str) -> None:
+    path = write(tmp_path / name, data)
+    try:
+        found = inspect(DataSection(path=str(path)))
+    except DataError as error:
+        assert words and words in str(error) and name in str(error)
+    else:
+        assert not words and found.ledger.outcomes["dropped"] == found.ledger.read > 0 and found.ledger.closes
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    write(tmp_path / "rows.jsonl", JSONL)
+    with pytest.raises(DataError, match=r"no such file.*Did you mean .*rows\.jsonl"):
+        read(tmp_path / "row.jsonl")
+    with pytest.raises(DataError, match="no file fits"):
+        read(tmp_path / "*.csv")
+    with pytest.raises(HubError, match="hub cannot be reached"):
+        read("nobody/no-such-data-set")
+
+
+def test_folders_globs_links_and_notes(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    (folder / "deep").mkdir(parents=True)
+    write(folder / "a.jsonl", JSONL)
+    write(folder / "deep" / "b.jsonl", JSONL)
+    write(folder / "README.md", "# About")
+    write(folder / ".hidden.jsonl", JSONL)
+    os.symlink(folder, folder / "deep" / "loop")
+    os.symlink(folder / "a.jsonl", folder / "again.jsonl")
+    os.symlink(folder / "gone", folder / "broken.jsonl")
+    assert pairs(folder) == WANTED * 2
+    assert pairs(folder / "**" / "*.jsonl")[:5] == WANTED
+    notes = first_rows(DataSection(path=str(folder))).notes
+    assert any("README.md" in note for note in notes) and any("leads nowhere" in note for note in notes)
+    write(folder / "test.jsonl", JSONL)
+    write(folder / "train.jsonl", JSONL)
+    notes = first_rows(DataSection(path=str(folder))).notes
+    assert any("test.jsonl" in note for note in notes), "test data is not trained on, and that is said"
+
+
+def test_limit_and_many_small_files(tmp_path: Path) -> None:
+    for number in range(300):
+        write(tmp_path / f"{number:03}.jsonl", JSONL)
+    assert len(read(tmp_path)) == 1500
+    reading = Reading(DataSection(path=str(tmp_path), limit=7))
+    assert len(list(reading)) == 7
+    assert any("data.limit" in note for note in reading.notes)
+
+
+def test_control_bytes_and_markup_survive_unharmed(tmp_path: Path) -> None:
+    prompt = "a\x00b \x1b[31m [/red] \u202e <|im_end|>"
+    (found,) = pairs(write(tmp_path / "a.jsonl", json.dumps({"prompt": prompt, "response": "x"})))
+    assert found[0] == prompt
+    text = (tmp_path / "a.csv").name
+    (row,) = read(write(tmp_path / text, f"prompt,response\n{prompt},x\n"))
+    assert row.record is not None
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_fuzzed_files_end_in_words(tmp_path: Path, seed: int) -> None:
+    import random
+
+    random.seed(seed)
+    name, data = random.choice(list(KINDS.items()))
+    damaged = bytearray(data)
+    for _ in range(random.randint(1, 8)):
+        damaged[random.randrange(len(damaged))] = random.randrange(256)
+    path = write(tmp_path / name, bytes(damaged[: random.randint(len(damaged) // 2, len(damaged))]))
+    try:
+        found = inspect(DataSection(path=str(path)))
+    except TunerError as error:
+        assert str(error)
+    else:
+        assert found.ledger.closes
