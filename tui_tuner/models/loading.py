@@ -192,7 +192,6 @@ def _from_weights(config: RunConfig, source: str, device: str) -> Any:
 
     dtype = torch_dtype(config.model.dtype, device)
     quantization = _quantization(config, dtype)
-    attention = config.model.attention if config.model.attention != "auto" else "sdpa"
     options: dict[str, Any] = {"quantization_config": quantization} if quantization else {}
     if quantization or device != "cpu":
         options["device_map"] = {"": device}
@@ -207,7 +206,7 @@ def _from_weights(config: RunConfig, source: str, device: str) -> Any:
             source,
             config=settings,
             dtype=dtype,
-            attn_implementation=attention,
+            attn_implementation=_attention(config),
             use_safetensors=True,
             output_loading_info=True,
             **where,
@@ -223,6 +222,12 @@ def _from_weights(config: RunConfig, source: str, device: str) -> Any:
         )
     _keep_quantised_weights(model)
     return model
+
+
+def _attention(config: RunConfig) -> str | None:
+    """What to load with; None is transformers' own choice: sdpa, or eager where a model needs it."""
+    asked = config.model.attention
+    return None if asked in ("auto", "sdpa") else asked
 
 
 def _keep_quantised_weights(model: Any) -> None:
@@ -263,7 +268,7 @@ def _from_scratch(config: RunConfig, device: str, tokenizer: Any) -> Any:
             model = AutoModelForCausalLM.from_config(
                 settings,
                 dtype=torch_dtype(config.model.dtype, device),
-                attn_implementation=config.model.attention if config.model.attention != "auto" else "sdpa",
+                attn_implementation=_attention(config),
             )
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelError(f"cannot be built: {one_line(error, 300)}", where=where) from error
