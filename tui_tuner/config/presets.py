@@ -31,7 +31,7 @@ def presets_folder() -> Path:
 
 def list_presets(folder: Path | None = None) -> list[Preset]:
     """Every preset of a folder (by default `presets_folder`), by name; none if the folder is missing."""
-    files = sorted((folder or presets_folder()).glob("*.yaml"))
+    files = sorted((folder or presets_folder()).glob("*.yaml"), key=lambda path: path.stem)
     return [Preset(path.stem, _description(path), path) for path in files]
 
 

@@ -43,17 +43,19 @@ _CLOSINGS = ("Get yours today!", "Order it now!", "Only while stocks last!", "Co
 
 def training_rows() -> Iterator[dict[str, str]]:
     """`ROWS` rows with the columns prompt and response, the same on every machine."""
-    yield from _rows(ROWS, random.Random(SEED), trained_values, taken=set())
+    yield from _rows(ROWS, random.Random(SEED), trained_values)
 
 
 def held_out_rows() -> Iterator[dict[str, str]]:
     """`HELD_OUT_ROWS` rows in which every value is one that no training row names."""
-    yield from _rows(HELD_OUT_ROWS, random.Random(SEED + 1), held_out_values, taken=set())
+    yield from _rows(HELD_OUT_ROWS, random.Random(SEED + 1), held_out_values)
 
 
 def _rows(
-    count: int, chance: random.Random, values: Callable[[str], tuple[str, ...]], taken: set[str]
+    count: int, chance: random.Random, values: Callable[[str], tuple[str, ...]]
 ) -> Iterator[dict[str, str]]:
+    """`count` rows with different prompts: a type and 3 to 5 other attributes in any order."""
+    taken: set[str] = set()
     others = [key for key in ATTRIBUTES if key != "type"]
     while count:
         keys = ["type", *chance.sample(others, chance.randint(3, 5))]
