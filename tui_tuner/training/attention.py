@@ -11,6 +11,8 @@ from functools import cache
 from itertools import accumulate
 from typing import Any
 
+from tui_tuner.training import shared_prefix
+
 NAME = "tui_tuner_segments"
 _UNKNOWN_EXTRAS = ("softcap", "s_aux", "position_bias", "sinks")
 
@@ -34,6 +36,7 @@ def segment_attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     segment_lengths: list[int] | None = None,
+    segment_layout: Any = None,
     **extras: Any,
 ) -> tuple[Any, None]:
     """Attention of [1, heads, tokens, head_dim] within segments; returns [1, tokens, heads, head_dim].
@@ -52,6 +55,12 @@ def segment_attention(
         raise ValueError(f"attention per sequence does not know {asked[0]}")
     causal = extras.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
+    if segment_layout is not None:
+        if not causal:
+            raise ValueError("only causal attention can share a prefix")
+        if query.is_cuda and _varlen_fits(query, value, dropout):
+            return _varlen_layout(query, key, value, segment_layout, scaling, sliding_window), None
+        return shared_prefix.attend(query, key, value, segment_layout, dropout, scaling, sliding_window), None
     if query.is_cuda and _varlen_fits(query, value, dropout):
         return _varlen(query, key, value, segment_lengths, scaling, sliding_window, causal), None
     return _each(query, key, value, segment_lengths, dropout, scaling, sliding_window, causal), None
@@ -136,6 +145,27 @@ def _varlen(
         longest,
         scale=scaling,
         window_size=(back, 0 if causal else back),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return out[None]
+
+
+def _varlen_layout(
+    query: Any, key: Any, value: Any, layout: Any, scaling: float | None, window: int | None
+) -> Any:
+    """Keys of a shared prefix are repeated before those of each sequence; queries stand at their end."""
+    found = _varlen_function()
+    assert found is not None
+    places, queries, keys, longest_query, longest_key = layout.bounds(query.device)
+    out = found[0](
+        query[0].transpose(0, 1).contiguous(),
+        *(tensor[0].index_select(1, places).transpose(0, 1).contiguous() for tensor in (key, value)),
+        queries,
+        keys,
+        longest_query,
+        longest_key,
+        scale=scaling,
+        window_size=(-1 if window is None else window - 1, 0),
         enable_gqa=query.shape[1] != key.shape[1],
     )
     return out[None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -118,6 +118,7 @@ class Micro:
         position_ids: [1, T], restarting at each sequence; None for padded rows.
         attention_mask: [B, T] of a padded row; None for flat ones.
         lengths: Tokens of each sequence.
+        layout: How sequences share their beginning (`shared_prefix.Layout`); None where each stands alone.
     """
 
     rows: list[int]
@@ -127,6 +128,7 @@ class Micro:
     lengths: list[int]
     position_ids: Any = None
     attention_mask: Any = None
+    layout: Any = None
 
     @property
     def supervised(self) -> int:
@@ -152,6 +154,7 @@ class Micro:
             self.lengths,
             move(self.position_ids),
             move(self.attention_mask),
+            self.layout,
         )
 
 
@@ -161,7 +164,7 @@ def flat(data: Rows, rows: Sequence[int]) -> Micro:
 
     parts = [data[row] for row in rows]
     ids = np.concatenate([part[0] for part in parts]).astype(np.int64)
-    keep = np.concatenate([_predicts(part[1]) for part in parts])
+    keep = np.concatenate([predicts(part[1]) for part in parts])
     positions = np.concatenate([np.arange(len(part[0])) for part in parts])
     targets = ids[np.flatnonzero(keep) + 1]
     return Micro(
@@ -186,7 +189,7 @@ def padded(data: Rows, rows: Sequence[int], pad: int) -> Micro:
     for line, (tokens, trained) in enumerate(parts):
         ids[line, : len(tokens)] = tokens
         mask[line, : len(tokens)] = 1
-        keep[line, : len(tokens)] = _predicts(trained)
+        keep[line, : len(tokens)] = predicts(trained)
     lines, columns = np.nonzero(keep)
     return Micro(
         list(rows),
@@ -198,17 +201,24 @@ def padded(data: Rows, rows: Sequence[int], pad: int) -> Micro:
     )
 
 
-def micros(data: Rows, rows: Sequence[int], size: MicroSize, packing: bool, pad: int = 0) -> Iterator[Micro]:
-    """The forward passes of a step."""
+def micros(
+    data: Rows,
+    rows: Sequence[int],
+    size: MicroSize,
+    packing: bool,
+    pad: int = 0,
+    lay: Callable[[Rows, Sequence[int]], Micro] | None = None,
+) -> Iterator[Micro]:
+    """The forward passes of a step; `lay` makes a flat row of sequences, `flat` unless it is given."""
     if packing:
         for group in pack(rows, data.lengths, size):
-            yield flat(data, group)
+            yield (lay or flat)(data, group)
     else:
         for group in pad_groups(rows, data.lengths, size):
             yield padded(data, group, pad)
 
 
-def _predicts(trained: np.ndarray) -> np.ndarray:
+def predicts(trained: np.ndarray) -> np.ndarray:
     """Positions whose next token, in the same sequence, is a target; the first token has no predecessor."""
     keep = np.zeros(len(trained), dtype=bool)
     keep[:-1] = trained[1:]

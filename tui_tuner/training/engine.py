@@ -21,6 +21,7 @@ from tui_tuner.training.batching import MicroSize, Rows, StepPlan, micros
 from tui_tuner.training.loss import LossPath, summed_loss
 from tui_tuner.training.noise import EmbeddingNoise
 from tui_tuner.training.recovery import Recovery, RngState
+from tui_tuner.training.shared_prefix import shared_flat
 
 OPTIMIZERS = {
     "adamw": ("adamw_torch", "adamw_torch_fused"),
@@ -150,7 +151,8 @@ class Engine(Trainer):
         total = torch.zeros((), device=self.args.device)
         # DDP averages the gradients of the devices, and the loss is a sum over them
         scale = self.plan.world / max(1, targets)
-        parts = list(micros(self.data, rows, self.size, self.path.packing, self.pad))
+        lay = shared_flat if self.path.shared else None
+        parts = list(micros(self.data, rows, self.size, self.path.packing, self.pad, lay))
         for place, part in enumerate(parts):
             if not part.supervised:
                 continue

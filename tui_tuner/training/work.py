@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from tui_tuner.methods import attach, trainable_parameters
 from tui_tuner.models.loading import check_device, load_tokenizer
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
-from tui_tuner.training import attention
+from tui_tuner.training import attention, shared_prefix
 from tui_tuner.training.batching import MicroSize, StepPlan
 from tui_tuner.training.checkpoints import Checkpoint
 from tui_tuner.training.commands import Commands, Stopped
@@ -216,6 +217,8 @@ class Work:
         pad = self.tokenizer.pad_token_id
         pad = 0 if pad is None else pad
         path = self._loss_path(plan, pad)
+        if not self.checked.exact:
+            size = MicroSize(1, size.tokens)
         evaluator = Evaluator(
             config,
             self.tokenizer,
@@ -270,6 +273,7 @@ class Work:
             wanted = LossPath(packing, compact, segments, wanted.autocast, self.device)
         rows = _checked_rows(plan)
         found = self_check(self.model, self.prepared.train, rows, wanted, torch.device(self.device), pad)
+        self.checked = found
         if found.problem:
             self.reporter.warn(
                 "self_check",
@@ -278,7 +282,23 @@ class Work:
                 f"trained positions only {found.path.compact}.",
                 "The loss is right, and training is slower.",
             )
-        return found.path
+        return self._shared_prefix(found.path, plan, rows)
+
+    def _shared_prefix(self, path: LossPath, plan: StepPlan, rows: list[int]) -> LossPath:
+        """The same way, with common beginnings computed once where there are some and it is exact."""
+        train = self.prepared.train
+        if not path.segments or self.config.training.neftune_alpha or shared_prefix.draws_noise(self.model):
+            return path
+        share = shared_prefix.saving(train, plan)
+        if share < shared_prefix.LEAST_SAVING:
+            return path
+        if not shared_prefix.exact(self.model, train, rows, path, torch.device(self.device)):
+            message = "Sequences begin alike, but computing that once is not exact for this model."
+            self.reporter.emit("log", level="info", message=message)
+            return path
+        message = f"Sequences begin alike: computing that once saves about {share:.0%} of all tokens."
+        self.reporter.emit("log", level="info", message=message)
+        return replace(path, shared=True)
 
     # ---- training ------------------------------------------------------------------------------------
 
