@@ -7,6 +7,7 @@ to the answer.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -137,7 +138,7 @@ class ChatEncoder:
         ids: list[int] = []
         starts: list[int] = []
         ends: list[int] = []
-        for left, right in zip(edges[:-1], edges[1:], strict=True):
+        for left, right in itertools.pairwise(edges):
             piece = self.tokenizer(text[left:right], add_special_tokens=False)["input_ids"]
             ids += piece
             starts += [left] * len(piece)
@@ -195,9 +196,11 @@ class TextEncoder:
     def _pieces(self, ids: list[int]) -> list[Encoded]:
         whole = np.asarray(ids, dtype=np.int32)
         found = []
-        for start in range(0, len(whole), self.max_length):
-            piece = whole[start : start + self.max_length]
-            trained = np.ones(len(piece), dtype=bool)
+        cuts = [*range(0, len(whole), self.max_length), len(whole)]
+        if len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
+            cuts[-2] -= 1  # a last piece of one token would have nothing to learn
+        for start, end in itertools.pairwise(cuts):
+            trained = np.ones(end - start, dtype=bool)
             trained[:1] = False
-            found.append(Encoded(piece, trained, [(1, len(piece), 0)], [start + len(piece) == len(whole)]))
+            found.append(Encoded(whole[start:end], trained, [(1, end - start, 0)], [end == len(whole)]))
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tui_tuner.config.kinds import RECORD_FORMATS
@@ -58,12 +58,26 @@ class Facts:
             samples.append(str(origin))
 
 
+@dataclass
+class CleanRow:
+    """A row that cleaning kept."""
+
+    origin: Origin
+    source: int
+    record: Record
+    changed: bool
+
+
+Encodings = list[Fitted | RowProblem]
+
+
 class RowEncoder:
     """Turns batches of records into stored pieces for the config's task."""
 
     def __init__(self, config: RunConfig, tokenizer: Any) -> None:
         data = config.data
         self.config = config
+        self.tokenizer = tokenizer
         self.task = config.task
         self.chats = ChatEncoder(tokenizer, data.train_on, data.system) if self.task == "sft" else None
         self.texts = TextEncoder(tokenizer, data.max_length)
@@ -86,13 +100,32 @@ class RowEncoder:
         eos = getattr(self.texts.tokenizer, "eos_token_id", None)
         return [eos] if eos is not None else []
 
+    @property
+    def stops(self) -> dict[str, int]:
+        """Text and id of the stop tokens seen so far."""
+        return self.chats.stop_tokens if self.chats else {}
+
+    def learn_stops(self, stops: dict[str, int]) -> None:
+        """Stop tokens that another process has seen."""
+        if self.chats:
+            self.chats.stop_tokens.update(stops)
+
     def add(self, batch: list[Read], writer: Writer, ledger: Ledger) -> None:
-        """Take a batch through to the store; each row ends in the ledger.
+        """Take a batch all the way to the store; each row ends in the ledger.
 
         Raises:
             DataError: records of a kind that the task cannot use.
         """
-        rows: list[tuple[Read, Record, bool]] = []
+        rows = self.clean(batch, ledger)
+        self.store(rows, self.encode([row.record for row in rows]), writer, ledger)
+
+    def clean(self, batch: list[Read], ledger: Ledger) -> list[CleanRow]:
+        """The rows of a batch that cleaning keeps; the others are counted.
+
+        Raises:
+            DataError: records of a kind that the task cannot use.
+        """
+        rows = []
         for read in batch:
             if read.record is None:
                 problem = read.problem or RowProblem("unreadable")
@@ -101,10 +134,16 @@ class RowEncoder:
             self._check_kind(read, read.record)
             cleaned = self.cleaner.clean(read.record, read.row.origin, ledger)
             if cleaned is not None:
-                rows.append((read, cleaned.record, cleaned.changed))
-        encoded = self._encode([record for _, record, _ in rows])
-        for (read, record, changed), found in zip(rows, encoded, strict=True):
-            self._store(read, record, changed, found, writer, ledger)
+                rows.append(CleanRow(read.row.origin, read.source, cleaned.record, cleaned.changed))
+        return rows
+
+    def store(self, rows: list[CleanRow], found: Encodings, writer: Writer, ledger: Ledger) -> None:
+        """Write the pieces of each row, or count why there are none."""
+        for row, fitted in zip(rows, found, strict=True):
+            if isinstance(fitted, RowProblem):
+                ledger.count("dropped", row.origin, fitted.reason, fitted.detail or _shown(row.record))
+            else:
+                self._store(row, fitted, writer, ledger)
 
     def _check_kind(self, read: Read, record: Record) -> None:
         takes = _TASK_TAKES.get(self.task, ())
@@ -141,45 +180,29 @@ class RowEncoder:
                            "data.columns."),
         )  # fmt: skip
 
-    def _encode(self, records: list[Record]) -> list[Encoded | RowProblem | list[Encoded]]:
-        """Chats and texts keep their places."""
-        results: list[Encoded | RowProblem | list[Encoded]] = [RowProblem("not encoded")] * len(records)
-        chats = [(i, record) for i, record in enumerate(records) if isinstance(record, Chat)]
-        texts = [(i, record) for i, record in enumerate(records) if isinstance(record, Text)]
-        if chats and self.chats:
-            for (place, _), found in zip(
-                chats, self.chats.encode_all([chat for _, chat in chats]), strict=True
-            ):
-                results[place] = found
-        if texts:
-            for (place, _), pieces in zip(
-                texts, self.texts.encode_all([text.text for _, text in texts]), strict=True
-            ):
-                results[place] = pieces
+    def encode(self, records: list[Record]) -> Encodings:
+        """Each record's pieces, or the problem that keeps it from being trained on. Touches nothing else."""
+        chats = [record for record in records if isinstance(record, Chat)]
+        texts = [record.text for record in records if isinstance(record, Text)]
+        of_chats = iter(self.chats.encode_all(chats) if self.chats and chats else [])
+        of_texts = iter(self.texts.encode_all(texts) if texts else [])
+        results: Encodings = []
+        for record in records:
+            try:
+                found = next(of_chats) if isinstance(record, Chat) else next(of_texts)
+                results.append(self._fitted(record, found))
+            except RowProblem as problem:
+                results.append(problem)
         return results
 
-    def _store(
-        self,
-        read: Read,
-        record: Record,
-        changed: bool,
-        found: Encoded | RowProblem | list[Encoded],
-        writer: Writer,
-        ledger: Ledger,
-    ) -> None:
-        origin = read.row.origin
-        try:
-            fitted = self._fitted(record, found)
-        except RowProblem as problem:
-            ledger.count("dropped", origin, problem.reason, problem.detail)
-            return
-        self._note_facts(fitted, origin)
-        outcome, reason = fitted.outcome, fitted.reason
-        if outcome == "kept" and changed:
+    def _store(self, row: CleanRow, fitted: Fitted, writer: Writer, ledger: Ledger) -> None:
+        self._note_facts(fitted, row.origin)
+        outcome, reason, record = fitted.outcome, fitted.reason, row.record
+        if outcome == "kept" and row.changed:
             outcome, reason = "changed", "changed by cleaning"
         pieces = [(piece.ids, piece.trained) for piece in fitted.pieces]
-        writer.add(origin, read.source, pieces, asdict(record), content_hash(record), label_hash(record))
-        ledger.count(outcome, origin, reason, _shown(record) if reason else "", len(pieces))
+        writer.add(row.origin, row.source, pieces, record, content_hash(record), label_hash(record))
+        ledger.count(outcome, row.origin, reason, _shown(record) if reason else "", len(pieces))
 
     def _fitted(self, record: Record, found: Encoded | RowProblem | list[Encoded]) -> Fitted:
         if isinstance(found, RowProblem):
@@ -188,8 +211,8 @@ class RowEncoder:
             assert isinstance(record, Chat) and self.chats is not None
             data = self.config.data
             return fit(record, found, self.chats, data.max_length, data.overlong)
-        pieces = [piece for piece in found if piece.trained.any()]
-        if not pieces:
+        pieces = found
+        if not any(piece.trained.any() for piece in pieces):
             raise RowProblem("nothing to learn: less than two tokens")
         if len(found) == 1:
             return Fitted(pieces)
@@ -232,4 +255,4 @@ def _shown(record: Record) -> str:
     return one_line(" | ".join(texts_of(record)), 160)
 
 
-__all__ = ["Facts", "RowEncoder", "content_hash", "label_hash", "Writer"]
+__all__ = ["CleanRow", "Encodings", "Facts", "RowEncoder", "Writer", "content_hash", "label_hash"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ import numpy as np
 from tui_tuner.config.kinds import RECORD_FORMATS
 from tui_tuner.config.schema import DataSection, RunConfig
 from tui_tuner.data.chat import ChatEncoder
-from tui_tuner.data.encoding import RowEncoder
+from tui_tuner.data.encoding import CleanRow, RowEncoder
 from tui_tuner.data.held_out import HeldOut, held_out
 from tui_tuner.data.identity import cache_key
 from tui_tuner.data.ledger import Ledger
@@ -29,6 +30,7 @@ from tui_tuner.data.sources import resolve
 from tui_tuner.data.splitting import split_pieces
 from tui_tuner.data.store import Store, StoreWriter, TokenizedRows
 from tui_tuner.data.template import choose_template
+from tui_tuner.data.workers import encoded_in_order
 from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, TunerError
 from tui_tuner.runs.events import Sink
 from tui_tuner.text import one_line
@@ -208,14 +210,15 @@ def _write(
     ledger, reading = Ledger(), Reading(data)
     encoder = RowEncoder(config, tokenizer)
     last = 0.0
+    cleaned = ((rows, [row.record for row in rows]) for rows in _cleaned(reading, encoder, ledger))
     with StoreWriter(folder) as writer:
-        for done, batch in _batches(reading):
+        for rows, found in encoded_in_order(encoder, cleaned, config):
             if stop():
                 raise Cancelled("cancelled while tokenising.", hint="Nothing was written.")
-            encoder.add(batch, writer, ledger)
+            encoder.store(rows, found, writer, ledger)
             if sink and time.monotonic() - last > REPORT_SECONDS:
                 last = time.monotonic()
-                sink.emit("phase", name="tokenizing", done=done, total=None, note="rows")
+                sink.emit("phase", name="tokenizing", done=ledger.read, total=None, note="rows")
         if not ledger.read:
             raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")
         if not writer.pieces:
@@ -233,17 +236,10 @@ def _write(
         sink.emit("phase", name="tokenizing", done=ledger.read, total=ledger.read, note="rows")
 
 
-def _batches(reading: Reading) -> Iterator[tuple[int, list[Any]]]:
-    batch: list[Any] = []
-    done = 0
-    for read in reading:
-        batch.append(read)
-        done += 1
-        if len(batch) >= BATCH:
-            yield done, batch
-            batch = []
-    if batch:
-        yield done, batch
+def _cleaned(reading: Reading, encoder: RowEncoder, ledger: Ledger) -> Iterator[list[CleanRow]]:
+    rows = iter(reading)
+    while batch := list(itertools.islice(rows, BATCH)):
+        yield encoder.clean(batch, ledger)
 
 
 def _nothing_left(ledger: Ledger) -> None:

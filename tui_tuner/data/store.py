@@ -65,7 +65,7 @@ class StoreWriter:
         content: int,
         label: int = 0,
     ) -> None:
-        """One row with its pieces (ids, trained). `content` and `label` are 64-bit hashes; `record` is JSON."""
+        """One row with its pieces (ids, trained). `content` and `label` are hashes."""
         for ids, trained in pieces:
             self._put("offset", self._offset)
             self._put("length", len(ids))

@@ -1,0 +1,179 @@
+"""Which format rows are in, and what each becomes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tui_tuner.data.convert import to_record
+from tui_tuner.data.formats import Ambiguous, recognise
+from tui_tuner.data.problems import RowProblem
+from tui_tuner.errors import DataError
+
+TURNS = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]
+CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+
+CASES: dict[str, tuple[dict[str, Any], str]] = {
+    "alpaca": ({"instruction": "a", "input": "", "output": "b"}, "alpaca"),
+    "sharegpt": ({"id": "1", "conversations": TURNS}, "sharegpt"),
+    "messages": ({"messages": CHAT}, "messages"),
+    "messages as text": ({"messages": json.dumps(CHAT)}, "messages"),
+    "question and answer": ({"question": "a", "answer": "b"}, "prompt_response"),
+    "dolly": ({"instruction": "a", "context": "c", "response": "b", "category": "x"}, "prompt_response"),
+    "AdvertiseGen": ({"content": "a", "summary": "b"}, "prompt_response"),
+    "input and output": ({"input": "a", "output": "b"}, "prompt_response"),
+    "chatglm": ({"prompt": "a", "response": "b", "history": [["c", "d"]]}, "chatglm"),
+    "preference texts": ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preference"),
+    "preference chats": ({"chosen": CHAT, "rejected": [CHAT[0], {**CHAT[1], "content": "no"}]}, "preference"),
+    "preference sharegpt": (
+        {"conversations": TURNS[:1], "chosen": TURNS[1], "rejected": {"from": "gpt", "value": "no"}},
+        "preference",
+    ),
+    "kto": ({"prompt": "a", "completion": "b", "label": True}, "kto"),
+    "kto chat": ({"messages": CHAT, "kto_tag": False}, "kto"),
+    "text": ({"id": 3, "text": "a"}, "text"),
+    "text and label": ({"text": "a", "label": 1}, "text_label"),
+    "review": ({"review": "a", "sentiment": "positive"}, "text_label"),
+    "pair": ({"sentence1": "a", "sentence2": "b", "label": 0}, "sentence_pair"),
+    "nli": ({"premise": "a", "hypothesis": "b", "label": "neutral"}, "sentence_pair"),
+    "tags": ({"tokens": ["a", "b"], "ner_tags": [0, 1]}, "token_tags"),
+    "squad": (
+        {"question": "q", "context": "the cat", "answers": {"text": ["cat"], "answer_start": [4]}},
+        "qa",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_format_is_recognised_and_converts(name: str) -> None:
+    row, wanted = CASES[name]
+    found = recognise([row] * 5)
+    assert found.format == wanted and found.confidence > 0.5 and found.why
+    assert set(found.columns.values()) | set(found.unused) == set(row)
+    to_record(row, found.format, found.columns)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "a", "question": "b", "answer": "c"},
+        {"question": "a", "answer": "b", "response": "c"},
+        {"instruction": "a", "prompt": "p", "output": "b"},
+        {"messages": CHAT, "conversations": TURNS},
+        {"tokens": ["a"], "ner_tags": [1], "pos_tags": [2]},
+    ],
+)
+def test_columns_that_look_alike_are_asked_about(row: dict[str, Any]) -> None:
+    with pytest.raises(Ambiguous, match=r"several columns could be.*data\.columns=\{") as caught:
+        recognise([row], where="a.jsonl")
+    suggestion = caught.value.hint.split("data.columns=")[1].rstrip("'.")
+    names = dict(part.split(": ") for part in suggestion.strip("{}").split(", "))
+    assert set(names.values()) <= set(row)
+
+
+@pytest.mark.parametrize(
+    "row", [{"a": "x", "b": "y"}, {"x": 1}, {"source": "m", "model": "n", "targets": "o"}]
+)
+def test_unknown_columns_are_not_guessed(row: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"not recognised.*Columns: "):
+        recognise([row] * 3)
+
+
+def test_columns_as_told() -> None:
+    rows = [{"frage": "a", "antwort": "b", "prompt": "c", "output": "d"}]
+    found = recognise(rows, columns={"prompt": "frage", "response": "antwort"})
+    assert found.format == "prompt_response" and found.chosen and found.unused == ["prompt", "output"]
+    aliases = recognise(rows, columns={"instruction": "frage", "output": "antwort"})
+    assert aliases.columns == {"prompt": "frage", "response": "antwort"}
+    with pytest.raises(DataError, match="no column 'nothing'"):
+        recognise(rows, columns={"prompt": "nothing", "response": "antwort"})
+    with pytest.raises(DataError, match="unknown role"):
+        recognise(rows, columns={"sprache": "frage"})
+    with pytest.raises(DataError, match="also needs: response"):
+        recognise(rows, "prompt_response", {"prompt": "frage"})
+
+
+def test_a_format_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(DataError, match="do not look like sharegpt"):
+        recognise([{"prompt": "a", "response": "b"}], "sharegpt")
+
+
+def record(row: dict[str, Any]) -> Any:
+    found = recognise([row])
+    return to_record(row, found.format, found.columns)
+
+
+def test_alpaca_and_history_become_turns() -> None:
+    chat = record({"instruction": "do", "input": "this", "output": "done"})
+    assert [(m.role, m.content) for m in chat.messages] == [("user", "do\nthis"), ("assistant", "done")]
+    chat = record({"prompt": "now", "response": "yes", "history": [["then", "no"]], "system": "Be brief."})
+    assert [m.content for m in chat.messages] == ["Be brief.", "then", "no", "now", "yes"]
+
+
+def test_messages_in_every_spelling() -> None:
+    row = {
+        "messages": [
+            {"role": "developer", "content": "rules"},
+            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": '{"x": 1}'}}]},
+            {"role": "tool", "content": {"y": 2}},
+            {"role": "assistant", "content": "c", "weight": 0},
+            {"role": "user", "content": "d"},
+            {"role": "assistant", "content": "e", "train": True},
+        ],
+        "tools": '[{"name": "f", "description": "does"}]',
+    }
+    chat = record(row)
+    assert [m.role for m in chat.messages] == [
+        "system", "user", "assistant", "tool", "assistant", "user", "assistant",
+    ]  # fmt: skip
+    assert chat.messages[1].content == "ab"
+    assert chat.messages[2].tool_calls[0]["function"] == {"name": "f", "arguments": {"x": 1}}
+    assert [m.train for m in chat.messages[4:]] == [False, None, True]
+    assert chat.tools == [{"type": "function", "function": {"name": "f", "description": "does"}}]
+
+
+def test_function_calls_of_sharegpt() -> None:
+    row = {
+        "conversations": [
+            {"from": "human", "value": "w?"},
+            {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Rome"}}'},
+            {"from": "observation", "value": "20"},
+            {"from": "gpt", "value": "20 degrees"},
+        ]
+    }
+    chat = record(row)
+    assert [m.role for m in chat.messages] == ["user", "assistant", "tool", "assistant"]
+    assert chat.messages[1].tool_calls[0]["function"]["name"] == "weather"
+
+
+def test_preference_in_its_layouts() -> None:
+    for name in ("preference texts", "preference chats", "preference sharegpt"):
+        found = record(CASES[name][0])
+        assert found.kind == "preference" and found.messages[-1].role == "user"
+        assert len(found.chosen) == len(found.rejected) == 1
+        assert found.chosen[0].content != found.rejected[0].content
+
+
+GOOD = {"messages": CHAT}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"messages": [{"role": "martian", "content": "x"}, CHAT[1]]}, "unknown role"),
+        ({"messages": [{"role": "user", "content": 1.5}, {"role": "user", "content": "x"}]}, "no answer"),
+        ({"messages": []}, "the chat is empty"),
+        ({"messages": "not a chat"}, "not a list of turns"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, CHAT[1]]}, "other than text"),
+        ({"messages": [{"role": "user"}, CHAT[1]]}, "no content"),
+        ({"messages": [CHAT[0], {**CHAT[1], "weight": 0.3}]}, "neither true nor false"),
+        ({"messages": [CHAT[0], {"role": "assistant", "content": None, "tool_calls": [{}]}]}, "no name"),
+    ],
+)
+def test_rows_that_are_wrong_say_why(row: dict[str, Any], reason: str) -> None:
+    found = recognise([GOOD] * 9 + [row])
+    with pytest.raises(RowProblem, match=reason):
+        to_record(row, found.format, found.columns)

@@ -1,0 +1,255 @@
+"""From files to tokens: the ledger closes, nothing is lost without a word, and the same comes out again."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from chat_templates import CHATML, LLAMA3
+from small_tokenizers import byte_level
+
+from tui_tuner.config.load import build_config
+from tui_tuner.data import workers
+from tui_tuner.data.prepare import Cancelled, Prepared, prepare, texts
+from tui_tuner.errors import DataError, PreflightError
+
+
+@pytest.fixture
+def tokenizer() -> Any:
+    found = byte_level(CHATML.specials, None, CHATML.eos)
+    found.chat_template = CHATML.template
+    return found
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        self.events.append((kind, fields))
+
+
+def rows_of(count: int) -> list[dict[str, Any]]:
+    return [{"prompt": f"question {i}?", "response": f"answer {i}!"} for i in range(count)]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def made(tmp_path: Path, tokenizer: Any, source: Any, task: str = "sft", **data: Any) -> Prepared:
+    config = build_config({"task": task, "data": {"path": source, "workers": 1, **data}})
+    return prepare(config, tokenizer, cache_dir=tmp_path / "cache")
+
+
+def answers(tokenizer: Any, rows: Any) -> list[str]:
+    return [tokenizer.decode(ids[trained]) for ids, trained in (rows[i] for i in range(len(rows)))]
+
+
+def test_rows_become_tokens_once_each(tmp_path: Path, tokenizer: Any) -> None:
+    path = write(tmp_path / "a.jsonl", rows_of(100))
+    found = made(tmp_path, tokenizer, str(path), validation=0.1)
+    assert found.validation is not None and len(found.validation) == 10 and len(found.train) == 90
+    every = answers(tokenizer, found.train) + answers(tokenizer, found.validation)
+    assert sorted(every) == sorted(f"answer {i}!<|im_end|>" for i in range(100))
+    ids, trained = found.train[0]
+    assert ids.dtype == np.int32 and trained.dtype == bool and len(ids) == found.train.lengths[0]
+    assert trained.sum() == found.train.supervised[0]
+    assert f"question {found.train.origin(0).line - 1}?" in tokenizer.decode(ids)
+    assert found.ledger.closes and found.ledger.read == 100 and found.stop_ids == [tokenizer.eos_token_id]
+    again = made(tmp_path, tokenizer, str(path), validation=0.1)
+    assert again.validation is not None
+    assert answers(tokenizer, again.validation) == answers(tokenizer, found.validation)
+    other = made(tmp_path, tokenizer, str(path), validation=0.1, seed=7)
+    assert answers(tokenizer, other.validation) != answers(tokenizer, found.validation)
+
+
+def test_cache_knows_content_template_and_settings(tmp_path: Path, tokenizer: Any) -> None:
+    path = write(tmp_path / "a.jsonl", rows_of(20))
+    folders = lambda: sorted(item.name for item in (tmp_path / "cache").iterdir())  # noqa: E731
+    made(tmp_path, tokenizer, str(path))
+    assert len(folders()) == 1
+    made(tmp_path, tokenizer, str(path), validation=0.2, seed=3, max_dropped=0.5)
+    assert len(folders()) == 1, "what changes no token is no other cache"
+    write(path, rows_of(21))
+    assert len(made(tmp_path, tokenizer, str(path), validation=None).train) == 21
+    made(tmp_path, tokenizer, str(path), max_length=64)
+    tokenizer.chat_template = "{{ 'x' }}" + CHATML.template
+    made(tmp_path, tokenizer, str(path))
+    assert len(folders()) == 4 and not any(name.startswith(".") for name in folders())
+
+
+def test_processes_give_the_same_as_one(tmp_path: Path, tokenizer: Any) -> None:
+    path = write(tmp_path / "a.jsonl", [*rows_of(300), {"prompt": "x", "response": ""}])
+    one = made(tmp_path / "1", tokenizer, str(path), validation=None)
+    two = made(tmp_path / "2", tokenizer, str(path), validation=None, workers=2)
+    assert one.ledger.to_json() == two.ledger.to_json() and one.stop_ids == two.stop_ids
+    assert answers(tokenizer, one.train) == answers(tokenizer, two.train)
+
+
+def test_dead_processes_are_replaced_by_this_one(
+    tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dead(*_: Any, **__: Any) -> Any:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", dead)
+    path = write(tmp_path / "a.jsonl", rows_of(300))
+    assert len(made(tmp_path, tokenizer, str(path), validation=None, workers=2).train) == 300
+
+
+def test_dropping_more_than_the_limit_stops(tmp_path: Path, tokenizer: Any) -> None:
+    path = write(tmp_path / "a.jsonl", [*rows_of(95), *[{"prompt": "x", "response": " "}] * 5])
+    with pytest.raises(
+        DataError, match=r"a\.jsonl:96: 5 of 100 rows \(5\.0%\).*response is empty.*max_dropped=0\.05"
+    ):
+        made(tmp_path, tokenizer, str(path))
+    found = made(tmp_path, tokenizer, str(path), max_dropped=0.05)
+    assert found.ledger.outcomes["dropped"] == 5 and found.ledger.closes
+
+
+def long_chat(turns: int, words: int) -> dict[str, Any]:
+    messages = [{"role": "system", "content": "Be brief."}]
+    for i in range(turns):
+        messages += [
+            {"role": "user", "content": f"question {i}?"},
+            {"role": "assistant", "content": f"answer {i} " + "word " * words + "end"},
+        ]
+    return {"messages": messages}
+
+
+def test_long_chats_are_split_between_turns_and_each_answer_trained_once(
+    tmp_path: Path, tokenizer: Any
+) -> None:
+    path = write(tmp_path / "a.jsonl", [long_chat(12, 5), long_chat(1, 2)])
+    found = made(tmp_path, tokenizer, str(path), max_length=160, validation=None)
+    assert found.ledger.outcomes["split"] == 1 and found.ledger.outcomes["kept"] == 1
+    assert len(found.train) == found.ledger.pieces > 3 and found.train.lengths.max() <= 160
+    ends = "".join(answers(tokenizer, found.train)).split("<|im_end|>")[:-1]
+    assert sorted(ends) == sorted(
+        [f"answer {i} " + "word " * 5 + "end" for i in range(12)] + ["answer 0 word word end"]
+    )
+    for index in range(len(found.train)):
+        assert "Be brief." in tokenizer.decode(found.train[index][0])
+    last = made(tmp_path, tokenizer, str(path), max_length=160, validation=None, train_on="last_answer")
+    assert len(answers(tokenizer, last.train)) == 2
+
+
+def test_overlong_rows_are_counted(tmp_path: Path, tokenizer: Any) -> None:
+    path = write(tmp_path / "a.jsonl", [long_chat(1, 200), *[long_chat(1, 2)] * 3])
+    wide = {"max_length": 100, "max_dropped": 0.5, "validation": None}
+    for overlong in ("split", "drop"):
+        found = made(tmp_path, tokenizer, str(path), overlong=overlong, **wide)
+        assert found.ledger.outcomes["dropped"] == 1
+        assert "max_length" in found.ledger.reasons("dropped")[0].reason
+    cut = made(tmp_path, tokenizer, str(path), overlong="truncate", **wide)
+    assert cut.ledger.outcomes["truncated"] == 1 and cut.train.lengths.max() == 100
+    assert [problem.code for problem in cut.report.warnings][-1] == "answers_cut"
+
+
+def test_validation_file_and_leakage(tmp_path: Path, tokenizer: Any) -> None:
+    train = write(tmp_path / "train.jsonl", rows_of(40))
+    clean = write(tmp_path / "clean.jsonl", [{"prompt": "other?", "response": "yes"}] * 3)
+    found = made(tmp_path, tokenizer, str(train), validation=str(clean))
+    assert found.validation is not None and len(found.validation) == 3 and len(found.train) == 40
+    some = write(tmp_path / "some.jsonl", [*rows_of(1), *[{"prompt": "other?", "response": "yes"}] * 3])
+    assert [p.code for p in made(tmp_path, tokenizer, str(train), validation=str(some)).report.warnings] == [
+        "leakage"
+    ]
+    same = write(tmp_path / "same.jsonl", rows_of(5))
+    with pytest.raises(PreflightError, match="also trained on"):
+        made(tmp_path, tokenizer, str(train), validation=str(same))
+    assert made(tmp_path, tokenizer, str(train), validation=str(same), preflight="warn").report.errors
+
+
+def test_equal_rows_stay_on_one_side(tmp_path: Path, tokenizer: Any) -> None:
+    path = write(tmp_path / "a.jsonl", rows_of(30) * 4)
+    found = made(tmp_path, tokenizer, str(path), validation=0.2)
+    assert not set(answers(tokenizer, found.train)) & set(answers(tokenizer, found.validation))
+    assert len(found.validation or []) == 24
+
+
+def test_weights_repeat_and_thin_out(tmp_path: Path, tokenizer: Any) -> None:
+    one = write(tmp_path / "one.jsonl", rows_of(50))
+    two = write(tmp_path / "two.jsonl", [{"prompt": f"p{i}", "response": f"r{i}"} for i in range(200)])
+    source = [{"path": str(one), "weight": 2}, {"path": str(two), "weight": 0.5}]
+    found = made(tmp_path, tokenizer, source, validation=None)
+    every = answers(tokenizer, found.train)
+    assert sum(text.startswith("answer") for text in every) == 100
+    assert 70 < sum(text.startswith("r") for text in every) < 130
+    assert found.ledger.read == 250
+
+
+def test_held_out_prompts(tmp_path: Path, tokenizer: Any) -> None:
+    path = write(tmp_path / "a.jsonl", rows_of(50))
+    found = made(tmp_path, tokenizer, str(path), validation=0.2)
+    items = found.held_out(4)
+    assert len({item.reference for item in items}) == 4
+    for item in items:
+        number = item.reference.split()[1].rstrip("!")
+        assert tokenizer.decode(item.prompt_ids) == (
+            f"<|im_start|>user\nquestion {number}?<|im_end|>\n<|im_start|>assistant\n"
+        )
+        assert item.prompt_text == f"question {number}?" and str(item.origin).startswith(str(path))
+    assert items == found.held_out(4) and found.held_out(0) == []
+    assert made(tmp_path, tokenizer, str(path), validation=None).held_out(4) == []
+
+
+def test_a_template_that_never_stops_is_an_error(tmp_path: Path, tokenizer: Any) -> None:
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
+    path = write(tmp_path / "a.jsonl", rows_of(20))
+    with pytest.raises(PreflightError, match="stop token"):
+        made(tmp_path, tokenizer, str(path))
+
+
+def test_doubled_bos_is_an_error(tmp_path: Path) -> None:
+    tokenizer = byte_level(LLAMA3.specials, LLAMA3.bos, LLAMA3.eos)
+    tokenizer.chat_template = "{{ bos_token }}" + LLAMA3.template
+    with pytest.raises(PreflightError, match="two BOS"):
+        made(tmp_path, tokenizer, str(write(tmp_path / "a.jsonl", rows_of(20))))
+
+
+def test_tasks_take_what_they_can_use(tmp_path: Path, tokenizer: Any) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("The quick brown fox\nover the lazy dog\n" * 20, encoding="utf-8")
+    with pytest.raises(DataError, match="task=pretraining"):
+        made(tmp_path, tokenizer, str(text))
+    found = made(tmp_path, tokenizer, str(text), task="pretraining", validation=0.1)
+    assert found.ledger.read == 40 and all(ids[-1] == tokenizer.eos_token_id for ids, _ in [found.train[0]])
+    assert found.held_out(1)[0].reference
+    assert made(tmp_path, tokenizer, str(text), format="text").ledger.outcomes["kept"] == 40
+    chats = write(tmp_path / "a.jsonl", rows_of(3))
+    with pytest.raises(DataError, match="task=sft"):
+        made(tmp_path, tokenizer, str(chats), task="pretraining")
+    pairs = write(tmp_path / "b.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}] * 3)
+    with pytest.raises(DataError, match="chosen and rejected"):
+        made(tmp_path, tokenizer, str(pairs))
+    told = made(tmp_path, tokenizer, str(pairs), columns={"prompt": "prompt", "response": "chosen"})
+    assert set(answers(tokenizer, told.train)) == {"b<|im_end|>"}
+
+
+def test_cancelling_leaves_nothing(tmp_path: Path, tokenizer: Any) -> None:
+    path = write(tmp_path / "a.jsonl", rows_of(2000))
+    config = build_config({"data": {"path": str(path), "workers": 1}})
+    event = threading.Event()
+    event.set()
+    with pytest.raises(Cancelled):
+        prepare(config, tokenizer, cache_dir=tmp_path / "cache", cancelled=event)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_the_ledger_and_notes_are_told(tmp_path: Path, tokenizer: Any) -> None:
+    tokenizer.chat_template = None
+    heard = Heard()
+    config = build_config({"data": {"path": str(write(tmp_path / "a.jsonl", rows_of(20))), "workers": 1}})
+    found = prepare(config, tokenizer, sink=heard, cache_dir=tmp_path / "cache")
+    assert any("no chat template" in note for note in found.notes)
+    told = dict(heard.events)
+    assert told["ledger"]["read"] == 20 and told["ledger"]["closes"]
+    assert told["phase"]["done"] == 20
+    assert "question 3?" in list(texts(config))
