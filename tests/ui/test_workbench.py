@@ -69,7 +69,7 @@ async def test_wrong_values_are_marked_as_they_are_typed(
         await until(pilot, lambda: "method.rank" in text(pilot))
         await pilot.press("0")
         await until(pilot, lambda: "✗ 1 problem" in text(pilot))
-        assert "expected a whole number of at least 1 and at most 4096, got 0." in text(pilot)
+        assert "✗ method.rank: expected a whole number" in text(pilot) and "4096, got 0." in text(pilot)
         assert "Method ✗1" in text(pilot)
         await pilot.press("ctrl+r")  # does not start
         await pilot.pause(0.2)
@@ -82,6 +82,23 @@ async def test_wrong_values_are_marked_as_they_are_typed(
         (folder,) = store.runs()
         assert folder.config().method.rank == 8
         await until(pilot, lambda: "● running" in text(pilot))
+
+
+async def test_arrow_keys_walk_every_field_and_keep_it_in_view(opened: Opened) -> None:
+    async with opened((80, 24)) as pilot:
+        pilot.app.push_screen(SettingsScreen())
+        await until(pilot, lambda: "✓ ready" in text(pilot))
+        await pilot.press("enter")
+        walked = []
+        for _step in range(60):
+            await pilot.pause(0.02)
+            (here,) = [field for field in pilot.app.screen.query(Field) if field.has_focus_within]
+            if walked and here.option.path == walked[-1]:
+                break
+            walked.append(here.option.path)
+            assert here.region.y >= 1 and here.region.bottom <= 17, walked  # above the help panel
+            await pilot.press("down")
+        assert walked == [o.path for s in form.SECTIONS for o in form.section_options(s) if not o.advanced]
 
 
 async def test_contradictions_stand_at_their_field_and_every_section_opens(opened: Opened) -> None:

@@ -32,7 +32,10 @@ class TunerCommands(Provider):
         found: list[tuple[str, str, Callable[[], object]]] = [
             (binding.binding.description, _("On this screen"), partial(self._run, binding.binding.action))
             for binding in self.screen.active_bindings.values()
-            if binding.binding.action in own and binding.enabled and binding.binding.description
+            if binding.binding.action in own
+            and not binding.binding.action.startswith("app.")
+            and binding.enabled
+            and binding.binding.description
         ]
         app = self.tuner
         found += [

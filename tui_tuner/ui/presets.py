@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,17 @@ def preset_rows() -> list[PresetRow]:
         return []
     found = [PresetRow(p.name, p.description, p.path) for p in list_presets()]
     return sorted(found, key=lambda preset: (preset.name != "demo", preset.name))
+
+
+def about(preset: PresetRow) -> str:
+    """The comment on top of a preset: what it does, and the command that runs it."""
+    lines = []
+    with contextlib.suppress(OSError, UnicodeDecodeError), preset.path.open(encoding="utf-8") as file:
+        for line in file:
+            if not line.startswith("#"):
+                break
+            lines.append(line.lstrip("#").strip())
+    return "\n".join(lines)
 
 
 def preset_values(preset: PresetRow) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 from tui_tuner.ui.i18n import _, ngettext
 from tui_tuner.ui.overview import RunRow, rows
-from tui_tuner.ui.presets import PresetRow, preset_rows, preset_values
+from tui_tuner.ui.presets import PresetRow, about, preset_rows, preset_values
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.run_list import RunList
 from tui_tuner.ui.words import block, column, safe
@@ -60,8 +60,8 @@ class HomeScreen(TunerScreen):
     HomeScreen #runs { height: auto; min-height: 5; max-height: 50%; }
     HomeScreen #start { height: 1fr; }
     HomeScreen #presets { height: 1fr; }
-    HomeScreen #about { height: auto; max-height: 4; color: $dim; margin-top: 1; display: none; }
-    HomeScreen.-wide #about { display: block; }
+    HomeScreen #about { height: auto; max-height: 12; color: $dim; margin-top: 1; display: none; }
+    HomeScreen.-wide.-tall #about { display: block; }
     HomeScreen #welcome { height: auto; display: none; }
     HomeScreen.-empty #welcome { display: block; }
     HomeScreen.-empty #run-list { display: none; }
@@ -158,7 +158,7 @@ class HomeScreen(TunerScreen):
     @on(OptionList.OptionHighlighted, "#presets")
     def _about(self, event: OptionList.OptionHighlighted) -> None:
         index = event.option_index
-        text = self._presets[index].description if index < len(self._presets) else ""
+        text = about(self._presets[index]) if index < len(self._presets) else ""
         self.query_one("#about", Static).update(block(text))
 
     @on(OptionList.OptionSelected, "#presets")
@@ -196,7 +196,7 @@ class HomeScreen(TunerScreen):
 def _lead() -> Content:
     return Content.assemble(
         _("Fine-tune language models without leaving the terminal. "),
-        (_("Choose a run, or begin with a preset."), "$dim"),
+        (_("Pick a run or a preset."), "$dim"),
     )
 
 

@@ -32,8 +32,8 @@ class Pair(Vertical):
     Pair { height: auto; padding: 0 1 1 1; }
     Pair Static { height: auto; }
     Pair > Horizontal { height: auto; layout: vertical; }
-    Pair .answer { width: 1fr; border-left: thick $line; padding: 0 1; }
-    Pair .after { border-left: thick $success; }
+    Pair .answer { width: 1fr; border-left: heavy $line; padding: 0 1; }
+    Pair .after { border-left: heavy $success; }
     """
 
     def __init__(self, index: int, stages: list[Sample]) -> None:

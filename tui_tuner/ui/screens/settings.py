@@ -28,6 +28,10 @@ from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import column, safe
 
 
+class Page(VerticalScroll, inherit_bindings=False):
+    """The fields of a section; the arrow keys go from field to field instead of scrolling."""
+
+
 class SettingsScreen(TunerScreen):
     """Sections on the left, their fields in the middle, help for the one in focus beside or below."""
 
@@ -50,7 +54,7 @@ class SettingsScreen(TunerScreen):
     SettingsScreen #nav-box { width: 17; border-top: solid $line; border-title-color: $dim; }
     SettingsScreen #nav { height: 1fr; padding: 0 1; }
     SettingsScreen #fields { width: 1fr; height: 1fr; border-top: solid $line; border-title-color: $dim; }
-    SettingsScreen #fields > VerticalScroll { height: 1fr; }
+    SettingsScreen #fields > Page { height: 1fr; }
     SettingsScreen #help { dock: bottom; height: 7; }
     SettingsScreen.-wide #help { dock: right; width: 40; height: 1fr; }
     SettingsScreen #help Static { height: auto; }
@@ -121,7 +125,7 @@ class SettingsScreen(TunerScreen):
             for option in form.section_options(section)
             if self._advanced or not option.advanced or form.is_set(self.values, option)
         ]
-        page = VerticalScroll(*fields, id=page_id, can_focus=False)
+        page = Page(*fields, id=page_id, can_focus=False)
         await self.query_one("#fields", ContentSwitcher).mount(page)
 
     async def _rebuild(self) -> None:
@@ -135,9 +139,9 @@ class SettingsScreen(TunerScreen):
         highlighted = self.query_one("#nav", OptionList).highlighted or 0
         return list(form.SECTIONS)[highlighted]
 
-    def _page(self) -> VerticalScroll:
+    def _page(self) -> Page:
         switcher = self.query_one("#fields", ContentSwitcher)
-        return switcher.query_one(f"#{switcher.current}", VerticalScroll)
+        return switcher.query_one(f"#{switcher.current}", Page)
 
     # Fields
 
