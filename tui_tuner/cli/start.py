@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from tui_tuner.cli.options import Detach, Json, NoTui, Runs, Sets
-from tui_tuner.config.load import apply_sets, build_config, read_yaml
+from tui_tuner.config.load import absolute_paths, apply_sets, build_config, read_yaml
+from tui_tuner.config.options import get_value, options
 from tui_tuner.config.presets import find_preset
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, UsageError
@@ -155,7 +156,26 @@ def _same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
         return store.create(config), False
     if folder.state() == "completed":
         raise typer.Exit(0)
+    _name_changes(folder, config)
     return folder, True
+
+
+def _name_changes(folder: RunFolder, config: RunConfig) -> None:
+    """Say so if the config asks for something else than the run it goes on with, which keeps its own."""
+    asked = config.model_copy(deep=True)
+    absolute_paths(asked)
+    own = folder.config()
+    changed = [
+        name
+        for name in options()
+        if not name.startswith("output.") and get_value(asked, name) != get_value(own, name)
+    ]
+    if changed:
+        typer.echo(
+            f"{one_line(folder.name)} goes on with its own config; what differs here is not used: "
+            f"{', '.join(changed)}. For a new config, choose another output.name.",
+            err=True,
+        )
 
 
 def _check_resumable(folder: RunFolder) -> None:

@@ -193,8 +193,10 @@ class RunStore:
 
     def _make(self, name: str, config: RunConfig) -> RunFolder:
         if name != "auto":
-            (self.root / name).mkdir(mode=0o700)
-            return RunFolder(self.root / name)
+            path = self.root / name
+            if not _left_empty(path):
+                path.mkdir(mode=0o700)
+            return RunFolder(path)
         model = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config.model.name).name).strip("-.")[:40] or "model"
         stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.task}-{model}"
         for attempt in range(1000):
@@ -246,6 +248,13 @@ def check_name(name: str) -> None:
     ):
         hint = "Use letters, digits, dots and dashes, without a slash, not starting with a dot or dash."
         raise UsageError(f"{one_line(name)!r} cannot be the name of a run.", where="output.name", hint=hint)
+
+
+def _left_empty(path: Path) -> bool:
+    """Whether a folder was left by a process that was killed before it had written its config."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    return all(entry.name.startswith(".config.yaml.") for entry in path.iterdir())
 
 
 def _age(path: Path) -> float:

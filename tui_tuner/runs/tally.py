@@ -116,7 +116,7 @@ def _add(known: Tally, block: bytes) -> bytes:
             event = orjson.loads(line)
             if isinstance(event, dict):
                 _count(known, event)
-        except (orjson.JSONDecodeError, TypeError, ValueError, OverflowError, AttributeError):
+        except (ValueError, TypeError, KeyError, OverflowError, AttributeError):
             continue  # a damaged line costs itself and no other
     known.offset += whole
     return block[whole:]
