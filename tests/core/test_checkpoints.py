@@ -129,24 +129,25 @@ def test_a_full_disk_does_not_end_the_run(
 ) -> None:
     from tui_tuner.training import saving
 
-    monkeypatch.setattr(saving, "DISK_RETRY_SECONDS", 0.0)
     inner = saving.Saver.fill
     attempts: list[Path] = []
 
     def sometimes(self: Any, folder: Path) -> None:
         attempts.append(folder)
         inner(self, folder)
-        if len(attempts) <= 2:
+        if len(attempts) == 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(saving.Saver, "fill", sometimes)
-    run = train(make_config(training__max_steps=9))
+    config = make_config(training__max_steps=6)
+    run = train(config)
     assert run.outcome.status == "completed"
-    assert run.codes() == ["disk_full", "disk_full"]
-    assert [fields["step"] for fields in run.sink.of("checkpoint")] == [5, 6, 9]
+    assert "disk_full" in run.codes()
+    assert [fields["step"] for fields in run.sink.of("checkpoint")] == [3, 6]
     found = checkpoints.checkpoints(run.folder.checkpoints)
     assert found and all(not checkpoint.problem() for checkpoint in found)
     assert [path.name for path in run.folder.checkpoints.iterdir() if path.name.startswith(".")] == []
+    assert run.steps() == train(config).steps()
 
 
 def test_other_rows_than_before_are_refused(make_config: MakeConfig, train: Train, chats: Path) -> None:

@@ -1,0 +1,60 @@
+"""The way to the loss that is chosen for each kind of model is exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.core.test_loss import FAST, SomeRows
+from tui_tuner.training import attention
+from tui_tuner.training.batching import flat, padded
+from tui_tuner.training.loss import LossPath, self_check, summed_loss
+
+SHAPE = {
+    "vocab_size": 300,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+KINDS: dict[str, tuple[dict[str, Any], bool]] = {
+    "qwen3": ({}, True),
+    "gpt2": ({}, True),
+    "gpt_neox": ({}, True),
+    "phi3": ({}, True),
+    "gemma3_text": ({"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}, True),
+    "gemma2": ({"sliding_window": 8}, True),
+    "qwen3_moe": (EXPERTS, True),
+    "llama4_text": ({"attention_chunk_size": 8, "num_local_experts": 2}, True),
+    "lfm2": ({"layer_types": ["conv", "full_attention"]}, False),
+    "mamba": ({}, False),
+    "rwkv": ({"attention_hidden_size": 64}, False),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_chosen_way_is_exact(kind: str) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    attention.register()
+    torch.manual_seed(0)
+    more, packs = KINDS[kind]
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SHAPE, **more)).eval()
+    rows = SomeRows([17, 5, 40, 9], 300)
+    found = self_check(model, rows, [1, 0, 3, 2], FAST, torch.device("cpu"), 0)
+    assert found.exact
+    assert found.path.packing == packs, found.problem
+    assert bool(found.problem) == (found.path != FAST)
+    with torch.no_grad():
+        single = LossPath(packing=False, compact=False, segments=False)
+        truth = sum(summed_loss(model, padded(rows, [row], 0), single) for row in range(4))
+        together = flat(rows, range(4)) if packs else padded(rows, list(range(4)), 0)
+        assert float(summed_loss(model, together, found.path)) == pytest.approx(float(truth), abs=1e-4)
