@@ -126,7 +126,7 @@ class ChatEncoder:
             pairs = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
             starts, ends = pairs[:, 0], pairs[:, 1]
             if len(starts) > 1:
-                # Tokenizers may leave trimmed white space out of the offsets: it belongs to the token after it.
+                # White space that is trimmed out of the offsets belongs to the token after it.
                 starts = starts.copy()
                 starts[1:] = np.minimum(starts[1:], np.maximum.accumulate(ends)[:-1])
             found.append((np.asarray(ids, dtype=np.int32), starts, ends))

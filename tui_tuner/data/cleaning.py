@@ -43,8 +43,8 @@ _CONTROL = re.compile(
 )
 _EMAIL = re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,5}\b")
 _PHONE = re.compile(
-    r"(?<![\w.,-])(?:\+\d{1,3}[ .-]?)?(?:\(\d{2,4}\)[ .-]?\d{3,4}[ .-]?\d{3,4}|\d{3}[ .-]\d{3,4}[ .-]\d{4}|1[3-9]\d{9})"
-    r"(?![\w.-]?\d)"
+    r"(?<![\w.,-])(?:\+\d{1,3}(?:[ .-]?\(?\d{2,4}\)?){2,4}|\(\d{2,4}\)[ .-]?\d{3,4}[ .-]?\d{3,4}"
+    r"|\d{3}[ .-]\d{3,4}[ .-]\d{4}|1[3-9]\d{9})(?![\w-]?\d)"
 )
 _SCRIPTS = {
     "zh": "CJK", "ja": "HIRAGANA KATAKANA", "ko": "HANGUL", "ru": "CYRILLIC", "ar": "ARABIC", "he": "HEBREW",
@@ -179,7 +179,7 @@ def _phrases(path: str | None) -> tuple[list[str], list[str]]:
 
 
 def _mapped(record: Record, change: Callable[[str], str]) -> Record | None:
-    """The record with every text changed, or None if none did. Tokens and contexts with positions are left."""
+    """The record with every text changed, or None if none did. What has positions is left."""
     if isinstance(record, Text | Labelled):
         new: Any = copy.copy(record)
         new.text = change(record.text)
@@ -248,8 +248,8 @@ def _flag(record: Record, origin: Origin, ledger: Ledger) -> None:
 
 
 STOP_WORDS = {
-    "en": "the and of to in is that it for was with as on are this you not be have at i by or an from what how can "
-    "will my your am they he she we his her has",
+    "en": "the and of to in is that it for was with as on are this you not be have at i by or an from what "
+    "how can will my your am they he she we his her has",
     "de": "der die und das ist nicht ein eine mit den von zu auf für sich des dem im auch wird",
     "fr": "le la les et des est que une dans pour pas qui sur du au avec ce il nous vous",
     "es": "el la los que de en y es una por con para del se las su no como más pero",

@@ -34,8 +34,9 @@ def read_document(file: io.BufferedReader, name: str, told: str | None = None) -
 
 
 def read_conll(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
-    """Sentences of one token a line, a blank line between them. The first column is the token, the last its tag;
-    of CoNLL-U (ten columns) the second and the fourth.
+    """Sentences of one token a line, a blank line between them.
+
+    The first column is the token, the last its tag; of CoNLL-U (ten columns) the second and the fourth.
 
     Lines with another number of columns make their sentence a problem.
     """
@@ -97,7 +98,7 @@ def read_hub(name: str, field: str | None) -> Iterator[Row]:
 
 
 def _unreachable() -> str:
-    """Why the hub cannot be asked, by one quick question (its client would try for half a minute); or empty."""
+    """Why the hub cannot be asked, by one quick question (its client would try for long); or empty."""
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 

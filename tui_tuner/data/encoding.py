@@ -86,8 +86,8 @@ class RowEncoder:
         self.notes: list[str] = []
         if self.chats and not self.chats.exact_offsets:
             self.notes.append(
-                "This tokenizer cannot say where its tokens stand in the text: chats are tokenised in pieces, "
-                "cut at the edges of answers."
+                "This tokenizer cannot say where its tokens stand in the text: chats are tokenised in "
+                "pieces, cut at the edges of answers."
             )
         if len(tokenizer) == 0:
             raise ModelError("the tokenizer has no vocabulary.")
@@ -171,7 +171,8 @@ class RowEncoder:
             "chat": "Fine-tune on chats with --set task=sft.",
             "preference": "To train on the chosen answers alone: "
             "--set 'data.columns={prompt: COLUMN, response: chosen}'.",
-            "labelled": "To learn the text alone: --set task=pretraining --set 'data.columns={text: COLUMN}'.",
+            "labelled": "To learn the text alone: --set task=pretraining "
+            "--set 'data.columns={text: COLUMN}'.",
         }
         raise DataError(
             f"these rows are {words[record.kind]}, which task {self.task} cannot use.",

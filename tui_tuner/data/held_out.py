@@ -24,7 +24,7 @@ class HeldOut:
     prompt_text: str
     reference: str
     messages: list[dict[str, Any]] = field(default_factory=list)
-    origin: Origin = Origin("", 0)
+    origin: Origin = field(default_factory=lambda: Origin("", 0))
 
 
 def held_out(rows: TokenizedRows | None, count: int, config: RunConfig, tokenizer: Any) -> list[HeldOut]:

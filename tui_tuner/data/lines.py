@@ -1,4 +1,4 @@
-"""Readers of line-wise and JSON files: each gives `Row`s, broken ones with the reason, and never holds a file."""
+"""Readers of line-wise and JSON files: each gives `Row`s, broken ones with their reason."""
 
 from __future__ import annotations
 

@@ -81,7 +81,8 @@ def check(facts: Facts, ledger: Ledger, config: RunConfig) -> Report:
                 "stop_token_untrained",
                 "error",
                 "No answer ends with a stop token, so the model would never learn to stop.",
-                "Use a chat template that ends answers with the tokenizer's eos: --set model.chat_template=chatml.",
+                "Use a chat template that ends answers with the tokenizer's eos: "
+                "--set model.chat_template=chatml.",
                 facts.counts.get("unstopped", 0),
                 facts.unstopped,
             )
@@ -91,8 +92,8 @@ def check(facts: Facts, ledger: Ledger, config: RunConfig) -> Report:
             Problem(
                 "stop_token_missing",
                 "warning",
-                f"{facts.answers - facts.stopped:,} of {facts.answers:,} answers end without a stop token: this "
-                "chat template writes it only behind some turns.",
+                f"{facts.answers - facts.stopped:,} of {facts.answers:,} answers end without a stop token: "
+                "this chat template writes it only behind some turns.",
                 "",
                 facts.counts.get("unstopped", 0),
                 facts.unstopped,
@@ -114,7 +115,8 @@ def check(facts: Facts, ledger: Ledger, config: RunConfig) -> Report:
             Problem(
                 "answers_cut",
                 "warning",
-                f"{facts.counts['cut_answers']:,} rows were cut at max_length, and their stop token with them.",
+                f"{facts.counts['cut_answers']:,} rows were cut at max_length, and their stop token "
+                "with them.",
                 "Raise data.max_length, or set data.overlong to split.",
                 facts.counts["cut_answers"],
                 facts.cut_answers,
@@ -146,8 +148,8 @@ def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows 
             Problem(
                 "leakage",
                 "error" if share > 0.5 else "warning",
-                f"{both.sum():,} of {len(held):,} validation rows are also trained on, so the validation loss "
-                "would flatter the model.",
+                f"{both.sum():,} of {len(held):,} validation rows are also trained on, so the "
+                "validation loss would flatter the model.",
                 "Take them out of one of the two files.",
                 int(both.sum()),
                 rows,

@@ -47,7 +47,7 @@ class Preview:
 
 @dataclass
 class Lengths:
-    """A histogram of lengths with fixed edges, kept while rows stream by; the mean and the longest are exact."""
+    """A histogram of lengths with fixed edges, kept while rows stream by; mean and longest are exact."""
 
     unit: str
     count: int = 0
@@ -299,7 +299,7 @@ def special_ids(tokenizer: Any) -> set[int]:
 
 
 def token_texts(tokenizer: Any, ids: list[int]) -> list[str]:
-    """The text of each token, its leading space included; the bare vocabulary entry of a part of a character."""
+    """The text of each token with its leading space; the vocabulary entry of a part of a character."""
     raw = tokenizer.convert_ids_to_tokens(ids)
     texts = []
     for place, token in enumerate(ids):

@@ -1,4 +1,4 @@
-"""Why one row cannot be used; caught where rows are counted, so it ends in the ledger and never in a traceback."""
+"""Why one row cannot be used; caught where rows are counted, so it ends in the ledger."""
 
 from __future__ import annotations
 

@@ -86,8 +86,8 @@ class Reading:
         guess = file.guessed_encoding() if self._files <= NOTED_FILES else ""
         if guess:
             self.notes.append(
-                f"{one_line(file.name)} is not UTF-8: read as {guess}, a guess. If letters look wrong, say so in "
-                "data.encoding."
+                f"{one_line(file.name)} is not UTF-8: read as {guess}, a guess. If letters look wrong, "
+                "say so in data.encoding."
             )
 
     def _detect(self, file: DataFile, usable: list[dict[str, Any]], wanted: str) -> Detection:

@@ -61,7 +61,7 @@ class Message:
 
 @dataclass
 class Chat:
-    """Turns, and the tools the model may call. Alpaca, ShareGPT, prompt/response and so on all become this."""
+    """Turns, and the tools the model may call. Alpaca, ShareGPT and so on become this."""
 
     messages: list[Message]
     tools: list[Any] | None = None

@@ -1,4 +1,4 @@
-"""Inspections, previews and masks as lines of text for a terminal; everything a file said is sanitised here."""
+"""Inspections, previews and masks as lines for a terminal; what a file said is sanitised here."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class DataFile:
         return f"{self.path}/{self.member}" if self.member else self.path
 
     def guessed_encoding(self) -> str:
-        """The encoding its text is read in, if that is a guess; empty for UTF-8 and files that are no text."""
+        """The encoding its text is read in, if that is a guess; empty for UTF-8 and binary files."""
         if self.encoding is not None or self.kind in ("parquet", "arrow", "hub", "demo"):
             return ""
         with open_bytes(Path(self.path), self.member) as source:
@@ -266,7 +266,8 @@ def _best_kinds(files: list[DataFile], notes: list[str]) -> list[DataFile]:
         return files
     left = [one_line(Path(file.name).name) for file in files if file not in rows]
     notes.append(
-        f"{len(left):,} files beside the data were passed over: {', '.join(left[:3])}{', …' if left[3:] else ''}."
+        f"{len(left):,} files beside the data were passed over: "
+        f"{', '.join(left[:3])}{', …' if left[3:] else ''}."
     )
     return rows
 

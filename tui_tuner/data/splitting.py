@@ -40,7 +40,7 @@ def split_pieces(
 
 
 def _held_rows(store: Store, share: float, seed: int) -> np.ndarray:
-    """A mask over rows: for each label (all rows are one class without labels), its share, at least one in all.
+    """A mask over rows: of each label (without labels all rows are one class) its share; at least one in all.
 
     Rows of equal content count as one group, so what is held out is never trained.
     """

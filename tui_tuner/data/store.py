@@ -1,8 +1,8 @@
 """Tokenised rows on disk: flat arrays, appended while tokenising and memory-mapped while training.
 
 A folder holds `ids.bin` (int32) and `trained.bin` (bool) of all pieces one after another, an array for each
-fact of a piece or row, `records.bin` with the rows as JSON, and `meta.json`, written last: a folder without it
-is not finished.
+fact of a piece or row, `records.bin` with the rows as JSON, and `meta.json`, written last: a folder
+without it is not finished.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import codecs
+import gzip
 import io
 import re
 import zipfile
@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from tui_tuner.errors import DataError
 from tui_tuner.text import human_bytes, one_line
@@ -46,8 +46,8 @@ class _Counted(io.RawIOBase):
         self._given += len(block)
         if self._given > self._limit:
             raise DataError(
-                f"unpacks to more than {human_bytes(self._limit)}, {MAX_RATIO} times its size: that is no data, "
-                "or a decompression bomb.",
+                f"unpacks to more than {human_bytes(self._limit)}, {MAX_RATIO} times its size: that is no "
+                "data, or a decompression bomb.",
                 where=self._where,
                 hint="Unpack it yourself if you trust it.",
             )
@@ -95,7 +95,7 @@ def open_bytes(path: Path, member: str | None = None) -> Iterator[io.BufferedRea
                     yield io.BufferedReader(_Counted(inside, packed_size, where), HEAD)
                 return
             else:
-                yield raw
+                yield cast(io.BufferedReader, raw)
                 return
             yield io.BufferedReader(_Counted(source, size, where), HEAD)
     except FileNotFoundError:
@@ -127,7 +127,7 @@ def zip_members(path: Path) -> list[str]:
 
 
 def encoding_of(head: bytes, whole: bool, told: str | None = None) -> str:
-    """The text encoding of a file from its first bytes, or the one `told`. `whole`: there is nothing after them.
+    """The text encoding of a file from its first bytes, or the one `told`. `whole`: nothing comes after.
 
     A byte order mark decides; then UTF-8 if it decodes; else charset-normalizer's best guess; else Latin-1,
     which decodes anything.
@@ -164,8 +164,8 @@ def _known(name: str) -> str:
         raise DataError(f"unknown encoding {one_line(name)!r}.", where="data.encoding") from None
 
 
-# Encodings of Latin letters, which a guess can hardly tell apart. Western European is meant most often, so it is
-# taken where nearly all its letters are those of Western languages.
+# Encodings of Latin letters, which a guess can hardly tell apart. Western European is meant most often, so it
+# is taken where nearly all its letters are those of Western languages.
 _LATIN = re.compile(
     r"cp125[02478]|iso8859_(?:1|2|3|4|9|10|13|14|15|16)|latin_1|hp_roman8|mac_(?:latin2|roman|iceland|turkish)"
     r"|cp(?:437|775|85[0278]|86[0135])"

@@ -36,8 +36,8 @@ MAX_TEMPLATE_BYTES = 1024 * 1024
 def choose_template(tokenizer: Any, wanted: str | None = None) -> str:
     """Make sure the tokenizer has a chat template, and say in one sentence which, if it is not its own.
 
-    `wanted` is `model.chat_template`: `chatml`, a Jinja file, or None for the tokenizer's own. The template is
-    set on the tokenizer itself, so that it is saved with what is trained.
+    `wanted` is `model.chat_template`: `chatml`, a Jinja file, or None for the tokenizer's own. The template
+    is set on the tokenizer itself, so that it is saved with what is trained.
 
     Raises:
         ModelError: the file is missing, or there is no token an answer could end with.
@@ -78,7 +78,7 @@ def _read(path: str) -> str:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(
-            f"the chat template cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}.",
+            f"no readable chat template: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}.",
             where=one_line(path),
             hint="model.chat_template takes `chatml` or the path of a Jinja file.",
         ) from None

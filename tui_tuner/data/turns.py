@@ -5,18 +5,17 @@ stop token. It is found by rendering, never by reading the template:
 
 1. *Skeleton.* The chat is rendered once with a marker in place of each content. The text between markers is
    then the template's alone. What the generation prompt adds behind the previous turn, and what stands behind
-   the answer both where it ends the chat and where the chat goes on, gives the two ends. Skeletons depend on the
-   roles only and are kept; the real text has to match its skeleton piece by piece.
-2. *Substitution*, where it does not match (tool calls, reasoning that is stripped or re-wrapped, templates that
-   look into contents): only this one answer is replaced by a marker, and the real text has to agree with that
-   rendering in front of the answer and behind it.
+   the answer both where it ends the chat and where the chat goes on, gives the two ends. Skeletons depend on
+   the roles only and are kept; the real text has to match its skeleton piece by piece.
+2. *Substitution*, where it does not match (tool calls, reasoning that is stripped or re-wrapped, templates
+   that look into contents): only this one answer is replaced by a marker, and the real text has to agree with
+   that rendering in front of the answer and behind it.
 
 If neither holds, the row is named and not trained on.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -136,7 +135,7 @@ class Turns:
             ending = gap if last else _cut(self._render(messages[: index + 1], tools, False))[0][-1]
         except RowProblem:
             ending = gap
-        found = self._tokens.search(os.path.commonprefix([ending, gap]))
+        found = self._tokens.search(_shared(ending, gap))
         if found:
             return found.end(), found.group()
         # A stop token of its own between turns (as <|end|> and <|return|>): it also ends the user's turns.
@@ -193,14 +192,22 @@ class Turns:
             asked = self._render(messages[:index], tools, True)
             start = len(asked) if text.startswith(asked) else None
         if start is not None and self._tokens is not None:
-            shared = os.path.commonprefix([text, self._render(messages[: index + 1], tools, False)])
+            shared = _shared(text, self._render(messages[: index + 1], tools, False))
             stops = list(self._tokens.finditer(shared, start))
             if stops:
                 return Span(index, start, stops[-1].end(), stops[-1].group())
         raise RowProblem(
-            "the chat template renders a turn differently inside a longer chat, and its answer cannot be found",
+            "the chat template renders this turn differently inside a longer chat, so its answer is lost",
             f"turn {index + 1}",
         )
+
+
+def _shared(one: str, two: str) -> str:
+    """What both begin with."""
+    size = next(
+        (i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two))
+    )
+    return one[:size]
 
 
 def _cut(text: str) -> tuple[list[str], list[int]]:

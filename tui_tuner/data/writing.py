@@ -129,16 +129,18 @@ def _layout(record: Record) -> dict[str, Any]:
     if isinstance(record, Chat):
         return _with_tools({"messages": _turns(record.messages)}, record.tools)
     if isinstance(record, Preference):
-        row = {
+        pair: dict[str, Any] = {
             "messages": _turns(record.messages),
             "chosen": _turns(record.chosen),
             "rejected": _turns(record.rejected),
         }
-        return _with_tools(row, record.tools)
+        return _with_tools(pair, record.tools)
     if isinstance(record, Judged):
         return _with_tools({"messages": _turns(record.messages), "kto_tag": record.good}, record.tools)
     assert is_dataclass(record)
-    row = {key: value for key, value in asdict(record).items() if key != "kind" and value is not None}
+    row: dict[str, Any] = {
+        key: value for key, value in asdict(record).items() if key != "kind" and value is not None
+    }
     if record.kind == "labelled" and record.pair is not None:
         row = {"sentence1": record.text, "sentence2": record.pair, "label": record.label}
     if record.kind == "question":

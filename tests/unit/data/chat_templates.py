@@ -54,13 +54,16 @@ def _qwen25(messages: Messages) -> Parts:
 
 QWEN25 = Kind(
     "qwen2.5",
-    "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
+    "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful assistant."
+    "<|im_end|>\n{% endif %}"
     "{% for m in messages %}"
-    "{% if m.role == 'tool' %}<|im_start|>user\n<tool_response>\n{{ m.content }}\n</tool_response><|im_end|>\n"
+    "{% if m.role == 'tool' %}<|im_start|>user\n<tool_response>\n{{ m.content }}"
+    "\n</tool_response><|im_end|>\n"
     "{% else %}<|im_start|>{{ m.role }}"
     "{% if m.content or not m.tool_calls %}{{ '\n' + m.content }}{% endif %}"
     "{% for c in m.tool_calls or [] %}{{ '\n' }}<tool_call>\n"
-    '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}\n</tool_call>{% endfor %}'
+    '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}'
+    "\n</tool_call>{% endfor %}"
     "<|im_end|>\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
     ("<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<|endoftext|>"),
@@ -116,7 +119,8 @@ def _llama3(messages: Messages) -> Parts:
 
 LLAMA3 = Kind(
     "llama-3",
-    "{% for m in messages %}{{ bos_token if loop.first else '' }}<|start_header_id|>{{ m.role }}<|end_header_id|>"
+    "{% for m in messages %}{{ bos_token if loop.first else '' }}"
+    "<|start_header_id|>{{ m.role }}<|end_header_id|>"
     "\n\n{{ m.content | trim }}<|eot_id|>{% endfor %}"
     "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}",
     ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|end_of_text|>"),
@@ -148,7 +152,8 @@ LLAMA2 = Kind(
     "{% else %}{% set rest = messages %}{% set sys = '' %}{% endif %}"
     "{% for m in rest %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('Roles must alternate user, assistant') }}{% endif %}"
-    "{% if m.role == 'user' %}{{ bos_token }}[INST] {{ ((sys if loop.first else '') + m.content).strip() }} [/INST]"
+    "{% if m.role == 'user' %}{{ bos_token }}[INST] "
+    "{{ ((sys if loop.first else '') + m.content).strip() }} [/INST]"
     "{% else %} {{ m.content.strip() }} {{ eos_token }}{% endif %}{% endfor %}",
     ("<s>", "</s>", "<unk>"),
     "</s>",
@@ -195,7 +200,8 @@ def _mistral3(messages: Messages) -> Parts:
 
 MISTRAL3 = Kind(
     "mistral-v0.3",
-    "{% if messages[0].role == 'system' %}{% set sys = messages[0].content + '\n\n' %}{% set rest = messages[1:] %}"
+    "{% if messages[0].role == 'system' %}{% set sys = messages[0].content + '\n\n' %}"
+    "{% set rest = messages[1:] %}"
     "{% else %}{% set sys = '' %}{% set rest = messages %}{% endif %}"
     "{% set ns = namespace(last=0) %}"
     "{% for m in rest %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"

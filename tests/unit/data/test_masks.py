@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chat_templates import DEEPSEEK, GEMMA, KINDS, LLAMA2, LLAMA3, QWEN3, QWEN25, Kind
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from chat_templates import DEEPSEEK, GEMMA, KINDS, LLAMA2, LLAMA3, QWEN3, QWEN25, Kind
 from small_tokenizers import byte_level, sentence_piece
+
 from tui_tuner.data.chat import ChatEncoder, TextEncoder
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Message
