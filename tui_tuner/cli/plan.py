@@ -10,8 +10,13 @@ from tui_tuner.cli.options import Json, Sets
 from tui_tuner.text import sanitize
 
 if TYPE_CHECKING:
+    from tui_tuner.config.schema import RunConfig
+    from tui_tuner.models.facts import ModelFacts
     from tui_tuner.planning.estimate import Estimate
     from tui_tuner.planning.fit import Fit
+    from tui_tuner.planning.gpus import Card
+    from tui_tuner.planning.memory.stack import Stack
+    from tui_tuner.planning.trace import Check
 
 Config = Annotated[str, typer.Argument(help="YAML file of the run.", metavar="CONFIG")]
 GpuOption = Annotated[
@@ -29,6 +34,9 @@ def estimate(
     gpu: GpuOption = None,
     stack: StackOption = None,
     cards: Annotated[bool, typer.Option("--cards", help="Say which of the known GPUs would do.")] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Check the figure against the installed libraries (some seconds).")
+    ] = False,
     sets: Sets = None,
     json: Json = False,
 ) -> None:
@@ -47,6 +55,7 @@ def estimate(
     fitted = fit(run, card, facts=facts, stack=versions) if card else None
     found = fitted.estimate if fitted else compute(run, facts=facts, stack=versions)
     table = which_cards(run, facts=facts, stack=versions) if cards else []
+    check = _traced(fitted.config if fitted else run, facts, card, versions) if trace else None
     if json:
         import orjson
 
@@ -56,10 +65,13 @@ def estimate(
                 {"name": one.name, "usable_gib": one.usable, "fits": fits, "device_gib": there.device}
                 for one, fits, there in table
             ]
+        if check:
+            report["trace"] = {"difference": check.difference, "confirmed": check.confirmed}
         typer.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
         return
     lines = describe(found)
     lines += describe_fit(fitted) if fitted else []
+    lines += ["", check.sentence()] if check else []
     lines += [""] * bool(table) + [
         f"  {one.name:18} {one.usable:6.1f} GiB  {'fits' if fits else 'too small':9}  "
         f"wants {there.upper:7.2f} GiB"
@@ -67,6 +79,18 @@ def estimate(
     ]
     for line in lines:
         typer.echo(sanitize(line))
+
+
+def _traced(run: RunConfig, facts: ModelFacts, card: Card | None, versions: Stack | None) -> Check:
+    """Tier 2 for a run, resolved for its card."""
+    from tui_tuner.planning.estimate import resolve_for, setup_for
+    from tui_tuner.planning.memory.stack import installed
+    from tui_tuner.planning.trace import Tracer
+
+    stack = versions or installed()
+    setup = setup_for(resolve_for(run, facts, card, stack).config, facts, stack, card)
+    with Tracer() as tracer:
+        return tracer.check(setup)
 
 
 def describe(found: Estimate) -> list[str]:

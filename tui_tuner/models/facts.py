@@ -85,6 +85,7 @@ class ModelFacts:
     rope_dim: int = 0
     value_dim: int = 0
     token_types: int = 0
+    activation: str = ""
     weights_dtype: str = ""
     verified: bool = True
     why_unverified: str = ""
@@ -337,6 +338,12 @@ def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
         value_dim=values.number("v_head_dim", 128) if family.latent else 0,
         token_types=values.number("type_vocab_size", 0, 0) if family.encoder else 0,
         raw=dict(values.config),
+        activation=str(
+            values.config.get("hidden_act")
+            or values.config.get("hidden_activation")
+            or values.config.get("activation_function")
+            or family.activation
+        ),
         weights_dtype=str(dtype).removeprefix("torch."),
     )
 
@@ -423,7 +430,7 @@ def _from_hub(model: ModelSection, network: bool) -> Path:
                 model.name,
                 "config.json",
                 revision=model.revision,
-                local_files_only=not network,
+                local_files_only=not (network and _hub_answers()),
                 etag_timeout=5,
             )
         )

@@ -16,6 +16,7 @@ GATED = ("gate_proj", "up_proj", "down_proj")
 class Family:
     """What a config.json does not say because the architecture fixes it.
 
+    `norm_after` that norms stand behind attention and MLP instead of before them;
     `norm` is rms, layer or plain (no parameters); `norms` counts them in a layer; `parallel` means that
     attention and MLP read the same norm; `multipliers` that activations are scaled (Granite);
     `scaled_logits`, `softcap` that logits are; `qk_norm` is "", head or full.
@@ -33,6 +34,8 @@ class Family:
     moe: bool = False
     latent: bool = False
     learned_positions: bool = False
+    norm_after: bool = False
+    activation: str = ""
     parallel: bool = False
     multipliers: bool = False
     scaled_logits: bool = False
@@ -127,6 +130,7 @@ FAMILIES: dict[str, Family] = {
         attention=("q_proj", "k_proj", "v_proj", "dense"),
         norms=1,
         parallel=True,
+        activation="gelu_new",
         head_bias=True,
     ),
     "gpt2": replace(
@@ -134,6 +138,7 @@ FAMILIES: dict[str, Family] = {
         attention=("c_attn", "c_proj"),
         mlp=("c_fc", "c_proj"),
         tied=True,
+        activation="gelu_new",
         learned_positions=True,
         aliases=_GPT2_NAMES,
         defaults={
@@ -163,8 +168,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "stablelm": Family(norm="layer", attention_bias_field="use_qkv_bias", output_bias=False),
     "olmo": Family(norm="plain", norms=2),
-    "olmo2": Family(qk_norm="full"),
-    "olmo3": Family(qk_norm="full"),
+    "olmo2": Family(qk_norm="full", norm_after=True),
+    "olmo3": Family(qk_norm="full", norm_after=True),
     "olmoe": Family(
         moe=True,
         qk_norm="full",

@@ -185,6 +185,11 @@ def _dtype(work: _Work) -> tuple[str, str]:
 
 
 def _attention(work: _Work) -> tuple[str, str]:
+    if work.model is not None and work.model.family.softcap:
+        return (
+            "eager",
+            f"{work.model.model_type} caps its attention scores, which no fused kernel does exactly.",
+        )
     if work.gpu and work.gpu.flash and work.hardware.flash_attention:
         return "flash_attention_2", "FlashAttention 2 is installed, and the GPU supports it."
     return "sdpa", "PyTorch's own attention: exact, and nothing to install."

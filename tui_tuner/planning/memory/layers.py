@@ -47,14 +47,20 @@ class Layer:
             return self._post_norm(tape, x)
         residual = x
         sandwich = self.family.norms == 4
-        hidden = norm(tape, x, self, self.norms[0])
+        after = self.family.norm_after
+        hidden = x if after else norm(tape, x, self, self.norms[0])
         hidden = self.attention(tape, hidden)
+        if after:
+            hidden = norm(tape, hidden, self, self.norms[0])
         if sandwich:
             hidden = norm(tape, hidden, self, self.norms[1])
         hidden = self._join(tape, residual, hidden)
         residual = hidden
-        hidden = norm(tape, hidden, self, self.norms[-1])
+        if not after:
+            hidden = norm(tape, hidden, self, self.norms[-1])
         hidden = self.mixture(tape, hidden) if self.setup.facts.moe else self.mlp(tape, hidden)
+        if after:
+            hidden = norm(tape, hidden, self, self.norms[-1])
         if sandwich:
             hidden = norm(tape, hidden, self, self.norms[2])
         return self._join(tape, residual, hidden)
@@ -161,6 +167,11 @@ class Layer:
         width = HALF if setup.autocast else query.width
         scores = tape.op(count, width, (query, key), (query.buffer, key.buffer))
         scores = tape.op(count, width, (scores,))
+        if self.family.softcap:  # tanh(scores / cap) * cap
+            bent = Buffer(tape.meter, count * width)
+            scores = tape.op(count, width, (scores,), (bent,), view=bent)
+            del bent
+            scores = tape.op(count, width, (scores,))
         scores = tape.op(count, width, (), same=(scores,))
         soft = Buffer(tape.meter, count * SINGLE)
         weights = tape.op(count, SINGLE, (scores,), (soft,), view=soft)
@@ -172,7 +183,7 @@ class Layer:
     def mlp(self, tape: Tape, x: Tensor, suffix: str = "mlp") -> Tensor:
         names = self.family.mlp
         if len(names) == 3:
-            gate = activate(tape, self.linear(tape, x, names[0]))
+            gate = activate(tape, self.linear(tape, x, names[0]), self.setup)
             up = self.linear(tape, x, names[1])
             return self.linear(tape, multiply(tape, gate, up), names[2])
         first = self.linear(tape, x, names[0])
@@ -180,9 +191,9 @@ class Layer:
             half = first.count / 2
             gate = tape.op(half, first.width, (first,), view=first.buffer)
             up = tape.op(half, first.width, (first,), view=first.buffer)
-            return self.linear(tape, multiply(tape, up, activate(tape, gate)), names[1])
+            return self.linear(tape, multiply(tape, up, activate(tape, gate, self.setup)), names[1])
         name = names[1] if names[1] in self.linears else self._output_name()
-        return self.linear(tape, activate(tape, first, tanh=self.setup.facts.model_type == "gpt2"), name)
+        return self.linear(tape, activate(tape, first, self.setup), name)
 
     def mixture(self, tape: Tape, x: Tensor) -> Tensor:
         """Routed experts: every token goes through `experts_per_token` of them, weighted."""
@@ -194,12 +205,14 @@ class Layer:
         gathered = tape.op(routed * facts.hidden, x.width, (x,))
         names = self.family.mlp
         if len(names) == 3:
-            gate = activate(tape, self.linear(tape, gathered, names[0]))
+            gate = activate(tape, self.linear(tape, gathered, names[0]), self.setup)
             up = self.linear(tape, gathered, names[1])
             out = self.linear(tape, multiply(tape, gate, up), names[2])
             del gate, up
         else:
-            out = self.linear(tape, activate(tape, self.linear(tape, gathered, names[0])), names[1])
+            out = self.linear(
+                tape, activate(tape, self.linear(tape, gathered, names[0]), self.setup), names[1]
+            )
         scaled = tape.op(out.count, out.width, (out,), (out.buffer, weights.buffer))
         del out, gathered
         total = tape.op(x.count, x.width, (scaled,), same=(total,), view=total.buffer)
@@ -210,7 +223,7 @@ class Layer:
     def _shared_expert(self, tape: Tape, x: Tensor) -> Tensor:
         facts = self.setup.facts
         inner = self.tokens * facts.shared_ffn
-        gate = activate(tape, tape.op(inner, HALF, (x,)))
+        gate = activate(tape, tape.op(inner, HALF, (x,)), self.setup)
         up = tape.op(inner, HALF, (x,))
         return tape.op(x.count, x.width, (multiply(tape, gate, up),))
 
@@ -377,20 +390,25 @@ def multiply(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
     return tape.op(left.count, width, (left, right), (left.buffer, right.buffer))
 
 
-def activate(tape: Tape, x: Tensor, tanh: bool = False) -> Tensor:
-    """SiLU or GELU: one kernel that keeps its input. GPT-2's tanh form is nine, and keeps four."""
-    if not tanh:
+def activate(tape: Tape, x: Tensor, setup: Setup) -> Tensor:
+    """SiLU or GELU: one kernel that keeps its input; or `gelu_new`, written out in eight."""
+    if setup.facts.activation != "gelu_new":
         return tape.op(x.count, x.width, (x,), (x.buffer,))
-    cube = tape.op(x.count, SINGLE, (x,), (x.buffer,), extra=2 * x.count * SINGLE)
-    inner = tape.op(x.count, SINGLE, (cube,), same=(x,) if x.width == SINGLE else ())
-    del cube
-    bent = tape.op(x.count, SINGLE, (inner,))
-    del inner
-    out = Buffer(tape.meter, x.count * SINGLE)
-    bent = tape.op(x.count, SINGLE, (bent,), (out,), view=out)
-    raised = tape.op(x.count, SINGLE, (), same=(bent,))
     half = tape.op(x.count, x.width, (x,))
-    return tape.op(x.count, SINGLE, (half, raised), (half.buffer, raised.buffer))
+    inner = tape.cast(x, SINGLE if setup.autocast else x.width)  # autocast runs pow in float32
+    width = inner.width
+    cube = tape.op(x.count, width, (inner,), (inner.buffer,), extra=2 * x.count * width)
+    del inner
+    cube = tape.op(x.count, width, (cube,))
+    total = add(tape, x, cube)
+    del cube
+    total = tape.op(x.count, width, (total,))
+    bent = Buffer(tape.meter, x.count * width)
+    total = tape.op(x.count, width, (total,), (bent,), view=bent)
+    del bent
+    raised = tape.op(x.count, width, (), same=(total,))
+    del total
+    return multiply(tape, half, raised)
 
 
 def dropout(tape: Tape, x: Tensor, rate: float) -> Tensor:
