@@ -129,7 +129,6 @@ class TunerApp(App[AppResult]):
         """Train a run in a thread of this process."""
         self.host = self._host_factory(folder, resume)
         self._told_of_end = False
-        self._followers.pop(folder.path, None)
         self.host.start()
 
     def launch(self, folder: RunFolder, resume: bool = False) -> None:

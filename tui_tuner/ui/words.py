@@ -90,6 +90,13 @@ def duration(seconds: float) -> str:
     return human_seconds(max(0.0, seconds))
 
 
+def rough(seconds: float) -> str:
+    """A duration as exact as an estimate deserves: to 10 s above a minute, to a minute above ten."""
+    step = 1 if seconds < 60 else 10 if seconds < 600 else 60
+    shown = round(seconds / step) * step
+    return _("{n} min").format(n=shown // 60) if 600 <= shown < 3600 else duration(shown)
+
+
 def bar(share: float, width: int) -> tuple[str, str]:
     """The filled and the empty part of a bar of `width` cells; half a cell is its finest step."""
     halves = round(max(0.0, min(1.0, share)) * width * 2)

@@ -59,7 +59,7 @@ class HomeScreen(TunerScreen):
     HomeScreen #lists { height: 1fr; margin-top: 1; }
     HomeScreen #runs { height: auto; min-height: 5; max-height: 50%; }
     HomeScreen #start { height: 1fr; }
-    HomeScreen #presets { height: 1fr; }
+    HomeScreen #presets { height: auto; max-height: 1fr; }
     HomeScreen #about { height: auto; max-height: 12; color: $dim; margin-top: 1; display: none; }
     HomeScreen.-wide.-tall #about { display: block; }
     HomeScreen #welcome { height: auto; display: none; }
@@ -195,7 +195,7 @@ class HomeScreen(TunerScreen):
 
 def _lead() -> Content:
     return Content.assemble(
-        _("Fine-tune language models without leaving the terminal. "),
+        _("Fine-tune language models in the terminal. "),
         (_("Pick a run or a preset."), "$dim"),
     )
 

@@ -67,6 +67,7 @@ class ResultsScreen(TunerScreen):
         Binding("escape", "back", _("Back")),
         Binding("l", "live", _("Curve and log")),
         Binding("r", "resume", _("Resume")),
+        Binding("q", "app.quit", _("Quit")),
     ]
     DEFAULT_CSS = """
     ResultsScreen #head { height: auto; padding: 1 1 0 1; }
@@ -225,7 +226,8 @@ def _next_steps(folder: RunFolder, snapshot: Snapshot) -> Content:
         steps.append((_("see it from another terminal"), f"tui-tuner attach {name}{runs}"))
     if (folder.path / "config.yaml").is_file():
         config = shlex.quote(str(folder.path / "config.yaml"))
-        steps.append((_("train again with other values"), f"tui-tuner run {config} --set training.epochs=5"))
+        command = f"tui-tuner run {config} --set output.name=auto --set training.epochs=5"
+        steps.append((_("train again with other values"), command))
     code = _load_code(folder)
     lines = [
         Content.assemble((f"{words}\n", "$dim"), ("  " + one_line(command), "$accent"))

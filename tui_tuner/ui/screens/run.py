@@ -35,7 +35,8 @@ class RunScreen(TunerScreen):
     HELP_TEXT = _(
         "The pane reads the run's journal, so it shows the same in every terminal, live or ended.\n"
         "Pause holds the run at its next step. Stop saves a checkpoint first; the run can be resumed.\n"
-        "Leave closes this pane only: a run goes on."
+        "Tab turns the lower part: log, answers, and what every `auto` became.\n"
+        "Detach closes the workbench; the run goes on."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "tell('pause')", _("Pause")),
@@ -48,8 +49,9 @@ class RunScreen(TunerScreen):
         Binding("tab,1", "turn", _("Log/answers/choices"), show=False),
         Binding("l", "tab('log')", _("Log"), show=False),
         Binding("a", "tab('samples')", _("Answers")),
-        Binding("c", "tab('choices')", _("Choices")),
+        Binding("c", "tab('choices')", _("Choices"), show=False),
         Binding("d", "detach", _("Detach")),
+        Binding("q", "app.quit", _("Quit")),
         Binding("escape", "back", _("Home")),
     ]
     DEFAULT_CSS = """
@@ -219,7 +221,7 @@ class RunScreen(TunerScreen):
         switcher = self.query_one("#lower", ContentSwitcher)
         switcher.current = name
         parts = [(f" {label} ", "bold $primary" if key == name else "$dim") for key, label in _TABS]
-        switcher.border_title = Content.assemble(*parts)
+        switcher.border_title = Content.assemble(*parts, ("  tab", "$accent"))
         self._draw_lower()
         self.set_focus(self.query_one(f"#{name}"), scroll_visible=False)
 

@@ -11,7 +11,7 @@ from textual.content import Content
 from tui_tuner.ui.bridge import Snapshot
 from tui_tuner.ui.i18n import _
 from tui_tuner.ui.widgets.changed import Line
-from tui_tuner.ui.words import PHASES, STATES, bar, block, duration, safe, state_content
+from tui_tuner.ui.words import PHASES, STATES, bar, block, duration, rough, safe, state_content
 
 
 class RunHead(Vertical):
@@ -69,7 +69,7 @@ def _words(snapshot: Snapshot) -> list[Content]:
         words.append(Content(_("epoch {epoch:.2f}").format(epoch=view.epoch)))
     left = view.seconds_left()
     if snapshot.state == "running" and left is not None:
-        words.append(Content(_("about {t} left").format(t=duration(left))).stylize("$primary"))
+        words.append(Content(_("~{t} left").format(t=rough(left))).stylize("$primary"))
     if view.started and view.last_time > view.started:
         took = duration(view.last_time - view.started)
         text = _("{t} so far") if snapshot.live else _("took {t}")
