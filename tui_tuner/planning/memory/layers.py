@@ -273,13 +273,20 @@ class Matrix:
         return tape.op(rows * self.shape.outputs, width, (inner,), tuple(saved), parameters=parameters)
 
     def _quantised(self, tape: Tape, x: Tensor, rows: float) -> Tensor:
-        """bitsandbytes' Linear4bit: computes in `compute`, and returns what came in."""
+        """bitsandbytes: Linear4bit computes in `compute` and returns what came in; Linear8bitLt keeps its
+        input, and multiplies int8 into int32."""
         setup = self.setup
         width = setup.compute
-        inner = tape.cast(x, width)
         whole = self.count / self.shape.copies * width  # one matrix, dequantised
+        out_count = rows * self.shape.outputs
+        if setup.quantization == "int8":
+            temporary = Buffer(tape.meter, x.count + SINGLE * out_count, "int8 products")
+            out = tape.op(out_count, x.width, (x,), (x.buffer,), extra=whole)
+            del temporary
+            return out
+        inner = tape.cast(x, width)
         temporary = Buffer(tape.meter, whole, "dequantised weights")
-        out = tape.op(rows * self.shape.outputs, width, (inner,), extra=whole)
+        out = tape.op(out_count, width, (inner,), extra=whole)
         del temporary
         return tape.cast(out, x.width)
 

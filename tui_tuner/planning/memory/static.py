@@ -30,9 +30,9 @@ def static_rows(setup: Setup) -> dict[str, float]:
     rows = {"weights": 0.0, "quantisation constants": 0.0, "adapters": 0.0}
     for count, width, copies in frozen_tensors(setup):
         rows["weights"] += rounded(count * width) * copies
-    for elements, copies in quantised_tensors(setup):
+    for elements, outputs, copies in quantised_tensors(setup):
         rows["weights"] += rounded(elements * (0.5 if setup.quantization == "nf4" else 1)) * copies
-        rows["quantisation constants"] += _constants(setup, elements) * copies
+        rows["quantisation constants"] += _constants(setup, elements, outputs) * copies
     states = gradients = 0.0
     for trained in trained_tensors(setup):
         size = rounded(trained.count * trained.width) * trained.copies
@@ -95,11 +95,12 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
         yield float(facts.hidden), setup.norm, 1
 
 
-def quantised_tensors(setup: Setup) -> Iterator[tuple[float, float]]:
-    """(elements, copies) of each matrix that bitsandbytes holds."""
+def quantised_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
+    """(elements, outputs, copies) of each matrix that bitsandbytes holds."""
     for matrix in Layer(setup, False).linears.values():
         if matrix.quantised:
-            yield matrix.count / matrix.shape.copies, setup.facts.layers * matrix.shape.copies
+            copies = matrix.shape.copies
+            yield matrix.count / copies, matrix.shape.outputs, setup.facts.layers * copies
 
 
 def _trained_layers(setup: Setup) -> int:
@@ -108,10 +109,10 @@ def _trained_layers(setup: Setup) -> int:
     return setup.layers if setup.method == "freeze" else 0
 
 
-def _constants(setup: Setup, elements: float) -> float:
+def _constants(setup: Setup, elements: float, outputs: int) -> float:
     """Quantisation constants of one matrix: absmax, and with double quantisation its own constants."""
     if setup.quantization == "int8":
-        return 0.0  # one float32 a row; counted with the weights' rounding
+        return rounded(outputs * SINGLE)
     blocks = elements / ABSMAX_BLOCK
     code = rounded(16 * SINGLE)
     if not setup.double_quant:

@@ -1,0 +1,48 @@
+"""Measurements of this machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.models.catalog import find
+from tui_tuner.models.facts import facts_from_config
+from tui_tuner.planning.calibration import KEPT, Measured, difference, learned, record
+from tui_tuner.planning.estimate import estimate
+
+
+@pytest.fixture(scope="module")
+def predicted():
+    facts = facts_from_config(find("Qwen/Qwen3-0.6B"))
+    return estimate(RunConfig.model_validate({"training": {"micro_batch": 1}}), facts=facts)
+
+
+def test_what_was_measured_is_learned(tmp_path, predicted):
+    path = tmp_path / "deep" / "memory.jsonl"
+    assert learned("A100", path) is None
+    for factor in (1.01, 1.02, 1.03):
+        allocated = predicted.allocated * factor
+        assert record("A100", predicted, Measured(allocated, allocated * 1.1, allocated * 1.1 + 0.5), path)
+    record("T4", predicted, Measured(1.0, 2.0, 4.0), path)
+    found = learned("A100", path)
+    assert found.runs == 3
+    assert found.context == pytest.approx(0.5)
+    assert found.residual == pytest.approx(0.1)
+    assert found.error == pytest.approx(0.02)
+    assert difference(predicted, Measured(predicted.allocated * 1.05, 0, 0)) == pytest.approx(0.05)
+
+
+def test_damage_and_refusal_do_no_harm(tmp_path, predicted):
+    path = tmp_path / "memory.jsonl"
+    path.write_text('nonsense\n{"gpu": "A100"}\n[1]\n{"gpu":"A100","allocated_gib":0,"reserved_gib":1}\n')
+    assert learned("A100", path) is None
+    assert record("A100", predicted, Measured(1, 1, 1), path)
+    assert learned("A100", path).runs == 1
+    assert record("A100", predicted, Measured(1, 1, 1), path / "below" / "a-file") is False
+
+
+def test_only_the_newest_are_kept(tmp_path, predicted):
+    path = tmp_path / "memory.jsonl"
+    path.write_text("old\n" * (KEPT + 50))
+    record("A100", predicted, Measured(1, 1, 1), path)
+    assert len(path.read_text().splitlines()) == KEPT
