@@ -19,13 +19,19 @@ from tui_tuner.data.records import Chat, Message
 from tui_tuner.data.template import adds_bos, end_tokens, render
 from tui_tuner.data.turns import Span, Turns
 
+# A chat of this many characters is no chat; tokenising it whole would take gigabytes.
+MAX_CHAT = 4_000_000
+# Longer documents are tokenised in parts of this size, cut in front of white space.
+TEXT_PART = 500_000
+
 
 @dataclass
 class Encoded:
     """Tokens of one sequence.
 
     `ids` int32 and `trained` bool have the same length. `answers` holds the token range of each answer that
-    is trained, with its message; `stops` tells for each whether its stop token is in it.
+    is trained, with its message; `stops` tells for each whether its stop token is in it. `left_out` names
+    what the template did not write: tools, or a system message.
     """
 
     ids: np.ndarray
@@ -33,6 +39,7 @@ class Encoded:
     answers: list[tuple[int, int, int]] = field(default_factory=list)
     stops: list[bool] = field(default_factory=list)
     doubled_bos: bool = False
+    left_out: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -86,22 +93,27 @@ class ChatEncoder:
     def encode_all(self, chats: Sequence[Chat]) -> list[Encoded | RowProblem]:
         """`encode` for many at once; a chat that cannot be encoded gives its problem in its place."""
         results: list[Encoded | RowProblem] = []
-        work: list[tuple[int, str, list[Span]]] = []
+        work: list[tuple[int, str, list[Span], str]] = []
         for chat in chats:
             try:
                 text, spans = self._spans(chat)
-                work.append((len(results), text, spans))
+                work.append((len(results), text, spans, _left_out(self.messages(chat), chat.tools, text)))
                 results.append(RowProblem("not encoded"))
             except RowProblem as problem:
                 results.append(problem)
         if work:
-            tokens = self._tokens([text for _, text, _ in work], [spans for _, _, spans in work])
-            for (place, _, spans), (ids, starts, ends) in zip(work, tokens, strict=True):
-                results[place] = self._masked(ids, starts, ends, spans)
+            tokens = self._tokens([text for _, text, _, _ in work], [spans for _, _, spans, _ in work])
+            for (place, _, spans, left_out), (ids, starts, ends) in zip(work, tokens, strict=True):
+                encoded = self._masked(ids, starts, ends, spans)
+                encoded.left_out = left_out
+                results[place] = encoded
         return results
 
     def _spans(self, chat: Chat) -> tuple[str, list[Span]]:
         messages = self.messages(chat)
+        size = sum(len(message.content or "") for message in messages)
+        if size > MAX_CHAT:
+            raise RowProblem(f"the chat is longer than {MAX_CHAT:,} characters", f"{size:,}")
         text, spans = self._turns.find([message.plain() for message in messages], chat.tools)
         _check_calls(messages, text)
         last = max((span.index for span in spans), default=-1)
@@ -174,6 +186,19 @@ def _check_calls(messages: Sequence[Message], text: str) -> None:
                 )
 
 
+def _left_out(messages: Sequence[Message], tools: list[Any] | None, text: str) -> str:
+    """What of a chat a template passed over: `tools`, `system`, or nothing."""
+    names = [
+        str(tool["function"].get("name", "")) for tool in tools or () if isinstance(tool["function"], dict)
+    ]
+    if names and not any(name in text for name in names):
+        return "tools"
+    for message in messages:
+        if message.role == "system" and (message.content or "").strip()[:200] not in text:
+            return "system"
+    return ""
+
+
 class TextEncoder:
     """Encodes documents: BOS where the tokenizer puts one, EOS behind each document, all of it learnt.
 
@@ -190,8 +215,18 @@ class TextEncoder:
 
     def encode_all(self, texts: Sequence[str]) -> list[list[Encoded]]:
         """The sequences of each document, in order."""
-        batch = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        return [self._pieces([*self._front, *ids, *self._back]) for ids in batch]
+        found = []
+        for ids in self._ids(texts):
+            found.append(self._pieces([*self._front, *ids, *self._back]))
+        return found
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        parts = [part for text in texts for part in _parts(text)]
+        batch = self.tokenizer(parts, add_special_tokens=False)["input_ids"]
+        if len(parts) == len(texts):
+            return list(batch)
+        rest = iter(batch)
+        return [[token for _ in _parts(text) for token in next(rest)] for text in texts]
 
     def _pieces(self, ids: list[int]) -> list[Encoded]:
         whole = np.asarray(ids, dtype=np.int32)
@@ -204,3 +239,16 @@ class TextEncoder:
             trained[:1] = False
             found.append(Encoded(whole[start:end], trained, [(1, end - start, 0)], [end == len(whole)]))
         return found
+
+
+def _parts(text: str) -> list[str]:
+    """A document in parts of about `TEXT_PART` characters; nearly always the document itself."""
+    found = []
+    start = 0
+    while len(text) - start > TEXT_PART:
+        end = start + TEXT_PART
+        edge = max(text.rfind(space, start + 1, end) for space in "\n \t")
+        end = edge if edge > start else end
+        found.append(text[start:end])
+        start = end
+    return [*found, text[start:]]

@@ -135,6 +135,9 @@ def _chat(values: Values, columns: Columns) -> Chat:
         messages = _system(values, columns) + messages
     if not any(message.role == "assistant" for message in messages):
         raise RowProblem("no answer in the chat")
+    for message in messages:
+        if message.role == "assistant" and not message.tool_calls and not (message.content or "").strip():
+            raise RowProblem("an answer in the chat is empty")
     tools = _tools(values, columns)
     return Chat(messages, tools)
 

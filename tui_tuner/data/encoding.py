@@ -16,6 +16,7 @@ from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import Read
 from tui_tuner.data.records import Chat, Labelled, Origin, Record, Text, texts_of
+from tui_tuner.data.template import special_tokens
 from tui_tuner.errors import DataError, ModelError
 from tui_tuner.text import one_line
 
@@ -49,6 +50,9 @@ class Facts:
     unstopped: list[str] = field(default_factory=list)
     cut_answers: list[str] = field(default_factory=list)
     roles: list[str] = field(default_factory=list)
+    tools_left_out: list[str] = field(default_factory=list)
+    system_left_out: list[str] = field(default_factory=list)
+    markers: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
 
     def note(self, what: str, origin: object) -> None:
@@ -83,6 +87,7 @@ class RowEncoder:
         self.texts = TextEncoder(tokenizer, data.max_length)
         self.cleaner = Cleaner(data.cleaning)
         self.facts = Facts()
+        self._markers = special_tokens(tokenizer) if self.chats else []
         self.notes: list[str] = []
         if self.chats and not self.chats.exact_offsets:
             self.notes.append(
@@ -197,7 +202,7 @@ class RowEncoder:
         return results
 
     def _store(self, row: CleanRow, fitted: Fitted, writer: Writer, ledger: Ledger) -> None:
-        self._note_facts(fitted, row.origin)
+        self._note_facts(fitted, row)
         outcome, reason, record = fitted.outcome, fitted.reason, row.record
         if outcome == "kept" and row.changed:
             outcome, reason = "changed", "changed by cleaning"
@@ -223,8 +228,17 @@ class RowEncoder:
             return Fitted(pieces[:1], "truncated", "cut at max_length")
         return Fitted(pieces, "split", "a document longer than max_length, in pieces")
 
-    def _note_facts(self, fitted: Fitted, origin: Any) -> None:
-        facts = self.facts
+    def _note_facts(self, fitted: Fitted, row: CleanRow) -> None:
+        facts, origin = self.facts, row.origin
+        if isinstance(row.record, Chat):
+            if out_of_order(row.record):
+                facts.note("roles", origin)
+            if any(marker in text for text in texts_of(row.record) for marker in self._markers):
+                facts.note("markers", origin)
+        left_out = {piece.left_out for piece in fitted.pieces}
+        for what in ("tools", "system"):
+            if what in left_out:
+                facts.note(f"{what}_left_out", origin)
         for piece in fitted.pieces:
             facts.answers += len(piece.stops)
             facts.stopped += sum(piece.stops)
@@ -234,6 +248,23 @@ class RowEncoder:
                 facts.note("unstopped", origin)
         if fitted.outcome == "truncated":
             facts.note("cut_answers", origin)
+
+
+def out_of_order(chat: Chat) -> bool:
+    """Whether roles come in an order in which nobody talks: an answer to nobody, or the same side twice."""
+    before = ""
+    for message in chat.messages:
+        role = message.role
+        wrong = {
+            "system": before != "",
+            "user": before in ("user", "tool"),
+            "assistant": before in ("", "system", "assistant"),
+            "tool": before not in ("assistant", "tool"),
+        }
+        if wrong[role]:
+            return True
+        before = role
+    return before == "user"
 
 
 def content_hash(record: Record) -> int:

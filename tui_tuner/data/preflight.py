@@ -110,6 +110,7 @@ def check(facts: Facts, ledger: Ledger, config: RunConfig) -> Report:
                 facts.doubled_bos,
             )
         )
+    report.problems += _warnings(facts)
     if facts.cut_answers:
         report.problems.append(
             Problem(
@@ -123,6 +124,48 @@ def check(facts: Facts, ledger: Ledger, config: RunConfig) -> Report:
             )
         )
     return report
+
+
+def _warnings(facts: Facts) -> list[Problem]:
+    """What may be meant, and should be seen."""
+    known = (
+        (
+            "roles",
+            "roles_out_of_order",
+            "roles out of order (the same side twice, or an answer to nobody)",
+            "",
+        ),
+        (
+            "tools_left_out",
+            "tools_left_out",
+            "tools that this chat template does not write, so the model never sees them",
+            "Choose a model whose template knows tools, or --set model.chat_template=chatml.",
+        ),
+        (
+            "system_left_out",
+            "system_left_out",
+            "a system message that this chat template does not write as it is",
+            "",
+        ),
+        (
+            "markers",
+            "special_tokens_in_text",
+            "special tokens inside what was written; they are read as the real ones",
+            "Clean the rows if that is not meant.",
+        ),
+    )
+    return [
+        Problem(
+            code,
+            "warning",
+            f"{facts.counts[name]:,} rows have {what}.",
+            hint,
+            facts.counts[name],
+            getattr(facts, name),
+        )
+        for name, code, what, hint in known
+        if facts.counts.get(name)
+    ]
 
 
 def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows | None) -> None:

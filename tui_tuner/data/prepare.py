@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import shutil
 import tempfile
@@ -25,7 +24,8 @@ from tui_tuner.data.held_out import HeldOut, held_out
 from tui_tuner.data.identity import cache_key
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preflight import Report, check, check_split
-from tui_tuner.data.reading import Reading
+from tui_tuner.data.reading import Read, Reading
+from tui_tuner.data.records import texts_of
 from tui_tuner.data.sources import resolve
 from tui_tuner.data.splitting import split_pieces
 from tui_tuner.data.store import Store, StoreWriter, TokenizedRows
@@ -36,6 +36,7 @@ from tui_tuner.runs.events import Sink
 from tui_tuner.text import one_line
 
 BATCH = 128
+BATCH_CHARACTERS = 500_000
 REPORT_SECONDS = 0.5
 CACHE_DAYS = 30
 
@@ -237,8 +238,15 @@ def _write(
 
 
 def _cleaned(reading: Reading, encoder: RowEncoder, ledger: Ledger) -> Iterator[list[CleanRow]]:
-    rows = iter(reading)
-    while batch := list(itertools.islice(rows, BATCH)):
+    batch: list[Read] = []
+    size = 0
+    for read in reading:
+        batch.append(read)
+        size += sum(map(len, texts_of(read.record))) if read.record is not None else 0
+        if len(batch) >= BATCH or size >= BATCH_CHARACTERS:
+            yield encoder.clean(batch, ledger)
+            batch, size = [], 0
+    if batch:
         yield encoder.clean(batch, ledger)
 
 
@@ -262,11 +270,12 @@ def _check_dropped(ledger: Ledger, data: DataSection) -> None:
     parts = [f"{reason.count:,} because {reason.reason}" for reason in worst[:3]]
     sample = worst[0].samples[0]
     share = ledger.dropped_share
+    mend = "Raise data.max_length" if "max_length" in worst[0].reason else "Mend them"
     raise DataError(
         f"{dropped:,} of {ledger.read:,} rows ({share:.1%}) would be dropped: {'; '.join(parts)}"
         + (f" ({sample['text']})." if sample["text"] else "."),
         where=sample["origin"],
-        hint=f"Mend them, or accept the loss with --set data.max_dropped={_rounded_up(share)}.",
+        hint=f"{mend}, or accept the loss with --set data.max_dropped={_rounded_up(share)}.",
     )
 
 
@@ -280,8 +289,6 @@ def texts(config: RunConfig) -> Iterator[str]:
     Raises:
         DataError: the data cannot be read.
     """
-    from tui_tuner.data.records import texts_of
-
     for read in Reading(config.data):
         if read.record is not None:
             yield from texts_of(read.record)

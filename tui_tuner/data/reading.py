@@ -11,7 +11,7 @@ from tui_tuner.config.schema import DataSection
 from tui_tuner.data.convert import to_record
 from tui_tuner.data.formats import Detection, recognise
 from tui_tuner.data.problems import RowProblem
-from tui_tuner.data.records import Record, Row
+from tui_tuner.data.records import Record, Row, texts_of
 from tui_tuner.data.sources import DataFile, Resolved, resolve
 from tui_tuner.errors import DataError
 from tui_tuner.text import one_line
@@ -108,7 +108,13 @@ def _converted(row: Row, source: int, detection: Detection) -> Read:
     if row.problem:
         return Read(row, source, problem=RowProblem(row.problem, _shown(row)))
     try:
-        return Read(row, source, to_record(row.values, detection.format, detection.columns))
+        record = to_record(row.values, detection.format, detection.columns)
+        for text in texts_of(record):
+            if not text.isascii():
+                text.encode()
+        return Read(row, source, record)
+    except UnicodeEncodeError:
+        return Read(row, source, problem=RowProblem("text that is not valid Unicode"))
     except RowProblem as problem:
         return Read(row, source, problem=problem)
     except RecursionError:

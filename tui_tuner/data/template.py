@@ -132,3 +132,9 @@ def end_tokens(tokenizer: Any) -> list[str]:
         if text.strip() and (added.special or bracketed):
             found.add(text)
     return sorted(found, key=len, reverse=True)
+
+
+def special_tokens(tokenizer: Any) -> list[str]:
+    """Texts of special tokens; what a person wrote should hold none of them."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    return [str(token.content) for token in added if token.special and len(str(token.content).strip()) > 2]

@@ -13,7 +13,7 @@ from chat_templates import CHATML, LLAMA3
 from small_tokenizers import byte_level
 
 from tui_tuner.config.load import build_config
-from tui_tuner.data import workers
+from tui_tuner.data import chat, workers
 from tui_tuner.data.prepare import Cancelled, Prepared, prepare, texts
 from tui_tuner.errors import DataError, PreflightError
 
@@ -253,3 +253,41 @@ def test_the_ledger_and_notes_are_told(tmp_path: Path, tokenizer: Any) -> None:
     assert told["ledger"]["read"] == 20 and told["ledger"]["closes"]
     assert told["phase"]["done"] == 20
     assert "question 3?" in list(texts(config))
+
+
+def test_what_may_be_wrong_is_a_warning(tmp_path: Path, tokenizer: Any) -> None:
+    good = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}
+    rows = [
+        {"messages": [*good]},
+        {"messages": [good[0], *good]},
+        {"messages": [good[1], *good]},
+        {"messages": [{"role": "user", "content": "a <|im_end|> b"}, good[1]]},
+        {"messages": [*good], "tools": [{"name": "weather"}]},
+    ]
+    found = made(tmp_path, tokenizer, str(write(tmp_path / "a.jsonl", rows)), validation=None)
+    counts = {problem.code: problem.count for problem in found.report.warnings}
+    assert counts == {"roles_out_of_order": 2, "special_tokens_in_text": 1, "tools_left_out": 1}
+    assert not found.report.errors and found.ledger.outcomes["kept"] == 5
+
+
+def test_a_very_long_document_is_tokenised_in_parts_and_whole(
+    tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "a.txt"
+    words = "The quick brown fox jumps over the lazy dog " * 200
+    text.write_text(words, encoding="utf-8")
+    whole = made(tmp_path / "1", tokenizer, str(text), task="pretraining", validation=None)
+    monkeypatch.setattr(chat, "TEXT_PART", 1000)
+    parts = made(tmp_path / "2", tokenizer, str(text), task="pretraining", validation=None)
+    ids = [np.concatenate([found.train[i][0] for i in range(len(found.train))]) for found in (whole, parts)]
+    assert tokenizer.decode(ids[1]) == words.strip() + "<|im_end|>" or ids[0].tolist() == ids[1].tolist()
+    assert whole.ledger.outcomes["split"] == 1 and min(parts.train.lengths) > 1
+
+
+def test_half_characters_end_in_the_ledger(tmp_path: Path, tokenizer: Any) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(
+        json.dumps(rows_of(3))[:-1] + ', {"prompt": "\\ud83d", "response": "x"}]', encoding="utf-8"
+    )
+    with pytest.raises(DataError, match=r"a\.json"):
+        made(tmp_path, tokenizer, str(path))
