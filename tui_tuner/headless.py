@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -30,7 +31,9 @@ class LinePrinter:
             self.view = fold(self.view, [event])
             handler = getattr(self, f"_on_{event.kind}", None)
             if handler:
-                handler(event)
+                # a damaged line of the journal must not end the printing of those after it
+                with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError):
+                    handler(event)
 
     def _line(self, event: Event, text: str) -> None:
         self._write(f"{time.strftime('%H:%M:%S', time.localtime(event.time))}  {text}")

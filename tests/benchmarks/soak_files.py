@@ -83,7 +83,7 @@ def damage_folder(
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(folder.path, target / "r")
     hurt = RunFolder(target / "r")
-    files = [path for path in hurt.path.rglob("*") if path.is_file()]
+    files = sorted(path for path in hurt.path.rglob("*") if path.is_file())
     # files that say what the run is are hurt more often than the bulk of the weights
     small = [path for path in files if path.parent == hurt.path]
     for path in chance.choices([*files, *small, *small, *small], k=chance.randint(1, 4)):
