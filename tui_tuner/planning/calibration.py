@@ -1,4 +1,4 @@
-"""Measured memory beside the prediction, kept for this machine: what the ledger missed here, it learns here."""
+"""Measured memory beside the prediction, kept for this machine, so that it learns what the ledger missed."""
 
 from __future__ import annotations
 

@@ -52,7 +52,6 @@ class Estimate:
     reason: str
     band: float
     stack: dict[str, str]
-    on_gpu: bool = True
     resolved: Resolved | None = field(default=None, compare=False)
 
     @property

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CPU_TOKENS = 4096  # tokens in one forward pass on CPU: matrix products no longer gain beyond
 GPU_TOKENS = 8192  # the same on a GPU, where memory does not bind
-SMALL_MODEL = 5_000_000  # below, converting numbers to 16 bits costs more than it saves
+SMALL_MODEL = 5_000_000  # parameters; below, memory does not matter and full precision is exact
 CHECKS_PER_RUN = 10
 RECURRENT = (
     "mamba",
@@ -174,7 +174,7 @@ def _devices(work: _Work) -> tuple[Any, str]:
 def _dtype(work: _Work) -> tuple[str, str]:
     quantised = work.config.model.quantization != "none"
     if work.small:
-        return "float32", "So small a model is faster in full precision."
+        return "float32", "So small a model needs no 16-bit numbers."
     if quantised and work.gpu and not work.bf16:
         return "float16", f"{work.gpu.name} does not compute bfloat16; 4-bit weights need 16 bits to compute."
     if not work.bf16:
@@ -221,7 +221,7 @@ def _checkpointing(work: _Work) -> tuple[bool, str]:
 def _autocast(work: _Work) -> tuple[bool, str]:
     dtype = work.config.model.dtype
     if work.small:
-        return False, "So small a model is faster without."
+        return False, "So small a model needs no 16-bit numbers."
     if dtype == "bfloat16" and not work.adapters:
         return False, "The weights are 16-bit already."
     if work.bf16:
