@@ -7,18 +7,16 @@ default of its class there, so a missing field is only an error where that class
 from __future__ import annotations
 
 import dataclasses
-import json
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from tui_tuner.config.schema import ModelSection
-from tui_tuner.errors import HubError, ModelError
+from tui_tuner.errors import ModelError
 from tui_tuner.models.families import FAMILIES, GENERIC, Family
+from tui_tuner.models.lookup import config_from_hub, read_config, stored_parameters
 from tui_tuner.text import one_line
 
 LIMITS = {
@@ -33,8 +31,6 @@ LIMITS = {
     "experts_per_token": 100_000,
     "expert_size": 10_000_000,
 }
-HUB_SECONDS = 3.0
-MAX_CONFIG_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -359,29 +355,6 @@ def _replace(facts: ModelFacts, **changes: Any) -> ModelFacts:
     return dataclasses.replace(facts, **changes)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """A `config.json`.
-
-    Raises:
-        ModelError: missing, unreadable, too large, not JSON or not an object.
-    """
-    shown = one_line(path)
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ModelError("is larger than 16 MiB, so it is no config.", where=shown)
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        hint = "A model folder holds config.json, the tokenizer and safetensors weights."
-        raise ModelError("no such file.", where=shown, hint=hint) from None
-    except OSError as error:
-        raise ModelError(f"cannot be read: {error.strerror}.", where=shown) from None
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"is not valid JSON: {one_line(error)}.", where=shown) from None
-    if not isinstance(values, dict):
-        raise ModelError("holds no JSON object.", where=shown)
-    return values
-
-
 def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
     """Facts of the model that a config asks for: random weights of a given shape, `demo`, a folder, the
     embedded catalogue, the hub's local cache or, with `network`, the hub itself.
@@ -409,62 +382,8 @@ def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
     known = find(model.name)
     if known is not None and model.revision is None:
         return facts_from_config(known, model.name, model.name)
-    path = _from_hub(model, network)
+    path = config_from_hub(model, network)
     return facts_from_config(read_config(path), model.name, f"{one_line(model.name)}/config.json")
-
-
-def _from_hub(model: ModelSection, network: bool) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    shown = one_line(model.name)
-    try:
-        return Path(
-            hf_hub_download(
-                model.name,
-                "config.json",
-                revision=model.revision,
-                local_files_only=not (network and _hub_answers()),
-                etag_timeout=5,
-            )
-        )
-    except HFValidationError:
-        hint = "Give a folder that holds config.json, or a hub id such as Qwen/Qwen3-0.6B."
-        raise ModelError("is neither a folder here nor a hub id.", where=shown, hint=hint) from None
-    except GatedRepoError:
-        hint = "Accept its terms on its page, then log in with `hf auth login`."
-        raise HubError("is gated: the hub wants to know who asks.", where=shown, hint=hint) from None
-    except RepositoryNotFoundError:
-        hint = "Check the spelling; a private model needs `hf auth login`."
-        raise HubError("is not on the hub.", where=shown, hint=hint) from None
-    except LocalEntryNotFoundError:
-        hint = "Check the connection, or give a local folder with config.json."
-        raise HubError(
-            "is not in the local cache, and the hub cannot be reached.", where=shown, hint=hint
-        ) from None
-    except EntryNotFoundError:
-        raise ModelError("has no config.json on the hub.", where=shown) from None
-    except Exception as error:
-        raise HubError(f"the hub cannot be reached: {one_line(error)}.", where=shown) from None
-
-
-def _hub_answers() -> bool:
-    """Whether the hub can be reached at all; asking first spares half a minute of retries."""
-    from huggingface_hub import constants
-
-    address = urlsplit(constants.ENDPOINT)
-    port = address.port or (80 if address.scheme == "http" else 443)
-    try:
-        with socket.create_connection((address.hostname or "", port), timeout=HUB_SECONDS):
-            return not constants.HF_HUB_OFFLINE
-    except OSError:
-        return False
 
 
 def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:
@@ -476,44 +395,3 @@ def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:
         return facts  # the head is shared in the file
     why = f"config.json describes {facts.parameters:,} parameters, but the weights hold {stored:,}"
     return _replace(facts, verified=False, why_unverified=facts.why_unverified or why)
-
-
-def stored_parameters(folder: Path) -> int | None:
-    """Elements in the safetensors files of a folder, from their headers; None if there are none.
-
-    Quantised files (integer tensors) are not counted: None.
-    """
-    total, files = 0, sorted(folder.glob("*.safetensors"))
-    for path in files:
-        header = safetensors_header(path)
-        for tensor in header.values():
-            if not isinstance(tensor, dict) or not str(tensor.get("dtype", "")).startswith(("F", "BF")):
-                return None
-            size = 1
-            for dimension in tensor.get("shape", []):
-                size *= int(dimension)
-            total += size
-    return total if files else None
-
-
-def safetensors_header(path: Path) -> dict[str, Any]:
-    """Names, dtypes and shapes in a safetensors file; reads no weights.
-
-    Raises:
-        ModelError: the file is damaged.
-    """
-    shown = one_line(path)
-    try:
-        with open(path, "rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            if not 2 <= size <= 100_000_000:
-                raise ModelError("is damaged: its header has no sensible length.", where=shown)
-            header = json.loads(file.read(size))
-    except OSError as error:
-        raise ModelError(f"cannot be read: {error.strerror}.", where=shown) from None
-    except ValueError:
-        raise ModelError("is damaged: its header is no JSON.", where=shown) from None
-    if not isinstance(header, dict):
-        raise ModelError("is damaged: its header is no JSON object.", where=shown)
-    header.pop("__metadata__", None)
-    return header

@@ -8,7 +8,8 @@ import pytest
 
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError
-from tui_tuner.models.facts import facts_from_config, load_facts, stored_parameters
+from tui_tuner.models.facts import facts_from_config, load_facts
+from tui_tuner.models.lookup import stored_parameters
 
 SMALL = {
     "hidden_size": 128,

@@ -1,0 +1,140 @@
+"""Files of a model that tell its shapes: config.json, from a folder or the hub, and safetensors headers."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tui_tuner.config.schema import ModelSection
+from tui_tuner.errors import HubError, ModelError
+from tui_tuner.text import one_line
+
+HUB_SECONDS = 3.0
+MAX_CONFIG_BYTES = 16 * 1024 * 1024
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A `config.json`.
+
+    Raises:
+        ModelError: missing, unreadable, too large, not JSON or not an object.
+    """
+    shown = one_line(path)
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ModelError("is larger than 16 MiB, so it is no config.", where=shown)
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        hint = "A model folder holds config.json, the tokenizer and safetensors weights."
+        raise ModelError("no such file.", where=shown, hint=hint) from None
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}.", where=shown) from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"is not valid JSON: {one_line(error)}.", where=shown) from None
+    if not isinstance(values, dict):
+        raise ModelError("holds no JSON object.", where=shown)
+    return values
+
+
+def config_from_hub(model: ModelSection, network: bool) -> Path:
+    """The `config.json` of a hub model, from the local cache or, with `network`, the hub.
+
+    Raises:
+        ModelError: no hub id, or a repository without a config.
+        HubError: gated, unknown, or out of reach.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    shown = one_line(model.name)
+    try:
+        return Path(
+            hf_hub_download(
+                model.name,
+                "config.json",
+                revision=model.revision,
+                local_files_only=not (network and _hub_answers()),
+                etag_timeout=5,
+            )
+        )
+    except HFValidationError:
+        hint = "Give a folder that holds config.json, or a hub id such as Qwen/Qwen3-0.6B."
+        raise ModelError("is neither a folder here nor a hub id.", where=shown, hint=hint) from None
+    except GatedRepoError:
+        hint = "Accept its terms on its page, then log in with `hf auth login`."
+        raise HubError("is gated: the hub wants to know who asks.", where=shown, hint=hint) from None
+    except RepositoryNotFoundError:
+        hint = "Check the spelling; a private model needs `hf auth login`."
+        raise HubError("is not on the hub.", where=shown, hint=hint) from None
+    except LocalEntryNotFoundError:
+        hint = "Check the connection, or give a local folder with config.json."
+        raise HubError(
+            "is not in the local cache, and the hub cannot be reached.", where=shown, hint=hint
+        ) from None
+    except EntryNotFoundError:
+        raise ModelError("has no config.json on the hub.", where=shown) from None
+    except Exception as error:
+        raise HubError(f"the hub cannot be reached: {one_line(error)}.", where=shown) from None
+
+
+def _hub_answers() -> bool:
+    """Whether the hub can be reached at all; asking first spares half a minute of retries."""
+    from huggingface_hub import constants
+
+    address = urlsplit(constants.ENDPOINT)
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        with socket.create_connection((address.hostname or "", port), timeout=HUB_SECONDS):
+            return not constants.HF_HUB_OFFLINE
+    except OSError:
+        return False
+
+
+def stored_parameters(folder: Path) -> int | None:
+    """Elements in the safetensors files of a folder, from their headers; None if there are none.
+
+    Quantised files (integer tensors) are not counted: None.
+    """
+    total, files = 0, sorted(folder.glob("*.safetensors"))
+    for path in files:
+        header = safetensors_header(path)
+        for tensor in header.values():
+            if not isinstance(tensor, dict) or not str(tensor.get("dtype", "")).startswith(("F", "BF")):
+                return None
+            size = 1
+            for dimension in tensor.get("shape", []):
+                size *= int(dimension)
+            total += size
+    return total if files else None
+
+
+def safetensors_header(path: Path) -> dict[str, Any]:
+    """Names, dtypes and shapes in a safetensors file; reads no weights.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    shown = one_line(path)
+    try:
+        with open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if not 2 <= size <= 100_000_000:
+                raise ModelError("is damaged: its header has no sensible length.", where=shown)
+            header = json.loads(file.read(size))
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}.", where=shown) from None
+    except ValueError:
+        raise ModelError("is damaged: its header is no JSON.", where=shown) from None
+    if not isinstance(header, dict):
+        raise ModelError("is damaged: its header is no JSON object.", where=shown)
+    header.pop("__metadata__", None)
+    return header
