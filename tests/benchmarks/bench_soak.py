@@ -190,6 +190,7 @@ def soak_kills(base: Base, kills: int, chance: random.Random) -> None:
     """Kill at random moments, of loading, training, evaluating and saving alike; resume; compare all."""
     from tui_tuner.launch.proof import compare
 
+    preload()
     whole = base.folder()
     start = time.monotonic()
     assert wait(fork_worker(whole, False)) == 0, whole.log.read_text()

@@ -15,6 +15,7 @@ Kinds and their fields (units in brackets):
 - `out_of_memory`: step, place, micro_batch [before, after], message
 - `log`: level, message
 - `heartbeat`: step, memory_host [bytes]; every 5 s
+- `rolled_back`: step: what came after it is void, and is done again with a lower learning rate
 - `command`: command: a control command that was carried out
 - `finished`: status (completed, stopped, failed), exit_code, message, hint; exactly once per process
 """

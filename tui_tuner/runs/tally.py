@@ -141,12 +141,20 @@ def _started(known: Tally, event: dict[str, Any]) -> None:
         known.resumes += 1
     resumed = event.get("resumed_from")
     if isinstance(resumed, int):
-        known.step = resumed
-        known.evaluations = [item for item in known.evaluations if item[0] <= resumed]
+        _back_to(known, resumed)
     if isinstance(event.get("total_steps"), int):
         known.total_steps = event["total_steps"]
     known.device = str(event.get("device") or "")
     known.message = known.hint = ""
+
+
+def _rolled_back(known: Tally, event: dict[str, Any]) -> None:
+    _back_to(known, int(event["step"]))
+
+
+def _back_to(known: Tally, step: int) -> None:
+    known.step = step
+    known.evaluations = [item for item in known.evaluations if item[0] <= step]
 
 
 def _phase(known: Tally, event: dict[str, Any]) -> None:
@@ -183,6 +191,7 @@ def _finished(known: Tally, event: dict[str, Any]) -> None:
 
 _HANDLERS: dict[str, Callable[[Tally, dict[str, Any]], None]] = {
     "run_started": _started,
+    "rolled_back": _rolled_back,
     "phase": _phase,
     "step": _step,
     "evaluation": _evaluation,

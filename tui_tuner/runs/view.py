@@ -163,15 +163,23 @@ def _run_started(draft: _Draft, event: Event) -> None:
         hint="",
     )
     if isinstance(resumed, int):
-        # Steps after the checkpoint are done again: keep one history.
-        for name in ("steps", "evaluations"):
-            items = draft.list(name)
-            items[:] = [point for point in items if point.step <= resumed]
-        samples = draft.list("samples")
-        samples[:] = [sample for sample in samples if sample.step <= resumed and sample.stage != "after"]
-        draft.values["step"] = resumed
+        _back_to(draft, resumed)
     if isinstance(event.get("total_steps"), int):
         draft.values["total_steps"] = event.get("total_steps")
+
+
+def _rolled_back(draft: _Draft, event: Event) -> None:
+    _back_to(draft, int(event.get("step")))
+
+
+def _back_to(draft: _Draft, step: int) -> None:
+    """Steps after the checkpoint are done again: keep one history."""
+    for name in ("steps", "evaluations"):
+        items = draft.list(name)
+        items[:] = [point for point in items if point.step <= step]
+    samples = draft.list("samples")
+    samples[:] = [sample for sample in samples if sample.step <= step and sample.stage != "after"]
+    draft.values["step"] = step
 
 
 def _phase(draft: _Draft, event: Event) -> None:
@@ -274,6 +282,7 @@ def _heartbeat(draft: _Draft, event: Event) -> None:
 
 _HANDLERS: dict[str, Any] = {
     "run_started": _run_started,
+    "rolled_back": _rolled_back,
     "phase": _phase,
     "step": _step,
     "evaluation": _evaluation,

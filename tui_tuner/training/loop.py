@@ -16,6 +16,7 @@ from tui_tuner.training.disk import DiskWait
 from tui_tuner.training.engine import Engine
 from tui_tuner.training.evaluating import Evaluator, Interrupted
 from tui_tuner.training.reporting import BadNumbers, PendingStep, Reporter, StepReports
+from tui_tuner.training.rollback import RollBack
 from tui_tuner.training.saving import Progress, Saver, due, interval
 
 HIGHER_IS_BETTER = ("accuracy",)
@@ -146,6 +147,8 @@ class Loop(TrainerCallback):
             self.reporter.warn("bad_numbers", message + done, "Lower training.learning_rate.")
             return
         self.evaluator.recovery.enter("")  # the weights are spoilt: nothing of this is saved
+        if policy == "rollback":
+            raise RollBack(first.step, message)
         raise RunError(
             message,
             hint="Lower training.learning_rate, then resume from the last checkpoint, which is sound.",

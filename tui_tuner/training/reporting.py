@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_tuner.runs.events import Sink
+from tui_tuner.training.numbers import NumberWatch
 
 HEARTBEAT_SECONDS = 5.0
 FIRST_BEAT_SECONDS = 0.5
@@ -105,6 +106,7 @@ class StepReports:
         self._memory = memory
         self._pending: list[PendingStep] = []
         self._last = time.monotonic()
+        self._watch = NumberWatch()
 
     def add(self, step: PendingStep) -> None:
         self._pending.append(step)
@@ -140,6 +142,9 @@ class StepReports:
                 memory_reserved=reserved,
                 seconds=step.seconds,
             )
+            finite = [value if value is not None and math.isfinite(value) else None for value in (loss, norm)]
+            for finding in self._watch.feed(step.step, *finite):
+                self._reporter.warn(finding.code, finding.message, finding.hint)
             for what, value in (("loss", loss), ("gradient norm", norm)):
                 if value is not None and not math.isfinite(value):
                     bad.append(BadNumbers(step.step, f"the {what} is {value}", step.rows))

@@ -32,6 +32,7 @@ from tui_tuner.training.loss import LossPath, self_check
 from tui_tuner.training.noise import EmbeddingNoise
 from tui_tuner.training.recovery import Recovery
 from tui_tuner.training.reporting import Reporter, StepReports, device_memory
+from tui_tuner.training.rollback import train_steps
 from tui_tuner.training.saving import Progress, Saver, micro_size, read_progress
 from tui_tuner.training.tasks import TASKS
 
@@ -324,7 +325,7 @@ class Work:
     def _steps(self) -> None:
         """All optimizer steps; what is whole is saved if one of them fails."""
         try:
-            self.engine.train(resume_from_checkpoint=str(self.checkpoint.path) if self.checkpoint else None)
+            train_steps(self.engine, self.loop, self.checkpoint)
         except Exception:
             self.loop.rescue()
             raise
