@@ -15,6 +15,8 @@ from tui_tuner.text import human_bytes, one_line
 
 MAX_LINE = 32 * 1024 * 1024
 WHOLE_JSON = 64 * 1024 * 1024
+# ijson copies an unfinished string with each block: small blocks make a huge string take minutes.
+_JSON_BUFFER = 8 * 1024 * 1024
 
 
 def raw_lines(file: io.BufferedReader) -> Iterator[tuple[int, bytes | None]]:
@@ -205,7 +207,7 @@ def _streamed_json(file: io.BufferedReader, name: str, field: str | None) -> Ite
         if not prefix:
             prefix, file = _first_list(file)
         number = 0
-        for item in ijson.items(file, prefix, use_float=True, multiple_values=True):
+        for item in ijson.items(file, prefix, use_float=True, multiple_values=True, buf_size=_JSON_BUFFER):
             articles = isinstance(item, dict) and isinstance(item.get("paragraphs"), list)
             for flat in squad_rows([item]) if articles else [item]:
                 number += 1

@@ -49,12 +49,10 @@ def ledger_lines(ledger: Ledger) -> list[str]:
 def inspection_lines(found: Inspection) -> list[str]:
     """What `data inspect` prints."""
     lines = [*detection_lines(found.detections), "", *ledger_lines(found.ledger), ""]
-    for what, lengths in (("row", found.lengths), ("answer", found.answer_lengths)):
+    for what, lengths in (("a row", found.lengths), ("an answer", found.answer_lengths)):
         if lengths.count:
             mean = lengths.total / lengths.count
-            lines.append(
-                f"Length of a {what}: {mean:,.0f} characters on average, {lengths.longest:,} at most"
-            )
+            lines.append(f"Length of {what}: {mean:,.0f} characters on average, {lengths.longest:,} at most")
     if found.labels:
         shown = ", ".join(
             f"{one_line(name, 30)} {count:,}" for name, count in list(found.labels.items())[:12]

@@ -29,7 +29,8 @@ def read_csv(file: io.BufferedReader, name: str, told: str | None = None) -> Ite
     errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
     text = io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
     delimiter = delimiter_of(head.decode(encoding, "replace"))
-    csv.field_size_limit(MAX_LINE)
+    # Below the length at which lines are cut, so that a cut line always ends as a problem of its own.
+    csv.field_size_limit(max(MAX_LINE - 4096, MAX_LINE // 2))
     reader = csv.reader(_guarded(text), delimiter=delimiter, strict=False)
     header = _header(reader, name)
     row = 0

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data import lines, streams
+from tui_tuner.data import lines, streams, tables
 from tui_tuner.data.preview import first_rows, inspect
 from tui_tuner.data.reading import Read, Reading
 from tui_tuner.errors import DataError, HubError, TunerError
@@ -211,6 +211,13 @@ def test_a_huge_line_ends_in_the_ledger(tmp_path: Path, monkeypatch: pytest.Monk
     found = read(write(tmp_path / "a.jsonl", JSONL + huge + JSONL))
     assert len(found) == 11
     assert found[5].problem and "longer than" in found[5].problem.reason and found[5].row.origin.line == 6
+
+
+def test_a_huge_field_takes_no_other_row_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_LINE", 10_000)
+    data = b'prompt,response\na,b\n"' + b"x" * 300_000 + b'",b\nc,d\n'
+    found = read(write(tmp_path / "a.csv", data))
+    assert [bool(item.problem) for item in found] == [False, True, False]
 
 
 def test_bombs_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
