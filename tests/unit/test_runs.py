@@ -225,7 +225,8 @@ def test_state_tells_a_dead_process_from_a_living_one(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from tui_tuner.runs.store import RunFolder;"
         "from tui_tuner.runs.journal import JournalWriter;"
         "f = RunFolder(Path(sys.argv[1])); f.claim();"
-        "JournalWriter(f.events, 'r').emit('run_started', total_steps=3); print('ready', flush=True); sys.stdin.read()"
+        "JournalWriter(f.events, 'r').emit('run_started', total_steps=3); "
+        "print('ready', flush=True); sys.stdin.read()"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(folder.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
