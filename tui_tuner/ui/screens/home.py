@@ -59,7 +59,7 @@ class HomeScreen(TunerScreen):
     HomeScreen #lists { height: 1fr; margin-top: 1; }
     HomeScreen #runs { height: auto; min-height: 5; max-height: 50%; }
     HomeScreen #start { height: 1fr; }
-    HomeScreen #presets { height: auto; max-height: 1fr; }
+    HomeScreen #presets { height: auto; max-height: 100%; }
     HomeScreen #about { height: auto; max-height: 12; color: $dim; margin-top: 1; display: none; }
     HomeScreen.-wide.-tall #about { display: block; }
     HomeScreen #welcome { height: auto; display: none; }
