@@ -12,7 +12,7 @@ from tui_tuner.cli.options import Json, Sets
 from tui_tuner.config.kinds import RECORD_FORMATS
 
 if TYPE_CHECKING:
-    from tui_tuner.config.schema import DataSection, RunConfig
+    from tui_tuner.config.schema import RunConfig
 
 app = typer.Typer(
     help="Look at data before it is trained on: formats, rows, tokens, cleaning.",
@@ -141,10 +141,6 @@ def _config(file: str, format: str, sets: list[str] | None, model: str = "demo")
     values: dict[str, Any] = {"model": {"name": model}, "data": {"path": file, "format": format}}
     apply_sets(values, sets or [])
     return build_config(values, where="the command")
-
-
-def _data(file: str, format: str, sets: list[str] | None) -> DataSection:
-    return _config(file, format, sets).data
 
 
 @contextmanager
