@@ -20,6 +20,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.training.batching import MicroSize, Rows, StepPlan, micros
 from tui_tuner.training.loss import LossPath, summed_loss
 from tui_tuner.training.noise import EmbeddingNoise
+from tui_tuner.training.prefix_cache import PrefixCache
 from tui_tuner.training.recovery import Recovery, RngState
 from tui_tuner.training.shared_prefix import shared_flat
 
@@ -103,6 +104,7 @@ class Engine(Trainer):
         self.skip_bad = False
         self.rate_scale = 1.0
         self.noise: EmbeddingNoise | None = None
+        self.below: PrefixCache | None = None
         super().__init__(model=model, args=arguments, callbacks=callbacks, train_dataset=Steps(plan))
 
     def get_train_dataloader(self) -> DataLoader:
@@ -161,7 +163,8 @@ class Engine(Trainer):
             last = place == len(parts) - 1
             if self.noise is not None:
                 self.noise.micro = micro
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+            below = contextlib.nullcontext() if self.below is None else self.below.reading(micro)
+            with below, contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 loss = summed_loss(model, micro, self.path) * scale
                 self.recovery.enter("backward", part.rows)
                 self.accelerator.backward(loss)

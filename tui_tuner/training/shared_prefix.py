@@ -26,12 +26,17 @@ SAMPLED_STEPS = 16
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a flat row, and an earlier one that its queries also see (none where `prefix` is 0)."""
+    """A stretch of a flat row, and an earlier one that its queries also see (none where `prefix` is 0).
+
+    Its tokens are those of `row` from `offset` on.
+    """
 
     start: int
     length: int
     prefix_start: int = 0
     prefix: int = 0
+    row: int = 0
+    offset: int = 0
 
 
 @dataclass
@@ -156,7 +161,7 @@ def _lay(data: Rows, found: list[Group]) -> Micro:
             ids.append(head)
             keep.append(np.zeros(group.prefix, dtype=bool))
             positions.append(np.arange(group.prefix))
-            segments.append(Segment(place, group.prefix))
+            segments.append(Segment(place, group.prefix, row=group.rows[0]))
             place += group.prefix
         for row in group.rows:
             tokens, trained = data[row]
@@ -165,7 +170,7 @@ def _lay(data: Rows, found: list[Group]) -> Micro:
             keep.append(own)
             positions.append(np.arange(group.prefix, len(tokens)))
             targets.append(tokens[group.prefix :][np.flatnonzero(own) + 1])
-            segments.append(Segment(place, len(own), prefix_start, group.prefix))
+            segments.append(Segment(place, len(own), prefix_start, group.prefix, row, group.prefix))
             order.append(row)
             place += len(own)
     return Micro(
@@ -232,6 +237,11 @@ def draws_noise(model: Any) -> bool:
 
     if any(isinstance(part, torch.nn.Dropout) and part.p > 0 for part in model.modules()):
         return True
+    return noisy_attention(model)
+
+
+def noisy_attention(model: Any) -> bool:
+    """Whether attention drops weights at random in training."""
     settings = model.config.get_text_config().to_dict()
     return any(
         isinstance(value, float) and value > 0

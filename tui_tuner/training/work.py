@@ -19,8 +19,8 @@ from tui_tuner.errors import DataError, ModelError, OutOfMemoryError, TunerError
 from tui_tuner.methods import attach, trainable_parameters
 from tui_tuner.models.loading import check_device, load_tokenizer
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.text import one_line
-from tui_tuner.training import attention, shared_prefix
+from tui_tuner.text import human_bytes, one_line
+from tui_tuner.training import attention, prefix_cache, shared_prefix
 from tui_tuner.training.batching import MicroSize, StepPlan
 from tui_tuner.training.checkpoints import Checkpoint
 from tui_tuner.training.commands import Commands, Stopped
@@ -324,11 +324,46 @@ class Work:
 
     def _steps(self) -> None:
         """All optimizer steps; what is whole is saved if one of them fails."""
+        self.engine.below = self._states_below()
         try:
             train_steps(self.engine, self.loop, self.checkpoint)
         except Exception:
             self.loop.rescue()
             raise
+        finally:
+            if self.engine.below is not None:
+                self.engine.below.close()
+
+    def _states_below(self) -> prefix_cache.PrefixCache | None:
+        """What enters the first trained layer, stored for all epochs; None where that cannot be."""
+        plan, train = self.engine.plan, self.prepared.train
+        if self.world > 1 or self.config.training.neftune_alpha or self.loop.total < 2 * plan.steps_per_epoch:
+            return None
+
+        def progress(done: int, total: int) -> None:
+            self.reporter.phase("loading", done, total, note="hidden states below the first trained layer")
+            self.commands.check()
+
+        found, problem = prefix_cache.make(
+            self.model,
+            train,
+            self.engine.path,
+            torch.device(self.device),
+            self.folder.path,
+            _checked_rows(plan),
+            progress,
+        )
+        if found is not None:
+            message = (
+                f"The {found.frozen} layers below the first trained one are computed once, not in each "
+                f"epoch: their states are in a file of {human_bytes(found.bytes)}, deleted after training."
+            )
+            self.reporter.emit("log", level="info", message=message)
+        elif problem:
+            why = one_line(problem, 200)
+            message = f"The layers below the first trained one are computed in each epoch: {why}."
+            self.reporter.emit("log", level="info", message=message)
+        return found
 
     def _answer(self, step: int, stage: str) -> None:
         try:

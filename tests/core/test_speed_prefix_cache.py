@@ -1,0 +1,182 @@
+"""Hidden states below the first trained layer, read from disk: the same training, and nothing left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tui_tuner.training import attention, prefix_cache, shared_prefix
+from tui_tuner.training.batching import flat
+from tui_tuner.training.loss import LossPath, summed_loss
+
+FAST = LossPath(packing=True, compact=True, segments=True)
+
+
+class SomeRows:
+    """Rows with a common beginning; the last part is trained."""
+
+    def __init__(self, own: list[int], head: int = 20) -> None:
+        generator = np.random.default_rng(5)
+        start = generator.integers(3, 300, head)
+        parts = [np.concatenate([start, generator.integers(3, 300, length)]) for length in own]
+        self.ids = [part.astype(np.int32) for part in parts]
+        self.lengths = np.array([len(ids) for ids in self.ids])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.ids[index], np.arange(len(self.ids[index])) >= 24
+
+
+def load(folder: Path, top: int = 1) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    attention.register()
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", dtype=torch.float32)
+    model.set_attn_implementation(attention.NAME)
+    model.requires_grad_(False)
+    for layer in model.model.layers[len(model.model.layers) - top :]:
+        layer.requires_grad_(True)
+    return model
+
+
+def filled(model: Any, rows: SomeRows, folder: Path) -> prefix_cache.PrefixCache:
+    cache = prefix_cache.PrefixCache(
+        model, rows, FAST, torch.device("cpu"), prefix_cache.frozen_layers(model)
+    )
+    cache.fill(folder / "states", lambda done, total: None)
+    return cache
+
+
+def gradients(model: Any) -> dict[str, torch.Tensor]:
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_loss_and_gradients_are_those_of_the_whole_model(
+    tiny_model: Path, tmp_path: Path, shared: bool, checkpointed: bool
+) -> None:
+    from tui_tuner.training.work import checkpoint_layers
+
+    model = load(tiny_model).train()
+    if checkpointed:
+        checkpoint_layers(model)
+    rows = SomeRows([9, 30, 14, 6, 22])
+    picked = [3, 1, 4]
+    expected = summed_loss(model, flat(rows, picked), FAST)
+    expected.backward()
+    wanted = gradients(model)
+    cache = filled(model, rows, tmp_path)
+    micro = (shared_prefix.shared_flat if shared else flat)(rows, picked)
+    assert (micro.layout is not None) == shared
+    with cache.reading(micro):
+        found = summed_loss(model, micro, FAST)
+        found.backward()
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-6)
+    for name, gradient in gradients(model).items():
+        torch.testing.assert_close(gradient, wanted.pop(name), atol=1e-5, rtol=1e-4, msg=name)
+    assert not wanted
+
+
+def test_the_layers_below_are_not_computed_while_reading(tiny_model: Path, tmp_path: Path) -> None:
+    model = load(tiny_model)
+    rows = SomeRows([9, 30])
+    cache = filled(model, rows, tmp_path)
+    calls = []
+    model.model.layers[0].mlp.register_forward_hook(lambda *_: calls.append(1))
+    micro = flat(rows, [0, 1])
+    with cache.reading(micro):
+        inside = summed_loss(model, micro, FAST)
+    assert not calls
+    outside = summed_loss(model, micro, FAST)
+    assert len(calls) == 1
+    torch.testing.assert_close(inside, outside, atol=1e-4, rtol=1e-6)
+
+
+def test_a_whole_file_is_taken_over_and_other_content_is_not(tiny_model: Path, tmp_path: Path) -> None:
+    model = load(tiny_model)
+    first = filled(model, SomeRows([9, 30]), tmp_path)
+    name, content = first.file, first.store.clone()
+    seen: list[int] = []
+    again = prefix_cache.PrefixCache(load(tiny_model), SomeRows([9, 30]), FAST, torch.device("cpu"), 2)
+    again.fill(tmp_path / "states", lambda done, total: seen.append(done))
+    assert not seen
+    assert again.file == name
+    assert torch.equal(again.store, content)
+    other = load(tiny_model)
+    with torch.no_grad():
+        other.model.layers[1].mlp.up_proj.weight += 0.01
+    changed = filled(other, SomeRows([9, 30]), tmp_path)
+    assert changed.file != name
+    changed.close()
+    assert not (tmp_path / "states").exists()
+
+
+def test_a_file_that_would_be_too_large_is_not_begun(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefix_cache, "MOST_BYTES", 1000)
+    found, problem = prefix_cache.make(
+        load(tiny_model), SomeRows([9, 30]), FAST, torch.device("cpu"), tmp_path, [0], lambda *_: None
+    )
+    assert found is None
+    assert "bytes" in problem
+    assert not list(tmp_path.iterdir())
+
+
+def test_dropout_or_training_below_rules_it_out(tiny_model: Path) -> None:
+    model = load(tiny_model, top=2)
+    assert prefix_cache.frozen_layers(model) == 1
+    model.model.layers[2].mlp.drop = torch.nn.Dropout(0.1)
+    assert prefix_cache.frozen_layers(model) == 1
+    model.model.layers[0].mlp.drop = torch.nn.Dropout(0.1)
+    assert prefix_cache.frozen_layers(model) == 0
+    model.model.layers[0].mlp.drop = torch.nn.Dropout(0.0)
+    model.model.embed_tokens.weight.requires_grad_(True)
+    assert prefix_cache.frozen_layers(model) == 0
+
+
+def test_layers_that_need_more_than_hidden_states_are_noticed(tiny_model: Path, tmp_path: Path) -> None:
+    model = load(tiny_model)
+    kept: list[torch.Tensor] = []
+    model.model.layers[0].register_forward_hook(lambda module, args, out: kept.append(out))
+    rows = SomeRows([9, 30, 14])
+    cache = filled(model, rows, tmp_path)
+    assert prefix_cache.exact(cache, [0, 1, 2])
+    cache.close()
+
+    inner = model.model.layers[2].forward
+
+    def looks_back(hidden: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        return inner(hidden + kept[-1].roll(1, dims=2), *args, **kwargs)
+
+    model.model.layers[2].forward = looks_back
+    cache = filled(model, rows, tmp_path)
+    assert not prefix_cache.exact(cache, [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    "method", [{"kind": "freeze", "layers": 1}, {"kind": "lora", "rank": 4, "layers": 1}]
+)
+def test_a_run_of_top_layers_learns_the_same(
+    make_config: Any, train: Any, monkeypatch: pytest.MonkeyPatch, method: dict[str, Any]
+) -> None:
+    def config() -> Any:
+        return make_config(method=method, training__max_steps=None, training__epochs=2)
+
+    run = train(config())
+    said = [event["message"] for event in run.sink.of("log") if "computed once" in event["message"]]
+    assert len(said) == 1, run.outcome
+    assert not (run.folder.path / prefix_cache.FOLDER).exists()
+    monkeypatch.setattr(prefix_cache, "MOST_BYTES", 0)
+    plain = train(config())
+    assert any("each epoch" in event["message"] for event in plain.sink.of("log"))
+    assert run.steps() == pytest.approx(plain.steps(), rel=1e-4)
