@@ -9,15 +9,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import MakeConfig, Recorder
+from tests.conftest import MakeConfig, Recorder, Trained
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.launch.proof import kill_at_step, run_to_end
+from tui_tuner.launch.host import host
 from tui_tuner.launch.watchdog import Watchdog
+from tui_tuner.runs import ballast
+from tui_tuner.runs.control import Control
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunStore
 
@@ -108,19 +111,42 @@ def test_a_crash_in_a_library_leaves_its_stack_in_the_log(tmp_path: Path) -> Non
 
 
 def test_a_lost_run_that_goes_on_says_why_it_was_lost(
-    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    config = make_config(training__report_every=0.001, training__max_steps=8, output__save_every=2)
-    folder = RunStore(config.output.folder).create(config)
-    assert kill_at_step(folder, 3)
+    from tui_tuner.training import session
+
+    folder = RunStore(tmp_path).create(RunConfig.model_validate({"output": {"name": "r"}}))
+    code = (
+        "import sys, os; from pathlib import Path; from tui_tuner.launch.lock import owned\n"
+        "from tui_tuner.runs.store import RunFolder; from tui_tuner.runs.journal import JournalWriter\n"
+        "folder = RunFolder(Path(sys.argv[1]))\n"
+        "with owned(folder):\n"
+        "    JournalWriter(folder.events, 'r').emit('run_started', total_steps=3)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder.path)], check=False)
     assert folder.state() == "lost"
     manifest = folder.manifest()
-    signs = manifest["vital_signs"]
-    signs["oom_kills_group"] = -1  # as if the counter had grown since
+    manifest["vital_signs"]["oom_kills_group"] = -1  # as if the counter had grown since
     folder.write("manifest.json", json.dumps(manifest))
-    run_to_end(folder, resume=True)
+
+    def run(config: Any, folder: Any, sink: Any, control: Any, resume: bool) -> Any:
+        sink.emit("finished", status="completed", exit_code=0)
+        return session.Outcome("completed", 0)
+
+    monkeypatch.setattr(session, "run", run)
+    assert host(folder, Control(folder.control), resume=True).status == "completed"
     events = JournalReader(folder.events).read()
-    said = [event for event in events if event.get("code") == "lost_oom_killer"]
-    assert len(said) == 1 and "out-of-memory killer" in said[0].get("message")
-    assert folder.state() == "completed"
+    (said,) = [event for event in events if event.kind == "warning"]
+    assert said.get("code") == "lost_oom_killer" and "out-of-memory killer" in said.get("message")
+    assert (folder.path / ballast.NAME).stat().st_size == ballast.SIZE
+    assert folder.manifest()["vital_signs"]["oom_kills_group"] != -1
+
+
+def test_work_is_saved_by_the_clock_where_steps_are_long(
+    make_config: MakeConfig, train: Callable[..., Trained]
+) -> None:
+    by_clock = make_config(output__save_every=None, output__save_minutes=1e-9, training__max_steps=4)
+    assert [saved["step"] for saved in train(by_clock).sink.of("checkpoint")] == [1, 2, 3, 4]
+    patient = make_config(output__save_every=None, output__save_minutes=600.0, training__max_steps=4)
+    assert [saved["step"] for saved in train(patient).sink.of("checkpoint")] == [4]
