@@ -438,7 +438,7 @@ def soak_cost(base: Base) -> None:
     """Processor time of watching, by thread, beside that of training."""
     from tui_tuner.launch.watchdog import Watchdog
     from tui_tuner.runs.journal import JournalWriter
-    from tui_tuner.training.reporting import Heartbeat, Reporter
+    from tui_tuner.training.numbers import NumberWatch
 
     folder = base.folder()
     assert wait(fork_worker(folder, False)) == 0
@@ -450,8 +450,10 @@ def soak_cost(base: Base) -> None:
     fields = next(dict(event.fields) for event in events if event.kind == "step")
     with Watchdog(journal, scratch.path) as watchdog:
         start = time.process_time()
-        for _ in range(5000):
+        numbers = NumberWatch()
+        for step in range(5000):
             watchdog.emit("step", **fields)
+            numbers.feed(step, 2.0 + 0.01 * (step % 7), 1.0 + 0.01 * (step % 11))
         emit = (time.process_time() - start) / 5000
         start, looks = time.process_time(), 2000
         for _ in range(looks):
@@ -466,7 +468,6 @@ def soak_cost(base: Base) -> None:
         process.memory_info()
         watchdog.emit("heartbeat", step=1, memory_host=1)
     beat = (time.process_time() - start) / 1000
-    assert Heartbeat and Reporter
     share = emit / quick + (look + beat) / 5.0
     detail = f"{emit * 1e6:.0f} us a step of {quick * 1e3:.0f} ms, {(look + beat) * 1e6:.0f} us every 5 s"
     ROWS.append(("cost of watching", detail, f"{share:.3%} of the time"))
