@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tui_tuner.errors import EXIT_FAILED, TunerError
+from tui_tuner.launch.environment import prepare_environment
 from tui_tuner.launch.lock import owned
 from tui_tuner.launch.watchdog import Watchdog
 from tui_tuner.runs import ballast
@@ -73,6 +74,7 @@ def _crashes_logged(folder: RunFolder) -> Iterator[None]:
 
 def _train(folder: RunFolder, journal: Sink, control: Control, config: object, resume: bool) -> Ended:
     journal.emit("phase", name="loading", note="importing torch and transformers")
+    prepare_environment()
     try:
         from tui_tuner.training import session  # seconds: torch, transformers, peft
     except Exception as error:
