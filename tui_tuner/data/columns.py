@@ -75,6 +75,11 @@ PROMPT_PAIRS = (
 )
 
 
+def plain_name(name: str) -> str:
+    """A column's name as it is compared."""
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
 @dataclass
 class Column:
     """What the sample says of one column. `kinds` counts rows by kind."""
@@ -89,7 +94,7 @@ class Column:
     @property
     def plain(self) -> str:
         """The name as it is compared."""
-        return self.name.strip().lower().replace(" ", "_").replace("-", "_")
+        return plain_name(self.name)
 
     def mostly(self, *kinds: str) -> bool:
         """Whether at least 90 % of the filled rows hold one of these kinds."""
@@ -127,6 +132,10 @@ class Sample:
     def get(self, name: str) -> Column | None:
         """The column of this compared name, if it is filled."""
         return next((c for c in self.columns.values() if c.plain == name and c.filled), None)
+
+    def empty(self, name: str) -> Column | None:
+        """The column of this compared name, if no row of the sample fills it."""
+        return next((c for c in self.columns.values() if c.plain == name and not c.filled), None)
 
 
 def _look(column: Column, value: Any) -> None:

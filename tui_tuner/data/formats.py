@@ -11,7 +11,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tui_tuner.config.kinds import RECORD_FORMATS
-from tui_tuner.data.columns import PAIRS, PROMPT_PAIRS, Column, Sample, loads_if_json
+from tui_tuner.data.columns import (
+    NAMES,
+    PAIRS,
+    PROMPT_PAIRS,
+    Column,
+    Sample,
+    loads_if_json,
+    plain_name,
+)
 from tui_tuner.errors import DataError
 from tui_tuner.text import one_line
 
@@ -160,13 +168,39 @@ def _format_of(told: dict[str, str], sample: Sample, where: str) -> str:
     )
 
 
+# Roles that rows may have or lack, so the first rows of a file may not show them.
+_SELDOM = ("input", "system", "history", "tools")
+
+
 def _optional(sample: Sample, *roles: str, taken: Sequence[str] = ()) -> dict[str, str]:
     found = {}
     for role in roles:
         candidates = [column for column in sample.named(role) if column.name not in taken]
+        if not candidates and role in _SELDOM:  # empty in the sample, perhaps not in the rows after it
+            columns = (sample.empty(name) for name in NAMES[role])
+            candidates = [column for column in columns if column and column.name not in taken]
         if candidates:
             found[role] = candidates[0].name
     return found
+
+
+def take_late(detection: Detection, names: Sequence[str]) -> list[str]:
+    """Take in columns that rows after the sample have, in place; what became of each, in words."""
+    said = []
+    for name in names:
+        plain = plain_name(name)
+        roles = [
+            role
+            for role in ROLES[detection.format][1]
+            if role in _SELDOM and role not in detection.columns and plain in NAMES[role]
+        ]
+        if roles and not detection.chosen:
+            detection.columns[roles[0]] = name
+            said.append(f"column {one_line(name, 40)} is the {roles[0]}")
+        else:
+            detection.unused.append(name)
+            said.append(f"column {one_line(name, 40)} is not used")
+    return said
 
 
 def _turn_keys(column: Column) -> tuple[str, str] | None:

@@ -12,7 +12,7 @@ from tui_tuner.config.schema import DataSection, RunConfig
 from tui_tuner.data.sources import Resolved
 
 # Raised whenever the same input would give other tokens, masks or ledgers than before.
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 # What changes the split or the use of rows, but not the rows themselves.
 _NOT_TOKENS = {"packing", "validation", "max_dropped", "preflight", "seed", "workers", "path"}
 

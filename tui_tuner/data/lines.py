@@ -127,7 +127,7 @@ def _whole_json(data: bytes, encoding: str, name: str, field: str | None) -> Ite
         raise DataError("holds bytes that are not text.", where=f"{where}:{line}") from None
     except orjson.JSONDecodeError as error:
         first = text.lstrip()[:1]
-        if first == b"{" and b"\n" in text.strip():
+        if first == b"{" and b"\n" in text.strip() and _is_json(text.lstrip().partition(b"\n")[0]):
             yield from read_jsonl(io.BufferedReader(io.BytesIO(text)), name)  # type: ignore[arg-type]
             return
         line = text.count(b"\n", 0, error.pos) + 1 if error.pos else error.lineno
@@ -136,6 +136,14 @@ def _whole_json(data: bytes, encoding: str, name: str, field: str | None) -> Ite
         ) from None
     for number, item in enumerate(_list_in(value, where, field), 1):
         yield _object_row(item, Origin(name, number))
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _object_row(item: Any, origin: Origin) -> Row:
@@ -252,6 +260,8 @@ def read_text(file: io.BufferedReader, name: str, told: str | None = None) -> It
             yield Row(origin, {}, f"the line is longer than {human_bytes(MAX_LINE)}")
             continue
         try:
-            yield Row(origin, {"text": line.decode("utf-8-sig" if number == 1 else encoding)})
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            yield Row(origin, {"text": line.decode(encoding)})
         except UnicodeDecodeError:
             yield Row(origin, {"": line[:200].decode(encoding, "replace")}, f"not {encoding} text")

@@ -9,7 +9,7 @@ from typing import Any
 
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.convert import to_record
-from tui_tuner.data.formats import Detection, recognise
+from tui_tuner.data.formats import Detection, recognise, take_late
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Record, Row, texts_of
 from tui_tuner.data.sources import DataFile, Resolved, resolve
@@ -18,6 +18,7 @@ from tui_tuner.text import one_line
 
 SAMPLE_ROWS = 200
 NOTED_FILES = 20
+LATE_COLUMNS = 200  # more names than that are keys of something, not columns
 
 
 @dataclass
@@ -78,8 +79,20 @@ class Reading:
                 return
         detection = self._detect(file, usable, wanted)
         self._note_encoding(file)
+        known = {*detection.columns.values(), *detection.unused}
         for row in itertools.chain(head, rows):
+            if not row.problem and not known.issuperset(row.values):
+                self._take_late(row, detection, known)
             yield _converted(row, source, detection)
+
+    def _take_late(self, row: Row, detection: Detection, known: set[str]) -> None:
+        """A row after the sample has columns of its own: say what they are."""
+        late = [str(name) for name, value in row.values.items() if name not in known and value is not None]
+        if len(known) < 10 * LATE_COLUMNS:
+            known.update(late)
+        said = take_late(detection, late[: max(0, LATE_COLUMNS - len(detection.unused))])
+        if said and len(self.notes) < NOTED_FILES:
+            self.notes.append(f"From {row.origin} on, {', '.join(said)}.")
 
     def _note_encoding(self, file: DataFile) -> None:
         self._files += 1

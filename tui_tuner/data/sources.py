@@ -132,6 +132,11 @@ def resolve_source(source: Source, field: str | None = None) -> Resolved:
         *_PACKED,
     }:
         files = [DataFile(source.path, "hub", field=field)]
+    elif path.is_symlink():
+        raise DataError(
+            f"is a symbolic link that leads nowhere (to {one_line(os.readlink(path))}).",
+            where=one_line(source.path),
+        )
     else:
         raise DataError("no such file.", where=one_line(source.path), hint=_nearby(path))
     return Resolved(source, files, notes)
@@ -172,6 +177,8 @@ def _file(path: Path, field: str | None) -> list[DataFile]:
     kind = kind_of_file(path)
     if compression(head) == "zip" and kind not in ("parquet", "arrow"):
         return _zip(path, field)
+    if kind == "zip":
+        raise DataError("is no zip archive, whatever its name says.", where=where)
     if not kind:
         with open_bytes(path) as file:
             kind = _sniff(file.peek(4096)[:4096])
@@ -242,7 +249,7 @@ def _folder(path: Path, field: str | None, notes: list[str]) -> list[DataFile]:
                 continue
             seen.add((status.st_dev, status.st_ino))
             if kind == "zip":
-                found += _zip(file, field)
+                found += _file(file, field)
             else:
                 found.append(DataFile(str(file), kind, field=field, size=status.st_size))
             if len(found) > MAX_FILES:

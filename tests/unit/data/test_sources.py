@@ -323,3 +323,63 @@ def test_fuzzed_files_end_in_words(tmp_path: Path, seed: int) -> None:
         assert str(error)
     else:
         assert found.ledger.closes
+
+
+def test_columns_that_only_later_rows_fill_are_used_and_said(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"instruction": f"q{i}", "input": "" if i < 300 else f"context {i}", "output": f"a{i}"}
+        for i in range(400)
+    ]
+    rows[350]["system"] = "Be brief."
+    rows[360]["extra"] = "x"
+    path = tmp_path / "late.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reading = Reading(DataSection(path=str(path)))
+    records = [item.record for item in reading]
+    assert all(record is not None and record.kind == "chat" for record in records)
+    assert records[399].messages[0].content == "q399\ncontext 399"  # type: ignore[union-attr]
+    assert [m.role for m in records[350].messages] == ["system", "user", "assistant"]  # type: ignore[union-attr]
+    assert reading.detections[0].detection.columns["system"] == "system"
+    assert "extra" in reading.detections[0].detection.unused
+    said = " ".join(reading.notes)
+    assert "late.jsonl:351" in said and "system is the system" in said and "extra is not used" in said
+
+
+def test_later_columns_change_nothing_that_was_told(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"a": "q", "b": "r"} for _ in range(250)]
+    rows[240]["system"] = "Be brief."
+    path = tmp_path / "told.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read(path, columns={"prompt": "a", "response": "b"})
+    record = found[240].record
+    assert record is not None and record.kind == "chat"
+    assert [message.role for message in record.messages] == ["user", "assistant"]
+
+
+def test_first_line_of_a_text_in_another_encoding_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_bytes("größer und schöner\nMüßiggänger\nähnlich wie früher\n".encode("latin-1"))
+    records = [item.record for item in read(path)]
+    assert [record.text for record in records if record is not None and record.kind == "text"] == [
+        "größer und schöner",
+        "Müßiggänger",
+        "ähnlich wie früher",
+    ]
+
+
+def test_broken_json_over_several_lines_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "pretty.json"
+    path.write_text('{"data": [\n {"prompt": "a", "response": "b"},\n {"prompt": "a" "response": "b"}\n]}\n')
+    with pytest.raises(DataError, match=r"pretty\.json:3: broken JSON"):
+        read(path)
+
+
+def test_what_is_no_zip_and_links_to_nowhere_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_text("hello")
+    with pytest.raises(DataError, match=r"a\.zip: is no zip archive"):
+        read(tmp_path / "a.zip")
+    with pytest.raises(DataError, match=r"a\.zip: is no zip archive"):
+        read(tmp_path)
+    (tmp_path / "self").symlink_to("self")
+    with pytest.raises(DataError, match="symbolic link that leads nowhere"):
+        read(tmp_path / "self")
