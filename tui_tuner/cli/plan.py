@@ -1,8 +1,8 @@
-"""`tui-tuner estimate`: memory of a run before it starts."""
+"""`tui-tuner estimate`: the numbers before a run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,10 +12,12 @@ from tui_tuner.text import sanitize
 if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig
     from tui_tuner.models.facts import ModelFacts
+    from tui_tuner.planning.counting import Counted
     from tui_tuner.planning.estimate import Estimate
     from tui_tuner.planning.fit import Fit
     from tui_tuner.planning.gpus import Card
     from tui_tuner.planning.memory.stack import Stack
+    from tui_tuner.planning.plan import Surroundings
     from tui_tuner.planning.trace import Check
 
 Config = Annotated[str, typer.Argument(help="YAML file of the run.", metavar="CONFIG")]
@@ -37,12 +39,17 @@ def estimate(
     trace: Annotated[
         bool, typer.Option("--trace", help="Check the figure against the installed libraries (some seconds).")
     ] = False,
+    data: Annotated[
+        bool, typer.Option("--data", help="Tokenise all data as the run would, for exact counts.")
+    ] = False,
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """Say how much memory a run needs, what takes it, whether it fits, and what would make it fit."""
+    """Say what a run needs before it starts: memory, learning rate, time, money, and what looks wrong."""
     from tui_tuner.config.load import load_config
     from tui_tuner.models.facts import load_facts
+    from tui_tuner.planning import words
+    from tui_tuner.planning.counting import count, count_exactly
     from tui_tuner.planning.estimate import estimate as compute
     from tui_tuner.planning.fit import fit, which_cards
     from tui_tuner.planning.gpus import find_card
@@ -52,14 +59,16 @@ def estimate(
     card = find_card(gpu) if gpu else None
     versions = parse_stack(stack) if stack else None
     facts = load_facts(run.model)
+    counted = count_exactly(run) if data else count(run)
     fitted = fit(run, card, facts=facts, stack=versions) if card else None
     found = fitted.estimate if fitted else compute(run, facts=facts, stack=versions)
+    around = _around(run, fitted, found, facts, counted, card)
     table = which_cards(run, facts=facts, stack=versions) if cards else []
     check = _traced(fitted.config if fitted else run, facts, card, versions) if trace else None
     if json:
         import orjson
 
-        report = {**found.to_json(), **_verdict(fitted)}
+        report = {**found.to_json(), **words.fit_json(fitted), **words.surroundings_json(around, counted)}
         if cards:
             report["cards"] = [
                 {"name": one.name, "usable_gib": one.usable, "fits": fits, "device_gib": there.device}
@@ -69,16 +78,39 @@ def estimate(
             report["trace"] = {"difference": check.difference, "confirmed": check.confirmed}
         typer.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
         return
-    lines = describe(found)
-    lines += describe_fit(fitted) if fitted else []
+    lines = words.memory_lines(found)
+    lines += words.fit_lines(fitted) if fitted else []
     lines += ["", check.sentence()] if check else []
     lines += [""] * bool(table) + [
         f"  {one.name:18} {one.usable:6.1f} GiB  {'fits' if fits else 'too small':9}  "
         f"wants {there.upper:7.2f} GiB"
         for one, fits, there in table
     ]
-    for line in lines:
+    for line in lines + words.surroundings_lines(around, counted):
         typer.echo(sanitize(line))
+
+
+def _around(
+    run: RunConfig,
+    fitted: Fit | None,
+    found: Estimate,
+    facts: ModelFacts,
+    counted: Counted,
+    card: Card | None,
+) -> Surroundings:
+    """Learning rate, time, money and advice; the speed is a measured one only without a named GPU."""
+    from tui_tuner.planning.hardware import detect
+    from tui_tuner.planning.plan import surroundings
+    from tui_tuner.planning.throughput import measured
+
+    resolved = found.resolved.config if found.resolved else run
+    used = fitted.config if fitted else resolved
+    speed = None
+    if card is None:
+        hardware = detect()
+        on_gpu = run.hardware.devices != "cpu" and bool(hardware.usable_gpus)
+        speed = measured(run, on_gpu)
+    return surroundings(run, used, facts, counted.facts, card, speed)
 
 
 def _traced(run: RunConfig, facts: ModelFacts, card: Card | None, versions: Stack | None) -> Check:
@@ -91,59 +123,3 @@ def _traced(run: RunConfig, facts: ModelFacts, card: Card | None, versions: Stac
     setup = setup_for(resolve_for(run, facts, card, stack).config, facts, stack, card)
     with Tracer() as tracer:
         return tracer.check(setup)
-
-
-def describe(found: Estimate) -> list[str]:
-    """The estimate as lines of text."""
-    lines = [
-        f"allocated  {found.allocated:8.2f} GiB   peak of torch's allocator ({found.phase})",
-        f"reserved   {found.reserved:8.2f} GiB   with what the allocator keeps",
-        f"device     {found.device:8.2f} GiB   with the CUDA context, as nvidia-smi shows it",
-        f"static     {found.static:8.2f} GiB   between steps",
-        "",
-    ]
-    lines += [f"  {row.name:28} {row.gib:8.2f} GiB" for row in found.rows if row.gib >= 0.005]
-    if not found.verified:
-        lines += ["", f"unverified, within about {found.band:.0%}: {found.reason}"]
-    return lines
-
-
-def describe_fit(found: Fit) -> list[str]:
-    """The verdict for a card, the settings it rests on, and what each lever saves."""
-    training = found.config.training
-    checkpointing = "with" if training.gradient_checkpointing else "without"
-    lines = [
-        "",
-        found.sentence(),
-        f"Micro-batch {training.micro_batch} of batch {training.batch_size}, {checkpointing} gradient "
-        f"checkpointing, {training.optimizer}, {found.config.model.dtype} weights.",
-    ]
-    if found.levers:
-        lines += ["", "  change                           saves GiB   step time"]
-    for lever in found.levers:
-        mark = "" if found.fits or not lever.fits else "   then it fits"
-        lines.append(f"  {lever.change.label:32} {lever.saves:9.2f}   x {lever.time:.2f}{mark}")
-    return lines
-
-
-def _verdict(found: Fit | None) -> dict[str, Any]:
-    """JSON of a fit; nothing without a card."""
-    if found is None:
-        return {}
-    return {
-        "gpu": found.card.name,
-        "fits": found.fits,
-        "usable_gib": found.card.usable,
-        "wanted_gib": found.estimate.upper,
-        "levers": [
-            {
-                "path": lever.change.path,
-                "value": lever.change.value,
-                "saves_gib": lever.saves,
-                "time": lever.time,
-                "fits": lever.fits,
-            }
-            for lever in found.levers
-        ],
-        "smallest": {change.path: change.value for change in found.smallest},
-    }

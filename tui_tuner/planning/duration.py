@@ -9,6 +9,7 @@ from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.gpus import Card
+from tui_tuner.planning.throughput import Speed
 
 # Share of a card's peak that fine-tuning reaches: from padded eager code to packed sequences that fill it
 UTILISATION_LOW, UTILISATION, UTILISATION_HIGH = 0.15, 0.30, 0.50
@@ -76,18 +77,24 @@ def duration_of(
     *,
     card: Card | None = None,
     tokens_per_second: float | None = None,
+    speed: Speed | None = None,
 ) -> Duration:
     """Time and money of a run.
 
     Args:
         card: The GPU; its data sheet's speed and a usual utilisation give a wide range.
         tokens_per_second: A measured throughput, all devices together; it gives a narrow one.
+        speed: The same from a run of this kind on this machine.
     """
     work = work_of(config, facts, data)
     devices = config.hardware.devices if isinstance(config.hardware.devices, int) else 1
     if tokens_per_second and tokens_per_second > 0:
         middle = work.tokens / tokens_per_second
         return _priced(config, work, middle, middle * 0.9, middle * 1.15, "measured throughput")
+    if speed is not None:
+        middle = work.tokens / speed.tokens_per_second
+        basis = f"{speed.tokens_per_second:,.0f} tokens/s that run {speed.run} reached here"
+        return _priced(config, work, middle, middle * 0.85, middle * 1.3, basis)
     if card is None or not card.tflops:
         return Duration(work, None, None, None, None, None, "no measured throughput and no known GPU")
     slow = FOUR_BIT if config.model.quantization != "none" else 1.0

@@ -15,6 +15,7 @@ from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.learning_rate import Rule, rules
 from tui_tuner.planning.memory.stack import Stack
 from tui_tuner.planning.resolve import Resolved, resolve
+from tui_tuner.planning.throughput import Speed
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,26 @@ class Plan:
     rules: tuple[Rule, ...]
     duration: Duration | None
     advice: tuple[Advice, ...]
+    rate: Rate
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The peak learning rate of the run, the rule it is from (empty if the user set it), and why."""
+
+    value: float
+    rule: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The numbers beside memory."""
+
+    rules: tuple[Rule, ...]
+    rate: Rate
+    duration: Duration | None
+    advice: tuple[Advice, ...]
 
 
 def plan(
@@ -37,7 +58,7 @@ def plan(
     facts: ModelFacts | None = None,
     data: DataFacts | None = None,
     stack: Stack | None = None,
-    tokens_per_second: float | None = None,
+    speed: Speed | None = None,
     network: bool = True,
 ) -> Plan:
     """Plan a run for a card, or for this machine's first GPU.
@@ -54,16 +75,38 @@ def plan(
     fitted = fit(config, card, facts=facts, stack=stack, data=data) if card else None
     resolved = resolve(config, hardware=hardware, model_facts=facts, data_facts=data)
     used = fitted.config if fitted else resolved.config
-    duration, steps = None, None
+    around = surroundings(config, used, facts, data, card, speed)
+    return Plan(facts, resolved, fitted, around.rules, around.duration, around.advice, around.rate)
+
+
+def surroundings(
+    config: RunConfig,
+    used: RunConfig,
+    facts: ModelFacts,
+    data: DataFacts | None = None,
+    card: Card | None = None,
+    speed: Speed | None = None,
+) -> Surroundings:
+    """What is said beside memory.
+
+    Args:
+        config: As asked for.
+        used: The same with every `auto` resolved for the card.
+        speed: What a run of this kind has reached.
+    """
+    duration, per_epoch = None, None
     if data is not None and data.rows:
         steps = max(1, steps_of(config, data.rows))
-        duration = duration_of(used, facts, data, card=card, tokens_per_second=tokens_per_second)
-    per_epoch = None if steps is None or config.training.max_steps else round(steps / config.training.epochs)
-    return Plan(
-        facts,
-        resolved,
-        fitted,
-        tuple(rules(config, facts, data, per_epoch)),
-        duration,
-        tuple(advise(config, facts, data)),
-    )
+        duration = duration_of(used, facts, data, card=card, speed=speed)
+        per_epoch = None if config.training.max_steps else max(1, round(steps / config.training.epochs))
+    found = tuple(rules(config, facts, data, per_epoch))
+    return Surroundings(found, _rate(config, found), duration, tuple(advise(config, facts, data)))
+
+
+def _rate(config: RunConfig, found: tuple[Rule, ...]) -> Rate:
+    """What `training.learning_rate` comes to; `auto` takes the first rule."""
+    asked = config.training.learning_rate
+    if asked != "auto":
+        return Rate(float(asked), "", "set in the config")
+    assert found[0].rate is not None
+    return Rate(found[0].rate, found[0].name, f"auto takes what is {found[0].name}: {found[0].source}")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -81,3 +84,57 @@ def test_mistakes_are_named(config, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="model_type"):
         call(config)
+
+
+def test_learning_rate_time_and_advice_beside_memory(config, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "response": "b"}\n' * 8)
+    sets = ["--set", f"data.path={rows}", "--set", "hardware.price_per_hour=2"]
+    found = json.loads(call(config, "--json", "--gpu", "T4", *sets))
+    assert found["learning_rate"]["rule"] == found["learning_rate"]["rules"][0]["name"]
+    assert found["learning_rate"]["rate"] == found["learning_rate"]["rules"][0]["rate"]
+    assert found["data"]["rows"] == 7 and found["data"]["validation_rows"] == 1
+    assert 0 < found["time"]["seconds_low"] < found["time"]["seconds"] < found["time"]["seconds_high"]
+    assert found["time"]["cost"] == pytest.approx(found["time"]["seconds"] / 1800)
+    assert "batch_over_rows" in {one["code"] for one in found["advice"]}
+    text = call(config, "--gpu", "T4", *sets)
+    assert "* customary" in text and "money" in text and "--set training.batch_size=1" in text
+
+
+def test_without_data_or_a_card_it_says_so(config):
+    text = call(config)
+    assert "not on this machine" in text
+    assert json.loads(call(config, "--json"))["time"] is None
+
+
+def test_a_rate_of_ones_own_is_named_as_such(config):
+    found = json.loads(call(config, "--json", "--set", "training.learning_rate=0.5"))["learning_rate"]
+    assert found["rate"] == 0.5 and found["rule"] is None
+
+
+def run(*arguments, **environment):
+    command = [sys.executable, "-c", "from tui_tuner.cli import main; main()", "estimate", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120, check=False
+    )
+
+
+def test_exit_codes_and_no_torch(config, tmp_path):
+    code = (
+        "import sys\nfrom tui_tuner.cli import _run\n_run(sys.argv[1:])\n"
+        "print([m for m in ('torch', 'transformers', 'textual') if m in sys.modules], file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "estimate", config, "--gpu", "T4"]
+    loaded = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert loaded.stderr.strip() == "[]"
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": -3}')
+    broken = run(config)
+    assert broken.returncode == 2 and "hidden_size" in broken.stderr and "Traceback" not in broken.stderr
+    lost = run(
+        config,
+        "--set",
+        "model.name=nobody/unknown-model",
+        HF_ENDPOINT="http://127.0.0.1:9",
+        HF_HOME=str(tmp_path),
+    )
+    assert lost.returncode == 1 and "cannot be reached" in lost.stderr

@@ -1,0 +1,95 @@
+"""Speed that runs of the same kind have reached on this machine, from their journals."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import TunerError
+from tui_tuner.runs.store import RunFolder, RunStore
+
+LOOKED_AT = 20  # newest runs
+TAIL = 128 * 1024  # bytes of a journal that are read
+FEWEST = 3  # steps a speed rests on
+WARM_UP = 2  # first steps, which are slower
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Tokens (trained or not) per second of optimizer steps, and the run that reached it."""
+
+    tokens_per_second: float
+    run: str
+    steps: int
+
+
+def measured(config: RunConfig, on_gpu: bool, root: str | Path | None = None) -> Speed | None:
+    """The speed of the newest run with the same model, method and kind of device; None without one.
+
+    Args:
+        on_gpu: Whether the planned run trains on a GPU of this machine.
+        root: Folder of the runs; the config's own otherwise.
+    """
+    try:
+        folders = list(itertools.islice(RunStore(root or config.output.folder).runs(), LOOKED_AT))
+    except (TunerError, OSError):
+        return None
+    for folder in folders:
+        try:
+            alike = _kind(folder.config()) == _kind(config)
+        except (TunerError, OSError):
+            continue
+        found = _speed(folder, on_gpu) if alike else None
+        if found is not None:
+            return found
+    return None
+
+
+def _kind(config: RunConfig) -> tuple[Any, ...]:
+    model, method = config.model, config.method
+    shape = json.dumps(model.architecture, sort_keys=True) if model.architecture else model.name
+    checkpointing = config.training.gradient_checkpointing
+    return shape, model.quantization, model.dtype, method.kind, method.layers, checkpointing, config.task
+
+
+def _speed(folder: RunFolder, on_gpu: bool) -> Speed | None:
+    """Tokens by seconds over the last steps in a journal; None if it was on the other kind of device."""
+    try:
+        with open(folder.events, "rb") as file:
+            head = file.read(TAIL)
+            file.seek(max(0, file.seek(0, 2) - TAIL))
+            tail = file.read()
+    except OSError:
+        return None
+    device = next((e.get("device", "") for e in _events(head) if e.get("kind") == "run_started"), None)
+    if not isinstance(device, str) or device.lower().startswith("cpu") == on_gpu:
+        return None
+    steps = [event for event in _events(tail) if event.get("kind") == "step"]
+    steps = [event for event in steps if _number(event, "step") > WARM_UP]
+    seconds = sum(_number(event, "seconds") for event in steps)
+    tokens = sum(_number(event, "tokens") for event in steps)
+    if len(steps) < FEWEST or seconds <= 0 or tokens <= 0:
+        return None
+    return Speed(tokens / seconds, folder.name, len(steps))
+
+
+def _number(event: dict[str, Any], name: str) -> float:
+    value = event.get(name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+
+
+def _events(data: bytes) -> list[dict[str, Any]]:
+    """Whole events in a piece of a journal; cut or damaged lines are passed over."""
+    found = []
+    for line in data.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            found.append(event)
+    return found

@@ -1,0 +1,191 @@
+"""The plan as lines of text and as JSON, for the command line and the plan screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tui_tuner.planning.advice import Advice
+from tui_tuner.planning.counting import Counted
+from tui_tuner.planning.duration import Duration
+from tui_tuner.planning.estimate import Estimate
+from tui_tuner.planning.fit import Fit
+from tui_tuner.planning.learning_rate import Rule
+from tui_tuner.planning.plan import Rate, Surroundings
+from tui_tuner.text import human_seconds, one_line
+
+
+def memory_lines(found: Estimate) -> list[str]:
+    """The estimate, number by number and row by row."""
+    lines = [
+        f"allocated  {found.allocated:8.2f} GiB   peak of torch's allocator ({found.phase})",
+        f"reserved   {found.reserved:8.2f} GiB   with what the allocator keeps",
+        f"device     {found.device:8.2f} GiB   with the CUDA context, as nvidia-smi shows it",
+        f"static     {found.static:8.2f} GiB   between steps",
+        "",
+    ]
+    lines += [f"  {row.name:28} {row.gib:8.2f} GiB" for row in found.rows if row.gib >= 0.005]
+    if not found.verified:
+        lines += ["", f"unverified, within about {found.band:.0%}: {found.reason}"]
+    return lines
+
+
+def fit_lines(found: Fit) -> list[str]:
+    """The verdict for a card, the settings it rests on, and what each lever saves."""
+    training = found.config.training
+    checkpointing = "with" if training.gradient_checkpointing else "without"
+    lines = [
+        "",
+        found.sentence(),
+        f"Micro-batch {training.micro_batch} of batch {training.batch_size}, {checkpointing} gradient "
+        f"checkpointing, {training.optimizer}, {found.config.model.dtype} weights.",
+    ]
+    if found.levers:
+        lines += ["", "  change                           saves GiB   step time"]
+    for lever in found.levers:
+        mark = "" if found.fits or not lever.fits else "   then it fits"
+        lines.append(f"  {lever.change.label:32} {lever.saves:9.2f}   x {lever.time:.2f}{mark}")
+    return lines
+
+
+def surroundings_lines(found: Surroundings, counted: Counted) -> list[str]:
+    """Learning rate, time, money and advice."""
+    lines = ["", f"learning rate  {found.rate.value:.3g}, {found.rate.why}"]
+    for rule in found.rules:
+        lines += [f"  {mark_of(rule, found.rate)} {rule.name:26} {rate_words(rule):>9}  {rule_words(rule)}"]
+    lines += ["", *duration_lines(found.duration, counted)]
+    if found.advice:
+        lines += ["", "advice"]
+    for advice in found.advice:
+        lines.append(f"  {'!' if advice.serious else '-'} {advice.text} {advice.reason}")
+        if advice.fix:
+            lines.append(f"    {fix_words(advice)}")
+    return lines
+
+
+def mark_of(rule: Rule, rate: Rate) -> str:
+    """A sign for the rule that `auto` took."""
+    return "*" if rate.rule == rule.name else " "
+
+
+def rate_words(rule: Rule) -> str:
+    return "-" if rule.rate is None else f"{rule.rate:.3g}"
+
+
+def rule_words(rule: Rule) -> str:
+    """A rule's formula with its inputs and where it is from, or what it lacks."""
+    if rule.rate is None:
+        return f"lacks {rule.missing}; {rule.formula}"
+    return f"{rule.formula}  ({rule.source})" if rule.source else rule.formula
+
+
+def fix_words(advice: Advice) -> str:
+    """A finding's fix as `--set` takes it."""
+    return " ".join(f"--set {path}={one_line(value)}" for path, value in (advice.fix or {}).items())
+
+
+def duration_lines(found: Duration | None, counted: Counted) -> list[str]:
+    """Steps, tokens, arithmetic, time and money, each with what it rests on."""
+    if found is None:
+        return [f"time  unknown: {counted.basis}"]
+    work = found.work
+    about = "" if counted.exact else "about "
+    tokens = f"{about}{work.tokens:,} tokens"
+    if counted.facts is None or counted.facts.tokens is None:
+        tokens = f"at most {work.tokens:,} tokens (every row taken for max_length)"
+    elif work.supervised is not None:
+        tokens += f", {work.supervised:,} of them trained"
+    lines = [f"work   {work.steps:,} steps, {tokens}", f"       {counted.basis}"]
+    lines.append(f"       {work.flops:.3g} floating-point operations = {work.formula}")
+    lines.append(f"time   {time_words(found)}")
+    money = money_words(found)
+    return [*lines, f"money  {money}"] if money else lines
+
+
+def time_words(found: Duration) -> str:
+    """Duration with its range and basis."""
+    if found.seconds is None or found.low is None or found.high is None:
+        return f"unknown: {found.basis}"
+    low, high = human_seconds(found.low), human_seconds(found.high)
+    return f"{human_seconds(found.seconds)} ({low} to {high}), from {found.basis}"
+
+
+def money_words(found: Duration) -> str:
+    """Cost and its upper end; empty without a price."""
+    if found.cost is None or found.cost_high is None:
+        return ""
+    return f"{found.cost:.2f}, up to {found.cost_high:.2f}"
+
+
+def fit_json(found: Fit | None) -> dict[str, Any]:
+    """JSON of a fit; nothing without a card."""
+    if found is None:
+        return {}
+    return {
+        "gpu": found.card.name,
+        "fits": found.fits,
+        "usable_gib": found.card.usable,
+        "wanted_gib": found.estimate.upper,
+        "levers": [
+            {
+                "path": lever.change.path,
+                "value": lever.change.value,
+                "saves_gib": lever.saves,
+                "time": lever.time,
+                "fits": lever.fits,
+            }
+            for lever in found.levers
+        ],
+        "smallest": {change.path: change.value for change in found.smallest},
+    }
+
+
+def surroundings_json(found: Surroundings, counted: Counted) -> dict[str, Any]:
+    """JSON of learning rate, work, time and money (null where unknown), and advice."""
+    return {
+        "data": counted.to_json(),
+        "learning_rate": {
+            "rate": found.rate.value,
+            "rule": found.rate.rule or None,
+            "why": found.rate.why,
+            "rules": [
+                {
+                    "name": rule.name,
+                    "rate": rule.rate,
+                    "formula": rule.formula,
+                    "source": rule.source,
+                    "inputs": rule.inputs,
+                    "missing": rule.missing or None,
+                }
+                for rule in found.rules
+            ],
+        },
+        "time": _duration_json(found.duration),
+        "advice": [
+            {
+                "code": one.code,
+                "text": one.text,
+                "reason": one.reason,
+                "fix": one.fix,
+                "serious": one.serious,
+            }
+            for one in found.advice
+        ],
+    }
+
+
+def _duration_json(found: Duration | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "steps": found.work.steps,
+        "tokens": found.work.tokens,
+        "supervised_tokens": found.work.supervised,
+        "flops": found.work.flops,
+        "formula": found.work.formula,
+        "seconds": found.seconds,
+        "seconds_low": found.low,
+        "seconds_high": found.high,
+        "cost": found.cost,
+        "cost_high": found.cost_high,
+        "basis": found.basis,
+    }
