@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-# Threads of libgomp wait for each other in a busy loop of 300,000 turns by default. Where another process wants
-# the same cores, they burn their time in it: on 2 cores shared with others a small model trained at 2 to 5
-# steps a second instead of 20 to 36 (torch 2.13 CPU). A short loop costs an idle machine next to nothing.
+# Threads of libgomp wait for each other in a busy loop of 300,000 turns by default. Where others want
+# the same cores, they burn their time in it: on 2 shared cores, small layers ran 2 to 5 passes a
+# second instead of 20 to 36 (torch 2.13 CPU).
 SPIN_COUNT = "1000"
 
 
