@@ -380,6 +380,37 @@ def our_run(job: Job, values: dict[str, Any]) -> Measured:
     return meter.result()
 
 
+def ours_unshared(job: Job) -> Measured:
+    """The same run with common beginnings computed for each row."""
+    from tui_tuner.training import shared_prefix
+
+    shared_prefix.LEAST_SAVING = 2.0
+    return ours(job)
+
+
+def top_layers(job: Job, cached: bool = True) -> Measured:
+    """LoRA on the two top layers for all epochs of the steps; the clock includes filling the cache."""
+    from tui_tuner.training import prefix_cache
+
+    if not cached:
+        prefix_cache.MOST_BYTES = 0
+    values = run_values(job.folder, job.steps, job.dtype)
+    values["method"]["layers"] = 2
+    values["training"]["max_steps"] = job.steps
+    meter = our_run(job, values)
+    steady = meter.supervised / meter.seconds
+    meter.notes["steady"] = steady
+    whole = meter.notes["whole"]
+    meter.supervised = int(meter.supervised * job.steps / meter.steps)
+    meter.seconds = whole
+    return meter
+
+
+def top_layers_uncached(job: Job) -> Measured:
+    """The same without a cache."""
+    return top_layers(job, cached=False)
+
+
 PEERS: dict[str, Callable[[Job], Measured]] = {
     "hf_padded": hf_padded,
     "hf_grouped": hf_grouped,
@@ -388,6 +419,9 @@ PEERS: dict[str, Callable[[Job], Measured]] = {
     "llamafactory": llamafactory,
     "bare": bare,
     "ours": ours,
+    "ours_unshared": ours_unshared,
+    "top_layers": top_layers,
+    "top_layers_uncached": top_layers_uncached,
 }
 
 
