@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tui_tuner.runs.events import Event, encode
 from tui_tuner.runs.journal import JournalReader
@@ -15,6 +15,7 @@ from tui_tuner.runs.view import RunView, Sample, fold
 from tui_tuner.text import human_bytes, human_seconds, one_line, sanitize
 
 STEP_LINE_SECONDS = 2.0
+REASONS_SHOWN = 5
 
 
 class LinePrinter:
@@ -55,9 +56,11 @@ class LinePrinter:
         self._line(event, f"auto: {field} = {value} ({why})")
 
     def _on_ledger(self, event: Event) -> None:
-        counts = event.get("counts") or {}
-        parts = [f"{one_line(name)} {count}" for name, count in counts.items() if count]
-        self._line(event, "rows: " + (", ".join(parts) or f"read {event.get('read', 0)}"))
+        for line in ledger_lines(event.fields):
+            self._line(event, line)
+        held = event.get("validation")
+        for line in ledger_lines(held) if isinstance(held, dict) else ():
+            self._line(event, f"validation {line}")
 
     def _on_step(self, event: Event) -> None:
         view = self.view
@@ -163,6 +166,23 @@ class Follower:
         while not self._done.wait(0.1):
             self.printer.feed(self._reader.read())
         self.printer.feed(self._reader.read())
+
+
+def ledger_lines(ledger: Mapping[str, Any]) -> list[str]:
+    """The row ledger of a `ledger` event: its sums, then why rows were not taken as they are."""
+    outcomes = ledger.get("outcomes") or {}
+    parts = [f"{one_line(name)} {count:,}" for name, count in outcomes.items() if count]
+    lines = [f"rows: read {ledger.get('read', 0):,}" + (f" = {', '.join(parts)}" if parts else "")]
+    for reason in (ledger.get("reasons") or [])[:REASONS_SHOWN]:
+        samples = reason.get("samples") or []
+        first = f", the first {one_line(samples[0].get('origin'), 120)}" if samples else ""
+        outcome, why = one_line(reason.get("outcome")), one_line(reason.get("reason"), 120)
+        lines.append(f"rows: {reason.get('count', 0):,} {outcome}: {why}{first}")
+    splits = ledger.get("splits") or {}
+    if splits:
+        trained, held = splits.get("training_pieces", 0), splits.get("validation_pieces", 0)
+        lines.append(f"rows: {trained:,} sequences to train on, {held:,} held out")
+    return lines
 
 
 def _figure(value: object, digits: int = 4) -> str:

@@ -41,7 +41,7 @@ def begin(journal: JournalWriter, total: int, resumed_from: int | None = None) -
         total_steps=total,
     )
     journal.emit("resolved", field="training.learning_rate", value=2e-4, why="customary for lora")
-    journal.emit("ledger", read=800, counts={"kept": 790, "duplicate": 10})
+    journal.emit("ledger", read=800, outcomes={"kept": 790, "dropped": 10})
     journal.emit("phase", name="training", done=0, total=total)
 
 

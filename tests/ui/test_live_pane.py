@@ -11,6 +11,7 @@ from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.ui.screens.results import ResultsScreen, before_after
 from tui_tuner.ui.screens.run import RunScreen
+from tui_tuner.ui.widgets.chart import settled
 
 HOSTILE = "[/red] [@click=app.quit]x[/] \x1b[2J\x1b]0;owned\x07 \x9b31m \u202egnp.exe"
 
@@ -95,7 +96,7 @@ async def test_no_text_of_a_run_can_break_or_command_the_screen(
     )
     journal.emit("phase", name=HOSTILE, note=HOSTILE)
     journal.emit("resolved", field=HOSTILE, value=HOSTILE, why=HOSTILE)
-    journal.emit("ledger", counts={HOSTILE: 3})
+    journal.emit("ledger", read=3, outcomes={HOSTILE: 3})
     journal.emit("warning", code=HOSTILE, message=HOSTILE, hint=HOSTILE)
     journal.emit("log", level=HOSTILE, message=HOSTILE)
     journal.emit("evaluation", step=1, metrics={HOSTILE: 1.0})
@@ -150,7 +151,7 @@ async def test_the_lower_part_turns_through_log_answers_and_choices(store: RunSt
         assert "cut off, no stop token" in text(pilot)
         await pilot.press("c")
         await until(pilot, lambda: "customary for lora" in text(pilot))
-        assert "kept 790, duplicate 10" in text(pilot)
+        assert "kept 790, dropped 10" in text(pilot)
         await pilot.press("tab")
         assert switcher.current == "log"
 
@@ -182,3 +183,9 @@ async def test_a_long_journal_is_read_in_slices_and_drawn_whole(store: RunStore,
     async with opened(open_run=folder) as pilot:
         await until(pilot, lambda: "step 4,000 of 4,000" in text(pilot), 15)
         assert len(pilot.app.follow(folder).view.steps) == 4000
+
+
+def test_the_steep_beginning_of_a_curve_does_not_flatten_the_rest() -> None:
+    line = [(float(step), 10.0 if step < 8 else 1.0 - step / 1000) for step in range(100)]
+    assert max(loss for _, loss in settled(line)) < 1.0 < max(loss for _, loss in line)
+    assert settled(line[:20]) == line[:20]

@@ -7,6 +7,8 @@ import os
 import time
 from pathlib import Path
 
+from tui_tuner.data.ledger import Ledger
+from tui_tuner.data.records import Origin
 from tui_tuner.headless import Follower, LinePrinter, RawPrinter, writer
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 
@@ -73,3 +75,24 @@ def test_a_reader_that_leaves_does_not_stop_the_run() -> None:
             write("nobody reads this")
         with contextlib.suppress(BrokenPipeError):
             stream.close()
+
+
+def test_the_row_ledger_is_printed_with_its_reasons(tmp_path: Path) -> None:
+    ledger, held = Ledger(), Ledger()
+    for row in range(1, 9):
+        ledger.count("kept", Origin("a.jsonl", row, row), pieces=1)
+    ledger.count("dropped", Origin("a.jsonl", 9, 9), "unknown role \x1b[31m", "wizard")
+    ledger.count("split", Origin("a.jsonl", 10, 10), "split between turns to fit max_length", "…", 3)
+    ledger.splits = {"training_pieces": 11, "validation_pieces": 0}
+    held.count("dropped", Origin("b.jsonl", 1, 1), "broken JSON")
+    journal = JournalWriter(tmp_path / "e", "r")
+    journal.emit("ledger", **ledger.to_json(), validation=held.to_json())
+    journal.close()
+    lines: list[str] = []
+    LinePrinter(lines.append).feed(JournalReader(tmp_path / "e").read())
+    text = "\n".join(lines)
+    assert "\x1b" not in text
+    assert "rows: read 10 = kept 8, split 1, dropped 1" in text
+    assert "rows: 1 dropped: unknown role" in text and "the first a.jsonl:9" in text
+    assert "rows: 11 sequences to train on, 0 held out" in text
+    assert "validation rows: 1 dropped: broken JSON, the first b.jsonl:1" in text

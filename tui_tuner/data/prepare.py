@@ -39,6 +39,11 @@ BATCH = 128
 BATCH_CHARACTERS = 500_000
 REPORT_SECONDS = 0.5
 CACHE_DAYS = 30
+# What to do about the most frequent reason rows are dropped for.
+_MEND = (
+    ("max_length", "Raise data.max_length"),
+    ("chat template", "Choose a template that can write them, such as --set model.chat_template=chatml"),
+)
 
 
 class Cancelled(TunerError):
@@ -99,12 +104,13 @@ def prepare(
     root = _cache_root(cache_dir)
     store = _tokenised(config, config.data, tokenizer, root, sink, stop)
     ledger = Ledger.from_json(store.meta["ledger"])
-    _check_dropped(ledger, config.data)
-    second = None
+    _check_dropped(ledger, config.data, sink)
+    second = held_ledger = None
     if isinstance(config.data.validation, str):
         held = config.data.model_copy(update={"path": config.data.validation, "limit": None})
         second = _tokenised(config, held, tokenizer, root, sink, stop)
-        _check_dropped(Ledger.from_json(second.meta["ledger"]), held)
+        held_ledger = Ledger.from_json(second.meta["ledger"])
+        _check_dropped(held_ledger, held, sink)
     train, validation = split_pieces(store, second, config.data, ledger)
     report = Report.from_json(store.meta["report"])
     check_split(report, train, validation)
@@ -120,7 +126,7 @@ def prepare(
         config=config,
     )
     if sink:
-        sink.emit("ledger", **ledger.to_json())
+        sink.emit("ledger", **ledger.to_json(), validation=held_ledger.to_json() if held_ledger else None)
         for problem in report.problems:
             sink.emit("warning", code=problem.code, message=problem.sentence(), hint=problem.hint)
         for note in prepared.notes:
@@ -223,6 +229,8 @@ def _write(
         if not ledger.read:
             raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")
         if not writer.pieces:
+            if sink:
+                sink.emit("ledger", **ledger.to_json())
             _nothing_left(ledger)
         writer.finish(
             {
@@ -262,18 +270,21 @@ def _nothing_left(ledger: Ledger) -> None:
     )
 
 
-def _check_dropped(ledger: Ledger, data: DataSection) -> None:
+def _check_dropped(ledger: Ledger, data: DataSection, sink: Sink | None) -> None:
     if ledger.dropped_share <= data.max_dropped:
         return
+    if sink:
+        sink.emit("ledger", **ledger.to_json())
     dropped = ledger.outcomes["dropped"]
     worst = ledger.reasons("dropped")
     parts = [f"{reason.count:,} because {reason.reason}" for reason in worst[:3]]
     sample = worst[0].samples[0]
+    if sample["text"]:
+        parts[0] += f" ({sample['text']})"
     share = ledger.dropped_share
-    mend = "Raise data.max_length" if "max_length" in worst[0].reason else "Mend them"
+    mend = next((hint for words, hint in _MEND if words in worst[0].reason), "Mend them")
     raise DataError(
-        f"{dropped:,} of {ledger.read:,} rows ({share:.1%}) would be dropped: {'; '.join(parts)}"
-        + (f" ({sample['text']})." if sample["text"] else "."),
+        f"{dropped:,} of {ledger.read:,} rows ({share:.1%}) would be dropped: {'; '.join(parts)}.",
         where=sample["origin"],
         hint=f"{mend}, or accept the loss with --set data.max_dropped={_rounded_up(share)}.",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 from dataclasses import replace
@@ -38,6 +39,7 @@ from tui_tuner.training.tasks import TASKS
 
 RESOLVED = "config.resolved.yaml"
 TOKENIZER = "tokenizer"
+LEDGER = "ledger.json"
 CHECKED_ROWS = 4
 LONGEST_CHECKED = 4096  # tokens
 
@@ -116,14 +118,18 @@ class Work:
 
         self.reporter.phase("tokenizing")
         try:
-            prepared = prepare(
-                self.config, self.tokenizer, sink=self.reporter, cancelled=self.commands.stop_wanted
-            )
+            prepared = prepare(self.config, self.tokenizer, sink=self, cancelled=self.commands.stop_wanted)
         except Cancelled:
             raise Stopped from None
         if not len(prepared.train):
             raise DataError("nothing is left to train on.", where=one_line(self.config.data.path))
         return prepared
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        """What preparing the data says, to the journal; the row ledger is kept in the run folder too."""
+        if kind == "ledger" and self.rank == 0:
+            self.folder.write(LEDGER, json.dumps(fields, indent=1))
+        self.reporter.emit(kind, **fields)
 
     def _resolve(self) -> None:
         from tui_tuner.planning import hardware, resolve

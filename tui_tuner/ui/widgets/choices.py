@@ -46,10 +46,12 @@ def _resolved(view: RunView) -> list[Content]:
 
 
 def _ledger(view: RunView) -> list[Content]:
-    counts = view.ledger.get("counts")
-    counts = counts if isinstance(counts, dict) else view.ledger
+    counts = view.ledger.get("outcomes")
+    counts = {"read": view.ledger.get("read"), **counts} if isinstance(counts, dict) else {}
     parts = [
-        f"{safe(name).plain} {figure(count)}" for name, count in counts.items() if isinstance(count, int)
+        f"{safe(name).plain} {figure(count)}"
+        for name, count in counts.items()
+        if isinstance(count, int) and count
     ]
     return [Content.assemble((column(_("rows"), 32), "$dim"), " ", ", ".join(parts))] if parts else []
 
