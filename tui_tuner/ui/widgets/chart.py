@@ -133,6 +133,13 @@ def validation(evaluations: Sequence[EvalPoint]) -> list[tuple[float, float]]:
     return [(step, loss) for step, loss in found if loss is not None]
 
 
+def settled(line: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The part of a curve that sets the scale: without its first tenth, where the loss often falls so far
+    that everything after it would look flat. What lies above the scale leaves the chart at its top.
+    """
+    return line[len(line) // 10 :] if len(line) > 20 else line
+
+
 def nice_limits(low: float, high: float, ticks: int) -> tuple[float, float, float]:
     """Round limits around `low`..`high` and the distance of the ticks: 1, 2, 2.5 or 5 times a power of ten.
 
@@ -161,7 +168,7 @@ def _build(
     plot.ticks_color(palette["dim"])
     plot.plotsize(width, height)
     plot._set_size(width, height)
-    losses = [y for _, y in (*line, *points)]
+    losses = [y for _, y in (*settled(line), *points)]
     low, high, step = nice_limits(min(losses), max(losses), max(2, height // 3))
     right = max(view.total_steps, max(x for x, _ in (*line, *points)), 2)
     plot.xlim(0, right)
