@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tui_tuner.cli.options import Detach, Json, NoTui, Runs, Sets
-from tui_tuner.config.load import absolute_paths, apply_sets, build_config, read_yaml
-from tui_tuner.config.options import get_value, options
-from tui_tuner.config.presets import find_preset
-from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
+
+if TYPE_CHECKING:
+    from tui_tuner.config.schema import RunConfig  # pydantic takes 0.1 s, and `--help` needs none
 
 ConfigPath = Annotated[str, typer.Argument(help="A YAML file, or the name of a preset.", metavar="CONFIG")]
 RunName = Annotated[str, typer.Argument(help="Name or folder of a run, or `last`.", metavar="RUN")]
@@ -132,6 +131,9 @@ def _runs_option(folder: RunFolder) -> str:
 
 
 def _config(name: str, sets: list[str] | None, runs: str | None) -> RunConfig:
+    from tui_tuner.config.load import apply_sets, build_config, read_yaml
+    from tui_tuner.config.presets import find_preset
+
     path = find_preset(name)
     values, lines = read_yaml(path)
     changes = list(sets or [])
@@ -162,6 +164,9 @@ def _same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
 
 def _name_changes(folder: RunFolder, config: RunConfig) -> None:
     """Say so if the config asks for something else than the run it goes on with, which keeps its own."""
+    from tui_tuner.config.load import absolute_paths
+    from tui_tuner.config.options import get_value, options
+
     asked = config.model_copy(deep=True)
     absolute_paths(asked)
     own = folder.config()

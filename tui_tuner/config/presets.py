@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tui_tuner.config.load import nearest
 from tui_tuner.errors import ConfigError
 from tui_tuner.text import one_line
 
@@ -47,6 +46,8 @@ def find_preset(name: str, folder: Path | None = None) -> Path:
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
+    from tui_tuner.config.load import nearest  # pydantic takes 0.1 s
+
     raise ConfigError(
         f"neither a preset nor a YAML file.{nearest(name, known)}",
         where=one_line(name, 80),

@@ -22,16 +22,17 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tui_tuner.config.load import absolute_paths, build_config, dump_config, read_yaml
-from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError, RunError, UsageError
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.secrets import refuse_secrets
 from tui_tuner.text import one_line
+
+if TYPE_CHECKING:
+    from tui_tuner.config.schema import RunConfig  # pydantic takes 0.1 s, and a list of runs needs none
 
 _STATE_TAIL = 64 * 1024  # bytes of the journal that tell the state
 _WHILE_PAUSED = ("log", "warning", "command", "checkpoint", "evaluation", "sample")
@@ -79,6 +80,8 @@ class RunFolder:
             ConfigError: the file is damaged.
         """
         path = self.path / "config.yaml"
+        from tui_tuner.config.load import build_config, read_yaml
+
         values, lines = read_yaml(path)
         return build_config(values, where=one_line(path), lines=lines)
 
@@ -171,6 +174,8 @@ class RunStore:
         if name != "auto":
             check_name(name)
         config = config.model_copy(deep=True)
+        from tui_tuner.config.load import absolute_paths, dump_config
+
         absolute_paths(config)
         text = dump_config(config)
         refuse_secrets(text, "config")

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.load import read_yaml
-
 
 @dataclass(frozen=True)
 class PresetRow:
@@ -44,5 +42,7 @@ def preset_values(preset: PresetRow) -> dict[str, Any]:
     Raises:
         ConfigError: the file is damaged.
     """
+    from tui_tuner.config.load import read_yaml
+
     values, _lines = read_yaml(preset.path)
     return values
