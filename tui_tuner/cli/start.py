@@ -23,8 +23,9 @@ def demo(
     sets: Sets = None, runs: Runs = "runs", no_tui: NoTui = False, json: Json = False, detach: Detach = False
 ) -> None:
     """Fine-tune the small model inside this package on the data inside this package."""
-    folder = RunStore(runs).create(_config("demo", sets, runs))
-    raise typer.Exit(train(folder, no_tui=no_tui, json=json, detach=detach))
+    raise typer.Exit(
+        train(_new(RunStore(runs), _config("demo", sets, runs)), no_tui=no_tui, json=json, detach=detach)
+    )
 
 
 def run(
@@ -45,7 +46,7 @@ def run(
     if resume_if_possible:
         folder, going_on = _same_name(store, made)
         raise typer.Exit(train(folder, going_on, no_tui=no_tui, json=json, detach=detach))
-    raise typer.Exit(train(store.create(made), no_tui=no_tui, json=json, detach=detach))
+    raise typer.Exit(train(_new(store, made), no_tui=no_tui, json=json, detach=detach))
 
 
 def resume(
@@ -144,6 +145,14 @@ def _config(name: str, sets: list[str] | None, runs: str | None) -> RunConfig:
     return config
 
 
+def _new(store: RunStore, config: RunConfig) -> RunFolder:
+    """A run folder, once nothing is known to be wrong with the config."""
+    from tui_tuner.launch.beforehand import check_beforehand
+
+    check_beforehand(config)
+    return store.create(config)
+
+
 def _same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
     """The run of the config's own name: a new one, or the old one to go on with."""
     name = config.output.name
@@ -155,7 +164,7 @@ def _same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
         )
     folder = RunFolder(store.root / name)
     if not (folder.path / "config.yaml").is_file():
-        return store.create(config), False
+        return _new(store, config), False
     if folder.state() == "completed":
         raise typer.Exit(0)
     _name_changes(folder, config)

@@ -46,7 +46,7 @@ def choose_template(tokenizer: Any, wanted: str | None = None) -> str:
         tokenizer.chat_template, ending = _chatml(tokenizer)
         return f"Chat template: ChatML, as asked; answers end with {ending}."
     if wanted is not None:
-        tokenizer.chat_template = _read(wanted)
+        tokenizer.chat_template = read_template(wanted)
         return f"Chat template: {one_line(wanted)}."
     if getattr(tokenizer, "chat_template", None):
         return ""
@@ -70,7 +70,12 @@ def _chatml(tokenizer: Any) -> tuple[str, str]:
     return _CHATML.replace("BOS", bos).replace("END", repr(end)), end
 
 
-def _read(path: str) -> str:
+def read_template(path: str) -> str:
+    """The text of a Jinja file.
+
+    Raises:
+        ModelError: missing, unreadable, or too large to be one.
+    """
     file = Path(path).expanduser()
     try:
         if file.stat().st_size > MAX_TEMPLATE_BYTES:

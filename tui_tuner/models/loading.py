@@ -52,7 +52,7 @@ def load_tokenizer(model: ModelSection) -> Any:
     """
     if model.tokenizer == "train":
         raise ModelError("the tokenizer is learnt from the data of the run.", where="model.tokenizer")
-    source = _tokenizer_source(model)
+    source = tokenizer_source(model)
     from transformers import AutoTokenizer
 
     revision = model.revision if model.tokenizer is None and not os.path.isdir(source) else None
@@ -83,7 +83,7 @@ def load_model(config: RunConfig, device: str, tokenizer: Any = None) -> Any:
         return _from_scratch(config, device, tokenizer)
     source = model_source(config.model.name)
     if os.path.isdir(source):
-        _check_weights(Path(source))
+        check_weights(Path(source))
     return _from_weights(config, source, device)
 
 
@@ -128,7 +128,12 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def _tokenizer_source(model: ModelSection) -> str:
+def tokenizer_source(model: ModelSection) -> str:
+    """The folder or hub id that the tokenizer comes from.
+
+    Raises:
+        ModelError: a folder that is no model, or holds no tokenizer.
+    """
     if model.tokenizer is not None:
         path = Path(model.tokenizer).expanduser()
         source = str(path.resolve()) if path.is_dir() else model.tokenizer
@@ -156,7 +161,8 @@ def _checked_folder(path: Path, name: str) -> str:
     return str(path.resolve())
 
 
-def _check_weights(path: Path) -> None:
+def check_weights(path: Path) -> None:
+    """Raise `ModelError` unless a folder holds safetensors weights."""
     if any(path.glob("*.safetensors")):
         return
     pickled = any(path.glob("pytorch_model*.bin")) or any(path.glob("*.pt"))

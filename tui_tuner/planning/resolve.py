@@ -78,7 +78,7 @@ def resolve(
             value, why = rule(work)
             work.choose(path, value, why)
         elif path == "hardware.devices":
-            _check_devices(work)
+            check_devices(work.config, hardware)
     return Resolved(work.config, work.reasons)
 
 
@@ -152,11 +152,12 @@ class _Work:
         return max(1, math.ceil(self.data.rows * training.epochs / training.batch_size))
 
 
-def _check_devices(work: _Work) -> None:
-    asked, here = work.config.hardware.devices, len(work.hardware.usable_gpus)
+def check_devices(config: RunConfig, hardware: Hardware) -> None:
+    """Raise `HardwareError` if more GPUs are asked for than there are."""
+    asked, here = config.hardware.devices, len(hardware.usable_gpus)
     if not isinstance(asked, int) or asked <= here:
         return
-    notes = " ".join(work.hardware.notes)
+    notes = " ".join(hardware.notes)
     found = f"{here} usable GPU{'' if here == 1 else 's'} found"
     raise HardwareError(
         f"asks for {asked} GPU{'' if asked == 1 else 's'}, but {found}. {notes}".strip(),

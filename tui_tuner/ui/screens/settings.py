@@ -24,6 +24,7 @@ from tui_tuner.ui.i18n import _, ngettext
 from tui_tuner.ui.presets import preset_rows, preset_values
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.field import Field, FieldChanged, explanation
+from tui_tuner.ui.widgets.plan_line import PlanLine
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import column, safe
 
@@ -46,6 +47,7 @@ class SettingsScreen(TunerScreen):
         Binding("ctrl+s", "save", _("Save YAML"), key_display="^s"),
         Binding("ctrl+o", "preset", _("Preset"), key_display="^o"),
         Binding("f2", "advanced", _("Advanced")),
+        Binding("f3", "plan", _("Plan")),
         Binding("down", "step(1)", _("Next field"), show=False),
         Binding("up", "step(-1)", _("Field before"), show=False),
     ]
@@ -85,6 +87,7 @@ class SettingsScreen(TunerScreen):
                     *(Option(Content(label), key) for key, label in form.SECTIONS.items()), id="nav"
                 )
             yield ContentSwitcher(id="fields")
+        yield PlanLine()
 
     async def on_mount(self) -> None:
         self.query_one("#help").border_title = Content(_("About this setting"))
@@ -183,6 +186,11 @@ class SettingsScreen(TunerScreen):
         words = ngettext("✗ {n} problem", "✗ {n} problems", count).format(n=count)
         ready = Content(_("✓ ready, ^r starts it")).stylize("$success")
         self.query_one(TopBar).say(Content(words).stylize("$error") if count else ready)
+        line = self.query_one(PlanLine)
+        if count:
+            line.clear()
+        else:
+            line.ask(self.values)
 
     def _mark_fields(self) -> None:
         for field in self.query(Field):
@@ -228,6 +236,17 @@ class SettingsScreen(TunerScreen):
     async def action_advanced(self) -> None:
         """Show or fold the advanced fields."""
         self._advanced = not self._advanced
+        await self._rebuild()
+        self.set_focus(self.query_one("#nav"))
+
+    def action_plan(self) -> None:
+        """The numbers before the run; what is changed there is changed here."""
+        from tui_tuner.ui.screens.plan import PlanScreen
+
+        if self._config() is not None:
+            self.app.push_screen(PlanScreen(), self._planned)
+
+    async def _planned(self, _nothing: None) -> None:
         await self._rebuild()
         self.set_focus(self.query_one("#nav"))
 
@@ -295,6 +314,8 @@ class SettingsScreen(TunerScreen):
 
     def action_start(self) -> None:
         """Make the run and show its live pane."""
+        from tui_tuner.launch.beforehand import check_beforehand
+
         config = self._config()
         if config is None:
             return
@@ -302,6 +323,7 @@ class SettingsScreen(TunerScreen):
         store = RunStore(config.output.folder) if own_folder else self.tuner.store
         config.output.folder = str(store.root)
         try:
+            check_beforehand(config)
             folder = store.create(config)
         except TunerError as error:
             self.tuner.say(str(error), "error", 10)

@@ -1,0 +1,102 @@
+"""What is wrong with a config is said before there is a run folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tui_tuner import demo
+from tui_tuner.cli import main
+from tui_tuner.config.load import build_config
+from tui_tuner.errors import EXIT_CONFIG, EXIT_DATA, ConfigError, DataError, HardwareError, ModelError
+from tui_tuner.launch.beforehand import check_beforehand
+
+
+def check(values: dict[str, Any]) -> None:
+    check_beforehand(build_config(values))
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"prompt": "a", "response": "b"}) + "\n")
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    shutil.copytree(demo.MODEL_DIR, folder)
+    return folder
+
+
+def test_a_sound_config_passes(rows: Path, model: Path) -> None:
+    check({})
+    check({"model": {"name": str(model)}, "data": {"path": str(rows), "validation": str(rows)}})
+    check({"model": {"name": "some/hub-model"}, "hardware": {"devices": "cpu"}})
+
+
+@pytest.mark.parametrize("field", ["path", "validation"])
+def test_missing_and_empty_data(tmp_path: Path, field: str) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        check({"data": {field: str(tmp_path / "none.jsonl")}})
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(DataError, match="is empty"):
+        check({"data": {field: str(tmp_path / "empty.jsonl")}})
+
+
+def test_model_folders_that_lack_something(model: Path) -> None:
+    for weights in model.glob("*.safetensors"):
+        weights.unlink()
+    with pytest.raises(ModelError, match="holds no weights"):
+        check({"model": {"name": str(model)}})
+    (model / "model.safetensors").touch()
+    for tokenizer in model.glob("token*"):
+        tokenizer.unlink()
+    with pytest.raises(ModelError, match="holds no tokenizer"):
+        check({"model": {"name": str(model)}})
+    (model / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        check({"model": {"name": str(model)}})
+
+
+def test_devices_metrics_templates_and_phrases() -> None:
+    with pytest.raises(HardwareError, match="asks for 4000 GPUs"):
+        check({"hardware": {"devices": 4000}})
+    with pytest.raises(ConfigError, match="unknown metric 'nonsense'"):
+        check({"evaluation": {"metrics": ["nonsense"]}})
+    with pytest.raises(ConfigError, match=r"evaluation\.best: 'nonsense' is not measured"):
+        check({"evaluation": {"best": "nonsense"}})
+    with pytest.raises(ModelError, match="no readable chat template"):
+        check({"model": {"chat_template": "/none.jinja"}})
+    with pytest.raises(DataError, match="no such file"):
+        check({"data": {"cleaning": {"phrases": "/none.yaml"}}})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [("data.path", "none.jsonl", EXIT_DATA), ("hardware.devices", "4000", EXIT_CONFIG)],
+)
+def test_a_refused_config_leaves_no_folder(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    field: str,
+    value: str,
+    code: int,
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("task: sft\n")
+    runs = tmp_path / "runs"
+    arguments = ["run", str(config), "--no-tui", "--runs", str(runs), "--set", f"{field}={value}"]
+    monkeypatch.setattr("sys.argv", ["tui-tuner", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert not runs.exists()

@@ -1,0 +1,63 @@
+"""What can be told to be wrong with a config before there is a run folder: in a moment, without torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import DataError
+from tui_tuner.text import one_line
+
+
+def check_beforehand(config: RunConfig) -> None:
+    """Look for the files, folders, devices and names that a config speaks of. Asks no hub.
+
+    Raises:
+        DataError: a data file is missing, empty or of no known kind.
+        ModelError: a model folder without config, tokenizer or weights, or a missing chat template.
+        HardwareError: more GPUs than this machine has.
+        ConfigError: an unknown metric.
+    """
+    _check_hardware(config)
+    _check_model(config)
+    _check_data(config)
+    if config.evaluation.metrics != "auto":
+        from tui_tuner.evaluation.metrics import chosen
+
+        chosen(config.evaluation.metrics, [])
+
+
+def _check_hardware(config: RunConfig) -> None:
+    if isinstance(config.hardware.devices, int):
+        from tui_tuner.planning.hardware import detect
+        from tui_tuner.planning.resolve import check_devices
+
+        check_devices(config, detect())
+
+
+def _check_model(config: RunConfig) -> None:
+    from tui_tuner.data.template import read_template
+    from tui_tuner.models.loading import check_weights, model_source, tokenizer_source
+
+    model = config.model
+    if model.architecture is None:
+        source = model_source(model.name)
+        if os.path.isdir(source):
+            check_weights(Path(source))
+    if model.tokenizer != "train":
+        tokenizer_source(model)
+    if model.chat_template not in (None, "chatml"):
+        read_template(str(model.chat_template))
+
+
+def _check_data(config: RunConfig) -> None:
+    from tui_tuner.data.sources import resolve
+
+    data = config.data
+    resolve(data)
+    if isinstance(data.validation, str):
+        resolve(data.model_copy(update={"path": data.validation}))
+    phrases = data.cleaning.phrases
+    if phrases and not Path(phrases).expanduser().is_file():
+        raise DataError("no such file.", where=f"data.cleaning.phrases: {one_line(phrases)}")
