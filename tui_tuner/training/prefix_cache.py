@@ -162,7 +162,10 @@ class PrefixCache:
 
     def _write(self, part: Path, size: int, width: int, dtype: Any, progress: Progress) -> None:
         with open(part, "wb") as target:
-            os.posix_fallocate(target.fileno(), 0, size)  # a full disk shows here, not as a bus error later
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(target.fileno(), 0, size)  # a full disk shows here, not as a bus error
+            else:
+                target.truncate(size)
         store = torch.from_file(str(part), shared=True, size=self.tokens * width, dtype=dtype)
         store = store.view(self.tokens, width)
         training = self.model.training
