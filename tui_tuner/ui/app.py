@@ -71,6 +71,8 @@ class TunerApp(App[AppResult]):
         super().__init__()
         self.store = store
         self.draft: dict[str, Any] = config or {}
+        kept_card = read_preferences().get("card")
+        self.card: str = kept_card if isinstance(kept_card, str) else ""  # planned for; empty: this machine
         self.host: Host | None = None
         self._open = (open_run, train, resume)
         self._host_factory = host_factory

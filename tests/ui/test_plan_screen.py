@@ -1,0 +1,190 @@
+"""The numbers before the run, on the screen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import OptionList
+
+from tests.ui.conftest import SIZES, Opened, text, until
+from tui_tuner.models.facts import load_facts
+from tui_tuner.planning.estimate import estimate
+from tui_tuner.planning.gpus import find_card
+from tui_tuner.ui import planlook
+from tui_tuner.ui.screens.plan import PlanScreen
+from tui_tuner.ui.screens.settings import SettingsScreen
+from tui_tuner.ui.widgets.memory_bar import bar_content, parts
+from tui_tuner.ui.widgets.plan_line import PlanLine
+
+LARGE = {"model": {"name": "mistralai/Mistral-7B-v0.1"}}
+
+
+async def to_plan(pilot: Any) -> PlanScreen:
+    pilot.app.push_screen(SettingsScreen())
+    await pilot.pause()
+    await pilot.press("f3")
+    await until(pilot, lambda: isinstance(pilot.app.screen, PlanScreen) and pilot.app.screen.look, 20)
+    await pilot.pause()
+    screen = pilot.app.screen
+    assert isinstance(screen, PlanScreen)
+    return screen
+
+
+async def planned_anew(pilot: Any, screen: PlanScreen, key: str) -> None:
+    before = screen.look
+    await pilot.press(key)
+    await until(pilot, lambda: screen.look is not before, 20)
+    await pilot.pause()
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_memory_against_a_card_with_its_parts_and_levers(opened: Opened, size: tuple[int, int]) -> None:
+    async with opened(size, config=dict(LARGE)) as pilot:
+        pilot.app.card = "T4"
+        screen = await to_plan(pilot)
+        shown = text(pilot)
+        assert "Does not fit T4" in shown and "Make it fit" in shown and "█" in shown and "GiB" in shown
+        listed = [float(found) for found in re.findall(r"[█▓▒░] [\w…\- ]+?(\d+\.\d\d) GiB", shown)]
+        assert sum(listed) == pytest.approx(screen.look.estimate.device, abs=0.05)
+        assert re.search(rf"on the device +{screen.look.estimate.device:.2f} GiB", shown)
+        assert f"{find_card('T4').usable - screen.look.estimate.upper:.1f}".lstrip("-") in shown
+
+
+async def test_the_offered_change_makes_it_fit_and_can_be_taken_back(opened: Opened) -> None:
+    async with opened(config=dict(LARGE)) as pilot:
+        pilot.app.card = "T4"
+        screen = await to_plan(pilot)
+        await planned_anew(pilot, screen, "f")
+        assert screen.look.plan.fit.fits and "Fits T4" in text(pilot)
+        assert pilot.app.draft["model"]["quantization"] == "nf4"
+        await planned_anew(pilot, screen, "z")
+        assert "quantization" not in pilot.app.draft["model"] and not screen.look.plan.fit.fits
+
+
+async def test_advice_is_applied_with_a_key_and_stands_in_the_form(opened: Opened) -> None:
+    config = {**LARGE, "training": {"learning_rate": 0.5}}
+    async with opened(config=config) as pilot:
+        pilot.app.card = "24GiB"
+        screen = await to_plan(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: "learning rate 0.5 is far above" in text(pilot))
+        await planned_anew(pilot, screen, "f")
+        assert "Nothing to remark" in text(pilot)
+        rate = pilot.app.draft["training"]["learning_rate"]
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
+        await pilot.press(*["down"] * 4)
+        await until(pilot, lambda: re.search(rf"• learning rate +{rate:g}", text(pilot)))
+
+
+async def test_a_rule_of_the_learning_rate_can_be_taken(opened: Opened) -> None:
+    async with opened(config={"training": {"batch_size": 64}}) as pilot:
+        pilot.app.card = "T4"
+        screen = await to_plan(pilot)
+        await pilot.press("2")
+        await until(pilot, lambda: "customary" in text(pilot) and "●" in text(pilot))
+        rules = screen.look.plan.rules
+        index = next(i for i, rule in enumerate(rules) if rule.name == "linear in the batch")
+        screen.query_one("#rules", OptionList).highlighted = index
+        await pilot.pause()
+        assert "Goyal" in text(pilot)
+        await planned_anew(pilot, screen, "f")
+        assert pilot.app.draft["training"]["learning_rate"] == pytest.approx(rules[index].rate, rel=0.01)
+        assert "set in the settings" in text(pilot)
+
+
+async def test_time_and_money_say_what_they_rest_on(opened: Opened) -> None:
+    async with opened(config={"hardware": {"price_per_hour": 3600}}) as pilot:
+        pilot.app.card = "RTX 4090"
+        screen = await to_plan(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: "money" in text(pilot))
+        shown = text(pilot)
+        assert "rows counted" in shown and "TFLOP/s" in shown
+        assert f"{screen.look.plan.duration.seconds:.2f}" in shown  # a second costs 1
+
+
+async def test_another_card_is_chosen_and_remembered(opened: Opened) -> None:
+    async with opened(config=dict(LARGE)) as pilot:
+        pilot.app.card = "T4"
+        screen = await to_plan(pilot)
+        await pilot.press("c")
+        await until(pilot, lambda: "wants" in text(pilot), 20)
+        assert "RTX 3080" in text(pilot)
+        await pilot.press("tab", *"no such", "enter")
+        await until(pilot, lambda: "no GPU is called" in text(pilot))
+        pilot.app.screen.query_one("Input").value = "80GiB"
+        await pilot.press("enter")
+        await until(pilot, lambda: pilot.app.screen is screen and "Fits 80 GiB" in text(pilot), 20)
+    async with opened() as pilot:
+        assert pilot.app.card == "80GiB"
+
+
+async def test_the_form_says_memory_and_fit_as_values_change(opened: Opened) -> None:
+    async with opened(config=dict(LARGE)) as pilot:
+        pilot.app.card = "T4"
+        pilot.app.push_screen(SettingsScreen())
+        await until(pilot, lambda: "does not fit" in text(pilot), 20)
+        screen = pilot.app.screen
+        pilot.app.draft["model"]["quantization"] = "nf4"
+        screen._check()
+        await until(pilot, lambda: "✓ fits" in text(pilot), 20)
+        pilot.app.draft["training"] = {"batch_size": -1}
+        screen._check()
+        await pilot.pause()
+        assert "once every value is right" in text(pilot)
+        pilot.app.draft.update(training={}, model={"name": "nobody/has-[red]this"})
+        screen._check()
+        await until(pilot, lambda: "No plan" in text(pilot) and "[red]" in text(pilot), 30)
+        assert screen.query_one(PlanLine).size.height == 1
+
+
+async def test_a_model_without_shapes_is_said(opened: Opened, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "[/red]"}')
+    async with opened(config={"model": {"name": str(tmp_path)}}) as pilot:
+        pilot.app.push_screen(SettingsScreen())
+        await pilot.pause()
+        await pilot.press("f3")
+        await until(pilot, lambda: "✗" in text(pilot) and isinstance(pilot.app.screen, PlanScreen), 20)
+
+
+@pytest.mark.parametrize("card", ["T4", "A100-80", "B200"])
+@pytest.mark.parametrize("width", [4, 38, 78])
+def test_the_bar_is_as_wide_as_the_card_and_as_long_as_the_run(card: str, width: int) -> None:
+    from tui_tuner.config.load import build_config
+
+    config = build_config(LARGE)
+    found, against = estimate(config, facts=load_facts(config.model), card=card), find_card(card)
+    drawn = bar_content(found, against, width).plain
+    assert len(drawn) == width
+    free = drawn.count("·")
+    assert free == pytest.approx(max(0.0, 1 - found.device / against.usable) * width, abs=1)
+    assert ("▏" in drawn) == (found.device > against.usable)
+    assert sum(row.gib for row in parts(found)) == pytest.approx(found.device)
+
+
+def test_planning_for_the_screen_imports_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys\nfrom tui_tuner.ui import planlook\nfrom tui_tuner.ui.screens import plan, cards\n"
+        "planlook.look({}, 'T4')\nprint([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_counts_are_kept_until_the_file_changes(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    row = '{"prompt": "a", "response": "b"}\n'
+    path.write_text(row * 10)
+    draft = {"data": {"path": str(path), "validation": None}}
+    assert planlook.look(draft, "T4").counted.facts.rows == 10
+    path.write_text(row * 12)
+    assert planlook.look(draft, "T4").counted.facts.rows == 12

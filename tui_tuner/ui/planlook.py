@@ -1,0 +1,144 @@
+"""What the plan screen and the settings' summary line show; worked out in a worker thread, without torch."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.config.load import build_config
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.models.facts import ModelFacts, load_facts
+from tui_tuner.planning.counting import Counted, count, count_exactly
+from tui_tuner.planning.estimate import Estimate, estimate, machine
+from tui_tuner.planning.fit import fit
+from tui_tuner.planning.gpus import CARDS, Card, card_of, find_card
+from tui_tuner.planning.hardware import Hardware, detect
+from tui_tuner.planning.plan import Plan, plan
+from tui_tuner.planning.throughput import measured
+
+QUICK, PATIENT = 0.1, 1.5  # seconds of counting rows: while one types, and on the plan screen
+
+_lock = threading.Lock()
+_facts: dict[str, ModelFacts] = {}
+_counts: dict[str, Counted] = {}
+
+
+@dataclass(frozen=True)
+class Look:
+    """A plan with what it rests on. `estimate` is the plan's own for a card, else one for no card at all."""
+
+    config: RunConfig
+    plan: Plan
+    estimate: Estimate
+    counted: Counted
+    card: Card | None
+    here: bool  # the card is this machine's
+
+    @property
+    def used(self) -> RunConfig:
+        """The config with every `auto` resolved for the card."""
+        return self.plan.fit.config if self.plan.fit else self.plan.resolved.config
+
+
+def look(
+    draft: dict[str, Any],
+    card: str = "",
+    root: Path | None = None,
+    *,
+    network: bool = True,
+    exact: bool = False,
+) -> Look:
+    """Plan the run of a draft.
+
+    Args:
+        card: A GPU's name or size; empty for this machine's own.
+        root: Folder of past runs, for their speed.
+        network: Whether the hub may be asked for the model's shapes, and rows may be counted at leisure.
+        exact: Tokenise all data (seconds to minutes; imports transformers).
+
+    Raises:
+        TunerError: the draft is invalid, or the model, the card or (with `exact`) the data cannot be had.
+    """
+    config = build_config(draft)
+    facts = _facts_of(config, network)
+    counted = _counted(config, network, exact)
+    hardware, chosen = _device(config, card)
+    speed = None if card else measured(config, chosen is not None, root)
+    planned = plan(config, hardware=hardware, card=chosen, facts=facts, data=counted.facts, speed=speed)
+    found = planned.fit.estimate if planned.fit else estimate(config, facts=facts, data=counted.facts)
+    return Look(config, planned, found, counted, chosen, not card)
+
+
+def cards(draft: dict[str, Any], said: Callable[[str, bool, float], None], stop: Callable[[], bool]) -> None:
+    """Say of each known GPU whether the run fits it, and how many GiB it wants there; smallest first.
+
+    Raises:
+        TunerError: the draft is invalid, or the model cannot be had.
+    """
+    config = build_config(draft)
+    facts, data = _facts_of(config, True), _counted(config, False, False).facts
+    for card in known_cards():
+        if stop():
+            return
+        found = fit(config, card, facts=facts, data=data)
+        said(card.name, found.fits, found.estimate.upper)
+
+
+def known_cards() -> list[Card]:
+    """The table of GPUs, smallest first."""
+    return sorted(CARDS.values(), key=lambda card: (card.usable, card.tflops))
+
+
+def _device(config: RunConfig, card: str) -> tuple[Hardware, Card | None]:
+    """The machine as planning sees it, and the GPU to fit into."""
+    if card:
+        chosen = find_card(card)
+        return machine(chosen), chosen
+    hardware = detect()
+    if config.hardware.devices == "cpu" or not hardware.usable_gpus:
+        return hardware, None
+    return hardware, card_of(hardware.usable_gpus[0])
+
+
+def _facts_of(config: RunConfig, network: bool) -> ModelFacts:
+    """The model's shapes; those from the hub are asked for once."""
+    if config.model.name == "demo" or Path(config.model.name).expanduser().is_dir():
+        return load_facts(config.model, network=network)
+    key = config.model.model_dump_json()
+    with _lock:
+        known = _facts.get(key)
+    if known is None:
+        known = load_facts(config.model, network=network)
+        with _lock:
+            _facts[key] = known
+    return known
+
+
+def _counted(config: RunConfig, patient: bool, exact: bool) -> Counted:
+    """Counts of the rows, kept while neither settings nor files change; exact ones are preferred."""
+    key = _data_key(config)
+    with _lock:
+        known = _counts.get(key)
+    if known is not None and (known.exact or not exact) and not (patient and known.facts is None):
+        return known
+    found = count_exactly(config) if exact else count(config, PATIENT if patient else QUICK)
+    with _lock:
+        _counts[key] = found
+    return found
+
+
+def _data_key(config: RunConfig) -> str:
+    paths = config.data.path if isinstance(config.data.path, list) else [config.data.path]
+    stamps = []
+    for item in paths:
+        try:
+            status = os.stat(Path(item if isinstance(item, str) else item.path).expanduser())
+        except OSError:
+            continue
+        stamps.append((status.st_mtime_ns, status.st_size))
+    data = config.data.model_dump_json()
+    return f"{config.task} {config.model.name} {config.model.tokenizer} {data} {stamps}"

@@ -1,0 +1,119 @@
+"""A plan in words and lines for the plan screen; each line with the settings it would change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from textual.content import Content
+
+from tui_tuner.planning.words import duration_lines, rate_words
+from tui_tuner.text import one_line
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.planlook import Look
+from tui_tuner.ui.words import column, plain_value, safe
+
+LABEL = 23  # cells of a lever's name
+
+
+def lever_title() -> Content:
+    """What stands above the levers."""
+    return Content(column(_("change"), LABEL) + _("    GiB   time")).stylize("$dim")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A line of a list, more words about it, and the settings it stands for (empty if it is only said)."""
+
+    line: Content
+    words: Content = field(default_factory=lambda: Content(""))
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def verdict(look: Look) -> Content:
+    """Whether it fits, what it needs and how sure that is."""
+    found, fitted = look.estimate, look.plan.fit
+    parts: list[Content | str | tuple[str, str]] = []
+    if fitted is None:
+        words = _("{gib:.2f} GiB on a large GPU. ").format(gib=found.device)
+        why = _("The run trains on the CPU; c shows it against a card.")
+        parts += [(words, "bold"), (why, "$dim")]
+    else:
+        mark = ("✓ ", "$success") if fitted.fits else ("✗ ", "$error")
+        parts += [mark, (one_line(fitted.sentence(), 300), "bold")]
+    band = _("  ±{share:.0%}").format(share=found.band)
+    peak = _("  peak: {phase}").format(phase=_(found.phase))
+    parts.append((band if fitted and not fitted.fits else peak + band, "$dim"))
+    if not found.verified:
+        parts.append((_(" unverified: {why}").format(why=one_line(found.reason, 120)), "$warning"))
+    return Content.assemble(*parts)
+
+
+def lever_offers(look: Look) -> list[Offer]:
+    """What saves memory: first the smallest change that makes a misfit fit, then each lever."""
+    fitted = look.plan.fit
+    if fitted is None:
+        return []
+    offers = []
+    if fitted.smallest:
+        label = _(" and ").join(change.label for change in fitted.smallest)
+        values = {change.path: change.value for change in fitted.smallest}
+        line = Content.assemble((_("Make it fit: {what}").format(what=label), "bold $success"))
+        offers.append(Offer(line, values=values))
+    for lever in fitted.levers:
+        mark = (" ✓", "$success") if lever.fits and not fitted.fits else ""
+        label = column(_(lever.change.label), LABEL)
+        line = Content.assemble(label, f"{lever.saves:7.2f}", f"  ×{lever.time:.2f}", mark)
+        offers.append(Offer(line, values={lever.change.path: lever.change.value}))
+    return offers
+
+
+def rule_offers(look: Look) -> list[Offer]:
+    """The learning-rate rules; the one in use is marked."""
+    rate = look.plan.rate
+    offers = []
+    if not rate.rule:
+        line = Content.assemble(("● ", "$accent"), f"{rate.value:<10.3g}", _("set in the settings"))
+        words = Content(_("f here gives the choice back to auto."))
+        offers.append(Offer(line, words, {"training.learning_rate": "auto"}))
+    for rule in look.plan.rules:
+        used = rule.name == rate.rule
+        line = Content.assemble(
+            ("● ", "$accent") if used else "  ",
+            (f"{rate_words(rule):<10}", "" if rule.rate is not None else "$dim"),
+            column(rule.name, 26),
+            safe(rule.formula if rule.rate is not None else _("lacks ") + rule.missing).stylize("$dim"),
+        )
+        parts: list[Content | str | tuple[str, str]] = [safe(rule.formula)]
+        if rule.source:
+            parts += ["\n", safe(rule.source)]
+        if used:
+            parts += ["\n", (_("auto takes this one."), "$accent")]
+        values = {} if rule.rate is None else {"training.learning_rate": float(f"{rule.rate:.3g}")}
+        offers.append(Offer(line, Content.assemble(*parts), values))
+    return offers
+
+
+def advice_offers(look: Look) -> list[Offer]:
+    """What looks wrong, serious things first, each with its fix."""
+    offers = []
+    for advice in look.plan.advice:
+        mark = ("✗ ", "$error") if advice.serious else ("! ", "$warning")
+        fix = "  ".join(f"{path}: {plain_value(value)}" for path, value in (advice.fix or {}).items())
+        words = Content.assemble(
+            safe(advice.reason),
+            "\n" if fix else "",
+            (_("f: {fix}").format(fix=fix), "$accent") if fix else "",
+        )
+        offers.append(Offer(Content.assemble(mark, safe(advice.text)), words, dict(advice.fix or {})))
+    return offers
+
+
+def time_words(look: Look) -> Content:
+    """Steps, tokens, arithmetic, time and money; what is not known says why."""
+    lines = [safe(line) for line in duration_lines(look.plan.duration, look.counted)]
+    if look.config.hardware.price_per_hour is None:
+        lines.append(Content(_("money  unknown: set hardware.price_per_hour")).stylize("$dim"))
+    if not look.counted.exact:
+        lines.append(Content(_("\nt tokenises all rows: then the counts are exact.")).stylize("$dim"))
+    return Content("\n").join(lines)

@@ -1,0 +1,110 @@
+"""Which card? The known GPUs with what the run wants on each, and whether it fits."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+from textual.worker import get_current_worker
+
+from tui_tuner.errors import TunerError
+from tui_tuner.planning.gpus import Card, find_card
+from tui_tuner.text import one_line
+from tui_tuner.ui import planlook
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.words import column, safe
+
+HERE = "here"
+
+
+class Judged(Message):
+    """Whether the run fits a card, and what it wants there in GiB."""
+
+    def __init__(self, name: str, fits: bool, wants: float) -> None:
+        super().__init__()
+        self.name, self.fits, self.wants = name, fits, wants
+
+
+class CardDialog(ModalScreen[str | None]):
+    """A card by name, a size typed in, or the empty string for this machine; None if nothing was chosen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss_none", _("Cancel")),
+        Binding("tab", "app.focus_next", _("Next part"), show=False),
+    ]
+    DEFAULT_CSS = """
+    CardDialog OptionList { max-height: 14; }
+    CardDialog Input { margin-top: 1; }
+    """
+
+    def __init__(self, draft: dict[str, Any], now: str) -> None:
+        super().__init__()
+        self._draft, self._now = draft, now
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as box:
+            box.border_title = Content(_("Card"))
+            yield Static(Content(_("Which GPU is the run planned for?")))
+            first = Option(Content(_("this machine's own")), HERE)
+            yield OptionList(first, *(Option(_line(card), card.name) for card in planlook.known_cards()))
+            yield Input(placeholder=_("or so much memory: 24GiB"), compact=True)
+
+    def on_mount(self) -> None:
+        box = self.query_one(OptionList)
+        box.highlighted = box.get_option_index(self._now) if self._known(self._now) else 0
+        self.set_focus(box)
+        self._judge()
+
+    def _known(self, name: str) -> bool:
+        return any(card.name == name for card in planlook.known_cards())
+
+    @work(thread=True, group="cards", exclusive=True)
+    def _judge(self) -> None:
+        worker = get_current_worker()
+
+        def said(name: str, fits: bool, wants: float) -> None:
+            self.post_message(Judged(name, fits, wants))
+
+        try:
+            planlook.cards(self._draft, said, lambda: worker.is_cancelled)
+        except (TunerError, OSError) as problem:
+            self.app.call_later(self.query_one(Static).update, safe(problem, 120))
+
+    @on(Judged)
+    def _judged(self, message: Judged) -> None:
+        card = next(card for card in planlook.known_cards() if card.name == message.name)
+        line = _line(card, message.fits, message.wants)
+        self.query_one(OptionList).replace_option_prompt(message.name, line)
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss("" if event.option.id == HERE else event.option.id)
+
+    @on(Input.Submitted)
+    def _typed(self, event: Input.Submitted) -> None:
+        try:
+            find_card(event.value)
+        except TunerError as problem:
+            self.query_one(Static).update(safe(problem.what, 120).stylize("$error"))
+            return
+        self.dismiss(one_line(event.value.strip()))
+
+    def action_dismiss_none(self) -> None:
+        self.dismiss(None)
+
+
+def _line(card: Card, fits: bool | None = None, wants: float = 0.0) -> Content:
+    """Name and memory of a card, and what was found."""
+    head = f"{column(card.name, 20)}{card.usable:6.1f} GiB  "
+    if fits is None:
+        return Content.assemble(head, ("…", "$dim"))
+    mark = (_("✓ fits"), "$success") if fits else (_("✗ too small"), "$error")
+    return Content.assemble(head, mark, (_("  wants {gib:.1f}").format(gib=wants), "$dim"))

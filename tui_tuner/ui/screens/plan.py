@@ -1,0 +1,319 @@
+"""The numbers before the run: memory against a card, what saves some, learning rate, time, and advice."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import ContentSwitcher, OptionList, Static, Tab, Tabs
+from textual.widgets.option_list import Option
+from textual.worker import get_current_worker
+
+from tui_tuner.config.load import config_problems
+from tui_tuner.errors import TunerError
+from tui_tuner.text import one_line
+from tui_tuner.ui import planlook
+from tui_tuner.ui.form import put
+from tui_tuner.ui.i18n import _
+from tui_tuner.ui.planwords import (
+    Offer,
+    advice_offers,
+    lever_offers,
+    lever_title,
+    rule_offers,
+    time_words,
+    verdict,
+)
+from tui_tuner.ui.preferences import remember
+from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.widgets.memory_bar import bar_content, breakdown
+from tui_tuner.ui.widgets.plan_line import Planned
+from tui_tuner.ui.widgets.topbar import TopBar
+from tui_tuner.ui.words import block, plain_value, safe
+
+if TYPE_CHECKING:
+    from tui_tuner.planning.trace import Tracer
+
+PAGES = {
+    "memory": _("Memory"),
+    "rates": _("Learning rate"),
+    "time": _("Time and money"),
+    "advice": _("Advice"),
+}
+LISTS = {"memory": "#levers", "rates": "#rules", "advice": "#findings"}
+
+
+class Traced(Message):
+    """What the trace of the installed libraries says."""
+
+    def __init__(self, turn: int, sentence: str) -> None:
+        super().__init__()
+        self.turn, self.sentence = turn, sentence
+
+
+class PlanScreen(TunerScreen):
+    """Four pages under a bar of memory. `f` puts what is marked into the settings; all is worked out anew."""
+
+    HELP_TEXT = _(
+        "The bar is the card; its patterns are the parts listed below. Nothing is loaded for it.\n"
+        "f takes what is marked into the settings: a way to save memory, a learning rate, a fix. z takes it "
+        "back.\nc chooses another card. t tokenises all rows, so that counts are exact.\n"
+        "x checks the memory against a trace of the installed libraries, which takes some seconds."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,f3", "back", _("Back"), key_display="esc"),
+        Binding("f", "take", _("Take into settings")),
+        Binding("z", "undo", _("Take back")),
+        Binding("c", "card", _("Card")),
+        Binding("t", "tokens", _("Count tokens")),
+        Binding("x", "trace", _("Check")),
+        Binding("right", "page(1)", _("Next page"), show=False),
+        Binding("left", "page(-1)", _("Page before"), show=False),
+        *(
+            Binding(str(i + 1), f"go('{name}')", title, show=False)
+            for i, (name, title) in enumerate(PAGES.items())
+        ),
+    ]
+    DEFAULT_CSS = """
+    PlanScreen #head { height: auto; padding: 1 1 0 1; }
+    PlanScreen #verdict { height: auto; max-height: 3; }
+    PlanScreen #bar { height: 1; }
+    PlanScreen #tabs { height: 2; margin-top: 1; }
+    PlanScreen #pages { height: 1fr; padding: 0 1; }
+    PlanScreen #parts { width: 38; height: 1fr; padding-right: 1; }
+    PlanScreen OptionList { height: 1fr; }
+    PlanScreen #memory OptionList { width: 1fr; }
+    PlanScreen .words { height: auto; max-height: 8; color: $dim; padding-top: 1; }
+    PlanScreen .title { height: 1; color: $dim; text-wrap: nowrap; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.look: planlook.Look | None = None
+        self._turn = 0
+        self._undo: list[dict[str, Any]] = []
+        self._offers: dict[str, list[Offer]] = {name: [] for name in LISTS}
+        self._tracer: Tracer | None = None
+
+    def crumb(self) -> Content:
+        return Content(_("Plan"))
+
+    def body(self) -> ComposeResult:
+        with Vertical(id="head"):
+            yield Static(id="verdict")
+            yield Static(id="bar")
+        yield Tabs(
+            *(Tab(f"{i + 1} {title}", id=name) for i, (name, title) in enumerate(PAGES.items())), id="tabs"
+        )
+        with ContentSwitcher(initial="memory", id="pages"):
+            with Horizontal(id="memory"):
+                with VerticalScroll(id="parts", can_focus=False):
+                    yield Static()
+                with Vertical():
+                    yield Static(lever_title(), classes="title")
+                    yield OptionList(id="levers")
+            with Vertical(id="rates"):
+                yield OptionList(id="rules")
+                yield Static(classes="words")
+            with VerticalScroll(id="time"):
+                yield Static()
+            with Vertical(id="advice"):
+                yield OptionList(id="findings")
+                yield Static(classes="words")
+
+    def on_mount(self) -> None:
+        self.query_one("#tabs").can_focus = False
+        self._plan()
+
+    def on_unmount(self) -> None:
+        if self._tracer is not None:
+            self._tracer.close()
+
+    def on_resize(self) -> None:
+        if self.look is not None:
+            self._draw_memory(self.look)
+
+    # Working it out
+
+    def _plan(self, exact: bool = False) -> None:
+        self._turn += 1
+        doing = _("Tokenising all rows…") if exact else _("Working it out…")
+        self.query_one(TopBar).say(Content(doing).stylize("$dim"))
+        self._work(self._turn, copy.deepcopy(self.tuner.draft), self.tuner.card, exact)
+
+    @work(thread=True, group="plan", exclusive=True)
+    def _work(self, turn: int, draft: dict[str, Any], card: str, exact: bool) -> None:
+        found, error = None, ""
+        try:
+            found = planlook.look(draft, card, self.tuner.store.root, exact=exact)
+        except (TunerError, OSError, ImportError) as problem:
+            error = str(problem)
+        if not get_current_worker().is_cancelled:
+            self.post_message(Planned(turn, found, error))
+
+    @on(Planned)
+    def _planned(self, message: Planned) -> None:
+        if message.turn != self._turn:
+            return
+        self.query_one(TopBar).say(safe(self.tuner.card or _("this machine"), 30))
+        if message.look is None:
+            self.query_one("#verdict", Static).update(
+                Content.assemble(("✗ ", "$error"), block(message.error))
+            )
+            return
+        self.look = message.look
+        self._draw(message.look)
+
+    # Drawing
+
+    def _draw(self, look: planlook.Look) -> None:
+        self._draw_memory(look)
+        self.query_one("#time Static", Static).update(time_words(look))
+        self._fill("memory", lever_offers(look))
+        self._fill("rates", rule_offers(look))
+        self._fill("advice", advice_offers(look))
+        count = len(look.plan.advice)
+        self.query_one("#tabs #advice", Tab).label = f"4 {PAGES['advice']}" + (f" ({count})" if count else "")
+        if self.focused is None:
+            self._focus_list()
+
+    def _draw_memory(self, look: planlook.Look) -> None:
+        self.query_one("#verdict", Static).update(verdict(look))
+        self.query_one("#bar", Static).update(bar_content(look.estimate, look.card, self.size.width - 2))
+        self.query_one("#parts Static", Static).update(breakdown(look.estimate, 36))
+
+    def _fill(self, page: str, offers: list[Offer]) -> None:
+        box = self.query_one(LISTS[page], OptionList)
+        before = box.highlighted or 0
+        self._offers[page] = offers
+        box.clear_options()
+        box.add_options([Option(offer.line) for offer in offers])
+        if offers:
+            box.highlighted = min(before, len(offers) - 1)
+        else:
+            words = {
+                "advice": _("Nothing to remark."),
+                "memory": _("Nothing to save with a card unknown: c."),
+            }
+            if page in ("rates", "advice"):
+                self.query_one(f"#{page} .words", Static).update("")
+            box.add_option(Option(Content(words.get(page, "")).stylize("$dim"), disabled=True))
+
+    @on(OptionList.OptionHighlighted)
+    def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        for page in ("rates", "advice"):
+            if event.option_list.id == LISTS[page].removeprefix("#") and event.option_index < len(
+                self._offers[page]
+            ):
+                self.query_one(f"#{page} .words", Static).update(self._offers[page][event.option_index].words)
+
+    # Pages
+
+    @on(Tabs.TabActivated)
+    def _tab(self, event: Tabs.TabActivated) -> None:
+        self.query_one("#pages", ContentSwitcher).current = event.tab.id
+        self._focus_list()
+
+    def _page(self) -> str:
+        return self.query_one("#pages", ContentSwitcher).current or "memory"
+
+    def _focus_list(self) -> None:
+        page = self._page()
+        self.set_focus(self.query_one(LISTS[page]) if page in LISTS else self.query_one("#time"))
+
+    def action_page(self, by: int) -> None:
+        names = list(PAGES)
+        self.action_go(names[(names.index(self._page()) + by) % len(names)])
+
+    def action_go(self, page: str) -> None:
+        self.query_one("#tabs", Tabs).active = page
+
+    # Keys
+
+    def action_back(self) -> None:
+        self.dismiss(None)
+
+    @on(OptionList.OptionSelected)
+    def _selected(self) -> None:
+        self.action_take()
+
+    def action_take(self) -> None:
+        """Put what is marked into the settings."""
+        page = self._page()
+        if page not in LISTS:
+            return
+        index, offers = self.query_one(LISTS[page], OptionList).highlighted, self._offers[page]
+        if index is None or index >= len(offers) or not offers[index].values:
+            self.tuner.say(_("There is nothing to take here."), "warning")
+            return
+        values = offers[index].values
+        draft = copy.deepcopy(self.tuner.draft)
+        for path, value in values.items():
+            put(draft, path, value)
+        wrong = config_problems(draft)
+        if wrong:
+            self.tuner.say(one_line(next(iter(wrong.values())), 200), "error", 8)
+            return
+        self._undo.append(self.tuner.draft)
+        self.tuner.draft = draft
+        self.tuner.say(", ".join(f"{path}: {plain_value(value)}" for path, value in values.items()))
+        self._plan()
+
+    def action_undo(self) -> None:
+        """Back to the settings before the last change made here."""
+        if self._undo:
+            self.tuner.draft = self._undo.pop()
+            self._plan()
+
+    def action_tokens(self) -> None:
+        """Exact counts: tokenise all rows as the run would."""
+        self._plan(exact=True)
+
+    def action_card(self) -> None:
+        from tui_tuner.ui.screens.cards import CardDialog
+
+        self.app.push_screen(CardDialog(copy.deepcopy(self.tuner.draft), self.tuner.card), self._card_chosen)
+
+    def _card_chosen(self, name: str | None) -> None:
+        if name is None:
+            return
+        self.tuner.card = name
+        remember(card=name)
+        self._plan()
+
+    def action_trace(self) -> None:
+        if self.look is not None:
+            self.query_one(TopBar).say(Content(_("Tracing the installed libraries…")).stylize("$dim"))
+            self._trace(self._turn, self.look)
+
+    @work(thread=True, group="trace", exclusive=True)
+    def _trace(self, turn: int, look: planlook.Look) -> None:
+        from tui_tuner.planning.estimate import resolve_for, setup_for
+        from tui_tuner.planning.memory.stack import installed
+        from tui_tuner.planning.trace import Tracer
+
+        facts, data = look.plan.facts, look.counted.facts
+        try:
+            if self._tracer is None:
+                self._tracer = Tracer()
+            fitted = look.plan.fit
+            used = (
+                fitted.config if fitted else resolve_for(look.config, facts, None, installed(), data).config
+            )
+            sentence = self._tracer.check(setup_for(used, facts, installed(), look.card, data)).sentence()
+        except (TunerError, OSError) as problem:
+            sentence = one_line(problem, 200)
+        self.post_message(Traced(turn, sentence))
+
+    @on(Traced)
+    def _traced(self, message: Traced) -> None:
+        self.query_one(TopBar).say(safe(self.tuner.card or _("this machine"), 30))
+        if message.turn == self._turn and self.look is not None:
+            words = Content.assemble(verdict(self.look), "\n", safe(message.sentence))
+            self.query_one("#verdict", Static).update(words)

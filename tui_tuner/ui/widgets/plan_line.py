@@ -1,0 +1,113 @@
+"""One line under the settings: memory, fit and time of the run they describe, worked out as one types."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from textual import on, work
+from textual.content import Content
+from textual.message import Message
+from textual.timer import Timer
+from textual.widgets import Static
+from textual.worker import get_current_worker
+
+from tui_tuner.errors import TunerError
+from tui_tuner.text import one_line
+from tui_tuner.ui.i18n import _, ngettext
+from tui_tuner.ui.words import rough, safe
+
+if TYPE_CHECKING:
+    from tui_tuner.ui.app import TunerApp
+    from tui_tuner.ui.planlook import Look
+
+REST = 0.35  # seconds without a change before it is worked out
+
+
+class Planned(Message):
+    """A plan for the draft numbered `turn`, or why there is none."""
+
+    def __init__(self, turn: int, look: Look | None, error: str) -> None:
+        super().__init__()
+        self.turn, self.look, self.error = turn, look, error
+
+
+class PlanLine(Static):
+    """`ask` it after each change."""
+
+    DEFAULT_CSS = """
+    PlanLine { height: 1; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self._turn = 0
+        self._timer: Timer | None = None
+
+    def ask(self, draft: dict[str, Any]) -> None:
+        """Work it out for this draft, once no other comes for a moment."""
+        self._turn += 1
+        if self._timer is not None:
+            self._timer.stop()
+        turn, kept = self._turn, copy.deepcopy(draft)
+        self._timer = self.set_timer(REST, lambda: self._begin(turn, kept))
+
+    def clear(self) -> None:
+        """The draft is wrong: no numbers."""
+        self._turn += 1
+        self.update(Content(_("The numbers follow once every value is right.")).stylize("$dim"))
+
+    def _begin(self, turn: int, draft: dict[str, Any]) -> None:
+        if turn == self._turn:
+            app: TunerApp = self.app  # type: ignore[assignment]
+            self._work(turn, draft, app.card)
+
+    @work(thread=True, group="plan-line", exclusive=True)
+    def _work(self, turn: int, draft: dict[str, Any], card: str) -> None:
+        from tui_tuner.ui import planlook
+
+        found, error = None, ""
+        try:
+            found = planlook.look(draft, card, self.app.store.root, network=False)  # type: ignore[attr-defined]
+        except (TunerError, OSError) as problem:
+            error = str(problem)
+        if not get_current_worker().is_cancelled:
+            self.post_message(Planned(turn, found, error))
+
+    @on(Planned)
+    def _planned(self, message: Planned) -> None:
+        message.stop()
+        if message.turn != self._turn:
+            return
+        if message.look is None:
+            words = Content.assemble((_("No plan: "), "$warning"), safe(message.error))
+        else:
+            words = summary(message.look)
+        self.update(words)
+
+
+def summary(look: Look) -> Content:
+    """Memory against the card, time, and how many remarks there are, on one line."""
+    need = look.estimate.device
+    planned = look.plan
+    if planned.fit is None or look.card is None:
+        head = Content.assemble(_("{gib:.2f} GiB on a large GPU").format(gib=need))
+    else:
+        fits = planned.fit.fits
+        verdict = (_("✓ fits"), "$success") if fits else (_("✗ does not fit"), "$error")
+        words = _("{gib:.1f} of {usable:.1f} GiB, {card} ").format(
+            gib=need, usable=look.card.usable, card=one_line(look.card.name, 20)
+        )
+        head = Content.assemble(words, verdict)
+    duration = planned.duration
+    parts = [head]
+    if duration is not None:
+        steps = duration.work.steps
+        parts.append(Content(ngettext("{n:,} step", "{n:,} steps", steps).format(n=steps)))
+        if duration.seconds is not None:
+            parts.append(Content(_("about {time}").format(time=rough(duration.seconds))))
+    if planned.advice:
+        serious = any(advice.serious for advice in planned.advice)
+        words = ngettext("! {n} remark", "! {n} remarks", len(planned.advice)).format(n=len(planned.advice))
+        parts.append(Content(words).stylize("$error" if serious else "$warning"))
+    return Content.assemble((_("Plan "), "$dim"), Content("  ·  ").join(parts))
