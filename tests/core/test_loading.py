@@ -48,9 +48,11 @@ def test_folders_that_are_no_models(tmp_path: Path, copy: Path) -> None:
 
 def test_damaged_files(copy: Path, make_config: MakeConfig) -> None:
     config = make_config(model__name=str(copy))
-    (copy / "model.safetensors").write_bytes(b"12345")
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    weights = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(weights[:-5])
+    with pytest.raises(ModelError, match="is damaged"):
         load_model(config, "cpu")
+    (copy / "model.safetensors").write_bytes(weights)
     (copy / "config.json").write_text('{"model_type": "never_heard_of"}')
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_model(config, "cpu")
@@ -66,6 +68,17 @@ def test_weights_that_are_not_all_there(copy: Path, make_config: MakeConfig) -> 
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"1 weights .* model\.layers\.1\.mlp\.up_proj\.weight"):
+        load_model(make_config(model__name=str(copy)), "cpu")
+
+
+def test_weights_of_another_shape_than_the_config_says(copy: Path, make_config: MakeConfig) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(copy / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    tensors[name] = tensors[name][:3].clone()
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"1 weights have another shape .* model\.layers\.1\.mlp\.up_proj"):
         load_model(make_config(model__name=str(copy)), "cpu")
 
 

@@ -11,9 +11,18 @@ import pytest
 
 from tui_tuner import demo
 from tui_tuner.cli import main
-from tui_tuner.config.load import build_config
-from tui_tuner.errors import EXIT_CONFIG, EXIT_DATA, ConfigError, DataError, HardwareError, ModelError
+from tui_tuner.config.load import build_config, load_config
+from tui_tuner.errors import (
+    EXIT_CONFIG,
+    EXIT_DATA,
+    ConfigError,
+    DataError,
+    HardwareError,
+    ModelError,
+    UsageError,
+)
 from tui_tuner.launch.beforehand import check_beforehand
+from tui_tuner.runs.store import RunStore
 
 
 def check(values: dict[str, Any]) -> None:
@@ -50,17 +59,45 @@ def test_missing_and_empty_data(tmp_path: Path, field: str) -> None:
 
 
 def test_model_folders_that_lack_something(model: Path) -> None:
-    for weights in model.glob("*.safetensors"):
-        weights.unlink()
+    kept = model / "kept"
+    (model / "model.safetensors").rename(kept)
     with pytest.raises(ModelError, match="holds no weights"):
         check({"model": {"name": str(model)}})
-    (model / "model.safetensors").touch()
+    kept.rename(model / "model.safetensors")
     for tokenizer in model.glob("token*"):
         tokenizer.unlink()
     with pytest.raises(ModelError, match="holds no tokenizer"):
         check({"model": {"name": str(model)}})
     (model / "config.json").unlink()
     with pytest.raises(ModelError, match=r"no config\.json"):
+        check({"model": {"name": str(model)}})
+
+
+def test_damaged_model_files_are_named(model: Path) -> None:
+    weights = model / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        ModelError, match=r"model\.safetensors: is damaged: it has [\d,]+ bytes, and its header"
+    ):
+        check({"model": {"name": str(model)}})
+    weights.write_bytes(b"\xff" * 1000)
+    with pytest.raises(ModelError, match=r"model\.safetensors: is damaged"):
+        check({"model": {"name": str(model)}})
+    weights.write_bytes(whole)
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=r"1 of 2 weight files are missing, such as model-2"):
+        check({"model": {"name": str(model)}})
+    (model / "model.safetensors.index.json").unlink()
+    (model / "tokenizer.json").write_text('{"version":\n')
+    with pytest.raises(ModelError, match=r"tokenizer\.json:\d+: is damaged"):
+        check({"model": {"name": str(model)}})
+    (model / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"config\.json: has no model_type"):
+        check({"model": {"name": str(model)}})
+    (model / "config.json").write_text('{"a":')
+    with pytest.raises(ModelError, match=r"config\.json: is not valid JSON"):
         check({"model": {"name": str(model)}})
 
 
@@ -100,3 +137,20 @@ def test_a_refused_config_leaves_no_folder(
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1
     assert not runs.exists()
+
+
+def test_a_runs_folder_that_is_a_file_is_named(tmp_path: Path, rows: Path) -> None:
+    with pytest.raises(UsageError, match="is a file, not a folder"):
+        RunStore(rows).create(build_config({}))
+
+
+def test_every_problem_of_a_config_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("trainin: {}\nmodel:\n  nam: demo\ntraining:\n  epochs: -1\n")
+    with pytest.raises(ConfigError) as found:
+        load_config(path)
+    said = str(found.value)
+    assert {"c.yaml:3: unknown key 'model.nam'", "line 1: unknown key 'trainin'"} <= {
+        part.partition(". Did")[0].rpartition("/")[2] for part in said.splitlines()
+    }
+    assert "line 5: training.epochs" in said

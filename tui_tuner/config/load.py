@@ -41,9 +41,10 @@ def build_config(
         return RunConfig.model_validate(dict(values))
     except ValidationError as error:
         problems = _problems(error)
-        first = (lines or {}).get(problems[0][0])
-        place = f"{where}:{first}" if where and first else where
-        raise ConfigError("\n".join(sentence for _, sentence in problems), where=place) from None
+        first, *others = [((lines or {}).get(path), sentence) for path, sentence in problems]
+        place = f"{where}:{first[0]}" if where and first[0] else where
+        more = [f"line {line}: {sentence}" if line else sentence for line, sentence in others]
+        raise ConfigError("\n".join([first[1], *more]), where=place) from None
 
 
 def config_problems(values: Mapping[str, Any]) -> dict[str, str]:
@@ -217,4 +218,4 @@ def _nearest_key(path: str) -> str:
     elsewhere = [known for known in options() if known.rpartition(".")[2] == name]
     if elsewhere:
         return f" Did you mean {elsewhere[0]}?"
-    return nearest(path, options()) or f" Known are {', '.join([*inside, *sorted(sections)])}."
+    return nearest(path, options()) or f" Known are {', '.join(dict.fromkeys([*inside, *sorted(sections)]))}."

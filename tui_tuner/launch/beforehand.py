@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.errors import DataError
+from tui_tuner.errors import DataError, ModelError
 from tui_tuner.text import one_line
 
 
@@ -46,9 +46,29 @@ def _check_model(config: RunConfig) -> None:
         if os.path.isdir(source):
             check_weights(Path(source))
     if model.tokenizer != "train":
-        tokenizer_source(model)
+        _check_tokenizer(tokenizer_source(model))
     if model.chat_template not in (None, "chatml"):
         read_template(str(model.chat_template))
+
+
+def _check_tokenizer(source: str) -> None:
+    """The JSON files of a tokenizer's folder can be read."""
+    import orjson
+
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        path = Path(source) / name
+        if not path.is_file():
+            continue
+        try:
+            orjson.loads(path.read_bytes())
+        except OSError as error:
+            raise ModelError(f"cannot be read: {error.strerror}.", where=one_line(path)) from None
+        except orjson.JSONDecodeError as error:
+            raise ModelError(
+                f"is damaged: {one_line(error.msg)}.",
+                where=f"{one_line(path)}:{error.lineno}",
+                hint="Download or copy it again.",
+            ) from None
 
 
 def _check_data(config: RunConfig) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.errors import HardwareError, HubError, ModelError
+from tui_tuner.models.lookup import check_safetensors, read_config
 from tui_tuner.text import one_line
 
 _TOKENIZER_FILES = (
@@ -158,12 +159,16 @@ def _checked_folder(path: Path, name: str) -> str:
         if (path / "adapter_config.json").is_file():
             hint = "This is an adapter: give the model it was trained on."
         raise ModelError("this folder holds no config.json, so it is no model.", where=shown, hint=hint)
+    if not read_config(path / "config.json").get("model_type"):
+        hint = "Take the config.json that belongs to the weights."
+        raise ModelError("has no model_type.", where=f"{shown}/config.json", hint=hint)
     return str(path.resolve())
 
 
 def check_weights(path: Path) -> None:
-    """Raise `ModelError` unless a folder holds safetensors weights."""
+    """Raise `ModelError` unless a folder holds safetensors weights, and all of them whole."""
     if any(path.glob("*.safetensors")):
+        check_safetensors(path)
         return
     pickled = any(path.glob("pytorch_model*.bin")) or any(path.glob("*.pt"))
     what = (
@@ -215,6 +220,7 @@ def _from_weights(config: RunConfig, source: str, device: str) -> Any:
             attn_implementation=_attention(config),
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are an error, with names, below
             **where,
             **options,
         )
@@ -225,6 +231,15 @@ def _from_weights(config: RunConfig, source: str, device: str) -> Any:
             f"{len(missing)} weights of this architecture are not in the files, such as {names}.",
             where=one_line(source),
             hint="The download may be incomplete, or the folder may hold another kind of model.",
+        )
+    other = sorted(info.get("mismatched_keys") or [], key=str)
+    if other:
+        name, stored, wanted = (*other[0], "?", "?")[:3]
+        raise ModelError(
+            f"{len(other)} weights have another shape than config.json says, such as {one_line(name, 80)}: "
+            f"{one_line(list(stored))} instead of {one_line(list(wanted))}.",
+            where=one_line(source),
+            hint="The config and the weights belong to different models.",
         )
     _keep_quantised_weights(model)
     return model

@@ -14,6 +14,7 @@ from tui_tuner.text import one_line
 
 HUB_SECONDS = 3.0
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
+_AGAIN = "Download or copy it again."
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -128,13 +129,45 @@ def safetensors_header(path: Path) -> dict[str, Any]:
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
             if not 2 <= size <= 100_000_000:
-                raise ModelError("is damaged: its header has no sensible length.", where=shown)
+                raise ModelError("is damaged: its header has no sensible length.", where=shown, hint=_AGAIN)
             header = json.loads(file.read(size))
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}.", where=shown) from None
     except ValueError:
-        raise ModelError("is damaged: its header is no JSON.", where=shown) from None
+        raise ModelError("is damaged: its header is no JSON.", where=shown, hint=_AGAIN) from None
     if not isinstance(header, dict):
         raise ModelError("is damaged: its header is no JSON object.", where=shown)
     header.pop("__metadata__", None)
     return header
+
+
+def check_safetensors(folder: Path) -> None:
+    """Whether the safetensors files of a folder are whole, by their headers and lengths; reads no weights.
+
+    Raises:
+        ModelError: a file is damaged, cut short, or named in the index and not there.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        header = safetensors_header(path)
+        offsets = [t.get("data_offsets") for t in header.values() if isinstance(t, dict)]
+        ends = [pair[1] for pair in offsets if isinstance(pair, list) and len(pair) == 2]
+        with open(path, "rb") as file:
+            wanted = 8 + int.from_bytes(file.read(8), "little") + max(map(int, ends), default=0)
+        found = path.stat().st_size
+        if found != wanted:
+            raise ModelError(
+                f"is damaged: it has {found:,} bytes, and its header speaks of {wanted:,}.",
+                where=one_line(path),
+                hint=_AGAIN,
+            )
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = read_config(index).get("weight_map")
+        names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else []
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise ModelError(
+                f"{len(missing)} of {len(names)} weight files are missing, such as {one_line(missing[0])}.",
+                where=one_line(folder),
+                hint="Download or copy the model again.",
+            )

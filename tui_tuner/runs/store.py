@@ -13,6 +13,7 @@ runs/NAME/
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -179,6 +180,9 @@ class RunStore:
         absolute_paths(config)
         text = dump_config(config)
         refuse_secrets(text, "config")
+        if self.root.exists() and not self.root.is_dir():
+            hint = "Choose another folder with --runs."
+            raise UsageError("is a file, not a folder.", where=one_line(self.root), hint=hint)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             folder = self._make(name, config)
@@ -193,7 +197,12 @@ class RunStore:
             raise DiskFullError(
                 f"a run cannot be kept here: {error.strerror}.", where=where, hint=hint
             ) from None
-        folder.write("config.yaml", text)
+        try:
+            folder.write("config.yaml", text)
+        except DiskFullError:
+            with contextlib.suppress(OSError):
+                folder.path.rmdir()
+            raise
         return folder
 
     def _make(self, name: str, config: RunConfig) -> RunFolder:
