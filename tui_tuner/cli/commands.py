@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tui_tuner.cli import data, history, plan, runs, start
+from tui_tuner.cli import data, history, plan, range_test, runs, start
 from tui_tuner.cli.options import Runs
 
 app = typer.Typer(
@@ -50,5 +50,6 @@ for _command, _help in runs.COMMAND_HELP.items():
 app.command("presets")(runs.presets)
 app.command("doctor")(runs.doctor)
 app.command("estimate")(plan.estimate)
+app.command("lr")(range_test.lr)
 app.add_typer(history.app, name="runs")
 app.add_typer(data.app, name="data")

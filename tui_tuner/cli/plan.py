@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tui_tuner.planning.plan import Surroundings
     from tui_tuner.planning.trace import Check
 
-Config = Annotated[str, typer.Argument(help="YAML file of the run.", metavar="CONFIG")]
+Config = Annotated[str, typer.Argument(help="A YAML file, or the name of a preset.", metavar="CONFIG")]
 GpuOption = Annotated[
     str | None,
     typer.Option("--gpu", help="GPU to fit into: T4, rtx4090, a100-80gb, or 24GiB.", metavar="NAME"),
@@ -47,6 +47,7 @@ def estimate(
 ) -> None:
     """Say what a run needs before it starts: memory, learning rate, time, money, and what looks wrong."""
     from tui_tuner.config.load import load_config
+    from tui_tuner.config.presets import find_preset
     from tui_tuner.models.facts import load_facts
     from tui_tuner.planning import words
     from tui_tuner.planning.counting import count, count_exactly
@@ -55,7 +56,7 @@ def estimate(
     from tui_tuner.planning.gpus import find_card
     from tui_tuner.planning.memory.stack import parse_stack
 
-    run = load_config(config, sets or ())
+    run = load_config(find_preset(config), sets or ())
     card = find_card(gpu) if gpu else None
     versions = parse_stack(stack) if stack else None
     facts = load_facts(run.model)

@@ -1,0 +1,76 @@
+"""`tui-tuner lr`: a short real run over growing learning rates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tui_tuner.cli.options import Json, Sets
+from tui_tuner.text import one_line, sanitize
+
+if TYPE_CHECKING:
+    from tui_tuner.planning.range_test import RangeTest
+
+DECADES = 1000.0  # how far below and above the customary rate the test goes
+HIGHEST = 10.0
+
+
+def lr(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a preset.", metavar="CONFIG")],
+    low: Annotated[float | None, typer.Option("--low", help="First rate.", min=1e-12)] = None,
+    high: Annotated[float | None, typer.Option("--high", help="Last rate.", max=1000)] = None,
+    steps: Annotated[int, typer.Option("--steps", help="Optimizer steps.", min=10, max=10_000)] = 100,
+    sets: Sets = None,
+    json: Json = False,
+) -> None:
+    """Train a little while the learning rate grows, plot the loss, and suggest a rate. Keeps nothing."""
+    from tui_tuner.config.load import load_config
+    from tui_tuner.config.presets import find_preset
+    from tui_tuner.errors import UsageError
+    from tui_tuner.launch.output import captured
+    from tui_tuner.planning.learning_rate import customary
+
+    run = load_config(find_preset(config), sets or ())
+    usual = customary(run).rate
+    low, high = low or usual / DECADES, high or min(HIGHEST, usual * DECADES)
+    if not low < high:
+        raise UsageError(f"the first rate, {low:g}, is not below the last, {high:g}.", where="--low")
+    with captured(None) as terminal:
+        from tui_tuner.training.range_test import range_test  # seconds: torch, transformers, peft
+
+        shown = ""
+
+        def say(words: str, done: int, total: int) -> None:
+            nonlocal shown
+            line = one_line(f"{words} {done}/{total}" if total else words, 110)
+            if not json and line != shown and (not total or done in (0, total) or done % 10 == 0):
+                shown = line
+                terminal.err.write(line + "\n")
+                terminal.err.flush()
+
+        found = range_test(run, low, high, steps, say)
+    if json:
+        import orjson
+
+        typer.echo(orjson.dumps(found.to_json(), option=orjson.OPT_INDENT_2).decode())
+        return
+    for line in describe(found):
+        typer.echo(sanitize(line))
+
+
+def describe(found: RangeTest) -> list[str]:
+    """Plot and suggestion as lines of text."""
+    from tui_tuner.planning.range_test import SOURCE, plot
+
+    suggestion = found.suggestion
+    lines = [*plot(found), ""] if len(found.rates) > 1 else []
+    if found.ended:
+        lines.append(f"ended after {len(found.rates)} steps: {found.ended}")
+    if suggestion.rate is None:
+        return [*lines, f"no suggestion: {suggestion.why}"]
+    lines.append(f"suggested  {suggestion.rate:.2g}, {suggestion.why}")
+    lines.append(f"           steepest at {suggestion.steepest:.2g}, a tenth of the lowest is ")
+    lines[-1] += f"{suggestion.tenth_of_lowest:.2g}"
+    lines.append(f"           {SOURCE}")
+    return [*lines, f"use it     --set training.learning_rate={suggestion.rate:.2g}"]

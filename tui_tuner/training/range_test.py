@@ -1,0 +1,131 @@
+"""The learning-rate range test: a short real run over growing rates. Nothing of it is kept."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import RunError
+from tui_tuner.models.loading import quiet_libraries
+from tui_tuner.planning.range_test import WORSE, RangeTest, evaluate, geometric
+from tui_tuner.runs.control import Control
+from tui_tuner.runs.store import RunFolder
+from tui_tuner.training.commands import Commands, Stopped
+from tui_tuner.training.reporting import Reporter
+
+Say = Callable[[str, int, int], None]
+MEMORY = 0.9  # of the running mean that decides when to end
+PATIENT = 10  # steps before it may end
+
+
+class _Sink:
+    """Passes phases on as words; the rest of what a run says is of no use here, but for warnings."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        if kind == "phase":
+            note = fields.get("note") or fields.get("name", "")
+            self._say(str(note), int(fields.get("done") or 0), int(fields.get("total") or 0))
+        elif kind in ("warning", "out_of_memory"):
+            self._say(str(fields.get("message", "")), 0, 0)
+
+
+def range_test(
+    config: RunConfig,
+    low: float,
+    high: float,
+    steps: int,
+    say: Say = lambda *_: None,
+    control: Control | None = None,
+) -> RangeTest:
+    """Train `steps` steps while the rate grows from `low` to `high`; ends early where the loss explodes.
+
+    Model, data, method and batch are those of the config; its schedule, warm-up, evaluation and saving are
+    not. The run lives in a temporary folder, and what it trained is thrown away.
+
+    Args:
+        say: Told the words for what is being done, with done and total steps.
+        control: Asked whether to stop; what was seen until then is evaluated.
+
+    Raises:
+        TunerError: as for a run.
+        RunError: stopped before there was a step.
+    """
+    quiet_libraries()
+    from tui_tuner.training.work import Work
+
+    rates = geometric(low, high, steps)
+    with tempfile.TemporaryDirectory(prefix="tui-tuner-lr-") as name:
+        folder = RunFolder(Path(name))
+        reporter = Reporter(_Sink(say))
+        commands = Commands(control or Control(folder.control), reporter)
+        work = Work(_short(config, rates), folder, reporter, commands, None)
+        try:
+            work.prepare()
+        except Stopped:
+            raise RunError("stopped before the first step.") from None
+        return _run(work, rates, commands, say)
+
+
+def _short(config: RunConfig, rates: list[float]) -> RunConfig:
+    """The config without schedule, evaluation and checkpoints."""
+    short = config.model_copy(deep=True)
+    training = short.training
+    training.max_steps, training.learning_rate = len(rates), rates[0]
+    training.schedule, training.warmup = "constant", 0.0
+    training.on_bad_numbers = "warn"
+    short.evaluation.every = short.evaluation.early_stopping = None
+    if isinstance(short.hardware.devices, int):
+        short.hardware.devices = 1
+    return short
+
+
+def _run(work: Any, rates: list[float], commands: Commands, say: Say) -> RangeTest:
+    from transformers import TrainerCallback, set_seed
+
+    engine = work.engine
+    losses: list[float] = []
+    ended: list[str] = []
+
+    class Grow(TrainerCallback):
+        """Sets each step's rate, and looks at its loss, which was computed before the step was taken."""
+
+        mean = lowest = 0.0
+
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            for group in engine.optimizer.param_groups:
+                group["lr"] = rates[min(state.global_step, len(rates) - 1)]
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            loss = float(engine.last_loss)
+            say("training", state.global_step, len(rates))
+            if not math.isfinite(loss):
+                ended.append(f"the loss was {loss} at {rates[len(losses)]:.2g}")
+            else:
+                losses.append(loss)
+                self._explodes(loss)
+            if commands.stop_wanted():
+                ended.append("stopped")
+            control.should_training_stop = bool(ended) or len(losses) >= len(rates)
+
+        def _explodes(self, loss: float) -> None:
+            count = len(losses)
+            self.mean = MEMORY * self.mean + (1 - MEMORY) * loss
+            mean = self.mean / (1 - MEMORY**count)
+            self.lowest = mean if count == 1 else min(self.lowest, mean)
+            if count > PATIENT and mean > WORSE * self.lowest:
+                ended.append(f"the loss exploded at {rates[count - 1]:.2g}")
+
+    engine.remove_callback(work.loop)
+    engine.add_callback(Grow())
+    set_seed(work.config.training.seed)
+    engine.train()
+    if not losses:
+        raise RunError(f"there is no loss to look at: {ended[0] if ended else 'no step was taken'}.")
+    return evaluate(rates[: len(losses)], losses, ended[0] if ended else "")
