@@ -30,7 +30,9 @@ from tui_tuner.training.engine import Engine, autocast_dtype, training_arguments
 from tui_tuner.training.evaluating import Evaluator, Interrupted
 from tui_tuner.training.loop import Loop
 from tui_tuner.training.loss import LossPath, self_check
+from tui_tuner.training.measuring import MemoryCheck
 from tui_tuner.training.noise import EmbeddingNoise
+from tui_tuner.training.positions import check_positions
 from tui_tuner.training.recovery import Recovery
 from tui_tuner.training.reporting import Reporter, StepReports, device_memory
 from tui_tuner.training.rollback import train_steps
@@ -142,6 +144,10 @@ class Work:
             longest=int(self.prepared.train.lengths.max()),
             validation_rows=len(self.prepared.validation) if self.prepared.validation is not None else 0,
         )
+        self.facts = data
+        parts = (self.prepared.train, self.prepared.validation)
+        longest = max(int(rows.lengths.max()) for rows in parts if rows is not None and len(rows))
+        check_positions(facts, longest, self.reporter)
         found = resolve.resolve(self.config, hardware=hardware.detect(), model_facts=facts, data_facts=data)
         for reason in found.reasons:
             self.reporter.emit("resolved", field=reason.field, value=reason.value, why=reason.why)
@@ -258,6 +264,8 @@ class Work:
         from transformers import PrinterCallback
 
         self.engine.remove_callback(PrinterCallback)
+        if self.device != "cpu":
+            self.engine.add_callback(MemoryCheck(config, self.facts, self.device, self.reporter))
         self.engine.skip_bad = training.on_bad_numbers == "skip"
         if training.neftune_alpha:
             self.engine.noise = EmbeddingNoise(self.model, training.neftune_alpha)
@@ -337,6 +345,7 @@ class Work:
             self.loop.rescue()
             raise
         finally:
+            self.loop.saver.wait()  # whoever resumes clears half-written checkpoints away
             if self.engine.below is not None:
                 self.engine.below.close()
 

@@ -1,0 +1,34 @@
+"""Sequences longer than a model has positions for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tui_tuner.errors import ConfigError
+from tui_tuner.models.facts import ModelFacts
+from tui_tuner.training.reporting import Reporter
+
+_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
+
+
+def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter) -> None:
+    """Compare the longest sequence, in tokens, with what the model's config says it was made for.
+
+    Positions that are computed (rotary) go on beyond, unlearnt, which is a warning; learnt ones end.
+
+    Raises:
+        ConfigError: the model has no position for some of the tokens.
+    """
+    limit = _limit(facts.raw) if facts is not None else None
+    if facts is None or limit is None or longest <= limit:
+        return
+    what = f"The longest sequence has {longest:,} tokens, and the model was made for {limit:,} at most."
+    hint = f"Set data.max_length to {limit}, or choose a model with a longer context."
+    if facts.family.learned_positions:
+        raise ConfigError(what, where="data.max_length", hint=hint)
+    reporter.warn("beyond_positions", what, hint)
+
+
+def _limit(config: dict[str, Any]) -> int | None:
+    found = (config.get(name) for name in _NAMES)
+    return next((value for value in found if isinstance(value, int) and value > 0), None)
