@@ -84,6 +84,13 @@ class LinePrinter:
             parts.append(f"{human_seconds(left)} left")
         self._line(event, "  ".join(parts))
 
+    def _on_memory(self, event: Event) -> None:
+        measured, predicted = event.get("allocated"), event.get("predicted_allocated")
+        if isinstance(measured, int) and isinstance(predicted, int):
+            share = f" ({measured / predicted - 1:+.1%})" if predicted > 0 else ""
+            line = f"memory peak {human_bytes(measured)}, predicted {human_bytes(predicted)}{share}"
+            self._line(event, line)
+
     def _on_evaluation(self, event: Event) -> None:
         stage = event.get("stage")
         metrics = [

@@ -8,6 +8,8 @@ Kinds and their fields (units in brackets):
 - `ledger`: the row ledger (data.ledger)
 - `step`: step, epoch, loss, learning_rate, grad_norm, supervised_tokens, tokens, tokens_per_second,
   memory_allocated, memory_reserved [bytes], seconds
+- `memory`: predicted_allocated, predicted_reserved, allocated, reserved, device (null if others use it too)
+  [bytes], difference (share), verified; once, on a GPU, after the first steps
 - `evaluation`: step, metrics {name: value}
 - `checkpoint`: step, path, best (bool), bytes, seconds; after the atomic rename
 - `sample`: step, index, stage (before, during, after), prompt, text, reference, stopped (by a stop token)

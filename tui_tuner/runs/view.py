@@ -88,6 +88,7 @@ class RunView:
     message: str = ""
     hint: str = ""
     host_memory: int = 0
+    memory: Mapping[str, Any] = field(default_factory=dict)  # the `memory` event
 
     @property
     def ended(self) -> bool:
@@ -280,11 +281,16 @@ def _heartbeat(draft: _Draft, event: Event) -> None:
     draft.values["host_memory"] = int(event.get("memory_host") or 0)
 
 
+def _memory(draft: _Draft, event: Event) -> None:
+    draft.values["memory"] = dict(event.fields)
+
+
 _HANDLERS: dict[str, Any] = {
     "run_started": _run_started,
     "rolled_back": _rolled_back,
     "phase": _phase,
     "step": _step,
+    "memory": _memory,
     "evaluation": _evaluation,
     "sample": _sample,
     "warning": _notice("warning"),

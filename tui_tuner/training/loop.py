@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import RunError
 from tui_tuner.text import one_line
+from tui_tuner.training.budget import Budget
 from tui_tuner.training.commands import Commands
 from tui_tuner.training.disk import DiskWait
 from tui_tuner.training.engine import Engine
@@ -45,6 +46,7 @@ class Loop(TrainerCallback):
         self.saver = saver
         self.total = total_steps
         self.progress = progress
+        self.budget = Budget(config.hardware, reporter, total_steps)
         self.disk_wait = DiskWait(saver.folder.path, reporter, commands)
         self.stopped = ""
         self.evaluate_every = interval(config.evaluation.every, total_steps)
@@ -93,7 +95,7 @@ class Loop(TrainerCallback):
         if wishes.evaluate or final or due(step, self.evaluate_every):
             self._evaluate(step, final)
             wishes.stop |= self.commands.take().stop
-        over = self._over_budget()
+        over = self.budget.over(step, self.saver.spent)
         if (wishes.stop or over) and (not final or self.progress.owed):
             self.stopped = over or "asked"
         if self.progress.early or self.stopped:
@@ -192,13 +194,6 @@ class Loop(TrainerCallback):
             self.progress.early = True
             message = f"Stopping early: {self.progress.worse} evaluations without a better {name}."
             self.reporter.emit("log", level="info", message=message)
-
-    def _over_budget(self) -> str:
-        hardware = self.config.hardware
-        if not hardware.budget or hardware.price_per_hour is None:
-            return ""
-        cost = self.saver.spent / 3600 * hardware.price_per_hour
-        return f"the budget of {hardware.budget:g} is spent" if cost >= hardware.budget else ""
 
     def rescue(self) -> None:
         """Save what is whole when a step fails before it has changed anything; never raises."""

@@ -72,6 +72,10 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     if last and last.memory_reserved:
         used, held = human_bytes(last.memory_allocated), human_bytes(last.memory_reserved)
         yield _("device memory"), _("{used} of {held} held").format(used=used, held=held), None
+    predicted, measured = view.memory.get("predicted_allocated"), view.memory.get("allocated")
+    if isinstance(predicted, int) and isinstance(measured, int) and predicted > 0:
+        share = f"{human_bytes(predicted)} ({measured / predicted - 1:+.1%})"
+        yield _("  predicted"), share, None
     if view.host_memory:
         yield _("run's memory"), human_bytes(view.host_memory), None
     if view.checkpoints:

@@ -1,0 +1,121 @@
+"""The budget, and measured memory beside the predicted one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import MakeConfig, Recorder
+from tui_tuner.config.schema import HardwareSection
+from tui_tuner.planning.calibration import Measured, calibration_file, learned
+from tui_tuner.training.budget import Budget
+from tui_tuner.training.measuring import AFTER, GIB, MemoryCheck
+from tui_tuner.training.reporting import Reporter
+
+
+def watched(total: int = 100, **hardware: Any) -> tuple[Budget, Recorder]:
+    sink = Recorder()
+    return Budget(HardwareSection.model_validate(hardware), Reporter(sink), total), sink
+
+
+def go(budget: Budget, seconds: float, steps: int, first: int = 1, before: float = 0.0) -> tuple[int, str]:
+    """Steps of so many seconds until it stops: (step, reason)."""
+    for step in range(first, steps + 1):
+        reason = budget.over(step, before + (step - first + 1) * seconds)
+        if reason:
+            return step, reason
+    return steps, ""
+
+
+def test_a_budget_warns_early_and_stops_before_it_is_exceeded() -> None:
+    budget, sink = watched(budget=5.0, price_per_hour=3600.0)
+    step, reason = go(budget, seconds=0.1, steps=100)
+    assert step in (49, 50) and "budget of 5" in reason
+    warnings = sink.of("warning")
+    assert [warning["code"] for warning in warnings] == ["budget", "budget"]
+    assert "costs 10.00" in warnings[0]["message"] and "of 100" in warnings[0]["message"]
+
+
+def test_a_budget_that_does_is_not_mentioned() -> None:
+    budget, sink = watched(budget=10.5, price_per_hour=3600.0)
+    assert go(budget, seconds=0.1, steps=100) == (100, "") and not sink.events
+
+
+def test_without_a_budget_or_a_price_nothing_stops() -> None:
+    for hardware in ({}, {"price_per_hour": 1e9}, {"budget": 1e-9}):
+        budget, sink = watched(**hardware)
+        assert go(budget, 1000, 10) == (10, "") and not sink.events
+
+
+def test_a_resumed_run_counts_what_it_cost_before() -> None:
+    budget, sink = watched(budget=5.0, price_per_hour=3600.0)
+    step, reason = go(budget, seconds=0.1, steps=100, first=31, before=3.0)
+    assert step in (49, 50, 51) and reason and sink.of("warning")
+
+
+def test_a_run_stops_at_its_budget_and_can_be_resumed(train: Any, make_config: MakeConfig) -> None:
+    config = make_config(hardware={"devices": "cpu", "budget": 1e-9, "price_per_hour": 1.0})
+    done = train(config)
+    assert done.outcome.status == "stopped" and "budget" in done.outcome.message
+    assert list(done.folder.checkpoints.iterdir())
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    return calibration_file()
+
+
+def resolved(make_config: MakeConfig) -> Any:
+    return make_config(
+        model__attention="sdpa",
+        data__packing=True,
+        training__optimizer="adamw",
+        training__gradient_checkpointing=False,
+    )
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_measured_memory_is_said_once_and_kept_if_it_is_ours(
+    make_config: MakeConfig, kept: Path, alone: bool
+) -> None:
+    sink = Recorder()
+    measured = Measured(1.5, 1.6, 2.0)
+    check = MemoryCheck(resolved(make_config), None, "cpu", Reporter(sink), lambda _: (measured, alone))
+    check.on_train_begin(None, None, None)
+    for step in range(1, AFTER + 3):
+        check.on_step_end(None, None, None)
+        assert len(sink.of("memory")) == (step >= AFTER)
+    said = sink.of("memory")[0]
+    assert said["allocated"] == 1.5 * GIB and (said["device"] is not None) == alone
+    assert said["difference"] == pytest.approx(said["allocated"] / said["predicted_allocated"] - 1)
+    assert kept.exists() == alone
+    if alone:
+        assert json.loads(kept.read_text())["allocated_gib"] == 1.5
+        assert learned("").context == pytest.approx(0.4)
+
+
+def test_a_measurement_that_fails_ends_no_run(make_config: MakeConfig, kept: Path) -> None:
+    def broken(_: str) -> tuple[Measured, bool]:
+        raise RuntimeError("NVML: driver gone")
+
+    sink = Recorder()
+    check = MemoryCheck(resolved(make_config), None, "cpu", Reporter(sink), broken)
+    for _ in range(AFTER):
+        check.on_step_end(None, None, None)
+    assert "driver gone" in sink.of("log")[0]["message"] and not kept.exists()
+
+
+def test_the_live_pane_and_the_printer_show_both_figures() -> None:
+    from tui_tuner.headless import LinePrinter
+    from tui_tuner.runs.events import Event
+    from tui_tuner.runs.view import RunView, fold
+
+    event = Event("memory", fields={"allocated": 11 * GIB, "predicted_allocated": 10 * GIB})
+    assert fold(RunView(), [event]).memory["allocated"] == 11 * GIB
+    lines: list[str] = []
+    LinePrinter(lines.append).feed([event])
+    assert "predicted" in lines[0] and "+10.0%" in lines[0]
