@@ -6,6 +6,8 @@ import os
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Models this small are quicker on one thread, also in the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
 from collections.abc import Callable
