@@ -108,6 +108,9 @@ class LinePrinter:
             event, f"warning: {one_line(event.get('message'))} {one_line(event.get('hint') or '')}".rstrip()
         )
 
+    def _on_log(self, event: Event) -> None:
+        self._line(event, one_line(event.get("message"), 400))
+
     def _on_out_of_memory(self, event: Event) -> None:
         self._line(event, f"out of memory: {one_line(event.get('message'))}")
 

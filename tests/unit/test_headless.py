@@ -27,6 +27,7 @@ def _write_run(path: Path) -> None:
     )
     journal.emit("evaluation", step=2, stage="after", metrics={"attribute_coverage": 1.0})
     journal.emit("warning", code="x", message="careful", hint="do this")
+    journal.emit("log", level="info", message="Chat template: \x1b[31mChatML.")
     journal.emit("finished", status="completed", exit_code=0, message="")
     journal.close()
 
@@ -41,6 +42,7 @@ def test_lines_say_what_happened_and_hold_no_escape(tmp_path: Path) -> None:
     assert "blah  [did not stop]" in text and "A red one." in text
     assert "attribute_coverage: 0.250 before, 1.000 after" in text
     assert "warning: careful do this" in text
+    assert "Chat template: \u241b[31mChatML." in text
     assert lines[-1].endswith("completed")
 
 

@@ -120,7 +120,7 @@ def prepare(
         ledger=ledger,
         report=report,
         detections=store.meta["detections"],
-        notes=notes + store.meta["notes"],
+        notes=notes + store.meta["notes"] + ledger.notes,
         stop_ids=store.meta["stop_ids"],
         tokenizer=tokenizer,
         config=config,

@@ -24,16 +24,22 @@ def split_pieces(
     piece_row = np.asarray(store.piece["row"])
     pieces = np.arange(len(piece_row), dtype=np.int64)
     inside = pieces[~outside[piece_row]] if rows else pieces
-    train = TokenizedRows(store, _weighted(inside, piece_row, store, data))
+    used = _weighted(inside, piece_row, store, data)
+    train = TokenizedRows(store, used)
+    trained_rows = len(np.unique(piece_row[used]))
+    left_out = len(np.unique(piece_row[inside])) - trained_rows
+    if left_out:
+        ledger.note(f"{left_out:,} rows are never trained: their source has a weight below 1.")
     if held is not None:
         validation: TokenizedRows | None = TokenizedRows(held, np.arange(int(held.meta["pieces"])))
     else:
         chosen = pieces[outside[piece_row]] if rows else pieces[:0]
         validation = TokenizedRows(store, chosen) if len(chosen) else None
     ledger.splits = {
-        "training_rows": int(rows - outside.sum()),
+        "training_rows": trained_rows,
         "validation_rows": int(held.meta["rows"]) if held is not None else int(outside.sum()),
         "training_pieces": len(train),
+        "left_out_by_weight": left_out,
         "validation_pieces": len(validation) if validation is not None else 0,
     }
     return train, validation

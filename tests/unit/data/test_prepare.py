@@ -183,6 +183,34 @@ def test_weights_repeat_and_thin_out(tmp_path: Path, tokenizer: Any) -> None:
     assert sum(text.startswith("answer") for text in every) == 100
     assert 70 < sum(text.startswith("r") for text in every) < 130
     assert found.ledger.read == 250
+    splits = found.ledger.splits
+    assert splits["training_rows"] + splits["left_out_by_weight"] == 250
+    assert splits["left_out_by_weight"] == 200 - sum(text.startswith("r") for text in every)
+    assert any("rows are never trained: their source has a weight below 1" in note for note in found.notes)
+
+
+def test_the_ledger_is_said_also_when_too_much_would_be_dropped(tmp_path: Path, tokenizer: Any) -> None:
+    path = tmp_path / "a.jsonl"
+    write(path, rows_of(10))
+    path.write_text(path.read_text() + "{broken\n")
+    heard = Heard()
+    config = build_config({"data": {"path": str(path), "workers": 1}})
+    with pytest.raises(DataError, match=r"1 of 11 rows .*broken JSON \(\{broken\)"):
+        prepare(config, tokenizer, sink=heard, cache_dir=tmp_path / "cache")
+    ledgers = [fields for kind, fields in heard.events if kind == "ledger"]
+    assert len(ledgers) == 1 and ledgers[0]["outcomes"]["dropped"] == 1 and ledgers[0]["closes"]
+
+
+def test_a_validation_file_has_its_own_ledger(tmp_path: Path, tokenizer: Any) -> None:
+    path, held = write(tmp_path / "a.jsonl", rows_of(10)), tmp_path / "held.jsonl"
+    write(held, [{"prompt": f"p{i}", "response": f"r{i}"} for i in range(4)])
+    held.write_text(held.read_text() + "{broken\n")
+    heard = Heard()
+    data = {"path": str(path), "validation": str(held), "max_dropped": 0.5, "workers": 1}
+    prepare(build_config({"data": data}), tokenizer, sink=heard, cache_dir=tmp_path / "cache")
+    told = next(fields for kind, fields in heard.events if kind == "ledger")
+    assert told["read"] == 10 and told["validation"]["read"] == 5
+    assert told["validation"]["outcomes"]["dropped"] == 1
 
 
 def test_held_out_prompts(tmp_path: Path, tokenizer: Any) -> None:
