@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tui_tuner.config.kinds import RECORD_FORMATS
-from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.schema import RunConfig, Source
 from tui_tuner.data.chat import ChatEncoder, Encoded, TextEncoder
 from tui_tuner.data.cleaning import Cleaner
 from tui_tuner.data.fitting import Fitted, fit
@@ -152,9 +152,8 @@ class RowEncoder:
 
     def _check_kind(self, read: Read, record: Record) -> None:
         takes = _TASK_TAKES.get(self.task, ())
-        format_told = self.config.data.format != "auto" or self.config.data.columns
         if isinstance(record, takes) and not (
-            self.task == "sft" and isinstance(record, Text) and not format_told
+            self.task == "sft" and isinstance(record, Text) and not self._format_told(read.source)
         ):
             return
         where = str(read.row.origin)
@@ -185,6 +184,13 @@ class RowEncoder:
             hint=hints.get(record.kind, "Or say which column is the prompt and which the response in "
                            "data.columns."),
         )  # fmt: skip
+
+    def _format_told(self, source: int) -> bool:
+        """Whether the user said what these rows are, for all data or for this source of several."""
+        data = self.config.data
+        one = data.path[source] if isinstance(data.path, list) else None
+        told = data.format != "auto" or (isinstance(one, Source) and one.format != "auto")
+        return told or bool(data.columns)
 
     def encode(self, records: list[Record]) -> Encodings:
         """Each record's pieces, or the problem that keeps it from being trained on. Touches nothing else."""

@@ -282,7 +282,9 @@ def _chatglm(sample: Sample, where: str, wanted: str) -> Detection | None:
 
 def _alpaca(sample: Sample, where: str, wanted: str) -> Detection | None:
     instruction, output = sample.get("instruction"), sample.get("output")
-    if not instruction or not output or not instruction.mostly("text") or not output.mostly("text"):
+    if not instruction or not output:
+        return None
+    if wanted != "alpaca" and not (instruction.mostly("text") and output.mostly("text")):
         return None
     rivals = [c for c in sample.named("prompt", "text") if c.plain not in ("instruction", "input")]
     rivals_out = [c for c in sample.named("response", "text") if c.plain != "output"]

@@ -177,3 +177,13 @@ def test_rows_that_are_wrong_say_why(row: dict[str, Any], reason: str) -> None:
     found = recognise([GOOD] * 9 + [row])
     with pytest.raises(RowProblem, match=reason):
         to_record(row, found.format, found.columns)
+
+
+def test_a_format_that_was_asked_for_takes_columns_of_mixed_types() -> None:
+    rows = [{"instruction": "a", "output": 1}, {"instruction": 2, "output": ["x"]}, {"instruction": "b"}]
+    with pytest.raises(DataError, match="not recognised"):
+        recognise(rows)
+    found = recognise(rows, "alpaca")
+    assert found.format == "alpaca" and found.columns == {"prompt": "instruction", "response": "output"}
+    with pytest.raises(RowProblem, match="not text"):
+        to_record(rows[1], found.format, found.columns)

@@ -319,3 +319,13 @@ def test_half_characters_end_in_the_ledger(tmp_path: Path, tokenizer: Any) -> No
     )
     with pytest.raises(DataError, match=r"a\.json"):
         made(tmp_path, tokenizer, str(path))
+
+
+def test_text_among_chats_is_trained_where_its_source_says_so(tmp_path: Path, tokenizer: Any) -> None:
+    chats = write(tmp_path / "a.jsonl", rows_of(5))
+    plain = tmp_path / "b.txt"
+    plain.write_text("first document\nsecond document\n")
+    with pytest.raises(DataError, match="plain text holds no answers"):
+        made(tmp_path, tokenizer, [str(chats), str(plain)], validation=None)
+    found = made(tmp_path, tokenizer, [str(chats), {"path": str(plain), "format": "text"}], validation=None)
+    assert len(found.train) == 7
