@@ -188,3 +188,25 @@ def test_counts_are_kept_until_the_file_changes(tmp_path: Path) -> None:
     assert planlook.look(draft, "T4").counted.facts.rows == 10
     path.write_text(row * 12)
     assert planlook.look(draft, "T4").counted.facts.rows == 12
+
+
+async def test_the_range_test_suggests_a_rate_that_can_be_taken(opened: Opened) -> None:
+    config = {"data": {"limit": 64}, "training": {"batch_size": 4}, "method": {"kind": "full"}}
+    async with opened(config=config) as pilot:
+        pilot.app.card = "T4"
+        screen = await to_plan(pilot)
+        await pilot.press("r")
+        await until(pilot, lambda: screen._ranged is not None, 240)
+        await pilot.pause()
+        rate = screen._ranged.suggestion.rate
+        assert rate is not None and "range test" in text(pilot) and "●" in text(pilot)
+        await planned_anew(pilot, screen, "f")
+        assert pilot.app.draft["training"]["learning_rate"] == pytest.approx(rate, rel=0.1)
+
+
+def test_a_range_test_that_fails_says_why(tmp_path: Path) -> None:
+    from tui_tuner.errors import RunError
+    from tui_tuner.ui.rangelook import RangeProcess
+
+    with pytest.raises(RunError, match="not-here"):
+        RangeProcess().run({"data": {"path": str(tmp_path / "not-here.jsonl")}})

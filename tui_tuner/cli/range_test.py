@@ -28,6 +28,7 @@ def lr(
     from tui_tuner.config.load import load_config
     from tui_tuner.config.presets import find_preset
     from tui_tuner.errors import UsageError
+    from tui_tuner.launch.environment import prepare_environment
     from tui_tuner.launch.output import captured
     from tui_tuner.planning.learning_rate import customary
 
@@ -36,6 +37,7 @@ def lr(
     low, high = low or usual / DECADES, high or min(HIGHEST, usual * DECADES)
     if not low < high:
         raise UsageError(f"the first rate, {low:g}, is not below the last, {high:g}.", where="--low")
+    prepare_environment()
     with captured(None) as terminal:
         from tui_tuner.training.range_test import range_test  # seconds: torch, transformers, peft
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from textual.content import Content
 
+from tui_tuner.planning.range_test import SOURCE, RangeTest, plot
 from tui_tuner.planning.words import duration_lines, rate_words
 from tui_tuner.text import one_line
 from tui_tuner.ui.i18n import _
@@ -92,6 +93,22 @@ def rule_offers(look: Look) -> list[Offer]:
         values = {} if rule.rate is None else {"training.learning_rate": float(f"{rule.rate:.3g}")}
         offers.append(Offer(line, Content.assemble(*parts), values))
     return offers
+
+
+def range_offers(test: RangeTest | None) -> list[Offer]:
+    """The range test's result with its plot; nothing before there was one."""
+    if test is None:
+        return []
+    found = test.suggestion
+    lines = [Content(line) for line in plot(test, 76, 9)] if len(test.rates) > 1 else []
+    lines.append(safe(f"{found.why}. {SOURCE}", 150))
+    words = Content("\n").join(lines)
+    rate = "–" if found.rate is None else f"{found.rate:.2g}"
+    line = Content.assemble(
+        ("◆ ", "$success"), f"{rate:<10}", column(_("range test"), 26), (one_line(found.why), "$dim")
+    )
+    values = {} if found.rate is None else {"training.learning_rate": float(rate)}
+    return [Offer(line, words, values)]
 
 
 def advice_offers(look: Look) -> list[Offer]:

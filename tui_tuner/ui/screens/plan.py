@@ -26,11 +26,13 @@ from tui_tuner.ui.planwords import (
     advice_offers,
     lever_offers,
     lever_title,
+    range_offers,
     rule_offers,
     time_words,
     verdict,
 )
 from tui_tuner.ui.preferences import remember
+from tui_tuner.ui.rangelook import RangeProcess
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.memory_bar import bar_content, breakdown
 from tui_tuner.ui.widgets.plan_line import Planned
@@ -38,6 +40,7 @@ from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import block, plain_value, safe
 
 if TYPE_CHECKING:
+    from tui_tuner.planning.range_test import RangeTest
     from tui_tuner.planning.trace import Tracer
 
 PAGES = {
@@ -57,6 +60,14 @@ class Traced(Message):
         self.turn, self.sentence = turn, sentence
 
 
+class Ranged(Message):
+    """The range test's curve, or why there is none."""
+
+    def __init__(self, test: RangeTest | None, error: str) -> None:
+        super().__init__()
+        self.test, self.error = test, error
+
+
 class PlanScreen(TunerScreen):
     """Four pages under a bar of memory. `f` puts what is marked into the settings; all is worked out anew."""
 
@@ -64,6 +75,7 @@ class PlanScreen(TunerScreen):
         "The bar is the card; its patterns are the parts listed below. Nothing is loaded for it.\n"
         "f takes what is marked into the settings: a way to save memory, a learning rate, a fix. z takes it "
         "back.\nc chooses another card. t tokenises all rows, so that counts are exact.\n"
+        "r trains some steps over growing learning rates and suggests one; nothing of it is kept.\n"
         "x checks the memory against a trace of the installed libraries, which takes some seconds."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -73,6 +85,7 @@ class PlanScreen(TunerScreen):
         Binding("c", "card", _("Card")),
         Binding("t", "tokens", _("Count tokens")),
         Binding("x", "trace", _("Check")),
+        Binding("r", "range", _("Range test")),
         Binding("right", "page(1)", _("Next page"), show=False),
         Binding("left", "page(-1)", _("Page before"), show=False),
         *(
@@ -87,9 +100,9 @@ class PlanScreen(TunerScreen):
     PlanScreen #tabs { height: 2; margin-top: 1; }
     PlanScreen #pages { height: 1fr; padding: 0 1; }
     PlanScreen #parts { width: 38; height: 1fr; padding-right: 1; }
-    PlanScreen OptionList { height: 1fr; }
+    PlanScreen OptionList { height: 1fr; min-height: 4; }
     PlanScreen #memory OptionList { width: 1fr; }
-    PlanScreen .words { height: auto; max-height: 8; color: $dim; padding-top: 1; }
+    PlanScreen .words { height: auto; max-height: 15; color: $dim; padding-top: 1; }
     PlanScreen .title { height: 1; color: $dim; text-wrap: nowrap; }
     """
 
@@ -100,6 +113,8 @@ class PlanScreen(TunerScreen):
         self._undo: list[dict[str, Any]] = []
         self._offers: dict[str, list[Offer]] = {name: [] for name in LISTS}
         self._tracer: Tracer | None = None
+        self._ranging: RangeProcess | None = None
+        self._ranged: RangeTest | None = None
 
     def crumb(self) -> Content:
         return Content(_("Plan"))
@@ -134,6 +149,9 @@ class PlanScreen(TunerScreen):
     def on_unmount(self) -> None:
         if self._tracer is not None:
             self._tracer.close()
+
+        if self._ranging is not None:
+            self._ranging.end()
 
     def on_resize(self) -> None:
         if self.look is not None:
@@ -176,7 +194,7 @@ class PlanScreen(TunerScreen):
         self._draw_memory(look)
         self.query_one("#time Static", Static).update(time_words(look))
         self._fill("memory", lever_offers(look))
-        self._fill("rates", rule_offers(look))
+        self._fill("rates", range_offers(self._ranged) + rule_offers(look))
         self._fill("advice", advice_offers(look))
         count = len(look.plan.advice)
         self.query_one("#tabs #advice", Tab).label = f"4 {PAGES['advice']}" + (f" ({count})" if count else "")
@@ -317,3 +335,35 @@ class PlanScreen(TunerScreen):
         if message.turn == self._turn and self.look is not None:
             words = Content.assemble(verdict(self.look), "\n", safe(message.sentence))
             self.query_one("#verdict", Static).update(words)
+
+    def action_range(self) -> None:
+        """Train some steps over growing learning rates, in a process of its own."""
+        self.action_go("rates")
+        if self._ranging is not None:
+            self.tuner.say(_("The range test is on."))
+            return
+        if self.tuner.training:
+            self.tuner.say(_("A run is on in this process; the range test would take its device."), "warning")
+            return
+        self._ranging = RangeProcess()
+        self.tuner.say(_("The range test trains some steps; its result comes here."), timeout=8)
+        self._range(self._ranging, copy.deepcopy(self.tuner.draft))
+
+    @work(thread=True, group="range")
+    def _range(self, process: RangeProcess, draft: dict[str, Any]) -> None:
+        test, error = None, ""
+        try:
+            test = process.run(draft)
+        except (TunerError, OSError, ValueError, KeyError) as problem:
+            error = str(problem)
+        self.post_message(Ranged(test, error))
+
+    @on(Ranged)
+    def _range_done(self, message: Ranged) -> None:
+        self._ranging = None
+        if message.error:
+            self.tuner.say(one_line(message.error, 300), "error", 12)
+        if message.test is not None and self.look is not None:
+            self._ranged = message.test
+            self.query_one("#rules", OptionList).highlighted = 0
+            self._draw(self.look)
