@@ -64,6 +64,32 @@ async def test_a_file_shows_its_format_rows_ledger_and_tokens(
         assert pilot.app.draft["data"]["path"] == str(rows)
 
 
+@pytest.mark.parametrize("size", SIZES)
+async def test_lengths_and_neighbours_of_a_row(
+    rows: Path, tokenizer_folder: Path, opened: Opened, size: tuple[int, int]
+) -> None:
+    config = {
+        "model": {"name": str(tokenizer_folder)},
+        "data": {"path": str(rows), "packing": False},
+        "training": {"micro_batch": 2, "batch_size": 2},
+    }
+    async with opened(size, config=config) as pilot:
+        await pilot.press("d")
+        view = pilot.app.screen.query_one(MaskView)
+        await until(pilot, lambda: view.mask is not None, 60)
+        alone = view.mask
+        await pilot.press("l")
+        await until(pilot, lambda: "Tokens of a row" in text(pilot), 30)
+        shown = text(pilot)
+        assert "rows 1 to 3:" in shown and "3 kept" in shown and "max_length 1,024: no row is longer" in shown
+        found, laid = datalook.around(config, str(rows), 0)
+        assert found.lengths[0] == alone.count and sum(found.pieces[0][1]) == alone.trained
+        assert [one.row for line in laid.lines for one in line] == [2, 1]
+        assert laid.padding == found.lengths[1] - found.lengths[0] > 0
+        await pilot.press("l")
+        await until(pilot, lambda: "▸Blue." in text(pilot), 30)
+
+
 async def test_data_that_cannot_be_read_says_why(tmp_path: Path, opened: Opened) -> None:
     broken = tmp_path / "broken.jsonl"
     broken.write_text("")

@@ -74,18 +74,27 @@ def mask(
     set_: Sets = None,
     json: Json = False,
 ) -> None:
-    """Show the exact tokens of a row, and which of them are trained."""
+    """Show the exact tokens of a row, which of them are trained, and the rows it is trained beside."""
     from tui_tuner.data.preview import mask_row
+    from tui_tuner.models.loading import load_tokenizer
 
     config = _config(file, format, set_, model)
     with _quiet():
-        view = mask_row(config.model, config.data, row)
+        tokenizer = load_tokenizer(config.model)
+        view = mask_row(config.model, config.data, row, tokenizer)
+        around, laid = _around(config, row, tokenizer)
     if json:
-        _print_json(view.to_json())
+        more = {"around": around and around.to_json(), "forward_pass": laid and laid.to_json()}
+        _print_json({**view.to_json(), **more})
         return
+    from tui_tuner.cli.around import around_lines, forward_lines
     from tui_tuner.data.report import mask_lines
 
     _print_lines(mask_lines(view))
+    if laid is not None:
+        _print_lines([*forward_lines(laid, row)])
+    if around is not None:
+        _print_lines([*around_lines(around)])
 
 
 @app.command()
@@ -123,6 +132,19 @@ def convert(
 
     ledger = convert_file(_config(file, format, set_).data, out, force)
     _print_written(ledger, out, json)
+
+
+def _around(config: RunConfig, row: int, tokenizer: Any) -> tuple[Any, Any]:
+    """The rows around a row as tokens and the forward pass it would be in; None where they cannot be made."""
+    from tui_tuner.data.around import look_around
+    from tui_tuner.errors import DataError
+    from tui_tuner.training.forward_rows import forward_rows
+
+    try:
+        around = look_around(config.model, config.data, row, tokenizer)
+    except DataError:  # a row of another kind among them, which inspect and run explain
+        return None, None
+    return around, forward_rows(around, row, config)
 
 
 def _print_written(ledger: Any, out: str | None, json: bool) -> None:

@@ -107,7 +107,8 @@ def mask_lines(view: MaskView) -> list[Text]:
             line.append("‹" if token.trained else "›")
             on = token.trained
         text = shown_token(token)
-        line.append(text, TRAINED if token.trained else UNTRAINED)
+        style = TRAINED if token.trained else UNTRAINED
+        line.append(text, f"{style} bold magenta" if token.special else style)
         if text.endswith("\u21b5"):
             lines.append(line)
             line = Text()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from tui_tuner.config.load import build_config
-from tui_tuner.config.schema import DataSection, ModelSection
+from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
 from tui_tuner.runs.events import plain
 from tui_tuner.text import one_line
+
+if TYPE_CHECKING:
+    from tui_tuner.data.around import Around
+    from tui_tuner.training.forward_rows import ForwardRows
 
 ROWS = 100
 _BROKEN = "\ufffd"
@@ -95,11 +99,14 @@ def sections(draft: dict[str, Any], path: str) -> tuple[ModelSection, DataSectio
     Raises:
         ConfigError: the draft's model or data section is invalid.
     """
-    data = {**(draft.get("data") or {}), "path": path}
-    config = build_config(
-        {"model": draft.get("model") or {}, "data": data, "method": draft.get("method") or {}}
-    )
+    config = _config(draft, path)
     return config.model, config.data
+
+
+def _config(draft: dict[str, Any], path: str, *more: str) -> RunConfig:
+    """The config of a draft with another path, and only the sections that data needs (and `more`)."""
+    named = {name: draft.get(name) or {} for name in ("model", "method", *more)}
+    return build_config({**named, "data": {**(draft.get("data") or {}), "path": path}})
 
 
 def look(draft: dict[str, Any], path: str) -> Look:
@@ -168,6 +175,20 @@ def mask(draft: dict[str, Any], path: str, row: int) -> Mask:
     tokens = tuple(_whole_characters(view.tokens, tokenizer))
     notes = tuple(one_line(note) for note in view.notes if not note.startswith("Format:"))
     return Mask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason))
+
+
+def around(draft: dict[str, Any], path: str, row: int) -> tuple[Around, ForwardRows | None]:
+    """The rows around a row (from 0) as tokens, and the forward pass it would be in, if it has tokens.
+
+    Raises:
+        TunerError: no tokenizer, or rows that cannot be used.
+    """
+    from tui_tuner.data.around import look_around
+    from tui_tuner.training.forward_rows import forward_rows
+
+    config = _config(draft, path, "training")
+    found = look_around(config.model, config.data, row + 1, _tokenizer(config.model))
+    return found, forward_rows(found, row + 1, config)
 
 
 def _whole_characters(tokens: list[Any], tokenizer: Any) -> Iterator[Token]:

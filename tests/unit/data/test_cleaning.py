@@ -191,6 +191,12 @@ def test_commands(tmp_path: Path, tiny_tokenizer: Any) -> None:
     )
     shown = run(app, ["mask", source, "--model", str(model), "--row", "1"]).stdout
     assert "‹A fine answer.<|im_end|>›" in shown
+    assert "One forward pass, packed" in shown and "Rows 1 to 5: 4 kept, 1 dropped" in shown
+    around = view["around"]
+    assert around["rows"] == 5 and sum(around["outcomes"].values()) == 5
+    assert around["tokens"] >= len(view["tokens"]) and sum(b["rows"] for b in around["histogram"]) == 4
+    laid = view["forward_pass"]["lines"][0]
+    assert {one["row"] for one in laid} >= {1} and view["forward_pass"]["padding"] == 0
     broken = json.loads(run(app, ["mask", source, "--model", str(model), "--row", "5", "--json"]).stdout)
     assert broken["outcome"] == "dropped" and "broken JSON" in broken["reason"]
     out = str(tmp_path / "clean.jsonl")

@@ -57,6 +57,14 @@ class Masked(Message):
         self.path, self.row, self.mask, self.error = path, row, mask, error
 
 
+class Surrounded(Message):
+    """The rows around a row were tokenised, or not."""
+
+    def __init__(self, path: str, row: int, found: Any, error: str) -> None:
+        super().__init__()
+        self.path, self.row, self.found, self.error = path, row, found, error
+
+
 class DataScreen(TunerScreen):
     """A path and a tree; then the rows above, and the tokens of the row under the cursor below."""
 
@@ -64,6 +72,7 @@ class DataScreen(TunerScreen):
         "Type a path (a file, a folder, a hub data set, or demo), or choose a file in the tree.\n"
         "Between ▸ and ◂ are the tokens the model learns to produce: answers with their stop token.\n"
         "Everything else is read only. Special tokens are shown as they are.\n"
+        "l shows how long rows are in tokens, and the row among those it could be trained beside.\n"
         "The tokens are those of the model in the settings; m chooses another."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -72,6 +81,7 @@ class DataScreen(TunerScreen):
         Binding("u", "use", _("Use in a run")),
         Binding("m", "model", _("Model")),
         Binding("t", "borders", _("Token borders")),
+        Binding("l", "lengths", _("Lengths")),
         Binding("tab", "app.focus_next", _("Next part"), show=False),
     ]
     DEFAULT_CSS = """
@@ -207,6 +217,9 @@ class DataScreen(TunerScreen):
         view = self.query_one(MaskView)
         if view.mask is None:
             view.say(Content(_("Loading the tokenizer…")).stylize("$dim"))
+        if view.lengths:
+            self._around(dict(self.tuner.draft), path, index)
+            return
         self._mask(dict(self.tuner.draft), path, index)
 
     @work(thread=True, group="mask", exclusive=True)
@@ -224,15 +237,42 @@ class DataScreen(TunerScreen):
         if message.path != self._path or self.query_one("#rows", OptionList).highlighted != message.row:
             return
         view = self.query_one(MaskView)
+        if view.lengths:
+            return
         if message.mask is None:
             view.say(Content.assemble(("✗ ", "$error"), block(message.error)))
         else:
             view.show(message.mask, message.row)
 
+    @work(thread=True, group="around", exclusive=True)
+    def _around(self, draft: dict[str, Any], path: str, row: int) -> None:
+        found, error = None, ""
+        try:
+            found = datalook.around(draft, path, row)
+        except (TunerError, OSError, ImportError) as problem:
+            error = str(problem)
+        if not get_current_worker().is_cancelled:
+            self.post_message(Surrounded(path, row, found, error))
+
+    @on(Surrounded)
+    def _surrounded(self, message: Surrounded) -> None:
+        view = self.query_one(MaskView)
+        if (
+            not view.lengths
+            or message.path != self._path
+            or self.query_one("#rows", OptionList).highlighted != message.row
+        ):
+            return
+        if message.found is None:
+            view.say(Content.assemble(("✗ ", "$error"), block(message.error)))
+        else:
+            around, laid = message.found
+            view.show_around(around, laid, message.row)
+
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return self.look is not None if action in ("use", "borders") else True
+        return self.look is not None if action in ("use", "borders", "lengths") else True
 
     def action_back(self) -> None:
         if self.query_one("#main", ContentSwitcher).current == "look" and self.focused is self.query_one(
@@ -269,6 +309,15 @@ class DataScreen(TunerScreen):
         index = self.query_one("#rows", OptionList).highlighted
         if index is not None:
             self.query_one(MaskView).say(Content(""))
+            self._tokens(self._path, index)
+
+    def action_lengths(self) -> None:
+        """Lengths of the rows and the row among its neighbours, or the tokens of the row again."""
+        view = self.query_one(MaskView)
+        view.lengths = not view.lengths
+        index = self.query_one("#rows", OptionList).highlighted
+        if index is not None:
+            view.say(Content(_("Tokenising the first rows…") if view.lengths else "").stylize("$dim"))
             self._tokens(self._path, index)
 
     def action_borders(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -10,7 +12,12 @@ from textual.widgets import Static
 from tui_tuner.text import sanitize
 from tui_tuner.ui.datalook import Mask, Token
 from tui_tuner.ui.i18n import _
+from tui_tuner.ui.widgets.around_view import around_content, forward_content
 from tui_tuner.ui.words import safe
+
+if TYPE_CHECKING:
+    from tui_tuner.data.around import Around
+    from tui_tuner.training.forward_rows import ForwardRows
 
 _TRAINED = "$trained on $trained-back"
 _MOST = 6000  # tokens drawn at once; the title says how many there are
@@ -24,6 +31,7 @@ class MaskView(VerticalScroll):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id, classes="panel")
         self.borders = False
+        self.lengths = False  # the lengths of the rows around are shown, not the tokens of one
         self.mask: Mask | None = None
 
     def compose(self) -> ComposeResult:
@@ -61,6 +69,24 @@ class MaskView(VerticalScroll):
             parts.insert(0, Content.assemble(("! ", "$warning"), safe(words)))
         parts += [Content.assemble(("· ", "$accent"), safe(note)).stylize("$dim") for note in mask.notes]
         self.query_one(Static).update(Content("\n").join(parts))
+
+    def show_around(self, around: Around, laid: ForwardRows | None, row: int) -> None:
+        """Draw the rows around a row (from 0): its forward pass, and a histogram of lengths."""
+        self.mask = None
+        title = _("rows {first:,} to {last:,}: {tokens:,} tokens, {trained:,} trained ({share:.0%})").format(
+            first=around.first,
+            last=around.first + around.rows - 1,
+            tokens=around.tokens,
+            trained=around.trained,
+            share=around.share,
+        )
+        self.border_title = Content(title)
+        cells = max(20, self.scrollable_content_region.width - 1)
+        parts = [around_content(around, cells)]
+        if laid is not None:
+            parts.append(forward_content(laid, row + 1, cells))
+        self.query_one(Static).update(Content("\n\n").join(parts))
+        self.scroll_home(animate=False)
 
 
 def mask_content(tokens: tuple[Token, ...], borders: bool) -> Content:

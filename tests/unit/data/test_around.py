@@ -1,0 +1,72 @@
+"""The rows around a row, counted in tokens, and the forward pass it would be in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tui_tuner.config.load import build_config
+from tui_tuner.data.around import Around, look_around
+from tui_tuner.data.preview import mask_row
+from tui_tuner.errors import UsageError
+from tui_tuner.training.forward_rows import drawn, forward_rows
+
+
+def config(path: Path, **data: Any) -> Any:
+    training = {"batch_size": 4, "micro_batch": 2}
+    return build_config({"data": {"path": str(path), **data}, "training": training})
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    lines = [{"prompt": "a", "response": "x " * 5 * number} for number in range(1, 9)]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def test_lengths_are_those_of_whole_rows_and_close(rows: Path, tiny_tokenizer: Any) -> None:
+    wide = config(rows, max_length=4096)
+    alone = [len(mask_row(wide.model, wide.data, row, tiny_tokenizer).tokens) for row in range(1, 9)]
+    limit = alone[4]
+    tight = config(rows, max_length=limit)
+    found = look_around(tight.model, tight.data, 1, tiny_tokenizer)
+    assert found.lengths == alone and found.longer == sum(length > limit for length in alone) == 3
+    assert sum(found.outcomes.values()) == 8 and found.outcomes["dropped"] == 3
+    assert [row for row, _ in found.pieces] == [1, 2, 3, 4, 5]
+    assert found.tokens == sum(alone[:5])
+    bars = found.bars()
+    assert sum(count for _low, _high, count in bars) == 8
+    assert sum(count for _low, high, count in bars if high <= limit) == 5 and limit in {b[1] for b in bars}
+
+
+def test_window_ends_with_a_late_row(rows: Path, tiny_tokenizer: Any) -> None:
+    wide = config(rows)
+    found = look_around(wide.model, wide.data, 7, tiny_tokenizer, count=3)
+    assert (found.first, found.rows, [row for row, _ in found.pieces]) == (5, 3, [5, 6, 7])
+    with pytest.raises(UsageError):
+        look_around(wide.model, wide.data, 9, tiny_tokenizer)
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_forward_pass_holds_every_token_once(rows: Path, tiny_tokenizer: Any, packing: bool) -> None:
+    told = config(rows, packing=packing)
+    found = look_around(told.model, told.data, 3, tiny_tokenizer)
+    laid = forward_rows(found, 3, told)
+    assert laid is not None and not laid.assumed
+    ones = [one for line in laid.lines for one in line]
+    assert 3 in {one.row for one in ones}
+    places = laid.width * len(laid.lines)
+    assert places - laid.padding == sum(len(dict(found.pieces)[one.row]) for one in ones)
+    assert (laid.padding == 0) is packing and (len(laid.lines) == 1) is packing
+    for line in laid.lines:
+        parts = drawn(line, laid.width, 60)
+        assert sum(what == "edge" for _text, what in parts) == len(line) + 1
+        assert sum(len(text) for text, _what in parts) <= 62
+
+
+def test_empty_has_no_bars() -> None:
+    assert Around(1, 0, 64, {}).bars() == []
