@@ -476,11 +476,6 @@ def _contradictions(config: RunConfig) -> list[str]:
     validation = config.data.validation
     if isinstance(validation, float | int) and not 0 <= validation < 1:
         found.append(f"data.validation: {validation} is not a share from 0 up to, but without, 1")
-    if config.evaluation.best not in BEST:
-        best = config.evaluation.best
-        found.append(
-            f"evaluation.best: {best!r} is not measured on held-out rows; known are {', '.join(BEST)}"
-        )
     if config.evaluation.early_stopping and not validation:
         found.append("evaluation.early_stopping: there is nothing to judge by; set data.validation")
     for field, value in (
