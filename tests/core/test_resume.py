@@ -14,6 +14,7 @@ from tests.conftest import MakeConfig, Trained
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.training.checkpoints import checkpoints
 
 Train = Callable[..., Trained]
 ADAPTER = "adapter_model.safetensors"
@@ -24,17 +25,25 @@ def losses(folder: RunFolder) -> dict[int, float]:
     return {event.get("step"): event.get("loss") for event in events if event.kind == "step"}
 
 
+def newest(folder: RunFolder) -> int:
+    """Step of the newest checkpoint, -1 without any."""
+    return max((found.step for found in checkpoints(folder.checkpoints)), default=-1)
+
+
 def start(folder: RunFolder, resume: bool) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tui_tuner.launch.worker", str(folder.path)]
     return subprocess.Popen(command + ["--resume"] * resume)
 
 
 def killed_after(folder: RunFolder, step: int, resume: bool = False) -> None:
-    """Run in a process of its own and kill it as soon as the journal speaks of a step."""
+    """Run in a process of its own and kill it when the journal speaks of a step, and of a save just before.
+
+    A checkpoint is finished beside the training, so without the second it may not be there yet.
+    """
     process = start(folder, resume)
     try:
         deadline = time.monotonic() + 120
-        while max(losses(folder), default=0) < step:
+        while max(losses(folder), default=0) < step or newest(folder) < step - 2:
             assert process.poll() is None, "the run ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.005)

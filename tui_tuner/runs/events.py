@@ -11,7 +11,8 @@ Kinds and their fields (units in brackets):
 - `memory`: predicted_allocated, predicted_reserved, allocated, reserved, device (null if others use it too)
   [bytes], difference (share), verified; once, on a GPU, after the first steps
 - `evaluation`: step, metrics {name: value}
-- `checkpoint`: step, path, best (bool), bytes, seconds; after the atomic rename
+- `checkpoint`: step, path, best (bool), bytes, seconds (until it was whole), held (of these, training stood
+  still); after the atomic rename
 - `sample`: step, index, stage (before, during, after), prompt, text, reference, stopped (by a stop token)
 - `warning`: code, message, hint
 - `out_of_memory`: step, place, micro_batch [before, after], message

@@ -81,29 +81,57 @@ def newest_valid(root: Path, on_bad: Callable[[Checkpoint, str], None]) -> Check
     return None
 
 
-def write_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> Checkpoint:
-    """Write `step-N` through `fill(folder)`: beside, hashed, synced, renamed.
+@dataclass(frozen=True)
+class Unfinished:
+    """A checkpoint whose files are complete, in `folder`, but neither hashed nor forced to the disk."""
+
+    folder: Path
+    root: Path
+    step: int
+
+    def finish(self) -> Checkpoint:
+        """Hash, sync and rename; no longer needs the model, so another thread may do it.
+
+        Raises:
+            DiskFullError: no room; nothing is left behind.
+            OSError: the disk refuses for another reason; nothing is left behind.
+        """
+        target = self.root / f"step-{self.step}"
+        with _removed_on_failure(self.folder, target):
+            files = {
+                str(path.relative_to(self.folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+                for path in sorted(self.folder.rglob("*"))
+                if path.is_file()
+            }
+            manifest = json.dumps({"step": self.step, "files": files}, indent=1)
+            (self.folder / MANIFEST).write_text(manifest, encoding="utf-8")
+            _sync_tree(self.folder)
+            if target.exists():
+                shutil.rmtree(target)
+            self.folder.rename(target)
+            _sync(self.root)
+        return Checkpoint(target, self.step)
+
+
+def begin_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> Unfinished:
+    """Write the files of `step-N` beside it, through `fill(folder)`; there is no checkpoint before `finish`.
 
     Raises:
         DiskFullError: no room; nothing is left behind.
         OSError: the disk refuses for another reason; nothing is left behind.
     """
-    target = root / f"step-{step}"
-    with _beside(target) as folder:
+    with _beside(root / f"step-{step}") as folder:
         fill(folder)
-        files = {
-            str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
-        manifest = json.dumps({"step": step, "files": files}, indent=1)
-        (folder / MANIFEST).write_text(manifest, encoding="utf-8")
-        _sync_tree(folder)
-        if target.exists():
-            shutil.rmtree(target)
-        folder.rename(target)
-        _sync(root)
-    return Checkpoint(target, step)
+    return Unfinished(folder, root, step)
+
+
+def write_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> Checkpoint:
+    """Write `step-N` through `fill(folder)`: beside, hashed, synced, renamed.
+
+    Raises:
+        DiskFullError, OSError: as `begin_checkpoint`.
+    """
+    return begin_checkpoint(root, step, fill).finish()
 
 
 def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
@@ -173,10 +201,17 @@ def disk_full(error: BaseException) -> bool:
 def _beside(target: Path) -> Iterator[Path]:
     """A new folder next to `target`; gone if the body fails."""
     folder = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.writing")
-    try:
+    with _removed_on_failure(folder, target):
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
         yield folder
+
+
+@contextmanager
+def _removed_on_failure(folder: Path, target: Path) -> Iterator[None]:
+    """Leave no half-written folder behind; a full disk is said as such."""
+    try:
+        yield
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, Exception) and disk_full(error):

@@ -87,7 +87,7 @@ class Loop(TrainerCallback):
             self._report()
         wishes = self.commands.take()
         if not wishes.stop and not final:
-            self.commands.wait_while_paused(step, self.total, lambda: self._save(step))
+            self.commands.wait_while_paused(step, self.total, lambda: self._save(step, whole=True))
             later = self.commands.take()
             wishes.stop |= later.stop
             wishes.evaluate |= later.evaluate
@@ -102,7 +102,7 @@ class Loop(TrainerCallback):
             control.should_training_stop = True
         ending = final or self.stopped or self.progress.early
         if wishes.save or ending or self.saver.due(step):
-            self._save(step)
+            self._save(step, whole=bool(ending))
         self._clock = time.monotonic()
 
     # ---- parts -------------------------------------------------------------------------------------
@@ -128,9 +128,9 @@ class Loop(TrainerCallback):
         if bad:
             self._bad_numbers(bad)
 
-    def _save(self, step: int) -> None:
+    def _save(self, step: int, whole: bool = False) -> None:
         self._report()  # weights that are not numbers must not get into a checkpoint
-        self.saver.save(step, self._wait)
+        self.saver.save(step, self._wait, whole)
 
     @property
     def _wait(self) -> DiskWait | None:
@@ -201,7 +201,7 @@ class Loop(TrainerCallback):
         try:
             self.reports.flush()
             if engine.recovery.place in ("forward", "backward") and engine.state.global_step:
-                self.saver.save(engine.state.global_step)
+                self.saver.save(engine.state.global_step, whole=True)
         except Exception as error:  # the failure that led here must stay the one that is reported
             self.reporter.warn("rescue_failed", f"No checkpoint could be saved: {one_line(error, 200)}")
 

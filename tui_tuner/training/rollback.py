@@ -36,6 +36,7 @@ def train_steps(engine: Any, loop: Any, checkpoint: Checkpoint | None) -> None:
             engine.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
             return
         except RollBack as bad:
+            loop.saver.settle()  # the newest checkpoint may still be on its way to the disk
             checkpoint = newest_valid(loop.saver.folder.checkpoints, lambda *_: None)
             if checkpoint is None:
                 raise RunError(

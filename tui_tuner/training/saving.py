@@ -21,6 +21,7 @@ from tui_tuner.training.engine import Engine
 from tui_tuner.training.recovery import Recovery
 from tui_tuner.training.reporting import Reporter
 from tui_tuner.training.takehome import write_takehome
+from tui_tuner.training.writer import Writer
 
 STATE = "run_state.json"
 DISK_RETRY_SECONDS = 60.0
@@ -54,7 +55,12 @@ class Progress:
 
 
 class Saver:
-    """Writes checkpoints and take-home folders of one run."""
+    """Writes checkpoints and take-home folders of one run.
+
+    Training stands still only while a checkpoint's files are handed to the system; they are hashed, forced
+    to the disk and renamed in a thread meanwhile. There is never more than one being written, and what goes
+    wrong in the thread is dealt with at the next step boundary (`due` is then true).
+    """
 
     def __init__(
         self,
@@ -78,6 +84,8 @@ class Saver:
         self._saved = -1
         self._retry_after = math.inf
         self._last = self._began = time.monotonic()
+        self._writer = Writer()
+        self._writing = -1
 
     def begin(self, step: int, anew: bool = False) -> None:
         """Training begins at `step`; what was resumed is on disk already, unless it is to be written anew."""
@@ -91,50 +99,84 @@ class Saver:
 
     def due(self, step: int) -> bool:
         """By steps, by minutes, or because the last attempt failed."""
+        if self._writer.failed:
+            return True
         now = time.monotonic()
         late = (now - self._last) / 60 >= self.config.output.save_minutes
         return late or now >= self._retry_after or due(step, self.every)
 
-    def save(self, step: int, wait: Wait | None = None) -> None:
+    def save(self, step: int, wait: Wait | None = None, whole: bool = False) -> None:
         """A checkpoint. No room for it on the disk or in memory is said, and it is tried again later.
 
-        With `wait`, the run is held while the disk is full.
+        With `wait`, the run is held while the disk is full. With `whole`, and after one that failed in the
+        background, the checkpoint is on the disk when this returns; else training may go on meanwhile.
         """
-        if self._saved == step:
+        if self._saved == step and not (whole or self._writer.failed):
             return
         began = time.monotonic()
         self.reporter.phase("saving", 0, 1, note="checkpoint")
+        whole = not self.settle() or whole
+        if self._saved != step:
+            try:
+                self.recovery.enter("saving")
+                self._write(step, wait, whole, began)
+            except Exception as error:
+                self._not_saved(step, error)
+            else:
+                self._retry_after = math.inf
+                self._saved, self._last = step, began
+        self.reporter.phase("training", step, self.total)
+
+    def settle(self) -> bool:
+        """Wait for what is being written; whether it was. If not, it is said, and due again.
+
+        Raises:
+            The error itself, if it is neither a full disk nor memory that ran out.
+        """
+        error = self._writer.failure()
+        if error is None:
+            return True
+        self._saved = -1
+        self._not_saved(self._writing, error)
+        self._retry_after = time.monotonic()
+        return False
+
+    def wait(self) -> None:
+        """Until nothing is being written."""
+        self._writer.wait()
+
+    def _write(self, step: int, wait: Wait | None, whole: bool, began: float) -> None:
         root = self.folder.checkpoints
-        try:
-            self.recovery.enter("saving")
-            checkpoint = self._write(root, step, wait)
-        except Exception as error:
-            self._not_saved(step, error)
-        else:
-            self._retry_after = math.inf
-            self._saved, self._last = step, time.monotonic()
-            checkpoints.prune(root, self.config.output.keep, self.progress.best_step)
+        best = self.progress.best_step
+        begun: list[checkpoints.Unfinished] = []
+
+        def finish() -> None:
+            checkpoint = begun[-1].finish()
+            checkpoints.prune(root, self.config.output.keep, best)
             self.reporter.emit(
                 "checkpoint",
                 step=step,
                 path=str(checkpoint.path),
-                best=self.progress.best_step == step,
+                best=best == step,
                 bytes=checkpoint.bytes,
                 seconds=time.monotonic() - began,
+                held=held if held is not None else time.monotonic() - began,
             )
-        self.reporter.phase("training", step, self.total)
-
-    def _write(self, root: Path, step: int, wait: Wait | None) -> checkpoints.Checkpoint:
-        found: list[checkpoints.Checkpoint] = []
 
         def write() -> None:
-            found.append(checkpoints.write_checkpoint(root, step, self.fill))
+            begun.append(checkpoints.begin_checkpoint(root, step, self.fill))
+            if whole:
+                finish()
 
+        held: float | None = None
         if wait is None:
             write()
         elif not wait(write, "the checkpoint", step, self.total):
             raise DiskFullError("no room left on the disk.", where=str(root))
-        return found[0]
+        if not whole:
+            held = time.monotonic() - began
+            self._writing = step
+            self._writer.start(finish)
 
     def _not_saved(self, step: int, error: Exception) -> None:
         """Say why there is no checkpoint; a full disk is tried again a minute later, memory at once.
@@ -179,6 +221,7 @@ class Saver:
         """
         assert self.engine is not None
         self.reporter.phase("saving", 0, 1, note=target.name)
+        self.wait()
         model = self.engine.model
 
         def write() -> None:
