@@ -97,6 +97,16 @@ def read_hub(name: str, field: str | None) -> Iterator[Row]:
         raise HubError(problem, where=where, hint=hint) from None
 
 
+def hub_revision(name: str) -> str:
+    """The commit a hub data set stands at now; empty if the hub does not say."""
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(name, timeout=HUB_SECONDS).sha or "")
+    except Exception:  # whatever the HTTP client raises; reading the rows says what is wrong
+        return ""
+
+
 def _unreachable() -> str:
     """Why the hub cannot be asked, by one quick question (its client would try for long); or empty."""
     from huggingface_hub import constants

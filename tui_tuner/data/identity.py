@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from tui_tuner.config.schema import DataSection, RunConfig
+from tui_tuner.data.documents import hub_revision
 from tui_tuner.data.sources import Resolved
 
 # Raised whenever the same input would give other tokens, masks or ledgers than before.
@@ -49,7 +51,7 @@ def tokenizer_identity(tokenizer: Any) -> bytes:
 
 
 def _content(path: str, kind: str) -> bytes:
-    """A digest of a file's bytes; the demo is identified by the package's version, a hub set by its name."""
+    """A digest of a file's bytes; the demo goes by the package's version, a hub set by its revision."""
     if kind == "demo":
         from tui_tuner import __version__, demo
 
@@ -57,7 +59,8 @@ def _content(path: str, kind: str) -> bytes:
         parts = [item.read_bytes() for item in sorted(folder.glob("*.py"))]
         return hashlib.blake2b(b"".join(parts) + __version__.encode(), digest_size=16).digest()
     if kind == "hub":
-        return path.encode()
+        # a set whose revision cannot be told is never taken from the cache
+        return (hub_revision(path) or uuid.uuid4().hex).encode()
     digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

@@ -19,6 +19,7 @@ import numpy as np
 from tui_tuner.config.kinds import RECORD_FORMATS
 from tui_tuner.config.schema import DataSection, RunConfig
 from tui_tuner.data.chat import ChatEncoder
+from tui_tuner.data.counting import rows_about
 from tui_tuner.data.encoding import CleanRow, RowEncoder
 from tui_tuner.data.held_out import HeldOut, held_out
 from tui_tuner.data.identity import cache_key
@@ -181,7 +182,7 @@ def _tokenised(
     try:
         root.mkdir(parents=True, exist_ok=True)
         _forget_old(root)
-        _write(config, data, tokenizer, beside, sink, stop)
+        _write(config, data, tokenizer, beside, sink, stop, rows_about(sources, data.limit))
         with contextlib.suppress(OSError):  # another run may have been faster; then its folder is as good
             beside.rename(folder)
         return Store(folder if (folder / "meta.json").is_file() else beside)
@@ -213,7 +214,9 @@ def _write(
     folder: Path,
     sink: Sink | None,
     stop: Callable[[], bool],
+    about: int | None = None,
 ) -> None:
+    """Tokenise into `folder`; `about` is the estimated number of rows, for progress alone."""
     ledger, reading = Ledger(), Reading(data)
     encoder = RowEncoder(config, tokenizer)
     last = 0.0
@@ -225,7 +228,9 @@ def _write(
             encoder.store(rows, found, writer, ledger)
             if sink and time.monotonic() - last > REPORT_SECONDS:
                 last = time.monotonic()
-                sink.emit("phase", name="tokenizing", done=ledger.read, total=None, note="rows")
+                total = about if about is not None and about > ledger.read else None
+                note = "rows" if total is None else "rows, total estimated"
+                sink.emit("phase", name="tokenizing", done=ledger.read, total=total, note=note)
         if not ledger.read:
             raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")
         if not writer.pieces:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
 from tui_tuner.data.cleaning import Cleaner
@@ -19,6 +18,9 @@ from tui_tuner.data.reading import FileDetection, Read, Reading
 from tui_tuner.data.records import Labelled, Record, answers_of, texts_of
 from tui_tuner.errors import DataError, TunerError, UsageError
 from tui_tuner.text import one_line
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _EDGES = (0, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 
@@ -59,7 +61,7 @@ class Lengths:
         self.count += 1
         self.total += length
         self.longest = max(self.longest, length)
-        self.bins[int(np.searchsorted(_EDGES, length, side="right")) - 1] += 1
+        self.bins[bisect.bisect_right(_EDGES, length) - 1] += 1
 
     def to_json(self) -> dict[str, Any]:
         mean = round(self.total / self.count, 1) if self.count else 0
