@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -59,6 +59,15 @@ def _wait(what: str, true: object, seconds: float = 90.0) -> None:
         time.sleep(0.02)
 
 
+def _take_all(disk: Path) -> Path:
+    """Fill a disk to its last byte, whatever the run writes meanwhile; returns the file that does it."""
+    filler = disk / "somebody-elses-file"
+    with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 65536):
+            pass
+    return filler
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -73,14 +82,7 @@ def test_a_full_disk_holds_the_run_until_there_is_room(
     child = start(folder)
     try:
         _wait("the first checkpoint", lambda: checkpoints(folder.checkpoints) or child.poll() is not None)
-        ballast = small_disk / "somebody-elses-file"
-        with open(ballast, "wb") as file:  # take all that is left
-            try:
-                while True:
-                    file.write(b"x" * 65536)
-                    file.flush()
-            except OSError:
-                pass
+        ballast = _take_all(small_disk)
         _wait("the pause", lambda: folder.state() == "paused" or child.poll() is not None)
         assert child.poll() is None, folder.log.read_text()
         assert "disk_full" in _codes(folder), "the journal can speak though the disk is full"
@@ -104,15 +106,15 @@ def test_stop_ends_the_wait_for_room(make_config: MakeConfig, small_disk: Path) 
     child = start(folder)
     try:
         _wait("the first checkpoint", lambda: checkpoints(folder.checkpoints) or child.poll() is not None)
-        (small_disk / "filler").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 4096))
+        filler = _take_all(small_disk)
         _wait("the pause", lambda: folder.state() == "paused" or child.poll() is not None)
-        os.truncate(small_disk / "filler", (small_disk / "filler").stat().st_size - 8192)  # for the command
+        os.truncate(filler, filler.stat().st_size - 32768)  # for the command
         send(folder.control, "stop")
         assert child.wait(timeout=60) == 130, folder.log.read_text()
     finally:
         child.kill()
         child.wait()
-    (small_disk / "filler").unlink()
+    filler.unlink()
     assert folder.state() == "stopped"
     assert all(not checkpoint.problem() for checkpoint in checkpoints(folder.checkpoints))
     run_to_end(folder, resume=True)
