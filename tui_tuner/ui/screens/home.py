@@ -4,41 +4,26 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
-from textual.worker import get_current_worker
 
 from tui_tuner.errors import TunerError
-from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 from tui_tuner.ui.i18n import _, ngettext
-from tui_tuner.ui.overview import RunRow, rows
 from tui_tuner.ui.presets import PresetRow, about, preset_rows, preset_values
-from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
 from tui_tuner.ui.widgets.run_list import RunList
 from tui_tuner.ui.words import block, column, safe
 
 _REFRESH_SECONDS = 2.0
 
 
-class RowsRead(Message):
-    """The list of runs was read."""
-
-    def __init__(self, found: list[RunRow]) -> None:
-        super().__init__()
-        self.found = found
-
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, RowsRead)
-
-
-class HomeScreen(TunerScreen):
+class HomeScreen(RowsScreen):
     """Runs above, presets below; a beginner is told what to press."""
 
     HELP_TEXT = _(
@@ -91,23 +76,10 @@ class HomeScreen(TunerScreen):
         self.set_interval(_REFRESH_SECONDS, self._read)
         self._read()
 
-    def on_screen_resume(self) -> None:
-        self._read()
-
     def on_resize(self) -> None:
         self._draw_presets()
 
     # Runs
-
-    def _read(self) -> None:
-        if self.on_view and not any(worker.group == "rows" and worker.is_running for worker in self.workers):
-            self._read_rows(self.tuner.host.folder if self.tuner.training and self.tuner.host else None)
-
-    @work(thread=True, group="rows")
-    def _read_rows(self, hosted: RunFolder | None) -> None:
-        found = rows(self.tuner.store, hosted)
-        if not get_current_worker().is_cancelled:
-            self.post_message(RowsRead(found))
 
     @on(RowsRead)
     def _rows_read(self, message: RowsRead) -> None:

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Input, OptionList, Static
-from textual.worker import get_current_worker
 
 from tui_tuner.config.load import dump_config
 from tui_tuner.errors import TunerError
-from tui_tuner.runs.store import RunFolder
 from tui_tuner.ui.i18n import _
-from tui_tuner.ui.overview import RunRow, rows
-from tui_tuner.ui.screens.base import TunerScreen
-from tui_tuner.ui.screens.home import RowsRead
+from tui_tuner.ui.overview import RunRow
+from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
 from tui_tuner.ui.widgets.run_list import RunList
 from tui_tuner.ui.words import block, figure, state_content
 
 _REFRESH_SECONDS = 2.0
 
 
-class RunsScreen(TunerScreen):
+class RunsScreen(RowsScreen):
     """List, search, details."""
 
     HELP_TEXT = _("Type / to search by name or state. Enter opens the live pane, v the results.")
@@ -65,19 +62,6 @@ class RunsScreen(TunerScreen):
         self.set_focus(self.query_one("#list"))
         self.set_interval(_REFRESH_SECONDS, self._read)
         self._read()
-
-    def on_screen_resume(self) -> None:
-        self._read()
-
-    def _read(self) -> None:
-        if self.on_view and not any(worker.group == "rows" and worker.is_running for worker in self.workers):
-            self._read_rows(self.tuner.host.folder if self.tuner.training and self.tuner.host else None)
-
-    @work(thread=True, group="rows")
-    def _read_rows(self, hosted: RunFolder | None) -> None:
-        found = rows(self.tuner.store, hosted)
-        if not get_current_worker().is_cancelled:
-            self.post_message(RowsRead(found))
 
     @on(RowsRead)
     def _rows_read(self, message: RowsRead) -> None:

@@ -1,0 +1,39 @@
+"""What the screens that list runs share: the list is read in a thread, and again as long as it is on view."""
+
+from __future__ import annotations
+
+from textual import work
+from textual.message import Message
+from textual.worker import get_current_worker
+
+from tui_tuner.runs.store import RunFolder
+from tui_tuner.ui.overview import RunRow, rows
+from tui_tuner.ui.screens.base import TunerScreen
+
+
+class RowsRead(Message):
+    """The list of runs was read."""
+
+    def __init__(self, found: list[RunRow]) -> None:
+        super().__init__()
+        self.found = found
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, RowsRead)
+
+
+class RowsScreen(TunerScreen):
+    """A screen with a list of runs; it gets each reading as a `RowsRead`."""
+
+    def on_screen_resume(self) -> None:
+        self._read()
+
+    def _read(self) -> None:
+        if self.on_view and not any(worker.group == "rows" and worker.is_running for worker in self.workers):
+            self._read_rows(self.tuner.host.folder if self.tuner.training and self.tuner.host else None)
+
+    @work(thread=True, group="rows")
+    def _read_rows(self, hosted: RunFolder | None) -> None:
+        found = rows(self.tuner.store, hosted)
+        if not get_current_worker().is_cancelled:
+            self.post_message(RowsRead(found))
