@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from tui_tuner.planning.memory.head import loss
@@ -45,29 +46,50 @@ class Ledger:
         return max(self.phases, key=lambda phase: phase.total)
 
 
-def ledger(setup: Setup) -> Ledger:
+Simulated = dict[Hashable, dict[str, dict[str, float]]]
+
+
+def ledger(setup: Setup, seen: Simulated | None = None) -> Ledger:
     """Simulate a step with two and three layers and extend the line to all of them.
 
     Layers are alike, so each row of each phase grows by the same amount with every further layer.
+
+    Args:
+        seen: Simulations of one model and software stack, which a search keeps: what differs only in
+            optimizer, accumulation or workspace is not simulated again.
     """
     static = static_rows(setup)
-    trained = setup.layers or setup.facts.layers
-    if trained <= 3:
-        moving = _simulate(setup, trained)
+    if seen is None:
+        moving = _moving(setup)
     else:
-        two, three = _simulate(setup, 2), _simulate(setup, 3)
-        moving = {
-            phase: {
-                row: two[phase].get(row, 0.0)
-                + (trained - 2) * (three[phase].get(row, 0.0) - two[phase].get(row, 0.0))
-                for row in {**two[phase], **three[phase]}
-            }
-            for phase in three
-            if phase in two
-        }
+        key = tuple(getattr(setup, name) for name in _SIMULATED)
+        if key not in seen:
+            seen[key] = _moving(setup)
+        moving = seen[key]
     phases = [Phase(name, _sum(static, rows)) for name, rows in moving.items()]
     phases.append(Phase(STEP, _sum(static, _step_rows(setup))))
     return Ledger(tuple(phases), {row: size for row, size in static.items() if size})
+
+
+_STATIC_ONLY = {"facts", "stack", "double_quant", "optimizer", "foreach", "accumulate", "workspace"}
+_SIMULATED = tuple(name for name in Setup.__dataclass_fields__ if name not in _STATIC_ONLY)
+
+
+def _moving(setup: Setup) -> dict[str, dict[str, float]]:
+    """Peaks of the phases over all trained layers, without what is static."""
+    trained = setup.layers or setup.facts.layers
+    if trained <= 3:
+        return _simulate(setup, trained)
+    two, three = _simulate(setup, 2), _simulate(setup, 3)
+    return {
+        phase: {
+            row: two[phase].get(row, 0.0)
+            + (trained - 2) * (three[phase].get(row, 0.0) - two[phase].get(row, 0.0))
+            for row in {**two[phase], **three[phase]}
+        }
+        for phase in three
+        if phase in two
+    }
 
 
 def _sum(left: dict[str, float], right: dict[str, float]) -> dict[str, float]:
