@@ -35,8 +35,22 @@ METHODS: dict[str, Kind] = {
         Kind("rslora", "Rank-stabilised LoRA", "LoRA scaled by alpha / sqrt(rank) (arXiv 2312.03732)."),
         Kind("full", "Full fine-tuning", "Every weight is trained: most memory, most capacity."),
         Kind("freeze", "Top layers only", "The last few layers are trained, those below stay frozen."),
+        Kind(
+            "ia3", "IA3", "A trained factor for each output of some layers; the smallest (arXiv 2205.05638)."
+        ),
+        Kind(
+            "prompt_tuning",
+            "Prompt tuning",
+            "Virtual tokens before each text are trained (arXiv 2104.08691).",
+        ),
+        Kind("p_tuning", "P-tuning", "Virtual tokens that a small network makes (arXiv 2103.10385)."),
+        Kind("prefix_tuning", "Prefix tuning", "Keys and values before each layer's own (arXiv 2101.00190)."),
     )
 }
+
+RANKED = ("lora", "dora", "rslora")  # low-rank matrices: rank, alpha, dropout
+PROMPTS = ("prompt_tuning", "p_tuning", "prefix_tuning")  # virtual tokens before each sequence
+ADAPTERS = (*RANKED, "ia3", *PROMPTS)  # the model's own weights stay as they are
 
 RECORD_FORMATS: dict[str, str] = {
     "auto": "recognise it",

@@ -22,7 +22,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from tui_tuner.config.kinds import METHODS, RECORD_FORMATS, TASKS
+from tui_tuner.config.kinds import ADAPTERS as ADAPTERS
+from tui_tuner.config.kinds import METHODS, PROMPTS, RANKED, RECORD_FORMATS, TASKS
 
 Auto = Literal["auto"]
 
@@ -276,6 +277,32 @@ class MethodSection(Section):
         ge=1,
     )
     train_embeddings: bool = option(False, "Also train embeddings and head (LoRA).", advanced=True)
+    virtual_tokens: int = option(
+        20,
+        "Virtual tokens before each sequence (prompt tuning, P-tuning, prefix tuning).",
+        "What is learnt is a prompt of numbers instead of words. 10 to 100 is customary; each takes a place "
+        "in the model's context.",
+        unit="tokens",
+        ge=1,
+        le=4096,
+    )
+    encoder_size: int | None = option(
+        None,
+        "Width of the small network that makes the virtual tokens (P-tuning, prefix tuning).",
+        "Empty is the model's own width for P-tuning, and no network for prefix tuning: keys and values are "
+        "trained directly. The network is not needed after training.",
+        ge=1,
+        le=65_536,
+        advanced=True,
+    )
+    initial_text: str | None = option(
+        None,
+        "Words that the virtual tokens begin as (prompt tuning, prefix tuning).",
+        "Say what is to be done, such as: Answer briefly and politely. It is repeated until the virtual tokens "
+        "are full. Empty takes frequent words of the vocabulary.",
+        min_length=1,
+        advanced=True,
+    )
 
 
 class TrainingSection(Section):
@@ -444,14 +471,13 @@ class RunConfig(Section):
         return self
 
 
-ADAPTERS = ("lora", "dora", "rslora")
 BEST = ("loss", "perplexity", "accuracy")  # what an evaluation on held-out rows measures
 
 
 def _contradictions(config: RunConfig) -> list[str]:
     """Values that are valid alone and cannot be together; each as `field: sentence`."""
-    found = []
     model, method, training = config.model, config.method, config.training
+    found = _method_contradictions(method, training)
     if model.quantization != "none" and method.kind not in ADAPTERS:
         found.append(
             f"model.quantization: {model.quantization} weights cannot be trained with method.kind "
@@ -486,4 +512,37 @@ def _contradictions(config: RunConfig) -> list[str]:
             found.append(f"{field}: {value} is not above 0")
     if config.hardware.budget and config.hardware.price_per_hour is None:
         found.append("hardware.price_per_hour: a budget needs the price of an hour")
+    return found
+
+
+def _method_contradictions(method: MethodSection, training: TrainingSection) -> list[str]:
+    """Fields that ask for something the method does not do."""
+    found = []
+    if method.kind in PROMPTS:
+        trains = f"{method.kind} trains virtual tokens, and no part of the model"
+        if method.targets != "all-linear":
+            found.append(f"method.targets: {trains}; leave it at all-linear, or use lora")
+        if method.layers is not None:
+            found.append(f"method.layers: {trains}; leave it empty, or use lora")
+    if method.train_embeddings and method.kind in ADAPTERS and method.kind not in RANKED:
+        found.append(f"method.train_embeddings: {method.kind} leaves them as they are; use lora, or false")
+    if method.encoder_size is not None and method.kind not in ("p_tuning", "prefix_tuning"):
+        found.append(
+            f"method.encoder_size: {method.kind} has no such network; leave it empty, or use p_tuning"
+        )
+    if method.initial_text is not None:
+        if method.kind not in ("prompt_tuning", "prefix_tuning"):
+            found.append(
+                f"method.initial_text: {method.kind} cannot begin as words; leave it empty, or use prompt_tuning"
+            )
+        elif method.encoder_size is not None:
+            found.append(
+                "method.initial_text: a network makes the virtual tokens, which then cannot begin as words; "
+                "leave it or method.encoder_size empty"
+            )
+    if method.kind == "prefix_tuning" and training.gradient_checkpointing is True:
+        found.append(
+            "training.gradient_checkpointing: computing activations again would leave the prefix out; "
+            "use false, or prompt_tuning"
+        )
     return found

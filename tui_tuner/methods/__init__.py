@@ -10,7 +10,9 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
+from tui_tuner.methods.ia3 import attach_ia3
 from tui_tuner.methods.lora import attach_lora
+from tui_tuner.methods.prompts import attach_prompt
 from tui_tuner.methods.weights import attach_freeze, attach_full
 
 METHODS: dict[str, Callable[[Any, RunConfig], Any]] = {
@@ -19,6 +21,10 @@ METHODS: dict[str, Callable[[Any, RunConfig], Any]] = {
     "rslora": attach_lora,
     "full": attach_full,
     "freeze": attach_freeze,
+    "ia3": attach_ia3,
+    "prompt_tuning": attach_prompt,
+    "p_tuning": attach_prompt,
+    "prefix_tuning": attach_prompt,
 }
 
 

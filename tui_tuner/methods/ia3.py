@@ -1,0 +1,67 @@
+"""IA3 (arXiv 2205.05638): a trained factor for each output of a linear layer, through peft.
+
+In the layer that leads out of a feed-forward block the factors multiply its inputs, as in the paper.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import ConfigError
+from tui_tuner.methods.lora import target_names
+from tui_tuner.methods.weights import decoder_layers
+from tui_tuner.text import one_line
+
+
+def attach_ia3(model: Any, config: RunConfig) -> Any:
+    """Freeze the model and put a vector of factors, at first 1 and in float32, on the target layers."""
+    import torch
+    from peft import IA3Config, get_peft_model
+
+    method = config.method
+    targets = target_names(model, method.targets)
+    forward = feed_forward_outputs(model, targets)
+    try:
+        settings = IA3Config(
+            target_modules=[*targets, *forward],
+            feedforward_modules=forward,
+            task_type="CAUSAL_LM",
+        )
+        model = get_peft_model(model, settings)
+    except ValueError as error:
+        raise ConfigError(one_line(error, 300), where="method") from error
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            # around 1 bfloat16 has steps of 0.004 to 0.008, in which an update would be lost
+            parameter.data = parameter.data.to(torch.float32)
+    return model
+
+
+def feed_forward_outputs(model: Any, targets: list[str]) -> list[str]:
+    """The targets that lead out of a feed-forward block, as `block.layer`: from another width to the model's.
+
+    The layer that leads out of attention may have another width too, and is told by the name of its block.
+    """
+    hidden = model.get_input_embeddings().weight.shape[1]
+    found: dict[str, None] = {}
+    for layer in decoder_layers(model):
+        for name, module in layer.named_modules():
+            sizes = widths(module)
+            block, _, last = name.rpartition(".")
+            if sizes is None or last not in targets or "attn" in block or "attention" in block:
+                continue
+            if sizes[1] == hidden and sizes[0] > hidden:
+                found[".".join(name.split(".")[-2:])] = None
+    return list(found)
+
+
+def widths(module: Any) -> tuple[int, int] | None:
+    """(inputs, outputs) of a linear layer; None for any other module."""
+    from transformers.pytorch_utils import Conv1D
+
+    if isinstance(module, Conv1D):
+        return int(module.nx), int(module.nf)
+    if hasattr(module, "in_features") and hasattr(module, "out_features"):
+        return int(module.in_features), int(module.out_features)
+    return None
