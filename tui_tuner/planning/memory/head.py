@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tui_tuner.planning.memory.layers import Layer, norm
+from tui_tuner.planning.memory.layers import Layer
 from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
+from tui_tuner.planning.memory.ops import norm
 from tui_tuner.planning.memory.setup import Setup
 
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768  # TRL 1.16's fused head works in tiles of this size

@@ -1,0 +1,124 @@
+"""Attention, line by line as in transformers' modelling code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tui_tuner.planning.memory.meter import HALF, SINGLE, Buffer, Tape, Tensor
+from tui_tuner.planning.memory.ops import norm, rotate
+
+if TYPE_CHECKING:
+    from tui_tuner.planning.memory.layers import Layer
+
+
+def attention(layer: Layer, tape: Tape, x: Tensor) -> Tensor:
+    """Projections, rotation, attention and the output projection of one layer."""
+    query, key, value = _project(layer, tape, x)
+    if not layer.family.learned_positions:
+        query, key = rotate(tape, query), rotate(tape, key)
+    out = attend(layer, tape, query, key, value)
+    if layer.setup.keep_cache:
+        tape.meter.held.append(Buffer(tape.meter, key.count * key.width + value.count * value.width))
+    query = key = value = x
+    return layer.linear(tape, out, layer.output_name())
+
+
+def _project(layer: Layer, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    facts, names = layer.setup.facts, layer.family.attention
+    query_count, kv_count = layer.tokens * facts.query_dim, layer.tokens * facts.kv_dim
+    if facts.low_rank_key:
+        return _latent(layer, tape, x)
+    if len(names) == 2:
+        fused = layer.linear(tape, x, names[0])
+        parts = [
+            tape.op(count, fused.width, (fused,), view=fused.buffer)
+            for count in (query_count, kv_count, kv_count)
+        ]
+        return parts[0], parts[1], parts[2]
+    query = layer.linear(tape, x, names[0])
+    if layer.family.qk_norm:
+        query = norm(tape, query, layer, None)
+    key = layer.linear(tape, x, names[1])
+    if layer.family.qk_norm:
+        key = norm(tape, key, layer, None)
+    value = layer.linear(tape, x, names[2])
+    return query, key, value
+
+
+def _latent(layer: Layer, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    facts = layer.setup.facts
+    if facts.low_rank_query:
+        low = norm(tape, layer.linear(tape, x, "q_a_proj"), layer, None)
+        query = layer.linear(tape, low, "q_b_proj")
+    else:
+        query = layer.linear(tape, x, "q_proj")
+    packed = layer.linear(tape, x, "kv_a_proj_with_mqa")
+    both = layer.linear(tape, norm(tape, packed, layer, None), "kv_b_proj")
+    key = tape.op(layer.tokens * facts.query_dim, both.width, (both,))  # cat with the rotated part
+    value = tape.op(layer.tokens * facts.heads * facts.value_dim, both.width, (both,), view=both.buffer)
+    return query, key, value
+
+
+def attend(layer: Layer, tape: Tape, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """The product of attention itself: fused kernels with or without a mask, or eager."""
+    setup, facts = layer.setup, layer.setup.facts
+    if query.width == SINGLE and setup.compute == HALF and setup.attention == "flash":
+        query, key, value = (tape.cast(part, HALF) for part in (query, key, value))
+    if setup.attention == "eager":
+        return _eager(layer, tape, query, key, value)
+    expanded = key.count < query.count and setup.expand_keys
+    if expanded:
+        key = tape.op(query.count, key.width, (key,))
+        value = tape.op(query.count, value.width, (value,))
+    mask = 0.0
+    if setup.attention == "masked":
+        mask = float(setup.batch * setup.length * setup.length * query.width)
+    heads = layer.tokens * facts.heads
+    out_count = query.count if not facts.value_dim else heads * facts.value_dim
+    return fused(tape, query, key, value, heads, out_count, mask)
+
+
+def fused(
+    tape: Tape, query: Tensor, key: Tensor, value: Tensor, heads: float, out_count: float, mask: float = 0.0
+) -> Tensor:
+    """One kernel that keeps its inputs, its result and a float32 row sum (FlashAttention 2, flex attention).
+
+    Args:
+        heads: Tokens times heads.
+        out_count: Elements of the result.
+        mask: Bytes of a mask that is kept too.
+    """
+    saved = [query.buffer, key.buffer, value.buffer, Buffer(tape.meter, SINGLE * heads)]
+    if mask:
+        saved.append(Buffer(tape.meter, mask))
+    # FlashAttention 2's backward pass accumulates dq in float32 and keeps a float32 row sum
+    extra = SINGLE * (query.count + heads)
+    if key.count < query.count:
+        extra += 2 * query.count * query.width  # dk and dv of all heads, before they are summed
+    out = Buffer(tape.meter, out_count * query.width)
+    saved.append(out)
+    return tape.op(out_count, query.width, (query, key, value), tuple(saved), extra=extra, view=out)
+
+
+def _eager(layer: Layer, tape: Tape, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """`eager_attention_forward`: scores in the clear, softmax in float32."""
+    setup = layer.setup
+    if key.count < query.count:
+        key = tape.op(query.count, key.width, (key,))
+        value = tape.op(query.count, value.width, (value,))
+    count = float(setup.facts.heads) * setup.batch * setup.length * setup.length
+    width = HALF if setup.autocast else query.width
+    scores = tape.op(count, width, (query, key), (query.buffer, key.buffer))
+    scores = tape.op(count, width, (scores,))
+    if layer.family.softcap:  # tanh(scores / cap) * cap
+        bent = Buffer(tape.meter, count * width)
+        scores = tape.op(count, width, (scores,), (bent,), view=bent)
+        del bent
+        scores = tape.op(count, width, (scores,))
+    scores = tape.op(count, width, (), same=(scores,))
+    soft = Buffer(tape.meter, count * SINGLE)
+    weights = tape.op(count, SINGLE, (scores,), (soft,), view=soft)
+    del scores, soft
+    weights = tape.cast(weights, width)
+    out = tape.op(query.count, width, (weights, value), (weights.buffer, value.buffer))
+    return tape.op(query.count, width, (out,))

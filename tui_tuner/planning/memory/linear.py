@@ -1,0 +1,76 @@
+"""A linear layer: frozen or trained, in 16 or 32 bits or quantised, with or without an adapter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tui_tuner.models.facts import Linear
+from tui_tuner.planning.memory.adapters import Adapter, adapter_for
+from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
+
+if TYPE_CHECKING:
+    from tui_tuner.planning.memory.layers import Layer
+
+
+class Matrix:
+    """A linear layer as `torch.nn.Linear` or bitsandbytes computes it. Counts are elements."""
+
+    def __init__(self, layer: Layer, shape: Linear) -> None:
+        setup = layer.setup
+        self.shape, self.setup = shape, setup
+        self.count = float(shape.inputs * shape.outputs) * shape.copies
+        self.quantised = setup.quantization != "none" and setup.stack.quantises(shape)
+        self.width = setup.weight
+        self.weight = Parameter(self.count, self.width) if layer.full else None
+        adapted = layer.trained and bool(setup.rank) and setup.stack.adapts(shape, setup.targets)
+        self.adapter: Adapter | None = adapter_for(setup, shape) if adapted else None
+        if self.weight is not None:
+            layer.parameters.append(self.weight)
+        if self.adapter is not None:
+            layer.parameters += self.adapter.parameters
+
+    def __call__(self, tape: Tape, x: Tensor) -> Tensor:
+        return self.adapter(tape, x, self) if self.adapter is not None else self.base(tape, x)
+
+    def rows(self, x: Tensor) -> float:
+        """Vectors that go through this layer."""
+        return x.count / self.shape.inputs
+
+    def base(self, tape: Tape, x: Tensor) -> Tensor:
+        """The layer without its adapter."""
+        return self._quantised(tape, x) if self.quantised else self._plain(tape, x)
+
+    def _plain(self, tape: Tape, x: Tensor) -> Tensor:
+        setup = self.setup
+        width = setup.compute if setup.autocast else max(self.width, x.width)
+        inner = tape.cast(x, width)
+        saved: list[Buffer] = []
+        parameters: tuple[tuple[Parameter, float], ...] = ()
+        if self.weight is not None:
+            saved.append(inner.buffer)
+            parameters = ((self.weight, self.count * width),)
+        if self.width != width:  # autocast's copy of the weights, kept for the input's gradient
+            copy = Buffer(tape.meter, self.count * width, "16-bit copies of weights")
+            saved.append(copy)
+            if self.weight is not None:
+                tape.meter.cache.append(copy)
+        out_count = self.rows(x) * self.shape.outputs
+        return tape.op(out_count, width, (inner,), tuple(saved), parameters=parameters)
+
+    def _quantised(self, tape: Tape, x: Tensor) -> Tensor:
+        """bitsandbytes: Linear4bit computes in `compute` and returns what came in; Linear8bitLt keeps its
+        input, and multiplies int8 into int32."""
+        setup = self.setup
+        width = setup.compute
+        whole = self.count / self.shape.copies * width  # one matrix, dequantised
+        out_count = self.rows(x) * self.shape.outputs
+        if setup.quantization == "int8":
+            temporary = Buffer(tape.meter, x.count + SINGLE * out_count, "int8 products")
+            out = tape.op(out_count, x.width, (x,), (x.buffer,), extra=whole)
+            del temporary
+            return out
+        inner = tape.cast(x, width)
+        temporary = Buffer(tape.meter, whole, "dequantised weights")
+        out = tape.op(out_count, width, (inner,), extra=whole)
+        del temporary
+        return tape.cast(out, x.width)

@@ -1,0 +1,91 @@
+"""Operations that layers are made of, as the tape sees them.
+
+Counts are elements, not bytes. Local variables are kept exactly as long as in the code they mirror, because
+what a caller still holds is part of the peak.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
+from tui_tuner.planning.memory.setup import Setup
+
+if TYPE_CHECKING:
+    from tui_tuner.planning.memory.layers import Layer
+
+
+def norm(tape: Tape, x: Tensor, layer: Layer, parameter: Parameter | None) -> Tensor:
+    """RMSNorm as transformers writes it (a float32 copy is kept), or PyTorch's layer_norm."""
+    setup = layer.setup
+    if layer.family.norm in ("layer", "plain"):
+        inner = tape.cast(x, SINGLE) if setup.autocast else x
+        grads = ((parameter, parameter.count * inner.width),) if parameter else ()
+        return tape.op(x.count, inner.width, (inner,), (inner.buffer,), parameters=grads)
+    hidden = tape.cast(x, SINGLE)
+    power = tape.op(hidden.count, SINGLE, (hidden,), (hidden.buffer,), extra=2 * hidden.count * SINGLE)
+    rows = x.count / setup.facts.hidden
+    variance = tape.op(rows, SINGLE, (power,))
+    del power
+    scaled = tape.op(hidden.count, SINGLE, (hidden, variance), (hidden.buffer,), extra=hidden.count * SINGLE)
+    hidden = scaled
+    del scaled
+    back = tape.cast(hidden, x.width)
+    width = max(back.width, setup.norm)
+    grads = ((parameter, parameter.count * width),) if parameter else ()
+    saved = (back.buffer,) if parameter else ()
+    extra = back.count * width if parameter else 0.0
+    return tape.op(back.count, width, (back,), saved, parameters=grads, extra=extra)
+
+
+def rotate(tape: Tape, x: Tensor) -> Tensor:
+    """`x * cos + rotate_half(x) * sin`; only the small cos and sin are kept."""
+    straight = tape.op(x.count, x.width, (x,))
+    first = tape.op(x.count / 2, x.width, (), view=x.buffer)
+    negative = tape.op(x.count / 2, x.width, (first,))
+    turned = tape.op(x.count, x.width, (x,), extra=x.count * x.width)  # cat; its gradient goes through slices
+    del first, negative
+    crossed = tape.op(x.count, x.width, (turned,))
+    del turned
+    return tape.op(x.count, x.width, (), same=(straight, crossed))
+
+
+def add(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
+    width = max(left.width, right.width)
+    same = tuple(part for part in (left, right) if part.width == width)
+    narrow = tuple(part for part in (left, right) if part.width != width)
+    return tape.op(left.count, width, narrow, same=same)
+
+
+def multiply(tape: Tape, left: Tensor, right: Tensor) -> Tensor:
+    width = max(left.width, right.width)
+    return tape.op(left.count, width, (left, right), (left.buffer, right.buffer))
+
+
+def activate(tape: Tape, x: Tensor, setup: Setup) -> Tensor:
+    """SiLU or GELU: one kernel that keeps its input; or `gelu_new`, written out in eight."""
+    if setup.facts.activation != "gelu_new":
+        return tape.op(x.count, x.width, (x,), (x.buffer,))
+    half = tape.op(x.count, x.width, (x,))
+    inner = tape.cast(x, SINGLE if setup.autocast else x.width)  # autocast runs pow in float32
+    width = inner.width
+    cube = tape.op(x.count, width, (inner,), (inner.buffer,), extra=2 * x.count * width)
+    del inner
+    cube = tape.op(x.count, width, (cube,))
+    total = add(tape, x, cube)
+    del cube
+    total = tape.op(x.count, width, (total,))
+    bent = Buffer(tape.meter, x.count * width)
+    total = tape.op(x.count, width, (total,), (bent,), view=bent)
+    del bent
+    raised = tape.op(x.count, width, (), same=(total,))
+    del total
+    return multiply(tape, half, raised)
+
+
+def dropout(tape: Tape, x: Tensor, rate: float) -> Tensor:
+    """Keeps a mask of one byte an element; nothing at rate 0."""
+    if not rate:
+        return x
+    mask = Buffer(tape.meter, x.count)
+    return tape.op(x.count, x.width, (x,), (mask,))
