@@ -18,10 +18,11 @@ from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, ModelError, OutOfMemoryError, TunerError
 from tui_tuner.methods import attach, trainable_parameters
+from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
 from tui_tuner.models.loading import check_device, load_tokenizer
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import human_bytes, one_line
-from tui_tuner.training import attention, prefix_cache, shared_prefix
+from tui_tuner.training import attention, low_rank, prefix_cache, shared_prefix
 from tui_tuner.training.batching import MicroSize, StepPlan
 from tui_tuner.training.checkpoints import Checkpoint
 from tui_tuner.training.commands import Commands, Stopped
@@ -183,6 +184,7 @@ class Work:
         self._stop_tokens(model)
         set_seed(self.config.training.seed)
         model = attach(model, self.config)
+        low_rank.quicken(model)
         if self.config.training.gradient_checkpointing is True:
             checkpoint_layers(model)
         trained, total = trainable_parameters(model)
