@@ -11,7 +11,7 @@ from functools import cache
 from itertools import accumulate
 from typing import Any
 
-from tui_tuner.training import shared_prefix
+from tui_tuner.training import shared_prefix, small_attention
 
 NAME = "tui_tuner_segments"
 _UNKNOWN_EXTRAS = ("softcap", "s_aux", "position_bias", "sinks")
@@ -91,16 +91,20 @@ def _each(
             places = torch.arange(length, device=q.device)
             distance = places[:, None] - places[None, :]
             mask = (distance < window) & (distance >= 0 if causal else distance > -window)
-        out = scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            dropout_p=dropout,
-            scale=scaling,
-            is_causal=causal and mask is None and length > 1,
-            enable_gqa=grouped,
-        )
+        if mask is None and small_attention.fits(q, k, dropout):
+            bias = small_attention.causal(length) if causal else None
+            out = small_attention.attend(q, k, v, bias, scaling)
+        else:
+            out = scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                attn_mask=mask,
+                dropout_p=dropout,
+                scale=scaling,
+                is_causal=causal and mask is None and length > 1,
+                enable_gqa=grouped,
+            )
         parts.append(out.transpose(1, 2))
     return torch.cat(parts, dim=1)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tui_tuner.training import small_attention
 from tui_tuner.training.batching import Micro, Rows, StepPlan, flat, predicts
 
 SHORTEST = 16  # tokens; below, the extra key copies cost more than is saved
@@ -207,16 +208,21 @@ def attend(
             v = torch.cat([value[:, :, before], v], dim=2)
         if segment.prefix or (window is not None and segment.length > window):
             mask = layout.mask(segment, window, query)
-        out = scaled_dot_product_attention(
-            query[:, :, own],
-            k,
-            v,
-            attn_mask=mask,
-            dropout_p=dropout,
-            scale=scaling,
-            is_causal=mask is None and segment.length > 1,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
+        q = query[:, :, own]
+        if small_attention.fits(q, k, dropout):
+            bias = small_attention.causal(segment.length) if mask is None else mask
+            out = small_attention.attend(q, k, v, bias, scaling)
+        else:
+            out = scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                attn_mask=mask,
+                dropout_p=dropout,
+                scale=scaling,
+                is_causal=mask is None and segment.length > 1,
+                enable_gqa=query.shape[1] != key.shape[1],
+            )
         parts.append(out.transpose(1, 2))
     return torch.cat(parts, dim=1)
 
