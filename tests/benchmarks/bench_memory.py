@@ -20,6 +20,7 @@ from tui_tuner.models.facts import ModelFacts, facts_from_config
 from tui_tuner.planning.estimate import from_ledger
 from tui_tuner.planning.gpus import find_card
 from tui_tuner.planning.memory.ledger import ledger
+from tui_tuner.planning.memory.lit_gpt import DROPOUT
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import stack_of
 
@@ -77,7 +78,7 @@ def targets_of(row: dict[str, str], facts: ModelFacts) -> frozenset[str]:
         names |= set(MLP) if word == "mlp" else {SHORT.get(word, word)}
     if "all" in names:
         names |= {"all-linear"}
-    if facts.model_type == "gpt_neox":
+    if facts.model_type == "gpt_neox" and "lit-gpt" not in row["source"]:
         names = {"query_key_value"}
     return frozenset(names)
 
@@ -89,6 +90,9 @@ def setup_of(row: dict[str, str]) -> Setup | None:
         return None
     notes, head = row["notes"], row["liger_or_fused_ce"]
     versions = dict(zip(("torch", "transformers", "peft", "bitsandbytes"), _versions(notes), strict=True))
+    program = "lit-gpt" if "lit-gpt" in row["source"] else ""
+    if program:
+        versions[program] = "2023.10"
     stack = stack_of({name: version for name, version in versions.items() if version})
     dynamic = "dynamic" in row["seq_len"]
     length = re.search(r"x\s?(\d+) tok", notes)
@@ -113,7 +117,7 @@ def setup_of(row: dict[str, str]) -> Setup | None:
         method="full" if full else "lora",
         targets=targets_of(row, facts),
         rank=0 if full or variant == "ln" else int(row["rank"] or 8),
-        dropout=float(dropout.group(1)) if dropout else 0.0,
+        dropout=float(dropout.group(1)) if dropout else DROPOUT if program == "lit-gpt" else 0.0,
         variant=variant,
         quantization="nf4" if quantised else "none",
         double_quant="dq" in row["quant"] or "double" in row["quant"],

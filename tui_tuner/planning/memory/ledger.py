@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from tui_tuner.planning.memory.head import loss
-from tui_tuner.planning.memory.layers import Layer
 from tui_tuner.planning.memory.meter import Meter, Parameter, Tape, Tensor, checkpointed
+from tui_tuner.planning.memory.programs import layer_of, loss_of
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.static import static_rows, step_temporary, trained_tensors
 
@@ -126,7 +125,7 @@ def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
     meter.enter(LOSS)
     holder = [hidden]
     del hidden
-    result, gradient = loss(setup, tape, holder, table)
+    result, gradient = loss_of(setup, tape, holder, table)
     meter.cache.clear()
     tape.backward(result, gradient)
     peaks = meter.peaks
@@ -135,7 +134,7 @@ def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
 
 
 def _layer(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
-    layer = Layer(setup, True)
+    layer = layer_of(setup, True)
     tape.meter.held.append(layer)
     if setup.checkpointing:
         return checkpointed(tape, layer, hidden)
@@ -144,4 +143,4 @@ def _layer(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
 
 def _frozen(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
     """One layer below the trained ones: nothing in it is kept."""
-    return Layer(setup, False)(tape, hidden)
+    return layer_of(setup, False)(tape, hidden)

@@ -17,6 +17,7 @@ from tui_tuner.models.facts import Linear
 from tui_tuner.text import one_line
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "trl", "accelerate")
+PROGRAMS = ("lit-gpt", "torchtune")  # which train with model code of their own
 READ = {"transformers": ((4, 45), (5, 23)), "torch": ((2, 4), (2, 13)), "peft": ((0, 12), (0, 21))}
 
 
@@ -27,6 +28,11 @@ class Stack:
 
     versions: dict[str, str] = field(default_factory=dict)
     foreign: bool = False
+
+    @property
+    def program(self) -> str:
+        """The program whose model code runs: one of `PROGRAMS` that was asked for, else transformers."""
+        return next((name for name in PROGRAMS if name in self.versions), "transformers")
 
     def at_least(self, package: str, *version: int) -> bool:
         """Whether a package is this version or newer; unknown packages are taken as new."""

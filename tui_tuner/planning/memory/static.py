@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tui_tuner.planning.memory.layers import Layer
 from tui_tuner.planning.memory.meter import SINGLE
+from tui_tuner.planning.memory.programs import layer_of, quantised_head, quantised_tensors
 from tui_tuner.planning.memory.setup import Setup
 
 ROUND = 512  # the CUDA allocator's smallest block
@@ -62,7 +62,7 @@ def trained_tensors(setup: Setup) -> Iterator[Trained]:
     if setup.method == "prompt":
         yield Trained(float(setup.virtual_tokens * facts.hidden), SINGLE, 1, True)
         return
-    layer = Layer(setup, True)
+    layer = layer_of(setup, True)
     layers = setup.layers or facts.layers
     for parameter in layer.parameters:
         yield Trained(parameter.count, parameter.width, layers, not setup.full)
@@ -80,7 +80,7 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
     """(elements, width, copies) of each frozen tensor that is not quantised."""
     facts = setup.facts
     frozen = facts.layers - _trained_layers(setup)
-    layer = Layer(setup, False)
+    layer = layer_of(setup, False)
     for matrix in layer.linears.values():
         if not matrix.quantised and frozen:
             yield matrix.count, setup.weight, frozen
@@ -90,17 +90,10 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
         yield float(facts.norm_parameters), setup.norm, frozen
     if setup.method != "full":
         yield float(facts.embedding_parameters), setup.embedding, 1
-        if facts.head_parameters:
-            yield float(facts.head_parameters), setup.embedding, 1
+        head = facts.head_parameters - (facts.vocab * facts.hidden if quantised_head(setup) else 0)
+        if head:
+            yield float(head), setup.embedding, 1
         yield float(facts.hidden), setup.norm, 1
-
-
-def quantised_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
-    """(elements, outputs, copies) of each matrix that bitsandbytes holds."""
-    for matrix in Layer(setup, False).linears.values():
-        if matrix.quantised:
-            copies = matrix.shape.copies
-            yield matrix.count / copies, matrix.shape.outputs, setup.facts.layers * copies
 
 
 def _trained_layers(setup: Setup) -> int:

@@ -1,0 +1,238 @@
+"""lit-gpt's own model code, as its `finetune/lora.py` runs it in `bf16-true` on one GPU.
+
+Read from lit-gpt of October 2023 (`lit_gpt/model.py`, `lora.py`, `rmsnorm.py`, `utils.py`,
+`finetune/lora.py`), lightning 2.1 (`fabric/wrappers.py`, `plugins/precision/half.py`, `bitsandbytes.py`),
+bitsandbytes 0.41.1 (`autograd/_functions.py`, `nn/modules.py`) and torch 2.1 (`derivatives.yaml`). What
+differs from transformers and PEFT, in bytes a token:
+
+- `LoRAQKVLinear` pads its update with `index_copy`, whose derivative keeps the source.
+- Queries, keys and values are views of one product, so the values keep all three.
+- `cat` makes queries that lie head by head, and so does the result of attention: it is copied to be reshaped.
+- `RMSNorm` keeps a float32 copy; the norm's weight is frozen, so its 16-bit input is not kept.
+- bitsandbytes' `MatMul4Bit` keeps its input wherever that has a gradient, and dequantises into float16
+  before it casts, so that two copies of the matrix are there; the head is quantised as well.
+- Fabric casts the pieces of the logits to float32 while the 16-bit ones are still there, and the training
+  step holds on to them; the softmax of every piece is kept in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tui_tuner.models.facts import Linear, ModelFacts
+from tui_tuner.planning.memory.attention import fused
+from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
+from tui_tuner.planning.memory.ops import add, dropout, multiply
+from tui_tuner.planning.memory.setup import Setup
+
+PIECE = 128  # `lm_head_chunk_size`: positions of each row whose logits are one tensor
+DROPOUT = 0.05  # `lora_dropout` of finetune/lora.py
+NO_SHARED_NORM = ("gpt_neox",)  # parallel blocks of which each branch has a norm of its own
+
+
+class LitLayer:
+    """One `Block`; `trained` says whether it has adapters (or, in full fine-tuning, gradients)."""
+
+    def __init__(self, setup: Setup, trained: bool) -> None:
+        self.setup, self.trained = setup, trained
+        self.family = setup.facts.family
+        self.tokens = float(setup.tokens)
+        self.full = setup.full and trained
+        self.parameters: list[Parameter] = []
+        self.linears = {shape.name: LitMatrix(self, shape) for shape in linears(setup.facts)}
+
+    def norm_weight(self) -> Parameter | None:
+        """A trained norm weight; None where it is frozen."""
+        if not self.full:
+            return None
+        weight = Parameter(float(self.setup.facts.hidden), self.setup.norm)
+        self.parameters.append(weight)
+        return weight
+
+    def __call__(self, tape: Tape, x: Tensor) -> Tensor:
+        normed = lit_norm(self, tape, x)
+        attended = self._attention(tape, normed)
+        if self.family.parallel:
+            second = lit_norm(self, tape, x) if self.setup.facts.model_type in NO_SHARED_NORM else normed
+            return add(tape, add(tape, self._mlp(tape, second), attended), x)
+        x = add(tape, attended, x)
+        return add(tape, self._mlp(tape, lit_norm(self, tape, x)), x)
+
+    def _attention(self, tape: Tape, x: Tensor) -> Tensor:
+        facts = self.setup.facts
+        query_count, kv_count = self.tokens * facts.query_dim, self.tokens * facts.kv_dim
+        product = self.linears["attn"](tape, x)
+        query, key, value = (
+            tape.op(count, HALF, (product,), view=product.buffer)
+            for count in (query_count, kv_count, kv_count)
+        )
+        if facts.kv_heads != facts.heads:  # `reshape` after `expand` copies
+            query, key, value = (tape.op(query_count, HALF, (part,)) for part in (query, key, value))
+        del product
+        query, key = self._rotate(tape, query), self._rotate(tape, key)
+        out = fused(tape, query, key, value, self.tokens * facts.heads, query_count)
+        del query, key, value
+        out = tape.op(query_count, HALF, (out,))  # the kernel's result lies head by head, so `reshape` copies
+        return self.linears["proj"](tape, out)
+
+    def _rotate(self, tape: Tape, x: Tensor) -> Tensor:
+        """`apply_rope` with a float32 table, then `cat` with the part that is not rotated."""
+        turned = tape.op(x.count, HALF, (x,))
+        straight = tape.op(x.count, SINGLE, (x,))
+        crossed = tape.op(x.count, SINGLE, (turned,))
+        del turned
+        roped = tape.op(x.count, SINGLE, (), same=(straight, crossed))
+        del straight, crossed
+        return tape.op(x.count, HALF, (tape.cast(roped, HALF),))
+
+    def _mlp(self, tape: Tape, x: Tensor) -> Tensor:
+        names = self.family.mlp
+        first = self.linears[names[0]](tape, x)
+        if len(names) == 3:
+            second = self.linears[names[1]](tape, x)
+            inner = multiply(tape, _silu(tape, first), second)
+            del first, second
+            return self.linears[names[2]](tape, inner)
+        return self.linears[names[1]](tape, _silu(tape, first))
+
+
+def _silu(tape: Tape, x: Tensor) -> Tensor:
+    """SiLU or GELU: one kernel that keeps its input (lit-gpt calls torch's fused ones only)."""
+    return tape.op(x.count, x.width, (x,), (x.buffer,))
+
+
+def linears(facts: ModelFacts) -> Iterator[Linear]:
+    """Matrices of a block: queries, keys and values are one."""
+    bias = facts.attention_bias
+    out = facts.query_dim + 2 * facts.kv_dim
+    yield Linear("attn", facts.hidden, out, bias, "attention")
+    output_bias = facts.family.output_bias
+    yield Linear(
+        "proj", facts.query_dim, facts.hidden, bias if output_bias is None else output_bias, "attention"
+    )
+    yield from (linear for linear in facts.linears if linear.group == "mlp")
+
+
+def lit_norm(layer: LitLayer, tape: Tape, x: Tensor) -> Tensor:
+    """`RMSNorm` in float32, or `torch.nn.LayerNorm`."""
+    weight = layer.norm_weight()
+    grads = ((weight, weight.count * SINGLE),) if weight else ()
+    if layer.family.norm != "rms":
+        return tape.op(x.count, x.width, (x,), (x.buffer,), parameters=grads)
+    single = tape.cast(x, SINGLE)
+    power = tape.op(x.count, SINGLE, (single, single), (single.buffer,))
+    mean = tape.op(x.count / layer.setup.facts.hidden, SINGLE, (power,))
+    del power
+    normed = tape.op(x.count, SINGLE, (single, mean), (single.buffer,), extra=x.count * SINGLE)
+    del single, mean
+    kept = (normed.buffer,) if weight else ()
+    scaled = tape.op(x.count, SINGLE, (normed,), kept, parameters=grads)
+    del normed
+    return tape.cast(scaled, x.width)
+
+
+class LitMatrix:
+    """`LoRALinear` or, for queries, keys and values, `LoRAQKVLinear`."""
+
+    def __init__(self, layer: LitLayer, shape: Linear) -> None:
+        self.shape, self.setup = shape, layer.setup
+        self.count = float(shape.inputs * shape.outputs)
+        self.quantised = self.setup.quantization != "none"
+        self.weight = Parameter(self.count, self.setup.weight) if layer.full else None
+        self.parts = self._enabled() if layer.trained and self.setup.rank else []
+        self.down = self.up = None
+        if self.parts:
+            rank = float(self.setup.rank)
+            self.down = Parameter(rank * len(self.parts) * shape.inputs, self.setup.adapter)
+            self.up = Parameter(rank * sum(self.parts), self.setup.adapter)
+        own = (self.weight, self.down, self.up)
+        layer.parameters += [parameter for parameter in own if parameter is not None]
+
+    def _enabled(self) -> list[int]:
+        """Output sizes of the parts that have an adapter."""
+        facts, targets = self.setup.facts, self.setup.targets
+        everything = "all-linear" in targets
+        if self.shape.name != "attn":
+            known = {"proj": "o_proj"}.get(self.shape.name, self.shape.name)
+            return [self.shape.outputs] if everything or known in targets else []
+        sizes = {"q_proj": facts.query_dim, "k_proj": facts.kv_dim, "v_proj": facts.kv_dim}
+        return [size for name, size in sizes.items() if everything or name in targets]
+
+    def __call__(self, tape: Tape, x: Tensor) -> Tensor:
+        rows = x.count / self.shape.inputs
+        result = product(self.setup, tape, x, self.count, rows * self.shape.outputs, self.weight)
+        if self.down is None or self.up is None:
+            return result
+        kept = dropout(tape, x, self.setup.dropout)
+        low = tape.op(
+            rows * self.setup.rank * len(self.parts), HALF, (kept,), (kept.buffer,),
+            parameters=((self.down, self.down.count * HALF),),
+        )  # fmt: skip
+        del kept
+        update = tape.op(
+            rows * sum(self.parts), HALF, (low,), (low.buffer,), parameters=((self.up, self.up.count * HALF),)
+        )
+        del low
+        if sum(self.parts) < self.shape.outputs:
+            update = self._pad(tape, update, rows)
+        update = tape.op(update.count, HALF, (update,))  # * scaling
+        return tape.op(result.count, HALF, (), same=(result, update))
+
+    def _pad(self, tape: Tape, update: Tensor, rows: float) -> Tensor:
+        """`zero_pad`: zeros for the parts without an adapter; `index_copy` keeps its source."""
+        source = tape.op(update.count, HALF, (update,))  # `reshape` of a transposed tensor copies
+        zeros = Buffer(tape.meter, rows * self.shape.outputs * HALF)
+        padded = tape.op(rows * self.shape.outputs, HALF, (source,), (source.buffer,))
+        del zeros
+        return padded
+
+
+def product(
+    setup: Setup, tape: Tape, x: Tensor, weights: float, count: float, trained: Parameter | None = None
+) -> Tensor:
+    """`torch.nn.Linear`, or bitsandbytes' `Linear4bit` in its place."""
+    if setup.quantization == "none":
+        grads = ((trained, weights * HALF),) if trained else ()
+        return tape.op(count, HALF, (x,), (x.buffer,) if trained else (), parameters=grads)
+    whole = Buffer(tape.meter, 2 * weights * HALF, "dequantised weights")  # float16, and its bfloat16 cast
+    del whole
+    whole = Buffer(tape.meter, weights * HALF, "dequantised weights")
+    out = tape.op(count, HALF, (x,), (x.buffer,), extra=2 * weights * HALF)
+    del whole
+    return out
+
+
+def lit_loss(
+    setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter
+) -> tuple[Tensor, Buffer | None]:
+    """Final norm, `lm_head` in pieces, and cross-entropy of each piece.
+
+    Args:
+        holder: The last block's output, which is taken out of the list so that nobody else holds it.
+        table: The embeddings.
+    """
+    facts = setup.facts
+    hidden = lit_norm(LitLayer(setup, setup.method == "full"), tape, holder.pop())
+    tape.meter.kind = HEAD
+    weights = float(facts.vocab * facts.hidden)
+    own = None
+    if setup.method == "full":
+        own = table if facts.tied else Parameter(weights, setup.embedding)
+        tape.meter.held.append(own)
+    pieces = [min(PIECE, setup.length - start) * setup.batch for start in range(0, setup.length, PIECE)]
+    halves = []
+    for rows in pieces:
+        part = tape.op(float(rows * facts.hidden), HALF, (hidden,), view=hidden.buffer)
+        halves.append(product(setup, tape, part, weights, float(rows * facts.vocab), own))
+        del part
+    del hidden
+    wholes = [tape.cast(half, SINGLE) for half in halves]
+    del halves
+    losses = []
+    for whole in wholes:
+        kept = Buffer(tape.meter, whole.count * SINGLE)
+        scores = tape.op(whole.count, SINGLE, (whole,), (kept,), view=kept)
+        losses.append(tape.op(whole.count / facts.vocab, SINGLE, (scores,)))
+        del kept, scores
+    tape.held = tuple(whole.buffer for whole in wholes)
+    return tape.op(1, SINGLE, tuple(losses)), None
