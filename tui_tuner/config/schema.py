@@ -298,11 +298,16 @@ class MethodSection(Section):
     initial_text: str | None = option(
         None,
         "Words that the virtual tokens begin as (prompt tuning, prefix tuning).",
-        "Say what is to be done, such as: Answer briefly and politely. It is repeated until the virtual tokens "
-        "are full. Empty takes frequent words of the vocabulary.",
+        "Say what is to be done, such as: Answer briefly and politely. It is repeated to fill the virtual "
+        "tokens. Empty takes frequent words of the vocabulary.",
         min_length=1,
         advanced=True,
     )
+
+    @property
+    def prompt_length(self) -> int:
+        """Virtual tokens before each sequence; 0 if the method has none."""
+        return self.virtual_tokens if self.kind in PROMPTS else 0
 
 
 class TrainingSection(Section):
@@ -533,7 +538,8 @@ def _method_contradictions(method: MethodSection, training: TrainingSection) -> 
     if method.initial_text is not None:
         if method.kind not in ("prompt_tuning", "prefix_tuning"):
             found.append(
-                f"method.initial_text: {method.kind} cannot begin as words; leave it empty, or use prompt_tuning"
+                f"method.initial_text: {method.kind} cannot begin as words; leave it empty, or use "
+                "prompt_tuning"
             )
         elif method.encoder_size is not None:
             found.append(

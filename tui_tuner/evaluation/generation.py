@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tui_tuner.methods.prompts import virtual_tokens
+
 Progress = Callable[[int, int], None]
 
 # Says where an assistant turn ends in a rendered template; no tokenizer merges it with what follows.
@@ -40,8 +42,10 @@ def generate(
 ) -> list[Generated]:
     """Answer prompts greedily, in the order given.
 
-    Prompts of similar length are answered together, padded on the left. If a GPU's memory runs out, the
-    batch is halved down to one prompt at a time. The model is left in the mode (train or eval) it was in.
+    Prompts of similar length are answered together, padded on the left; before a model with virtual tokens
+    only those of the same length, as padding would stand between them and the text. If a GPU's memory runs
+    out, the batch is halved down to one prompt at a time. The model is left in the mode (train or eval) it
+    was in.
 
     Args:
         model: A causal language model of transformers, with or without adapters.
@@ -58,7 +62,9 @@ def generate(
     answers: dict[int, Generated] = {
         index: Generated(note="the prompt is empty") for index, prompt in enumerate(prompts) if not prompt
     }
+    virtual = virtual_tokens(model)
     context = context_length(model)
+    context = None if context is None else context - virtual
     for index, prompt in enumerate(prompts):
         if context is not None and len(prompt) >= context:
             answers[index] = Generated(note=f"the prompt fills the context of {context} tokens")
@@ -66,6 +72,8 @@ def generate(
     with _answering(model):
         while todo:
             batch = todo[:batch_size]
+            if virtual:
+                batch = [i for i in batch if len(prompts[i]) == len(prompts[batch[0]])]
             try:
                 found = _answer(model, tokenizer, [prompts[i] for i in batch], max_new_tokens, stops, context)
             except torch.OutOfMemoryError:

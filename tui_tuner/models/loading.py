@@ -122,6 +122,8 @@ def quiet_libraries() -> None:
     from transformers.utils import logging as transformers_logging
 
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\.")
+    # said of every generated token; without padding on the left they are what the model counts anyway
+    warnings.filterwarnings("ignore", message="Position ids are not supported", module=r"peft\.")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     quiet_hub()

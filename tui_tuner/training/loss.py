@@ -27,6 +27,7 @@ class LossPath:
         autocast: A torch dtype to compute in, or None.
         device: `cpu` or `cuda`, for autocast.
         shared: A beginning that sequences of a flat row have in common is computed once.
+        virtual: Positions of virtual tokens that the model puts before each sequence (prompt methods).
     """
 
     packing: bool
@@ -35,6 +36,7 @@ class LossPath:
     autocast: Any = None
     device: str = "cpu"
     shared: bool = False
+    virtual: int = 0
 
     def computing(self) -> contextlib.AbstractContextManager[Any]:
         """The numeric context of a forward pass."""
@@ -47,6 +49,8 @@ class LossPath:
 
 def target_logits(model: Any, micro: Micro, path: LossPath) -> Any:
     """Logits at the positions that are trained, [K, vocabulary]."""
+    import torch
+
     inputs: dict[str, Any] = {"input_ids": micro.input_ids, "use_cache": False}
     if micro.position_ids is not None:
         inputs["position_ids"] = micro.position_ids
@@ -63,9 +67,12 @@ def target_logits(model: Any, micro: Micro, path: LossPath) -> Any:
                 inputs.update(max_length_q=longest, max_length_k=longest)
     else:
         inputs["attention_mask"] = micro.attention_mask
+    keep = micro.keep
+    if path.virtual:
+        keep = torch.nn.functional.pad(keep, (path.virtual, 0))
     if path.compact:
-        return model(**inputs, logits_to_keep=micro.keep).logits
-    return model(**inputs).logits[micro.keep]
+        return model(**inputs, logits_to_keep=keep).logits
+    return model(**inputs).logits[keep]
 
 
 def token_losses(model: Any, micro: Micro, path: LossPath) -> Any:
@@ -141,7 +148,7 @@ def _candidates(wanted: LossPath) -> list[LossPath]:
     """From what is wanted to padded rows with full logits."""
 
     def like(packing: bool, compact: bool, segments: bool) -> LossPath:
-        return LossPath(packing, compact, segments, wanted.autocast, wanted.device)
+        return replace(wanted, packing=packing, compact=compact, segments=segments, shared=False)
 
     ways = [wanted]
     if wanted.packing:
@@ -188,7 +195,7 @@ def alone(model: Any, data: Rows, rows: list[int], path: LossPath, device: Any) 
     for row in rows:
         micro = flat(data, [row]).to(device)
         with path.computing():
-            logits = model(input_ids=micro.input_ids, use_cache=False).logits
+            logits = model(input_ids=micro.input_ids, use_cache=False).logits[:, path.virtual :]
         losses.append(cross_entropy(logits[micro.keep].float(), micro.targets, reduction="none"))
     return losses
 

@@ -11,8 +11,10 @@ from tui_tuner.training.reporting import Reporter
 _NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 
 
-def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter) -> None:
+def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter, virtual: int = 0) -> None:
     """Compare the longest sequence, in tokens, with what the model's config says it was made for.
+
+    `virtual` tokens stand before it, and take positions too.
 
     Positions that are computed (rotary) go on beyond, unlearnt, which is a warning; learnt ones end.
 
@@ -20,10 +22,13 @@ def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter) 
         ConfigError: the model has no position for some of the tokens.
     """
     limit = _limit(facts.raw) if facts is not None else None
-    if facts is None or limit is None or longest <= limit:
+    if facts is None or limit is None or longest + virtual <= limit:
         return
-    what = f"The longest sequence has {longest:,} tokens, and the model was made for {limit:,} at most."
-    hint = f"Set data.max_length to {limit}, or choose a model with a longer context."
+    more = f" with {virtual:,} virtual ones before them" if virtual else ""
+    what = f"The longest sequence has {longest:,} tokens{more}, and the model was made for {limit:,} at most."
+    room = limit - virtual
+    shorter = f"Set data.max_length to {room}" if room >= 8 else "Lower method.virtual_tokens"
+    hint = f"{shorter}, or choose a model with a longer context."
     if facts.family.learned_positions:
         raise ConfigError(what, where="data.max_length", hint=hint)
     reporter.warn("beyond_positions", what, hint)

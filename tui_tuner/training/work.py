@@ -148,7 +148,7 @@ class Work:
         self.facts = data
         parts = (self.prepared.train, self.prepared.validation)
         longest = max(int(rows.lengths.max()) for rows in parts if rows is not None and len(rows))
-        check_positions(facts, longest, self.reporter)
+        check_positions(facts, longest, self.reporter, self.config.method.prompt_length)
         found = resolve.resolve(self.config, hardware=hardware.detect(), model_facts=facts, data_facts=data)
         for reason in found.reasons:
             self.reporter.emit("resolved", field=reason.field, value=reason.value, why=reason.why)
@@ -276,18 +276,19 @@ class Work:
     def _loss_path(self, plan: StepPlan, pad: int) -> LossPath:
         """The fastest way to the loss that proves exact on the first rows."""
         config = self.config
-        packing = config.data.packing is not False
+        packing = config.data.packing is not False and self._side_by_side()
         wanted = LossPath(
             packing=packing,
             compact=config.training.loss != "full_logits",
             segments=packing and config.model.attention in ("auto", "sdpa"),
             autocast=autocast_dtype(config, self.device),
             device=self.device,
+            virtual=virtual_positions(self.model),
         )
         if len(self.progress.path) == 3:
             # the way found before, so that a resumed run computes the same numbers
             packing, compact, segments = self.progress.path
-            wanted = LossPath(packing, compact, segments, wanted.autocast, self.device)
+            wanted = replace(wanted, packing=packing, compact=compact, segments=segments)
         rows = _checked_rows(plan)
         found = self_check(self.model, self.prepared.train, rows, wanted, torch.device(self.device), pad)
         self.checked = found
@@ -300,6 +301,18 @@ class Work:
                 "The loss is right, and training is slower.",
             )
         return self._shared_prefix(found.path, plan, rows)
+
+    def _side_by_side(self) -> bool:
+        """Whether sequences may lie in one row; if not though it was asked for, the journal says why."""
+        virtual = virtual_tokens(self.model)
+        if virtual and self.config.data.packing is True:
+            self.reporter.warn(
+                "padded_rows",
+                f"{virtual} virtual tokens stand before each row of a batch, so every sequence gets a row of "
+                "its own, padded to the longest: side by side, only the first would have them before it.",
+                "The loss is right. Set data.packing to auto or false to silence this.",
+            )
+        return not virtual
 
     def _shared_prefix(self, path: LossPath, plan: StepPlan, rows: list[int]) -> LossPath:
         """The same way, with common beginnings computed once where there are some and it is exact."""
@@ -404,7 +417,7 @@ def checkpoint_layers(model: Any) -> None:
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     layers = decoder_layers(model)
     embeddings = model.get_input_embeddings()
-    if any(parameter.requires_grad for parameter in embeddings.parameters()):
+    if virtual_tokens(model) or any(parameter.requires_grad for parameter in embeddings.parameters()):
         return
     for layer in layers:
         if any(parameter.requires_grad for parameter in layer.parameters()):
