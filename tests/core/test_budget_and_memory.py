@@ -84,7 +84,8 @@ def test_measured_memory_is_said_once_and_kept_if_it_is_ours(
 ) -> None:
     sink = Recorder()
     measured = Measured(1.5, 1.6, 2.0)
-    check = MemoryCheck(resolved(make_config), None, "cpu", Reporter(sink), lambda _: (measured, alone))
+    config = resolved(make_config)
+    check = MemoryCheck(config, "cpu", Reporter(sink), lambda: (1, 0, 0), lambda _: (measured, alone))
     check.on_train_begin(None, None, None)
     for step in range(1, AFTER + 3):
         check.on_step_end(None, None, None)
@@ -98,12 +99,44 @@ def test_measured_memory_is_said_once_and_kept_if_it_is_ours(
         assert learned("").context == pytest.approx(0.4)
 
 
+def test_what_is_predicted_is_the_fullest_forward_pass(make_config: MakeConfig, kept: Path) -> None:
+    def said(rows: int, length: int, targets: int) -> int:
+        sink = Recorder()
+        measured = Measured(1.0, 1.0, 1.0)
+        check = MemoryCheck(
+            resolved(make_config),
+            "cpu",
+            Reporter(sink),
+            lambda: (rows, length, targets),
+            lambda _: (measured, False),
+        )
+        for _ in range(AFTER):
+            check.on_step_end(None, None, None)
+        return int(sink.of("memory")[0]["predicted_allocated"])
+
+    assert said(1, 100, 50) < said(1, 100, 100) < said(1, 200, 100)
+
+
+def test_the_engine_remembers_its_fullest_forward_pass(make_config: MakeConfig) -> None:
+    from types import SimpleNamespace
+
+    import torch
+
+    from tui_tuner.training.engine import Engine
+
+    engine = SimpleNamespace(fullest=(0, 0, 0))
+    for rows, length, targets in ((1, 90, 80), (2, 50, 20), (1, 60, 60)):
+        part = SimpleNamespace(input_ids=torch.zeros(rows, length), supervised=targets)
+        Engine._remember(engine, part)  # type: ignore[arg-type]
+    assert engine.fullest == (2, 50, 80)
+
+
 def test_a_measurement_that_fails_ends_no_run(make_config: MakeConfig, kept: Path) -> None:
     def broken(_: str) -> tuple[Measured, bool]:
         raise RuntimeError("NVML: driver gone")
 
     sink = Recorder()
-    check = MemoryCheck(resolved(make_config), None, "cpu", Reporter(sink), broken)
+    check = MemoryCheck(resolved(make_config), "cpu", Reporter(sink), lambda: (1, 0, 0), broken)
     for _ in range(AFTER):
         check.on_step_end(None, None, None)
     assert "driver gone" in sink.of("log")[0]["message"] and not kept.exists()

@@ -10,12 +10,15 @@ from tui_tuner.cli.options import Json, Sets
 from tui_tuner.text import sanitize
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tui_tuner.config.schema import RunConfig
     from tui_tuner.models.facts import ModelFacts
     from tui_tuner.planning.counting import Counted
-    from tui_tuner.planning.estimate import Estimate
-    from tui_tuner.planning.fit import Fit
+    from tui_tuner.planning.duration import Duration
+    from tui_tuner.planning.fit import Candidate
     from tui_tuner.planning.gpus import Card
+    from tui_tuner.planning.hardware import Hardware
     from tui_tuner.planning.memory.stack import Stack
     from tui_tuner.planning.plan import Surroundings
     from tui_tuner.planning.trace import Check
@@ -52,75 +55,89 @@ def estimate(
     from tui_tuner.planning import words
     from tui_tuner.planning.counting import count, count_exactly
     from tui_tuner.planning.estimate import estimate as compute
-    from tui_tuner.planning.fit import fit, which_cards
+    from tui_tuner.planning.fit import fit
     from tui_tuner.planning.gpus import find_card
+    from tui_tuner.planning.hardware import detect
     from tui_tuner.planning.memory.stack import parse_stack
 
     run = load_config(find_preset(config), sets or ())
-    card = find_card(gpu) if gpu else None
+    hardware = detect()
+    card = find_card(gpu) if gpu else None if stack else _own(run, hardware)
     versions = parse_stack(stack) if stack else None
     facts = load_facts(run.model)
     counted = count_exactly(run) if data else count(run)
-    fitted = fit(run, card, facts=facts, stack=versions) if card else None
-    found = fitted.estimate if fitted else compute(run, facts=facts, stack=versions)
-    around = _around(run, fitted, found, facts, counted, card)
-    table = which_cards(run, facts=facts, stack=versions) if cards else []
-    check = _traced(fitted.config if fitted else run, facts, card, versions) if trace else None
+    known = counted.facts
+    fitted = fit(run, card, facts=facts, stack=versions, data=known) if card else None
+    found = fitted.estimate if fitted else compute(run, facts=facts, stack=versions, data=known)
+    resolved = found.resolved.config if found.resolved else run
+    used = fitted.config if fitted else resolved
+    around = _around(run, used, facts, counted, card, None if gpu else hardware)
+    table = list(_cards(run, facts, versions, counted)) if cards else []
+    check = _traced(used, facts, card, versions, counted) if trace else None
     if json:
         import orjson
 
         report = {**found.to_json(), **words.fit_json(fitted), **words.surroundings_json(around, counted)}
-        if cards:
-            report["cards"] = [
-                {"name": one.name, "usable_gib": one.usable, "fits": fits, "device_gib": there.device}
-                for one, fits, there in table
-            ]
+        report |= {"cards": words.cards_json(table)} if cards else {}
         if check:
             report["trace"] = {"difference": check.difference, "confirmed": check.confirmed}
         typer.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
         return
-    lines = words.memory_lines(found)
-    lines += words.fit_lines(fitted) if fitted else []
+    lines = words.memory_lines(found, bool(card and card.cpu))
+    lines += words.fit_lines(fitted) if fitted else ["", *words.unfitted_lines(used)]
     lines += ["", check.sentence()] if check else []
-    lines += [""] * bool(table) + [
-        f"  {one.name:18} {one.usable:6.1f} GiB  {'fits' if fits else 'too small':9}  "
-        f"wants {there.upper:7.2f} GiB"
-        for one, fits, there in table
-    ]
+    lines += words.card_lines(table) if cards else []
     for line in lines + words.surroundings_lines(around, counted):
         typer.echo(sanitize(line))
 
 
+def _own(run: RunConfig, hardware: Hardware) -> Card | None:
+    """What the run would train on here; None where that is a processor that nobody asked for."""
+    from tui_tuner.planning.calibration import calibrated
+    from tui_tuner.planning.gpus import card_here
+
+    card = card_here(run, hardware)
+    return None if card.cpu and run.hardware.devices != "cpu" else calibrated(card)
+
+
 def _around(
     run: RunConfig,
-    fitted: Fit | None,
-    found: Estimate,
+    used: RunConfig,
     facts: ModelFacts,
     counted: Counted,
     card: Card | None,
+    hardware: Hardware | None,
 ) -> Surroundings:
-    """Learning rate, time, money and advice; the speed is a measured one only without a named GPU."""
-    from tui_tuner.planning.hardware import detect
+    """Learning rate, time, money and advice; `hardware` where past runs of this machine tell the speed."""
     from tui_tuner.planning.plan import surroundings
     from tui_tuner.planning.throughput import measured
 
-    resolved = found.resolved.config if found.resolved else run
-    used = fitted.config if fitted else resolved
     speed = None
-    if card is None:
-        hardware = detect()
-        on_gpu = run.hardware.devices != "cpu" and bool(hardware.usable_gpus)
-        speed = measured(run, on_gpu)
+    if hardware is not None:
+        speed = measured(run, run.hardware.devices != "cpu" and bool(hardware.usable_gpus))
     return surroundings(run, used, facts, counted.facts, card, speed)
 
 
-def _traced(run: RunConfig, facts: ModelFacts, card: Card | None, versions: Stack | None) -> Check:
-    """Tier 2 for a run, resolved for its card."""
-    from tui_tuner.planning.estimate import resolve_for, setup_for
+def _cards(
+    run: RunConfig, facts: ModelFacts, versions: Stack | None, counted: Counted
+) -> Iterator[tuple[Candidate, Duration | None]]:
+    """The table of GPUs, and how long the run takes on each."""
+    from tui_tuner.planning.duration import duration_of
+    from tui_tuner.planning.fit import which_cards
+
+    known = counted.facts
+    for one in which_cards(run, facts=facts, stack=versions, data=known):
+        yield one, duration_of(one.config, facts, known, card=one.card) if known and known.rows else None
+
+
+def _traced(
+    run: RunConfig, facts: ModelFacts, card: Card | None, versions: Stack | None, counted: Counted
+) -> Check:
+    """Tier 2 for a resolved run."""
+    from tui_tuner.planning.estimate import setup_for
     from tui_tuner.planning.memory.stack import installed
     from tui_tuner.planning.trace import Tracer
 
-    stack = versions or installed()
-    setup = setup_for(resolve_for(run, facts, card, stack).config, facts, stack, card)
+    setup = setup_for(run, facts, versions or installed(), card, counted.facts)
     with Tracer() as tracer:
         return tracer.check(setup)

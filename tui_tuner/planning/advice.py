@@ -9,7 +9,7 @@ from typing import Any
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import steps_of
+from tui_tuner.planning.duration import steps_in
 from tui_tuner.planning.learning_rate import customary
 
 FEW_ROWS = 50
@@ -150,7 +150,7 @@ def _rows(config: RunConfig, data: DataFacts) -> Iterator[Advice]:
             serious=True,
         )
     if data.rows:
-        steps = steps_of(config, data.rows)
+        steps = steps_in(config, data.rows)
         if steps < 20 and training.max_steps is None:
             yield Advice(
                 "few_steps",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tui_tuner.planning.estimate import Estimate
+from tui_tuner.planning.gpus import Card
 from tui_tuner.text import one_line
 
 KEPT = 200  # measurements; older ones are dropped
+LARGE = 1.0  # GiB allocated from which on the allocator's cache is a share; below, it is a few segments
+MOST_CONTEXT = 8.0  # GiB; more outside of torch's allocator is somebody else's
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,13 @@ class Measured:
 class Learned:
     """What past runs on one kind of GPU say: medians, and how many runs they rest on.
 
-    `residual` is reserved beyond allocated as a share; `error` is measured against predicted allocated.
+    `context` in GiB; `residual` is reserved beyond allocated as a share, None where no run was large enough
+    to tell; `error` is measured against predicted allocated, as a share.
     """
 
     runs: int
     context: float
-    residual: float
+    residual: float | None
     error: float
 
 
@@ -89,11 +94,21 @@ def learned(gpu: str, path: Path | None = None) -> Learned | None:
             outside = float(entry["device_gib"]) - reserved
         except (ValueError, KeyError, TypeError, ZeroDivisionError):
             continue
+        if not all(math.isfinite(value) for value in (*shares, outside)) or not 0 <= outside < MOST_CONTEXT:
+            continue
         context.append(outside)
-        residual.append(shares[0])
         error.append(shares[1])
+        if allocated >= LARGE:
+            residual.append(shares[0])
     if not context:
         return None
-    return Learned(
-        len(context), statistics.median(context), statistics.median(residual), statistics.median(error)
-    )
+    cache = statistics.median(residual) if residual else None
+    return Learned(len(context), statistics.median(context), cache, statistics.median(error))
+
+
+def calibrated(card: Card, path: Path | None = None) -> Card:
+    """A GPU of this machine with the context and allocator cache that runs on it have shown."""
+    known = None if card.cpu else learned(card.name, path)
+    if known is None:
+        return card
+    return replace(card, context=known.context, cache=known.residual, error=known.error, runs=known.runs)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
-from tui_tuner.planning.data_facts import DataFacts
+from tui_tuner.planning.data_facts import DataFacts, counted_facts
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -97,15 +97,9 @@ def count_exactly(config: RunConfig) -> Counted:
     from tui_tuner.models.loading import load_tokenizer
 
     prepared = prepare(config, load_tokenizer(config.model))
-    train = prepared.train
-    facts = DataFacts(
-        rows=len(train),
-        tokens=int(train.lengths.sum()),
-        supervised=int(train.supervised.sum()),
-        longest=int(train.lengths.max()) if len(train) else 0,
-        validation_rows=len(prepared.validation) if prepared.validation is not None else 0,
+    return Counted(
+        counted_facts(prepared.train, prepared.validation), "all rows read and tokenised as in the run", True
     )
-    return Counted(facts, "all rows read and tokenised as in the run", True)
 
 
 def _paths(config: RunConfig) -> list[str]:

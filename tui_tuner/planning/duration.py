@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.planning.data_facts import DataFacts
+from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.throughput import Speed
 
@@ -40,11 +40,10 @@ class Duration:
     basis: str
 
 
-def steps_of(config: RunConfig, rows: int) -> int:
+def steps_in(config: RunConfig, rows: int) -> int:
     """Optimizer steps of a run over so many training rows."""
-    if config.training.max_steps is not None:
-        return config.training.max_steps
-    return max(1, math.ceil(rows / config.training.batch_size * config.training.epochs))
+    training = config.training
+    return steps_of(rows, training.batch_size, training.epochs, training.max_steps)
 
 
 def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
@@ -54,8 +53,8 @@ def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     et al., arXiv 2001.08361); frozen weights have no gradient of their own, and recomputation adds another
     forward pass. Causal attention adds 6 * layers * query width * length, likewise.
     """
-    steps = steps_of(config, data.rows)
-    share = steps * config.training.batch_size / max(1, data.rows)
+    steps = steps_in(config, data.rows)
+    share = steps / math.ceil(max(1, data.rows) / config.training.batch_size)  # epochs
     per_row = data.mean or float(config.data.max_length)
     tokens = round(share * data.rows * per_row)
     frozen = config.method.kind in ADAPTERS

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.models.facts import ModelFacts, load_facts
+from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.gpus import Card, find_card
-from tui_tuner.planning.hardware import Gpu, Hardware
+from tui_tuner.planning.hardware import Gpu, Hardware, detect
 from tui_tuner.planning.memory.ledger import Ledger, ledger
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import Stack, installed
-from tui_tuner.planning.resolve import DataFacts, Resolved, resolve
+from tui_tuner.planning.memory.static import trained_tensors
+from tui_tuner.planning.resolve import Resolved, resolve
 
 GIB = 1024**3
 DEFAULT_CARD = "A100-80"  # whose context and workspaces are taken where no GPU is named
 EXPANDABLE = 0.02  # reserved beyond allocated with expandable segments
 PADDED_CACHE, PACKED_CACHE = 0.09, 0.28  # the same without, median of the published rows of either kind
 SEGMENT = 2 * 1024**2  # the allocator asks the driver for multiples of this
+CPU_CACHE = 0.10  # what malloc keeps of freed memory, of the same
 VERIFIED_BAND, UNVERIFIED_BAND = 0.03, 0.15
+NCCL = 1.4  # GiB more on each of several GPUs, the least of what was published
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
-ALLOCATOR, CONTEXT = "allocator cache", "context"
+ALLOCATOR, CONTEXT, PROCESS, BUCKETS = "allocator cache", "context", "process", "gradient buckets"
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Estimate:
     """Peak memory of a step, in GiB.
 
     `rows` of the peak's phase sum to `allocated`; with the allocator's cache and the CUDA context they sum to
-    `device`. `phases` has every phase's peak. `band` is the share by which a measurement may differ.
+    `device`. `phases` has every phase's peak. `band` is the share by which a measurement may differ. `notes`
+    say what the figures rest on beside the ledger.
     """
 
     allocated: float
@@ -52,6 +57,7 @@ class Estimate:
     reason: str
     band: float
     stack: dict[str, str]
+    notes: tuple[str, ...] = ()
     resolved: Resolved | None = field(default=None, compare=False)
 
     @property
@@ -72,6 +78,8 @@ class Estimate:
             "stack": self.stack,
             "reason": self.reason,
             "band": self.band,
+            "phases": self.phases,
+            "notes": list(self.notes),
         }
 
 
@@ -91,7 +99,8 @@ def estimate(
         facts: The model's shapes; looked up from `config.model` otherwise.
         card: The GPU, by object or name; without one, an A100's context and workspace are assumed.
         stack: Library versions; the installed ones otherwise.
-        data: What is known of the rows; without it every token counts as trained and rows as full.
+        data: What is known of the rows. Unless all were tokenised, every token counts as trained and rows as
+            full: the fullest batch decides, and a sample does not show it.
         network: Whether the hub may be asked for a config.json.
 
     Raises:
@@ -103,7 +112,7 @@ def estimate(
     stack = stack or installed()
     resolved = resolve_for(config, facts, card, stack, data)
     setup = setup_for(resolved.config, facts, stack, card, data)
-    return from_ledger(ledger(setup), setup, card, resolved)
+    return from_ledger(ledger(setup), setup, card, resolved, devices_of(resolved.config))
 
 
 def resolve_for(
@@ -117,11 +126,18 @@ def resolve_for(
         config.model.dtype = "bfloat16"
     if stack.foreign and config.training.autocast == "auto":
         config.training.autocast = True
-    return resolve(config, hardware=machine(card), model_facts=facts, data_facts=data, fit=False)
+    return resolve(config, hardware=machine(card), model_facts=facts, data_facts=data)
+
+
+def devices_of(config: RunConfig) -> int:
+    """GPUs that share a step; 1 on a processor."""
+    return config.hardware.devices if isinstance(config.hardware.devices, int) else 1
 
 
 def machine(card: Card, count: int = 8) -> Hardware:
-    """A machine with GPUs of one kind, as planning sees it."""
+    """A machine with GPUs of one kind, as planning sees it; for RAM, this one without GPUs."""
+    if card.cpu:
+        return replace(detect(), gpus=())
     gpus = tuple(Gpu(index, card.name, card.total, card.usable, card.capability) for index in range(count))
     return Hardware(gpus=gpus, cores=8, memory_gib=64, available_gib=64, cpu_bf16=True)
 
@@ -134,21 +150,17 @@ def setup_for(
     card = card or find_card(DEFAULT_CARD)
     weight = WIDTHS[model.dtype]
     adapters = method.kind in ADAPTERS
-    length, padded = config.data.max_length, not config.data.packing
-    if data and data.longest and padded:
-        length = min(length, data.longest)
-    supervised = 1.0
-    if data and data.tokens and data.supervised:
-        supervised = min(1.0, data.supervised / data.tokens)
     micro = training.micro_batch
     assert isinstance(micro, int) and isinstance(training.autocast, bool)
+    padded = not config.data.packing
+    batch, length, supervised = _fullest(config, micro, data)
     full_logits = training.loss == "full_logits" or stack.foreign
     attention = _attention(str(model.attention), padded)
     optimizer = str(training.optimizer)
     return Setup(
         facts=facts,
         stack=stack,
-        batch=micro,
+        batch=batch,
         length=length,
         padded=padded,
         supervised=supervised,
@@ -174,9 +186,25 @@ def setup_for(
         logits="full" if full_logits else "supervised",
         optimizer=optimizer,
         foreach=stack.foreach and optimizer == "adamw",
-        accumulate=training.batch_size > micro,
+        accumulate=training.batch_size > micro * devices_of(config),
         workspace=card.workspace,
     )
+
+
+def _fullest(config: RunConfig, micro: int, data: DataFacts | None) -> tuple[int, int, float]:
+    """Sequences, their length and the share of trained tokens of the fullest forward pass there can be."""
+    length = config.data.max_length
+    if data is None or not data.heaviest:
+        return micro, length, 1.0
+    rows = micro
+    batch, length = micro, min(length, data.longest or length)
+    if config.data.packing:
+        rows = -(-config.training.batch_size // devices_of(config))
+        room = micro * config.data.max_length
+        batch, length = 1, max(length, min(room, data.most_tokens(rows) or room))
+    trained = data.most_supervised(rows)
+    share = 1.0 if trained is None else min(1.0, max(trained, 1) / (batch * length))
+    return batch, length, share
 
 
 def _attention(name: str, padded: bool) -> str:
@@ -185,18 +213,28 @@ def _attention(name: str, padded: bool) -> str:
     return "masked" if padded and name != "flash_attention_2" else "flash"
 
 
-def from_ledger(found: Ledger, setup: Setup, card: Card | None, resolved: Resolved | None = None) -> Estimate:
-    """Turn bytes into the numbers that people compare: allocated, reserved, device total."""
+def from_ledger(
+    found: Ledger, setup: Setup, card: Card | None, resolved: Resolved | None = None, devices: int = 1
+) -> Estimate:
+    """Turn bytes into the numbers that people compare: allocated, reserved, device total.
+
+    Args:
+        devices: GPUs that share a step. Each holds a copy of everything and buckets for the gradients.
+    """
+    card = card or find_card(DEFAULT_CARD)
     peak = found.peak
-    context = (card or find_card(DEFAULT_CARD)).context
-    allocated = peak.total
-    share = EXPANDABLE if not setup.stack.foreign else PADDED_CACHE if setup.padded else PACKED_CACHE
-    reserved = -(-(allocated * (1 + share)) // SEGMENT) * SEGMENT
-    doubt = "" if setup.facts.verified else setup.facts.why_unverified
-    doubt = doubt or setup.stack.doubt()
-    rows = [Row(name, size / GIB, peak.name) for name, size in sorted(peak.rows.items(), key=lambda i: -i[1])]
+    sizes = dict(peak.rows)
+    if devices > 1:
+        sizes[BUCKETS] = sum(t.count * t.width * t.copies for t in trained_tensors(setup))
+    allocated = sum(sizes.values())
+    reserved = _reserved(allocated, setup, card)
+    context = card.context + (NCCL if devices > 1 else 0.0)
+    doubt = setup.facts.why_unverified if not setup.facts.verified else ""
+    doubt = doubt or setup.stack.doubt() or _doubt(card, devices)
+    band = UNVERIFIED_BAND if doubt else VERIFIED_BAND
+    rows = [Row(name, size / GIB, peak.name) for name, size in sorted(sizes.items(), key=lambda i: -i[1])]
     rows.append(Row(ALLOCATOR, (reserved - allocated) / GIB, "reserved"))
-    rows.append(Row(CONTEXT, context, "device"))
+    rows.append(Row(PROCESS if card.cpu else CONTEXT, context, "device"))
     return Estimate(
         allocated=sum(row.gib for row in rows[:-2]),
         reserved=reserved / GIB,
@@ -204,10 +242,40 @@ def from_ledger(found: Ledger, setup: Setup, card: Card | None, resolved: Resolv
         static=sum(found.static.values()) / GIB,
         phase=peak.name,
         rows=tuple(rows),
-        phases={phase.name: phase.total / GIB for phase in found.phases},
+        phases={phase.name: (phase.total + sizes.get(BUCKETS, 0.0)) / GIB for phase in found.phases},
         verified=not doubt,
         reason=doubt,
-        band=UNVERIFIED_BAND if doubt else VERIFIED_BAND,
+        band=max(band, card.error),
         stack={name: setup.stack.versions.get(name, "") for name in ("transformers", "torch", "peft")},
+        notes=_notes(card),
         resolved=resolved,
+    )
+
+
+def _reserved(allocated: float, setup: Setup, card: Card) -> float:
+    """Bytes that the allocator holds for so many allocated ones."""
+    if card.cpu:
+        return allocated * (1 + CPU_CACHE)
+    share = EXPANDABLE if not setup.stack.foreign else PADDED_CACHE if setup.padded else PACKED_CACHE
+    if card.cache is not None:
+        share = card.cache
+    return -(-(allocated * (1 + share)) // SEGMENT) * SEGMENT
+
+
+def _doubt(card: Card, devices: int) -> str:
+    """Why figures for a device are less sure."""
+    if card.cpu:
+        return "the formulas are those of a GPU; on processors they were compared with a few runs"
+    return "several GPUs were never measured" if devices > 1 else ""
+
+
+def _notes(card: Card) -> tuple[str, ...]:
+    """What measurements of this machine have changed."""
+    if not card.runs:
+        return ()
+    runs = f"{card.runs} run{'' if card.runs == 1 else 's'} here"
+    cache = "" if card.cache is None else f" and allocator cache ({card.cache:.1%})"
+    return (
+        f"context ({card.context:.2f} GiB){cache} as measured in {runs}, "
+        f"whose peaks were {card.error:+.1%} from the prediction",
     )

@@ -8,32 +8,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.models.facts import ModelFacts, load_facts
-from tui_tuner.planning.estimate import Estimate, from_ledger, resolve_for, setup_for
-from tui_tuner.planning.gpus import CARDS, Card
-from tui_tuner.planning.memory.ledger import ledger
-from tui_tuner.planning.memory.setup import Setup
+from tui_tuner.planning.calibration import calibrated
+from tui_tuner.planning.changes import Change, apply, groups_of, possible_changes
+from tui_tuner.planning.data_facts import DataFacts
+from tui_tuner.planning.estimate import Estimate, devices_of, from_ledger, resolve_for, setup_for
+from tui_tuner.planning.gpus import CARDS, Card, card_here
+from tui_tuner.planning.hardware import Hardware
+from tui_tuner.planning.memory.ledger import Simulated, ledger
 from tui_tuner.planning.memory.stack import Stack, installed
-from tui_tuner.planning.resolve import DataFacts
+from tui_tuner.planning.resolve import Resolved, resolve
 
 CHECKPOINT_COST = 1.41  # a step with recomputation against one without, measured
 FOUR_BIT_COST = 1.25  # dequantising on the way, measured
 BUSY_TOKENS = 512  # tokens in a forward pass at which half of a GPU's time is lost to launching work
 MOST_TOKENS = 16384  # tokens in a forward pass beyond which nothing is gained
-
-
-@dataclass(frozen=True)
-class Change:
-    """One setting: `{path: value}` in a config, with what it is called and what it costs."""
-
-    path: str
-    value: Any
-    label: str
-    quality: int  # 0: the same result; 1: nearly; 2: another method or other data
+COUNTS = (1, 2, 4, 8)  # GPUs of a kind that one rents
+MOST_CHANGES = 4  # at once, to make a misfit fit
 
 
 @dataclass(frozen=True)
@@ -74,6 +69,17 @@ class Fit:
         return f"{missing} It would with {' and '.join(change.label for change in self.smallest)}."
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A GPU of the table, or `count` of them, with the settings that the run would have there."""
+
+    card: Card
+    count: int
+    fits: bool
+    estimate: Estimate
+    config: RunConfig
+
+
 def fit(
     config: RunConfig,
     card: Card,
@@ -87,166 +93,37 @@ def fit(
     Raises:
         ModelError, HubError: the model's shapes cannot be had.
     """
-    facts, stack = facts or load_facts(config.model), stack or installed()
-    chosen = choose(config, facts, card, stack, data)
-    now = _measure(chosen, facts, card, stack, data)
+    search = _Search(facts or load_facts(config.model), stack or installed(), data)
+    chosen = search.choose(config, search.base(config, card), card)
+    now = search.measure(chosen, card)
     fits = now.upper <= card.usable
-    smallest = () if fits else _smallest(chosen, facts, card, stack, data)
-    levers = tuple(_levers(chosen, now, facts, card, stack, data))
-    return Fit(card, fits, now, chosen, levers, smallest)
+    smallest = () if fits else search.smallest(chosen, card)
+    return Fit(card, fits, now, chosen, tuple(search.levers(chosen, now, card)), smallest)
 
 
-def choose(
-    config: RunConfig, facts: ModelFacts, card: Card, stack: Stack, data: DataFacts | None = None
-) -> RunConfig:
-    """The config with `auto` resolved for the card: fastest of the settings that fit, or the smallest one."""
-    base = resolve_for(config, facts, card, stack, data).config
-    best: tuple[tuple[bool, int, float, float], RunConfig] | None = None
-    setup = setup_for(base, facts, stack, card, data)
-    for micro, checkpointing, optimizer in _choices(config, base):
-        training = {"micro_batch": micro, "gradient_checkpointing": checkpointing, "optimizer": optimizer}
-        changed = replace(
-            setup,
-            batch=micro,
-            checkpointing=checkpointing,
-            optimizer=optimizer,
-            foreach=stack.foreach and optimizer == "adamw",
-            accumulate=base.training.batch_size // _devices(base) > micro,
-        )
-        found = from_ledger(ledger(changed), changed, card)
-        fits = found.upper <= card.usable
-        rank = (
-            not fits,
-            int(optimizer != "adamw") if fits else 0,
-            0.0 if fits else found.upper,
-            _time(changed),
-        )
-        if best is None or rank < best[0]:
-            best = (rank, base.model_copy(update={"training": base.training.model_copy(update=training)}))
-    assert best is not None
-    return best[1]
-
-
-def _devices(config: RunConfig) -> int:
-    return config.hardware.devices if isinstance(config.hardware.devices, int) else 1
-
-
-def _choices(asked: RunConfig, base: RunConfig) -> Iterator[tuple[int, bool, str]]:
-    """Every combination of what the user left to us."""
-    training = asked.training
-    share = max(1, training.batch_size // _devices(base))
-    most = max(1, MOST_TOKENS // base.data.max_length)
-    micros = [n for n in range(1, share + 1) if share % n == 0 and n <= most] or [1]
-    fixed = training.micro_batch
-    checkpointing, optimizer = training.gradient_checkpointing, training.optimizer
-    yield from itertools.product(
-        [fixed] if isinstance(fixed, int) else micros,
-        [False, True] if checkpointing == "auto" else [checkpointing],
-        ["adamw", "adamw_8bit", "paged_adamw_8bit"] if optimizer == "auto" else [optimizer],
-    )
-
-
-def _time(setup: Setup) -> float:
-    """Time of a token relative to a busy GPU without recomputation."""
-    time = 1 + BUSY_TOKENS / setup.tokens
-    if setup.checkpointing:
-        time *= CHECKPOINT_COST
-    if setup.quantization != "none":
-        time *= FOUR_BIT_COST
-    return time
-
-
-def _measure(
-    config: RunConfig, facts: ModelFacts, card: Card, stack: Stack, data: DataFacts | None
-) -> Estimate:
-    setup = setup_for(config, facts, stack, card, data)
-    return from_ledger(ledger(setup), setup, card)
-
-
-def possible_changes(config: RunConfig) -> list[Change]:
-    """Single changes that can save memory from here, those that change least first."""
-    training, model, method = config.training, config.model, config.method
-    found = []
-    if training.loss == "full_logits":
-        found.append(Change("training.loss", "auto", "logits of trained tokens only", 0))
-    if model.attention == "eager":
-        found.append(Change("model.attention", "sdpa", "fused attention", 0))
-    if not config.data.packing:
-        found.append(Change("data.packing", True, "packing", 0))
-    if isinstance(training.micro_batch, int) and training.micro_batch > 1:
-        half = max(n for n in range(1, training.micro_batch) if training.micro_batch % n == 0)
-        found.append(Change("training.micro_batch", half, f"micro-batch {half}", 0))
-        if half > 1:
-            found.append(Change("training.micro_batch", 1, "micro-batch 1", 0))
-    if not training.gradient_checkpointing:
-        found.append(Change("training.gradient_checkpointing", True, "gradient checkpointing", 0))
-    if training.optimizer == "adamw":
-        found.append(Change("training.optimizer", "adamw_8bit", "8-bit AdamW", 1))
-        found.append(Change("training.optimizer", "paged_adamw_8bit", "paged 8-bit AdamW", 1))
-    if model.dtype == "float32":
-        found.append(Change("model.dtype", "bfloat16", "bfloat16 weights", 1))
-    if method.kind in ADAPTERS and model.quantization == "none":
-        found.append(Change("model.quantization", "nf4", "4-bit weights (QLoRA)", 1))
-    if method.kind in ADAPTERS and method.rank > 8:
-        found.append(Change("method.rank", 8, "rank 8", 1))
-    if config.data.max_length > 256:
-        half = config.data.max_length // 2
-        found.append(Change("data.max_length", half, f"sequences of {half} tokens", 2))
-    if method.kind not in ADAPTERS and model.architecture is None:
-        found.append(Change("method.kind", "lora", "LoRA", 2))
-    return found
-
-
-def apply(config: RunConfig, changes: tuple[Change, ...]) -> RunConfig:
-    """The config with these changes. Unchecked: meant for what `possible_changes` gives."""
-    for change in changes:
-        section, _, name = change.path.partition(".")
-        part = getattr(config, section).model_copy(update={name: change.value})
-        config = config.model_copy(update={section: part})
-    return config
-
-
-def _levers(
+def settle(
     config: RunConfig,
-    now: Estimate,
-    facts: ModelFacts,
-    card: Card,
-    stack: Stack,
-    data: DataFacts | None,
-) -> Iterator[Lever]:
-    before = _time(setup_for(config, facts, stack, card, data))
-    for change in possible_changes(config):
-        changed = apply(config, (change,))
-        found = _measure(changed, facts, card, stack, data)
-        time = _time(setup_for(changed, facts, stack, card, data)) / before
-        yield Lever(change, now.device - found.device, time, found.upper <= card.usable, found.phase)
+    *,
+    hardware: Hardware,
+    model_facts: ModelFacts | None = None,
+    data_facts: DataFacts | None = None,
+) -> Resolved:
+    """`resolve` for this machine, with micro-batch, checkpointing and optimizer such that memory suffices.
 
-
-def _smallest(
-    config: RunConfig, facts: ModelFacts, card: Card, stack: Stack, data: DataFacts | None
-) -> tuple[Change, ...]:
-    """The fewest and mildest changes that make it fit; empty if none do."""
-    changes = possible_changes(config)
-    if config.method.kind not in ADAPTERS and config.model.architecture is None:
-        changes.append(Change("model.quantization", "nf4", "4-bit weights (QLoRA)", 2))
-    for count in range(1, 5):
-        combinations = [
-            group
-            for group in itertools.combinations(changes, count)
-            if len({change.path for change in group}) == count and _legal(config, group)
-        ]
-        combinations.sort(key=lambda group: sum(change.quality for change in group))
-        for group in combinations:
-            if _measure(apply(config, group), facts, card, stack, data).upper <= card.usable:
-                return group
-    return ()
-
-
-def _legal(config: RunConfig, group: tuple[Change, ...]) -> bool:
-    """4-bit weights need an adapter."""
-    paths = {change.path: change.value for change in group}
-    kind = paths.get("method.kind", config.method.kind)
-    return "model.quantization" not in paths or kind in ADAPTERS
+    Raises:
+        HardwareError: GPUs were asked for that are not here.
+    """
+    base = resolve(config, hardware=hardware, model_facts=model_facts, data_facts=data_facts)
+    training = config.training
+    if model_facts is None or "auto" not in (
+        training.micro_batch,
+        training.gradient_checkpointing,
+        training.optimizer,
+    ):
+        return base
+    card = calibrated(card_here(base.config, hardware))
+    chosen = _Search(model_facts, installed(), data_facts).choose(config, base.config, card)
+    return resolve(config, hardware=hardware, model_facts=model_facts, data_facts=data_facts, fitted=chosen)
 
 
 def which_cards(
@@ -255,12 +132,126 @@ def which_cards(
     facts: ModelFacts | None = None,
     stack: Stack | None = None,
     data: DataFacts | None = None,
-) -> list[tuple[Card, bool, Estimate]]:
-    """Every card of the table, whether the run fits it, and its estimate there; smallest cards first."""
-    facts, stack = facts or load_facts(config.model), stack or installed()
-    found = []
+) -> Iterator[Candidate]:
+    """Every card of the table, alone and several of it, smallest cards first.
+
+    Of several, each holds a copy of the model: they save time and no memory. A card that is too small is
+    given alone only, and so is every card if the config names the number of devices.
+    """
+    search = _Search(facts or load_facts(config.model), stack or installed(), data)
+    named = isinstance(config.hardware.devices, int)
     for card in sorted(CARDS.values(), key=lambda card: (card.usable, card.tflops)):
-        chosen = choose(config, facts, card, stack, data)
-        measured = _measure(chosen, facts, card, stack, data)
-        found.append((card, measured.upper <= card.usable, measured))
-    return found
+        for count in (devices_of(config),) if named else COUNTS:
+            hardware = config.hardware.model_copy(update={"devices": count})
+            asked = config.model_copy(update={"hardware": hardware})
+            if count > 1 and not named and config.training.batch_size % count:
+                break
+            chosen = search.choose(asked, search.base(asked, card), card)
+            found = search.measure(chosen, card)
+            fits = found.upper <= card.usable
+            yield Candidate(card, count, fits, found, chosen)
+            if not fits:
+                break
+
+
+@dataclass
+class _Search:
+    """Questions about one model on one software stack; what was simulated is kept from one to the next."""
+
+    facts: ModelFacts
+    stack: Stack
+    data: DataFacts | None = None
+    seen: Simulated = field(default_factory=dict)
+
+    def base(self, config: RunConfig, card: Card) -> RunConfig:
+        """The config with every `auto` resolved by rules, as on that card."""
+        return resolve_for(config, self.facts, card, self.stack, self.data).config
+
+    def measure(self, config: RunConfig, card: Card) -> Estimate:
+        """The estimate of a resolved config."""
+        setup = setup_for(config, self.facts, self.stack, card, self.data)
+        return from_ledger(ledger(setup, self.seen), setup, card, devices=devices_of(config))
+
+    def choose(self, asked: RunConfig, base: RunConfig, card: Card) -> RunConfig:
+        """`base` with what is open in `asked` chosen: the fastest settings that fit, or else the smallest.
+
+        A plain optimizer comes before a fast step, as it changes the result least.
+        """
+        options = list(_choices(asked, base, card))
+        least = min(option["micro_batch"] for option in options)
+        found: dict[tuple[Any, Any], tuple[float, RunConfig]] = {}
+
+        def wants(option: dict[str, Any]) -> tuple[float, RunConfig]:
+            made = base.model_copy(update={"training": base.training.model_copy(update=option)})
+            return self.measure(made, card).upper, made
+
+        for option in sorted(options, key=lambda option: _rank(option, base)):
+            line = (option["gradient_checkpointing"], option["optimizer"])
+            if line not in found:  # a smaller micro-batch never wants more
+                found[line] = wants({**option, "micro_batch": least})
+            if found[line][0] > card.usable:
+                continue
+            upper, made = wants(option)
+            if upper <= card.usable:
+                return made
+        return min(found.values(), key=lambda one: one[0])[1]
+
+    def levers(self, config: RunConfig, now: Estimate, card: Card) -> Iterator[Lever]:
+        """What each possible change alone would save and cost."""
+        before = _time_of(config)
+        for change in possible_changes(config, card.cpu):
+            changed = apply(config, (change,))
+            found = self.measure(changed, card)
+            fits = found.upper <= card.usable
+            yield Lever(change, now.device - found.device, _time_of(changed) / before, fits, found.phase)
+
+    def smallest(self, config: RunConfig, card: Card) -> tuple[Change, ...]:
+        """The fewest and mildest changes that make it fit; empty if none do."""
+        changes = possible_changes(config, card.cpu)
+        if config.method.kind not in ADAPTERS and config.model.architecture is None and not card.cpu:
+            changes.append(Change("model.quantization", "nf4", "4-bit weights (QLoRA)", 2))
+        for count in range(1, MOST_CHANGES + 1):
+            for group in sorted(
+                groups_of(config, changes, count), key=lambda group: sum(c.quality for c in group)
+            ):
+                if self.measure(apply(config, group), card).upper <= card.usable:
+                    return group
+        return ()
+
+
+def _choices(asked: RunConfig, base: RunConfig, card: Card) -> Iterator[dict[str, Any]]:
+    """Every combination of the training settings that the user left open."""
+    training = asked.training
+    share = max(1, training.batch_size // devices_of(base))
+    most = max(1, MOST_TOKENS // base.data.max_length)
+    optimizers = ["adamw", "adamw_8bit", "paged_adamw_8bit"]
+    if card.cpu:  # beyond the rule of thumb nothing is gained there, and 8-bit states want a GPU
+        most, optimizers = min(most, int(base.training.micro_batch)), ["adamw"]
+    micros = [n for n in range(1, min(share, most) + 1) if share % n == 0]
+    fixed = training.micro_batch
+    checkpointing, optimizer = training.gradient_checkpointing, training.optimizer
+    for micro, again, kind in itertools.product(
+        [fixed] if isinstance(fixed, int) else micros,
+        [False, True] if checkpointing == "auto" else [checkpointing],
+        optimizers if optimizer == "auto" else [optimizer],
+    ):
+        yield {"micro_batch": micro, "gradient_checkpointing": again, "optimizer": kind}
+
+
+def _rank(option: dict[str, Any], base: RunConfig) -> tuple[int, float]:
+    """Mildest change first, then the fastest."""
+    tokens = option["micro_batch"] * base.data.max_length
+    return int(option["optimizer"] != "adamw"), _time(tokens, option["gradient_checkpointing"])
+
+
+def _time(tokens: int, checkpointing: bool, quantised: bool = False) -> float:
+    """Time of a token relative to a busy GPU without recomputation."""
+    time = 1 + BUSY_TOKENS / tokens
+    return time * (CHECKPOINT_COST if checkpointing else 1) * (FOUR_BIT_COST if quantised else 1)
+
+
+def _time_of(config: RunConfig) -> float:
+    """The same of a resolved config."""
+    tokens = int(config.training.micro_batch) * config.data.max_length
+    again = config.training.gradient_checkpointing is True
+    return _time(tokens, again, config.model.quantization != "none")

@@ -1,4 +1,4 @@
-"""Common GPUs: memory that a program can use, speed, and what a cloud asks for one.
+"""Common GPUs: memory that a program can use, and speed. A machine's own memory counts as a card too.
 
 `usable` is what is left for one process beside the driver, in GiB; where nobody measured it, it is 98.5 % of
 the memory the driver shows. `tflops` is dense 16-bit matrix speed from the makers' data sheets.
@@ -10,18 +10,26 @@ import difflib
 import re
 from dataclasses import dataclass, replace
 
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import HardwareError
-from tui_tuner.planning.hardware import Gpu
+from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.text import one_line
 
 LARGEST = 2048  # GiB; a larger number is a mistyped name
 CUBLAS_AMPERE = 2 * 8_519_680.0  # two handles: the thread that runs forward and autograd's
 CUBLAS_HOPPER = 2 * 33_554_432.0
+RAM = "this machine's RAM"
+PROCESS = 0.62  # GiB that Python, torch, transformers and peft take before a model is loaded, measured
 
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU model. Memory and context in GiB, `tflops` dense in 16 bits, `bandwidth` in GB/s."""
+    """A GPU model. Memory and context in GiB, `tflops` dense in 16 bits, `bandwidth` in GB/s.
+
+    `cpu` is a processor, whose card is its RAM and whose context is the process itself. What runs on this
+    machine have shown: `cache` (reserved beyond allocated, as a share; None where nobody measured), `error`
+    (measured against predicted allocated, as a share) and how many `runs` that rests on.
+    """
 
     name: str
     total: float
@@ -30,10 +38,16 @@ class Card:
     tflops: float
     bandwidth: float
     capability: tuple[int, int]
+    cpu: bool = False
+    cache: float | None = None
+    error: float = 0.0
+    runs: int = 0
 
     @property
     def workspace(self) -> float:
         """Bytes of cuBLAS workspaces, which lie in torch's allocator."""
+        if self.cpu:
+            return 0.0
         return CUBLAS_HOPPER if self.capability >= (9, 0) else CUBLAS_AMPERE
 
 
@@ -117,6 +131,13 @@ def card_of(gpu: Gpu) -> Card:
     except HardwareError:
         known = Card(gpu.name, gpu.total_gib, gpu.free_gib, 0.5, 0.0, 0.0, gpu.capability)
     return replace(known, name=gpu.name, total=gpu.total_gib, usable=gpu.free_gib, capability=gpu.capability)
+
+
+def card_here(config: RunConfig, hardware: Hardware) -> Card:
+    """What a run would train on here: the first GPU, or the processor with its memory."""
+    if config.hardware.devices != "cpu" and hardware.usable_gpus:
+        return card_of(hardware.usable_gpus[0])
+    return Card(RAM, hardware.memory_gib, hardware.available_gib, PROCESS, 0.0, 0.0, (0, 0), cpu=True)
 
 
 def _of_size(text: str, number: str) -> Card:

@@ -7,24 +7,25 @@ from dataclasses import dataclass
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.advice import Advice, advise
+from tui_tuner.planning.calibration import calibrated
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import Duration, duration_of, steps_of
-from tui_tuner.planning.fit import Fit, fit
-from tui_tuner.planning.gpus import Card, card_of, find_card
+from tui_tuner.planning.duration import Duration, duration_of, steps_in
+from tui_tuner.planning.fit import Fit, fit, settle
+from tui_tuner.planning.gpus import Card, card_here, find_card
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.learning_rate import Rule, rules
 from tui_tuner.planning.memory.stack import Stack
-from tui_tuner.planning.resolve import Resolved, resolve
+from tui_tuner.planning.resolve import Resolved
 from tui_tuner.planning.throughput import Speed
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers before a run. `fit` is None without a GPU, `duration` where no rows were counted."""
+    """The numbers before a run. `duration` is None where no rows were counted."""
 
     facts: ModelFacts
     resolved: Resolved
-    fit: Fit | None
+    fit: Fit
     rules: tuple[Rule, ...]
     duration: Duration | None
     advice: tuple[Advice, ...]
@@ -61,7 +62,7 @@ def plan(
     speed: Speed | None = None,
     network: bool = True,
 ) -> Plan:
-    """Plan a run for a card, or for this machine's first GPU.
+    """Plan a run for a card, or for what this machine would train on: its first GPU, or its RAM.
 
     Raises:
         ModelError, HubError: the model's shapes cannot be had.
@@ -70,11 +71,10 @@ def plan(
     facts = facts or load_facts(config.model, network=network)
     if isinstance(card, str):
         card = find_card(card)
-    if card is None and config.hardware.devices != "cpu" and hardware.usable_gpus:
-        card = card_of(hardware.usable_gpus[0])
-    fitted = fit(config, card, facts=facts, stack=stack, data=data) if card else None
-    resolved = resolve(config, hardware=hardware, model_facts=facts, data_facts=data)
-    used = fitted.config if fitted else resolved.config
+    card = card or calibrated(card_here(config, hardware))
+    fitted = fit(config, card, facts=facts, stack=stack, data=data)
+    resolved = settle(config, hardware=hardware, model_facts=facts, data_facts=data)
+    used = fitted.config
     around = surroundings(config, used, facts, data, card, speed)
     return Plan(facts, resolved, fitted, around.rules, around.duration, around.advice, around.rate)
 
@@ -96,7 +96,7 @@ def surroundings(
     """
     duration, per_epoch = None, None
     if data is not None and data.rows:
-        steps = max(1, steps_of(config, data.rows))
+        steps = steps_in(config, data.rows)
         duration = duration_of(used, facts, data, card=card, speed=speed)
         per_epoch = None if config.training.max_steps else max(1, round(steps / config.training.epochs))
     found = tuple(rules(config, facts, data, per_epoch))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.options import get_value
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.errors import HardwareError
-from tui_tuner.planning.data_facts import DataFacts as DataFacts
+from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.planning.learning_rate import customary
 
@@ -61,18 +60,21 @@ def resolve(
     hardware: Hardware,
     model_facts: ModelFacts | None = None,
     data_facts: DataFacts | None = None,
-    fit: bool = True,
+    fitted: RunConfig | None = None,
 ) -> Resolved:
     """Replace every `auto` that training needs a value for. What the user set is never changed.
 
     Left as they are: `data.format`, `data.workers`, `evaluation.metrics`, `output.name`, `training.loss`
-    (their rooms decide them). With `fit`, micro-batch, checkpointing and optimizer are chosen so that the run
-    fits into the GPU, as far as the model's shapes are known.
+    (their rooms decide them).
+
+    Args:
+        fitted: Micro-batch, checkpointing and optimizer are taken from here; by rules of thumb without it.
+            `fit.settle` makes it, so that the run fits into memory.
 
     Raises:
         HardwareError: GPUs were asked for that are not here.
     """
-    work = _Work(config, hardware, model_facts, data_facts, fit)
+    work = _Work(config, hardware, model_facts, data_facts, fitted)
     for path, rule in _RULES:
         if get_value(work.config, path) == "auto":
             value, why = rule(work)
@@ -91,15 +93,14 @@ class _Work:
         hardware: Hardware,
         model: ModelFacts | None,
         data: DataFacts | None,
-        fit: bool,
+        fitted: RunConfig | None,
     ) -> None:
         self.config = config.model_copy(deep=True)
         self.hardware = hardware
         self.model = model
         self.data = data
-        self.fit = fit
+        self.fitted = fitted.training if fitted else None
         self.reasons: list[Resolution] = []
-        self._fitted: RunConfig | None = None
 
     def choose(self, path: str, value: Any, why: str) -> None:
         section, _, name = path.partition(".")
@@ -129,27 +130,12 @@ class _Work:
     def small(self) -> bool:
         return self.model is not None and self.model.parameters < SMALL_MODEL
 
-    def fitted(self) -> RunConfig | None:
-        """The settings that fit into the GPU; None on CPU, or where the model's shapes are unknown."""
-        gpu = self.gpu
-        if not self.fit or gpu is None or self.model is None:
-            return None
-        if self._fitted is None:
-            from tui_tuner.planning.fit import choose
-            from tui_tuner.planning.gpus import card_of
-            from tui_tuner.planning.memory.stack import installed
-
-            self._fitted = choose(self.config, self.model, card_of(gpu), installed(), self.data)
-        return self._fitted
-
     def steps(self) -> int | None:
         """Optimizer steps of the run, where the rows are counted."""
         training = self.config.training
-        if training.max_steps is not None:
-            return training.max_steps
         if self.data is None:
-            return None
-        return max(1, math.ceil(self.data.rows * training.epochs / training.batch_size))
+            return training.max_steps
+        return steps_of(self.data.rows, training.batch_size, training.epochs, training.max_steps)
 
 
 def check_devices(config: RunConfig, hardware: Hardware) -> None:
@@ -206,16 +192,15 @@ def _packing(work: _Work) -> tuple[bool, str]:
 
 
 def _optimizer(work: _Work) -> tuple[str, str]:
-    fitted = work.fitted()
-    if fitted is not None and fitted.training.optimizer != "adamw":
-        return fitted.training.optimizer, "Its state takes a quarter of the memory, which the GPU needs."
+    if work.fitted and work.fitted.optimizer not in ("adamw", "auto"):
+        return work.fitted.optimizer, "Its state takes a quarter of the memory, which the GPU needs."
     return "adamw", "The optimizer these learning rates are made for."
 
 
 def _checkpointing(work: _Work) -> tuple[bool, str]:
-    fitted = work.fitted()
-    if fitted is not None and fitted.training.gradient_checkpointing:
-        return True, "Without it the activations do not fit into the GPU's memory."
+    if work.fitted and work.fitted.gradient_checkpointing is True:
+        place = "GPU" if work.gpu else "machine"
+        return True, f"Without it the activations do not fit into the {place}'s memory."
     return False, "Costs about 40 % speed; memory does not ask for it."
 
 
@@ -234,9 +219,8 @@ def _autocast(work: _Work) -> tuple[bool, str]:
 
 def _micro_batch(work: _Work) -> tuple[int, str]:
     training = work.config.training
-    fitted = work.fitted()
-    if fitted is not None and isinstance(fitted.training.micro_batch, int):
-        micro = fitted.training.micro_batch
+    if work.fitted and isinstance(work.fitted.micro_batch, int):
+        micro = work.fitted.micro_batch
         return micro, f"The fastest that fits: {micro * work.config.data.max_length} tokens at once."
     budget = GPU_TOKENS if work.gpu else CPU_TOKENS
     share = max(1, training.batch_size // work.devices)

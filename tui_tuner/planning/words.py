@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.planning.advice import Advice
 from tui_tuner.planning.counting import Counted
 from tui_tuner.planning.duration import Duration
 from tui_tuner.planning.estimate import Estimate
-from tui_tuner.planning.fit import Fit
+from tui_tuner.planning.fit import Candidate, Fit
 from tui_tuner.planning.learning_rate import Rule
 from tui_tuner.planning.plan import Rate, Surroundings
 from tui_tuner.text import human_seconds, one_line
 
 
-def memory_lines(found: Estimate) -> list[str]:
+def memory_lines(found: Estimate, cpu: bool = False) -> list[str]:
     """The estimate, number by number and row by row."""
+    whole = "with the process itself" if cpu else "with the CUDA context, as nvidia-smi shows it"
     lines = [
         f"allocated  {found.allocated:8.2f} GiB   peak of torch's allocator ({found.phase})",
         f"reserved   {found.reserved:8.2f} GiB   with what the allocator keeps",
-        f"device     {found.device:8.2f} GiB   with the CUDA context, as nvidia-smi shows it",
+        f"{'process' if cpu else 'device':10} {found.device:8.2f} GiB   {whole}",
         f"static     {found.static:8.2f} GiB   between steps",
         "",
     ]
     lines += [f"  {row.name:28} {row.gib:8.2f} GiB" for row in found.rows if row.gib >= 0.005]
+    small = sum(row.gib for row in found.rows if row.gib < 0.005)
+    if small >= 0.005:
+        lines.append(f"  {'smaller rows':28} {small:8.2f} GiB")
+    lines += ["", *found.notes] if found.notes else []
     if not found.verified:
         lines += ["", f"unverified, within about {found.band:.0%}: {found.reason}"]
     return lines
@@ -31,20 +38,32 @@ def memory_lines(found: Estimate) -> list[str]:
 
 def fit_lines(found: Fit) -> list[str]:
     """The verdict for a card, the settings it rests on, and what each lever saves."""
-    training = found.config.training
-    checkpointing = "with" if training.gradient_checkpointing else "without"
-    lines = [
-        "",
-        found.sentence(),
-        f"Micro-batch {training.micro_batch} of batch {training.batch_size}, {checkpointing} gradient "
-        f"checkpointing, {training.optimizer}, {found.config.model.dtype} weights.",
-    ]
+    lines = ["", found.sentence(), settings_words(found.config)]
     if found.levers:
         lines += ["", "  change                           saves GiB   step time"]
     for lever in found.levers:
         mark = "" if found.fits or not lever.fits else "   then it fits"
         lines.append(f"  {lever.change.label:32} {lever.saves:9.2f}   x {lever.time:.2f}{mark}")
     return lines
+
+
+def settings_words(used: RunConfig) -> str:
+    """The settings that memory depends on most."""
+    training = used.training
+    checkpointing = "with" if training.gradient_checkpointing else "without"
+    return (
+        f"Micro-batch {training.micro_batch} of batch {training.batch_size}, {checkpointing} gradient "
+        f"checkpointing, {training.optimizer}, {used.model.dtype} weights."
+    )
+
+
+def unfitted_lines(used: RunConfig) -> list[str]:
+    """What the figures without a card rest on."""
+    return [
+        settings_words(used),
+        "No card is named, so nothing was fitted: these are the settings of a large GPU. --gpu NAME fits the "
+        "run into one, --cards shows them all, --set hardware.devices=cpu this machine's RAM.",
+    ]
 
 
 def surroundings_lines(found: Surroundings, counted: Counted) -> list[str]:
@@ -114,6 +133,38 @@ def money_words(found: Duration) -> str:
     if found.cost is None or found.cost_high is None:
         return ""
     return f"{found.cost:.2f}, up to {found.cost_high:.2f}"
+
+
+def card_lines(found: Iterable[tuple[Candidate, Duration | None]]) -> list[str]:
+    """The table of GPUs: memory, verdict, and the time of the run on one and on several of them."""
+    lines = ["", f"  {'GPU':18} {'usable':>10}  {'wanted':>10}  {'':9}  time on 1, 2, 4, 8"]
+    for candidate, duration in found:
+        seconds = duration.seconds if duration else None
+        time = "" if seconds is None else human_seconds(seconds) if candidate.fits else "too small"
+        if candidate.count > 1:
+            lines[-1] += f", {time}" if time else ""
+            continue
+        card, wanted = candidate.card, candidate.estimate.upper
+        verdict = "fits" if candidate.fits else "too small"
+        head = f"  {card.name:18} {card.usable:6.1f} GiB  {wanted:6.1f} GiB  {verdict:9}"
+        lines.append(f"{head}  {time}" if candidate.fits else head)
+    return [*lines, "  Of several GPUs each holds a copy of the model: they save time, not memory."]
+
+
+def cards_json(found: Iterable[tuple[Candidate, Duration | None]]) -> list[dict[str, Any]]:
+    """JSON of the table of GPUs; `seconds` is null where nothing is known of the data."""
+    return [
+        {
+            "name": one.card.name,
+            "count": one.count,
+            "usable_gib": one.card.usable,
+            "fits": one.fits,
+            "device_gib": one.estimate.device,
+            "wanted_gib": one.estimate.upper,
+            "seconds": duration.seconds if duration else None,
+        }
+        for one, duration in found
+    ]
 
 
 def fit_json(found: Fit | None) -> dict[str, Any]:

@@ -100,6 +100,7 @@ class Engine(Trainer):
         self.last_loss: Any = None
         self.last_grad_norm: Any = None
         self.last_counts = (0, 0)
+        self.fullest = (0, 0, 0)  # sequences, their length with padding, and most targets of a forward pass
         self.last_rate = 0.0
         self.skip_bad = False
         self.rate_scale = 1.0
@@ -159,6 +160,7 @@ class Engine(Trainer):
             if not part.supervised:
                 continue
             self.recovery.enter("forward", part.rows)
+            self._remember(part)
             micro = part.to(self.args.device)
             last = place == len(parts) - 1
             if self.noise is not None:
@@ -173,6 +175,12 @@ class Engine(Trainer):
         if self.plan.world > 1:
             torch.distributed.all_reduce(total)
         return total
+
+    def _remember(self, part: Any) -> None:
+        """Keep the size of the fullest forward pass, which decides about memory."""
+        shape, (rows, length, most) = part.input_ids.shape, self.fullest
+        larger = part.input_ids.numel() > rows * length
+        self.fullest = (*((shape[0], shape[1]) if larger else (rows, length)), max(most, part.supervised))
 
     def _clean(self, model: Any) -> None:
         """Forget the gradients of a failed attempt and give cached memory back."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from transformers import TrainerCallback
@@ -14,9 +15,10 @@ from tui_tuner.errors import TunerError
 from tui_tuner.models.facts import load_facts
 from tui_tuner.planning import calibration, hardware
 from tui_tuner.planning.calibration import Measured
-from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.estimate import Estimate, estimate
+from tui_tuner.planning.estimate import Estimate, from_ledger, setup_for
 from tui_tuner.planning.gpus import card_of
+from tui_tuner.planning.memory.ledger import ledger
+from tui_tuner.planning.memory.stack import installed
 from tui_tuner.training.reporting import Reporter
 
 AFTER = 3  # steps: the optimizer's states are there from the first on
@@ -28,20 +30,22 @@ class MemoryCheck(TrainerCallback):
 
     Args:
         config: The resolved config.
-        data: The rows, for the prediction.
         device: Such as `cuda:0`.
+        fullest: Gives sequences, length and targets of the fullest forward pass so far, for which memory is
+            predicted: what is compared is the formulas, not the data.
         measure: Gives the peaks since training began; stands in for the GPU in tests.
     """
 
     def __init__(
         self,
         config: RunConfig,
-        data: DataFacts | None,
         device: str,
         reporter: Reporter,
+        fullest: Callable[[], tuple[int, int, int]],
         measure: Callable[[str], tuple[Measured, bool]] | None = None,
     ) -> None:
-        self.config, self.data, self.device, self.reporter = config, data, device, reporter
+        self.config, self.device, self.reporter = config, device, reporter
+        self._fullest = fullest
         self._measure = measure or measured
         self._left = AFTER
 
@@ -72,6 +76,7 @@ class MemoryCheck(TrainerCallback):
             predicted_reserved=round(predicted.reserved * GIB),
             allocated=round(found.allocated * GIB),
             reserved=round(found.reserved * GIB),
+            predicted_device=round(predicted.device * GIB),
             device=round(found.device * GIB) if alone else None,
             difference=calibration.difference(predicted, found),
             verified=predicted.verified,
@@ -88,7 +93,13 @@ class MemoryCheck(TrainerCallback):
             return "", None
         with contextlib.suppress(TunerError):
             facts = load_facts(self.config.model, network=False)
-            return card.name if card else "", estimate(self.config, facts=facts, card=card, data=self.data)
+            found = setup_for(self.config, facts, installed(), card)
+            rows, length, targets = self._fullest()
+            if rows * length:
+                share = min(1.0, targets / (rows * length))
+                found = replace(found, batch=rows, length=length, supervised=share)
+            known = calibration.calibrated(card) if card else None
+            return card.name if card else "", from_ledger(ledger(found), found, known)
         return "", None
 
 

@@ -135,21 +135,17 @@ class Work:
         self.reporter.emit(kind, **fields)
 
     def _resolve(self) -> None:
-        from tui_tuner.planning import hardware, resolve
+        from tui_tuner.planning import hardware
+        from tui_tuner.planning.data_facts import counted_facts
+        from tui_tuner.planning.fit import settle
 
         facts = _model_facts(self.config)
-        data = resolve.DataFacts(
-            rows=len(self.prepared.train),
-            tokens=int(self.prepared.train.lengths.sum()),
-            supervised=int(self.prepared.train.supervised.sum()),
-            longest=int(self.prepared.train.lengths.max()),
-            validation_rows=len(self.prepared.validation) if self.prepared.validation is not None else 0,
-        )
+        data = counted_facts(self.prepared.train, self.prepared.validation)
         self.facts = data
         parts = (self.prepared.train, self.prepared.validation)
         longest = max(int(rows.lengths.max()) for rows in parts if rows is not None and len(rows))
         check_positions(facts, longest, self.reporter, self.config.method.prompt_length)
-        found = resolve.resolve(self.config, hardware=hardware.detect(), model_facts=facts, data_facts=data)
+        found = settle(self.config, hardware=hardware.detect(), model_facts=facts, data_facts=data)
         for reason in found.reasons:
             self.reporter.emit("resolved", field=reason.field, value=reason.value, why=reason.why)
         self.config = found.config
@@ -267,7 +263,9 @@ class Work:
 
         self.engine.remove_callback(PrinterCallback)
         if self.device != "cpu":
-            self.engine.add_callback(MemoryCheck(config, self.facts, self.device, self.reporter))
+            self.engine.add_callback(
+                MemoryCheck(config, self.device, self.reporter, lambda: self.engine.fullest)
+            )
         self.engine.skip_bad = training.on_bad_numbers == "skip"
         if training.neftune_alpha:
             self.engine.noise = EmbeddingNoise(self.model, training.neftune_alpha)

@@ -12,10 +12,11 @@ from typing import Any
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts, load_facts
+from tui_tuner.planning.calibration import calibrated
 from tui_tuner.planning.counting import Counted, count, count_exactly
-from tui_tuner.planning.estimate import Estimate, estimate, machine
-from tui_tuner.planning.fit import fit
-from tui_tuner.planning.gpus import CARDS, Card, card_of, find_card
+from tui_tuner.planning.estimate import Estimate, machine
+from tui_tuner.planning.fit import which_cards
+from tui_tuner.planning.gpus import CARDS, Card, card_here, find_card
 from tui_tuner.planning.hardware import Hardware, detect
 from tui_tuner.planning.plan import Plan, plan
 from tui_tuner.planning.throughput import measured
@@ -29,19 +30,26 @@ _counts: dict[str, Counted] = {}
 
 @dataclass(frozen=True)
 class Look:
-    """A plan with what it rests on. `estimate` is the plan's own for a card, else one for no card at all."""
+    """A plan with what it rests on."""
 
     config: RunConfig
     plan: Plan
-    estimate: Estimate
     counted: Counted
-    card: Card | None
-    here: bool  # the card is this machine's
+
+    @property
+    def card(self) -> Card:
+        """What the run is planned for: a GPU, or this machine's RAM."""
+        return self.plan.fit.card
+
+    @property
+    def estimate(self) -> Estimate:
+        """Memory on that card."""
+        return self.plan.fit.estimate
 
     @property
     def used(self) -> RunConfig:
         """The config with every `auto` resolved for the card."""
-        return self.plan.fit.config if self.plan.fit else self.plan.resolved.config
+        return self.plan.fit.config
 
 
 def look(
@@ -67,10 +75,9 @@ def look(
     facts = _facts_of(config, network)
     counted = _counted(config, network, exact)
     hardware, chosen = _device(config, card)
-    speed = None if card else measured(config, chosen is not None, root)
+    speed = None if card else measured(config, not chosen.cpu, root)
     planned = plan(config, hardware=hardware, card=chosen, facts=facts, data=counted.facts, speed=speed)
-    found = planned.fit.estimate if planned.fit else estimate(config, facts=facts, data=counted.facts)
-    return Look(config, planned, found, counted, chosen, not card)
+    return Look(config, planned, counted)
 
 
 def cards(draft: dict[str, Any], said: Callable[[str, bool, float], None], stop: Callable[[], bool]) -> None:
@@ -81,11 +88,11 @@ def cards(draft: dict[str, Any], said: Callable[[str, bool, float], None], stop:
     """
     config = build_config(draft)
     facts, data = _facts_of(config, True), _counted(config, False, False).facts
-    for card in known_cards():
+    for found in which_cards(config, facts=facts, data=data):
         if stop():
             return
-        found = fit(config, card, facts=facts, data=data)
-        said(card.name, found.fits, found.estimate.upper)
+        if found.count == 1:
+            said(found.card.name, found.fits, found.estimate.upper)
 
 
 def known_cards() -> list[Card]:
@@ -93,15 +100,13 @@ def known_cards() -> list[Card]:
     return sorted(CARDS.values(), key=lambda card: (card.usable, card.tflops))
 
 
-def _device(config: RunConfig, card: str) -> tuple[Hardware, Card | None]:
-    """The machine as planning sees it, and the GPU to fit into."""
+def _device(config: RunConfig, card: str) -> tuple[Hardware, Card]:
+    """The machine as planning sees it, and what to fit into."""
     if card:
         chosen = find_card(card)
         return machine(chosen), chosen
     hardware = detect()
-    if config.hardware.devices == "cpu" or not hardware.usable_gpus:
-        return hardware, None
-    return hardware, card_of(hardware.usable_gpus[0])
+    return hardware, calibrated(card_here(config, hardware))
 
 
 def _facts_of(config: RunConfig, network: bool) -> ModelFacts:

@@ -34,17 +34,11 @@ class Offer:
 def verdict(look: Look) -> Content:
     """Whether it fits, what it needs and how sure that is."""
     found, fitted = look.estimate, look.plan.fit
-    parts: list[Content | str | tuple[str, str]] = []
-    if fitted is None:
-        words = _("{gib:.2f} GiB on a large GPU. ").format(gib=found.device)
-        why = _("The run trains on the CPU; c shows it against a card.")
-        parts += [(words, "bold"), (why, "$dim")]
-    else:
-        mark = ("✓ ", "$success") if fitted.fits else ("✗ ", "$error")
-        parts += [mark, (one_line(fitted.sentence(), 300), "bold")]
+    mark = ("✓ ", "$success") if fitted.fits else ("✗ ", "$error")
+    parts: list[Content | str | tuple[str, str]] = [mark, (one_line(fitted.sentence(), 300), "bold")]
     band = _("  ±{share:.0%}").format(share=found.band)
     peak = _("  peak: {phase}").format(phase=_(found.phase))
-    parts.append((band if fitted and not fitted.fits else peak + band, "$dim"))
+    parts.append((peak + band if fitted.fits else band, "$dim"))
     if not found.verified:
         parts.append((_(" unverified: {why}").format(why=one_line(found.reason, 120)), "$warning"))
     return Content.assemble(*parts)
@@ -53,8 +47,6 @@ def verdict(look: Look) -> Content:
 def lever_offers(look: Look) -> list[Offer]:
     """What saves memory: first the smallest change that makes a misfit fit, then each lever."""
     fitted = look.plan.fit
-    if fitted is None:
-        return []
     offers = []
     if fitted.smallest:
         label = _(" and ").join(change.label for change in fitted.smallest)

@@ -7,8 +7,9 @@ import pytest
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import facts_from_config
-from tui_tuner.planning.calibration import KEPT, Measured, difference, learned, record
+from tui_tuner.planning.calibration import KEPT, Measured, calibrated, difference, learned, record
 from tui_tuner.planning.estimate import estimate
+from tui_tuner.planning.gpus import CARDS
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +47,31 @@ def test_only_the_newest_are_kept(tmp_path, predicted):
     path.write_text("old\n" * (KEPT + 50))
     record("A100", predicted, Measured(1, 1, 1), path)
     assert len(path.read_text().splitlines()) == KEPT
+
+
+def test_later_estimates_take_what_was_learned_and_say_so(tmp_path, predicted):
+    path = tmp_path / "memory.jsonl"
+    card = CARDS["RTX 4090"]
+    assert calibrated(card, path) is card
+    allocated = predicted.allocated * 1.05
+    for _ in range(2):
+        record(card.name, predicted, Measured(allocated, allocated * 1.2, allocated * 1.2 + 0.9), path)
+    facts, config = facts_from_config(find("Qwen/Qwen3-0.6B")), RunConfig()
+    before, after = (estimate(config, facts=facts, card=one) for one in (card, calibrated(card, path)))
+    assert after.allocated == before.allocated
+    assert after.reserved == pytest.approx(after.allocated * 1.2, abs=0.003)
+    assert after.device - after.reserved == pytest.approx(0.9)
+    assert after.band == pytest.approx(0.05)
+    assert "0.90 GiB" in after.notes[0] and "2 runs here" in after.notes[0] and "+5.0%" in after.notes[0]
+    assert sum(row.gib for row in after.rows) == pytest.approx(after.device)
+    assert not before.notes
+
+
+def test_small_runs_teach_no_share_and_absurd_ones_nothing(tmp_path, predicted):
+    path = tmp_path / "memory.jsonl"
+    record("T4", predicted, Measured(0.1, 0.3, 0.5), path)
+    assert learned("T4", path).residual is None and learned("T4", path).context == pytest.approx(0.2)
+    for wrong in (Measured(2.0, 2.1, 60.0), Measured(2.0, 2.1, 1.0), Measured(2.0, float("nan"), 3.0)):
+        record("L4", predicted, wrong, path)
+    assert learned("L4", path) is None
+    assert calibrated(CARDS["L4"], path) is CARDS["L4"]

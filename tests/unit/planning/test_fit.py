@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import facts_from_config
-from tui_tuner.planning.fit import apply, fit, which_cards
+from tui_tuner.planning.changes import apply
+from tui_tuner.planning.data_facts import DataFacts
+from tui_tuner.planning.fit import fit, settle, which_cards
 from tui_tuner.planning.gpus import CARDS, find_card
 from tui_tuner.planning.hardware import Gpu, Hardware
-from tui_tuner.planning.resolve import resolve
 
 LLAMA_8B = {
     "model_type": "llama",
@@ -78,10 +81,10 @@ def test_checkpointing_only_where_memory_asks():
     assert fit(config(), find_card("24GiB"), facts=FACTS).config.training.gradient_checkpointing is True
 
 
-def test_resolve_uses_the_free_memory_of_the_gpu():
+def test_settings_use_the_free_memory_of_the_gpu():
     def on(gib):
         gpus = (Gpu(0, "NVIDIA A100 80GB", 80.0, gib, (8, 0)),)
-        return resolve(config(), hardware=Hardware(gpus=gpus), model_facts=FACTS)
+        return settle(config(), hardware=Hardware(gpus=gpus), model_facts=FACTS)
 
     plenty, little = on(79.0), on(20.0)
     assert plenty.config.training.gradient_checkpointing is False
@@ -90,6 +93,69 @@ def test_resolve_uses_the_free_memory_of_the_gpu():
 
 
 def test_larger_cards_take_what_smaller_ones_take():
-    cards = which_cards(config(), facts=FACTS)
-    assert [card.usable for card, _, _ in cards] == sorted(card.usable for card, _, _ in cards)
-    assert not cards[0][1] and cards[-1][1]
+    cards = [one for one in which_cards(config(), facts=FACTS) if one.count == 1]
+    assert len(cards) == len(CARDS)
+    assert [one.card.usable for one in cards] == sorted(one.card.usable for one in cards)
+    assert not cards[0].fits and cards[-1].fits
+
+
+def test_every_card_of_the_table_is_what_it_is_alone():
+    for one in which_cards(config(), facts=FACTS):
+        if one.count == 1:
+            alone = fit(config(), one.card, facts=FACTS)
+            assert (one.fits, one.estimate.upper) == (alone.fits, alone.estimate.upper)
+            assert one.config.training == alone.config.training
+
+
+def test_several_gpus_save_no_memory():
+    found = {(one.card.name, one.count): one for one in which_cards(config(), facts=FACTS)}
+    one, two = found["H200", 1], found["H200", 2]
+    assert two.config.training.micro_batch * 2 <= 16
+    assert two.estimate.device > one.estimate.device / 2
+    assert not two.estimate.verified and "several" in two.estimate.reason
+    assert ("RTX 3080", 2) not in found
+    assert sum(row.gib for row in two.estimate.rows) == pytest.approx(two.estimate.device)
+
+
+def test_the_table_takes_little_time():
+    began = time.process_time()
+    list(which_cards(config(), facts=FACTS))
+    assert time.process_time() - began < 1.0
+
+
+def test_fast_settings_come_first_and_a_plain_optimizer_before_them():
+    for gib in range(6, 90, 3):
+        card = find_card(f"{gib}GiB")
+        found = fit(config(model={"quantization": "nf4"}), card, facts=FACTS)
+        if not found.fits or found.config.training.gradient_checkpointing is False:
+            continue
+        for micro in (1, 2, 4, 8, 16):  # whatever is faster must not have fitted
+            faster = config(
+                model={"quantization": "nf4"},
+                training={"micro_batch": micro, "gradient_checkpointing": False, "optimizer": "adamw"},
+            )
+            if 1 + 512 / (micro * 1024) < (1 + 512 / (found.config.training.micro_batch * 1024)) * 1.41:
+                assert not fit(faster, card, facts=FACTS).fits
+
+
+def test_a_processor_fits_into_its_memory():
+    def on(gib):
+        here = Hardware(memory_gib=64, available_gib=gib, cpu_bf16=True)
+        return settle(config(), hardware=here, model_facts=FACTS)
+
+    plenty, little = on(60), on(22)
+    assert plenty.config.training.gradient_checkpointing is False
+    assert little.config.training.gradient_checkpointing is True
+    assert "machine's memory" in little.why("training.gradient_checkpointing")
+    assert little.config.training.optimizer == "adamw"  # 8-bit states are for GPUs
+
+
+def test_a_sample_of_the_rows_does_not_shrink_the_fullest_batch():
+    card = CARDS["A100-80"]
+    asked = config(training={"micro_batch": 4, "gradient_checkpointing": False})
+    full = fit(asked, card, facts=FACTS)
+    sampled = fit(asked, card, facts=FACTS, data=DataFacts(1000, 100_000, 50_000, 300))
+    assert sampled.estimate.allocated == full.estimate.allocated
+    short = DataFacts(1000, 100_000, 50_000, 120, heaviest=(120,) * 1000, most_trained=(60,) * 1000)
+    exact = fit(asked, card, facts=FACTS, data=short)
+    assert exact.estimate.allocated < 0.7 * full.estimate.allocated  # 16 rows of 120 tokens fill no 4,096

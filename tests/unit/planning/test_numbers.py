@@ -143,7 +143,9 @@ def test_catalogue_sizes_are_the_published_ones():
 def test_a_plan_has_all_of_it():
     data = DataFacts(1000, tokens=200_000, supervised=90_000, longest=700, validation_rows=50)
     found = plan(config(), hardware=Hardware(), card="T4", facts=MISTRAL, data=data)
-    assert found.fit is not None and not found.fit.fits and found.fit.smallest
+    assert not found.fit.fits and found.fit.smallest
     assert found.duration is not None and found.duration.seconds
     assert found.rules and found.resolved.reasons
-    assert plan(config(), hardware=Hardware(), facts=MISTRAL).fit is None
+    here = plan(config(), hardware=Hardware(memory_gib=64.0, available_gib=60.0), facts=MISTRAL)
+    assert here.fit.card.cpu and here.fit.fits and not here.fit.estimate.verified
+    assert not any("8bit" in str(lever.change.value) for lever in here.fit.levers)

@@ -217,7 +217,7 @@ class PlanScreen(TunerScreen):
         else:
             words = {
                 "advice": _("Nothing to remark."),
-                "memory": _("Nothing to save with a card unknown: c."),
+                "memory": _("Nothing here saves memory."),
             }
             if page in ("rates", "advice"):
                 self.query_one(f"#{page} .words", Static).update("")
@@ -312,7 +312,7 @@ class PlanScreen(TunerScreen):
 
     @work(thread=True, group="trace", exclusive=True)
     def _trace(self, turn: int, look: planlook.Look) -> None:
-        from tui_tuner.planning.estimate import resolve_for, setup_for
+        from tui_tuner.planning.estimate import setup_for
         from tui_tuner.planning.memory.stack import installed
         from tui_tuner.planning.trace import Tracer
 
@@ -320,11 +320,9 @@ class PlanScreen(TunerScreen):
         try:
             if self._tracer is None:
                 self._tracer = Tracer()
-            fitted = look.plan.fit
-            used = (
-                fitted.config if fitted else resolve_for(look.config, facts, None, installed(), data).config
-            )
-            sentence = self._tracer.check(setup_for(used, facts, installed(), look.card, data)).sentence()
+            sentence = self._tracer.check(
+                setup_for(look.used, facts, installed(), look.card, data)
+            ).sentence()
         except (TunerError, OSError) as problem:
             sentence = one_line(problem, 200)
         self.post_message(Traced(turn, sentence))

@@ -90,15 +90,12 @@ def summary(look: Look) -> Content:
     """Memory against the card, time, and how many remarks there are, on one line."""
     need = look.estimate.device
     planned = look.plan
-    if planned.fit is None or look.card is None:
-        head = Content.assemble(_("{gib:.2f} GiB on a large GPU").format(gib=need))
-    else:
-        fits = planned.fit.fits
-        verdict = (_("✓ fits"), "$success") if fits else (_("✗ does not fit"), "$error")
-        words = _("{gib:.1f} of {usable:.1f} GiB, {card} ").format(
-            gib=need, usable=look.card.usable, card=one_line(look.card.name, 20)
-        )
-        head = Content.assemble(words, verdict)
+    fits = planned.fit.fits
+    verdict = (_("✓ fits"), "$success") if fits else (_("✗ does not fit"), "$error")
+    words = _("{gib:.1f} of {usable:.1f} GiB, {card} ").format(
+        gib=need, usable=look.card.usable, card=one_line(look.card.name, 20)
+    )
+    head = Content.assemble(words, verdict)
     duration = planned.duration
     parts = [head]
     if duration is not None:

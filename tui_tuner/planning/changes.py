@@ -1,0 +1,78 @@
+"""Single settings that save memory, and which of them go together."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tui_tuner.config.schema import ADAPTERS, RunConfig
+
+
+@dataclass(frozen=True)
+class Change:
+    """One setting: `{path: value}` in a config, with what it is called and what it costs."""
+
+    path: str
+    value: Any
+    label: str
+    quality: int  # 0: the same result; 1: nearly; 2: another method or other data
+
+
+def possible_changes(config: RunConfig, cpu: bool = False) -> list[Change]:
+    """Single changes that can save memory from here, those that change least first."""
+    training, model, method = config.training, config.model, config.method
+    found = []
+    if training.loss == "full_logits":
+        found.append(Change("training.loss", "auto", "logits of trained tokens only", 0))
+    if model.attention == "eager":
+        found.append(Change("model.attention", "sdpa", "fused attention", 0))
+    if not config.data.packing:
+        found.append(Change("data.packing", True, "packing", 0))
+    if isinstance(training.micro_batch, int) and training.micro_batch > 1:
+        half = max(n for n in range(1, training.micro_batch) if training.micro_batch % n == 0)
+        found.append(Change("training.micro_batch", half, f"micro-batch {half}", 0))
+        if half > 1:
+            found.append(Change("training.micro_batch", 1, "micro-batch 1", 0))
+    if not training.gradient_checkpointing:
+        found.append(Change("training.gradient_checkpointing", True, "gradient checkpointing", 0))
+    gpu = not cpu
+    if training.optimizer == "adamw" and gpu:
+        found.append(Change("training.optimizer", "adamw_8bit", "8-bit AdamW", 1))
+        found.append(Change("training.optimizer", "paged_adamw_8bit", "paged 8-bit AdamW", 1))
+    if model.dtype == "float32":
+        found.append(Change("model.dtype", "bfloat16", "bfloat16 weights", 1))
+    if method.kind in ADAPTERS and model.quantization == "none" and gpu:
+        found.append(Change("model.quantization", "nf4", "4-bit weights (QLoRA)", 1))
+    if method.kind in ADAPTERS and method.rank > 8:
+        found.append(Change("method.rank", 8, "rank 8", 1))
+    if config.data.max_length > 256:
+        half = config.data.max_length // 2
+        found.append(Change("data.max_length", half, f"sequences of {half} tokens", 2))
+    if method.kind not in ADAPTERS and model.architecture is None:
+        found.append(Change("method.kind", "lora", "LoRA", 2))
+    return found
+
+
+def apply(config: RunConfig, changes: tuple[Change, ...]) -> RunConfig:
+    """The config with these changes. Unchecked: meant for what `possible_changes` gives."""
+    for change in changes:
+        section, _, name = change.path.partition(".")
+        part = getattr(config, section).model_copy(update={name: change.value})
+        config = config.model_copy(update={section: part})
+    return config
+
+
+def _legal(config: RunConfig, group: tuple[Change, ...]) -> bool:
+    """4-bit weights need an adapter."""
+    paths = {change.path: change.value for change in group}
+    kind = paths.get("method.kind", config.method.kind)
+    return "model.quantization" not in paths or kind in ADAPTERS
+
+
+def groups_of(config: RunConfig, changes: list[Change], count: int) -> Iterator[tuple[Change, ...]]:
+    """So many changes at a time that go together."""
+    for group in itertools.combinations(changes, count):
+        if len({change.path for change in group}) == count and _legal(config, group):
+            yield group
