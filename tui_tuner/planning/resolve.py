@@ -188,6 +188,8 @@ def _packing(work: _Work) -> tuple[bool, str]:
         return False, f"{kind} carries a state along the sequence, so rows side by side would mix."
     if work.model is not None and work.model.encoder:
         return False, "Encoders read a row at a time."
+    if work.config.method.prompt_length:
+        return False, "Virtual tokens stand before each row, so every sequence gets a row of its own."
     return True, "Rows lie side by side without padding and do not see each other."
 
 
