@@ -218,6 +218,28 @@ def test_the_app_imports_no_training_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_first_frame_waits_for_no_library_that_only_other_screens_need() -> None:
+    code = (
+        "import sys, tui_tuner.cli.screen, tui_tuner.launch.waiter, tui_tuner.launch.output,"
+        " tui_tuner.ui.app, tui_tuner.ui.screens.home;"
+        "print([m for m in ('typer','pydantic','yaml','psutil','orjson','numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--runs", "x"], ["--runs=x"], ["--runs"], ["--runs", "--help"]])
+def test_the_short_way_to_the_workbench_answers_as_the_long_one(arguments: list[str]) -> None:
+    answers = []
+    for way in ("_run", "_with_typer"):
+        code = f"import sys, tui_tuner.cli as c; c._run = c.{way}; c.main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        answers.append((done.returncode, done.stdout, done.stderr))
+    assert answers[0] == answers[1] and answers[0][0] == 2
+
+
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 def test_a_terminal_that_hangs_up_leaves_the_run_going(tmp_path: Path) -> None:
     """A real process on a pseudo-terminal: the terminal closes, the journal still comes to its end."""

@@ -36,6 +36,15 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    runs = _runs_of_workbench(arguments)
+    if runs is not None:
+        from tui_tuner.cli.screen import open_workbench
+
+        return open_workbench(runs)
+    return _with_typer(arguments)
+
+
+def _with_typer(arguments: list[str]) -> int:
     from tui_tuner.cli.commands import app  # Typer, which even `import tui_tuner.cli` should not pay for
 
     try:
@@ -43,6 +52,15 @@ def _run(arguments: list[str]) -> int:
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else EXIT_FAILED if done.code else 0
     return 0
+
+
+def _runs_of_workbench(arguments: list[str]) -> str | None:
+    """The folder of the runs if all that is asked for is the workbench, which is up sooner without Typer."""
+    if not arguments:
+        return "runs"
+    if len(arguments) == 2 and arguments[0] == "--runs" and not arguments[1].startswith("-"):
+        return arguments[1]
+    return None
 
 
 def _complain(text: str) -> None:

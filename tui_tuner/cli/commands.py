@@ -8,6 +8,7 @@ import typer
 
 from tui_tuner.cli import data, history, plan, range_test, runs, start
 from tui_tuner.cli.options import Runs
+from tui_tuner.cli.screen import open_workbench
 
 app = typer.Typer(
     name="tui-tuner",
@@ -38,7 +39,7 @@ def workbench(
 ) -> None:
     """Open the workbench, or do one of the commands."""
     if context.invoked_subcommand is None:
-        raise typer.Exit(start.open_workbench(runs_folder))
+        raise typer.Exit(open_workbench(runs_folder))
 
 
 app.command("demo")(start.demo)

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from tui_tuner.errors import EXIT_DONE
+import gc
+import sys
+
+from tui_tuner.errors import EXIT_DONE, UsageError
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
+
+
+def open_workbench(runs: str) -> int:
+    """The Textual app's home screen.
+
+    Raises:
+        UsageError: there is no terminal.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "the workbench needs a terminal.", hint="`tui-tuner run CONFIG --no-tui` works without one."
+        )
+    return show(RunStore(runs))
 
 
 def show(
@@ -16,12 +32,14 @@ def show(
     run is on (the user chose so, or the terminal is gone), this process leaves the terminal and stays,
     without a screen, to the run's end.
     """
+    gc.disable()  # what is made until the first frame stays; the app turns it on again
+    from tui_tuner.launch.waiter import behind_waiter
+
+    release = behind_waiter()  # before the imports: a small process forks sooner
     from tui_tuner.launch.output import captured
     from tui_tuner.launch.signals import install
-    from tui_tuner.launch.waiter import behind_waiter
     from tui_tuner.ui.app import run_app
 
-    release = behind_waiter()
     with captured(folder.log if folder and train else None) as terminal:
         result = run_app(store, open_run=folder, train=train, resume=resume)
         host = result.host

@@ -71,17 +71,6 @@ def train(folder: RunFolder, going_on: bool = False, *, no_tui: bool, json: bool
     return _headless(folder, going_on, json)
 
 
-def open_workbench(runs: str) -> int:
-    """The Textual app's home screen."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError(
-            "the workbench needs a terminal.", hint="`tui-tuner run CONFIG --no-tui` works without one."
-        )
-    from tui_tuner.cli.screen import show
-
-    return show(RunStore(runs))
-
-
 def _on_screen(folder: RunFolder, going_on: bool) -> int:
     from tui_tuner.cli.screen import show
 

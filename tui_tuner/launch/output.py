@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, cast
 
-from tui_tuner.runs.secrets import scrubber
-
 _LONGEST_LINE = 65536  # characters kept back while a line is not ended
 
 
@@ -101,6 +99,8 @@ class _ScrubbedStream(io.TextIOBase):
     def _put(self, text: str) -> None:
         if not text:
             return
+        from tui_tuner.runs.secrets import scrubber
+
         block = scrubber().text(text).encode("utf-8", "replace")
         try:
             while block:

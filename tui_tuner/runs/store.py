@@ -17,19 +17,13 @@ import contextlib
 import json
 import os
 import re
-import socket
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from tui_tuner.errors import DiskFullError, RunError, UsageError
-from tui_tuner.runs.journal import JournalReader
-from tui_tuner.runs.secrets import refuse_secrets
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -101,6 +95,8 @@ class RunFolder:
             DiskFullError: no room, or the disk refuses.
         """
         target = self.path / name
+        import uuid
+
         beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
         try:
             with open(beside, "w", encoding="utf-8") as file:
@@ -114,6 +110,10 @@ class RunFolder:
 
     def claim(self, **more: Any) -> None:
         """Write this process into the manifest as the one that runs it."""
+        import socket
+
+        import psutil
+
         me = psutil.Process()
         manifest = self.manifest()
         manifest.update(
@@ -130,6 +130,10 @@ class RunFolder:
 
     def alive(self) -> bool:
         """Whether the process in the manifest still runs: its pid *and* its start time, on this host."""
+        import socket
+
+        import psutil
+
         manifest = self.manifest()
         if manifest.get("host") not in (None, socket.gethostname()):
             return False
@@ -142,6 +146,8 @@ class RunFolder:
 
     def state(self) -> str:
         """running, paused, completed, stopped, failed, lost (dead without a word) or new (never started)."""
+        from tui_tuner.runs.journal import JournalReader
+
         last = ""
         for event in JournalReader(self.events, tail=_STATE_TAIL).read():
             if event.kind == "finished":
@@ -176,6 +182,7 @@ class RunStore:
             check_name(name)
         config = config.model_copy(deep=True)
         from tui_tuner.config.load import absolute_paths, dump_config
+        from tui_tuner.runs.secrets import refuse_secrets
 
         absolute_paths(config)
         text = dump_config(config)

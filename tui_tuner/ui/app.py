@@ -7,32 +7,51 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.reactive import Initialize, Reactive
 from textual.screen import Screen
+from textual.theme import Theme
 
 from tui_tuner.errors import TunerError
-from tui_tuner.runs.control import send
-from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
-from tui_tuner.ui.bridge import POLL_SECONDS, Follower
-from tui_tuner.ui.hosting import AppResult, Host, HostFactory, thread_host
+from tui_tuner.ui.hosting import AppResult, thread_host
 from tui_tuner.ui.i18n import _
 from tui_tuner.ui.preferences import read_preferences, remember
 from tui_tuner.ui.themes import DARK, LIGHT, THEMES
+
+if TYPE_CHECKING:
+    from tui_tuner.runs.store import RunFolder, RunStore
+    from tui_tuner.ui.bridge import Follower
+    from tui_tuner.ui.hosting import Host, HostFactory
+
+POLL_SECONDS = 0.15
 
 
 def _commands() -> Any:
     from tui_tuner.ui.commands import TunerCommands
 
     return TunerCommands
+
+
+def _first_theme(_app: App[Any]) -> str:
+    kept = read_preferences().get("theme")
+    return kept if kept in THEMES else DARK
+
+
+def _collect_garbage() -> None:
+    """Turn collection on after a start without it; what was made by then stays, and is never searched."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 class TunerApp(App[AppResult]):
@@ -58,6 +77,9 @@ class TunerApp(App[AppResult]):
         Binding("ctrl+q", "quit", _("Quit"), show=False, priority=True),
     ]
 
+    # Known before `App.__init__` reads it: a theme set later has the stylesheet parsed a second time.
+    theme: Reactive[str] = Reactive(Initialize(_first_theme))
+
     def __init__(
         self,
         store: RunStore,
@@ -79,10 +101,10 @@ class TunerApp(App[AppResult]):
         self._followers: dict[Path, Follower] = {}
         self._leave_when_ended = False
         self._told_of_end = True
-        for theme in THEMES:
-            self.register_theme(theme)
-        kept = read_preferences().get("theme")
-        self.theme = kept if kept in (DARK, LIGHT) else DARK
+
+    @property
+    def available_themes(self) -> dict[str, Theme]:
+        return THEMES
 
     def get_default_screen(self) -> Screen[Any]:
         from tui_tuner.ui.screens.home import HomeScreen
@@ -92,6 +114,7 @@ class TunerApp(App[AppResult]):
     def on_mount(self) -> None:
         self._catch_signals()
         self.set_interval(POLL_SECONDS, self._tick)
+        self.call_after_refresh(_collect_garbage)
         folder, train, resume = self._open
         if folder is not None:
             if train:
@@ -111,6 +134,8 @@ class TunerApp(App[AppResult]):
 
     def follow(self, folder: RunFolder) -> Follower:
         """The one follower of a run, for any number of screens."""
+        from tui_tuner.ui.bridge import Follower
+
         if folder.path not in self._followers:
             self._followers[folder.path] = Follower(folder, partial(self.hosts, folder))
         return self._followers[folder.path]
@@ -156,6 +181,8 @@ class TunerApp(App[AppResult]):
 
     def command(self, folder: RunFolder, command: str) -> None:
         """Send a control command to a run, wherever it is trained."""
+        from tui_tuner.runs.control import send
+
         try:
             send(folder.control, command)
         except OSError as error:

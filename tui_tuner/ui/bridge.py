@@ -23,7 +23,6 @@ from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.view import RunView, fold
 from tui_tuner.ui.loglines import LogLine, log_line
 
-POLL_SECONDS = 0.15
 _CHUNK = 128 * 1024
 _BUDGET = 0.03  # seconds of the event loop that one poll may take while it catches up
 _ALIVE_SECONDS = 2.0

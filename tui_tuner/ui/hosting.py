@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tui_tuner.runs.control import Control
-from tui_tuner.runs.store import RunFolder
+if TYPE_CHECKING:
+    from tui_tuner.runs.control import Control
+    from tui_tuner.runs.store import RunFolder
 
 
 class Host(Protocol):
@@ -25,7 +26,7 @@ class Host(Protocol):
     def join(self, timeout: float | None = None) -> None: ...
 
 
-HostFactory = Callable[[RunFolder, bool], Host]
+HostFactory = Callable[["RunFolder", bool], Host]
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,6 @@ from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
 from tui_tuner.ui.widgets.run_list import RunList
 from tui_tuner.ui.words import block, column, safe
 
-_REFRESH_SECONDS = 2.0
-
 
 class HomeScreen(RowsScreen):
     """Runs above, presets below; a beginner is told what to press."""
@@ -73,8 +71,6 @@ class HomeScreen(RowsScreen):
     def on_mount(self) -> None:
         self.query_one("#lead", Static).update(_lead())
         self._fill_presets()
-        self.set_interval(_REFRESH_SECONDS, self._read)
-        self._read()
 
     def on_resize(self) -> None:
         self._draw_presets()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual import work
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from tui_tuner.runs.store import RunFolder
-from tui_tuner.ui.overview import RunRow, rows
 from tui_tuner.ui.screens.base import TunerScreen
+
+if TYPE_CHECKING:
+    from tui_tuner.runs.store import RunFolder
+    from tui_tuner.ui.overview import RunRow
+
+_REFRESH_SECONDS = 2.0
 
 
 class RowsRead(Message):
@@ -25,8 +31,11 @@ class RowsRead(Message):
 class RowsScreen(TunerScreen):
     """A screen with a list of runs; it gets each reading as a `RowsRead`."""
 
+    def on_mount(self) -> None:
+        self.set_interval(_REFRESH_SECONDS, self._read)
+
     def on_screen_resume(self) -> None:
-        self._read()
+        self.call_after_refresh(self._read)
 
     def _read(self) -> None:
         if self.on_view and not any(worker.group == "rows" and worker.is_running for worker in self.workers):
@@ -34,6 +43,8 @@ class RowsScreen(TunerScreen):
 
     @work(thread=True, group="rows")
     def _read_rows(self, hosted: RunFolder | None) -> None:
+        from tui_tuner.ui.overview import rows
+
         found = rows(self.tuner.store, hosted)
         if not get_current_worker().is_cancelled:
             self.post_message(RowsRead(found))

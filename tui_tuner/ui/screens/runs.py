@@ -19,8 +19,6 @@ from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
 from tui_tuner.ui.widgets.run_list import RunList
 from tui_tuner.ui.words import block, figure, state_content
 
-_REFRESH_SECONDS = 2.0
-
 
 class RunsScreen(RowsScreen):
     """List, search, details."""
@@ -60,8 +58,6 @@ class RunsScreen(RowsScreen):
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#list"))
-        self.set_interval(_REFRESH_SECONDS, self._read)
-        self._read()
 
     @on(RowsRead)
     def _rows_read(self, message: RowsRead) -> None:

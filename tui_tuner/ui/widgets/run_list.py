@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui_tuner.ui.i18n import _
-from tui_tuner.ui.overview import RunRow
 from tui_tuner.ui.words import STATES, age, column, figure
+
+if TYPE_CHECKING:
+    from tui_tuner.ui.overview import RunRow
 
 _STATE, _STEP, _LOSS, _AGE = 12, 13, 9, 11
 
