@@ -22,7 +22,7 @@ from tui_tuner.planning.gpus import find_card
 from tui_tuner.planning.memory.ledger import ledger
 from tui_tuner.planning.memory.lit_gpt import DROPOUT
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.stack import stack_of
+from tui_tuner.planning.memory.stack import PROGRAMS, stack_of
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "vram" / "published.csv"
 LLAMA = {"model_type": "llama", "vocab_size": 32000, "num_attention_heads": 32}
@@ -61,6 +61,7 @@ MODELS = {
 }  # fmt: skip
 MODELS["Llama-3.2-3B"] = MODELS["meta-llama/Llama-3.2-3B"]
 SHORT = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "o_proj"}
+VERSIONS = {"lit-gpt": "2023.10", "torchtune": "0.5"}
 MLP = ("gate_proj", "up_proj", "down_proj")
 
 
@@ -86,13 +87,13 @@ def targets_of(row: dict[str, str], facts: ModelFacts) -> frozenset[str]:
 def setup_of(row: dict[str, str]) -> Setup | None:
     """The row's settings as plain numbers; None for rows that cannot be told apart (unknown model)."""
     facts = facts_of(row["model"])
-    if facts is None or "offload" in row["grad_ckpt"]:
+    if facts is None:
         return None
     notes, head = row["notes"], row["liger_or_fused_ce"]
     versions = dict(zip(("torch", "transformers", "peft", "bitsandbytes"), _versions(notes), strict=True))
-    program = "lit-gpt" if "lit-gpt" in row["source"] else ""
+    program = next((name for name in PROGRAMS if name in row["source"]), "")
     if program:
-        versions[program] = "2023.10"
+        versions[program] = VERSIONS[program]
     stack = stack_of({name: version for name, version in versions.items() if version})
     dynamic = "dynamic" in row["seq_len"]
     length = re.search(r"x\s?(\d+) tok", notes)
@@ -120,7 +121,7 @@ def setup_of(row: dict[str, str]) -> Setup | None:
         dropout=float(dropout.group(1)) if dropout else DROPOUT if program == "lit-gpt" else 0.0,
         variant=variant,
         quantization="nf4" if quantised else "none",
-        double_quant="dq" in row["quant"] or "double" in row["quant"],
+        double_quant=any(word in row["quant"] for word in ("dq", "double", "torchao")),
         norm=4 if "norms upcast to fp32" in notes else 2,
         adapter=2 if plain else 4,
         autocast=mixed,
@@ -129,9 +130,18 @@ def setup_of(row: dict[str, str]) -> Setup | None:
         expand_keys="mask" in row["attn"],
         logits="kept" if kept else "chunked" if "chunked" in head else "full",
         keep_cache=kept,
-        foreach="foreach" in row["optimizer"] or row["optimizer"] in ("torch.AdamW", "AdamW"),
-        optimizer="paged_adamw_8bit" if "paged" in row["optimizer"] else "adamw",
+        foreach="foreach" in row["optimizer"] or row["optimizer"] == "torch.AdamW",
+        compiled=program == "torchtune" and not notes.startswith("packed;"),
+        in_backward="in bwd" in row["optimizer"] or "/opt-in-bwd" in notes,
+        offload="offload" in row["grad_ckpt"],
+        optimizer=_optimizer(row["optimizer"]),
     )
+
+
+def _optimizer(words: str) -> str:
+    if "paged" in words:
+        return "paged_adamw_8bit"
+    return "adamw_8bit" if "8bit" in words else "adamw"
 
 
 def _versions(notes: str) -> list[str]:

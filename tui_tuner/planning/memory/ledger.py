@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from tui_tuner.planning.memory.meter import Meter, Parameter, Tape, Tensor, checkpointed
-from tui_tuner.planning.memory.programs import layer_of, loss_of
+from tui_tuner.planning.memory.programs import layer_of, loss_of, table_uses
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.static import static_rows, step_temporary, trained_tensors
 
@@ -97,7 +97,8 @@ def _sum(left: dict[str, float], right: dict[str, float]) -> dict[str, float]:
 
 
 def _step_rows(setup: Setup) -> dict[str, float]:
-    gradients = 0.0 if setup.accumulate else sum(t.count * t.width * t.copies for t in trained_tensors(setup))
+    kept = setup.accumulate or setup.in_backward
+    gradients = 0.0 if kept else sum(t.count * t.width * t.copies for t in trained_tensors(setup))
     return {"gradients": gradients, "temporary": step_temporary(setup)}
 
 
@@ -108,7 +109,7 @@ def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
     facts = setup.facts
     meter.enter(FORWARD)
     count = float(setup.tokens * facts.hidden)
-    table = Parameter(float(facts.embedding_parameters), setup.embedding)
+    table = Parameter(float(facts.embedding_parameters), setup.embedding, table_uses(setup))
     if setup.method == "full":
         hidden = tape.op(count, setup.embedding, (), parameters=((table, table.count * table.width),))
     else:
@@ -137,7 +138,7 @@ def _layer(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
     layer = layer_of(setup, True)
     tape.meter.held.append(layer)
     if setup.checkpointing:
-        return checkpointed(tape, layer, hidden)
+        return checkpointed(tape, layer, hidden, setup.offload)
     return layer(tape, hidden)
 
 

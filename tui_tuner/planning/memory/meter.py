@@ -72,16 +72,24 @@ class Buffer:
 
 
 class Parameter:
-    """A trained weight: its gradient stays after the backward pass. `copy` is autocast's 16-bit copy."""
+    """A trained weight. Its gradient stays after the backward pass or, with `uses`, goes after so many
+    gradients have arrived (the optimizer steps as soon as a gradient is complete)."""
 
-    __slots__ = ("copy", "count", "grad", "width")
+    __slots__ = ("count", "grad", "uses", "width")
 
-    def __init__(self, count: float, width: int) -> None:
-        self.count, self.width = count, width
+    def __init__(self, count: float, width: int, uses: int = 0) -> None:
+        self.count, self.width, self.uses = count, width, uses
         self.grad: Buffer | None = None
-        self.copy: Buffer | None = None
 
     def receive(self, gradient: Buffer) -> None:
+        """Keep a gradient, or add it to the one that is there."""
+        self._accumulate(gradient)
+        if self.uses:
+            self.uses -= 1
+            if not self.uses:
+                self.grad = None
+
+    def _accumulate(self, gradient: Buffer) -> None:
         if self.grad is None:
             needed = self.count * self.width
             if gradient.size == needed:
@@ -217,23 +225,28 @@ class Tape:
             targets.pop(0).receive(results.pop(0))
 
 
-def checkpointed(tape: Tape, layer: Callable[[Tape, Tensor], Tensor], x: Tensor) -> Tensor:
+def checkpointed(
+    tape: Tape, layer: Callable[[Tape, Tensor], Tensor], x: Tensor, offload: bool = False
+) -> Tensor:
     """Run a layer without keeping anything but its input, and again in the backward pass.
 
-    As `torch.utils.checkpoint`: the recomputed output lives until the layer's backward pass is through.
+    As `torch.utils.checkpoint`: the recomputed output lives until the layer's backward pass is through. With
+    `offload` the input waits in host memory and comes back for the recomputation.
     """
     tape.recording = False
     out = layer(tape, x)
     tape.recording = True
-    x.buffer.relabel("checkpoints")
-    node = Node(out.count * out.width, [(x.node, 0.0)] if x.node else [], x.buffer, 0.0)
+    if not offload:
+        x.buffer.relabel("checkpoints")
+    saved = None if offload else x.buffer
+    node = Node(out.count * out.width, [(x.node, 0.0)] if x.node else [], saved, 0.0)
 
-    kept, count, width, meter = x.buffer, x.count, x.width, tape.meter
+    kept, count, width, meter = [saved], x.count, x.width, tape.meter
 
     def redo(incoming: Buffer) -> Buffer:
         inner = Tape(meter)
         start = Node(count * width, [], None, 0.0)
-        again = layer(inner, Tensor(kept, count, width, start))
+        again = layer(inner, Tensor(kept[0] or Buffer(meter, count * width), count, width, start))
         meter.cache.clear()
         inner.backward(again, incoming)
         assert start.grad is not None

@@ -27,6 +27,9 @@ class Setup:
             supervised (trained positions only), chunked (in 16 bits, piece by piece) or tiled (a fused head).
         optimizer: A name of `training.optimizer`. foreach: It makes temporaries for all weights at once.
         keep_cache: The loop holds on to the keys and values of `use_cache` (a copy each).
+        in_backward: The optimizer steps in the backward pass, so gradients go as soon as they are complete.
+        compiled: Layers and loss go through `torch.compile`.
+        offload: Checkpoints wait in host memory.
         accumulate: Gradients of an earlier micro-batch are there already.
     """
 
@@ -57,6 +60,9 @@ class Setup:
     logits: str = "full"
     optimizer: str = "adamw"
     foreach: bool = False
+    in_backward: bool = False
+    compiled: bool = False
+    offload: bool = False
     accumulate: bool = False
     virtual_tokens: int = 0
     keep_cache: bool = False
@@ -69,7 +75,8 @@ class Setup:
     @property
     def embedding_grad(self) -> bool:
         """Gradients flow into the embeddings' output: they are trained, or checkpointing asks for it."""
-        return self.method == "full" or self.train_embeddings or (self.checkpointing and not self.full)
+        reentrant = self.checkpointing and not self.full and self.stack.program == "transformers"
+        return self.method == "full" or self.train_embeddings or reentrant
 
     @property
     def full(self) -> bool:
