@@ -19,6 +19,7 @@ from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import ModelFacts, facts_from_config
 from tui_tuner.planning.estimate import from_ledger
 from tui_tuner.planning.gpus import find_card
+from tui_tuner.planning.memory.adapters import KINDS
 from tui_tuner.planning.memory.ledger import ledger
 from tui_tuner.planning.memory.lit_gpt import DROPOUT
 from tui_tuner.planning.memory.setup import Setup
@@ -106,7 +107,8 @@ def setup_of(row: dict[str, str]) -> Setup | None:
     method = row["method"].split()[0]
     full = method.startswith("full")
     variant = "dora" if "dora" in row["method"] and "bdlora" not in row["method"] else ""
-    variant = "ia3" if method == "ia3" else "ln" if method in ("ln_tuning", "trainable_tokens") else variant
+    variant = method if method in KINDS else "ln" if method in ("ln_tuning", "trainable_tokens") else variant
+    feedforward = {"down_proj"} if "gate_proj" not in row["targets"] else set(MLP)
     kept = "kept alive" in notes
     dropout = re.search(r"lora_dropout=([\d.]+)", notes)
     return Setup(
@@ -120,6 +122,7 @@ def setup_of(row: dict[str, str]) -> Setup | None:
         rank=0 if full or variant == "ln" else int(row["rank"] or 8),
         dropout=float(dropout.group(1)) if dropout else DROPOUT if program == "lit-gpt" else 0.0,
         variant=variant,
+        feedforward=frozenset(feedforward),
         quantization="nf4" if quantised else "none",
         double_quant=any(word in row["quant"] for word in ("dq", "double", "torchao")),
         norm=4 if "norms upcast to fp32" in notes else 2,

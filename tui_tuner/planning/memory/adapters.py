@@ -98,26 +98,171 @@ class Dora(Lora):
 
 
 class Ia3(Adapter):
-    """`result * scaling`, one factor for each output."""
+    """`result * scaling`, a factor for each output; or, in `feedforward` layers, one for each input."""
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
-        self.vector = self.trained(float(shape.outputs))
+        self.inputs = shape.name in setup.feedforward
+        self.vector = self.trained(float(shape.inputs if self.inputs else shape.outputs))
+
+    def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
+        if not self.inputs:
+            result = base.base(tape, x)
+            return tape.cast(self._scale(tape, result), result.width)
+        return base.base(tape, tape.cast(self._scale(tape, tape.cast(x, self.setup.adapter)), x.width))
+
+    def _scale(self, tape: Tape, x: Tensor) -> Tensor:
+        grads = ((self.vector, self.vector.count * self.setup.adapter),)
+        product = x.count * self.setup.adapter  # before it is summed over the rows
+        return tape.op(x.count, self.setup.adapter, (x,), (x.buffer,), parameters=grads, extra=product)
+
+
+class Vera(Adapter):
+    """`result + lambda_b * B(lambda_d * A(x))`, where A and B are frozen and shared by all layers."""
+
+    def __init__(self, setup: Setup, shape: Linear) -> None:
+        super().__init__(setup, shape)
+        self.inner = self.trained(float(setup.rank))
+        self.outer = self.trained(float(shape.outputs))
 
     def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
         result = base.base(tape, x)
-        setup = self.setup
-        grads = ((self.vector, self.vector.count * setup.adapter),)
-        extra = result.count * setup.adapter  # the product, before it is summed over the rows
-        scaled = tape.op(
-            result.count, setup.adapter, (result,), (result.buffer,), parameters=grads, extra=extra
-        )
+        rows, adapter = base.rows(x), self.setup.adapter
+        wide = dropout(tape, tape.cast(x, adapter), self.setup.dropout)
+        low = self._times(tape, tape.op(rows * self.setup.rank, adapter, (wide,)), self.inner)
+        del wide
+        high = self._times(tape, tape.op(rows * self.shape.outputs, adapter, (low,)), self.outer)
+        return tape.cast(add(tape, result, high), result.width)
+
+    def _times(self, tape: Tape, x: Tensor, vector: Parameter) -> Tensor:
+        grads = ((vector, vector.count * x.width),)
+        return tape.op(x.count, x.width, (x,), (x.buffer,), parameters=grads, extra=x.count * x.width)
+
+
+class Delta(Adapter):
+    """`result + x @ delta.T`: the whole update matrix is made in each forward pass, and kept (LyCORIS)."""
+
+    def update(self, tape: Tape) -> Tensor:
+        """The update, made from what is trained."""
+        raise NotImplementedError
+
+    def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
+        result = base.base(tape, x)
+        adapter = self.setup.adapter
+        delta = self.update(tape)
+        wide = tape.cast(x, adapter)
+        count = base.rows(x) * self.shape.outputs
+        high = tape.op(count, adapter, (wide, delta), (wide.buffer, delta.buffer))
+        del wide, delta
+        return tape.cast(add(tape, result, high), result.width)
+
+
+class Loha(Delta):
+    """LoHa: `(w1_a w1_b) * (w2_a w2_b) * scale` as one function that keeps the factors only."""
+
+    def __init__(self, setup: Setup, shape: Linear) -> None:
+        super().__init__(setup, shape)
+        sides = (shape.outputs, shape.inputs) * 2
+        self.factors = [self.trained(float(setup.rank * side)) for side in sides]
+
+    def update(self, tape: Tape) -> Tensor:
+        size = float(self.shape.inputs * self.shape.outputs)
+        whole = size * self.setup.adapter
+        products = Buffer(tape.meter, 2 * whole)
+        grads = tuple((factor, factor.count * self.setup.adapter) for factor in self.factors)
+        delta = tape.op(size, self.setup.adapter, (), parameters=grads, extra=3 * whole)
+        del products
+        return delta
+
+
+class Lokr(Delta):
+    """LoKr: the Kronecker product of a small matrix and a low-rank one."""
+
+    def __init__(self, setup: Setup, shape: Linear) -> None:
+        super().__init__(setup, shape)
+        left, right = factor(shape.outputs), factor(shape.inputs)
+        self.small = self.trained(float(left * right))
+        self.low = [self.trained(float(setup.rank * side // part))
+                    for side, part in ((shape.outputs, left), (shape.inputs, right))]  # fmt: skip
+
+    def update(self, tape: Tape) -> Tensor:
+        size, adapter = float(self.shape.inputs * self.shape.outputs), self.setup.adapter
+        grads = tuple((one, one.count * adapter) for one in (self.small, *self.low))
+        kron = tape.op(size, adapter, (), parameters=grads, extra=size * adapter)
+        return tape.op(size, adapter, (kron,))  # * scale
+
+
+def factor(size: int) -> int:
+    """The largest divisor of a size that is not above its square root (LoKr's default split)."""
+    return next(part for part in range(int(size**0.5), 0, -1) if size % part == 0)
+
+
+class Boft(Adapter):
+    """BOFT: `base(x @ rotation) * scale`.
+
+    The rotation is a whole matrix, made in each forward pass, and kept with the identity and the permutation
+    that it was made from (`boft_P` lies in host memory).
+    """
+
+    BLOCK = 4  # `boft_block_size`
+
+    def __init__(self, setup: Setup, shape: Linear) -> None:
+        super().__init__(setup, shape)
+        self.blocks = self.trained(float(shape.inputs * self.BLOCK))
+        self.scale = self.trained(float(shape.outputs))
+
+    def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
+        size, width, adapter = float(self.shape.inputs) ** 2, x.width, self.setup.adapter
+        identity = Buffer(tape.meter, size * width)
+        grads = ((self.blocks, self.blocks.count * adapter),)
+        diagonal = tape.cast(tape.op(size, adapter, (), parameters=grads), width)
+        permutation = Buffer(tape.meter, size * width)
+        rotation = tape.op(size, width, (diagonal,), (permutation,))
+        rotation = tape.op(size, width, (rotation,), (permutation,))
+        del diagonal, permutation
+        rotation = tape.op(size, width, (rotation,), (identity,))
+        del identity
+        turned = tape.op(x.count, width, (x, rotation), (x.buffer, rotation.buffer))
+        del rotation
+        result = base.base(tape, turned)
+        del turned
+        scales = ((self.scale, self.scale.count * adapter),)
+        extra = result.count * adapter
+        scaled = tape.op(result.count, adapter, (result,), (result.buffer,), parameters=scales, extra=extra)
         return tape.cast(scaled, result.width)
 
 
-KINDS: dict[str, type[Adapter]] = {"dora": Dora, "ia3": Ia3}
+class Oft(Adapter):
+    """OFT: `base(x @ block-diagonal rotation)` in the adapter's dtype."""
+
+    def __init__(self, setup: Setup, shape: Linear) -> None:
+        super().__init__(setup, shape)
+        self.block = max(2, setup.rank)  # `oft_block_size`
+        self.blocks = self.trained(float(shape.inputs / self.block * (self.block * (self.block - 1) / 2)))
+
+    def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
+        adapter = self.setup.adapter
+        grads = ((self.blocks, self.blocks.count * adapter),)
+        rotation = tape.op(float(self.shape.inputs * self.block), adapter, (), parameters=grads)
+        wide = tape.cast(x, adapter)
+        folded = tape.op(wide.count, adapter, (wide,))  # `einsum` brings the blocks to the front
+        turned = tape.op(wide.count, adapter, (folded, rotation), (folded.buffer, rotation.buffer))
+        del wide, folded, rotation
+        turned = tape.op(turned.count, adapter, (turned,))
+        return base.base(tape, tape.cast(turned, x.width))
+
+
+KINDS: dict[str, type[Adapter]] = {
+    "dora": Dora,
+    "ia3": Ia3,
+    "vera": Vera,
+    "loha": Loha,
+    "lokr": Lokr,
+    "boft": Boft,
+    "oft": Oft,
+}
 
 
 def adapter_for(setup: Setup, shape: Linear) -> Adapter:
-    """The adapter of `setup.variant` for a matrix of this shape."""
+    """The adapter of `setup.variant` for a matrix of this shape; LoRA where it is not named."""
     return KINDS.get(setup.variant, Lora)(setup, shape)

@@ -17,7 +17,9 @@ class Setup:
         padded: Rows differ in length, so there is a padding mask.
         supervised: Share of the tokens that are trained.
         targets: Names of the matrices with an adapter. rank: Its rank; 0 is none.
-        variant: "", dora, ia3 …; layers: how many of the top layers are trained (0 is all).
+        variant: "", dora, ia3 … (`adapters.KINDS`), or ln, which trains the norms.
+        layers: How many of the top layers are trained (0 is all).
+        feedforward: Targets of IA3 whose inputs are scaled rather than their outputs.
         quantization: none, nf4, int8.
         weight: Width of matrices that are not quantised. norm: of norms. embedding: of embeddings and head.
         compute: Width in which products are computed under autocast (or of dequantised weights).
@@ -44,6 +46,7 @@ class Setup:
     rank: int = 16
     dropout: float = 0.0
     variant: str = ""
+    feedforward: frozenset[str] = frozenset()
     layers: int = 0
     train_embeddings: bool = False
     quantization: str = "none"
