@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tui_tuner.training import chunked_loss
 from tui_tuner.training.attention import NAME, segment_bounds
 from tui_tuner.training.batching import Micro, Rows, flat, padded
 
@@ -28,6 +29,7 @@ class LossPath:
         device: `cpu` or `cuda`, for autocast.
         shared: A beginning that sequences of a flat row have in common is computed once.
         virtual: Positions of virtual tokens that the model puts before each sequence (prompt methods).
+        chunked: Head and cross-entropy of a few positions at a time, where all their logits would be large.
     """
 
     packing: bool
@@ -37,6 +39,7 @@ class LossPath:
     device: str = "cpu"
     shared: bool = False
     virtual: int = 0
+    chunked: bool = False
 
     def computing(self) -> contextlib.AbstractContextManager[Any]:
         """The numeric context of a forward pass."""
@@ -88,9 +91,57 @@ def summed_loss(model: Any, micro: Micro, path: LossPath) -> Any:
     """Sum of the cross-entropies of all targets, a float32 scalar on the device."""
     from torch.nn.functional import cross_entropy
 
+    if path.chunked:
+        head = chunked_loss.head_of(model)
+        rows = chunked_loss.chunk_rows(head.out_features, path.device)
+        if micro.supervised > rows:
+            return _chunked(model, micro, path, head, rows)
     with path.computing():
         logits = target_logits(model, micro, path)
     return cross_entropy(logits.float(), micro.targets, reduction="sum")
+
+
+def _chunked(model: Any, micro: Micro, path: LossPath, head: Any, rows: int) -> Any:
+    with chunked_loss.hidden_states(head), path.computing():
+        hidden = target_logits(model, micro, path)
+    return chunked_loss.summed(hidden, head, micro.targets, rows, path.autocast)
+
+
+LOUD = 1000.0  # logits so large that a cap on them shows, whatever the weights are
+
+
+def with_chunks(model: Any, data: Rows, rows: list[int], path: LossPath, most: int, device: Any) -> LossPath:
+    """The same way with the logits in chunks, where a micro-batch of `most` tokens can ask for them.
+
+    They must give the sum of the plain losses of some rows, and the model must do nothing to its logits but
+    multiply them: one that caps them (Gemma 2) keeps the plain way.
+    """
+    import torch
+
+    head = chunked_loss.head_of(model)
+    if head is None or not (path.packing and path.compact) or path.autocast == torch.float16:
+        return path
+    if head.weight.dtype == torch.float16 or most <= chunked_loss.chunk_rows(head.out_features, path.device):
+        return path
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            micro = flat(data, rows).to(device)
+            plain = summed_loss(model, micro, path)
+            found = _chunked(model, micro, path, head, max(1, micro.supervised // 2))
+            entered: list[Any] = []
+            with chunked_loss.hidden_states(head, entered, LOUD), path.computing():
+                left = target_logits(model, micro, path)
+        apart = float(abs(found - plain)) / max(1, micro.supervised)
+        linear = chunked_loss.proportional(left, entered[0])
+        return replace(path, chunked=linear and apart <= tolerance(model, path) / 10)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # a model that is made otherwise computes all logits at once
+        return path
+    finally:
+        model.train(training)
 
 
 @dataclass(frozen=True)

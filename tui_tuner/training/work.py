@@ -30,7 +30,7 @@ from tui_tuner.training.disk import check_room
 from tui_tuner.training.engine import Engine, autocast_dtype, training_arguments
 from tui_tuner.training.evaluating import Evaluator, Interrupted
 from tui_tuner.training.loop import Loop
-from tui_tuner.training.loss import LossPath, self_check
+from tui_tuner.training.loss import LossPath, self_check, with_chunks
 from tui_tuner.training.measuring import MemoryCheck
 from tui_tuner.training.noise import EmbeddingNoise
 from tui_tuner.training.positions import check_positions
@@ -227,7 +227,7 @@ class Work:
         size = micro_size(self.progress, MicroSize(micro, micro * config.data.max_length))
         pad = self.tokenizer.pad_token_id
         pad = 0 if pad is None else pad
-        path = self._loss_path(plan, pad)
+        path = self._loss_path(plan, pad, size)
         if not self.checked.exact:
             size = MicroSize(1, size.tokens)
         evaluator = Evaluator(
@@ -271,7 +271,7 @@ class Work:
             self.engine.noise = EmbeddingNoise(self.model, training.neftune_alpha)
         saver.engine = self.engine
 
-    def _loss_path(self, plan: StepPlan, pad: int) -> LossPath:
+    def _loss_path(self, plan: StepPlan, pad: int, size: MicroSize) -> LossPath:
         """The fastest way to the loss that proves exact on the first rows."""
         config = self.config
         packing = config.data.packing is not False and self._side_by_side()
@@ -298,7 +298,9 @@ class Work:
                 f"trained positions only {found.path.compact}.",
                 "The loss is right, and training is slower.",
             )
-        return self._shared_prefix(found.path, plan, rows)
+        path = self._shared_prefix(found.path, plan, rows)
+        device = torch.device(self.device)
+        return with_chunks(self.model, self.prepared.train, rows, path, size.tokens, device)
 
     def _side_by_side(self) -> bool:
         """Whether sequences may lie in one row; if not though it was asked for, the journal says why."""
