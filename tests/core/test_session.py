@@ -49,6 +49,13 @@ def test_registries_hold_what_the_config_offers() -> None:
         {"method__kind": "full"},
         {"method__kind": "freeze", "method__layers": 1},
         {"method__kind": "lora", "model__quantization": "nf4"},
+        {"method__kind": "ia3"},
+        {"method__kind": "ia3", "model__quantization": "nf4"},
+        {"method__kind": "prompt_tuning", "method__initial_text": "Describe the red hat."},
+        {"method__kind": "prompt_tuning", "model__quantization": "nf4"},
+        {"method__kind": "p_tuning", "method__encoder_size": 32},
+        {"method__kind": "prefix_tuning"},
+        {"method__kind": "prefix_tuning", "method__encoder_size": 32},
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
 )

@@ -164,7 +164,8 @@ def test_layers_that_need_more_than_hidden_states_are_noticed(tiny_model: Path, 
 
 
 @pytest.mark.parametrize(
-    "method", [{"kind": "freeze", "layers": 1}, {"kind": "lora", "rank": 4, "layers": 1}]
+    "method",
+    [{"kind": "freeze", "layers": 1}, {"kind": "lora", "rank": 4, "layers": 1}, {"kind": "ia3", "layers": 1}],
 )
 def test_a_run_of_top_layers_learns_the_same(
     make_config: Any, train: Any, monkeypatch: pytest.MonkeyPatch, method: dict[str, Any]

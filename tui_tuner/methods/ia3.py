@@ -9,7 +9,7 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
-from tui_tuner.methods.lora import target_names
+from tui_tuner.methods.lora import last_layers, target_names
 from tui_tuner.methods.weights import decoder_layers
 from tui_tuner.text import one_line
 
@@ -22,6 +22,8 @@ def attach_ia3(model: Any, config: RunConfig) -> Any:
     method = config.method
     targets = target_names(model, method.targets)
     forward = feed_forward_outputs(model, targets)
+    if method.layers is not None:
+        targets, forward = _within(model, targets, method.layers), _within(model, forward, method.layers)
     try:
         settings = IA3Config(
             target_modules=[*targets, *forward],
@@ -36,6 +38,18 @@ def attach_ia3(model: Any, config: RunConfig) -> Any:
             # around 1 bfloat16 has steps of 0.004 to 0.008, in which an update would be lost
             parameter.data = parameter.data.to(torch.float32)
     return model
+
+
+def _within(model: Any, names: list[str], count: int) -> list[str]:
+    """The full names of the modules of these names in the last `count` layers."""
+    inside = {
+        id(module) for place in last_layers(model, count) for module in decoder_layers(model)[place].modules()
+    }
+    return [
+        full
+        for full, module in model.named_modules()
+        if id(module) in inside and any(full.endswith(f".{name}") for name in names)
+    ]
 
 
 def feed_forward_outputs(model: Any, targets: list[str]) -> list[str]:

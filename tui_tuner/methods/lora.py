@@ -18,12 +18,7 @@ def attach_lora(model: Any, config: RunConfig) -> Any:
     targets = target_names(model, method.targets)
     options: dict[str, Any] = {}
     if method.layers is not None:
-        count = len(decoder_layers(model))
-        if method.layers > count:
-            raise ConfigError(
-                f"{method.layers} is more than this model's {count} layers.", where="method.layers"
-            )
-        options["layers_to_transform"] = list(range(count - method.layers, count))
+        options["layers_to_transform"] = last_layers(model, method.layers)
     if method.train_embeddings:
         options["modules_to_save"] = embedding_names(model)
         options["ensure_weight_tying"] = True
@@ -42,6 +37,18 @@ def attach_lora(model: Any, config: RunConfig) -> Any:
         return get_peft_model(model, settings)
     except ValueError as error:
         raise ConfigError(one_line(error, 300), where="method") from error
+
+
+def last_layers(model: Any, asked: int) -> list[int]:
+    """The places of the last `asked` layers.
+
+    Raises:
+        ConfigError: the model has fewer.
+    """
+    count = len(decoder_layers(model))
+    if asked > count:
+        raise ConfigError(f"{asked} is more than this model's {count} layers.", where="method.layers")
+    return list(range(count - asked, count))
 
 
 def target_names(model: Any, targets: str | list[str]) -> list[str]:

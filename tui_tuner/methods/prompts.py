@@ -120,36 +120,38 @@ def _begin_as(model: Any, words: Any) -> None:
 
 
 def _check(model: Any, words: Any) -> None:
-    """Raise `ConfigError` unless gradients reach the virtual tokens, and words there are read as words."""
+    """Raise `ConfigError` unless words as virtual tokens are read as words, and gradients reach them."""
     import torch
 
     kind = model.active_peft_config.peft_type.value.lower()
     device = model.get_input_embeddings().weight.device
     text = torch.arange(_PROBE, device=device)[None] + 1
-    logits = model(input_ids=text, use_cache=False).logits
-    if logits.shape[1] != virtual_positions(model) + _PROBE:
-        raise _refused(kind, f"{logits.shape[1]} positions came back for {_PROBE} tokens")
-    logits = logits[:, -_PROBE:].float()
+
+    def read() -> Any:
+        logits = model(input_ids=text, use_cache=False).logits
+        if logits.shape[1] != virtual_positions(model) + _PROBE:
+            raise _refused(kind, f"{logits.shape[1]} positions came back for {_PROBE} tokens")
+        return logits[:, -_PROBE:].float()
+
+    if words is not None:
+        with torch.no_grad():
+            whole = torch.cat([words[None], text], dim=1)
+            truth = model.get_base_model()(input_ids=whole, use_cache=False).logits[:, -_PROBE:].float()
+            apart = float((read() - truth).square().mean().sqrt() / truth.std())
+        if not apart < (1e-3 if model.dtype == torch.float32 else 0.1):
+            raise _refused(kind, f"words as virtual tokens are read otherwise than words, by {apart:.2g}")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    gradients = torch.autograd.grad(logits.square().sum(), trained, allow_unused=True)
+    with _moved(model.prompt_encoder[model.active_adapter].embedding.weight):
+        gradients = torch.autograd.grad(read().square().sum(), trained, allow_unused=True)
     if not any(one is not None and bool((one != 0).any()) for one in gradients):
         raise _refused(kind, "no gradient reaches the virtual tokens")
-    if words is None:
-        return
-    with torch.no_grad():
-        whole = torch.cat([words[None], text], dim=1)
-        truth = model.get_base_model()(input_ids=whole, use_cache=False).logits[:, -_PROBE:].float()
-    apart = float((logits.detach() - truth).square().mean().sqrt() / truth.std())
-    if not apart < (1e-3 if model.dtype == torch.float32 else 0.1):
-        raise _refused(kind, f"words as virtual tokens are read otherwise than words, by {apart:.2g}")
 
 
 def _refused(kind: str, why: str) -> ConfigError:
-    label = METHODS[kind].label.lower() if kind in METHODS else kind
     return ConfigError(
-        f"{label} does not work with this model: {one_line(why, 300)}.",
+        f"{METHODS[kind].label.lower()} does not work with this model: {one_line(why, 300).rstrip('.')}.",
         where="method.kind",
-        hint="Use lora; or, if this is prefix tuning, prompt_tuning.",
+        hint="Use lora, or prompt_tuning." if kind == "prefix_tuning" else "Use lora.",
     )
 
 
@@ -162,3 +164,18 @@ def _still(model: Any) -> Iterator[None]:
         yield
     finally:
         model.train(training)
+
+
+@contextmanager
+def _moved(weight: Any) -> Iterator[None]:
+    """A little away from where it is, as after a step: some models look for the embeddings of words."""
+    import torch
+
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight.mul_(1.01)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            weight.copy_(before)

@@ -1,0 +1,269 @@
+"""Prompt tuning, P-tuning, prefix tuning and IA3: the loss, the fallbacks, resuming, answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from tests.conftest import MakeConfig, Trained
+from tests.core.test_loss import FAST, SomeRows
+from tests.core.test_session import Train, reacting
+from tui_tuner.errors import ConfigError
+from tui_tuner.evaluation.generation import generate
+from tui_tuner.methods import attach, trainable_parameters
+from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
+from tui_tuner.models.loading import load_model
+from tui_tuner.training import attention
+from tui_tuner.training.batching import MicroSize, micros
+from tui_tuner.training.loss import LossPath, self_check, summed_loss
+
+PROMPTS = ["prompt_tuning", "p_tuning", "prefix_tuning"]
+KINDS = ["ia3", *PROMPTS]
+PADDED = LossPath(packing=False, compact=True, segments=False)
+LENGTHS = [17, 5, 40, 9, 23, 31, 2]
+
+
+def made(make_config: MakeConfig, kind: str, **changes: Any) -> Any:
+    """A model with a method attached whose weights have left their beginning."""
+    config = make_config(method={"kind": kind, "virtual_tokens": 6, **changes})
+    attention.register()
+    torch.manual_seed(0)
+    model = attach(load_model(config, "cpu"), config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn_like(parameter)
+    return model.eval()
+
+
+def labelled_loss(model: Any, data: SomeRows) -> torch.Tensor:
+    """The usual way: padded rows, labels of -100 where nothing is trained, the loss of the model itself."""
+    part = next(micros(data, range(len(data)), MicroSize(len(data), 10**6), packing=False))
+    labels = torch.full_like(part.input_ids, -100)
+    labels[:, 1:] = torch.where(part.keep[:, :-1], part.input_ids[:, 1:], -100)
+    return model(input_ids=part.input_ids, attention_mask=part.attention_mask, labels=labels).loss
+
+
+@pytest.mark.parametrize("compact", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_loss_and_gradients_equal_those_of_labels(
+    make_config: MakeConfig, tiny_tokenizer: Any, kind: str, compact: bool
+) -> None:
+    model, data = made(make_config, kind), SomeRows(LENGTHS, len(tiny_tokenizer))
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    expected = labelled_loss(model, data)
+    wanted = torch.autograd.grad(expected, trained)
+
+    path = replace(PADDED, compact=compact, virtual=virtual_positions(model))
+    parts = list(micros(data, range(len(data)), MicroSize(3, 1000), packing=False))
+    targets = sum(part.supervised for part in parts)
+    loss = sum((summed_loss(model, part, path) for part in parts), torch.zeros(())) / targets
+    torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
+    for found, gradient in zip(torch.autograd.grad(loss, trained), wanted, strict=True):
+        torch.testing.assert_close(found, gradient, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", PROMPTS)
+def test_the_self_check_refuses_flat_rows(make_config: MakeConfig, tiny_tokenizer: Any, kind: str) -> None:
+    model, data = made(make_config, kind), SomeRows(LENGTHS, len(tiny_tokenizer))
+    virtual = virtual_positions(model)
+    assert virtual == (0 if kind == "prefix_tuning" else 6) and virtual_tokens(model) == 6
+    for wanted in (FAST, replace(FAST, segments=False)):
+        found = self_check(
+            model, data, [1, 0, 3, 2], replace(wanted, virtual=virtual), torch.device("cpu"), 0
+        )
+        assert found.exact and found.problem and not found.path.packing
+        assert found.path == replace(PADDED, virtual=virtual)
+
+
+@pytest.mark.parametrize("kind", PROMPTS)
+def test_packing_asked_for_is_refused_with_a_reason_and_the_same_loss(
+    make_config: MakeConfig, train: Train, kind: str
+) -> None:
+    method = {"kind": kind, "virtual_tokens": 6}
+    auto = train(make_config(method=method, training__max_steps=3))
+    asked = train(make_config(method=method, training__max_steps=3, data__packing=True))
+    one = train(make_config(method=method, training__max_steps=3, training__micro_batch=1))
+    assert auto.outcome.status == "completed", auto.outcome
+    assert auto.codes() == []
+    said = [event["message"] for event in asked.sink.of("warning")]
+    assert asked.codes() == ["padded_rows"] and "6 virtual tokens stand before each row" in said[0]
+    resolved = {event["field"]: event for event in auto.sink.of("resolved")}
+    assert resolved["data.packing"]["value"] is False and "Virtual tokens" in resolved["data.packing"]["why"]
+    assert asked.steps() == auto.steps()
+    assert one.steps() == pytest.approx(auto.steps(), abs=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["prompt_tuning", "prefix_tuning"])
+def test_an_initial_text_is_read_as_if_it_stood_before_the_prompt(
+    make_config: MakeConfig, tiny_tokenizer: Any, kind: str
+) -> None:
+    text = "Describe the red hat."
+    before = tiny_tokenizer(text, add_special_tokens=False)["input_ids"]
+    config = make_config(method={"kind": kind, "virtual_tokens": len(before), "initial_text": text})
+    model = attach(load_model(config, "cpu"), config).eval()
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        plain = model.get_base_model()(input_ids=torch.tensor([before + ids[0].tolist()])).logits
+        found = model(input_ids=ids).logits
+    torch.testing.assert_close(found[:, -20:], plain[:, -20:], atol=1e-5, rtol=1e-4)
+
+
+def test_an_initial_text_that_is_too_long_is_refused(make_config: MakeConfig) -> None:
+    text = "Describe the red hat in many words."
+    config = make_config(method={"kind": "prompt_tuning", "virtual_tokens": 3, "initial_text": text})
+    with pytest.raises(ConfigError, match="there are 3 virtual tokens"):
+        attach(load_model(config, "cpu"), config)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stopped_run_goes_on_with_the_same_losses(make_config: MakeConfig, train: Train, kind: str) -> None:
+    method = {"kind": kind, "virtual_tokens": 5}
+    config = make_config(method=method, training__max_steps=6, training__report_every=1e-6)
+    whole = train(config)
+    stopped = train(config, before=reacting({2: ["stop"]}))
+    assert stopped.outcome.status == "stopped" and max(stopped.steps()) < 6
+    resumed = train(config, resume=stopped.folder)
+    assert resumed.outcome.status == "completed", resumed.outcome
+    assert {**stopped.steps(), **resumed.steps()} == whole.steps()
+    for name in ("last", "best"):
+        files = [run.folder.path / name / "adapter_model.safetensors" for run in (whole, stopped)]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["prompt_tuning", "p_tuning", "ia3"])
+def test_gradient_checkpointing_gives_the_same_run(make_config: MakeConfig, train: Train, kind: str) -> None:
+    method = {"kind": kind, "virtual_tokens": 5}
+    plain = train(make_config(method=method, training__max_steps=3))
+    seen: list[bool] = []
+
+    def spy(run: Trained) -> None:
+        from tui_tuner.methods.weights import decoder_layers
+        from tui_tuner.training import work
+
+        inner = work.Work.train
+
+        def look(self: Any) -> Any:
+            seen.extend(layer.gradient_checkpointing for layer in decoder_layers(self.model))
+            return inner(self)
+
+        patch.setattr(work.Work, "train", look)
+
+    with pytest.MonkeyPatch.context() as patch:
+        config = make_config(method=method, training__max_steps=3, training__gradient_checkpointing=True)
+        checked = train(config, before=spy)
+    assert seen == [True, True, True]
+    assert checked.steps() == pytest.approx(plain.steps(), abs=1e-5)
+
+
+def test_prefix_tuning_refuses_gradient_checkpointing(make_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match=r"training\.gradient_checkpointing: .* leave the prefix out"):
+        make_config(method={"kind": "prefix_tuning"}, training__gradient_checkpointing=True)
+
+
+@pytest.mark.parametrize("kind", PROMPTS)
+def test_answers_do_not_depend_on_the_other_prompts(
+    make_config: MakeConfig, tiny_tokenizer: Any, kind: str
+) -> None:
+    model = made(make_config, kind)
+    prompts = [list(range(20, 20 + length)) for length in (9, 4, 4, 17)]
+    with torch.no_grad():
+        for prompt, found in zip(prompts, generate(model, tiny_tokenizer, prompts, 8), strict=True):
+            ids = list(prompt)
+            for token in found.ids:
+                logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+                assert int(logits.argmax()) == token
+                ids.append(token)
+
+
+def test_virtual_tokens_take_room_in_the_context(make_config: MakeConfig, tiny_tokenizer: Any) -> None:
+    model = made(make_config, "prompt_tuning")
+    found = generate(model, tiny_tokenizer, [[30] * 506, [30] * 503], 20)
+    assert "fills the context" in found[0].note
+    assert len(found[1].ids) == 3 and "cut short" in found[1].note
+
+
+def test_ia3_stays_in_full_precision_and_learns_on_16_bit_weights(
+    make_config: MakeConfig, train: Train
+) -> None:
+    config = make_config(
+        method={"kind": "ia3"},
+        model__dtype="bfloat16",
+        training__autocast=True,
+        training__learning_rate=0.001,
+        training__max_steps=3,
+    )
+    run = train(config)
+    assert run.outcome.status == "completed", run.outcome
+    with safe_open(run.folder.last / "adapter_model.safetensors", "pt") as file:
+        factors = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
+    assert {one.dtype for one in factors} == {torch.float32}
+    moved = torch.cat([one.flatten() for one in factors]) - 1
+    assert 0 < moved.abs().max() < 0.004  # less than bfloat16 could hold
+
+
+def test_ia3_scales_what_enters_the_way_out_of_the_feed_forward_block(make_config: MakeConfig) -> None:
+    config = make_config(method={"kind": "ia3", "layers": 1, "targets": ["k_proj", "v_proj", "down_proj"]})
+    model = attach(load_model(config, "cpu"), config)
+    names = {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
+    assert {name.split(".layers.")[1].split(".ia3_l")[0]: shape for name, shape in names.items()} == {
+        "2.self_attn.k_proj": (32, 1),
+        "2.self_attn.v_proj": (32, 1),
+        "2.mlp.down_proj": (1, 128),
+    }
+    assert trainable_parameters(model)[0] == 32 + 32 + 128
+
+
+def test_nothing_is_printed(make_config: MakeConfig, train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+    for kind in KINDS:
+        method = {"kind": kind, "virtual_tokens": 5}
+        run = train(make_config(method=method, training__max_steps=1, evaluation__samples=2))
+        assert run.outcome.status == "completed", run.outcome
+    assert capfd.readouterr() == ("", "")
+
+
+SHAPE = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "works"),
+    [
+        ("qwen3", KINDS),
+        ("gemma3_text", KINDS),
+        ("gpt2", KINDS),
+        ("mamba", ["ia3", "prompt_tuning", "p_tuning"]),
+        ("gemma4_text", ["ia3"]),
+    ],
+)
+def test_families_work_exactly_or_say_why_not(
+    make_config: MakeConfig, tiny_tokenizer: Any, family: str, works: list[str]
+) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    attention.register()
+    data = SomeRows(LENGTHS, len(tiny_tokenizer))
+    shape = SHAPE if family != "gpt2" else {"n_embd": 64, "n_layer": 2, "n_head": 4}
+    for kind in KINDS:
+        config = make_config(method={"kind": kind, "virtual_tokens": 6})
+        settings = AutoConfig.for_model(family, vocab_size=len(tiny_tokenizer), **shape)
+        torch.manual_seed(0)
+        base = AutoModelForCausalLM.from_config(settings).eval()
+        if kind not in works:
+            with pytest.raises(ConfigError, match="does not work with this model"):
+                attach(base, config)
+            continue
+        model = attach(base, config)
+        path = replace(FAST if kind == "ia3" else PADDED, virtual=virtual_positions(model))
+        found = self_check(model, data, [1, 0, 3, 2], path, torch.device("cpu"), 0)
+        assert found.exact and (kind == "ia3" or found.path == path), (kind, found)
