@@ -95,13 +95,20 @@ def duration_of(
         basis = f"{speed.tokens_per_second:,.0f} tokens/s that run {speed.run} reached here"
         return _priced(config, work, middle, middle * 0.85, middle * 1.3, basis)
     if card is None or not card.tflops:
-        return Duration(work, None, None, None, None, None, "no measured throughput and no known GPU")
+        return Duration(work, None, None, None, None, None, _nothing(card))
     slow = FOUR_BIT if config.model.quantization != "none" else 1.0
     ideal = work.flops * slow / (card.tflops * 1e12 * devices)
     basis = f"{card.name} at {UTILISATION_LOW:.0%} to {UTILISATION_HIGH:.0%} of its {card.tflops:g} TFLOP/s"
     return _priced(
         config, work, ideal / UTILISATION, ideal / UTILISATION_HIGH, ideal / UTILISATION_LOW, basis
     )
+
+
+def _nothing(card: Card | None) -> str:
+    """Why there is no time."""
+    if card is None or card.cpu:
+        return "no run of this kind was timed on this machine; the first steps of one will tell"
+    return f"the speed of {card.name} is not in the table; name a GPU instead"
 
 
 def corrected(before: Duration, config: RunConfig, steps_done: int, seconds: float) -> Duration:

@@ -265,7 +265,7 @@ def _reserved(allocated: float, setup: Setup, card: Card) -> float:
 def _doubt(card: Card, devices: int) -> str:
     """Why figures for a device are less sure."""
     if card.cpu:
-        return "the formulas are those of a GPU; on processors they were compared with a few runs"
+        return "a GPU's formulas, compared with few runs on processors"
     return "several GPUs were never measured" if devices > 1 else ""
 
 

@@ -210,6 +210,9 @@ class _Search:
         changes = possible_changes(config, card.cpu)
         if config.method.kind not in ADAPTERS and config.model.architecture is None and not card.cpu:
             changes.append(Change("model.quantization", "nf4", "4-bit weights (QLoRA)", 2))
+        if config.data.max_length > 512:
+            quarter = config.data.max_length // 4
+            changes.append(Change("data.max_length", quarter, f"sequences of {quarter} tokens", 3))
         for count in range(1, MOST_CHANGES + 1):
             for group in sorted(
                 groups_of(config, changes, count), key=lambda group: sum(c.quality for c in group)

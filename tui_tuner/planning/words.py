@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -102,10 +103,19 @@ def fix_words(advice: Advice) -> str:
     return " ".join(f"--set {path}={one_line(value)}" for path, value in (advice.fix or {}).items())
 
 
-def duration_lines(found: Duration | None, counted: Counted) -> list[str]:
-    """Steps, tokens, arithmetic, time and money, each with what it rests on."""
+def duration_lines(found: Duration | None, counted: Counted, width: int = 0) -> list[str]:
+    """Steps, tokens, arithmetic, time and money, each with what it rests on; broken at `width` cells."""
+    said = _duration_words(found, counted)
+    lines: list[str] = []
+    for label, text in said:
+        pieces = textwrap.wrap(text, width - 8, break_on_hyphens=False) if width > 30 else [text]
+        lines += [f"{label if not place else '':8}{piece}" for place, piece in enumerate(pieces)]
+    return lines
+
+
+def _duration_words(found: Duration | None, counted: Counted) -> list[tuple[str, str]]:
     if found is None:
-        return [f"time  unknown: {counted.basis}"]
+        return [("time", f"unknown: {counted.basis}")]
     work = found.work
     about = "" if counted.exact else "about "
     tokens = f"{about}{work.tokens:,} tokens"
@@ -113,11 +123,10 @@ def duration_lines(found: Duration | None, counted: Counted) -> list[str]:
         tokens = f"at most {work.tokens:,} tokens (every row taken for max_length)"
     elif work.supervised is not None:
         tokens += f", {work.supervised:,} of them trained"
-    lines = [f"work   {work.steps:,} steps, {tokens}", f"       {counted.basis}"]
-    lines.append(f"       {work.flops:.3g} floating-point operations = {work.formula}")
-    lines.append(f"time   {time_words(found)}")
+    said = [("work", f"{work.steps:,} steps, {tokens}"), ("counted", counted.basis)]
+    said += [("FLOPs", f"{work.flops:.3g} = {work.formula}"), ("time", time_words(found))]
     money = money_words(found)
-    return [*lines, f"money  {money}"] if money else lines
+    return [*said, ("money", money)] if money else said
 
 
 def time_words(found: Duration) -> str:

@@ -14,8 +14,9 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.calibration import calibrated
 from tui_tuner.planning.counting import Counted, count, count_exactly
-from tui_tuner.planning.estimate import Estimate, machine
-from tui_tuner.planning.fit import which_cards
+from tui_tuner.planning.duration import duration_of
+from tui_tuner.planning.estimate import Estimate, devices_of, machine
+from tui_tuner.planning.fit import Candidate, which_cards
 from tui_tuner.planning.gpus import CARDS, Card, card_here, find_card
 from tui_tuner.planning.hardware import Hardware, detect
 from tui_tuner.planning.plan import Plan, plan
@@ -80,8 +81,10 @@ def look(
     return Look(config, planned, counted)
 
 
-def cards(draft: dict[str, Any], said: Callable[[str, bool, float], None], stop: Callable[[], bool]) -> None:
-    """Say of each known GPU whether the run fits it, and how many GiB it wants there; smallest first.
+def cards(
+    draft: dict[str, Any], said: Callable[[Candidate, float | None], None], stop: Callable[[], bool]
+) -> None:
+    """Say of each known GPU how the run would go there, and for how many seconds; smallest first.
 
     Raises:
         TunerError: the draft is invalid, or the model cannot be had.
@@ -91,8 +94,9 @@ def cards(draft: dict[str, Any], said: Callable[[str, bool, float], None], stop:
     for found in which_cards(config, facts=facts, data=data):
         if stop():
             return
-        if found.count == 1:
-            said(found.card.name, found.fits, found.estimate.upper)
+        if found.count == max(1, devices_of(config)):
+            duration = duration_of(found.config, facts, data, card=found.card) if data else None
+            said(found, duration.seconds if duration else None)
 
 
 def known_cards() -> list[Card]:

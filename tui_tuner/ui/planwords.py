@@ -32,16 +32,27 @@ class Offer:
 
 
 def verdict(look: Look) -> Content:
-    """Whether it fits, what it needs and how sure that is."""
+    """Whether it fits, where its peak is and how sure that is."""
     found, fitted = look.estimate, look.plan.fit
     mark = ("✓ ", "$success") if fitted.fits else ("✗ ", "$error")
     parts: list[Content | str | tuple[str, str]] = [mark, (one_line(fitted.sentence(), 300), "bold")]
     band = _("  ±{share:.0%}").format(share=found.band)
     peak = _("  peak: {phase}").format(phase=_(found.phase))
     parts.append((peak + band if fitted.fits else band, "$dim"))
-    if not found.verified:
-        parts.append((_(" unverified: {why}").format(why=one_line(found.reason, 120)), "$warning"))
     return Content.assemble(*parts)
+
+
+def footing(look: Look, traced: str = "") -> Content:
+    """What the memory figures rest on, beside the formulas: doubts, measurements, a trace."""
+    found = look.estimate
+    lines = []
+    if not found.verified:
+        why = one_line(found.reason, 150)
+        lines.append(Content.assemble((_("unverified: "), "$warning"), (why, "$dim")))
+    lines += [safe(note, 200).stylize("$dim") for note in found.notes]
+    if traced:
+        lines.append(safe(traced, 200).stylize("$primary"))
+    return Content("\n").join(lines)
 
 
 def lever_offers(look: Look) -> list[Offer]:
@@ -118,11 +129,11 @@ def advice_offers(look: Look) -> list[Offer]:
     return offers
 
 
-def time_words(look: Look) -> Content:
+def time_words(look: Look, width: int = 0) -> Content:
     """Steps, tokens, arithmetic, time and money; what is not known says why."""
-    lines = [safe(line) for line in duration_lines(look.plan.duration, look.counted)]
+    lines = [safe(line) for line in duration_lines(look.plan.duration, look.counted, width)]
     if look.config.hardware.price_per_hour is None:
-        lines.append(Content(_("money  unknown: set hardware.price_per_hour")).stylize("$dim"))
+        lines.append(Content(_("money   unknown: set hardware.price_per_hour")).stylize("$dim"))
     if not look.counted.exact:
         lines.append(Content(_("\nt tokenises all rows: then the counts are exact.")).stylize("$dim"))
     return Content("\n").join(lines)

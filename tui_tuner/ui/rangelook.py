@@ -42,7 +42,8 @@ class RangeProcess:
         if self._ended:
             return None
         if self._process.returncode:
-            raise RunError(one_line(err.strip() or "the range test ended without a word.", 300))
+            words = err.strip().removeprefix("error: ")
+            raise RunError(one_line(words or "the range test ended without a word.", 300))
         points = json.loads(out)["points"]
         return evaluate([point["rate"] for point in points], [point["loss"] for point in points])
 

@@ -16,21 +16,22 @@ from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
 from tui_tuner.errors import TunerError
+from tui_tuner.planning.fit import Candidate
 from tui_tuner.planning.gpus import Card, find_card
 from tui_tuner.text import one_line
 from tui_tuner.ui import planlook
 from tui_tuner.ui.i18n import _
-from tui_tuner.ui.words import column, safe
+from tui_tuner.ui.words import column, rough, safe
 
 HERE = "here"
 
 
 class Judged(Message):
-    """Whether the run fits a card, and what it wants there in GiB."""
+    """How the run would go on a card, and for how many seconds (None where nobody knows)."""
 
-    def __init__(self, name: str, fits: bool, wants: float) -> None:
+    def __init__(self, found: Candidate, seconds: float | None) -> None:
         super().__init__()
-        self.name, self.fits, self.wants = name, fits, wants
+        self.found, self.seconds = found, seconds
 
 
 class CardDialog(ModalScreen[str | None]):
@@ -41,7 +42,7 @@ class CardDialog(ModalScreen[str | None]):
         Binding("tab", "app.focus_next", _("Next part"), show=False),
     ]
     DEFAULT_CSS = """
-    CardDialog OptionList { max-height: 14; }
+    CardDialog OptionList { max-height: 14; text-wrap: nowrap; text-overflow: ellipsis; }
     CardDialog Input { margin-top: 1; }
     """
 
@@ -70,8 +71,8 @@ class CardDialog(ModalScreen[str | None]):
     def _judge(self) -> None:
         worker = get_current_worker()
 
-        def said(name: str, fits: bool, wants: float) -> None:
-            self.post_message(Judged(name, fits, wants))
+        def said(found: Candidate, seconds: float | None) -> None:
+            self.post_message(Judged(found, seconds))
 
         try:
             planlook.cards(self._draft, said, lambda: worker.is_cancelled)
@@ -80,9 +81,8 @@ class CardDialog(ModalScreen[str | None]):
 
     @on(Judged)
     def _judged(self, message: Judged) -> None:
-        card = next(card for card in planlook.known_cards() if card.name == message.name)
-        line = _line(card, message.fits, message.wants)
-        self.query_one(OptionList).replace_option_prompt(message.name, line)
+        name = message.found.card.name
+        self.query_one(OptionList).replace_option_prompt(name, _judged(message.found, message.seconds))
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
@@ -101,10 +101,15 @@ class CardDialog(ModalScreen[str | None]):
         self.dismiss(None)
 
 
-def _line(card: Card, fits: bool | None = None, wants: float = 0.0) -> Content:
-    """Name and memory of a card, and what was found."""
-    head = f"{column(card.name, 20)}{card.usable:6.1f} GiB  "
-    if fits is None:
-        return Content.assemble(head, ("…", "$dim"))
-    mark = (_("✓ fits"), "$success") if fits else (_("✗ too small"), "$error")
-    return Content.assemble(head, mark, (_("  wants {gib:.1f}").format(gib=wants), "$dim"))
+def _line(card: Card) -> Content:
+    """Name and memory of a card, before it is judged."""
+    return Content.assemble(f"{column(card.name, 18)}{card.usable:6.1f} GiB  ", ("…", "$dim"))
+
+
+def _judged(found: Candidate, seconds: float | None) -> Content:
+    """The same with what the run wants there, and its time."""
+    head = f"{column(found.card.name, 18)}{found.card.usable:6.1f} GiB  "
+    mark = ("✓", "$success") if found.fits else ("✗", "$error")
+    wants = _(" wants {gib:.1f}").format(gib=found.estimate.upper)
+    time = "" if seconds is None or not found.fits else _("  ~{time}").format(time=rough(seconds))
+    return Content.assemble(head, mark, (wants + time, "$dim"))

@@ -24,6 +24,7 @@ from tui_tuner.ui.i18n import _
 from tui_tuner.ui.planwords import (
     Offer,
     advice_offers,
+    footing,
     lever_offers,
     lever_title,
     range_offers,
@@ -80,11 +81,11 @@ class PlanScreen(TunerScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f3", "back", _("Back"), key_display="esc"),
-        Binding("f", "take", _("Take into settings")),
-        Binding("z", "undo", _("Take back")),
+        Binding("f", "take", _("Take")),
+        Binding("z", "undo", _("Undo")),
         Binding("c", "card", _("Card")),
-        Binding("t", "tokens", _("Count tokens")),
-        Binding("x", "trace", _("Check")),
+        Binding("t", "tokens", _("Tokens")),
+        Binding("x", "trace", _("Trace")),
         Binding("r", "range", _("Range test")),
         Binding("right", "page(1)", _("Next page"), show=False),
         Binding("left", "page(-1)", _("Page before"), show=False),
@@ -95,12 +96,12 @@ class PlanScreen(TunerScreen):
     ]
     DEFAULT_CSS = """
     PlanScreen #head { height: auto; padding: 1 1 0 1; }
-    PlanScreen #verdict { height: auto; max-height: 3; }
+    PlanScreen #verdict, PlanScreen #footing { height: auto; max-height: 3; }
     PlanScreen #bar { height: 1; }
     PlanScreen #tabs { height: 2; margin-top: 1; }
     PlanScreen #pages { height: 1fr; padding: 0 1; }
     PlanScreen #parts { width: 38; height: 1fr; padding-right: 1; }
-    PlanScreen OptionList { height: 1fr; min-height: 4; }
+    PlanScreen OptionList { height: 1fr; min-height: 4; text-wrap: nowrap; text-overflow: ellipsis; }
     PlanScreen #memory OptionList { width: 1fr; }
     PlanScreen .words { height: auto; max-height: 15; color: $dim; padding-top: 1; }
     PlanScreen .title { height: 1; color: $dim; text-wrap: nowrap; }
@@ -113,6 +114,8 @@ class PlanScreen(TunerScreen):
         self._undo: list[dict[str, Any]] = []
         self._offers: dict[str, list[Offer]] = {name: [] for name in LISTS}
         self._tracer: Tracer | None = None
+        self._traced = ""
+        self._exact = False
         self._ranging: RangeProcess | None = None
         self._ranged: RangeTest | None = None
 
@@ -123,6 +126,7 @@ class PlanScreen(TunerScreen):
         with Vertical(id="head"):
             yield Static(id="verdict")
             yield Static(id="bar")
+            yield Static(id="footing")
         yield Tabs(
             *(Tab(f"{i + 1} {title}", id=name) for i, (name, title) in enumerate(PAGES.items())), id="tabs"
         )
@@ -161,6 +165,7 @@ class PlanScreen(TunerScreen):
 
     def _plan(self, exact: bool = False) -> None:
         self._turn += 1
+        self._exact = exact
         doing = _("Tokenising all rows…") if exact else _("Working it out…")
         self.query_one(TopBar).say(Content(doing).stylize("$dim"))
         self._work(self._turn, copy.deepcopy(self.tuner.draft), self.tuner.card, exact)
@@ -179,20 +184,29 @@ class PlanScreen(TunerScreen):
     def _planned(self, message: Planned) -> None:
         if message.turn != self._turn:
             return
-        self.query_one(TopBar).say(safe(self.tuner.card or _("this machine"), 30))
+        self._say_card()
+        if message.look is None and self._exact and self.look is not None:
+            self.tuner.say(message.error, "error", 12)  # what was counted before still holds
+            return
         if message.look is None:
             self.query_one("#verdict", Static).update(
                 Content.assemble(("✗ ", "$error"), block(message.error))
             )
             return
-        self.look = message.look
+        self.look, self._traced = message.look, ""
         self._draw(message.look)
+
+    def _say_card(self) -> None:
+        words = safe(self.tuner.card or _("this machine"), 30)
+        if self._ranging is not None:
+            words = Content(_("range test under way, r ends it")).stylize("$dim")
+        self.query_one(TopBar).say(words)
 
     # Drawing
 
     def _draw(self, look: planlook.Look) -> None:
         self._draw_memory(look)
-        self.query_one("#time Static", Static).update(time_words(look))
+        self.query_one("#time Static", Static).update(time_words(look, self.size.width - 2))
         self._fill("memory", lever_offers(look))
         self._fill("rates", range_offers(self._ranged) + rule_offers(look))
         self._fill("advice", advice_offers(look))
@@ -203,8 +217,15 @@ class PlanScreen(TunerScreen):
 
     def _draw_memory(self, look: planlook.Look) -> None:
         self.query_one("#verdict", Static).update(verdict(look))
+        self._draw_footing()
         self.query_one("#bar", Static).update(bar_content(look.estimate, look.card, self.size.width - 2))
         self.query_one("#parts Static", Static).update(breakdown(look.estimate, 36))
+
+    def _draw_footing(self) -> None:
+        words = footing(self.look, self._traced) if self.look is not None else Content("")
+        line = self.query_one("#footing", Static)
+        line.display = bool(words.plain)
+        line.update(words)
 
     def _fill(self, page: str, offers: list[Offer]) -> None:
         box = self.query_one(LISTS[page], OptionList)
@@ -328,22 +349,23 @@ class PlanScreen(TunerScreen):
         self.post_message(Traced(turn, sentence))
 
     @on(Traced)
-    def _traced(self, message: Traced) -> None:
-        self.query_one(TopBar).say(safe(self.tuner.card or _("this machine"), 30))
-        if message.turn == self._turn and self.look is not None:
-            words = Content.assemble(verdict(self.look), "\n", safe(message.sentence))
-            self.query_one("#verdict", Static).update(words)
+    def _trace_done(self, message: Traced) -> None:
+        self._say_card()
+        if message.turn == self._turn:
+            self._traced = message.sentence
+            self._draw_footing()
 
     def action_range(self) -> None:
-        """Train some steps over growing learning rates, in a process of its own."""
+        """Train some steps over growing learning rates, in a process of its own; end it if it is on."""
         self.action_go("rates")
         if self._ranging is not None:
-            self.tuner.say(_("The range test is on."))
+            self._ranging.end()
             return
         if self.tuner.training:
             self.tuner.say(_("A run is on in this process; the range test would take its device."), "warning")
             return
         self._ranging = RangeProcess()
+        self._say_card()
         self.tuner.say(_("The range test trains some steps; its result comes here."), timeout=8)
         self._range(self._ranging, copy.deepcopy(self.tuner.draft))
 
@@ -359,6 +381,7 @@ class PlanScreen(TunerScreen):
     @on(Ranged)
     def _range_done(self, message: Ranged) -> None:
         self._ranging = None
+        self._say_card()
         if message.error:
             self.tuner.say(one_line(message.error, 300), "error", 12)
         if message.test is not None and self.look is not None:

@@ -62,6 +62,10 @@ def breakdown(found: Estimate, width: int) -> Content:
         lines.append(
             Content.assemble((sign, colour), " ", column(_(row.name), width - 14), f"{row.gib:8.2f} GiB")
         )
+    small = sum(row.gib for row in found.rows if row.gib < LEAST)
+    if small >= LEAST:
+        name = column(_("smaller parts"), width - 14)
+        lines.append(Content.assemble(OTHER, " ", name, f"{small:8.2f} GiB"))
     for name, gib in ((_("on the device"), found.device), (_("between steps"), found.static)):
         lines.append(Content.assemble("  ", (column(name, width - 14), "$dim"), f"{gib:8.2f} GiB"))
     return Content("\n").join(lines)
