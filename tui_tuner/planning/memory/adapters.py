@@ -20,6 +20,11 @@ class Adapter:
         self.setup, self.shape = setup, shape
         self.parameters: list[Parameter] = []
 
+    @property
+    def compute(self) -> int:
+        """Width in which matrix products are computed."""
+        return self.setup.compute if self.setup.autocast else self.setup.adapter
+
     def trained(self, count: float) -> Parameter:
         """A new parameter of so many elements, in the adapter's dtype."""
         parameter = Parameter(count, self.setup.adapter)
@@ -44,7 +49,7 @@ class Lora(Adapter):
         if not (setup.autocast and base.quantised):  # PEFT's 4-bit layers leave the cast to autocast
             x = tape.cast(x, setup.adapter)
         x_in = dropout(tape, x, setup.dropout)
-        compute = setup.compute if setup.autocast else setup.adapter
+        compute = self.compute
         x_in = tape.cast(x_in, compute)
         copies = self._copies(tape, compute)
         low = tape.op(
@@ -127,16 +132,19 @@ class Vera(Adapter):
 
     def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
         result = base.base(tape, x)
-        rows, adapter = base.rows(x), self.setup.adapter
-        wide = dropout(tape, tape.cast(x, adapter), self.setup.dropout)
-        low = self._times(tape, tape.op(rows * self.setup.rank, adapter, (wide,)), self.inner)
+        rows, width = base.rows(x), self.compute
+        wide = dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
+        wide = tape.cast(wide, width)
+        low = self._times(tape, tape.op(rows * self.setup.rank, width, (wide,)), self.inner)
         del wide
-        high = self._times(tape, tape.op(rows * self.shape.outputs, adapter, (low,)), self.outer)
-        return tape.cast(add(tape, result, high), result.width)
+        high = tape.op(rows * self.shape.outputs, width, (tape.cast(low, width),))
+        del low
+        return tape.cast(add(tape, result, self._times(tape, high, self.outer)), result.width)
 
     def _times(self, tape: Tape, x: Tensor, vector: Parameter) -> Tensor:
-        grads = ((vector, vector.count * x.width),)
-        return tape.op(x.count, x.width, (x,), (x.buffer,), parameters=grads, extra=x.count * x.width)
+        adapter = self.setup.adapter
+        grads = ((vector, vector.count * adapter),)
+        return tape.op(x.count, adapter, (x,), (x.buffer,), parameters=grads, extra=x.count * adapter)
 
 
 class Delta(Adapter):
@@ -148,12 +156,12 @@ class Delta(Adapter):
 
     def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
         result = base.base(tape, x)
-        adapter = self.setup.adapter
-        delta = self.update(tape)
-        wide = tape.cast(x, adapter)
+        delta = tape.cast(self.update(tape), self.compute)
+        wide = tape.cast(tape.cast(x, self.setup.adapter), self.compute)
         count = base.rows(x) * self.shape.outputs
-        high = tape.op(count, adapter, (wide, delta), (wide.buffer, delta.buffer))
-        del wide, delta
+        saved = (wide.buffer, delta.buffer) if wide.node else (wide.buffer,)
+        high = tape.op(count, self.compute, (wide, delta), saved)
+        del wide, delta, saved
         return tape.cast(add(tape, result, high), result.width)
 
 
@@ -244,9 +252,10 @@ class Oft(Adapter):
         adapter = self.setup.adapter
         grads = ((self.blocks, self.blocks.count * adapter),)
         rotation = tape.op(float(self.shape.inputs * self.block), adapter, (), parameters=grads)
-        wide = tape.cast(x, adapter)
-        folded = tape.op(wide.count, adapter, (wide,))  # `einsum` brings the blocks to the front
-        turned = tape.op(wide.count, adapter, (folded, rotation), (folded.buffer, rotation.buffer))
+        rotation = tape.cast(rotation, self.compute)
+        wide = tape.cast(tape.cast(x, adapter), self.compute)
+        folded = tape.op(wide.count, wide.width, (wide,))  # `einsum` brings the blocks to the front
+        turned = tape.op(wide.count, wide.width, (folded, rotation), (folded.buffer, rotation.buffer))
         del wide, folded, rotation
         turned = tape.op(turned.count, adapter, (turned,))
         return base.base(tape, tape.cast(turned, x.width))

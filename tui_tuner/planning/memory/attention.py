@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tui_tuner.planning.memory.meter import HALF, SINGLE, Buffer, Tape, Tensor
 from tui_tuner.planning.memory.ops import norm, rotate
+from tui_tuner.planning.memory.prompts import PREFIX, lengthen
 
 if TYPE_CHECKING:
     from tui_tuner.planning.memory.layers import Layer
@@ -16,6 +17,8 @@ def attention(layer: Layer, tape: Tape, x: Tensor) -> Tensor:
     query, key, value = _project(layer, tape, x)
     if not layer.family.learned_positions:
         query, key = rotate(tape, query), rotate(tape, key)
+    if layer.setup.method == PREFIX:
+        key, value = (lengthen(layer.setup, tape, part, layer.prefix) for part in (key, value))
     out = attend(layer, tape, query, key, value)
     if layer.setup.keep_cache:
         tape.meter.held.append(Buffer(tape.meter, key.count * key.width + value.count * value.width))
@@ -66,16 +69,21 @@ def attend(layer: Layer, tape: Tape, query: Tensor, key: Tensor, value: Tensor) 
         query, key, value = (tape.cast(part, HALF) for part in (query, key, value))
     if setup.attention == "eager":
         return _eager(layer, tape, query, key, value)
-    expanded = key.count < query.count and setup.expand_keys
-    if expanded:
-        key = tape.op(query.count, key.width, (key,))
-        value = tape.op(query.count, value.width, (value,))
+    if setup.expand_keys:
+        key, value = expand(layer, tape, key), expand(layer, tape, value)
     mask = 0.0
     if setup.attention == "masked":
-        mask = float(setup.batch * setup.length * setup.length * query.width)
+        mask = float(setup.batch * setup.length * setup.keys * query.width)
     heads = layer.tokens * facts.heads
     out_count = query.count if not facts.value_dim else heads * facts.value_dim
     return fused(tape, query, key, value, heads, out_count, mask)
+
+
+def expand(layer: Layer, tape: Tape, part: Tensor) -> Tensor:
+    """Keys or values, repeated for all heads that share them."""
+    facts = layer.setup.facts
+    shared = 1 if facts.low_rank_key else facts.heads // facts.kv_heads
+    return part if shared == 1 else tape.op(part.count * shared, part.width, (part,))
 
 
 def fused(
@@ -103,10 +111,8 @@ def fused(
 def _eager(layer: Layer, tape: Tape, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """`eager_attention_forward`: scores in the clear, softmax in float32."""
     setup = layer.setup
-    if key.count < query.count:
-        key = tape.op(query.count, key.width, (key,))
-        value = tape.op(query.count, value.width, (value,))
-    count = float(setup.facts.heads) * setup.batch * setup.length * setup.length
+    key, value = expand(layer, tape, key), expand(layer, tape, value)
+    count = float(setup.facts.heads) * setup.batch * setup.length * setup.keys
     width = HALF if setup.autocast else query.width
     scores = tape.op(count, width, (query, key), (query.buffer, key.buffer))
     scores = tape.op(count, width, (scores,))

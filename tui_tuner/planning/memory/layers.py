@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from tui_tuner.planning.memory.attention import attention
 from tui_tuner.planning.memory.linear import Matrix
-from tui_tuner.planning.memory.meter import Parameter, Tape, Tensor
+from tui_tuner.planning.memory.meter import SINGLE, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.mlp import mixture, mlp
 from tui_tuner.planning.memory.ops import add, dropout, norm
+from tui_tuner.planning.memory.prompts import layer_size
 from tui_tuner.planning.memory.setup import Setup
 
 
@@ -26,6 +27,7 @@ class Layer:
         self.parameters: list[Parameter] = []
         self.linears = {linear.name: Matrix(self, linear) for linear in facts.linears}
         self.names = [linear.name for linear in facts.linears]
+        self.prefix = self._prefix_parameter()
         self.norms = [self._norm_parameter(facts.hidden) for _ in range(max(2, self.family.norms))]
 
     def _norm_parameter(self, size: int) -> Parameter | None:
@@ -34,6 +36,14 @@ class Layer:
         if self.family.norm == "plain" or not self.trained:
             return None
         parameter = Parameter(size, self.setup.norm)
+        self.parameters.append(parameter)
+        return parameter
+
+    def _prefix_parameter(self) -> Parameter | None:
+        size = layer_size(self.setup) if self.trained else 0.0
+        if not size:
+            return None
+        parameter = Parameter(size, SINGLE)
         self.parameters.append(parameter)
         return parameter
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tui_tuner.planning.memory.meter import Meter, Parameter, Tape, Tensor, checkpointed
 from tui_tuner.planning.memory.programs import layer_of, loss_of, table_uses
+from tui_tuner.planning.memory.prompts import prepend
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.static import static_rows, step_temporary, trained_tensors
 
@@ -115,6 +116,8 @@ def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
     else:
         hidden = tape.source(count, setup.embedding, grad=setup.embedding_grad)
     meter.held.append(table)
+    if setup.method in ("prompt_tuning", "p_tuning"):
+        hidden = prepend(setup, tape, hidden)
     if facts.family.multipliers:
         hidden = tape.op(count, hidden.width, (hidden,))
     if 0 < setup.layers < facts.layers:

@@ -13,9 +13,12 @@ class Setup:
     """One training step. Widths are bytes of an element.
 
     Attributes:
-        batch: Sequences in a forward pass. length: Tokens of each, padding included.
+        batch: Sequences in a forward pass. length: Tokens of each, padding and virtual ones included.
         padded: Rows differ in length, so there is a padding mask.
         supervised: Share of the tokens that are trained.
+        method: lora (any adapter), full, freeze, prompt_tuning, p_tuning or prefix_tuning.
+        virtual_tokens: Of a prompt method; prefix tuning's are keys and values, and not part of the length.
+        encoder: Inner width of the network that makes them; 0 is none.
         targets: Names of the matrices with an adapter. rank: Its rank; 0 is none.
         variant: "", dora, ia3 … (`adapters.KINDS`), or ln, which trains the norms.
         layers: How many of the top layers are trained (0 is all).
@@ -68,12 +71,18 @@ class Setup:
     offload: bool = False
     accumulate: bool = False
     virtual_tokens: int = 0
+    encoder: int = 0
     keep_cache: bool = False
     workspace: float = 2 * 8_519_680.0
 
     @property
     def tokens(self) -> int:
         return self.batch * self.length
+
+    @property
+    def keys(self) -> int:
+        """Positions that each sequence attends to."""
+        return self.length + (self.virtual_tokens if self.method == "prefix_tuning" else 0)
 
     @property
     def embedding_grad(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tui_tuner.planning.memory.meter import SINGLE
 from tui_tuner.planning.memory.programs import layer_of, quantised_head, quantised_tensors
+from tui_tuner.planning.memory.prompts import trained_sizes
 from tui_tuner.planning.memory.setup import Setup
 
 ROUND = 512  # the CUDA allocator's smallest block
@@ -59,9 +60,9 @@ class Trained:
 def trained_tensors(setup: Setup) -> Iterator[Trained]:
     """Every trained tensor, grouped by size."""
     facts = setup.facts
-    if setup.method == "prompt":
-        yield Trained(float(setup.virtual_tokens * facts.hidden), SINGLE, 1, True)
-        return
+    if setup.virtual_tokens:
+        for size in trained_sizes(setup):
+            yield Trained(size, SINGLE, 1, True)
     layer = layer_of(setup, True)
     layers = setup.layers or facts.layers
     for parameter in layer.parameters:
