@@ -14,7 +14,8 @@ import torch
 from safetensors import safe_open
 
 from tests.conftest import MakeConfig, Recorder, Trained, write_jsonl
-from tui_tuner.config.kinds import METHODS, TASKS
+from tui_tuner.config.kinds import METHOD_FIELDS, METHODS, TASKS
+from tui_tuner.config.options import options
 from tui_tuner.runs.control import Control, send
 
 Train = Callable[..., Trained]
@@ -35,7 +36,9 @@ def test_registries_hold_what_the_config_offers() -> None:
     from tui_tuner import methods
     from tui_tuner.training import tasks
 
-    assert set(methods.METHODS) == set(METHODS)
+    assert set(methods.METHODS) == set(METHODS) == set(METHOD_FIELDS)
+    fields = {path.partition(".")[2] for path in options() if path.startswith("method.")}
+    assert {name for names in METHOD_FIELDS.values() for name in names} == fields - {"kind"}
     assert set(tasks.TASKS) == set(TASKS)
 
 

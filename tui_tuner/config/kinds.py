@@ -52,6 +52,17 @@ RANKED = ("lora", "dora", "rslora")  # low-rank matrices: rank, alpha, dropout
 PROMPTS = ("prompt_tuning", "p_tuning", "prefix_tuning")  # virtual tokens before each sequence
 ADAPTERS = (*RANKED, "ia3", *PROMPTS)  # the model's own weights stay as they are
 
+# Which fields of the section `method` each method reads, beside `kind`
+METHOD_FIELDS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(RANKED, ("rank", "alpha", "dropout", "targets", "layers", "train_embeddings")),
+    "full": (),
+    "freeze": ("layers",),
+    "ia3": ("targets", "layers"),
+    "prompt_tuning": ("virtual_tokens", "initial_text"),
+    "p_tuning": ("virtual_tokens", "encoder_size"),
+    "prefix_tuning": ("virtual_tokens", "encoder_size", "initial_text"),
+}
+
 RECORD_FORMATS: dict[str, str] = {
     "auto": "recognise it",
     "alpaca": "instruction, input, output",

@@ -272,7 +272,7 @@ class MethodSection(Section):
     )
     layers: int | None = option(
         None,
-        "Only the last N layers are trained (freeze; for LoRA, only they get adapters).",
+        "Only the last N layers are trained (freeze; for LoRA and IA3, only they get adapters).",
         unit="layers",
         ge=1,
     )

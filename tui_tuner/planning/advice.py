@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tui_tuner.config.kinds import METHOD_FIELDS, METHODS, RANKED
+from tui_tuner.config.options import options
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
@@ -36,7 +38,8 @@ def advise(config: RunConfig, facts: ModelFacts | None = None, data: DataFacts |
 
 def _method(config: RunConfig) -> Iterator[Advice]:
     method = config.method
-    if method.kind in ADAPTERS and method.kind != "rslora":
+    yield from _unread(config)
+    if method.kind in RANKED and method.kind != "rslora":
         scale = method.alpha / method.rank
         if not 0.5 <= scale <= 4:
             yield Advice(
@@ -53,12 +56,31 @@ def _method(config: RunConfig) -> Iterator[Advice]:
             "It divides by the square root of the rank, so alpha near the rank is plenty.",
             {"method.alpha": float(method.rank)},
         )
-    if method.kind in ADAPTERS and method.rank > 256:
+    if method.kind in RANKED and method.rank > 256:
         yield Advice(
             "high_rank",
             f"rank {method.rank} trains nearly as much as full fine-tuning.",
             "Above 256 the adapter costs memory and speed without the simplicity of full fine-tuning.",
             {"method.rank": 64},
+        )
+
+
+def _unread(config: RunConfig) -> Iterator[Advice]:
+    """Fields that were set and that the method does not read."""
+    method = config.method
+    fix = {}
+    for path, option in options().items():
+        section, _, name = path.partition(".")
+        if section != "method" or name == "kind" or name in METHOD_FIELDS[method.kind]:
+            continue
+        if getattr(method, name) != option.default:
+            fix[path] = option.default
+    if fix:
+        yield Advice(
+            "unread_fields",
+            f"{METHODS[method.kind].label} does not use {' and '.join(fix)}.",
+            "That is for other methods, and changes nothing here.",
+            fix,
         )
 
 
@@ -102,13 +124,15 @@ def _numbers(config: RunConfig, facts: ModelFacts | None) -> Iterator[Advice]:
 
 
 def _length(config: RunConfig, facts: ModelFacts | None, data: DataFacts | None) -> Iterator[Advice]:
-    length = config.data.max_length
-    if facts is not None and facts.max_positions and length > facts.max_positions:
+    length, virtual = config.data.max_length, config.method.prompt_length
+    if facts is not None and facts.max_positions and length + virtual > facts.max_positions:
+        more = f" with {virtual} virtual tokens" if virtual else ""
+        room = facts.max_positions - virtual
         yield Advice(
             "too_long",
-            f"max_length {length} is beyond the {facts.max_positions} positions of the model.",
+            f"max_length {length}{more} is beyond the {facts.max_positions} positions of the model.",
             "It has never seen such positions, and learnt position tables end there.",
-            {"data.max_length": facts.max_positions},
+            {"data.max_length": room} if room >= 8 else None,
             serious=True,
         )
     if data is not None and data.longest and length > 2 * data.longest and not config.data.packing:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tui_tuner.config.kinds import RANKED
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 
 
@@ -28,14 +29,14 @@ def possible_changes(config: RunConfig, cpu: bool = False) -> list[Change]:
         found.append(Change("training.loss", "auto", "logits of trained tokens only", 0))
     if model.attention == "eager":
         found.append(Change("model.attention", "sdpa", "fused attention", 0))
-    if not config.data.packing:
+    if not config.data.packing and not method.prompt_length:
         found.append(Change("data.packing", True, "packing", 0))
     if isinstance(training.micro_batch, int) and training.micro_batch > 1:
         half = max(n for n in range(1, training.micro_batch) if training.micro_batch % n == 0)
         found.append(Change("training.micro_batch", half, f"micro-batch {half}", 0))
         if half > 1:
             found.append(Change("training.micro_batch", 1, "micro-batch 1", 0))
-    if not training.gradient_checkpointing:
+    if not training.gradient_checkpointing and method.kind != "prefix_tuning":
         found.append(Change("training.gradient_checkpointing", True, "gradient checkpointing", 0))
     gpu = not cpu
     if training.optimizer == "adamw" and gpu:
@@ -45,7 +46,7 @@ def possible_changes(config: RunConfig, cpu: bool = False) -> list[Change]:
         found.append(Change("model.dtype", "bfloat16", "bfloat16 weights", 1))
     if method.kind in ADAPTERS and model.quantization == "none" and gpu:
         found.append(Change("model.quantization", "nf4", "4-bit weights (QLoRA)", 1))
-    if method.kind in ADAPTERS and method.rank > 8:
+    if method.kind in RANKED and method.rank > 8:
         found.append(Change("method.rank", 8, "rank 8", 1))
     if config.data.max_length > 256:
         half = config.data.max_length // 2

@@ -233,9 +233,10 @@ def _choices(asked: RunConfig, base: RunConfig, card: Card) -> Iterator[dict[str
     micros = [n for n in range(1, min(share, most) + 1) if share % n == 0]
     fixed = training.micro_batch
     checkpointing, optimizer = training.gradient_checkpointing, training.optimizer
+    ways = [False] if base.method.kind == "prefix_tuning" else [False, True]
     for micro, again, kind in itertools.product(
         [fixed] if isinstance(fixed, int) else micros,
-        [False, True] if checkpointing == "auto" else [checkpointing],
+        ways if checkpointing == "auto" else [checkpointing],
         optimizers if optimizer == "auto" else [optimizer],
     ):
         yield {"micro_batch": micro, "gradient_checkpointing": again, "optimizer": kind}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tui_tuner.config.kinds import RANKED
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
@@ -167,7 +168,9 @@ def _square_root(
 
 
 def _batch_scaling(config: RunConfig, usual: Customary) -> list[Rule]:
-    reference, source = REFERENCE_BATCH["lora" if config.method.kind in ADAPTERS else "full"]
+    if _no_rule(config):
+        return []
+    reference, source = REFERENCE_BATCH["lora" if config.method.kind in RANKED else "full"]
     batch = config.training.batch_size
     inputs = {"rate": usual.rate, "batch": float(batch), "reference batch": float(reference)}
     share = batch / reference
@@ -189,9 +192,16 @@ def _batch_scaling(config: RunConfig, usual: Customary) -> list[Rule]:
     ]
 
 
+def _no_rule(config: RunConfig) -> bool:
+    """Factors and virtual tokens: nobody measured how their rate depends on batch, width or LoRA's rate."""
+    return config.method.kind in ADAPTERS and config.method.kind not in RANKED
+
+
 def _lora_against_full(config: RunConfig, facts: ModelFacts | None) -> list[Rule]:
+    if _no_rule(config):
+        return []
     full = METHOD_RATES["full"].rate
-    adapter = config.method.kind in ADAPTERS
+    adapter = config.method.kind in RANKED
     factor = 10 if adapter else 1
     found = [
         Rule(

@@ -203,6 +203,8 @@ def _checkpointing(work: _Work) -> tuple[bool, str]:
     if work.fitted and work.fitted.gradient_checkpointing is True:
         place = "GPU" if work.gpu else "machine"
         return True, f"Without it the activations do not fit into the {place}'s memory."
+    if work.config.method.kind == "prefix_tuning":
+        return False, "Computing activations again would leave the prefix out."
     return False, "Costs about 40 % speed; memory does not ask for it."
 
 

@@ -11,7 +11,7 @@ from tui_tuner.models.catalog import entries, find, names
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.advice import advise
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.duration import corrected, duration_of, work_of
+from tui_tuner.planning.duration import corrected, duration_of, price_of, work_of
 from tui_tuner.planning.gpus import find_card
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.learning_rate import customary, rules, square_root_rule
@@ -32,6 +32,11 @@ def test_the_worked_example_of_the_square_root_rule():
     assert found["square root of the batch"].rate == pytest.approx(1.89e-6, rel=1e-3)
     with pytest.raises(ValueError, match="above zero"):
         square_root_rule(5e-5, 0, 4e6)
+
+
+def test_rules_made_for_matrices_are_not_shown_for_virtual_tokens():
+    found = {rule.name for rule in rules(config(method={"kind": "prompt_tuning"}), MISTRAL)}
+    assert "LoRA against full" not in found and "linear in the batch" not in found
 
 
 def test_rules_that_lack_an_input_say_which():
@@ -78,9 +83,16 @@ def test_time_and_money():
     measured = duration_of(asked, MISTRAL, data, tokens_per_second=1000)
     assert measured.seconds == pytest.approx(measured.work.tokens / 1000)
     assert duration_of(asked, MISTRAL, data).seconds is None
-    live = corrected(guess, asked, 10, 30.0)
-    assert live.seconds == pytest.approx(3 * guess.work.steps)
-    assert live.high - live.low < guess.high - guess.low
+
+
+def test_a_run_corrects_its_own_time():
+    early, late = corrected(100, 5, 40.0, 3.0, 3), corrected(100, 60, 200.0, 3.0, 58)
+    assert early.seconds == pytest.approx(40 + 95 * 3) and late.seconds == pytest.approx(200 + 40 * 3)
+    assert early.low < early.seconds < early.high
+    assert late.high - late.low < early.high - early.low
+    assert corrected(100, 100, 300.0, 3.0, 98).high == pytest.approx(300)
+    asked = config(hardware={"price_per_hour": 2.0})
+    assert price_of(asked, 1800) == pytest.approx(1.0) and price_of(config(), 1800) is None
 
 
 TRAPS = [
@@ -92,6 +104,10 @@ TRAPS = [
     ({"training": {"learning_rate": 0.1}}, None, "learning_rate"),
     ({"training": {"learning_rate": 1e-8}}, None, "learning_rate"),
     ({"data": {"max_length": 100_000}}, None, "too_long"),
+    ({"data": {"max_length": 32_760}, "method": {"kind": "prompt_tuning"}}, None, "too_long"),
+    ({"method": {"kind": "ia3", "rank": 32, "virtual_tokens": 8}}, None, "unread_fields"),
+    ({"method": {"kind": "prompt_tuning", "dropout": 0.1}}, None, "unread_fields"),
+    ({"method": {"kind": "full", "layers": 2}}, None, "unread_fields"),
     ({"data": {"packing": False, "max_length": 4096}}, DataFacts(1000, longest=100), "long_for_data"),
     ({"training": {"loss": "full_logits", "micro_batch": 16}}, None, "logits"),
     ({}, DataFacts(20), "few_rows"),

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from tui_tuner.config.kinds import PROMPTS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import HardwareError
+from tui_tuner.models.catalog import find
+from tui_tuner.models.facts import facts_from_config
+from tui_tuner.planning.changes import possible_changes
+from tui_tuner.planning.fit import _choices
+from tui_tuner.planning.gpus import find_card
 from tui_tuner.planning.hardware import Gpu, Hardware, detect, visible_indices
 from tui_tuner.planning.resolve import DataFacts, resolve
 
@@ -125,3 +131,24 @@ def test_detect_describes_this_machine():
 )
 def test_visible_devices(count, visible, expected):
     assert visible_indices(count, visible) == expected
+
+
+@pytest.mark.parametrize("kind", PROMPTS)
+def test_methods_with_virtual_tokens_are_not_packed(kind):
+    resolved = resolve(config(method={"kind": kind}), hardware=A100)
+    assert resolved.config.data.packing is False
+    reasons = {reason.field: reason.why for reason in resolved.reasons}
+    assert "Virtual tokens" in reasons["data.packing"]
+    assert ("prefix out" in reasons["training.gradient_checkpointing"]) == (kind == "prefix_tuning")
+
+
+@pytest.mark.parametrize("kind", ["prefix_tuning", "prompt_tuning"])
+def test_memory_never_makes_prefix_tuning_compute_activations_again(kind):
+    facts = facts_from_config(find("mistralai/Mistral-7B-v0.1"))
+    asked = config(method={"kind": kind}, data={"max_length": 8192}, training={"micro_batch": 1})
+    base = resolve(asked, hardware=A100, model_facts=facts).config
+    again = {option["gradient_checkpointing"] for option in _choices(asked, base, find_card("A100-80"))}
+    assert again == ({False} if kind == "prefix_tuning" else {False, True})
+    paths = {change.path for change in possible_changes(base)}
+    assert not paths & {"data.packing", "method.rank"}
+    assert ("training.gradient_checkpointing" in paths) == (kind != "prefix_tuning")
