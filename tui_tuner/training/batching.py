@@ -114,6 +114,8 @@ class Micro:
         rows: Row numbers in it.
         input_ids: [B, T] int64; B is 1 for a flat row without padding.
         keep: [B, T] bool: positions whose next token is a target.
+        places: [K] int64: the same positions of a flat row; indexing by numbers asks the device for nothing,
+            where a mask has to be counted first. None for padded rows.
         targets: [K] int64: the next tokens of those positions, in reading order.
         position_ids: [1, T], restarting at each sequence; None for padded rows.
         attention_mask: [B, T] of a padded row; None for flat ones.
@@ -129,6 +131,7 @@ class Micro:
     position_ids: Any = None
     attention_mask: Any = None
     layout: Any = None
+    places: Any = None
 
     @property
     def supervised(self) -> int:
@@ -143,8 +146,12 @@ class Micro:
     def to(self, device: Any) -> Micro:
         """A copy on a device."""
 
+        pinned = getattr(device, "type", str(device)).startswith("cuda")  # only then does a copy not wait
+
         def move(tensor: Any) -> Any:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
+            if tensor is None:
+                return None
+            return (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=True)
 
         return Micro(
             self.rows,
@@ -155,6 +162,7 @@ class Micro:
             move(self.position_ids),
             move(self.attention_mask),
             self.layout,
+            move(self.places),
         )
 
 
@@ -166,14 +174,15 @@ def flat(data: Rows, rows: Sequence[int]) -> Micro:
     ids = np.concatenate([part[0] for part in parts]).astype(np.int64)
     keep = np.concatenate([predicts(part[1]) for part in parts])
     positions = np.concatenate([np.arange(len(part[0])) for part in parts])
-    targets = ids[np.flatnonzero(keep) + 1]
+    places = np.flatnonzero(keep)
     return Micro(
         list(rows),
         torch.from_numpy(ids)[None],
         torch.from_numpy(keep)[None],
-        torch.from_numpy(targets),
+        torch.from_numpy(ids[places + 1]),
         [len(part[0]) for part in parts],
         position_ids=torch.from_numpy(positions)[None],
+        places=torch.from_numpy(places),
     )
 
 

@@ -71,6 +71,8 @@ def target_logits(model: Any, micro: Micro, path: LossPath) -> Any:
     else:
         inputs["attention_mask"] = micro.attention_mask
     keep = micro.keep
+    if path.compact and micro.places is not None and not path.virtual:
+        return model(**inputs, logits_to_keep=micro.places).logits.flatten(0, 1)
     if path.virtual:
         keep = torch.nn.functional.pad(keep, (path.virtual, 0))
     if path.compact:

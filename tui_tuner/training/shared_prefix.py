@@ -174,14 +174,16 @@ def _lay(data: Rows, found: list[Group]) -> Micro:
             segments.append(Segment(place, len(own), prefix_start, group.prefix, row, group.prefix))
             order.append(row)
             place += len(own)
+    kept = np.concatenate(keep)
     return Micro(
         order,
         torch.from_numpy(np.concatenate(ids).astype(np.int64))[None],
-        torch.from_numpy(np.concatenate(keep))[None],
+        torch.from_numpy(kept)[None],
         torch.from_numpy(np.concatenate(targets).astype(np.int64)),
         [int(data.lengths[row]) for row in order],
         position_ids=torch.from_numpy(np.concatenate(positions))[None],
         layout=Layout(segments),
+        places=torch.from_numpy(np.flatnonzero(kept)),
     )
 
 
