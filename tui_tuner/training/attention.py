@@ -7,6 +7,7 @@ generation, or with padded rows) gets PyTorch's scaled dot product attention wit
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from functools import cache
 from itertools import accumulate
 from typing import Any
@@ -55,6 +56,7 @@ def segment_attention(
         raise ValueError(f"attention per sequence does not know {asked[0]}")
     causal = extras.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
+    query, key, value = _as_autocast(query, key, value)
     if segment_layout is not None:
         if not causal:
             raise ValueError("only causal attention can share a prefix")
@@ -64,6 +66,19 @@ def segment_attention(
     if query.is_cuda and _varlen_fits(query, value, dropout):
         return _varlen(query, key, value, segment_lengths, scaling, sliding_window, causal), None
     return _each(query, key, value, segment_lengths, dropout, scaling, sliding_window, causal), None
+
+
+def _as_autocast(*tensors: Any) -> Iterator[Any]:
+    """Inputs of the kernel in autocast's dtype on a GPU, as PyTorch's own attention takes them there.
+
+    Rotations leave queries and keys in float32 where the trained weights are, and the kernel for segments is
+    none of the operations that autocast knows.
+    """
+    import torch
+
+    casting = tensors[0].is_cuda and torch.is_autocast_enabled("cuda")
+    dtype = torch.get_autocast_dtype("cuda") if casting else None
+    return (tensor.to(dtype) if casting else tensor for tensor in tensors)
 
 
 def _each(
