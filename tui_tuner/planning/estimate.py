@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.gpus import Card, find_card
 from tui_tuner.planning.hardware import Gpu, Hardware, detect
 from tui_tuner.planning.memory.ledger import Ledger, ledger
+from tui_tuner.planning.memory.methods import method_fields
+from tui_tuner.planning.memory.programs import as_program, missing
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import Stack, installed
 from tui_tuner.planning.memory.static import trained_tensors
@@ -149,28 +151,20 @@ def setup_for(
     model, method, training = config.model, config.method, config.training
     card = card or find_card(DEFAULT_CARD)
     weight = WIDTHS[model.dtype]
-    adapters = method.kind in ADAPTERS
     micro = training.micro_batch
     assert isinstance(micro, int) and isinstance(training.autocast, bool)
     padded = not config.data.packing
-    batch, length, supervised = _fullest(config, micro, data)
+    batch, length, supervised = _with_virtual(config, _fullest(config, micro, data))
     full_logits = training.loss == "full_logits" or stack.foreign
     attention = _attention(str(model.attention), padded)
     optimizer = str(training.optimizer)
-    return Setup(
+    setup = Setup(
         facts=facts,
         stack=stack,
         batch=batch,
         length=length,
         padded=padded,
         supervised=supervised,
-        method=method.kind if not adapters else "lora",
-        targets=frozenset([method.targets] if isinstance(method.targets, str) else method.targets),
-        rank=method.rank if adapters else 0,
-        dropout=method.dropout if adapters else 0.0,
-        variant="dora" if method.kind == "dora" else "",
-        layers=min(method.layers or 0, facts.layers),
-        train_embeddings=adapters and method.train_embeddings,
         quantization=model.quantization,
         double_quant=model.double_quant,
         weight=weight,
@@ -188,7 +182,9 @@ def setup_for(
         foreach=stack.foreach and optimizer == "adamw",
         accumulate=training.batch_size > micro * devices_of(config),
         workspace=card.workspace,
+        **method_fields(method, facts, stack),
     )
+    return as_program(setup)
 
 
 def _fullest(config: RunConfig, micro: int, data: DataFacts | None) -> tuple[int, int, float]:
@@ -205,6 +201,13 @@ def _fullest(config: RunConfig, micro: int, data: DataFacts | None) -> tuple[int
     trained = data.most_supervised(rows)
     share = 1.0 if trained is None else min(1.0, max(trained, 1) / (batch * length))
     return batch, length, share
+
+
+def _with_virtual(config: RunConfig, fullest: tuple[int, int, float]) -> tuple[int, int, float]:
+    """The same with the virtual tokens of a prompt method, none of which is trained on."""
+    batch, length, share = fullest
+    virtual = config.method.prompt_length if config.method.kind != "prefix_tuning" else 0
+    return batch, length + virtual, share * length / (length + virtual)
 
 
 def _attention(name: str, padded: bool) -> str:
@@ -230,7 +233,7 @@ def from_ledger(
     reserved = _reserved(allocated, setup, card)
     context = card.context + (NCCL if devices > 1 else 0.0)
     doubt = setup.facts.why_unverified if not setup.facts.verified else ""
-    doubt = doubt or setup.stack.doubt() or _doubt(card, devices)
+    doubt = doubt or setup.stack.doubt() or missing(setup) or _doubt(card, devices)
     band = UNVERIFIED_BAND if doubt else VERIFIED_BAND
     rows = [Row(name, size / GIB, peak.name) for name, size in sorted(sizes.items(), key=lambda i: -i[1])]
     rows.append(Row(ALLOCATOR, (reserved - allocated) / GIB, "reserved"))
@@ -246,7 +249,7 @@ def from_ledger(
         verified=not doubt,
         reason=doubt,
         band=max(band, card.error),
-        stack={name: setup.stack.versions.get(name, "") for name in ("transformers", "torch", "peft")},
+        stack=setup.stack.named(),
         notes=_notes(card),
         resolved=resolved,
     )

@@ -6,36 +6,80 @@ A program is part of the stack, by name and version; see `stack.PROGRAMS`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tui_tuner.planning.memory.head import loss
 from tui_tuner.planning.memory.layers import Layer
 from tui_tuner.planning.memory.lit_gpt import LitLayer, lit_loss
-from tui_tuner.planning.memory.meter import Buffer, Parameter, Tape, Tensor
+from tui_tuner.planning.memory.meter import HALF, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.torchtune import PIECES, TuneLayer, tune_loss
 
 ProgramLayer = Layer | LitLayer | TuneLayer
 
 
+def missing(setup: Setup) -> str:
+    """What the program asked for does not have, or was not read for; transformers is taken in its place."""
+    facts, family, name = setup.facts, setup.facts.family, setup.stack.program
+    if name == "transformers":
+        return ""
+    if setup.method not in ("lora", "full") or setup.variant:
+        return f"{name} was not looked at for {setup.variant or setup.method}"
+    plain = not (facts.moe or facts.low_rank_key or family.encoder or family.learned_positions)
+    known = plain and family.norms <= 2 and not family.qk_norm and not family.norm_after
+    if name == "torchtune":
+        known = known and family.norm == "rms" and len(family.attention) == 4 and len(family.mlp) == 3
+    else:
+        known = known and (len(family.mlp) == 3 or not family.gated)
+    return "" if known else f"{name} was not looked at for {facts.model_type}"
+
+
+def program_of(setup: Setup) -> str:
+    """The program whose code is followed."""
+    return "transformers" if missing(setup) else setup.stack.program
+
+
+def as_program(setup: Setup) -> Setup:
+    """The same run in the program's own way: weights and adapters in 16 bits, no autocast, loss in pieces."""
+    program = program_of(setup)
+    if program == "transformers":
+        return setup
+    return replace(
+        setup,
+        autocast=False,
+        compute=HALF,
+        weight=HALF,
+        norm=HALF,
+        embedding=HALF,
+        adapter=HALF,
+        attention="flash",
+        expand_keys=False,
+        logits="chunked",
+        double_quant=setup.double_quant or program == "torchtune",
+        foreach=program == "lit-gpt",
+    )
+
+
 def layer_of(setup: Setup, trained: bool) -> ProgramLayer:
     """A layer of the model as the program writes it."""
     kinds: dict[str, type[LitLayer] | type[TuneLayer]] = {"lit-gpt": LitLayer, "torchtune": TuneLayer}
-    kind = kinds.get(setup.stack.program)
+    kind = kinds.get(program_of(setup))
     return kind(setup, trained) if kind else Layer(setup, trained)
 
 
 def loss_of(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> tuple[Tensor, Buffer | None]:
     """From the last layer to the loss, as the program writes it; see `head.loss`."""
-    if setup.stack.program == "lit-gpt":
+    program = program_of(setup)
+    if program == "lit-gpt":
         return lit_loss(setup, tape, holder, table)
-    if setup.stack.program == "torchtune":
+    if program == "torchtune":
         return tune_loss(setup, tape, holder, table)
     return loss(setup, tape, holder, table)
 
 
 def quantised_head(setup: Setup) -> bool:
     """Whether the output head is quantised like every other linear layer."""
-    return setup.stack.program == "lit-gpt" and setup.quantization != "none" and not setup.facts.tied
+    return program_of(setup) == "lit-gpt" and setup.quantization != "none" and not setup.facts.tied
 
 
 def quantised_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
@@ -53,5 +97,5 @@ def table_uses(setup: Setup) -> int:
     """Gradients that the embeddings get before an optimizer in the backward pass steps; 0 keeps them."""
     if not setup.in_backward:
         return 0
-    pieces = PIECES if setup.logits == "chunked" and setup.stack.program == "torchtune" else 1
+    pieces = PIECES if setup.logits == "chunked" and program_of(setup) == "torchtune" else 1
     return 1 + pieces if setup.facts.tied else 1

@@ -2,7 +2,8 @@
 
 Read from their sources: transformers 4.45.2, 4.48.1, 4.50.3 and 5.23 (`loss/loss_utils.py`, `modeling_*.py`,
 `integrations/sdpa_attention.py`, `training_args.py`), PEFT 0.12 and 0.21 (`tuners/lora`), bitsandbytes 0.43
-and 0.50 (`autograd/_functions.py`), torch 2.4 and 2.13 (`optim/adamw.py`).
+and 0.50 (`autograd/_functions.py`), torch 2.4 and 2.13 (`optim/adamw.py`). Sources of `PROGRAMS` are named in
+the modules that mirror them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tui_tuner.text import one_line
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "trl", "accelerate")
 PROGRAMS = ("lit-gpt", "torchtune")  # which train with model code of their own
 READ = {"transformers": ((4, 45), (5, 23)), "torch": ((2, 4), (2, 13)), "peft": ((0, 12), (0, 21))}
+READ_PROGRAMS = {"lit-gpt": ((2023, 10), (2023, 10)), "torchtune": ((0, 3), (0, 5))}
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,21 @@ class Stack:
 
     def doubt(self) -> str:
         """Why figures for this stack are less sure; empty if its code was read."""
-        for package, (low, high) in READ.items():
+        read = READ
+        if self.program != "transformers":
+            read = {self.program: READ_PROGRAMS[self.program]}
+        for package, (low, high) in read.items():
             found = _numbers(self.versions.get(package, ""))
             if found and not low <= found[:2] <= high:
                 return f"{package} {self.versions[package]} was not looked at"
         return ""
+
+    def named(self) -> dict[str, str]:
+        """The versions that decide, for people to read."""
+        names = ("transformers", "torch", "peft")
+        if self.program != "transformers":
+            names = (self.program, "torch", "bitsandbytes")
+        return {name: self.versions.get(name, "") for name in names}
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -116,10 +128,9 @@ def parse_stack(text: str) -> Stack:
                 f"--stack: {one_line(part)!r} names no version.",
                 hint="Write --stack transformers==4.48.1,torch==2.4.1",
             )
-        if package not in PACKAGES:
-            raise UsageError(
-                f"--stack: unknown package {one_line(package)!r}; known are {', '.join(PACKAGES)}."
-            )
+        if package not in (*PACKAGES, *PROGRAMS):
+            known = ", ".join((*PACKAGES, *PROGRAMS))
+            raise UsageError(f"--stack: unknown package {one_line(package)!r}; known are {known}.")
         asked[package] = version
     here = installed()
     foreign = any(here.versions.get(package) != version for package, version in asked.items())

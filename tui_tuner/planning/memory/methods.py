@@ -1,0 +1,43 @@
+"""What a config's method comes down to in the numbers of a `Setup`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tui_tuner.config.kinds import ADAPTERS, PROMPTS, RANKED
+from tui_tuner.config.schema import MethodSection
+from tui_tuner.models.facts import ModelFacts
+from tui_tuner.planning.memory.stack import Stack
+
+
+def method_fields(method: MethodSection, facts: ModelFacts, stack: Stack) -> dict[str, Any]:
+    """Fields of `Setup` that follow from the method."""
+    targets = frozenset([method.targets] if isinstance(method.targets, str) else method.targets)
+    ranked = method.kind in RANKED
+    found: dict[str, Any] = {
+        "method": "lora" if method.kind in ADAPTERS else method.kind,
+        "targets": targets,
+        "rank": method.rank if ranked else 0,
+        "dropout": method.dropout if ranked else 0.0,
+        "layers": min(method.layers or 0, facts.layers),
+        "train_embeddings": ranked and method.train_embeddings,
+    }
+    if method.kind == "dora":
+        found["variant"] = "dora"
+    if method.kind == "ia3":
+        found.update(variant="ia3", rank=1, feedforward=feed_forward(facts, targets, stack))
+    if method.kind in PROMPTS:
+        encoder = method.encoder_size or (facts.hidden if method.kind == "p_tuning" else 0)
+        found.update(method=method.kind, virtual_tokens=method.virtual_tokens, encoder=encoder)
+    return found
+
+
+def feed_forward(facts: ModelFacts, targets: frozenset[str], stack: Stack) -> frozenset[str]:
+    """Targets that lead out of a feed-forward block, whose inputs IA3 scales (arXiv 2205.05638)."""
+    return frozenset(
+        linear.name
+        for linear in facts.linears
+        if linear.group == "mlp"
+        and linear.inputs > linear.outputs == facts.hidden
+        and stack.adapts(linear, targets)
+    )
