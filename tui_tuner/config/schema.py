@@ -372,6 +372,12 @@ class TrainingSection(Section):
     autocast: bool | Auto = option(
         "auto", "Mixed precision: compute in 16 bits over float32 weights.", advanced=True
     )
+    tf32: bool = option(
+        False,
+        "TensorFloat-32 on GPUs.",
+        "float32 matrix products with 10 bits of mantissa: quicker on Ampere and newer, and less exact.",
+        advanced=True,
+    )
     deterministic: bool = option(False, "Only kernels that repeat bit for bit.", advanced=True)
     on_out_of_memory: Literal["retry", "stop"] = option(
         "retry",

@@ -158,6 +158,8 @@ class Work:
         if self.config.training.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(self.config.training.deterministic)
+        tf32 = self.config.training.tf32 and self.device != "cpu"
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
         attention.register()
         try:
             self.recovery.enter("loading")
