@@ -16,6 +16,7 @@ from tui_tuner.text import human_bytes, human_seconds, one_line, sanitize
 
 STEP_LINE_SECONDS = 2.0
 REASONS_SHOWN = 5
+DURATION_MOVED = 0.1  # share by which it is worth another line
 
 
 class LinePrinter:
@@ -26,6 +27,7 @@ class LinePrinter:
         self.view = RunView()
         self._last_step_line = 0.0
         self._last_phase = ""
+        self._last_duration = 0.0
 
     def feed(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -83,6 +85,17 @@ class LinePrinter:
         if left is not None and not last:
             parts.append(f"{human_seconds(left)} left")
         self._line(event, "  ".join(parts))
+
+    def _on_duration(self, event: Event) -> None:
+        seconds = event.get("seconds")
+        if abs(seconds / self._last_duration - 1) < DURATION_MOVED if self._last_duration else False:
+            return
+        self._last_duration = seconds
+        low, high = human_seconds(event.get("low")), human_seconds(event.get("high"))
+        cost, most = event.get("cost"), event.get("cost_high")
+        money = "" if cost is None else f", costs {cost:.2f} (up to {most:.2f})"
+        line = f"the whole run takes about {human_seconds(seconds)} ({low} to {high}){money}"
+        self._line(event, f"{line}, from {one_line(event.get('basis'))}")
 
     def _on_memory(self, event: Event) -> None:
         measured, predicted = event.get("allocated"), event.get("predicted_allocated")

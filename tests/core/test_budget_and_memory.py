@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import MakeConfig, Recorder
 from tui_tuner.config.schema import HardwareSection
 from tui_tuner.planning.calibration import Measured, calibration_file, learned
+from tui_tuner.runs.events import Event, encode
 from tui_tuner.training.budget import Budget
 from tui_tuner.training.measuring import AFTER, GIB, MemoryCheck
 from tui_tuner.training.reporting import Reporter
@@ -61,6 +62,41 @@ def test_a_run_stops_at_its_budget_and_can_be_resumed(train: Any, make_config: M
     done = train(config)
     assert done.outcome.status == "stopped" and "budget" in done.outcome.message
     assert list(done.folder.checkpoints.iterdir())
+
+
+def test_time_and_cost_are_corrected_by_the_run_itself(train: Any, make_config: MakeConfig) -> None:
+    hardware = {"devices": "cpu", "price_per_hour": 36.0}
+    done = train(make_config(hardware=hardware, training__gradient_checkpointing="auto"))
+    said = done.sink.of("duration")
+    assert [event["corrected_by"] for event in said] == [3, 4]  # nothing like it ran before: no plan
+    last = said[-1]
+    assert last["low"] == last["seconds"] == last["high"] == pytest.approx(last["spent"], abs=0.5)
+    assert last["cost"] == pytest.approx(last["seconds"] / 100) and last["cost_spent"] > 0
+
+    lines = [encode(Event(kind, fields=fields)) for kind, fields in done.sink.events]
+    done.folder.events.write_bytes(b"".join(lines))
+    again = train(make_config(output__name="again", training__gradient_checkpointing="auto"))
+    first = again.sink.of("duration")[0]
+    assert first["corrected_by"] == 0 and "tokens/s that run" in first["basis"]
+
+
+def test_the_live_pane_and_the_printer_show_the_time_of_the_run() -> None:
+    from tui_tuner.headless import LinePrinter
+    from tui_tuner.runs.view import RunView, fold
+    from tui_tuner.ui.widgets.numbers import _time_rows
+
+    def event(seconds: float, by: int) -> Event:
+        fields = {"seconds": seconds, "low": seconds * 0.9, "high": seconds * 1.1, "corrected_by": by}
+        money = {"cost": 2.0, "cost_high": 2.5, "cost_spent": 0.25}
+        return Event("duration", fields={**fields, **money, "basis": "steps"})
+
+    view = fold(RunView(), [event(600, 0), event(1200, 3)])
+    rows = {label.strip(): value for label, value, _ in _time_rows(view)}
+    assert rows == {"whole run": "18 min–22 min", "planned": "10 min", "cost": "0.25 of ~2.00"}
+    lines: list[str] = []
+    LinePrinter(lines.append).feed([event(600, 0), event(620, 3), event(900, 5)])
+    assert len(lines) == 2  # what hardly moved is not said again
+    assert "about 15 min" in lines[1] and "costs 2.00 (up to 2.50)" in lines[1]
 
 
 @pytest.fixture
@@ -144,7 +180,6 @@ def test_a_measurement_that_fails_ends_no_run(make_config: MakeConfig, kept: Pat
 
 def test_the_live_pane_and_the_printer_show_both_figures() -> None:
     from tui_tuner.headless import LinePrinter
-    from tui_tuner.runs.events import Event
     from tui_tuner.runs.view import RunView, fold
 
     event = Event("memory", fields={"allocated": 11 * GIB, "predicted_allocated": 10 * GIB})

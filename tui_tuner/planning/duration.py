@@ -111,24 +111,36 @@ def _nothing(card: Card | None) -> str:
     return f"the speed of {card.name} is not in the table; name a GPU instead"
 
 
-def corrected(before: Duration, config: RunConfig, steps_done: int, seconds: float) -> Duration:
-    """The same after the first steps of the run itself, whose seconds are known."""
-    if steps_done < 1 or seconds <= 0:
-        return before
-    middle = seconds / steps_done * before.work.steps
-    spread = 0.25 / math.sqrt(steps_done)
-    return _priced(
-        config,
-        before.work,
-        middle,
-        middle * (1 - spread),
-        middle * (1 + spread),
-        f"the first {steps_done} steps of this run",
-    )
+@dataclass(frozen=True)
+class Outlook:
+    """Seconds of a whole run with a range, as its own steps tell."""
+
+    seconds: float
+    low: float
+    high: float
+    basis: str
+
+
+def corrected(total: int, done: int, spent: float, pace: float, steps: int) -> Outlook:
+    """Time of a run under way.
+
+    Args:
+        total: Optimizer steps of the run. done: Of these.
+        spent: Seconds of training so far.
+        pace: Seconds that a step takes, with what evaluations and checkpoints take of it.
+        steps: Steps that the pace rests on; what is left is sure to within a quarter by their square root.
+    """
+    left = pace * max(0, total - done)
+    spread = 0.25 / math.sqrt(max(1, steps)) * left
+    middle = spent + left
+    return Outlook(middle, middle - spread, middle + spread, f"{steps} steps of this run")
+
+
+def price_of(config: RunConfig, seconds: float) -> float | None:
+    """What so many seconds of the machine cost; None without a price."""
+    price = config.hardware.price_per_hour
+    return None if price is None else seconds / 3600 * price
 
 
 def _priced(config: RunConfig, work: Work, middle: float, low: float, high: float, basis: str) -> Duration:
-    price = config.hardware.price_per_hour
-    if price is None:
-        return Duration(work, middle, low, high, None, None, basis)
-    return Duration(work, middle, low, high, middle / 3600 * price, high / 3600 * price, basis)
+    return Duration(work, middle, low, high, price_of(config, middle), price_of(config, high), basis)

@@ -8,8 +8,10 @@ Kinds and their fields (units in brackets):
 - `ledger`: the row ledger (data.ledger)
 - `step`: step, epoch, loss, learning_rate, grad_norm, supervised_tokens, tokens, tokens_per_second,
   memory_allocated, memory_reserved [bytes], seconds
-- `memory`: predicted_allocated, predicted_reserved, allocated, reserved, device (null if others use it too)
-  [bytes], difference (share), verified; once, on a GPU, after the first steps
+- `memory`: predicted_allocated, predicted_reserved, predicted_device, allocated, reserved, device (null if
+  others use it too) [bytes], difference (share), verified; once, on a GPU, after the first steps
+- `duration`: of the whole run: seconds, low, high, cost, cost_high; spent [seconds], cost_spent; basis;
+  corrected_by: steps of this run it rests on, 0 as planned before the first
 - `evaluation`: step, metrics {name: value}
 - `checkpoint`: step, path, best (bool), bytes, seconds (until it was whole), held (of these, training stood
   still); after the atomic rename

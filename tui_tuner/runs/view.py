@@ -89,6 +89,8 @@ class RunView:
     hint: str = ""
     host_memory: int = 0
     memory: Mapping[str, Any] = field(default_factory=dict)  # the `memory` event
+    duration: Mapping[str, Any] = field(default_factory=dict)  # the newest `duration` event
+    planned: Mapping[str, Any] = field(default_factory=dict)  # the `duration` event before the first step
 
     @property
     def ended(self) -> bool:
@@ -285,12 +287,19 @@ def _memory(draft: _Draft, event: Event) -> None:
     draft.values["memory"] = dict(event.fields)
 
 
+def _duration(draft: _Draft, event: Event) -> None:
+    draft.values["duration"] = dict(event.fields)
+    if not event.get("corrected_by"):
+        draft.values["planned"] = dict(event.fields)
+
+
 _HANDLERS: dict[str, Any] = {
     "run_started": _run_started,
     "rolled_back": _rolled_back,
     "phase": _phase,
     "step": _step,
     "memory": _memory,
+    "duration": _duration,
     "evaluation": _evaluation,
     "sample": _sample,
     "warning": _notice("warning"),

@@ -33,6 +33,7 @@ from tui_tuner.training.loop import Loop
 from tui_tuner.training.loss import LossPath, self_check, with_chunks
 from tui_tuner.training.measuring import MemoryCheck
 from tui_tuner.training.noise import EmbeddingNoise
+from tui_tuner.training.pace import Pace
 from tui_tuner.training.positions import check_positions
 from tui_tuner.training.recovery import Recovery
 from tui_tuner.training.reporting import Reporter, StepReports, device_memory
@@ -141,7 +142,7 @@ class Work:
 
         facts = _model_facts(self.config)
         data = counted_facts(self.prepared.train, self.prepared.validation)
-        self.facts = data
+        self.facts, self.shapes = data, facts
         parts = (self.prepared.train, self.prepared.validation)
         longest = max(int(rows.lengths.max()) for rows in parts if rows is not None and len(rows))
         check_positions(facts, longest, self.reporter, self.config.method.prompt_length)
@@ -268,6 +269,8 @@ class Work:
             self.engine.add_callback(
                 MemoryCheck(config, self.device, self.reporter, lambda: self.engine.fullest)
             )
+        pace = Pace(self.asked, config, self.shapes, self.facts, self.reporter, lambda: saver.spent, total)
+        self.engine.add_callback(pace)
         self.engine.skip_bad = training.on_bad_numbers == "skip"
         if training.neftune_alpha:
             self.engine.noise = EmbeddingNoise(self.model, training.neftune_alpha)

@@ -14,9 +14,9 @@ from tui_tuner.ui.bridge import Snapshot
 from tui_tuner.ui.i18n import _
 from tui_tuner.ui.machine import Load
 from tui_tuner.ui.widgets.changed import Line
-from tui_tuner.ui.words import figure
+from tui_tuner.ui.words import figure, rough
 
-_ROWS = 14
+_ROWS = 16
 
 
 class Numbers(Vertical):
@@ -69,6 +69,7 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     yield _("gradient norm"), figure(last.grad_norm if last else None, 3), None
     speed = view.tokens_per_second()
     yield _("trained tok/s"), f"{speed:,.0f}" if speed else "–", None
+    yield from _time_rows(view)
     if last and last.memory_reserved:
         used, held = human_bytes(last.memory_allocated), human_bytes(last.memory_reserved)
         yield _("device memory"), _("{used} of {held} held").format(used=used, held=held), None
@@ -83,6 +84,20 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
         best_step = next((c.get("step") for c in reversed(view.checkpoints) if c.get("best")), None)
         suffix = _(" · best {step}").format(step=best_step) if isinstance(best_step, int) else ""
         yield _("saved"), _("step {step}").format(step=saved) + suffix, None
+
+
+def _time_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
+    """The whole run as its steps tell, what was planned, and money."""
+    low, high = view.duration.get("low"), view.duration.get("high")
+    if isinstance(low, int | float) and isinstance(high, int | float) and not view.ended:
+        span = rough(low) if rough(low) == rough(high) else f"{rough(low)}–{rough(high)}"
+        yield _("whole run"), span, None
+    planned = view.planned.get("seconds")
+    if isinstance(planned, int | float) and view.duration.get("corrected_by"):
+        yield _("  planned"), rough(planned), None
+    cost, spent = view.duration.get("cost"), view.duration.get("cost_spent")
+    if isinstance(cost, int | float) and isinstance(spent, int | float):
+        yield _("cost"), _("{spent:.2f} of ~{cost:.2f}").format(spent=spent, cost=cost), None
 
 
 def _machine_rows(load: Load) -> Iterator[tuple[str, str, float | None]]:
