@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from tui_tuner.runs.events import Event, encode
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.view import RunView, Sample, fold
-from tui_tuner.text import human_bytes, human_seconds, one_line, sanitize
+from tui_tuner.text import human_bytes, human_money, human_seconds, one_line, sanitize
 
 STEP_LINE_SECONDS = 2.0
 REASONS_SHOWN = 5
@@ -93,7 +93,7 @@ class LinePrinter:
         self._last_duration = seconds
         low, high = human_seconds(event.get("low")), human_seconds(event.get("high"))
         cost, most = event.get("cost"), event.get("cost_high")
-        money = "" if cost is None else f", costs {cost:.2f} (up to {most:.2f})"
+        money = "" if cost is None else f", costs {human_money(cost)} (up to {human_money(most)})"
         line = f"the whole run takes about {human_seconds(seconds)} ({low} to {high}){money}"
         self._line(event, f"{line}, from {one_line(event.get('basis'))}")
 

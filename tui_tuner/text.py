@@ -52,3 +52,8 @@ def human_seconds(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
+
+
+def human_money(amount: float) -> str:
+    """An amount with two decimals, or two figures where it is small: `12.50`, `0.0015`."""
+    return f"{amount:.2f}" if abs(amount) >= 0.1 or not amount else f"{amount:.2g}"

@@ -14,7 +14,7 @@ from tui_tuner.planning.estimate import Estimate
 from tui_tuner.planning.fit import Candidate, Fit
 from tui_tuner.planning.learning_rate import Rule
 from tui_tuner.planning.plan import Rate, Surroundings
-from tui_tuner.text import human_seconds, one_line
+from tui_tuner.text import human_money, human_seconds, one_line
 
 
 def memory_lines(found: Estimate, cpu: bool = False) -> list[str]:
@@ -141,7 +141,7 @@ def money_words(found: Duration) -> str:
     """Cost and its upper end; empty without a price."""
     if found.cost is None or found.cost_high is None:
         return ""
-    return f"{found.cost:.2f}, up to {found.cost_high:.2f}"
+    return f"{human_money(found.cost)}, up to {human_money(found.cost_high)}"
 
 
 def card_lines(found: Iterable[tuple[Candidate, Duration | None]]) -> list[str]:

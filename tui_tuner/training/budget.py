@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tui_tuner.config.schema import HardwareSection
+from tui_tuner.text import human_money
 from tui_tuner.training.reporting import Reporter
 
 FEWEST = 3  # steps before their pace is taken for the rest
@@ -55,12 +56,13 @@ class Budget:
             reached = max(step, int(self.total * limit / whole))
             self.reporter.warn(
                 "budget",
-                f"At this pace the run costs {whole:.2f}, and the budget is {limit:g}: it will be saved and "
+                f"At this pace the run costs {human_money(whole)}, and the budget is {limit:g}: it will be saved and "
                 f"stopped near step {reached} of {self.total}.",
                 "Raise hardware.budget when you resume it, or train fewer steps.",
             )
         elif cost >= NEARLY * limit and whole > limit and "nearly" not in self._said:
             self._said.add("nearly")
             self.reporter.warn(
-                "budget", f"{cost:.2f} of the budget of {limit:g} is spent at step {step} of {self.total}."
+                "budget",
+                f"{human_money(cost)} of the budget of {limit:g} is spent at step {step} of {self.total}.",
             )
