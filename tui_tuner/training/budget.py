@@ -56,8 +56,8 @@ class Budget:
             reached = max(step, int(self.total * limit / whole))
             self.reporter.warn(
                 "budget",
-                f"At this pace the run costs {human_money(whole)}, and the budget is {limit:g}: it will be saved and "
-                f"stopped near step {reached} of {self.total}.",
+                f"At this pace the run costs {human_money(whole)}, and the budget is {limit:g}: it will be "
+                f"saved and stopped near step {reached} of {self.total}.",
                 "Raise hardware.budget when you resume it, or train fewer steps.",
             )
         elif cost >= NEARLY * limit and whole > limit and "nearly" not in self._said:
