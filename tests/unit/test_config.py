@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tui_tuner.config.kinds import METHODS
 from tui_tuner.config.load import (
     apply_sets,
     build_config,
@@ -137,3 +138,8 @@ def test_relative_paths_become_absolute_only_where_they_exist(
     absolute_paths(config)
     assert config.data.path == [str(tmp_path / "rows.jsonl"), "some/hub-set"]
     assert config.model.name == "org/model"
+
+
+def test_the_readme_names_every_method() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert [kind for kind in METHODS if f"`{kind}`" not in readme] == []

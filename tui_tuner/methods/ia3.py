@@ -16,7 +16,6 @@ from tui_tuner.text import one_line
 
 def attach_ia3(model: Any, config: RunConfig) -> Any:
     """Freeze the model and put a vector of factors, at first 1 and in float32, on the target layers."""
-    import torch
     from peft import IA3Config, get_peft_model
 
     method = config.method
@@ -33,10 +32,6 @@ def attach_ia3(model: Any, config: RunConfig) -> Any:
         model = get_peft_model(model, settings)
     except ValueError as error:
         raise ConfigError(one_line(error, 300), where="method") from error
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            # around 1 bfloat16 has steps of 0.004 to 0.008, in which an update would be lost
-            parameter.data = parameter.data.to(torch.float32)
     return model
 
 
