@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.core.test_session import reacting
 from tui_tuner.training import attention, prefix_cache, shared_prefix
 from tui_tuner.training.batching import flat
 from tui_tuner.training.loss import LossPath, summed_loss
@@ -181,3 +182,20 @@ def test_a_run_of_top_layers_learns_the_same(
     plain = train(config())
     assert any("each epoch" in event["message"] for event in plain.sink.of("log"))
     assert run.steps() == pytest.approx(plain.steps(), rel=1e-4)
+
+
+def test_a_stopped_run_goes_on_with_the_same_losses(make_config: Any, train: Any) -> None:
+    config = make_config(
+        method={"kind": "lora", "rank": 4, "layers": 1, "dropout": 0.1},
+        training__max_steps=None,
+        training__epochs=2,
+        training__report_every=1e-6,
+    )
+    whole = train(config)
+    assert any("computed once" in event["message"] for event in whole.sink.of("log"))
+    middle = max(whole.steps()) * 3 // 4
+    stopped = train(config, before=reacting({middle: ["stop"]}))
+    assert middle <= max(stopped.steps()) < max(whole.steps())
+    resumed = train(config, resume=stopped.folder)
+    assert any("computed once" in event["message"] for event in resumed.sink.of("log"))
+    assert {**stopped.steps(), **resumed.steps()} == whole.steps()
