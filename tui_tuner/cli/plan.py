@@ -61,8 +61,8 @@ def estimate(
     from tui_tuner.planning.memory.stack import parse_stack
 
     run = load_config(find_preset(config), sets or ())
-    hardware = detect()
-    card = find_card(gpu) if gpu else None if stack else _own(run, hardware)
+    hardware = None if gpu else detect()
+    card = find_card(gpu) if gpu else None if stack or hardware is None else _own(run, hardware)
     versions = parse_stack(stack) if stack else None
     facts = load_facts(run.model)
     counted = count_exactly(run) if data else count(run)
@@ -71,7 +71,7 @@ def estimate(
     found = fitted.estimate if fitted else compute(run, facts=facts, stack=versions, data=known)
     resolved = found.resolved.config if found.resolved else run
     used = fitted.config if fitted else resolved
-    around = _around(run, used, facts, counted, card, None if gpu else hardware)
+    around = _around(run, used, facts, counted, card, hardware)
     table = list(_cards(run, facts, versions, counted)) if cards else []
     check = _traced(used, facts, card, versions, counted) if trace else None
     if json:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.gpus import Card
-from tui_tuner.planning.throughput import Speed
+
+if TYPE_CHECKING:
+    from tui_tuner.planning.throughput import Speed  # reads journals, which most questions do without
 
 # Share of a card's peak that fine-tuning reaches: from padded eager code to packed sequences that fill it
 UTILISATION_LOW, UTILISATION, UTILISATION_HIGH = 0.15, 0.30, 0.50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts, load_facts
@@ -16,7 +17,9 @@ from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.learning_rate import Rule, rules
 from tui_tuner.planning.memory.stack import Stack
 from tui_tuner.planning.resolve import Resolved
-from tui_tuner.planning.throughput import Speed
+
+if TYPE_CHECKING:
+    from tui_tuner.planning.throughput import Speed  # reads journals, which most questions do without
 
 
 @dataclass(frozen=True)
