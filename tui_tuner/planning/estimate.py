@@ -10,6 +10,7 @@ from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.gpus import Card, find_card
 from tui_tuner.planning.hardware import Gpu, Hardware, detect
+from tui_tuner.planning.memory.head import chunk_rows
 from tui_tuner.planning.memory.ledger import Ledger, ledger
 from tui_tuner.planning.memory.methods import method_fields
 from tui_tuner.planning.memory.programs import as_program, missing
@@ -178,6 +179,7 @@ def setup_for(
         expand_keys=attention == "masked"
         or (model.attention != "flash_attention_2" and not stack.gqa_in_sdpa),
         logits="full" if full_logits else "supervised",
+        chunk=_chunk(config, facts, card, full_logits),
         optimizer=optimizer,
         foreach=stack.foreach and optimizer == "adamw",
         accumulate=training.batch_size > micro * devices_of(config),
@@ -201,6 +203,13 @@ def _fullest(config: RunConfig, micro: int, data: DataFacts | None) -> tuple[int
     trained = data.most_supervised(rows)
     share = 1.0 if trained is None else min(1.0, max(trained, 1) / (batch * length))
     return batch, length, share
+
+
+def _chunk(config: RunConfig, facts: ModelFacts, card: Card, full_logits: bool) -> int:
+    """Positions whose logits exist at once; 0 where the loss is computed in one piece (`training.loss`)."""
+    half = config.training.autocast and not card.cpu and card.capability < (8, 0)  # float16 is scaled
+    whole = full_logits or half or not config.data.packing or config.model.dtype == "float16"
+    return 0 if whole or facts.family.softcap else chunk_rows(facts.vocab, "cpu" if card.cpu else "cuda")
 
 
 def _with_virtual(config: RunConfig, fullest: tuple[int, int, float]) -> tuple[int, int, float]:

@@ -48,31 +48,29 @@ class Lora(Adapter):
         setup, width, rows = self.setup, result.width, base.rows(x)
         if not (setup.autocast and base.quantised):  # PEFT's 4-bit layers leave the cast to autocast
             x = tape.cast(x, setup.adapter)
-        x_in = dropout(tape, x, setup.dropout)
+        high = self.low_rank(tape, dropout(tape, x, setup.dropout), rows)
+        high = tape.op(high.count, high.width, (high,))
+        total = add(tape, result, high)
+        del high
+        return tape.cast(total, width)
+
+    def low_rank(self, tape: Tape, x: Tensor, rows: float) -> Tensor:
+        """`lora_B(lora_A(x))` of so many vectors."""
         compute = self.compute
-        x_in = tape.cast(x_in, compute)
+        x_in = tape.cast(x, compute)
         copies = self._copies(tape, compute)
         low = tape.op(
-            rows * setup.rank,
+            rows * self.setup.rank,
             compute,
             (x_in,),
             (x_in.buffer, *copies),
             parameters=((self.down, self.down.count * compute),),
         )
-        del x_in
+        del x, x_in
         out_count = rows * self.shape.outputs
-        high = tape.op(
+        return tape.op(
             out_count, compute, (low,), (low.buffer,), parameters=((self.up, self.up.count * compute),)
         )
-        high = tape.op(out_count, high.width, (high,))
-        high = self.scaled(tape, result, high)
-        total = add(tape, result, high)
-        del high
-        return tape.cast(total, width)
-
-    def scaled(self, tape: Tape, result: Tensor, high: Tensor) -> Tensor:
-        """What is added to the frozen layer's result."""
-        return high
 
     def _copies(self, tape: Tape, compute: int) -> tuple[Buffer, ...]:
         """Autocast's 16-bit copies of the adapter."""
@@ -84,22 +82,63 @@ class Lora(Adapter):
 
 
 class Dora(Lora):
-    """`(scale - 1) * base + scale * lora`; the norm itself has no gradient."""
+    """`(scale - 1) * base + scale * lora`; the norm itself has no gradient.
+
+    For the norm, every forward pass writes the product of the low-rank matrices, as `lora_B(lora_A(1))`, and
+    its sum with the frozen weight. What is scaled is in the magnitudes' dtype (`peft/tuners/lora/dora.py`).
+    """
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
         self.magnitude = self.trained(float(shape.outputs))
 
-    def scaled(self, tape: Tape, result: Tensor, high: Tensor) -> Tensor:
-        base = tape.op(result.count, result.width, (result,), (result.buffer,))
-        scaled = tape.op(
-            high.count,
-            high.width,
-            (high,),
-            (high.buffer,),
-            parameters=((self.magnitude, self.magnitude.count * high.width),),
-        )
-        return add(tape, base, scaled)
+    def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
+        result = base.base(tape, x)
+        width = result.width
+        left_to_autocast = self.setup.autocast and base.quantised
+        x = dropout(tape, x if left_to_autocast else tape.cast(x, self.setup.adapter), self.setup.dropout)
+        held = self._norm(tape, x.width, base)
+        high = self.low_rank(tape, x, base.rows(x))
+        frozen = result
+        if self.setup.dropout:  # the frozen layer is computed again, from what dropout left
+            frozen = tape.op(result.count, self.compute, (tape.cast(x, self.compute),))
+        high = self._scaled(tape, high)
+        high = tape.op(high.count, high.width, (high,))
+        high = add(tape, self._scaled(tape, frozen), high)
+        del held, frozen
+        total = add(tape, result, high)
+        del high
+        return total if left_to_autocast else tape.cast(total, width)
+
+    def _scaled(self, tape: Tape, part: Tensor) -> Tensor:
+        """`part` times a factor for each output."""
+        width = self.setup.adapter
+        extra = 2 * part.count * width  # both products, before one is summed and the other cast
+        grads = ((self.magnitude, self.magnitude.count * width),)
+        return tape.op(part.count, width, (part,), (part.buffer,), parameters=grads, extra=extra)
+
+    def _norm(self, tape: Tape, width: int, base: Matrix) -> list[Buffer]:
+        """What lives on until the layer is through: the product, and the frozen weight as wide as the input."""
+
+        def matrix(count: float, of_width: int) -> Buffer:
+            return Buffer(tape.meter, count * of_width, "norms of weights")
+
+        setup, compute = self.setup, self.compute
+        whole, square = float(self.shape.inputs * self.shape.outputs), float(self.shape.inputs**2)
+        unit = matrix(square, setup.adapter)
+        held = [matrix(square, compute) if compute != setup.adapter else unit]
+        product = matrix(whole, compute)
+        del unit
+        held.append(matrix(whole, width) if width != compute else product)
+        del product
+        stored = setup.compute if base.quantised else setup.weight
+        weight = matrix(whole, stored) if base.quantised else None
+        if stored != width:
+            weight = matrix(whole, width)
+        held += [weight] if weight is not None else []
+        sums = [matrix(whole, width), matrix(whole, width)]
+        del sums, weight
+        return held
 
 
 class Ia3(Adapter):

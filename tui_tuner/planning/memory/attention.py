@@ -69,14 +69,22 @@ def attend(layer: Layer, tape: Tape, query: Tensor, key: Tensor, value: Tensor) 
         query, key, value = (tape.cast(part, HALF) for part in (query, key, value))
     if setup.attention == "eager":
         return _eager(layer, tape, query, key, value)
+    if setup.flat:  # the kernel for sequences of unequal length takes no views
+        query, key, value = (whole(tape, part) for part in (query, key, value))
     if setup.expand_keys:
         key, value = expand(layer, tape, key), expand(layer, tape, value)
     mask = 0.0
     if setup.attention == "masked":
-        mask = float(setup.batch * setup.length * setup.keys * query.width)
+        mask = setup.scores * query.width
     heads = layer.tokens * facts.heads
     out_count = query.count if not facts.value_dim else heads * facts.value_dim
     return fused(tape, query, key, value, heads, out_count, mask)
+
+
+def whole(tape: Tape, part: Tensor) -> Tensor:
+    """A tensor of its own in place of a view of a larger one (`contiguous`)."""
+    own = part.buffer.size <= part.count * part.width
+    return part if own else tape.op(part.count, part.width, (part,))
 
 
 def expand(layer: Layer, tape: Tape, part: Tensor) -> Tensor:
@@ -112,7 +120,7 @@ def _eager(layer: Layer, tape: Tape, query: Tensor, key: Tensor, value: Tensor) 
     """`eager_attention_forward`: scores in the clear, softmax in float32."""
     setup = layer.setup
     key, value = expand(layer, tape, key), expand(layer, tape, value)
-    count = float(setup.facts.heads) * setup.batch * setup.length * setup.keys
+    count = setup.facts.heads * setup.scores
     width = HALF if setup.autocast else query.width
     scores = tape.op(count, width, (query, key), (query.buffer, key.buffer))
     scores = tape.op(count, width, (scores,))

@@ -7,6 +7,7 @@ from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Paramete
 from tui_tuner.planning.memory.ops import norm
 from tui_tuner.planning.memory.setup import Setup
 
+CHUNK_BYTES, LEAST_ROWS = {"cpu": 32 << 20, "cuda": 256 << 20}, 128  # of `training.chunked_loss`
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768  # TRL 1.16's fused head works in tiles of this size
 
 
@@ -28,6 +29,8 @@ def loss(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> tu
     tape.meter.kind = HEAD
     if setup.logits == "tiled":
         return _tiled(setup, tape, hidden)
+    if setup.logits == "supervised" and 0 < setup.chunk < setup.tokens * setup.supervised:
+        return _chunked(setup, tape, hidden, table), None
     return _plain(setup, tape, hidden, table)
 
 
@@ -44,11 +47,6 @@ def _plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tuple[
         logits = tape.op(count, logits.width, (logits,))
     if facts.family.softcap:
         logits = _softcap(tape, logits)
-    if setup.logits == "chunked":  # cross-entropy of chunks, in the logits' own 16 bits
-        saved = Buffer(tape.meter, count * logits.width)
-        logits = tape.op(count, logits.width, (logits,), (saved,), view=saved)
-        del saved, hidden, chosen
-        return tape.op(1, SINGLE, (logits,)), None
     half = logits.buffer
     logits = tape.cast(logits, SINGLE)
     if not stack.keeps_half_logits or setup.logits == "supervised":
@@ -65,6 +63,40 @@ def _plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tuple[
         tape.held = kept
     del kept
     return result, None
+
+
+def chunk_rows(vocabulary: int, device: str) -> int:
+    """Positions whose logits exist at once where this program computes its loss in chunks (cpu or cuda)."""
+    return max(LEAST_ROWS, CHUNK_BYTES[device] // (SINGLE * vocabulary))
+
+
+def _chunked(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> Tensor:
+    """`training.chunked_loss`: loss and gradients of a few positions at a time, in the forward pass.
+
+    At its peak a chunk's logits and log-softmax are in float32 beside the probabilities of the chunk before,
+    in float32 and in the width of the weights.
+    """
+    facts, meter = setup.facts, tape.meter
+    width = setup.compute if setup.autocast else setup.embedding
+    weights = float(facts.vocab * facts.hidden)
+    chosen = tape.op(setup.tokens * setup.supervised * facts.hidden, hidden.width, (hidden,))
+    del hidden
+    chosen = tape.cast(chosen, width)
+    copy = Buffer(meter, weights * width, "16-bit copies of weights") if setup.embedding != width else None
+    kept = [Buffer(meter, chosen.count * width)]
+    chunk = float(setup.chunk * facts.vocab)
+    grads: tuple[tuple[Parameter, float], ...] = ()
+    if setup.method == "full" or setup.train_embeddings:
+        own = table if facts.tied else Parameter(weights, setup.embedding)
+        meter.held.append(own)
+        grads = ((own, weights * width),)
+        kept.append(Buffer(meter, weights * SINGLE))
+        product = Buffer(meter, weights * width + chunk * (SINGLE + width))
+        del product
+    temporary = Buffer(meter, chunk * (3 * SINGLE + width))
+    del temporary, copy
+    summed = weights * SINGLE if grads else 0.0
+    return tape.op(1, SINGLE, (chosen,), tuple(kept), parameters=grads, extra=summed)
 
 
 def head(setup: Setup, tape: Tape, hidden: Tensor, count: float, table: Parameter) -> Tensor:

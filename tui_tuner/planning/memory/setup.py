@@ -29,7 +29,8 @@ class Setup:
         attention: flash (also PyTorch's fused kernels without a mask), masked or eager.
         expand_keys: Keys and values are repeated for all heads first.
         logits: full (all positions), kept (all positions, while the loop holds on to the outputs),
-            supervised (trained positions only), chunked (in 16 bits, piece by piece) or tiled (a fused head).
+            supervised (trained positions only), chunked (as `PROGRAMS` do) or tiled (a fused head).
+        chunk: With supervised, positions whose logits exist at once; 0 is all.
         optimizer: A name of `training.optimizer`. foreach: It makes temporaries for all weights at once.
         keep_cache: The loop holds on to the keys and values of `use_cache` (a copy each).
         in_backward: The optimizer steps in the backward pass, so gradients go as soon as they are complete.
@@ -64,6 +65,7 @@ class Setup:
     attention: str = "flash"
     expand_keys: bool = False
     logits: str = "full"
+    chunk: int = 0
     optimizer: str = "adamw"
     foreach: bool = False
     in_backward: bool = False
@@ -80,9 +82,17 @@ class Setup:
         return self.batch * self.length
 
     @property
-    def keys(self) -> int:
-        """Positions that each sequence attends to."""
-        return self.length + (self.virtual_tokens if self.method == "prefix_tuning" else 0)
+    def flat(self) -> bool:
+        """All sequences lie in one row without padding, as this program's own training loop lays them."""
+        return not (self.padded or self.stack.foreign)
+
+    @property
+    def scores(self) -> float:
+        """Pairs of positions of which one attends to the other, masked ones included."""
+        if self.flat:
+            return float(self.tokens) ** 2
+        keys = self.length + (self.virtual_tokens if self.method == "prefix_tuning" else 0)
+        return float(self.batch * self.length * keys)
 
     @property
     def embedding_grad(self) -> bool:
