@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from safetensors import safe_open
 from tests.conftest import MakeConfig, Trained
 from tests.core.test_loss import FAST, SomeRows
 from tests.core.test_session import Train, reacting
-from tui_tuner.errors import ConfigError
+from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.evaluation.generation import generate
-from tui_tuner.methods import attach, trainable_parameters
+from tui_tuner.methods import attach, merge, trainable_parameters
 from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
 from tui_tuner.models.loading import load_model
 from tui_tuner.training import attention
@@ -224,6 +225,56 @@ def test_nothing_is_printed(make_config: MakeConfig, train: Train, capfd: pytest
         run = train(make_config(method=method, training__max_steps=1, evaluation__samples=2))
         assert run.outcome.status == "completed", run.outcome
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "ia3"])
+def test_merged_weights_compute_the_same(make_config: MakeConfig, kind: str) -> None:
+    model = made(make_config, kind)
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        before = model(input_ids=ids).logits
+        merged = merge(model)
+        assert not any("lora" in name or "ia3" in name for name, _ in merged.named_parameters())
+        torch.testing.assert_close(merged(input_ids=ids).logits, before, atol=1e-5, rtol=1e-4)
+    assert merge(merged) is merged
+
+
+@pytest.mark.parametrize("kind", PROMPTS)
+def test_virtual_tokens_cannot_be_merged(make_config: MakeConfig, kind: str) -> None:
+    with pytest.raises(ModelError, match="cannot be merged"):
+        merge(made(make_config, kind))
+
+
+def test_quantised_weights_are_not_rounded_twice(make_config: MakeConfig) -> None:
+    config = make_config(method={"kind": "ia3"}, model__quantization="nf4")
+    with pytest.raises(ModelError, match="quantised"):
+        merge(attach(load_model(config, "cpu"), config))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_folder_taken_home_answers_as_the_run_did(
+    make_config: MakeConfig, train: Train, tiny_model: Path, tiny_tokenizer: Any, kind: str
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    method = {"kind": kind, "virtual_tokens": 5}
+    prompt = "Describe the red hat."
+    run = train(
+        make_config(
+            method=method,
+            training__learning_rate=0.1,
+            evaluation__prompts=[prompt],
+            evaluation__max_new_tokens=12,
+        )
+    )
+    said = [event["text"] for event in run.sink.of("sample") if event["stage"] == "after"]
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), run.folder.last)
+    messages = [{"role": "user", "content": prompt}]
+    ids = tiny_tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+    answers = generate(model, tiny_tokenizer, [list(ids["input_ids"])], 12)
+    assert [one.text for one in answers] == said
+    assert said != [event["text"] for event in run.sink.of("sample") if event["stage"] == "before"]
 
 
 SHAPE = {

@@ -12,6 +12,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
 from tui_tuner.methods.ia3 import attach_ia3
 from tui_tuner.methods.lora import attach_lora
+from tui_tuner.methods.merging import merge
 from tui_tuner.methods.prompts import attach_prompt
 from tui_tuner.methods.weights import attach_freeze, attach_full
 
@@ -52,4 +53,4 @@ def trainable_parameters(model: Any) -> tuple[int, int]:
     return trained, total
 
 
-__all__ = ["METHODS", "attach", "trainable_parameters"]
+__all__ = ["METHODS", "attach", "merge", "trainable_parameters"]

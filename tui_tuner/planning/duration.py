@@ -60,14 +60,16 @@ def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     share = steps / math.ceil(max(1, data.rows) / config.training.batch_size)  # epochs
     per_row = data.mean or float(config.data.max_length)
     tokens = round(share * data.rows * per_row)
+    virtual = round(share * data.rows * config.method.prompt_length)
     frozen = config.method.kind in ADAPTERS
     passes = 2 if frozen else 3
     if config.training.gradient_checkpointing is True:
         passes += 1
     weights = facts.active_parameters - facts.embedding_parameters + (facts.vocab * facts.hidden)
     attention = facts.layers * facts.query_dim * min(per_row, config.data.max_length)
-    flops = float(tokens) * passes * 2 * (weights + attention)
-    parts = f"{passes} passes * 2 * ({weights:,} weights + {attention:,.0f} attention) * {tokens:,} tokens"
+    flops = float(tokens + virtual) * passes * 2 * (weights + attention)
+    read = f"({tokens:,} + {virtual:,} virtual)" if virtual else f"{tokens:,}"
+    parts = f"{passes} passes * 2 * ({weights:,} weights + {attention:,.0f} attention) * {read} tokens"
     supervised = round(share * data.supervised) if data.supervised is not None else None
     return Work(steps, tokens, supervised, flops, parts)
 

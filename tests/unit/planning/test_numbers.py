@@ -72,6 +72,15 @@ def test_work_is_counted_as_the_formula_says():
     assert full.flops == pytest.approx(6 * (weights + 32 * 4096 * 500) * 100_000)
     lora = work_of(config(training={"epochs": 2, "batch_size": 10}), MISTRAL, data)
     assert lora.flops == pytest.approx(full.flops * 2 / 3)
+    prompt = work_of(
+        config(
+            method={"kind": "prompt_tuning", "virtual_tokens": 50}, training={"epochs": 2, "batch_size": 10}
+        ),
+        MISTRAL,
+        data,
+    )
+    assert prompt.tokens == lora.tokens and "virtual" in prompt.formula
+    assert prompt.flops == pytest.approx(lora.flops * 1.1)
 
 
 def test_time_and_money():
