@@ -118,7 +118,7 @@ class Dora(Lora):
         return tape.op(part.count, width, (part,), (part.buffer,), parameters=grads, extra=extra)
 
     def _norm(self, tape: Tape, width: int, base: Matrix) -> list[Buffer]:
-        """What lives on until the layer is through: the product, and the frozen weight as wide as the input."""
+        """What lives until the layer is through: the product, and the frozen weight as wide as the input."""
 
         def matrix(count: float, of_width: int) -> Buffer:
             return Buffer(tape.meter, count * of_width, "norms of weights")
