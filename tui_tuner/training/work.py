@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,19 +17,18 @@ from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, ModelError, OutOfMemoryError, TunerError
 from tui_tuner.methods import attach, trainable_parameters
-from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
+from tui_tuner.methods.prompts import virtual_tokens
 from tui_tuner.models.loading import check_device, load_tokenizer
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.text import human_bytes, one_line
-from tui_tuner.training import attention, low_rank, prefix_cache, shared_prefix
+from tui_tuner.text import one_line
+from tui_tuner.training import attention, low_rank
 from tui_tuner.training.batching import MicroSize, StepPlan
 from tui_tuner.training.checkpoints import Checkpoint
 from tui_tuner.training.commands import Commands, Stopped
 from tui_tuner.training.disk import check_room
-from tui_tuner.training.engine import Engine, autocast_dtype, training_arguments
+from tui_tuner.training.engine import Engine, training_arguments
 from tui_tuner.training.evaluating import Evaluator, Interrupted
 from tui_tuner.training.loop import Loop
-from tui_tuner.training.loss import LossPath, self_check, with_chunks
 from tui_tuner.training.measuring import MemoryCheck
 from tui_tuner.training.noise import EmbeddingNoise
 from tui_tuner.training.pace import Pace
@@ -40,12 +38,11 @@ from tui_tuner.training.reporting import Reporter, StepReports, device_memory
 from tui_tuner.training.rollback import train_steps
 from tui_tuner.training.saving import Progress, Saver, micro_size, read_progress
 from tui_tuner.training.tasks import TASKS
+from tui_tuner.training.ways import Ways
 
 RESOLVED = "config.resolved.yaml"
 TOKENIZER = "tokenizer"
 LEDGER = "ledger.json"
-CHECKED_ROWS = 4
-LONGEST_CHECKED = 4096  # tokens
 
 
 class Work:
@@ -230,8 +227,9 @@ class Work:
         size = micro_size(self.progress, MicroSize(micro, micro * config.data.max_length))
         pad = self.tokenizer.pad_token_id
         pad = 0 if pad is None else pad
-        path = self._loss_path(plan, pad, size)
-        if not self.checked.exact:
+        self.ways = Ways(self.model, train, plan, config, self.device, self.reporter)
+        found = self.ways.choose(self.progress.path, size.tokens, pad)
+        if not found.exact:
             size = MicroSize(1, size.tokens)
         evaluator = Evaluator(
             config,
@@ -257,7 +255,7 @@ class Work:
             [self.loop],
             data=train,
             plan=plan,
-            path=path,
+            path=found.path,
             size=size,
             recovery=self.recovery,
             pad=pad,
@@ -275,65 +273,6 @@ class Work:
         if training.neftune_alpha:
             self.engine.noise = EmbeddingNoise(self.model, training.neftune_alpha)
         saver.engine = self.engine
-
-    def _loss_path(self, plan: StepPlan, pad: int, size: MicroSize) -> LossPath:
-        """The fastest way to the loss that proves exact on the first rows."""
-        config = self.config
-        packing = config.data.packing is not False and self._side_by_side()
-        wanted = LossPath(
-            packing=packing,
-            compact=config.training.loss != "full_logits",
-            segments=packing and config.model.attention in ("auto", "sdpa"),
-            autocast=autocast_dtype(config, self.device),
-            device=self.device,
-            virtual=virtual_positions(self.model),
-        )
-        if len(self.progress.path) == 3:
-            # the way found before, so that a resumed run computes the same numbers
-            packing, compact, segments = self.progress.path
-            wanted = replace(wanted, packing=packing, compact=compact, segments=segments)
-        rows = _checked_rows(plan)
-        found = self_check(self.model, self.prepared.train, rows, wanted, torch.device(self.device), pad)
-        self.checked = found
-        if found.problem:
-            self.reporter.warn(
-                "self_check",
-                "The fast way to compute the loss is not exact for this model "
-                f"({one_line(found.problem, 200)}); a plainer one is used: packing {found.path.packing}, "
-                f"trained positions only {found.path.compact}.",
-                "The loss is right, and training is slower.",
-            )
-        path = self._shared_prefix(found.path, plan, rows)
-        device = torch.device(self.device)
-        return with_chunks(self.model, self.prepared.train, rows, path, size.tokens, device)
-
-    def _side_by_side(self) -> bool:
-        """Whether sequences may lie in one row; if not though it was asked for, the journal says why."""
-        virtual = virtual_tokens(self.model)
-        if virtual and self.config.data.packing is True:
-            self.reporter.warn(
-                "padded_rows",
-                f"{virtual} virtual tokens stand before each row of a batch, so every sequence gets a row of "
-                "its own, padded to the longest: side by side, only the first would have them before it.",
-                "The loss is right. Set data.packing to auto or false to silence this.",
-            )
-        return not virtual
-
-    def _shared_prefix(self, path: LossPath, plan: StepPlan, rows: list[int]) -> LossPath:
-        """The same way, with common beginnings computed once where there are some and it is exact."""
-        train = self.prepared.train
-        if not path.segments or self.config.training.neftune_alpha or shared_prefix.draws_noise(self.model):
-            return path
-        share = shared_prefix.saving(train, plan)
-        if share < shared_prefix.LEAST_SAVING:
-            return path
-        if not shared_prefix.exact(self.model, train, rows, path, torch.device(self.device)):
-            message = "Sequences begin alike, but computing that once is not exact for this model."
-            self.reporter.emit("log", level="info", message=message)
-            return path
-        message = f"Sequences begin alike: computing that once saves about {share:.0%} of all tokens."
-        self.reporter.emit("log", level="info", message=message)
-        return replace(path, shared=True)
 
     # ---- training ------------------------------------------------------------------------------------
 
@@ -358,7 +297,10 @@ class Work:
 
     def _steps(self) -> None:
         """All optimizer steps; what is whole is saved if one of them fails."""
-        self.engine.below = self._states_below()
+        engine = self.engine
+        engine.below = self.ways.states_below(
+            engine.path, self.loop.total, self.folder.path, self.commands.check
+        )
         try:
             train_steps(self.engine, self.loop, self.checkpoint)
         except Exception:
@@ -369,50 +311,11 @@ class Work:
             if self.engine.below is not None:
                 self.engine.below.close()
 
-    def _states_below(self) -> prefix_cache.PrefixCache | None:
-        """What enters the first trained layer, stored for all epochs; None where that cannot be."""
-        plan, train = self.engine.plan, self.prepared.train
-        if self.world > 1 or self.config.training.neftune_alpha or self.loop.total < 2 * plan.steps_per_epoch:
-            return None
-
-        def progress(done: int, total: int) -> None:
-            self.reporter.phase("loading", done, total, note="hidden states below the first trained layer")
-            self.commands.check()
-
-        found, problem = prefix_cache.make(
-            self.model,
-            train,
-            self.engine.path,
-            torch.device(self.device),
-            self.folder.path,
-            _checked_rows(plan),
-            progress,
-        )
-        if found is not None:
-            message = (
-                f"The {found.frozen} layers below the first trained one are computed once, not in each "
-                f"epoch: their states are in a file of {human_bytes(found.bytes)}, deleted after training."
-            )
-            self.reporter.emit("log", level="info", message=message)
-        elif problem:
-            why = one_line(problem, 200)
-            message = f"The layers below the first trained one are computed in each epoch: {why}."
-            self.reporter.emit("log", level="info", message=message)
-        return found
-
     def _answer(self, step: int, stage: str) -> None:
         try:
             self.loop.evaluator.answer(self.model, self.engine.path, step, stage)
         except Interrupted:
             return
-
-
-def _checked_rows(plan: StepPlan) -> list[int]:
-    """A few short sequences of the first batch and a long one, where windows and chunks would show."""
-    rows = sorted(plan.batch(0, 0), key=lambda row: (int(plan.lengths[row]), row))
-    short, rest = rows[: CHECKED_ROWS - 1], rows[CHECKED_ROWS - 1 :]
-    long = [row for row in rest if plan.lengths[row] <= LONGEST_CHECKED]
-    return short + long[-1:]
 
 
 def checkpoint_layers(model: Any) -> None:
