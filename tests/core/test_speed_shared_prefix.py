@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui_tuner.training import attention, shared_prefix
+from tui_tuner.training import attention, shared_check, shared_prefix
 from tui_tuner.training.batching import Micro, MicroSize, StepPlan, flat, micros
 from tui_tuner.training.loss import LossPath, summed_loss, token_losses
 
@@ -189,7 +189,7 @@ def test_the_check_tells_a_model_that_looks_at_its_neighbours(tiny_model: Path) 
     model = load(tiny_model)
     data = two_prompts()
     device = torch.device("cpu")
-    assert shared_prefix.exact(model, data, [0, 1, 3], PLAIN, device)
+    assert shared_check.exact(model, data, [0, 1, 3], PLAIN, device)
 
     inner = model.model.layers[0].forward
 
@@ -197,7 +197,7 @@ def test_the_check_tells_a_model_that_looks_at_its_neighbours(tiny_model: Path) 
         return inner(hidden + 0.5 * hidden.roll(1, dims=1), *args, **kwargs)
 
     model.model.layers[0].forward = mixes
-    assert not shared_prefix.exact(model, data, [0, 1, 3], PLAIN, device)
+    assert not shared_check.exact(model, data, [0, 1, 3], PLAIN, device)
 
 
 def test_noise_of_one_row_is_never_shared_with_another(tiny_model: Path) -> None:

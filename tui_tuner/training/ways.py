@@ -12,7 +12,7 @@ import torch
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
 from tui_tuner.text import human_bytes, one_line
-from tui_tuner.training import prefix_cache, shared_prefix
+from tui_tuner.training import prefix_cache, shared_check, shared_prefix
 from tui_tuner.training.batching import Rows, StepPlan
 from tui_tuner.training.engine import autocast_dtype
 from tui_tuner.training.loss import Checked, LossPath, self_check, with_chunks
@@ -89,7 +89,7 @@ class Ways:
         share = shared_prefix.saving(self.data, self.plan)
         if share < shared_prefix.LEAST_SAVING:
             return path
-        if not shared_prefix.exact(self.model, self.data, self.rows, path, self.device):
+        if not shared_check.exact(self.model, self.data, self.rows, path, self.device):
             self._say("Sequences begin alike, but computing that once is not exact for this model.")
             return path
         self._say(f"Sequences begin alike: computing that once saves about {share:.0%} of all tokens.")
