@@ -474,6 +474,11 @@ class RunConfig(Section):
     output: OutputSection = Field(default_factory=OutputSection, description="Where the run lives.")
     hardware: HardwareSection = Field(default_factory=HardwareSection, description="Devices and money.")
 
+    @property
+    def packs(self) -> bool:
+        """Whether rows may lie side by side: asked for or left open, and no virtual tokens between them."""
+        return self.data.packing is not False and not self.method.prompt_length
+
     @model_validator(mode="after")
     def _no_contradictions(self) -> RunConfig:
         problems = list(_contradictions(self))

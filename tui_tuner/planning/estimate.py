@@ -154,7 +154,7 @@ def setup_for(
     weight = WIDTHS[model.dtype]
     micro = training.micro_batch
     assert isinstance(micro, int) and isinstance(training.autocast, bool)
-    padded = not config.data.packing
+    padded = not config.packs
     batch, length, supervised = _with_virtual(config, _fullest(config, micro, data))
     full_logits = training.loss == "full_logits" or stack.foreign
     attention = _attention(str(model.attention), padded)
@@ -196,7 +196,7 @@ def _fullest(config: RunConfig, micro: int, data: DataFacts | None) -> tuple[int
         return micro, length, 1.0
     rows = micro
     batch, length = micro, min(length, data.longest or length)
-    if config.data.packing:
+    if config.packs:
         rows = -(-config.training.batch_size // devices_of(config))
         room = micro * config.data.max_length
         batch, length = 1, max(length, min(room, data.most_tokens(rows) or room))
@@ -208,7 +208,7 @@ def _fullest(config: RunConfig, micro: int, data: DataFacts | None) -> tuple[int
 def _chunk(config: RunConfig, facts: ModelFacts, card: Card, full_logits: bool) -> int:
     """Positions whose logits exist at once; 0 where the loss is computed in one piece (`training.loss`)."""
     half = config.training.autocast and not card.cpu and card.capability < (8, 0)  # float16 is scaled
-    whole = full_logits or half or not config.data.packing or config.model.dtype == "float16"
+    whole = full_logits or half or not config.packs or config.model.dtype == "float16"
     return 0 if whole or facts.family.softcap else chunk_rows(facts.vocab, "cpu" if card.cpu else "cuda")
 
 

@@ -86,7 +86,7 @@ def forward_rows(around: Around, row: int, config: RunConfig) -> ForwardRows | N
         return None
     start = numbers.index(row)
     order = [*range(start, len(numbers)), *range(start)][: config.training.batch_size]
-    packing = config.data.packing is not False
+    packing = config.packs
     wanted = config.training.micro_batch
     assumed = wanted == "auto"
     micro = (_AUTO_PACKED if packing else _AUTO_PADDED) if assumed else int(wanted)

@@ -51,6 +51,13 @@ def test_window_ends_with_a_late_row(rows: Path, tiny_tokenizer: Any) -> None:
         look_around(wide.model, wide.data, 9, tiny_tokenizer)
 
 
+def test_rows_behind_virtual_tokens_lie_below_each_other(rows: Path, tiny_tokenizer: Any) -> None:
+    told = config(rows, packing=True)
+    told.method.kind = "prompt_tuning"
+    laid = forward_rows(look_around(told.model, told.data, 3, tiny_tokenizer), 3, told)
+    assert laid is not None and not laid.packing and len(laid.lines) > 1
+
+
 @pytest.mark.parametrize("packing", [True, False])
 def test_forward_pass_holds_every_token_once(rows: Path, tiny_tokenizer: Any, packing: bool) -> None:
     told = config(rows, packing=packing)
