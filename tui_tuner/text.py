@@ -56,4 +56,6 @@ def human_seconds(seconds: float) -> str:
 
 def human_money(amount: float) -> str:
     """An amount with two decimals, or two figures where it is small: `12.50`, `0.0015`."""
+    if abs(amount) >= 1e9:
+        return f"{amount:.3g}"
     return f"{amount:.2f}" if abs(amount) >= 0.1 or not amount else f"{amount:.2g}"

@@ -251,9 +251,11 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
     facts = _build(values, family, kind, name or str(config.get("_name_or_path") or kind))
     why = ""
     if kind not in FAMILIES:
-        why = f"the architecture {one_line(kind)} is not in the table, so it is taken for a Llama"
+        why = f"the architecture {one_line(kind, 60)} is not in the table, so it is taken for a Llama"
     elif outer != kind:
-        why = f"only the language part of {one_line(outer)} is counted"
+        why = f"only the language part of {one_line(outer, 60)} is counted"
+    elif isinstance(config.get("quantization_config"), Mapping):
+        why = "the weights are stored quantised, and are counted as if they were not"
     elif not family.verified:
         why = f"{kind} was never measured"
     if why:
@@ -277,16 +279,25 @@ class _Reader:
                 f"has no `{alias}`.", where=self.where, hint="The memory of a run depends on it."
             )
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ModelError(f"`{alias}` is {one_line(value)!r}, not a whole number.", where=self.where)
+            raise ModelError(f"`{alias}` is {_shown(value)!r}, not a whole number.", where=self.where)
         most = LIMITS.get(field, 10**9)
         if not least <= value <= most:
             hint = f"It must lie between {least} and {most}."
-            raise ModelError(f"`{alias}` is {value}, which no model has.", where=self.where, hint=hint)
+            problem = f"`{alias}` is {_shown(value)}, which no model has."
+            raise ModelError(problem, where=self.where, hint=hint)
         return value
 
     def flag(self, field: str, default: bool) -> bool:
         value = self.config.get(field)
         return bool(self.family.defaults.get(field, default)) if value is None else bool(value)
+
+
+def _shown(value: object) -> str:
+    """A value of a config for an error; numbers too long for Python's own text are named as such."""
+    try:
+        return one_line(value, 60)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
@@ -309,7 +320,7 @@ def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
     dtype = values.config.get("dtype") or values.config.get("torch_dtype") or ""
     ffn = values.number("intermediate_size", 4 * hidden)
     return ModelFacts(
-        name=one_line(name),
+        name=one_line(name, 200),
         model_type=kind,
         hidden=hidden,
         layers=values.number("num_hidden_layers"),

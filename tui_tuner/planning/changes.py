@@ -9,6 +9,8 @@ from typing import Any
 
 from tui_tuner.config.kinds import RANKED
 from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.planning.gpus import Card
+from tui_tuner.planning.hardware import BF16_CAPABILITY
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Change:
     quality: int  # 0: the same result; 1: nearly; 2: another method or other data
 
 
-def possible_changes(config: RunConfig, cpu: bool = False) -> list[Change]:
+def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change]:
     """Single changes that can save memory from here, those that change least first."""
     training, model, method = config.training, config.model, config.method
     found = []
@@ -38,12 +40,13 @@ def possible_changes(config: RunConfig, cpu: bool = False) -> list[Change]:
             found.append(Change("training.micro_batch", 1, "micro-batch 1", 0))
     if not training.gradient_checkpointing and method.kind != "prefix_tuning":
         found.append(Change("training.gradient_checkpointing", True, "gradient checkpointing", 0))
-    gpu = not cpu
+    gpu = card is None or not card.cpu
     if training.optimizer == "adamw" and gpu:
         found.append(Change("training.optimizer", "adamw_8bit", "8-bit AdamW", 1))
         found.append(Change("training.optimizer", "paged_adamw_8bit", "paged 8-bit AdamW", 1))
-    if model.dtype == "float32":
-        found.append(Change("model.dtype", "bfloat16", "bfloat16 weights", 1))
+    narrow = "bfloat16" if card is None or card.cpu or card.capability >= BF16_CAPABILITY else "float16"
+    if model.dtype == "float32" and (narrow == "bfloat16" or method.kind in ADAPTERS):
+        found.append(Change("model.dtype", narrow, f"{narrow} weights", 1))
     if method.kind in ADAPTERS and model.quantization == "none" and gpu:
         found.append(Change("model.quantization", "nf4", "4-bit weights (QLoRA)", 1))
     if method.kind in RANKED and method.rank > 8:

@@ -199,7 +199,7 @@ class _Search:
     def levers(self, config: RunConfig, now: Estimate, card: Card) -> Iterator[Lever]:
         """What each possible change alone would save and cost."""
         before = _time_of(config)
-        for change in possible_changes(config, card.cpu):
+        for change in possible_changes(config, card):
             changed = apply(config, (change,))
             found = self.measure(changed, card)
             fits = found.upper <= card.usable
@@ -207,7 +207,7 @@ class _Search:
 
     def smallest(self, config: RunConfig, card: Card) -> tuple[Change, ...]:
         """The fewest and mildest changes that make it fit; empty if none do."""
-        changes = possible_changes(config, card.cpu)
+        changes = possible_changes(config, card)
         if config.method.kind not in ADAPTERS and config.model.architecture is None and not card.cpu:
             changes.append(Change("model.quantization", "nf4", "4-bit weights (QLoRA)", 2))
         if config.data.max_length > 512:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts, load_facts
-from tui_tuner.planning.advice import Advice, advise
+from tui_tuner.planning.advice import advise
 from tui_tuner.planning.calibration import calibrated
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import Duration, duration_of, steps_in
+from tui_tuner.planning.findings import Advice
 from tui_tuner.planning.fit import Fit, fit, settle
 from tui_tuner.planning.gpus import Card, card_here, find_card
 from tui_tuner.planning.hardware import Hardware
@@ -103,7 +104,7 @@ def surroundings(
         duration = duration_of(used, facts, data, card=card, speed=speed)
         per_epoch = None if config.training.max_steps else max(1, round(steps / config.training.epochs))
     found = tuple(rules(config, facts, data, per_epoch))
-    return Surroundings(found, _rate(config, found), duration, tuple(advise(config, facts, data)))
+    return Surroundings(found, _rate(config, found), duration, tuple(advise(config, facts, data, duration)))
 
 
 def _rate(config: RunConfig, found: tuple[Rule, ...]) -> Rate:

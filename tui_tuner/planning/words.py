@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.planning.advice import Advice
 from tui_tuner.planning.counting import Counted
 from tui_tuner.planning.duration import Duration
 from tui_tuner.planning.estimate import Estimate
+from tui_tuner.planning.findings import Advice
 from tui_tuner.planning.fit import Candidate, Fit
 from tui_tuner.planning.learning_rate import Rule
 from tui_tuner.planning.plan import Rate, Surroundings

@@ -124,6 +124,14 @@ TRAPS = [
     ({"training": {"epochs": 1}}, DataFacts(100), "few_steps"),
     ({"training": {"warmup": 1.0}}, DataFacts(1000), "warmup"),
     ({"evaluation": {"early_stopping": 2}}, DataFacts(1000, validation_rows=3), "few_held_out"),
+    ({"training": {"batch_size": 64, "micro_batch": 64}}, DataFacts(60), "batch_over_rows"),
+    ({"training": {"learning_rate": 2e-5}}, None, "learning_rate"),  # that of full fine-tuning
+    ({"training": {"weight_decay": 1.0}}, None, "weight_decay"),
+    ({"training": {"epochs": 100}}, None, "many_epochs"),
+    ({"training": {"warmup": 0.5}}, None, "warmup"),
+    ({"evaluation": {"every": 1}}, DataFacts(1000, validation_rows=500), "costly_evaluation"),
+    ({"method": {"targets": ["q_prj", "v_proj"]}}, None, "no_such_target"),
+    ({"method": {"layers": 99}}, None, "more_layers_than_there_are"),
 ]
 
 
@@ -147,6 +155,22 @@ def test_float16_for_a_bfloat16_model():
     facts = facts_from_config({**find("mistralai/Mistral-7B-v0.1"), "torch_dtype": "bfloat16"})
     codes = [advice.code for advice in advise(config(model={"dtype": "float16"}), facts)]
     assert codes[0] == "float16"
+
+
+def test_a_budget_that_will_not_do_is_said_beforehand():
+    data = DataFacts(1000, tokens=500_000)
+
+    def found(budget):
+        hardware = {"price_per_hour": 2.0, "budget": budget}
+        asked = config(hardware=hardware)
+        here = Hardware(memory_gib=8.0, available_gib=8.0)
+        planned = plan(asked, hardware=here, card="A100", facts=MISTRAL, data=data)
+        return planned, [advice for advice in planned.advice if advice.code == "budget"]
+
+    planned, advice = found(0.05)
+    assert advice[0].serious and f"{planned.duration.cost:.2f}" in advice[0].text
+    assert not found(advice[0].fix["hardware.budget"])[1]
+    assert not found((planned.duration.cost + planned.duration.cost_high) / 2)[1][0].serious
 
 
 def test_a_sound_config_has_no_advice():
