@@ -9,6 +9,8 @@ from tui_tuner.planning.findings import Advice, Case, found, trap
 from tui_tuner.planning.learning_rate import customary
 from tui_tuner.text import one_line
 
+SMALL, SMALL_TAKES = 30_000_000, 10  # parameters below which a model bears rates so much higher
+
 
 @trap
 def unread_fields(case: Case) -> Advice | None:
@@ -130,7 +132,9 @@ def bfloat16_weights(case: Case) -> Advice | None:
 def learning_rate(case: Case) -> Advice | None:
     rate = case.config.training.learning_rate
     usual = customary(case.config, case.facts.parameters if case.facts else None)
-    if not isinstance(rate, float) or usual.low / 2 <= rate <= 4 * usual.high:
+    small = case.facts is not None and case.facts.parameters < SMALL
+    highest = 4 * usual.high * (SMALL_TAKES if small else 1)
+    if not isinstance(rate, float) or usual.low / 2 <= rate <= highest:
         return None
     side = "above" if rate > usual.high else "below"
     return found(
