@@ -237,7 +237,9 @@ class DataSection(Section):
         "stop", "What an error found before training does.", advanced=True
     )
     seed: int = option(42, "Seed of the split and of mixing.", ge=0, advanced=True)
-    workers: int | Auto = option("auto", "Processes that tokenise.", ge=1, advanced=True)
+    workers: int | Auto = option(
+        "auto", "Processes that tokenise; auto uses every core.", ge=1, advanced=True
+    )
     cleaning: CleaningSection = Field(default_factory=CleaningSection, description="Clean-up of rows.")
 
 

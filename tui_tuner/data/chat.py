@@ -17,6 +17,7 @@ import numpy as np
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Message
 from tui_tuner.data.template import adds_bos, end_tokens, render
+from tui_tuner.data.tokens import BatchTokenizer, Placed
 from tui_tuner.data.turns import Span, Turns
 
 # A chat of this many characters is no chat; tokenising it whole would take gigabytes.
@@ -45,6 +46,15 @@ class Encoded:
         return len(self.ids)
 
 
+@dataclass
+class Rendered:
+    """The text of a chat, its answers that are trained, and what the template did not write."""
+
+    text: str
+    spans: list[Span]
+    left_out: str = ""
+
+
 class ChatEncoder:
     """Encodes chats with one tokenizer. Its template must be chosen before (`template.choose_template`)."""
 
@@ -57,7 +67,8 @@ class ChatEncoder:
         self.tokenizer = tokenizer
         self.train_on = train_on
         self.system = system
-        self.exact_offsets = bool(getattr(tokenizer, "is_fast", False))
+        self.tokens = BatchTokenizer(tokenizer)
+        self._bos = getattr(tokenizer, "bos_token_id", None)
         self.stop_tokens: dict[str, int] = {}
         self._turns = Turns(
             lambda messages, tools, generation: render(tokenizer, messages, tools, generation),
@@ -92,24 +103,36 @@ class ChatEncoder:
 
     def encode_all(self, chats: Sequence[Chat]) -> list[Encoded | RowProblem]:
         """`encode` for many at once; a chat that cannot be encoded gives its problem in its place."""
-        results: list[Encoded | RowProblem] = []
-        work: list[tuple[int, str, list[Span], str]] = []
+        rendered = self.rendered(chats)
+        return self.masked(rendered, self.tokenised(rendered))
+
+    def rendered(self, chats: Sequence[Chat]) -> list[Rendered | RowProblem]:
+        """The first third of `encode_all`: the text of each chat, and where its trained answers are."""
+        found: list[Rendered | RowProblem] = []
         for chat in chats:
             try:
-                text, spans = self._spans(chat)
-                work.append((len(results), text, spans, _left_out(self.messages(chat), chat.tools, text)))
-                results.append(RowProblem("not encoded"))
+                found.append(self._rendered(chat))
             except RowProblem as problem:
-                results.append(problem)
-        if work:
-            tokens = self._tokens([text for _, text, _, _ in work], [spans for _, _, spans, _ in work])
-            for (place, _, spans, left_out), (ids, starts, ends) in zip(work, tokens, strict=True):
-                encoded = self._masked(ids, starts, ends, spans)
-                encoded.left_out = left_out
-                results[place] = encoded
-        return results
+                found.append(problem)
+        return found
 
-    def _spans(self, chat: Chat) -> tuple[str, list[Span]]:
+    def tokenised(self, rendered: Sequence[Rendered | RowProblem]) -> list[Any]:
+        """The second third, which may run in another thread: encodings of those that have a text."""
+        work = [one for one in rendered if isinstance(one, Rendered)]
+        edges = [[edge for span in one.spans for edge in (span.start, span.end)] for one in work]
+        return self.tokens.encoded([one.text for one in work], edges) if work else []
+
+    def masked(
+        self, rendered: Sequence[Rendered | RowProblem], found: list[Any]
+    ) -> list[Encoded | RowProblem]:
+        """The last third: ids and mask of each chat."""
+        encodings = iter(found)
+        return [
+            one if isinstance(one, RowProblem) else self._masked(one, self.tokens.placed(next(encodings)))
+            for one in rendered
+        ]
+
+    def _rendered(self, chat: Chat) -> Rendered:
         messages = self.messages(chat)
         size = sum(len(message.content or "") for message in messages)
         if size > MAX_CHAT:
@@ -124,56 +147,26 @@ class ChatEncoder:
                 train = self.train_on == "all_answers" or span.index == last
             if train:
                 wanted.append(span)
-        return text, wanted
+        return Rendered(text, wanted, _left_out(messages, chat.tools, text))
 
-    def _tokens(
-        self, texts: list[str], spans: list[list[Span]]
-    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Ids with the first and last character of each token, for each text."""
-        if not self.exact_offsets:
-            return [self._piecewise(text, own) for text, own in zip(texts, spans, strict=True)]
-        batch = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-        found = []
-        for ids, offsets in zip(batch["input_ids"], batch["offset_mapping"], strict=True):
-            pairs = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
-            starts, ends = pairs[:, 0], pairs[:, 1]
-            if len(starts) > 1:
-                # White space that is trimmed out of the offsets belongs to the token after it.
-                starts = starts.copy()
-                starts[1:] = np.minimum(starts[1:], np.maximum.accumulate(ends)[:-1])
-            found.append((np.asarray(ids, dtype=np.int32), starts, ends))
-        return found
-
-    def _piecewise(self, text: str, spans: list[Span]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For tokenizers without offsets: the text is tokenised between the edges of the answers."""
-        edges = sorted({0, len(text), *(s.start for s in spans), *(s.end for s in spans)})
-        ids: list[int] = []
-        starts: list[int] = []
-        ends: list[int] = []
-        for left, right in itertools.pairwise(edges):
-            piece = self.tokenizer(text[left:right], add_special_tokens=False)["input_ids"]
-            ids += piece
-            starts += [left] * len(piece)
-            ends += [right] * len(piece)
-        return np.asarray(ids, dtype=np.int32), np.asarray(starts), np.asarray(ends)
-
-    def _masked(self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray, spans: list[Span]) -> Encoded:
+    def _masked(self, rendered: Rendered, tokens: Placed) -> Encoded:
+        ids = tokens.ids
         trained = np.zeros(len(ids), dtype=bool)
         answers, stops = [], []
-        for span in spans:
-            inside = (starts < span.end) & (ends > span.start)
-            inside |= (starts == ends) & (starts >= span.start) & (starts < span.end)
-            if inside.any():
-                places = np.flatnonzero(inside)
-                answers.append((int(places[0]), int(places[-1]) + 1, span.index))
-                stops.append(bool(span.stop))
-                if span.stop and span.stop not in self.stop_tokens:
-                    self.stop_tokens[span.stop] = int(ids[places[-1]])
-            trained |= inside
+        for span in rendered.spans:
+            inside = tokens.between(span.start, span.end)
+            if inside is None:
+                continue
+            first, end = inside
+            answers.append((first, end, span.index))
+            stops.append(bool(span.stop))
+            if span.stop and span.stop not in self.stop_tokens:
+                self.stop_tokens[span.stop] = int(ids[end - 1])
+            trained[first:end] = True
         trained[:1] = False
-        bos = getattr(self.tokenizer, "bos_token_id", None)
+        bos = self._bos
         doubled = bos is not None and len(ids) > 1 and ids[0] == bos and ids[1] == bos
-        return Encoded(ids, trained, answers, stops, bool(doubled))
+        return Encoded(ids, trained, answers, stops, bool(doubled), rendered.left_out)
 
 
 def _check_calls(messages: Sequence[Message], text: str) -> None:
@@ -208,6 +201,7 @@ class TextEncoder:
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
         self.tokenizer = tokenizer
+        self.tokens = BatchTokenizer(tokenizer)
         self.max_length = max_length
         self._front = [tokenizer.bos_token_id] if adds_bos(tokenizer) else []
         eos = getattr(tokenizer, "eos_token_id", None)
@@ -215,18 +209,17 @@ class TextEncoder:
 
     def encode_all(self, texts: Sequence[str]) -> list[list[Encoded]]:
         """The sequences of each document, in order."""
-        found = []
-        for ids in self._ids(texts):
-            found.append(self._pieces([*self._front, *ids, *self._back]))
-        return found
+        return self.pieces(self.tokenised(texts))
 
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        parts = [part for text in texts for part in _parts(text)]
-        batch = self.tokenizer(parts, add_special_tokens=False)["input_ids"]
-        if len(parts) == len(texts):
-            return list(batch)
-        rest = iter(batch)
-        return [[token for _ in _parts(text) for token in next(rest)] for text in texts]
+    def tokenised(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        """The first half of `encode_all`, which may run in another thread: the ids of each document."""
+        parts = [_parts(text) for text in texts]
+        found = iter(self.tokens.ids([part for own in parts for part in own]))
+        return [next(found) if len(own) == 1 else [i for _ in own for i in next(found)] for own in parts]
+
+    def pieces(self, documents: Sequence[Sequence[int]]) -> list[list[Encoded]]:
+        """The second half: the sequences of each document."""
+        return [self._pieces([*self._front, *ids, *self._back]) for ids in documents]
 
     def _pieces(self, ids: list[int]) -> list[Encoded]:
         whole = np.asarray(ids, dtype=np.int32)

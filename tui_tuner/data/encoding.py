@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tui_tuner.config.kinds import RECORD_FORMATS
 from tui_tuner.config.schema import RunConfig, Source
-from tui_tuner.data.chat import ChatEncoder, Encoded, TextEncoder
+from tui_tuner.data.chat import ChatEncoder, Encoded, Rendered, TextEncoder
 from tui_tuner.data.cleaning import Cleaner
 from tui_tuner.data.fitting import Fitted, fit
 from tui_tuner.data.ledger import Ledger
@@ -75,6 +76,17 @@ class CleanRow:
 Encodings = list[Fitted | RowProblem]
 
 
+@dataclass
+class Begun:
+    """A batch of records on its way to token ids: rendered chats and plain texts, then what they became."""
+
+    records: list[Record]
+    rendered: list[Rendered | RowProblem]
+    texts: list[str]
+    of_chats: list[Any] = field(default_factory=list)
+    of_texts: list[Sequence[int]] = field(default_factory=list)
+
+
 class RowEncoder:
     """Turns batches of records into stored pieces for the config's task."""
 
@@ -87,9 +99,10 @@ class RowEncoder:
         self.texts = TextEncoder(tokenizer, data.max_length)
         self.cleaner = Cleaner(data.cleaning)
         self.facts = Facts()
-        self._markers = special_tokens(tokenizer) if self.chats else []
+        markers = special_tokens(tokenizer) if self.chats else []
+        self._markers = re.compile("|".join(map(re.escape, markers))) if markers else None
         self.notes: list[str] = []
-        if self.chats and not self.chats.exact_offsets:
+        if self.chats and not self.chats.tokens.exact_offsets:
             self.notes.append(
                 "This tokenizer cannot say where its tokens stand in the text: chats are tokenised in "
                 "pieces, cut at the edges of answers."
@@ -194,18 +207,40 @@ class RowEncoder:
 
     def encode(self, records: list[Record]) -> Encodings:
         """Each record's pieces, or the problem that keeps it from being trained on. Touches nothing else."""
+        begun = self.begin(records)
+        self.tokenise(begun)
+        return self.finish(begun)
+
+    def begin(self, records: list[Record]) -> Begun:
+        """The first third of `encode`: chats are rendered."""
         chats = [record for record in records if isinstance(record, Chat)]
         texts = [record.text for record in records if isinstance(record, Text)]
-        of_chats = iter(self.chats.encode_all(chats) if self.chats and chats else [])
-        of_texts = iter(self.texts.encode_all(texts) if texts else [])
+        return Begun(records, self.chats.rendered(chats) if self.chats else [], texts)
+
+    def tokenise(self, begun: Begun) -> None:
+        """The second third, which may run in another thread (`in_threads` tells whether that gains time)."""
+        if self.chats and begun.rendered:
+            begun.of_chats = self.chats.tokenised(begun.rendered)
+        if begun.texts:
+            begun.of_texts = self.texts.tokenised(begun.texts)
+
+    def finish(self, begun: Begun) -> Encodings:
+        """The last third: masks, and what is too long is made to fit."""
+        of_chats = iter(self.chats.masked(begun.rendered, begun.of_chats) if self.chats else [])
+        of_texts = iter(self.texts.pieces(begun.of_texts))
         results: Encodings = []
-        for record in records:
+        for record in begun.records:
             try:
                 found = next(of_chats) if isinstance(record, Chat) else next(of_texts)
                 results.append(self._fitted(record, found))
             except RowProblem as problem:
                 results.append(problem)
         return results
+
+    @property
+    def in_threads(self) -> bool:
+        """Whether the tokenizer works outside Python's lock."""
+        return self.texts.tokens.in_threads
 
     def _store(self, row: CleanRow, fitted: Fitted, writer: Writer, ledger: Ledger) -> None:
         self._note_facts(fitted, row)
@@ -239,7 +274,7 @@ class RowEncoder:
         if isinstance(row.record, Chat):
             if out_of_order(row.record):
                 facts.note("roles", origin)
-            if any(marker in text for text in texts_of(row.record) for marker in self._markers):
+            if self._markers and any(map(self._markers.search, texts_of(row.record))):
                 facts.note("markers", origin)
         left_out = {piece.left_out for piece in fitted.pieces}
         for what in ("tools", "system"):
@@ -293,4 +328,4 @@ def _shown(record: Record) -> str:
     return one_line(" | ".join(texts_of(record)), 160)
 
 
-__all__ = ["CleanRow", "Encodings", "Facts", "RowEncoder", "Writer", "content_hash", "label_hash"]
+__all__ = ["Begun", "CleanRow", "Encodings", "Facts", "RowEncoder", "Writer", "content_hash", "label_hash"]

@@ -36,8 +36,8 @@ from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, TunerEr
 from tui_tuner.runs.events import Sink
 from tui_tuner.text import one_line
 
-BATCH = 128
-BATCH_CHARACTERS = 500_000
+BATCH = 256
+BATCH_CHARACTERS = 1_000_000
 REPORT_SECONDS = 0.5
 CACHE_DAYS = 30
 # What to do about the most frequent reason rows are dropped for.
@@ -221,8 +221,11 @@ def _write(
     encoder = RowEncoder(config, tokenizer)
     last = 0.0
     cleaned = ((rows, [row.record for row in rows]) for rows in _cleaned(reading, encoder, ledger))
-    with StoreWriter(folder) as writer:
-        for rows, found in encoded_in_order(encoder, cleaned, config):
+    with (
+        StoreWriter(folder) as writer,
+        contextlib.closing(encoded_in_order(encoder, cleaned, config)) as encoded,
+    ):
+        for rows, found in encoded:
             if stop():
                 raise Cancelled("cancelled while tokenising.", hint="Nothing was written.")
             encoder.store(rows, found, writer, ledger)

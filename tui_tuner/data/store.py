@@ -29,6 +29,7 @@ _ROW = {
     "label": "uint64",
     "record": "int64",
 }
+_TOGETHER = 1024  # rows whose facts are turned into arrays at once
 
 
 class StoreWriter:
@@ -41,6 +42,7 @@ class StoreWriter:
             name: open(folder / f"{name}.bin", "wb", buffering=1 << 20)  # noqa: SIM115
             for name in ("ids", "trained", "records", *_PIECE, *_ROW)
         }
+        self._columns: dict[str, list[int]] = {name: [] for name in (*_PIECE, *_ROW)}
         self._names: dict[str, int] = {}
         self._offset = 0
         self._record = 0
@@ -66,33 +68,39 @@ class StoreWriter:
         label: int = 0,
     ) -> None:
         """One row with its pieces (ids, trained). `content` and `label` are hashes."""
+        put = self._columns
         for ids, trained in pieces:
-            self._put("offset", self._offset)
-            self._put("length", len(ids))
-            self._put("supervised", int(trained.sum()))
-            self._put("row", self.rows)
-            self._files["ids"].write(np.ascontiguousarray(ids, dtype=np.int32).tobytes())
-            self._files["trained"].write(np.ascontiguousarray(trained, dtype=bool).tobytes())
+            put["offset"].append(self._offset)
+            put["length"].append(len(ids))
+            put["supervised"].append(int(np.count_nonzero(trained)))
+            put["row"].append(self.rows)
+            self._files["ids"].write(np.ascontiguousarray(ids, dtype=np.int32).data)
+            self._files["trained"].write(np.ascontiguousarray(trained, dtype=bool).data)
             self._offset += len(ids)
             self.pieces += 1
-        self._put("file", self._names.setdefault(origin.file, len(self._names)))
-        self._put("number", origin.row)
-        self._put("line", origin.line or 0)
-        self._put("source", source)
-        self._put("content", content)
-        self._put("label", label)
-        self._put("record", self._record)
+        put["file"].append(self._names.setdefault(origin.file, len(self._names)))
+        put["number"].append(origin.row)
+        put["line"].append(origin.line or 0)
+        put["source"].append(source)
+        put["content"].append(content)
+        put["label"].append(label)
+        put["record"].append(self._record)
         line = orjson.dumps(record, default=str) + b"\n"
         self._files["records"].write(line)
         self._record += len(line)
         self.rows += 1
+        if not self.rows % _TOGETHER:
+            self._write_columns()
 
-    def _put(self, name: str, value: int) -> None:
-        dtype = _PIECE.get(name) or _ROW[name]
-        self._files[name].write(np.array(value, dtype=dtype).tobytes())
+    def _write_columns(self) -> None:
+        for name, values in self._columns.items():
+            dtype = _PIECE.get(name) or _ROW[name]
+            self._files[name].write(np.array(values, dtype=dtype).tobytes())
+            values.clear()
 
     def finish(self, meta: dict[str, Any]) -> None:
         """Write everything to the disk and mark the folder as whole."""
+        self._write_columns()
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
