@@ -280,7 +280,12 @@ class Boft(Adapter):
 
 
 class Oft(Adapter):
-    """OFT: `base(x @ block-diagonal rotation)` in the adapter's dtype."""
+    """OFT: `base(x @ block-diagonal rotation)` in the adapter's dtype.
+
+    The rotation is a Cayley-Neumann series, of which the first three powers are kept.
+    """
+
+    POWERS = 3
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
@@ -290,7 +295,10 @@ class Oft(Adapter):
     def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
         adapter = self.setup.adapter
         grads = ((self.blocks, self.blocks.count * adapter),)
-        rotation = tape.op(float(self.shape.inputs * self.block), adapter, (), parameters=grads)
+        size = float(self.shape.inputs * self.block)
+        powers = Buffer(tape.meter, self.POWERS * size * adapter)
+        rotation = tape.op(size, adapter, (), (powers,), parameters=grads)
+        del powers
         rotation = tape.cast(rotation, self.compute)
         wide = tape.cast(tape.cast(x, adapter), self.compute)
         folded = tape.op(wide.count, wide.width, (wide,))  # `einsum` brings the blocks to the front

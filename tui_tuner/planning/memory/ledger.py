@@ -56,7 +56,7 @@ def ledger(setup: Setup, seen: Simulated | None = None) -> Ledger:
 
     Args:
         seen: Simulations of one model and software stack, which a search keeps: what differs only in
-            optimizer, accumulation or workspace is not simulated again.
+            optimizer or workspace is not simulated again.
     """
     static = static_rows(setup)
     if seen is None:
@@ -71,7 +71,7 @@ def ledger(setup: Setup, seen: Simulated | None = None) -> Ledger:
     return Ledger(tuple(phases), {row: size for row, size in static.items() if size})
 
 
-_STATIC_ONLY = {"facts", "stack", "double_quant", "optimizer", "foreach", "accumulate", "workspace"}
+_STATIC_ONLY = {"facts", "stack", "double_quant", "optimizer", "foreach", "workspace"}
 _SIMULATED = tuple(name for name in Setup.__dataclass_fields__ if name not in _STATIC_ONLY)
 
 
@@ -106,6 +106,7 @@ def _step_rows(setup: Setup) -> dict[str, float]:
 def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
     """Peaks of the phases of a step over this many trained layers, without what is static."""
     meter = Meter()
+    meter.accumulating = setup.accumulate
     tape = Tape(meter)
     facts = setup.facts
     meter.enter(FORWARD)

@@ -20,9 +20,10 @@ HALF, SINGLE = 2, 4  # bytes of an element
 class Meter:
     """Bytes alive, by kind, and the highest mark of each phase with its breakdown."""
 
-    __slots__ = ("cache", "held", "kind", "kinds", "live", "peaks", "phase", "top")
+    __slots__ = ("accumulating", "cache", "held", "kind", "kinds", "live", "peaks", "phase", "top")
 
     def __init__(self) -> None:
+        self.accumulating = False  # gradients of an earlier micro-batch are there
         self.live = 0.0
         self.kinds: dict[str, float] = {}
         self.kind = "activations"
@@ -90,8 +91,11 @@ class Parameter:
                 self.grad = None
 
     def _accumulate(self, gradient: Buffer) -> None:
-        if self.grad is None:
-            needed = self.count * self.width
+        needed = self.count * self.width
+        if gradient.meter.accumulating:  # it is added to one that counts as static, in the weight's own dtype
+            cast = Buffer(gradient.meter, needed, gradient.kind) if gradient.size != needed else None
+            del cast
+        elif self.grad is None:
             if gradient.size == needed:
                 gradient.relabel("gradients")
                 self.grad = gradient

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui_tuner.config.kinds import ADAPTERS, PROMPTS, RANKED
+from tui_tuner.config.kinds import ADAPTERS, METHOD_FIELDS, PROMPTS
 from tui_tuner.config.schema import MethodSection
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.stack import Stack
@@ -13,17 +13,17 @@ from tui_tuner.planning.memory.stack import Stack
 def method_fields(method: MethodSection, facts: ModelFacts, stack: Stack) -> dict[str, Any]:
     """Fields of `Setup` that follow from the method."""
     targets = frozenset([method.targets] if isinstance(method.targets, str) else method.targets)
-    ranked = method.kind in RANKED
+    reads = METHOD_FIELDS[method.kind]
     found: dict[str, Any] = {
         "method": "lora" if method.kind in ADAPTERS else method.kind,
         "targets": targets,
-        "rank": method.rank if ranked else 0,
-        "dropout": method.dropout if ranked else 0.0,
+        "rank": method.rank if "rank" in reads else 0,
+        "dropout": method.dropout if "dropout" in reads else 0.0,
         "layers": min(method.layers or 0, facts.layers),
-        "train_embeddings": ranked and method.train_embeddings,
+        "train_embeddings": "train_embeddings" in reads and method.train_embeddings,
     }
-    if method.kind == "dora":
-        found["variant"] = "dora"
+    if method.kind in ("dora", "loha", "vera"):
+        found["variant"] = method.kind
     if method.kind == "ia3":
         found.update(variant="ia3", rank=1, feedforward=feed_forward(facts, targets, stack))
     if method.kind in PROMPTS:

@@ -63,11 +63,10 @@ def prepend(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
 def lengthen(setup: Setup, tape: Tape, part: Tensor, prefix: Parameter | None) -> Tensor:
     """`DynamicCache.update`: a layer's keys (or values) behind those of its prefix."""
     count = float(setup.batch * setup.virtual_tokens * setup.facts.kv_dim)
-    past = Buffer(tape.meter, count * part.width)
-    tape.meter.held.append(past)  # a view of what holds the prefixes of all layers
-    half = prefix.count * SINGLE / 2 if prefix else 0.0
-    grads = ((prefix, half),) if prefix else ()
-    source = tape.op(count, part.width, (), parameters=grads, view=past)
-    if source.node is None:  # the network's output, whose gradient waits for all layers
-        source = tape.source(count, part.width, grad=True)
-    return tape.op(part.count + count, part.width, (source, part))
+    if prefix is None:  # the network's output, whose gradient waits for all layers
+        past = tape.source(count, part.width, grad=True)
+    else:
+        held = Buffer(tape.meter, count * part.width)  # a view of what holds the prefixes of all layers
+        tape.meter.held.append(held)
+        past = tape.op(count, part.width, (), parameters=((prefix, prefix.count * SINGLE / 2),), view=held)
+    return tape.op(part.count + count, part.width, (past, part))
