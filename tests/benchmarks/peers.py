@@ -325,7 +325,8 @@ def bare(job: Job) -> Measured:
     path = LossPath(True, True, True, torch.bfloat16 if job.half else None)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0)
-    batches = [list(micros(rows, plan.batch(0, step), size, True)) for step in range(job.steps)]
+    places = [divmod(step, plan.steps_per_epoch) for step in range(job.steps)]
+    batches = [list(micros(rows, plan.batch(*place), size, True)) for place in places]
     meter.begin()
     for batch in batches:
         targets = sum(micro.supervised for micro in batch)
