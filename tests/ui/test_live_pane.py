@@ -132,11 +132,11 @@ async def test_a_covered_pane_draws_nothing_and_catches_up(store: RunStore, open
         await pilot.pause(0.3)
         before = pane.snapshot
         await pilot.pause(0.5)
-        head = pane.query_one("#words").content.plain
+        head = pane.query_one("#words").lines[0].plain
         await pilot.pause(1.2)
-        assert pane.query_one("#words").content.plain == head
+        assert pane.query_one("#words").lines[0].plain == head
         await pilot.press("escape")
-        await until(pilot, lambda: pane.query_one("#words").content.plain != head)
+        await until(pilot, lambda: pane.query_one("#words").lines[0].plain != head)
         assert before is not None
 
 

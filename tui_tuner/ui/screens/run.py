@@ -100,7 +100,6 @@ class RunScreen(TunerScreen):
         if not self.on_view and before is not None:
             return
         self.query_one(TopBar).say(_about(message.snapshot))
-        self.query_one(LogPane).show(message.snapshot)
         self.query_one(LossChart).show(message.snapshot.view)
         if before is None or before.state != message.snapshot.state:
             self._state_changed(before)
@@ -125,6 +124,7 @@ class RunScreen(TunerScreen):
         if self.snapshot is None or not self.on_view:
             return
         self.query_one(RunHead).show(self.snapshot)
+        self.query_one(LogPane).show(self.snapshot)
         self.query_one(Numbers).show(
             self.snapshot, self._load if self.snapshot.live and self._local else None
         )

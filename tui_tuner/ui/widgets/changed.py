@@ -1,6 +1,12 @@
-"""A line of which only the part that has changed goes to the terminal: what keeps a live pane quiet."""
+"""Lines of which only those that have changed go to the terminal: what keeps a live pane quiet.
+
+A changed line is sent from the widget's left edge up to its last changed cell. So what changes stands in a
+widget of its own, beside what does not.
+"""
 
 from __future__ import annotations
+
+from itertools import zip_longest
 
 from rich.cells import cell_len
 from textual.content import Content
@@ -8,24 +14,26 @@ from textual.geometry import Region
 from textual.widget import Widget
 
 
-class Line(Widget):
-    """One line of content, cut with an ellipsis."""
+class Lines(Widget):
+    """Lines of content, each cut with an ellipsis; one line high unless the style says otherwise."""
 
-    DEFAULT_CSS = "Line { height: 1; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }"
+    DEFAULT_CSS = "Lines { height: 1; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }"
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self.content = Content("")
+        self.lines: tuple[Content, ...] = ()
 
     def render(self) -> Content:
-        return self.content
+        return Content("\n").join(self.lines)
 
-    def show(self, content: Content) -> None:
-        """Draw `content` where it differs from what is there."""
-        old, self.content = self.content, content
-        start, end = difference(old, content)
-        if start < end:
-            self.refresh(Region(start, 0, end - start, 1))
+    def show(self, *lines: Content) -> None:
+        """Draw `lines` where they differ from what is there."""
+        old, self.lines = self.lines, lines
+        pairs = enumerate(zip_longest(old, lines, fillvalue=Content("")))
+        spans = [(y, *difference(before, after)) for y, (before, after) in pairs]
+        regions = [Region(start, y, end - start, 1) for y, start, end in spans if start < end]
+        if regions:
+            self.refresh(*regions)
 
 
 def difference(old: Content, new: Content) -> tuple[int, int]:

@@ -5,9 +5,10 @@ changed go to the terminal.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rich.style import Style
 from rich.text import Text
 from textual.color import Color
 from textual.content import Content
@@ -63,9 +64,10 @@ class LossChart(Widget):
             self._title()
             self.refresh()
             return
-        rows = [y for y, (old, new) in enumerate(zip(before, self._lines, strict=True)) if old != new]
+        pairs = enumerate(zip(before, self._lines, strict=True))
+        rows = [(y, changed_cells(old, new)) for y, (old, new) in pairs if old != new]
         if rows:
-            self.refresh(*(Region(0, y, size.width, 1) for y in rows))
+            self.refresh(*(Region(0, y, cells, 1) for y, cells in rows))
 
     def render_line(self, y: int) -> Strip:
         if y < len(self._lines):
@@ -125,6 +127,20 @@ def curve(steps: Sequence[StepPoint], width: int) -> list[tuple[float, float]]:
         if group:
             points.append((sum(s for s, _ in group) / len(group), sum(v for _, v in group) / len(group)))
     return points
+
+
+def changed_cells(old: Strip, new: Strip) -> int:
+    """How many cells of a line there are up to the last that differs."""
+    if old.cell_length != new.cell_length:
+        return max(old.cell_length, new.cell_length)
+    ends = zip(_from_the_end(old), _from_the_end(new), strict=False)
+    return new.cell_length - next((place for place, (one, other) in enumerate(ends) if one != other), 0)
+
+
+def _from_the_end(strip: Strip) -> Iterator[tuple[str, Style | None]]:
+    for text, style, _control in reversed(list(strip)):
+        for character in reversed(text):
+            yield character, style
 
 
 def validation(evaluations: Sequence[EvalPoint]) -> list[tuple[float, float]]:

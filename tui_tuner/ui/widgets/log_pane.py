@@ -8,7 +8,7 @@ from tui_tuner.ui.bridge import Snapshot
 
 
 class LogPane(RichLog):
-    """Appends the lines that are new. Warnings carry a mark and their hint."""
+    """Appends the lines that are new, and stays at the end unless one has scrolled up."""
 
     DEFAULT_CSS = "LogPane { height: 1fr; padding: 0 1; }"
 
@@ -16,6 +16,7 @@ class LogPane(RichLog):
         super().__init__(id=id, wrap=True, markup=False, highlight=False, max_lines=1000, min_width=1)
         self._seen = 0
         self._last: Snapshot | None = None
+        self._at_end = True
 
     def on_mount(self) -> None:
         self.app.theme_changed_signal.subscribe(self, lambda _theme: self._again())
@@ -26,9 +27,16 @@ class LogPane(RichLog):
         new = snapshot.log_total - self._seen
         if new <= 0:
             return
-        self._seen = snapshot.log_total
+        first, self._seen = self._seen == 0, snapshot.log_total
+        self._at_end = first or self.is_vertical_scroll_end
         for line in snapshot.log[-new:]:
-            self.write(line.line(self.app.theme_variables))
+            self.write(line.line(self.app.theme_variables), scroll_end=first)
+        if self._at_end and not first:  # at once: `write` would scroll after it has been drawn unscrolled
+            self.scroll_end(animate=False, immediate=True, x_axis=False)
+
+    def on_resize(self) -> None:
+        if self._at_end:
+            self.call_after_refresh(self.scroll_end, animate=False, x_axis=False)
 
     def _again(self) -> None:
         self.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from textual.app import ComposeResult
-from textual.containers import Vertical
+from textual.containers import Horizontal
 from textual.content import Content
 
 from tui_tuner.runs.view import RunView
@@ -13,22 +13,24 @@ from tui_tuner.text import human_bytes, human_money
 from tui_tuner.ui.bridge import Snapshot
 from tui_tuner.ui.i18n import _
 from tui_tuner.ui.machine import Load
-from tui_tuner.ui.widgets.changed import Line
+from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.words import figure, rough
 
-_ROWS = 16
+_LABEL = 14  # cells of the column of labels
 
 
-class Numbers(Vertical):
+class Numbers(Horizontal):
     """Label and value in two columns. Rows nobody measured are left out."""
 
-    DEFAULT_CSS = """
-    Numbers { width: 31; height: 1fr; }
+    DEFAULT_CSS = f"""
+    Numbers {{ width: 31; height: 1fr; }}
+    Numbers > Lines {{ height: 1fr; }}
+    Numbers > #labels {{ width: {_LABEL}; color: $dim; }}
     """
 
     def compose(self) -> ComposeResult:
-        for _index in range(_ROWS):
-            yield Line()
+        yield Lines(id="labels")
+        yield Lines(id="values")
 
     def on_mount(self) -> None:
         self.border_title = Content(_("Figures"))
@@ -36,25 +38,19 @@ class Numbers(Vertical):
     def show(self, snapshot: Snapshot, load: Load | None) -> None:
         """Draw the figures of a run, and the machine's where the run is on it."""
         rows = [*_run_rows(snapshot.view), *(_machine_rows(load) if load else ())]
-        width = self.size.width - 2
-        lines = list(self.query(Line))
-        for line, row in zip(lines, rows, strict=False):
-            label, value, share = row
-            line.show(_row(label, value, share, width))
-        for line in lines[len(rows) :]:
-            line.show(Content(""))
+        wide = self.size.width >= 38
+        self.query_one("#labels", Lines).show(*(Content(row[0][: _LABEL - 1]) for row in rows))
+        self.query_one("#values", Lines).show(*(_value(*row, wide) for row in rows))
 
 
-def _row(label: str, value: str, share: float | None, width: int) -> Content:
-    shown = 14
-    label_text = label[: shown - 1].ljust(shown)
+def _value(label: str, value: str, share: float | None, wide: bool) -> Content:
     if share is None:
-        return Content.assemble((label_text, "$dim"), value)
-    cells = 6 if width >= 36 else 0
+        return Content(value)
+    cells = 6 if wide else 0
     filled = round(max(0.0, min(1.0, share)) * cells)
     colour = "$warning" if share > 0.92 and not label.startswith(_("CPU")) else "$primary"
     gauge = (("▪" * filled, colour), ("·" * (cells - filled) + " ", "$line")) if cells else ()
-    return Content.assemble((label_text, "$dim"), *gauge, value)
+    return Content.assemble(*gauge, value)
 
 
 def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
@@ -97,7 +93,11 @@ def _time_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
         yield _("  planned"), rough(planned), None
     cost, spent = view.duration.get("cost"), view.duration.get("cost_spent")
     if isinstance(cost, int | float) and isinstance(spent, int | float):
-        yield _("cost"), _("{spent} of ~{cost}").format(spent=human_money(spent), cost=human_money(cost)), None
+        yield (
+            _("cost"),
+            _("{spent} of ~{cost}").format(spent=human_money(spent), cost=human_money(cost)),
+            None,
+        )
 
 
 def _machine_rows(load: Load) -> Iterator[tuple[str, str, float | None]]:

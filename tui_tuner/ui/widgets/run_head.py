@@ -10,7 +10,7 @@ from textual.content import Content
 
 from tui_tuner.ui.bridge import Snapshot
 from tui_tuner.ui.i18n import _
-from tui_tuner.ui.widgets.changed import Line
+from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.words import PHASES, STATES, bar, block, duration, rough, safe, state_content
 
 
@@ -22,21 +22,21 @@ class RunHead(Vertical):
     """
 
     def compose(self) -> ComposeResult:
-        yield Line(id="words")
-        yield Line(id="bar")
+        yield Lines(id="words")
+        yield Lines(id="bar")
 
     def show(self, snapshot: Snapshot) -> None:
         """Draw a run's progress."""
         parts = [state_content(snapshot.state)]
         parts += [part for part in _words(snapshot) if part.plain]
-        self.query_one("#words", Line).show(Content("   ").join(parts))
+        self.query_one("#words", Lines).show(Content("   ").join(parts))
         share, text = _share(snapshot)
         width = max(4, self.size.width - 2 - (len(text) + 1 if text else 0))
         filled, rest = bar(share, width)
         colour = STATES.get(snapshot.state, ("", "", "$primary"))[2]
         colour = "$primary" if snapshot.state == "running" else colour
         line = Content.assemble((filled, colour), (rest, "$line"), (f" {text}" if text else "", "$dim"))
-        self.query_one("#bar", Line).show(line)
+        self.query_one("#bar", Lines).show(line)
 
 
 def _share(snapshot: Snapshot) -> tuple[float, str]:
