@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.models.facts import load_facts
 from tui_tuner.planning.estimate import estimate
 from tui_tuner.planning.gpus import find_card
+from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.ui import planlook
 from tui_tuner.ui.screens.plan import PlanScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
@@ -46,6 +48,7 @@ async def test_memory_against_a_card_with_its_parts_and_levers(opened: Opened, s
         pilot.app.card = "T4"
         screen = await to_plan(pilot)
         shown = text(pilot)
+        assert "Undo" in shown and "Range test" in shown and "Help" in shown  # all keys have room
         assert "Does not fit T4" in shown and "Make it fit" in shown and "█" in shown and "GiB" in shown
         listed = [float(found) for found in re.findall(r"[█▓▒░] [\w…\- ]+?(\d+\.\d\d) GiB", shown)]
         assert sum(listed) == pytest.approx(screen.look.estimate.device, abs=0.05)
@@ -210,3 +213,72 @@ def test_a_range_test_that_fails_says_why(tmp_path: Path) -> None:
 
     with pytest.raises(RunError, match="not-here"):
         RangeProcess().run({"data": {"path": str(tmp_path / "not-here.jsonl")}})
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_trace_is_shown_under_the_bar(opened: Opened, size: tuple[int, int]) -> None:
+    async with opened(size) as pilot:
+        pilot.app.card = "T4"
+        screen = await to_plan(pilot)
+        before = text(pilot)
+        await pilot.press("x")
+        await until(pilot, lambda: "trace" in text(pilot) and "Tracing" not in text(pilot), 120)
+        assert re.search(r"Confirmed by a trace|A trace of the installed|cannot be traced", text(pilot))
+        assert before.splitlines()[2] in text(pilot)  # the verdict stands above it
+        await planned_anew(pilot, screen, "f")
+        assert "trace of" not in text(pilot)  # other settings, nothing traced
+
+
+async def test_without_a_gpu_the_run_is_held_against_the_ram(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Hardware(memory_gib=8.0, available_gib=6.0, cores=2)
+    monkeypatch.setattr(planlook, "detect", lambda: here)
+    async with opened() as pilot:
+        pilot.app.card = ""
+        screen = await to_plan(pilot)
+        shown = text(pilot)
+        assert "Fits this machine's RAM" in shown and "unverified" in shown and "process" in shown
+        assert screen.look.card.usable == 6.0
+
+
+async def test_counts_that_fail_leave_the_plan(opened: Opened, tmp_path: Path) -> None:
+    async with opened(config={**LARGE, "data": {"path": str(tmp_path / "none.jsonl")}}) as pilot:
+        pilot.app.card = "H100"
+        screen = await to_plan(pilot)
+        look = screen.look
+        await pilot.press("t")
+        await until(
+            pilot,
+            lambda: any(
+                "none.jsonl" in str(n.message) or "hub" in str(n.message) for n in pilot.app._notifications
+            ),
+            60,
+        )
+        assert screen.look is look and "Fits H100" in text(pilot)
+
+
+async def test_a_range_test_is_ended_by_the_key_that_began_it(opened: Opened) -> None:
+    async with opened(config={"data": {"limit": 64}}) as pilot:
+        pilot.app.card = "T4"
+        screen = await to_plan(pilot)
+        await pilot.press("r")
+        await until(pilot, lambda: "r ends it" in text(pilot))
+        await until(pilot, lambda: screen._ranging._process is not None, 20)
+        await pilot.press("r")
+        await until(pilot, lambda: screen._ranging is None, 20)
+        await pilot.pause()
+        assert screen._ranged is None and "r ends it" not in text(pilot)
+
+
+async def test_what_was_measured_here_is_said(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu(0, "NVIDIA L4", 22.5, 22.0, (8, 9))
+    monkeypatch.setattr(planlook, "detect", lambda: Hardware(gpus=(gpu,), memory_gib=64.0))
+    learned = replace(find_card("L4"), name="NVIDIA L4", context=0.7, cache=0.11, error=0.02, runs=4)
+    monkeypatch.setattr(planlook, "calibrated", lambda card: learned)
+    async with opened(config=dict(LARGE)) as pilot:
+        pilot.app.card = ""
+        screen = await to_plan(pilot)
+        assert "0.70 GiB" in text(pilot) and "4 runs here" in text(pilot)
+        rows = {row.name: row.gib for row in screen.look.estimate.rows}
+        assert rows["context"] == 0.7
