@@ -188,6 +188,35 @@ def test_virtual_tokens_take_room_in_the_context(make_config: MakeConfig, tiny_t
     assert len(found[1].ids) == 3 and "cut short" in found[1].note
 
 
+@pytest.mark.parametrize("kind", ["loha", "vera"])
+def test_other_updates_resume_exactly_and_read_flat_rows(
+    make_config: MakeConfig, train: Train, kind: str
+) -> None:
+    method = {"kind": kind, "rank": 4, "layers": 2}
+    config = make_config(method=method, training__max_steps=5, training__report_every=1e-6)
+    whole = train(config)
+    assert whole.outcome.status == "completed" and whole.codes() == [], whole.outcome
+    stopped = train(config, before=reacting({2: ["stop"]}))
+    resumed = train(config, resume=stopped.folder)
+    assert {**stopped.steps(), **resumed.steps()} == whole.steps()
+    padded = train(make_config(method=method, training__max_steps=5, data__packing=False))
+    assert padded.steps() == pytest.approx(whole.steps(), abs=2e-5)
+    with safe_open(whole.folder.last / "adapter_model.safetensors", "pt") as file:
+        layers = {name.split(".layers.")[1][0] for name in file.keys() if ".layers." in name}  # noqa: SIM118
+    assert layers == {"1", "2"}
+
+
+def test_an_update_is_never_left_out_by_chance(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = made(make_config, "loha").train()
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        before = model(input_ids=ids).logits
+        monkeypatch.setattr(torch, "rand", lambda *shape, **options: torch.zeros(*shape))
+        torch.testing.assert_close(model(input_ids=ids).logits, before)
+
+
 def test_ia3_stays_in_full_precision_and_learns_on_16_bit_weights(
     make_config: MakeConfig, train: Train
 ) -> None:
@@ -227,14 +256,14 @@ def test_nothing_is_printed(make_config: MakeConfig, train: Train, capfd: pytest
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("kind", ["lora", "dora", "ia3"])
+@pytest.mark.parametrize("kind", ["lora", "dora", "loha", "vera", "ia3"])
 def test_merged_weights_compute_the_same(make_config: MakeConfig, kind: str) -> None:
     model = made(make_config, kind)
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
         before = model(input_ids=ids).logits
         merged = merge(model)
-        assert not any("lora" in name or "ia3" in name for name, _ in merged.named_parameters())
+        assert not any(kind[:4] in name for name, _ in merged.named_parameters())
         torch.testing.assert_close(merged(input_ids=ids).logits, before, atol=1e-5, rtol=1e-4)
     assert merge(merged) is merged
 

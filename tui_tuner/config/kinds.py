@@ -35,6 +35,8 @@ METHODS: dict[str, Kind] = {
         Kind("rslora", "Rank-stabilised LoRA", "LoRA scaled by alpha / sqrt(rank) (arXiv 2312.03732)."),
         Kind("full", "Full fine-tuning", "Every weight is trained: most memory, most capacity."),
         Kind("freeze", "Top layers only", "The last few layers are trained, those below stay frozen."),
+        Kind("loha", "LoHa", "Updates made of two low-rank ones, entry by entry (arXiv 2108.06098)."),
+        Kind("vera", "VeRA", "Vectors that scale random matrices shared by all layers (arXiv 2310.11454)."),
         Kind(
             "ia3", "IA3", "A trained factor for each output of some layers; the smallest (arXiv 2205.05638)."
         ),
@@ -50,11 +52,14 @@ METHODS: dict[str, Kind] = {
 
 RANKED = ("lora", "dora", "rslora")  # low-rank matrices: rank, alpha, dropout
 PROMPTS = ("prompt_tuning", "p_tuning", "prefix_tuning")  # virtual tokens before each sequence
-ADAPTERS = (*RANKED, "ia3", *PROMPTS)  # the model's own weights stay as they are
+ADAPTERS = (*RANKED, "loha", "vera", "ia3", *PROMPTS)  # the model's own weights stay as they are
+QUANTISABLE = tuple(kind for kind in ADAPTERS if kind != "loha")  # which read weights in 4 or 8 bits
 
 # Which fields of the section `method` each method reads, beside `kind`
 METHOD_FIELDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(RANKED, ("rank", "alpha", "dropout", "targets", "layers", "train_embeddings")),
+    "loha": ("rank", "alpha", "targets", "layers"),
+    "vera": ("rank", "dropout", "targets", "layers"),
     "full": (),
     "freeze": ("layers",),
     "ia3": ("targets", "layers"),

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from tui_tuner.config.kinds import ADAPTERS as ADAPTERS
-from tui_tuner.config.kinds import METHODS, PROMPTS, RANKED, RECORD_FORMATS, TASKS
+from tui_tuner.config.kinds import METHODS, PROMPTS, QUANTISABLE, RANKED, RECORD_FORMATS, TASKS
 
 Auto = Literal["auto"]
 
@@ -255,18 +255,18 @@ class MethodSection(Section):
     )
     rank: int = option(
         16,
-        "LoRA rank: the inner size of the trained matrices.",
-        "Higher can learn more and costs memory. 8 to 64 is customary.",
+        "Rank: the inner size of the matrices (LoRA, LoHa, VeRA).",
+        "Higher can learn more and costs memory. 8 to 64 is customary, for VeRA 256 and more.",
         ge=1,
         le=4096,
     )
     alpha: float = option(
         32.0,
-        "LoRA alpha: the update is scaled by alpha / rank.",
+        "Alpha: the update is scaled by alpha / rank (LoRA, LoHa).",
         "Twice the rank is customary.",
         gt=0,
     )
-    dropout: float = option(0.0, "LoRA dropout.", ge=0, lt=1)
+    dropout: float = option(0.0, "Dropout before the matrices (LoRA, VeRA).", ge=0, lt=1)
     targets: str | list[str] = option(
         "all-linear",
         "Layers that get an adapter: all-linear, or module names.",
@@ -274,7 +274,7 @@ class MethodSection(Section):
     )
     layers: int | None = option(
         None,
-        "Only the last N layers are trained (freeze; for LoRA and IA3, only they get adapters).",
+        "Only the last N layers are trained (freeze; of methods with targets, only they get adapters).",
         unit="layers",
         ge=1,
     )
@@ -496,7 +496,7 @@ def _contradictions(config: RunConfig) -> list[str]:
     """Values that are valid alone and cannot be together; each as `field: sentence`."""
     model, method, training = config.model, config.method, config.training
     found = _method_contradictions(method, training)
-    if model.quantization != "none" and method.kind not in ADAPTERS:
+    if model.quantization != "none" and method.kind not in QUANTISABLE:
         found.append(
             f"model.quantization: {model.quantization} weights cannot be trained with method.kind "
             f"{method.kind}; use lora, or quantization none"

@@ -13,6 +13,7 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.methods.ia3 import attach_ia3
 from tui_tuner.methods.lora import attach_lora
 from tui_tuner.methods.merging import merge
+from tui_tuner.methods.others import attach_loha, attach_vera
 from tui_tuner.methods.prompts import attach_prompt
 from tui_tuner.methods.weights import attach_freeze, attach_full
 
@@ -22,6 +23,8 @@ METHODS: dict[str, Callable[[Any, RunConfig], Any]] = {
     "rslora": attach_lora,
     "full": attach_full,
     "freeze": attach_freeze,
+    "loha": attach_loha,
+    "vera": attach_vera,
     "ia3": attach_ia3,
     "prompt_tuning": attach_prompt,
     "p_tuning": attach_prompt,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.kinds import RANKED
+from tui_tuner.config.kinds import QUANTISABLE, RANKED
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.hardware import BF16_CAPABILITY
@@ -47,7 +47,7 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
     narrow = "bfloat16" if card is None or card.cpu or card.capability >= BF16_CAPABILITY else "float16"
     if model.dtype == "float32" and (narrow == "bfloat16" or method.kind in ADAPTERS):
         found.append(Change("model.dtype", narrow, f"{narrow} weights", 1))
-    if method.kind in ADAPTERS and model.quantization == "none" and gpu:
+    if method.kind in QUANTISABLE and model.quantization == "none" and gpu:
         found.append(Change("model.quantization", "nf4", "4-bit weights (QLoRA)", 1))
     if method.kind in RANKED and method.rank > 8:
         found.append(Change("method.rank", 8, "rank 8", 1))
@@ -72,7 +72,7 @@ def _legal(config: RunConfig, group: tuple[Change, ...]) -> bool:
     """4-bit weights need an adapter."""
     paths = {change.path: change.value for change in group}
     kind = paths.get("method.kind", config.method.kind)
-    return "model.quantization" not in paths or kind in ADAPTERS
+    return "model.quantization" not in paths or kind in QUANTISABLE
 
 
 def groups_of(config: RunConfig, changes: list[Change], count: int) -> Iterator[tuple[Change, ...]]:

@@ -32,6 +32,8 @@ METHOD_RATES: dict[str, Customary] = {
     "rslora": Customary(5e-5, 1e-5, 2e-4, "rsLoRA (arXiv 2312.03732)"),
     "full": Customary(2e-5, 5e-6, 5e-5, "Stanford Alpaca: 2e-5; BERT (arXiv 1810.04805): 2e-5 to 5e-5"),
     "freeze": Customary(5e-5, 1e-5, 1e-4, "between full fine-tuning and LoRA: fewer weights move"),
+    "loha": Customary(1e-4, 5e-5, 1e-3, f"{COMPARED}: 1e-4"),
+    "vera": Customary(1e-3, 3e-4, 1e-2, f"{COMPARED}: 1e-3"),
     "ia3": Customary(3e-3, 5e-4, 1e-2, "IA3 (arXiv 2205.05638): 3e-3"),
     "prompt_tuning": Customary(1e-3, 3e-4, 3e-2, f"{COMPARED}: 1e-3 from words of the vocabulary"),
     "prefix_tuning": Customary(5e-3, 1e-3, 1e-2, f"{COMPARED}: 5e-3 from the keys and values of words"),

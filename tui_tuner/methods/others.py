@@ -1,0 +1,55 @@
+"""LoHa and VeRA, through peft."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import ConfigError
+from tui_tuner.methods.lora import last_layers, target_names
+from tui_tuner.text import one_line
+
+
+def attach_loha(model: Any, config: RunConfig) -> Any:
+    """Freeze the model; updates are Hadamard products of two low-rank products (arXiv 2108.06098)."""
+    from peft import LoHaConfig
+
+    method = config.method
+    model = _attached(model, config, LoHaConfig(r=method.rank, alpha=method.alpha, **_where(model, config)))
+    for module in model.modules():
+        if hasattr(module, "module_dropout"):
+            # peft leaves the update out where a random number is not above this, and 0 can be drawn
+            module.module_dropout = dict.fromkeys(module.module_dropout, -1.0)
+    return model
+
+
+def attach_vera(model: Any, config: RunConfig) -> Any:
+    """Freeze the model; vectors scale one pair of random matrices for all layers (arXiv 2310.11454)."""
+    from peft import VeraConfig
+
+    method = config.method
+    settings = VeraConfig(
+        r=method.rank,
+        vera_dropout=method.dropout,
+        projection_prng_key=config.training.seed,
+        **_where(model, config),
+    )
+    return _attached(model, config, settings)
+
+
+def _where(model: Any, config: RunConfig) -> dict[str, Any]:
+    """Settings that name the layers."""
+    method = config.method
+    found: dict[str, Any] = {"target_modules": target_names(model, method.targets), "task_type": "CAUSAL_LM"}
+    if method.layers is not None:
+        found["layers_to_transform"] = last_layers(model, method.layers)
+    return found
+
+
+def _attached(model: Any, config: RunConfig, settings: Any) -> Any:
+    from peft import get_peft_model
+
+    try:
+        return get_peft_model(model, settings)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(one_line(error, 300), where="method.kind", hint="Use lora.") from error
