@@ -203,7 +203,7 @@ def test_self_check_falls_back_where_logits_cannot_be_chosen(tiny_model: Path, r
 
 
 def test_checkpointed_layers_give_the_same_gradients(tiny_model: Path, rows: SomeRows) -> None:
-    from tui_tuner.training.work import checkpoint_layers
+    from tui_tuner.training.checkpointing import checkpoint_layers
 
     plain, model = load(tiny_model), load(tiny_model)
     checkpoint_layers(model)
@@ -214,6 +214,24 @@ def test_checkpointed_layers_give_the_same_gradients(tiny_model: Path, rows: Som
     wanted, found = gradients(plain), gradients(model)
     for name, gradient in wanted.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-5, msg=name)
+
+
+def test_checkpointing_keeps_nothing_of_frozen_layers(tiny_model: Path, rows: SomeRows) -> None:
+    from tui_tuner.methods.weights import decoder_layers
+    from tui_tuner.training.checkpointing import checkpoint_layers
+
+    model = load(tiny_model)
+    layers = list(decoder_layers(model))
+    model.requires_grad_(False)
+    layers[-1].requires_grad_(True)
+    checkpoint_layers(model)
+    model.train()
+    asking = []
+    for layer in layers:
+        layer.register_forward_hook(lambda _module, _inputs, output: asking.append(output.requires_grad))
+    summed_loss(model, flat(rows, [0, 2]), FAST).backward()
+    assert asking == [False] * (len(layers) - 1) + [True]
+    assert all(parameter.grad is not None for parameter in layers[-1].parameters())
 
 
 def test_embedding_noise_is_scaled_by_each_sequence(tiny_model: Path, rows: SomeRows) -> None:

@@ -65,7 +65,7 @@ def gradients(model: Any) -> dict[str, torch.Tensor]:
 def test_loss_and_gradients_are_those_of_the_whole_model(
     tiny_model: Path, tmp_path: Path, shared: bool, checkpointed: bool
 ) -> None:
-    from tui_tuner.training.work import checkpoint_layers
+    from tui_tuner.training.checkpointing import checkpoint_layers
 
     model = load(tiny_model).train()
     if checkpointed:

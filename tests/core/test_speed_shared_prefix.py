@@ -102,7 +102,7 @@ def test_a_sliding_window_reaches_into_the_prefix(tiny_tokenizer: Any) -> None:
 
 
 def test_checkpointed_layers_see_the_prefix_again(tiny_model: Path) -> None:
-    from tui_tuner.training.work import checkpoint_layers
+    from tui_tuner.training.checkpointing import checkpoint_layers
 
     model = load(tiny_model).train()
     data = two_prompts()

@@ -17,12 +17,12 @@ from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, ModelError, OutOfMemoryError, TunerError
 from tui_tuner.methods import attach, trainable_parameters
-from tui_tuner.methods.prompts import virtual_tokens
 from tui_tuner.models.loading import check_device, load_tokenizer
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 from tui_tuner.training import attention, low_rank
 from tui_tuner.training.batching import MicroSize, StepPlan
+from tui_tuner.training.checkpointing import checkpoint_layers
 from tui_tuner.training.checkpoints import Checkpoint
 from tui_tuner.training.commands import Commands, Stopped
 from tui_tuner.training.disk import check_room
@@ -316,21 +316,6 @@ class Work:
             self.loop.evaluator.answer(self.model, self.engine.path, step, stage)
         except Interrupted:
             return
-
-
-def checkpoint_layers(model: Any) -> None:
-    """Switch gradient checkpointing on for the layers that gradients reach, and no others."""
-    from tui_tuner.methods.weights import decoder_layers
-
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    layers = decoder_layers(model)
-    embeddings = model.get_input_embeddings()
-    if virtual_tokens(model) or any(parameter.requires_grad for parameter in embeddings.parameters()):
-        return
-    for layer in layers:
-        if any(parameter.requires_grad for parameter in layer.parameters()):
-            return
-        layer.gradient_checkpointing = False
 
 
 def _device(config: RunConfig) -> str:
