@@ -82,6 +82,7 @@ class ModelFacts:
     value_dim: int = 0
     token_types: int = 0
     activation: str = ""
+    dropout: float = 0.0
     weights_dtype: str = ""
     verified: bool = True
     why_unverified: str = ""
@@ -351,8 +352,15 @@ def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
             or values.config.get("activation_function")
             or family.activation
         ),
+        dropout=_dropout(values),
         weights_dtype=str(dtype).removeprefix("torch."),
     )
+
+
+def _dropout(values: _Reader) -> float:
+    """Rate of the dropout behind attention and MLP while a model trains."""
+    found = values.config.get(values.family.dropout_field, values.family.dropout)
+    return float(found) if isinstance(found, int | float) else values.family.dropout
 
 
 def _shared(values: _Reader, family: Family) -> int:

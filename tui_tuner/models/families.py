@@ -17,6 +17,8 @@ class Family:
     """What a config.json does not say because the architecture fixes it.
 
     `norm_after` that norms stand behind attention and MLP instead of before them;
+    `norm_late` that RMSNorm's weights are applied before it casts back from float32;
+    `dropout_field` holds the rate of dropout behind attention and MLP, `dropout` where it is left out;
     `norm` is rms, layer or plain (no parameters); `norms` counts them in a layer; `parallel` means that
     attention and MLP read the same norm; `multipliers` that activations are scaled (Granite);
     `scaled_logits`, `softcap` that logits are; `qk_norm` is "", head or full.
@@ -35,6 +37,9 @@ class Family:
     latent: bool = False
     learned_positions: bool = False
     norm_after: bool = False
+    norm_late: bool = False
+    dropout: float = 0.0
+    dropout_field: str = ""
     activation: str = ""
     parallel: bool = False
     multipliers: bool = False
@@ -65,6 +70,8 @@ _GPT2_NAMES = {
 _BERT = replace(
     _LAYER_NORM,
     encoder=True,
+    dropout=0.1,
+    dropout_field="hidden_dropout_prob",
     learned_positions=True,
     tied=True,
     attention=("query", "key", "value", "dense"),
@@ -121,9 +128,9 @@ FAMILIES: dict[str, Family] = {
     ),
     "qwen3": Family(qk_norm="head", defaults={"head_dim": 128}),
     "qwen3_moe": Family(moe=True, qk_norm="head", aliases=_QWEN_MOE, defaults={"num_experts": 128}),
-    "gemma": Family(tied=True, defaults={"head_dim": 256}),
-    "gemma2": Family(tied=True, norms=4, softcap=True, defaults={"head_dim": 256}),
-    "gemma3_text": Family(tied=True, norms=4, qk_norm="head", defaults={"head_dim": 256}),
+    "gemma": Family(tied=True, norm_late=True, defaults={"head_dim": 256}),
+    "gemma2": Family(tied=True, norm_late=True, norms=4, softcap=True, defaults={"head_dim": 256}),
+    "gemma3_text": Family(tied=True, norm_late=True, norms=4, qk_norm="head", defaults={"head_dim": 256}),
     "phi3": Family(attention=("qkv_proj", "o_proj"), mlp=("gate_up_proj", "down_proj")),
     "phi": replace(
         _LAYER_NORM,
@@ -135,10 +142,12 @@ FAMILIES: dict[str, Family] = {
     ),
     "gpt2": replace(
         _LAYER_NORM,
-        attention=("c_attn", "c_proj"),
-        mlp=("c_fc", "c_proj"),
+        attention=("c_attn", "attn.c_proj"),
+        mlp=("c_fc", "mlp.c_proj"),
         tied=True,
         activation="gelu_new",
+        dropout=0.1,
+        dropout_field="resid_pdrop",
         learned_positions=True,
         aliases=_GPT2_NAMES,
         defaults={
@@ -158,6 +167,8 @@ FAMILIES: dict[str, Family] = {
     "opt": replace(
         _LAYER_NORM,
         attention=("q_proj", "k_proj", "v_proj", "out_proj"),
+        dropout=0.1,
+        dropout_field="dropout",
         tied=True,
         learned_positions=True,
         position_offset=2,

@@ -40,10 +40,10 @@ def _project(layer: Layer, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, Tenso
         return parts[0], parts[1], parts[2]
     query = layer.linear(tape, x, names[0])
     if layer.family.qk_norm:
-        query = norm(tape, query, layer, None)
+        query = norm(tape, query, layer, layer.query_norm)
     key = layer.linear(tape, x, names[1])
     if layer.family.qk_norm:
-        key = norm(tape, key, layer, None)
+        key = norm(tape, key, layer, layer.key_norm)
     value = layer.linear(tape, x, names[2])
     return query, key, value
 

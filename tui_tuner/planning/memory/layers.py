@@ -29,6 +29,16 @@ class Layer:
         self.names = [linear.name for linear in facts.linears]
         self.prefix = self._prefix_parameter()
         self.norms = [self._norm_parameter(facts.hidden) for _ in range(max(2, self.family.norms))]
+        self.query_norm, self.key_norm = self._head_norms()
+
+    def _head_norms(self) -> tuple[Parameter | None, Parameter | None]:
+        """Those of queries and keys."""
+        facts, kind = self.setup.facts, self.family.qk_norm
+        if not kind:
+            return None, None
+        sizes = (facts.head_dim,) * 2 if kind == "head" else (facts.query_dim, facts.kv_dim)
+        query, key = (self._norm_parameter(size) for size in sizes)
+        return query, key
 
     def _norm_parameter(self, size: int) -> Parameter | None:
         if not self.full and self.setup.variant != "ln":
@@ -83,17 +93,19 @@ class Layer:
     def _join(self, tape: Tape, residual: Tensor, hidden: Tensor) -> Tensor:
         if self.family.multipliers:
             hidden = tape.op(hidden.count, hidden.width, (hidden,))
-        return add(tape, residual, hidden)
+        return add(tape, residual, dropout(tape, hidden, self.setup.facts.dropout))
 
     def _parallel(self, tape: Tape, x: Tensor) -> Tensor:
         hidden = norm(tape, x, self, self.norms[0])
         attended = attention(self, tape, hidden)
+        if self.family.norms > 1:  # a norm of its own for each (GPT-NeoX)
+            hidden = norm(tape, x, self, self.norms[1])
         fed = mlp(self, tape, hidden)
         return add(tape, add(tape, attended, fed), x)
 
     def _post_norm(self, tape: Tape, x: Tensor) -> Tensor:
-        attended = dropout(tape, attention(self, tape, x), 0.1)
+        attended = dropout(tape, attention(self, tape, x), self.setup.facts.dropout)
         hidden = norm(tape, add(tape, attended, x), self, self.norms[0])
         del attended
-        fed = dropout(tape, mlp(self, tape, hidden), 0.1)
+        fed = dropout(tape, mlp(self, tape, hidden), self.setup.facts.dropout)
         return norm(tape, add(tape, fed, hidden), self, self.norms[1])

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from tui_tuner.planning.memory.meter import Meter, Parameter, Tape, Tensor, checkpointed
+from tui_tuner.planning.memory.ops import dropout
 from tui_tuner.planning.memory.programs import layer_of, loss_of, table_uses
 from tui_tuner.planning.memory.prompts import prepend
 from tui_tuner.planning.memory.setup import Setup
@@ -112,7 +113,8 @@ def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
     meter.enter(FORWARD)
     count = float(setup.tokens * facts.hidden)
     table = Parameter(float(facts.embedding_parameters), setup.embedding, table_uses(setup))
-    if setup.method == "full":
+    table.tied = facts.tied
+    if setup.method == "full" or setup.train_embeddings:
         hidden = tape.op(count, setup.embedding, (), parameters=((table, table.count * table.width),))
     else:
         hidden = tape.source(count, setup.embedding, grad=setup.embedding_grad)
@@ -121,6 +123,7 @@ def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
         hidden = prepend(setup, tape, hidden)
     if facts.family.multipliers:
         hidden = tape.op(count, hidden.width, (hidden,))
+    hidden = dropout(tape, hidden, facts.dropout)
     if 0 < setup.layers < facts.layers:
         hidden = _frozen(setup, tape, hidden)
     for index in range(layers):

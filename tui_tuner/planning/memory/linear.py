@@ -21,6 +21,8 @@ class Matrix:
         self.count = float(shape.inputs * shape.outputs) * shape.copies
         self.quantised = setup.quantization != "none" and setup.stack.quantises(shape)
         self.width = setup.weight
+        self.trained = layer.trained
+        self.grouped = shape.group == "expert" and setup.stack.fused_experts
         self.weight = Parameter(self.count, self.width) if layer.full else None
         adapted = layer.trained and bool(setup.rank) and setup.stack.adapts(shape, setup.targets)
         self.adapter: Adapter | None = adapter_for(setup, shape) if adapted else None
@@ -43,6 +45,7 @@ class Matrix:
     def _plain(self, tape: Tape, x: Tensor) -> Tensor:
         setup = self.setup
         width = setup.compute if setup.autocast else max(self.width, x.width)
+        width = self.width if self.grouped else width  # grouped products are none that autocast knows
         inner = tape.cast(x, width)
         saved: list[Buffer] = []
         parameters: tuple[tuple[Parameter, float], ...] = ()
@@ -66,7 +69,8 @@ class Matrix:
         out_count = self.rows(x) * self.shape.outputs
         if setup.quantization == "int8":
             temporary = Buffer(tape.meter, x.count + SINGLE * out_count, "int8 products")
-            out = tape.op(out_count, x.width, (x,), (x.buffer,), extra=whole)
+            saved = self._kept_input(tape, x)
+            out = tape.op(out_count, x.width, (x,), saved, extra=whole)
             del temporary
             return out
         inner = tape.cast(x, width)
@@ -74,3 +78,13 @@ class Matrix:
         out = tape.op(out_count, width, (inner,), extra=whole)
         del temporary
         return tape.cast(out, x.width)
+
+    def _kept_input(self, tape: Tape, x: Tensor) -> tuple[Buffer, ...]:
+        """Linear8bitLt keeps its input as an attribute, not as autograd's: it stays until the whole backward
+        pass is through, and non-reentrant checkpointing, which this program uses, does not spare it."""
+        if self.setup.stack.foreign:
+            return (x.buffer,)
+        kept = x.node is not None if tape.recording else self.trained
+        if kept and not tape.again:
+            tape.meter.held.append(x.buffer)
+        return ()

@@ -76,10 +76,11 @@ class Parameter:
     """A trained weight. Its gradient stays after the backward pass or, with `uses`, goes after so many
     gradients have arrived (the optimizer steps as soon as a gradient is complete)."""
 
-    __slots__ = ("count", "grad", "uses", "width")
+    __slots__ = ("count", "grad", "tied", "uses", "width")
 
     def __init__(self, count: float, width: int, uses: int = 0) -> None:
         self.count, self.width, self.uses = count, width, uses
+        self.tied = False  # used twice: the first gradient waits for the second
         self.grad: Buffer | None = None
 
     def receive(self, gradient: Buffer) -> None:
@@ -92,7 +93,9 @@ class Parameter:
 
     def _accumulate(self, gradient: Buffer) -> None:
         needed = self.count * self.width
-        if gradient.meter.accumulating:  # it is added to one that counts as static, in the weight's own dtype
+        if (
+            gradient.meter.accumulating and not self.tied
+        ):  # it is added to one that counts as static, in the weight's own dtype
             cast = Buffer(gradient.meter, needed, gradient.kind) if gradient.size != needed else None
             del cast
         elif self.grad is None:
@@ -144,6 +147,7 @@ class Tape:
         self.meter = meter
         self.nodes: list[Node] = []
         self.recording = True
+        self.again = False  # a checkpointed layer is computed a second time
         self.marks: dict[int, str] = {}  # phases that begin once so many nodes are left
         self.held: tuple[Buffer, ...] = ()  # what the training loop holds on to
 
@@ -249,6 +253,7 @@ def checkpointed(
 
     def redo(incoming: Buffer) -> Buffer:
         inner = Tape(meter)
+        inner.again = True
         start = Node(count * width, [], None, 0.0)
         again = layer(inner, Tensor(kept[0] or Buffer(meter, count * width), count, width, start))
         meter.cache.clear()

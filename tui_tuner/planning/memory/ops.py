@@ -24,18 +24,20 @@ def norm(tape: Tape, x: Tensor, layer: Layer, parameter: Parameter | None) -> Te
         return tape.op(x.count, inner.width, (inner,), (inner.buffer,), parameters=grads)
     hidden = tape.cast(x, SINGLE)
     power = tape.op(hidden.count, SINGLE, (hidden,), (hidden.buffer,), extra=2 * hidden.count * SINGLE)
-    rows = x.count / setup.facts.hidden
+    rows = x.count / (parameter.count if parameter else setup.facts.hidden)
     variance = tape.op(rows, SINGLE, (power,))
     del power
     scaled = tape.op(hidden.count, SINGLE, (hidden, variance), (hidden.buffer,), extra=hidden.count * SINGLE)
     hidden = scaled
     del scaled
-    back = tape.cast(hidden, x.width)
+    late = layer.family.norm_after or layer.family.norm_late  # the weights are applied in float32
+    back = hidden if late else tape.cast(hidden, x.width)
     width = max(back.width, setup.norm)
     grads = ((parameter, parameter.count * width),) if parameter else ()
     saved = (back.buffer,) if parameter else ()
     extra = back.count * width if parameter else 0.0
-    return tape.op(back.count, width, (back,), saved, parameters=grads, extra=extra)
+    out = tape.op(back.count, width, (back,), saved, parameters=grads, extra=extra)
+    return tape.cast(out, x.width) if late else out
 
 
 def rotate(tape: Tape, x: Tensor) -> Tensor:

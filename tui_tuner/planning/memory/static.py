@@ -74,7 +74,8 @@ def trained_tensors(setup: Setup) -> Iterator[Trained]:
         yield Trained(float(facts.hidden), setup.norm, 1, False)
     elif setup.train_embeddings:
         yield Trained(float(facts.embedding_parameters), setup.embedding, 1, True)
-        yield Trained(float(facts.vocab * facts.hidden), setup.embedding, 1, True)
+        if not facts.tied:
+            yield Trained(float(facts.vocab * facts.hidden), setup.embedding, 1, True)
 
 
 def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
