@@ -236,6 +236,25 @@ def test_ia3_stays_in_full_precision_and_learns_on_16_bit_weights(
     assert 0 < moved.abs().max() < 0.004  # less than bfloat16 could hold
 
 
+@pytest.mark.parametrize("kind", ["lora", "ia3", "vera"])
+def test_weights_that_lie_the_other_way_round(
+    make_config: MakeConfig, recwarn: pytest.WarningsRecorder, kind: str
+) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    base = GPT2LMHeadModel(GPT2Config(vocab_size=300, n_embd=64, n_layer=2, n_head=4)).eval()
+    model = attach(base, make_config(method={"kind": kind, "rank": 4}))
+    assert not [one for one in recwarn if "fan_in_fan_out" in str(one.message)]
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn_like(parameter)
+        before = model(input_ids=ids).logits
+        torch.testing.assert_close(merge(model)(input_ids=ids).logits, before, atol=1e-5, rtol=1e-4)
+
+
 def test_ia3_scales_what_enters_the_way_out_of_the_feed_forward_block(make_config: MakeConfig) -> None:
     config = make_config(method={"kind": "ia3", "layers": 1, "targets": ["k_proj", "v_proj", "down_proj"]})
     model = attach(load_model(config, "cpu"), config)

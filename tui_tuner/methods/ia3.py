@@ -9,7 +9,7 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
-from tui_tuner.methods.lora import last_layers, target_names
+from tui_tuner.methods.lora import last_layers, target_names, transposed
 from tui_tuner.methods.weights import decoder_layers
 from tui_tuner.text import one_line
 
@@ -27,6 +27,7 @@ def attach_ia3(model: Any, config: RunConfig) -> Any:
         settings = IA3Config(
             target_modules=[*targets, *forward],
             feedforward_modules=forward,
+            fan_in_fan_out=transposed(model),
             task_type="CAUSAL_LM",
         )
         model = get_peft_model(model, settings)

@@ -30,6 +30,7 @@ def attach_lora(model: Any, config: RunConfig) -> Any:
             target_modules=targets,
             use_dora=method.kind == "dora",
             use_rslora=method.kind == "rslora",
+            fan_in_fan_out=transposed(model),
             bias="none",
             task_type="CAUSAL_LM",
             **options,
@@ -37,6 +38,13 @@ def attach_lora(model: Any, config: RunConfig) -> Any:
         return get_peft_model(model, settings)
     except ValueError as error:
         raise ConfigError(one_line(error, 300), where="method") from error
+
+
+def transposed(model: Any) -> bool:
+    """Whether weights lie the other way round, [inputs, outputs], as in GPT-2."""
+    from transformers.pytorch_utils import Conv1D
+
+    return any(isinstance(module, Conv1D) for module in decoder_layers(model).modules())
 
 
 def last_layers(model: Any, asked: int) -> list[int]:

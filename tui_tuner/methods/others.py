@@ -6,7 +6,7 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
-from tui_tuner.methods.lora import last_layers, target_names
+from tui_tuner.methods.lora import last_layers, target_names, transposed
 from tui_tuner.text import one_line
 
 
@@ -32,6 +32,7 @@ def attach_vera(model: Any, config: RunConfig) -> Any:
         r=method.rank,
         vera_dropout=method.dropout,
         projection_prng_key=config.training.seed,
+        fan_in_fan_out=transposed(model),
         **_where(model, config),
     )
     return _attached(model, config, settings)
