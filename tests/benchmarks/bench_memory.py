@@ -14,6 +14,7 @@ import re
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import ModelFacts, facts_from_config
@@ -21,7 +22,7 @@ from tui_tuner.planning.estimate import from_ledger
 from tui_tuner.planning.gpus import find_card
 from tui_tuner.planning.memory.adapters import KINDS
 from tui_tuner.planning.memory.ledger import ledger
-from tui_tuner.planning.memory.lit_gpt import DROPOUT
+from tui_tuner.planning.memory.lit_gpt import ADAPTERS, DROPOUT, START
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import PROGRAMS, stack_of
 
@@ -63,6 +64,13 @@ MODELS = {
 MODELS["Llama-3.2-3B"] = MODELS["meta-llama/Llama-3.2-3B"]
 SHORT = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "o_proj"}
 VERSIONS = {"lit-gpt": "2023.10", "torchtune": "0.5"}
+PROMPTS = {
+    "prompt_tuning": "prompt_tuning",
+    "ptuning": "p_tuning",
+    "p_tuning": "p_tuning",
+    "prefixtuning": "prefix_tuning",
+    "prefix_tuning": "prefix_tuning",
+}
 MLP = ("gate_proj", "up_proj", "down_proj")
 
 
@@ -86,44 +94,28 @@ def targets_of(row: dict[str, str], facts: ModelFacts) -> frozenset[str]:
 
 
 def setup_of(row: dict[str, str]) -> Setup | None:
-    """The row's settings as plain numbers; None for rows that cannot be told apart (unknown model)."""
-    facts = facts_of(row["model"])
-    if facts is None:
+    """The row's settings as plain numbers; None where its model or its length is not known."""
+    facts, tokens = facts_of(row["model"]), length_of(row)
+    if facts is None or tokens is None:
         return None
     notes, head = row["notes"], row["liger_or_fused_ce"]
     versions = dict(zip(("torch", "transformers", "peft", "bitsandbytes"), _versions(notes), strict=True))
     program = next((name for name in PROGRAMS if name in row["source"]), "")
     if program:
         versions[program] = VERSIONS[program]
-    stack = stack_of({name: version for name, version in versions.items() if version})
-    dynamic = "dynamic" in row["seq_len"]
-    length = re.search(r"x\s?(\d+) tok", notes)
-    tokens = (
-        int(length.group(1)) if length and dynamic else int(re.findall(r"\d+", row["seq_len"] or "512")[-1])
-    )
-    quantised = "nf4" in row["quant"]
     mixed = row["precision"] == "bf16" and "fw=" in notes
     plain = "fp32" not in row["precision"] and not mixed
-    method = row["method"].split()[0]
-    full = method.startswith("full")
-    variant = "dora" if "dora" in row["method"] and "bdlora" not in row["method"] else ""
-    variant = method if method in KINDS else "ln" if method in ("ln_tuning", "trainable_tokens") else variant
-    feedforward = {"down_proj"} if "gate_proj" not in row["targets"] else set(MLP)
     kept = "kept alive" in notes
-    dropout = re.search(r"lora_dropout=([\d.]+)", notes)
+    fields = method_of(row, facts, program)
+    if fields.get("method") in ("prompt_tuning", "p_tuning"):
+        tokens += fields["virtual_tokens"]
     return Setup(
         facts=facts,
-        stack=stack,
+        stack=stack_of({name: version for name, version in versions.items() if version}),
         batch=int(row["micro_batch"]),
         length=tokens,
-        padded=dynamic,
-        method="full" if full else "lora",
-        targets=targets_of(row, facts),
-        rank=0 if full or variant == "ln" else int(row["rank"] or 8),
-        dropout=float(dropout.group(1)) if dropout else DROPOUT if program == "lit-gpt" else 0.0,
-        variant=variant,
-        feedforward=frozenset(feedforward),
-        quantization="nf4" if quantised else "none",
+        padded="dynamic" in row["seq_len"],
+        quantization="nf4" if "nf4" in row["quant"] else "none",
         double_quant=any(word in row["quant"] for word in ("dq", "double", "torchao")),
         norm=4 if "norms upcast to fp32" in notes else 2,
         adapter=2 if plain else 4,
@@ -138,7 +130,51 @@ def setup_of(row: dict[str, str]) -> Setup | None:
         in_backward="in bwd" in row["optimizer"] or "/opt-in-bwd" in notes,
         offload="offload" in row["grad_ckpt"],
         optimizer=_optimizer(row["optimizer"]),
+        **fields,
     )
+
+
+def length_of(row: dict[str, str]) -> int | None:
+    """Tokens of a sequence: what the notes say of padded batches, else the row's own length."""
+    noted = re.search(r"x\s?(\d+) tok", row["notes"])
+    if noted and "dynamic" in row["seq_len"]:
+        return int(noted.group(1))
+    found = re.findall(r"\d+", row["seq_len"])
+    return int(found[-1]) if found else None
+
+
+def method_of(row: dict[str, str], facts: ModelFacts, program: str) -> dict[str, Any]:
+    """The row's method in the words of a `Setup`."""
+    name = row["method"].split()[0]
+    if name.startswith("full"):
+        return {"method": "full", "rank": 0}
+    if name in ADAPTERS:
+        return {"variant": name, "rank": 0, "layers": facts.layers - START if name == "adapter" else 0}
+    if name in PROMPTS:
+        return prompt_of(row, facts, PROMPTS[name])
+    variant = name if name in KINDS else "ln" if name in ("ln_tuning", "trainable_tokens") else ""
+    if "dora" in row["method"] and "bdlora" not in row["method"]:
+        variant = "dora"
+    dropout = re.search(r"lora_dropout=([\d.]+)", row["notes"])
+    usual = DROPOUT if program == "lit-gpt" else 0.0
+    return {
+        "variant": variant,
+        "targets": targets_of(row, facts),
+        "rank": 0 if variant == "ln" else int(row["rank"] or 8),
+        "dropout": float(dropout.group(1)) if dropout else usual,
+        "feedforward": frozenset(MLP if "gate_proj" in row["targets"] else ("down_proj",)),
+    }
+
+
+def prompt_of(row: dict[str, str], facts: ModelFacts, kind: str) -> dict[str, Any]:
+    """A prompt method, whose virtual tokens follow from the number of trained elements."""
+    trained = re.search(r"trainable=(\d+)", row["notes"])
+    elements = int(trained.group(1)) if trained else 20 * facts.hidden
+    if kind == "p_tuning":  # three linear layers of the model's width beside the tokens
+        elements -= 3 * facts.hidden * (facts.hidden + 1)
+    each = facts.layers * 2 * facts.kv_dim if kind == "prefix_tuning" else facts.hidden
+    encoder = facts.hidden if kind == "p_tuning" else 0
+    return {"method": kind, "rank": 0, "virtual_tokens": max(1, elements // each), "encoder": encoder}
 
 
 def _optimizer(words: str) -> str:

@@ -68,6 +68,10 @@ def tune(config, batch, length, **changes):
         (lit(LLAMA_7B, 1, 1304), 21.30),
         (lit(LLAMA_7B, 2, 1304), 29.07),
         (lit(LLAMA_7B, 1, 1304, quantization="nf4"), 13.84),
+        (lit(LLAMA_7B, 1, 1304, variant="adapter", rank=0, layers=30), 19.98),
+        (lit(LLAMA_7B, 1, 1304, variant="adapter", rank=0, layers=30, **NF4), 12.68),
+        (lit(LLAMA_7B, 1, 1304, variant="adapter_v2", rank=0), 25.51),
+        (lit(LLAMA_7B, 1, 1304, variant="adapter_v2", rank=0, **NF4), 18.30),
     ],
 )
 def test_lit_gpt_as_it_published_it(setup, gigabytes):

@@ -1,9 +1,9 @@
-"""lit-gpt's own model code, as its `finetune/lora.py` runs it in `bf16-true` on one GPU.
+"""lit-gpt's own model code, as its `finetune/*.py` run it in `bf16-true` on one GPU.
 
-Read from lit-gpt of October 2023 (`lit_gpt/model.py`, `lora.py`, `rmsnorm.py`, `utils.py`,
-`finetune/lora.py`), lightning 2.1 (`fabric/wrappers.py`, `plugins/precision/half.py`, `bitsandbytes.py`),
-bitsandbytes 0.41.1 (`autograd/_functions.py`, `nn/modules.py`) and torch 2.1 (`derivatives.yaml`). What
-differs from transformers and PEFT, in bytes a token:
+Read from lit-gpt of October 2023 (`lit_gpt/model.py`, `lora.py`, `adapter.py`, `adapter_v2.py`, `rmsnorm.py`,
+`utils.py`, `finetune/lora.py`), lightning 2.1 (`fabric/wrappers.py`, `plugins/precision/half.py` and
+`bitsandbytes.py`), bitsandbytes 0.41.1 (`autograd/_functions.py`, `nn/modules.py`) and torch 2.1
+(`derivatives.yaml`). What differs from transformers and PEFT, in bytes a token:
 
 - `LoRAQKVLinear` pads its update with `index_copy`, whose derivative keeps the source.
 - Queries, keys and values are views of one product, so the values keep all three.
@@ -27,6 +27,12 @@ from tui_tuner.planning.memory.setup import Setup
 
 PIECE = 128  # `lm_head_chunk_size`: positions of each row whose logits are one tensor
 DROPOUT = 0.05  # `lora_dropout` of finetune/lora.py
+PROMPT = 10  # `adapter_prompt_length`
+ADAPTERS = (
+    "adapter",
+    "adapter_v2",
+)  # of finetune/adapter.py and adapter_v2.py (arXiv 2303.16199, 2304.15010)
+START = 2  # `adapter_start_layer`: the layers below have no adapter
 NO_SHARED_NORM = ("gpt_neox",)  # parallel blocks of which each branch has a norm of its own
 
 
@@ -40,23 +46,32 @@ class LitLayer:
         self.full = setup.full and trained
         self.parameters: list[Parameter] = []
         self.linears = {shape.name: LitMatrix(self, shape) for shape in linears(setup.facts)}
+        shared = self.family.parallel and setup.facts.model_type not in NO_SHARED_NORM
+        self.norms = [self.norm_weight() for _ in range(1 if shared else 2)]
+        self.prompt = self.gate = None
+        if trained and setup.variant in ADAPTERS:
+            self.prompt = self._parameter(float(PROMPT * setup.facts.hidden))
+            self.gate = self._parameter(float(setup.facts.heads))
+
+    def _parameter(self, count: float) -> Parameter:
+        parameter = Parameter(count, self.setup.adapter)
+        self.parameters.append(parameter)
+        return parameter
 
     def norm_weight(self) -> Parameter | None:
         """A trained norm weight; None where it is frozen."""
-        if not self.full:
+        if not self.full and not (self.trained and self.setup.variant == "adapter_v2"):
             return None
-        weight = Parameter(float(self.setup.facts.hidden), self.setup.norm)
-        self.parameters.append(weight)
-        return weight
+        return self._parameter(float(self.setup.facts.hidden))
 
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
-        normed = lit_norm(self, tape, x)
+        normed = lit_norm(self, tape, x, self.norms[0])
         attended = self._attention(tape, normed)
         if self.family.parallel:
-            second = lit_norm(self, tape, x) if self.setup.facts.model_type in NO_SHARED_NORM else normed
+            second = normed if len(self.norms) == 1 else lit_norm(self, tape, x, self.norms[1])
             return add(tape, add(tape, self._mlp(tape, second), attended), x)
         x = add(tape, attended, x)
-        return add(tape, self._mlp(tape, lit_norm(self, tape, x)), x)
+        return add(tape, self._mlp(tape, lit_norm(self, tape, x, self.norms[1])), x)
 
     def _attention(self, tape: Tape, x: Tensor) -> Tensor:
         facts = self.setup.facts
@@ -71,9 +86,25 @@ class LitLayer:
         del product
         query, key = self._rotate(tape, query), self._rotate(tape, key)
         out = fused(tape, query, key, value, self.tokens * facts.heads, query_count)
-        del query, key, value
+        del key, value
+        if self.prompt is not None and self.gate is not None:
+            out = self._prompted(tape, query, out, self.prompt, self.gate)
+        del query
         out = tape.op(query_count, HALF, (out,))  # the kernel's result lies head by head, so `reshape` copies
         return self.linears["proj"](tape, out)
+
+    def _prompted(self, tape: Tape, query: Tensor, out: Tensor, prompt: Parameter, gate: Parameter) -> Tensor:
+        """`y + gating_factor * ay`, where `ay` attends to the keys and values of a trained prompt."""
+        width = float(self.setup.batch * PROMPT * self.setup.facts.query_dim)
+        grads = ((prompt, prompt.count * HALF),)
+        key = tape.op(width, HALF, (), parameters=grads)
+        value = tape.op(width, HALF, (), parameters=grads)
+        seen = fused(tape, query, key, value, self.tokens * self.setup.facts.heads, query.count)
+        product = seen.count * HALF  # before it is summed over the rows
+        gated = tape.op(
+            seen.count, HALF, (seen,), (seen.buffer,), parameters=((gate, gate.count * HALF),), extra=product
+        )
+        return add(tape, out, gated)
 
     def _rotate(self, tape: Tape, x: Tensor) -> Tensor:
         """`apply_rope` with a float32 table, then `cat` with the part that is not rotated."""
@@ -113,9 +144,8 @@ def linears(facts: ModelFacts) -> Iterator[Linear]:
     yield from (linear for linear in facts.linears if linear.group == "mlp")
 
 
-def lit_norm(layer: LitLayer, tape: Tape, x: Tensor) -> Tensor:
+def lit_norm(layer: LitLayer, tape: Tape, x: Tensor, weight: Parameter | None) -> Tensor:
     """`RMSNorm` in float32, or `torch.nn.LayerNorm`."""
-    weight = layer.norm_weight()
     grads = ((weight, weight.count * SINGLE),) if weight else ()
     if layer.family.norm != "rms":
         return tape.op(x.count, x.width, (x,), (x.buffer,), parameters=grads)
@@ -140,12 +170,14 @@ class LitMatrix:
         self.quantised = self.setup.quantization != "none"
         self.weight = Parameter(self.count, self.setup.weight) if layer.full else None
         self.parts = self._enabled() if layer.trained and self.setup.rank else []
-        self.down = self.up = None
+        self.down = self.up = self.bias = self.scale = None
+        if layer.trained and self.setup.variant == "adapter_v2":
+            self.bias, self.scale = (Parameter(float(shape.outputs), self.setup.adapter) for _ in range(2))
         if self.parts:
             rank = float(self.setup.rank)
             self.down = Parameter(rank * len(self.parts) * shape.inputs, self.setup.adapter)
             self.up = Parameter(rank * sum(self.parts), self.setup.adapter)
-        own = (self.weight, self.down, self.up)
+        own = (self.weight, self.down, self.up, self.bias, self.scale)
         layer.parameters += [parameter for parameter in own if parameter is not None]
 
     def _enabled(self) -> list[int]:
@@ -161,6 +193,8 @@ class LitMatrix:
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
         rows = x.count / self.shape.inputs
         result = product(self.setup, tape, x, self.count, rows * self.shape.outputs, self.weight)
+        if self.bias is not None and self.scale is not None:
+            return shifted(tape, result, self.bias, self.scale)
         if self.down is None or self.up is None:
             return result
         kept = dropout(tape, x, self.setup.dropout)
@@ -185,6 +219,13 @@ class LitMatrix:
         padded = tape.op(rows * self.shape.outputs, HALF, (source,), (source.buffer,))
         del zeros
         return padded
+
+
+def shifted(tape: Tape, x: Tensor, bias: Parameter, scale: Parameter) -> Tensor:
+    """`AdapterV2Linear`: `adapter_scale * (x + adapter_bias)`."""
+    moved = tape.op(x.count, HALF, (), same=(x,), parameters=((bias, bias.count * HALF),))
+    grads = ((scale, scale.count * HALF),)
+    return tape.op(x.count, HALF, (moved,), (moved.buffer,), parameters=grads, extra=x.count * HALF)
 
 
 def product(
@@ -212,19 +253,26 @@ def lit_loss(
         table: The embeddings.
     """
     facts = setup.facts
-    hidden = lit_norm(LitLayer(setup, setup.method == "full"), tape, holder.pop())
+    layer = LitLayer(setup, setup.method == "full" or setup.variant == "adapter_v2")
+    hidden = lit_norm(layer, tape, holder.pop(), layer.norms[0])
     tape.meter.kind = HEAD
     weights = float(facts.vocab * facts.hidden)
     own = None
     if setup.method == "full":
         own = table if facts.tied else Parameter(weights, setup.embedding)
         tape.meter.held.append(own)
+    pair: tuple[Parameter, ...] = ()
+    if setup.variant == "adapter_v2":
+        pair = tuple(Parameter(float(facts.vocab), setup.adapter) for _ in range(2))
     pieces = [min(PIECE, setup.length - start) * setup.batch for start in range(0, setup.length, PIECE)]
     halves = []
     for rows in pieces:
         part = tape.op(float(rows * facts.hidden), HALF, (hidden,), view=hidden.buffer)
-        halves.append(product(setup, tape, part, weights, float(rows * facts.vocab), own))
-        del part
+        half = product(setup, tape, part, weights, float(rows * facts.vocab), own)
+        if pair:
+            half = shifted(tape, half, *pair)
+        halves.append(half)
+        del part, half
     del hidden
     wholes = [tape.cast(half, SINGLE) for half in halves]
     del halves

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tui_tuner.planning.memory.head import loss
 from tui_tuner.planning.memory.layers import Layer
-from tui_tuner.planning.memory.lit_gpt import LitLayer, lit_loss
+from tui_tuner.planning.memory.lit_gpt import ADAPTERS, LitLayer, lit_loss
 from tui_tuner.planning.memory.meter import HALF, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.torchtune import PIECES, TuneLayer, tune_loss
@@ -23,7 +23,8 @@ def missing(setup: Setup) -> str:
     facts, family, name = setup.facts, setup.facts.family, setup.stack.program
     if name == "transformers":
         return ""
-    if setup.method not in ("lora", "full") or setup.variant:
+    own = ("", *ADAPTERS) if name == "lit-gpt" else ("",)
+    if setup.method not in ("lora", "full") or setup.variant not in own:
         return f"{name} was not looked at for {setup.variant or setup.method}"
     plain = not (facts.moe or facts.low_rank_key or family.encoder or family.learned_positions)
     known = plain and family.norms <= 2 and not family.qk_norm and not family.norm_after
