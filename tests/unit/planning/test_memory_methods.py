@@ -34,7 +34,7 @@ PAIR = ["q_proj", "v_proj"]
 CAUSAL = {"task_type": "CAUSAL_LM", "num_virtual_tokens": VIRTUAL}
 MASKED = {"padded": True, "attention": "masked", "expand_keys": True}
 IA3 = {"target_modules": ["k_proj", "v_proj", "down_proj"], "feedforward_modules": ["down_proj"]}
-METHODS = {
+METHODS = {  # BOFT is left out: peft tries to compile a CUDA extension for it
     "lora": (lambda: peft.LoraConfig(r=8, target_modules=PAIR), {"rank": 8}),
     "dora": (
         lambda: peft.LoraConfig(r=8, use_dora=True, target_modules=PAIR),
@@ -55,10 +55,6 @@ METHODS = {
     "oft": (
         lambda: peft.OFTConfig(r=0, oft_block_size=16, target_modules=PAIR),
         {"rank": 16, "variant": "oft"},
-    ),
-    "boft": (
-        lambda: peft.BOFTConfig(boft_block_size=4, target_modules=PAIR),
-        {"rank": 4, "variant": "boft"},
     ),
     "prompt_tuning": (
         lambda: peft.PromptTuningConfig(**CAUSAL),
