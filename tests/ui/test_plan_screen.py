@@ -142,7 +142,23 @@ async def test_the_form_says_memory_and_fit_as_values_change(opened: Opened) -> 
         pilot.app.draft.update(training={}, model={"name": "nobody/has-[red]this"})
         screen._check()
         await until(pilot, lambda: "No plan" in text(pilot) and "[red]" in text(pilot), 30)
-        assert screen.query_one(PlanLine).size.height == 1
+        assert screen.query_one(PlanLine).size.height == 2
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_form_shows_the_parts_of_the_peak(opened: Opened, size: tuple[int, int]) -> None:
+    async with opened(size, config=dict(LARGE)) as pilot:
+        pilot.app.card = "H100"
+        pilot.app.push_screen(SettingsScreen())
+        await until(pilot, lambda: "✓ fits" in text(pilot), 20)
+        await pilot.pause()
+        shown = text(pilot)
+        found = planlook.look(LARGE, "H100").estimate
+        assert f"allocated {found.allocated:.2f}, reserved {found.reserved:.2f}" in shown
+        assert f"device {found.device:.2f} GiB; {found.phase}: " in shown
+        wide = size[0] >= 100
+        listed = [float(one) for one in re.findall(r"[█▓▒░] [\w…\- ]+?(\d+\.\d\d) GiB", shown)]
+        assert (sum(listed) == pytest.approx(found.device, abs=0.05)) == wide
 
 
 async def test_a_model_without_shapes_is_said(opened: Opened, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -64,8 +65,36 @@ def test_a_card_gives_a_verdict_and_levers(config):
     assert "T4" in text and "saves GiB" in text
 
 
-def test_every_known_card_on_request(config):
+def test_every_known_card_on_request(config, tmp_path):
     assert "H200" in call(config, "--cards")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "response": "b"}\n' * 800)
+    found = json.loads(call(config, "--cards", "--json", "--set", f"data.path={rows}"))["cards"]
+    times = {(one["name"], one["count"]): one["seconds"] for one in found}
+    assert times["H100", 4] == pytest.approx(times["H100", 1] / 4)
+    assert re.search(
+        r"H100 .* fits .*\d+ s, \d+ s, \d+ s", call(config, "--cards", "--set", f"data.path={rows}")
+    )
+
+
+def test_a_processor_is_held_against_its_ram(config):
+    found = json.loads(call(config, "--json", "--set", "hardware.devices=cpu"))
+    assert "RAM" in found["gpu"] and not found["verified"] and "processors" in found["reason"]
+    assert {row["name"] for row in found["rows"]} >= {"weights", "process"}
+    assert sum(row["gib"] for row in found["rows"]) == pytest.approx(found["device_gib"])
+    text = call(config, "--set", "hardware.devices=cpu")
+    assert "with the process itself" in text and "CUDA" not in text
+
+
+def test_without_a_card_it_says_what_the_figures_rest_on(config):
+    assert "No card is named" in call(config) and "Micro-batch" in call(config)
+
+
+def test_weights_stored_quantised_are_not_verified(config, tmp_path):
+    shape = {**SHAPE, "quantization_config": {"quant_method": "awq"}}
+    (tmp_path / "config.json").write_text(json.dumps(shape))
+    found = json.loads(call(config, "--json"))
+    assert not found["verified"] and "quantised" in found["reason"]
 
 
 def test_settings_change_the_answer(config):

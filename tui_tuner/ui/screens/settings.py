@@ -24,7 +24,8 @@ from tui_tuner.ui.i18n import _, ngettext
 from tui_tuner.ui.presets import preset_rows, preset_values
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.field import Field, FieldChanged, explanation
-from tui_tuner.ui.widgets.plan_line import PlanLine
+from tui_tuner.ui.widgets.memory_bar import breakdown
+from tui_tuner.ui.widgets.plan_line import Looked, PlanLine
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import column, safe
 
@@ -60,6 +61,8 @@ class SettingsScreen(TunerScreen):
     SettingsScreen #help { dock: bottom; height: 7; }
     SettingsScreen.-wide #help { dock: right; width: 40; height: 1fr; }
     SettingsScreen #help Static { height: auto; }
+    SettingsScreen #parts { display: none; border-top: solid $line; margin-top: 1; }
+    SettingsScreen.-wide #parts { display: block; }
     """
 
     def __init__(self, preset: str = "") -> None:
@@ -81,7 +84,8 @@ class SettingsScreen(TunerScreen):
     def body(self) -> ComposeResult:
         with Horizontal(id="area"):
             with VerticalScroll(id="help", classes="panel", can_focus=False):
-                yield Static()
+                yield Static(id="explanation")
+                yield Static(id="parts")
             with VerticalScroll(id="nav-box", can_focus=False):
                 yield OptionList(
                     *(Option(Content(label), key) for key, label in form.SECTIONS.items()), id="nav"
@@ -164,12 +168,12 @@ class SettingsScreen(TunerScreen):
             if isinstance(node, Field):
                 self._explain(node.option.path)
                 return
-        self.query_one("#help Static", Static).update(_sections_words())
+        self.query_one("#explanation", Static).update(_sections_words())
 
     def _explain(self, path: str) -> None:
         option = form.options()[path]
         sentence = form.problem_of(path, self._problems)
-        self.query_one("#help Static", Static).update(explanation(option, sentence))
+        self.query_one("#explanation", Static).update(explanation(option, sentence))
 
     def _check(self) -> None:
         """Ask the config about the draft, and mark what it finds."""
@@ -191,6 +195,12 @@ class SettingsScreen(TunerScreen):
             line.clear()
         else:
             line.ask(self.values)
+
+    @on(Looked)
+    def _looked(self, message: Looked) -> None:
+        parts = self.query_one("#parts", Static)
+        parts.border_title = Content(_("Memory at its peak"))
+        parts.update(breakdown(message.look.estimate, 36) if message.look else Content(""))
 
     def _mark_fields(self) -> None:
         for field in self.query(Field):

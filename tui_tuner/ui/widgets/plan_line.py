@@ -1,4 +1,4 @@
-"""One line under the settings: memory, fit and time of the run they describe, worked out as one types."""
+"""Two lines under the settings: memory, fit and time of the run they describe, worked out as one types."""
 
 from __future__ import annotations
 
@@ -32,11 +32,19 @@ class Planned(Message):
         self.turn, self.look, self.error = turn, look, error
 
 
+class Looked(Message):
+    """What the line shows, for who shows more of it; None where there are no numbers."""
+
+    def __init__(self, look: Look | None) -> None:
+        super().__init__()
+        self.look = look
+
+
 class PlanLine(Static):
     """`ask` it after each change."""
 
     DEFAULT_CSS = """
-    PlanLine { height: 1; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
+    PlanLine { height: 2; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
     """
 
     def __init__(self) -> None:
@@ -56,6 +64,7 @@ class PlanLine(Static):
         """The draft is wrong: no numbers."""
         self._turn += 1
         self.update(Content(_("The numbers follow once every value is right.")).stylize("$dim"))
+        self.post_message(Looked(None))
 
     def _begin(self, turn: int, draft: dict[str, Any]) -> None:
         if turn == self._turn:
@@ -82,8 +91,9 @@ class PlanLine(Static):
         if message.look is None:
             words = Content.assemble((_("No plan: "), "$warning"), safe(message.error))
         else:
-            words = summary(message.look)
+            words = Content("\n").join([summary(message.look), parts_line(message.look)])
         self.update(words)
+        self.post_message(Looked(message.look))
 
 
 def summary(look: Look) -> Content:
@@ -108,3 +118,14 @@ def summary(look: Look) -> Content:
         words = ngettext("! {n} remark", "! {n} remarks", len(planned.advice)).format(n=len(planned.advice))
         parts.append(Content(words).stylize("$error" if serious else "$warning"))
     return Content.assemble((_("Plan "), "$dim"), Content("  ·  ").join(parts))
+
+
+def parts_line(look: Look) -> Content:
+    """Allocated, reserved and device total, the phase that peaks, and its parts, largest first."""
+    found = look.estimate
+    whole = _("allocated {a:.2f}, reserved {r:.2f}, device {d:.2f} GiB; {phase}: ").format(
+        a=found.allocated, r=found.reserved, d=found.device, phase=_(found.phase)
+    )
+    rows = sorted((row for row in found.rows if row.phase == found.phase), key=lambda row: -row.gib)
+    parts = " + ".join(f"{_(row.name)} {row.gib:.2f}" for row in rows if row.gib >= 0.005)
+    return Content("     " + whole + parts).stylize("$dim")
