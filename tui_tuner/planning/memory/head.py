@@ -30,7 +30,9 @@ def loss(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> tu
     if setup.logits == "tiled":
         return _tiled(setup, tape, hidden)
     if setup.logits == "supervised" and 0 < setup.chunk < setup.tokens * setup.supervised:
-        return _chunked(setup, tape, hidden, table), None
+        holder.append(hidden)
+        del hidden
+        return _chunked(setup, tape, holder, table), None
     return _plain(setup, tape, hidden, table)
 
 
@@ -70,7 +72,7 @@ def chunk_rows(vocabulary: int, device: str) -> int:
     return max(LEAST_ROWS, CHUNK_BYTES[device] // (SINGLE * vocabulary))
 
 
-def _chunked(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> Tensor:
+def _chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> Tensor:
     """`training.chunked_loss`: loss and gradients of a few positions at a time, in the forward pass.
 
     At its peak a chunk's logits and log-softmax are in float32 beside the probabilities of the chunk before,
@@ -79,7 +81,9 @@ def _chunked(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> Tens
     facts, meter = setup.facts, tape.meter
     width = setup.compute if setup.autocast else setup.embedding
     weights = float(facts.vocab * facts.hidden)
+    hidden = holder.pop()
     chosen = tape.op(setup.tokens * setup.supervised * facts.hidden, hidden.width, (hidden,))
+    meter.cache.clear()  # autocast ends with the hidden states
     del hidden
     chosen = tape.cast(chosen, width)
     copy = Buffer(meter, weights * width, "16-bit copies of weights") if setup.embedding != width else None

@@ -90,6 +90,10 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
             yield float(matrix.shape.outputs), setup.weight, frozen
     if frozen:
         yield float(facts.norm_parameters), setup.norm, frozen
+    if setup.variant == "vera":  # one pair of random matrices, as large as the largest layer needs
+        adapted = [linear for linear in facts.linears if setup.stack.adapts(linear, setup.targets)]
+        for sides in ([one.inputs for one in adapted], [one.outputs for one in adapted]):
+            yield float(setup.rank * max(sides, default=0)), setup.adapter, 1
     if setup.method != "full":
         yield float(facts.embedding_parameters), setup.embedding, 1
         head = facts.head_parameters - (facts.vocab * facts.hidden if quantised_head(setup) else 0)
