@@ -96,7 +96,7 @@ class Setup:
 
     @property
     def embedding_grad(self) -> bool:
-        """Gradients flow into the embeddings' output: they are trained, or reentrant checkpointing asks for it."""
+        """Gradients flow into the embeddings' output: they are trained, or reentrant checkpointing asks."""
         reentrant = self.checkpointing and not self.full and self.stack.program == "transformers"
         reentrant = reentrant and self.stack.foreign
         return self.method == "full" or self.train_embeddings or reentrant
