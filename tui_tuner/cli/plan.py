@@ -30,7 +30,11 @@ GpuOption = Annotated[
 ]
 StackOption = Annotated[
     str | None,
-    typer.Option("--stack", help="Library versions: transformers==4.48.1,torch==2.4.1", metavar="VERSIONS"),
+    typer.Option(
+        "--stack",
+        help="Library versions: transformers==4.48.1,torch==2.4.1, or torchtune==0.5.0",
+        metavar="VERSIONS",
+    ),
 ]
 
 
