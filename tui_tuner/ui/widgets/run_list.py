@@ -14,7 +14,7 @@ from tui_tuner.ui.words import STATES, age, column, figure
 if TYPE_CHECKING:
     from tui_tuner.ui.overview import RunRow
 
-_STATE, _STEP, _LOSS, _AGE = 12, 13, 9, 11
+_STATE, _STEP, _LOSS, _AGE = 12, 13, 9, 12
 
 
 class RunList(OptionList):
