@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -216,6 +217,16 @@ def test_the_app_imports_no_training_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_garbage_is_collected_again_once_the_first_frame_stands(opened: Opened) -> None:
+    gc.disable()
+    try:
+        async with opened() as pilot:
+            await until(pilot, gc.isenabled)
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 def test_the_first_frame_waits_for_no_library_that_only_other_screens_need() -> None:
