@@ -136,6 +136,19 @@ def test_older_libraries_need_more_for_logits():
     assert middle - new == pytest.approx(2, abs=0.3), "the shifted copy is gone"
 
 
+def test_older_bitsandbytes_keeps_the_inputs_of_4_bit_layers():
+    facts, tokens = facts_from_config(LLAMA_8B), 512
+
+    def kept(version):
+        stack = stack_of({"transformers": "5.23.0", "torch": "2.13.0", "bitsandbytes": version})
+        setup = Setup(facts, stack, 1, tokens, rank=0, variant="ln", quantization="nf4", autocast=False)
+        return next(phase for phase in ledger(setup).phases if phase.name == "loss").rows["activations"]
+
+    # of q, k and v together, of gate and up together, and of down; that of o is attention's own result
+    inputs = 2 * (4096 + 4096 + 14336)
+    assert (kept("0.41.1") - kept("0.43.3")) / (32 * tokens) == pytest.approx(inputs, rel=0.02)
+
+
 def test_estimates_are_fast_and_need_no_torch(tmp_path):
     code = (
         "import sys, time\n"

@@ -74,8 +74,10 @@ class Matrix:
             del temporary
             return out
         inner = tape.cast(x, width)
+        old = setup.stack.keeps_4bit_input
+        whole *= 2 if old else 1
         temporary = Buffer(tape.meter, whole, "dequantised weights")
-        out = tape.op(out_count, width, (inner,), extra=whole)
+        out = tape.op(out_count, width, (inner,), (inner.buffer,) if old else (), extra=whole)
         del temporary
         return tape.cast(out, x.width)
 

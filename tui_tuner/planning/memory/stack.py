@@ -57,6 +57,12 @@ class Stack:
         return self.at_least("transformers", 4, 51) and self.at_least("torch", 2, 5)
 
     @property
+    def keeps_4bit_input(self) -> bool:
+        """bitsandbytes' `MatMul4Bit` keeps its input, and dequantises into float16 before it casts (until
+        0.43; read in 0.41.1 and 0.43.3)."""
+        return not self.at_least("bitsandbytes", 0, 43)
+
+    @property
     def foreach(self) -> bool:
         """The Trainer's AdamW makes temporaries for all weights at once; from 5.0 on it is the fused one."""
         return not self.at_least("transformers", 5)
