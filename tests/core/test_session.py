@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
@@ -166,6 +167,24 @@ def test_journal_of_a_run(make_config: MakeConfig, train: Train) -> None:
     resolved = {fields["field"]: fields for fields in sink.of("resolved")}
     assert resolved["data.packing"]["value"] is True and resolved["data.packing"]["why"]
     assert "auto" not in (run.folder.path / "config.resolved.yaml").read_text().split("training:")[1][:200]
+
+
+def test_imports_are_out_of_the_collector_while_it_trains(
+    make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tui_tuner.training.engine import Engine
+
+    step, frozen = Engine.training_step, []
+
+    def first(*args: Any, **kwargs: Any) -> Any:
+        frozen.append((gc.get_freeze_count(), len(gc.get_objects())))
+        return step(*args, **kwargs)
+
+    monkeypatch.setattr(Engine, "training_step", first)
+    assert train(make_config()).outcome.status == "completed"
+    kept, walked = frozen[0]
+    assert kept > walked, "a collection before the first step walks what the run made, not what imports left"
+    assert gc.get_freeze_count() == 0, "and after the run everything is collected as before"
 
 
 def test_nothing_is_printed(make_config: MakeConfig, train: Train, capfd: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ Nothing is imported here that takes long; what the run needs is imported on the 
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import time
@@ -65,6 +66,8 @@ def run(config: RunConfig, folder: RunFolder, sink: Sink, control: Control, resu
         except BaseException as error:  # the interpreter is ending; say so in the journal, and let it
             reporter.finished("failed", EXIT_FAILED, f"ended by {type(error).__name__}")
             raise
+        finally:
+            gc.unfreeze()
     reporter.finished(outcome.status, outcome.exit_code, outcome.message, hint)
     return outcome
 
@@ -87,6 +90,8 @@ def _run(
     quiet_libraries()  # before peft and bitsandbytes are imported, which speak while they are
     from tui_tuner.training.work import Work
 
+    # What the imports left stays to the end: accelerate's collection before the first step need not walk it.
+    gc.freeze()
     work = Work(config, folder, reporter, commands, checkpoint)
     work.prepare()
     return _ended(work.train(), commands)
