@@ -166,19 +166,24 @@ def test_prefix_tuning_refuses_gradient_checkpointing(make_config: MakeConfig) -
         make_config(method={"kind": "prefix_tuning"}, training__gradient_checkpointing=True)
 
 
+def answers_as_its_forward_pass_says(model: Any, tokenizer: Any) -> None:
+    """Greedy answers with a cache and in batches, against a whole forward pass for each token."""
+    prompts = [list(range(20, 20 + length)) for length in (9, 4, 4, 17)]
+    model.eval()
+    with torch.no_grad():
+        for prompt, found in zip(prompts, generate(model, tokenizer, prompts, 6), strict=True):
+            ids = list(prompt)
+            for token in found.ids:
+                logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+                assert float(logits.max() - logits[token]) < 1e-4
+                ids.append(token)
+
+
 @pytest.mark.parametrize("kind", PROMPTS)
 def test_answers_do_not_depend_on_the_other_prompts(
     make_config: MakeConfig, tiny_tokenizer: Any, kind: str
 ) -> None:
-    model = made(make_config, kind)
-    prompts = [list(range(20, 20 + length)) for length in (9, 4, 4, 17)]
-    with torch.no_grad():
-        for prompt, found in zip(prompts, generate(model, tiny_tokenizer, prompts, 8), strict=True):
-            ids = list(prompt)
-            for token in found.ids:
-                logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
-                assert int(logits.argmax()) == token
-                ids.append(token)
+    answers_as_its_forward_pass_says(made(make_config, kind), tiny_tokenizer)
 
 
 def test_virtual_tokens_take_room_in_the_context(make_config: MakeConfig, tiny_tokenizer: Any) -> None:
@@ -333,6 +338,16 @@ SHAPE = {
     "num_key_value_heads": 2,
     "head_dim": 32,
 }
+SHAPES: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4},
+    "rwkv": {"hidden_size": 64, "attention_hidden_size": 64, "num_hidden_layers": 2},
+    "gemma4_text": {**SHAPE, "vocab_size_per_layer_input": 2048, "hidden_size_per_layer_input": 8},
+    "gemma3_text": {
+        **SHAPE,
+        "sliding_window": 8,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+}
 
 
 @pytest.mark.parametrize(
@@ -343,6 +358,7 @@ SHAPE = {
         ("gpt2", KINDS),
         ("mamba", ["ia3", "prompt_tuning", "p_tuning"]),
         ("gemma4_text", ["ia3"]),
+        ("rwkv", ["ia3"]),
     ],
 )
 def test_families_work_exactly_or_say_why_not(
@@ -352,7 +368,7 @@ def test_families_work_exactly_or_say_why_not(
 
     attention.register()
     data = SomeRows(LENGTHS, len(tiny_tokenizer))
-    shape = SHAPE if family != "gpt2" else {"n_embd": 64, "n_layer": 2, "n_head": 4}
+    shape = SHAPES.get(family, SHAPE)
     for kind in KINDS:
         config = make_config(method={"kind": kind, "virtual_tokens": 6})
         settings = AutoConfig.for_model(family, vocab_size=len(tiny_tokenizer), **shape)
@@ -366,3 +382,5 @@ def test_families_work_exactly_or_say_why_not(
         path = replace(FAST if kind == "ia3" else PADDED, virtual=virtual_positions(model))
         found = self_check(model, data, [1, 0, 3, 2], path, torch.device("cpu"), 0)
         assert found.exact and (kind == "ia3" or found.path == path), (kind, found)
+        if kind in PROMPTS:
+            answers_as_its_forward_pass_says(model, tiny_tokenizer)

@@ -7,6 +7,7 @@ they stand.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -124,6 +125,9 @@ def _check(model: Any, words: Any) -> None:
     import torch
 
     kind = model.active_peft_config.peft_type.value.lower()
+    if "state" in inspect.signature(model.get_base_model().forward).parameters:
+        # RWKV: peft would put the virtual tokens before each token of an answer again
+        raise _refused(kind, "it keeps a state of its own from token to token")
     device = model.get_input_embeddings().weight.device
     text = torch.arange(_PROBE, device=device)[None] + 1
 
