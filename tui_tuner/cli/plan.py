@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 Config = Annotated[str, typer.Argument(help="A YAML file, or the name of a preset.", metavar="CONFIG")]
 GpuOption = Annotated[
     str | None,
-    typer.Option("--gpu", help="GPU to fit into: T4, rtx4090, a100-80gb, or 24GiB.", metavar="NAME"),
+    typer.Option(
+        "--gpu", help="GPU to fit into: T4, rtx4090, a100-80gb, 24GiB, or several: 2xH100.", metavar="NAME"
+    ),
 ]
 StackOption = Annotated[
     str | None,
@@ -60,13 +62,15 @@ def estimate(
     from tui_tuner.planning.counting import count, count_exactly
     from tui_tuner.planning.estimate import estimate as compute
     from tui_tuner.planning.fit import fit
-    from tui_tuner.planning.gpus import find_card
+    from tui_tuner.planning.gpus import counted_card
     from tui_tuner.planning.hardware import detect
     from tui_tuner.planning.memory.stack import parse_stack
 
     run = load_config(find_preset(config), sets or ())
     hardware = None if gpu else detect()
-    card = find_card(gpu) if gpu else None if stack or hardware is None else _own(run, hardware)
+    card = None if gpu or stack or hardware is None else _own(run, hardware)
+    if gpu:
+        card, run = counted_card(gpu, run)
     versions = parse_stack(stack) if stack else None
     facts = load_facts(run.model)
     counted = count_exactly(run) if data else count(run)

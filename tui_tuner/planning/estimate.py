@@ -8,7 +8,7 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.gpus import Card, find_card
+from tui_tuner.planning.gpus import MOST_GPUS, Card, find_card
 from tui_tuner.planning.hardware import Gpu, Hardware, detect
 from tui_tuner.planning.memory.head import chunk_rows
 from tui_tuner.planning.memory.ledger import Ledger, ledger
@@ -137,7 +137,7 @@ def devices_of(config: RunConfig) -> int:
     return config.hardware.devices if isinstance(config.hardware.devices, int) else 1
 
 
-def machine(card: Card, count: int = 8) -> Hardware:
+def machine(card: Card, count: int = MOST_GPUS) -> Hardware:
     """A machine with GPUs of one kind, as planning sees it; for RAM, this one without GPUs."""
     if card.cpu:
         return replace(detect(), gpus=())

@@ -87,14 +87,21 @@ def fit(
     facts: ModelFacts | None = None,
     stack: Stack | None = None,
     data: DataFacts | None = None,
+    hardware: Hardware | None = None,
 ) -> Fit:
     """Choose what is `auto` so that the run fits the card, and say what would help where it does not.
+
+    Args:
+        hardware: The machine with the card; without it, one that has nothing else to choose by.
 
     Raises:
         ModelError, HubError: the model's shapes cannot be had.
     """
     search = _Search(facts or load_facts(config.model), stack or installed(), data)
-    chosen = search.choose(config, search.base(config, card), card)
+    base = search.base(config, card)
+    if hardware is not None:
+        base = resolve(config, hardware=hardware, model_facts=search.facts, data_facts=data).config
+    chosen = search.choose(config, base, card)
     now = search.measure(chosen, card)
     fits = now.upper <= card.usable
     smallest = () if fits else search.smallest(chosen, card)

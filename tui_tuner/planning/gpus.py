@@ -15,6 +15,7 @@ from tui_tuner.errors import HardwareError
 from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.text import one_line
 
+MOST_GPUS = 8  # of a kind in a machine
 LARGEST = 2048  # GiB; a larger number is a mistyped name
 CUBLAS_AMPERE = 2 * 8_519_680.0  # two handles: the thread that runs forward and autograd's
 CUBLAS_HOPPER = 2 * 33_554_432.0
@@ -122,6 +123,24 @@ def find_card(text: str) -> Card:
         where="--gpu",
         hint=f"{hint}Known are {', '.join(CARDS)}; or give its memory, such as 24GiB.",
     )
+
+
+def counted_card(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
+    """A card, or several of it (`2xH100`), and the config with that many devices.
+
+    Raises:
+        HardwareError: no such card, or the config names another number of devices.
+    """
+    several = re.fullmatch(r"\s*(\d{1,3})\s*[x×*]\s*(\S.*)", text, re.IGNORECASE)
+    if several is None:
+        return find_card(text), config
+    card, count = find_card(several.group(2)), int(several.group(1))
+    asked = config.hardware.devices
+    if not 1 <= count <= MOST_GPUS or (asked != "auto" and asked != count):
+        why = f"the config asks for {asked}" if asked != "auto" else f"1 to {MOST_GPUS} can be planned for"
+        raise HardwareError(f"{one_line(text)!r} are {count} GPUs, but {why}.", where="--gpu")
+    hardware = config.hardware.model_copy(update={"devices": count})
+    return card, config.model_copy(update={"hardware": hardware})
 
 
 def card_of(gpu: Gpu) -> Card:

@@ -12,12 +12,12 @@ from tui_tuner.planning.calibration import calibrated
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import Duration, duration_of, steps_in
 from tui_tuner.planning.findings import Advice
-from tui_tuner.planning.fit import Fit, fit, settle
+from tui_tuner.planning.fit import Fit, fit
 from tui_tuner.planning.gpus import Card, card_here, find_card
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.learning_rate import Rule, rules
 from tui_tuner.planning.memory.stack import Stack
-from tui_tuner.planning.resolve import Resolved
+from tui_tuner.planning.resolve import Resolved, resolve
 
 if TYPE_CHECKING:
     from tui_tuner.planning.throughput import Speed  # reads journals, which most questions do without
@@ -76,9 +76,10 @@ def plan(
     if isinstance(card, str):
         card = find_card(card)
     card = card or calibrated(card_here(config, hardware))
-    fitted = fit(config, card, facts=facts, stack=stack, data=data)
-    resolved = settle(config, hardware=hardware, model_facts=facts, data_facts=data)
+    here = None if stack is not None and stack.foreign else hardware
+    fitted = fit(config, card, facts=facts, stack=stack, data=data, hardware=here)
     used = fitted.config
+    resolved = resolve(config, hardware=hardware, model_facts=facts, data_facts=data, fitted=used)
     around = surroundings(config, used, facts, data, card, speed)
     return Plan(facts, resolved, fitted, around.rules, around.duration, around.advice, around.rate)
 

@@ -17,7 +17,7 @@ from tui_tuner.planning.counting import Counted, count, count_exactly
 from tui_tuner.planning.duration import duration_of
 from tui_tuner.planning.estimate import Estimate, devices_of, machine
 from tui_tuner.planning.fit import Candidate, which_cards
-from tui_tuner.planning.gpus import CARDS, Card, card_here, find_card
+from tui_tuner.planning.gpus import CARDS, Card, card_here, counted_card
 from tui_tuner.planning.hardware import Hardware, detect
 from tui_tuner.planning.plan import Plan, plan
 from tui_tuner.planning.throughput import measured
@@ -75,7 +75,7 @@ def look(
     config = build_config(draft)
     facts = _facts_of(config, network)
     counted = _counted(config, network, exact)
-    hardware, chosen = _device(config, card)
+    hardware, chosen, config = _device(config, card)
     speed = None if card else measured(config, not chosen.cpu, root)
     planned = plan(config, hardware=hardware, card=chosen, facts=facts, data=counted.facts, speed=speed)
     return Look(config, planned, counted)
@@ -104,13 +104,13 @@ def known_cards() -> list[Card]:
     return sorted(CARDS.values(), key=lambda card: (card.usable, card.tflops))
 
 
-def _device(config: RunConfig, card: str) -> tuple[Hardware, Card]:
-    """The machine as planning sees it, and what to fit into."""
+def _device(config: RunConfig, card: str) -> tuple[Hardware, Card, RunConfig]:
+    """The machine as planning sees it, what to fit into, and the config with that many devices."""
     if card:
-        chosen = find_card(card)
-        return machine(chosen), chosen
+        chosen, config = counted_card(card, config)
+        return machine(chosen), chosen, config
     hardware = detect()
-    return hardware, calibrated(card_here(config, hardware))
+    return hardware, calibrated(card_here(config, hardware)), config
 
 
 def _facts_of(config: RunConfig, network: bool) -> ModelFacts:

@@ -77,6 +77,16 @@ def test_every_known_card_on_request(config, tmp_path):
     )
 
 
+def test_several_gpus_share_the_batch(config):
+    one, two = (json.loads(call(config, "--json", "--gpu", name)) for name in ("H100", "2xH100"))
+    assert two["fits"] and two["gpu"] == "H100" and "several GPUs" in two["reason"]
+    assert "gradient buckets" in {row["name"] for row in two["rows"]} - {row["name"] for row in one["rows"]}
+    with pytest.raises(HardwareError, match="asks for 4"):
+        call(config, "--gpu", "2xH100", "--set", "hardware.devices=4")
+    with pytest.raises(HardwareError, match="1 to 8"):
+        call(config, "--gpu", "64xH100")
+
+
 def test_a_processor_is_held_against_its_ram(config):
     found = json.loads(call(config, "--json", "--set", "hardware.devices=cpu"))
     assert "RAM" in found["gpu"] and not found["verified"] and "processors" in found["reason"]

@@ -15,9 +15,10 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.planning.fit import Candidate
-from tui_tuner.planning.gpus import Card, find_card
+from tui_tuner.planning.gpus import Card, counted_card
 from tui_tuner.text import one_line
 from tui_tuner.ui import planlook
 from tui_tuner.ui.i18n import _
@@ -56,7 +57,7 @@ class CardDialog(ModalScreen[str | None]):
             yield Static(Content(_("Which GPU is the run planned for?")))
             first = Option(Content(_("this machine's own")), HERE)
             yield OptionList(first, *(Option(_line(card), card.name) for card in planlook.known_cards()))
-            yield Input(placeholder=_("or so much memory: 24GiB"), compact=True)
+            yield Input(placeholder=_("or so much memory: 24GiB, or several: 2xH100"), compact=True)
 
     def on_mount(self) -> None:
         box = self.query_one(OptionList)
@@ -91,7 +92,7 @@ class CardDialog(ModalScreen[str | None]):
     @on(Input.Submitted)
     def _typed(self, event: Input.Submitted) -> None:
         try:
-            find_card(event.value)
+            counted_card(event.value, RunConfig())
         except TunerError as problem:
             self.query_one(Static).update(safe(problem.what, 120).stylize("$error"))
             return
