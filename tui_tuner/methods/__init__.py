@@ -1,6 +1,6 @@
 """Which weights are trained: a registry from `method.kind` to the function that prepares a model.
 
-A new method is named in `config.kinds.METHODS` and registered here under the same name.
+A new method is named in `config.kinds` (`METHODS`, `METHOD_FIELDS`) and registered here under the same name.
 """
 
 from __future__ import annotations
