@@ -43,7 +43,8 @@ class RunsScreen(RowsScreen):
     def __init__(self) -> None:
         super().__init__()
         self._found: list[RunRow] = []
-        self._first = True
+        self._title = ""
+        self._shown: tuple[RunRow | None, bool] | None = None  # what `_details` showed, and to a wide screen
 
     def crumb(self) -> Content:
         return Content(_("Runs"))
@@ -72,8 +73,14 @@ class RunsScreen(RowsScreen):
         ]
         runs = self.query_one("#list", RunList)
         runs.show(kept)
-        runs.border_title = Content(_("{n} of {all} runs").format(n=len(kept), all=len(self._found)))
+        title = _("{n} of {all} runs").format(n=len(kept), all=len(self._found))
+        if title != self._title:
+            self._title = title
+            runs.border_title = Content(title)
         self._details()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._details)
 
     @on(Input.Submitted, "#search")
     def _searched(self) -> None:
@@ -81,9 +88,13 @@ class RunsScreen(RowsScreen):
 
     @on(OptionList.OptionHighlighted, "#list")
     def _details(self) -> None:
+        row, pane = self._row(), self.query_one("#details")
+        before, self._shown = self._shown, (row, pane.display)
+        if self._shown == before:  # an update lays the whole screen out, and so draws all of it
+            return
         self.refresh_bindings()
-        row = self._row()
-        self.query_one("#details Static", Static).update(_about(row) if row else Content(""))
+        if pane.display:
+            pane.query_one(Static).update(_about(row) if row else Content(""))
 
     def _row(self) -> RunRow | None:
         return self.query_one("#list", RunList).chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from textual.content import Content
@@ -72,7 +73,10 @@ def run_line(row: RunRow, width: int) -> Content:
         loss.rjust(_LOSS),
     ]
     if with_age:
-        parts.append((column(age(row.when), _AGE - 2).rjust(_AGE), "$dim"))
+        minute = (
+            time.time() // 60 * 60
+        )  # the ages of all lines change together: one repaint, not one for each
+        parts.append((column(age(row.when, minute), _AGE - 2).rjust(_AGE), "$dim"))
     return Content.assemble(*parts)
 
 
