@@ -66,7 +66,7 @@ def customary(config: RunConfig, parameters: int | None = None) -> Customary:
         return scratch(parameters)
     if config.task in PREFERENCE_TASKS:
         return PREFERENCE_RATES["full" if kind in ("full", "freeze") else "lora"]
-    found = METHOD_RATES.get(kind, METHOD_RATES["lora"])
+    found = METHOD_RATES[kind]
     if kind == "prefix_tuning" and config.method.encoder_size is not None:
         return Customary(5e-5, 1e-5, 1e-3, "prefix tuning (arXiv 2101.00190): 5e-5 to 8e-5 through a network")
     if kind == "rslora":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tui_tuner.config.kinds import METHODS
 from tui_tuner.config.load import build_config
 from tui_tuner.config.options import options
 from tui_tuner.config.schema import RunConfig
@@ -14,7 +15,7 @@ from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import corrected, duration_of, price_of, work_of
 from tui_tuner.planning.gpus import find_card
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.planning.learning_rate import customary, rules, square_root_rule
+from tui_tuner.planning.learning_rate import METHOD_RATES, customary, rules, square_root_rule
 from tui_tuner.planning.plan import plan
 
 MISTRAL = facts_from_config(find("mistralai/Mistral-7B-v0.1"), "mistralai/Mistral-7B-v0.1")
@@ -45,6 +46,11 @@ def test_rules_that_lack_an_input_say_which():
     assert "pretraining" in found["square root of the batch"].missing
     assert found["customary"].rate == 2e-4
     assert all(rule.source or rule.missing for rule in found.values())
+
+
+def test_every_method_has_a_rate_of_its_own():
+    assert set(METHOD_RATES) == set(METHODS)
+    assert all(rate.low <= rate.rate <= rate.high and rate.source for rate in METHOD_RATES.values())
 
 
 def test_lora_is_ten_times_full():
