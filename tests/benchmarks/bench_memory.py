@@ -20,7 +20,7 @@ from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import ModelFacts, facts_from_config
 from tui_tuner.planning.estimate import from_ledger
 from tui_tuner.planning.gpus import find_card
-from tui_tuner.planning.memory.adapters import KINDS
+from tui_tuner.planning.memory.adapters_more import KINDS
 from tui_tuner.planning.memory.ledger import ledger
 from tui_tuner.planning.memory.lit_gpt import ADAPTERS, DROPOUT, START
 from tui_tuner.planning.memory.setup import Setup

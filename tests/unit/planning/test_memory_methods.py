@@ -56,6 +56,11 @@ METHODS = {  # BOFT is left out: peft tries to compile a CUDA extension for it
         lambda: peft.OFTConfig(r=0, oft_block_size=16, target_modules=PAIR),
         {"rank": 16, "variant": "oft"},
     ),
+    "fourierft": (
+        lambda: peft.FourierFTConfig(n_frequency=1000, target_modules=PAIR),
+        {"rank": 1, "variant": "fourierft"},
+    ),
+    "miss": (lambda: peft.MissConfig(r=8, target_modules=PAIR), {"rank": 8, "variant": "miss"}),
     "prompt_tuning": (
         lambda: peft.PromptTuningConfig(**CAUSAL),
         {"method": "prompt_tuning", "virtual_tokens": VIRTUAL},

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui_tuner.models.facts import Linear
-from tui_tuner.planning.memory.adapters import Adapter, adapter_for
+from tui_tuner.planning.memory.adapters import Adapter
+from tui_tuner.planning.memory.adapters_more import adapter_for
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
 
 if TYPE_CHECKING:

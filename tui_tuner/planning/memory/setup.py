@@ -20,7 +20,7 @@ class Setup:
         virtual_tokens: Of a prompt method; prefix tuning's are keys and values, and not part of the length.
         encoder: Inner width of the network that makes them; 0 is none.
         targets: Names of the matrices with an adapter. rank: Its rank; 0 is none.
-        variant: "", dora, ia3 … (`adapters.KINDS`), or ln, which trains the norms.
+        variant: "", dora, ia3 … (`adapters_more.KINDS`), or ln, which trains the norms.
         layers: How many of the top layers are trained (0 is all).
         feedforward: Targets of IA3 whose inputs are scaled rather than their outputs.
         quantization: none, nf4, int8.
