@@ -80,6 +80,37 @@ def test_time_and_cost_are_corrected_by_the_run_itself(train: Any, make_config: 
     assert first["corrected_by"] == 0 and "tokens/s that run" in first["basis"]
 
 
+def test_a_pause_costs_and_does_not_slow_the_pace(make_config: MakeConfig) -> None:
+    from types import SimpleNamespace
+
+    from tui_tuner.planning.data_facts import DataFacts
+    from tui_tuner.training.pace import Pace
+
+    sink, clock = Recorder(), {"spent": 0.0, "waited": 0.0}
+    pace = Pace(
+        make_config(),
+        make_config(),
+        None,
+        DataFacts(8),
+        Reporter(sink),
+        lambda: clock["spent"],
+        lambda: clock["waited"],
+        100,
+    )
+    for step in range(1, 11):
+        clock["spent"] += 1.0
+        if step == 4:
+            clock["spent"] += 500.0
+            clock["waited"] += 500.0
+        pace.on_step_end(None, SimpleNamespace(global_step=step), None)
+    assert [event["seconds"] for event in sink.of("duration")] == pytest.approx([600.0] * 3)
+
+    budget, events = watched(budget=1.0, price_per_hour=3600.0 / 700)
+    for step in range(1, 11):
+        assert budget.over(step, step + 500.0 * (step > 4), 500.0 * (step > 4)) == ""
+    assert not events.events  # 500 s of pause and 100 steps of a second do
+
+
 def test_the_live_pane_and_the_printer_show_the_time_of_the_run() -> None:
     from tui_tuner.headless import LinePrinter
     from tui_tuner.runs.view import RunView, fold

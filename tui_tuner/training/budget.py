@@ -26,18 +26,19 @@ class Budget:
     _said: set[str] = field(default_factory=set)
     _began: tuple[int, float] | None = None
 
-    def over(self, step: int, seconds: float) -> str:
+    def over(self, step: int, seconds: float, waited: float = 0.0) -> str:
         """Why to stop at this step, or an empty string. Warns on the way.
 
         Args:
             step: Steps done so far.
-            seconds: Training time so far, in all processes of the run.
+            seconds: Training time so far, in all processes of the run, pauses included: they cost too.
+            waited: Seconds of pauses in this process, which say nothing about the pace.
         """
         limit, price = self.hardware.budget, self.hardware.price_per_hour
         if not limit or price is None:
             return ""
         self._began = self._began or (step - 1, 0.0 if step <= 1 else seconds)
-        cost, pace = seconds / 3600 * price, self._pace(step, seconds) / 3600 * price
+        cost, pace = seconds / 3600 * price, self._pace(step, seconds - waited) / 3600 * price
         if cost + pace > limit and step < self.total:
             return f"the budget of {limit:g} is spent"
         self._warn(step, cost, cost + pace * (self.total - step), limit)

@@ -34,6 +34,7 @@ class Commands:
         self._control = control
         self._reporter = reporter
         self._wishes = Wishes()
+        self.waited = 0.0  # seconds paused, in this process
         self._pause = False
 
     @property
@@ -106,4 +107,5 @@ class Commands:
                 save()
                 self._reporter.phase("paused", step, total)
         self._reporter.phase("training", step, total)
+        self.waited += time.monotonic() - began
         return time.monotonic() - began

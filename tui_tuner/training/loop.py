@@ -95,7 +95,7 @@ class Loop(TrainerCallback):
         if wishes.evaluate or final or due(step, self.evaluate_every):
             self._evaluate(step, final)
             wishes.stop |= self.commands.take().stop
-        over = self.budget.over(step, self.saver.spent)
+        over = self.budget.over(step, self.saver.spent, self.commands.waited)
         if (wishes.stop or over) and (not final or self.progress.owed):
             self.stopped = over or "asked"
         if self.progress.early or self.stopped:

@@ -31,7 +31,8 @@ class Pace(TrainerCallback):
         asked: The config as it was asked for, by which runs of the same kind are found.
         config: The resolved one.
         facts: The model's shapes; without them nothing is planned, and steps alone tell.
-        spent: Gives the seconds of training so far, in all processes of the run.
+        spent: Gives the seconds of training so far, in all processes of the run, pauses included.
+        waited: Gives the seconds of pauses in this process, which say nothing about the pace.
         total: Optimizer steps of the run.
     """
 
@@ -43,10 +44,11 @@ class Pace(TrainerCallback):
         data: DataFacts,
         reporter: Reporter,
         spent: Callable[[], float],
+        waited: Callable[[], float],
         total: int,
     ) -> None:
         self.asked, self.config, self.facts, self.data = asked, config, facts, data
-        self.reporter, self._spent, self.total = reporter, spent, total
+        self.reporter, self._spent, self._waited, self.total = reporter, spent, waited, total
         self._began: tuple[int, float] | None = None
         self._next = FIRST
         self._left = WARM_UP
@@ -67,14 +69,14 @@ class Pace(TrainerCallback):
         step = state.global_step
         if self._left:
             self._left -= 1
-            self._began = (step, self._spent())
+            self._began = (step, self._spent() - self._waited())
             return
         assert self._began is not None
         steps, spent = step - self._began[0], self._spent()
         if steps < self._next and step < self.total and time.monotonic() < self._again:
             return
         self._next = math.ceil(steps * GROWTH)
-        pace = (spent - self._began[1]) / steps
+        pace = (spent - self._waited() - self._began[1]) / steps
         self._say(corrected(self.total, step, spent, pace, steps), corrected_by=steps)
 
     def _planned(self) -> Duration | None:

@@ -267,7 +267,16 @@ class Work:
             self.engine.add_callback(
                 MemoryCheck(config, self.device, self.reporter, lambda: self.engine.fullest)
             )
-        pace = Pace(self.asked, config, self.shapes, self.facts, self.reporter, lambda: saver.spent, total)
+        pace = Pace(
+            self.asked,
+            config,
+            self.shapes,
+            self.facts,
+            self.reporter,
+            lambda: saver.spent,
+            lambda: self.commands.waited,
+            total,
+        )
         self.engine.add_callback(pace)
         self.engine.skip_bad = training.on_bad_numbers == "skip"
         if training.neftune_alpha:
