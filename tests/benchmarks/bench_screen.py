@@ -40,7 +40,8 @@ BARE = (
     "        yield Static('begun')\n"
     "Bare().run()\n"
 )
-KEYS = ((b"?", b"Here"), (b"\x1b", b"Figures"))  # help over the live pane, and the pane again
+# Help over the live pane, and the pane again. Not by Escape: Textual waits 0.1 s for the rest of a sequence.
+KEYS = ((b"?", b"Here"), (b"?", b"Figures"))
 
 
 class Terminal:

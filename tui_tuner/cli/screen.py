@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 
 from tui_tuner.errors import EXIT_DONE, UsageError
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
-
-_ESCAPE_DELAY = "25"  # ms in which the rest of a key sequence has to follow; Textual's own 100 feel slow
 
 
 def open_workbench(runs: str) -> int:
@@ -35,7 +32,6 @@ def show(
     run is on (the user chose so, or the terminal is gone), this process leaves the terminal and stays,
     without a screen, to the run's end.
     """
-    os.environ.setdefault("ESCDELAY", _ESCAPE_DELAY)  # read when Textual is imported
     gc.disable()  # what is made until the first frame stays; the app turns it on again
     from tui_tuner.launch.waiter import behind_waiter
 

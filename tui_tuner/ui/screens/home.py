@@ -70,7 +70,7 @@ class HomeScreen(RowsScreen):
 
     def on_mount(self) -> None:
         self.query_one("#lead", Static).update(_lead())
-        self._fill_presets()
+        self.call_after_refresh(self._fill_presets)
 
     def on_resize(self) -> None:
         self._draw_presets()
