@@ -88,7 +88,7 @@ def estimate(
         report = {**found.to_json(), **words.fit_json(fitted), **words.surroundings_json(around, counted)}
         report |= {"cards": words.cards_json(table)} if cards else {}
         if check:
-            report["trace"] = {"difference": check.difference, "confirmed": check.confirmed}
+            report["trace"] = check.to_json()
         typer.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
         return
     lines = words.memory_lines(found, bool(card and card.cpu))

@@ -83,6 +83,7 @@ class ModelFacts:
     token_types: int = 0
     activation: str = ""
     dropout: float = 0.0
+    attention_dropout: float = 0.0
     weights_dtype: str = ""
     verified: bool = True
     why_unverified: str = ""
@@ -352,15 +353,16 @@ def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
             or values.config.get("activation_function")
             or family.activation
         ),
-        dropout=_dropout(values),
+        dropout=_rate(values, family.dropout_field, family.dropout),
+        attention_dropout=_rate(values, family.attention_dropout_field, family.attention_dropout),
         weights_dtype=str(dtype).removeprefix("torch."),
     )
 
 
-def _dropout(values: _Reader) -> float:
-    """Rate of the dropout behind attention and MLP while a model trains."""
-    found = values.config.get(values.family.dropout_field, values.family.dropout)
-    return float(found) if isinstance(found, int | float) else values.family.dropout
+def _rate(values: _Reader, field: str, default: float) -> float:
+    """A rate of dropout while a model trains."""
+    found = values.config.get(field, default)
+    return float(found) if isinstance(found, int | float) else default
 
 
 def _shared(values: _Reader, family: Family) -> int:

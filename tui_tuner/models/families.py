@@ -18,7 +18,8 @@ class Family:
 
     `norm_after` that norms stand behind attention and MLP instead of before them;
     `norm_late` that RMSNorm's weights are applied before it casts back from float32;
-    `dropout_field` holds the rate of dropout behind attention and MLP, `dropout` where it is left out;
+    `dropout_field` holds the rate of dropout behind attention and MLP, `dropout` where it is left out,
+    and likewise that of attention itself;
     `norm` is rms, layer or plain (no parameters); `norms` counts them in a layer; `parallel` means that
     attention and MLP read the same norm; `multipliers` that activations are scaled (Granite);
     `scaled_logits`, `softcap` that logits are; `qk_norm` is "", head or full.
@@ -40,6 +41,8 @@ class Family:
     norm_late: bool = False
     dropout: float = 0.0
     dropout_field: str = ""
+    attention_dropout: float = 0.0
+    attention_dropout_field: str = "attention_dropout"
     activation: str = ""
     parallel: bool = False
     multipliers: bool = False
@@ -148,6 +151,8 @@ FAMILIES: dict[str, Family] = {
         activation="gelu_new",
         dropout=0.1,
         dropout_field="resid_pdrop",
+        attention_dropout=0.1,
+        attention_dropout_field="attn_pdrop",
         learned_positions=True,
         aliases=_GPT2_NAMES,
         defaults={

@@ -1,45 +1,89 @@
-"""Tier 1 against tier 2: the ledger against the installed libraries' own code."""
+"""Tier 1 against tier 2: the ledger against the installed libraries' own code, traced."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 
 from tui_tuner.errors import RunError
 from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import facts_from_config
+from tui_tuner.planning import trace
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import installed, parse_stack
 from tui_tuner.planning.trace import Tracer, untraceable
 
 pytest.importorskip("peft")
 ALL = frozenset(["all-linear"])
-FULL = {"method": "full", "rank": 0}
+WIDE = {"weight": 4, "norm": 4, "embedding": 4}
+FULL = {"method": "full", "rank": 0, **WIDE}
+HALF = {"method": "full", "rank": 0, "autocast": False}
+FREEZE = {**FULL, "method": "freeze", "layers": 4}
+NF4 = {"quantization": "nf4"}
+INT8 = {"quantization": "int8"}
+DORA = {"variant": "dora"}
+CHECKPOINTING = {"checkpointing": True}
+LLAMA, MIXTRAL = "meta-llama/Llama-3.2-1B", "mistralai/Mixtral-8x7B-v0.1"
+RAW = {
+    "gpt2": {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257},
+    "phi": {
+        "model_type": "phi",
+        "hidden_size": 2048,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 32,
+        "intermediate_size": 8192,
+        "vocab_size": 51200,
+    },
+}
 GRID = [
-    (model, changes)
-    for model in ("meta-llama/Llama-3.2-1B", "mistralai/Mixtral-8x7B-v0.1", "microsoft/phi-4")
-    for changes in (
-        {},
-        {"checkpointing": True},
-        {"autocast": False},
-        {"checkpointing": True, "dropout": 0.1},
-    )
-] + [
-    ("Qwen/Qwen3-8B", {}),
-    ("Qwen/Qwen3-8B", {**FULL, "weight": 4, "norm": 4, "embedding": 4}),
-    ("Qwen/Qwen3-8B", {**FULL, "autocast": False, "checkpointing": True}),
+    (LLAMA, {}),
+    (LLAMA, {"autocast": False}),
+    (LLAMA, {**CHECKPOINTING, "dropout": 0.1}),
+    (LLAMA, {**NF4, "accumulate": True}),
+    (LLAMA, {**NF4, "double_quant": False, **CHECKPOINTING}),
+    (LLAMA, INT8),
+    (LLAMA, {**INT8, **CHECKPOINTING}),
+    (LLAMA, DORA),
+    (LLAMA, {**DORA, **NF4, **CHECKPOINTING}),
+    (LLAMA, FULL),  # tied
+    (LLAMA, {**FULL, "accumulate": True}),
+    (LLAMA, {**HALF, **CHECKPOINTING}),
+    (LLAMA, FREEZE),
+    (LLAMA, {**FREEZE, **CHECKPOINTING}),
+    (LLAMA, {"layers": 2, "supervised": 0.3}),
+    (LLAMA, {"logits": "full"}),
+    (LLAMA, {"chunk": 523, **CHECKPOINTING}),
+    (LLAMA, {"padded": True, "attention": "masked", "expand_keys": True}),
+    (MIXTRAL, {}),
+    (MIXTRAL, {**NF4, **CHECKPOINTING}),
+    (MIXTRAL, FULL),
+    ("gpt2", {}),
+    ("gpt2", FULL),
+    ("gpt2", {**NF4, **CHECKPOINTING}),
+    ("phi", {}),
+    ("phi", {**FULL, **CHECKPOINTING}),
+    ("EleutherAI/pythia-160m", {}),
+    ("EleutherAI/pythia-160m", HALF),
+    ("microsoft/phi-4", {"targets": frozenset(["qkv_proj"])}),
+    ("Qwen/Qwen3-8B", FULL),
+    ("Qwen/Qwen3-8B", {**NF4, "dropout": 0.05}),
     ("Qwen/Qwen2.5-7B", {"attention": "eager", "targets": frozenset(["q_proj", "v_proj"])}),
     ("google/gemma-2-2b", {"attention": "eager"}),
     ("ibm-granite/granite-3.1-2b-base", {"rank": 64}),
-    ("allenai/OLMo-2-0425-1B", {}),
-    ("EleutherAI/pythia-160m", {"autocast": False}),
+    ("allenai/OLMo-2-0425-1B", FULL),
 ]
 
 
 def setup(name, **changes):
-    facts = facts_from_config(find(name), name)
-    return Setup(facts, installed(), 2, 512, **{"targets": ALL, **changes})
+    facts = facts_from_config(RAW.get(name) or find(name), name)
+    return Setup(facts, installed(), 4, 1024, **{"targets": ALL, "logits": "supervised", **changes})
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +100,58 @@ def test_ledger_and_trace_agree_within_one_percent(tracer, name, changes):
 
 
 def test_a_wrong_ledger_is_corrected(tracer):
-    right = tracer.check(setup("meta-llama/Llama-3.2-1B"))
+    right = tracer.check(setup(LLAMA))
     wrong = dataclasses.replace(right, computed=right.computed / 2)
-    assert not wrong.confirmed and "GiB" in wrong.sentence()
+    assert not wrong.confirmed
+    assert f"{right.traced / 2**30:.2f} GiB" in wrong.sentence() and "+100" in wrong.sentence()
+    assert "backward" in wrong.sentence() or "loss" in wrong.sentence()
+    assert wrong.to_json()["traced_gib"] == pytest.approx(right.traced / 2**30)
 
 
 def test_what_cannot_be_traced_says_why(tracer):
-    quantised = setup("Qwen/Qwen3-8B", quantization="nf4")
-    assert "GPU" in untraceable(quantised)
-    with pytest.raises(RunError, match="quantised"):
-        tracer.check(quantised)
     foreign = dataclasses.replace(setup("Qwen/Qwen3-8B"), stack=parse_stack("transformers==4.48.1"))
     assert "versions" in untraceable(foreign)
-    broken = setup("meta-llama/Llama-3.2-1B", targets=frozenset(["no_such_layer"]))
-    with pytest.raises(RunError, match="trace failed"):
+    with pytest.raises(RunError, match="versions"):
+        tracer.check(foreign)
+    assert "padding" in untraceable(setup(LLAMA, padded=True))
+    broken = setup(LLAMA, targets=frozenset(["no_such_layer"]))
+    with pytest.raises(RunError, match=r"trace failed.*no_such_layer"):
         tracer.check(broken)
+
+
+def test_a_killed_process_says_so_and_the_next_question_starts_another():
+    with Tracer(seconds=240) as tracer:
+        first = tracer._started()
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait(timeout=10)
+        tracer._process = first
+        first.poll = lambda: None  # it dies right after it was seen alive
+        with pytest.raises(RunError, match="ended by signal 9"):
+            tracer.check(setup(LLAMA))
+        assert tracer.check(setup(LLAMA)).confirmed
+
+
+def test_a_trace_has_a_time_limit():
+    with Tracer(seconds=0.1) as tracer:
+        process = tracer._started()
+        with pytest.raises(RunError, match="longer than"):
+            tracer.check(setup(LLAMA))
+        assert process.poll() is not None
+
+
+def test_the_process_ends_with_whoever_started_it():
+    code = (
+        "import os\nfrom tui_tuner.planning.trace import Tracer\n"
+        "print(Tracer()._started().pid, flush=True)\nos._exit(1)\n"
+    )
+    pid = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
+    deadline = time.monotonic() + 60
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the tracing process is still there"
+        time.sleep(0.2)
+
+
+def test_asking_needs_no_torch():
+    code = "import sys, tui_tuner.planning.trace\nassert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert trace.AGREE == 0.01

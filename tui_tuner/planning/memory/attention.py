@@ -69,7 +69,8 @@ def attend(layer: Layer, tape: Tape, query: Tensor, key: Tensor, value: Tensor) 
         query, key, value = (tape.cast(part, HALF) for part in (query, key, value))
     if setup.attention == "eager":
         return _eager(layer, tape, query, key, value)
-    if setup.flat:  # the kernel for sequences of unequal length takes no views
+    apart = setup.flat and facts.attention_dropout > 0  # sequence by sequence
+    if setup.flat and not apart:  # the kernel for sequences of unequal length takes no views
         query, key, value = (whole(tape, part) for part in (query, key, value))
     if setup.expand_keys:
         key, value = expand(layer, tape, key), expand(layer, tape, value)
@@ -78,7 +79,8 @@ def attend(layer: Layer, tape: Tape, query: Tensor, key: Tensor, value: Tensor) 
         mask = setup.scores * query.width
     heads = layer.tokens * facts.heads
     out_count = query.count if not facts.value_dim else heads * facts.value_dim
-    return fused(tape, query, key, value, heads, out_count, mask)
+    out = fused(tape, query, key, value, heads, out_count, mask)
+    return tape.op(out.count, out.width, (), same=(out,)) if apart else out
 
 
 def whole(tape: Tape, part: Tensor) -> Tensor:

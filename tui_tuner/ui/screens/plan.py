@@ -96,7 +96,7 @@ class PlanScreen(TunerScreen):
     ]
     DEFAULT_CSS = """
     PlanScreen #head { height: auto; padding: 1 1 0 1; }
-    PlanScreen #verdict, PlanScreen #footing { height: auto; max-height: 3; }
+    PlanScreen #verdict, PlanScreen #footing { height: auto; max-height: 5; }
     PlanScreen #bar { height: 1; }
     PlanScreen #tabs { height: 2; margin-top: 1; }
     PlanScreen #pages { height: 1fr; padding: 0 1; }
