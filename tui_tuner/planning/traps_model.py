@@ -9,6 +9,21 @@ from tui_tuner.planning.findings import Advice, Case, found, trap
 from tui_tuner.planning.learning_rate import customary
 from tui_tuner.text import one_line
 
+# Architectures whose published models were trained in bfloat16, where config.json does not say
+BFLOAT16 = frozenset(
+    (
+        "mistral",
+        "mixtral",
+        "qwen2",
+        "qwen2_moe",
+        "qwen3",
+        "qwen3_moe",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "phi3",
+    )
+)
 SMALL, SMALL_TAKES = 30_000_000, 10  # parameters below which a model bears rates so much higher
 
 
@@ -94,8 +109,10 @@ def more_layers_than_there_are(case: Case) -> Advice | None:
 
 @trap
 def float16(case: Case) -> Advice | None:
-    bfloat16 = case.facts is not None and case.facts.weights_dtype == "bfloat16"
-    if case.config.model.dtype != "float16" or not bfloat16:
+    facts = case.facts
+    if case.config.model.dtype != "float16" or facts is None:
+        return None
+    if facts.weights_dtype != "bfloat16" and (facts.weights_dtype or facts.model_type not in BFLOAT16):
         return None
     return found(
         "float16 for a model that was trained in bfloat16.",

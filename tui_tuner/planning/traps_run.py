@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tui_tuner.planning.data_facts import steps_of
 from tui_tuner.planning.findings import Advice, Case, found, trap
 from tui_tuner.text import human_money
 
@@ -88,7 +89,11 @@ def few_steps(case: Case) -> Advice | None:
     training = case.config.training
     if not 0 < case.steps < FEW_STEPS or training.max_steps is not None:
         return None
-    smaller = max(1, training.batch_size // 4)
+    if training.batch_size > case.data.rows:
+        return None  # said by `batch_over_rows`
+    smaller = training.batch_size
+    while smaller > 1 and steps_of(case.data.rows, smaller, training.epochs) < FEW_STEPS:
+        smaller //= 2
     fix = {"training.batch_size": smaller, **_smaller_micro(case, smaller)}
     return found(
         f"the run has {case.steps} step{'' if case.steps == 1 else 's'}.",
