@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.content import Content
 
-from tui_tuner.planning.estimate import Estimate, Row
-from tui_tuner.planning.gpus import Card
 from tui_tuner.ui.i18n import _
 from tui_tuner.ui.words import column
+
+if TYPE_CHECKING:
+    from tui_tuner.planning.estimate import Estimate, Row
+    from tui_tuner.planning.gpus import Card
 
 # What a part is drawn with: a pattern, so that it is told apart without colour too.
 PARTS: dict[str, tuple[str, str]] = {
