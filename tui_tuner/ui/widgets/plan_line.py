@@ -103,7 +103,7 @@ def summary(look: Look) -> Content:
     fits = planned.fit.fits
     verdict = (_("✓ fits"), "$success") if fits else (_("✗ does not fit"), "$error")
     words = _("{gib:.1f} of {usable:.1f} GiB, {card} ").format(
-        gib=need, usable=look.card.usable, card=one_line(look.card.name, 20)
+        gib=need, usable=look.card.usable, card=_("RAM") if look.card.cpu else one_line(look.card.name, 20)
     )
     head = Content.assemble(words, verdict)
     duration = planned.duration
