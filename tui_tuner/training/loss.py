@@ -109,13 +109,13 @@ def _chunked(model: Any, micro: Micro, path: LossPath, head: Any, rows: int) -> 
     return chunked_loss.summed(hidden, head, micro.targets, rows, path.autocast)
 
 
-LOUD = 1000.0  # logits so large that a cap on them shows, whatever the weights are
+LOUD = 1024.0  # makes logits so large that a cap on them shows, and changes no digit of them
 
 
 def with_chunks(model: Any, data: Rows, rows: list[int], path: LossPath, most: int, device: Any) -> LossPath:
     """The same way with the logits in chunks, where a micro-batch of `most` tokens can ask for them.
 
-    They must give the sum of the plain losses of some rows, and the model must do nothing to its logits but
+    They must give the sum of the plain losses of two rows, and the model must do nothing to its logits but
     multiply them: one that caps them (Gemma 2) keeps the plain way.
     """
     import torch
@@ -129,12 +129,13 @@ def with_chunks(model: Any, data: Rows, rows: list[int], path: LossPath, most: i
     model.eval()
     try:
         with torch.no_grad():
-            micro = flat(data, rows).to(device)
+            micro = flat(data, rows[:2]).to(device)
             plain = summed_loss(model, micro, path)
-            found = _chunked(model, micro, path, head, max(1, micro.supervised // 2))
             entered: list[Any] = []
             with chunked_loss.hidden_states(head, entered, LOUD), path.computing():
                 left = target_logits(model, micro, path)
+            half = max(1, micro.supervised // 2)
+            found = chunked_loss.summed(left / LOUD, head, micro.targets, half, path.autocast)
         apart = float(abs(found - plain)) / max(1, micro.supervised)
         linear = chunked_loss.proportional(left, entered[0])
         return replace(path, chunked=linear and apart <= tolerance(model, path) / 10)
@@ -188,7 +189,7 @@ def self_check(model: Any, data: Rows, rows: list[int], wanted: LossPath, device
                 worst = difference(found, truth)
                 if worst > tolerance(model, path):
                     problem = problem or f"the loss of a sequence differs by {worst:.2g} a token"
-                elif path.packing and _leaks(model, data, rows, path, device):
+                elif path.packing and _leaks(model, data, rows, path, device, found):
                     problem = problem or "sequences of a row see each other"
                 else:
                     return Checked(path, problem)
@@ -212,21 +213,24 @@ def _candidates(wanted: LossPath) -> list[LossPath]:
     return [way for place, way in enumerate(ways) if way not in ways[:place]]
 
 
-def _leaks(model: Any, data: Rows, rows: list[int], path: LossPath, device: Any) -> bool:
-    """Whether other tokens in every second sequence of a flat row change the losses of those between."""
+def _leaks(model: Any, data: Rows, rows: list[int], path: LossPath, device: Any, before: list[Any]) -> bool:
+    """Whether other tokens in every second sequence of a flat row change the losses of those between.
+
+    Args:
+        before: Losses of each sequence of the flat row as it is.
+    """
     import torch
 
     if len(rows) < 2:
         return False
     micro = flat(data, rows).to(device)
-    before = token_losses(model, micro, path)
     pieces = list(micro.input_ids.split(micro.lengths, dim=1))
     for place in range(0, len(pieces), 2):
         pieces[place] = pieces[place].roll(1, dims=1)
     after = token_losses(model, replace(micro, input_ids=torch.cat(pieces, dim=1)), path)
     counts = [int(data[row][1][1:].sum()) for row in rows]
     kept = slice(1, None, 2)
-    apart = difference(list(before.split(counts))[kept], list(after.split(counts))[kept])
+    apart = difference(before[kept], list(after.split(counts))[kept])
     # the shapes are the same, so what is left is noise of a mixture of experts at most
     return apart > (5e-6 if tolerance(model, path) < 1e-3 else 2e-2)
 

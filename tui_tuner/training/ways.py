@@ -19,7 +19,8 @@ from tui_tuner.training.loss import Checked, LossPath, self_check, with_chunks
 from tui_tuner.training.reporting import Reporter
 
 CHECKED_ROWS = 4
-LONGEST_CHECKED = 4096  # tokens
+LONGEST_CHECKED = 1024  # tokens
+LONGEST_WITH_WINDOW = 4096  # so that a window of usual size is left behind
 
 
 class Ways:
@@ -31,7 +32,7 @@ class Ways:
         self.model, self.data, self.plan, self.config = model, data, plan, config
         self.name, self.device = device, torch.device(device)
         self.reporter = reporter
-        self.rows = checked_rows(plan)
+        self.rows = checked_rows(plan, LONGEST_WITH_WINDOW if has_window(model) else LONGEST_CHECKED)
 
     def choose(self, before: list[bool], most: int, pad: int) -> Checked:
         """The way for training.
@@ -128,9 +129,16 @@ class Ways:
         self.reporter.emit("log", level="info", message=message)
 
 
-def checked_rows(plan: StepPlan) -> list[int]:
-    """A few short sequences of the first batch and a long one, where windows and chunks would show."""
+def checked_rows(plan: StepPlan, longest: int) -> list[int]:
+    """A few short sequences of the first batch, and its longest one of at most `longest` tokens."""
     rows = sorted(plan.batch(0, 0), key=lambda row: (int(plan.lengths[row]), row))
     short, rest = rows[: CHECKED_ROWS - 1], rows[CHECKED_ROWS - 1 :]
-    long = [row for row in rest if plan.lengths[row] <= LONGEST_CHECKED]
+    long = [row for row in rest if plan.lengths[row] <= longest]
     return short + long[-1:]
+
+
+def has_window(model: Any) -> bool:
+    """Whether a model's attention may look back over a part of a sequence only."""
+    settings = model.config.get_text_config().to_dict()
+    settings.pop("chunk_size_feed_forward", None)
+    return any(value for name, value in settings.items() if "window" in name or "chunk" in name)
