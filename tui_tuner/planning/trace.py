@@ -210,6 +210,10 @@ def untraceable(setup: Setup) -> str:
         return "other library versions than the installed ones were asked for"
     if not facts.raw:
         return "the model has no config.json"
+    if facts.encoder:
+        return "only decoders are traced"
+    if setup.train_embeddings:
+        return "embeddings that are trained beside an adapter are not traced"
     if setup.padded and setup.attention == "flash":
         return "FlashAttention 2 cuts padding out of each batch, which needs the batch"
     if facts.family.softcap and setup.attention != "eager":

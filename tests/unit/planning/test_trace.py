@@ -32,6 +32,7 @@ DORA = {"variant": "dora"}
 CHECKPOINTING = {"checkpointing": True}
 LLAMA, MIXTRAL = "meta-llama/Llama-3.2-1B", "mistralai/Mixtral-8x7B-v0.1"
 RAW = {
+    "bert": {"model_type": "bert"},
     "gpt2": {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257},
     "phi": {
         "model_type": "phi",
@@ -114,6 +115,8 @@ def test_what_cannot_be_traced_says_why(tracer):
     with pytest.raises(RunError, match="versions"):
         tracer.check(foreign)
     assert "padding" in untraceable(setup(LLAMA, padded=True))
+    assert "embeddings" in untraceable(setup(LLAMA, train_embeddings=True))
+    assert "decoders" in untraceable(setup("bert"))
     broken = setup(LLAMA, targets=frozenset(["no_such_layer"]))
     with pytest.raises(RunError, match=r"trace failed.*no_such_layer"):
         tracer.check(broken)
