@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textual import on
+from textual.events import Resize
 from textual.widgets import RichLog
 
 from tui_tuner.ui.bridge import Snapshot
@@ -34,7 +36,8 @@ class LogPane(RichLog):
         if self._at_end and not first:  # at once: `write` would scroll after it has been drawn unscrolled
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
-    def on_resize(self) -> None:
+    @on(Resize)
+    def _stay_at_end(self) -> None:
         if self._at_end:
             self.call_after_refresh(self.scroll_end, animate=False, x_axis=False)
 

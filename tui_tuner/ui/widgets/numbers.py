@@ -40,7 +40,9 @@ class Numbers(Horizontal):
         rows = [*_run_rows(snapshot.view), *(_machine_rows(load) if load else ())]
         wide = self.size.width >= 38
         self.query_one("#labels", Lines).show(*(Content(row[0][: _LABEL - 1]) for row in rows))
-        self.query_one("#values", Lines).show(*(_value(*row, wide) for row in rows))
+        self.query_one("#values", Lines).show(
+            *(_value(label, value, share, wide) for label, value, share in rows)
+        )
 
 
 def _value(label: str, value: str, share: float | None, wide: bool) -> Content:
