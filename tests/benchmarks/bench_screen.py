@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import pty
 import select
@@ -261,6 +262,8 @@ def main() -> int:
         help_, interpreter = helps(options.rounds + 2)
         left_alone = idle(folder)
         make(folder, Shape(hidden=192, layers=6, heads=3, kv_heads=3, intermediate=512, chats=400))
+        gc.collect()
+        gc.freeze()  # or collections of this process would be taken for slow keys
         headless, live = pairs(folder, options.rounds, options.steps)
         keys = sorted(train(folder, options.keys, "keys", keys=True).keys)
     late = keys[min(len(keys) - 1, int(len(keys) * 0.99))]

@@ -287,3 +287,17 @@ def test_a_terminal_that_hangs_up_leaves_the_run_going(tmp_path: Path) -> None:
     assert (tmp_path / "result").read_text() == "True True"
     assert (tmp_path / "after").exists()
     assert b'"kind":"finished"' in folder.read_bytes()
+
+
+def test_garbage_is_looked_for_when_the_keys_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tui_tuner.ui import garbage
+
+    found: list[int] = []
+    monkeypatch.setattr(garbage.gc, "collect", lambda: found.append(1))
+    monkeypatch.setattr(garbage.gc, "get_count", lambda: (0, 0, garbage.MANY))
+    collector = garbage.Garbage()
+    collector.look()
+    assert found == [1]
+    collector.touched()
+    collector.look()
+    assert found == [1]

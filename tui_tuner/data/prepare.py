@@ -36,8 +36,8 @@ from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, TunerEr
 from tui_tuner.runs.events import Sink
 from tui_tuner.text import one_line
 
-BATCH = 256
-BATCH_CHARACTERS = 1_000_000
+BATCH = 1024
+BATCH_CHARACTERS = 400_000
 REPORT_SECONDS = 0.5
 CACHE_DAYS = 30
 # What to do about the most frequent reason rows are dropped for.
@@ -259,11 +259,16 @@ def _cleaned(reading: Reading, encoder: RowEncoder, ledger: Ledger) -> Iterator[
     for read in reading:
         batch.append(read)
         size += sum(map(len, texts_of(read.record))) if read.record is not None else 0
-        if len(batch) >= BATCH or size >= BATCH_CHARACTERS:
+        if full(len(batch), size):
             yield encoder.clean(batch, ledger)
             batch, size = [], 0
     if batch:
         yield encoder.clean(batch, ledger)
+
+
+def full(rows: int, characters: int) -> bool:
+    """Whether so much text makes a batch: larger ones wait for each other, smaller ones cost more calls."""
+    return rows >= BATCH or characters >= BATCH_CHARACTERS
 
 
 def _nothing_left(ledger: Ledger) -> None:

@@ -90,10 +90,11 @@ def _run(
     quiet_libraries()  # before peft and bitsandbytes are imported, which speak while they are
     from tui_tuner.training.work import Work
 
-    # What the imports left stays to the end: accelerate's collection before the first step need not walk it.
-    gc.freeze()
     work = Work(config, folder, reporter, commands, checkpoint)
     work.prepare()
+    # What imports and preparation left stays to the end. Searching it takes 0.3 s with Python's lock held: at
+    # every turn of the collector a screen in this process, and the steps, would stand still for that long.
+    gc.freeze()
     return _ended(work.train(), commands)
 
 

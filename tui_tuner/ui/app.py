@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 from collections.abc import Iterable
 from functools import partial
@@ -17,12 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.events import Event, InputEvent
 from textual.reactive import Initialize, Reactive
 from textual.screen import Screen
 from textual.theme import Theme
 
 from tui_tuner.errors import TunerError
 from tui_tuner.text import one_line
+from tui_tuner.ui.garbage import Garbage
 from tui_tuner.ui.hosting import AppResult, thread_host
 from tui_tuner.ui.i18n import _
 from tui_tuner.ui.preferences import read_preferences, remember
@@ -31,7 +32,8 @@ from tui_tuner.ui.themes import DARK, LIGHT, THEMES
 if TYPE_CHECKING:
     from tui_tuner.runs.store import RunFolder, RunStore
     from tui_tuner.ui.bridge import Follower
-    from tui_tuner.ui.hosting import Host, HostFactory
+    from tui_tuner.ui.garbage import Garbage
+from tui_tuner.ui.hosting import Host, HostFactory
 
 POLL_SECONDS = 0.15
 
@@ -45,13 +47,6 @@ def _commands() -> Any:
 def _first_theme(_app: App[Any]) -> str:
     kept = read_preferences().get("theme")
     return kept if kept in THEMES else DARK
-
-
-def _collect_garbage() -> None:
-    """Turn collection on after a start without it; what was made by then stays, and is never searched."""
-    if not gc.isenabled():
-        gc.freeze()
-        gc.enable()
 
 
 class TunerApp(App[AppResult]):
@@ -101,6 +96,7 @@ class TunerApp(App[AppResult]):
         self._followers: dict[Path, Follower] = {}
         self._leave_when_ended = False
         self._told_of_end = True
+        self._garbage = Garbage()
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -114,12 +110,17 @@ class TunerApp(App[AppResult]):
     def on_mount(self) -> None:
         self._catch_signals()
         self.set_interval(POLL_SECONDS, self._tick)
-        self.call_after_refresh(_collect_garbage)
+        self.call_after_refresh(self._garbage.begin)
         folder, train, resume = self._open
         if folder is not None:
             if train:
                 self.train_here(folder, resume)
             self.open_run(folder)
+
+    async def on_event(self, event: Event) -> None:
+        if isinstance(event, InputEvent):
+            self._garbage.touched()
+        await super().on_event(event)
 
     # Runs
 
@@ -193,6 +194,7 @@ class TunerApp(App[AppResult]):
         self.notify(text, severity=severity, timeout=timeout, markup=False)
 
     def _tick(self) -> None:
+        self._garbage.look()
         more = False
         for path, follower in tuple(self._followers.items()):
             if follower.listeners or self.hosts(follower.folder):
