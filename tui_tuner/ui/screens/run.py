@@ -26,6 +26,7 @@ from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import safe
 
 _FIGURES_SECONDS = 1.0
+_MACHINE_SECONDS = 2.0  # figures that always change are most of what is written to the terminal
 _TABS = (("log", _("Log")), ("samples", _("Answers")), ("choices", _("Choices")))
 
 
@@ -86,7 +87,7 @@ class RunScreen(TunerScreen):
     def on_mount(self) -> None:
         self._show_tab("log")
         self.set_interval(_FIGURES_SECONDS, self._draw_figures)
-        self.set_interval(1.0, self._read_machine)
+        self.set_interval(_MACHINE_SECONDS, self._read_machine)
         self.tuner.follow(self.folder).listen(self)
 
     def on_unmount(self) -> None:
