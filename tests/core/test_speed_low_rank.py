@@ -143,7 +143,7 @@ def test_short_attention_in_16_bits_is_as_near_the_truth_as_the_fused_kernel() -
     fused = scaled_dot_product_attention(*half, is_causal=True)
     assert small_attention.fits(half[0], half[1], 0.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = small_attention.attend(*half, small_attention.causal(64), None)
+        found = small_attention.attend(*half, small_attention.causal_bias(64), None)
     assert found.dtype == torch.bfloat16
     assert (found - truth).norm() <= 1.1 * (fused - truth).norm()
 

@@ -93,9 +93,7 @@ def _each(
 ) -> Any:
     """One scaled dot product attention per segment."""
     import torch
-    from torch.nn.functional import scaled_dot_product_attention
 
-    grouped = query.shape[1] != key.shape[1]
     parts = []
     for q, k, v in zip(
         query.split(lengths, dim=2), key.split(lengths, dim=2), value.split(lengths, dim=2), strict=True
@@ -106,20 +104,7 @@ def _each(
             places = torch.arange(length, device=q.device)
             distance = places[:, None] - places[None, :]
             mask = (distance < window) & (distance >= 0 if causal else distance > -window)
-        if mask is None and small_attention.fits(q, k, dropout):
-            bias = small_attention.causal(length) if causal else None
-            out = small_attention.attend(q, k, v, bias, scaling)
-        else:
-            out = scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                attn_mask=mask,
-                dropout_p=dropout,
-                scale=scaling,
-                is_causal=causal and mask is None and length > 1,
-                enable_gqa=grouped,
-            )
+        out = small_attention.stretch(q, k, v, mask, causal, dropout, scaling)
         parts.append(out.transpose(1, 2))
     return torch.cat(parts, dim=1)
 

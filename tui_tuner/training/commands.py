@@ -107,5 +107,6 @@ class Commands:
                 save()
                 self._reporter.phase("paused", step, total)
         self._reporter.phase("training", step, total)
-        self.waited += time.monotonic() - began
-        return time.monotonic() - began
+        waited = time.monotonic() - began
+        self.waited += waited
+        return waited

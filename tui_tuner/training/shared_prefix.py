@@ -199,7 +199,6 @@ def attend(
 ) -> Any:
     """Causal attention of [1, heads, tokens, head_dim] by a layout; returns [1, tokens, heads, head_dim]."""
     import torch
-    from torch.nn.functional import scaled_dot_product_attention
 
     parts = []
     for segment in layout.segments:
@@ -211,21 +210,7 @@ def attend(
             v = torch.cat([value[:, :, before], v], dim=2)
         if segment.prefix or (window is not None and segment.length > window):
             mask = layout.mask(segment, window, query)
-        q = query[:, :, own]
-        if small_attention.fits(q, k, dropout):
-            bias = small_attention.causal(segment.length) if mask is None else mask
-            out = small_attention.attend(q, k, v, bias, scaling)
-        else:
-            out = scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                attn_mask=mask,
-                dropout_p=dropout,
-                scale=scaling,
-                is_causal=mask is None and segment.length > 1,
-                enable_gqa=query.shape[1] != key.shape[1],
-            )
+        out = small_attention.stretch(query[:, :, own], k, v, mask, True, dropout, scaling)
         parts.append(out.transpose(1, 2))
     return torch.cat(parts, dim=1)
 

@@ -23,7 +23,7 @@ def fits(query: Any, key: Any, dropout: float) -> bool:
 
 
 @lru_cache(maxsize=512)
-def causal(length: int) -> Any:
+def causal_bias(length: int) -> Any:
     """[length, length] float32: 0 where a query may look, -inf after it."""
     import torch
 
@@ -53,3 +53,30 @@ def attend(query: Any, key: Any, value: Any, mask: Any, scaling: float | None) -
             scores = torch.baddbmm(bias[None], q, k.transpose(1, 2), alpha=scale)
         out = torch.bmm(torch.softmax(scores, dim=-1), v)
     return out.view(1, heads, length, v.shape[-1]).to(query.dtype)
+
+
+def stretch(
+    query: Any, key: Any, value: Any, mask: Any, causal: bool, dropout: float, scaling: float | None
+) -> Any:
+    """Attention of one stretch, by whichever kernel is quicker for its size; shapes as in `attend`.
+
+    Args:
+        mask: [queries, keys], as `scaled_dot_product_attention` takes it; None where `causal` says it all.
+    """
+    from torch.nn.functional import scaled_dot_product_attention
+
+    length = query.shape[2]
+    additive = mask is None or mask.is_floating_point()
+    if additive and fits(query, key, dropout):
+        bias = causal_bias(length) if mask is None and causal else mask
+        return attend(query, key, value, bias, scaling)
+    return scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        dropout_p=dropout,
+        scale=scaling,
+        is_causal=causal and mask is None and length > 1,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
