@@ -16,14 +16,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear, log_softmax
 
-CHUNK_BYTES = {"cpu": 32 << 20, "cuda": 256 << 20}  # float32 logits of a chunk
-LEAST_ROWS = 128  # fewer make a thin, slow matrix product
-
-
-def chunk_rows(vocabulary: int, device: str) -> int:
-    """Positions of a chunk."""
-    room = CHUNK_BYTES.get(device.partition(":")[0], CHUNK_BYTES["cuda"])
-    return max(LEAST_ROWS, room // (4 * vocabulary))
+from tui_tuner.planning.memory.head import chunk_rows
 
 
 def head_of(model: Any) -> Any:
@@ -122,4 +115,4 @@ def summed(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -
         return ChunkedLoss.apply(hidden, weight, bias, targets, rows)
 
 
-__all__ = ["ChunkedLoss", "chunk_rows", "head_of", "hidden_states", "summed"]
+__all__ = ["ChunkedLoss", "chunk_rows", "head_of", "hidden_states", "proportional", "summed"]
