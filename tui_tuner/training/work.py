@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from typing import Any
 
@@ -18,6 +17,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, ModelError, OutOfMemoryError, TunerError
 from tui_tuner.methods import attach, trainable_parameters
 from tui_tuner.models.loading import check_device, load_tokenizer
+from tui_tuner.planning.data_facts import steps_of
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 from tui_tuner.training import attention, low_rank
@@ -222,7 +222,7 @@ class Work:
         training = config.training
         self._same_rows()
         plan = StepPlan(train.lengths, training.batch_size, training.seed, self.world, self.rank)
-        total = training.max_steps or math.ceil(training.epochs * plan.steps_per_epoch)
+        total = steps_of(len(train), training.batch_size, training.epochs, training.max_steps)
         micro = int(training.micro_batch) if training.micro_batch != "auto" else 1
         size = micro_size(self.progress, MicroSize(micro, micro * config.data.max_length))
         pad = self.tokenizer.pad_token_id
