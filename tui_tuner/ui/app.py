@@ -117,6 +117,9 @@ class TunerApp(App[AppResult]):
                 self.train_here(folder, resume)
             self.open_run(folder)
 
+    def on_unmount(self) -> None:
+        self._garbage.end()
+
     async def on_event(self, event: Event) -> None:
         if isinstance(event, InputEvent):
             self._garbage.touched()

@@ -20,14 +20,18 @@ class Garbage:
 
     def __init__(self) -> None:
         self._touched = 0.0
+        self._before = gc.get_threshold()
 
     def begin(self) -> None:
         """Turn collection on after a start without it; what was made by then stays, and is never searched."""
         if not gc.isenabled():
             gc.freeze()
             gc.enable()
-            young, middle, _old = gc.get_threshold()
-            gc.set_threshold(young, middle, TOO_MANY)
+            gc.set_threshold(*self._before[:2], TOO_MANY)
+
+    def end(self) -> None:
+        """The screen is gone, and nobody looks any more: Python's own turns again, for a run that goes on."""
+        gc.set_threshold(*self._before)
 
     def touched(self) -> None:
         """A key was pressed, or the mouse moved."""
