@@ -239,7 +239,7 @@ def soak_memory(base: Base) -> None:
         def inject(place: str = place) -> None:
             import torch
 
-            from tui_tuner.training import recovery
+            from tui_tuner.training.step import recovery
 
             inner, seen = recovery.Recovery.__init__, []
 
@@ -275,7 +275,7 @@ def soak_memory(base: Base) -> None:
 def soak_disk(base: Base, times: int, chance: random.Random) -> None:
     """A small disk is filled and emptied again and again under a run."""
     from tui_tuner.launch.proof import compare
-    from tui_tuner.training.checkpoints import checkpoints
+    from tui_tuner.training.keeping.checkpoints import checkpoints
 
     small = base.root / "small"
     small.mkdir()
@@ -438,7 +438,7 @@ def soak_cost(base: Base) -> None:
     """Processor time of watching, by thread, beside that of training."""
     from tui_tuner.launch.watchdog import Watchdog
     from tui_tuner.runs.journal import JournalWriter
-    from tui_tuner.training.numbers import NumberWatch
+    from tui_tuner.training.watching.numbers import NumberWatch
 
     folder = base.folder()
     assert wait(fork_worker(folder, False)) == 0

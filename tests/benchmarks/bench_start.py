@@ -74,7 +74,7 @@ def one_run(folder: Path, answers: bool) -> dict[str, float]:
     from tui_tuner.runs.journal import JournalWriter
     from tui_tuner.runs.store import RunStore
     from tui_tuner.training import session
-    from tui_tuner.training.engine import Engine
+    from tui_tuner.training.step.engine import Engine
 
     for name in ("_tokenizer", "_data", "_resolve", "_model", "_answer"):
         setattr(work.Work, name, timed(name, getattr(work.Work, name)))
@@ -105,7 +105,8 @@ def one_run(folder: Path, answers: bool) -> dict[str, float]:
 
 
 def _time_the_proofs(timed: Callable[..., Any]) -> None:
-    from tui_tuner.training import shared_check, shared_prefix, ways
+    from tui_tuner.compute import shared_check, shared_prefix
+    from tui_tuner.training import ways
 
     for module, name, part in (
         (ways, "self_check", "self_check"),

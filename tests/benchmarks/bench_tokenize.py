@@ -26,12 +26,12 @@ import numpy as np  # noqa: E402
 from side_by_side import Claim, judge, machine, table  # noqa: E402
 
 from tui_tuner.config.load import build_config  # noqa: E402
-from tui_tuner.data.encoding import RowEncoder  # noqa: E402
-from tui_tuner.data.prepare import full, prepare  # noqa: E402
+from tui_tuner.data.chat.template import choose_template  # noqa: E402
+from tui_tuner.data.examples.encoding import RowEncoder  # noqa: E402
+from tui_tuner.data.examples.prepare import full, prepare  # noqa: E402
+from tui_tuner.data.examples.workers import encoded_in_order  # noqa: E402
 from tui_tuner.data.reading import Reading  # noqa: E402
 from tui_tuner.data.records import texts_of  # noqa: E402
-from tui_tuner.data.template import choose_template  # noqa: E402
-from tui_tuner.data.workers import encoded_in_order  # noqa: E402
 from tui_tuner.models.tokenizer_training import train_tokenizer  # noqa: E402
 
 ROUNDS = 4

@@ -309,9 +309,9 @@ def bare(job: Job) -> Measured:
     """A plain PyTorch loop over our own batches: forward, backward, clip, AdamW; nothing else."""
     import torch
 
-    from tui_tuner.training import attention
-    from tui_tuner.training.batching import MicroSize, StepPlan, micros
-    from tui_tuner.training.loss import LossPath, summed_loss
+    from tui_tuner.compute import attention
+    from tui_tuner.compute.batches import MicroSize, StepPlan, micros
+    from tui_tuner.compute.loss import LossPath, summed_loss
 
     meter = Meter(job)
     shape = shape_of(job.folder)
@@ -354,7 +354,7 @@ def our_run(job: Job, values: dict[str, Any]) -> Measured:
     from tui_tuner.runs.journal import JournalWriter
     from tui_tuner.runs.store import RunStore
     from tui_tuner.training.commands import Commands
-    from tui_tuner.training.reporting import Heartbeat, Reporter
+    from tui_tuner.training.watching.reporting import Heartbeat, Reporter
     from tui_tuner.training.work import Work
 
     config = build_config(values)
@@ -383,7 +383,7 @@ def our_run(job: Job, values: dict[str, Any]) -> Measured:
 
 def ours_unshared(job: Job) -> Measured:
     """The same run with common beginnings computed for each row."""
-    from tui_tuner.training import shared_prefix
+    from tui_tuner.compute import shared_prefix
 
     shared_prefix.LEAST_SAVING = 2.0
     return ours(job)
@@ -391,7 +391,7 @@ def ours_unshared(job: Job) -> Measured:
 
 def top_layers(job: Job, cached: bool = True) -> Measured:
     """LoRA on the two top layers for all epochs of the steps; the clock includes filling the cache."""
-    from tui_tuner.training import prefix_cache
+    from tui_tuner.compute import prefix_cache
 
     if not cached:
         prefix_cache.MOST_BYTES = 0

@@ -124,6 +124,6 @@ def look(folder: RunFolder) -> None:
         journal = JournalWriter(folder.events, "r")
         journal.emit("log", level="info", message="still writable")
         journal.close()
-    from tui_tuner.training.checkpoints import newest_valid
+    from tui_tuner.training.keeping.checkpoints import newest_valid
 
     newest_valid(folder.checkpoints, lambda checkpoint, problem: None)

@@ -152,7 +152,7 @@ def run_values(folder: Path, steps: int, dtype: str = "float32") -> dict[str, An
 def prepare_rows(folder: Path) -> None:
     """Tokenise the chats with our own data preparation and write `rows.npz` for the other programs."""
     from tui_tuner.config.load import build_config
-    from tui_tuner.data.prepare import prepare
+    from tui_tuner.data.examples.prepare import prepare
     from tui_tuner.models.loading import load_tokenizer
 
     config = build_config(run_values(folder, 1))

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.core.test_loss import FAST, SomeRows
-from tui_tuner.training import attention
-from tui_tuner.training.batching import flat, padded
-from tui_tuner.training.loss import LossPath, self_check, summed_loss
+from tui_tuner.compute import attention
+from tui_tuner.compute.batches import flat, padded
+from tui_tuner.compute.loss import LossPath, self_check, summed_loss
 
 SHAPE = {
     "vocab_size": 300,

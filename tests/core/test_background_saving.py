@@ -17,14 +17,14 @@ import pytest
 from tests.conftest import MakeConfig, Trained
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.training import checkpoints
-from tui_tuner.training.writer import Writer
+from tui_tuner.training.keeping import checkpoints
+from tui_tuner.training.keeping.writer import Writer
 
 Train = Callable[..., Trained]
 SLOW_DISK = """
 import sys, time
 from pathlib import Path
-from tui_tuner.training import checkpoints
+from tui_tuner.training.keeping import checkpoints
 inner = checkpoints._sync_tree
 def slow(folder):
     inner(folder)

@@ -12,9 +12,9 @@ from tests.conftest import MakeConfig, Recorder
 from tui_tuner.config.schema import HardwareSection
 from tui_tuner.planning.calibration import Measured, calibration_file, learned
 from tui_tuner.runs.events import Event, encode
-from tui_tuner.training.budget import Budget
-from tui_tuner.training.measuring import AFTER, GIB, MemoryCheck
-from tui_tuner.training.reporting import Reporter
+from tui_tuner.training.watching.budget import Budget
+from tui_tuner.training.watching.memory_check import AFTER, GIB, MemoryCheck
+from tui_tuner.training.watching.reporting import Reporter
 
 
 def watched(total: int = 100, **hardware: Any) -> tuple[Budget, Recorder]:
@@ -84,7 +84,7 @@ def test_a_pause_costs_and_does_not_slow_the_pace(make_config: MakeConfig) -> No
     from types import SimpleNamespace
 
     from tui_tuner.planning.data_facts import DataFacts
-    from tui_tuner.training.pace import Pace
+    from tui_tuner.training.watching.pace import Pace
 
     sink, clock = Recorder(), {"spent": 0.0, "waited": 0.0}
     pace = Pace(
@@ -189,7 +189,7 @@ def test_the_engine_remembers_its_fullest_forward_pass(make_config: MakeConfig) 
 
     import torch
 
-    from tui_tuner.training.engine import Engine
+    from tui_tuner.training.step.engine import Engine
 
     engine = SimpleNamespace(fullest=(0, 0, 0))
     for rows, length, targets in ((1, 90, 80), (2, 50, 20), (1, 60, 60)):

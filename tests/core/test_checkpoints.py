@@ -12,8 +12,8 @@ import pytest
 
 from tests.conftest import MakeConfig, Trained
 from tui_tuner.errors import DiskFullError
-from tui_tuner.training import checkpoints
-from tui_tuner.training.checkpoints import (
+from tui_tuner.training.keeping import checkpoints
+from tui_tuner.training.keeping.checkpoints import (
     newest_valid,
     prune,
     restore_folder,
@@ -127,7 +127,7 @@ def test_without_any_checkpoint_a_run_starts_again(make_config: MakeConfig, trai
 def test_a_full_disk_does_not_end_the_run(
     make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_tuner.training import saving
+    from tui_tuner.training.keeping import saving
 
     inner = saving.Saver.fill
     attempts: list[Path] = []

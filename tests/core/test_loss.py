@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from tui_tuner.training import attention
-from tui_tuner.training.batching import MicroSize, flat, micros, padded
-from tui_tuner.training.loss import LossPath, self_check, summed_loss, token_losses
+from tui_tuner.compute import attention
+from tui_tuner.compute.batches import MicroSize, flat, micros, padded
+from tui_tuner.compute.loss import LossPath, self_check, summed_loss, token_losses
 
 FAST = LossPath(packing=True, compact=True, segments=True)
 
@@ -203,7 +203,7 @@ def test_self_check_falls_back_where_logits_cannot_be_chosen(tiny_model: Path, r
 
 
 def test_checkpointed_layers_give_the_same_gradients(tiny_model: Path, rows: SomeRows) -> None:
-    from tui_tuner.training.checkpointing import checkpoint_layers
+    from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
 
     plain, model = load(tiny_model), load(tiny_model)
     checkpoint_layers(model)
@@ -217,8 +217,8 @@ def test_checkpointed_layers_give_the_same_gradients(tiny_model: Path, rows: Som
 
 
 def test_checkpointing_keeps_nothing_of_frozen_layers(tiny_model: Path, rows: SomeRows) -> None:
+    from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
     from tui_tuner.methods.weights import decoder_layers
-    from tui_tuner.training.checkpointing import checkpoint_layers
 
     model = load(tiny_model)
     layers = list(decoder_layers(model))
@@ -235,7 +235,7 @@ def test_checkpointing_keeps_nothing_of_frozen_layers(tiny_model: Path, rows: So
 
 
 def test_embedding_noise_is_scaled_by_each_sequence(tiny_model: Path, rows: SomeRows) -> None:
-    from tui_tuner.training.noise import EmbeddingNoise
+    from tui_tuner.compute.noise import EmbeddingNoise
 
     model = load(tiny_model).train()
     embeddings = model.get_input_embeddings()

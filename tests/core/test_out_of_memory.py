@@ -17,7 +17,7 @@ class Injected:
     """Raises at the n-th time that a place is entered, `times` times."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, place: str, at: int = 4, times: int = 1) -> None:
-        from tui_tuner.training import recovery
+        from tui_tuner.training.step import recovery
 
         self.seen = 0
 

@@ -13,14 +13,14 @@ from safetensors import safe_open
 from tests.conftest import MakeConfig, Trained
 from tests.core.test_loss import FAST, SomeRows
 from tests.core.test_session import Train, reacting
+from tui_tuner.compute import attention
+from tui_tuner.compute.batches import MicroSize, micros
+from tui_tuner.compute.loss import LossPath, self_check, summed_loss
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.evaluation.generation import generate
 from tui_tuner.methods import attach, merge, trainable_parameters
 from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
 from tui_tuner.models.loading import load_model
-from tui_tuner.training import attention
-from tui_tuner.training.batching import MicroSize, micros
-from tui_tuner.training.loss import LossPath, self_check, summed_loss
 
 PROMPTS = ["prompt_tuning", "p_tuning", "prefix_tuning"]
 KINDS = ["ia3", *PROMPTS]

@@ -14,7 +14,7 @@ from tests.conftest import MakeConfig, Trained
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.training.checkpoints import checkpoints
+from tui_tuner.training.keeping.checkpoints import checkpoints
 
 Train = Callable[..., Trained]
 ADAPTER = "adapter_model.safetensors"

@@ -34,8 +34,7 @@ def names(file: Any) -> list[str]:
 
 
 def test_registries_hold_what_the_config_offers() -> None:
-    from tui_tuner import methods
-    from tui_tuner.training import tasks
+    from tui_tuner import methods, tasks
 
     assert set(methods.METHODS) == set(METHODS) == set(METHOD_FIELDS)
     fields = {path.partition(".")[2] for path in options() if path.startswith("method.")}
@@ -172,7 +171,7 @@ def test_journal_of_a_run(make_config: MakeConfig, train: Train) -> None:
 def test_imports_are_out_of_the_collector_while_it_trains(
     make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_tuner.training.engine import Engine
+    from tui_tuner.training.step.engine import Engine
 
     step, frozen = Engine.training_step, []
 
@@ -389,7 +388,7 @@ def test_a_number_that_is_none_stops_the_run_resumably(make_config: MakeConfig, 
     )
 
     def before(run: Trained) -> None:
-        from tui_tuner.training import engine
+        from tui_tuner.training.step import engine
 
         inner = engine.Engine._accumulate
 

@@ -10,9 +10,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, Gemma2Config, GraniteConfig, LlamaConfig, PhiConfig
 
-from tui_tuner.training import attention, chunked_loss
-from tui_tuner.training.batching import flat
-from tui_tuner.training.loss import LossPath, summed_loss, with_chunks
+from tui_tuner.compute import attention, chunked_loss
+from tui_tuner.compute.batches import flat
+from tui_tuner.compute.loss import LossPath, summed_loss, with_chunks
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 211}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}

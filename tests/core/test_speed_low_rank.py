@@ -11,7 +11,7 @@ from peft.tuners.lora.layer import Linear
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Config
 
-from tui_tuner.training import low_rank, small_attention
+from tui_tuner.compute import low_rank, small_attention
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 61}
 LLAMA = LlamaConfig(**SIZES, num_attention_heads=4, num_key_value_heads=2)

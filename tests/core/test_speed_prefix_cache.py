@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from tests.core.test_session import reacting
-from tui_tuner.training import attention, prefix_cache, shared_prefix
-from tui_tuner.training.batching import flat
-from tui_tuner.training.loss import LossPath, summed_loss
+from tui_tuner.compute import attention, prefix_cache, shared_prefix
+from tui_tuner.compute.batches import flat
+from tui_tuner.compute.loss import LossPath, summed_loss
 
 FAST = LossPath(packing=True, compact=True, segments=True)
 
@@ -65,7 +65,7 @@ def gradients(model: Any) -> dict[str, torch.Tensor]:
 def test_loss_and_gradients_are_those_of_the_whole_model(
     tiny_model: Path, tmp_path: Path, shared: bool, checkpointed: bool
 ) -> None:
-    from tui_tuner.training.checkpointing import checkpoint_layers
+    from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
 
     model = load(tiny_model).train()
     if checkpointed:

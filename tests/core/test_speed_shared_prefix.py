@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui_tuner.training import attention, shared_check, shared_prefix
-from tui_tuner.training.batching import Micro, MicroSize, StepPlan, flat, micros
-from tui_tuner.training.loss import LossPath, summed_loss, token_losses
+from tui_tuner.compute import attention, shared_check, shared_prefix
+from tui_tuner.compute.batches import Micro, MicroSize, StepPlan, flat, micros
+from tui_tuner.compute.loss import LossPath, summed_loss, token_losses
 
 PLAIN = LossPath(packing=True, compact=True, segments=True)
 SHARED = LossPath(packing=True, compact=True, segments=True, shared=True)
@@ -102,7 +102,7 @@ def test_a_sliding_window_reaches_into_the_prefix(tiny_tokenizer: Any) -> None:
 
 
 def test_checkpointed_layers_see_the_prefix_again(tiny_model: Path) -> None:
-    from tui_tuner.training.checkpointing import checkpoint_layers
+    from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
 
     model = load(tiny_model).train()
     data = two_prompts()

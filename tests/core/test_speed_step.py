@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.conftest import MakeConfig, Trained
-from tui_tuner.training.engine import Engine
+from tui_tuner.training.step.engine import Engine
 
 Train = Callable[..., Trained]
 ASKS = {

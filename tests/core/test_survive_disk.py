@@ -18,7 +18,7 @@ from tui_tuner.launch.proof import compare, run_to_end, start
 from tui_tuner.runs.control import send
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.training.checkpoints import checkpoints
+from tui_tuner.training.keeping.checkpoints import checkpoints
 
 SIZE = 24 * 2**20
 

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import MakeConfig, Trained
 from tui_tuner.runs.events import Event
 from tui_tuner.runs.view import RunView, fold
-from tui_tuner.training.numbers import NumberWatch
+from tui_tuner.training.watching.numbers import NumberWatch
 
 Train = Callable[..., Trained]
 
@@ -21,7 +21,7 @@ class Spoiled:
     """The loss of some optimizer steps becomes NaN; `calls` counts forward passes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:
-        from tui_tuner.training import engine
+        from tui_tuner.training.step import engine
 
         inner, self.seen = engine.summed_loss, 0
 

@@ -9,7 +9,7 @@ import pytest
 from tui_tuner.errors import ConfigError
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.training.positions import check_positions
-from tui_tuner.training.reporting import Reporter
+from tui_tuner.training.watching.reporting import Reporter
 
 ROTARY = {
     "model_type": "llama",

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
-from tui_tuner.data.encoding import RowEncoder
+from tui_tuner.data.chat.template import choose_template
+from tui_tuner.data.examples.encoding import RowEncoder
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.reading import Reading
 from tui_tuner.data.records import texts_of
-from tui_tuner.data.template import choose_template
 from tui_tuner.errors import UsageError
 from tui_tuner.text import one_line
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.store import TokenizedRows
 from tui_tuner.errors import PreflightError
 
 if TYPE_CHECKING:
-    from tui_tuner.data.encoding import Facts
+    from tui_tuner.data.examples.encoding import Facts
 
 
 @dataclass

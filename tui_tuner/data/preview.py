@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
-from tui_tuner.data.cleaning import Cleaner
+from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import FileDetection, Read, Reading
@@ -245,8 +245,8 @@ def mask_row(model: ModelSection, data: DataSection, row: int, tokenizer: Any = 
 def _view(
     read: Read, model: ModelSection, data: DataSection, tokenizer: Any, detections: list[FileDetection]
 ) -> MaskView:
-    from tui_tuner.data.encoding import RowEncoder
-    from tui_tuner.data.template import choose_template
+    from tui_tuner.data.chat.template import choose_template
+    from tui_tuner.data.examples.encoding import RowEncoder
 
     if read.record is None:
         problem = read.problem or RowProblem("unreadable")

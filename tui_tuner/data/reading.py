@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data.convert import to_record
-from tui_tuner.data.formats import Detection, recognise, take_late
+from tui_tuner.data.formats.convert import to_record
+from tui_tuner.data.formats.recognise import Detection, recognise, take_late
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Record, Row, texts_of
-from tui_tuner.data.sources import DataFile, Resolved, resolve
+from tui_tuner.data.sources.files import DataFile, Resolved, resolve
 from tui_tuner.errors import DataError
 from tui_tuner.text import one_line
 

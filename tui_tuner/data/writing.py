@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data.cleaning import Cleaner
+from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import Read, Reading

@@ -43,7 +43,7 @@ def _check_hardware(config: RunConfig) -> None:
 
 
 def _check_model(config: RunConfig) -> None:
-    from tui_tuner.data.template import read_template
+    from tui_tuner.data.chat.template import read_template
     from tui_tuner.models.loading import check_weights, model_source, tokenizer_source
 
     model = config.model
@@ -78,7 +78,7 @@ def _check_tokenizer(source: str) -> None:
 
 
 def _check_data(config: RunConfig) -> None:
-    from tui_tuner.data.sources import resolve
+    from tui_tuner.data.sources.files import resolve
 
     data = config.data
     resolve(data)

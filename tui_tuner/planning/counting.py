@@ -93,7 +93,7 @@ def count_exactly(config: RunConfig) -> Counted:
         DataError: the data cannot be read or used.
         ModelError, HubError: the tokenizer cannot be had.
     """
-    from tui_tuner.data.prepare import prepare
+    from tui_tuner.data.examples.prepare import prepare
     from tui_tuner.models.loading import load_tokenizer
 
     prepared = prepare(config, load_tokenizer(config.model))

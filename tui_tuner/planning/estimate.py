@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tui_tuner.compute.chunks import chunk_rows
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.gpus import MOST_GPUS, Card, find_card
 from tui_tuner.planning.hardware import Gpu, Hardware, detect
-from tui_tuner.planning.memory.head import chunk_rows
 from tui_tuner.planning.memory.ledger import Ledger, ledger
 from tui_tuner.planning.memory.methods import method_fields
 from tui_tuner.planning.memory.programs import as_program, missing

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts, load_facts
-from tui_tuner.planning.advice import advise
 from tui_tuner.planning.calibration import calibrated
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import Duration, duration_of, steps_in
-from tui_tuner.planning.findings import Advice
 from tui_tuner.planning.fit import Fit, fit
 from tui_tuner.planning.gpus import Card, card_here, find_card
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.learning_rate import Rule, rules
 from tui_tuner.planning.memory.stack import Stack
 from tui_tuner.planning.resolve import Resolved, resolve
+from tui_tuner.planning.traps.advice import advise
+from tui_tuner.planning.traps.findings import Advice
 
 if TYPE_CHECKING:
     from tui_tuner.planning.throughput import Speed  # reads journals, which most questions do without

@@ -165,7 +165,7 @@ class Tracer:
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tui_tuner.training.tracing"],
+                [sys.executable, "-m", "tui_tuner.training.tracing.step"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

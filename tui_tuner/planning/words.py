@@ -10,10 +10,10 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.planning.counting import Counted
 from tui_tuner.planning.duration import Duration
 from tui_tuner.planning.estimate import Estimate
-from tui_tuner.planning.findings import Advice
 from tui_tuner.planning.fit import Candidate, Fit
 from tui_tuner.planning.learning_rate import Rule
 from tui_tuner.planning.plan import Rate, Surroundings
+from tui_tuner.planning.traps.findings import Advice
 from tui_tuner.text import human_money, human_seconds, one_line
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tui_tuner.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from tui_tuner.runs.control import Control
-from tui_tuner.training.reporting import Reporter
+from tui_tuner.training.watching.reporting import Reporter
 
 PAUSE_POLL_SECONDS = 0.2
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tui_tuner.compute.batches import Micro, MicroSize, Rows, flat, pack, pad_groups, padded
+from tui_tuner.compute.loss import LossPath, target_logits
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import OutOfMemoryError
-from tui_tuner.training.batching import Micro, MicroSize, Rows, flat, pack, pad_groups, padded
-from tui_tuner.training.loss import LossPath, target_logits
-from tui_tuner.training.recovery import Recovery
-from tui_tuner.training.reporting import Reporter
+from tui_tuner.training.step.recovery import Recovery
+from tui_tuner.training.watching.reporting import Reporter
 
 DURING = 2  # prompts answered at an evaluation, of those answered before and after
 

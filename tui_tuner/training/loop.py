@@ -11,14 +11,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import RunError
 from tui_tuner.text import one_line
-from tui_tuner.training.budget import Budget
 from tui_tuner.training.commands import Commands
-from tui_tuner.training.disk import DiskWait
-from tui_tuner.training.engine import Engine
 from tui_tuner.training.evaluating import Evaluator, Interrupted
-from tui_tuner.training.reporting import BadNumbers, PendingStep, Reporter, StepReports
-from tui_tuner.training.rollback import RollBack
-from tui_tuner.training.saving import Progress, Saver, due, interval
+from tui_tuner.training.keeping.disk import DiskWait
+from tui_tuner.training.keeping.rollback import RollBack
+from tui_tuner.training.keeping.saving import Progress, Saver, due, interval
+from tui_tuner.training.step.engine import Engine
+from tui_tuner.training.watching.budget import Budget
+from tui_tuner.training.watching.reporting import BadNumbers, PendingStep, Reporter, StepReports
 
 HIGHER_IS_BETTER = ("accuracy",)
 NAMED_ROWS = 3

@@ -6,7 +6,7 @@ from typing import Any
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.training.reporting import Reporter
+from tui_tuner.training.watching.reporting import Reporter
 
 _NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 

@@ -15,7 +15,7 @@ from tui_tuner.planning.range_test import WORSE, RangeTest, evaluate, geometric
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.training.commands import Commands, Stopped
-from tui_tuner.training.reporting import Reporter
+from tui_tuner.training.watching.reporting import Reporter
 
 Say = Callable[[str, int, int], None]
 MEMORY = 0.9  # of the running mean that decides when to end

@@ -23,9 +23,9 @@ from tui_tuner.runs.events import Sink
 from tui_tuner.runs.gpu_faults import classify, from_kernel_log
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
-from tui_tuner.training.checkpoints import Checkpoint, clear_leftovers, newest_valid, restore_folder
 from tui_tuner.training.commands import Commands, Stopped
-from tui_tuner.training.reporting import Heartbeat, Reporter
+from tui_tuner.training.keeping.checkpoints import Checkpoint, clear_leftovers, newest_valid, restore_folder
+from tui_tuner.training.watching.reporting import Heartbeat, Reporter
 
 PACKAGES = ("tui-tuner", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers")
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
+from tui_tuner.compute import prefix_cache, shared_check, shared_prefix
+from tui_tuner.compute.batches import Rows, StepPlan
+from tui_tuner.compute.loss import Checked, LossPath, self_check, with_chunks
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
 from tui_tuner.text import human_bytes, one_line
-from tui_tuner.training import prefix_cache, shared_check, shared_prefix
-from tui_tuner.training.batching import Rows, StepPlan
-from tui_tuner.training.engine import autocast_dtype
-from tui_tuner.training.loss import Checked, LossPath, self_check, with_chunks
-from tui_tuner.training.reporting import Reporter
+from tui_tuner.training.step.engine import autocast_dtype
+from tui_tuner.training.watching.reporting import Reporter
 
 CHECKED_ROWS = 4
 LONGEST_CHECKED = 1024  # tokens

@@ -11,6 +11,10 @@ import numpy as np
 import torch
 from transformers import set_seed
 
+from tui_tuner.compute import attention, low_rank
+from tui_tuner.compute.batches import MicroSize, StepPlan
+from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
+from tui_tuner.compute.noise import EmbeddingNoise
 from tui_tuner.config.load import build_config, dump_config, read_yaml
 from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
@@ -19,25 +23,21 @@ from tui_tuner.methods import attach, trainable_parameters
 from tui_tuner.models.loading import check_device, load_tokenizer
 from tui_tuner.planning.data_facts import steps_of
 from tui_tuner.runs.store import RunFolder
+from tui_tuner.tasks import TASKS
 from tui_tuner.text import one_line
-from tui_tuner.training import attention, low_rank
-from tui_tuner.training.batching import MicroSize, StepPlan
-from tui_tuner.training.checkpointing import checkpoint_layers
-from tui_tuner.training.checkpoints import Checkpoint
 from tui_tuner.training.commands import Commands, Stopped
-from tui_tuner.training.disk import check_room
-from tui_tuner.training.engine import Engine, training_arguments
 from tui_tuner.training.evaluating import Evaluator, Interrupted
+from tui_tuner.training.keeping.checkpoints import Checkpoint
+from tui_tuner.training.keeping.disk import check_room
+from tui_tuner.training.keeping.rollback import train_steps
+from tui_tuner.training.keeping.saving import Progress, Saver, micro_size, read_progress
 from tui_tuner.training.loop import Loop
-from tui_tuner.training.measuring import MemoryCheck
-from tui_tuner.training.noise import EmbeddingNoise
-from tui_tuner.training.pace import Pace
 from tui_tuner.training.positions import check_positions
-from tui_tuner.training.recovery import Recovery
-from tui_tuner.training.reporting import Reporter, StepReports, device_memory
-from tui_tuner.training.rollback import train_steps
-from tui_tuner.training.saving import Progress, Saver, micro_size, read_progress
-from tui_tuner.training.tasks import TASKS
+from tui_tuner.training.step.engine import Engine, training_arguments
+from tui_tuner.training.step.recovery import Recovery
+from tui_tuner.training.watching.memory_check import MemoryCheck
+from tui_tuner.training.watching.pace import Pace
+from tui_tuner.training.watching.reporting import Reporter, StepReports, device_memory
 from tui_tuner.training.ways import Ways
 
 RESOLVED = "config.resolved.yaml"
@@ -106,7 +106,7 @@ class Work:
         if (kept / "tokenizer.json").is_file():
             section = self.config.model.model_copy(update={"tokenizer": str(kept)})
             return load_tokenizer(section)
-        from tui_tuner.data.prepare import texts
+        from tui_tuner.data.examples.prepare import texts
         from tui_tuner.models.tokenizer_training import train_tokenizer
 
         self.reporter.phase("tokenizing", note="learning a tokenizer")
@@ -115,7 +115,7 @@ class Work:
         return tokenizer
 
     def _data(self) -> Any:
-        from tui_tuner.data.prepare import Cancelled, prepare
+        from tui_tuner.data.examples.prepare import Cancelled, prepare
 
         self.reporter.phase("tokenizing")
         try:

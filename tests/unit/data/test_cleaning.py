@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from tui_tuner.cli.data import app
 from tui_tuner.config.schema import CleaningSection, DataSection
-from tui_tuner.data.cleaning import Cleaner, html_to_markdown, html_to_text, language_of
+from tui_tuner.data.cleaning.cleaner import Cleaner, html_to_markdown, html_to_text, language_of
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preview import first_rows, inspect
 from tui_tuner.data.records import Chat, Message, Origin, Record, Text

@@ -11,9 +11,9 @@ import pytest
 
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data import identity
-from tui_tuner.data.counting import rows_about
-from tui_tuner.data.sources import resolve
+from tui_tuner.data.examples import identity
+from tui_tuner.data.sources.counting import rows_about
+from tui_tuner.data.sources.files import resolve
 
 
 def about(path: Path, limit: int | None = None) -> int | None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.data.convert import to_record
-from tui_tuner.data.formats import Ambiguous, recognise
+from tui_tuner.data.formats.convert import to_record
+from tui_tuner.data.formats.recognise import Ambiguous, recognise
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.errors import DataError
 

@@ -13,8 +13,9 @@ from chat_templates import CHATML, LLAMA3
 from small_tokenizers import byte_level
 
 from tui_tuner.config.load import build_config
-from tui_tuner.data import chat, workers
-from tui_tuner.data.prepare import Cancelled, Prepared, prepare, texts
+from tui_tuner.data.chat import encoder as chat
+from tui_tuner.data.examples import workers
+from tui_tuner.data.examples.prepare import Cancelled, Prepared, prepare, texts
 from tui_tuner.errors import DataError, PreflightError
 
 

@@ -14,9 +14,9 @@ import pytest
 import zstandard
 
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data import lines, streams, tables
 from tui_tuner.data.preview import first_rows, inspect
 from tui_tuner.data.reading import Read, Reading
+from tui_tuner.data.sources import lines, streams, tables
 from tui_tuner.errors import DataError, HubError, TunerError
 
 ROWS = [{"prompt": f"question {i}", "response": f"answer {i}"} for i in range(5)]

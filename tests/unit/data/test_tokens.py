@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from small_tokenizers import byte_level, sentence_piece
 
 from tui_tuner.config.load import build_config
-from tui_tuner.data.encoding import RowEncoder
+from tui_tuner.data.chat.tokens import BatchTokenizer, _Asked, _Listed, all_cores
+from tui_tuner.data.examples.encoding import RowEncoder
+from tui_tuner.data.examples.workers import encoded_in_order
 from tui_tuner.data.records import Chat, Message, Text
-from tui_tuner.data.tokens import BatchTokenizer, _Asked, _Listed, all_cores
-from tui_tuner.data.workers import encoded_in_order
 
 SPECIALS = CHATML.specials
 MADE = {
@@ -70,7 +70,7 @@ def test_a_class_that_does_more_than_its_backend_is_asked_itself() -> None:
 
 @pytest.mark.parametrize("task", ["sft", "pretraining"])
 def test_threads_give_the_same_as_one_in_the_same_order(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui_tuner.data.workers.cores", lambda: 2)
+    monkeypatch.setattr("tui_tuner.data.examples.workers.cores", lambda: 2)
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     tokenizer = byte_level(SPECIALS, None, "<|im_end|>")
     tokenizer.chat_template = CHATML.template

@@ -226,8 +226,8 @@ def _resolved(config, card):
 
 
 def test_chunks_are_as_large_as_the_training_loop_makes_them():
-    from tui_tuner.planning.memory.head import chunk_rows
-    from tui_tuner.training import chunked_loss
+    from tui_tuner.compute import chunked_loss
+    from tui_tuner.compute.chunks import chunk_rows
 
     for vocabulary in (100, 32_000, 151_936, 10**7):
         for device in ("cpu", "cuda"):

@@ -10,13 +10,13 @@ from tui_tuner.config.options import options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.catalog import entries, find, names
 from tui_tuner.models.facts import facts_from_config
-from tui_tuner.planning.advice import advise
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import corrected, duration_of, price_of, work_of
 from tui_tuner.planning.gpus import find_card
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.learning_rate import METHOD_RATES, customary, rules, square_root_rule
 from tui_tuner.planning.plan import plan
+from tui_tuner.planning.traps.advice import advise
 
 MISTRAL = facts_from_config(find("mistralai/Mistral-7B-v0.1"), "mistralai/Mistral-7B-v0.1")
 

@@ -7,8 +7,6 @@ from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Paramete
 from tui_tuner.planning.memory.ops import norm
 from tui_tuner.planning.memory.setup import Setup
 
-CHUNK_BYTES = {"cpu": 32 << 20, "cuda": 256 << 20}  # float32 logits of a chunk, in `training.chunked_loss`
-LEAST_ROWS = 128  # fewer make a thin, slow matrix product
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768  # TRL 1.16's fused head works in tiles of this size
 
 
@@ -66,16 +64,6 @@ def _plain(setup: Setup, tape: Tape, hidden: Tensor, table: Parameter) -> tuple[
         tape.held = kept
     del kept
     return result, None
-
-
-def chunk_rows(vocabulary: int, device: str) -> int:
-    """Positions whose logits exist at once where this program computes its loss in chunks.
-
-    Args:
-        device: Such as `cpu` or `cuda:1`.
-    """
-    room = CHUNK_BYTES.get(device.partition(":")[0], CHUNK_BYTES["cuda"])
-    return max(LEAST_ROWS, room // (SINGLE * vocabulary))
 
 
 def _chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> Tensor:

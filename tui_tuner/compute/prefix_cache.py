@@ -1,0 +1,290 @@
+"""Hidden states that enter the first trained layer, computed once and read from disk in every epoch.
+
+Where only the top layers are trained and nothing below is random, the layers below compute the same numbers
+in each epoch. They are computed in one pass before training, in an order that does not depend on the run's
+own, so that a resumed run reads the same numbers. The file lies in the run's folder, is named after what it
+was computed from, is memory-mapped, and is deleted when training ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tui_tuner.compute import loss
+from tui_tuner.compute.batches import Micro, Rows, flat
+from tui_tuner.compute.shared_prefix import Segment, noisy_attention
+from tui_tuner.methods.weights import decoder_layers, final_norms
+
+MOST_BYTES = 64 << 30
+MOST_OF_FREE = 0.5  # share of the free disk
+FILL_TOKENS = 2048  # tokens of a forward pass while filling
+FOLDER = "hidden-states"
+Progress = Callable[[int, int], None]
+
+
+def frozen_layers(model: Any) -> int:
+    """How many layers, from the bottom, no gradient reaches and no trained weight comes before.
+
+    0 where something else than layers, the norm after them or the head is trained, or where dropout below the
+    first trained layer makes each pass different.
+    """
+    layers = list(decoder_layers(model))
+    count = 0
+    for layer in layers:
+        if any(parameter.requires_grad for parameter in layer.parameters()):
+            break
+        count += 1
+    above = [*layers[count:], *final_norms(model)]
+    head = model.get_output_embeddings()
+    above += [] if head is None else [head]
+    late = {id(parameter) for module in above for parameter in module.parameters()}
+    early = {id(parameter) for parameter in model.get_input_embeddings().parameters()}
+    for parameter in model.parameters():
+        if parameter.requires_grad and (id(parameter) not in late or id(parameter) in early):
+            return 0
+    trained = {id(module) for layer in layers[count:] for module in layer.modules()}
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout) and module.p > 0 and id(module) not in trained:
+            return 0
+    return 0 if noisy_attention(model) or count == len(layers) else count
+
+
+class _Reached(Exception):
+    """The first trained layer is reached; what enters it is all that is wanted."""
+
+    def __init__(self, hidden: Any) -> None:
+        self.hidden = hidden
+
+
+class PrefixCache:
+    """The file, and the hooks that let a model begin at its first trained layer.
+
+    Outside of `reading` the model computes as it always does.
+    """
+
+    def __init__(self, model: Any, data: Rows, path: loss.LossPath, device: Any, frozen: int) -> None:
+        layers = list(decoder_layers(model))
+        self.model, self.data, self.device = model, data, device
+        # A shared beginning is laid out anew in each micro-batch; what is stored are whole rows.
+        self.path = replace(path, shared=False)
+        self.frozen = frozen
+        self.bounds = np.concatenate([[0], np.cumsum(data.lengths)])
+        self.store: Any = None
+        self.file: Path | None = None
+        self.folder: Path | None = None
+        self._below, self._first = layers[:frozen], layers[frozen]
+        self._current: Any = None
+        self._capturing = False
+        self._tuples = False
+        for layer in self._below:
+            layer.forward = partial(self._lower, layer.forward)
+        self._hook = self._first.register_forward_pre_hook(self._enter, with_kwargs=True)
+
+    @property
+    def tokens(self) -> int:
+        return int(self.bounds[-1])
+
+    @property
+    def bytes(self) -> int:
+        return 0 if self.store is None else self.store.numel() * self.store.itemsize
+
+    # ---- hooks -------------------------------------------------------------------------------------
+
+    def _lower(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self._current is None:
+            out = forward(*args, **kwargs)
+            self._tuples = isinstance(out, tuple)
+            return out
+        hidden = args[0] if args else kwargs["hidden_states"]
+        return (hidden,) if self._tuples else hidden
+
+    def _enter(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._capturing:
+            raise _Reached(args[0] if args else kwargs["hidden_states"])
+        if self._current is None:
+            return None
+        if args:
+            return (self._current, *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": self._current}
+
+    # ---- filling -----------------------------------------------------------------------------------
+
+    def capture(self, rows: Sequence[int]) -> Any:
+        """What enters the first trained layer for rows side by side, [tokens, hidden]."""
+        micro = flat(self.data, rows).to(self.device)
+        self._capturing = True
+        try:
+            with torch.no_grad(), self.path.computing():
+                loss.target_logits(self.model, micro, self.path)
+        except _Reached as reached:
+            return reached.hidden[0]
+        finally:
+            self._capturing = False
+        raise RuntimeError("the first trained layer was not reached")
+
+    def fill(self, folder: Path, progress: Progress) -> None:
+        """Compute all rows into `folder`, or take over a whole file of the same content.
+
+        Raises:
+            OSError: there is no room.
+        """
+        hidden = self.capture([int(np.argmin(self.data.lengths))])
+        width, dtype = hidden.shape[-1], hidden.dtype
+        size = self.tokens * width * dtype.itemsize
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        file = folder / f"{self._digest(dtype)}.bin"
+        for other in folder.iterdir():
+            if other != file:
+                other.unlink()
+        if size > min(MOST_BYTES, MOST_OF_FREE * shutil.disk_usage(folder).free) and not file.is_file():
+            raise OSError(f"{size:,} bytes are more than may be used")
+        self.file = file
+        if not file.is_file() or file.stat().st_size != size:
+            part = file.with_suffix(".part")
+            self.file = part
+            self._write(part, size, width, dtype, progress)
+            part.rename(file)
+            self.file = file
+        flat_store = torch.from_file(str(file), shared=False, size=self.tokens * width, dtype=dtype)
+        self.store = flat_store.view(self.tokens, width)
+
+    def _write(self, part: Path, size: int, width: int, dtype: Any, progress: Progress) -> None:
+        with open(part, "wb") as target:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(target.fileno(), 0, size)  # a full disk shows here, not as a bus error
+            else:
+                target.truncate(size)
+        store = torch.from_file(str(part), shared=True, size=self.tokens * width, dtype=dtype)
+        store = store.view(self.tokens, width)
+        training = self.model.training
+        self.model.eval()
+        try:
+            for rows in _stretches(self.data.lengths, FILL_TOKENS):
+                store[self.bounds[rows[0]] : self.bounds[rows[-1] + 1]] = self.capture(rows).cpu()
+                progress(rows[-1] + 1, len(self.data))
+        finally:
+            self.model.train(training)
+
+    def _digest(self, dtype: Any) -> str:
+        """A name made of the rows, the frozen weights (sampled), their number and the numeric format."""
+        found = hashlib.sha256(repr((self.frozen, str(dtype), str(self.path), torch.__version__)).encode())
+        for row in range(len(self.data)):
+            found.update(np.ascontiguousarray(self.data[row][0]).tobytes())
+        below = [self.model.get_input_embeddings(), *self._below]
+        for parameter in (parameter for module in below for parameter in module.parameters()):
+            sample = parameter.detach().flatten()[:: parameter.numel() // 1024 + 1]
+            found.update(repr(tuple(parameter.shape)).encode())
+            found.update(sample.float().cpu().numpy().tobytes())
+        return found.hexdigest()[:32]
+
+    # ---- reading -----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def reading(self, micro: Micro) -> Iterator[None]:
+        """Let the model begin at its first trained layer, with the stored states of a flat row.
+
+        Wraps forward and backward: checkpointed layers enter again on the way back.
+        """
+        self._current = self._states(micro)
+        try:
+            yield
+        finally:
+            self._current = None
+
+    def _states(self, micro: Micro) -> Any:
+        if micro.layout is not None:
+            pieces = micro.layout.segments
+        else:
+            pieces = [
+                Segment(0, length, row=row) for row, length in zip(micro.rows, micro.lengths, strict=True)
+            ]
+        starts = [int(self.bounds[piece.row]) + piece.offset for piece in pieces]
+        parts = [
+            self.store[start : start + piece.length] for start, piece in zip(starts, pieces, strict=True)
+        ]
+        return torch.cat(parts).to(self.device, non_blocking=True)[None]
+
+    def close(self) -> None:
+        """Take the hooks out and delete the file."""
+        self._hook.remove()
+        for layer in self._below:
+            layer.__dict__.pop("forward", None)
+        self.store = None
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
+        if self.folder is not None:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+
+
+def _stretches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
+    """Rows in their order, as many at a time as have at most `tokens` tokens, and at least one."""
+    rows: list[int] = []
+    used = 0
+    for row, length in enumerate(lengths.tolist()):
+        if rows and used + length > tokens:
+            yield rows
+            rows, used = [], 0
+        rows.append(row)
+        used += length
+    if rows:
+        yield rows
+
+
+def exact(cache: PrefixCache, rows: Sequence[int]) -> bool:
+    """Whether the losses from stored states are those of the whole model, for some rows."""
+    model, training = cache.model, cache.model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            micro = flat(cache.data, rows).to(cache.device)
+            whole = loss.token_losses(model, micro, cache.path)
+            with cache.reading(micro):
+                found = loss.token_losses(model, micro, cache.path)
+        return loss.difference([found], [whole]) <= loss.tolerance(model, cache.path)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # layers that need more of each other than hidden states
+        return False
+    finally:
+        model.train(training)
+
+
+def make(
+    model: Any,
+    data: Rows,
+    path: loss.LossPath,
+    device: Any,
+    folder: Path,
+    rows: Sequence[int],
+    progress: Progress,
+) -> tuple[PrefixCache | None, str]:
+    """A filled cache in a run's folder, or None and why there is none (empty where none can be)."""
+    frozen = frozen_layers(model)
+    if not frozen or not path.packing:
+        return None, ""
+    cache = PrefixCache(model, data, path, device, frozen)
+    try:
+        cache.fill(folder / FOLDER, progress)
+        if exact(cache, rows):
+            return cache, ""
+        problem = "it is not exact for this model"
+    except OSError as error:
+        problem = error.strerror or str(error)
+    except BaseException:
+        cache.close()
+        raise
+    cache.close()
+    return None, problem

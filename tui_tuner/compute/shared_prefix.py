@@ -1,0 +1,244 @@
+"""A beginning that several sequences of a micro-batch share is computed once.
+
+A flat row is then [prefix][rest of a][rest of b]...: the rests keep their positions, and their queries see
+the prefix's keys besides their own. In a causal model a token depends on nothing after it, so hidden states,
+loss and gradients are those of the whole sequences; autograd sums what the rests send back to the prefix.
+
+Only what is not trained is shared (a system prompt, tools, examples): the prefix ends before the position
+that predicts a sequence's first target, so that each target has a position of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+
+from tui_tuner.compute import small_attention
+from tui_tuner.compute.batches import Micro, Rows, StepPlan, flat, predicts
+
+SHORTEST = 16  # tokens; below, the extra key copies cost more than is saved
+LEAST_SAVING = 0.05  # share of a micro-batch's tokens
+SAMPLED_STEPS = 16
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a flat row, and an earlier one that its queries also see (none where `prefix` is 0).
+
+    Its tokens are those of `row` from `offset` on.
+    """
+
+    start: int
+    length: int
+    prefix_start: int = 0
+    prefix: int = 0
+    row: int = 0
+    offset: int = 0
+
+
+@dataclass
+class Layout:
+    """The segments of a flat row; masks and bounds are made once and used by all layers."""
+
+    segments: list[Segment]
+    _made: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def mask(self, segment: Segment, window: int | None, like: Any) -> Any:
+        """[length, prefix + length], 0 where a query may look and -inf where not."""
+        import torch
+
+        name = (segment.length, segment.prefix, window, like.dtype, like.device)
+        if name not in self._made:
+            queries = torch.arange(segment.prefix, segment.prefix + segment.length, device=like.device)
+            keys = torch.arange(segment.prefix + segment.length, device=like.device)
+            distance = queries[:, None] - keys[None, :]
+            hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
+            mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
+            self._made[name] = mask.masked_fill_(hidden, float("-inf"))
+        return self._made[name]
+
+    def bounds(self, device: Any) -> tuple[Any, Any, Any, int, int]:
+        """For attention over unequal lengths: which keys, bounds of queries and keys, longest of each."""
+        import torch
+
+        name = ("bounds", device)
+        if name not in self._made:
+            wanted = [
+                np.concatenate(
+                    [
+                        np.arange(one.prefix_start, one.prefix_start + one.prefix),
+                        np.arange(one.start, one.start + one.length),
+                    ]
+                )
+                for one in self.segments
+            ]
+            queries = [one.length for one in self.segments]
+            keys = [len(one) for one in wanted]
+            self._made[name] = (
+                torch.from_numpy(np.concatenate(wanted)).to(device, non_blocking=True),
+                torch.tensor([0, *accumulate(queries)], dtype=torch.int32).to(device, non_blocking=True),
+                torch.tensor([0, *accumulate(keys)], dtype=torch.int32).to(device, non_blocking=True),
+                max(queries),
+                max(keys),
+            )
+        return self._made[name]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that share their first `prefix` tokens; a row that shares nothing is a group of its own."""
+
+    rows: list[int]
+    prefix: int
+
+
+def groups(data: Rows, rows: Sequence[int]) -> list[Group]:
+    """Split rows into groups so that as many tokens as possible are computed once.
+
+    Sorted by their tokens, rows with a common beginning are neighbours; a stretch of them either shares what
+    all have in common, or is split where neighbours have least in common, whichever saves more.
+    """
+    heads = {row: _shareable(*data[row]) for row in rows}
+    ordered = sorted(rows, key=lambda row: (heads[row].tolist(), row))
+    common = [_common(heads[one], heads[other]) for one, other in pairwise(ordered)]
+    found = _best(common, 0, len(ordered))[1]
+    return [Group(ordered[first:end], prefix) for first, end, prefix in found]
+
+
+def _shareable(ids: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """The tokens before the position that predicts the first target; the last token is never among them."""
+    targets = np.flatnonzero(trained[1:])
+    return ids[: int(targets[0])] if len(targets) else ids[:-1]
+
+
+def _common(one: np.ndarray, other: np.ndarray) -> int:
+    """How many tokens two beginnings have in common."""
+    length = min(len(one), len(other))
+    different = np.flatnonzero(one[:length] != other[:length])
+    return int(different[0]) if len(different) else length
+
+
+def _best(common: list[int], first: int, end: int) -> tuple[int, list[tuple[int, int, int]]]:
+    """Tokens saved, and the groups (first, end, prefix), of the sorted rows first..end."""
+    if end - first == 1:
+        return 0, [(first, end, 0)]
+    least = min(common[first : end - 1])
+    together = least * (end - first - 1) if least >= SHORTEST else 0
+    # All places where neighbours have least in common are split at once: it keeps the recursion flat.
+    cuts = [place + 1 for place in range(first, end - 1) if common[place] == least]
+    saved, parts = 0, []
+    for start, stop in zip([first, *cuts], [*cuts, end], strict=True):
+        more, inner = _best(common, start, stop)
+        saved += more
+        parts += inner
+    if together and together >= saved:
+        return together, [(first, end, least)]
+    return saved, parts
+
+
+def shared_flat(data: Rows, rows: Sequence[int]) -> Micro:
+    """A flat row in which common beginnings stand once; the plain flat row where that saves too little."""
+    found = groups(data, rows)
+    saved = sum(group.prefix * (len(group.rows) - 1) for group in found)
+    if saved < LEAST_SAVING * sum(int(data.lengths[row]) for row in rows):
+        return flat(data, rows)
+    return lay(data, found)
+
+
+def lay(data: Rows, found: list[Group]) -> Micro:
+    """A flat row of groups, the beginning of each once."""
+    import torch
+
+    ids, keep, positions, targets = [], [], [], []
+    segments, order = [], []
+    place = 0
+    for group in found:
+        prefix_start = place
+        if group.prefix:
+            head = data[group.rows[0]][0][: group.prefix]
+            ids.append(head)
+            keep.append(np.zeros(group.prefix, dtype=bool))
+            positions.append(np.arange(group.prefix))
+            segments.append(Segment(place, group.prefix, row=group.rows[0]))
+            place += group.prefix
+        for row in group.rows:
+            tokens, trained = data[row]
+            own = predicts(trained)[group.prefix :]
+            ids.append(tokens[group.prefix :])
+            keep.append(own)
+            positions.append(np.arange(group.prefix, len(tokens)))
+            targets.append(tokens[group.prefix :][np.flatnonzero(own) + 1])
+            segments.append(Segment(place, len(own), prefix_start, group.prefix, row, group.prefix))
+            order.append(row)
+            place += len(own)
+    kept = np.concatenate(keep)
+    return Micro(
+        order,
+        torch.from_numpy(np.concatenate(ids).astype(np.int64))[None],
+        torch.from_numpy(kept)[None],
+        torch.from_numpy(np.concatenate(targets).astype(np.int64)),
+        [int(data.lengths[row]) for row in order],
+        position_ids=torch.from_numpy(np.concatenate(positions))[None],
+        layout=Layout(segments),
+        places=torch.from_numpy(np.flatnonzero(kept)),
+    )
+
+
+def attend(
+    query: Any,
+    key: Any,
+    value: Any,
+    layout: Layout,
+    dropout: float,
+    scaling: float | None,
+    window: int | None,
+) -> Any:
+    """Causal attention of [1, heads, tokens, head_dim] by a layout; returns [1, tokens, heads, head_dim]."""
+    import torch
+
+    parts = []
+    for segment in layout.segments:
+        own = slice(segment.start, segment.start + segment.length)
+        k, v, mask = key[:, :, own], value[:, :, own], None
+        if segment.prefix:
+            before = slice(segment.prefix_start, segment.prefix_start + segment.prefix)
+            k = torch.cat([key[:, :, before], k], dim=2)
+            v = torch.cat([value[:, :, before], v], dim=2)
+        if segment.prefix or (window is not None and segment.length > window):
+            mask = layout.mask(segment, window, query)
+        out = small_attention.stretch(query[:, :, own], k, v, mask, True, dropout, scaling)
+        parts.append(out.transpose(1, 2))
+    return torch.cat(parts, dim=1)
+
+
+def saving(data: Rows, plan: StepPlan) -> float:
+    """Share of the tokens of the first steps that would not be computed again."""
+    saved = tokens = 0
+    for step in range(min(SAMPLED_STEPS, plan.steps_per_epoch)):
+        batch = plan.share(plan.batch(0, step))
+        saved += sum(group.prefix * (len(group.rows) - 1) for group in groups(data, batch))
+        tokens += sum(int(data.lengths[row]) for row in batch)
+    return saved / max(1, tokens)
+
+
+def draws_noise(model: Any) -> bool:
+    """Whether a forward pass in training is random: then rows that share would share their noise."""
+    import torch
+
+    if any(isinstance(part, torch.nn.Dropout) and part.p > 0 for part in model.modules()):
+        return True
+    return noisy_attention(model)
+
+
+def noisy_attention(model: Any) -> bool:
+    """Whether attention drops weights at random in training."""
+    settings = model.config.get_text_config().to_dict()
+    return any(
+        isinstance(value, float) and value > 0
+        for name, value in settings.items()
+        if name in ("attention_dropout", "attn_dropout", "attn_pdrop", "attention_probs_dropout_prob")
+    )

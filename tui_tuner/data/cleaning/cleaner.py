@@ -1,0 +1,282 @@
+"""Optional clean-up of records. Each step that changes or drops a row is counted in the ledger.
+
+Steps that change run first (HTML, control characters), then those that drop, cheapest first; what is flagged
+(personal data) is only counted.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tui_tuner.config.schema import CleaningSection
+from tui_tuner.data.cleaning.duplicates import NearDuplicates
+from tui_tuner.data.ledger import Ledger
+from tui_tuner.data.records import (
+    Chat,
+    Judged,
+    Labelled,
+    Message,
+    Origin,
+    Preference,
+    Record,
+    Text,
+    answers_of,
+    texts_of,
+)
+from tui_tuner.errors import ConfigError
+from tui_tuner.text import one_line
+
+PHRASES = Path(__file__).with_name("phrases.yaml")
+_BEGINNING = 80
+_HTML = re.compile(r"</?[a-zA-Z][^<>]{0,500}>|&(?:[a-zA-Z]{2,8}|#\d{1,6}|#x[0-9a-fA-F]{1,5});")
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe]"
+)
+_EMAIL = re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,5}\b")
+_PHONE = re.compile(
+    r"(?<![\w.,-])(?:\+\d{1,3}(?:[ .-]?\(?\d{2,4}\)?){2,4}|\(\d{2,4}\)[ .-]?\d{3,4}[ .-]?\d{3,4}"
+    r"|\d{3}[ .-]\d{3,4}[ .-]\d{4}|1[3-9]\d{9})(?![\w-]?\d)"
+)
+_SCRIPTS = {
+    "zh": "CJK", "ja": "HIRAGANA KATAKANA", "ko": "HANGUL", "ru": "CYRILLIC", "ar": "ARABIC", "he": "HEBREW",
+    "el": "GREEK", "hi": "DEVANAGARI", "th": "THAI",
+}  # fmt: skip
+
+
+@dataclass
+class Cleaned:
+    """A record after cleaning."""
+
+    record: Record
+    changed: bool = False
+
+
+class Cleaner:
+    """Applies the steps of a `CleaningSection`, row by row; remembers rows only as hashes.
+
+    Raises:
+        ConfigError: the phrase file is missing or damaged, or a language is not known.
+    """
+
+    def __init__(self, section: CleaningSection) -> None:
+        self.section = section
+        self.anywhere, self.beginning = _phrases(section.phrases) if section.refusals else ([], [])
+        self._seen: set[bytes] = set()
+        self._near = NearDuplicates(section.near_duplicates) if section.near_duplicates else None
+        self._languages = {code.lower() for code in section.languages or ()}
+        unknown = self._languages - set(_SCRIPTS) - set(STOP_WORDS)
+        if unknown:
+            raise ConfigError(
+                f"languages that cannot be told: {', '.join(map(one_line, sorted(unknown)))}.",
+                where="data.cleaning.languages",
+                hint=f"Known are {', '.join(sorted({*_SCRIPTS, *STOP_WORDS}))}.",
+            )
+        self._idle = section == CleaningSection(max_characters=None)
+
+    def clean(self, record: Record, origin: Origin, ledger: Ledger) -> Cleaned | None:
+        """The cleaned record, or None if a step dropped it, which is then in the ledger."""
+        if self._idle:
+            return Cleaned(record)
+        record, changed = self._change(record, origin, ledger)
+        for outcome, reason in self._verdict(record):
+            ledger.count(outcome, origin, reason, " | ".join(texts_of(record)))
+            return None
+        if self._languages and not language_of(" ".join(texts_of(record))):
+            ledger.step("language cannot be told: kept", origin, texts_of(record)[0])
+        if self.section.personal_data:
+            _flag(record, origin, ledger)
+        return Cleaned(record, changed)
+
+    def _change(self, record: Record, origin: Origin, ledger: Ledger) -> tuple[Record, bool]:
+        changed = False
+        steps: list[tuple[str, Callable[[str], str]]] = []
+        if self.section.html == "text":
+            steps.append(("HTML to text", html_to_text))
+        elif self.section.html == "markdown":
+            steps.append(("HTML to Markdown", html_to_markdown))
+        if self.section.control_characters:
+            steps.append(("control characters removed", lambda text: _CONTROL.sub("", text)))
+        for name, step in steps:
+            found = _mapped(record, step)
+            if found is not None:
+                ledger.step(name, origin, " | ".join(texts_of(record)))
+                record, changed = found, True
+        return record, changed
+
+    def _verdict(self, record: Record) -> list[tuple[str, str]]:
+        """At most one outcome and its reason; empty to keep the row."""
+        section = self.section
+        texts = texts_of(record)
+        size = sum(map(len, texts))
+        answers = answers_of(record)
+        if not any(text.strip() for text in texts):
+            return [("dropped", "empty after cleaning")]
+        if section.min_characters is not None and size < section.min_characters:
+            return [("dropped", f"shorter than {section.min_characters} characters")]
+        if section.max_characters is not None and size > section.max_characters:
+            return [("dropped", f"longer than {section.max_characters} characters")]
+        spoken = [m for m in getattr(record, "messages", []) if m.role == "assistant" and not m.tool_calls]
+        if any(not (m.content or "").strip() for m in spoken):
+            return [("dropped", "an answer is empty")]
+        if section.min_answer and any(len((m.content or "").strip()) < section.min_answer for m in spoken):
+            return [("dropped", f"an answer shorter than {section.min_answer} characters")]
+        if section.refusals and any(self.refuses(answer) for answer in answers):
+            return [("dropped", "refusal or model boilerplate")]
+        if self._languages:
+            language = language_of(" ".join(texts))
+            if language and language not in self._languages:
+                return [("dropped", f"language {language}")]
+        return self._duplicate(texts)
+
+    def _duplicate(self, texts: list[str]) -> list[tuple[str, str]]:
+        if self.section.exact_duplicates:
+            key = hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=16).digest()
+            if key in self._seen:
+                return [("deduplicated", "exact duplicate of an earlier row")]
+            self._seen.add(key)
+        if self._near is not None and self._near.seen("\n".join(texts)):
+            return [("deduplicated", f"near duplicate of an earlier row (at least {self._near.threshold:g})")]
+        return []
+
+    def refuses(self, answer: str) -> bool:
+        """Whether an answer refuses, or speaks of being a language model."""
+        plain = " ".join(answer.lower().replace("’", "'").split())
+        return any(phrase in plain for phrase in self.anywhere) or any(
+            phrase in plain[:_BEGINNING] for phrase in self.beginning
+        )
+
+
+def _phrases(path: str | None) -> tuple[list[str], list[str]]:
+    """The built-in phrases and those of the user's file."""
+    anywhere: list[str] = []
+    beginning: list[str] = []
+    for file in [PHRASES, *([Path(path).expanduser()] if path else [])]:
+        where = one_line(file)
+        try:
+            if file.stat().st_size > 4 * 1024 * 1024:
+                raise ConfigError("is larger than 4 MiB, so it is no phrase list.", where=where)
+            lists: Any = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+            raise ConfigError(f"no readable phrase list: {one_line(error, 120)}.", where=where) from None
+        if isinstance(lists, list):
+            lists = {"anywhere": lists}
+        if not isinstance(lists, dict) or set(lists) - {"anywhere", "beginning"}:
+            raise ConfigError("a phrase list has the keys anywhere and beginning, or is a list.", where=where)
+        for name, into in (("anywhere", anywhere), ("beginning", beginning)):
+            into += [
+                " ".join(str(p).lower().replace("’", "'").split()) for p in lists.get(name) or [] if str(p)
+            ]
+    return anywhere, beginning
+
+
+def _mapped(record: Record, change: Callable[[str], str]) -> Record | None:
+    """The record with every text changed, or None if none did. What has positions is left."""
+    if isinstance(record, Text | Labelled):
+        new: Any = copy.copy(record)
+        new.text = change(record.text)
+        if isinstance(record, Labelled) and record.pair is not None:
+            new.pair = change(record.pair)
+        return new if new != record else None
+    if isinstance(record, Chat | Judged | Preference):
+        new = copy.copy(record)
+        new.messages = _mapped_turns(record.messages, change)
+        if isinstance(record, Preference):
+            new.chosen = _mapped_turns(record.chosen, change)
+            new.rejected = _mapped_turns(record.rejected, change)
+        return new if new != record else None
+    return None
+
+
+def _mapped_turns(messages: list[Message], change: Callable[[str], str]) -> list[Message]:
+    found = []
+    for message in messages:
+        new = copy.copy(message)
+        if message.content:
+            new.content = change(message.content)
+        found.append(new)
+    return found
+
+
+def html_to_text(text: str) -> str:
+    """The text of HTML with line breaks for `<br>` and blocks; other text unchanged."""
+    if not _HTML.search(text):
+        return text
+    from bs4 import BeautifulSoup
+
+    soup = BeautifulSoup(text, "html.parser")
+    for gone in soup(["script", "style", "head", "template", "noscript"]):
+        gone.decompose()
+    for line in soup(["br"]):
+        line.replace_with("\n")
+    for block in soup(
+        ["p", "div", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "ul", "ol"]
+    ):
+        block.append("\n")
+    lines = [" ".join(line.split()) for line in soup.get_text().splitlines()]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+
+
+def html_to_markdown(text: str) -> str:
+    """Markdown of HTML; other text unchanged."""
+    if not _HTML.search(text):
+        return text
+    from bs4 import BeautifulSoup
+    from markdownify import MarkdownConverter
+
+    soup = BeautifulSoup(text, "html.parser")
+    for gone in soup(["script", "style", "head", "template", "noscript"]):
+        gone.decompose()
+    found = MarkdownConverter(heading_style="ATX", bullets="-").convert_soup(soup)
+    return re.sub(r"\n{3,}", "\n\n", found).strip()
+
+
+def _flag(record: Record, origin: Origin, ledger: Ledger) -> None:
+    text = "\n".join(texts_of(record))
+    for name, pattern in (("e-mail address", _EMAIL), ("phone number", _PHONE)):
+        found = pattern.search(text)
+        if found:
+            ledger.step(f"flagged: {name}", origin, found.group())
+
+
+STOP_WORDS = {
+    "en": "the and of to in is that it for was with as on are this you not be have at i by or an from what "
+    "how can will my your am they he she we his her has",
+    "de": "der die und das ist nicht ein eine mit den von zu auf für sich des dem im auch wird",
+    "fr": "le la les et des est que une dans pour pas qui sur du au avec ce il nous vous",
+    "es": "el la los que de en y es una por con para del se las su no como más pero",
+    "it": "il di che la e è un una per non con del della sono gli le si da anche più",
+    "pt": "o de que e do da em um para não uma os se na por mais dos como também muito são",
+    "nl": "de het een van en is dat niet te zijn op voor met die aan er maar om ook ik",
+}
+_STOP_SETS = {code: set(words.split()) for code, words in STOP_WORDS.items()}
+
+
+def language_of(text: str) -> str:
+    """An ISO code by script, and for Latin script by its commonest words; empty if neither tells."""
+    letters = [char for char in text[:4000] if char.isalpha()]
+    if not letters:
+        return ""
+    counts: dict[str, int] = {}
+    for char in letters[:1000]:
+        script = unicodedata.name(char, "?").split()[0]
+        counts[script] = counts.get(script, 0) + 1
+    size = min(len(letters), 1000)
+    for code in ("ja", "ko", "zh", "ru", "ar", "he", "el", "hi", "th"):
+        share = sum(counts.get(script, 0) for script in _SCRIPTS[code].split()) / size
+        # Japanese mixes kana with Chinese characters; other scripts mix with Latin names and numbers.
+        if share > (0.05 if code == "ja" else 0.3):
+            return code
+    words = re.findall(r"[^\W\d_]+", text[:4000].lower())
+    scores = {code: sum(word in known for word in words) for code, known in _STOP_SETS.items()}
+    best, second, *_ = sorted(scores, key=lambda code: -scores[code])
+    sure = scores[best] >= max(2, len(words) // 25) and scores[best] > 1.3 * scores[second]
+    return best if sure else ""

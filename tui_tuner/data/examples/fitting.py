@@ -1,0 +1,135 @@
+"""Rows longer than `max_length`: split between turns, cut, or dropped, as the run says; always counted.
+
+A long chat becomes several chats of whole exchanges, each beginning with the system message, as Vicuna did.
+Every answer is in exactly one of them, so it is trained once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tui_tuner.data.chat.encoder import ChatEncoder, Encoded
+from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.records import Chat, Message
+
+
+@dataclass
+class Fitted:
+    """What became of a row: its pieces, the outcome for the ledger, and why."""
+
+    pieces: list[Encoded]
+    outcome: str = "kept"
+    reason: str = ""
+
+
+def fit(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int, overlong: str) -> Fitted:
+    """Make a chat fit.
+
+    Raises:
+        RowProblem: nothing of it fits, or nothing in it is trained.
+    """
+    if not encoded.trained.any():
+        raise RowProblem("nothing to learn: no trained answer in the row")
+    if len(encoded) <= max_length:
+        return Fitted([encoded])
+    if overlong == "drop":
+        raise RowProblem("longer than max_length", f"{len(encoded)} tokens")
+    if overlong == "truncate":
+        return _truncate(encoded, max_length)
+    return _split(chat, encoded, encoder, max_length)
+
+
+def _truncate(encoded: Encoded, max_length: int) -> Fitted:
+    ids, trained = encoded.ids[:max_length], encoded.trained[:max_length]
+    if not trained.any():
+        raise RowProblem("the answer lies beyond max_length", f"{len(encoded)} tokens")
+    inside = [answer for answer in encoded.answers if answer[1] <= max_length]
+    cut = Encoded(ids, trained, inside, encoded.stops[: len(inside)], encoded.doubled_bos)
+    lost = any(start < max_length < end for start, end, _ in encoded.answers)
+    reason = "cut at max_length, inside an answer" if lost else "cut at max_length, behind an answer"
+    return Fitted([cut], "truncated", reason)
+
+
+def _split(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int) -> Fitted:
+    system, exchanges = _exchanges(chat)
+    if len(exchanges) < 2:
+        raise RowProblem("longer than max_length, and one exchange cannot be split", f"{len(encoded)} tokens")
+    last_only = encoder.train_on == "last_answer"
+    if last_only:
+        exchanges = _mark_last(exchanges)
+    pieces: list[Encoded] = []
+    lost = 0
+    start = 0
+    while start < len(exchanges):
+        best, end = _longest(chat, system, exchanges, start, encoder, max_length)
+        if best is None:
+            lost += 1
+            start += 1
+            continue
+        if best.trained.any():
+            pieces.append(best)
+        start = end
+    if not pieces:
+        raise RowProblem("longer than max_length, and no exchange with a trained answer fits")
+    reason = "split between turns to fit max_length"
+    if lost:
+        reason += "; an exchange longer than max_length was left out"
+    return Fitted(pieces, "split", reason)
+
+
+def _exchanges(chat: Chat) -> tuple[list[Message], list[list[Message]]]:
+    """The system message, and groups of turns that each begin with the user and end before the next one."""
+    system = [message for message in chat.messages[:1] if message.role == "system"]
+    groups: list[list[Message]] = []
+    answered = True
+    for message in chat.messages[len(system) :]:
+        if not groups or (message.role == "user" and answered):
+            groups.append([])
+            answered = False
+        groups[-1].append(message)
+        answered = answered or message.role == "assistant"
+    return system, groups
+
+
+def _mark_last(exchanges: list[list[Message]]) -> list[list[Message]]:
+    """Only the last answer of the whole chat is trained, whichever piece it ends up in."""
+    answers = [
+        (i, j) for i, group in enumerate(exchanges) for j, m in enumerate(group) if m.role == "assistant"
+    ]
+    marked = [list(group) for group in exchanges]
+    for place in answers:
+        message = marked[place[0]][place[1]]
+        if message.train is None:
+            marked[place[0]][place[1]] = replace(message, train=place == answers[-1])
+    return marked
+
+
+def _longest(
+    chat: Chat,
+    system: list[Message],
+    exchanges: list[list[Message]],
+    start: int,
+    encoder: ChatEncoder,
+    max_length: int,
+) -> tuple[Encoded | None, int]:
+    """The piece with most exchanges from `start` that fits, and where the next one begins."""
+
+    def piece(end: int) -> Encoded | None:
+        messages = system + [message for group in exchanges[start:end] for message in group]
+        encoded = encoder.encode(Chat(messages, chat.tools))
+        return encoded if len(encoded) <= max_length else None
+
+    low, best = start, None
+    high = len(exchanges)
+    # Gallop, then halve: few encodings even for chats of hundreds of turns.
+    step = 1
+    while low < high:
+        end = min(low + step, high)
+        found = piece(end)
+        if found is None:
+            high = end - 1
+            step = max(1, (high - low) // 2)
+        else:
+            low, best = end, found
+            step *= 2
+    return best, low

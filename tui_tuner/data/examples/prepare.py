@@ -1,0 +1,321 @@
+"""From a config and a tokenizer to tokenised training and validation rows, with every row accounted for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tui_tuner.config.kinds import RECORD_FORMATS
+from tui_tuner.config.schema import DataSection, RunConfig
+from tui_tuner.data.chat.encoder import ChatEncoder
+from tui_tuner.data.chat.template import choose_template
+from tui_tuner.data.examples.encoding import CleanRow, RowEncoder
+from tui_tuner.data.examples.held_out import HeldOut, held_out
+from tui_tuner.data.examples.identity import cache_key
+from tui_tuner.data.examples.splitting import split_pieces
+from tui_tuner.data.examples.store import Store, StoreWriter, TokenizedRows
+from tui_tuner.data.examples.workers import encoded_in_order
+from tui_tuner.data.ledger import Ledger
+from tui_tuner.data.preflight import Report, check, check_split
+from tui_tuner.data.reading import Read, Reading
+from tui_tuner.data.records import texts_of
+from tui_tuner.data.sources.counting import rows_about
+from tui_tuner.data.sources.files import resolve
+from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, TunerError
+from tui_tuner.runs.events import Sink
+from tui_tuner.text import one_line
+
+BATCH = 1024
+BATCH_CHARACTERS = 400_000
+REPORT_SECONDS = 0.5
+CACHE_DAYS = 30
+# What to do about the most frequent reason rows are dropped for.
+_MEND = (
+    ("max_length", "Raise data.max_length"),
+    ("chat template", "Choose a template that can write them, such as --set model.chat_template=chatml"),
+)
+
+
+class Cancelled(TunerError):
+    """Preparing was cancelled by the user; nothing half-written is left."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
+@dataclass
+class Prepared:
+    """What training needs of the data.
+
+    `detections` say which format each file has, `notes` what the user should know (a fallback template, files
+    passed over), `stop_ids` are the tokens that end the trained answers.
+    """
+
+    train: TokenizedRows
+    validation: TokenizedRows | None
+    ledger: Ledger
+    report: Report
+    detections: list[dict[str, Any]]
+    notes: list[str]
+    stop_ids: list[int]
+    tokenizer: Any
+    config: RunConfig
+    _work: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
+
+    def held_out(self, count: int) -> list[HeldOut]:
+        """Up to `count` held-out rows as a prompt and its reference answer, always the same ones."""
+        return held_out(self.validation, count, self.config, self.tokenizer)
+
+
+def prepare(
+    config: RunConfig,
+    tokenizer: Any,
+    *,
+    sink: Sink | None = None,
+    cache_dir: Path | str | None = None,
+    cancelled: Callable[[], bool] | threading.Event | None = None,
+) -> Prepared:
+    """Read, clean, tokenise and split the data of a run, or take it from the cache.
+
+    The chat template that is used is set on `tokenizer`. `cache_dir` defaults to the user's cache folder.
+
+    Raises:
+        DataError: the data cannot be read or used, or too many rows would be dropped.
+        PreflightError: a check found something that would waste the run.
+        HubError: a hub data set cannot be reached.
+        ModelError: the template cannot be used.
+        Cancelled: `cancelled` said so.
+    """
+    notes = []
+    if config.task == "sft":
+        note = choose_template(tokenizer, config.model.chat_template)
+        notes += [note] if note else []
+    stop = cancelled.is_set if isinstance(cancelled, threading.Event) else cancelled
+    stop = stop or (lambda: False)
+    root = _cache_root(cache_dir)
+    store = _tokenised(config, config.data, tokenizer, root, sink, stop)
+    ledger = Ledger.from_json(store.meta["ledger"])
+    _check_dropped(ledger, config.data, sink)
+    second = held_ledger = None
+    if isinstance(config.data.validation, str):
+        held = config.data.model_copy(update={"path": config.data.validation, "limit": None})
+        second = _tokenised(config, held, tokenizer, root, sink, stop)
+        held_ledger = Ledger.from_json(second.meta["ledger"])
+        _check_dropped(held_ledger, held, sink)
+    train, validation = split_pieces(store, second, config.data, ledger)
+    report = Report.from_json(store.meta["report"])
+    check_split(report, train, validation)
+    prepared = Prepared(
+        train=train,
+        validation=validation,
+        ledger=ledger,
+        report=report,
+        detections=store.meta["detections"],
+        notes=notes + store.meta["notes"] + ledger.notes,
+        stop_ids=store.meta["stop_ids"],
+        tokenizer=tokenizer,
+        config=config,
+    )
+    if sink:
+        sink.emit("ledger", **ledger.to_json(), validation=held_ledger.to_json() if held_ledger else None)
+        for problem in report.problems:
+            sink.emit("warning", code=problem.code, message=problem.sentence(), hint=problem.hint)
+        for note in prepared.notes:
+            sink.emit("log", level="info", message=note)
+    if config.data.preflight == "stop":
+        report.stop()
+    return prepared
+
+
+def _cache_root(cache_dir: Path | str | None) -> Path:
+    if cache_dir is not None:
+        return Path(cache_dir)
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    root = Path(home) / "tui-tuner" / "tokens"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if os.access(root, os.W_OK):
+            return root
+    except OSError:
+        pass
+    return Path(tempfile.gettempdir()) / f"tui-tuner-tokens-{os.getuid() if hasattr(os, 'getuid') else 0}"
+
+
+def _tokenised(
+    config: RunConfig,
+    data: DataSection,
+    tokenizer: Any,
+    root: Path,
+    sink: Sink | None,
+    stop: Callable[[], bool],
+) -> Store:
+    """The store of one data section: from the cache, or made now."""
+    sources = resolve(data)
+    key = cache_key(config, data, tokenizer, sources)
+    folder = root / key
+    if (folder / "meta.json").is_file():
+        try:
+            store = Store(folder)
+            os.utime(folder / "meta.json")
+            if sink:
+                sink.emit(
+                    "phase",
+                    name="tokenizing",
+                    done=store.meta["rows"],
+                    total=store.meta["rows"],
+                    note="cached",
+                )
+            return store
+        except (OSError, ValueError, KeyError):
+            shutil.rmtree(folder, ignore_errors=True)
+    beside = root / f".{key}.{uuid.uuid4().hex[:8]}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _forget_old(root)
+        _write(config, data, tokenizer, beside, sink, stop, rows_about(sources, data.limit))
+        with contextlib.suppress(OSError):  # another run may have been faster; then its folder is as good
+            beside.rename(folder)
+        return Store(folder if (folder / "meta.json").is_file() else beside)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise DiskFullError(
+            f"tokenised rows cannot be written: {error.strerror or one_line(error)}.", where=one_line(root)
+        ) from None
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _forget_old(root: Path) -> None:
+    """Delete cached rows that nobody asked for in a month, and unfinished ones of a day ago."""
+    now = time.time()
+    for item in root.iterdir():
+        with contextlib.suppress(OSError):
+            marker = item / "meta.json"
+            age = now - (marker if marker.is_file() else item).stat().st_mtime
+            if age > (86400 if item.name.startswith(".") else CACHE_DAYS * 86400):
+                shutil.rmtree(item, ignore_errors=True)
+
+
+def _write(
+    config: RunConfig,
+    data: DataSection,
+    tokenizer: Any,
+    folder: Path,
+    sink: Sink | None,
+    stop: Callable[[], bool],
+    about: int | None = None,
+) -> None:
+    """Tokenise into `folder`; `about` is the estimated number of rows, for progress alone."""
+    ledger, reading = Ledger(), Reading(data)
+    encoder = RowEncoder(config, tokenizer)
+    last = 0.0
+    cleaned = ((rows, [row.record for row in rows]) for rows in _cleaned(reading, encoder, ledger))
+    with (
+        StoreWriter(folder) as writer,
+        contextlib.closing(encoded_in_order(encoder, cleaned, config)) as encoded,
+    ):
+        for rows, found in encoded:
+            if stop():
+                raise Cancelled("cancelled while tokenising.", hint="Nothing was written.")
+            encoder.store(rows, found, writer, ledger)
+            if sink and time.monotonic() - last > REPORT_SECONDS:
+                last = time.monotonic()
+                total = about if about is not None and about > ledger.read else None
+                note = "rows" if total is None else "rows, total estimated"
+                sink.emit("phase", name="tokenizing", done=ledger.read, total=total, note=note)
+        if not ledger.read:
+            raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")
+        if not writer.pieces:
+            if sink:
+                sink.emit("ledger", **ledger.to_json())
+            _nothing_left(ledger)
+        writer.finish(
+            {
+                "ledger": ledger.to_json(),
+                "report": check(encoder.facts, ledger, config).to_json(),
+                "detections": [item.to_json() for item in reading.detections],
+                "notes": reading.notes + encoder.notes,
+                "stop_ids": encoder.stop_ids,
+            }
+        )
+    if sink:
+        sink.emit("phase", name="tokenizing", done=ledger.read, total=ledger.read, note="rows")
+
+
+def _cleaned(reading: Reading, encoder: RowEncoder, ledger: Ledger) -> Iterator[list[CleanRow]]:
+    batch: list[Read] = []
+    size = 0
+    for read in reading:
+        batch.append(read)
+        size += sum(map(len, texts_of(read.record))) if read.record is not None else 0
+        if full(len(batch), size):
+            yield encoder.clean(batch, ledger)
+            batch, size = [], 0
+    if batch:
+        yield encoder.clean(batch, ledger)
+
+
+def full(rows: int, characters: int) -> bool:
+    """Whether so much text makes a batch: larger ones wait for each other, smaller ones cost more calls."""
+    return rows >= BATCH or characters >= BATCH_CHARACTERS
+
+
+def _nothing_left(ledger: Ledger) -> None:
+    worst = ledger.reasons("dropped")[0] if ledger.reasons("dropped") else None
+    sample = worst.samples[0] if worst and worst.samples else None
+    raise DataError(
+        f"no row can be trained on: {worst.count if worst else 0:,} of {ledger.read:,} rows: "
+        f"{worst.reason if worst else 'all were deduplicated'}"
+        + (f" ({sample['text']})." if sample and sample["text"] else "."),
+        where=sample["origin"] if sample else "",
+        hint="See `tui-tuner data inspect FILE`.",
+    )
+
+
+def _check_dropped(ledger: Ledger, data: DataSection, sink: Sink | None) -> None:
+    if ledger.dropped_share <= data.max_dropped:
+        return
+    if sink:
+        sink.emit("ledger", **ledger.to_json())
+    dropped = ledger.outcomes["dropped"]
+    worst = ledger.reasons("dropped")
+    parts = [f"{reason.count:,} because {reason.reason}" for reason in worst[:3]]
+    sample = worst[0].samples[0]
+    if sample["text"]:
+        parts[0] += f" ({sample['text']})"
+    share = ledger.dropped_share
+    mend = next((hint for words, hint in _MEND if words in worst[0].reason), "Mend them")
+    raise DataError(
+        f"{dropped:,} of {ledger.read:,} rows ({share:.1%}) would be dropped: {'; '.join(parts)}.",
+        where=sample["origin"],
+        hint=f"{mend}, or accept the loss with --set data.max_dropped={_rounded_up(share)}.",
+    )
+
+
+def _rounded_up(share: float) -> float:
+    return min(1.0, np.ceil(share * 1000) / 1000)
+
+
+def texts(config: RunConfig) -> Iterator[str]:
+    """Every piece of text in the data, for learning a tokenizer.
+
+    Raises:
+        DataError: the data cannot be read.
+    """
+    for read in Reading(config.data):
+        if read.record is not None:
+            yield from texts_of(read.record)
+
+
+__all__ = ["RECORD_FORMATS", "Cancelled", "ChatEncoder", "Prepared", "prepare", "texts"]

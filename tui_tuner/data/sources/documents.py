@@ -1,0 +1,121 @@
+"""Readers of documents and annotated text: Markdown, HTML, CoNLL; and data sets on a hub."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from tui_tuner.data.cleaning.cleaner import html_to_text
+from tui_tuner.data.records import Origin, Row
+from tui_tuner.data.sources.lines import MAX_LINE, raw_lines
+from tui_tuner.data.sources.streams import HEAD, encoding_of
+from tui_tuner.errors import DataError, HubError
+from tui_tuner.text import human_bytes, one_line
+
+HUB_SECONDS = 5.0
+
+
+def read_document(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
+    """A Markdown or HTML file is one document; of HTML, its text."""
+    data = file.read(MAX_LINE + 1)
+    origin = Origin(name, 1)
+    if len(data) > MAX_LINE:
+        yield Row(origin, {}, f"the document is larger than {human_bytes(MAX_LINE)}")
+        return
+    encoding = encoding_of(data[:HEAD], len(data) <= HEAD, told)
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        yield Row(origin, {"": data[:200].decode(encoding, "replace")}, f"not {encoding} text")
+        return
+    if name.lower().removesuffix(".gz").removesuffix(".zst").endswith((".html", ".htm")):
+        text = html_to_text(text)
+    yield Row(origin, {"text": text.strip()})
+
+
+def read_conll(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
+    """Sentences of one token a line, a blank line between them.
+
+    The first column is the token, the last its tag; of CoNLL-U (ten columns) the second and the fourth.
+
+    Lines with another number of columns make their sentence a problem.
+    """
+    encoding = encoding_of(file.peek(HEAD)[:HEAD], False, told)
+    tokens: list[str] = []
+    tags: list[str] = []
+    row, begin, width, problem = 0, 0, 0, ""
+    for number, line in raw_lines(file):
+        text = "" if line is None else line.decode(encoding, "replace")
+        cells = text.split("\t") if "\t" in text else text.split()
+        if (
+            cells
+            and not text.startswith(("#", "-DOCSTART-"))
+            and "-" not in cells[0][1:3] * (len(cells) == 10)
+        ):
+            if not tokens:
+                begin = number
+            width = width or len(cells)
+            if len(cells) != width or len(cells) < 2:
+                problem = problem or f"{len(cells)} columns where the file has {width}"
+            tokens.append(cells[1] if len(cells) == 10 else cells[0])
+            tags.append(cells[3] if len(cells) == 10 else cells[-1])
+        elif tokens and not text.strip():
+            row += 1
+            yield Row(Origin(name, row, begin), {"tokens": tokens, "tags": tags}, problem)
+            tokens, tags, problem = [], [], ""
+    if tokens:
+        yield Row(Origin(name, row + 1, begin), {"tokens": tokens, "tags": tags}, problem)
+
+
+def read_hub(name: str, field: str | None) -> Iterator[Row]:
+    """Rows of a hub data set, streamed. `field` names a split, or `configuration:split`; else train.
+
+    Raises:
+        HubError: the hub cannot be reached, or has no such data set.
+        DataError: the data set has several configurations or no such split.
+    """
+    where = one_line(name)
+    hint = "Download it and give its folder, or check the name and the connection."
+    problem = _unreachable()
+    if problem:
+        raise HubError(f"is no file here, and the hub cannot be reached: {problem}.", where=where, hint=hint)
+    from datasets import disable_progress_bars, load_dataset
+    from datasets.exceptions import DatasetNotFoundError
+
+    disable_progress_bars()
+    configuration, _, split = (field or "train").rpartition(":")
+    try:
+        rows = load_dataset(name, configuration or None, split=split or "train", streaming=True)
+        for number, values in enumerate(rows, 1):
+            yield Row(Origin(name, number), {k: v for k, v in values.items() if not isinstance(v, bytes)})
+    except DatasetNotFoundError:
+        raise HubError("is no file here, and no data set on the hub.", where=where, hint=hint) from None
+    except ValueError as error:
+        raise DataError(f"{one_line(error, 300)}", where=where, hint="See data.field.") from None
+    except (OSError, RuntimeError) as error:
+        problem = f"is no file here, and the hub cannot be reached: {one_line(error, 160)}."
+        raise HubError(problem, where=where, hint=hint) from None
+
+
+def hub_revision(name: str) -> str:
+    """The commit a hub data set stands at now; empty if the hub does not say."""
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(name, timeout=HUB_SECONDS).sha or "")
+    except Exception:  # whatever the HTTP client raises; reading the rows says what is wrong
+        return ""
+
+
+def _unreachable() -> str:
+    """Why the hub cannot be asked, by one quick question (its client would try for long); or empty."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.is_offline_mode():
+        return "HF_HUB_OFFLINE is set"
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
+    except Exception as error:  # whatever the HTTP client raises
+        return one_line(error, 120)
+    return ""

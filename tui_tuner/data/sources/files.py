@@ -1,0 +1,356 @@
+"""What `data.path` names: files, folders, globs, zips, hub data sets, the demo; and the rows in them."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tui_tuner.config.schema import DataSection, Source
+from tui_tuner.data.records import Origin, Row
+from tui_tuner.data.sources.documents import read_conll, read_document, read_hub
+from tui_tuner.data.sources.lines import read_json, read_jsonl, read_text
+from tui_tuner.data.sources.sqldump import read_sql
+from tui_tuner.data.sources.streams import HEAD, compression, encoding_of, open_bytes, zip_members
+from tui_tuner.data.sources.tables import read_arrow, read_csv, read_parquet
+from tui_tuner.errors import DataError
+from tui_tuner.text import one_line
+
+KINDS = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv", ".tab": "csv",
+    ".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".txt": "text",
+    ".text": "text", ".md": "document", ".markdown": "document", ".html": "document", ".htm": "document",
+    ".sql": "sql", ".conll": "conll", ".conllu": "conll", ".bio": "conll", ".iob": "conll",
+}  # fmt: skip
+# Names in data.path that mean data inside this package, and the function of `demo` that makes its rows.
+_DEMO = {"demo": "rows", "demo-corpus": "corpus_rows", "demo-held-out": "held_out_rows"}
+_PACKED = {".gz", ".zst", ".zstd"}
+_DOCUMENTS = {"text", "document"}
+MAX_FILES = 1_000_000
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file (or zip member, or hub data set, or the demo) with a reader's name."""
+
+    path: str
+    kind: str
+    member: str | None = None
+    field: str | None = None
+    size: int = 0
+    encoding: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.path}/{self.member}" if self.member else self.path
+
+    def guessed_encoding(self) -> str:
+        """The encoding its text is read in, if that is a guess; empty for UTF-8 and binary files."""
+        if self.encoding is not None or self.kind in ("parquet", "arrow", "hub", "demo"):
+            return ""
+        with open_bytes(Path(self.path), self.member) as source:
+            head = source.peek(HEAD)[:HEAD]
+        name = encoding_of(head, len(head) < HEAD)
+        return "" if name.startswith("utf") else name
+
+    def rows(self) -> Iterator[Row]:
+        """Every row of the file, broken ones with their problem.
+
+        Raises:
+            DataError: the file as a whole cannot be read.
+        """
+        try:
+            yield from _READERS[self.kind](self)
+        except UnicodeError as error:
+            raise DataError(
+                f"holds bytes that are not text: {one_line(error, 80)}.", where=one_line(self.name)
+            ) from None
+        except RecursionError:
+            raise DataError("is nested too deeply.", where=one_line(self.name)) from None
+
+
+@dataclass
+class Resolved:
+    """The files of one source of `data.path`, with its share and format; `notes` say what was left out."""
+
+    source: Source
+    files: list[DataFile]
+    notes: list[str]
+
+
+def resolve(data: DataSection) -> list[Resolved]:
+    """Every source of `data.path` with its files, in a fixed order.
+
+    Raises:
+        DataError: nothing there, or nothing in it that can be read.
+        HubError: a hub data set that cannot be reached.
+    """
+    paths = data.path if isinstance(data.path, list) else [data.path]
+    if not paths:
+        raise DataError("no data set is named.", where="data.path")
+    found = []
+    for item in paths:
+        source = item if isinstance(item, Source) else Source(path=item, format=data.format)
+        if source.format == "auto" and data.format != "auto":
+            source = source.model_copy(update={"format": data.format})
+        resolved = resolve_source(source, data.field)
+        if data.encoding is not None:
+            resolved.files = [replace(file, encoding=data.encoding) for file in resolved.files]
+        found.append(resolved)
+    return found
+
+
+def resolve_source(source: Source, field: str | None = None) -> Resolved:
+    """The files of one source.
+
+    Raises:
+        DataError: nothing there, or nothing in it that can be read.
+    """
+    notes: list[str] = []
+    if source.path in _DEMO:
+        return Resolved(source, [DataFile(source.path, "demo")], notes)
+    if source.path.startswith("hub:"):
+        return Resolved(source, [DataFile(source.path.removeprefix("hub:"), "hub", field=field)], notes)
+    path = Path(source.path).expanduser()
+    if path.is_dir():
+        files = _folder(path, field, notes)
+    elif path.exists():
+        files = _file(path, field)
+    elif glob.has_magic(source.path):
+        matches = sorted(glob.glob(str(path), recursive=True))
+        files = [file for match in matches if os.path.isfile(match) for file in _file(Path(match), field)]
+        if not files:
+            raise DataError("no file fits this pattern.", where=one_line(source.path))
+    elif _HUB_ID.fullmatch(source.path) and Path(source.path).suffix.lower() not in {
+        *KINDS,
+        ".zip",
+        *_PACKED,
+    }:
+        files = [DataFile(source.path, "hub", field=field)]
+    elif path.is_symlink():
+        raise DataError(
+            f"is a symbolic link that leads nowhere (to {one_line(os.readlink(path))}).",
+            where=one_line(source.path),
+        )
+    else:
+        raise DataError("no such file.", where=one_line(source.path), hint=_nearby(path))
+    return Resolved(source, files, notes)
+
+
+def _nearby(path: Path) -> str:
+    try:
+        names = [item.name for item in os.scandir(path.parent)]
+    except OSError:
+        return "Check the path, or give a hub data set such as owner/name."
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"Did you mean {one_line(path.parent / close[0])}?" if close else "Check the path in data.path."
+
+
+def kind_of_file(path: Path) -> str:
+    """Which reader a file needs, by its name without `.gz` and `.zst`; empty if none is known."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    while suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    if suffixes and suffixes[-1] == ".zip":
+        return "zip"
+    return KINDS.get(suffixes[-1], "") if suffixes else ""
+
+
+def _file(path: Path, field: str | None) -> list[DataFile]:
+    """A file as one or (zip) several data files; the content decides where the name does not."""
+    where = one_line(path)
+    if not path.is_file():
+        raise DataError("is no regular file.", where=where)
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}.", where=where) from None
+    if not size:
+        raise DataError("is empty.", where=where)
+    kind = kind_of_file(path)
+    if compression(head) == "zip" and kind not in ("parquet", "arrow"):
+        return _zip(path, field)
+    if kind == "zip":
+        raise DataError("is no zip archive, whatever its name says.", where=where)
+    if not kind:
+        with open_bytes(path) as file:
+            kind = _sniff(file.peek(4096)[:4096])
+    if not kind:
+        raise DataError(
+            "is no data file that can be read.",
+            where=where,
+            hint=f"Known are {', '.join(KINDS)}, plain or as gz, zst, zip.",
+        )
+    return [DataFile(str(path), kind, field=field, size=size)]
+
+
+def _sniff(head: bytes) -> str:
+    """The kind of a file without a telling name, from its first bytes; empty for binary files."""
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith(b"ARROW1"):
+        return "arrow"
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if start == b"{":
+        return "jsonl"
+    if start == b"[":
+        return "json"
+    control = sum(byte < 9 or 13 < byte < 27 for byte in head)
+    return "" if control > len(head) // 10 else "text"
+
+
+def _zip(path: Path, field: str | None) -> list[DataFile]:
+    members = [
+        m for m in sorted(zip_members(path)) if not Path(m).name.startswith(".") and "__MACOSX" not in m
+    ]
+    if field in members:
+        members, field = [str(field)], None
+    found = [DataFile(str(path), kind_of_file(Path(m)), m, field) for m in members]
+    found = [file for file in found if file.kind and file.kind not in ("zip", "parquet", "arrow")]
+    found = _best_kinds(found, [])
+    if not found:
+        raise DataError("holds no data file that can be read.", where=one_line(path))
+    return found
+
+
+def _folder(path: Path, field: str | None, notes: list[str]) -> list[DataFile]:
+    """Data files below a folder, each once, whatever links lead to it."""
+    found: list[DataFile] = []
+    seen: set[tuple[int, int]] = set()
+    others = 0
+    for folder, folders, names in os.walk(path, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        for name in sorted(names):
+            file = Path(folder, name)
+            if name.startswith("."):
+                continue
+            kind = kind_of_file(file)
+            try:
+                status = os.stat(file)
+            except OSError:
+                notes.append(f"{one_line(file)} leads nowhere and was passed over.")
+                continue
+            if not kind or not status.st_size or not os.path.isfile(file):
+                others += 1
+                continue
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            if kind == "zip":
+                found += _file(file, field)
+            else:
+                found.append(DataFile(str(file), kind, field=field, size=status.st_size))
+            if len(found) > MAX_FILES:
+                raise DataError(f"holds more than {MAX_FILES:,} files.", where=one_line(path))
+    if others:
+        notes.append(f"{others:,} other or empty files in {one_line(path)} were passed over.")
+    found = _training_part(_best_kinds(found, notes), notes)
+    if not found:
+        raise DataError(
+            "holds no data file that can be read.",
+            where=one_line(path),
+            hint=f"Known are {', '.join(KINDS)}.",
+        )
+    return found
+
+
+def _best_kinds(files: list[DataFile], notes: list[str]) -> list[DataFile]:
+    """Where there are tables or JSON, a README beside them is no data."""
+    rows = [file for file in files if file.kind not in _DOCUMENTS and not _about(file)]
+    if not rows or len(rows) == len(files):
+        return files
+    left = [one_line(Path(file.name).name) for file in files if file not in rows]
+    notes.append(
+        f"{len(left):,} files beside the data were passed over: "
+        f"{', '.join(left[:3])}{', …' if left[3:] else ''}."
+    )
+    return rows
+
+
+def _about(file: DataFile) -> bool:
+    return Path(file.name).name in (
+        "dataset_info.json",
+        "state.json",
+        "dataset_infos.json",
+        "dataset_dict.json",
+    )
+
+
+def _training_part(files: list[DataFile], notes: list[str]) -> list[DataFile]:
+    """In a folder with a train part and others (test, validation…), only the train part is trained on."""
+    part = re.compile(r"(?:^|[/\\_.-])(train(?:ing)?)(?:[/\\_.-]|$)", re.IGNORECASE)
+    other = re.compile(r"(?:^|[/\\_.-])(test|valid|validation|dev|eval)(?:[/\\_.-]|$)", re.IGNORECASE)
+    names = {file: os.path.join(*Path(file.name).parts[-2:]) for file in files}
+    train = [file for file in files if part.search(names[file])]
+    held = [file for file in files if file not in train and other.search(names[file])]
+    if not train or not held:
+        return files
+    shown = ", ".join(one_line(Path(file.name).name) for file in held[:3])
+    notes.append(f"{len(held)} files that look like test or validation data are not trained on: {shown}.")
+    return [file for file in files if file not in held]
+
+
+def _bytes_reader(
+    read: Callable[..., Iterator[Row]],
+) -> Callable[[DataFile], Iterator[Row]]:
+    def rows(file: DataFile) -> Iterator[Row]:
+        with open_bytes(Path(file.path), file.member) as source:
+            yield from read(source, file.name, told=file.encoding)
+
+    return rows
+
+
+def _json_rows(file: DataFile) -> Iterator[Row]:
+    packed = file.member or Path(file.path).suffix.lower() in _PACKED
+    size = 2**62 if packed else file.size
+    with open_bytes(Path(file.path), file.member) as source:
+        yield from read_json(source, file.name, size, file.field, file.encoding)
+
+
+def _jsonl_rows(file: DataFile) -> Iterator[Row]:
+    """Lines; a file that begins with a bracket is a JSON list under the wrong name."""
+    with open_bytes(Path(file.path), file.member) as source:
+        if source.peek(64)[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
+            yield from read_jsonl(source, file.name, file.encoding)
+            return
+    yield from _json_rows(file)
+
+
+def _sql_rows(file: DataFile) -> Iterator[Row]:
+    with open_bytes(Path(file.path), file.member) as source:
+        yield from read_sql(source, file.name, file.field, file.encoding)
+
+
+def _demo_rows(file: DataFile) -> Iterator[Row]:
+    from tui_tuner import demo
+
+    rows = getattr(demo, _DEMO[file.path])()
+    for number, values in enumerate(rows, 1):
+        yield Row(Origin(file.path, number), values)
+
+
+_READERS: dict[str, Callable[[DataFile], Iterator[Row]]] = {
+    "jsonl": _jsonl_rows,
+    "json": _json_rows,
+    "csv": _bytes_reader(read_csv),
+    "text": _bytes_reader(read_text),
+    "parquet": lambda file: read_parquet(Path(file.path), file.name),
+    "arrow": lambda file: read_arrow(Path(file.path), file.name),
+    "demo": _demo_rows,
+    "document": _bytes_reader(read_document),
+    "conll": _bytes_reader(read_conll),
+    "sql": _sql_rows,
+    "hub": lambda file: read_hub(file.path, file.field),
+}

@@ -1,0 +1,267 @@
+"""Readers of line-wise and JSON files: each gives `Row`s, broken ones with their reason."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from tui_tuner.data.records import Origin, Row
+from tui_tuner.data.sources.streams import HEAD, encoding_of
+from tui_tuner.errors import DataError
+from tui_tuner.text import human_bytes, one_line
+
+MAX_LINE = 32 * 1024 * 1024
+WHOLE_JSON = 64 * 1024 * 1024
+# ijson copies an unfinished string with each block: small blocks make a huge string take minutes.
+_JSON_BUFFER = 8 * 1024 * 1024
+
+
+def raw_lines(file: io.BufferedReader) -> Iterator[tuple[int, bytes | None]]:
+    """(line number from 1, bytes without the line end); None for a line over `MAX_LINE`, which is skipped."""
+    number = 0
+    while True:
+        line = file.readline(MAX_LINE + 1)
+        if not line:
+            return
+        number += 1
+        if len(line) <= MAX_LINE:
+            yield number, line.rstrip(b"\r\n")
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(HEAD)
+        yield number, None
+
+
+def read_jsonl(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
+    """One JSON object on each line; blank lines are not rows."""
+    head = file.peek(HEAD)
+    encoding = encoding_of(head[:HEAD], False, told)
+    if encoding.startswith(("utf-16", "utf-32")):
+        file = _reencoded(file, encoding)
+        encoding = "utf-8-sig"
+    row = 0
+    for number, line in raw_lines(file):
+        if number == 1 and line:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if line is not None and not line.strip():
+            continue
+        row += 1
+        origin = Origin(name, row, number)
+        if line is None:
+            yield Row(origin, {}, f"the line is longer than {human_bytes(MAX_LINE)}")
+            continue
+        yield _json_row(line, origin, encoding)
+
+
+def _json_row(line: bytes, origin: Origin, encoding: str) -> Row:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        try:
+            if encoding not in ("utf-8", "utf-8-sig"):
+                value = orjson.loads(line.decode(encoding).encode())
+            else:
+                line.decode("utf-8")
+                return Row(origin, {"": line[:200].decode("utf-8", "replace")}, "broken JSON")
+        except UnicodeDecodeError:
+            return Row(origin, {"": line[:200].decode("utf-8", "replace")}, "not UTF-8 text")
+        except orjson.JSONDecodeError:
+            return Row(origin, {"": line[:200].decode("utf-8", "replace")}, "broken JSON")
+    if not isinstance(value, dict):
+        value = {"text": value} if isinstance(value, str) else value
+    if not isinstance(value, dict):
+        return Row(origin, {"": str(value)[:200]}, "not a JSON object")
+    return Row(origin, value)
+
+
+def _reencoded(file: io.BufferedReader, encoding: str) -> io.BufferedReader:
+    """The same text as UTF-8."""
+    text = io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="")
+
+    class Recoded(io.RawIOBase):
+        _rest = b""
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            if not self._rest:
+                self._rest = text.read(HEAD).encode("utf-8", "replace")
+            block, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+            buffer[: len(block)] = block
+            return len(block)
+
+    return io.BufferedReader(Recoded(), HEAD)
+
+
+def read_json(
+    file: io.BufferedReader, name: str, size: int, field: str | None = None, told: str | None = None
+) -> Iterator[Row]:
+    """A JSON list of objects, or an object that holds one under a key; also one object after another.
+
+    Raises:
+        DataError: broken JSON (with its line), no list in it, or several and no `field`.
+    """
+    head = file.peek(HEAD)[:HEAD]
+    encoding = encoding_of(head, len(head) >= size, told)
+    if size <= WHOLE_JSON:
+        yield from _whole_json(file.read(), encoding, name, field)
+        return
+    if encoding not in ("utf-8", "utf-8-sig"):
+        file = _reencoded(file, encoding)
+    yield from _streamed_json(file, name, field)
+
+
+def _whole_json(data: bytes, encoding: str, name: str, field: str | None) -> Iterator[Row]:
+    where = one_line(name)
+    try:
+        text = data.removeprefix(b"\xef\xbb\xbf")
+        if encoding not in ("utf-8", "utf-8-sig"):
+            text = data.decode(encoding).encode()
+        value = orjson.loads(text)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError("holds bytes that are not text.", where=f"{where}:{line}") from None
+    except orjson.JSONDecodeError as error:
+        first = text.lstrip()[:1]
+        if first == b"{" and b"\n" in text.strip() and _is_json(text.lstrip().partition(b"\n")[0]):
+            yield from read_jsonl(io.BufferedReader(io.BytesIO(text)), name)  # type: ignore[arg-type]
+            return
+        line = text.count(b"\n", 0, error.pos) + 1 if error.pos else error.lineno
+        raise DataError(
+            f"broken JSON: {one_line(error.msg)}.", where=f"{where}:{line}", hint="Mend or remove that line."
+        ) from None
+    for number, item in enumerate(_list_in(value, where, field), 1):
+        yield _object_row(item, Origin(name, number))
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _object_row(item: Any, origin: Origin) -> Row:
+    if isinstance(item, str):
+        return Row(origin, {"text": item})
+    if not isinstance(item, dict):
+        return Row(origin, {"": str(item)[:200]}, "not a JSON object")
+    return Row(origin, item)
+
+
+def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
+    """The list of rows in a JSON value."""
+    for part in field.split(".") if field and isinstance(value, dict) else ():
+        value = value.get(part) if isinstance(value, dict) else None
+        if value is None:
+            raise DataError(f"has no key {one_line(field)!r}.", where=where, hint="See data.field.")
+    if isinstance(value, list):
+        return _squad(value) or value
+    if not isinstance(value, dict):
+        raise DataError("holds no list of rows.", where=where)
+    lists = {key: item for key, item in value.items() if isinstance(item, list) and item}
+    tables = {key: item for key, item in lists.items() if isinstance(item[0], dict)} or lists
+    if len(tables) > 1 and len({len(item) for item in tables.values()}) == 1 and tables is lists:
+        return [dict(zip(tables, values, strict=True)) for values in zip(*tables.values(), strict=True)]
+    if len(tables) > 1:
+        names = ", ".join(one_line(key, 40) for key in tables)
+        raise DataError(
+            f"several keys hold rows: {names}.",
+            where=where,
+            hint=f"Say which one: --set data.field={one_line(next(iter(tables)))}",
+        )
+    if tables:
+        found = next(iter(tables.values()))
+        return _squad(found) or found
+    return [value]
+
+
+def _squad(value: list[Any]) -> list[dict[str, Any]]:
+    """SQuAD's nesting (articles, paragraphs, questions) as flat rows; empty if it is something else."""
+    first = value[0] if value else None
+    if not isinstance(first, dict) or not isinstance(first.get("paragraphs"), list):
+        return []
+    return list(squad_rows(value))
+
+
+def squad_rows(articles: Any) -> Iterator[dict[str, Any]]:
+    """Rows with question, context and answers from SQuAD v1 or v2 articles."""
+    for article in articles:
+        for paragraph in article.get("paragraphs", ()) if isinstance(article, dict) else ():
+            for question in paragraph.get("qas", ()) if isinstance(paragraph, dict) else ():
+                if not isinstance(question, dict):
+                    continue
+                yield {
+                    "id": question.get("id"),
+                    "title": article.get("title"),
+                    "question": question.get("question"),
+                    "context": paragraph.get("context"),
+                    "answers": question.get("answers") or [],
+                    "is_impossible": bool(question.get("is_impossible", False)),
+                }
+
+
+def _streamed_json(file: io.BufferedReader, name: str, field: str | None) -> Iterator[Row]:
+    import ijson
+
+    prefix = f"{field}.item" if field else ""
+    where = one_line(name)
+    try:
+        if not prefix:
+            prefix, file = _first_list(file)
+        number = 0
+        for item in ijson.items(file, prefix, use_float=True, multiple_values=True, buf_size=_JSON_BUFFER):
+            articles = isinstance(item, dict) and isinstance(item.get("paragraphs"), list)
+            for flat in squad_rows([item]) if articles else [item]:
+                number += 1
+                yield _object_row(flat, Origin(name, number))
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        raise DataError(f"broken JSON after row {number}: {one_line(error, 160)}.", where=where) from None
+    if not number:
+        raise DataError("holds no list of rows.", where=where, hint="Name its key in data.field.")
+
+
+def _first_list(file: io.BufferedReader) -> tuple[str, io.BufferedReader]:
+    """ijson's prefix of the first list of objects, judged by the first bytes."""
+    import ijson
+
+    head = file.peek(HEAD)[:HEAD]
+    if head.lstrip()[:1] == b"[":
+        return "item", file
+    prefix = ""
+    try:
+        for path, event, _ in ijson.parse(io.BytesIO(head)):
+            if event == "start_map" and path.endswith("item"):
+                prefix = path
+                break
+    except ijson.JSONError:
+        pass
+    return prefix, file
+
+
+def read_text(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
+    """Every line that is not blank is a document."""
+    head = file.peek(HEAD)[:HEAD]
+    encoding = encoding_of(head, False, told)
+    if encoding.startswith(("utf-16", "utf-32")):
+        file, encoding = _reencoded(file, encoding), "utf-8"
+    row = 0
+    for number, line in raw_lines(file):
+        if line is not None and not line.strip():
+            continue
+        row += 1
+        origin = Origin(name, row, number)
+        if line is None:
+            yield Row(origin, {}, f"the line is longer than {human_bytes(MAX_LINE)}")
+            continue
+        try:
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            yield Row(origin, {"text": line.decode(encoding)})
+        except UnicodeDecodeError:
+            yield Row(origin, {"": line[:200].decode(encoding, "replace")}, f"not {encoding} text")

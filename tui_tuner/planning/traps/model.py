@@ -1,0 +1,171 @@
+"""Traps in what is trained, and with which numbers."""
+
+from __future__ import annotations
+
+from tui_tuner.config.kinds import METHOD_FIELDS, METHODS, RANKED
+from tui_tuner.config.options import options
+from tui_tuner.config.schema import ADAPTERS
+from tui_tuner.planning.learning_rate import customary
+from tui_tuner.planning.traps.findings import Advice, Case, found, trap
+from tui_tuner.text import one_line
+
+# Architectures whose published models were trained in bfloat16, where config.json does not say
+BFLOAT16 = frozenset(
+    (
+        "mistral",
+        "mixtral",
+        "qwen2",
+        "qwen2_moe",
+        "qwen3",
+        "qwen3_moe",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "phi3",
+    )
+)
+SMALL, SMALL_TAKES = 30_000_000, 10  # parameters below which a model bears rates so much higher
+
+
+@trap
+def unread_fields(case: Case) -> Advice | None:
+    method, fix = case.config.method, {}
+    for path, option in options().items():
+        section, _, name = path.partition(".")
+        if section != "method" or name == "kind" or name in METHOD_FIELDS[method.kind]:
+            continue
+        if getattr(method, name) != option.default:
+            fix[path] = option.default
+    if not fix:
+        return None
+    text = f"{METHODS[method.kind].label} does not use {' and '.join(fix)}."
+    return found(text, "That is for other methods, and changes nothing here.", fix)
+
+
+@trap
+def lora_scale(case: Case) -> Advice | None:
+    method = case.config.method
+    scale = method.alpha / method.rank
+    if method.kind not in RANKED or method.kind == "rslora" or 0.25 <= scale <= 4:
+        return None
+    return found(
+        f"alpha / rank is {scale:g}.",
+        "The update is scaled by it, usually by 1 to 2; far from there the learning rate no longer means "
+        "what it usually does.",
+        {"method.alpha": float(2 * method.rank)},
+    )
+
+
+@trap
+def rslora_scale(case: Case) -> Advice | None:
+    method = case.config.method
+    if method.kind != "rslora" or method.alpha <= 2 * method.rank:
+        return None
+    return found(
+        f"rsLoRA with alpha {method.alpha:g} scales by {method.alpha / method.rank**0.5:.1f}.",
+        "It divides by the square root of the rank, so alpha near the rank is plenty.",
+        {"method.alpha": float(method.rank)},
+    )
+
+
+@trap
+def high_rank(case: Case) -> Advice | None:
+    method = case.config.method
+    if method.kind not in RANKED or method.rank <= 256:
+        return None
+    return found(
+        f"rank {method.rank} trains nearly as much as full fine-tuning.",
+        "Above 256 the adapter costs memory and speed without the simplicity of full fine-tuning.",
+        {"method.rank": 64},
+    )
+
+
+@trap
+def no_such_target(case: Case) -> Advice | None:
+    method, facts = case.config.method, case.facts
+    if "targets" not in METHOD_FIELDS[method.kind] or facts is None or not facts.verified:
+        return None
+    asked = [method.targets] if isinstance(method.targets, str) else method.targets
+    known = {linear.name.split(".")[-1] for linear in facts.linears}
+    wrong = [name for name in asked if name != "all-linear" and name.isidentifier() and name not in known]
+    if not wrong or facts.moe:
+        return None
+    return found(
+        f"{facts.model_type} has no layer called {one_line(', '.join(wrong), 80)}.",
+        f"Nothing there would be trained. It has {', '.join(sorted(known))}.",
+        {"method.targets": "all-linear"},
+        serious=True,
+    )
+
+
+@trap
+def more_layers_than_there_are(case: Case) -> Advice | None:
+    layers, facts = case.config.method.layers, case.facts
+    if not layers or facts is None or layers <= facts.layers:
+        return None
+    text = f"method.layers is {layers}, and the model has {facts.layers}."
+    return found(text, "All of them are trained then.", {"method.layers": facts.layers})
+
+
+@trap
+def float16(case: Case) -> Advice | None:
+    facts = case.facts
+    if case.config.model.dtype != "float16" or facts is None:
+        return None
+    if facts.weights_dtype != "bfloat16" and (facts.weights_dtype or facts.model_type not in BFLOAT16):
+        return None
+    return found(
+        "float16 for a model that was trained in bfloat16.",
+        "Its activations can exceed 65,504, the largest float16, and become infinite.",
+        {"model.dtype": "bfloat16"},
+        serious=True,
+    )
+
+
+@trap
+def float16_weights(case: Case) -> Advice | None:
+    if case.config.model.dtype != "float16" or case.config.method.kind in ADAPTERS:
+        return None
+    return found(
+        "float16 weights are trained themselves.",
+        "Small updates vanish and gradients underflow; mixed precision over float32 weights does not.",
+        {"model.dtype": "float32"},
+        serious=True,
+    )
+
+
+@trap
+def bfloat16_weights(case: Case) -> Advice | None:
+    if case.config.model.dtype != "bfloat16" or case.config.method.kind in ADAPTERS:
+        return None
+    return found(
+        "bfloat16 weights are trained themselves.",
+        "Updates below 1/256 of a weight are rounded away; float32 keeps them, at twice the memory.",
+        {"model.dtype": "float32"},
+    )
+
+
+@trap
+def learning_rate(case: Case) -> Advice | None:
+    rate = case.config.training.learning_rate
+    usual = customary(case.config, case.facts.parameters if case.facts else None)
+    small = case.facts is not None and case.facts.parameters < SMALL
+    highest = 4 * usual.high * (SMALL_TAKES if small else 1)
+    if not isinstance(rate, float) or usual.low / 2 <= rate <= highest:
+        return None
+    side = "above" if rate > usual.high else "below"
+    return found(
+        f"learning rate {rate:g} is far {side} what is usual for {case.config.method.kind}.",
+        f"Usual is {usual.low:g} to {usual.high:g} ({usual.source}).",
+        {"training.learning_rate": usual.rate},
+        serious=side == "above",
+    )
+
+
+@trap
+def weight_decay(case: Case) -> Advice | None:
+    decay = case.config.training.weight_decay
+    if decay <= 0.3:
+        return None
+    reason = "Each step then pulls the weights to zero harder than most data pulls back; 0 to 0.1 is usual."
+    return found(f"weight decay {decay:g} is high.", reason, {"training.weight_decay": 0.01})

@@ -1,0 +1,183 @@
+"""Traps in lengths, rows, steps, evaluation and money."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tui_tuner.planning.data_facts import steps_of
+from tui_tuner.planning.traps.findings import Advice, Case, found, trap
+from tui_tuner.text import human_money
+
+FEW_ROWS = 50
+FEW_STEPS = 20
+MANY_EPOCHS = 20
+FEW_HELD_OUT = 10
+
+
+@trap
+def too_long(case: Case) -> Advice | None:
+    length, facts, virtual = case.config.data.max_length, case.facts, case.config.method.prompt_length
+    if facts is None or not facts.max_positions or length + virtual <= facts.max_positions:
+        return None
+    more = f" with {virtual} virtual tokens" if virtual else ""
+    room = facts.max_positions - virtual
+    return found(
+        f"max_length {length}{more} is beyond the {facts.max_positions} positions of the model.",
+        "It has never seen such positions, and learnt position tables end there.",
+        {"data.max_length": room} if room >= 8 else None,
+        serious=True,
+    )
+
+
+@trap
+def long_for_data(case: Case) -> Advice | None:
+    length, longest = case.config.data.max_length, case.data.longest
+    if not longest or case.config.data.packing is True or length <= 2 * longest:
+        return None
+    fitting = max(64, -(-longest // 64) * 64)
+    if fitting >= length:
+        return None
+    return found(
+        f"max_length {length}, but the longest row has {longest} tokens.",
+        "Memory is planned for rows that do not exist, so fewer fit side by side.",
+        {"data.max_length": fitting},
+    )
+
+
+@trap
+def logits(case: Case) -> Advice | None:
+    training, facts = case.config.training, case.facts
+    if facts is None or training.loss != "full_logits":
+        return None
+    rows = training.micro_batch if isinstance(training.micro_batch, int) else 1
+    gib = 12 * facts.vocab * case.config.data.max_length * rows / 2**30
+    if gib <= 4:
+        return None
+    return found(
+        f"logits of all positions take about {gib:.0f} GiB at their peak.",
+        "In evaluation as in training; the loss needs those of trained tokens only.",
+        {"training.loss": "auto"},
+    )
+
+
+@trap
+def few_rows(case: Case) -> Advice | None:
+    if not 0 < case.data.rows < FEW_ROWS:
+        return None
+    return found(
+        f"only {case.data.rows} row{'' if case.data.rows == 1 else 's'} to train on.",
+        "So few are learnt by heart within an epoch or two; a few hundred is a usable start.",
+    )
+
+
+@trap
+def batch_over_rows(case: Case) -> Advice | None:
+    batch, rows = case.config.training.batch_size, case.data.rows
+    if not rows or batch <= rows:
+        return None
+    return found(
+        f"a batch of {batch} is more than the {rows} rows.",
+        "Every step is then a whole epoch, and there are very few steps.",
+        {"training.batch_size": max(1, rows // 8), **_smaller_micro(case, max(1, rows // 8))},
+        serious=True,
+    )
+
+
+@trap
+def few_steps(case: Case) -> Advice | None:
+    training = case.config.training
+    if not 0 < case.steps < FEW_STEPS or training.max_steps is not None:
+        return None
+    if training.batch_size > case.data.rows:
+        return None  # said by `batch_over_rows`
+    smaller = training.batch_size
+    while smaller > 1 and steps_of(case.data.rows, smaller, training.epochs) < FEW_STEPS:
+        smaller //= 2
+    fix = {"training.batch_size": smaller, **_smaller_micro(case, smaller)}
+    return found(
+        f"the run has {case.steps} step{'' if case.steps == 1 else 's'}.",
+        "The learning rate rises and falls within them; a smaller batch gives more.",
+        fix if training.batch_size > 1 else None,
+    )
+
+
+def _smaller_micro(case: Case, batch: int) -> dict[str, Any]:
+    """The micro-batch that a smaller batch allows, where one is set that it does not."""
+    micro = case.config.training.micro_batch
+    return {"training.micro_batch": batch} if isinstance(micro, int) and micro > batch else {}
+
+
+@trap
+def many_epochs(case: Case) -> Advice | None:
+    training = case.config.training
+    if training.max_steps is not None or training.epochs <= MANY_EPOCHS or case.config.task == "pretraining":
+        return None
+    return found(
+        f"{training.epochs:g} passes over the same rows.",
+        "Answers are learnt by heart after a few; 1 to 5 is usual. Watch the loss on held-out rows.",
+        {"training.epochs": 3.0},
+    )
+
+
+@trap
+def warmup(case: Case) -> Advice | None:
+    warmup = case.config.training.warmup
+    if warmup < 0.5:
+        return None
+    steps = (
+        f"{round(warmup * case.steps)} of {case.steps} steps" if case.steps else f"{warmup:.0%} of the run"
+    )
+    return found(
+        f"the warm-up takes {steps}.",
+        "The rate reaches its peak only to fall at once, or never does.",
+        {"training.warmup": 0.03},
+        serious=warmup >= 1,
+    )
+
+
+@trap
+def few_held_out(case: Case) -> Advice | None:
+    held = case.data.validation_rows
+    if not case.config.evaluation.early_stopping or not 0 < held < FEW_HELD_OUT:
+        return None
+    return found(
+        f"early stopping judges by {held} held-out row{'' if held == 1 else 's'}.",
+        "Their loss is noise; the run stops by chance.",
+        {"data.validation": 0.1},
+    )
+
+
+@trap
+def costly_evaluation(case: Case) -> Advice | None:
+    """A forward pass over held-out rows takes about a third of a training step's time on as many."""
+    every, rows = case.config.evaluation.every, case.data.rows
+    if not isinstance(every, int) or not case.steps or not rows or not case.data.validation_rows:
+        return None
+    evaluations = case.steps // every
+    trained = case.steps * case.config.training.batch_size
+    share = evaluations * case.data.validation_rows / 3 / trained
+    if share < 0.5:
+        return None
+    return found(
+        f"evaluation at every {every} steps takes about {share:.0%} of the time of training.",
+        f"{case.data.validation_rows:,} held-out rows are read {evaluations:,} times.",
+        {"evaluation.every": "auto"},
+    )
+
+
+@trap
+def budget(case: Case) -> Advice | None:
+    limit, duration = case.config.hardware.budget, case.duration
+    if not limit or duration is None or duration.cost is None or duration.cost_high is None:
+        return None
+    if duration.cost_high <= limit:
+        return None
+    over = duration.cost > limit
+    return found(
+        f"the run costs about {human_money(duration.cost)}, up to {human_money(duration.cost_high)}, and the "
+        f"budget is {limit:g}.",
+        "It is saved and stopped when that is spent, and can be resumed.",
+        {"hardware.budget": float(math.ceil(duration.cost_high * 100) / 100)},
+        serious=over,
+    )

@@ -1,0 +1,26 @@
+"""`best/` and `last/`: what plain transformers and peft can load, with the tokenizer beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.training.keeping.checkpoints import write_folder
+
+
+def write_takehome(model: Any, tokenizer: Any, target: Path) -> None:
+    """Replace `target` by the model as it is now: an adapter of peft, or a safetensors model.
+
+    Raises:
+        DiskFullError: no room; what was there before stays.
+    """
+
+    def fill(folder: Path) -> None:
+        options: dict[str, Any] = {}
+        if hasattr(model, "peft_config"):
+            # peft asks a hub about the vocabulary otherwise; trained embeddings are saved as modules anyway
+            options["save_embedding_layers"] = False
+        model.save_pretrained(str(folder), safe_serialization=True, **options)
+        tokenizer.save_pretrained(str(folder))
+
+    write_folder(target, fill)

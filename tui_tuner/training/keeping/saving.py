@@ -1,0 +1,264 @@
+"""When a run is saved, what goes into a checkpoint, and what happens if there is no room."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.compute.batches import MicroSize
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import DiskFullError
+from tui_tuner.runs.store import RunFolder
+from tui_tuner.text import human_bytes
+from tui_tuner.training.keeping import checkpoints
+from tui_tuner.training.keeping.final_model import write_takehome
+from tui_tuner.training.keeping.writer import Writer
+from tui_tuner.training.step.engine import Engine
+from tui_tuner.training.step.recovery import Recovery
+from tui_tuner.training.watching.reporting import Reporter
+
+STATE = "run_state.json"
+DISK_RETRY_SECONDS = 60.0
+Wait = Callable[[Callable[[], None], str, int, int], bool]
+
+
+@dataclass
+class Progress:
+    """Counters of a run that outlive its process.
+
+    Args:
+        best: Best value of `evaluation.best`, and the step it was found at.
+        worse: Evaluations since then.
+        seconds: Spent training, in all processes of the run.
+        early: Early stopping has ended the run.
+        owed: The evaluation of this step was interrupted, and has to be done again.
+        rows: Fingerprint of the training rows.
+        micro: Sequences and tokens of the micro-batch.
+        path: How the loss is computed: packing, compact, segments.
+    """
+
+    best: float | None = None
+    best_step: int | None = None
+    worse: int = 0
+    seconds: float = 0.0
+    early: bool = False
+    owed: bool = False
+    rows: str = ""
+    micro: list[int] = field(default_factory=list)
+    path: list[bool] = field(default_factory=list)
+
+
+class Saver:
+    """Writes checkpoints and take-home folders of one run.
+
+    Training stands still only while a checkpoint's files are handed to the system; they are hashed, forced
+    to the disk and renamed in a thread meanwhile. There is never more than one being written, and what goes
+    wrong in the thread is dealt with at the next step boundary (`due` is then true).
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        reporter: Reporter,
+        recovery: Recovery,
+        tokenizer: Any,
+        total_steps: int,
+        progress: Progress,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.reporter = reporter
+        self.recovery = recovery
+        self.tokenizer = tokenizer
+        self.total = total_steps
+        self.progress = progress
+        self.engine: Engine | None = None
+        self.every = interval(config.output.save_every, total_steps)
+        self._saved = -1
+        self._retry_after = math.inf
+        self._last = self._began = time.monotonic()
+        self._writer = Writer()
+        self._writing = -1
+
+    def begin(self, step: int, anew: bool = False) -> None:
+        """Training begins at `step`; what was resumed is on disk already, unless it is to be written anew."""
+        self._saved = step if step and not anew else -1
+        self._last = self._began = time.monotonic()
+
+    @property
+    def spent(self) -> float:
+        """Seconds of training so far, in all processes of the run."""
+        return self.progress.seconds + time.monotonic() - self._began
+
+    def due(self, step: int) -> bool:
+        """By steps, by minutes, or because the last attempt failed."""
+        if self._writer.failed:
+            return True
+        now = time.monotonic()
+        late = (now - self._last) / 60 >= self.config.output.save_minutes
+        return late or now >= self._retry_after or due(step, self.every)
+
+    def save(self, step: int, wait: Wait | None = None, whole: bool = False) -> None:
+        """A checkpoint. No room for it on the disk or in memory is said, and it is tried again later.
+
+        With `wait`, the run is held while the disk is full. With `whole`, and after one that failed in the
+        background, the checkpoint is on the disk when this returns; else training may go on meanwhile.
+        """
+        if self._saved == step and not (whole or self._writer.failed):
+            return
+        began = time.monotonic()
+        self.reporter.phase("saving", 0, 1, note="checkpoint")
+        whole = not self.settle() or whole
+        if self._saved != step:
+            try:
+                self.recovery.enter("saving")
+                self._write(step, wait, whole, began)
+            except Exception as error:
+                self._not_saved(step, error)
+            else:
+                self._retry_after = math.inf
+                self._saved, self._last = step, began
+        self.reporter.phase("training", step, self.total)
+
+    def settle(self) -> bool:
+        """Wait for what is being written; whether it was. If not, it is said, and due again.
+
+        Raises:
+            The error itself, if it is neither a full disk nor memory that ran out.
+        """
+        error = self._writer.failure()
+        if error is None:
+            return True
+        self._saved = -1
+        self._not_saved(self._writing, error)
+        self._retry_after = time.monotonic()
+        return False
+
+    def wait(self) -> None:
+        """Until nothing is being written."""
+        self._writer.wait()
+
+    def _write(self, step: int, wait: Wait | None, whole: bool, began: float) -> None:
+        root = self.folder.checkpoints
+        best = self.progress.best_step
+        begun: list[checkpoints.Unfinished] = []
+
+        def finish() -> None:
+            checkpoint = begun[-1].finish()
+            checkpoints.prune(root, self.config.output.keep, best)
+            self.reporter.emit(
+                "checkpoint",
+                step=step,
+                path=str(checkpoint.path),
+                best=best == step,
+                bytes=checkpoint.bytes,
+                seconds=time.monotonic() - began,
+                held=held if held is not None else time.monotonic() - began,
+            )
+
+        def write() -> None:
+            begun.append(checkpoints.begin_checkpoint(root, step, self.fill))
+            if whole:
+                finish()
+
+        held: float | None = None
+        if wait is None:
+            write()
+        elif not wait(write, "the checkpoint", step, self.total):
+            raise DiskFullError("no room left on the disk.", where=str(root))
+        if not whole:
+            held = time.monotonic() - began
+            self._writing = step
+            self._writer.start(finish)
+
+    def _not_saved(self, step: int, error: Exception) -> None:
+        """Say why there is no checkpoint; a full disk is tried again a minute later, memory at once.
+
+        Raises:
+            The error itself, if it is neither.
+        """
+        self._last = time.monotonic()
+        if isinstance(error, DiskFullError):
+            free = human_bytes(shutil.disk_usage(self.folder.path).free)
+            self._retry_after = time.monotonic() + DISK_RETRY_SECONDS
+            message = f"No checkpoint at step {step}: {error.what} {free} are free. Training goes on."
+            self.reporter.warn("disk_full", message, "Make room; the checkpoint is tried again.")
+        elif self.recovery.is_out_of_memory(error):
+            self.recovery.free()
+            self._retry_after = time.monotonic()
+            message = f"Memory ran out while saving step {step}; it is tried again after the next step."
+            self.reporter.emit(
+                "out_of_memory", step=step, place="saving", micro_batch=[1, 0], message=message
+            )
+        else:
+            raise error
+
+    def fill(self, folder: Path) -> None:
+        """Write everything a resumed run needs into a folder."""
+        engine = self.engine
+        assert engine is not None
+        engine.save_state(folder)
+        size, path = engine.size, engine.path
+        state = replace(
+            self.progress,
+            seconds=self.spent,
+            micro=[size.sequences, size.tokens],
+            path=[path.packing, path.compact, path.segments],
+        )
+        (folder / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
+
+    def take_home(self, target: Path, step: int, wait: Wait | None = None) -> bool:
+        """Write `best` or `last`; without room the old one stays, and the journal says so. Whether it was.
+
+        With `wait`, the run is held while the disk is full.
+        """
+        assert self.engine is not None
+        self.reporter.phase("saving", 0, 1, note=target.name)
+        self.wait()
+        model = self.engine.model
+
+        def write() -> None:
+            write_takehome(model, self.tokenizer, target)
+
+        try:
+            if wait is None:
+                write()
+            elif not wait(write, f"the folder {target.name}", step, self.total):
+                raise DiskFullError("no room left on the disk.")
+        except DiskFullError as error:
+            self.reporter.warn("disk_full", f"{target.name} of step {step} was not written: {error.what}")
+            return False
+        return True
+
+
+def read_progress(folder: Path) -> Progress:
+    """The counters in a checkpoint."""
+    return Progress(**checkpoints.read_json(folder / STATE))
+
+
+def micro_size(progress: Progress, wanted: MicroSize) -> MicroSize:
+    """The micro-batch a run ended with, if memory had run out in it."""
+    if len(progress.micro) == 2 and progress.micro[1] < wanted.tokens:
+        return MicroSize(*progress.micro)
+    return wanted
+
+
+def interval(every: int | float | str | None, total: int) -> int | None:
+    """Steps between two events; a share below 1 is one of the whole run, None is never."""
+    if every is None or isinstance(every, str):
+        return None
+    if isinstance(every, float) and every < 1:
+        return max(1, round(every * total))
+    return max(1, int(every))
+
+
+def due(step: int, every: int | None) -> bool:
+    """Whether something that happens every so many steps happens at this one."""
+    return every is not None and step % every == 0

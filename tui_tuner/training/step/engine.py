@@ -1,0 +1,316 @@
+"""The Trainer that runs the optimizer steps: HF Trainer on accelerate, with our batches, loss and recovery.
+
+One of Trainer's batches is one optimizer step of ours: `training_step` lays its sequences into micro-batches,
+accumulates their gradients and returns the loss over the whole effective batch. So a step can be tried again
+from a clean state, a resumed run seeks by step number, and nothing on the way asks the device for a number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from tui_tuner.compute.batches import MicroSize, Rows, StepPlan, micros
+from tui_tuner.compute.loss import LossPath, summed_loss
+from tui_tuner.compute.noise import EmbeddingNoise
+from tui_tuner.compute.prefix_cache import PrefixCache
+from tui_tuner.compute.shared_prefix import shared_flat
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.training.step.recovery import Recovery, RngState
+
+OPTIMIZERS = {
+    "adamw": ("adamw_torch", "adamw_torch_fused"),
+    "adamw_8bit": ("adamw_bnb_8bit", "adamw_bnb_8bit"),
+    "paged_adamw_8bit": ("paged_adamw_8bit", "paged_adamw_8bit"),
+    "sgd": ("sgd", "sgd"),
+    "adafactor": ("adafactor", "adafactor"),
+}
+SCHEDULES = {"constant": "constant_with_warmup"}  # plain `constant` passes over the warm-up
+TRAINED = "trained.safetensors"
+
+
+class Steps(Dataset[list[int]]):
+    """Optimizer steps as a data set: item (epoch, step) is its row numbers."""
+
+    def __init__(self, plan: StepPlan) -> None:
+        self.plan = plan
+
+    def __len__(self) -> int:
+        return len(self.plan.lengths)
+
+    def __getitem__(self, place: tuple[int, int]) -> list[int]:
+        return self.plan.batch(*place)
+
+
+class StepOrder(Sampler[list[tuple[int, int]]]):
+    """One batch for each optimizer step of the current epoch."""
+
+    batch_size = 1
+    drop_last = False
+
+    def __init__(self, plan: StepPlan) -> None:
+        self.plan = plan
+        self.epoch = 0
+
+    @property
+    def batch_sampler(self) -> StepOrder:
+        """Trainer looks for the sampler to tell the epoch inside of a wrapper; this is both."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.plan.steps_per_epoch
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch = self.epoch
+        yield from ([(epoch, step)] for step in range(self.plan.steps_per_epoch))
+
+
+def _one(batch: list[list[int]]) -> dict[str, Any]:
+    return {"rows": batch[0]}
+
+
+class Engine(Trainer):
+    """Trainer with the step described above. Evaluation, logging and saving are left to its callbacks."""
+
+    def __init__(
+        self,
+        model: Any,
+        arguments: TrainingArguments,
+        callbacks: list[TrainerCallback],
+        *,
+        data: Rows,
+        plan: StepPlan,
+        path: LossPath,
+        size: MicroSize,
+        recovery: Recovery,
+        pad: int,
+    ) -> None:
+        self.data, self.plan, self.path, self.size = data, plan, path, size
+        self.recovery, self.pad = recovery, pad
+        self.last_rows: list[int] = []
+        self.last_loss: Any = None
+        self.last_grad_norm: Any = None
+        self.last_counts = (0, 0)
+        self.fullest = (0, 0, 0)  # sequences, their length with padding, and most targets of a forward pass
+        self.last_rate = 0.0
+        self.skip_bad = False
+        self.rate_scale = 1.0
+        self.noise: EmbeddingNoise | None = None
+        self.below: PrefixCache | None = None
+        super().__init__(model=model, args=arguments, callbacks=callbacks, train_dataset=Steps(plan))
+
+    def get_train_dataloader(self) -> DataLoader:
+        # A generator of its own: a DataLoader draws a number from the global one each epoch otherwise.
+        return DataLoader(
+            Steps(self.plan),
+            batch_sampler=StepOrder(self.plan),
+            collate_fn=_one,
+            generator=torch.Generator(),
+        )
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
+        """Forward and backward of one whole optimizer step; returns its loss, on the device.
+
+        Raises:
+            OutOfMemoryError: one sequence alone does not fit.
+        """
+        if not model.training:
+            model.train()  # walks through all modules: milliseconds
+        rows = inputs["rows"]
+        self.last_rows = rows
+        targets = sum(int(self.data[row][1][1:].sum()) for row in rows)
+        mine = self.plan.share(rows)
+        before = RngState.now(self.args.device)
+        while True:
+            try:
+                loss = self._accumulate(model, mine, targets)
+                break
+            except Exception as error:
+                out_of_memory = self.recovery.is_out_of_memory(error)
+                if not out_of_memory:
+                    before.restore()  # so that the state before this step can still be saved
+                    raise
+                place = self.recovery.place
+            self._clean(model)
+            before.restore()
+            self.size = self.recovery.smaller(self.size, place, self.state.global_step + 1)
+        self.last_loss = loss
+        self.last_counts = (targets, sum(int(self.data.lengths[row]) for row in rows))
+        return loss
+
+    def _accumulate(self, model: Any, rows: list[int], targets: int) -> Any:
+        """Gradients of all micro-batches of a step. The loss is the sum over devices of what they return."""
+        total = torch.zeros((), device=self.args.device)
+        # DDP averages the gradients of the devices, and the loss is a sum over them
+        scale = self.plan.world / max(1, targets)
+        lay = shared_flat if self.path.shared else None
+        parts = list(micros(self.data, rows, self.size, self.path.packing, self.pad, lay))
+        for place, part in enumerate(parts):
+            if not part.supervised:
+                continue
+            self.recovery.enter("forward", part.rows)
+            self._remember(part)
+            micro = part.to(self.args.device)
+            last = place == len(parts) - 1
+            if self.noise is not None:
+                self.noise.micro = micro
+            below = contextlib.nullcontext() if self.below is None else self.below.reading(micro)
+            with below, contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                loss = summed_loss(model, micro, self.path) * scale
+                self.recovery.enter("backward", part.rows)
+                self.accelerator.backward(loss)
+            total += loss.detach() / self.plan.world
+        self.recovery.enter("")
+        if self.plan.world > 1:
+            torch.distributed.all_reduce(total)
+        return total
+
+    def _remember(self, part: Any) -> None:
+        """Keep the size of the fullest forward pass, which decides about memory."""
+        shape, (rows, length, most) = part.input_ids.shape, self.fullest
+        larger = part.input_ids.numel() > rows * length
+        self.fullest = (*((shape[0], shape[1]) if larger else (rows, length)), max(most, part.supervised))
+
+    def _clean(self, model: Any) -> None:
+        """Forget the gradients of a failed attempt and give cached memory back."""
+        for parameter in model.parameters():
+            parameter.grad = None
+        self.recovery.free()
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        # Trainer looks through all parameters of the model, which takes longer than clipping an adapter's
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        return self.accelerator.clip_grad_norm_(trained, self.args.max_grad_norm)
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        self.last_grad_norm = norm.detach() if isinstance(norm, torch.Tensor) else norm
+        if self.skip_bad and not self._finite():
+            for parameter in model.parameters():
+                parameter.grad = None  # the optimizer passes over a parameter without a gradient
+        return norm
+
+    def _finite(self) -> bool:
+        return bool(torch.isfinite(torch.as_tensor(self.last_grad_norm)) & torch.isfinite(self.last_loss))
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        optimizer = super().create_optimizer() if model is None else super().create_optimizer(model)
+        self.recovery.guard(optimizer, lambda: self.state.global_step + 1)
+        return optimizer
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_trained(self.model if model is None else model, Path(resume_from_checkpoint))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self.rate_scale != 1.0:
+            scale_rate(self.lr_scheduler, self.optimizer, self.rate_scale)
+
+    def save_state(self, folder: Path) -> None:
+        """Write what a resumed run needs into a folder: weights, optimizer, schedule, random states, step."""
+        save_trained(self.model, folder)
+        self._save_optimizer_and_scheduler(str(folder))
+        self._save_scaler(str(folder))
+        self._save_rng_state(str(folder))
+        self.state.save_to_json(str(folder / "trainer_state.json"))
+
+
+def scale_rate(scheduler: Any, optimizer: Any, scale: float) -> None:
+    """Multiply the learning rate, now and in all that the schedule still gives."""
+    scheduler.base_lrs = [rate * scale for rate in scheduler.base_lrs]
+    scheduler._last_lr = [rate * scale for rate in scheduler.get_last_lr()]
+    for group in optimizer.param_groups:
+        group["lr"] *= scale
+        group["initial_lr"] *= scale
+
+
+def save_trained(model: Any, folder: Path) -> None:
+    """Write the trained parameters, under their own names, to `trained.safetensors`."""
+    from safetensors.torch import save_file
+
+    tensors = {
+        name: parameter.detach().cpu().contiguous()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+    save_file(tensors, folder / TRAINED)
+
+
+def load_trained(model: Any, folder: Path) -> None:
+    """Read `trained.safetensors` back in place.
+
+    Raises:
+        ValueError: its names are not the model's trained parameters.
+    """
+    from safetensors import safe_open
+
+    wanted = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    with safe_open(folder / TRAINED, framework="pt") as file, torch.no_grad():
+        if set(file.keys()) != set(wanted):
+            raise ValueError("the checkpoint holds other weights than this run trains")
+        for name, parameter in wanted.items():
+            parameter.copy_(file.get_tensor(name))
+
+
+def training_arguments(config: RunConfig, folder: Path, total_steps: int, device: str) -> TrainingArguments:
+    """Trainer's settings for a resolved config; everything that prints, evaluates or saves is off."""
+    training = config.training
+    warmup = round(training.warmup * total_steps)
+    names = OPTIMIZERS["adamw" if training.optimizer == "auto" else training.optimizer]
+    extras: dict[str, Any] = {}
+    if training.schedule == "warmup_stable_decay":
+        extras["lr_scheduler_kwargs"] = {"num_decay_steps": max(1, round(0.1 * total_steps))}
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=total_steps,
+        learning_rate=float(training.learning_rate),
+        lr_scheduler_type=SCHEDULES.get(training.schedule, training.schedule),
+        warmup_steps=warmup,
+        optim=names[0] if device == "cpu" else names[1],
+        weight_decay=training.weight_decay,
+        adam_beta1=training.adam_beta1,
+        adam_beta2=training.adam_beta2,
+        max_grad_norm=training.max_grad_norm,
+        gradient_accumulation_steps=1,
+        fp16=scaled(config, device),
+        seed=training.seed,
+        full_determinism=False,
+        use_cpu=device == "cpu",
+        use_cache=True,
+        logging_strategy="no",
+        eval_strategy="no",
+        save_strategy="no",
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        **extras,
+    )
+    arguments._n_gpu = min(1, arguments.n_gpu)  # several devices are torchrun's business, not DataParallel's
+    return arguments
+
+
+def scaled(config: RunConfig, device: str) -> bool:
+    """Whether gradients need a loss scaler: autocast in float16."""
+    return bool(config.training.autocast) and device != "cpu" and not torch.cuda.is_bf16_supported()
+
+
+def autocast_dtype(config: RunConfig, device: str) -> Any:
+    """What autocast computes in, or None."""
+    if not config.training.autocast or config.training.autocast == "auto":
+        return None
+    return torch.float16 if scaled(config, device) or config.model.dtype == "float16" else torch.bfloat16

@@ -1,0 +1,264 @@
+"""The memory of a training step, traced through this program's own step and the installed libraries.
+
+Run as `python -m tui_tuner.training.tracing.step` in a process of its own: JSON requests on standard input,
+peaks in bytes on standard output. Tensors are fake CPU tensors of full size, so large layers cost nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+
+def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
+    """One step with so many trained layers.
+
+    Args:
+        request: `config` (of the model), `method` (its section of a run's config), `dtype`, `quantization`,
+            `double_quant`, `rows` (tokens of each sequence), `supervised` (targets in all), `packing`,
+            `compact` (logits at targets only), `chunk` (of so many at once; 0 is all), `eager`, `autocast`,
+            `checkpointing`, `accumulate`, `frozen` (whether layers below the trained ones are frozen).
+        layers: Trained layers to build.
+
+    Returns:
+        `peaks`: bytes beyond the weights, by phase. `weights`: bytes of the weights, of `rest` (embeddings,
+        head, norms), of a `trained` layer and a `frozen` one. `tensors`: [elements, bytes of an element] of
+        each trained tensor outside of the layers, and in one of them.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from tui_tuner.compute import chunked_loss
+    from tui_tuner.compute.loss import _use, summed_loss
+    from tui_tuner.training.tracing.device import Tracker
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model = _model(request, layers)
+        micro, path = _micro(request), _path(request)
+        chunked_loss.chunk_rows = lambda *_: request["chunk"]  # those of a GPU
+        _use(model, path, "sdpa")
+        tracker = Tracker(request["supervised"])
+        inputs = [micro.input_ids, micro.keep, micro.targets, micro.position_ids, micro.attention_mask]
+        tracker.ignore([*_tensors(model), *(tensor for tensor in inputs if tensor is not None)])
+        _mark_layers(model, tracker)
+        with tracker:
+            for _ in range(2 if request["accumulate"] else 1):
+                tracker.phase = "forward"
+                loss = summed_loss(model, micro, path)
+                loss.backward()
+                del loss
+        tracker.peaks.pop("between", None)  # there is none in two layers
+        return {"peaks": tracker.peaks, **_sizes(model)}
+
+
+def _model(request: dict[str, Any], layers: int) -> Any:
+    """As a run makes it: built, quantised, with its method, checkpointed."""
+    import torch
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    from tui_tuner.config.schema import MethodSection
+    from tui_tuner.methods import attach
+
+    made = CONFIG_MAPPING[request["config"]["model_type"]]
+    total = layers + bool(request["frozen"])
+    config = made(**_values(request["config"], made.attribute_map, total))
+    dtype = getattr(torch, request["dtype"])
+    implementation = "eager" if request["eager"] else "sdpa"
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=implementation, dtype=dtype)
+    if request["quantization"] != "none":
+        from tui_tuner.training.tracing.quantised import quantise
+
+        model = quantise(model, request["quantization"], request["double_quant"], dtype)
+    section = MethodSection.model_validate(
+        {**request["method"], "layers": layers if request["frozen"] else None}
+    )
+    if section.kind == "freeze":
+        section.layers = layers
+    run: Any = SimpleNamespace(method=section)  # all of a run's config that a method reads
+    model = attach(model, run)
+    model.train()
+    if request["checkpointing"]:
+        from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
+
+        checkpoint_layers(model)
+    return model
+
+
+def _values(config: dict[str, Any], names: dict[str, str], layers: int) -> dict[str, Any]:
+    """A config's values with fewer layers, all of the kind that most of them are."""
+    left_out = {"model_type", "architectures", "transformers_version", "auto_map", "layer_types"}
+    left_out |= {"quantization_config", "mlp_only_layers", "max_window_layers"}
+    values = {key: value for key, value in config.items() if key not in left_out}
+    values[names.get("num_hidden_layers", "num_hidden_layers")] = layers
+    if "first_k_dense_replace" in config:
+        values["first_k_dense_replace"] = 0
+    return values
+
+
+def _micro(request: dict[str, Any]) -> Any:
+    """A forward pass of the shape asked for, without data."""
+    import torch
+
+    from tui_tuner.compute.batches import Micro
+
+    rows, numbers = request["rows"], list(range(len(request["rows"])))
+    shape = (1, sum(rows)) if request["packing"] else (len(rows), max(rows))
+    ids = torch.zeros(shape, dtype=torch.long)
+    return Micro(
+        numbers,
+        ids,
+        torch.zeros(shape, dtype=torch.bool),
+        torch.zeros(request["supervised"], dtype=torch.long),
+        list(rows),
+        position_ids=torch.zeros(shape, dtype=torch.long) if request["packing"] else None,
+        attention_mask=None if request["packing"] else torch.ones(shape, dtype=torch.long),
+    )
+
+
+def _path(request: dict[str, Any]) -> Any:
+    import torch
+
+    from tui_tuner.compute.loss import LossPath
+
+    return LossPath(
+        packing=request["packing"],
+        compact=request["compact"],
+        segments=request["packing"] and not request["eager"],
+        autocast=torch.bfloat16 if request["autocast"] else None,
+        chunked=0 < request["chunk"] < request["supervised"],
+    )
+
+
+def _mark_layers(model: Any, tracker: Any) -> None:
+    """Tell apart the layers' forward pass, what follows it, and the backward passes of the last, the first
+    and the other layers: each grows on its own."""
+    from tui_tuner.methods.weights import decoder_layers
+
+    layers = [layer for layer in decoder_layers(model) if any(p.requires_grad for p in layer.parameters())]
+
+    def marking(phase: str) -> Callable[..., None]:
+        def arrived(_: Any) -> None:
+            tracker.phase = phase
+
+        def hook(module: Any, inputs: Any, output: Any) -> None:
+            hidden = output[0] if isinstance(output, tuple) else output
+            if hidden.requires_grad:
+                hidden.register_hook(arrived)
+            if module is layers[-1]:
+                tracker.phase = "loss"
+
+        return hook
+
+    names = ["first", *["between"] * (len(layers) - 2), "last"][: len(layers)]
+    for layer, name in zip(layers, names, strict=True):
+        layer.register_forward_hook(marking(name))
+
+
+def _tensors(model: Any) -> list[Any]:
+    from tui_tuner.training.tracing.quantised import quantised_bytes
+
+    return [*model.parameters(), *model.buffers(), *quantised_bytes(model)]
+
+
+def _sizes(model: Any) -> dict[str, Any]:
+    """What lies in memory for good, and what is trained."""
+    from tui_tuner.methods.weights import decoder_layers
+    from tui_tuner.planning.memory.static import rounded
+
+    def size(tensors: list[Any]) -> float:
+        storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
+        return sum(rounded(nbytes) for nbytes in storages.values())
+
+    def trained(module: Any) -> list[tuple[int, int]]:
+        return [(p.numel(), p.element_size()) for p in module.parameters() if p.requires_grad]
+
+    layers = list(decoder_layers(model))
+    whole = size(_tensors(model))
+    inside = [size(_tensors(layer)) for layer in layers]
+    top = trained(layers[-1])
+    outside = list(trained(model))
+    for layer in layers:
+        for tensor in trained(layer):
+            outside.remove(tensor)
+    return {
+        "weights": {"rest": whole - sum(inside), "frozen": inside[0], "trained": inside[-1]},
+        "tensors": {"rest": outside, "layer": top},
+    }
+
+
+def prepare() -> None:
+    """Import what a trace needs, and make this process a GPU's stand-in."""
+    import bitsandbytes  # noqa: F401  # code that runs at import must not meet tensors without data
+    import peft  # noqa: F401
+    from transformers import BitsAndBytesConfig, masking_utils  # noqa: F401
+    from transformers.integrations import bitsandbytes as _quantising  # noqa: F401
+
+    from tui_tuner.compute import attention
+    from tui_tuner.compute.gradient_checkpointing import checkpoint_layers  # noqa: F401
+    from tui_tuner.methods import attach  # noqa: F401
+    from tui_tuner.training.tracing.device import behave_like_a_gpu
+
+    behave_like_a_gpu()
+    attention.register()
+    masking_utils.is_tracing = lambda *_: False  # else fake tensors get a mask that real ones do without
+    masking_utils.fast_all = lambda *_: False  # some token of a padded row is padding
+    masking_utils.find_packed_sequence_indices = lambda *_: None
+
+
+def main() -> None:
+    """Answer requests, one JSON line each, until standard input ends."""
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # libraries print to standard output now and then
+    sys.stdout = sys.stderr
+    try:
+        prepare()
+        problem = ""
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"[:500]
+    for line in sys.stdin:
+        reply = json.dumps({"error": problem}) if problem else _apart(line)
+        answer.write(reply + "\n")
+        answer.flush()
+
+
+def _reply(line: str) -> str:
+    """The answer to one request."""
+    try:
+        request = json.loads(line)
+        reply: dict[str, Any] = {"traces": {str(count): trace(request, count) for count in request["layers"]}}
+    except Exception as error:
+        reply = {"error": f"{type(error).__name__}: {error}"[:500]}
+    return json.dumps(reply)
+
+
+def _apart(line: str) -> str:
+    """The answer, made in a copy of this process where the system makes copies.
+
+    Tensors without data now and then end a process that made many; so each trace begins anew, without
+    importing anything again, and is tried twice.
+    """
+    if not hasattr(os, "fork"):
+        return _reply(line)
+    code = 0
+    for _ in range(2):
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            with os.fdopen(writing, "w", encoding="utf-8") as pipe:
+                pipe.write(_reply(line))
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading, encoding="utf-8") as pipe:
+            reply = pipe.read()
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code == 0 and reply:
+            return reply
+    how = f"by signal {-code}" if code < 0 else f"with code {code}"
+    return json.dumps({"error": f"the process ended {how}"})
+
+
+if __name__ == "__main__":
+    main()
