@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from tui_tuner.config.kinds import ADAPTERS as ADAPTERS
-from tui_tuner.config.kinds import METHODS, PROMPTS, QUANTISABLE, RANKED, RECORD_FORMATS, TASKS
+from tui_tuner.config.kinds import METHODS, PROMPTS, QUANTISABLE, RANKED, RECORD_FORMATS, TASKS, TaskKind
 
 Auto = Literal["auto"]
 
@@ -477,6 +477,11 @@ class RunConfig(Section):
     hardware: HardwareSection = Field(default_factory=HardwareSection, description="Devices and money.")
 
     @property
+    def task_kind(self) -> TaskKind:
+        """What planning has to know of the task."""
+        return TASKS[self.task]
+
+    @property
     def packs(self) -> bool:
         """Whether rows may lie side by side: asked for or left open, and no virtual tokens between them."""
         return self.data.packing is not False and not self.method.prompt_length
@@ -487,9 +492,6 @@ class RunConfig(Section):
         if problems:
             raise ValueError("\n".join(problems))
         return self
-
-
-BEST = ("loss", "perplexity", "accuracy")  # what an evaluation on held-out rows measures
 
 
 def _contradictions(config: RunConfig) -> list[str]:

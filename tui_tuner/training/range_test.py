@@ -58,19 +58,23 @@ def range_test(
         RunError: stopped before there was a step.
     """
     quiet_libraries()
-    from tui_tuner.training.work import Work
+    from tui_tuner.tasks import find_task
+    from tui_tuner.training.context import RunContext
+    from tui_tuner.training.keeping.progress import Progress
+    from tui_tuner.training.train import prepare_training
 
     rates = geometric(low, high, steps)
     with tempfile.TemporaryDirectory(prefix="tui-tuner-lr-") as name:
         folder = RunFolder(Path(name))
         reporter = Reporter(_Sink(say))
         commands = Commands(control or Control(folder.control), reporter)
-        work = Work(_short(config, rates), folder, reporter, commands, None)
+        task = find_task(config.task)
+        context = RunContext(_short(config, rates), folder, reporter, commands, task, None, Progress())
         try:
-            work.prepare()
+            training = prepare_training(context)
         except Stopped:
             raise RunError("stopped before the first step.") from None
-        return _run(work, rates, commands, say)
+        return _run(training, rates, commands, say)
 
 
 def _short(config: RunConfig, rates: list[float]) -> RunConfig:
@@ -86,10 +90,10 @@ def _short(config: RunConfig, rates: list[float]) -> RunConfig:
     return short
 
 
-def _run(work: Any, rates: list[float], commands: Commands, say: Say) -> RangeTest:
+def _run(training: Any, rates: list[float], commands: Commands, say: Say) -> RangeTest:
     from transformers import TrainerCallback, set_seed
 
-    engine = work.engine
+    engine = training.engine
     losses: list[float] = []
     ended: list[str] = []
 
@@ -122,9 +126,9 @@ def _run(work: Any, rates: list[float], commands: Commands, say: Say) -> RangeTe
             if count > PATIENT and mean > WORSE * self.lowest:
                 ended.append(f"the loss exploded at {rates[count - 1]:.2g}")
 
-    engine.remove_callback(work.loop)
+    engine.remove_callback(training.loop)
     engine.add_callback(Grow())
-    set_seed(work.config.training.seed)
+    set_seed(training.config.training.seed)
     engine.train()
     if not losses:
         raise RunError(f"there is no loss to look at: {ended[0] if ended else 'no step was taken'}.")

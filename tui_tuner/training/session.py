@@ -88,14 +88,19 @@ def _run(
     commands.check()
     reporter.phase("loading", note="importing torch and transformers")
     quiet_libraries()  # before peft and bitsandbytes are imported, which speak while they are
-    from tui_tuner.training.work import Work
+    from tui_tuner.tasks import find_task
+    from tui_tuner.training.context import RunContext
+    from tui_tuner.training.keeping.progress import Progress, read_progress
+    from tui_tuner.training.train import prepare_training
 
-    work = Work(config, folder, reporter, commands, checkpoint)
-    work.prepare()
+    progress = read_progress(checkpoint.path) if checkpoint else Progress()
+    task = find_task(config.task)
+    context = RunContext(config, folder, reporter, commands, task, checkpoint, progress)
+    training = prepare_training(context)
     # What imports and preparation left stays to the end. Searching it takes 0.3 s with Python's lock held: at
     # every turn of the collector a screen in this process, and the steps, would stand still for that long.
     gc.freeze()
-    return _ended(work.train(), commands)
+    return _ended(training.train(), commands)
 
 
 def _ended(loop: Any, commands: Commands) -> Outcome:

@@ -11,6 +11,7 @@ from tui_tuner.planning.counting import count, count_exactly
 from tui_tuner.planning.throughput import measured
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunStore
+from tui_tuner.tasks import find_task
 
 
 def config(**sections):
@@ -41,7 +42,7 @@ def test_a_large_file_is_counted_by_its_lines(tmp_path):
 def test_tokens_come_near_those_of_the_run(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     asked = config(data={"path": write(tmp_path / "a.jsonl", 60)})
-    quick, exact = count(asked, 10).facts, count_exactly(asked)
+    quick, exact = count(asked, 10).facts, count_exactly(asked, find_task(asked.task))
     assert exact.exact and exact.facts.rows == quick.rows == 57
     assert quick.tokens == pytest.approx(exact.facts.tokens, rel=0.5)
     assert quick.supervised == pytest.approx(exact.facts.supervised, rel=0.1)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tui_tuner.errors import RunError
 from tui_tuner.training.keeping.checkpoints import Checkpoint, newest_valid
-from tui_tuner.training.keeping.saving import Progress, read_progress
+from tui_tuner.training.keeping.progress import Progress, read_progress
 
 MOST = 3  # times in one process; what happens more often has another cause than the rate
 FACTOR = 0.5  # what the learning rate is multiplied by each time

@@ -40,6 +40,9 @@ class Reporter:
     def warn(self, code: str, message: str, hint: str = "") -> None:
         self.emit("warning", code=code, message=message, hint=hint)
 
+    def log(self, message: str, level: str = "info") -> None:
+        self.emit("log", level=level, message=message)
+
     def finished(self, status: str, exit_code: int, message: str = "", hint: str = "") -> None:
         if not self._finished:
             self._finished = True
