@@ -193,7 +193,7 @@ def test_the_engine_remembers_its_fullest_forward_pass(make_config: MakeConfig) 
 
     engine = SimpleNamespace(fullest=(0, 0, 0))
     for rows, length, targets in ((1, 90, 80), (2, 50, 20), (1, 60, 60)):
-        part = SimpleNamespace(input_ids=torch.zeros(rows, length), supervised=targets)
+        part = SimpleNamespace(input_ids=torch.zeros(rows, length), trained_tokens=targets)
         Engine._remember(engine, part)  # type: ignore[arg-type]
     assert engine.fullest == (2, 50, 80)
 

@@ -21,15 +21,15 @@ class Spoiled:
     """The loss of some optimizer steps becomes NaN; `calls` counts forward passes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:
-        from tui_tuner.training.step import engine
+        from tui_tuner.objectives.causal import CausalObjective
 
-        inner, self.seen = engine.summed_loss, 0
+        inner, self.seen = CausalObjective.loss, 0
 
-        def summed_loss(*values: Any, **more: Any) -> Any:
+        def loss(*values: Any, **more: Any) -> Any:
             self.seen += 1
             return inner(*values, **more) * (float("nan") if self.seen in calls else 1.0)
 
-        monkeypatch.setattr(engine, "summed_loss", summed_loss)
+        monkeypatch.setattr(CausalObjective, "loss", loss)
 
 
 def _config(make_config: MakeConfig, policy: str) -> Any:

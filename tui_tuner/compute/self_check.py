@@ -227,9 +227,10 @@ def compare_gradients(found: Sequence[Any], truth: Sequence[Any], exact: bool) -
     Args:
         exact: Computed in float32 throughout.
     """
-    apart = sum(float((one.float() - other.float()).square().sum()) for one, other in zip(found, truth,
-    strict=True)) size = sum(float(other.float().square().sum()) for other in truth) if not
-    math.isfinite(apart):
+    pairs = [(one.float(), other.float()) for one, other in zip(found, truth, strict=True)]
+    apart = sum(float((one - other).square().sum()) for one, other in pairs)
+    size = sum(float(other.square().sum()) for _, other in pairs)
+    if not math.isfinite(apart):
         return "the gradient is not a number" if math.isfinite(size) else ""
     share = math.sqrt(apart / size) if size > 0 else (math.inf if apart > 0 else 0.0)
     return f"the gradient differs by {share:.2%}" if share > (GRADIENT if exact else GRADIENT_HALF) else ""

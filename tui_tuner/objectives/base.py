@@ -92,7 +92,7 @@ class Objective(ABC):
         """
 
     def plain_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
-        """The same for a single example, computed in the most plain way: what the fast ways are held against."""
+        """The same for a single example, in the most plain way: what the fast ways are held against."""
         plain = replace(way, packing=False, compact=False, segments=False, shared=False)
         return self.losses(model, micro, plain)
 

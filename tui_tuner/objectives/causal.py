@@ -1,4 +1,4 @@
-"""Next-token prediction: the cross-entropy of each labelled position (pretraining, fine-tuning on answers)."""
+"""Next-token prediction: the cross-entropy of each labelled position."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class CausalObjective(Objective):
         return cross_entropy(logits.float(), micro.targets, reduction="none")
 
     def plain_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
-        """One sequence without positions, mask or choice of logits, as any user of the model would call it."""
+        """One sequence without positions, mask or choice of logits, as any user would call the model."""
         with way.computing():
             logits = model(input_ids=micro.input_ids, use_cache=False).logits[:, way.virtual :]
         return cross_entropy(logits[micro.keep].float(), micro.targets, reduction="none")
