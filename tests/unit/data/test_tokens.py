@@ -16,6 +16,7 @@ from tui_tuner.config.load import build_config
 from tui_tuner.data.chat.tokens import BatchTokenizer, _Asked, _Listed, all_cores
 from tui_tuner.data.examples.workers import encoded_in_order
 from tui_tuner.data.records import Chat, Message, Text
+from tui_tuner.tasks import find_task
 
 SPECIALS = CHATML.specials
 MADE = {
