@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = "tui_tuner"
 MOST_FILES = 20  # modules in one folder
+MOST_LINES = 450  # in a module; files stay near 300
 WING_DEPTH = 3  # parts of the name of a package inside a room: tui_tuner.data.sources
 
 Graph = dict[str, set[str]]
@@ -136,6 +137,11 @@ def test_packages_inside_a_room_need_each_other_in_one_direction_only():
 def test_no_folder_is_crowded():
     crowded = {str(folder.relative_to(ROOT)): len(filled(folder)) for folder in folders()}
     assert {name: count for name, count in crowded.items() if count > MOST_FILES} == {}
+
+
+def test_no_module_is_endless():
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules().items()}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
 
 
 def test_no_package_is_empty():
