@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from tui_tuner.config.sections.base import Section, option
+from tui_tuner.config.sections.base import Auto, Section, option
+
+Dtype = Literal["bfloat16", "float16", "float32"]
+Attention = Literal["sdpa", "flash_attention_2", "flex_attention", "eager"]
 
 
 class ModelSection(Section):
@@ -18,7 +21,7 @@ class ModelSection(Section):
         min_length=1,
     )
     revision: str | None = option(None, "Branch, tag or commit of a hub model.", advanced=True)
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = option(
+    dtype: Auto | Dtype = option(
         "auto",
         "Number format of the weights.",
         "auto takes bfloat16 where the hardware computes in it, else float32. float16 has a small range and "
@@ -33,7 +36,7 @@ class ModelSection(Section):
     double_quant: bool = option(
         True, "Quantise the quantisation constants too (nf4).", "Saves 0.37 bits a weight.", advanced=True
     )
-    attention: Literal["auto", "sdpa", "flash_attention_2", "flex_attention", "eager"] = option(
+    attention: Auto | Attention = option(
         "auto", "Attention implementation.", "auto takes the fastest one that is exact here.", advanced=True
     )
     chat_template: str | None = option(

@@ -6,6 +6,8 @@ from typing import Literal
 
 from tui_tuner.config.sections.base import Auto, Section, option
 
+Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "sgd", "adafactor"]
+
 
 class TrainingSection(Section):
     """How the weights are trained."""
@@ -40,7 +42,7 @@ class TrainingSection(Section):
         "Compute activations twice instead of keeping them.",
         "Saves much memory and costs about 40 % speed. auto switches it on only where memory asks for it.",
     )
-    optimizer: Literal["auto", "adamw", "adamw_8bit", "paged_adamw_8bit", "sgd", "adafactor"] = option(
+    optimizer: Auto | Optimizer = option(
         "auto", "Optimizer.", "8-bit AdamW keeps its state in a quarter of the memory."
     )
     schedule: Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"] = option(

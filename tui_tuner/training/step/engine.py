@@ -21,6 +21,7 @@ from tui_tuner.compute.loss import LossPath, summed_loss
 from tui_tuner.compute.noise import EmbeddingNoise
 from tui_tuner.compute.prefix_cache import PrefixCache
 from tui_tuner.compute.shared_prefix import shared_flat
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.training.step.recovery import Recovery, RngState
 
@@ -266,16 +267,16 @@ def load_trained(model: Any, folder: Path) -> None:
 
 def training_arguments(config: RunConfig, folder: Path, total_steps: int, device: str) -> TrainingArguments:
     """Trainer's settings for a resolved config; everything that prints, evaluates or saves is off."""
-    training = config.training
+    training = ResolvedConfig.of(config).training
     warmup = round(training.warmup * total_steps)
-    names = OPTIMIZERS["adamw" if training.optimizer == "auto" else training.optimizer]
+    names = OPTIMIZERS[training.optimizer]
     extras: dict[str, Any] = {}
     if training.schedule == "warmup_stable_decay":
         extras["lr_scheduler_kwargs"] = {"num_decay_steps": max(1, round(0.1 * total_steps))}
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=total_steps,
-        learning_rate=float(training.learning_rate),
+        learning_rate=training.learning_rate,
         lr_scheduler_type=SCHEDULES.get(training.schedule, training.schedule),
         warmup_steps=warmup,
         optim=names[0] if device == "cpu" else names[1],
