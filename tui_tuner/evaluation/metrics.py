@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from tui_tuner.config.load import nearest
+from tui_tuner.config.problems import nearest
 from tui_tuner.errors import ConfigError
 from tui_tuner.text import one_line
 

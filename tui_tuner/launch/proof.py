@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import with_values
 from tui_tuner.errors import RunError
 from tui_tuner.runs.history import log_tail
 from tui_tuner.runs.journal import JournalReader
@@ -53,22 +54,24 @@ class Proof:
 
 def short_version(config: RunConfig, root: Path) -> RunConfig:
     """The user's config with few steps, frequent checkpoints and evaluations, and repeatable kernels."""
-    short = config.model_copy(deep=True)
-    training, data = short.training, short.data
-    training.max_steps = min(training.max_steps or STEPS, STEPS)
-    training.deterministic = True
-    training.report_every = 0.001
-    rows = 4 * training.batch_size * training.max_steps
-    data.limit = min(data.limit or rows, max(rows, 200))
-    short.output = short.output.model_copy(
-        update={"folder": str(root), "name": "auto", "save_every": 3, "keep": 2}
-    )
-    if data.validation:
-        short.evaluation.every = 4
-    short.evaluation.samples = min(short.evaluation.samples, 1)
-    short.evaluation.metric_rows = 0
-    short.hardware.budget = None
-    return short
+    steps = min(config.training.max_steps or STEPS, STEPS)
+    rows = 4 * config.training.batch_size * steps
+    short: dict[str, Any] = {
+        "training.max_steps": steps,
+        "training.deterministic": True,
+        "training.report_every": 0.001,
+        "data.limit": min(config.data.limit or rows, max(rows, 200)),
+        "output.folder": str(root),
+        "output.name": "auto",
+        "output.save_every": 3,
+        "output.keep": 2,
+        "evaluation.samples": min(config.evaluation.samples, 1),
+        "evaluation.metric_rows": 0,
+        "hardware.budget": None,
+    }
+    if config.data.validation:
+        short["evaluation.every"] = 4
+    return with_values(config, short)
 
 
 def prove(config: RunConfig, root: Path, say: Say, chance: random.Random | None = None) -> Proof:
@@ -205,9 +208,7 @@ def _weights(folder: RunFolder) -> Iterator[Path]:
 
 
 def _named(config: RunConfig, name: str) -> RunConfig:
-    copy = config.model_copy(deep=True)
-    copy.output.name = name
-    return copy
+    return with_values(config, {"output.name": name})
 
 
 def _steps(folder: RunFolder) -> dict[int, dict[str, Any]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from tui_tuner.config.kinds import QUANTISABLE, RANKED
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.hardware import BF16_CAPABILITY
+
+Config = TypeVar("Config", bound=RunConfig)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
     return found
 
 
-def apply(config: RunConfig, changes: tuple[Change, ...]) -> RunConfig:
+def apply(config: Config, changes: tuple[Change, ...]) -> Config:
     """The config with these changes. Unchecked: meant for what `possible_changes` gives."""
     for change in changes:
         section, _, name = change.path.partition(".")

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, replace
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import with_values
 from tui_tuner.errors import HardwareError
 from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.text import one_line
@@ -139,8 +140,7 @@ def counted_card(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
     if not 1 <= count <= MOST_GPUS or (asked != "auto" and asked != count):
         why = f"the config asks for {asked}" if asked != "auto" else f"1 to {MOST_GPUS} can be planned for"
         raise HardwareError(f"{one_line(text)!r} are {count} GPUs, but {why}.", where="--gpu")
-    hardware = config.hardware.model_copy(update={"devices": count})
-    return card, config.model_copy(update={"hardware": hardware})
+    return card, with_values(config, {"hardware.devices": count})
 
 
 def card_of(gpu: Gpu) -> Card:

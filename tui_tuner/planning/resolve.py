@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.options import get_value
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.config.values import with_values
 from tui_tuner.errors import HardwareError
 from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.hardware import Gpu, Hardware
@@ -44,9 +46,9 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A config that training can run as it stands, and the reasons for what was chosen."""
+    """A config that training can run as it is, and the reasons for what was chosen."""
 
-    config: RunConfig
+    config: ResolvedConfig
     reasons: list[Resolution] = field(default_factory=list)
 
     def why(self, path: str) -> str:
@@ -60,7 +62,7 @@ def resolve(
     hardware: Hardware,
     model_facts: ModelFacts | None = None,
     data_facts: DataFacts | None = None,
-    fitted: RunConfig | None = None,
+    fitted: ResolvedConfig | None = None,
 ) -> Resolved:
     """Replace every `auto` that training needs a value for. What the user set is never changed.
 
@@ -81,7 +83,7 @@ def resolve(
             work.choose(path, value, why)
         elif path == "hardware.devices":
             check_devices(work.config, hardware)
-    return Resolved(work.config, work.reasons)
+    return Resolved(ResolvedConfig.of(work.config), work.reasons)
 
 
 class _Work:
@@ -93,9 +95,9 @@ class _Work:
         hardware: Hardware,
         model: ModelFacts | None,
         data: DataFacts | None,
-        fitted: RunConfig | None,
+        fitted: ResolvedConfig | None,
     ) -> None:
-        self.config = config.model_copy(deep=True)
+        self.config = config
         self.hardware = hardware
         self.model = model
         self.data = data
@@ -103,8 +105,7 @@ class _Work:
         self.reasons: list[Resolution] = []
 
     def choose(self, path: str, value: Any, why: str) -> None:
-        section, _, name = path.partition(".")
-        setattr(getattr(self.config, section), name, value)
+        self.config = with_values(self.config, {path: value})
         self.reasons.append(Resolution(path, value, why))
 
     @property
@@ -194,13 +195,13 @@ def _packing(work: _Work) -> tuple[bool, str]:
 
 
 def _optimizer(work: _Work) -> tuple[str, str]:
-    if work.fitted and work.fitted.optimizer not in ("adamw", "auto"):
+    if work.fitted and work.fitted.optimizer != "adamw":
         return work.fitted.optimizer, "Its state takes a quarter of the memory, which the GPU needs."
     return "adamw", "The optimizer these learning rates are made for."
 
 
 def _checkpointing(work: _Work) -> tuple[bool, str]:
-    if work.fitted and work.fitted.gradient_checkpointing is True:
+    if work.fitted and work.fitted.gradient_checkpointing:
         place = "GPU" if work.gpu else "machine"
         return True, f"Without it the activations do not fit into the {place}'s memory."
     if work.config.method.kind == "prefix_tuning":
@@ -223,7 +224,7 @@ def _autocast(work: _Work) -> tuple[bool, str]:
 
 def _micro_batch(work: _Work) -> tuple[int, str]:
     training = work.config.training
-    if work.fitted and isinstance(work.fitted.micro_batch, int):
+    if work.fitted:
         micro = work.fitted.micro_batch
         return micro, f"The fastest that fits: {micro * work.config.data.max_length} tokens at once."
     budget = GPU_TOKENS if work.gpu else CPU_TOKENS

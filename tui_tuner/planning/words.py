@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
-from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.planning.counting import Counted
 from tui_tuner.planning.duration import Duration
 from tui_tuner.planning.estimate import Estimate
@@ -48,7 +48,7 @@ def fit_lines(found: Fit) -> list[str]:
     return lines
 
 
-def settings_words(used: RunConfig) -> str:
+def settings_words(used: ResolvedConfig) -> str:
     """The settings that memory depends on most."""
     training = used.training
     checkpointing = "with" if training.gradient_checkpointing else "without"
@@ -58,7 +58,7 @@ def settings_words(used: RunConfig) -> str:
     )
 
 
-def unfitted_lines(used: RunConfig) -> list[str]:
+def unfitted_lines(used: ResolvedConfig) -> list[str]:
     """What the figures without a card rest on."""
     return [
         settings_words(used),

@@ -180,11 +180,10 @@ class RunStore:
         name = config.output.name
         if name != "auto":
             check_name(name)
-        config = config.model_copy(deep=True)
         from tui_tuner.config.load import absolute_paths, dump_config
         from tui_tuner.runs.secrets import refuse_secrets
 
-        absolute_paths(config)
+        config = absolute_paths(config)
         text = dump_config(config)
         refuse_secrets(text, "config")
         if self.root.exists() and not self.root.is_dir():

@@ -11,6 +11,7 @@ from transformers import set_seed
 
 from tui_tuner.compute import attention, low_rank
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ModelError, OutOfMemoryError
 from tui_tuner.methods import attach, trainable_parameters
@@ -20,7 +21,7 @@ from tui_tuner.training.watching.reporting import Reporter
 
 
 def load_trainable(
-    config: RunConfig,
+    config: ResolvedConfig,
     device: str,
     tokenizer: Any,
     task: Task,
@@ -31,7 +32,6 @@ def load_trainable(
     """Load the base model and attach the method to it.
 
     Args:
-        config: Settled.
         learned: What the task's encoder found out about the data.
 
     Raises:
@@ -57,7 +57,7 @@ def load_trainable(
     set_seed(config.training.seed)
     model = attach(model, config, task.peft_type)
     low_rank.quicken(model)
-    if config.training.gradient_checkpointing is True:
+    if config.training.gradient_checkpointing:
         checkpoint_layers(model)
     trained, total = trainable_parameters(model)
     reporter.log(f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%}).")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import with_values
 from tui_tuner.errors import RunError
 from tui_tuner.models.loading import quiet_libraries
 from tui_tuner.planning.range_test import WORSE, RangeTest, evaluate, geometric
@@ -79,15 +80,18 @@ def range_test(
 
 def _short(config: RunConfig, rates: list[float]) -> RunConfig:
     """The config without schedule, evaluation and checkpoints."""
-    short = config.model_copy(deep=True)
-    training = short.training
-    training.max_steps, training.learning_rate = len(rates), rates[0]
-    training.schedule, training.warmup = "constant", 0.0
-    training.on_bad_numbers = "warn"
-    short.evaluation.every = short.evaluation.early_stopping = None
-    if isinstance(short.hardware.devices, int):
-        short.hardware.devices = 1
-    return short
+    short: dict[str, Any] = {
+        "training.max_steps": len(rates),
+        "training.learning_rate": rates[0],
+        "training.schedule": "constant",
+        "training.warmup": 0.0,
+        "training.on_bad_numbers": "warn",
+        "evaluation.every": None,
+        "evaluation.early_stopping": None,
+    }
+    if isinstance(config.hardware.devices, int):
+        short["hardware.devices"] = 1
+    return with_values(config, short)
 
 
 def _run(training: Any, rates: list[float], commands: Commands, say: Say) -> RangeTest:

@@ -8,7 +8,9 @@ from typing import Any
 
 from tui_tuner.config.load import build_config, dump_config, read_yaml
 from tui_tuner.config.options import get_value, options
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import with_values
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.errors import TunerError
 from tui_tuner.models.facts import ModelFacts, load_facts
@@ -34,7 +36,7 @@ class Settled:
         data: What is known of the rows.
     """
 
-    config: RunConfig
+    config: ResolvedConfig
     device: str
     facts: ModelFacts | None
     data: DataFacts
@@ -47,13 +49,12 @@ def keep_choices(context: RunContext) -> RunConfig:
         return context.asked
     values, lines = read_yaml(path)
     before = build_config(values, where=one_line(path), lines=lines)
-    chosen = context.asked.model_copy(deep=True)
-    for name in options():
-        if get_value(chosen, name) == "auto" and name not in _ANEW:
-            section, _, field = name.rpartition(".")
-            if "." not in section and section:
-                setattr(getattr(chosen, section), field, get_value(before, name))
-    return chosen
+    kept = {
+        name: get_value(before, name)
+        for name in options()
+        if name not in _ANEW and get_value(context.asked, name) == "auto"
+    }
+    return with_values(context.asked, kept)
 
 
 def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) -> Settled:
@@ -77,15 +78,9 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     return Settled(found.config, device, facts, data)
 
 
-def choose_device(config: RunConfig) -> str:
+def choose_device(config: ResolvedConfig) -> str:
     """Where the model is trained: `cpu` or `cuda:N`."""
-    import torch
-
-    if config.hardware.devices == "cpu":
-        return "cpu"
-    if config.hardware.devices == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return "cpu" if config.hardware.devices == "cpu" else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
 
 
 def _load_facts(config: RunConfig) -> Any:

@@ -92,8 +92,7 @@ class Training:
 
     def _first_size(self) -> MicroSize:
         """The micro-batch to begin with: smaller than planned where memory ran out in the run before."""
-        training = self.config.training
-        micro = int(training.micro_batch) if training.micro_batch != "auto" else 1
+        micro = self.config.training.micro_batch
         planned = MicroSize(micro, micro * self.config.data.max_length)
         return micro_size(self.context.progress, planned)
 

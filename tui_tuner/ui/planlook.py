@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.load import build_config
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.calibration import calibrated
@@ -49,7 +50,7 @@ class Look:
         return self.plan.fit.estimate
 
     @property
-    def used(self) -> RunConfig:
+    def used(self) -> ResolvedConfig:
         """The config with every `auto` resolved for the card."""
         return self.plan.fit.config
 

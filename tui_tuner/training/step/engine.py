@@ -19,6 +19,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from tui_tuner.compute.batches import MicroBatch, MicroSize, Rows
 from tui_tuner.compute.numeric import scaled
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.objectives.base import Objective
 from tui_tuner.training.step.plan import StepPlan
@@ -268,16 +269,16 @@ def load_trained(model: Any, folder: Path) -> None:
 
 def training_arguments(config: RunConfig, folder: Path, total_steps: int, device: str) -> TrainingArguments:
     """Trainer's settings for a resolved config; everything that prints, evaluates or saves is off."""
-    training = config.training
+    training = ResolvedConfig.of(config).training
     warmup = round(training.warmup * total_steps)
-    names = OPTIMIZERS["adamw" if training.optimizer == "auto" else training.optimizer]
+    names = OPTIMIZERS[training.optimizer]
     extras: dict[str, Any] = {}
     if training.schedule == "warmup_stable_decay":
         extras["lr_scheduler_kwargs"] = {"num_decay_steps": max(1, round(0.1 * total_steps))}
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=total_steps,
-        learning_rate=float(training.learning_rate),
+        learning_rate=training.learning_rate,
         lr_scheduler_type=SCHEDULES.get(training.schedule, training.schedule),
         warmup_steps=warmup,
         optim=names[0] if device == "cpu" else names[1],

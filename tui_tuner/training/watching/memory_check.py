@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.models.facts import load_facts
@@ -93,7 +94,7 @@ class MemoryCheck(TrainerCallback):
             return "", None
         with contextlib.suppress(TunerError):
             facts = load_facts(self.config.model, network=False)
-            found = setup_for(self.config, facts, installed(), card)
+            found = setup_for(ResolvedConfig.of(self.config), facts, installed(), card)
             rows, length, targets = self._fullest()
             if rows * length:
                 share = min(1.0, targets / (rows * length))
