@@ -15,6 +15,7 @@ from tui_tuner.training.keeping.progress import Progress
 from tui_tuner.training.watching.reporting import Reporter
 
 LEDGER = "ledger.json"
+LEARNED = "learned.json"
 
 
 @dataclass

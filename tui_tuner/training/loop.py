@@ -191,7 +191,7 @@ class Loop(TrainerCallback):
         sign = -1 if higher_is_better(name, own.higher_is_better if own else None) else 1
         if math.isfinite(value) and (best is None or sign * value < sign * best):
             self.progress.best, self.progress.best_step, self.progress.worse = value, step, 0
-            self.saver.take_home(self.saver.folder.best, step, self._wait)
+            self.saver.write_final(self.saver.folder.best, step, self._wait)
             return
         self.progress.worse += 1
         patience = self.config.evaluation.early_stopping
@@ -213,5 +213,5 @@ class Loop(TrainerCallback):
     def finish(self, step: int) -> None:
         """After the last step: what is not reported yet, and the `last` folder."""
         self._report()
-        if not self.saver.take_home(self.saver.folder.last, step, self._wait) and not self.stopped:
+        if not self.saver.write_final(self.saver.folder.last, step, self._wait) and not self.stopped:
             self.stopped = "no room for the result"  # so it can be resumed, and is not said to be complete

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tui_tuner.errors import DataError
 from tui_tuner.models.loading import load_tokenizer
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Stopped
-from tui_tuner.training.context import RunContext
+from tui_tuner.training.context import LEARNED, RunContext
 
 TOKENIZER = "tokenizer"
 
@@ -51,6 +52,7 @@ def prepare_rows(context: RunContext, config: RunConfig, tokenizer: Any) -> Prep
     if not len(prepared.train):
         raise DataError("nothing is left to train on.", where=one_line(config.data.path))
     _check_same_rows(context, config, prepared)
+    context.folder.write(LEARNED, json.dumps(prepared.learned, indent=1))
     return prepared
 
 

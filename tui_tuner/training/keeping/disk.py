@@ -32,18 +32,18 @@ class Prediction:
     """Bytes: one checkpoint, one take-home folder, and all that lies on the disk at the worst moment."""
 
     checkpoint: int
-    take_home: int
+    final_model: int
     keep: int
 
     @property
     def least(self) -> int:
         """For one checkpoint while the next is written, and one take-home folder."""
-        return 2 * self.checkpoint + self.take_home
+        return 2 * self.checkpoint + self.final_model
 
     @property
     def most(self) -> int:
         """`keep` checkpoints, the best one's, one being written; `best`, `last`, and one being written."""
-        return (self.keep + 2) * self.checkpoint + 3 * self.take_home
+        return (self.keep + 2) * self.checkpoint + 3 * self.final_model
 
 
 def predict(model: Any, config: RunConfig) -> Prediction:

@@ -16,7 +16,7 @@ from tui_tuner.errors import DiskFullError
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import human_bytes
 from tui_tuner.training.keeping import checkpoints
-from tui_tuner.training.keeping.final_model import write_takehome
+from tui_tuner.training.keeping.final_model import write_final_model
 from tui_tuner.training.keeping.progress import STATE, Progress
 from tui_tuner.training.keeping.writer import Writer
 from tui_tuner.training.step.engine import Engine
@@ -28,7 +28,7 @@ Wait = Callable[[Callable[[], None], str, int, int], bool]
 
 
 class Saver:
-    """Writes checkpoints and take-home folders of one run.
+    """Writes checkpoints and final model folders of one run.
 
     Training stands still only while a checkpoint's files are handed to the system; they are hashed, forced
     to the disk and renamed in a thread meanwhile. There is never more than one being written, and what goes
@@ -187,7 +187,7 @@ class Saver:
         )
         (folder / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
 
-    def take_home(self, target: Path, step: int, wait: Wait | None = None) -> bool:
+    def write_final(self, target: Path, step: int, wait: Wait | None = None) -> bool:
         """Write `best` or `last`; without room the old one stays, and the journal says so. Whether it was.
 
         With `wait`, the run is held while the disk is full.
@@ -198,7 +198,7 @@ class Saver:
         model = self.engine.model
 
         def write() -> None:
-            write_takehome(model, self.tokenizer, target)
+            write_final_model(model, self.tokenizer, target)
 
         try:
             if wait is None:
