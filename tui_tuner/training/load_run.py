@@ -145,6 +145,7 @@ def _load_checkpoint(
     tokenizer = load_tokenizer(section)
     task.prepare_tokenizer(config, tokenizer)
     learned = _read_learned(folder)
+    set_seed(config.training.seed)
     model = task.load(config, device, tokenizer, learned)
     task.finish_model(model, learned)
     set_seed(config.training.seed)  # some methods keep random matrices that are not trained

@@ -43,6 +43,9 @@ def load_trainable(
     attention.register()
     try:
         recovery.enter("loading")
+        set_seed(
+            config.training.seed
+        )  # a new head begins with random weights, in a resumed run with the same
         model = task.load(config, device, tokenizer, learned)
     except Exception as error:
         if not recovery.is_out_of_memory(error):
