@@ -11,6 +11,7 @@ from tui_tuner.compute.batches import Micro, MicroSize, Rows, flat, pack, pad_gr
 from tui_tuner.compute.loss import LossPath, target_logits
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import OutOfMemoryError
+from tui_tuner.runs.events import Evaluation, OutOfMemory, Sample
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -181,24 +182,20 @@ class Evaluator:
             if not self.recovery.is_out_of_memory(error):
                 raise
             self.recovery.free()
-            self.reporter.emit(
-                "out_of_memory",
-                step=step,
-                place="generation",
-                micro_batch=[1, 0],
-                message=f"Memory ran out while answering prompts at step {step}; they are left out.",
-            )
+            message = f"Memory ran out while answering prompts at step {step}; they are left out."
+            self.reporter.emit(OutOfMemory(step, "generation", (1, 0), message))
             return
         for index, (prompt, found) in enumerate(zip(shown, answers, strict=False)):
             self.reporter.emit(
-                "sample",
-                step=step,
-                index=index,
-                stage=stage,
-                prompt=prompt.text,
-                text=found.text,
-                reference=prompt.reference,
-                stopped=found.stopped,
+                Sample(
+                    step=step,
+                    index=index,
+                    stage=stage,
+                    prompt=prompt.text,
+                    text=found.text,
+                    reference=prompt.reference,
+                    stopped=found.stopped,
+                )
             )
         if scored:
             self._score(scored, answers[len(shown) :], step, stage)
@@ -234,7 +231,7 @@ class Evaluator:
             for prompt, found in zip(prompts, answers, strict=True)
         ]
         metrics = score(self.config.evaluation.metrics, rows)
-        self.reporter.emit("evaluation", step=step, stage=stage, metrics=metrics, rows=len(rows))
+        self.reporter.emit(Evaluation(step, stage, metrics, rows=len(rows)))
 
 
 def _exp(value: float) -> float:

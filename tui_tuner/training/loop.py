@@ -10,6 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import RunError
+from tui_tuner.runs.events import Evaluation, Log
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands
 from tui_tuner.training.evaluating import Evaluator, Interrupted
@@ -168,12 +169,12 @@ class Loop(TrainerCallback):
             metrics = self.evaluator.validation(engine.model, engine.path, engine.size, step)
             self.progress.owed = False
             if metrics is not None:
-                self.reporter.emit("evaluation", step=step, stage="validation", metrics=metrics)
+                self.reporter.emit(Evaluation(step, "validation", metrics))
                 self._judge(metrics, step, final)
             if not final:
                 self.evaluator.answer(engine.model, engine.path, step, "during")
         except Interrupted:
-            self.reporter.emit("log", level="info", message=f"The evaluation at step {step} was interrupted.")
+            self.reporter.emit(Log(f"The evaluation at step {step} was interrupted."))
         self.reporter.phase("training", step, self.total)
 
     def _judge(self, metrics: dict[str, float], step: int, final: bool) -> None:
@@ -193,7 +194,7 @@ class Loop(TrainerCallback):
         if patience and self.progress.worse >= patience and not final:
             self.progress.early = True
             message = f"Stopping early: {self.progress.worse} evaluations without a better {name}."
-            self.reporter.emit("log", level="info", message=message)
+            self.reporter.emit(Log(message))
 
     def rescue(self) -> None:
         """Save what is whole when a step fails before it has changed anything; never raises."""

@@ -19,7 +19,7 @@ from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
 from tui_tuner.models.loading import quiet_libraries
 from tui_tuner.runs import kernel
 from tui_tuner.runs.control import Control
-from tui_tuner.runs.events import Sink
+from tui_tuner.runs.events import RunStarted, Sink
 from tui_tuner.runs.gpu_faults import classify, from_kernel_log
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
@@ -77,13 +77,13 @@ def _run(
 ) -> Outcome:
     checkpoint = _find_checkpoint(folder, reporter) if resume else None
     reporter.emit(
-        "run_started",
-        config=config.model_dump(mode="json"),
-        versions=_versions(),
-        device=_device_name(config),
-        process=os.getpid(),
-        resumed_from=(checkpoint.step if checkpoint else 0) if resume else None,
-        total_steps=None,
+        RunStarted(
+            config=config.model_dump(mode="json"),
+            versions=_versions(),
+            device=_device_name(config),
+            process=os.getpid(),
+            resumed_from=(checkpoint.step if checkpoint else 0) if resume else None,
+        )
     )
     commands.check()
     reporter.phase("loading", note="importing torch and transformers")

@@ -14,6 +14,7 @@ from tui_tuner.compute.batches import Rows, StepPlan
 from tui_tuner.compute.loss import Checked, LossPath, self_check, with_chunks
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
+from tui_tuner.runs.events import Log
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.training.step.engine import autocast_dtype
 from tui_tuner.training.watching.reporting import Reporter
@@ -126,7 +127,7 @@ class Ways:
         return found
 
     def _say(self, message: str) -> None:
-        self.reporter.emit("log", level="info", message=message)
+        self.reporter.emit(Log(message))
 
 
 def checked_rows(plan: StepPlan, longest: int) -> list[int]:

@@ -22,7 +22,9 @@ from tui_tuner.errors import DataError, ModelError, OutOfMemoryError, TunerError
 from tui_tuner.methods import attach, trainable_parameters
 from tui_tuner.models.loading import check_device, load_tokenizer
 from tui_tuner.planning.data_facts import steps_of
+from tui_tuner.runs.events import Body, Log, Phase, Resolved, RowLedger
 from tui_tuner.runs.store import RunFolder
+from tui_tuner.runs.wire import fields_of
 from tui_tuner.tasks import TASKS
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands, Stopped
@@ -126,11 +128,11 @@ class Work:
             raise DataError("nothing is left to train on.", where=one_line(self.config.data.path))
         return prepared
 
-    def emit(self, kind: str, **fields: Any) -> None:
+    def emit(self, body: Body) -> None:
         """What preparing the data says, to the journal; the row ledger is kept in the run folder too."""
-        if kind == "ledger" and self.rank == 0:
-            self.folder.write(LEDGER, json.dumps(fields, indent=1))
-        self.reporter.emit(kind, **fields)
+        if isinstance(body, RowLedger) and self.rank == 0:
+            self.folder.write(LEDGER, json.dumps(fields_of(body), indent=1))
+        self.reporter.emit(body)
 
     def _resolve(self) -> None:
         from tui_tuner.planning import hardware
@@ -145,7 +147,7 @@ class Work:
         check_positions(facts, longest, self.reporter, self.config.method.prompt_length)
         found = settle(self.config, hardware=hardware.detect(), model_facts=facts, data_facts=data)
         for reason in found.reasons:
-            self.reporter.emit("resolved", field=reason.field, value=reason.value, why=reason.why)
+            self.reporter.emit(Resolved(reason.field, reason.value, reason.why))
         self.config = found.config
         self.folder.write(RESOLVED, dump_config(self.config))
         self.device = _device(self.config)
@@ -184,11 +186,7 @@ class Work:
         if self.config.training.gradient_checkpointing is True:
             checkpoint_layers(model)
         trained, total = trainable_parameters(model)
-        self.reporter.emit(
-            "log",
-            level="info",
-            message=f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%}).",
-        )
+        self.reporter.emit(Log(f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})."))
         return model
 
     def _stop_tokens(self, model: Any) -> None:
@@ -289,7 +287,7 @@ class Work:
         """Train to the end, or to a stop."""
         engine, loop = self.engine, self.loop
         start = self.checkpoint.step if self.checkpoint else 0
-        self.reporter.emit("phase", name="training", done=start, total=loop.total, note="")
+        self.reporter.emit(Phase("training", start, loop.total))
         if self.checkpoint is None:
             self._answer(0, "before")
             self.commands.check()

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.runs.events import Sink
+from tui_tuner.runs import events
+from tui_tuner.runs.events import Body, Finished, Phase, Sink, Step, Warned
 from tui_tuner.training.watching.numbers import NumberWatch
 
 HEARTBEAT_SECONDS = 5.0
@@ -25,8 +26,8 @@ class Reporter:
         self._finished = False
         self._phase: tuple[str, float] = ("", 0.0)
 
-    def emit(self, kind: str, **fields: Any) -> None:
-        self.sink.emit(kind, **fields)
+    def emit(self, body: Body) -> None:
+        self.sink.emit(body)
 
     def phase(self, name: str, done: int = 0, total: int = 0, note: str = "") -> None:
         """Say what is going on; repeated for the same phase at most five times a second."""
@@ -35,15 +36,15 @@ class Reporter:
         if same and done and done < total:
             return
         self._phase = (name, now)
-        self.emit("phase", name=name, done=done, total=total, note=note)
+        self.emit(Phase(name, done, total, note))
 
     def warn(self, code: str, message: str, hint: str = "") -> None:
-        self.emit("warning", code=code, message=message, hint=hint)
+        self.emit(Warned(code, message, hint))
 
     def finished(self, status: str, exit_code: int, message: str = "", hint: str = "") -> None:
         if not self._finished:
             self._finished = True
-            self.emit("finished", status=status, exit_code=exit_code, message=message, hint=hint)
+            self.emit(Finished(status, exit_code, message, hint))
 
 
 class Heartbeat:
@@ -70,7 +71,7 @@ class Heartbeat:
         while not self._end.wait(wait):
             wait = HEARTBEAT_SECONDS
             resident = process.memory_info().rss
-            self._reporter.emit("heartbeat", step=self._reporter.step, memory_host=resident)
+            self._reporter.emit(events.Heartbeat(self._reporter.step, resident))
 
 
 @dataclass
@@ -128,19 +129,20 @@ class StepReports:
         bad = []
         for step, loss, norm in zip(steps, losses, norms, strict=True):
             self._reporter.emit(
-                "step",
-                step=step.step,
-                epoch=round(step.epoch, 6),
-                loss=loss,
-                learning_rate=step.learning_rate,
-                grad_norm=norm,
-                supervised_tokens=step.supervised,
-                tokens=step.tokens,
-                # of the tokens that are trained: what a run is paid for, and what peers are compared by
-                tokens_per_second=step.supervised / step.seconds if step.seconds > 0 else 0.0,
-                memory_allocated=allocated,
-                memory_reserved=reserved,
-                seconds=step.seconds,
+                Step(
+                    step=step.step,
+                    epoch=round(step.epoch, 6),
+                    loss=loss,
+                    learning_rate=step.learning_rate,
+                    grad_norm=norm,
+                    supervised_tokens=step.supervised,
+                    tokens=step.tokens,
+                    # of the tokens that are trained: what a run is paid for, and what peers are compared by
+                    tokens_per_second=step.supervised / step.seconds if step.seconds > 0 else 0.0,
+                    memory_allocated=allocated,
+                    memory_reserved=reserved,
+                    seconds=step.seconds,
+                )
             )
             finite = [value if value is not None and math.isfinite(value) else None for value in (loss, norm)]
             for finding in self._watch.feed(step.step, *finite):
