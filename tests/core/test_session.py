@@ -18,6 +18,7 @@ from tests.conftest import MakeConfig, Recorder, Trained, write_jsonl
 from tui_tuner.config.kinds import METHOD_FIELDS, METHODS, TASKS
 from tui_tuner.config.options import options
 from tui_tuner.runs.control import Control, send
+from tui_tuner.runs.events import Body, Step
 
 Train = Callable[..., Trained]
 
@@ -280,10 +281,10 @@ class Reacting(Recorder):
         super().__init__()
         self.control, self.at = control, at
 
-    def emit(self, kind: str, **fields: Any) -> None:
-        super().emit(kind, **fields)
-        if kind == "step":
-            for command in self.at.pop(fields["step"], []):
+    def emit(self, body: Body) -> None:
+        super().emit(body)
+        if isinstance(body, Step):
+            for command in self.at.pop(body.step, []):
                 send(self.control.path, command)
 
 

@@ -179,7 +179,7 @@ def _print_json(value: Any) -> None:
 
     import orjson
 
-    from tui_tuner.runs.events import plain
+    from tui_tuner.runs.wire import plain
 
     sys.stdout.buffer.write(orjson.dumps(plain(value), default=str) + b"\n")
     sys.stdout.flush()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.runs.events import Body, RowLedger
 from tui_tuner.runs.store import RunFolder
+from tui_tuner.runs.wire import fields_of
 from tui_tuner.tasks import Task
 from tui_tuner.training.commands import Commands
 from tui_tuner.training.keeping.checkpoints import Checkpoint
@@ -36,8 +37,8 @@ class RunContext:
     checkpoint: Checkpoint | None
     progress: Progress
 
-    def emit(self, kind: str, **fields: Any) -> None:
+    def emit(self, body: Body) -> None:
         """What preparing the rows says, to the journal; the row ledger is kept in the run folder too."""
-        if kind == "ledger":
-            self.folder.write(LEDGER, json.dumps(fields, indent=1))
-        self.reporter.emit(kind, **fields)
+        if isinstance(body, RowLedger):
+            self.folder.write(LEDGER, json.dumps(fields_of(body), indent=1))
+        self.reporter.emit(body)

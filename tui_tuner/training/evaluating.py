@@ -7,8 +7,8 @@ from typing import Any
 
 from tui_tuner.compute.batches import MicroSize, Rows
 from tui_tuner.errors import OutOfMemoryError
-from tui_tuner.evaluation.samples import SampleReport, Samples, Stage
 from tui_tuner.objectives.base import Objective
+from tui_tuner.runs.events import Evaluation, OutOfMemory, Sample
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -138,13 +138,8 @@ class Evaluator:
             if not self.recovery.is_out_of_memory(error):
                 raise
             self.recovery.free()
-            self.reporter.emit(
-                "out_of_memory",
-                step=step,
-                place="generation",
-                micro_batch=[1, 0],
-                message=f"Memory ran out while answering prompts at step {step}; they are left out.",
-            )
+            message = f"Memory ran out while answering prompts at step {step}; they are left out."
+            self.reporter.emit(OutOfMemory(step, "generation", (1, 0), message))
             return
         if report is not None:
             self._tell(report, step, stage)
@@ -157,16 +152,15 @@ class Evaluator:
     def _tell(self, report: SampleReport, step: int, stage: Stage) -> None:
         for index, sample in enumerate(report.shown):
             self.reporter.emit(
-                "sample",
-                step=step,
-                index=index,
-                stage=stage,
-                prompt=sample.prompt,
-                text=sample.text,
-                reference=sample.reference,
-                stopped=sample.stopped,
+                Sample(
+                    step=step,
+                    index=index,
+                    stage=stage,
+                    prompt=sample.prompt,
+                    text=sample.text,
+                    reference=sample.reference,
+                    stopped=sample.stopped,
+                )
             )
         if report.rows:
-            self.reporter.emit(
-                "evaluation", step=step, stage=stage, metrics=dict(report.metrics), rows=report.rows
-            )
+            self.reporter.emit(Evaluation(step, stage, dict(report.metrics), rows=report.rows))

@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tui_tuner.config.metrics import Metric, higher_is_better
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import RunError
+from tui_tuner.runs.events import Evaluation, Log
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands
 from tui_tuner.training.evaluating import Evaluator, Interrupted
@@ -120,10 +121,11 @@ class Loop(TrainerCallback):
                 engine.last_loss,
                 engine.last_grad_norm,
                 engine.last_rate,
-                supervised=engine.last_counts[0],
+                trained=engine.last_counts[0],
                 tokens=engine.last_counts[1],
                 seconds=time.monotonic() - self._clock,
                 rows=engine.last_rows,
+                metrics=engine.last_metrics,
             )
         )
 
@@ -172,12 +174,12 @@ class Loop(TrainerCallback):
             metrics = self.evaluator.validation(engine.model, engine.size, step)
             self.progress.owed = False
             if metrics is not None:
-                self.reporter.emit("evaluation", step=step, stage="validation", metrics=metrics)
+                self.reporter.emit(Evaluation(step, "validation", metrics))
                 self._judge(metrics, step, final)
             if not final:
                 self.evaluator.answer(engine.model, step, "during")
         except Interrupted:
-            self.reporter.emit("log", level="info", message=f"The evaluation at step {step} was interrupted.")
+            self.reporter.emit(Log(f"The evaluation at step {step} was interrupted."))
         self.reporter.phase("training", step, self.total)
 
     def _judge(self, metrics: dict[str, float], step: int, final: bool) -> None:
@@ -198,7 +200,7 @@ class Loop(TrainerCallback):
         if patience and self.progress.worse >= patience and not final:
             self.progress.early = True
             message = f"Stopping early: {self.progress.worse} evaluations without a better {name}."
-            self.reporter.emit("log", level="info", message=message)
+            self.reporter.emit(Log(message))
 
     def rescue(self) -> None:
         """Save what is whole when a step fails before it has changed anything; never raises."""

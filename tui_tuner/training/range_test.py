@@ -14,6 +14,7 @@ from tui_tuner.errors import RunError
 from tui_tuner.models.loading import quiet_libraries
 from tui_tuner.planning.range_test import WORSE, RangeTest, evaluate, geometric
 from tui_tuner.runs.control import Control
+from tui_tuner.runs.events import Body, OutOfMemory, Phase, Warned
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.training.commands import Commands, Stopped
 from tui_tuner.training.watching.reporting import Reporter
@@ -29,12 +30,12 @@ class _Sink:
     def __init__(self, say: Say) -> None:
         self._say = say
 
-    def emit(self, kind: str, **fields: Any) -> None:
-        if kind == "phase":
-            note = fields.get("note") or fields.get("name", "")
-            self._say(str(note), int(fields.get("done") or 0), int(fields.get("total") or 0))
-        elif kind in ("warning", "out_of_memory"):
-            self._say(str(fields.get("message", "")), 0, 0)
+    def emit(self, body: Body) -> None:
+        match body:
+            case Phase(name=name, done=done, total=total, note=note):
+                self._say(note or name, done, total or 0)
+            case Warned(message=message) | OutOfMemory(message=message):
+                self._say(message, 0, 0)
 
 
 def range_test(

@@ -18,6 +18,7 @@ from tui_tuner.models.loading import check_device
 from tui_tuner.planning import hardware
 from tui_tuner.planning.data_facts import DataFacts, counted_facts
 from tui_tuner.planning.fit import settle
+from tui_tuner.runs.events import Resolved
 from tui_tuner.text import one_line
 from tui_tuner.training.context import RunContext
 from tui_tuner.training.positions import check_positions
@@ -71,7 +72,7 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     check_positions(facts, longest, reporter, config.method.prompt_length)
     found = settle(config, hardware=hardware.detect(), model_facts=facts, data_facts=data)
     for reason in found.reasons:
-        reporter.emit("resolved", field=reason.field, value=reason.value, why=reason.why)
+        reporter.emit(Resolved(reason.field, reason.value, reason.why))
     context.folder.write(RESOLVED, dump_config(found.config))
     device = choose_device(found.config)
     check_device(device)

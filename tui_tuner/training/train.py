@@ -13,6 +13,7 @@ from tui_tuner.compute.batches import MicroSize
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.objectives.base import Objective, Setup
 from tui_tuner.planning.data_facts import steps_of
+from tui_tuner.runs.events import Phase
 from tui_tuner.training.context import RunContext
 from tui_tuner.training.evaluating import Evaluator, Interrupted
 from tui_tuner.training.keeping.disk import check_room
@@ -182,7 +183,7 @@ class Training:
         engine, loop, context = self.engine, self.loop, self.context
         checkpoint = context.checkpoint
         start = checkpoint.step if checkpoint else 0
-        context.reporter.emit("phase", name="training", done=start, total=loop.total, note="")
+        context.reporter.emit(Phase("training", start, loop.total))
         if checkpoint is None:
             self._show(0, "before")
             context.commands.check()

@@ -11,7 +11,7 @@ import orjson
 
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
-from tui_tuner.runs.events import plain
+from tui_tuner.runs.wire import plain
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:

@@ -61,7 +61,7 @@ def test_rollback_goes_back_with_half_the_rate(
     for step in range(1, 11):
         assert rates[step] == pytest.approx(expected[step] * (0.5 if step > 6 else 1.0)), step
     assert [run.steps()[step] for step in range(1, 7)] == [calm.steps()[step] for step in range(1, 7)]
-    view = fold(RunView(), [Event(kind, fields=fields) for kind, fields in run.sink.events])
+    view = fold(RunView(), [Event(body) for body in run.sink.bodies])
     assert [point.step for point in view.steps] == list(range(1, 11))
 
 

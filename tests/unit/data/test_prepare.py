@@ -12,6 +12,7 @@ import pytest
 from chat_templates import CHATML, LLAMA3
 from small_tokenizers import byte_level
 
+from tests.conftest import Recorder
 from tui_tuner.config.load import build_config
 from tui_tuner.data.chat import encoder as chat
 from tui_tuner.data.example import IGNORE, next_token_mask
@@ -27,14 +28,6 @@ def tokenizer() -> Any:
     found = byte_level(CHATML.specials, None, CHATML.eos)
     found.chat_template = CHATML.template
     return found
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, Any]]] = []
-
-    def emit(self, kind: str, **fields: Any) -> None:
-        self.events.append((kind, fields))
 
 
 def rows_of(count: int) -> list[dict[str, Any]]:
@@ -201,7 +194,7 @@ def test_the_ledger_is_said_also_when_too_much_would_be_dropped(tmp_path: Path, 
     path = tmp_path / "a.jsonl"
     write(path, rows_of(10))
     path.write_text(path.read_text() + "{broken\n")
-    heard = Heard()
+    heard = Recorder()
     config = build_config({"data": {"path": str(path), "workers": 1}})
     with pytest.raises(DataError, match=r"1 of 11 rows .*broken JSON \(\{broken\)"):
         prepare(config, tokenizer, find_task(config.task), sink=heard, cache_dir=tmp_path / "cache")
@@ -213,7 +206,7 @@ def test_a_validation_file_has_its_own_ledger(tmp_path: Path, tokenizer: Any) ->
     path, held = write(tmp_path / "a.jsonl", rows_of(10)), tmp_path / "held.jsonl"
     write(held, [{"prompt": f"p{i}", "response": f"r{i}"} for i in range(4)])
     held.write_text(held.read_text() + "{broken\n")
-    heard = Heard()
+    heard = Recorder()
     data = {"path": str(path), "validation": str(held), "max_dropped": 0.5, "workers": 1}
     prepare(
         build_config({"data": data}), tokenizer, find_task("sft"), sink=heard, cache_dir=tmp_path / "cache"
@@ -287,7 +280,7 @@ def test_cancelling_leaves_nothing(tmp_path: Path, tokenizer: Any) -> None:
 
 def test_the_ledger_and_notes_are_told(tmp_path: Path, tokenizer: Any) -> None:
     tokenizer.chat_template = None
-    heard = Heard()
+    heard = Recorder()
     config = build_config({"data": {"path": str(write(tmp_path / "a.jsonl", rows_of(20))), "workers": 1}})
     found = prepare(config, tokenizer, find_task(config.task), sink=heard, cache_dir=tmp_path / "cache")
     assert any("no chat template" in note for note in found.notes)

@@ -9,6 +9,7 @@ import pytest
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.planning.counting import count, count_exactly
 from tui_tuner.planning.throughput import measured
+from tui_tuner.runs.events import RunStarted, Step
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunStore
 from tui_tuner.tasks import find_task
@@ -62,9 +63,9 @@ def test_absent_or_broken_data_is_said(tmp_path, monkeypatch, path, words):
 def finished_run(store, device, seconds, name="auto", kind="lora"):
     folder = store.create(config(output={"name": name}, method={"kind": kind}))
     journal = JournalWriter(folder.events, folder.name)
-    journal.emit("run_started", config={}, versions={}, device=device, process=1, total_steps=9)
+    journal.emit(RunStarted(config={}, versions={}, device=device, process=1, total_steps=9))
     for step in range(1, 10):
-        journal.emit("step", step=step, tokens=1000, seconds=9.0 if step <= 2 else seconds)
+        journal.emit(Step(step=step, tokens=1000, seconds=9.0 if step <= 2 else seconds))
     journal.close()
 
 

@@ -30,7 +30,7 @@ from tui_tuner.data.records import texts_of
 from tui_tuner.data.sources.counting import rows_about
 from tui_tuner.data.sources.files import resolve
 from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, TunerError
-from tui_tuner.runs.events import Sink
+from tui_tuner.runs.events import Log, Phase, RowLedger, Sink, Warned
 from tui_tuner.text import one_line
 
 BATCH = 1024
@@ -133,11 +133,12 @@ def prepare(
         config=config,
     )
     if sink:
-        sink.emit("ledger", **ledger.to_json(), validation=held_ledger.to_json() if held_ledger else None)
+        held_rows = held_ledger.to_json() if held_ledger else None
+        sink.emit(RowLedger(**ledger.to_json(), validation=held_rows))
         for problem in report.problems:
-            sink.emit("warning", code=problem.code, message=problem.sentence(), hint=problem.hint)
+            sink.emit(Warned(problem.code, problem.sentence(), problem.hint))
         for note in prepared.notes:
-            sink.emit("log", level="info", message=note)
+            sink.emit(Log(note))
     if config.data.preflight == "stop":
         report.stop()
     return prepared
@@ -175,13 +176,8 @@ def _tokenised(
             store = Store(folder)
             os.utime(folder / "meta.json")
             if sink:
-                sink.emit(
-                    "phase",
-                    name="tokenizing",
-                    done=store.meta["rows"],
-                    total=store.meta["rows"],
-                    note="cached",
-                )
+                rows = store.meta["rows"]
+                sink.emit(Phase("tokenizing", rows, rows, "cached"))
             return store
         except (OSError, ValueError, KeyError):
             shutil.rmtree(folder, ignore_errors=True)
@@ -242,12 +238,12 @@ def _write(
                 last = time.monotonic()
                 total = about if about is not None and about > ledger.read else None
                 note = "rows" if total is None else "rows, total estimated"
-                sink.emit("phase", name="tokenizing", done=ledger.read, total=total, note=note)
+                sink.emit(Phase("tokenizing", ledger.read, total, note))
         if not ledger.read:
             raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")
         if not writer.examples:
             if sink:
-                sink.emit("ledger", **ledger.to_json())
+                sink.emit(RowLedger(**ledger.to_json()))
             _nothing_left(ledger)
         writer.finish(
             {
@@ -259,7 +255,7 @@ def _write(
             }
         )
     if sink:
-        sink.emit("phase", name="tokenizing", done=ledger.read, total=ledger.read, note="rows")
+        sink.emit(Phase("tokenizing", ledger.read, ledger.read, "rows"))
 
 
 def _cleaned(reading: Reading, encoder: RowEncoder, ledger: Ledger) -> Iterator[list[CleanRow]]:
@@ -296,7 +292,7 @@ def _check_dropped(ledger: Ledger, data: DataSection, sink: Sink | None) -> None
     if ledger.dropped_share <= data.max_dropped:
         return
     if sink:
-        sink.emit("ledger", **ledger.to_json())
+        sink.emit(RowLedger(**ledger.to_json()))
     dropped = ledger.outcomes["dropped"]
     worst = ledger.reasons("dropped")
     parts = [f"{reason.count:,} because {reason.reason}" for reason in worst[:3]]

@@ -12,6 +12,7 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError
 from tui_tuner.runs import ballast
+from tui_tuner.runs.events import Log
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.training.commands import Commands
 from tui_tuner.training.watching.reporting import Reporter
@@ -86,7 +87,7 @@ def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) 
             "The run will pause when the disk is full. Lower output.keep, or make room.",
         )
     else:
-        reporter.emit("log", level="info", message=f"{text} {human_bytes(free)} are free.")
+        reporter.emit(Log(f"{text} {human_bytes(free)} are free."))
 
 
 def _used(folder: Path) -> int:
@@ -121,7 +122,7 @@ class DiskWait:
                     return False
         if waited:
             ballast.put(self._folder)
-            self._reporter.emit("log", level="info", message=f"There is room again: {what} is written.")
+            self._reporter.emit(Log(f"There is room again: {what} is written."))
             self._reporter.phase("training", step, total)
         return True
 

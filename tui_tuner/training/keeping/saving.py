@@ -13,6 +13,7 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError
+from tui_tuner.runs.events import CheckpointSaved, OutOfMemory
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import human_bytes
 from tui_tuner.training.keeping import checkpoints
@@ -127,13 +128,14 @@ class Saver:
             checkpoint = begun[-1].finish()
             checkpoints.prune(root, self.config.output.keep, best)
             self.reporter.emit(
-                "checkpoint",
-                step=step,
-                path=str(checkpoint.path),
-                best=best == step,
-                bytes=checkpoint.bytes,
-                seconds=time.monotonic() - began,
-                held=held if held is not None else time.monotonic() - began,
+                CheckpointSaved(
+                    step=step,
+                    path=str(checkpoint.path),
+                    best=best == step,
+                    bytes=checkpoint.bytes,
+                    seconds=time.monotonic() - began,
+                    held=held if held is not None else time.monotonic() - began,
+                )
             )
 
         def write() -> None:
@@ -167,9 +169,7 @@ class Saver:
             self.recovery.free()
             self._retry_after = time.monotonic()
             message = f"Memory ran out while saving step {step}; it is tried again after the next step."
-            self.reporter.emit(
-                "out_of_memory", step=step, place="saving", micro_batch=[1, 0], message=message
-            )
+            self.reporter.emit(OutOfMemory(step, "saving", (1, 0), message))
         else:
             raise error
 
