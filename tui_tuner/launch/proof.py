@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values

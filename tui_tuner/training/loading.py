@@ -51,7 +51,7 @@ def load_trainable(
         if not recovery.is_out_of_memory(error):
             raise
         raise OutOfMemoryError(
-            "ran out of memory while loading the model.",
+            "memory ran out while the model was loaded.",
             where="model",
             hint="Quantise it (model.quantization: nf4), or choose a smaller one.",
         ) from error

@@ -185,14 +185,24 @@ def folder_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
+# safetensors and torch wrap the system's error in their own; what torch's writer of archives says last is that
+# less was written than it meant to
+_FULL_WORDS = (
+    "No space left on device",
+    "os error 28",
+    "unexpected pos",
+    "PytorchStreamWriter failed writing",
+)
+
+
 def disk_full(error: BaseException) -> bool:
     """Whether an error, or what caused it, says that a disk or quota is full."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, DiskFullError) or (isinstance(link, OSError) and link.errno in _FULL):
             return True
-        if "No space left on device" in str(link) or "os error 28" in str(link):
-            return True  # safetensors and torch wrap the system's error in their own
+        if any(sign in str(link) for sign in _FULL_WORDS):
+            return True
         link = link.__cause__ or link.__context__
     return False
 
