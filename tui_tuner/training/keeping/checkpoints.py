@@ -185,14 +185,11 @@ def folder_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-# safetensors and torch wrap the system's error in their own; what torch's writer of archives says last is that
-# less was written than it meant to
-_FULL_WORDS = (
-    "No space left on device",
-    "os error 28",
-    "unexpected pos",
-    "PytorchStreamWriter failed writing",
-)
+# safetensors and torch wrap the system's error in their own words
+_FULL_WORDS = ("No space left on device", "os error 28")
+_NO_ROOM = (
+    1 << 20
+)  # bytes free at which a failure to write is put down to the disk, whatever the library says
 
 
 def disk_full(error: BaseException) -> bool:
@@ -223,11 +220,20 @@ def _removed_on_failure(folder: Path, target: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        # asked before the folder is removed, which makes room; torch's writer of archives gives no reason at all
+        full = isinstance(error, Exception) and (disk_full(error) or _lacks_room(folder))
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, Exception) and disk_full(error):
+        if full:
             where = one_line(target)
             raise DiskFullError("no room left on the disk.", where=where, hint="Make room.") from error
         raise
+
+
+def _lacks_room(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _NO_ROOM
+    except OSError:
+        return False
 
 
 def _sha256(path: Path) -> str:
