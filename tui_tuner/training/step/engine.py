@@ -19,19 +19,17 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from tui_tuner.compute.batches import MicroSize, Rows, StepPlan, micros
 from tui_tuner.compute.loss import LossPath, summed_loss
 from tui_tuner.compute.noise import EmbeddingNoise
+from tui_tuner.compute.numeric import needs_scaler, trainer_optimizer
 from tui_tuner.compute.prefix_cache import PrefixCache
 from tui_tuner.compute.shared_prefix import shared_flat
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.models.device import Device
+from tui_tuner.training.step.numeric import as_device, autocast_dtype
 from tui_tuner.training.step.recovery import Recovery, RngState
 
-OPTIMIZERS = {
-    "adamw": ("adamw_torch", "adamw_torch_fused"),
-    "adamw_8bit": ("adamw_bnb_8bit", "adamw_bnb_8bit"),
-    "paged_adamw_8bit": ("paged_adamw_8bit", "paged_adamw_8bit"),
-    "sgd": ("sgd", "sgd"),
-    "adafactor": ("adafactor", "adafactor"),
-}
+__all__ = ["Engine", "autocast_dtype", "load_trained", "save_trained", "scale_rate", "training_arguments"]
+
 SCHEDULES = {"constant": "constant_with_warmup"}  # plain `constant` passes over the warm-up
 TRAINED = "trained.safetensors"
 
@@ -265,11 +263,13 @@ def load_trained(model: Any, folder: Path) -> None:
             parameter.copy_(file.get_tensor(name))
 
 
-def training_arguments(config: RunConfig, folder: Path, total_steps: int, device: str) -> TrainingArguments:
+def training_arguments(
+    config: RunConfig, folder: Path, total_steps: int, device: str | Device
+) -> TrainingArguments:
     """Trainer's settings for a resolved config; everything that prints, evaluates or saves is off."""
-    training = ResolvedConfig.of(config).training
+    resolved, device = ResolvedConfig.of(config), as_device(device)
+    training = resolved.training
     warmup = round(training.warmup * total_steps)
-    names = OPTIMIZERS[training.optimizer]
     extras: dict[str, Any] = {}
     if training.schedule == "warmup_stable_decay":
         extras["lr_scheduler_kwargs"] = {"num_decay_steps": max(1, round(0.1 * total_steps))}
@@ -279,16 +279,16 @@ def training_arguments(config: RunConfig, folder: Path, total_steps: int, device
         learning_rate=training.learning_rate,
         lr_scheduler_type=SCHEDULES.get(training.schedule, training.schedule),
         warmup_steps=warmup,
-        optim=names[0] if device == "cpu" else names[1],
+        optim=trainer_optimizer(device, resolved),
         weight_decay=training.weight_decay,
         adam_beta1=training.adam_beta1,
         adam_beta2=training.adam_beta2,
         max_grad_norm=training.max_grad_norm,
         gradient_accumulation_steps=1,
-        fp16=scaled(config, device),
+        fp16=needs_scaler(device, resolved),
         seed=training.seed,
         full_determinism=False,
-        use_cpu=device == "cpu",
+        use_cpu=device.kind == "cpu",
         use_cache=True,
         logging_strategy="no",
         eval_strategy="no",
@@ -303,15 +303,3 @@ def training_arguments(config: RunConfig, folder: Path, total_steps: int, device
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # several devices are torchrun's business, not DataParallel's
     return arguments
-
-
-def scaled(config: RunConfig, device: str) -> bool:
-    """Whether gradients need a loss scaler: autocast in float16."""
-    return bool(config.training.autocast) and device != "cpu" and not torch.cuda.is_bf16_supported()
-
-
-def autocast_dtype(config: RunConfig, device: str) -> Any:
-    """What autocast computes in, or None."""
-    if not config.training.autocast or config.training.autocast == "auto":
-        return None
-    return torch.float16 if scaled(config, device) or config.model.dtype == "float16" else torch.bfloat16
