@@ -83,6 +83,11 @@ def _contradictions(config: RunConfig) -> list[str]:
         )
     if model.architecture is not None and model.quantization != "none":
         found.append("model.quantization: random weights of model.architecture cannot be quantised; use none")
+    if model.attention == "flash_attention_2" and model.dtype == "float32" and training.autocast is False:
+        found.append(
+            "model.attention: flash_attention_2 takes 16-bit numbers only, and with float32 weights without "
+            "autocast there are none; use sdpa, or set training.autocast to true"
+        )
     if model.tokenizer == "train" and model.architecture is None:
         found.append("model.tokenizer: a new tokenizer needs a new model; set model.architecture")
     if isinstance(training.micro_batch, int) and training.micro_batch > training.batch_size:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.errors import HardwareError, HubError, ModelError
+from tui_tuner.models.device import find_device
 from tui_tuner.models.lookup import check_safetensors, read_config
 from tui_tuner.text import one_line
 
@@ -104,18 +105,7 @@ def load_model(
 
 def check_device(device: str) -> None:
     """Raise `HardwareError` unless tensors can live on `device`."""
-    if device == "cpu":
-        return
-    import torch
-
-    index = int(device.partition(":")[2] or 0)
-    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
-        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        raise HardwareError(
-            f"a GPU was asked for ({device}), and this machine has {found or 'none'} that PyTorch can use.",
-            where="hardware.devices",
-            hint="Set hardware.devices to auto or cpu, or see `tui-tuner doctor`.",
-        )
+    find_device(device)
 
 
 def torch_dtype(name: str, device: str) -> Any:
@@ -124,7 +114,7 @@ def torch_dtype(name: str, device: str) -> Any:
 
     if name != "auto":
         return getattr(torch, name)
-    return torch.bfloat16 if device != "cpu" and torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if device != "cpu" and find_device(device).bf16 else torch.float32
 
 
 def quiet_libraries() -> None:

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from tui_tuner.config.kinds import QUANTISABLE, RANKED
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.planning.gpus import Card
-from tui_tuner.planning.hardware import BF16_CAPABILITY
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -46,7 +45,7 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
     if training.optimizer == "adamw" and gpu:
         found.append(Change("training.optimizer", "adamw_8bit", "8-bit AdamW", 1))
         found.append(Change("training.optimizer", "paged_adamw_8bit", "paged 8-bit AdamW", 1))
-    narrow = "bfloat16" if card is None or card.cpu or card.capability >= BF16_CAPABILITY else "float16"
+    narrow = "bfloat16" if card is None or card.cpu or card.device.bf16 else "float16"
     if model.dtype == "float32" and (narrow == "bfloat16" or method.kind in ADAPTERS):
         found.append(Change("model.dtype", narrow, f"{narrow} weights", 1))
     if method.kind in QUANTISABLE and model.quantization == "none" and gpu:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tui_tuner.compute.chunks import chunk_rows
+from tui_tuner.compute.numeric import compute_name
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
@@ -207,8 +208,7 @@ def _fullest(config: ResolvedConfig, micro: int, data: DataFacts | None) -> tupl
 
 def _chunk(config: ResolvedConfig, facts: ModelFacts, card: Card, full_logits: bool) -> int:
     """Positions whose logits exist at once; 0 where the loss is computed in one piece (`training.loss`)."""
-    half = config.training.autocast and not card.cpu and card.capability < (8, 0)  # float16 is scaled
-    whole = full_logits or half or not config.packs or config.model.dtype == "float16"
+    whole = full_logits or not config.packs or compute_name(card.device, config) == "float16"
     return 0 if whole or facts.family.softcap else chunk_rows(facts.vocab, "cpu" if card.cpu else "cuda")
 
 

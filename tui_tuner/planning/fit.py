@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tui_tuner.compute.numeric import check_numbers
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.config.values import with_values
@@ -121,7 +122,16 @@ def settle(
 
     Raises:
         HardwareError: GPUs were asked for that are not here.
+        ConfigError: this device does not compute in the numbers that were asked for.
     """
+    found = _settled(config, hardware, model_facts, data_facts)
+    check_numbers(hardware.device_for(found.config.hardware.devices), found.config)
+    return found
+
+
+def _settled(
+    config: RunConfig, hardware: Hardware, model_facts: ModelFacts | None, data_facts: DataFacts | None
+) -> Resolved:
     base = resolve(config, hardware=hardware, model_facts=model_facts, data_facts=data_facts)
     training = config.training
     if model_facts is None or "auto" not in (

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tui_tuner.compute import numeric
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
-from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import HardwareError
+from tui_tuner.models.device import Device
 from tui_tuner.planning.data_facts import DataFacts, steps_of
-from tui_tuner.planning.hardware import Gpu, Hardware
+from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.learning_rate import customary
 
 if TYPE_CHECKING:
@@ -109,23 +111,14 @@ class _Work:
         self.reasons.append(Resolution(path, value, why))
 
     @property
-    def gpu(self) -> Gpu | None:
-        """The GPU that trains; None on CPU."""
-        on_cpu = self.config.hardware.devices == "cpu" or not self.hardware.usable_gpus
-        return None if on_cpu else self.hardware.usable_gpus[0]
+    def device(self) -> Device:
+        """What trains."""
+        return self.hardware.device_for(self.config.hardware.devices)
 
     @property
     def devices(self) -> int:
         count = self.config.hardware.devices
         return count if isinstance(count, int) else 1
-
-    @property
-    def bf16(self) -> bool:
-        return self.gpu.bf16 if self.gpu else self.hardware.cpu_bf16
-
-    @property
-    def adapters(self) -> bool:
-        return self.config.method.kind in ADAPTERS
 
     @property
     def small(self) -> bool:
@@ -160,27 +153,12 @@ def _devices(work: _Work) -> tuple[Any, str]:
 
 
 def _dtype(work: _Work) -> tuple[str, str]:
-    quantised = work.config.model.quantization != "none"
-    if work.small:
-        return "float32", "So small a model needs no 16-bit numbers."
-    if quantised and work.gpu and not work.bf16:
-        return "float16", f"{work.gpu.name} does not compute bfloat16; 4-bit weights need 16 bits to compute."
-    if not work.bf16:
-        return "float32", "This hardware does not compute bfloat16."
-    if not work.adapters and not quantised:
-        return "float32", "Trained weights keep full precision: bfloat16 would round small updates away."
-    return "bfloat16", "The hardware computes bfloat16, and the frozen weights need no more."
+    return numeric.weight_dtype(work.device, work.config, work.small)
 
 
 def _attention(work: _Work) -> tuple[str, str]:
-    if work.model is not None and work.model.family.softcap:
-        return (
-            "eager",
-            f"{work.model.model_type} caps its attention scores, which no fused kernel does exactly.",
-        )
-    if work.gpu and work.gpu.flash and work.hardware.flash_attention:
-        return "flash_attention_2", "FlashAttention 2 is installed, and the GPU supports it."
-    return "sdpa", "PyTorch's own attention: exact, and nothing to install."
+    softcap = work.model is not None and bool(work.model.family.softcap)
+    return numeric.attention(softcap, work.model.model_type if work.model else "")
 
 
 def _packing(work: _Work) -> tuple[bool, str]:
@@ -202,7 +180,7 @@ def _optimizer(work: _Work) -> tuple[str, str]:
 
 def _checkpointing(work: _Work) -> tuple[bool, str]:
     if work.fitted and work.fitted.gradient_checkpointing:
-        place = "GPU" if work.gpu else "machine"
+        place = "GPU" if work.device.kind == "cuda" else "machine"
         return True, f"Without it the activations do not fit into the {place}'s memory."
     if work.config.method.kind == "prefix_tuning":
         return False, "Computing activations again would leave the prefix out."
@@ -210,16 +188,7 @@ def _checkpointing(work: _Work) -> tuple[bool, str]:
 
 
 def _autocast(work: _Work) -> tuple[bool, str]:
-    dtype = work.config.model.dtype
-    if work.small:
-        return False, "So small a model needs no 16-bit numbers."
-    if dtype == "bfloat16" and not work.adapters:
-        return False, "The weights are 16-bit already."
-    if work.bf16:
-        return True, "Products in bfloat16, sums and trained weights in float32."
-    if work.gpu:
-        return True, "Products in float16 with a loss scaler: this GPU has no bfloat16."
-    return False, "This CPU gains nothing from 16-bit numbers."
+    return numeric.autocast(work.device, work.config, work.small)
 
 
 def _micro_batch(work: _Work) -> tuple[int, str]:
@@ -227,7 +196,7 @@ def _micro_batch(work: _Work) -> tuple[int, str]:
     if work.fitted:
         micro = work.fitted.micro_batch
         return micro, f"The fastest that fits: {micro * work.config.data.max_length} tokens at once."
-    budget = GPU_TOKENS if work.gpu else CPU_TOKENS
+    budget = GPU_TOKENS if work.device.kind == "cuda" else CPU_TOKENS
     share = max(1, training.batch_size // work.devices)
     most = max(1, min(share, budget // work.config.data.max_length))
     micro = max(divisor for divisor in range(1, most + 1) if share % divisor == 0)

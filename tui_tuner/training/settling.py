@@ -13,8 +13,8 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.errors import TunerError
+from tui_tuner.models.device import Device, find_device
 from tui_tuner.models.facts import ModelFacts, load_facts
-from tui_tuner.models.loading import check_device
 from tui_tuner.planning import hardware
 from tui_tuner.planning.data_facts import DataFacts, counted_facts
 from tui_tuner.planning.fit import settle
@@ -38,7 +38,7 @@ class Settled:
     """
 
     config: ResolvedConfig
-    device: str
+    device: Device
     facts: ModelFacts | None
     data: DataFacts
 
@@ -70,18 +70,13 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     parts = (prepared.train, prepared.validation)
     longest = max(int(rows.lengths.max()) for rows in parts if rows is not None and len(rows))
     check_positions(facts, longest, reporter, config.method.prompt_length)
-    found = settle(config, hardware=hardware.detect(), model_facts=facts, data_facts=data)
+    here = hardware.detect()
+    found = settle(config, hardware=here, model_facts=facts, data_facts=data)
     for reason in found.reasons:
         reporter.emit(Resolved(reason.field, reason.value, reason.why))
     context.folder.write(RESOLVED, dump_config(found.config))
-    device = choose_device(found.config)
-    check_device(device)
-    return Settled(found.config, device, facts, data)
-
-
-def choose_device(config: ResolvedConfig) -> str:
-    """Where the model is trained: `cpu` or `cuda:N`."""
-    return "cpu" if config.hardware.devices == "cpu" else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    place = "cpu" if found.config.hardware.devices == "cpu" else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return Settled(found.config, find_device(place, here.devices), facts, data)
 
 
 def _load_facts(config: RunConfig) -> Any:

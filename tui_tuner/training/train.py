@@ -122,13 +122,13 @@ class Training:
         evaluator = Evaluator(
             reporter,
             self.recovery,
-            torch.device(self.device),
+            torch.device(self.device.place),
             self.objective,
             self.prepared.validation,
             context.task.samples(config, self.tokenizer, self.prepared.validation),
             context.commands.stop_wanted,
         )
-        reports = StepReports(reporter, config.training.report_every, device_memory(self.device))
+        reports = StepReports(reporter, config.training.report_every, device_memory(self.device.place))
         saver = Saver(
             config, context.folder, reporter, self.recovery, self.tokenizer, self.total, context.progress
         )
@@ -158,8 +158,10 @@ class Training:
             recovery=self.recovery,
         )
         engine.remove_callback(PrinterCallback)
-        if self.device != "cpu":
-            engine.add_callback(MemoryCheck(config, self.device, context.reporter, lambda: engine.fullest))
+        if self.device.kind == "cuda":
+            engine.add_callback(
+                MemoryCheck(config, self.device.place, context.reporter, lambda: engine.fullest)
+            )
         saver = self.loop.saver
         pace = Pace(
             context.asked,

@@ -220,7 +220,7 @@ def _removed_on_failure(folder: Path, target: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # asked before the folder is removed, which makes room; torch's writer of archives gives no reason at all
+        # Asked before the folder is removed, which makes room. torch's writer of archives gives no reason.
         full = isinstance(error, Exception) and (disk_full(error) or _lacks_room(folder))
         shutil.rmtree(folder, ignore_errors=True)
         if full:

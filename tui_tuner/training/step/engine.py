@@ -18,20 +18,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from tui_tuner.compute.batches import MicroBatch, MicroSize, Rows
-from tui_tuner.compute.numeric import scaled
+from tui_tuner.compute.numeric import needs_scaler, trainer_optimizer
 from tui_tuner.config.resolved import ResolvedConfig
-from tui_tuner.config.schema import RunConfig
+from tui_tuner.models.device import Device
 from tui_tuner.objectives.base import Objective
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery, RngState
 
-OPTIMIZERS = {
-    "adamw": ("adamw_torch", "adamw_torch_fused"),
-    "adamw_8bit": ("adamw_bnb_8bit", "adamw_bnb_8bit"),
-    "paged_adamw_8bit": ("paged_adamw_8bit", "paged_adamw_8bit"),
-    "sgd": ("sgd", "sgd"),
-    "adafactor": ("adafactor", "adafactor"),
-}
 SCHEDULES = {"constant": "constant_with_warmup"}  # plain `constant` passes over the warm-up
 TRAINED = "trained.safetensors"
 
@@ -221,6 +214,11 @@ class Engine(Trainer):
         if checkpoint is not None and self.rate_scale != 1.0:
             scale_rate(self.lr_scheduler, self.optimizer, self.rate_scale)
 
+    @property
+    def step_was_skipped(self) -> bool:
+        """Whether the loss scaler skipped the last step, as it does where gradients overflow."""
+        return self.accelerator.scaler is not None and self.accelerator.optimizer_step_was_skipped
+
     def save_state(self, folder: Path) -> None:
         """Write what a resumed run needs into a folder: weights, optimizer, schedule, random states, step."""
         save_trained(self.model, folder)
@@ -267,11 +265,12 @@ def load_trained(model: Any, folder: Path) -> None:
             parameter.copy_(file.get_tensor(name))
 
 
-def training_arguments(config: RunConfig, folder: Path, total_steps: int, device: str) -> TrainingArguments:
-    """Trainer's settings for a resolved config; everything that prints, evaluates or saves is off."""
-    training = ResolvedConfig.of(config).training
+def training_arguments(
+    config: ResolvedConfig, folder: Path, total_steps: int, device: Device
+) -> TrainingArguments:
+    """Trainer's settings; everything that prints, evaluates or saves is off."""
+    training = config.training
     warmup = round(training.warmup * total_steps)
-    names = OPTIMIZERS[training.optimizer]
     extras: dict[str, Any] = {}
     if training.schedule == "warmup_stable_decay":
         extras["lr_scheduler_kwargs"] = {"num_decay_steps": max(1, round(0.1 * total_steps))}
@@ -281,16 +280,16 @@ def training_arguments(config: RunConfig, folder: Path, total_steps: int, device
         learning_rate=training.learning_rate,
         lr_scheduler_type=SCHEDULES.get(training.schedule, training.schedule),
         warmup_steps=warmup,
-        optim=names[0] if device == "cpu" else names[1],
+        optim=trainer_optimizer(device, config),
         weight_decay=training.weight_decay,
         adam_beta1=training.adam_beta1,
         adam_beta2=training.adam_beta2,
         max_grad_norm=training.max_grad_norm,
         gradient_accumulation_steps=1,
-        fp16=scaled(config, device),
+        fp16=needs_scaler(device, config),
         seed=training.seed,
         full_determinism=False,
-        use_cpu=device == "cpu",
+        use_cpu=device.kind == "cpu",
         use_cache=True,
         logging_strategy="no",
         eval_strategy="no",

@@ -15,6 +15,7 @@ from tui_tuner.training.watching.numbers import NumberWatch
 
 HEARTBEAT_SECONDS = 5.0
 FIRST_BEAT_SECONDS = 0.5
+MOST_SKIPPED = 20  # steps in a row that a loss scaler may skip; from 65,536 it is at 0.06 by then
 
 
 class Reporter:
@@ -79,7 +80,11 @@ class Heartbeat:
 
 @dataclass
 class PendingStep:
-    """A step whose loss and gradient norm may still be on the device."""
+    """A step whose loss and gradient norm may still be on the device.
+
+    `skipped`: a loss scaler found gradients too large for float16, left the weights as they were and lowered
+    its scale.
+    """
 
     step: int
     epoch: float
@@ -91,6 +96,7 @@ class PendingStep:
     seconds: float
     rows: list[int]
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,8 @@ class StepReports:
         self._pending: list[PendingStep] = []
         self._last = time.monotonic()
         self._watch = NumberWatch()
+        self._skipped = 0  # steps in a row
+        self._told_of_skipping = False
 
     def add(self, step: PendingStep) -> None:
         self._pending.append(step)
@@ -151,11 +159,36 @@ class StepReports:
             finite = [value if value is not None and math.isfinite(value) else None for value in (loss, norm)]
             for finding in self._watch.feed(step.step, *finite):
                 self._reporter.warn(finding.code, finding.message, finding.hint)
-            for what, value in (("loss", loss), ("gradient norm", norm)):
-                if value is not None and not math.isfinite(value):
-                    bad.append(BadNumbers(step.step, f"the {what} is {value}", step.rows))
-                    break
+            problem = self._scaling(step) if step.skipped else _not_finite(loss, norm)
+            self._skipped = self._skipped if step.skipped else 0
+            if problem:
+                bad.append(BadNumbers(step.step, problem, step.rows))
         return bad
+
+    def _scaling(self, step: PendingStep) -> str:
+        """What is wrong with a step that the loss scaler skipped: nothing, unless many in a row are.
+
+        The scale begins high and is halved at each overflow, so some steps at the beginning are skipped in
+        any run; where it falls and falls, the numbers themselves overflow.
+        """
+        self._skipped += 1
+        if not self._told_of_skipping:
+            self._told_of_skipping = True
+            self._reporter.log(
+                f"Step {step.step} was skipped: its scaled gradients are too large for float16. The "
+                "loss scaler lowers its scale; a few such steps, most of them early, are usual."
+            )
+        if self._skipped % MOST_SKIPPED:
+            return ""
+        return f"the loss scaler has skipped {self._skipped} steps in a row"
+
+
+def _not_finite(loss: float | None, norm: float | None) -> str:
+    """Which number of a step is not finite; empty if both are."""
+    for what, value in (("loss", loss), ("gradient norm", norm)):
+        if value is not None and not math.isfinite(value):
+            return f"the {what} is {value}"
+    return ""
 
 
 def _read_steps(steps: list[PendingStep]) -> list[tuple[float | None, float | None, dict[str, float]]]:
