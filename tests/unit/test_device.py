@@ -237,6 +237,9 @@ def test_emulated_bfloat16_does_not_count(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
     qlora = resolved(T4, model__quantization="nf4")
-    assert needs_scaler(T4, qlora) and autocast_name(T4, qlora) == "float16"
-    assert not needs_scaler(H100, resolved(H100)) and autocast_name(H100, resolved(H100)) == "bfloat16"
-    assert autocast_name(OLD_CPU, resolved(OLD_CPU)) is None
+    assert numeric.needs_scaler(T4, qlora) and numeric.autocast_name(T4, qlora) == "float16"
+    assert (
+        not numeric.needs_scaler(H100, resolved(H100))
+        and numeric.autocast_name(H100, resolved(H100)) == "bfloat16"
+    )
+    assert numeric.autocast_name(OLD_CPU, resolved(OLD_CPU)) is None

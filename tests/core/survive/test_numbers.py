@@ -149,7 +149,7 @@ def _reports() -> tuple[StepReports, Recorder]:
 
 
 def _step(number: int, norm: float, skipped: bool = False) -> PendingStep:
-    return PendingStep(number, 0.0, 2.0, norm, 1e-4, 10, 20, 0.1, [number], skipped)
+    return PendingStep(number, 0.0, 2.0, norm, 1e-4, 10, 20, 0.1, [number], skipped=skipped)
 
 
 def test_a_step_that_the_loss_scaler_skipped_is_not_bad() -> None:
