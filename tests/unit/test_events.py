@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import MISSING, FrozenInstanceError, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -255,7 +256,7 @@ def _holds_its_types(body: Body) -> None:
     """Each field holds what its annotation says."""
     for name, hint in get_type_hints(type(body)).items():
         value = getattr(body, name)
-        if name == "metrics":
+        if hint == Mapping[str, float | None]:
             assert all(type(item) in (float, type(None)) for item in value.values()), (body, name)
         elif name != "KIND" and hint is not Any:
             kinds = [getattr(part, "__origin__", part) for part in getattr(hint, "__args__", ()) or (hint,)]

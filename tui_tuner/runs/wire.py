@@ -41,14 +41,14 @@ def encode(event: Event) -> bytes:
 
 
 def fields_of(body: Body) -> dict[str, Any]:
-    """The fields of an event that stand in its line, by name."""
+    """The fields of an event that stand in its line, by name; a pair is a list there."""
     if isinstance(body, Unknown):
         return dict(body.fields)
     found = {}
     for slot in _SHAPES[type(body)].slots:
         value = getattr(body, slot.name)
         if value or not slot.sparse:
-            found[slot.name] = value
+            found[slot.name] = list(value) if isinstance(value, tuple) else value
     return found
 
 
