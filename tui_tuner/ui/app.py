@@ -20,6 +20,7 @@ from textual.events import Event, InputEvent
 from textual.reactive import Initialize, Reactive
 from textual.screen import Screen
 from textual.theme import Theme
+from textual.worker import get_current_worker
 
 from tui_tuner.errors import TunerError
 from tui_tuner.text import one_line
@@ -176,8 +177,12 @@ class TunerApp(App[AppResult]):
     def _launch_detached(self, folder: RunFolder, resume: bool) -> None:
         from tui_tuner.launch.child import start_detached
 
+        def say(words: str) -> None:
+            self.call_later(self.say, one_line(words), "warning")
+
+        worker = get_current_worker()
         try:
-            start_detached(folder, resume)
+            start_detached(folder, resume, say, lambda: worker.is_cancelled or not self.is_running)
         except (TunerError, OSError) as error:
             self.call_later(self.say, one_line(error), "error")
             return
