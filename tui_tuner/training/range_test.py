@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import RunError
 from tui_tuner.models.loading import quiet_libraries
-from tui_tuner.planning.range_test import WORSE, RangeTest, evaluate, geometric
+from tui_tuner.planning.range_test import WORSE, RangeTest, bounds, evaluate, geometric
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.training.commands import Commands, Stopped
@@ -34,6 +36,37 @@ class _Sink:
             self._say(str(note), int(fields.get("done") or 0), int(fields.get("total") or 0))
         elif kind in ("warning", "out_of_memory"):
             self._say(str(fields.get("message", "")), 0, 0)
+
+
+class _Cancelled(Control):
+    """Wants a stop once a helper's request is cancelled."""
+
+    def __init__(self, cancelled: Callable[[], bool]) -> None:
+        super().__init__(Path(os.devnull))
+        self._cancelled = cancelled
+
+    def poll(self) -> list[str]:
+        return ["stop"] if self._cancelled() else []
+
+
+def answer(
+    arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
+) -> dict[str, Any]:
+    """The operation `range_test` of a helper process.
+
+    Args:
+        arguments: `config` (values as in YAML) and `steps`.
+        progress: Told `doing` (words), `done` and `total`.
+
+    Returns:
+        What `RangeTest.to_json` does.
+    """
+    config = build_config(arguments["config"])
+
+    def say(words: str, done: int, total: int) -> None:
+        progress({"doing": words, "done": done, "total": total})
+
+    return range_test(config, *bounds(config), arguments["steps"], say, _Cancelled(cancelled)).to_json()
 
 
 def range_test(

@@ -31,6 +31,7 @@ from tui_tuner.ui.preferences import read_preferences, remember
 from tui_tuner.ui.themes import DARK, LIGHT, THEMES
 
 if TYPE_CHECKING:
+    from tui_tuner.launch.helper import Helper
     from tui_tuner.runs.store import RunFolder, RunStore
     from tui_tuner.ui.bridge import Follower
     from tui_tuner.ui.garbage import Garbage
@@ -98,6 +99,16 @@ class TunerApp(App[AppResult]):
         self._leave_when_ended = False
         self._told_of_end = True
         self._garbage = Garbage()
+        self._helper: Helper | None = None
+
+    @property
+    def helper(self) -> Helper:
+        """Does in processes of its own what needs torch; they start when they are asked."""
+        from tui_tuner.launch.helper import Helper
+
+        if self._helper is None:
+            self._helper = Helper()
+        return self._helper
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -120,6 +131,8 @@ class TunerApp(App[AppResult]):
 
     def on_unmount(self) -> None:
         self._garbage.end()
+        if self._helper is not None:
+            self._helper.close()
 
     async def on_event(self, event: Event) -> None:
         if isinstance(event, InputEvent):
