@@ -25,11 +25,13 @@ def lr(
     from tui_tuner.config.load import load_config
     from tui_tuner.config.presets import find_preset
     from tui_tuner.errors import UsageError
+    from tui_tuner.launch.beforehand import check_hardware
     from tui_tuner.launch.environment import prepare_environment
     from tui_tuner.launch.output import captured
     from tui_tuner.planning.range_test import bounds
 
     run = load_config(find_preset(config), sets or ())
+    check_hardware(run)
     usual = bounds(run)
     low, high = low or usual[0], high or usual[1]
     if not low < high:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tui_tuner.config.load import build_config
 from tui_tuner.errors import RunError, TunerError
+from tui_tuner.launch.beforehand import check_hardware
 from tui_tuner.launch.helper import Cancelled, Helper, Request
 from tui_tuner.planning.range_test import RangeTest, evaluate
 
@@ -39,13 +40,14 @@ class RangeProcess:
         """The curve and what it suggests; None if it was ended.
 
         Raises:
-            ConfigError: the draft is invalid.
+            ConfigError: the draft is invalid, or asks for several devices.
+            HardwareError: it asks for more GPUs than there are.
             RunError: the test failed.
         """
-        build_config(draft)
-        self._request = self._helper.request(
-            "range_test", {"config": draft, "steps": STEPS}, progress=self._heard
-        )
+        config = build_config(draft)
+        check_hardware(config)
+        arguments = {"config": config.model_dump(mode="json"), "steps": STEPS}
+        self._request = self._helper.request("range_test", arguments, progress=self._heard)
         if self._ended:
             return None
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_tuner.runs.events import Sink
+from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.watching.numbers import NumberWatch
 
 HEARTBEAT_SECONDS = 5.0
@@ -17,16 +18,18 @@ FIRST_BEAT_SECONDS = 0.5
 
 
 class Reporter:
-    """A sink with the phases of a run; `finished` goes through at most once."""
+    """A sink with the phases of a run; `finished` goes through at most once. Only the main rank speaks."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, ranks: Ranks | None = None) -> None:
         self.sink = sink
+        self._speaks = ranks is None or ranks.main
         self.step = 0
         self._finished = False
         self._phase: tuple[str, float] = ("", 0.0)
 
     def emit(self, kind: str, **fields: Any) -> None:
-        self.sink.emit(kind, **fields)
+        if self._speaks:
+            self.sink.emit(kind, **fields)
 
     def phase(self, name: str, done: int = 0, total: int = 0, note: str = "") -> None:
         """Say what is going on; repeated for the same phase at most five times a second."""
