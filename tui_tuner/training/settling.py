@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,8 +73,8 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     found = settle(config, hardware=here, model_facts=facts, data_facts=data)
     for reason in found.reasons:
         reporter.emit(Resolved(reason.field, reason.value, reason.why))
-    context.folder.write(RESOLVED, dump_config(found.config))
-    place = "cpu" if found.config.hardware.devices == "cpu" else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    context.write(RESOLVED, dump_config(found.config))
+    place = "cpu" if found.config.hardware.devices == "cpu" else f"cuda:{context.ranks.local_rank}"
     return Settled(found.config, find_device(place, here.devices), facts, data)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from typing import Any
 
@@ -80,7 +79,12 @@ class Training:
         self.tokenizer, self.model, self.recovery = tokenizer, model, recovery
         training, train = self.config.training, prepared.train
         self.plan = StepPlan(
-            train.lengths, training.batch_size, training.seed, groups=train.columns.get("group")
+            train.lengths,
+            training.batch_size,
+            training.seed,
+            context.ranks.world,
+            context.ranks.rank,
+            train.columns.get("group"),
         )
         self.total = steps_of(self.plan.units, training.batch_size, training.epochs, training.max_steps)
         self.size = self._first_size()
@@ -125,12 +129,21 @@ class Training:
             torch.device(self.device.place),
             self.objective,
             self.prepared.validation,
-            context.task.samples(config, self.tokenizer, self.prepared.validation),
+            context.task.samples(config, self.tokenizer, self.prepared.validation)
+            if context.ranks.main
+            else None,
             context.commands.stop_wanted,
         )
         reports = StepReports(reporter, config.training.report_every, device_memory(self.device.place))
         saver = Saver(
-            config, context.folder, reporter, self.recovery, self.tokenizer, self.total, context.progress
+            config,
+            context.folder,
+            reporter,
+            self.recovery,
+            self.tokenizer,
+            self.total,
+            context.progress,
+            context.ranks.main,
         )
         return Loop(
             config,
@@ -146,7 +159,8 @@ class Training:
 
     def _make_engine(self) -> Engine:
         context, config = self.context, self.config
-        _forget_accelerator()
+        if context.ranks.world == 1:
+            _forget_accelerator()
         engine = Engine(
             self.model,
             training_arguments(config, context.folder.path, self.total, self.device),
@@ -228,6 +242,5 @@ def _forget_accelerator() -> None:
     """accelerate keeps one state for each process; a second run in it may compute otherwise."""
     from accelerate.state import AcceleratorState, GradientState
 
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        AcceleratorState._reset_state(reset_partial_state=True)
-        GradientState._reset_state()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
