@@ -7,11 +7,29 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
-from tui_tuner.runs.events import Event, encode
+from tui_tuner.runs.events import (
+    Body,
+    CheckpointSaved,
+    Evaluation,
+    Event,
+    Finished,
+    Log,
+    Memory,
+    OutOfMemory,
+    Phase,
+    Resolved,
+    RowLedger,
+    RunDuration,
+    RunStarted,
+    Sample,
+    Step,
+    Warned,
+)
 from tui_tuner.runs.journal import JournalReader
-from tui_tuner.runs.view import RunView, Sample, fold
+from tui_tuner.runs.view import RunView, fold
+from tui_tuner.runs.wire import encode, fields_of
 from tui_tuner.text import human_bytes, human_money, human_seconds, one_line, sanitize
 
 STEP_LINE_SECONDS = 2.0
@@ -32,45 +50,41 @@ class LinePrinter:
     def feed(self, events: Iterable[Event]) -> None:
         for event in events:
             self.view = fold(self.view, [event])
-            handler = getattr(self, f"_on_{event.kind}", None)
+            handler = self._HANDLERS.get(type(event.body))
             if handler:
-                # a damaged line of the journal must not end the printing of those after it
-                with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError):
-                    handler(event)
+                handler(self, event, event.body)
 
     def _line(self, event: Event, text: str) -> None:
         self._write(f"{time.strftime('%H:%M:%S', time.localtime(event.time))}  {text}")
 
-    def _on_run_started(self, event: Event) -> None:
-        resumed = event.get("resumed_from")
-        verb = f"resumed from step {resumed}" if isinstance(resumed, int) else "started"
-        self._line(event, f"run {one_line(event.run)} {verb} on {one_line(event.get('device') or 'unknown')}")
+    def _run_started(self, event: Event, body: RunStarted) -> None:
+        verb = "started" if body.resumed_from is None else f"resumed from step {body.resumed_from}"
+        self._line(event, f"run {one_line(event.run)} {verb} on {one_line(body.device or 'unknown')}")
 
-    def _on_phase(self, event: Event) -> None:
-        note = one_line(event.get("note") or "", 100)
-        text = f"{one_line(event.get('name'))}{': ' + note if note else ''}"
+    def _phase(self, event: Event, body: Phase) -> None:
+        note = one_line(body.note, 100)
+        text = f"{one_line(body.name)}{': ' + note if note else ''}"
         if text != self._last_phase:
             self._last_phase = text
             self._line(event, text)
 
-    def _on_resolved(self, event: Event) -> None:
-        field, value, why = (one_line(event.get(name)) for name in ("field", "value", "why"))
-        self._line(event, f"auto: {field} = {value} ({why})")
+    def _resolved(self, event: Event, body: Resolved) -> None:
+        self._line(event, f"auto: {one_line(body.field)} = {one_line(body.value)} ({one_line(body.why)})")
 
-    def _on_ledger(self, event: Event) -> None:
-        for line in ledger_lines(event.fields):
-            self._line(event, line)
-        held = event.get("validation")
-        for line in ledger_lines(held) if isinstance(held, dict) else ():
-            self._line(event, f"validation {line}")
+    def _ledger(self, event: Event, body: RowLedger) -> None:
+        # what stands inside a ledger's tables is as it was written, and may be damaged
+        with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError):
+            for line in ledger_lines(fields_of(body)):
+                self._line(event, line)
+            for line in ledger_lines(body.validation) if body.validation is not None else ():
+                self._line(event, f"validation {line}")
 
-    def _on_step(self, event: Event) -> None:
+    def _step(self, event: Event, point: Step) -> None:
         view = self.view
         last = view.total_steps and view.step >= view.total_steps
         if event.time - self._last_step_line < STEP_LINE_SECONDS and not last and view.step > 1:
             return
         self._last_step_line = event.time
-        point = view.steps[-1]
         left = view.seconds_left()
         parts = [
             f"step {point.step}/{view.total_steps or '?'}",
@@ -78,6 +92,7 @@ class LinePrinter:
             f"loss {_figure(point.loss)}",
             f"lr {point.learning_rate:.2e}",
             f"grad norm {_figure(point.grad_norm, 2)}",
+            *(f"{one_line(name, 40)} {_figure(value)}" for name, value in point.metrics.items()),
             f"{view.tokens_per_second() or 0:,.0f} trained tok/s",
         ]
         if point.memory_reserved:
@@ -86,54 +101,66 @@ class LinePrinter:
             parts.append(f"{human_seconds(left)} left")
         self._line(event, "  ".join(parts))
 
-    def _on_duration(self, event: Event) -> None:
-        seconds = event.get("seconds")
-        if abs(seconds / self._last_duration - 1) < DURATION_MOVED if self._last_duration else False:
+    def _duration(self, event: Event, body: RunDuration) -> None:
+        before = self._last_duration
+        if before and abs(body.seconds / before - 1) < DURATION_MOVED:
             return
-        self._last_duration = seconds
-        low, high = human_seconds(event.get("low")), human_seconds(event.get("high"))
-        cost, most = event.get("cost"), event.get("cost_high")
-        money = "" if cost is None else f", costs {human_money(cost)} (up to {human_money(most)})"
-        line = f"the whole run takes about {human_seconds(seconds)} ({low} to {high}){money}"
-        self._line(event, f"{line}, from {one_line(event.get('basis'))}")
+        self._last_duration = body.seconds
+        money = ""
+        if body.cost is not None and body.cost_high is not None:
+            money = f", costs {human_money(body.cost)} (up to {human_money(body.cost_high)})"
+        span = f"({human_seconds(body.low)} to {human_seconds(body.high)})"
+        line = f"the whole run takes about {human_seconds(body.seconds)} {span}{money}"
+        self._line(event, f"{line}, from {one_line(body.basis)}")
 
-    def _on_memory(self, event: Event) -> None:
-        measured, predicted = event.get("allocated"), event.get("predicted_allocated")
-        if isinstance(measured, int) and isinstance(predicted, int):
+    def _memory(self, event: Event, body: Memory) -> None:
+        measured, predicted = body.allocated, body.predicted_allocated
+        if measured is not None and predicted is not None:
             share = f" ({measured / predicted - 1:+.1%})" if predicted > 0 else ""
             line = f"memory peak {human_bytes(measured)}, predicted {human_bytes(predicted)}{share}"
             self._line(event, line)
 
-    def _on_evaluation(self, event: Event) -> None:
-        stage = event.get("stage")
-        metrics = [
-            f"{one_line(name)} {_figure(value)}" for name, value in (event.get("metrics") or {}).items()
-        ]
-        head = f"evaluation {one_line(stage)}" if stage else "evaluation"
-        self._line(event, f"{head} at step {event.get('step')}: {', '.join(metrics)}")
+    def _evaluation(self, event: Event, body: Evaluation) -> None:
+        metrics = [f"{one_line(name)} {_figure(value)}" for name, value in body.metrics.items()]
+        head = f"evaluation {one_line(body.stage)}" if body.stage else "evaluation"
+        self._line(event, f"{head} at step {body.step}: {', '.join(metrics)}")
 
-    def _on_checkpoint(self, event: Event) -> None:
-        best = " (best so far)" if event.get("best") else ""
-        self._line(event, f"checkpoint at step {event.get('step')}{best}: {one_line(event.get('path'))}")
+    def _checkpoint(self, event: Event, body: CheckpointSaved) -> None:
+        best = " (best so far)" if body.best else ""
+        self._line(event, f"checkpoint at step {body.step}{best}: {one_line(body.path)}")
 
-    def _on_warning(self, event: Event) -> None:
-        self._line(
-            event, f"warning: {one_line(event.get('message'))} {one_line(event.get('hint') or '')}".rstrip()
-        )
+    def _warned(self, event: Event, body: Warned) -> None:
+        self._line(event, f"warning: {one_line(body.message)} {one_line(body.hint)}".rstrip())
 
-    def _on_log(self, event: Event) -> None:
-        self._line(event, one_line(event.get("message"), 400))
+    def _log(self, event: Event, body: Log) -> None:
+        self._line(event, one_line(body.message, 400))
 
-    def _on_out_of_memory(self, event: Event) -> None:
-        self._line(event, f"out of memory: {one_line(event.get('message'))}")
+    def _out_of_memory(self, event: Event, body: OutOfMemory) -> None:
+        self._line(event, f"out of memory: {one_line(body.message)}")
 
-    def _on_finished(self, event: Event) -> None:
+    def _finished(self, event: Event, body: Finished) -> None:
         for line in _comparison(self.view):
             self._write(line)
-        message = one_line(event.get("message") or "")
-        self._line(event, f"{one_line(event.get('status'))}{': ' + message if message else ''}")
-        if event.get("hint"):
-            self._line(event, one_line(event.get("hint")))
+        message = one_line(body.message)
+        self._line(event, f"{one_line(body.status)}{': ' + message if message else ''}")
+        if body.hint:
+            self._line(event, one_line(body.hint))
+
+    _HANDLERS: ClassVar[dict[type[Body], Callable[[LinePrinter, Event, Any], None]]] = {
+        RunStarted: _run_started,
+        Phase: _phase,
+        Resolved: _resolved,
+        RowLedger: _ledger,
+        Step: _step,
+        RunDuration: _duration,
+        Memory: _memory,
+        Evaluation: _evaluation,
+        CheckpointSaved: _checkpoint,
+        Warned: _warned,
+        Log: _log,
+        OutOfMemory: _out_of_memory,
+        Finished: _finished,
+    }
 
 
 class RawPrinter:
@@ -146,7 +173,7 @@ class RawPrinter:
     def feed(self, events: Iterable[Event]) -> None:
         for event in events:
             self.view = fold(self.view, [event])
-            self._write(encode(event).decode().rstrip("\n"))
+            self._write((event.line or encode(event)).decode().rstrip("\n"))
 
 
 def writer(stream: TextIO) -> Callable[[str], None]:

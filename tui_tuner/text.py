@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 # C0 but tab and newline, DEL, C1, bidi marks/embeddings/overrides/isolates, line and paragraph separators,
@@ -44,6 +45,8 @@ def human_bytes(count: float) -> str:
 
 def human_seconds(seconds: float) -> str:
     """A duration such as `45 s`, `3 min 20 s` or `2 h 05 min`."""
+    if not math.isfinite(seconds):
+        return f"{seconds} s"
     total = round(seconds)
     if total < 60:
         return f"{total} s"

@@ -7,6 +7,19 @@ from textual.widgets import ContentSwitcher
 
 from tests.ui import fakes
 from tests.ui.conftest import SIZES, Opened, text, until
+from tui_tuner.runs.events import (
+    CheckpointSaved,
+    Evaluation,
+    Finished,
+    Log,
+    Phase,
+    Resolved,
+    RowLedger,
+    RunStarted,
+    Sample,
+    Step,
+    Warned,
+)
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.ui.screens.results import ResultsScreen, before_after
@@ -91,20 +104,18 @@ async def test_no_text_of_a_run_can_break_or_command_the_screen(
     (path / "config.yaml").write_bytes(config.read_bytes())
     folder = RunFolder(path)
     journal = JournalWriter(folder.events, HOSTILE)
-    journal.emit(
-        "run_started", config={"model": {"name": HOSTILE}, "method": {"kind": HOSTILE}}, device=HOSTILE
-    )
-    journal.emit("phase", name=HOSTILE, note=HOSTILE)
-    journal.emit("resolved", field=HOSTILE, value=HOSTILE, why=HOSTILE)
-    journal.emit("ledger", read=3, outcomes={HOSTILE: 3})
-    journal.emit("warning", code=HOSTILE, message=HOSTILE, hint=HOSTILE)
-    journal.emit("log", level=HOSTILE, message=HOSTILE)
-    journal.emit("evaluation", step=1, metrics={HOSTILE: 1.0})
-    journal.emit("checkpoint", step=HOSTILE, path=HOSTILE, bytes=HOSTILE)
-    journal.emit("sample", step=0, index=0, stage=HOSTILE, prompt=HOSTILE, text=HOSTILE, reference=HOSTILE)
-    journal.emit("step", step=1, loss=float("nan"), learning_rate=None, grad_norm=HOSTILE, seconds=0)
-    journal.emit("step", step="one", loss=HOSTILE)
-    journal.emit("finished", status="failed", message=HOSTILE, hint=HOSTILE)
+    journal.emit(RunStarted(config={"model": {"name": HOSTILE}, "method": {"kind": HOSTILE}}, device=HOSTILE))
+    journal.emit(Phase(name=HOSTILE, note=HOSTILE))
+    journal.emit(Resolved(field=HOSTILE, value=HOSTILE, why=HOSTILE))
+    journal.emit(RowLedger(read=3, outcomes={HOSTILE: 3}))
+    journal.emit(Warned(code=HOSTILE, message=HOSTILE, hint=HOSTILE))
+    journal.emit(Log(level=HOSTILE, message=HOSTILE))
+    journal.emit(Evaluation(step=1, metrics={HOSTILE: 1.0}))
+    journal.emit(CheckpointSaved(step=HOSTILE, path=HOSTILE, bytes=HOSTILE))
+    journal.emit(Sample(step=0, index=0, stage=HOSTILE, prompt=HOSTILE, text=HOSTILE, reference=HOSTILE))
+    journal.emit(Step(step=1, loss=float("nan"), learning_rate=None, grad_norm=HOSTILE, seconds=0))
+    journal.emit(Step(step="one", loss=HOSTILE))
+    journal.emit(Finished(status="failed", message=HOSTILE, hint=HOSTILE))
     journal.close()
     async with opened(size, open_run=folder) as pilot:
         await until(pilot, lambda: "✗ failed" in text(pilot))

@@ -235,10 +235,8 @@ def test_emulated_bfloat16_does_not_count(monkeypatch: pytest.MonkeyPatch) -> No
     """`torch.cuda.is_bf16_supported` is True on a T4; the loss scaler never came on there."""
     import torch
 
-    from tui_tuner.training.step.numeric import autocast_dtype, scaled
-
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
-    qlora = resolved(T4, model__quantization="nf4")
-    assert scaled(qlora, T4) and autocast_dtype(qlora, T4) is torch.float16
-    assert not scaled(resolved(H100), H100) and autocast_dtype(resolved(H100), H100) is torch.bfloat16
-    assert autocast_dtype(resolved(OLD_CPU), "cpu") is None
+    qlora, lora, plain = resolved(T4, model__quantization="nf4"), resolved(H100), resolved(OLD_CPU)
+    assert numeric.needs_scaler(T4, qlora) and numeric.autocast_dtype(qlora, T4) is torch.float16
+    assert not numeric.needs_scaler(H100, lora) and numeric.autocast_dtype(lora, H100) is torch.bfloat16
+    assert numeric.autocast_dtype(plain, "cpu") is None

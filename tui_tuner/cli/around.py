@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from tui_tuner.data.around import Around
-    from tui_tuner.training.forward_rows import ForwardRows
+    from tui_tuner.tasks.preview.around import Around
+    from tui_tuner.tasks.preview.forward_rows import ForwardRows
 
 _CELLS = 76
 _BAR = 44
@@ -18,7 +18,7 @@ _MOST_NAMED = 12
 
 def forward_lines(laid: ForwardRows, row: int) -> list[Text]:
     """The forward pass as it lies in memory: █ trained, ░ read, │ an edge, · padding."""
-    from tui_tuner.training.forward_rows import drawn
+    from tui_tuner.tasks.preview.forward_rows import drawn
 
     how = "packed" if laid.packing else "padded"
     auto = " (auto: an example)" if laid.assumed else ""

@@ -67,6 +67,7 @@ def estimate(
     from tui_tuner.planning.gpus import counted_card
     from tui_tuner.planning.hardware import detect
     from tui_tuner.planning.memory.stack import installed, parse_stack
+    from tui_tuner.tasks import find_task
 
     run = load_config(find_preset(config), sets or ())
     hardware = None if gpu else detect()
@@ -75,7 +76,7 @@ def estimate(
         card, run = counted_card(gpu, run)
     versions = parse_stack(stack) if stack else None
     facts = load_facts(run.model)
-    counted = count_exactly(run) if data else count(run)
+    counted = count_exactly(run, find_task(run.task)) if data else count(run)
     known = counted.facts
     fitted = fit(run, card, facts=facts, stack=versions, data=known) if card else None
     found = fitted.estimate if fitted else compute(run, facts=facts, stack=versions, data=known)

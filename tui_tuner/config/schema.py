@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from tui_tuner.config.kinds import ADAPTERS, PROMPTS, QUANTISABLE, RANKED, TASKS
+from tui_tuner.config.kinds import ADAPTERS, PROMPTS, QUANTISABLE, RANKED, TASKS, TaskKind
 from tui_tuner.config.sections.base import Section, known, option
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
 from tui_tuner.config.sections.evaluation import EvaluationSection
@@ -23,7 +23,6 @@ from tui_tuner.config.sections.training import TrainingSection
 
 __all__ = [
     "ADAPTERS",
-    "BEST",
     "CleaningSection",
     "DataSection",
     "EvaluationSection",
@@ -51,6 +50,11 @@ class RunConfig(Section):
     hardware: HardwareSection = Field(default_factory=HardwareSection, description="Devices and money.")
 
     @property
+    def task_kind(self) -> TaskKind:
+        """What planning has to know of the task."""
+        return TASKS[self.task]
+
+    @property
     def packs(self) -> bool:
         """Whether rows may lie side by side: asked for or left open, and no virtual tokens between them."""
         return self.data.packing is not False and not self.method.prompt_length
@@ -61,9 +65,6 @@ class RunConfig(Section):
         if problems:
             raise ValueError("\n".join(problems))
         return self
-
-
-BEST = ("loss", "perplexity", "accuracy")  # what an evaluation on held-out rows measures
 
 
 def _contradictions(config: RunConfig) -> list[str]:

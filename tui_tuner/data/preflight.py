@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.examples.store import TokenizedRows
-from tui_tuner.data.ledger import Ledger
 from tui_tuner.errors import PreflightError
 
 if TYPE_CHECKING:
-    from tui_tuner.data.examples.encoding import Facts
+    from tui_tuner.data.examples.encoder import Facts
+    from tui_tuner.data.examples.store import TokenizedRows
 
 
 @dataclass
@@ -72,100 +70,10 @@ class Report:
         return cls([Problem(**item) for item in items])
 
 
-def check(facts: Facts, ledger: Ledger, config: RunConfig) -> Report:
-    """What the rows say, whatever the split."""
-    report = Report()
-    if config.task == "sft" and facts.answers and not facts.stopped and config.data.overlong != "truncate":
-        report.problems.append(
-            Problem(
-                "stop_token_untrained",
-                "error",
-                "No answer ends with a stop token, so the model would never learn to stop.",
-                "Use a chat template that ends answers with the tokenizer's eos: "
-                "--set model.chat_template=chatml.",
-                facts.counts.get("unstopped", 0),
-                facts.unstopped,
-            )
-        )
-    elif config.task == "sft" and facts.stopped < facts.answers:
-        report.problems.append(
-            Problem(
-                "stop_token_missing",
-                "warning",
-                f"{facts.answers - facts.stopped:,} of {facts.answers:,} answers end without a stop token: "
-                "this chat template writes it only behind some turns.",
-                "",
-                facts.counts.get("unstopped", 0),
-                facts.unstopped,
-            )
-        )
-    if facts.doubled_bos:
-        report.problems.append(
-            Problem(
-                "doubled_bos",
-                "error",
-                "Rows begin with two BOS tokens.",
-                "Remove the BOS from the chat template or from the rows.",
-                facts.counts["doubled_bos"],
-                facts.doubled_bos,
-            )
-        )
-    report.problems += _warnings(facts)
-    if facts.cut_answers:
-        report.problems.append(
-            Problem(
-                "answers_cut",
-                "warning",
-                f"{facts.counts['cut_answers']:,} rows were cut at max_length, and their stop token "
-                "with them.",
-                "Raise data.max_length, or set data.overlong to split.",
-                facts.counts["cut_answers"],
-                facts.cut_answers,
-            )
-        )
-    return report
-
-
-def _warnings(facts: Facts) -> list[Problem]:
-    """What may be meant, and should be seen."""
-    known = (
-        (
-            "roles",
-            "roles_out_of_order",
-            "roles out of order (the same side twice, or an answer to nobody)",
-            "",
-        ),
-        (
-            "tools_left_out",
-            "tools_left_out",
-            "tools that this chat template does not write, so the model never sees them",
-            "Choose a model whose template knows tools, or --set model.chat_template=chatml.",
-        ),
-        (
-            "system_left_out",
-            "system_left_out",
-            "a system message that this chat template does not write as it is",
-            "",
-        ),
-        (
-            "markers",
-            "special_tokens_in_text",
-            "special tokens inside what was written; they are read as the real ones",
-            "Clean the rows if that is not meant.",
-        ),
-    )
-    return [
-        Problem(
-            code,
-            "warning",
-            f"{facts.counts[name]:,} rows have {what}.",
-            hint,
-            facts.counts[name],
-            getattr(facts, name),
-        )
-        for name, code, what, hint in known
-        if facts.counts.get(name)
-    ]
+def noted(facts: Facts, what: str, code: str, level: str, message: str, hint: str = "") -> list[Problem]:
+    """The problem with the rows that were noted for it; none where no row was."""
+    count = facts.count(what)
+    return [Problem(code, level, message, hint, count, facts.rows(what))] if count else []
 
 
 def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows | None) -> None:

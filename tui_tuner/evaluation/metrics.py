@@ -30,16 +30,6 @@ class Scored:
     stopped: bool
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A metric from 0 to 1. `measure` gives None where the rows carry nothing it could be counted on."""
-
-    name: str
-    label: str
-    help: str
-    measure: Callable[[Sequence[Scored]], float | None]
-
-
 # The two ways of writing an attribute list, each on one line and with two attributes at least: that of
 # AdvertiseGen, `key#value*key#value`, and `key: value | key: value`. A key is one word, so that what stands
 # before the first stays outside; a value may hold spaces.
@@ -135,26 +125,14 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(_plain(text))
 
 
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric(
-            "attribute_coverage",
-            "Attributes mentioned",
-            "Share of the attributes listed in the prompts that the answers mention.",
-            attribute_coverage,
-        ),
-        Metric(
-            "reference_coverage",
-            "Attributes mentioned by the references",
-            "The same share for the data set's own answers.",
-            reference_coverage,
-        ),
-        Metric("stopped", "Stopped by itself", "Share of the answers that end by a stop token.", stopped),
-        Metric("exact_match", "Exact match", "Share of the answers equal to the reference.", exact_match),
-        Metric("token_f1", "Token F1", "Overlap of the words of answer and reference.", token_f1),
-        Metric("rouge_l", "ROUGE-L", "Longest common subsequence of answer and reference (F1).", rouge_l),
-    )
+# A measure gives None where the rows carry nothing it could be counted on.
+MEASURES: dict[str, Callable[[Sequence[Scored]], float | None]] = {
+    "attribute_coverage": attribute_coverage,
+    "reference_coverage": reference_coverage,
+    "stopped": stopped,
+    "exact_match": exact_match,
+    "token_f1": token_f1,
+    "rouge_l": rouge_l,
 }
 
 
@@ -175,11 +153,11 @@ def chosen(names: Sequence[str] | str, rows: Sequence[Scored]) -> list[str]:
         return ["stopped"]
     asked = [names] if isinstance(names, str) else list(names)
     for name in asked:
-        if name not in METRICS:
+        if name not in MEASURES:
             raise ConfigError(
-                f"unknown metric {one_line(name, 60)!r}.{nearest(name, METRICS)}",
+                f"unknown metric {one_line(name, 60)!r}.{nearest(name, MEASURES)}",
                 where="evaluation.metrics",
-                hint=f"Known are auto, {', '.join(METRICS)}.",
+                hint=f"Known are auto, {', '.join(MEASURES)}.",
             )
     return list(dict.fromkeys(asked))
 
@@ -188,12 +166,12 @@ def score(names: Sequence[str] | str, rows: Sequence[Scored]) -> dict[str, float
     """Measure metrics, each from 0 to 1. One that the rows carry nothing for is left out, not set to 0.
 
     Args:
-        names: `auto`, one name, or several names of `METRICS`.
+        names: `auto`, one name, or several names of `MEASURES`.
 
     Raises:
         ConfigError: an unknown metric.
     """
-    measured = {name: METRICS[name].measure(rows) for name in chosen(names, rows)}
+    measured = {name: MEASURES[name](rows) for name in chosen(names, rows)}
     return {name: value for name, value in measured.items() if value is not None}
 
 

@@ -22,15 +22,15 @@ class Spoiled:
     """The loss of some optimizer steps becomes NaN; `calls` counts forward passes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:
-        from tui_tuner.training.step import engine
+        from tui_tuner.objectives.causal import CausalObjective
 
-        inner, self.seen = engine.summed_loss, 0
+        inner, self.seen = CausalObjective.loss, 0
 
-        def summed_loss(*values: Any, **more: Any) -> Any:
+        def loss(*values: Any, **more: Any) -> Any:
             self.seen += 1
             return inner(*values, **more) * (float("nan") if self.seen in calls else 1.0)
 
-        monkeypatch.setattr(engine, "summed_loss", summed_loss)
+        monkeypatch.setattr(CausalObjective, "loss", loss)
 
 
 def _config(make_config: MakeConfig, policy: str) -> Any:
@@ -62,7 +62,7 @@ def test_rollback_goes_back_with_half_the_rate(
     for step in range(1, 11):
         assert rates[step] == pytest.approx(expected[step] * (0.5 if step > 6 else 1.0)), step
     assert [run.steps()[step] for step in range(1, 7)] == [calm.steps()[step] for step in range(1, 7)]
-    view = fold(RunView(), [Event(kind, fields=fields) for kind, fields in run.sink.events])
+    view = fold(RunView(), [Event(body) for body in run.sink.bodies])
     assert [point.step for point in view.steps] == list(range(1, 11))
 
 
@@ -149,7 +149,7 @@ def _reports() -> tuple[StepReports, Recorder]:
 
 
 def _step(number: int, norm: float, skipped: bool = False) -> PendingStep:
-    return PendingStep(number, 0.0, 2.0, norm, 1e-4, 10, 20, 0.1, [number], skipped)
+    return PendingStep(number, 0.0, 2.0, norm, 1e-4, 10, 20, 0.1, [number], skipped=skipped)
 
 
 def test_a_step_that_the_loss_scaler_skipped_is_not_bad() -> None:

@@ -1,14 +1,15 @@
-"""The Trainer that runs the optimizer steps: HF Trainer on accelerate, with our batches, loss and recovery.
+"""The Trainer that runs the optimizer steps: HF Trainer on accelerate, with our batches and recovery.
 
-One of Trainer's batches is one optimizer step of ours: `training_step` lays its sequences into micro-batches,
-accumulates their gradients and returns the loss over the whole effective batch. So a step can be tried again
-from a clean state, a resumed run seeks by step number, and nothing on the way asks the device for a number.
+One of Trainer's batches is one optimizer step of ours: `training_step` lets the objective lay its examples
+into micro-batches, accumulates their gradients and returns the loss over the whole effective batch. So a step
+can be tried again from a clean state, a resumed run seeks by step number, and nothing on the way asks the
+device for a number.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from tui_tuner.compute.batches import MicroSize, Rows, StepPlan, micros
-from tui_tuner.compute.loss import LossPath, summed_loss
-from tui_tuner.compute.noise import EmbeddingNoise
-from tui_tuner.compute.numeric import needs_scaler, trainer_optimizer
-from tui_tuner.compute.prefix_cache import PrefixCache
-from tui_tuner.compute.shared_prefix import shared_flat
+from tui_tuner.compute.batches import MicroBatch, MicroSize, Rows
+from tui_tuner.compute.numeric import as_device, needs_scaler, trainer_optimizer
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.device import Device
-from tui_tuner.training.step.numeric import as_device, autocast_dtype
+from tui_tuner.objectives.base import Objective
+from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery, RngState
-
-__all__ = ["Engine", "autocast_dtype", "load_trained", "save_trained", "scale_rate", "training_arguments"]
 
 SCHEDULES = {"constant": "constant_with_warmup"}  # plain `constant` passes over the warm-up
 TRAINED = "trained.safetensors"
@@ -88,23 +84,21 @@ class Engine(Trainer):
         *,
         data: Rows,
         plan: StepPlan,
-        path: LossPath,
+        objective: Objective,
         size: MicroSize,
         recovery: Recovery,
-        pad: int,
     ) -> None:
-        self.data, self.plan, self.path, self.size = data, plan, path, size
-        self.recovery, self.pad = recovery, pad
+        self.data, self.plan, self.objective, self.size = data, plan, objective, size
+        self.recovery = recovery
         self.last_rows: list[int] = []
         self.last_loss: Any = None
         self.last_grad_norm: Any = None
         self.last_counts = (0, 0)
-        self.fullest = (0, 0, 0)  # sequences, their length with padding, and most targets of a forward pass
+        self.last_metrics: Mapping[str, Any] = {}
+        self.fullest = (0, 0, 0)  # sequences, their length with padding, and most labels of a forward pass
         self.last_rate = 0.0
         self.skip_bad = False
         self.rate_scale = 1.0
-        self.noise: EmbeddingNoise | None = None
-        self.below: PrefixCache | None = None
         super().__init__(model=model, args=arguments, callbacks=callbacks, train_dataset=Steps(plan))
 
     def get_train_dataloader(self) -> DataLoader:
@@ -129,12 +123,12 @@ class Engine(Trainer):
             model.train()  # walks through all modules: milliseconds
         rows = inputs["rows"]
         self.last_rows = rows
-        targets = sum(int(self.data[row][1][1:].sum()) for row in rows)
+        weight = self.objective.weight(self.data, rows)
         mine = self.plan.share(rows)
         before = RngState.now(self.args.device)
         while True:
             try:
-                loss = self._accumulate(model, mine, targets)
+                loss = self._accumulate(model, mine, weight)
                 break
             except Exception as error:
                 out_of_memory = self.recovery.is_out_of_memory(error)
@@ -146,28 +140,32 @@ class Engine(Trainer):
             before.restore()
             self.size = self.recovery.smaller(self.size, place, self.state.global_step + 1)
         self.last_loss = loss
-        self.last_counts = (targets, sum(int(self.data.lengths[row]) for row in rows))
+        self.last_metrics = self.objective.metrics()
+        trained = int(self.data.trained_tokens[rows].sum())
+        self.last_counts = (trained, sum(int(self.data.lengths[row]) for row in rows))
         return loss
 
-    def _accumulate(self, model: Any, rows: list[int], targets: int) -> Any:
-        """Gradients of all micro-batches of a step. The loss is the sum over devices of what they return."""
+    def _accumulate(self, model: Any, rows: list[int], weight: float) -> Any:
+        """Gradients of all micro-batches of a step. The loss is the sum over devices of what they return.
+
+        Args:
+            weight: Of the whole effective batch, over all devices.
+        """
+        objective = self.objective
         total = torch.zeros((), device=self.args.device)
         # DDP averages the gradients of the devices, and the loss is a sum over them
-        scale = self.plan.world / max(1, targets)
-        lay = shared_flat if self.path.shared else None
-        parts = list(micros(self.data, rows, self.size, self.path.packing, self.pad, lay))
+        scale = self.plan.world / (weight or 1)
+        parts = objective.batches(self.data, rows, self.size)
         for place, part in enumerate(parts):
-            if not part.supervised:
+            if not objective.weight(self.data, part.rows):
                 continue
             self.recovery.enter("forward", part.rows)
             self._remember(part)
             micro = part.to(self.args.device)
             last = place == len(parts) - 1
-            if self.noise is not None:
-                self.noise.micro = micro
-            below = contextlib.nullcontext() if self.below is None else self.below.reading(micro)
-            with below, contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                loss = summed_loss(model, micro, self.path) * scale
+            synced = contextlib.nullcontext() if last else self.accelerator.no_sync(model)
+            with objective.around(micro), synced:
+                loss = objective.loss(model, micro) * scale
                 self.recovery.enter("backward", part.rows)
                 self.accelerator.backward(loss)
             total += loss.detach() / self.plan.world
@@ -176,11 +174,11 @@ class Engine(Trainer):
             torch.distributed.all_reduce(total)
         return total
 
-    def _remember(self, part: Any) -> None:
+    def _remember(self, part: MicroBatch) -> None:
         """Keep the size of the fullest forward pass, which decides about memory."""
         shape, (rows, length, most) = part.input_ids.shape, self.fullest
         larger = part.input_ids.numel() > rows * length
-        self.fullest = (*((shape[0], shape[1]) if larger else (rows, length)), max(most, part.supervised))
+        self.fullest = (*((shape[0], shape[1]) if larger else (rows, length)), max(most, part.trained_tokens))
 
     def _clean(self, model: Any) -> None:
         """Forget the gradients of a failed attempt and give cached memory back."""

@@ -17,9 +17,10 @@ from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui_tuner.runs.view import EvalPoint, RunView, StepPoint
+from tui_tuner.runs.events import Evaluation, Step
+from tui_tuner.runs.view import RunView
 from tui_tuner.ui.i18n import _
-from tui_tuner.ui.widgets.numbers import _validation_loss
+from tui_tuner.ui.widgets.numbers import validation_loss
 
 REPAINT_SECONDS = 1.0
 
@@ -116,14 +117,15 @@ class LossChart(Widget):
         return {name: self._colour(name, fallback).rgb for name, fallback in names.items()}
 
 
-def curve(steps: Sequence[StepPoint], width: int) -> list[tuple[float, float]]:
-    """(step, mean loss) of at most `width` equal groups of steps; losses that are no numbers are left out."""
+def curve(steps: Sequence[Step], width: int) -> list[tuple[float, float]]:
+    """(step, mean loss) of at most `width` equal groups of steps; losses that have no place are left out."""
     if not steps:
         return []
     size = max(1, math.ceil(len(steps) / width))
     points = []
     for start in range(0, len(steps), size):
-        group = [(p.step, p.loss) for p in steps[start : start + size] if p.loss is not None]
+        part = steps[start : start + size]
+        group = [(p.step, p.loss) for p in part if p.loss is not None and has_place(p.loss)]
         if group:
             points.append((sum(s for s, _ in group) / len(group), sum(v for _, v in group) / len(group)))
     return points
@@ -143,10 +145,15 @@ def _from_the_end(strip: Strip) -> Iterator[tuple[str, Style | None]]:
             yield character, style
 
 
-def validation(evaluations: Sequence[EvalPoint]) -> list[tuple[float, float]]:
-    """(step, loss) of the evaluations that measured a loss."""
-    found = ((point.step, _validation_loss(point.metrics)) for point in evaluations)
-    return [(step, loss) for step, loss in found if loss is not None]
+def validation(evaluations: Sequence[Evaluation]) -> list[tuple[float, float]]:
+    """(step, loss) of the evaluations that measured a loss that has a place."""
+    found = ((point.step, validation_loss(point)) for point in evaluations)
+    return [(step, loss) for step, loss in found if loss is not None and has_place(loss)]
+
+
+def has_place(value: float) -> bool:
+    """Whether a value can stand on a scale: not NaN, not infinite, nor so large that nothing else is seen."""
+    return abs(value) < 1e30
 
 
 def settled(line: list[tuple[float, float]]) -> list[tuple[float, float]]:
