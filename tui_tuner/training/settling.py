@@ -13,8 +13,8 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.errors import TunerError
+from tui_tuner.models.device import Device, find_device
 from tui_tuner.models.facts import ModelFacts, load_facts
-from tui_tuner.models.loading import check_device
 from tui_tuner.planning import hardware
 from tui_tuner.planning.data_facts import DataFacts, counted_facts
 from tui_tuner.planning.fit import settle
@@ -33,12 +33,13 @@ class Settled:
     """The config without `auto`, and what it was chosen by.
 
     Args:
+        device: What trains, with all that depends on it; `device.place` is torch's name of it.
         facts: The model's shapes; None where they cannot be read.
         data: What is known of the rows.
     """
 
     config: ResolvedConfig
-    device: str
+    device: Device
     facts: ModelFacts | None
     data: DataFacts
 
@@ -70,12 +71,12 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     parts = (prepared.train, prepared.validation)
     longest = max(int(rows.lengths.max()) for rows in parts if rows is not None and len(rows))
     check_positions(facts, longest, reporter, config.method.prompt_length)
-    found = settle(config, hardware=hardware.detect(), model_facts=facts, data_facts=data)
+    here = hardware.detect()
+    found = settle(config, hardware=here, model_facts=facts, data_facts=data)
     for reason in found.reasons:
         reporter.emit(Resolved(reason.field, reason.value, reason.why))
     context.folder.write(RESOLVED, dump_config(found.config))
-    device = choose_device(found.config)
-    check_device(device)
+    device = find_device(choose_device(found.config), here.devices)
     return Settled(found.config, device, facts, data)
 
 

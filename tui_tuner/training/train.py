@@ -51,7 +51,7 @@ def prepare_training(context: RunContext) -> Training:
     recovery = Recovery(context.reporter, retry, lambda row: str(prepared.train.origin(row)))
     model = load_trainable(
         settled.config,
-        settled.device,
+        settled.device.place,
         tokenizer,
         context.task,
         prepared.learned,
@@ -76,7 +76,7 @@ class Training:
         recovery: Recovery,
     ) -> None:
         self.context, self.settled, self.prepared = context, settled, prepared
-        self.config, self.device = settled.config, settled.device
+        self.config, self.device = settled.config, settled.device.place
         self.tokenizer, self.model, self.recovery = tokenizer, model, recovery
         training, train = self.config.training, prepared.train
         self.plan = StepPlan(
@@ -149,7 +149,7 @@ class Training:
         _forget_accelerator()
         engine = Engine(
             self.model,
-            training_arguments(config, context.folder.path, self.total, self.device),
+            training_arguments(config, context.folder.path, self.total, self.settled.device),
             [self.loop],
             data=self.prepared.train,
             plan=self.plan,
