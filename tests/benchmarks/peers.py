@@ -308,10 +308,10 @@ def llamafactory(job: Job) -> Measured:
 def bare(job: Job) -> Measured:
     """A plain PyTorch loop over our own batches: forward, backward, clip, AdamW; nothing else."""
     import torch
+    from tui_tuner.compute.loss import LossPath, summed_loss
 
     from tui_tuner.compute import attention
-    from tui_tuner.compute.batches import MicroSize, StepPlan, micros
-    from tui_tuner.compute.loss import LossPath, summed_loss
+    from tui_tuner.compute.forward import MicroSize, StepPlan, micros
 
     meter = Meter(job)
     shape = shape_of(job.folder)
@@ -349,13 +349,14 @@ def ours(job: Job) -> Measured:
 def our_run(job: Job, values: dict[str, Any]) -> Measured:
     """A run of a config with a meter beside its own callbacks."""
     os.environ["XDG_CACHE_HOME"] = str(job.folder / "cache")
+    from tui_tuner.training.work import Work
+
     from tui_tuner.config.load import build_config
     from tui_tuner.runs.control import Control
     from tui_tuner.runs.journal import JournalWriter
     from tui_tuner.runs.store import RunStore
     from tui_tuner.training.commands import Commands
     from tui_tuner.training.watching.reporting import Heartbeat, Reporter
-    from tui_tuner.training.work import Work
 
     config = build_config(values)
     folder = RunStore(config.output.folder).create(config)

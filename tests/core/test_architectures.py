@@ -10,8 +10,7 @@ import torch
 from tests.core.test_loss import FAST, SomeRows
 from tests.core.ways import check_ways, summed_loss
 from tui_tuner.compute import attention
-from tui_tuner.compute.batches import lay_flat, lay_padded
-from tui_tuner.compute.forward import ForwardWay
+from tui_tuner.compute.forward import ForwardWay, lay_flat, lay_padded
 
 SHAPE = {
     "vocab_size": 300,

@@ -12,8 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from tests.core.ways import ExampleRows, batches, check_ways, summed_loss, token_losses
 from tui_tuner.compute import attention
-from tui_tuner.compute.batches import MicroSize, lay_flat, lay_padded
-from tui_tuner.compute.forward import ForwardWay
+from tui_tuner.compute.forward import ForwardWay, MicroSize, lay_flat, lay_padded
 
 FAST = ForwardWay(packing=True, compact=True, segments=True)
 

@@ -15,8 +15,7 @@ from tests.core.test_loss import FAST, SomeRows
 from tests.core.test_session import Train, reacting
 from tests.core.ways import batches, check_ways, summed_loss
 from tui_tuner.compute import attention
-from tui_tuner.compute.batches import MicroSize, lay_padded
-from tui_tuner.compute.forward import ForwardWay
+from tui_tuner.compute.forward import ForwardWay, MicroSize, lay_padded
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.evaluation.generation import generate
 from tui_tuner.methods import attach, merge, trainable_parameters

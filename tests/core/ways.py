@@ -9,11 +9,10 @@ import numpy as np
 import torch
 
 from tui_tuner.compute import shared_check
-from tui_tuner.compute.batches import MicroBatch, MicroSize, Rows
-from tui_tuner.compute.forward import ForwardWay
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, Rows
 from tui_tuner.compute.self_check import Checked, Checker, self_check
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.example import Example, next_token_labels
+from tui_tuner.data.records import Example, next_token_labels
 from tui_tuner.objectives.base import Setup
 from tui_tuner.objectives.causal import CausalObjective
 

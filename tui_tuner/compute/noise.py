@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui_tuner.compute.batches import MicroBatch
+from tui_tuner.compute.forward import MicroBatch
 
 
 class EmbeddingNoise:

@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tui_tuner.compute.batches import MicroBatch, Rows, lay_flat
-from tui_tuner.compute.forward import ForwardWay, model_inputs
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, model_inputs
 from tui_tuner.compute.self_check import LossesOf, difference, evaluating, tolerance
 from tui_tuner.compute.shared_prefix import Segment, noisy_attention
 from tui_tuner.methods.weights import decoder_layers, final_norms

@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tui_tuner.compute.batches import MicroBatch, Rows, lay_flat, lay_padded
-from tui_tuner.compute.forward import ForwardWay, switch_attention
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, lay_padded, switch_attention
 from tui_tuner.errors import ConfigError
 
 # Losses of a micro-batch by a way, [n] float32 in the order of its examples: one for each thing learnt

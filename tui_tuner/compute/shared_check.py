@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from tui_tuner.compute.batches import Rows
-from tui_tuner.compute.forward import ForwardWay
+from tui_tuner.compute.forward import ForwardWay, Rows
 from tui_tuner.compute.self_check import (
     Checker,
     checked_parameters,
@@ -20,7 +19,7 @@ from tui_tuner.compute.self_check import (
     tolerance,
 )
 from tui_tuner.compute.shared_prefix import Group, lay_groups
-from tui_tuner.data.example import Example, next_token_labels
+from tui_tuner.data.records import Example, next_token_labels
 
 
 class Probe:

@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.compute import small_attention
-from tui_tuner.compute.batches import MicroBatch, Rows, lay_flat, stack_columns
-from tui_tuner.data.example import IGNORE, Example
+from tui_tuner.compute.forward import MicroBatch, Rows, lay_flat, stack_columns
+from tui_tuner.data.records import IGNORE, Example
 
 SHORTEST = 16  # tokens; below, the extra key copies cost more than is saved
 LEAST_SAVING = 0.05  # share of a micro-batch's tokens
@@ -187,33 +186,6 @@ def lay_groups(data: Rows, found: list[Group]) -> MicroBatch:
         places=torch.from_numpy(np.flatnonzero(kept)),
         columns=stack_columns(examples),
     )
-
-
-def attend(
-    query: Any,
-    key: Any,
-    value: Any,
-    layout: Layout,
-    dropout: float,
-    scaling: float | None,
-    window: int | None,
-) -> Any:
-    """Causal attention of [1, heads, tokens, head_dim] by a layout; returns [1, tokens, heads, head_dim]."""
-    import torch
-
-    parts = []
-    for segment in layout.segments:
-        own = slice(segment.start, segment.start + segment.length)
-        k, v, mask = key[:, :, own], value[:, :, own], None
-        if segment.prefix:
-            before = slice(segment.prefix_start, segment.prefix_start + segment.prefix)
-            k = torch.cat([key[:, :, before], k], dim=2)
-            v = torch.cat([value[:, :, before], v], dim=2)
-        if segment.prefix or (window is not None and segment.length > window):
-            mask = layout.mask(segment, window, query)
-        out = small_attention.stretch(query[:, :, own], k, v, mask, True, dropout, scaling)
-        parts.append(out.transpose(1, 2))
-    return torch.cat(parts, dim=1)
 
 
 def saving(data: Rows, batches: Iterable[Sequence[int]]) -> float:

@@ -6,8 +6,11 @@ nothing after that looks at column names again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
 
 from tui_tuner.text import one_line
 
@@ -154,3 +157,50 @@ def answers_of(record: Record) -> list[str]:
     else:
         return []
     return [message.content or "" for message in messages if message.role == "assistant"]
+
+
+IGNORE = -100  # the label of a position at which nothing is learnt; what PyTorch's cross-entropy ignores
+
+
+@dataclass
+class Example:
+    """One training sequence. A row may give several.
+
+    Args:
+        ids: int32 [length]: the tokens that the model reads.
+        labels: int32 [length]: what it is to predict at each position, an id or a class; `IGNORE` where
+            nothing is learnt. They are aligned with positions: for next-token prediction, labels[i] is
+            ids[i + 1].
+        columns: Values of the columns that the task declares, such as a label, a group or a weight.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def trained_tokens(self) -> int:
+        """Positions with a label."""
+        return int(np.count_nonzero(self.labels != IGNORE))
+
+
+def next_token_labels(ids: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """Labels for next-token prediction, int32 [length].
+
+    Args:
+        trained: bool [length]: which tokens are to be learnt. The first one has nothing before it that could
+            predict it, so its mark has no effect.
+    """
+    labels = np.full(len(ids), IGNORE, dtype=np.int32)
+    labels[:-1][trained[1:]] = ids[1:][trained[1:]]
+    return labels
+
+
+def next_token_mask(labels: np.ndarray) -> np.ndarray:
+    """bool [length]: the tokens that next-token labels teach; the inverse of `next_token_labels`."""
+    trained = np.zeros(len(labels), dtype=bool)
+    trained[1:] = labels[:-1] != IGNORE
+    return trained

@@ -17,8 +17,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tui_tuner.compute import prefix_cache, shared_check, shared_prefix
-from tui_tuner.compute.batches import MicroBatch, MicroSize, Rows, lay_flat, lay_padded, pack, pad_groups
-from tui_tuner.compute.forward import ForwardWay, model_inputs
+from tui_tuner.compute.forward import (
+    ForwardWay,
+    MicroBatch,
+    MicroSize,
+    Rows,
+    lay_flat,
+    lay_padded,
+    model_inputs,
+    pack,
+    pad_groups,
+)
 from tui_tuner.compute.noise import EmbeddingNoise
 from tui_tuner.compute.numeric import autocast_name
 from tui_tuner.compute.self_check import Checked, Checker, self_check

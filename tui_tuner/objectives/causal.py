@@ -11,8 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from tui_tuner.compute import chunked_loss
-from tui_tuner.compute.batches import MicroBatch, lay_flat
-from tui_tuner.compute.forward import ForwardWay, target_logits
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, lay_flat, target_logits
 from tui_tuner.compute.self_check import evaluating, tolerance
 from tui_tuner.objectives.base import Objective, Setup
 from tui_tuner.text import one_line

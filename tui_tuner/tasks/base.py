@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import Metric
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.example import IGNORE, Example
-from tui_tuner.data.records import Record
+from tui_tuner.data.records import IGNORE, Example, Record
 
 if TYPE_CHECKING:  # all of these take long to import, and a form asks a task for words alone
     import numpy as np

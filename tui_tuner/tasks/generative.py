@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.example import Example, next_token_mask
+from tui_tuner.data.records import Example, next_token_mask
 from tui_tuner.tasks.base import Task
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tui_tuner.compute.batches import MicroSize, Rows
+from tui_tuner.compute.forward import MicroSize, Rows
 from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.evaluation.samples import SampleReport, Samples, Stage
 from tui_tuner.objectives.base import Objective

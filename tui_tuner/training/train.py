@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, set_seed
 
-from tui_tuner.compute.batches import MicroSize
+from tui_tuner.compute.forward import MicroSize
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.objectives.base import Objective, Setup
 from tui_tuner.planning.data_facts import steps_of

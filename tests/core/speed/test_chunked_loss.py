@@ -12,8 +12,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GraniteConfig, Llam
 
 from tests.core.ways import ExampleRows, summed_loss, with_chunks
 from tui_tuner.compute import attention, chunked_loss
-from tui_tuner.compute.batches import lay_flat
-from tui_tuner.compute.forward import ForwardWay
+from tui_tuner.compute.forward import ForwardWay, lay_flat
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 211}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}

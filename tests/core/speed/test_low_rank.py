@@ -11,7 +11,7 @@ from peft.tuners.lora.layer import Linear
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Config
 
-from tui_tuner.compute import low_rank, small_attention
+from tui_tuner.compute import attention, low_rank
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 61}
 LLAMA = LlamaConfig(**SIZES, num_attention_heads=4, num_key_value_heads=2)
@@ -124,7 +124,7 @@ def test_short_attention_is_attention(key_heads: int, prefix: int) -> None:
     key, value = (torch.randn(1, 33 + prefix, key_heads, 16).transpose(1, 2).requires_grad_() for _ in "kv")
     mask = torch.full((33, 33 + prefix), -torch.inf).triu(prefix + 1)
     truth = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=0.3, enable_gqa=True)
-    found = small_attention.attend(query, key, value, mask, 0.3)
+    found = attention.attend(query, key, value, mask, 0.3)
     assert torch.allclose(found, truth, atol=1e-5)
     above = torch.randn_like(truth)
     for one, other in zip(
@@ -141,16 +141,16 @@ def test_short_attention_in_16_bits_is_as_near_the_truth_as_the_fused_kernel() -
     half = [tensor.bfloat16() for tensor in exact]
     truth = scaled_dot_product_attention(*(tensor.double() for tensor in half), is_causal=True)
     fused = scaled_dot_product_attention(*half, is_causal=True)
-    assert small_attention.fits(half[0], half[1], 0.0)
+    assert attention.fits(half[0], half[1], 0.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = small_attention.attend(*half, small_attention.causal_bias(64), None)
+        found = attention.attend(*half, attention.causal_bias(64), None)
     assert found.dtype == torch.bfloat16
     assert (found - truth).norm() <= 1.1 * (fused - truth).norm()
 
 
 def test_long_or_full_precision_stretches_use_the_fused_kernel() -> None:
     short, long = torch.zeros(1, 1, 256, 8), torch.zeros(1, 1, 257, 8)
-    assert not small_attention.fits(short, short, 0.0)
-    assert small_attention.fits(short.bfloat16(), short.bfloat16(), 0.0)
-    assert not small_attention.fits(long.bfloat16(), long.bfloat16(), 0.0)
-    assert not small_attention.fits(short.bfloat16(), short.bfloat16(), 0.1)
+    assert not attention.fits(short, short, 0.0)
+    assert attention.fits(short.bfloat16(), short.bfloat16(), 0.0)
+    assert not attention.fits(long.bfloat16(), long.bfloat16(), 0.0)
+    assert not attention.fits(short.bfloat16(), short.bfloat16(), 0.1)

@@ -12,8 +12,7 @@ import torch
 from tests.core.test_session import reacting
 from tests.core.ways import ExampleRows, summed_loss, token_losses
 from tui_tuner.compute import attention, prefix_cache, shared_prefix
-from tui_tuner.compute.batches import lay_flat
-from tui_tuner.compute.forward import ForwardWay
+from tui_tuner.compute.forward import ForwardWay, lay_flat
 
 FAST = ForwardWay(packing=True, compact=True, segments=True)
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from tests.core.ways import ExampleRows, batches, shares_exactly, summed_loss, token_losses
 from tui_tuner.compute import attention, shared_prefix
-from tui_tuner.compute.batches import MicroBatch, MicroSize, lay_flat
-from tui_tuner.compute.forward import ForwardWay
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, lay_flat
 
 PLAIN = ForwardWay(packing=True, compact=True, segments=True)
 SHARED = ForwardWay(packing=True, compact=True, segments=True, shared=True)

@@ -15,10 +15,10 @@ from small_tokenizers import byte_level
 from tests.conftest import Recorder
 from tui_tuner.config.load import build_config
 from tui_tuner.data.chat import encoder as chat
-from tui_tuner.data.example import IGNORE, next_token_mask
 from tui_tuner.data.examples import workers
 from tui_tuner.data.examples.held_out import prompts_of
 from tui_tuner.data.examples.prepare import Cancelled, Prepared, prepare, texts
+from tui_tuner.data.records import IGNORE, next_token_mask
 from tui_tuner.errors import DataError, PreflightError
 from tui_tuner.tasks import find_task
 

@@ -17,9 +17,8 @@ import numpy as np
 from tui_tuner.data.chat.template import adds_bos, end_tokens, render
 from tui_tuner.data.chat.tokens import BatchTokenizer, Placed
 from tui_tuner.data.chat.turns import Span, Turns
-from tui_tuner.data.example import IGNORE, Example, next_token_labels, next_token_mask
 from tui_tuner.data.problems import RowProblem
-from tui_tuner.data.records import Chat, Message
+from tui_tuner.data.records import IGNORE, Chat, Example, Message, next_token_labels, next_token_mask
 
 # A chat of this many characters is no chat; tokenising it whole would take gigabytes.
 MAX_CHAT = 4_000_000

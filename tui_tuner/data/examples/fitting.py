@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tui_tuner.data.chat.encoder import ChatEncoder, Encoded
-from tui_tuner.data.example import IGNORE, Example
 from tui_tuner.data.problems import RowProblem
-from tui_tuner.data.records import Chat, Message
+from tui_tuner.data.records import IGNORE, Chat, Example, Message
 
 
 @dataclass

@@ -17,8 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tui_tuner.config.schema import DataSection, RunConfig
-from tui_tuner.data.examples.encoder import Encoder, Facts
-from tui_tuner.data.examples.encoding import CleanRow, RowEncoder
+from tui_tuner.data.examples.encoder import CleanRow, Encoder, Facts, RowEncoder
 from tui_tuner.data.examples.identity import cache_key
 from tui_tuner.data.examples.splitting import split_examples
 from tui_tuner.data.examples.store import Store, StoreWriter, TokenizedRows

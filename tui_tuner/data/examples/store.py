@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tui_tuner.data.example import Example
-from tui_tuner.data.records import Origin
+from tui_tuner.data.records import Example, Origin
 from tui_tuner.errors import DataError
 
 _EXAMPLE = {"offset": "int64", "length": "int32", "trained": "int32", "row": "int64"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
-from tui_tuner.data.examples.encoding import RowEncoder
+from tui_tuner.data.examples.encoder import RowEncoder
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.reading import Reading
 from tui_tuner.data.records import texts_of

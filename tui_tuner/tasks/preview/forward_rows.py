@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.compute.batches import MicroSize, pack, pad_groups
+from tui_tuner.compute.forward import MicroSize, pack, pad_groups
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.tasks.preview.around import Around
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
-from tui_tuner.data.example import Example
-from tui_tuner.data.examples.encoding import RowEncoder
+from tui_tuner.data.examples.encoder import RowEncoder
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preview import MaskToken, MaskView
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import FileDetection, Read, Reading
+from tui_tuner.data.records import Example
 from tui_tuner.errors import UsageError
 from tui_tuner.tasks import find_task, name_of_task
 from tui_tuner.text import one_line

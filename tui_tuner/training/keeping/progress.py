@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tui_tuner.compute.batches import MicroSize
+from tui_tuner.compute.forward import MicroSize
 from tui_tuner.training.keeping.checkpoints import read_json
 
 STATE = "run_state.json"

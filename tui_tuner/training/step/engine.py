@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from tui_tuner.compute.batches import MicroBatch, MicroSize, Rows
+from tui_tuner.compute.forward import MicroBatch, MicroSize, Rows
 from tui_tuner.compute.numeric import needs_scaler, trainer_optimizer
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.models.device import Device

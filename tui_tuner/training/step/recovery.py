@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tui_tuner.compute.batches import MicroSize
+from tui_tuner.compute.forward import MicroSize
 from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.runs.events import OutOfMemory
 from tui_tuner.text import one_line

@@ -113,7 +113,7 @@ def _micro(request: dict[str, Any]) -> Any:
     """A forward pass of the shape asked for, without data."""
     import torch
 
-    from tui_tuner.compute.batches import MicroBatch
+    from tui_tuner.compute.forward import MicroBatch
 
     rows, numbers = request["rows"], list(range(len(request["rows"])))
     shape = (1, sum(rows)) if request["packing"] else (len(rows), max(rows))
