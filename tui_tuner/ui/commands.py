@@ -10,8 +10,8 @@ from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.words import safe
 
 if TYPE_CHECKING:
@@ -68,5 +68,5 @@ class TunerCommands(Provider):
                 break
             name = one_line(folder.name)
             if (score := matcher.match(name)) > 0:
-                title = Content.assemble((_("Run "), "$dim"), safe(name))
+                title = Content.assemble((_("Run"), "$dim"), " ", safe(name))
                 yield Hit(score, title, partial(self.tuner.open_run, folder), text=name)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from tui_tuner.locales import _
 from tui_tuner.runs.events import Event
 from tui_tuner.text import human_bytes, one_line
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.words import PHASES, figure, themed
 
 _COLOURS = {
@@ -56,7 +56,7 @@ def log_line(event: Event, phase: str) -> LogLine | None:
 
 def _started(event: Event, phase: str) -> LogLine:
     resumed = event.get("resumed_from")
-    text = _("started") if resumed is None else _("resumed from step {step}").format(step=resumed)
+    text = _("started") if resumed is None else _("resumed from step {step}", step=resumed)
     device = event.get("device")
     return LogLine(event.time, "good", f"{text} ({device})" if device else text)
 
@@ -73,14 +73,16 @@ def _phase(event: Event, phase: str) -> LogLine | None:
 def _evaluation(event: Event, phase: str) -> LogLine:
     metrics = ", ".join(f"{name} {figure(value)}" for name, value in event.get("metrics").items())
     step = event.get("step")
-    return LogLine(event.time, "good", _("evaluated at step {step}: {m}").format(step=step, m=metrics))
+    return LogLine(event.time, "good", _("evaluated at step {step}: {m}", step=step, m=metrics))
 
 
 def _checkpoint(event: Event, phase: str) -> LogLine:
-    best = _(", best so far") if event.get("best") else ""
-    size = event.get("bytes")
+    size, step = event.get("bytes"), event.get("step")
     size_text = f" ({human_bytes(size)})" if isinstance(size, int | float) else ""
-    text = _("saved step {step}{best}").format(step=event.get("step"), best=best)
+    if event.get("best"):
+        text = _("saved step {step}, best so far", step=step)
+    else:
+        text = _("saved step {step}", step=step)
     return LogLine(event.time, "good", text + size_text)
 
 
@@ -90,7 +92,7 @@ def _warning(event: Event, phase: str) -> LogLine:
 
 def _out_of_memory(event: Event, phase: str) -> LogLine:
     text = str(event.get("message") or _("out of memory"))
-    return LogLine(event.time, "warning", _("out of memory: {text}").format(text=text))
+    return LogLine(event.time, "warning", _("out of memory: {text}", text=text))
 
 
 def _log(event: Event, phase: str) -> LogLine:
@@ -99,12 +101,12 @@ def _log(event: Event, phase: str) -> LogLine:
 
 
 def _command(event: Event, phase: str) -> LogLine:
-    return LogLine(event.time, "info", _("done: {command}").format(command=event.get("command")))
+    return LogLine(event.time, "info", _("done: {command}", command=event.get("command")))
 
 
 def _finished(event: Event, phase: str) -> LogLine:
-    status = str(event.get("status"))
-    level = {"completed": "good", "failed": "error"}.get(status, "warning")
+    level = {"completed": "good", "failed": "error"}.get(str(event.get("status")), "warning")
+    status = _(str(event.get("status")))
     message = str(event.get("message") or "")
     return LogLine(
         event.time, level, f"{status}: {message}" if message else status, str(event.get("hint") or "")

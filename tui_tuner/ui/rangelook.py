@@ -11,6 +11,7 @@ from typing import Any
 
 from tui_tuner.config.load import build_config, dump_config
 from tui_tuner.errors import RunError
+from tui_tuner.locales import _
 from tui_tuner.planning.range_test import RangeTest, evaluate
 from tui_tuner.text import one_line
 
@@ -42,8 +43,8 @@ class RangeProcess:
         if self._ended:
             return None
         if self._process.returncode:
-            words = err.strip().removeprefix("error: ")
-            raise RunError(one_line(words or "the range test ended without a word.", 300))
+            words = err.strip().removeprefix(_("error: {error}", error=""))
+            raise RunError(one_line(words or _("the range test ended without a word."), 300))
         points = json.loads(out)["points"]
         return evaluate([point["rate"] for point in points], [point["loss"] for point in points])
 

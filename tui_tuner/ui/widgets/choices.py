@@ -7,8 +7,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from tui_tuner.locales import _
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.words import column, figure, plain_value, safe
 
 

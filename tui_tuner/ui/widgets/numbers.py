@@ -8,10 +8,10 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 
+from tui_tuner.locales import _
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import human_bytes, human_money
 from tui_tuner.ui.bridge import Snapshot
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.machine import Load
 from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.words import figure, rough
@@ -62,7 +62,7 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     if values:
         yield _("validation"), figure(values[-1]), None
         if len(values) > 1:
-            yield _("  best"), figure(min(values)), None
+            yield "  " + _("best"), figure(min(values)), None
     yield _("learning rate"), f"{last.learning_rate:.2e}" if last else "–", None
     yield _("gradient norm"), figure(last.grad_norm if last else None, 3), None
     speed = view.tokens_per_second()
@@ -70,18 +70,20 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     yield from _time_rows(view)
     if last and last.memory_reserved:
         used, held = human_bytes(last.memory_allocated), human_bytes(last.memory_reserved)
-        yield _("device memory"), _("{used} of {held} held").format(used=used, held=held), None
+        yield _("device memory"), _("{used} of {held} held", used=used, held=held), None
     predicted, measured = view.memory.get("predicted_allocated"), view.memory.get("allocated")
     if isinstance(predicted, int) and isinstance(measured, int) and predicted > 0:
         share = f"{human_bytes(predicted)} ({measured / predicted - 1:+.1%})"
-        yield _("  predicted"), share, None
+        yield "  " + _("predicted"), share, None
     if view.host_memory:
         yield _("run's memory"), human_bytes(view.host_memory), None
     if view.checkpoints:
         saved = view.checkpoints[-1].get("step")
         best_step = next((c.get("step") for c in reversed(view.checkpoints) if c.get("best")), None)
-        suffix = _(" · best {step}").format(step=best_step) if isinstance(best_step, int) else ""
-        yield _("saved"), _("step {step}").format(step=saved) + suffix, None
+        if isinstance(best_step, int):
+            yield _("saved"), _("step {step} · best {best}", step=saved, best=best_step), None
+        else:
+            yield _("saved"), _("step {step}", step=saved), None
 
 
 def _time_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
@@ -92,12 +94,12 @@ def _time_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
         yield _("whole run"), span, None
     planned = view.planned.get("seconds")
     if isinstance(planned, int | float) and view.duration.get("corrected_by"):
-        yield _("  planned"), rough(planned), None
+        yield "  " + _("planned"), rough(planned), None
     cost, spent = view.duration.get("cost"), view.duration.get("cost_spent")
     if isinstance(cost, int | float) and isinstance(spent, int | float):
         yield (
             _("cost"),
-            _("{spent} of ~{cost}").format(spent=human_money(spent), cost=human_money(cost)),
+            _("{spent} of ~{cost}", spent=human_money(spent), cost=human_money(cost)),
             None,
         )
 
@@ -105,7 +107,7 @@ def _time_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
 def _machine_rows(load: Load) -> Iterator[tuple[str, str, float | None]]:
     if load.gpu is not None and load.gpu_memory_total:
         hot = f"  {load.gpu_temperature} °C" if load.gpu_temperature is not None else ""
-        label = _("GPU") if load.gpus == 1 else _("{n} GPUs").format(n=load.gpus)
+        label = _("GPU") if load.gpus == 1 else _("{n} GPUs", n=load.gpus)
         yield label, f"{load.gpu:4.0%}{hot}", load.gpu
         used = load.gpu_memory_used or 0
         yield _("GPU memory"), _pair(used, load.gpu_memory_total), used / load.gpu_memory_total

@@ -7,8 +7,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from tui_tuner.locales import _
 from tui_tuner.runs.view import RunView, Sample
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.words import block
 
 STAGES = {"before": _("before training"), "during": _("at step {step}"), "after": _("after training")}
@@ -51,7 +51,7 @@ def answer(sample: Sample) -> Content:
     text = block(sample.text) if sample.text.strip() else Content(_("(nothing)")).stylize("$dim")
     if sample.stopped:
         return text
-    return Content.assemble(text, (_(" … cut off, no stop token"), "$warning"))
+    return Content.assemble(text, (" … " + _("cut off, no stop token"), "$warning"))
 
 
 def _content(samples: tuple[Sample, ...]) -> Content:
