@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from tui_tuner.locales import N_, _, recall
 from tui_tuner.runs.events import Event, encode
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.view import RunView, Sample, fold
@@ -17,6 +18,17 @@ from tui_tuner.text import human_bytes, human_money, human_seconds, one_line, sa
 STEP_LINE_SECONDS = 2.0
 REASONS_SHOWN = 5
 DURATION_MOVED = 0.1  # share by which it is worth another line
+# Names in the journal, which are translated where they are shown
+PHASES = (
+    N_("loading"),
+    N_("tokenizing"),
+    N_("training"),
+    N_("evaluating"),
+    N_("sampling"),
+    N_("saving"),
+    N_("paused"),
+)
+STAGES = (N_("before"), N_("during"), N_("after"), N_("validation"))
 
 
 class LinePrinter:
@@ -42,27 +54,31 @@ class LinePrinter:
         self._write(f"{time.strftime('%H:%M:%S', time.localtime(event.time))}  {text}")
 
     def _on_run_started(self, event: Event) -> None:
-        resumed = event.get("resumed_from")
-        verb = f"resumed from step {resumed}" if isinstance(resumed, int) else "started"
-        self._line(event, f"run {one_line(event.run)} {verb} on {one_line(event.get('device') or 'unknown')}")
+        run, step = one_line(event.run), event.get("resumed_from")
+        device = one_line(event.get("device") or _("unknown"))
+        if isinstance(step, int):
+            line = _("run {run} resumed from step {step} on {device}", run=run, step=step, device=device)
+        else:
+            line = _("run {run} started on {device}", run=run, device=device)
+        self._line(event, line)
 
     def _on_phase(self, event: Event) -> None:
         note = one_line(event.get("note") or "", 100)
-        text = f"{one_line(event.get('name'))}{': ' + note if note else ''}"
+        text = f"{_(one_line(event.get('name')))}{': ' + note if note else ''}"
         if text != self._last_phase:
             self._last_phase = text
             self._line(event, text)
 
     def _on_resolved(self, event: Event) -> None:
         field, value, why = (one_line(event.get(name)) for name in ("field", "value", "why"))
-        self._line(event, f"auto: {field} = {value} ({why})")
+        self._line(event, _("auto: {field} = {value} ({why})", field=field, value=value, why=why))
 
     def _on_ledger(self, event: Event) -> None:
         for line in ledger_lines(event.fields):
             self._line(event, line)
         held = event.get("validation")
         for line in ledger_lines(held) if isinstance(held, dict) else ():
-            self._line(event, f"validation {line}")
+            self._line(event, _("validation {line}", line=line))
 
     def _on_step(self, event: Event) -> None:
         view = self.view
@@ -73,17 +89,17 @@ class LinePrinter:
         point = view.steps[-1]
         left = view.seconds_left()
         parts = [
-            f"step {point.step}/{view.total_steps or '?'}",
-            f"epoch {point.epoch:.2f}",
-            f"loss {_figure(point.loss)}",
-            f"lr {point.learning_rate:.2e}",
-            f"grad norm {_figure(point.grad_norm, 2)}",
-            f"{view.tokens_per_second() or 0:,.0f} trained tok/s",
+            _("step {step}/{total}", step=point.step, total=view.total_steps or "?"),
+            _("epoch {epoch:.2f}", epoch=point.epoch),
+            _("loss {loss}", loss=_figure(point.loss)),
+            _("lr {rate:.2e}", rate=point.learning_rate),
+            _("grad norm {norm}", norm=_figure(point.grad_norm, 2)),
+            _("{speed:,.0f} trained tok/s", speed=view.tokens_per_second() or 0),
         ]
         if point.memory_reserved:
             parts.append(human_bytes(point.memory_reserved))
         if left is not None and not last:
-            parts.append(f"{human_seconds(left)} left")
+            parts.append(_("{time} left", time=human_seconds(left)))
         self._line(event, "  ".join(parts))
 
     def _on_duration(self, event: Event) -> None:
@@ -91,47 +107,70 @@ class LinePrinter:
         if abs(seconds / self._last_duration - 1) < DURATION_MOVED if self._last_duration else False:
             return
         self._last_duration = seconds
-        low, high = human_seconds(event.get("low")), human_seconds(event.get("high"))
-        cost, most = event.get("cost"), event.get("cost_high")
-        money = "" if cost is None else f", costs {human_money(cost)} (up to {human_money(most)})"
-        line = f"the whole run takes about {human_seconds(seconds)} ({low} to {high}){money}"
-        self._line(event, f"{line}, from {one_line(event.get('basis'))}")
+        said = {
+            "time": human_seconds(seconds),
+            "low": human_seconds(event.get("low")),
+            "high": human_seconds(event.get("high")),
+            "basis": one_line(event.get("basis")),
+        }
+        cost = event.get("cost")
+        if cost is None:
+            line = _("the whole run takes about {time} ({low} to {high}), from {basis}", **said)
+        else:
+            said |= {"cost": human_money(cost), "most": human_money(event.get("cost_high"))}
+            line = _(
+                "the whole run takes about {time} ({low} to {high}), costs {cost} (up to {most}), from "
+                "{basis}",
+                **said,
+            )
+        self._line(event, line)
 
     def _on_memory(self, event: Event) -> None:
         measured, predicted = event.get("allocated"), event.get("predicted_allocated")
-        if isinstance(measured, int) and isinstance(predicted, int):
-            share = f" ({measured / predicted - 1:+.1%})" if predicted > 0 else ""
-            line = f"memory peak {human_bytes(measured)}, predicted {human_bytes(predicted)}{share}"
-            self._line(event, line)
+        if not isinstance(measured, int) or not isinstance(predicted, int):
+            return
+        said = {"measured": human_bytes(measured), "predicted": human_bytes(predicted)}
+        if predicted > 0:
+            share = measured / predicted - 1
+            line = _("memory peak {measured}, predicted {predicted} ({share:+.1%})", share=share, **said)
+        else:
+            line = _("memory peak {measured}, predicted {predicted}", **said)
+        self._line(event, line)
 
     def _on_evaluation(self, event: Event) -> None:
         stage = event.get("stage")
         metrics = [
             f"{one_line(name)} {_figure(value)}" for name, value in (event.get("metrics") or {}).items()
         ]
-        head = f"evaluation {one_line(stage)}" if stage else "evaluation"
-        self._line(event, f"{head} at step {event.get('step')}: {', '.join(metrics)}")
+        said = {"step": event.get("step"), "metrics": ", ".join(metrics)}
+        if stage:
+            line = _("evaluation {stage} at step {step}: {metrics}", stage=_(one_line(stage)), **said)
+        else:
+            line = _("evaluation at step {step}: {metrics}", **said)
+        self._line(event, line)
 
     def _on_checkpoint(self, event: Event) -> None:
-        best = " (best so far)" if event.get("best") else ""
-        self._line(event, f"checkpoint at step {event.get('step')}{best}: {one_line(event.get('path'))}")
+        said = {"step": event.get("step"), "path": one_line(event.get("path"))}
+        if event.get("best"):
+            self._line(event, _("checkpoint at step {step} (best so far): {path}", **said))
+        else:
+            self._line(event, _("checkpoint at step {step}: {path}", **said))
 
     def _on_warning(self, event: Event) -> None:
-        self._line(
-            event, f"warning: {one_line(event.get('message'))} {one_line(event.get('hint') or '')}".rstrip()
-        )
+        message = f"{one_line(event.get('message'))} {one_line(event.get('hint') or '')}".rstrip()
+        self._line(event, _("warning: {message}", message=message))
 
     def _on_log(self, event: Event) -> None:
         self._line(event, one_line(event.get("message"), 400))
 
     def _on_out_of_memory(self, event: Event) -> None:
-        self._line(event, f"out of memory: {one_line(event.get('message'))}")
+        self._line(event, _("out of memory: {message}", message=one_line(event.get("message"))))
 
     def _on_finished(self, event: Event) -> None:
         for line in _comparison(self.view):
             self._write(line)
         message = one_line(event.get("message") or "")
-        self._line(event, f"{one_line(event.get('status'))}{': ' + message if message else ''}")
+        self._line(event, f"{_(one_line(event.get('status')))}{': ' + message if message else ''}")
         if event.get("hint"):
             self._line(event, one_line(event.get("hint")))
 
@@ -193,23 +232,37 @@ class Follower:
 
 def ledger_lines(ledger: Mapping[str, Any]) -> list[str]:
     """The row ledger of a `ledger` event: its sums, then why rows were not taken as they are."""
-    outcomes = ledger.get("outcomes") or {}
-    parts = [f"{one_line(name)} {count:,}" for name, count in outcomes.items() if count]
-    lines = [f"rows: read {ledger.get('read', 0):,}" + (f" = {', '.join(parts)}" if parts else "")]
-    for reason in (ledger.get("reasons") or [])[:REASONS_SHOWN]:
-        samples = reason.get("samples") or []
-        first = f", the first {one_line(samples[0].get('origin'), 120)}" if samples else ""
-        outcome, why = one_line(reason.get("outcome")), one_line(reason.get("reason"), 120)
-        lines.append(f"rows: {reason.get('count', 0):,} {outcome}: {why}{first}")
+    outcomes, read = ledger.get("outcomes") or {}, ledger.get("read", 0)
+    parts = ", ".join(f"{_(one_line(name))} {count:,}" for name, count in outcomes.items() if count)
+    if parts:
+        lines = [_("rows: read {read:,} = {parts}", read=read, parts=parts)]
+    else:
+        lines = [_("rows: read {read:,}", read=read)]
+    lines += [_reason_line(reason) for reason in (ledger.get("reasons") or [])[:REASONS_SHOWN]]
     splits = ledger.get("splits") or {}
     if splits:
         trained, held = splits.get("training_pieces", 0), splits.get("validation_pieces", 0)
-        lines.append(f"rows: {trained:,} sequences to train on, {held:,} held out")
+        lines.append(
+            _("rows: {trained:,} sequences to train on, {held:,} held out", trained=trained, held=held)
+        )
     return lines
 
 
+def _reason_line(reason: Mapping[str, Any]) -> str:
+    said = {
+        "count": reason.get("count", 0),
+        "outcome": _(one_line(reason.get("outcome"))),
+        "why": one_line(_(recall(reason.get("reason"), reason.get("made"))), 120),
+    }
+    samples = reason.get("samples") or []
+    if not samples:
+        return _("rows: {count:,} {outcome}: {why}", **said)
+    first = one_line(samples[0].get("origin"), 120)
+    return _("rows: {count:,} {outcome}: {why}, the first {first}", first=first, **said)
+
+
 def _figure(value: object, digits: int = 4) -> str:
-    return f"{value:.{digits}f}" if isinstance(value, int | float) else "not a number"
+    return f"{value:.{digits}f}" if isinstance(value, int | float) else _("not a number")
 
 
 def _comparison(view: RunView) -> list[str]:
@@ -218,16 +271,22 @@ def _comparison(view: RunView) -> list[str]:
     after = {sample.index: sample for sample in view.samples if sample.stage == "after"}
     lines: list[str] = []
     for index in sorted(before.keys() & after.keys()):
-        lines += ["", f"prompt    {_flat(after[index].prompt)}"]
-        lines += [f"before    {_answer(before[index])}", f"after     {_answer(after[index])}"]
+        lines += ["", f"{_('prompt'):9} {_flat(after[index].prompt)}"]
+        lines.append(f"{_('before'):9} {_answer(before[index])}")
+        lines.append(f"{_('after'):9} {_answer(after[index])}")
         if after[index].reference:
-            lines.append(f"expected  {_flat(after[index].reference)}")
+            lines.append(f"{_('expected'):9} {_flat(after[index].reference)}")
     first, last = _generated_metrics(view)
     if first and last:
         lines.append("")
         for name in last:
             lines.append(
-                f"{one_line(name)}: {_figure(first.get(name), 3)} before, {_figure(last[name], 3)} after"
+                _(
+                    "{name}: {before} before, {after} after",
+                    name=one_line(name),
+                    before=_figure(first.get(name), 3),
+                    after=_figure(last[name], 3),
+                )
             )
     return [*lines, ""] if lines else lines
 
@@ -243,4 +302,4 @@ def _flat(text: str) -> str:
 
 
 def _answer(sample: Sample) -> str:
-    return _flat(sample.text) + ("" if sample.stopped else "  [did not stop]")
+    return _flat(sample.text) + ("" if sample.stopped else "  " + _("[did not stop]"))
