@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.options import get_value
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.errors import HardwareError
+from tui_tuner.locales import _, _n
 from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.planning.learning_rate import customary
@@ -103,7 +104,7 @@ class _Work:
         self.reasons: list[Resolution] = []
 
     def choose(self, path: str, value: Any, why: str) -> None:
-        section, _, name = path.partition(".")
+        section, _unused, name = path.partition(".")
         setattr(getattr(self.config, section), name, value)
         self.reasons.append(Resolution(path, value, why))
 
@@ -143,117 +144,148 @@ def check_devices(config: RunConfig, hardware: Hardware) -> None:
     asked, here = config.hardware.devices, len(hardware.usable_gpus)
     if not isinstance(asked, int) or asked <= here:
         return
-    notes = " ".join(hardware.notes)
-    found = f"{here} usable GPU{'' if here == 1 else 's'} found"
+    found = _n("{count} usable GPU found", "{count} usable GPUs found", here, count=here)
+    what = _n(
+        "asks for {count} GPU, but {found}.",
+        "asks for {count} GPUs, but {found}.",
+        asked,
+        count=asked,
+        found=found,
+    )
     raise HardwareError(
-        f"asks for {asked} GPU{'' if asked == 1 else 's'}, but {found}. {notes}".strip(),
+        " ".join((what, *hardware.notes)),
         where="hardware.devices",
-        hint=f"Use {here}." if here else "Use cpu, or auto.",
+        hint=_("Use {here}.", here=here) if here else _("Use cpu, or auto."),
     )
 
 
 def _devices(work: _Work) -> tuple[Any, str]:
     if work.hardware.usable_gpus:
-        return 1, f"One GPU: {work.hardware.usable_gpus[0].name}."
-    return "cpu", "No usable GPU was found." + "".join(f" {note}" for note in work.hardware.notes)
+        return 1, _("One GPU: {name}.", name=work.hardware.usable_gpus[0].name)
+    return "cpu", " ".join((_("No usable GPU was found."), *work.hardware.notes))
 
 
 def _dtype(work: _Work) -> tuple[str, str]:
     quantised = work.config.model.quantization != "none"
     if work.small:
-        return "float32", "So small a model needs no 16-bit numbers."
+        return "float32", _("So small a model needs no 16-bit numbers.")
     if quantised and work.gpu and not work.bf16:
-        return "float16", f"{work.gpu.name} does not compute bfloat16; 4-bit weights need 16 bits to compute."
+        return "float16", _(
+            "{name} does not compute bfloat16; 4-bit weights need 16 bits to compute.", name=work.gpu.name
+        )
     if not work.bf16:
-        return "float32", "This hardware does not compute bfloat16."
+        return "float32", _("This hardware does not compute bfloat16.")
     if not work.adapters and not quantised:
-        return "float32", "Trained weights keep full precision: bfloat16 would round small updates away."
-    return "bfloat16", "The hardware computes bfloat16, and the frozen weights need no more."
+        return "float32", _("Trained weights keep full precision: bfloat16 would round small updates away.")
+    return "bfloat16", _("The hardware computes bfloat16, and the frozen weights need no more.")
 
 
 def _attention(work: _Work) -> tuple[str, str]:
     if work.model is not None and work.model.family.softcap:
         return (
             "eager",
-            f"{work.model.model_type} caps its attention scores, which no fused kernel does exactly.",
+            _(
+                "{model_type} caps its attention scores, which no fused kernel does exactly.",
+                model_type=work.model.model_type,
+            ),
         )
     if work.gpu and work.gpu.flash and work.hardware.flash_attention:
-        return "flash_attention_2", "FlashAttention 2 is installed, and the GPU supports it."
-    return "sdpa", "PyTorch's own attention: exact, and nothing to install."
+        return "flash_attention_2", _("FlashAttention 2 is installed, and the GPU supports it.")
+    return "sdpa", _("PyTorch's own attention: exact, and nothing to install.")
 
 
 def _packing(work: _Work) -> tuple[bool, str]:
     kind = work.model.model_type if work.model else ""
     if kind in RECURRENT_ALSO or any(kind.startswith(name) for name in RECURRENT):
-        return False, f"{kind} carries a state along the sequence, so rows side by side would mix."
+        return False, _(
+            "{kind} carries a state along the sequence, so rows side by side would mix.", kind=kind
+        )
     if work.model is not None and work.model.encoder:
-        return False, "Encoders read a row at a time."
+        return False, _("Encoders read a row at a time.")
     if work.config.method.prompt_length:
-        return False, "Virtual tokens stand before each row, so every sequence gets a row of its own."
-    return True, "Rows lie side by side without padding and do not see each other."
+        return False, _("Virtual tokens stand before each row, so every sequence gets a row of its own.")
+    return True, _("Rows lie side by side without padding and do not see each other.")
 
 
 def _optimizer(work: _Work) -> tuple[str, str]:
     if work.fitted and work.fitted.optimizer not in ("adamw", "auto"):
-        return work.fitted.optimizer, "Its state takes a quarter of the memory, which the GPU needs."
-    return "adamw", "The optimizer these learning rates are made for."
+        return work.fitted.optimizer, _("Its state takes a quarter of the memory, which the GPU needs.")
+    return "adamw", _("The optimizer these learning rates are made for.")
 
 
 def _checkpointing(work: _Work) -> tuple[bool, str]:
     if work.fitted and work.fitted.gradient_checkpointing is True:
-        place = "GPU" if work.gpu else "machine"
-        return True, f"Without it the activations do not fit into the {place}'s memory."
+        if work.gpu:
+            return True, _("Without it the activations do not fit into the GPU's memory.")
+        return True, _("Without it the activations do not fit into the machine's memory.")
     if work.config.method.kind == "prefix_tuning":
-        return False, "Computing activations again would leave the prefix out."
-    return False, "Costs about 40 % speed; memory does not ask for it."
+        return False, _("Computing activations again would leave the prefix out.")
+    return False, _("Costs about 40 % speed; memory does not ask for it.")
 
 
 def _autocast(work: _Work) -> tuple[bool, str]:
     dtype = work.config.model.dtype
     if work.small:
-        return False, "So small a model needs no 16-bit numbers."
+        return False, _("So small a model needs no 16-bit numbers.")
     if dtype == "bfloat16" and not work.adapters:
-        return False, "The weights are 16-bit already."
+        return False, _("The weights are 16-bit already.")
     if work.bf16:
-        return True, "Products in bfloat16, sums and trained weights in float32."
+        return True, _("Products in bfloat16, sums and trained weights in float32.")
     if work.gpu:
-        return True, "Products in float16 with a loss scaler: this GPU has no bfloat16."
-    return False, "This CPU gains nothing from 16-bit numbers."
+        return True, _("Products in float16 with a loss scaler: this GPU has no bfloat16.")
+    return False, _("This CPU gains nothing from 16-bit numbers.")
 
 
 def _micro_batch(work: _Work) -> tuple[int, str]:
     training = work.config.training
     if work.fitted and isinstance(work.fitted.micro_batch, int):
         micro = work.fitted.micro_batch
-        return micro, f"The fastest that fits: {micro * work.config.data.max_length} tokens at once."
+        tokens = micro * work.config.data.max_length
+        return micro, _("The fastest that fits: {tokens} tokens at once.", tokens=tokens)
     budget = GPU_TOKENS if work.gpu else CPU_TOKENS
     share = max(1, training.batch_size // work.devices)
     most = max(1, min(share, budget // work.config.data.max_length))
     micro = max(divisor for divisor in range(1, most + 1) if share % divisor == 0)
     tokens = micro * work.config.data.max_length
-    return micro, f"{micro} x {work.config.data.max_length} = {tokens} tokens fill the device at once."
+    return micro, _(
+        "{micro} x {max_length} = {tokens} tokens fill the device at once.",
+        micro=micro,
+        max_length=work.config.data.max_length,
+        tokens=tokens,
+    )
 
 
 def _learning_rate(work: _Work) -> tuple[float, str]:
     found = customary(work.config, work.model.parameters if work.model else None)
-    return found.rate, f"Customary for {work.config.method.kind}: {found.source}."
+    return found.rate, _(
+        "Customary for {kind}: {source}.", kind=work.config.method.kind, source=_(found.source)
+    )
 
 
 def _every(work: _Work) -> tuple[int | float | None, str]:
     if not work.config.data.validation:
-        return None, "Nothing is held out to evaluate on."
+        return None, _("Nothing is held out to evaluate on.")
     steps = work.steps()
     if steps is None:
-        return 1 / CHECKS_PER_RUN, f"{CHECKS_PER_RUN} times in the run."
-    return max(1, round(steps / CHECKS_PER_RUN)), f"About {CHECKS_PER_RUN} times in {steps} steps."
+        return 1 / CHECKS_PER_RUN, _("{count} times in the run.", count=CHECKS_PER_RUN)
+    return max(1, round(steps / CHECKS_PER_RUN)), _(
+        "About {count} times in {steps} steps.", count=CHECKS_PER_RUN, steps=steps
+    )
 
 
 def _save_every(work: _Work) -> tuple[int | float, str]:
-    minutes = f"and at least every {work.config.output.save_minutes:g} minutes"
+    minutes = work.config.output.save_minutes
     every = work.config.evaluation.every
     if isinstance(every, int | float):
-        return every, f"At each evaluation, so the best one is kept, {minutes}."
-    return 1 / CHECKS_PER_RUN, f"{CHECKS_PER_RUN} times in the run, {minutes}."
+        return every, _(
+            "At each evaluation, so the best one is kept, and at least every {minutes:g} minutes.",
+            minutes=minutes,
+        )
+    return 1 / CHECKS_PER_RUN, _(
+        "{count} times in the run, and at least every {minutes:g} minutes.",
+        count=CHECKS_PER_RUN,
+        minutes=minutes,
+    )
 
 
 _RULES = (
