@@ -15,6 +15,7 @@ from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.reading import Reading
 from tui_tuner.data.records import texts_of
 from tui_tuner.errors import UsageError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def _window(data: DataSection, row: int, count: int) -> tuple[list[Read], int]:
         if size > CHARACTERS:
             break
     if first + len(reads) <= row:
-        raise UsageError(f"there is no row {row:,}.", where=one_line(data.path))
+        raise UsageError(_("there is no row {row:,}.", row=row), where=one_line(data.path))
     return reads, first
 
 

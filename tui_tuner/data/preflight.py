@@ -14,6 +14,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.errors import PreflightError
+from tui_tuner.locales import N_, _
 
 if TYPE_CHECKING:
     from tui_tuner.data.examples.encoding import Facts
@@ -34,8 +35,8 @@ class Problem:
         """The message with the rows."""
         if not self.rows:
             return self.message
-        more = ", …" if self.count > len(self.rows) else ""
-        return f"{self.message} Rows: {', '.join(self.rows)}{more}"
+        rows = ", ".join([*self.rows, "…"] if self.count > len(self.rows) else self.rows)
+        return _("{message} Rows: {rows}", message=self.message, rows=rows)
 
 
 @dataclass
@@ -58,10 +59,11 @@ class Report:
             return
         first = self.errors[0]
         message = "\n".join(problem.sentence() for problem in self.errors)
+        way = _("To train all the same: --set data.preflight=warn.")
         raise PreflightError(
             message,
             where=first.rows[0] if first.rows else "",
-            hint=f"{first.hint} To train all the same: --set data.preflight=warn.".strip(),
+            hint=f"{first.hint} {way}".strip(),
         )
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -80,9 +82,11 @@ def check(facts: Facts, ledger: Ledger, config: RunConfig) -> Report:
             Problem(
                 "stop_token_untrained",
                 "error",
-                "No answer ends with a stop token, so the model would never learn to stop.",
-                "Use a chat template that ends answers with the tokenizer's eos: "
-                "--set model.chat_template=chatml.",
+                _("No answer ends with a stop token, so the model would never learn to stop."),
+                _(
+                    "Use a chat template that ends answers with the tokenizer's eos: "
+                    "--set model.chat_template=chatml."
+                ),
                 facts.counts.get("unstopped", 0),
                 facts.unstopped,
             )
@@ -92,8 +96,12 @@ def check(facts: Facts, ledger: Ledger, config: RunConfig) -> Report:
             Problem(
                 "stop_token_missing",
                 "warning",
-                f"{facts.answers - facts.stopped:,} of {facts.answers:,} answers end without a stop token: "
-                "this chat template writes it only behind some turns.",
+                _(
+                    "{unstopped:,} of {answers:,} answers end without a stop token: "
+                    "this chat template writes it only behind some turns.",
+                    unstopped=facts.answers - facts.stopped,
+                    answers=facts.answers,
+                ),
                 "",
                 facts.counts.get("unstopped", 0),
                 facts.unstopped,
@@ -104,8 +112,8 @@ def check(facts: Facts, ledger: Ledger, config: RunConfig) -> Report:
             Problem(
                 "doubled_bos",
                 "error",
-                "Rows begin with two BOS tokens.",
-                "Remove the BOS from the chat template or from the rows.",
+                _("Rows begin with two BOS tokens."),
+                _("Remove the BOS from the chat template or from the rows."),
                 facts.counts["doubled_bos"],
                 facts.doubled_bos,
             )
@@ -116,9 +124,11 @@ def check(facts: Facts, ledger: Ledger, config: RunConfig) -> Report:
             Problem(
                 "answers_cut",
                 "warning",
-                f"{facts.counts['cut_answers']:,} rows were cut at max_length, and their stop token "
-                "with them.",
-                "Raise data.max_length, or set data.overlong to split.",
+                _(
+                    "{count:,} rows were cut at max_length, and their stop token with them.",
+                    count=facts.counts["cut_answers"],
+                ),
+                _("Raise data.max_length, or set data.overlong to split."),
                 facts.counts["cut_answers"],
                 facts.cut_answers,
             )
@@ -132,34 +142,37 @@ def _warnings(facts: Facts) -> list[Problem]:
         (
             "roles",
             "roles_out_of_order",
-            "roles out of order (the same side twice, or an answer to nobody)",
+            N_("{count:,} rows have roles out of order (the same side twice, or an answer to nobody)."),
             "",
         ),
         (
             "tools_left_out",
             "tools_left_out",
-            "tools that this chat template does not write, so the model never sees them",
-            "Choose a model whose template knows tools, or --set model.chat_template=chatml.",
+            N_(
+                "{count:,} rows have tools that this chat template does not write, so the model never sees "
+                "them."
+            ),
+            N_("Choose a model whose template knows tools, or --set model.chat_template=chatml."),
         ),
         (
             "system_left_out",
             "system_left_out",
-            "a system message that this chat template does not write as it is",
+            N_("{count:,} rows have a system message that this chat template does not write as it is."),
             "",
         ),
         (
             "markers",
             "special_tokens_in_text",
-            "special tokens inside what was written; they are read as the real ones",
-            "Clean the rows if that is not meant.",
+            N_("{count:,} rows have special tokens inside what was written; they are read as the real ones."),
+            N_("Clean the rows if that is not meant."),
         ),
     )
     return [
         Problem(
             code,
             "warning",
-            f"{facts.counts[name]:,} rows have {what}.",
-            hint,
+            _(what, count=facts.counts[name]),
+            _(hint),
             facts.counts[name],
             getattr(facts, name),
         )
@@ -175,8 +188,8 @@ def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows 
             Problem(
                 "nothing_to_train",
                 "error",
-                "All rows are held out, none is left to train on.",
-                "Lower data.validation.",
+                _("All rows are held out, none is left to train on."),
+                _("Lower data.validation."),
             )
         )
     if validation is None or validation.store is train.store:
@@ -191,9 +204,13 @@ def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows 
             Problem(
                 "leakage",
                 "error" if share > 0.5 else "warning",
-                f"{both.sum():,} of {len(held):,} validation rows are also trained on, so the "
-                "validation loss would flatter the model.",
-                "Take them out of one of the two files.",
+                _(
+                    "{both:,} of {held:,} validation rows are also trained on, so the "
+                    "validation loss would flatter the model.",
+                    both=both.sum(),
+                    held=len(held),
+                ),
+                _("Take them out of one of the two files."),
                 int(both.sum()),
                 rows,
             )

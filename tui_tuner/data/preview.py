@@ -17,6 +17,7 @@ from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import FileDetection, Read, Reading
 from tui_tuner.data.records import Labelled, Record, answers_of, texts_of
 from tui_tuner.errors import DataError, TunerError, UsageError
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -121,6 +122,11 @@ class MaskView:
     outcome: str
     reason: str
     notes: list[str]
+    format: str = ""  # the note about the record format, which some have said already
+
+    @property
+    def all_notes(self) -> list[str]:
+        return [*self.notes, self.format] if self.format else self.notes
 
     def to_json(self) -> dict[str, Any]:
         trained = sum(token.trained for token in self.tokens)
@@ -133,7 +139,7 @@ class MaskView:
             "pieces": 1 + max((token.piece for token in self.tokens), default=0),
             "trained": trained,
             "supervised_share": round(trained / len(self.tokens), 4) if self.tokens else 0.0,
-            "notes": self.notes,
+            "notes": self.all_notes,
         }
 
 
@@ -146,7 +152,7 @@ def first_rows(data: DataSection, count: int = 20) -> Preview:
     reading = Reading(data)
     rows = [_shown(read) for read in itertools.islice(reading, count)]
     if not rows:
-        raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")
+        raise DataError(_("holds no rows."), where=one_line(data.path), hint=_("Check data.path."))
     return Preview(rows, [item.to_json() for item in reading.detections], reading.notes)
 
 
@@ -186,10 +192,10 @@ def inspect(
             if progress:
                 progress(ledger.read, ledger)
             if cancelled and cancelled():
-                reading.notes.append(f"Stopped after {ledger.read:,} rows, as asked.")
+                reading.notes.append(_("Stopped after {read:,} rows, as asked.", read=ledger.read))
                 break
     if not ledger.read:
-        raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")
+        raise DataError(_("holds no rows."), where=one_line(data.path), hint=_("Check data.path."))
     return Inspection(
         path=one_line(data.path),
         ledger=ledger,
@@ -206,14 +212,14 @@ def _counted(read: Read, cleaner: Cleaner, ledger: Ledger) -> Record | None:
     """A row's record after cleaning, counted; None if it was dropped."""
     origin = read.row.origin
     if read.record is None:
-        problem = read.problem or RowProblem("unreadable")
+        problem = read.problem or RowProblem(N_("unreadable"))
         ledger.count("dropped", origin, problem.reason, problem.detail)
         return None
     cleaned = cleaner.clean(read.record, origin, ledger)
     if cleaned is None:
         return None
     if cleaned.changed:
-        ledger.count("changed", origin, "changed by cleaning", texts_of(cleaned.record)[0], 1)
+        ledger.count("changed", origin, N_("changed by cleaning"), texts_of(cleaned.record)[0], 1)
     else:
         ledger.count("kept", origin, pieces=1)
     return cleaned.record
@@ -230,11 +236,11 @@ def mask_row(model: ModelSection, data: DataSection, row: int, tokenizer: Any = 
         ModelError: the tokenizer cannot be used.
     """
     if row < 1:
-        raise UsageError("rows count from 1.", where="--row")
+        raise UsageError(_("rows count from 1."), where="--row")
     reading = Reading(data)
     read = next(itertools.islice(reading, row - 1, None), None)
     if read is None:
-        raise UsageError(f"there is no row {row:,}.", where=one_line(data.path))
+        raise UsageError(_("there is no row {row:,}.", row=row), where=one_line(data.path))
     if tokenizer is None:
         from tui_tuner.models.loading import load_tokenizer
 
@@ -249,7 +255,7 @@ def _view(
     from tui_tuner.data.examples.encoding import RowEncoder
 
     if read.record is None:
-        problem = read.problem or RowProblem("unreadable")
+        problem = read.problem or RowProblem(N_("unreadable"))
         return MaskView([], str(read.row.origin), "dropped", str(problem), [])
     text = read.record.kind == "text"
     config = RunConfig(task="pretraining" if text else "sft", model=model, data=data)
@@ -263,16 +269,23 @@ def _view(
     ]
     outcome = next(name for name, count in ledger.outcomes.items() if count)
     reasons = ledger.reasons(outcome)
-    why = f"{reasons[0].reason}" if reasons else ""
+    why = _(reasons[0].reason) if reasons else ""
     if reasons and outcome == "dropped" and reasons[0].samples[0]["text"]:
         why += f": {reasons[0].samples[0]['text']}"
-    notes = [*([note] if note else []), *encoder.notes, *_found_notes(detections)]
-    return MaskView(tokens, str(read.row.origin), outcome, why, notes)
+    notes = [*([note] if note else []), *encoder.notes]
+    return MaskView(tokens, str(read.row.origin), outcome, why, notes, _found_note(detections))
 
 
-def _found_notes(detections: list[FileDetection]) -> list[str]:
+def _found_note(detections: list[FileDetection]) -> str:
     found = detections[-1].detection if detections else None
-    return [f"Format: {found.format}, {found.confidence:.0%} sure ({found.why})."] if found else []
+    if found is None:
+        return ""
+    return _(
+        "Format: {format}, {sure:.0%} sure ({why}).",
+        format=found.format,
+        sure=found.confidence,
+        why=found.why,
+    )
 
 
 class Collected:
