@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tui_tuner.config.load import nearest
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 
@@ -69,7 +70,7 @@ def attributes(prompt: str) -> list[tuple[str, str]]:
         for pattern, between, inside in _LISTS:
             for match in pattern.finditer(part):
                 pairs = [pair.partition(inside) for pair in match.group().split(between)]
-                named = [(key.strip(), value.strip()) for key, _, value in pairs]
+                named = [(key.strip(), value.strip()) for key, _unused, value in pairs]
                 named = [(key, value) for key, value in named if key and value]
                 found.extend(named if len(named) > 1 else [])
     return found
@@ -140,20 +141,26 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric(
             "attribute_coverage",
-            "Attributes mentioned",
-            "Share of the attributes listed in the prompts that the answers mention.",
+            N_("Attributes mentioned"),
+            N_("Share of the attributes listed in the prompts that the answers mention."),
             attribute_coverage,
         ),
         Metric(
             "reference_coverage",
-            "Attributes mentioned by the references",
-            "The same share for the data set's own answers.",
+            N_("Attributes mentioned by the references"),
+            N_("The same share for the data set's own answers."),
             reference_coverage,
         ),
-        Metric("stopped", "Stopped by itself", "Share of the answers that end by a stop token.", stopped),
-        Metric("exact_match", "Exact match", "Share of the answers equal to the reference.", exact_match),
-        Metric("token_f1", "Token F1", "Overlap of the words of answer and reference.", token_f1),
-        Metric("rouge_l", "ROUGE-L", "Longest common subsequence of answer and reference (F1).", rouge_l),
+        Metric(
+            "stopped", N_("Stopped by itself"), N_("Share of the answers that end by a stop token."), stopped
+        ),
+        Metric(
+            "exact_match", N_("Exact match"), N_("Share of the answers equal to the reference."), exact_match
+        ),
+        Metric("token_f1", N_("Token F1"), N_("Overlap of the words of answer and reference."), token_f1),
+        Metric(
+            "rouge_l", N_("ROUGE-L"), N_("Longest common subsequence of answer and reference (F1)."), rouge_l
+        ),
     )
 }
 
@@ -177,9 +184,9 @@ def chosen(names: Sequence[str] | str, rows: Sequence[Scored]) -> list[str]:
     for name in asked:
         if name not in METRICS:
             raise ConfigError(
-                f"unknown metric {one_line(name, 60)!r}.{nearest(name, METRICS)}",
+                f"{_('unknown metric {name!r}.', name=one_line(name, 60))}{nearest(name, METRICS)}",
                 where="evaluation.metrics",
-                hint=f"Known are auto, {', '.join(METRICS)}.",
+                hint=_("Known are auto, {metrics}.", metrics=", ".join(METRICS)),
             )
     return list(dict.fromkeys(asked))
 
@@ -200,7 +207,7 @@ def score(names: Sequence[str] | str, rows: Sequence[Scored]) -> dict[str, float
 def _coverage(pairs: Iterable[tuple[str, str]]) -> float | None:
     named = found = 0
     for prompt, text in pairs:
-        values = {_plain(value) for _, value in attributes(prompt)}
+        values = {_plain(value) for _unused, value in attributes(prompt)}
         named += len(values)
         found += sum(mentions(text, value) for value in values)
     return found / named if named else None
