@@ -7,7 +7,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 from tui_tuner.runs.view import RunView
 from tui_tuner.ui.words import column, figure, plain_value, safe
 
@@ -47,9 +47,9 @@ def _resolved(view: RunView) -> list[Content]:
 
 def _ledger(view: RunView) -> list[Content]:
     counts = view.ledger.get("outcomes")
-    counts = {"read": view.ledger.get("read"), **counts} if isinstance(counts, dict) else {}
+    counts = {N_("read"): view.ledger.get("read"), **counts} if isinstance(counts, dict) else {}
     parts = [
-        f"{safe(name).plain} {figure(count)}"
+        f"{_(safe(name).plain)} {figure(count)}"
         for name, count in counts.items()
         if isinstance(count, int) and count
     ]
@@ -57,6 +57,6 @@ def _ledger(view: RunView) -> list[Content]:
 
 
 def _versions(view: RunView) -> list[Content]:
-    found = [("device", view.device), *view.versions.items()] if view.device or view.versions else []
+    found = [(_("device"), view.device), *view.versions.items()] if view.device or view.versions else []
     text = ", ".join(f"{safe(name).plain} {safe(value).plain}" for name, value in found)
     return [Content.assemble((column(_("made with"), 32), "$dim"), " ", text)] if text else []

@@ -72,8 +72,8 @@ def _words(snapshot: Snapshot) -> list[Content]:
         words.append(Content(_("~{t} left", t=rough(left))).stylize("$primary"))
     if view.started and view.last_time > view.started:
         took = duration(view.last_time - view.started)
-        text = _("{t} so far") if snapshot.live else _("took {t}")
-        words.append(Content(text.format(t=took)).stylize("$dim"))
+        text = _("{time} so far", time=took) if snapshot.live else _("took {time}", time=took)
+        words.append(Content(text).stylize("$dim"))
     if not snapshot.live and view.message:
         words.append(block(view.message.splitlines()[0]))
     return words
