@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tui_tuner.config.schema import ADAPTERS, RunConfig
-from tui_tuner.locales import _
+from tui_tuner.locales import _, _n
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.gpus import Card
@@ -158,7 +158,12 @@ def corrected(total: int, done: int, spent: float, pace: float, steps: int) -> O
     left = pace * max(0, total - done)
     spread = 0.25 / math.sqrt(max(1, steps)) * left
     middle = spent + left
-    return Outlook(middle, middle - spread, middle + spread, _("{steps} steps of this run", steps=steps))
+    return Outlook(
+        middle,
+        middle - spread,
+        middle + spread,
+        _n("{steps} step of this run", "{steps} steps of this run", steps, steps=steps),
+    )
 
 
 def price_of(config: RunConfig, seconds: float) -> float | None:
