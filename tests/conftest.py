@@ -18,6 +18,8 @@ import pytest
 
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.runs.events import Body, kind_of
+from tui_tuner.runs.wire import fields_of
 
 CHATML = (
     "{% for message in messages %}"
@@ -145,13 +147,15 @@ def make_config(tiny_model: Path, chats: Path, tmp_path: Path) -> MakeConfig:
 
 
 class Recorder:
-    """A sink that keeps what it hears."""
+    """A sink that keeps what it hears, also by the names it has in a journal."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.bodies: list[Body] = []
 
-    def emit(self, kind: str, **fields: Any) -> None:
-        self.events.append((kind, fields))
+    def emit(self, body: Body) -> None:
+        self.bodies.append(body)
+        self.events.append((kind_of(body), fields_of(body)))
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [fields for name, fields in self.events if name == kind]

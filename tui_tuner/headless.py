@@ -7,12 +7,30 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 from tui_tuner.locales import N_, _, recall
-from tui_tuner.runs.events import Event, encode
+from tui_tuner.runs.events import (
+    Body,
+    CheckpointSaved,
+    Evaluation,
+    Event,
+    Finished,
+    Log,
+    Memory,
+    OutOfMemory,
+    Phase,
+    Resolved,
+    RowLedger,
+    RunDuration,
+    RunStarted,
+    Sample,
+    Step,
+    Warned,
+)
 from tui_tuner.runs.journal import JournalReader
-from tui_tuner.runs.view import RunView, Sample, fold
+from tui_tuner.runs.view import RunView, fold
+from tui_tuner.runs.wire import encode, fields_of
 from tui_tuner.text import human_bytes, human_money, human_seconds, one_line, sanitize
 
 STEP_LINE_SECONDS = 2.0
@@ -44,49 +62,53 @@ class LinePrinter:
     def feed(self, events: Iterable[Event]) -> None:
         for event in events:
             self.view = fold(self.view, [event])
-            handler = getattr(self, f"_on_{event.kind}", None)
+            handler = self._HANDLERS.get(type(event.body))
             if handler:
-                # a damaged line of the journal must not end the printing of those after it
-                with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError):
-                    handler(event)
+                handler(self, event, event.body)
 
     def _line(self, event: Event, text: str) -> None:
         self._write(f"{time.strftime('%H:%M:%S', time.localtime(event.time))}  {text}")
 
-    def _on_run_started(self, event: Event) -> None:
-        run, step = one_line(event.run), event.get("resumed_from")
-        device = one_line(event.get("device") or _("unknown"))
-        if isinstance(step, int):
-            line = _("run {run} resumed from step {step} on {device}", run=run, step=step, device=device)
-        else:
+    def _run_started(self, event: Event, body: RunStarted) -> None:
+        run, step, device = one_line(event.run), body.resumed_from, one_line(body.device or _("unknown"))
+        if step is None:
             line = _("run {run} started on {device}", run=run, device=device)
+        else:
+            line = _("run {run} resumed from step {step} on {device}", run=run, step=step, device=device)
         self._line(event, line)
 
-    def _on_phase(self, event: Event) -> None:
-        note = one_line(event.get("note") or "", 100)
-        text = f"{_(one_line(event.get('name')))}{': ' + note if note else ''}"
+    def _phase(self, event: Event, body: Phase) -> None:
+        note = one_line(body.note, 100)
+        text = f"{_(one_line(body.name))}{': ' + note if note else ''}"
         if text != self._last_phase:
             self._last_phase = text
             self._line(event, text)
 
-    def _on_resolved(self, event: Event) -> None:
-        field, value, why = (one_line(event.get(name)) for name in ("field", "value", "why"))
-        self._line(event, _("auto: {field} = {value} ({why})", field=field, value=value, why=why))
+    def _resolved(self, event: Event, body: Resolved) -> None:
+        self._line(
+            event,
+            _(
+                "auto: {field} = {value} ({why})",
+                field=one_line(body.field),
+                value=one_line(body.value),
+                why=one_line(body.why),
+            ),
+        )
 
-    def _on_ledger(self, event: Event) -> None:
-        for line in ledger_lines(event.fields):
-            self._line(event, line)
-        held = event.get("validation")
-        for line in ledger_lines(held) if isinstance(held, dict) else ():
-            self._line(event, _("validation {line}", line=line))
+    def _ledger(self, event: Event, body: RowLedger) -> None:
+        # what stands inside a ledger's tables is as it was written, and may be damaged
+        with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError):
+            for line in ledger_lines(fields_of(body)):
+                self._line(event, line)
+            for line in ledger_lines(body.validation) if body.validation is not None else ():
+                self._line(event, _("validation {line}", line=line))
 
-    def _on_step(self, event: Event) -> None:
+    def _step(self, event: Event, point: Step) -> None:
         view = self.view
         last = view.total_steps and view.step >= view.total_steps
         if event.time - self._last_step_line < STEP_LINE_SECONDS and not last and view.step > 1:
             return
         self._last_step_line = event.time
-        point = view.steps[-1]
         left = view.seconds_left()
         parts = [
             _("step {step}/{total}", step=point.step, total=view.total_steps or "?"),
@@ -94,6 +116,7 @@ class LinePrinter:
             _("loss {loss}", loss=_figure(point.loss)),
             _("lr {rate:.2e}", rate=point.learning_rate),
             _("grad norm {norm}", norm=_figure(point.grad_norm, 2)),
+            *(f"{one_line(name, 40)} {_figure(value)}" for name, value in point.metrics.items()),
             _("{speed:,.0f} trained tok/s", speed=view.tokens_per_second() or 0),
         ]
         if point.memory_reserved:
@@ -102,32 +125,32 @@ class LinePrinter:
             parts.append(_("{time} left", time=human_seconds(left)))
         self._line(event, "  ".join(parts))
 
-    def _on_duration(self, event: Event) -> None:
-        seconds = event.get("seconds")
-        if abs(seconds / self._last_duration - 1) < DURATION_MOVED if self._last_duration else False:
+    def _duration(self, event: Event, body: RunDuration) -> None:
+        before = self._last_duration
+        if before and abs(body.seconds / before - 1) < DURATION_MOVED:
             return
-        self._last_duration = seconds
+        self._last_duration = body.seconds
         said = {
-            "time": human_seconds(seconds),
-            "low": human_seconds(event.get("low")),
-            "high": human_seconds(event.get("high")),
-            "basis": one_line(event.get("basis")),
+            "time": human_seconds(body.seconds),
+            "low": human_seconds(body.low),
+            "high": human_seconds(body.high),
+            "basis": one_line(body.basis),
         }
-        cost = event.get("cost")
-        if cost is None:
+        if body.cost is None or body.cost_high is None:
             line = _("the whole run takes about {time} ({low} to {high}), from {basis}", **said)
         else:
-            said |= {"cost": human_money(cost), "most": human_money(event.get("cost_high"))}
             line = _(
                 "the whole run takes about {time} ({low} to {high}), costs {cost} (up to {most}), from "
                 "{basis}",
+                cost=human_money(body.cost),
+                most=human_money(body.cost_high),
                 **said,
             )
         self._line(event, line)
 
-    def _on_memory(self, event: Event) -> None:
-        measured, predicted = event.get("allocated"), event.get("predicted_allocated")
-        if not isinstance(measured, int) or not isinstance(predicted, int):
+    def _memory(self, event: Event, body: Memory) -> None:
+        measured, predicted = body.allocated, body.predicted_allocated
+        if measured is None or predicted is None:
             return
         said = {"measured": human_bytes(measured), "predicted": human_bytes(predicted)}
         if predicted > 0:
@@ -137,42 +160,55 @@ class LinePrinter:
             line = _("memory peak {measured}, predicted {predicted}", **said)
         self._line(event, line)
 
-    def _on_evaluation(self, event: Event) -> None:
-        stage = event.get("stage")
-        metrics = [
-            f"{one_line(name)} {_figure(value)}" for name, value in (event.get("metrics") or {}).items()
-        ]
-        said = {"step": event.get("step"), "metrics": ", ".join(metrics)}
-        if stage:
-            line = _("evaluation {stage} at step {step}: {metrics}", stage=_(one_line(stage)), **said)
+    def _evaluation(self, event: Event, body: Evaluation) -> None:
+        metrics = [f"{one_line(name)} {_figure(value)}" for name, value in body.metrics.items()]
+        said = {"step": body.step, "metrics": ", ".join(metrics)}
+        if body.stage:
+            line = _("evaluation {stage} at step {step}: {metrics}", stage=_(one_line(body.stage)), **said)
         else:
             line = _("evaluation at step {step}: {metrics}", **said)
         self._line(event, line)
 
-    def _on_checkpoint(self, event: Event) -> None:
-        said = {"step": event.get("step"), "path": one_line(event.get("path"))}
-        if event.get("best"):
+    def _checkpoint(self, event: Event, body: CheckpointSaved) -> None:
+        said = {"step": body.step, "path": one_line(body.path)}
+        if body.best:
             self._line(event, _("checkpoint at step {step} (best so far): {path}", **said))
         else:
             self._line(event, _("checkpoint at step {step}: {path}", **said))
 
-    def _on_warning(self, event: Event) -> None:
-        message = f"{one_line(event.get('message'))} {one_line(event.get('hint') or '')}".rstrip()
+    def _warned(self, event: Event, body: Warned) -> None:
+        message = f"{one_line(body.message)} {one_line(body.hint)}".rstrip()
         self._line(event, _("warning: {message}", message=message))
 
-    def _on_log(self, event: Event) -> None:
-        self._line(event, one_line(event.get("message"), 400))
+    def _log(self, event: Event, body: Log) -> None:
+        self._line(event, one_line(body.message, 400))
 
-    def _on_out_of_memory(self, event: Event) -> None:
-        self._line(event, _("out of memory: {message}", message=one_line(event.get("message"))))
+    def _out_of_memory(self, event: Event, body: OutOfMemory) -> None:
+        self._line(event, _("out of memory: {message}", message=one_line(body.message)))
 
-    def _on_finished(self, event: Event) -> None:
+    def _finished(self, event: Event, body: Finished) -> None:
         for line in _comparison(self.view):
             self._write(line)
-        message = one_line(event.get("message") or "")
-        self._line(event, f"{_(one_line(event.get('status')))}{': ' + message if message else ''}")
-        if event.get("hint"):
-            self._line(event, one_line(event.get("hint")))
+        message = one_line(body.message)
+        self._line(event, f"{_(one_line(body.status))}{': ' + message if message else ''}")
+        if body.hint:
+            self._line(event, one_line(body.hint))
+
+    _HANDLERS: ClassVar[dict[type[Body], Callable[[LinePrinter, Event, Any], None]]] = {
+        RunStarted: _run_started,
+        Phase: _phase,
+        Resolved: _resolved,
+        RowLedger: _ledger,
+        Step: _step,
+        RunDuration: _duration,
+        Memory: _memory,
+        Evaluation: _evaluation,
+        CheckpointSaved: _checkpoint,
+        Warned: _warned,
+        Log: _log,
+        OutOfMemory: _out_of_memory,
+        Finished: _finished,
+    }
 
 
 class RawPrinter:
@@ -185,7 +221,7 @@ class RawPrinter:
     def feed(self, events: Iterable[Event]) -> None:
         for event in events:
             self.view = fold(self.view, [event])
-            self._write(encode(event).decode().rstrip("\n"))
+            self._write((event.line or encode(event)).decode().rstrip("\n"))
 
 
 def writer(stream: TextIO) -> Callable[[str], None]:

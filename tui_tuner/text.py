@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -47,6 +48,8 @@ def human_bytes(count: float) -> str:
 
 def human_seconds(seconds: float) -> str:
     """A duration such as `45 s`, `3 min 20 s` or `2 h 05 min`."""
+    if not math.isfinite(seconds):
+        return f"{seconds} s"
     total = round(seconds)
     if total < 60:
         return _("{seconds} s", seconds=total)

@@ -29,7 +29,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 from side_by_side import Claim, judge, machine, table  # noqa: E402
 
-from tui_tuner.runs.events import Event  # noqa: E402
+from tui_tuner.runs.events import Finished, Step  # noqa: E402
 from tui_tuner.runs.journal import JournalReader  # noqa: E402
 
 COMMAND = [sys.executable, "-c", "from tui_tuner.cli import main; main()"]
@@ -185,22 +185,20 @@ class Steps:
 
     def __init__(self, folder: Path, name: str) -> None:
         self._reader = JournalReader(folder / "runs" / name / "events.jsonl")
-        self.found: list[Event] = []
+        self.found: list[Step] = []
         self.ended = False
 
     def look(self) -> int:
         for event in self._reader.read():
-            self.ended = self.ended or event.kind == "finished"
-            if event.kind == "step":
-                self.found.append(event)
+            self.ended = self.ended or isinstance(event.body, Finished)
+            if isinstance(event.body, Step):
+                self.found.append(event.body)
         return len(self.found)
 
     def speed(self) -> float:
         """Supervised tokens a second, without the first three steps."""
         steps = self.found[3:]
-        return sum(step.get("supervised_tokens") for step in steps) / sum(
-            step.get("seconds") for step in steps
-        )
+        return sum(step.supervised_tokens for step in steps) / sum(step.seconds for step in steps)
 
 
 def train(folder: Path, steps: int, name: str, *more: str, keys: bool = False) -> Trained:

@@ -31,6 +31,7 @@ from tests.benchmarks.soak_files import damage_config, damage_folder
 from tests.conftest import chat_rows, write_jsonl
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.runs.events import Body, Finished, Heartbeat, OutOfMemory, Phase, Step
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
 
@@ -224,9 +225,14 @@ def soak_kills(base: Base, kills: int, chance: random.Random) -> None:
     ROWS.append((f"{done} kills in {runs} runs ({where})", f"{steps} steps compared", verdict))
 
 
+def bodies_of(folder: RunFolder) -> list[Body]:
+    """What a run has said so far."""
+    return [event.body for event in JournalReader(folder.events).read()]
+
+
 def last_phase(folder: RunFolder) -> str:
     """What a killed process was doing, by the journal's last phase."""
-    names = [str(event.get("name")) for event in JournalReader(folder.events).read() if event.kind == "phase"]
+    names = [body.name for body in bodies_of(folder) if isinstance(body, Phase)]
     return names[-1] if names else "starting"
 
 
@@ -257,9 +263,9 @@ def soak_memory(base: Base) -> None:
 
         folder = base.folder(training__max_steps=8, evaluation__every=3)
         code = wait(fork_worker(folder, False, inject))
-        state, events = folder.state(), JournalReader(folder.events).read()
-        said = [e for e in events if e.kind == "out_of_memory"] or [
-            e for e in events if "emory" in str(e.get("message"))
+        state, bodies = folder.state(), bodies_of(folder)
+        said = [body for body in bodies if isinstance(body, OutOfMemory)] or [
+            body for body in bodies if "emory" in getattr(body, "message", "")
         ]
         clean = "Traceback" not in folder.log.read_text() or state == "failed"
         if state == "completed" and code == 0 and said and clean:
@@ -361,7 +367,7 @@ def drop_terminal(base: Base, mode: str, way: str, chance: random.Random, number
     folder = RunFolder(Path(config.output.folder) / name)
     try:
         deadline = time.monotonic() + 120
-        while not any(event.kind == "step" for event in JournalReader(folder.events).read()):
+        while not any(isinstance(body, Step) for body in bodies_of(folder)):
             drain(terminal)
             if time.monotonic() > deadline:
                 return "never began"
@@ -427,8 +433,8 @@ def fork_resume(folder: RunFolder) -> str:
     code = wait(fork_worker(folder, True), 60)
     log = folder.log.read_text(errors="replace") if folder.log.exists() else ""
     if code in (0, 1, 2, 3):
-        ends = [e for e in JournalReader(folder.events).read() if e.kind == "finished"]
-        message = str(ends[-1].get("message")) if ends else ""
+        ends = [body for body in bodies_of(folder) if isinstance(body, Finished)]
+        message = ends[-1].message if ends else ""
         unexpected = message.split(":")[0].endswith("Error") and "Traceback" in log
         return f"{message}\n{log[-1500:]}" if unexpected else ""
     return f"exit code {code}: {log[-1500:]}"
@@ -442,17 +448,15 @@ def soak_cost(base: Base) -> None:
 
     folder = base.folder()
     assert wait(fork_worker(folder, False)) == 0
-    events = JournalReader(folder.events).read()
-    steps = [event.get("seconds") for event in events if event.kind == "step"]
-    quick = sorted(steps)[len(steps) // 2]
+    steps = [body for body in bodies_of(folder) if isinstance(body, Step)]
+    quick = sorted(body.seconds for body in steps)[len(steps) // 2]
     scratch = base.folder()
     journal = JournalWriter(scratch.events, "r")
-    fields = next(dict(event.fields) for event in events if event.kind == "step")
     with Watchdog(journal, scratch.path) as watchdog:
         start = time.process_time()
         numbers = NumberWatch()
         for step in range(5000):
-            watchdog.emit("step", **fields)
+            watchdog.emit(steps[0])
             numbers.feed(step, 2.0 + 0.01 * (step % 7), 1.0 + 0.01 * (step % 11))
         emit = (time.process_time() - start) / 5000
         start, looks = time.process_time(), 2000
@@ -466,7 +470,7 @@ def soak_cost(base: Base) -> None:
     start = time.process_time()
     for _ in range(1000):
         process.memory_info()
-        watchdog.emit("heartbeat", step=1, memory_host=1)
+        watchdog.emit(Heartbeat(step=1, memory_host=1))
     beat = (time.process_time() - start) / 1000
     share = emit / quick + (look + beat) / 5.0
     detail = f"{emit * 1e6:.0f} us a step of {quick * 1e3:.0f} ms, {(look + beat) * 1e6:.0f} us every 5 s"

@@ -16,6 +16,7 @@ from tui_tuner.config.options import options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.headless import LinePrinter, writer
+from tui_tuner.runs.events import Log
 from tui_tuner.runs.history import lost, summary, view_of
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
@@ -122,7 +123,7 @@ def look(folder: RunFolder) -> None:
     list(RunStore(folder.path.parent).runs())
     if not folder.events.is_dir():
         journal = JournalWriter(folder.events, "r")
-        journal.emit("log", level="info", message="still writable")
+        journal.emit(Log(level="info", message="still writable"))
         journal.close()
     from tui_tuner.training.keeping.checkpoints import newest_valid
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tests.core.test_loss import FAST, SomeRows
+from tests.core.ways import check_ways, summed_loss
 from tui_tuner.compute import attention
-from tui_tuner.compute.batches import flat, padded
-from tui_tuner.compute.loss import LossPath, self_check, summed_loss
+from tui_tuner.compute.batches import lay_flat, lay_padded
+from tui_tuner.compute.forward import ForwardWay
 
 SHAPE = {
     "vocab_size": 300,
@@ -49,12 +50,12 @@ def test_the_chosen_way_is_exact(kind: str) -> None:
     more, packs = KINDS[kind]
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SHAPE, **more)).eval()
     rows = SomeRows([17, 5, 40, 9], 300)
-    found = self_check(model, rows, [1, 0, 3, 2], FAST, torch.device("cpu"), 0)
+    found = check_ways(model, rows, [1, 0, 3, 2], FAST)
     assert found.exact
-    assert found.path.packing == packs, found.problem
-    assert bool(found.problem) == (found.path != FAST)
+    assert found.way.packing == packs, found.problem
+    assert bool(found.problem) == (found.way != FAST)
     with torch.no_grad():
-        single = LossPath(packing=False, compact=False, segments=False)
-        truth = sum(summed_loss(model, padded(rows, [row], 0), single) for row in range(4))
-        together = flat(rows, range(4)) if packs else padded(rows, list(range(4)), 0)
-        assert float(summed_loss(model, together, found.path)) == pytest.approx(float(truth), abs=1e-4)
+        single = ForwardWay(packing=False, compact=False, segments=False)
+        truth = sum(summed_loss(model, lay_padded(rows, [row], 0), single) for row in range(4))
+        together = lay_flat(rows, range(4)) if packs else lay_padded(rows, list(range(4)), 0)
+        assert float(summed_loss(model, together, found.way)) == pytest.approx(float(truth), abs=1e-4)

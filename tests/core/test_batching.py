@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_tuner.compute.batches import MicroSize, StepPlan, pack, pad_groups
+from tui_tuner.compute.batches import MicroSize, pack, pad_groups
+from tui_tuner.training.step.plan import StepPlan
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
 

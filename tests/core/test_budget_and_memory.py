@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import MakeConfig, Recorder
 from tui_tuner.config.schema import HardwareSection
 from tui_tuner.planning.calibration import Measured, calibration_file, learned
-from tui_tuner.runs.events import Event, encode
+from tui_tuner.runs.events import Event, Memory, RunDuration
+from tui_tuner.runs.wire import encode
 from tui_tuner.training.watching.budget import Budget
 from tui_tuner.training.watching.memory_check import AFTER, GIB, MemoryCheck
 from tui_tuner.training.watching.reporting import Reporter
@@ -73,7 +74,7 @@ def test_time_and_cost_are_corrected_by_the_run_itself(train: Any, make_config: 
     assert last["low"] == last["seconds"] == last["high"] == pytest.approx(last["spent"], abs=0.5)
     assert last["cost"] == pytest.approx(last["seconds"] / 100) and last["cost_spent"] > 0
 
-    lines = [encode(Event(kind, fields=fields)) for kind, fields in done.sink.events]
+    lines = [encode(Event(body)) for body in done.sink.bodies]
     done.folder.events.write_bytes(b"".join(lines))
     again = train(make_config(output__name="again", training__gradient_checkpointing="auto"))
     first = again.sink.of("duration")[0]
@@ -119,7 +120,7 @@ def test_the_live_pane_and_the_printer_show_the_time_of_the_run() -> None:
     def event(seconds: float, by: int) -> Event:
         fields = {"seconds": seconds, "low": seconds * 0.9, "high": seconds * 1.1, "corrected_by": by}
         money = {"cost": 2.0, "cost_high": 2.5, "cost_spent": 0.25}
-        return Event("duration", fields={**fields, **money, "basis": "steps"})
+        return Event(RunDuration(**fields, **money, basis="steps"))
 
     view = fold(RunView(), [event(600, 0), event(1200, 3)])
     rows = {label.strip(): value for label, value, _ in _time_rows(view)}
@@ -193,7 +194,7 @@ def test_the_engine_remembers_its_fullest_forward_pass(make_config: MakeConfig) 
 
     engine = SimpleNamespace(fullest=(0, 0, 0))
     for rows, length, targets in ((1, 90, 80), (2, 50, 20), (1, 60, 60)):
-        part = SimpleNamespace(input_ids=torch.zeros(rows, length), supervised=targets)
+        part = SimpleNamespace(input_ids=torch.zeros(rows, length), trained_tokens=targets)
         Engine._remember(engine, part)  # type: ignore[arg-type]
     assert engine.fullest == (2, 50, 80)
 
@@ -213,8 +214,9 @@ def test_the_live_pane_and_the_printer_show_both_figures() -> None:
     from tui_tuner.headless import LinePrinter
     from tui_tuner.runs.view import RunView, fold
 
-    event = Event("memory", fields={"allocated": 11 * GIB, "predicted_allocated": 10 * GIB})
-    assert fold(RunView(), [event]).memory["allocated"] == 11 * GIB
+    event = Event(Memory(allocated=11 * GIB, predicted_allocated=10 * GIB))
+    memory = fold(RunView(), [event]).memory
+    assert memory is not None and memory.allocated == 11 * GIB
     lines: list[str] = []
     LinePrinter(lines.append).feed([event])
     assert "predicted" in lines[0] and "+10.0%" in lines[0]

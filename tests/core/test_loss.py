@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from tests.core.ways import ExampleRows, batches, check_ways, summed_loss, token_losses
 from tui_tuner.compute import attention
-from tui_tuner.compute.batches import MicroSize, flat, micros, padded
-from tui_tuner.compute.loss import LossPath, self_check, summed_loss, token_losses
+from tui_tuner.compute.batches import MicroSize, lay_flat, lay_padded
+from tui_tuner.compute.forward import ForwardWay
 
-FAST = LossPath(packing=True, compact=True, segments=True)
+FAST = ForwardWay(packing=True, compact=True, segments=True)
 
 
-class SomeRows:
+class SomeRows(ExampleRows):
     """Random rows of unequal length whose last part is trained."""
 
     def __init__(self, lengths: list[int], vocabulary: int, seed: int = 0) -> None:
@@ -29,7 +30,7 @@ class SomeRows:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def masked(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         return self.ids[index], self.trained[index]
 
 
@@ -54,7 +55,7 @@ def plain_loss(model: Any, data: SomeRows, rows: list[int]) -> torch.Tensor:
     mask = torch.zeros_like(ids)
     labels = torch.full_like(ids, -100)
     for line, row in enumerate(rows):
-        tokens, trained = data[row]
+        tokens, trained = data.masked(row)
         ids[line, : len(tokens)] = torch.from_numpy(tokens.astype(np.int64))
         mask[line, : len(tokens)] = 1
         labels[line, : len(tokens)] = torch.where(torch.from_numpy(trained), ids[line, : len(tokens)], -100)
@@ -74,15 +75,15 @@ def gradients(model: Any) -> dict[str, torch.Tensor]:
     "path",
     [
         FAST,
-        LossPath(packing=True, compact=False, segments=True),
-        LossPath(packing=True, compact=True, segments=False),
-        LossPath(packing=False, compact=True, segments=False),
+        ForwardWay(packing=True, compact=False, segments=True),
+        ForwardWay(packing=True, compact=True, segments=False),
+        ForwardWay(packing=False, compact=True, segments=False),
     ],
     ids=["fast", "full logits", "stock attention", "padded"],
 )
 @pytest.mark.parametrize("size", [MicroSize(7, 1000), MicroSize(2, 45), MicroSize(1, 1)])
 def test_loss_and_gradients_equal_the_plain_padded_forward(
-    tiny_model: Path, rows: SomeRows, path: LossPath, size: MicroSize
+    tiny_model: Path, rows: SomeRows, path: ForwardWay, size: MicroSize
 ) -> None:
     everything = list(range(len(rows)))
     plain = load(tiny_model, "sdpa")
@@ -91,9 +92,9 @@ def test_loss_and_gradients_equal_the_plain_padded_forward(
     wanted = gradients(plain)
 
     model = load(tiny_model, attention.NAME if path.segments else "sdpa")
-    parts = list(micros(rows, everything, size, path.packing))
+    parts = batches(rows, everything, size, path)
     assert sorted(row for part in parts for row in part.rows) == everything
-    targets = sum(part.supervised for part in parts)
+    targets = sum(part.trained_tokens for part in parts)
     total = torch.zeros(())
     for part in parts:
         loss = summed_loss(model, part, path) / targets
@@ -110,9 +111,9 @@ def test_loss_and_gradients_equal_the_plain_padded_forward(
 def test_sequences_of_a_row_do_not_see_each_other(tiny_model: Path, rows: SomeRows) -> None:
     model = load(tiny_model).eval()
     with torch.no_grad():
-        before = token_losses(model, flat(rows, [0, 2, 5]), FAST)
+        before = token_losses(model, lay_flat(rows, [0, 2, 5]), FAST)
         rows.ids[2] = (rows.ids[2] + 7) % 300 + 3
-        after = token_losses(model, flat(rows, [0, 2, 5]), FAST)
+        after = token_losses(model, lay_flat(rows, [0, 2, 5]), FAST)
     counts = [int(rows.trained[row][1:].sum()) for row in (0, 2, 5)]
     first, middle, last = before.split(counts)
     new_first, new_middle, new_last = after.split(counts)
@@ -123,10 +124,10 @@ def test_sequences_of_a_row_do_not_see_each_other(tiny_model: Path, rows: SomeRo
 
 def test_targets_are_the_trained_tokens_and_never_a_first_one(rows: SomeRows) -> None:
     rows.trained[1][:] = True
-    for micro in (flat(rows, [1, 3]), padded(rows, [1, 3], 0)):
+    for micro in (lay_flat(rows, [1, 3]), lay_padded(rows, [1, 3], 0)):
         expected = np.concatenate([rows.ids[1][1:], rows.ids[3][rows.trained[3]]])
         assert micro.targets.tolist() == expected.tolist()
-        assert micro.supervised == int(micro.keep.sum())
+        assert micro.trained_tokens == int(micro.keep.sum())
 
 
 def test_a_sliding_window_holds_inside_each_sequence(tiny_tokenizer: Any) -> None:
@@ -148,15 +149,15 @@ def test_a_sliding_window_holds_inside_each_sequence(tiny_tokenizer: Any) -> Non
     rows = SomeRows([30, 6, 21], len(tiny_tokenizer))
     expected = plain_loss(model, rows, [0, 1, 2])
     model.set_attn_implementation(attention.NAME)
-    micro = flat(rows, [0, 1, 2])
-    found = summed_loss(model, micro, FAST) / micro.supervised
+    micro = lay_flat(rows, [0, 1, 2])
+    found = summed_loss(model, micro, FAST) / micro.trained_tokens
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_self_check_keeps_the_fast_path_where_it_is_exact(tiny_model: Path, rows: SomeRows) -> None:
     model = load(tiny_model, "sdpa")
-    found = self_check(model, rows, [1, 0, 3, 2], FAST, torch.device("cpu"), 0)
-    assert found.path == FAST
+    found = check_ways(model, rows, [1, 0, 3, 2], FAST)
+    assert found.way == FAST
     assert found.problem == ""
 
 
@@ -170,8 +171,8 @@ def test_self_check_falls_back_for_a_model_that_ignores_positions(tiny_tokenizer
     config._attn_implementation = "sdpa"
     model = GPT2LMHeadModel(config).eval()
     rows = SomeRows([17, 5, 40, 9], len(tiny_tokenizer))
-    honest = self_check(model, rows, [1, 0, 3, 2], FAST, torch.device("cpu"), 0)
-    assert honest.path == FAST, honest.problem
+    honest = check_ways(model, rows, [1, 0, 3, 2], FAST)
+    assert honest.way == FAST, honest.problem
 
     inner = model.transformer.forward
 
@@ -180,12 +181,12 @@ def test_self_check_falls_back_for_a_model_that_ignores_positions(tiny_tokenizer
         return inner(*args, **kwargs)
 
     model.transformer.forward = without_positions
-    found = self_check(model, rows, [1, 0, 3, 2], FAST, torch.device("cpu"), 0)
-    assert not found.path.packing
+    found = check_ways(model, rows, [1, 0, 3, 2], FAST)
+    assert not found.way.packing
     assert "differs" in found.problem
     expected = plain_loss(model, rows, [0, 2])
-    micro = padded(rows, [0, 2], 0)
-    torch.testing.assert_close(summed_loss(model, micro, found.path) / micro.supervised, expected)
+    micro = lay_padded(rows, [0, 2], 0)
+    torch.testing.assert_close(summed_loss(model, micro, found.way) / micro.trained_tokens, expected)
 
 
 def test_self_check_falls_back_where_logits_cannot_be_chosen(tiny_model: Path, rows: SomeRows) -> None:
@@ -196,9 +197,9 @@ def test_self_check_falls_back_where_logits_cannot_be_chosen(tiny_model: Path, r
         return inner(*args, **kwargs)
 
     model.forward = every_position
-    found = self_check(model, rows, [1, 0, 3, 2], FAST, torch.device("cpu"), 0)
-    assert found.path.packing
-    assert not found.path.compact
+    found = check_ways(model, rows, [1, 0, 3, 2], FAST)
+    assert found.way.packing
+    assert not found.way.compact
     assert found.problem
 
 
@@ -208,7 +209,7 @@ def test_checkpointed_layers_give_the_same_gradients(tiny_model: Path, rows: Som
     plain, model = load(tiny_model), load(tiny_model)
     checkpoint_layers(model)
     model.train()
-    micro = flat(rows, [0, 2, 3])
+    micro = lay_flat(rows, [0, 2, 3])
     summed_loss(plain, micro, FAST).backward()
     summed_loss(model, micro, FAST).backward()
     wanted, found = gradients(plain), gradients(model)
@@ -229,7 +230,7 @@ def test_checkpointing_keeps_nothing_of_frozen_layers(tiny_model: Path, rows: So
     asking = []
     for layer in layers:
         layer.register_forward_hook(lambda _module, _inputs, output: asking.append(output.requires_grad))
-    summed_loss(model, flat(rows, [0, 2]), FAST).backward()
+    summed_loss(model, lay_flat(rows, [0, 2]), FAST).backward()
     assert asking == [False] * (len(layers) - 1) + [True]
     assert all(parameter.grad is not None for parameter in layers[-1].parameters())
 
@@ -239,7 +240,7 @@ def test_embedding_noise_is_scaled_by_each_sequence(tiny_model: Path, rows: Some
 
     model = load(tiny_model).train()
     embeddings = model.get_input_embeddings()
-    micro = flat(rows, [2, 1])
+    micro = lay_flat(rows, [2, 1])
     quiet = embeddings(micro.input_ids)
     noise = EmbeddingNoise(model, alpha=5.0)
     noise.micro = micro

@@ -13,9 +13,10 @@ from safetensors import safe_open
 from tests.conftest import MakeConfig, Trained
 from tests.core.test_loss import FAST, SomeRows
 from tests.core.test_session import Train, reacting
+from tests.core.ways import batches, check_ways, summed_loss
 from tui_tuner.compute import attention
-from tui_tuner.compute.batches import MicroSize, micros
-from tui_tuner.compute.loss import LossPath, self_check, summed_loss
+from tui_tuner.compute.batches import MicroSize, lay_padded
+from tui_tuner.compute.forward import ForwardWay
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.evaluation.generation import generate
 from tui_tuner.methods import attach, merge, trainable_parameters
@@ -24,7 +25,7 @@ from tui_tuner.models.loading import load_model
 
 PROMPTS = ["prompt_tuning", "p_tuning", "prefix_tuning"]
 KINDS = ["ia3", *PROMPTS]
-PADDED = LossPath(packing=False, compact=True, segments=False)
+PADDED = ForwardWay(packing=False, compact=True, segments=False)
 LENGTHS = [17, 5, 40, 9, 23, 31, 2]
 
 
@@ -43,7 +44,7 @@ def made(make_config: MakeConfig, kind: str, **changes: Any) -> Any:
 
 def labelled_loss(model: Any, data: SomeRows) -> torch.Tensor:
     """The usual way: padded rows, labels of -100 where nothing is trained, the loss of the model itself."""
-    part = next(micros(data, range(len(data)), MicroSize(len(data), 10**6), packing=False))
+    part = lay_padded(data, range(len(data)), 0)
     labels = torch.full_like(part.input_ids, -100)
     labels[:, 1:] = torch.where(part.keep[:, :-1], part.input_ids[:, 1:], -100)
     return model(input_ids=part.input_ids, attention_mask=part.attention_mask, labels=labels).loss
@@ -60,8 +61,8 @@ def test_loss_and_gradients_equal_those_of_labels(
     wanted = torch.autograd.grad(expected, trained)
 
     path = replace(PADDED, compact=compact, virtual=virtual_positions(model))
-    parts = list(micros(data, range(len(data)), MicroSize(3, 1000), packing=False))
-    targets = sum(part.supervised for part in parts)
+    parts = batches(data, range(len(data)), MicroSize(3, 1000), path)
+    targets = sum(part.trained_tokens for part in parts)
     loss = sum((summed_loss(model, part, path) for part in parts), torch.zeros(())) / targets
     torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
     for found, gradient in zip(torch.autograd.grad(loss, trained), wanted, strict=True):
@@ -74,11 +75,9 @@ def test_the_self_check_refuses_flat_rows(make_config: MakeConfig, tiny_tokenize
     virtual = virtual_positions(model)
     assert virtual == (0 if kind == "prefix_tuning" else 6) and virtual_tokens(model) == 6
     for wanted in (FAST, replace(FAST, segments=False)):
-        found = self_check(
-            model, data, [1, 0, 3, 2], replace(wanted, virtual=virtual), torch.device("cpu"), 0
-        )
-        assert found.exact and found.problem and not found.path.packing
-        assert found.path == replace(PADDED, virtual=virtual)
+        found = check_ways(model, data, [1, 0, 3, 2], replace(wanted, virtual=virtual))
+        assert found.exact and found.problem and not found.way.packing
+        assert found.way == replace(PADDED, virtual=virtual)
 
 
 @pytest.mark.parametrize("kind", PROMPTS)
@@ -144,15 +143,15 @@ def test_gradient_checkpointing_gives_the_same_run(make_config: MakeConfig, trai
 
     def spy(run: Trained) -> None:
         from tui_tuner.methods.weights import decoder_layers
-        from tui_tuner.training import work
+        from tui_tuner.training.train import Training
 
-        inner = work.Work.train
+        inner = Training.train
 
         def look(self: Any) -> Any:
             seen.extend(layer.gradient_checkpointing for layer in decoder_layers(self.model))
             return inner(self)
 
-        patch.setattr(work.Work, "train", look)
+        patch.setattr(Training, "train", look)
 
     with pytest.MonkeyPatch.context() as patch:
         config = make_config(method=method, training__max_steps=3, training__gradient_checkpointing=True)
@@ -380,7 +379,7 @@ def test_families_work_exactly_or_say_why_not(
             continue
         model = attach(base, config)
         path = replace(FAST if kind == "ia3" else PADDED, virtual=virtual_positions(model))
-        found = self_check(model, data, [1, 0, 3, 2], path, torch.device("cpu"), 0)
-        assert found.exact and (kind == "ia3" or found.path == path), (kind, found)
+        found = check_ways(model, data, [1, 0, 3, 2], path)
+        assert found.exact and (kind == "ia3" or found.way == path), (kind, found)
         if kind in PROMPTS:
             answers_as_its_forward_pass_says(model, tiny_tokenizer)

@@ -18,6 +18,7 @@ from tests.conftest import MakeConfig, Recorder, Trained, write_jsonl
 from tui_tuner.config.kinds import METHOD_FIELDS, METHODS, TASKS
 from tui_tuner.config.options import options
 from tui_tuner.runs.control import Control, send
+from tui_tuner.runs.events import Body, Step
 
 Train = Callable[..., Trained]
 
@@ -35,11 +36,18 @@ def names(file: Any) -> list[str]:
 
 def test_registries_hold_what_the_config_offers() -> None:
     from tui_tuner import methods, tasks
+    from tui_tuner.tasks import Task, find_task
 
     assert set(methods.METHODS) == set(METHODS) == set(METHOD_FIELDS)
     fields = {path.partition(".")[2] for path in options() if path.startswith("method.")}
     assert {name for names in METHOD_FIELDS.values() for name in names} == fields - {"kind"}
-    assert set(tasks.TASKS) == set(TASKS)
+    assert all(isinstance(find_task(name), Task) for name in TASKS)
+    modules = {path.stem for path in Path(str(tasks.__file__)).parent.glob("*.py")} - {
+        "__init__",
+        "base",
+        "generative",
+    }
+    assert modules == set(TASKS)
 
 
 @pytest.mark.parametrize(
@@ -74,16 +82,16 @@ def test_methods_learn_and_load_again_with_plain_libraries(
     config = make_config(training__max_steps=8, **changes)
 
     def keep_model(trained: Trained) -> None:
-        from tui_tuner.training import work
+        from tui_tuner.training.train import Training
 
-        inner = work.Work.train
+        inner = Training.train
 
         def and_keep(self: Any) -> Any:
             loop = inner(self)
             kept.append(logits(self.model))
             return loop
 
-        patch.setattr(work.Work, "train", and_keep)
+        patch.setattr(Training, "train", and_keep)
 
     with pytest.MonkeyPatch.context() as patch:
         run = train(config, before=keep_model)
@@ -273,10 +281,10 @@ class Reacting(Recorder):
         super().__init__()
         self.control, self.at = control, at
 
-    def emit(self, kind: str, **fields: Any) -> None:
-        super().emit(kind, **fields)
-        if kind == "step":
-            for command in self.at.pop(fields["step"], []):
+    def emit(self, body: Body) -> None:
+        super().emit(body)
+        if isinstance(body, Step):
+            for command in self.at.pop(body.step, []):
                 send(self.control.path, command)
 
 
@@ -420,12 +428,12 @@ def test_a_number_that_is_none_stops_the_run_resumably(make_config: MakeConfig, 
 def test_an_unforeseen_error_is_short_in_the_journal_and_whole_in_the_log(
     make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_tuner.training import work
+    from tui_tuner.training.train import Training
 
     def broken(self: Any) -> None:
         raise ZeroDivisionError("a thing nobody thought of")
 
-    monkeypatch.setattr(work.Work, "_engine", broken)
+    monkeypatch.setattr(Training, "_make_engine", broken)
     run = train(make_config())
     assert (run.outcome.status, run.outcome.exit_code) == ("failed", 1)
     assert run.outcome.message == "ZeroDivisionError: a thing nobody thought of"

@@ -11,6 +11,18 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.runs.control import Control
+from tui_tuner.runs.events import (
+    CheckpointSaved,
+    CommandDone,
+    Evaluation,
+    Finished,
+    Phase,
+    Resolved,
+    RowLedger,
+    RunStarted,
+    Sample,
+    Step,
+)
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
 
@@ -30,35 +42,37 @@ def loss_at(step: int) -> float:
 
 
 def begin(journal: JournalWriter, total: int, resumed_from: int | None = None) -> None:
-    journal.emit("phase", name="loading", note="importing torch and transformers")
+    journal.emit(Phase(name="loading", note="importing torch and transformers"))
     journal.emit(
-        "run_started",
-        config={"task": "sft", "model": {"name": "demo"}, "method": {"kind": "lora"}},
-        versions={"torch": "2.13.0", "peft": "0.21"},
-        device="cpu, 2 cores",
-        process=1,
-        resumed_from=resumed_from,
-        total_steps=total,
+        RunStarted(
+            config={"task": "sft", "model": {"name": "demo"}, "method": {"kind": "lora"}},
+            versions={"torch": "2.13.0", "peft": "0.21"},
+            device="cpu, 2 cores",
+            process=1,
+            resumed_from=resumed_from,
+            total_steps=total,
+        )
     )
-    journal.emit("resolved", field="training.learning_rate", value=2e-4, why="customary for lora")
-    journal.emit("ledger", read=800, outcomes={"kept": 790, "dropped": 10})
-    journal.emit("phase", name="training", done=0, total=total)
+    journal.emit(Resolved(field="training.learning_rate", value=2e-4, why="customary for lora"))
+    journal.emit(RowLedger(read=800, outcomes={"kept": 790, "dropped": 10}))
+    journal.emit(Phase(name="training", done=0, total=total))
 
 
 def step(journal: JournalWriter, number: int, total: int) -> None:
     journal.emit(
-        "step",
-        step=number,
-        epoch=number / total * 3,
-        loss=loss_at(number),
-        learning_rate=2e-4 * (1 - number / total),
-        grad_norm=0.8 + 0.1 * math.sin(number),
-        supervised_tokens=512,
-        tokens=1024,
-        tokens_per_second=4100.0,
-        memory_allocated=0,
-        memory_reserved=0,
-        seconds=0.12,
+        Step(
+            step=number,
+            epoch=number / total * 3,
+            loss=loss_at(number),
+            learning_rate=2e-4 * (1 - number / total),
+            grad_norm=0.8 + 0.1 * math.sin(number),
+            supervised_tokens=512,
+            tokens=1024,
+            tokens_per_second=4100.0,
+            memory_allocated=0,
+            memory_reserved=0,
+            seconds=0.12,
+        )
     )
 
 
@@ -68,24 +82,25 @@ def samples(journal: JournalWriter, number: int, stage: str) -> None:
             stage, "A long red coat of warm wool, made for winter."
         )
         journal.emit(
-            "sample",
-            step=number,
-            index=index,
-            stage=stage,
-            prompt=prompt,
-            text=text,
-            reference="This red coat is long, and its wool keeps you warm.",
-            stopped=stage == "after",
+            Sample(
+                step=number,
+                index=index,
+                stage=stage,
+                prompt=prompt,
+                text=text,
+                reference="This red coat is long, and its wool keeps you warm.",
+                stopped=stage == "after",
+            )
         )
 
 
 def evaluation(journal: JournalWriter, number: int, **more: float) -> None:
     metrics = {"loss": loss_at(number) + 0.15, "perplexity": math.exp(loss_at(number) + 0.15), **more}
-    journal.emit("evaluation", step=number, metrics=metrics)
+    journal.emit(Evaluation(step=number, metrics=metrics))
 
 
 def finish(journal: JournalWriter, status: str = "completed", code: int = 0, message: str = "") -> None:
-    journal.emit("finished", status=status, exit_code=code, message=message, hint="")
+    journal.emit(Finished(status=status, exit_code=code, message=message, hint=""))
 
 
 def write_run(folder: RunFolder, steps: int = 60, total: int = 100, status: str | None = None) -> None:
@@ -99,12 +114,13 @@ def write_run(folder: RunFolder, steps: int = 60, total: int = 100, status: str 
         if number % 20 == 0:
             evaluation(journal, number)
             journal.emit(
-                "checkpoint",
-                step=number,
-                path=f"checkpoints/step-{number}",
-                best=True,
-                bytes=1_500_000,
-                seconds=0.1,
+                CheckpointSaved(
+                    step=number,
+                    path=f"checkpoints/step-{number}",
+                    best=True,
+                    bytes=1_500_000,
+                    seconds=0.1,
+                )
             )
     if status:
         samples(journal, steps, "after")
@@ -168,17 +184,17 @@ class FakeHost:
                 commands = self.control.poll()
                 self.commands += commands
                 for command in commands:
-                    journal.emit("command", command=command)
+                    journal.emit(CommandDone(command=command))
                     if command == "evaluate":
                         evaluation(journal, number)
                 if "stop" in commands:
                     return "stopped"
                 if "pause" in commands:
                     paused = True
-                    journal.emit("phase", name="paused", done=number, total=self.total)
+                    journal.emit(Phase(name="paused", done=number, total=self.total))
                 if "continue" in commands and paused:
                     paused = False
-                    journal.emit("phase", name="training", done=number, total=self.total)
+                    journal.emit(Phase(name="training", done=number, total=self.total))
                 if not paused:
                     break
                 time.sleep(0.01)

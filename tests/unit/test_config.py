@@ -136,7 +136,10 @@ def test_relative_paths_become_absolute_only_where_they_exist(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text("{}\n")
     config = build_config({"data": {"path": ["rows.jsonl", "some/hub-set"]}, "model": {"name": "org/model"}})
-    absolute_paths(config)
+    before = config.model_copy(deep=True)
+    found = absolute_paths(config)
+    assert config == before  # a new config; the given one stays
+    config = found
     assert config.data.path == [str(tmp_path / "rows.jsonl"), "some/hub-set"]
     assert config.model.name == "org/model"
 

@@ -7,7 +7,7 @@ import pytest
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.evaluation.generation import generate, stop_tokens, template_stop_token
-from tui_tuner.evaluation.metrics import METRICS, Scored, attributes, mentions, score, tokens
+from tui_tuner.evaluation.metrics import MEASURES, Scored, attributes, mentions, score, tokens
 
 
 def _row(prompt: str = "", reference: str = "", text: str = "", stopped: bool = True) -> Scored:
@@ -70,7 +70,7 @@ def test_auto_follows_the_data() -> None:
 
 
 def test_what_cannot_be_measured_is_left_out() -> None:
-    assert score(list(METRICS), [_row("Who?", "", "x")]) == {"stopped": 1.0}
+    assert score(list(MEASURES), [_row("Who?", "", "x")]) == {"stopped": 1.0}
 
 
 def test_an_unknown_metric_is_named() -> None:

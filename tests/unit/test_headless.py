@@ -10,25 +10,35 @@ from pathlib import Path
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.records import Origin
 from tui_tuner.headless import Follower, LinePrinter, RawPrinter, writer
+from tui_tuner.runs.events import (
+    Evaluation,
+    Finished,
+    Heartbeat,
+    Log,
+    Phase,
+    RowLedger,
+    RunStarted,
+    Sample,
+    Step,
+    Warned,
+)
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 
 
 def _write_run(path: Path) -> None:
     journal = JournalWriter(path, "ads")
-    journal.emit("run_started", config={}, device="cpu", total_steps=2)
-    journal.emit("phase", name="loading", note="evil \x1b[31mname [/red]")
-    journal.emit("sample", step=0, index=0, stage="before", prompt="color: red", text="blah", stopped=False)
-    journal.emit("evaluation", step=0, stage="before", metrics={"attribute_coverage": 0.25})
+    journal.emit(RunStarted(config={}, device="cpu", total_steps=2))
+    journal.emit(Phase(name="loading", note="evil \x1b[31mname [/red]"))
+    journal.emit(Sample(step=0, index=0, stage="before", prompt="color: red", text="blah", stopped=False))
+    journal.emit(Evaluation(step=0, stage="before", metrics={"attribute_coverage": 0.25}))
     for step in (1, 2):
-        journal.emit("step", step=step, epoch=step / 2, loss=3.0 - step, learning_rate=1e-4, grad_norm=None,
-                     supervised_tokens=10, tokens=20, tokens_per_second=10.0, seconds=1.0)  # fmt: skip
-    journal.emit(
-        "sample", step=2, index=0, stage="after", prompt="color: red", text="A red one.", stopped=True
-    )
-    journal.emit("evaluation", step=2, stage="after", metrics={"attribute_coverage": 1.0})
-    journal.emit("warning", code="x", message="careful", hint="do this")
-    journal.emit("log", level="info", message="Chat template: \x1b[31mChatML.")
-    journal.emit("finished", status="completed", exit_code=0, message="")
+        journal.emit(Step(step=step, epoch=step / 2, loss=3.0 - step, learning_rate=1e-4, grad_norm=None,
+                     supervised_tokens=10, tokens=20, tokens_per_second=10.0, seconds=1.0))  # fmt: skip
+    journal.emit(Sample(step=2, index=0, stage="after", prompt="color: red", text="A red one.", stopped=True))
+    journal.emit(Evaluation(step=2, stage="after", metrics={"attribute_coverage": 1.0}))
+    journal.emit(Warned(code="x", message="careful", hint="do this"))
+    journal.emit(Log(level="info", message="Chat template: \x1b[31mChatML."))
+    journal.emit(Finished(status="completed", exit_code=0, message=""))
     journal.close()
 
 
@@ -62,7 +72,7 @@ def test_a_follower_prints_everything_written_until_it_is_finished(tmp_path: Pat
     follower.start()
     journal = JournalWriter(path, "r")
     for step in range(50):
-        journal.emit("heartbeat", step=step)
+        journal.emit(Heartbeat(step=step))
         time.sleep(0.005)
     follower.finish()
     assert [json.loads(line)["step"] for line in out.getvalue().splitlines()] == list(range(50))
@@ -88,7 +98,7 @@ def test_the_row_ledger_is_printed_with_its_reasons(tmp_path: Path) -> None:
     ledger.splits = {"training_pieces": 11, "validation_pieces": 0}
     held.count("dropped", Origin("b.jsonl", 1, 1), "broken JSON")
     journal = JournalWriter(tmp_path / "e", "r")
-    journal.emit("ledger", **ledger.to_json(), validation=held.to_json())
+    journal.emit(RowLedger(**ledger.to_json(), validation=held.to_json()))
     journal.close()
     lines: list[str] = []
     LinePrinter(lines.append).feed(JournalReader(tmp_path / "e").read())

@@ -18,6 +18,7 @@ from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.launch.output import captured
 from tui_tuner.runs import ballast, kernel, trash
 from tui_tuner.runs.death import cause_of_death, names_pid, vital_signs
+from tui_tuner.runs.events import Evaluation, Finished, Heartbeat, RunStarted, Step, Warned
 from tui_tuner.runs.gpu_faults import classify, from_kernel_log
 from tui_tuner.runs.history import disk_use, log_tail, lost, matches, summaries, summary
 from tui_tuner.runs.journal import JournalReader, JournalWriter
@@ -35,13 +36,13 @@ def _run(store: RunStore, name: str, **values: object) -> RunFolder:
 
 def _journal(folder: RunFolder, steps: int = 3, finish: bool = True) -> None:
     journal = JournalWriter(folder.events, folder.name)
-    journal.emit("run_started", total_steps=steps, device="cpu")
+    journal.emit(RunStarted(total_steps=steps, device="cpu"))
     for step in range(1, steps + 1):
-        journal.emit("step", step=step, loss=4.0 / step, seconds=2.0, supervised_tokens=5)
-    journal.emit("evaluation", step=2, metrics={"loss": 1.25, "bleu": 0.3})
-    journal.emit("evaluation", step=steps, metrics={"loss": 1.5, "bleu": 0.4})
+        journal.emit(Step(step=step, loss=4.0 / step, seconds=2.0, supervised_tokens=5))
+    journal.emit(Evaluation(step=2, metrics={"loss": 1.25, "bleu": 0.3}))
+    journal.emit(Evaluation(step=steps, metrics={"loss": 1.5, "bleu": 0.4}))
     if finish:
-        journal.emit("finished", status="completed", exit_code=0, message="")
+        journal.emit(Finished(status="completed", exit_code=0, message=""))
     journal.close()
 
 
@@ -80,7 +81,7 @@ def test_only_what_was_appended_is_read_again(tmp_path: Path) -> None:
     with open(folder.events, "ab") as file:
         file.write(b"\n")
     journal = JournalWriter(folder.events, "r")
-    journal.emit("step", step=4, loss=0.5, seconds=1.0)
+    journal.emit(Step(step=4, loss=0.5, seconds=1.0))
     journal.close()
     again, complete = tally(folder)
     assert complete and again.step == 4 and again.training_seconds == first.training_seconds + 1.0
@@ -101,7 +102,7 @@ def test_a_resume_takes_back_what_is_done_again(tmp_path: Path) -> None:
     folder = _run(RunStore(tmp_path), "r")
     _journal(folder, steps=5, finish=False)
     journal = JournalWriter(folder.events, "r")
-    journal.emit("run_started", total_steps=5, resumed_from=3)
+    journal.emit(RunStarted(total_steps=5, resumed_from=3))
     journal.close()
     known, _ = tally(folder)
     assert known.step == 3 and known.resumes == 1
@@ -282,14 +283,14 @@ def test_the_memory_killer_is_recognised_afterwards(tmp_path: Path) -> None:
     then = folder.manifest()["vital_signs"]
     assert then["memory_limit"] > 0 and then["boot"]
     journal = JournalWriter(folder.events, "r")
-    journal.emit("run_started", total_steps=3)
+    journal.emit(RunStarted(total_steps=3))
     now = {**then, "oom_kills_group": (then["oom_kills_group"] or 0)}
     assert cause_of_death(folder, now).code == "unknown"
     grown = {**now, "oom_kills_group": now["oom_kills_group"] + 1}
     folder.write("manifest.json", json.dumps({**folder.manifest(), "vital_signs": now}))
     assert cause_of_death(folder, grown).code == "oom_killer"
     assert cause_of_death(folder, {**now, "boot": "another"}).code == "rebooted"
-    journal.emit("heartbeat", step=1, memory_host=int(then["memory_limit"] * 0.97))
+    journal.emit(Heartbeat(step=1, memory_host=int(then["memory_limit"] * 0.97)))
     journal.close()
     near = cause_of_death(folder, now)
     assert near.code == "maybe_oom_killer" and "It held" in near.message
@@ -438,7 +439,7 @@ def test_no_token_reaches_journal_log_or_config(tmp_path: Path, capfd: pytest.Ca
     store = RunStore(tmp_path)
     folder = _run(store, "r")
     journal = JournalWriter(folder.events, "r")
-    journal.emit("warning", code="hub", message=f"401 for {TOKEN}", hint={"nested": [TOKEN]})
+    journal.emit(Warned(code="hub", message=f"401 for {TOKEN}", hint={"nested": [TOKEN]}))
     journal.close()
     with captured(folder.log):
         print(f"loading with {TOKEN}", file=sys.stderr)  # noqa: T201
@@ -450,7 +451,7 @@ def test_no_token_reaches_journal_log_or_config(tmp_path: Path, capfd: pytest.Ca
     assert TOKEN not in str(caught.value) and not (tmp_path / "s").exists()
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or TOKEN.encode() not in path.read_bytes(), path
-    assert [event.kind for event in JournalReader(folder.events).read()] == ["warning"]
+    assert [event.body.KIND for event in JournalReader(folder.events).read()] == ["warning"]
 
 
 def test_blanking_out_finds_a_secret_across_two_blocks(

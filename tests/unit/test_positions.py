@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Recorder
 from tui_tuner.errors import ConfigError
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.training.positions import check_positions
@@ -30,18 +31,10 @@ LEARNT = {
 }
 
 
-class Kept:
-    def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, Any]]] = []
-
-    def emit(self, kind: str, **fields: Any) -> None:
-        self.events.append((kind, fields))
-
-
 def said(config: dict[str, Any], longest: int) -> list[str]:
-    sink = Kept()
+    sink = Recorder()
     check_positions(facts_from_config(config), longest, Reporter(sink))
-    return [fields["code"] for kind, fields in sink.events if kind == "warning"]
+    return [fields["code"] for fields in sink.of("warning")]
 
 
 def test_rotary_positions_warn_and_learnt_ones_refuse() -> None:
@@ -54,4 +47,4 @@ def test_rotary_positions_warn_and_learnt_ones_refuse() -> None:
 def test_nothing_is_said_of_models_that_name_no_limit() -> None:
     without = {name: value for name, value in ROTARY.items() if name != "max_position_embeddings"}
     assert said(without, 10_000) == []
-    check_positions(None, 10_000, Reporter(Kept()))
+    check_positions(None, 10_000, Reporter(Recorder()))

@@ -1,6 +1,7 @@
 """The journal, control and run folders on real files, with torn lines, dead processes and hostile names."""
 
 import json
+import math
 import multiprocessing
 import os
 import stat
@@ -16,11 +17,12 @@ from hypothesis import strategies as st
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import UsageError
 from tui_tuner.runs.control import Control, send
-from tui_tuner.runs.events import decode
+from tui_tuner.runs.events import Heartbeat, Log, RunStarted, Step, Unknown
 from tui_tuner.runs.history import summary
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.runs.view import RunView, fold
+from tui_tuner.runs.wire import decode
 
 
 def _config(name: str = "auto") -> RunConfig:
@@ -31,7 +33,7 @@ def test_events_come_back_whole_and_in_order_from_many_threads(tmp_path: Path) -
     journal = JournalWriter(tmp_path / "events.jsonl", "r")
     threads = [
         threading.Thread(
-            target=lambda n=n: [journal.emit("log", level="info", message=f"{n} {i}") for i in range(200)]
+            target=lambda n=n: [journal.emit(Log(level="info", message=f"{n} {i}")) for i in range(200)]
         )
         for n in range(4)
     ]
@@ -49,15 +51,15 @@ def test_events_come_back_whole_and_in_order_from_many_threads(tmp_path: Path) -
 def test_seq_continues_after_a_torn_line(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     journal = JournalWriter(path, "r")
-    journal.emit("heartbeat", step=1)
+    journal.emit(Heartbeat(step=1))
     journal.close()
     with open(path, "ab") as file:
         file.write(b'{"v":1,"kind":"step","st')
     journal = JournalWriter(path, "r")
-    journal.emit("heartbeat", step=2)
+    journal.emit(Heartbeat(step=2))
     journal.close()
     events = JournalReader(path).read()
-    assert [(event.seq, event.get("step")) for event in events] == [(0, 1), (1, 2)]
+    assert [(event.seq, event.body.step) for event in events] == [(0, 1), (1, 2)]
 
 
 def test_a_reader_waits_for_the_newline(tmp_path: Path) -> None:
@@ -72,25 +74,25 @@ def test_a_reader_waits_for_the_newline(tmp_path: Path) -> None:
 
 def test_numbers_that_json_has_not(tmp_path: Path) -> None:
     journal = JournalWriter(tmp_path / "e", "r")
-    journal.emit(
-        "step", step=1, loss=float("nan"), grad_norm=float("inf"), epoch=1 / 3, odd={1: {2}, "s": "\ud800"}
-    )
+    odd = {1: {2}, "s": "\ud800"}
+    numbers = {"loss": float("nan"), "grad_norm": float("inf"), "epoch": 1 / 3}
+    journal.emit(Unknown("step", {"step": 1, **numbers, "odd": odd}))
     journal.close()
     assert journal.lost == 0
     (event,) = JournalReader(tmp_path / "e").read()
-    assert event.get("loss") is None and event.get("grad_norm") is None
-    assert event.get("epoch") == 1 / 3
+    assert isinstance(event.body, Step) and math.isnan(event.body.loss) and event.body.grad_norm == math.inf
+    assert event.body.epoch == 1 / 3
 
 
 def test_emit_never_raises(tmp_path: Path) -> None:
     journal = JournalWriter(tmp_path / "e", "r")
     os.close(journal._fd)
-    journal.emit("log", message="the disk refuses this")
+    journal.emit(Log(message="the disk refuses this"))
     assert journal.waiting == 1
     journal._fd = os.open(tmp_path / "e", os.O_WRONLY | os.O_APPEND)
-    journal.emit("log", message="heard")
+    journal.emit(Log(message="heard"))
     events = JournalReader(tmp_path / "e").read()
-    assert [(event.seq, event.get("message")) for event in events] == [
+    assert [(event.seq, event.body.message) for event in events] == [
         (0, "the disk refuses this"),
         (1, "heard"),
     ]
@@ -103,14 +105,14 @@ def test_a_journal_that_waits_too_long_says_how_much_it_gave_up(
     journal = JournalWriter(tmp_path / "e", "r")
     os.close(journal._fd)
     for number in range(20):
-        journal.emit("log", message=f"{number} " + "x" * 100)
+        journal.emit(Log(message=f"{number} " + "x" * 100))
     assert 0 < journal.lost < 20 and journal.waiting == 20 - journal.lost
     journal._fd = os.open(tmp_path / "e", os.O_WRONLY | os.O_APPEND)
-    journal.emit("log", message="heard")
+    journal.emit(Log(message="heard"))
     events = JournalReader(tmp_path / "e").read()
     lost = 21 - len(events[1:])
-    assert events[0].get("code") == "journal_gap" and events[0].get("message").startswith(f"{lost} events")
-    assert events[-1].get("message") == "heard"
+    assert events[0].body.code == "journal_gap" and events[0].body.message.startswith(f"{lost} events")
+    assert events[-1].body.message == "heard"
     assert journal.lost == 0
 
 
@@ -148,11 +150,11 @@ def test_any_fields_fold(kind: str, fields: dict[str, object]) -> None:
 
 def test_a_resume_drops_the_steps_that_are_done_again(tmp_path: Path) -> None:
     journal = JournalWriter(tmp_path / "e", "r")
-    journal.emit("run_started", total_steps=10)
+    journal.emit(RunStarted(total_steps=10))
     for step in range(1, 8):
-        journal.emit("step", step=step, loss=float(step), seconds=1.0, supervised_tokens=5)
-    journal.emit("run_started", total_steps=10, resumed_from=4)
-    journal.emit("step", step=5, loss=50.0, seconds=1.0, supervised_tokens=5)
+        journal.emit(Step(step=step, loss=float(step), seconds=1.0, supervised_tokens=5))
+    journal.emit(RunStarted(total_steps=10, resumed_from=4))
+    journal.emit(Step(step=5, loss=50.0, seconds=1.0, supervised_tokens=5))
     journal.close()
     view = fold(RunView(), JournalReader(tmp_path / "e").read())
     assert [point.step for point in view.steps] == [1, 2, 3, 4, 5]
@@ -225,7 +227,8 @@ def test_state_tells_a_dead_process_from_a_living_one(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from tui_tuner.runs.store import RunFolder;"
         "from tui_tuner.runs.journal import JournalWriter;"
         "f = RunFolder(Path(sys.argv[1])); f.claim();"
-        "JournalWriter(f.events, 'r').emit('run_started', total_steps=3); "
+        "from tui_tuner.runs.events import RunStarted;"
+        "JournalWriter(f.events, 'r').emit(RunStarted(total_steps=3)); "
         "print('ready', flush=True); sys.stdin.read()"
     )
     child = subprocess.Popen(

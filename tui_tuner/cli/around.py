@@ -9,8 +9,8 @@ from rich.text import Text
 from tui_tuner.locales import _
 
 if TYPE_CHECKING:
-    from tui_tuner.data.around import Around
-    from tui_tuner.training.forward_rows import ForwardRows
+    from tui_tuner.tasks.preview.around import Around
+    from tui_tuner.tasks.preview.forward_rows import ForwardRows
 
 _CELLS = 76
 _BAR = 44
@@ -20,7 +20,7 @@ _MOST_NAMED = 12
 
 def forward_lines(laid: ForwardRows, row: int) -> list[Text]:
     """The forward pass as it lies in memory: █ trained, ░ read, │ an edge, · padding."""
-    from tui_tuner.training.forward_rows import drawn
+    from tui_tuner.tasks.preview.forward_rows import drawn
 
     lines = [Text(), Text(_heading(laid))]
     for line in laid.lines:

@@ -80,8 +80,8 @@ def mask(
     json: Json = False,
 ) -> None:
     """Show the exact tokens of a row, which of them are trained, and the rows it is trained beside."""
-    from tui_tuner.data.preview import mask_row
     from tui_tuner.models.loading import load_tokenizer
+    from tui_tuner.tasks.preview.mask import mask_row
 
     config = _config(file, format, set_, model)
     with _quiet():
@@ -141,9 +141,9 @@ def convert(
 
 def _around(config: RunConfig, row: int, tokenizer: Any) -> tuple[Any, Any]:
     """The rows around a row as tokens and the forward pass it would be in; None where they cannot be made."""
-    from tui_tuner.data.around import look_around
     from tui_tuner.errors import DataError
-    from tui_tuner.training.forward_rows import forward_rows
+    from tui_tuner.tasks.preview.around import look_around
+    from tui_tuner.tasks.preview.forward_rows import forward_rows
 
     try:
         around = look_around(config.model, config.data, row, tokenizer)
@@ -189,7 +189,7 @@ def _print_json(value: Any) -> None:
 
     import orjson
 
-    from tui_tuner.runs.events import plain
+    from tui_tuner.runs.wire import plain
 
     sys.stdout.buffer.write(orjson.dumps(plain(value), default=str) + b"\n")
     sys.stdout.flush()

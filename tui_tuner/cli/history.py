@@ -73,7 +73,9 @@ def runs(
     if json:
         import orjson
 
-        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+        from tui_tuner.runs.wire import plain
+
+        typer.echo(orjson.dumps(plain(rows, spelt=True), option=orjson.OPT_INDENT_2).decode())
     else:
         _print(rows, runs, filtered=bool(search or state))
 

@@ -13,6 +13,7 @@ from tui_tuner.text import sanitize
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tui_tuner.config.resolved import ResolvedConfig
     from tui_tuner.config.schema import RunConfig
     from tui_tuner.models.facts import ModelFacts
     from tui_tuner.planning.counting import Counted
@@ -65,10 +66,12 @@ def estimate(
     from tui_tuner.planning import words
     from tui_tuner.planning.counting import count, count_exactly
     from tui_tuner.planning.estimate import estimate as compute
+    from tui_tuner.planning.estimate import resolve_for
     from tui_tuner.planning.fit import fit
     from tui_tuner.planning.gpus import counted_card
     from tui_tuner.planning.hardware import detect
-    from tui_tuner.planning.memory.stack import parse_stack
+    from tui_tuner.planning.memory.stack import installed, parse_stack
+    from tui_tuner.tasks import find_task
 
     run = load_config(find_preset(config), sets or ())
     hardware = None if gpu else detect()
@@ -77,12 +80,11 @@ def estimate(
         card, run = counted_card(gpu, run)
     versions = parse_stack(stack) if stack else None
     facts = load_facts(run.model)
-    counted = count_exactly(run) if data else count(run)
+    counted = count_exactly(run, find_task(run.task)) if data else count(run)
     known = counted.facts
     fitted = fit(run, card, facts=facts, stack=versions, data=known) if card else None
     found = fitted.estimate if fitted else compute(run, facts=facts, stack=versions, data=known)
-    resolved = found.resolved.config if found.resolved else run
-    used = fitted.config if fitted else resolved
+    used = fitted.config if fitted else resolve_for(run, facts, None, versions or installed(), known).config
     around = _around(run, used, facts, counted, card, hardware)
     table = list(_cards(run, facts, versions, counted)) if cards else []
     check = _traced(used, facts, card, versions, counted) if trace else None
@@ -114,7 +116,7 @@ def _own(run: RunConfig, hardware: Hardware) -> Card | None:
 
 def _around(
     run: RunConfig,
-    used: RunConfig,
+    used: ResolvedConfig,
     facts: ModelFacts,
     counted: Counted,
     card: Card | None,
@@ -143,9 +145,9 @@ def _cards(
 
 
 def _traced(
-    run: RunConfig, facts: ModelFacts, card: Card | None, versions: Stack | None, counted: Counted
+    run: ResolvedConfig, facts: ModelFacts, card: Card | None, versions: Stack | None, counted: Counted
 ) -> Check:
-    """Tier 2 for a resolved run."""
+    """Tier 2."""
     from tui_tuner.planning.estimate import setup_for
     from tui_tuner.planning.memory.stack import installed
     from tui_tuner.planning.trace import Tracer

@@ -130,15 +130,14 @@ def _runs_option(folder: RunFolder) -> str:
 def _config(name: str, sets: list[str] | None, runs: str | None) -> RunConfig:
     from tui_tuner.config.load import apply_sets, build_config, read_yaml
     from tui_tuner.config.presets import find_preset
+    from tui_tuner.config.values import with_values
 
     path = find_preset(name)
     values, lines = read_yaml(path)
     changes = list(sets or [])
     apply_sets(values, changes)
     config = build_config(values, where=one_line(path), lines=lines)
-    if runs is not None:
-        config.output.folder = runs
-    return config
+    return config if runs is None else with_values(config, {"output.folder": runs})
 
 
 def _new(store: RunStore, config: RunConfig) -> RunFolder:
@@ -172,8 +171,7 @@ def _name_changes(folder: RunFolder, config: RunConfig) -> None:
     from tui_tuner.config.load import absolute_paths
     from tui_tuner.config.options import get_value, options
 
-    asked = config.model_copy(deep=True)
-    absolute_paths(asked)
+    asked = absolute_paths(config)
     own = folder.config()
     changed = [
         name

@@ -6,13 +6,14 @@ generation, or with padded rows) gets PyTorch's scaled dot product attention wit
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from functools import cache
 from itertools import accumulate
 from typing import Any
 
 from tui_tuner.compute import shared_prefix, small_attention
+from tui_tuner.compute.numeric import varlen_fits
+from tui_tuner.models.device import Device, find_device
 
 NAME = "tui_tuner_segments"
 _UNKNOWN_EXTRAS = ("softcap", "s_aux", "position_bias", "sinks")
@@ -60,10 +61,10 @@ def segment_attention(
     if segment_layout is not None:
         if not causal:
             raise ValueError("only causal attention can share a prefix")
-        if query.is_cuda and _varlen_fits(query, value, dropout):
+        if query.is_cuda and varlen_takes(query, value, dropout):
             return _varlen_layout(query, key, value, segment_layout, scaling, sliding_window), None
         return shared_prefix.attend(query, key, value, segment_layout, dropout, scaling, sliding_window), None
-    if query.is_cuda and _varlen_fits(query, value, dropout):
+    if query.is_cuda and varlen_takes(query, value, dropout):
         return _varlen(query, key, value, segment_lengths, scaling, sliding_window, causal), None
     return _each(query, key, value, segment_lengths, dropout, scaling, sliding_window, causal), None
 
@@ -110,22 +111,15 @@ def _each(
 
 
 @cache
-def _varlen_function() -> tuple[Any, frozenset[str]] | None:
-    """PyTorch's attention over segments of unequal length, where this PyTorch has it."""
-    try:
-        from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
-        return None
-    return varlen_attn, frozenset(inspect.signature(varlen_attn).parameters)
+def _device(place: str) -> Device:
+    return find_device(place)
 
 
-def _varlen_fits(query: Any, value: Any, dropout: float) -> bool:
-    import torch
-
-    found = _varlen_function()
-    half = query.dtype in (torch.bfloat16, torch.float16)
-    known = found is not None and {"window_size", "scale", "enable_gqa"} <= found[1]
-    return known and half and not dropout and query.shape[-1] == value.shape[-1] <= 256
+def varlen_takes(query: Any, value: Any, dropout: float, device: Device | None = None) -> bool:
+    """Whether PyTorch's attention over segments takes these; on the device where they are, or another."""
+    device = device or _device(str(query.device))
+    dtype = str(query.dtype).removeprefix("torch.")
+    return varlen_fits(device, dtype, query.shape[-1], value.shape[-1], dropout)
 
 
 def _varlen(
@@ -137,11 +131,11 @@ def _varlen(
     window: int | None,
     causal: bool,
 ) -> Any:
-    found = _varlen_function()
-    assert found is not None
+    from torch.nn.attention.varlen import varlen_attn
+
     bounds, longest = segment_bounds(tuple(lengths), query.device)
     back = -1 if window is None else window - 1
-    out = found[0](
+    out = varlen_attn(
         *(tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value)),
         bounds,
         bounds,
@@ -158,10 +152,10 @@ def _varlen_layout(
     query: Any, key: Any, value: Any, layout: Any, scaling: float | None, window: int | None
 ) -> Any:
     """Keys of a shared prefix are repeated before those of each sequence; queries stand at their end."""
-    found = _varlen_function()
-    assert found is not None
+    from torch.nn.attention.varlen import varlen_attn
+
     places, queries, keys, longest_query, longest_key = layout.bounds(query.device)
-    out = found[0](
+    out = varlen_attn(
         query[0].transpose(0, 1).contiguous(),
         *(tensor[0].index_select(1, places).transpose(0, 1).contiguous() for tensor in (key, value)),
         queries,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui_tuner.compute.batches import Micro
+from tui_tuner.compute.batches import MicroBatch
 
 
 class EmbeddingNoise:
@@ -17,7 +17,7 @@ class EmbeddingNoise:
 
     def __init__(self, model: Any, alpha: float) -> None:
         self.alpha = alpha
-        self.micro: Micro | None = None
+        self.micro: MicroBatch | None = None
         model.get_input_embeddings().register_forward_hook(self._add)
 
     def _add(self, module: Any, inputs: Any, output: Any) -> Any:

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from tui_tuner.compute import loss
-from tui_tuner.compute.batches import Micro, Rows, flat
+from tui_tuner.compute.batches import MicroBatch, Rows, lay_flat
+from tui_tuner.compute.forward import ForwardWay, model_inputs
+from tui_tuner.compute.self_check import LossesOf, difference, evaluating, tolerance
 from tui_tuner.compute.shared_prefix import Segment, noisy_attention
 from tui_tuner.methods.weights import decoder_layers, final_norms
 
@@ -73,11 +74,11 @@ class PrefixCache:
     Outside of `reading` the model computes as it always does.
     """
 
-    def __init__(self, model: Any, data: Rows, path: loss.LossPath, device: Any, frozen: int) -> None:
+    def __init__(self, model: Any, data: Rows, way: ForwardWay, device: Any, frozen: int) -> None:
         layers = list(decoder_layers(model))
         self.model, self.data, self.device = model, data, device
         # A shared beginning is laid out anew in each micro-batch; what is stored are whole rows.
-        self.path = replace(path, shared=False)
+        self.way = replace(way, shared=False)
         self.frozen = frozen
         self.bounds = np.concatenate([[0], np.cumsum(data.lengths)])
         self.store: Any = None
@@ -122,11 +123,11 @@ class PrefixCache:
 
     def capture(self, rows: Sequence[int]) -> Any:
         """What enters the first trained layer for rows side by side, [tokens, hidden]."""
-        micro = flat(self.data, rows).to(self.device)
+        micro = lay_flat(self.data, rows).to(self.device)
         self._capturing = True
         try:
-            with torch.no_grad(), self.path.computing():
-                loss.target_logits(self.model, micro, self.path)
+            with torch.no_grad(), self.way.computing():
+                self.model(**model_inputs(self.model, micro, self.way), use_cache=False)
         except _Reached as reached:
             return reached.hidden[0]
         finally:
@@ -179,9 +180,9 @@ class PrefixCache:
 
     def _digest(self, dtype: Any) -> str:
         """A name made of the rows, the frozen weights (sampled), their number and the numeric format."""
-        found = hashlib.sha256(repr((self.frozen, str(dtype), str(self.path), torch.__version__)).encode())
+        found = hashlib.sha256(repr((self.frozen, str(dtype), str(self.way), torch.__version__)).encode())
         for row in range(len(self.data)):
-            found.update(np.ascontiguousarray(self.data[row][0]).tobytes())
+            found.update(np.ascontiguousarray(self.data[row].ids).tobytes())
         below = [self.model.get_input_embeddings(), *self._below]
         for parameter in (parameter for module in below for parameter in module.parameters()):
             sample = parameter.detach().flatten()[:: parameter.numel() // 1024 + 1]
@@ -192,7 +193,7 @@ class PrefixCache:
     # ---- reading -----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def reading(self, micro: Micro) -> Iterator[None]:
+    def reading(self, micro: MicroBatch) -> Iterator[None]:
         """Let the model begin at its first trained layer, with the stored states of a flat row.
 
         Wraps forward and backward: checkpointed layers enter again on the way back.
@@ -203,7 +204,7 @@ class PrefixCache:
         finally:
             self._current = None
 
-    def _states(self, micro: Micro) -> Any:
+    def _states(self, micro: MicroBatch) -> Any:
         if micro.layout is not None:
             pieces = micro.layout.segments
         else:
@@ -243,44 +244,48 @@ def _stretches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
         yield rows
 
 
-def exact(cache: PrefixCache, rows: Sequence[int]) -> bool:
-    """Whether the losses from stored states are those of the whole model, for some rows."""
-    model, training = cache.model, cache.model.training
-    model.eval()
+def check_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf) -> str:
+    """Why stored states must not be used; empty if their losses are those of the whole model for some rows.
+
+    Gradients need no check of their own: below the first trained layer there are none, and above it the same
+    modules compute them from the same numbers.
+    """
+    model = cache.model
     try:
-        with torch.no_grad():
-            micro = flat(cache.data, rows).to(cache.device)
-            whole = loss.token_losses(model, micro, cache.path)
+        with torch.no_grad(), evaluating(model):
+            micro = lay_flat(cache.data, rows).to(cache.device)
+            whole = losses(model, micro, cache.way)
             with cache.reading(micro):
-                found = loss.token_losses(model, micro, cache.path)
-        return loss.difference([found], [whole]) <= loss.tolerance(model, cache.path)
+                found = losses(model, micro, cache.way)
     except torch.OutOfMemoryError:
         raise
-    except Exception:  # layers that need more of each other than hidden states
-        return False
-    finally:
-        model.train(training)
+    except Exception as error:  # layers that need more of each other than hidden states
+        return f"{type(error).__name__}: {error}"
+    worst = difference([found], [whole])
+    return f"a loss differs by {worst:.2g}" if worst > tolerance(model, cache.way) else ""
 
 
 def make(
     model: Any,
     data: Rows,
-    path: loss.LossPath,
+    way: ForwardWay,
     device: Any,
     folder: Path,
     rows: Sequence[int],
     progress: Progress,
+    losses: LossesOf,
 ) -> tuple[PrefixCache | None, str]:
     """A filled cache in a run's folder, or None and why there is none (empty where none can be)."""
     frozen = frozen_layers(model)
-    if not frozen or not path.packing:
+    if not frozen or not way.packing:
         return None, ""
-    cache = PrefixCache(model, data, path, device, frozen)
+    cache = PrefixCache(model, data, way, device, frozen)
     try:
         cache.fill(folder / FOLDER, progress)
-        if exact(cache, rows):
+        problem = check_states(cache, rows, losses)
+        if not problem:
             return cache, ""
-        problem = "it is not exact for this model"
+        problem = f"it is not exact for this model ({problem})"
     except OSError as error:
         problem = error.strerror or str(error)
     except BaseException:

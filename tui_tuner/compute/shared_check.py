@@ -1,17 +1,26 @@
-"""Whether a beginning that sequences share may be computed once for a model at hand."""
+"""Whether a beginning that examples share may be computed once for a model at hand."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 
-from tui_tuner.compute import loss
 from tui_tuner.compute.batches import Rows
-from tui_tuner.compute.shared_prefix import Group, lay
+from tui_tuner.compute.forward import ForwardWay
+from tui_tuner.compute.self_check import (
+    Checker,
+    checked_parameters,
+    compare_gradients,
+    difference,
+    evaluating,
+    gradient_of,
+    tolerance,
+)
+from tui_tuner.compute.shared_prefix import Group, lay_groups
+from tui_tuner.data.example import Example, next_token_labels
 
 
 class Probe:
@@ -21,38 +30,51 @@ class Probe:
         self._rows = []
         long = [row for row in rows if data.lengths[row] >= 4]
         half = min((int(data.lengths[row]) for row in long), default=0) // 2
-        head = data[long[0]][0][:half] if long else np.zeros(0, dtype=np.int32)
+        head = data[long[0]].ids[:half] if long else np.zeros(0, dtype=np.int32)
         for row in long:
-            ids = np.concatenate([head, data[row][0][half:]])
-            self._rows.append((ids, np.arange(len(ids)) > half))
-        self.lengths = np.array([len(ids) for ids, _ in self._rows])
+            example = data[row]
+            ids = np.concatenate([head, example.ids[half:]])
+            labels = next_token_labels(ids, np.arange(len(ids)) > half)
+            self._rows.append(Example(ids, labels, example.columns))
+        self.lengths = np.array([len(example) for example in self._rows])
+        self.trained_tokens = np.array([example.trained_tokens for example in self._rows])
         self.prefix = half
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> Example:
         return self._rows[index]
 
 
-def exact(model: Any, data: Rows, rows: Sequence[int], path: Any, device: Any) -> bool:
-    """Whether the losses of sequences that share a prefix are those of the same sequences alone."""
-    probe = Probe(data, rows)
+def check_shared(checker: Checker, way: ForwardWay) -> str:
+    """Why a shared beginning must not be computed once; empty if losses and gradients are those of the same
+    examples alone.
+
+    Raises:
+        torch.OutOfMemoryError: the examples of the check do not fit.
+    """
+    model, device = checker.model, checker.device
+    probe = Probe(checker.data, checker.rows)
     if len(probe) < 2:
-        return False
-    everything = list(range(len(probe)))
-    training = model.training
-    model.eval()
+        return "too few rows to try it on"
+    alone = Checker(
+        model, probe, range(len(probe)), device, checker.pad, checker.losses, checker.plain, graded=len(probe)
+    )
+    parameters = checked_parameters(model)
     try:
-        with torch.no_grad():
-            micro = lay(probe, [Group(everything, probe.prefix)]).to(device)
-            losses = loss.token_losses(model, micro, replace(path, shared=True))
-            counts = [int(probe[row][1][1:].sum()) for row in everything]
-            truth = loss.alone(model, probe, everything, path, device)
-        return loss.difference(list(losses.split(counts)), truth) <= loss.tolerance(model, path)
+        with evaluating(model):
+            truth = alone.truth(way)
+            micro = lay_groups(probe, [Group(alone.rows, probe.prefix)]).to(device)
+            with torch.set_grad_enabled(bool(truth.gradient)):
+                losses = checker.losses(model, micro, replace(way, shared=True))
+                gradient = gradient_of(losses, parameters) if truth.gradient else []
+        found = list(losses.detach().split([len(one) for one in truth.losses]))
+        worst = difference(found, truth.losses)
+        if worst > tolerance(model, way):
+            return f"the loss of an example differs by {worst:.2g} a token"
+        return compare_gradients(gradient, truth.gradient, exact=tolerance(model, way) < 1e-3)
     except torch.OutOfMemoryError:
         raise
-    except Exception:  # a model that cannot be called like this keeps its plain flat rows
-        return False
-    finally:
-        model.train(training)
+    except Exception as error:  # a model that cannot be called like this keeps its plain flat rows
+        return f"{type(error).__name__}: {error}"

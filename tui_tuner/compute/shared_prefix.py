@@ -10,7 +10,7 @@ that predicts a sequence's first target, so that each target has a position of i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any
@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from tui_tuner.compute import small_attention
-from tui_tuner.compute.batches import Micro, Rows, StepPlan, flat, predicts
+from tui_tuner.compute.batches import MicroBatch, Rows, lay_flat, stack_columns
+from tui_tuner.data.example import IGNORE, Example
 
 SHORTEST = 16  # tokens; below, the extra key copies cost more than is saved
 LEAST_SAVING = 0.05  # share of a micro-batch's tokens
-SAMPLED_STEPS = 16
 
 
 @dataclass(frozen=True)
@@ -102,17 +102,17 @@ def groups(data: Rows, rows: Sequence[int]) -> list[Group]:
     Sorted by their tokens, rows with a common beginning are neighbours; a stretch of them either shares what
     all have in common, or is split where neighbours have least in common, whichever saves more.
     """
-    heads = {row: _shareable(*data[row]) for row in rows}
+    heads = {row: _shareable(data[row]) for row in rows}
     ordered = sorted(rows, key=lambda row: (heads[row].tolist(), row))
     common = [_common(heads[one], heads[other]) for one, other in pairwise(ordered)]
     found = _best(common, 0, len(ordered))[1]
     return [Group(ordered[first:end], prefix) for first, end, prefix in found]
 
 
-def _shareable(ids: np.ndarray, trained: np.ndarray) -> np.ndarray:
-    """The tokens before the position that predicts the first target; the last token is never among them."""
-    targets = np.flatnonzero(trained[1:])
-    return ids[: int(targets[0])] if len(targets) else ids[:-1]
+def _shareable(example: Example) -> np.ndarray:
+    """The tokens before the first position with a label; the last token is never among them."""
+    targets = np.flatnonzero(example.labels[:-1] != IGNORE)
+    return example.ids[: int(targets[0])] if len(targets) else example.ids[:-1]
 
 
 def _common(one: np.ndarray, other: np.ndarray) -> int:
@@ -140,51 +140,52 @@ def _best(common: list[int], first: int, end: int) -> tuple[int, list[tuple[int,
     return saved, parts
 
 
-def shared_flat(data: Rows, rows: Sequence[int]) -> Micro:
+def lay_shared(data: Rows, rows: Sequence[int]) -> MicroBatch:
     """A flat row in which common beginnings stand once; the plain flat row where that saves too little."""
     found = groups(data, rows)
     saved = sum(group.prefix * (len(group.rows) - 1) for group in found)
     if saved < LEAST_SAVING * sum(int(data.lengths[row]) for row in rows):
-        return flat(data, rows)
-    return lay(data, found)
+        return lay_flat(data, rows)
+    return lay_groups(data, found)
 
 
-def lay(data: Rows, found: list[Group]) -> Micro:
+def lay_groups(data: Rows, found: list[Group]) -> MicroBatch:
     """A flat row of groups, the beginning of each once."""
     import torch
 
-    ids, keep, positions, targets = [], [], [], []
-    segments, order = [], []
+    ids, labels, positions = [], [], []
+    segments, order, examples = [], [], []
     place = 0
     for group in found:
         prefix_start = place
         if group.prefix:
-            head = data[group.rows[0]][0][: group.prefix]
-            ids.append(head)
-            keep.append(np.zeros(group.prefix, dtype=bool))
+            ids.append(data[group.rows[0]].ids[: group.prefix])
+            labels.append(np.full(group.prefix, IGNORE, dtype=np.int32))
             positions.append(np.arange(group.prefix))
             segments.append(Segment(place, group.prefix, row=group.rows[0]))
             place += group.prefix
         for row in group.rows:
-            tokens, trained = data[row]
-            own = predicts(trained)[group.prefix :]
-            ids.append(tokens[group.prefix :])
-            keep.append(own)
-            positions.append(np.arange(group.prefix, len(tokens)))
-            targets.append(tokens[group.prefix :][np.flatnonzero(own) + 1])
-            segments.append(Segment(place, len(own), prefix_start, group.prefix, row, group.prefix))
+            example = data[row]
+            rest = len(example) - group.prefix
+            ids.append(example.ids[group.prefix :])
+            labels.append(example.labels[group.prefix :])
+            positions.append(np.arange(group.prefix, len(example)))
+            segments.append(Segment(place, rest, prefix_start, group.prefix, row, group.prefix))
             order.append(row)
-            place += len(own)
-    kept = np.concatenate(keep)
-    return Micro(
+            examples.append(example)
+            place += rest
+    together = np.concatenate(labels).astype(np.int64)
+    kept = together != IGNORE
+    return MicroBatch(
         order,
         torch.from_numpy(np.concatenate(ids).astype(np.int64))[None],
         torch.from_numpy(kept)[None],
-        torch.from_numpy(np.concatenate(targets).astype(np.int64)),
-        [int(data.lengths[row]) for row in order],
+        torch.from_numpy(together[kept]),
+        [len(example) for example in examples],
         position_ids=torch.from_numpy(np.concatenate(positions))[None],
         layout=Layout(segments),
         places=torch.from_numpy(np.flatnonzero(kept)),
+        columns=stack_columns(examples),
     )
 
 
@@ -215,11 +216,10 @@ def attend(
     return torch.cat(parts, dim=1)
 
 
-def saving(data: Rows, plan: StepPlan) -> float:
-    """Share of the tokens of the first steps that would not be computed again."""
+def saving(data: Rows, batches: Iterable[Sequence[int]]) -> float:
+    """Share of the tokens of some optimizer steps that would not be computed again."""
     saved = tokens = 0
-    for step in range(min(SAMPLED_STEPS, plan.steps_per_epoch)):
-        batch = plan.share(plan.batch(0, step))
+    for batch in batches:
         saved += sum(group.prefix * (len(group.rows) - 1) for group in groups(data, batch))
         tokens += sum(int(data.lengths[row]) for row in batch)
     return saved / max(1, tokens)

@@ -1,8 +1,8 @@
 """Names of the tasks and methods a run may ask for.
 
-Only names and words live here, so that forms and validation need no training library. What a task or a
-method does is registered under the same name in `training.tasks` and `methods`; a test holds the two
-lists together. A new one is added here and there, and nowhere else.
+Only names and words live here, so that forms and validation need no training library. A task is the module of
+the same name in `tasks`; a method is registered under the same name in `methods`, and a test holds the lists
+together. A new one is added here and there, and nowhere else.
 """
 
 from __future__ import annotations
@@ -19,11 +19,30 @@ class Kind:
     help: str
 
 
-TASKS: dict[str, Kind] = {
+@dataclass(frozen=True)
+class TaskKind(Kind):
+    """A task, with what planning has to know of it.
+
+    Args:
+        plain_text: It learns whole documents: many passes over them are usual, and a model may begin with
+            random weights, at the rates for that.
+        preference: It learns from comparisons, at rates much lower than those of other tasks.
+    """
+
+    plain_text: bool = False
+    preference: bool = False
+
+
+TASKS: dict[str, TaskKind] = {
     kind.name: kind
     for kind in (
-        Kind("sft", "Supervised fine-tuning", "Teach answers: prompts are masked, answers are trained."),
-        Kind("pretraining", "Pretraining", "Learn plain text, every token, from scratch or continued."),
+        TaskKind("sft", "Supervised fine-tuning", "Teach answers: prompts are masked, answers are trained."),
+        TaskKind(
+            "pretraining",
+            "Pretraining",
+            "Learn plain text, every token, from scratch or continued.",
+            plain_text=True,
+        ),
     )
 }
 

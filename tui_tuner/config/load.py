@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tui_tuner.config.options import options
+from tui_tuner.config.options import get_value, options
+from tui_tuner.config.problems import nearest, problems_of
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import set_path, validated, with_values
 from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.text import one_line
 
@@ -37,14 +38,7 @@ def build_config(
     Raises:
         ConfigError: with one sentence for each problem.
     """
-    try:
-        return RunConfig.model_validate(dict(values))
-    except ValidationError as error:
-        problems = _problems(error)
-        first, *others = [((lines or {}).get(path), sentence) for path, sentence in problems]
-        place = f"{where}:{first[0]}" if where and first[0] else where
-        more = [f"line {line}: {sentence}" if line else sentence for line, sentence in others]
-        raise ConfigError("\n".join([first[1], *more]), where=place) from None
+    return validated(RunConfig, values, where, lines)
 
 
 def config_problems(values: Mapping[str, Any]) -> dict[str, str]:
@@ -52,7 +46,7 @@ def config_problems(values: Mapping[str, Any]) -> dict[str, str]:
     try:
         RunConfig.model_validate(dict(values))
     except ValidationError as error:
-        return dict(_problems(error))
+        return dict(problems_of(error))
     return {}
 
 
@@ -129,52 +123,42 @@ def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> None:
         set_path(values, path, value)
 
 
-def set_path(values: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted path in nested dicts, making the ones between."""
-    *parents, last = path.split(".")
-    for part in parents:
-        inner = values.get(part)
-        if not isinstance(inner, dict):
-            inner = values[part] = {}
-        values = inner
-    values[last] = value
-
-
 def dump_config(config: RunConfig, changed_only: bool = False) -> str:
     """YAML of a config, in the order of the schema; with `changed_only`, without the defaults."""
     values = config.model_dump(mode="json", exclude_defaults=changed_only)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
 
 
-def absolute_paths(config: RunConfig) -> None:
-    """Make relative paths that exist absolute, in place: a run may be resumed from another folder."""
-
-    def absolute(value: Any) -> Any:
-        if isinstance(value, str) and value and Path(value).expanduser().exists():
-            return str(Path(value).expanduser().absolute())
-        return value
-
-    for section, name in (("model", "name"), ("model", "tokenizer"), ("model", "chat_template")):
-        part = getattr(config, section)
-        if getattr(part, name) not in ("demo", "train", "chatml"):
-            setattr(part, name, absolute(getattr(part, name)))
-    data = config.data
-    data.validation = absolute(data.validation)
-    data.cleaning.phrases = absolute(data.cleaning.phrases)
-    if isinstance(data.path, list):
-        for index, source in enumerate(data.path):
-            if isinstance(source, str):
-                data.path[index] = absolute(source)
-            else:
-                source.path = absolute(source.path)
-    elif data.path not in ("demo", "demo-corpus"):
-        data.path = absolute(data.path)
+def absolute_paths(config: RunConfig) -> RunConfig:
+    """The config with relative paths that exist made absolute: a run may be resumed from another folder."""
+    changed: dict[str, Any] = {}
+    for path, words in _PATHS.items():
+        value = get_value(config, path)
+        if isinstance(value, str) and value not in words:
+            changed[path] = _absolute(value)
+    if isinstance(config.data.path, list):
+        changed["data.path"] = [
+            _absolute(source) if isinstance(source, str) else {**dict(source), "path": _absolute(source.path)}
+            for source in config.data.path
+        ]
+    return with_values(config, changed)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """` Did you mean …?`, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]}?" if close else ""
+_MODEL_WORDS = ("demo", "train", "chatml")
+# Fields that may hold a path, and the words that are never one
+_PATHS: dict[str, tuple[str, ...]] = {
+    "model.name": _MODEL_WORDS,
+    "model.tokenizer": _MODEL_WORDS,
+    "model.chat_template": _MODEL_WORDS,
+    "data.path": ("demo", "demo-corpus"),
+    "data.validation": (),
+    "data.cleaning.phrases": (),
+}
+
+
+def _absolute(path: str) -> str:
+    found = Path(path).expanduser() if path else None
+    return str(found.absolute()) if found is not None and found.exists() else path
 
 
 def _index(node: yaml.Node, prefix: str, lines: dict[str, int], shown: str) -> None:
@@ -186,52 +170,3 @@ def _index(node: yaml.Node, prefix: str, lines: dict[str, int], shown: str) -> N
             raise ConfigError(f"{one_line(path)} stands twice.", where=f"{shown}:{key.start_mark.line + 1}")
         lines[path] = key.start_mark.line + 1
         _index(value, f"{path}.", lines, shown)
-
-
-def _problems(error: ValidationError) -> list[tuple[str, str]]:
-    """One (path, sentence) for each field that is wrong."""
-    found: dict[str, str] = {}
-    for detail in error.errors(include_url=False):
-        path = _path_of(detail["loc"])
-        if detail["type"] == "extra_forbidden":
-            found[path] = f"unknown key {one_line(path)!r}.{_nearest_key(path)}"
-        elif detail["type"] == "value_error" and not detail["loc"]:
-            for problem in detail["msg"].removeprefix("Value error, ").splitlines():
-                field, _, sentence = problem.partition(": ")
-                found.setdefault(field, f"{field}: {sentence}.")
-        elif path in options():
-            option = options()[path]
-            got = one_line(repr(detail["input"]), 80)
-            if detail["type"] == "value_error":
-                sentence = detail["msg"].removeprefix("Value error, ")
-                found[path] = f"{path}: {one_line(sentence)}."
-            else:
-                found.setdefault(path, f"{path}: expected {option.expects()}, got {got}.")
-        else:
-            got = one_line(repr(detail["input"]), 80)
-            found.setdefault(path, f"{one_line(path)}: {one_line(detail['msg'])}, got {got}.")
-    return list(found.items())
-
-
-def _path_of(location: tuple[int | str, ...]) -> str:
-    """Dotted path of an error; the branches of a union, which pydantic appends, are cut off."""
-    path = ""
-    for part in location:
-        longer = f"{path}.{part}" if path else str(part)
-        if path in options():
-            break
-        path = longer
-    return path
-
-
-def _nearest_key(path: str) -> str:
-    section, _, name = path.rpartition(".")
-    inside = {known.rpartition(".")[2]: known for known in options() if known.rpartition(".")[0] == section}
-    sections = {known.split(".")[0] for known in options() if not section}
-    close = difflib.get_close_matches(name, [*inside, *sections], n=1, cutoff=0.6)
-    if close:
-        return f" Did you mean {inside.get(close[0], close[0])}?"
-    elsewhere = [known for known in options() if known.rpartition(".")[2] == name]
-    if elsewhere:
-        return f" Did you mean {elsewhere[0]}?"
-    return nearest(path, options()) or f" Known are {', '.join(dict.fromkeys([*inside, *sorted(sections)]))}."

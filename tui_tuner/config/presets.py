@@ -46,7 +46,7 @@ def find_preset(name: str, folder: Path | None = None) -> Path:
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
-    from tui_tuner.config.load import nearest  # pydantic takes 0.1 s
+    from tui_tuner.config.problems import nearest  # pydantic takes 0.1 s
 
     raise ConfigError(
         f"neither a preset nor a YAML file.{nearest(name, known)}",

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.examples.store import TokenizedRows
-from tui_tuner.data.ledger import Ledger
 from tui_tuner.errors import PreflightError
-from tui_tuner.locales import N_, _
+from tui_tuner.locales import _
 
 if TYPE_CHECKING:
-    from tui_tuner.data.examples.encoding import Facts
+    from tui_tuner.data.examples.encoder import Facts
+    from tui_tuner.data.examples.store import TokenizedRows
 
 
 @dataclass
@@ -74,111 +72,10 @@ class Report:
         return cls([Problem(**item) for item in items])
 
 
-def check(facts: Facts, ledger: Ledger, config: RunConfig) -> Report:
-    """What the rows say, whatever the split."""
-    report = Report()
-    if config.task == "sft" and facts.answers and not facts.stopped and config.data.overlong != "truncate":
-        report.problems.append(
-            Problem(
-                "stop_token_untrained",
-                "error",
-                _("No answer ends with a stop token, so the model would never learn to stop."),
-                _(
-                    "Use a chat template that ends answers with the tokenizer's eos: "
-                    "--set model.chat_template=chatml."
-                ),
-                facts.counts.get("unstopped", 0),
-                facts.unstopped,
-            )
-        )
-    elif config.task == "sft" and facts.stopped < facts.answers:
-        report.problems.append(
-            Problem(
-                "stop_token_missing",
-                "warning",
-                _(
-                    "{unstopped:,} of {answers:,} answers end without a stop token: "
-                    "this chat template writes it only behind some turns.",
-                    unstopped=facts.answers - facts.stopped,
-                    answers=facts.answers,
-                ),
-                "",
-                facts.counts.get("unstopped", 0),
-                facts.unstopped,
-            )
-        )
-    if facts.doubled_bos:
-        report.problems.append(
-            Problem(
-                "doubled_bos",
-                "error",
-                _("Rows begin with two BOS tokens."),
-                _("Remove the BOS from the chat template or from the rows."),
-                facts.counts["doubled_bos"],
-                facts.doubled_bos,
-            )
-        )
-    report.problems += _warnings(facts)
-    if facts.cut_answers:
-        report.problems.append(
-            Problem(
-                "answers_cut",
-                "warning",
-                _(
-                    "{count:,} rows were cut at max_length, and their stop token with them.",
-                    count=facts.counts["cut_answers"],
-                ),
-                _("Raise data.max_length, or set data.overlong to split."),
-                facts.counts["cut_answers"],
-                facts.cut_answers,
-            )
-        )
-    return report
-
-
-def _warnings(facts: Facts) -> list[Problem]:
-    """What may be meant, and should be seen."""
-    known = (
-        (
-            "roles",
-            "roles_out_of_order",
-            N_("{count:,} rows have roles out of order (the same side twice, or an answer to nobody)."),
-            "",
-        ),
-        (
-            "tools_left_out",
-            "tools_left_out",
-            N_(
-                "{count:,} rows have tools that this chat template does not write, so the model never sees "
-                "them."
-            ),
-            N_("Choose a model whose template knows tools, or --set model.chat_template=chatml."),
-        ),
-        (
-            "system_left_out",
-            "system_left_out",
-            N_("{count:,} rows have a system message that this chat template does not write as it is."),
-            "",
-        ),
-        (
-            "markers",
-            "special_tokens_in_text",
-            N_("{count:,} rows have special tokens inside what was written; they are read as the real ones."),
-            N_("Clean the rows if that is not meant."),
-        ),
-    )
-    return [
-        Problem(
-            code,
-            "warning",
-            _(what, count=facts.counts[name]),
-            _(hint),
-            facts.counts[name],
-            getattr(facts, name),
-        )
-        for name, code, what, hint in known
-        if facts.counts.get(name)
-    ]
+def noted(facts: Facts, what: str, code: str, level: str, message: str, hint: str = "") -> list[Problem]:
+    """The problem with the rows that were noted for it; none where no row was."""
+    count = facts.count(what)
+    return [Problem(code, level, message, hint, count, facts.rows(what))] if count else []
 
 
 def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows | None) -> None:

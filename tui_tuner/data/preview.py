@@ -8,20 +8,17 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
+from tui_tuner.config.schema import DataSection
 from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.problems import RowProblem
-from tui_tuner.data.reading import FileDetection, Read, Reading
+from tui_tuner.data.reading import Read, Reading
 from tui_tuner.data.records import Labelled, Record, answers_of, texts_of
-from tui_tuner.errors import DataError, TunerError, UsageError
+from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _EDGES = (0, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 
@@ -225,118 +222,11 @@ def _counted(read: Read, cleaner: Cleaner, ledger: Ledger) -> Record | None:
     return cleaned.record
 
 
-def mask_row(model: ModelSection, data: DataSection, row: int, tokenizer: Any = None) -> MaskView:
-    """The tokens of the `row`-th row of the data (from 1) and which of them are trained.
-
-    The tokenizer is loaded from `model` unless given. Plain text is shown as in pretraining.
-
-    Raises:
-        UsageError: there is no such row.
-        DataError: the data cannot be read or understood.
-        ModelError: the tokenizer cannot be used.
-    """
-    if row < 1:
-        raise UsageError(_("rows count from 1."), where="--row")
-    reading = Reading(data)
-    read = next(itertools.islice(reading, row - 1, None), None)
-    if read is None:
-        raise UsageError(_("there is no row {row:,}.", row=row), where=one_line(data.path))
-    if tokenizer is None:
-        from tui_tuner.models.loading import load_tokenizer
-
-        tokenizer = load_tokenizer(model)
-    return _view(read, model, data, tokenizer, reading.detections)
-
-
-def _view(
-    read: Read, model: ModelSection, data: DataSection, tokenizer: Any, detections: list[FileDetection]
-) -> MaskView:
-    from tui_tuner.data.chat.template import choose_template
-    from tui_tuner.data.examples.encoding import RowEncoder
-
-    if read.record is None:
-        problem = read.problem or RowProblem(N_("unreadable"))
-        return MaskView([], str(read.row.origin), "dropped", str(problem), [])
-    text = read.record.kind == "text"
-    config = RunConfig(task="pretraining" if text else "sft", model=model, data=data)
-    note = "" if text else choose_template(tokenizer, model.chat_template)
-    encoder, collected, ledger = RowEncoder(config, tokenizer), Collected(), Ledger()
-    encoder.add([read], collected, ledger)
-    tokens = [
-        token
-        for number, (ids, trained) in enumerate(collected.pieces)
-        for token in _tokens(tokenizer, ids, trained, number)
-    ]
-    outcome = next(name for name, count in ledger.outcomes.items() if count)
-    reasons = ledger.reasons(outcome)
-    why = _(reasons[0].reason) if reasons else ""
-    if reasons and outcome == "dropped" and reasons[0].samples[0]["text"]:
-        why += f": {reasons[0].samples[0]['text']}"
-    notes = [*([note] if note else []), *encoder.notes]
-    return MaskView(tokens, str(read.row.origin), outcome, why, notes, _found_note(detections))
-
-
-def _found_note(detections: list[FileDetection]) -> str:
-    found = detections[-1].detection if detections else None
-    if found is None:
-        return ""
-    return _(
-        "Format: {format}, {sure:.0%} sure ({why}).",
-        format=found.format,
-        sure=found.confidence,
-        why=found.why,
-    )
-
-
-class Collected:
-    """Takes rows as a `StoreWriter` does and keeps them in memory."""
-
-    def __init__(self) -> None:
-        self.pieces: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def add(self, origin: Any, source: int, pieces: Any, record: Any, content: int, label: int = 0) -> None:
-        self.pieces += list(pieces)
-
-
-def _tokens(tokenizer: Any, ids: np.ndarray, trained: np.ndarray, piece: int) -> list[MaskToken]:
-    special = special_ids(tokenizer)
-    texts = token_texts(tokenizer, [int(token) for token in ids])
-    return [
-        MaskToken(int(token), text, bool(flag), int(token) in special, piece)
-        for token, flag, text in zip(ids, trained, texts, strict=True)
-    ]
-
-
-def special_ids(tokenizer: Any) -> set[int]:
-    """Ids of tokens that are no text: bos, eos, turn markers."""
-    added = getattr(tokenizer, "added_tokens_decoder", {})
-    return set(tokenizer.all_special_ids) | {int(key) for key, token in added.items() if token.special}
-
-
-def token_texts(tokenizer: Any, ids: list[int]) -> list[str]:
-    """The text of each token with its leading space; the vocabulary entry of a part of a character."""
-    raw = tokenizer.convert_ids_to_tokens(ids)
-    texts = []
-    for place, token in enumerate(ids):
-        before = ids[max(0, place - 1) : place]
-        lead = _decode(tokenizer, before) if before else ""
-        both = _decode(tokenizer, [*before, token])
-        text = both[len(lead) :] if both.startswith(lead) else _decode(tokenizer, [token])
-        texts.append(str(raw[place]) if "\ufffd" in text or not text else text)
-    return texts
-
-
-def _decode(tokenizer: Any, ids: list[int]) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-
 __all__ = [
     "Inspection",
     "MaskToken",
     "MaskView",
     "Preview",
-    "TunerError",
     "first_rows",
     "inspect",
-    "mask_row",
 ]

@@ -19,7 +19,7 @@ from tui_tuner.data.reading import Read, Reading
 from tui_tuner.data.records import Chat, Judged, Message, Preference, Record, texts_of
 from tui_tuner.errors import DataError, DiskFullError, UsageError
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.events import plain
+from tui_tuner.runs.wire import plain
 from tui_tuner.text import one_line
 
 DEFAULT_CLEANING = (

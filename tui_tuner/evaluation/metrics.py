@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from tui_tuner.config.load import nearest
+from tui_tuner.config.problems import nearest
 from tui_tuner.errors import ConfigError
-from tui_tuner.locales import N_, _
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 
@@ -29,16 +29,6 @@ class Scored:
     reference: str
     text: str
     stopped: bool
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric from 0 to 1. `measure` gives None where the rows carry nothing it could be counted on."""
-
-    name: str
-    label: str
-    help: str
-    measure: Callable[[Sequence[Scored]], float | None]
 
 
 # The two ways of writing an attribute list, each on one line and with two attributes at least: that of
@@ -136,32 +126,14 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(_plain(text))
 
 
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric(
-            "attribute_coverage",
-            N_("Attributes mentioned"),
-            N_("Share of the attributes listed in the prompts that the answers mention."),
-            attribute_coverage,
-        ),
-        Metric(
-            "reference_coverage",
-            N_("Attributes mentioned by the references"),
-            N_("The same share for the data set's own answers."),
-            reference_coverage,
-        ),
-        Metric(
-            "stopped", N_("Stopped by itself"), N_("Share of the answers that end by a stop token."), stopped
-        ),
-        Metric(
-            "exact_match", N_("Exact match"), N_("Share of the answers equal to the reference."), exact_match
-        ),
-        Metric("token_f1", N_("Token F1"), N_("Overlap of the words of answer and reference."), token_f1),
-        Metric(
-            "rouge_l", N_("ROUGE-L"), N_("Longest common subsequence of answer and reference (F1)."), rouge_l
-        ),
-    )
+# A measure gives None where the rows carry nothing it could be counted on.
+MEASURES: dict[str, Callable[[Sequence[Scored]], float | None]] = {
+    "attribute_coverage": attribute_coverage,
+    "reference_coverage": reference_coverage,
+    "stopped": stopped,
+    "exact_match": exact_match,
+    "token_f1": token_f1,
+    "rouge_l": rouge_l,
 }
 
 
@@ -182,11 +154,11 @@ def chosen(names: Sequence[str] | str, rows: Sequence[Scored]) -> list[str]:
         return ["stopped"]
     asked = [names] if isinstance(names, str) else list(names)
     for name in asked:
-        if name not in METRICS:
+        if name not in MEASURES:
             raise ConfigError(
-                f"{_('unknown metric {name!r}.', name=one_line(name, 60))}{nearest(name, METRICS)}",
+                f"{_('unknown metric {name!r}.', name=one_line(name, 60))}{nearest(name, MEASURES)}",
                 where="evaluation.metrics",
-                hint=_("Known are auto, {metrics}.", metrics=", ".join(METRICS)),
+                hint=_("Known are auto, {measures}.", measures=", ".join(MEASURES)),
             )
     return list(dict.fromkeys(asked))
 
@@ -195,12 +167,12 @@ def score(names: Sequence[str] | str, rows: Sequence[Scored]) -> dict[str, float
     """Measure metrics, each from 0 to 1. One that the rows carry nothing for is left out, not set to 0.
 
     Args:
-        names: `auto`, one name, or several names of `METRICS`.
+        names: `auto`, one name, or several names of `MEASURES`.
 
     Raises:
         ConfigError: an unknown metric.
     """
-    measured = {name: METRICS[name].measure(rows) for name in chosen(names, rows)}
+    measured = {name: MEASURES[name](rows) for name in chosen(names, rows)}
     return {name: value for name, value in measured.items() if value is not None}
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tui_tuner.config.schema import BEST, RunConfig
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, DataError, ModelError
+from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
 
 
@@ -22,11 +23,12 @@ def check_beforehand(config: RunConfig) -> None:
     _check_hardware(config)
     _check_model(config)
     _check_data(config)
-    if config.evaluation.best not in BEST:
+    measured = [metric.name for metric in find_task(config.task).metrics]
+    if config.evaluation.best not in measured:
         raise ConfigError(
             f"{one_line(config.evaluation.best)!r} is not measured on held-out rows.",
             where="evaluation.best",
-            hint=f"Known are {', '.join(BEST)}.",
+            hint=f"Known are {', '.join(measured)}.",
         )
     if config.evaluation.metrics != "auto":
         from tui_tuner.evaluation.metrics import chosen

@@ -11,7 +11,12 @@ SPIN_COUNT = "1000"
 
 
 def prepare_environment() -> None:
-    """Set what the core wants of libgomp and of torch's CUDA allocator (less fragmentation)."""
+    """Set what the core wants of libgomp and of torch's CUDA allocator (less fragmentation).
+
+    CUDA counts GPUs as NVML does, by their slots: its own order begins with the fastest, so on a machine with
+    different cards planning would look at another one than training.
+    """
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     if "PYTORCH_ALLOC_CONF" not in os.environ:

@@ -15,7 +15,7 @@ from tui_tuner.launch.watchdog import Watchdog
 from tui_tuner.runs import ballast
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.death import cause_of_death
-from tui_tuner.runs.events import Sink
+from tui_tuner.runs.events import Finished, Phase, Sink, Warned
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder
@@ -46,7 +46,7 @@ def host(folder: RunFolder, control: Control, resume: bool = False) -> Ended:
             with _crashes_logged(folder), Watchdog(journal, folder.path) as sink:
                 if death is not None:
                     message = f"The run was lost. {death.message}"
-                    sink.emit("warning", code=f"lost_{death.code}", message=message, hint=death.hint)
+                    sink.emit(Warned(f"lost_{death.code}", message, death.hint))
                 return _train(folder, sink, control, config, resume)
         finally:
             journal.close()
@@ -73,14 +73,14 @@ def _crashes_logged(folder: RunFolder) -> Iterator[None]:
 
 
 def _train(folder: RunFolder, journal: Sink, control: Control, config: object, resume: bool) -> Ended:
-    journal.emit("phase", name="loading", note="importing torch and transformers")
+    journal.emit(Phase("loading", note="importing torch and transformers"))
     prepare_environment()
     try:
         from tui_tuner.training import session  # seconds: torch, transformers, peft
     except Exception as error:
         message = f"the training core cannot be imported: {error}"
         hint = "Check the installation with `tui-tuner doctor`."
-        journal.emit("finished", status="failed", exit_code=EXIT_FAILED, message=message, hint=hint)
+        journal.emit(Finished("failed", EXIT_FAILED, message, hint))
         raise TunerError(message, hint=hint) from error
     outcome = session.run(config, folder, journal, control, resume=resume)  # type: ignore[arg-type]
     return Ended(outcome.status, outcome.exit_code, outcome.message)

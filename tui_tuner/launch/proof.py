@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import with_values
 from tui_tuner.errors import RunError
+from tui_tuner.runs.events import Body, Evaluation, Finished, RunStarted, Step
 from tui_tuner.runs.history import log_tail
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
@@ -53,22 +55,24 @@ class Proof:
 
 def short_version(config: RunConfig, root: Path) -> RunConfig:
     """The user's config with few steps, frequent checkpoints and evaluations, and repeatable kernels."""
-    short = config.model_copy(deep=True)
-    training, data = short.training, short.data
-    training.max_steps = min(training.max_steps or STEPS, STEPS)
-    training.deterministic = True
-    training.report_every = 0.001
-    rows = 4 * training.batch_size * training.max_steps
-    data.limit = min(data.limit or rows, max(rows, 200))
-    short.output = short.output.model_copy(
-        update={"folder": str(root), "name": "auto", "save_every": 3, "keep": 2}
-    )
-    if data.validation:
-        short.evaluation.every = 4
-    short.evaluation.samples = min(short.evaluation.samples, 1)
-    short.evaluation.metric_rows = 0
-    short.hardware.budget = None
-    return short
+    steps = min(config.training.max_steps or STEPS, STEPS)
+    rows = 4 * config.training.batch_size * steps
+    short: dict[str, Any] = {
+        "training.max_steps": steps,
+        "training.deterministic": True,
+        "training.report_every": 0.001,
+        "data.limit": min(config.data.limit or rows, max(rows, 200)),
+        "output.folder": str(root),
+        "output.name": "auto",
+        "output.save_every": 3,
+        "output.keep": 2,
+        "evaluation.samples": min(config.evaluation.samples, 1),
+        "evaluation.metric_rows": 0,
+        "hardware.budget": None,
+    }
+    if config.data.validation:
+        short["evaluation.every"] = 4
+    return with_values(config, short)
 
 
 def prove(config: RunConfig, root: Path, say: Say, chance: random.Random | None = None) -> Proof:
@@ -144,7 +148,8 @@ def kill_at_step(folder: RunFolder, step: int, resume: bool = False) -> bool:
     reader = JournalReader(folder.events)
     try:
         while child.poll() is None:
-            if any(event.kind == "step" and (event.get("step") or 0) >= step for event in reader.read()):
+            bodies = (event.body for event in reader.read())
+            if any(isinstance(body, Step) and body.step >= step for body in bodies):
                 os.kill(child.pid, signal.SIGKILL)
                 return child.wait() == -signal.SIGKILL
             time.sleep(_POLL)
@@ -161,14 +166,13 @@ def compare(whole: RunFolder, killed: RunFolder) -> Proof:
     expected, found = _steps(whole), Proof()
     found.steps = len(expected)
     seen: set[int] = set()
-    for event in JournalReader(killed.events).read():
-        if event.kind == "run_started" and isinstance(event.get("resumed_from"), int):
-            found.resumed_from.append(int(event.get("resumed_from")))
-        if event.kind == "step":
-            number = int(event.get("step"))
-            seen.add(number)
+    for body in _bodies(killed):
+        if isinstance(body, RunStarted) and body.resumed_from is not None:
+            found.resumed_from.append(body.resumed_from)
+        if isinstance(body, Step):
+            seen.add(body.step)
             found.steps_compared += 1
-            found.differences += _differences(number, expected.get(number), _numbers(event.fields))
+            found.differences += _differences(body.step, expected.get(body.step), _numbers(body))
     found.differences += [f"step {number} is missing" for number in expected if number not in seen]
     _compare_evaluations(whole, killed, found)
     _compare_files(whole, killed, found)
@@ -180,9 +184,7 @@ def _compare_evaluations(whole: RunFolder, killed: RunFolder, found: Proof) -> N
     for key, metrics in expected.items():
         found.evaluations_compared += 1
         if got.get(key) != metrics:
-            found.differences.append(
-                f"evaluation at step {key[0]}: {json.dumps(metrics)} became {json.dumps(got.get(key))}"
-            )
+            found.differences.append(f"evaluation at step {key[0]}: {metrics} became {got.get(key)}")
 
 
 def _compare_files(whole: RunFolder, killed: RunFolder, found: Proof) -> None:
@@ -205,36 +207,39 @@ def _weights(folder: RunFolder) -> Iterator[Path]:
 
 
 def _named(config: RunConfig, name: str) -> RunConfig:
-    copy = config.model_copy(deep=True)
-    copy.output.name = name
-    return copy
+    return with_values(config, {"output.name": name})
 
 
-def _steps(folder: RunFolder) -> dict[int, dict[str, Any]]:
-    events = JournalReader(folder.events).read()
-    return {int(event.get("step")): _numbers(event.fields) for event in events if event.kind == "step"}
+def _bodies(folder: RunFolder) -> list[Body]:
+    return [event.body for event in JournalReader(folder.events).read()]
 
 
-def _numbers(fields: Any) -> dict[str, Any]:
-    return {name: fields.get(name) for name in _NUMBERS}
+def _steps(folder: RunFolder) -> dict[int, dict[str, str]]:
+    return {body.step: _numbers(body) for body in _bodies(folder) if isinstance(body, Step)}
 
 
-def _evaluations(folder: RunFolder) -> dict[tuple[int, str], Any]:
-    events = JournalReader(folder.events).read()
-    return {
-        (int(event.get("step") or 0), str(event.get("stage") or "")): event.get("metrics")
-        for event in events
-        if event.kind == "evaluation"
+def _numbers(step: Step) -> dict[str, str]:
+    """What has to be equal to the last bit, in words: so that a NaN is equal to itself."""
+    return {name: repr(getattr(step, name)) for name in _NUMBERS} | {
+        f"metrics.{name}": repr(value) for name, value in step.metrics.items()
     }
 
 
-def _differences(step: int, expected: dict[str, Any] | None, got: dict[str, Any]) -> list[str]:
+def _evaluations(folder: RunFolder) -> dict[tuple[int, str], str]:
+    return {
+        (body.step, body.stage): json.dumps(dict(body.metrics), sort_keys=True)
+        for body in _bodies(folder)
+        if isinstance(body, Evaluation)
+    }
+
+
+def _differences(step: int, expected: dict[str, str] | None, got: dict[str, str]) -> list[str]:
     if expected is None:
         return [f"step {step} is one too many"]
     return [
-        f"step {step}: {name} {expected[name]!r} became {got[name]!r}"
-        for name in _NUMBERS
-        if expected[name] != got[name]
+        f"step {step}: {name} {expected.get(name)} became {got.get(name)}"
+        for name in {**expected, **got}
+        if expected.get(name) != got.get(name)
     ]
 
 
@@ -245,6 +250,6 @@ def _digest(path: Path) -> str:
 
 def _why(folder: RunFolder, code: int) -> str:
     """What the journal, or else the log, says about a run that failed."""
-    said = [event.get("message") for event in JournalReader(folder.events).read() if event.kind == "finished"]
-    lines = [str(said[-1])] if said else log_tail(folder.log, 3)
+    said = [body.message for body in _bodies(folder) if isinstance(body, Finished)]
+    lines = said[-1:] or log_tail(folder.log, 3)
     return f"the run ended with exit code {code}: {one_line(' '.join(lines), 400)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import math
 import os
 import shutil
 import statistics
@@ -16,15 +17,24 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
 
-from tui_tuner.runs.events import Sink
+from tui_tuner.runs.events import (
+    Body,
+    CheckpointSaved,
+    CommandDone,
+    Heartbeat,
+    Log,
+    Phase,
+    Sink,
+    Step,
+    Warned,
+)
 from tui_tuner.text import human_bytes, human_seconds
 
 LEAST = 600.0  # seconds without progress that are always allowed
 FACTOR = 20.0  # and so many median steps
 _MOST_DUMPS = 8
-_NO_PROGRESS = frozenset({"heartbeat", "warning", "log", "command"})
+_NO_PROGRESS = (Heartbeat, Warned, Log, CommandDone)
 
 
 class Watchdog:
@@ -50,22 +60,22 @@ class Watchdog:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
-    def emit(self, kind: str, **fields: Any) -> None:
+    def emit(self, body: Body) -> None:
         """Note progress, then pass the event on."""
-        if kind not in _NO_PROGRESS:
+        if not isinstance(body, _NO_PROGRESS):
             self._last = time.monotonic()
-            if kind == "step":
-                self._step = fields.get("step", self._step)
-                seconds = fields.get("seconds")
-                if isinstance(seconds, int | float):
-                    self._seconds.append(float(seconds))
+        match body:
+            case Step(step=step, seconds=seconds):
+                self._step = step
+                if math.isfinite(seconds):
+                    self._seconds.append(seconds)
                 if self._phase == "paused":
                     self._phase = "training"
-            elif kind == "phase":
-                self._phase = str(fields.get("name"))
-            elif kind == "checkpoint":
-                self._checkpoint_bytes = int(fields.get("bytes") or 0)
-        self._sink.emit(kind, **fields)
+            case Phase(name=name):
+                self._phase = name
+            case CheckpointSaved(bytes=size):
+                self._checkpoint_bytes = size or 0
+        self._sink.emit(body)
 
     def __enter__(self) -> Watchdog:
         self._last = time.monotonic()
@@ -94,7 +104,7 @@ class Watchdog:
         elif quiet < self.limit():
             if self._stalled_since is not None:
                 length = human_seconds(self._last - self._stalled_since)
-                self._sink.emit("log", level="info", message=f"going on after {length} without progress")
+                self._sink.emit(Log(f"going on after {length} without progress"))
             self._stalled_since, self._next_dump = None, 0.0
         elif quiet >= self._next_dump:
             self._stalled_since = self._last
@@ -106,13 +116,10 @@ class Watchdog:
         free = shutil.disk_usage(self._folder).free
         low = free < 2 * self._checkpoint_bytes
         if low and not self._disk_said:
-            self._sink.emit(
-                "warning",
-                code="disk_low",
-                message=f"Only {human_bytes(free)} are free; a checkpoint takes "
-                f"{human_bytes(self._checkpoint_bytes)}.",
-                hint="Make room; the run waits when the disk is full.",
-            )
+            size = human_bytes(self._checkpoint_bytes)
+            message = f"Only {human_bytes(free)} are free; a checkpoint takes {size}."
+            hint = "Make room; the run waits when the disk is full."
+            self._sink.emit(Warned("disk_low", message, hint))
         self._disk_said = low
 
     def _report(self, quiet: float) -> None:
@@ -122,12 +129,9 @@ class Watchdog:
             name = f"stacks-{time.strftime('%Y%m%d-%H%M%S')}.txt"
             where = f"Where each thread stands is in {name} of the run folder. " if self._dump(name) else ""
         phase = f"{self._phase}, " if self._phase else ""
-        self._sink.emit(
-            "warning",
-            code="stalled",
-            message=f"no progress for {human_seconds(quiet)} ({phase}after step {self._step}).",
-            hint=f"{where}It may only be slow; if it is stuck, kill the process and resume the run.",
-        )
+        message = f"no progress for {human_seconds(quiet)} ({phase}after step {self._step})."
+        hint = f"{where}It may only be slow; if it is stuck, kill the process and resume the run."
+        self._sink.emit(Warned("stalled", message, hint))
 
     def _dump(self, name: str) -> bool:
         try:

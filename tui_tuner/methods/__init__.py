@@ -18,7 +18,8 @@ from tui_tuner.methods.others import attach_loha, attach_vera
 from tui_tuner.methods.prompts import attach_prompt
 from tui_tuner.methods.weights import attach_freeze, attach_full
 
-METHODS: dict[str, Callable[[Any, RunConfig], Any]] = {
+CAUSAL = "CAUSAL_LM"
+METHODS: dict[str, Callable[[Any, RunConfig, str], Any]] = {
     "lora": attach_lora,
     "dora": attach_lora,
     "rslora": attach_lora,
@@ -33,13 +34,16 @@ METHODS: dict[str, Callable[[Any, RunConfig], Any]] = {
 }
 
 
-def attach(model: Any, config: RunConfig) -> Any:
+def attach(model: Any, config: RunConfig, peft_type: str = CAUSAL) -> Any:
     """Prepare a loaded model: freeze what is not trained, add what is. Draws from the global seed.
+
+    Args:
+        peft_type: PEFT's name for the task (`Task.peft_type`).
 
     Raises:
         ConfigError: the method does not fit this model.
     """
-    model = METHODS[config.method.kind](model, config)
+    model = METHODS[config.method.kind](model, config, peft_type)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(_("nothing of this model would be trained."), where="method")
     return model

@@ -14,7 +14,7 @@ from tui_tuner.methods.weights import decoder_layers
 from tui_tuner.text import one_line
 
 
-def attach_ia3(model: Any, config: RunConfig) -> Any:
+def attach_ia3(model: Any, config: RunConfig, peft_type: str) -> Any:
     """Freeze the model and put a vector of factors, at first 1 and in float32, on the target layers."""
     from peft import IA3Config, get_peft_model
 
@@ -28,7 +28,7 @@ def attach_ia3(model: Any, config: RunConfig) -> Any:
             target_modules=[*targets, *forward],
             feedforward_modules=forward,
             fan_in_fan_out=transposed(model),
-            task_type="CAUSAL_LM",
+            task_type=peft_type,
         )
         model = get_peft_model(model, settings)
     except ValueError as error:

@@ -11,7 +11,7 @@ from tui_tuner.methods.weights import decoder_layers
 from tui_tuner.text import one_line
 
 
-def attach_lora(model: Any, config: RunConfig) -> Any:
+def attach_lora(model: Any, config: RunConfig, peft_type: str) -> Any:
     """Freeze the model and put low-rank matrices beside its linear layers."""
     from peft import LoraConfig, get_peft_model
 
@@ -33,7 +33,7 @@ def attach_lora(model: Any, config: RunConfig) -> Any:
             use_rslora=method.kind == "rslora",
             fan_in_fan_out=transposed(model),
             bias="none",
-            task_type="CAUSAL_LM",
+            task_type=peft_type,
             **options,
         )
         return get_peft_model(model, settings)

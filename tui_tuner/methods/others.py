@@ -11,12 +11,14 @@ from tui_tuner.methods.lora import last_layers, target_names, transposed
 from tui_tuner.text import one_line
 
 
-def attach_loha(model: Any, config: RunConfig) -> Any:
+def attach_loha(model: Any, config: RunConfig, peft_type: str) -> Any:
     """Freeze the model; updates are Hadamard products of two low-rank products (arXiv 2108.06098)."""
     from peft import LoHaConfig
 
     method = config.method
-    model = _attached(model, config, LoHaConfig(r=method.rank, alpha=method.alpha, **_where(model, config)))
+    model = _attached(
+        model, config, LoHaConfig(r=method.rank, alpha=method.alpha, **_where(model, config, peft_type))
+    )
     for module in model.modules():
         if hasattr(module, "module_dropout"):
             # peft leaves the update out where a random number is not above this, and 0 can be drawn
@@ -24,7 +26,7 @@ def attach_loha(model: Any, config: RunConfig) -> Any:
     return model
 
 
-def attach_vera(model: Any, config: RunConfig) -> Any:
+def attach_vera(model: Any, config: RunConfig, peft_type: str) -> Any:
     """Freeze the model; vectors scale one pair of random matrices for all layers (arXiv 2310.11454)."""
     from peft import VeraConfig
 
@@ -34,15 +36,15 @@ def attach_vera(model: Any, config: RunConfig) -> Any:
         vera_dropout=method.dropout,
         projection_prng_key=config.training.seed,
         fan_in_fan_out=transposed(model),
-        **_where(model, config),
+        **_where(model, config, peft_type),
     )
     return _attached(model, config, settings)
 
 
-def _where(model: Any, config: RunConfig) -> dict[str, Any]:
+def _where(model: Any, config: RunConfig, peft_type: str) -> dict[str, Any]:
     """Settings that name the layers."""
     method = config.method
-    found: dict[str, Any] = {"target_modules": target_names(model, method.targets), "task_type": "CAUSAL_LM"}
+    found: dict[str, Any] = {"target_modules": target_names(model, method.targets), "task_type": peft_type}
     if method.layers is not None:
         found["layers_to_transform"] = last_layers(model, method.layers)
     return found

@@ -22,7 +22,7 @@ FREQUENT = 5000  # tokens that a byte-pair vocabulary lists first are its most f
 _PROBE = 4  # tokens of the text that the comparison reads
 
 
-def attach_prompt(model: Any, config: RunConfig) -> Any:
+def attach_prompt(model: Any, config: RunConfig, peft_type: str) -> Any:
     """Freeze the model and put virtual tokens, in float32, before what it reads.
 
     Raises:
@@ -34,7 +34,7 @@ def attach_prompt(model: Any, config: RunConfig) -> Any:
     kind = config.method.kind
     words = _first_words(config, model) if config.method.encoder_size is None and kind != "p_tuning" else None
     try:
-        model = get_peft_model(model, _settings(model, config))
+        model = get_peft_model(model, _settings(model, config, peft_type))
         if kind != "prefix_tuning":
             model.word_embeddings = model.get_base_model().get_input_embeddings()
         with _still(model):
@@ -65,11 +65,11 @@ def _keeps_prefix(model: Any) -> bool:
     return bool(virtual_tokens(model)) and str(model.active_peft_config.peft_type.value) == "PREFIX_TUNING"
 
 
-def _settings(model: Any, config: RunConfig) -> Any:
+def _settings(model: Any, config: RunConfig, peft_type: str) -> Any:
     from peft import PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig
 
     method = config.method
-    common: dict[str, Any] = {"task_type": "CAUSAL_LM", "num_virtual_tokens": method.virtual_tokens}
+    common: dict[str, Any] = {"task_type": peft_type, "num_virtual_tokens": method.virtual_tokens}
     if method.kind == "prompt_tuning":
         return PromptTuningConfig(**common)
     if method.kind == "p_tuning":

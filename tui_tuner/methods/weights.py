@@ -9,13 +9,13 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 
 
-def attach_full(model: Any, config: RunConfig) -> Any:
+def attach_full(model: Any, config: RunConfig, peft_type: str) -> Any:
     """Train every weight."""
     model.requires_grad_(True)
     return model
 
 
-def attach_freeze(model: Any, config: RunConfig) -> Any:
+def attach_freeze(model: Any, config: RunConfig, peft_type: str) -> Any:
     """Train the last `method.layers` layers and the norm after them; embeddings and head stay as they are.
 
     The head is left alone because in many models it is the embedding matrix, and training that would move

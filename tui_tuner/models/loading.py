@@ -9,13 +9,14 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.errors import HardwareError, HubError, ModelError
 from tui_tuner.locales import N_, _
+from tui_tuner.models.device import find_device
 from tui_tuner.models.lookup import check_safetensors, read_config
 from tui_tuner.text import one_line
 
@@ -70,10 +71,24 @@ def load_tokenizer(model: ModelSection) -> Any:
     return tokenizer
 
 
-def load_model(config: RunConfig, device: str, tokenizer: Any = None) -> Any:
+CAUSAL = "AutoModelForCausalLM"
+
+
+def load_model(
+    config: RunConfig,
+    device: str,
+    tokenizer: Any = None,
+    auto_class: str = CAUSAL,
+    values: Mapping[str, Any] | None = None,
+    new_modules: Sequence[str] = (),
+) -> Any:
     """The model of a run, in its dtype and quantisation, on `device` (`cpu`, `cuda`, `cuda:1`…).
 
-    `tokenizer` is needed with `model.architecture`: it gives the vocabulary's size and special tokens.
+    Args:
+        tokenizer: Needed with `model.architecture`: it gives the vocabulary's size and special tokens.
+        auto_class: The class of transformers that loads it.
+        values: What the model's own config is to say, such as the number of classes.
+        new_modules: Modules that begin with random weights where the files have none, such as a new head.
 
     Raises:
         ModelError: missing or damaged files, an unknown architecture, weights that do not fit.
@@ -82,38 +97,16 @@ def load_model(config: RunConfig, device: str, tokenizer: Any = None) -> Any:
     """
     check_device(device)
     if config.model.architecture is not None:
-        return _from_scratch(config, device, tokenizer)
+        return _from_scratch(config, device, tokenizer, auto_class, values or {})
     source = model_source(config.model.name)
     if os.path.isdir(source):
         check_weights(Path(source))
-    return _from_weights(config, source, device)
+    return _from_weights(config, source, device, auto_class, values or {}, new_modules)
 
 
 def check_device(device: str) -> None:
     """Raise `HardwareError` unless tensors can live on `device`."""
-    if device == "cpu":
-        return
-    import torch
-
-    index = int(device.partition(":")[2] or 0)
-    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
-        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if found:
-            what = _(
-                "a GPU was asked for ({device}), and this machine has {count} that PyTorch can use.",
-                device=device,
-                count=found,
-            )
-        else:
-            what = _(
-                "a GPU was asked for ({device}), and this machine has none that PyTorch can use.",
-                device=device,
-            )
-        raise HardwareError(
-            what,
-            where="hardware.devices",
-            hint=_("Set hardware.devices to auto or cpu, or see `tui-tuner doctor`."),
-        )
+    find_device(device)
 
 
 def torch_dtype(name: str, device: str) -> Any:
@@ -122,7 +115,7 @@ def torch_dtype(name: str, device: str) -> Any:
 
     if name != "auto":
         return getattr(torch, name)
-    return torch.bfloat16 if device != "cpu" and torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if device != "cpu" and find_device(device).bf16 else torch.float32
 
 
 def quiet_libraries() -> None:
@@ -216,8 +209,15 @@ def _quantization(config: RunConfig, dtype: Any) -> Any:
     )
 
 
-def _from_weights(config: RunConfig, source: str, device: str) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
+def _from_weights(
+    config: RunConfig,
+    source: str,
+    device: str,
+    auto_class: str,
+    values: Mapping[str, Any],
+    new_modules: Sequence[str],
+) -> Any:
+    import transformers
 
     dtype = torch_dtype(config.model.dtype, device)
     quantization = _quantization(config, dtype)
@@ -230,8 +230,10 @@ def _from_weights(config: RunConfig, source: str, device: str) -> Any:
         "local_files_only": _cached_only(source),
     }
     with _understood(source, *_MODEL):
-        settings = AutoConfig.from_pretrained(source, **where)
-        model, info = AutoModelForCausalLM.from_pretrained(
+        settings = transformers.AutoConfig.from_pretrained(source, **where)
+        for name, value in values.items():
+            setattr(settings, name, value)
+        model, info = getattr(transformers, auto_class).from_pretrained(
             source,
             config=settings,
             dtype=dtype,
@@ -242,7 +244,11 @@ def _from_weights(config: RunConfig, source: str, device: str) -> Any:
             **where,
             **options,
         )
-    missing = sorted(info.get("missing_keys") or [])
+    missing = [
+        name
+        for name in sorted(info.get("missing_keys") or [])
+        if not any(part in new_modules for part in name.split("."))
+    ]
     if missing:
         names = ", ".join(one_line(name, 80) for name in missing[:3])
         raise ModelError(
@@ -290,8 +296,10 @@ def _keep_quantised_weights(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _from_scratch(config: RunConfig, device: str, tokenizer: Any) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM, set_seed
+def _from_scratch(
+    config: RunConfig, device: str, tokenizer: Any, auto_class: str, values: Mapping[str, Any]
+) -> Any:
+    import transformers
 
     if tokenizer is None:
         raise ModelError(_("random weights need a tokenizer for the vocabulary."), where="model.architecture")
@@ -314,11 +322,11 @@ def _from_scratch(config: RunConfig, device: str, tokenizer: Any) -> Any:
             ),
             where=where,
         )
-    set_seed(config.training.seed)
+    transformers.set_seed(config.training.seed)
     try:
         with _understood(kind, *_ARCHITECTURE):
-            settings = AutoConfig.for_model(kind, **shape)
-            model = AutoModelForCausalLM.from_config(
+            settings = transformers.AutoConfig.for_model(kind, **shape | dict(values))
+            model = getattr(transformers, auto_class).from_config(
                 settings,
                 dtype=torch_dtype(config.model.dtype, device),
                 attn_implementation=_attention(config),

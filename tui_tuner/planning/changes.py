@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from tui_tuner.config.kinds import QUANTISABLE, RANKED
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.locales import _
 from tui_tuner.planning.gpus import Card
-from tui_tuner.planning.hardware import BF16_CAPABILITY
+
+Config = TypeVar("Config", bound=RunConfig)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
     if training.optimizer == "adamw" and gpu:
         found.append(Change("training.optimizer", "adamw_8bit", _("8-bit AdamW"), 1))
         found.append(Change("training.optimizer", "paged_adamw_8bit", _("paged 8-bit AdamW"), 1))
-    narrow = "bfloat16" if card is None or card.cpu or card.capability >= BF16_CAPABILITY else "float16"
+    narrow = "bfloat16" if card is None or card.cpu or card.device.bf16 else "float16"
     if model.dtype == "float32" and (narrow == "bfloat16" or method.kind in ADAPTERS):
         found.append(Change("model.dtype", narrow, _("{dtype} weights", dtype=narrow), 1))
     if method.kind in QUANTISABLE and model.quantization == "none" and gpu:
@@ -60,7 +61,7 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
     return found
 
 
-def apply(config: RunConfig, changes: tuple[Change, ...]) -> RunConfig:
+def apply(config: Config, changes: tuple[Change, ...]) -> Config:
     """The config with these changes. Unchecked: meant for what `possible_changes` gives."""
     for change in changes:
         section, _unused, name = change.path.partition(".")

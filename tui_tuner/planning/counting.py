@@ -15,6 +15,7 @@ from tui_tuner.planning.data_facts import DataFacts, counted_facts
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
+    from tui_tuner.data.examples.prepare import RowTask
     from tui_tuner.data.reading import Read
 
 SAMPLED = 200  # rows that are tokenised
@@ -99,7 +100,7 @@ def count(config: RunConfig, seconds: float = 0.1) -> Counted:
     )
 
 
-def count_exactly(config: RunConfig) -> Counted:
+def count_exactly(config: RunConfig, task: RowTask) -> Counted:
     """The same from the rows as training will see them. Tokenises everything, into the cache the run reads.
 
     Imports transformers. Takes seconds to minutes, by the size of the data.
@@ -111,7 +112,7 @@ def count_exactly(config: RunConfig) -> Counted:
     from tui_tuner.data.examples.prepare import prepare
     from tui_tuner.models.loading import load_tokenizer
 
-    prepared = prepare(config, load_tokenizer(config.model))
+    prepared = prepare(config, load_tokenizer(config.model), task)
     return Counted(
         counted_facts(prepared.train, prepared.validation),
         _("all rows read and tokenised as in the run"),

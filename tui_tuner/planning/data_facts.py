@@ -49,8 +49,8 @@ def _at_most(falling: tuple[int, ...], rows: int, there: int) -> int | None:
 
 
 def counted_facts(train: Any, validation: Any = None) -> DataFacts:
-    """Facts of tokenised rows: objects with `lengths` and `supervised`, arrays of tokens by row."""
-    lengths, supervised = train.lengths.tolist(), train.supervised.tolist()
+    """Facts of tokenised rows: objects with `lengths` and `trained_tokens`, arrays of tokens by row."""
+    lengths, supervised = train.lengths.tolist(), train.trained_tokens.tolist()
     return DataFacts(
         rows=len(lengths),
         tokens=sum(lengths),

@@ -6,7 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tui_tuner.compute.chunks import chunk_rows
+from tui_tuner.compute.numeric import compute_name
+from tui_tuner.config.options import get_value
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import with_values
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.data_facts import DataFacts
@@ -126,11 +130,10 @@ def resolve_for(
     """Resolve `auto` as on that card. A foreign stack is taken for Hugging Face's Trainer: mixed precision in
     bfloat16 over weights in bfloat16."""
     card = card or find_card(DEFAULT_CARD)
-    config = config.model_copy(deep=True)
-    if stack.foreign and config.model.dtype == "auto":
-        config.model.dtype = "bfloat16"
-    if stack.foreign and config.training.autocast == "auto":
-        config.training.autocast = True
+    if stack.foreign:
+        customary = {"model.dtype": "bfloat16", "training.autocast": True}
+        open_ones = {path: value for path, value in customary.items() if get_value(config, path) == "auto"}
+        config = with_values(config, open_ones)
     return resolve(config, hardware=machine(card), model_facts=facts, data_facts=data)
 
 
@@ -148,19 +151,17 @@ def machine(card: Card, count: int = MOST_GPUS) -> Hardware:
 
 
 def setup_for(
-    config: RunConfig, facts: ModelFacts, stack: Stack, card: Card | None, data: DataFacts | None = None
+    config: ResolvedConfig, facts: ModelFacts, stack: Stack, card: Card | None, data: DataFacts | None = None
 ) -> Setup:
-    """The numbers that memory depends on, from a resolved config."""
+    """The numbers that memory depends on."""
     model, method, training = config.model, config.method, config.training
     card = card or find_card(DEFAULT_CARD)
     weight = WIDTHS[model.dtype]
     micro = training.micro_batch
-    assert isinstance(micro, int) and isinstance(training.autocast, bool)
     padded = not config.packs
     batch, length, supervised = _with_virtual(config, _fullest(config, micro, data))
     full_logits = training.loss == "full_logits" or stack.foreign
-    attention = _attention(str(model.attention), padded)
-    optimizer = str(training.optimizer)
+    attention = _attention(model.attention, padded)
     setup = Setup(
         facts=facts,
         stack=stack,
@@ -176,14 +177,14 @@ def setup_for(
         adapter=4,
         autocast=training.autocast,
         compute=2 if training.autocast or weight == 2 else 4,
-        checkpointing=bool(training.gradient_checkpointing),
+        checkpointing=training.gradient_checkpointing,
         attention=attention,
         expand_keys=attention == "masked"
         or (model.attention != "flash_attention_2" and not stack.gqa_in_sdpa),
         logits="full" if full_logits else "supervised",
         chunk=_chunk(config, facts, card, full_logits),
-        optimizer=optimizer,
-        foreach=stack.foreach and optimizer == "adamw",
+        optimizer=training.optimizer,
+        foreach=stack.foreach and training.optimizer == "adamw",
         accumulate=training.batch_size > micro * devices_of(config),
         workspace=card.workspace,
         **method_fields(method, facts, stack),
@@ -191,7 +192,7 @@ def setup_for(
     return as_program(setup)
 
 
-def _fullest(config: RunConfig, micro: int, data: DataFacts | None) -> tuple[int, int, float]:
+def _fullest(config: ResolvedConfig, micro: int, data: DataFacts | None) -> tuple[int, int, float]:
     """Sequences, their length and the share of trained tokens of the fullest forward pass there can be."""
     length = config.data.max_length
     if data is None or not data.heaviest:
@@ -207,10 +208,9 @@ def _fullest(config: RunConfig, micro: int, data: DataFacts | None) -> tuple[int
     return batch, length, share
 
 
-def _chunk(config: RunConfig, facts: ModelFacts, card: Card, full_logits: bool) -> int:
+def _chunk(config: ResolvedConfig, facts: ModelFacts, card: Card, full_logits: bool) -> int:
     """Positions whose logits exist at once; 0 where the loss is computed in one piece (`training.loss`)."""
-    half = config.training.autocast and not card.cpu and card.capability < (8, 0)  # float16 is scaled
-    whole = full_logits or half or not config.packs or config.model.dtype == "float16"
+    whole = full_logits or not config.packs or compute_name(card.device, config) == "float16"
     return 0 if whole or facts.family.softcap else chunk_rows(facts.vocab, "cpu" if card.cpu else "cuda")
 
 

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tui_tuner.compute.numeric import check_numbers
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.config.values import with_values
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.calibration import calibrated
@@ -51,7 +54,7 @@ class Fit:
     card: Card
     fits: bool
     estimate: Estimate
-    config: RunConfig
+    config: ResolvedConfig
     levers: tuple[Lever, ...]
     smallest: tuple[Change, ...]
 
@@ -86,7 +89,7 @@ class Candidate:
     count: int
     fits: bool
     estimate: Estimate
-    config: RunConfig
+    config: ResolvedConfig
 
 
 def fit(
@@ -128,7 +131,16 @@ def settle(
 
     Raises:
         HardwareError: GPUs were asked for that are not here.
+        ConfigError: this device does not compute in the numbers that were asked for.
     """
+    found = _settled(config, hardware, model_facts, data_facts)
+    check_numbers(hardware.device_for(found.config.hardware.devices), found.config)
+    return found
+
+
+def _settled(
+    config: RunConfig, hardware: Hardware, model_facts: ModelFacts | None, data_facts: DataFacts | None
+) -> Resolved:
     base = resolve(config, hardware=hardware, model_facts=model_facts, data_facts=data_facts)
     training = config.training
     if model_facts is None or "auto" not in (
@@ -158,8 +170,7 @@ def which_cards(
     named = isinstance(config.hardware.devices, int)
     for card in sorted(CARDS.values(), key=lambda card: (card.usable, card.tflops)):
         for count in (devices_of(config),) if named else COUNTS:
-            hardware = config.hardware.model_copy(update={"devices": count})
-            asked = config.model_copy(update={"hardware": hardware})
+            asked = with_values(config, {"hardware.devices": count})
             if count > 1 and not named and config.training.batch_size % count:
                 break
             chosen = search.choose(asked, search.base(asked, card), card)
@@ -179,26 +190,26 @@ class _Search:
     data: DataFacts | None = None
     seen: Simulated = field(default_factory=dict)
 
-    def base(self, config: RunConfig, card: Card) -> RunConfig:
+    def base(self, config: RunConfig, card: Card) -> ResolvedConfig:
         """The config with every `auto` resolved by rules, as on that card."""
         return resolve_for(config, self.facts, card, self.stack, self.data).config
 
-    def measure(self, config: RunConfig, card: Card) -> Estimate:
+    def measure(self, config: ResolvedConfig, card: Card) -> Estimate:
         """The estimate of a resolved config."""
         setup = setup_for(config, self.facts, self.stack, card, self.data)
         return from_ledger(ledger(setup, self.seen), setup, card, devices=devices_of(config))
 
-    def choose(self, asked: RunConfig, base: RunConfig, card: Card) -> RunConfig:
+    def choose(self, asked: RunConfig, base: ResolvedConfig, card: Card) -> ResolvedConfig:
         """`base` with what is open in `asked` chosen: the fastest settings that fit, or else the smallest.
 
         A plain optimizer comes before a fast step, as it changes the result least.
         """
         options = list(_choices(asked, base, card))
         least = min(option["micro_batch"] for option in options)
-        found: dict[tuple[Any, Any], tuple[float, RunConfig]] = {}
+        found: dict[tuple[Any, Any], tuple[float, ResolvedConfig]] = {}
 
-        def wants(option: dict[str, Any]) -> tuple[float, RunConfig]:
-            made = base.model_copy(update={"training": base.training.model_copy(update=option)})
+        def wants(option: dict[str, Any]) -> tuple[float, ResolvedConfig]:
+            made = with_values(base, {f"training.{name}": value for name, value in option.items()})
             return self.measure(made, card).upper, made
 
         for option in sorted(options, key=lambda option: _rank(option, base)):
@@ -212,7 +223,7 @@ class _Search:
                 return made
         return min(found.values(), key=lambda one: one[0])[1]
 
-    def levers(self, config: RunConfig, now: Estimate, card: Card) -> Iterator[Lever]:
+    def levers(self, config: ResolvedConfig, now: Estimate, card: Card) -> Iterator[Lever]:
         """What each possible change alone would save and cost."""
         before = _time_of(config)
         for change in possible_changes(config, card):
@@ -221,7 +232,7 @@ class _Search:
             fits = found.upper <= card.usable
             yield Lever(change, now.device - found.device, _time_of(changed) / before, fits, found.phase)
 
-    def smallest(self, config: RunConfig, card: Card) -> tuple[Change, ...]:
+    def smallest(self, config: ResolvedConfig, card: Card) -> tuple[Change, ...]:
         """The fewest and mildest changes that make it fit; empty if none do."""
         changes = possible_changes(config, card)
         if config.method.kind not in ADAPTERS and config.model.architecture is None and not card.cpu:
@@ -240,14 +251,14 @@ class _Search:
         return ()
 
 
-def _choices(asked: RunConfig, base: RunConfig, card: Card) -> Iterator[dict[str, Any]]:
+def _choices(asked: RunConfig, base: ResolvedConfig, card: Card) -> Iterator[dict[str, Any]]:
     """Every combination of the training settings that the user left open."""
     training = asked.training
     share = max(1, training.batch_size // devices_of(base))
     most = max(1, MOST_TOKENS // base.data.max_length)
     optimizers = ["adamw", "adamw_8bit", "paged_adamw_8bit"]
     if card.cpu:  # beyond the rule of thumb nothing is gained there, and 8-bit states want a GPU
-        most, optimizers = min(most, int(base.training.micro_batch)), ["adamw"]
+        most, optimizers = min(most, base.training.micro_batch), ["adamw"]
     micros = [n for n in range(1, min(share, most) + 1) if share % n == 0]
     fixed = training.micro_batch
     checkpointing, optimizer = training.gradient_checkpointing, training.optimizer
@@ -260,7 +271,7 @@ def _choices(asked: RunConfig, base: RunConfig, card: Card) -> Iterator[dict[str
         yield {"micro_batch": micro, "gradient_checkpointing": again, "optimizer": kind}
 
 
-def _rank(option: dict[str, Any], base: RunConfig) -> tuple[int, float]:
+def _rank(option: dict[str, Any], base: ResolvedConfig) -> tuple[int, float]:
     """Mildest change first, then the fastest."""
     tokens = option["micro_batch"] * base.data.max_length
     return int(option["optimizer"] != "adamw"), _time(tokens, option["gradient_checkpointing"])
@@ -272,8 +283,7 @@ def _time(tokens: int, checkpointing: bool, quantised: bool = False) -> float:
     return time * (CHECKPOINT_COST if checkpointing else 1) * (FOUR_BIT_COST if quantised else 1)
 
 
-def _time_of(config: RunConfig) -> float:
+def _time_of(config: ResolvedConfig) -> float:
     """The same of a resolved config."""
-    tokens = int(config.training.micro_batch) * config.data.max_length
-    again = config.training.gradient_checkpointing is True
-    return _time(tokens, again, config.model.quantization != "none")
+    tokens = config.training.micro_batch * config.data.max_length
+    return _time(tokens, config.training.gradient_checkpointing, config.model.quantization != "none")

@@ -9,10 +9,13 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import with_values
 from tui_tuner.errors import HardwareError
 from tui_tuner.locales import N_, _
+from tui_tuner.models.device import Device
 from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.text import one_line
 
@@ -44,6 +47,12 @@ class Card:
     cache: float | None = None
     error: float = 0.0
     runs: int = 0
+
+    @property
+    def device(self) -> Device:
+        """The same as a device to compute on. Whether a processor computes bfloat16 is not known here."""
+        kind: Literal["cpu", "cuda"] = "cpu" if self.cpu else "cuda"
+        return Device(kind, name=self.name, capability=self.capability, memory=self.total)
 
     @property
     def workspace(self) -> float:
@@ -156,8 +165,7 @@ def counted_card(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
                 most=MOST_GPUS,
             )
         raise HardwareError(what, where="--gpu")
-    hardware = config.hardware.model_copy(update={"devices": count})
-    return card, config.model_copy(update={"hardware": hardware})
+    return card, with_values(config, {"hardware.devices": count})
 
 
 def card_of(gpu: Gpu) -> Card:

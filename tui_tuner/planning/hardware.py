@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from tui_tuner.locales import _
+from tui_tuner.models.device import GIB, Device, flash_installed
 from tui_tuner.text import one_line
 
-GIB = 1024**3
 CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86 AVX-512, x86 AMX, Arm
-BF16_CAPABILITY = (8, 0)  # Ampere; earlier GPUs compute bfloat16 by emulation
-FLASH_CAPABILITY = (8, 0)
 
 
 @dataclass(frozen=True)
@@ -28,16 +26,7 @@ class Gpu:
     total_gib: float
     free_gib: float
     capability: tuple[int, int]
-
-    @property
-    def bf16(self) -> bool:
-        """Whether it computes bfloat16 in hardware."""
-        return self.capability >= BF16_CAPABILITY
-
-    @property
-    def flash(self) -> bool:
-        """Whether FlashAttention 2 runs on it."""
-        return self.capability >= FLASH_CAPABILITY
+    uuid: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +48,22 @@ class Hardware:
     def usable_gpus(self) -> tuple[Gpu, ...]:
         """GPUs that the installed torch can use; none with a CPU-only torch."""
         return self.gpus if self.torch_cuda else ()
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """What a run can compute on: the usable GPUs, as this process counts them, and the processor."""
+        return (*(self._gpu(index) for index in range(len(self.usable_gpus))), self._processor())
+
+    def device_for(self, asked: int | str) -> Device:
+        """The device of a run that asks for this (`hardware.devices`): the first GPU, or the processor."""
+        return self._processor() if asked == "cpu" or not self.usable_gpus else self._gpu(0)
+
+    def _gpu(self, index: int) -> Device:
+        gpu, flash = self.usable_gpus[index], self.flash_attention
+        return Device("cuda", index, gpu.name, gpu.uuid, gpu.capability, gpu.total_gib, has_flash=flash)
+
+    def _processor(self) -> Device:
+        return Device("cpu", name=self.cpu, memory=self.memory_gib, cpu_bf16=self.cpu_bf16)
 
     def summary(self) -> str:
         """One line for a screen or log."""
@@ -91,25 +96,30 @@ def detect() -> Hardware:
         available_gib=available,
         cpu_bf16=bool(flags & CPU_BF16_FLAGS),
         system=platform.system(),
-        flash_attention=importlib.util.find_spec("flash_attn") is not None,
+        flash_attention=flash_installed(),
         torch_cuda=torch_cuda,
         notes=tuple(notes),
     )
 
 
-def visible_indices(count: int, visible: str | None) -> list[int]:
+def visible_indices(count: int, visible: str | None, uuids: Sequence[str] = ()) -> list[int]:
     """Physical indices that CUDA_VISIBLE_DEVICES leaves, in its order.
 
     Args:
         count: GPUs that NVML sees.
-        visible: The variable's value; None is unset. UUIDs cannot be resolved here and hide nothing.
+        visible: The variable's value; None is unset. Parts of GPUs (MIG) are not told apart here, so they
+            hide nothing.
+        uuids: Of each GPU, such as `GPU-8f6e…`; the variable may hold beginnings of them.
     """
     if visible is None:
         return list(range(count))
     chosen: list[int] = []
     for part in (piece.strip() for piece in visible.split(",")):
-        if part.startswith(("GPU-", "MIG-")):
+        if part.startswith("MIG-") or (part.startswith("GPU-") and not uuids):
             return list(range(count))
+        if part.startswith("GPU-"):
+            same = [index for index, uuid in enumerate(uuids) if uuid.startswith(part)]
+            part = str(same[0]) if len(same) == 1 else ""
         if not part.isdecimal() or int(part) >= count:
             break  # CUDA ignores everything from the first invalid entry on
         chosen.append(int(part))
@@ -128,7 +138,8 @@ def _gpus(notes: list[str]) -> tuple[Gpu, ...]:
         return ()
     try:
         count = pynvml.nvmlDeviceGetCount()
-        indices = visible_indices(count, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        uuids = [_uuid(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count)]
+        indices = visible_indices(count, os.environ.get("CUDA_VISIBLE_DEVICES"), uuids)
         return tuple(_gpu(pynvml, index) for index in indices)
     except pynvml.NVMLError as error:
         notes.append(_("The NVIDIA driver does not answer: {error}.", error=one_line(error)))
@@ -148,7 +159,14 @@ def _gpu(nvml: object, index: int) -> Gpu:
         total_gib=int(memory.total) / GIB,
         free_gib=int(memory.free) / GIB,
         capability=(int(capability[0]), int(capability[1])),
+        uuid=_uuid(nvml, handle),
     )
+
+
+def _uuid(nvml: object, handle: object) -> str:
+    """`GPU-…`; older bindings give bytes."""
+    uuid = nvml.nvmlDeviceGetUUID(handle)  # type: ignore[attr-defined]
+    return uuid.decode() if isinstance(uuid, bytes) else str(uuid)
 
 
 @lru_cache(maxsize=1)

@@ -62,7 +62,6 @@ PREFERENCE_RATES: dict[str, Customary] = {
     "full": Customary(5e-7, 1e-7, 5e-6, N_("DPO (arXiv 2305.18290): 5e-7 to 1e-6")),
     "lora": Customary(5e-6, 1e-6, 5e-5, N_("ten times full fine-tuning's rate (LoRA Without Regret, 2025)")),
 }
-PREFERENCE_TASKS = ("dpo", "kto", "grpo", "orpo")
 
 # GPT-3 (arXiv 2005.14165), table 2.1: parameters and peak learning rate
 GPT3_RATES = (
@@ -81,9 +80,9 @@ SMALL_SCRATCH_RATE = 1e-3  # nanoGPT's rate for models of about ten million para
 def customary(config: RunConfig, parameters: int | None = None) -> Customary:
     """The usual rate for this task, method and, from scratch, size."""
     kind = config.method.kind
-    if config.task == "pretraining" and config.model.architecture is not None:
+    if config.task_kind.plain_text and config.model.architecture is not None:
         return scratch(parameters)
-    if config.task in PREFERENCE_TASKS:
+    if config.task_kind.preference:
         return PREFERENCE_RATES["full" if kind in ("full", "freeze") else "lora"]
     found = METHOD_RATES[kind]
     if kind == "prefix_tuning" and config.method.encoder_size is not None:
@@ -169,7 +168,7 @@ def rules(
     )
     found = [chosen, _square_root(facts, data, config, steps_per_epoch)]
     found += _batch_scaling(config, usual)
-    if config.task not in PREFERENCE_TASKS and config.model.architecture is None:
+    if not config.task_kind.preference and config.model.architecture is None:
         found += _lora_against_full(config, facts)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, load_facts
@@ -87,7 +88,7 @@ def plan(
 
 def surroundings(
     config: RunConfig,
-    used: RunConfig,
+    used: ResolvedConfig,
     facts: ModelFacts,
     data: DataFacts | None = None,
     card: Card | None = None,

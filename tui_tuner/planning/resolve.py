@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tui_tuner.compute import numeric
 from tui_tuner.config.options import get_value
-from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.config.resolved import ResolvedConfig
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import with_values
 from tui_tuner.errors import HardwareError
 from tui_tuner.locales import _, _n
+from tui_tuner.models.device import Device
 from tui_tuner.planning.data_facts import DataFacts, steps_of
-from tui_tuner.planning.hardware import Gpu, Hardware
+from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.learning_rate import customary
 
 if TYPE_CHECKING:
@@ -45,9 +49,9 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A config that training can run as it stands, and the reasons for what was chosen."""
+    """A config that training can run as it is, and the reasons for what was chosen."""
 
-    config: RunConfig
+    config: ResolvedConfig
     reasons: list[Resolution] = field(default_factory=list)
 
     def why(self, path: str) -> str:
@@ -61,7 +65,7 @@ def resolve(
     hardware: Hardware,
     model_facts: ModelFacts | None = None,
     data_facts: DataFacts | None = None,
-    fitted: RunConfig | None = None,
+    fitted: ResolvedConfig | None = None,
 ) -> Resolved:
     """Replace every `auto` that training needs a value for. What the user set is never changed.
 
@@ -82,7 +86,7 @@ def resolve(
             work.choose(path, value, why)
         elif path == "hardware.devices":
             check_devices(work.config, hardware)
-    return Resolved(work.config, work.reasons)
+    return Resolved(ResolvedConfig.of(work.config), work.reasons)
 
 
 class _Work:
@@ -94,9 +98,9 @@ class _Work:
         hardware: Hardware,
         model: ModelFacts | None,
         data: DataFacts | None,
-        fitted: RunConfig | None,
+        fitted: ResolvedConfig | None,
     ) -> None:
-        self.config = config.model_copy(deep=True)
+        self.config = config
         self.hardware = hardware
         self.model = model
         self.data = data
@@ -104,28 +108,18 @@ class _Work:
         self.reasons: list[Resolution] = []
 
     def choose(self, path: str, value: Any, why: str) -> None:
-        section, _unused, name = path.partition(".")
-        setattr(getattr(self.config, section), name, value)
+        self.config = with_values(self.config, {path: value})
         self.reasons.append(Resolution(path, value, why))
 
     @property
-    def gpu(self) -> Gpu | None:
-        """The GPU that trains; None on CPU."""
-        on_cpu = self.config.hardware.devices == "cpu" or not self.hardware.usable_gpus
-        return None if on_cpu else self.hardware.usable_gpus[0]
+    def device(self) -> Device:
+        """What trains."""
+        return self.hardware.device_for(self.config.hardware.devices)
 
     @property
     def devices(self) -> int:
         count = self.config.hardware.devices
         return count if isinstance(count, int) else 1
-
-    @property
-    def bf16(self) -> bool:
-        return self.gpu.bf16 if self.gpu else self.hardware.cpu_bf16
-
-    @property
-    def adapters(self) -> bool:
-        return self.config.method.kind in ADAPTERS
 
     @property
     def small(self) -> bool:
@@ -166,32 +160,12 @@ def _devices(work: _Work) -> tuple[Any, str]:
 
 
 def _dtype(work: _Work) -> tuple[str, str]:
-    quantised = work.config.model.quantization != "none"
-    if work.small:
-        return "float32", _("So small a model needs no 16-bit numbers.")
-    if quantised and work.gpu and not work.bf16:
-        return "float16", _(
-            "{name} does not compute bfloat16; 4-bit weights need 16 bits to compute.", name=work.gpu.name
-        )
-    if not work.bf16:
-        return "float32", _("This hardware does not compute bfloat16.")
-    if not work.adapters and not quantised:
-        return "float32", _("Trained weights keep full precision: bfloat16 would round small updates away.")
-    return "bfloat16", _("The hardware computes bfloat16, and the frozen weights need no more.")
+    return numeric.weight_dtype(work.device, work.config, work.small)
 
 
 def _attention(work: _Work) -> tuple[str, str]:
-    if work.model is not None and work.model.family.softcap:
-        return (
-            "eager",
-            _(
-                "{model_type} caps its attention scores, which no fused kernel does exactly.",
-                model_type=work.model.model_type,
-            ),
-        )
-    if work.gpu and work.gpu.flash and work.hardware.flash_attention:
-        return "flash_attention_2", _("FlashAttention 2 is installed, and the GPU supports it.")
-    return "sdpa", _("PyTorch's own attention: exact, and nothing to install.")
+    softcap = work.model is not None and bool(work.model.family.softcap)
+    return numeric.attention(softcap, work.model.model_type if work.model else "")
 
 
 def _packing(work: _Work) -> tuple[bool, str]:
@@ -208,14 +182,14 @@ def _packing(work: _Work) -> tuple[bool, str]:
 
 
 def _optimizer(work: _Work) -> tuple[str, str]:
-    if work.fitted and work.fitted.optimizer not in ("adamw", "auto"):
+    if work.fitted and work.fitted.optimizer != "adamw":
         return work.fitted.optimizer, _("Its state takes a quarter of the memory, which the GPU needs.")
     return "adamw", _("The optimizer these learning rates are made for.")
 
 
 def _checkpointing(work: _Work) -> tuple[bool, str]:
-    if work.fitted and work.fitted.gradient_checkpointing is True:
-        if work.gpu:
+    if work.fitted and work.fitted.gradient_checkpointing:
+        if work.device.kind == "cuda":
             return True, _("Without it the activations do not fit into the GPU's memory.")
         return True, _("Without it the activations do not fit into the machine's memory.")
     if work.config.method.kind == "prefix_tuning":
@@ -224,25 +198,16 @@ def _checkpointing(work: _Work) -> tuple[bool, str]:
 
 
 def _autocast(work: _Work) -> tuple[bool, str]:
-    dtype = work.config.model.dtype
-    if work.small:
-        return False, _("So small a model needs no 16-bit numbers.")
-    if dtype == "bfloat16" and not work.adapters:
-        return False, _("The weights are 16-bit already.")
-    if work.bf16:
-        return True, _("Products in bfloat16, sums and trained weights in float32.")
-    if work.gpu:
-        return True, _("Products in float16 with a loss scaler: this GPU has no bfloat16.")
-    return False, _("This CPU gains nothing from 16-bit numbers.")
+    return numeric.autocast(work.device, work.config, work.small)
 
 
 def _micro_batch(work: _Work) -> tuple[int, str]:
     training = work.config.training
-    if work.fitted and isinstance(work.fitted.micro_batch, int):
+    if work.fitted:
         micro = work.fitted.micro_batch
         tokens = micro * work.config.data.max_length
         return micro, _("The fastest that fits: {tokens} tokens at once.", tokens=tokens)
-    budget = GPU_TOKENS if work.gpu else CPU_TOKENS
+    budget = GPU_TOKENS if work.device.kind == "cuda" else CPU_TOKENS
     share = max(1, training.batch_size // work.devices)
     most = max(1, min(share, budget // work.config.data.max_length))
     micro = max(divisor for divisor in range(1, most + 1) if share % divisor == 0)

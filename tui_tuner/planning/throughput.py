@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
+from tui_tuner.runs.events import Body, RunStarted, Step
 from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.runs.wire import decode
 
 LOOKED_AT = 20  # newest runs
 TAIL = 128 * 1024  # bytes of a journal that are read
@@ -65,31 +68,17 @@ def _speed(folder: RunFolder, on_gpu: bool) -> Speed | None:
             tail = file.read()
     except OSError:
         return None
-    device = next((e.get("device", "") for e in _events(head) if e.get("kind") == "run_started"), None)
-    if not isinstance(device, str) or device.lower().startswith("cpu") == on_gpu:
+    device = next((body.device for body in _bodies(head) if isinstance(body, RunStarted)), None)
+    if device is None or device.lower().startswith("cpu") == on_gpu:
         return None
-    steps = [event for event in _events(tail) if event.get("kind") == "step"]
-    steps = [event for event in steps if _number(event, "step") > WARM_UP]
-    seconds = sum(_number(event, "seconds") for event in steps)
-    tokens = sum(_number(event, "tokens") for event in steps)
+    steps = [body for body in _bodies(tail) if isinstance(body, Step) and body.step > WARM_UP]
+    seconds = sum(body.seconds for body in steps if math.isfinite(body.seconds))
+    tokens = sum(body.tokens for body in steps)
     if len(steps) < FEWEST or seconds <= 0 or tokens <= 0:
         return None
     return Speed(tokens / seconds, folder.name, len(steps))
 
 
-def _number(event: dict[str, Any], name: str) -> float:
-    value = event.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
-
-
-def _events(data: bytes) -> list[dict[str, Any]]:
-    """Whole events in a piece of a journal; cut or damaged lines are passed over."""
-    found = []
-    for line in data.splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            found.append(event)
-    return found
+def _bodies(data: bytes) -> list[Body]:
+    """What whole events in a piece of a journal say; cut or damaged lines are passed over."""
+    return [event.body for line in data.splitlines() if (event := decode(line))]

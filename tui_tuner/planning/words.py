@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
-from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.locales import _
 from tui_tuner.planning.counting import Counted
 from tui_tuner.planning.duration import Duration, Work
@@ -54,7 +54,7 @@ def fit_lines(found: Fit) -> list[str]:
     return lines
 
 
-def settings_words(used: RunConfig) -> str:
+def settings_words(used: ResolvedConfig) -> str:
     """The settings that memory depends on most."""
     training = used.training
     said = {
@@ -76,7 +76,7 @@ def settings_words(used: RunConfig) -> str:
     )
 
 
-def unfitted_lines(used: RunConfig) -> list[str]:
+def unfitted_lines(used: ResolvedConfig) -> list[str]:
     """What the figures without a card rest on."""
     return [
         settings_words(used),

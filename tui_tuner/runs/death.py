@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from tui_tuner.runs.events import Heartbeat
 from tui_tuner.runs.gpu_faults import from_kernel_log
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.kernel import records
@@ -95,12 +96,9 @@ def _grew(then: dict[str, Any], now: dict[str, Any], name: str) -> bool:
 
 def _last_memory(folder: RunFolder) -> int:
     """The largest host memory [bytes] among the last heartbeats."""
-    values = [
-        event.get("memory_host")
-        for event in JournalReader(folder.events, tail=_TAIL).read()
-        if event.kind == "heartbeat"
-    ]
-    return max((int(value) for value in values[-6:] if isinstance(value, int | float)), default=0)
+    bodies = [event.body for event in JournalReader(folder.events, tail=_TAIL).read()]
+    values = [body.memory_host for body in bodies if isinstance(body, Heartbeat)]
+    return max(values[-6:], default=0)
 
 
 def _cgroup(root: Path) -> tuple[int | None, int | None]:

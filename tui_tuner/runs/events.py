@@ -1,112 +1,273 @@
-"""The journal's vocabulary: `{"v":1,"run":…,"seq":…,"time":…,"rank":0,"kind":…,…}`, a line each.
+"""The journal's vocabulary: one class for each kind of event. `runs/wire.py` turns them into lines.
 
-Kinds and their fields (units in brackets):
+A class's `KIND` is its name in the journal, and its fields are the line's, in this order. Floats may be NaN
+or infinite: that is written as "nan", "inf" or "-inf", and read back as such a float.
 
-- `run_started`: config (dict), versions, device, process, resumed_from (step or null), total_steps (or null)
-- `phase`: name (loading, tokenizing, training, evaluating, sampling, saving), done, total, note
-- `resolved`: field, value, why: what an `auto` became
-- `ledger`: the row ledger (data.ledger)
-- `step`: step, epoch, loss, learning_rate, grad_norm, supervised_tokens, tokens, tokens_per_second,
-  memory_allocated, memory_reserved [bytes], seconds
-- `memory`: predicted_allocated, predicted_reserved, predicted_device, allocated, reserved, device (null if
-  others use it too) [bytes], difference (share), verified; once, on a GPU, after the first steps
-- `duration`: of the whole run: seconds, low, high, cost, cost_high; spent [seconds], cost_spent; basis;
-  corrected_by: steps of this run it rests on, 0 as planned before the first
-- `evaluation`: step, metrics {name: value}
-- `checkpoint`: step, path, best (bool), bytes, seconds (until it was whole), held (of these, training stood
-  still); after the atomic rename
-- `sample`: step, index, stage (before, during, after), prompt, text, reference, stopped (by a stop token)
-- `warning`: code, message, hint
-- `out_of_memory`: step, place, micro_batch [before, after], message
-- `log`: level, message
-- `heartbeat`: step, memory_host [bytes]; every 5 s
-- `rolled_back`: step: what came after it is void, and is done again with a lower learning rate
-- `command`: command: a control command that was carried out
-- `finished`: status (completed, stopped, failed), exit_code, message, hint; exactly once per process
+To add a kind: a class here, with its fields and units, and a handler in the readers that have a use for it
+(`runs/view.py`, `runs/tally.py`, `headless.py`, `ui/loglines.py`). A new field of a kind needs a default, for
+older journals lack it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import orjson
+from typing import Any, ClassVar, Protocol
 
 VERSION = 1
 
 
-@dataclass(frozen=True)
-class Event:
-    """One line of a journal. `fields` holds what belongs to its kind."""
+class Body:
+    """What an event says, of whatever kind."""
+
+    __slots__ = ()
+    KIND: ClassVar[str] = ""
+
+
+def sparse(**more: Any) -> Any:
+    """A field that a line only has where it holds something."""
+    return field(metadata={"sparse": True}, **more)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Body):
+    """A process has taken the run."""
+
+    KIND = "run_started"
+    config: Mapping[str, Any] = field(default_factory=dict)  # as it was asked for, in plain values
+    versions: Mapping[str, Any] = field(default_factory=dict)  # of Python and the libraries
+    device: str = ""  # in words; begins with "CPU" where it is none but the processor
+    process: int = 0  # its pid
+    resumed_from: int | None = None  # the step that was whole; None for a run that is new
+    total_steps: int | None = None  # None where it is not known yet
+    metrics: Mapping[str, Any] = sparse(
+        default_factory=dict
+    )  # {name: {label, higher_is_better}}: the task's own
+
+
+@dataclass(frozen=True, slots=True)
+class Phase(Body):
+    """What is going on, and how far it is."""
+
+    KIND = "phase"
+    name: str  # loading, tokenizing, training, evaluating, sampling, saving or paused
+    done: int = 0  # steps, rows or files
+    total: int | None = 0  # of the same; 0 or None where it is not known
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved(Body):
+    """What an `auto` of the config became."""
+
+    KIND = "resolved"
+    field: str  # its dotted name in the config
+    value: Any
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RowLedger(Body):
+    """What became of every row that was read: the fields of `data.ledger.Ledger.to_json`."""
+
+    KIND = "ledger"
+    read: int = 0  # rows
+    outcomes: Mapping[str, Any] = field(default_factory=dict)  # {outcome: rows}; they sum to `read`
+    pieces: int = 0  # training rows they became
+    splits: Mapping[str, Any] = field(default_factory=dict)  # {training_pieces: n, validation_pieces: n}
+    closes: bool = True  # whether the sums hold
+    reasons: Sequence[Any] = field(default_factory=list)  # {outcome, reason, count, samples}, by count
+    steps: Sequence[Any] = field(default_factory=list)  # {step, count, samples}: done to rows on their way
+    notes: Sequence[Any] = field(default_factory=list)  # remarks on the whole data set
+    validation: Mapping[str, Any] | None = None  # the ledger of a validation file, if there is one
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Body):
+    """One optimizer step."""
+
+    KIND = "step"
+    step: int  # steps done, with this one
+    epoch: float = 0.0
+    loss: float | None = None  # mean over the trained tokens; None where there is none
+    learning_rate: float = 0.0
+    grad_norm: float | None = None  # before clipping; None where there is none
+    supervised_tokens: int = 0  # that were trained
+    tokens: int = 0  # that went through the model
+    tokens_per_second: float = 0.0  # of the trained ones
+    memory_allocated: int = 0  # peak [bytes] on the device
+    memory_reserved: int = 0  # peak [bytes] held by the allocator
+    seconds: float = 0.0
+    metrics: Mapping[str, float | None] = sparse(default_factory=dict)  # the objective's own {name: value}
+
+
+@dataclass(frozen=True, slots=True)
+class Memory(Body):
+    """Measured memory beside the predicted one [bytes]; once, on a GPU, after the first steps."""
+
+    KIND = "memory"
+    predicted_allocated: int | None = None
+    predicted_reserved: int | None = None
+    allocated: int | None = None  # peak of what tensors take
+    reserved: int | None = None  # peak of what the allocator holds
+    predicted_device: int | None = None
+    device: int | None = None  # as the driver counts; None if others use the device too
+    difference: float | None = None  # measured by predicted, allocated, less 1
+    verified: bool = False  # whether the prediction is of a kind that was held against measurements
+
+
+@dataclass(frozen=True, slots=True)
+class RunDuration(Body):
+    """How long the whole run takes [seconds] and what it costs [the currency of the price]."""
+
+    KIND = "duration"
+    seconds: float
+    low: float
+    high: float
+    spent: float = 0.0  # so far
+    cost: float | None = None  # None without a price
+    cost_high: float | None = None
+    cost_spent: float | None = None
+    corrected_by: int = 0  # steps of this run it rests on; 0 as planned before the first
+    basis: str = ""  # what it rests on, in words
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation(Body):
+    """What was measured on held-out rows."""
+
+    KIND = "evaluation"
+    step: int
+    stage: str = ""  # validation for losses; before or after for generated answers
+    metrics: Mapping[str, float | None] = field(default_factory=dict)  # {name: value}
+    rows: int | None = sparse(default=None)  # answers that were scored
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved(Body):
+    """A checkpoint is whole and has its name."""
+
+    KIND = "checkpoint"
+    step: int
+    path: str = ""
+    best: bool = False  # whether its evaluation is the best so far
+    bytes: int | None = None  # on the disk
+    seconds: float = 0.0  # until it was whole
+    held: float = 0.0  # of these, training stood still
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(Body):
+    """An answer that was generated during a run."""
+
+    KIND = "sample"
+    step: int
+    index: int = 0  # of the prompt
+    stage: str = "during"  # before, during or after
+    prompt: str = ""
+    text: str = ""
+    reference: str = ""  # the answer in the data, if there is one
+    stopped: bool = False  # by a stop token, not by the limit
+
+
+@dataclass(frozen=True, slots=True)
+class Warned(Body):
+    """Something the user should know. `code` is for programs."""
+
+    KIND = "warning"
+    code: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory(Body):
+    """Memory ran out, and what was done about it."""
+
+    KIND = "out_of_memory"
+    step: int = 0
+    place: str = ""  # forward, backward, optimizer, loading, evaluation, generation or saving
+    micro_batch: tuple[int, int] = (0, 0)  # sequences before and after
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Log(Body):
+    """A remark."""
+
+    KIND = "log"
+    message: str
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat(Body):
+    """The process is there; every 5 s."""
+
+    KIND = "heartbeat"
+    step: int = 0  # steps done
+    memory_host: int = 0  # resident memory of the process [bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack(Body):
+    """What came after `step` is void, and is done again with a lower learning rate."""
+
+    KIND = "rolled_back"
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandDone(Body):
+    """A control command was carried out."""
+
+    KIND = "command"
+    command: str  # one of `runs.control.COMMANDS`
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Body):
+    """The end; exactly once per process."""
+
+    KIND = "finished"
+    status: str = "failed"  # completed, stopped or failed
+    exit_code: int | None = None  # of the process
+    message: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown(Body):
+    """An event of a newer version; or one of which a number that has no default (its step) cannot be read."""
 
     kind: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Event:
+    """A body, and the head of its line: which run, which line of its journal, when, and by which process.
+
+    `seq` counts from 0. `time`: Unix seconds. `rank`: of several processes of one run. `line`: as it was
+    read, without its newline; empty for an event that was not. Not frozen, for one is made for each line of a
+    long journal, and a frozen one takes three times as long.
+    """
+
+    body: Body
     run: str = ""
     seq: int = 0
     time: float = 0.0
     rank: int = 0
-    fields: Mapping[str, Any] = field(default_factory=dict)
     version: int = VERSION
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return self.fields.get(name, default)
+    line: bytes = field(default=b"", repr=False, compare=False)
 
 
 class Sink(Protocol):
     """Where the training core speaks to. `emit` never blocks for long and never raises."""
 
-    def emit(self, kind: str, **fields: Any) -> None: ...
+    def emit(self, body: Body) -> None: ...
 
 
-def encode(event: Event) -> bytes:
-    """One line, newline included. Non-finite floats become null; what JSON cannot hold becomes its text."""
-    head = {
-        "v": event.version,
-        "run": event.run,
-        "seq": event.seq,
-        "time": event.time,
-        "rank": event.rank,
-        "kind": event.kind,
-    }
-    head.update(event.fields)
-    return orjson.dumps(plain(head), default=str) + b"\n"
-
-
-def decode(line: bytes) -> Event | None:
-    """An event, or None for a line that is none (torn, damaged, not ours). Newer versions are accepted."""
-    try:
-        data = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
-        return None
-    try:
-        return Event(
-            kind=data.pop("kind"),
-            run=str(data.pop("run", "")),
-            seq=int(data.pop("seq", 0)),
-            time=float(data.pop("time", 0.0) or 0.0),
-            rank=int(data.pop("rank", 0)),
-            version=int(data.pop("v", VERSION)),
-            fields=data,
-        )
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def plain(value: Any) -> Any:
-    """A copy that JSON can hold: no NaN, no infinity, no lone surrogates, string keys."""
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**64 else float(value) if abs(value) < 2**1000 else None
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    return str(value)
+def kind_of(body: Body) -> str:
+    """The name of an event's kind in the journal."""
+    return body.kind if isinstance(body, Unknown) else body.KIND

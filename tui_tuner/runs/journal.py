@@ -9,15 +9,15 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 from tui_tuner.runs.ballast import release
-from tui_tuner.runs.events import Event, decode, encode
+from tui_tuner.runs.events import Body, Event, Heartbeat, Step, Warned
 from tui_tuner.runs.secrets import scrubber
+from tui_tuner.runs.wire import decode, encode
 
 MOST_WAITING = 32 << 20  # bytes of events kept in memory while the disk refuses them
 _CHUNK = 1 << 20
-_ONLY_NUMBERS = ("step", "heartbeat")
+_ONLY_NUMBERS = (Step, Heartbeat)
 
 
 class JournalWriter:
@@ -40,10 +40,10 @@ class JournalWriter:
         self._scrub = scrubber().line
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
-    def emit(self, kind: str, **fields: Any) -> None:
+    def emit(self, body: Body) -> None:
         with self._lock:
             try:
-                self._queue(kind, fields)
+                self._queue(body)
                 self._flush()
             except Exception:  # a journal must never end a run
                 return
@@ -53,11 +53,10 @@ class JournalWriter:
         """Events that the disk has refused so far."""
         return len(self._waiting)
 
-    def _queue(self, kind: str, fields: dict[str, Any]) -> None:
-        event = Event(kind, self.run, self._seq, round(time.time(), 3), self.rank, fields)
-        line = encode(event)
+    def _queue(self, body: Body) -> None:
+        line = self._line(body)
         self._seq += 1
-        self._waiting.append(line if kind in _ONLY_NUMBERS else self._scrub(line))
+        self._waiting.append(line if isinstance(body, _ONLY_NUMBERS) else self._scrub(line))
         self._waiting_bytes += len(line)
         while self._waiting_bytes > MOST_WAITING and len(self._waiting) > 1:
             self._waiting_bytes -= len(self._waiting.popleft())
@@ -66,13 +65,15 @@ class JournalWriter:
     def _flush(self) -> None:
         if self.lost:
             message = f"{self.lost} events could not be written (disk full?)"
-            gap = {"code": "journal_gap", "message": message, "hint": ""}
-            self._write(encode(Event("warning", self.run, self._seq, round(time.time(), 3), self.rank, gap)))
+            self._write(self._line(Warned("journal_gap", message)))
             self._seq += 1
             self.lost = 0
         while self._waiting:
             self._write(self._waiting[0])
             self._waiting_bytes -= len(self._waiting.popleft())
+
+    def _line(self, body: Body) -> bytes:
+        return encode(Event(body, self.run, self._seq, round(time.time(), 3), self.rank))
 
     def _write(self, line: bytes) -> None:
         line = (b"\n" if self._torn else b"") + line

@@ -24,13 +24,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.errors import DiskFullError, RunError, UsageError
+from tui_tuner.runs.events import (
+    CheckpointSaved,
+    CommandDone,
+    Evaluation,
+    Finished,
+    Heartbeat,
+    Log,
+    Phase,
+    Sample,
+    Unknown,
+    Warned,
+)
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig  # pydantic takes 0.1 s, and a list of runs needs none
 
 _STATE_TAIL = 64 * 1024  # bytes of the journal that tell the state
-_WHILE_PAUSED = ("log", "warning", "command", "checkpoint", "evaluation", "sample")
+_WHILE_PAUSED = (Log, Warned, CommandDone, CheckpointSaved, Evaluation, Sample, Unknown)
 _ENDED = ("completed", "stopped", "failed")
 
 
@@ -150,12 +162,15 @@ class RunFolder:
 
         last = ""
         for event in JournalReader(self.events, tail=_STATE_TAIL).read():
-            if event.kind == "finished":
-                last = str(event.get("status"))
-            elif event.kind == "phase" and event.get("name") == "paused":
-                last = "paused"
-            elif event.kind != "heartbeat" and not (last == "paused" and event.kind in _WHILE_PAUSED):
-                last = "running"
+            match event.body:
+                case Finished(status=status):
+                    last = status
+                case Phase(name="paused"):
+                    last = "paused"
+                case Heartbeat():
+                    pass
+                case body if not (last == "paused" and isinstance(body, _WHILE_PAUSED)):
+                    last = "running"
         if self.alive() and last not in _ENDED:
             return last or "running"
         if last in _ENDED:
@@ -180,11 +195,10 @@ class RunStore:
         name = config.output.name
         if name != "auto":
             check_name(name)
-        config = config.model_copy(deep=True)
         from tui_tuner.config.load import absolute_paths, dump_config
         from tui_tuner.runs.secrets import refuse_secrets
 
-        absolute_paths(config)
+        config = absolute_paths(config)
         text = dump_config(config)
         refuse_secrets(text, "config")
         if self.root.exists() and not self.root.is_dir():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -15,12 +16,26 @@ from typing import Any
 
 import orjson
 
+from tui_tuner.config.metrics import higher_is_better
 from tui_tuner.errors import DiskFullError
-from tui_tuner.runs.events import VERSION
+from tui_tuner.runs.events import (
+    VERSION,
+    Body,
+    CheckpointSaved,
+    Evaluation,
+    Finished,
+    OutOfMemory,
+    Phase,
+    RolledBack,
+    RunStarted,
+    Step,
+    Warned,
+)
 from tui_tuner.runs.store import RunFolder
+from tui_tuner.runs.wire import body_of, moment, peek, plain, real
 
 CACHE = ".summary.json"
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _CHUNK = 8 << 20
 _HEAD = 256  # bytes at the start of a journal that tell it from another one
 _SILENCE = 60.0  # seconds; heartbeats come every 5, so nobody ran during a longer gap
@@ -53,19 +68,14 @@ class Tally:
     device: str = ""
     message: str = ""
     hint: str = ""
+    directions: dict[str, bool] = field(default_factory=dict)  # of the task's metrics: is higher better?
 
     def best(self, metric: str) -> float | None:
-        """The best value of a metric over the evaluations that are part of the run's history."""
-        values = [
-            metrics[metric] for _, metrics in self.evaluations if isinstance(metrics.get(metric), int | float)
-        ]
-        pick = min if lower_is_better(metric) else max
-        return float(pick(values)) if values else None
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a smaller value of a metric is the better one: losses, perplexities, error rates."""
-    return any(part in metric for part in ("loss", "perplexity", "error", "wer", "cer"))
+        """The best value of a metric over the evaluations that are part of the run's history; never NaN."""
+        found = (real(metrics.get(metric)) for _, metrics in self.evaluations)
+        values = [value for value in found if value is not None and math.isfinite(value)]
+        pick = max if higher_is_better(metric, self.directions.get(metric)) else min
+        return pick(values) if values else None
 
 
 def tally(folder: RunFolder, may_read: int | None = None) -> tuple[Tally, bool]:
@@ -110,46 +120,60 @@ def _add(known: Tally, block: bytes) -> bytes:
     """Count the whole lines of a block; returns what is left of a line that has no end yet."""
     whole = block.rfind(b"\n") + 1
     for line in block[:whole].split(b"\n"):
-        if not line:
-            continue
-        try:
-            event = orjson.loads(line)
-            if isinstance(event, dict):
-                _count(known, event)
-        except (ValueError, TypeError, KeyError, OverflowError, AttributeError):
-            continue  # a damaged line costs itself and no other
+        found = peek(line) if line else None
+        if found is not None:
+            _count(known, *found)
     known.offset += whole
     return block[whole:]
 
 
-def _count(known: Tally, event: dict[str, Any]) -> None:
-    time = float(event.get("time") or 0.0)
+def _count(known: Tally, kind: type[Body], data: dict[str, Any]) -> None:
+    time, version = moment(data), data.get("v")
     if known.last_time and 0 < time - known.last_time < _SILENCE:
         known.paid_seconds += time - known.last_time
-    if time > 0:
+    if time:
         known.last_time = time
-    known.newest_version = max(known.newest_version, int(event.get("v") or 1))
-    handler = _HANDLERS.get(event.get("kind") or "")
-    if handler is not None:
-        handler(known, event)
+    if type(version) is int and version > known.newest_version:
+        known.newest_version = version
+    if kind is Step:
+        _step(known, data)
+    elif kind in _HANDLERS:
+        body = body_of(kind, data)
+        if type(body) is kind:  # and not Unknown
+            _HANDLERS[kind](known, body)
 
 
-def _started(known: Tally, event: dict[str, Any]) -> None:
+def _step(known: Tally, data: dict[str, Any]) -> None:
+    """Most of a long journal is steps, and only three of their fields are needed."""
+    step = data.get("step")
+    if type(step) is not int:
+        return
+    known.step = step
+    seconds, loss = real(data.get("seconds")), real(data.get("loss"))
+    if seconds is not None and math.isfinite(seconds):
+        known.training_seconds += seconds
+    if loss is not None:
+        known.loss = loss
+
+
+def _started(known: Tally, body: RunStarted) -> None:
     if known.started is None:
-        known.started = float(event.get("time") or 0.0)
+        known.started = known.last_time
     else:
         known.resumes += 1
-    resumed = event.get("resumed_from")
-    if isinstance(resumed, int):
-        _back_to(known, resumed)
-    if isinstance(event.get("total_steps"), int):
-        known.total_steps = event["total_steps"]
-    known.device = str(event.get("device") or "")
+    if body.resumed_from is not None:
+        _back_to(known, body.resumed_from)
+    if body.total_steps is not None:
+        known.total_steps = body.total_steps
+    known.device = body.device
+    for name, metric in body.metrics.items():
+        if isinstance(metric, dict) and isinstance(metric.get("higher_is_better"), bool):
+            known.directions[str(name)] = metric["higher_is_better"]
     known.message = known.hint = ""
 
 
-def _rolled_back(known: Tally, event: dict[str, Any]) -> None:
-    _back_to(known, int(event["step"]))
+def _rolled_back(known: Tally, body: RolledBack) -> None:
+    _back_to(known, body.step)
 
 
 def _back_to(known: Tally, step: int) -> None:
@@ -157,48 +181,37 @@ def _back_to(known: Tally, step: int) -> None:
     known.evaluations = [item for item in known.evaluations if item[0] <= step]
 
 
-def _phase(known: Tally, event: dict[str, Any]) -> None:
-    if event.get("name") == "training" and event.get("total"):
-        known.total_steps = int(event["total"])
+def _phase(known: Tally, body: Phase) -> None:
+    if body.name == "training" and body.total:
+        known.total_steps = body.total
 
 
-def _step(known: Tally, event: dict[str, Any]) -> None:
-    known.step = int(event["step"])
-    seconds, loss = event.get("seconds"), event.get("loss")
-    if isinstance(seconds, int | float):
-        known.training_seconds += seconds
-    if isinstance(loss, int | float):
-        known.loss = float(loss)
-
-
-def _evaluation(known: Tally, event: dict[str, Any]) -> None:
-    metrics = {str(name): value for name, value in (event.get("metrics") or {}).items()}
-    known.evaluations.append([int(event.get("step") or 0), metrics])
+def _evaluation(known: Tally, body: Evaluation) -> None:
+    known.evaluations.append([body.step, dict(body.metrics)])
     del known.evaluations[:-_MOST_EVALUATIONS]
 
 
-def _checkpoint(known: Tally, _: dict[str, Any]) -> None:
+def _checkpoint(known: Tally, _: CheckpointSaved) -> None:
     known.checkpoints += 1
 
 
-def _warning(known: Tally, _: dict[str, Any]) -> None:
+def _warning(known: Tally, _: Warned | OutOfMemory) -> None:
     known.warnings += 1
 
 
-def _finished(known: Tally, event: dict[str, Any]) -> None:
-    known.message, known.hint = str(event.get("message") or ""), str(event.get("hint") or "")
+def _finished(known: Tally, body: Finished) -> None:
+    known.message, known.hint = body.message, body.hint
 
 
-_HANDLERS: dict[str, Callable[[Tally, dict[str, Any]], None]] = {
-    "run_started": _started,
-    "rolled_back": _rolled_back,
-    "phase": _phase,
-    "step": _step,
-    "evaluation": _evaluation,
-    "checkpoint": _checkpoint,
-    "warning": _warning,
-    "out_of_memory": _warning,
-    "finished": _finished,
+_HANDLERS: dict[type[Body], Callable[[Tally, Any], None]] = {
+    RunStarted: _started,
+    RolledBack: _rolled_back,
+    Phase: _phase,
+    Evaluation: _evaluation,
+    CheckpointSaved: _checkpoint,
+    Warned: _warning,
+    OutOfMemory: _warning,
+    Finished: _finished,
 }
 
 
@@ -214,10 +227,11 @@ def _load(folder: RunFolder) -> Tally:
         return Tally()
     if not isinstance(data, dict) or data.pop("cache", None) != _CACHE_VERSION:
         return Tally()
-    plain = Tally()
+    data["loss"] = real(data.get("loss"))
+    empty = Tally()
     for item in fields(Tally):
         value = data.get(item.name)
-        default = getattr(plain, item.name)
+        default = getattr(empty, item.name)
         if not isinstance(value, (int, float) if isinstance(default, float) else type(default)):
             if item.name in ("started", "loss") and (value is None or isinstance(value, int | float)):
                 continue
@@ -233,4 +247,5 @@ def _load(folder: RunFolder) -> Tally:
 def _save(folder: RunFolder, known: Tally) -> None:
     # A folder that cannot be written (read-only, full) only costs the time of reading it again.
     with contextlib.suppress(DiskFullError, TypeError):
-        folder.write(CACHE, orjson.dumps({"cache": _CACHE_VERSION, **asdict(known)}).decode())
+        kept = plain({"cache": _CACHE_VERSION, **asdict(known)}, spelt=True)
+        folder.write(CACHE, orjson.dumps(kept).decode())

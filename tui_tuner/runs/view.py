@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tui_tuner.runs.events import Event
+from tui_tuner.runs.events import (
+    Body,
+    CheckpointSaved,
+    CommandDone,
+    Evaluation,
+    Event,
+    Finished,
+    Heartbeat,
+    Log,
+    Memory,
+    OutOfMemory,
+    Phase,
+    Resolved,
+    RolledBack,
+    RowLedger,
+    RunDuration,
+    RunStarted,
+    Sample,
+    Step,
+    Warned,
+)
 
 LOG_LINES = 500
-
-
-@dataclass(frozen=True)
-class StepPoint:
-    """One optimizer step, in the units of the `step` event."""
-
-    step: int
-    epoch: float
-    loss: float | None
-    learning_rate: float
-    grad_norm: float | None
-    supervised_tokens: int
-    tokens: int
-    tokens_per_second: float
-    seconds: float
-    memory_allocated: int
-    memory_reserved: int
-
-
-@dataclass(frozen=True)
-class EvalPoint:
-    step: int
-    metrics: Mapping[str, float | None]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """An answer generated during a run."""
-
-    step: int
-    index: int
-    stage: str
-    prompt: str
-    text: str
-    reference: str
-    stopped: bool
 
 
 @dataclass(frozen=True)
@@ -66,7 +51,7 @@ class RunView:
     status: str = "new"
     config: Mapping[str, Any] = field(default_factory=dict)
     device: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, Any] = field(default_factory=dict)
     started: float = 0.0
     last_time: float = 0.0
     phase: str = ""
@@ -76,21 +61,21 @@ class RunView:
     step: int = 0
     total_steps: int = 0
     epoch: float = 0.0
-    steps: tuple[StepPoint, ...] = ()
-    evaluations: tuple[EvalPoint, ...] = ()
+    steps: tuple[Step, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
     samples: tuple[Sample, ...] = ()
     notices: tuple[Notice, ...] = ()
     resolved: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
-    ledger: Mapping[str, Any] = field(default_factory=dict)
-    checkpoints: tuple[Mapping[str, Any], ...] = ()
+    ledger: RowLedger | None = None
+    checkpoints: tuple[CheckpointSaved, ...] = ()
     resumes: int = 0
     exit_code: int | None = None
     message: str = ""
     hint: str = ""
     host_memory: int = 0
-    memory: Mapping[str, Any] = field(default_factory=dict)  # the `memory` event
-    duration: Mapping[str, Any] = field(default_factory=dict)  # the newest `duration` event
-    planned: Mapping[str, Any] = field(default_factory=dict)  # the `duration` event before the first step
+    memory: Memory | None = None
+    duration: RunDuration | None = None  # the newest
+    planned: RunDuration | None = None  # as it was before the first step
 
     @property
     def ended(self) -> bool:
@@ -108,21 +93,17 @@ class RunView:
         if len(recent) < 2 or not self.total_steps or self.ended:
             return None
         pace = sum(point.seconds for point in recent) / len(recent)
-        return pace * max(0, self.total_steps - self.step)
+        return pace * max(0, self.total_steps - self.step) if math.isfinite(pace) else None
 
 
 def fold(view: RunView, events: Iterable[Event]) -> RunView:
-    """The view after more events. Unknown kinds and fields of newer versions are passed over."""
+    """The view after more events. Kinds of newer versions are passed over."""
     draft = _Draft(view)
     for event in events:
-        handler = _HANDLERS.get(event.kind)
         draft.values["last_time"] = event.time
-        if handler is None:
-            continue
-        try:
-            handler(draft, event)
-        except (TypeError, ValueError, KeyError, AttributeError):
-            continue  # a damaged line must not take the screen down
+        handler = _HANDLERS.get(type(event.body))
+        if handler is not None:
+            handler(draft, event, event.body)
     return draft.finish()
 
 
@@ -149,8 +130,7 @@ class _Draft:
         return replace(self.view, **self.values, **frozen)
 
 
-def _run_started(draft: _Draft, event: Event) -> None:
-    resumed = event.get("resumed_from")
+def _run_started(draft: _Draft, event: Event, body: RunStarted) -> None:
     if draft.get("started") == 0.0:
         draft.values["started"] = event.time
     else:
@@ -158,21 +138,21 @@ def _run_started(draft: _Draft, event: Event) -> None:
     draft.values.update(
         run=event.run,
         status="running",
-        config=event.get("config") or {},
-        device=str(event.get("device") or ""),
-        versions=event.get("versions") or {},
+        config=body.config,
+        device=body.device,
+        versions=body.versions,
         exit_code=None,
         message="",
         hint="",
     )
-    if isinstance(resumed, int):
-        _back_to(draft, resumed)
-    if isinstance(event.get("total_steps"), int):
-        draft.values["total_steps"] = event.get("total_steps")
+    if body.resumed_from is not None:
+        _back_to(draft, body.resumed_from)
+    if body.total_steps is not None:
+        draft.values["total_steps"] = body.total_steps
 
 
-def _rolled_back(draft: _Draft, event: Event) -> None:
-    _back_to(draft, int(event.get("step")))
+def _rolled_back(draft: _Draft, _: Event, body: RolledBack) -> None:
+    _back_to(draft, body.step)
 
 
 def _back_to(draft: _Draft, step: int) -> None:
@@ -185,130 +165,97 @@ def _back_to(draft: _Draft, step: int) -> None:
     draft.values["step"] = step
 
 
-def _phase(draft: _Draft, event: Event) -> None:
-    name = str(event.get("name") or "")
+def _phase(draft: _Draft, _: Event, body: Phase) -> None:
     draft.values.update(
-        phase=name,
-        phase_note=str(event.get("note") or ""),
-        phase_done=int(event.get("done") or 0),
-        phase_total=int(event.get("total") or 0),
+        phase=body.name, phase_note=body.note, phase_done=body.done, phase_total=body.total or 0
     )
-    if name == "training" and event.get("total"):
-        draft.values["total_steps"] = int(event.get("total"))
+    if body.name == "training" and body.total:
+        draft.values["total_steps"] = body.total
     if draft.get("status") in ("running", "paused"):
-        draft.values["status"] = "paused" if name == "paused" else "running"
+        draft.values["status"] = "paused" if body.name == "paused" else "running"
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+def _step(draft: _Draft, _: Event, body: Step) -> None:
+    draft.list("steps").append(body)
+    draft.values.update(step=body.step, epoch=body.epoch)
 
 
-def _step(draft: _Draft, event: Event) -> None:
-    point = StepPoint(
-        step=int(event.get("step")),
-        epoch=float(event.get("epoch") or 0.0),
-        loss=_number(event.get("loss")),
-        learning_rate=float(event.get("learning_rate") or 0.0),
-        grad_norm=_number(event.get("grad_norm")),
-        supervised_tokens=int(event.get("supervised_tokens") or 0),
-        tokens=int(event.get("tokens") or 0),
-        tokens_per_second=float(event.get("tokens_per_second") or 0.0),
-        seconds=float(event.get("seconds") or 0.0),
-        memory_allocated=int(event.get("memory_allocated") or 0),
-        memory_reserved=int(event.get("memory_reserved") or 0),
-    )
-    draft.list("steps").append(point)
-    draft.values.update(step=point.step, epoch=point.epoch)
+def _evaluation(draft: _Draft, _: Event, body: Evaluation) -> None:
+    draft.list("evaluations").append(body)
 
 
-def _evaluation(draft: _Draft, event: Event) -> None:
-    metrics = {str(name): _number(value) for name, value in (event.get("metrics") or {}).items()}
-    draft.list("evaluations").append(EvalPoint(int(event.get("step") or 0), metrics))
+def _sample(draft: _Draft, _: Event, body: Sample) -> None:
+    draft.list("samples").append(body)
 
 
-def _sample(draft: _Draft, event: Event) -> None:
-    draft.list("samples").append(
-        Sample(
-            step=int(event.get("step") or 0),
-            index=int(event.get("index") or 0),
-            stage=str(event.get("stage") or "during"),
-            prompt=str(event.get("prompt") or ""),
-            text=str(event.get("text") or ""),
-            reference=str(event.get("reference") or ""),
-            stopped=bool(event.get("stopped")),
-        )
-    )
+def _checkpoint(draft: _Draft, _: Event, body: CheckpointSaved) -> None:
+    draft.list("checkpoints").append(body)
 
 
-def _notice(level: str) -> Any:
-    def handle(draft: _Draft, event: Event) -> None:
-        draft.list("notices").append(
-            Notice(
-                event.time,
-                str(event.get("level") or level),
-                str(event.get("code") or event.kind),
-                str(event.get("message") or ""),
-                str(event.get("hint") or ""),
-            )
-        )
-
-    return handle
+def _warned(draft: _Draft, event: Event, body: Warned) -> None:
+    draft.list("notices").append(Notice(event.time, "warning", body.code, body.message, body.hint))
 
 
-def _resolved(draft: _Draft, event: Event) -> None:
-    known = dict(draft.get("resolved"))
-    known[str(event.get("field"))] = (event.get("value"), str(event.get("why") or ""))
-    draft.values["resolved"] = known
+def _out_of_memory(draft: _Draft, event: Event, body: OutOfMemory) -> None:
+    draft.list("notices").append(Notice(event.time, "warning", body.KIND, body.message))
 
 
-def _finished(draft: _Draft, event: Event) -> None:
+def _log(draft: _Draft, event: Event, body: Log) -> None:
+    draft.list("notices").append(Notice(event.time, body.level or "info", body.KIND, body.message))
+
+
+def _command_done(draft: _Draft, event: Event, body: CommandDone) -> None:
+    draft.list("notices").append(Notice(event.time, "info", body.KIND, body.command))
+
+
+def _resolved(draft: _Draft, _: Event, body: Resolved) -> None:
+    draft.values["resolved"] = {**draft.get("resolved"), body.field: (body.value, body.why)}
+
+
+def _finished(draft: _Draft, _: Event, body: Finished) -> None:
     draft.values.update(
-        status=str(event.get("status") or "failed"),
-        exit_code=event.get("exit_code"),
-        message=str(event.get("message") or ""),
-        hint=str(event.get("hint") or ""),
+        status=body.status or "failed",
+        exit_code=body.exit_code,
+        message=body.message,
+        hint=body.hint,
         phase="",
     )
 
 
-def _ledger(draft: _Draft, event: Event) -> None:
-    draft.values["ledger"] = dict(event.fields)
+def _ledger(draft: _Draft, _: Event, body: RowLedger) -> None:
+    draft.values["ledger"] = body
 
 
-def _checkpoint(draft: _Draft, event: Event) -> None:
-    draft.list("checkpoints").append(dict(event.fields))
+def _heartbeat(draft: _Draft, _: Event, body: Heartbeat) -> None:
+    draft.values["host_memory"] = body.memory_host
 
 
-def _heartbeat(draft: _Draft, event: Event) -> None:
-    draft.values["host_memory"] = int(event.get("memory_host") or 0)
+def _memory(draft: _Draft, _: Event, body: Memory) -> None:
+    draft.values["memory"] = body
 
 
-def _memory(draft: _Draft, event: Event) -> None:
-    draft.values["memory"] = dict(event.fields)
+def _duration(draft: _Draft, _: Event, body: RunDuration) -> None:
+    draft.values["duration"] = body
+    if not body.corrected_by:
+        draft.values["planned"] = body
 
 
-def _duration(draft: _Draft, event: Event) -> None:
-    draft.values["duration"] = dict(event.fields)
-    if not event.get("corrected_by"):
-        draft.values["planned"] = dict(event.fields)
-
-
-_HANDLERS: dict[str, Any] = {
-    "run_started": _run_started,
-    "rolled_back": _rolled_back,
-    "phase": _phase,
-    "step": _step,
-    "memory": _memory,
-    "duration": _duration,
-    "evaluation": _evaluation,
-    "sample": _sample,
-    "warning": _notice("warning"),
-    "log": _notice("info"),
-    "out_of_memory": _notice("warning"),
-    "command": _notice("info"),
-    "resolved": _resolved,
-    "ledger": _ledger,
-    "checkpoint": _checkpoint,
-    "heartbeat": _heartbeat,
-    "finished": _finished,
+_HANDLERS: dict[type[Body], Callable[[_Draft, Event, Any], None]] = {
+    RunStarted: _run_started,
+    RolledBack: _rolled_back,
+    Phase: _phase,
+    Step: _step,
+    Memory: _memory,
+    RunDuration: _duration,
+    Evaluation: _evaluation,
+    Sample: _sample,
+    Warned: _warned,
+    Log: _log,
+    OutOfMemory: _out_of_memory,
+    CommandDone: _command_done,
+    Resolved: _resolved,
+    RowLedger: _ledger,
+    CheckpointSaved: _checkpoint,
+    Heartbeat: _heartbeat,
+    Finished: _finished,
 }

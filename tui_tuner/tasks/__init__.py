@@ -1,34 +1,30 @@
-"""What is learnt: a registry from `task` to how its model is loaded.
-
-A new task is named in `config.kinds.TASKS` and registered here under the same name.
-"""
+"""What can be learnt: a module for each task, found by the name that `config.kinds.TASKS` gives it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from importlib import import_module
 
-from tui_tuner.config.schema import RunConfig
-from tui_tuner.models.loading import load_model
+from tui_tuner.config.kinds import TASKS
+from tui_tuner.data.records import Record
+from tui_tuner.tasks.base import Task
 
 
-@dataclass(frozen=True)
-class Task:
-    """One way to learn.
+@cache
+def find_task(name: str) -> Task:
+    """The task of a name in `config.kinds.TASKS`.
 
-    Args:
-        load: Loads the model of a run: (config, device, tokenizer) -> model.
-        generates: Whether its models answer prompts, so that samples make sense.
-        chats: Whether held-out prompts are chats, which a chat template ends.
+    Raises:
+        KeyError: there is no such task. A config that was built has a known one.
     """
+    TASKS[name]  # nothing but a known name is ever imported
+    task: Task = import_module(f"tui_tuner.tasks.{name}").TASK
+    return task
 
-    load: Callable[[RunConfig, str, Any], Any]
-    generates: bool = True
-    chats: bool = True
+
+def name_of_task(record: Record) -> str | None:
+    """The first task that takes records of this kind as they come; None if none does."""
+    return next((name for name in TASKS if isinstance(record, find_task(name).records)), None)
 
 
-TASKS: dict[str, Task] = {
-    "sft": Task(load_model),
-    "pretraining": Task(load_model, chats=False),
-}
+__all__ = ["Task", "find_task", "name_of_task"]

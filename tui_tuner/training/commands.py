@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tui_tuner.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from tui_tuner.runs.control import Control
+from tui_tuner.runs.events import CommandDone
 from tui_tuner.training.watching.reporting import Reporter
 
 PAUSE_POLL_SECONDS = 0.2
@@ -49,7 +50,7 @@ class Commands:
     def poll(self) -> Wishes:
         """Take in new commands; the result is shared and changes with the next call."""
         for command in self._control.poll():
-            self._reporter.emit("command", command=command)
+            self._reporter.emit(CommandDone(command))
             if command == "pause":
                 self._pause = True
             elif command == "continue":

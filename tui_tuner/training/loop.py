@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tui_tuner.config.metrics import Metric, higher_is_better
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import RunError
+from tui_tuner.runs.events import Evaluation, Log
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands
 from tui_tuner.training.evaluating import Evaluator, Interrupted
 from tui_tuner.training.keeping.disk import DiskWait
+from tui_tuner.training.keeping.progress import Progress
 from tui_tuner.training.keeping.rollback import RollBack
-from tui_tuner.training.keeping.saving import Progress, Saver, due, interval
+from tui_tuner.training.keeping.saving import Saver, due, interval
 from tui_tuner.training.step.engine import Engine
 from tui_tuner.training.watching.budget import Budget
 from tui_tuner.training.watching.reporting import BadNumbers, PendingStep, Reporter, StepReports
 
-HIGHER_IS_BETTER = ("accuracy",)
 NAMED_ROWS = 3
 
 
@@ -37,6 +40,7 @@ class Loop(TrainerCallback):
         saver: Saver,
         total_steps: int,
         progress: Progress,
+        metrics: Sequence[Metric],
     ) -> None:
         self.config = config
         self.reporter = reporter
@@ -46,6 +50,7 @@ class Loop(TrainerCallback):
         self.saver = saver
         self.total = total_steps
         self.progress = progress
+        self.metrics = {metric.name: metric for metric in metrics}
         self.budget = Budget(config.hardware, reporter, total_steps)
         self.disk_wait = DiskWait(saver.folder.path, reporter, commands)
         self.stopped = ""
@@ -116,10 +121,12 @@ class Loop(TrainerCallback):
                 engine.last_loss,
                 engine.last_grad_norm,
                 engine.last_rate,
-                supervised=engine.last_counts[0],
+                trained=engine.last_counts[0],
                 tokens=engine.last_counts[1],
                 seconds=time.monotonic() - self._clock,
                 rows=engine.last_rows,
+                metrics=engine.last_metrics,
+                skipped=engine.step_was_skipped,
             )
         )
 
@@ -165,15 +172,15 @@ class Loop(TrainerCallback):
         self._evaluated = step
         self.progress.owed = True
         try:
-            metrics = self.evaluator.validation(engine.model, engine.path, engine.size, step)
+            metrics = self.evaluator.validation(engine.model, engine.size, step)
             self.progress.owed = False
             if metrics is not None:
-                self.reporter.emit("evaluation", step=step, stage="validation", metrics=metrics)
+                self.reporter.emit(Evaluation(step, "validation", metrics))
                 self._judge(metrics, step, final)
             if not final:
-                self.evaluator.answer(engine.model, engine.path, step, "during")
+                self.evaluator.answer(engine.model, step, "during")
         except Interrupted:
-            self.reporter.emit("log", level="info", message=f"The evaluation at step {step} was interrupted.")
+            self.reporter.emit(Log(f"The evaluation at step {step} was interrupted."))
         self.reporter.phase("training", step, self.total)
 
     def _judge(self, metrics: dict[str, float], step: int, final: bool) -> None:
@@ -183,17 +190,18 @@ class Loop(TrainerCallback):
             self.reporter.warn("best_unknown", f"evaluation.best: {name} is not measured; known are {known}.")
             return
         value, best = metrics[name], self.progress.best
-        sign = -1 if name in HIGHER_IS_BETTER else 1
+        own = self.metrics.get(name)
+        sign = -1 if higher_is_better(name, own.higher_is_better if own else None) else 1
         if math.isfinite(value) and (best is None or sign * value < sign * best):
             self.progress.best, self.progress.best_step, self.progress.worse = value, step, 0
-            self.saver.take_home(self.saver.folder.best, step, self._wait)
+            self.saver.write_final(self.saver.folder.best, step, self._wait)
             return
         self.progress.worse += 1
         patience = self.config.evaluation.early_stopping
         if patience and self.progress.worse >= patience and not final:
             self.progress.early = True
             message = f"Stopping early: {self.progress.worse} evaluations without a better {name}."
-            self.reporter.emit("log", level="info", message=message)
+            self.reporter.emit(Log(message))
 
     def rescue(self) -> None:
         """Save what is whole when a step fails before it has changed anything; never raises."""
@@ -208,5 +216,5 @@ class Loop(TrainerCallback):
     def finish(self, step: int) -> None:
         """After the last step: what is not reported yet, and the `last` folder."""
         self._report()
-        if not self.saver.take_home(self.saver.folder.last, step, self._wait) and not self.stopped:
+        if not self.saver.write_final(self.saver.folder.last, step, self._wait) and not self.stopped:
             self.stopped = "no room for the result"  # so it can be resumed, and is not said to be complete

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import with_values
 from tui_tuner.errors import RunError
 from tui_tuner.models.loading import quiet_libraries
 from tui_tuner.planning.range_test import WORSE, RangeTest, evaluate, geometric
 from tui_tuner.runs.control import Control
+from tui_tuner.runs.events import Body, OutOfMemory, Phase, Warned
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.training.commands import Commands, Stopped
 from tui_tuner.training.watching.reporting import Reporter
@@ -28,12 +30,12 @@ class _Sink:
     def __init__(self, say: Say) -> None:
         self._say = say
 
-    def emit(self, kind: str, **fields: Any) -> None:
-        if kind == "phase":
-            note = fields.get("note") or fields.get("name", "")
-            self._say(str(note), int(fields.get("done") or 0), int(fields.get("total") or 0))
-        elif kind in ("warning", "out_of_memory"):
-            self._say(str(fields.get("message", "")), 0, 0)
+    def emit(self, body: Body) -> None:
+        match body:
+            case Phase(name=name, done=done, total=total, note=note):
+                self._say(note or name, done, total or 0)
+            case Warned(message=message) | OutOfMemory(message=message):
+                self._say(message, 0, 0)
 
 
 def range_test(
@@ -58,38 +60,45 @@ def range_test(
         RunError: stopped before there was a step.
     """
     quiet_libraries()
-    from tui_tuner.training.work import Work
+    from tui_tuner.tasks import find_task
+    from tui_tuner.training.context import RunContext
+    from tui_tuner.training.keeping.progress import Progress
+    from tui_tuner.training.train import prepare_training
 
     rates = geometric(low, high, steps)
     with tempfile.TemporaryDirectory(prefix="tui-tuner-lr-") as name:
         folder = RunFolder(Path(name))
         reporter = Reporter(_Sink(say))
         commands = Commands(control or Control(folder.control), reporter)
-        work = Work(_short(config, rates), folder, reporter, commands, None)
+        task = find_task(config.task)
+        context = RunContext(_short(config, rates), folder, reporter, commands, task, None, Progress())
         try:
-            work.prepare()
+            training = prepare_training(context)
         except Stopped:
             raise RunError("stopped before the first step.") from None
-        return _run(work, rates, commands, say)
+        return _run(training, rates, commands, say)
 
 
 def _short(config: RunConfig, rates: list[float]) -> RunConfig:
     """The config without schedule, evaluation and checkpoints."""
-    short = config.model_copy(deep=True)
-    training = short.training
-    training.max_steps, training.learning_rate = len(rates), rates[0]
-    training.schedule, training.warmup = "constant", 0.0
-    training.on_bad_numbers = "warn"
-    short.evaluation.every = short.evaluation.early_stopping = None
-    if isinstance(short.hardware.devices, int):
-        short.hardware.devices = 1
-    return short
+    short: dict[str, Any] = {
+        "training.max_steps": len(rates),
+        "training.learning_rate": rates[0],
+        "training.schedule": "constant",
+        "training.warmup": 0.0,
+        "training.on_bad_numbers": "warn",
+        "evaluation.every": None,
+        "evaluation.early_stopping": None,
+    }
+    if isinstance(config.hardware.devices, int):
+        short["hardware.devices"] = 1
+    return with_values(config, short)
 
 
-def _run(work: Any, rates: list[float], commands: Commands, say: Say) -> RangeTest:
+def _run(training: Any, rates: list[float], commands: Commands, say: Say) -> RangeTest:
     from transformers import TrainerCallback, set_seed
 
-    engine = work.engine
+    engine = training.engine
     losses: list[float] = []
     ended: list[str] = []
 
@@ -122,9 +131,9 @@ def _run(work: Any, rates: list[float], commands: Commands, say: Say) -> RangeTe
             if count > PATIENT and mean > WORSE * self.lowest:
                 ended.append(f"the loss exploded at {rates[count - 1]:.2g}")
 
-    engine.remove_callback(work.loop)
+    engine.remove_callback(training.loop)
     engine.add_callback(Grow())
-    set_seed(work.config.training.seed)
+    set_seed(training.config.training.seed)
     engine.train()
     if not losses:
         raise RunError(f"there is no loss to look at: {ended[0] if ended else 'no step was taken'}.")

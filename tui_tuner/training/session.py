@@ -19,9 +19,10 @@ from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
 from tui_tuner.models.loading import quiet_libraries
 from tui_tuner.runs import kernel
 from tui_tuner.runs.control import Control
-from tui_tuner.runs.events import Sink
+from tui_tuner.runs.events import RunStarted, Sink
 from tui_tuner.runs.gpu_faults import classify, from_kernel_log
 from tui_tuner.runs.store import RunFolder
+from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands, Stopped
 from tui_tuner.training.keeping.checkpoints import Checkpoint, clear_leftovers, newest_valid, restore_folder
@@ -76,26 +77,34 @@ def _run(
     config: RunConfig, folder: RunFolder, reporter: Reporter, commands: Commands, resume: bool
 ) -> Outcome:
     checkpoint = _find_checkpoint(folder, reporter) if resume else None
+    task = find_task(config.task)
     reporter.emit(
-        "run_started",
-        config=config.model_dump(mode="json"),
-        versions=_versions(),
-        device=_device_name(config),
-        process=os.getpid(),
-        resumed_from=(checkpoint.step if checkpoint else 0) if resume else None,
-        total_steps=None,
+        RunStarted(
+            config=config.model_dump(mode="json"),
+            versions=_versions(),
+            device=_device_name(config),
+            process=os.getpid(),
+            resumed_from=(checkpoint.step if checkpoint else 0) if resume else None,
+            metrics={
+                metric.name: {"label": metric.label, "higher_is_better": metric.higher_is_better}
+                for metric in task.metrics
+            },
+        )
     )
     commands.check()
     reporter.phase("loading", note="importing torch and transformers")
     quiet_libraries()  # before peft and bitsandbytes are imported, which speak while they are
-    from tui_tuner.training.work import Work
+    from tui_tuner.training.context import RunContext
+    from tui_tuner.training.keeping.progress import Progress, read_progress
+    from tui_tuner.training.train import prepare_training
 
-    work = Work(config, folder, reporter, commands, checkpoint)
-    work.prepare()
+    progress = read_progress(checkpoint.path) if checkpoint else Progress()
+    context = RunContext(config, folder, reporter, commands, task, checkpoint, progress)
+    training = prepare_training(context)
     # What imports and preparation left stays to the end. Searching it takes 0.3 s with Python's lock held: at
     # every turn of the collector a screen in this process, and the steps, would stand still for that long.
     gc.freeze()
-    return _ended(work.train(), commands)
+    return _ended(training.train(), commands)
 
 
 def _ended(loop: Any, commands: Commands) -> Outcome:

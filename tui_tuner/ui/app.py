@@ -22,18 +22,16 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from tui_tuner.errors import TunerError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.garbage import Garbage
-from tui_tuner.ui.hosting import AppResult, thread_host
+from tui_tuner.ui.hosting import AppResult, Host, HostFactory, Tuner, thread_host
 from tui_tuner.ui.preferences import read_preferences, remember
 from tui_tuner.ui.themes import DARK, LIGHT, THEMES
 
 if TYPE_CHECKING:
     from tui_tuner.runs.store import RunFolder, RunStore
     from tui_tuner.ui.bridge import Follower
-    from tui_tuner.ui.garbage import Garbage
-from tui_tuner.locales import _
-from tui_tuner.ui.hosting import Host, HostFactory
 
 POLL_SECONDS = 0.15
 
@@ -281,6 +279,13 @@ class TunerApp(App[AppResult]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Ours are in `commands.TunerCommands`; Textual's own list would name things twice."""
         return ()
+
+
+if TYPE_CHECKING:
+
+    def _serves_screens(app: TunerApp) -> Tuner:
+        """The app has what screens ask for: mypy compares the two here, as `tuner_of` cannot."""
+        return app
 
 
 def run_app(

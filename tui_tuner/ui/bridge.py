@@ -17,7 +17,7 @@ from pathlib import Path
 from textual.message import Message
 from textual.message_pump import MessagePump
 
-from tui_tuner.runs.events import Event
+from tui_tuner.runs.events import Event, Phase
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.view import RunView, fold
@@ -93,8 +93,8 @@ class Follower:
             self.view = fold(self.view, events)
             for event in events:
                 self._keep(log_line(event, self._phase))
-                if event.kind == "phase":
-                    self._phase = str(event.get("name") or "")
+                if isinstance(event.body, Phase):
+                    self._phase = event.body.name
         state = self.state()
         if state != self._state:
             self._state = state

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
@@ -12,10 +11,8 @@ from textual.content import Content
 
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
+from tui_tuner.ui.hosting import Tuner, tuner_of
 from tui_tuner.ui.words import safe
-
-if TYPE_CHECKING:
-    from tui_tuner.ui.app import TunerApp
 
 _MOST_RUNS = 20
 
@@ -24,8 +21,8 @@ class TunerCommands(Provider):
     """Actions of the app and of the screen, and the newest runs."""
 
     @property
-    def tuner(self) -> TunerApp:
-        return self.app  # type: ignore[return-value]
+    def tuner(self) -> Tuner:
+        return tuner_of(self.app)
 
     def _actions(self) -> list[tuple[str, str, Callable[[], object]]]:
         own = {item.action for item in type(self.screen).BINDINGS if isinstance(item, Binding)}

@@ -12,12 +12,12 @@ import orjson
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
 from tui_tuner.locales import _
-from tui_tuner.runs.events import plain
+from tui_tuner.runs.wire import plain
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
-    from tui_tuner.data.around import Around
-    from tui_tuner.training.forward_rows import ForwardRows
+    from tui_tuner.tasks.preview.around import Around
+    from tui_tuner.tasks.preview.forward_rows import ForwardRows
 
 ROWS = 100
 _BROKEN = "\ufffd"
@@ -168,7 +168,7 @@ def mask(draft: dict[str, Any], path: str, row: int) -> Mask:
     Raises:
         TunerError: no tokenizer, or a row that cannot be used.
     """
-    from tui_tuner.data.preview import mask_row
+    from tui_tuner.tasks.preview.mask import mask_row
 
     model, data = sections(draft, path)
     tokenizer = _tokenizer(model)
@@ -184,8 +184,8 @@ def around(draft: dict[str, Any], path: str, row: int) -> tuple[Around, ForwardR
     Raises:
         TunerError: no tokenizer, or rows that cannot be used.
     """
-    from tui_tuner.data.around import look_around
-    from tui_tuner.training.forward_rows import forward_rows
+    from tui_tuner.tasks.preview.around import look_around
+    from tui_tuner.tasks.preview.forward_rows import forward_rows
 
     config = _config(draft, path, "training")
     found = look_around(config.model, config.data, row + 1, _tokenizer(config.model))

@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from tui_tuner.config.load import config_problems, set_path
+from tui_tuner.config.load import config_problems
 from tui_tuner.config.options import Option, options, section_help
+from tui_tuner.config.values import set_path
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 

@@ -1,14 +1,15 @@
-"""What the app needs of whatever trains a run in this process."""
+"""What the parts of the workbench know of each other: the app of its host, screens and widgets of the app."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from tui_tuner.runs.control import Control
-    from tui_tuner.runs.store import RunFolder
+    from tui_tuner.runs.store import RunFolder, RunStore
+    from tui_tuner.ui.bridge import Follower
 
 
 class Host(Protocol):
@@ -42,6 +43,46 @@ class AppResult:
     exit_code: int = 0
     host: Host | None = None
     terminal_gone: bool = False
+
+
+class Tuner(Protocol):
+    """What screens, widgets and the command palette may ask of the app (`app.TunerApp`).
+
+    They import this and never the app, which imports them.
+    """
+
+    store: RunStore
+    draft: dict[str, Any]  # values of the settings form, as in a YAML config
+    card: str  # the card that is planned for; empty: this machine
+    host: Host | None
+
+    @property
+    def training(self) -> bool: ...
+
+    def hosts(self, folder: RunFolder) -> bool: ...
+
+    def follow(self, folder: RunFolder) -> Follower: ...
+
+    def open_run(self, folder: RunFolder) -> None: ...
+
+    def open_results(self, folder: RunFolder) -> None: ...
+
+    def launch(self, folder: RunFolder, resume: bool = False) -> None: ...
+
+    def command(self, folder: RunFolder, command: str) -> None: ...
+
+    def say(self, text: str, severity: Any = "information", timeout: float = 5.0) -> None: ...
+
+    def leave(self, terminal_gone: bool = False) -> None: ...
+
+    def action_toggle_theme(self) -> None: ...
+
+    def action_help(self) -> None: ...
+
+
+def tuner_of(app: object) -> Tuner:
+    """The app of a screen or widget, as what it is here: Textual knows it only as an `App`."""
+    return cast(Tuner, app)
 
 
 def thread_host(folder: RunFolder, resume: bool) -> Host:

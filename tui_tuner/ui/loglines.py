@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rich.text import Text
 
 from tui_tuner.locales import _
-from tui_tuner.runs.events import Event
+from tui_tuner.runs.events import (
+    Body,
+    CheckpointSaved,
+    CommandDone,
+    Evaluation,
+    Event,
+    Finished,
+    Log,
+    OutOfMemory,
+    Phase,
+    RunStarted,
+    Warned,
+)
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.words import PHASES, figure, themed
 
@@ -47,80 +60,69 @@ def log_line(event: Event, phase: str) -> LogLine | None:
     Args:
         phase: The phase before this event, so that its progress does not fill the log.
     """
-    maker = _MAKERS.get(event.kind)
-    try:
-        return maker(event, phase) if maker else None
-    except (TypeError, ValueError, AttributeError, OverflowError):
-        return None  # a damaged line must not take the screen down
+    maker = _MAKERS.get(type(event.body))
+    return maker(event.time, event.body, phase) if maker else None
 
 
-def _started(event: Event, phase: str) -> LogLine:
-    resumed = event.get("resumed_from")
+def _started(time: float, body: RunStarted, phase: str) -> LogLine:
+    resumed = body.resumed_from
     text = _("started") if resumed is None else _("resumed from step {step}", step=resumed)
-    device = event.get("device")
-    return LogLine(event.time, "good", f"{text} ({device})" if device else text)
+    return LogLine(time, "good", f"{text} ({body.device})" if body.device else text)
 
 
-def _phase(event: Event, phase: str) -> LogLine | None:
-    name = str(event.get("name") or "")
-    if name == phase or not name:
+def _phase(time: float, body: Phase, phase: str) -> LogLine | None:
+    if body.name == phase or not body.name:
         return None
-    note = str(event.get("note") or "")
-    text = PHASES.get(name, name)
-    return LogLine(event.time, "info", f"{text}: {note}" if note else text)
+    text = PHASES.get(body.name, body.name)
+    return LogLine(time, "info", f"{text}: {body.note}" if body.note else text)
 
 
-def _evaluation(event: Event, phase: str) -> LogLine:
-    metrics = ", ".join(f"{name} {figure(value)}" for name, value in event.get("metrics").items())
-    step = event.get("step")
-    return LogLine(event.time, "good", _("evaluated at step {step}: {m}", step=step, m=metrics))
+def _evaluation(time: float, body: Evaluation, phase: str) -> LogLine:
+    metrics = ", ".join(f"{name} {figure(value)}" for name, value in body.metrics.items())
+    return LogLine(time, "good", _("evaluated at step {step}: {m}", step=body.step, m=metrics))
 
 
-def _checkpoint(event: Event, phase: str) -> LogLine:
-    size, step = event.get("bytes"), event.get("step")
-    size_text = f" ({human_bytes(size)})" if isinstance(size, int | float) else ""
-    if event.get("best"):
-        text = _("saved step {step}, best so far", step=step)
+def _checkpoint(time: float, body: CheckpointSaved, phase: str) -> LogLine:
+    size = f" ({human_bytes(body.bytes)})" if body.bytes is not None else ""
+    if body.best:
+        text = _("saved step {step}, best so far", step=body.step)
     else:
-        text = _("saved step {step}", step=step)
-    return LogLine(event.time, "good", text + size_text)
+        text = _("saved step {step}", step=body.step)
+    return LogLine(time, "good", text + size)
 
 
-def _warning(event: Event, phase: str) -> LogLine:
-    return LogLine(event.time, "warning", str(event.get("message") or ""), str(event.get("hint") or ""))
+def _warning(time: float, body: Warned, phase: str) -> LogLine:
+    return LogLine(time, "warning", body.message, body.hint)
 
 
-def _out_of_memory(event: Event, phase: str) -> LogLine:
-    text = str(event.get("message") or _("out of memory"))
-    return LogLine(event.time, "warning", _("out of memory: {text}", text=text))
+def _out_of_memory(time: float, body: OutOfMemory, phase: str) -> LogLine:
+    text = body.message or _("out of memory")
+    return LogLine(time, "warning", _("out of memory: {text}", text=text))
 
 
-def _log(event: Event, phase: str) -> LogLine:
-    level = str(event.get("level") or "info").lower()
-    return LogLine(event.time, level if level in _COLOURS else "info", str(event.get("message") or ""))
+def _log(time: float, body: Log, phase: str) -> LogLine:
+    level = body.level.lower()
+    return LogLine(time, level if level in _COLOURS else "info", body.message)
 
 
-def _command(event: Event, phase: str) -> LogLine:
-    return LogLine(event.time, "info", _("done: {command}", command=event.get("command")))
+def _command(time: float, body: CommandDone, phase: str) -> LogLine:
+    return LogLine(time, "info", _("done: {command}", command=body.command))
 
 
-def _finished(event: Event, phase: str) -> LogLine:
-    level = {"completed": "good", "failed": "error"}.get(str(event.get("status")), "warning")
-    status = _(str(event.get("status")))
-    message = str(event.get("message") or "")
-    return LogLine(
-        event.time, level, f"{status}: {message}" if message else status, str(event.get("hint") or "")
-    )
+def _finished(time: float, body: Finished, phase: str) -> LogLine:
+    level = {"completed": "good", "failed": "error"}.get(body.status, "warning")
+    text = f"{_(body.status)}: {body.message}" if body.message else _(body.status)
+    return LogLine(time, level, text, body.hint)
 
 
-_MAKERS = {
-    "run_started": _started,
-    "phase": _phase,
-    "evaluation": _evaluation,
-    "checkpoint": _checkpoint,
-    "warning": _warning,
-    "out_of_memory": _out_of_memory,
-    "log": _log,
-    "command": _command,
-    "finished": _finished,
+_MAKERS: dict[type[Body], Callable[[float, Any, str], LogLine | None]] = {
+    RunStarted: _started,
+    Phase: _phase,
+    Evaluation: _evaluation,
+    CheckpointSaved: _checkpoint,
+    Warned: _warning,
+    OutOfMemory: _out_of_memory,
+    Log: _log,
+    CommandDone: _command,
+    Finished: _finished,
 }

@@ -6,8 +6,9 @@ import contextlib
 import os
 from dataclasses import dataclass
 
-from tui_tuner.runs.events import Event, decode
+from tui_tuner.runs.events import Evaluation, Event, Finished, Phase, RunStarted, Step
 from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.runs.wire import decode
 
 _TAIL = 128 * 1024
 
@@ -40,19 +41,20 @@ def row(folder: RunFolder, hosted: bool = False) -> RunRow:
     when = 0.0
     for event in events:
         when = max(when, event.time)
-        if event.kind == "step":
-            step, status = _int(event.get("step")), status if status == "paused" else "running"
-            loss = _number(event.get("loss"))
-        elif event.kind == "evaluation" and isinstance(event.get("metrics"), dict):
-            validation = _number(event.get("metrics").get("loss"), validation)
-        elif event.kind == "finished":
-            status, message = str(event.get("status")), str(event.get("message") or "")
-        elif event.kind == "run_started":
-            status, total = "running", _int(event.get("total_steps")) or total
-        elif event.kind == "phase":
-            if event.get("name") == "training":
-                total = _int(event.get("total")) or total
-            status = "paused" if event.get("name") == "paused" else "running"
+        match event.body:
+            case Step(step=done, loss=now):
+                step, loss, status = done, now, status if status == "paused" else "running"
+            case Evaluation(metrics=metrics):
+                measured = metrics.get("loss")
+                validation = validation if measured is None else measured
+            case Finished(status=end, message=words):
+                status, message = end, words
+            case RunStarted(total_steps=known):
+                status, total = "running", known or total
+            case Phase(name=name, total=known):
+                if name == "training":
+                    total = known or total
+                status = "paused" if name == "paused" else "running"
     manifest = folder.manifest()
     ended = status in ("completed", "stopped", "failed")
     if not ended or hosted:
@@ -78,16 +80,9 @@ def _tail(folder: RunFolder) -> list[Event]:
             lines = file.read().split(b"\n")
     except OSError:
         return []
-    keep = [event for line in head.split(b"\n")[:-1] if (event := decode(line)) and event.kind in _ONCE]
+    begun = [event for line in head.split(b"\n")[:-1] if (event := decode(line))]
+    keep = [event for event in begun if isinstance(event.body, _ONCE)]
     return keep + [event for line in lines if line and (event := decode(line))]
 
 
-_ONCE = ("run_started", "phase", "evaluation")
-
-
-def _int(value: object) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _number(value: object, otherwise: float | None = None) -> float | None:
-    return float(value) if isinstance(value, int | float) else otherwise
+_ONCE = (RunStarted, Phase, Evaluation)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.load import build_config
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.calibration import calibrated
@@ -21,6 +22,7 @@ from tui_tuner.planning.gpus import CARDS, Card, card_here, counted_card
 from tui_tuner.planning.hardware import Hardware, detect
 from tui_tuner.planning.plan import Plan, plan
 from tui_tuner.planning.throughput import measured
+from tui_tuner.tasks import find_task
 
 QUICK, PATIENT = 0.1, 1.5  # seconds of counting rows: while one types, and on the plan screen
 
@@ -48,7 +50,7 @@ class Look:
         return self.plan.fit.estimate
 
     @property
-    def used(self) -> RunConfig:
+    def used(self) -> ResolvedConfig:
         """The config with every `auto` resolved for the card."""
         return self.plan.fit.config
 
@@ -134,7 +136,10 @@ def _counted(config: RunConfig, patient: bool, exact: bool) -> Counted:
         known = _counts.get(key)
     if known is not None and (known.exact or not exact) and not (patient and known.facts is None):
         return known
-    found = count_exactly(config) if exact else count(config, PATIENT if patient else QUICK)
+    if exact:
+        found = count_exactly(config, find_task(config.task))
+    else:
+        found = count(config, PATIENT if patient else QUICK)
     with _lock:
         _counts[key] = found
     return found

@@ -69,11 +69,13 @@ def state_content(state: str, with_word: bool = True) -> Content:
 
 
 def figure(value: object, digits: int = 4) -> str:
-    """A measured number, or a dash where there is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """A measured number, or a dash where there is none; `nan` and `inf` are measured numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return "–"
     if isinstance(value, int):
         return f"{value:,}"
+    if not math.isfinite(value):
+        return f"{value}"
     if value and (abs(value) < 10**-digits or abs(value) >= 1e6):
         return f"{value:.2e}"
     return f"{value:,.{digits}f}"
@@ -106,11 +108,13 @@ def age(moment: float, now: float | None = None) -> str:
 
 def duration(seconds: float) -> str:
     """A duration, in words."""
-    return human_seconds(max(0.0, seconds))
+    return human_seconds(max(seconds, 0.0))  # in this order, NaN stays NaN
 
 
 def rough(seconds: float) -> str:
     """A duration as exact as an estimate deserves: to 10 s above a minute, to a minute above ten."""
+    if not math.isfinite(seconds):
+        return duration(seconds)
     step = 1 if seconds < 60 else 10 if seconds < 600 else 60
     shown = round(seconds / step) * step
     return _("{n} min", n=shown // 60) if 600 <= shown < 3600 else duration(shown)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tui_tuner.config.load import build_config
-from tui_tuner.data.around import Around, look_around
-from tui_tuner.data.preview import mask_row
 from tui_tuner.errors import UsageError
-from tui_tuner.training.forward_rows import drawn, forward_rows
+from tui_tuner.tasks.preview.around import Around, look_around
+from tui_tuner.tasks.preview.forward_rows import drawn, forward_rows
+from tui_tuner.tasks.preview.mask import mask_row
 
 
 def config(path: Path, **data: Any) -> Any:

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from tui_tuner.cli.data import app
 from tui_tuner.config.schema import CleaningSection, DataSection
-from tui_tuner.data.cleaning.cleaner import Cleaner, html_to_markdown, html_to_text, language_of
+from tui_tuner.data.cleaning.cleaner import Cleaner, language_of
 from tui_tuner.data.ledger import Ledger
+from tui_tuner.data.markup import html_to_markdown, html_to_text
 from tui_tuner.data.preview import first_rows, inspect
 from tui_tuner.data.records import Chat, Message, Origin, Record, Text
 from tui_tuner.data.writing import clean_file, convert_file

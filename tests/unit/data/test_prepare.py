@@ -12,11 +12,15 @@ import pytest
 from chat_templates import CHATML, LLAMA3
 from small_tokenizers import byte_level
 
+from tests.conftest import Recorder
 from tui_tuner.config.load import build_config
 from tui_tuner.data.chat import encoder as chat
+from tui_tuner.data.example import IGNORE, next_token_mask
 from tui_tuner.data.examples import workers
+from tui_tuner.data.examples.held_out import prompts_of
 from tui_tuner.data.examples.prepare import Cancelled, Prepared, prepare, texts
 from tui_tuner.errors import DataError, PreflightError
+from tui_tuner.tasks import find_task
 
 
 @pytest.fixture
@@ -24,14 +28,6 @@ def tokenizer() -> Any:
     found = byte_level(CHATML.specials, None, CHATML.eos)
     found.chat_template = CHATML.template
     return found
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, Any]]] = []
-
-    def emit(self, kind: str, **fields: Any) -> None:
-        self.events.append((kind, fields))
 
 
 def rows_of(count: int) -> list[dict[str, Any]]:
@@ -45,11 +41,13 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def made(tmp_path: Path, tokenizer: Any, source: Any, task: str = "sft", **data: Any) -> Prepared:
     config = build_config({"task": task, "data": {"path": source, "workers": 1, **data}})
-    return prepare(config, tokenizer, cache_dir=tmp_path / "cache")
+    return prepare(config, tokenizer, find_task(task), cache_dir=tmp_path / "cache")
 
 
 def answers(tokenizer: Any, rows: Any) -> list[str]:
-    return [tokenizer.decode(ids[trained]) for ids, trained in (rows[i] for i in range(len(rows)))]
+    return [
+        tokenizer.decode(one.ids[next_token_mask(one.labels)]) for one in (rows[i] for i in range(len(rows)))
+    ]
 
 
 def test_rows_become_tokens_once_each(tmp_path: Path, tokenizer: Any) -> None:
@@ -58,9 +56,11 @@ def test_rows_become_tokens_once_each(tmp_path: Path, tokenizer: Any) -> None:
     assert found.validation is not None and len(found.validation) == 10 and len(found.train) == 90
     every = answers(tokenizer, found.train) + answers(tokenizer, found.validation)
     assert sorted(every) == sorted(f"answer {i}!<|im_end|>" for i in range(100))
-    ids, trained = found.train[0]
-    assert ids.dtype == np.int32 and trained.dtype == bool and len(ids) == found.train.lengths[0]
-    assert trained.sum() == found.train.supervised[0]
+    ids, labels = found.train[0].ids, found.train[0].labels
+    assert ids.dtype == labels.dtype == np.int32 and len(ids) == len(labels) == found.train.lengths[0]
+    assert (labels != IGNORE).sum() == found.train.trained_tokens[0]
+    learnt = np.flatnonzero(labels != IGNORE)
+    assert labels[learnt].tolist() == ids[learnt + 1].tolist(), "a label is the id that comes next"
     assert f"question {found.train.origin(0).line - 1}?" in tokenizer.decode(ids)
     assert found.ledger.closes and found.ledger.read == 100 and found.stop_ids == [tokenizer.eos_token_id]
     again = made(tmp_path, tokenizer, str(path), validation=0.1)
@@ -136,7 +136,7 @@ def test_long_chats_are_split_between_turns_and_each_answer_trained_once(
         [f"answer {i} " + "word " * 5 + "end" for i in range(12)] + ["answer 0 word word end"]
     )
     for index in range(len(found.train)):
-        assert "Be brief." in tokenizer.decode(found.train[index][0])
+        assert "Be brief." in tokenizer.decode(found.train[index].ids)
     last = made(tmp_path, tokenizer, str(path), max_length=160, validation=None, train_on="last_answer")
     assert len(answers(tokenizer, last.train)) == 2
 
@@ -194,10 +194,10 @@ def test_the_ledger_is_said_also_when_too_much_would_be_dropped(tmp_path: Path, 
     path = tmp_path / "a.jsonl"
     write(path, rows_of(10))
     path.write_text(path.read_text() + "{broken\n")
-    heard = Heard()
+    heard = Recorder()
     config = build_config({"data": {"path": str(path), "workers": 1}})
     with pytest.raises(DataError, match=r"1 of 11 rows .*broken JSON \(\{broken\)"):
-        prepare(config, tokenizer, sink=heard, cache_dir=tmp_path / "cache")
+        prepare(config, tokenizer, find_task(config.task), sink=heard, cache_dir=tmp_path / "cache")
     ledgers = [fields for kind, fields in heard.events if kind == "ledger"]
     assert len(ledgers) == 1 and ledgers[0]["outcomes"]["dropped"] == 1 and ledgers[0]["closes"]
 
@@ -206,9 +206,11 @@ def test_a_validation_file_has_its_own_ledger(tmp_path: Path, tokenizer: Any) ->
     path, held = write(tmp_path / "a.jsonl", rows_of(10)), tmp_path / "held.jsonl"
     write(held, [{"prompt": f"p{i}", "response": f"r{i}"} for i in range(4)])
     held.write_text(held.read_text() + "{broken\n")
-    heard = Heard()
+    heard = Recorder()
     data = {"path": str(path), "validation": str(held), "max_dropped": 0.5, "workers": 1}
-    prepare(build_config({"data": data}), tokenizer, sink=heard, cache_dir=tmp_path / "cache")
+    prepare(
+        build_config({"data": data}), tokenizer, find_task("sft"), sink=heard, cache_dir=tmp_path / "cache"
+    )
     told = next(fields for kind, fields in heard.events if kind == "ledger")
     assert told["read"] == 10 and told["validation"]["read"] == 5
     assert told["validation"]["outcomes"]["dropped"] == 1
@@ -217,7 +219,7 @@ def test_a_validation_file_has_its_own_ledger(tmp_path: Path, tokenizer: Any) ->
 def test_held_out_prompts(tmp_path: Path, tokenizer: Any) -> None:
     path = write(tmp_path / "a.jsonl", rows_of(50))
     found = made(tmp_path, tokenizer, str(path), validation=0.2)
-    items = found.held_out(4)
+    items = prompts_of(found.validation, 4, found.config, found.tokenizer)
     assert len({item.reference for item in items}) == 4
     for item in items:
         number = item.reference.split()[1].rstrip("!")
@@ -225,8 +227,12 @@ def test_held_out_prompts(tmp_path: Path, tokenizer: Any) -> None:
             f"<|im_start|>user\nquestion {number}?<|im_end|>\n<|im_start|>assistant\n"
         )
         assert item.prompt_text == f"question {number}?" and str(item.origin).startswith(str(path))
-    assert items == found.held_out(4) and found.held_out(0) == []
-    assert made(tmp_path, tokenizer, str(path), validation=None).held_out(4) == []
+    assert (
+        items == prompts_of(found.validation, 4, found.config, found.tokenizer)
+        and prompts_of(found.validation, 0, found.config, found.tokenizer) == []
+    )
+    none = made(tmp_path, tokenizer, str(path), validation=None)
+    assert prompts_of(none.validation, 4, none.config, none.tokenizer) == []
 
 
 def test_a_template_that_never_stops_is_an_error(tmp_path: Path, tokenizer: Any) -> None:
@@ -249,8 +255,8 @@ def test_tasks_take_what_they_can_use(tmp_path: Path, tokenizer: Any) -> None:
     with pytest.raises(DataError, match="task=pretraining"):
         made(tmp_path, tokenizer, str(text))
     found = made(tmp_path, tokenizer, str(text), task="pretraining", validation=0.1)
-    assert found.ledger.read == 40 and all(ids[-1] == tokenizer.eos_token_id for ids, _ in [found.train[0]])
-    assert found.held_out(1)[0].reference
+    assert found.ledger.read == 40 and found.train[0].ids[-1] == tokenizer.eos_token_id
+    assert prompts_of(found.validation, 1, found.config, found.tokenizer)[0].reference
     assert made(tmp_path, tokenizer, str(text), format="text").ledger.outcomes["kept"] == 40
     chats = write(tmp_path / "a.jsonl", rows_of(3))
     with pytest.raises(DataError, match="task=sft"):
@@ -268,15 +274,15 @@ def test_cancelling_leaves_nothing(tmp_path: Path, tokenizer: Any) -> None:
     event = threading.Event()
     event.set()
     with pytest.raises(Cancelled):
-        prepare(config, tokenizer, cache_dir=tmp_path / "cache", cancelled=event)
+        prepare(config, tokenizer, find_task(config.task), cache_dir=tmp_path / "cache", cancelled=event)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_the_ledger_and_notes_are_told(tmp_path: Path, tokenizer: Any) -> None:
     tokenizer.chat_template = None
-    heard = Heard()
+    heard = Recorder()
     config = build_config({"data": {"path": str(write(tmp_path / "a.jsonl", rows_of(20))), "workers": 1}})
-    found = prepare(config, tokenizer, sink=heard, cache_dir=tmp_path / "cache")
+    found = prepare(config, tokenizer, find_task(config.task), sink=heard, cache_dir=tmp_path / "cache")
     assert any("no chat template" in note for note in found.notes)
     told = dict(heard.events)
     assert told["ledger"]["read"] == 20 and told["ledger"]["closes"]
@@ -308,7 +314,7 @@ def test_a_very_long_document_is_tokenised_in_parts_and_whole(
     whole = made(tmp_path / "1", tokenizer, str(text), task="pretraining", validation=None)
     monkeypatch.setattr(chat, "TEXT_PART", 1000)
     parts = made(tmp_path / "2", tokenizer, str(text), task="pretraining", validation=None)
-    ids = [np.concatenate([found.train[i][0] for i in range(len(found.train))]) for found in (whole, parts)]
+    ids = [np.concatenate([found.train[i].ids for i in range(len(found.train))]) for found in (whole, parts)]
     assert tokenizer.decode(ids[1]) == words.strip() + "<|im_end|>" or ids[0].tolist() == ids[1].tolist()
     assert whole.ledger.outcomes["split"] == 1 and min(parts.train.lengths) > 1
 

@@ -14,9 +14,9 @@ from small_tokenizers import byte_level, sentence_piece
 
 from tui_tuner.config.load import build_config
 from tui_tuner.data.chat.tokens import BatchTokenizer, _Asked, _Listed, all_cores
-from tui_tuner.data.examples.encoding import RowEncoder
 from tui_tuner.data.examples.workers import encoded_in_order
 from tui_tuner.data.records import Chat, Message, Text
+from tui_tuner.tasks import find_task
 
 SPECIALS = CHATML.specials
 MADE = {
@@ -89,9 +89,10 @@ def test_threads_give_the_same_as_one_in_the_same_order(task: str, monkeypatch: 
     def made(workers: Any) -> list[Any]:
         config = build_config({"task": task, "data": {"path": "x", "workers": workers, "max_length": 64}})
         found = []
-        for number, rows in encoded_in_order(RowEncoder(config, tokenizer), batches(), config):
+        make = find_task(task).encoder
+        for number, rows in encoded_in_order(make(config, tokenizer), batches(), make):
             for row in rows:
-                pieces = getattr(row, "pieces", [])
+                pieces = getattr(row, "examples", [])
                 whole = [(p.ids.tolist(), p.trained.tolist(), p.answers) for p in pieces]
                 found.append((number, getattr(row, "outcome", str(row)), whole))
         return found

@@ -9,8 +9,10 @@ import pytest
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.planning.counting import count, count_exactly
 from tui_tuner.planning.throughput import measured
+from tui_tuner.runs.events import RunStarted, Step
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunStore
+from tui_tuner.tasks import find_task
 
 
 def config(**sections):
@@ -41,7 +43,7 @@ def test_a_large_file_is_counted_by_its_lines(tmp_path):
 def test_tokens_come_near_those_of_the_run(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     asked = config(data={"path": write(tmp_path / "a.jsonl", 60)})
-    quick, exact = count(asked, 10).facts, count_exactly(asked)
+    quick, exact = count(asked, 10).facts, count_exactly(asked, find_task(asked.task))
     assert exact.exact and exact.facts.rows == quick.rows == 57
     assert quick.tokens == pytest.approx(exact.facts.tokens, rel=0.5)
     assert quick.supervised == pytest.approx(exact.facts.supervised, rel=0.1)
@@ -61,9 +63,9 @@ def test_absent_or_broken_data_is_said(tmp_path, monkeypatch, path, words):
 def finished_run(store, device, seconds, name="auto", kind="lora"):
     folder = store.create(config(output={"name": name}, method={"kind": kind}))
     journal = JournalWriter(folder.events, folder.name)
-    journal.emit("run_started", config={}, versions={}, device=device, process=1, total_steps=9)
+    journal.emit(RunStarted(config={}, versions={}, device=device, process=1, total_steps=9))
     for step in range(1, 10):
-        journal.emit("step", step=step, tokens=1000, seconds=9.0 if step <= 2 else seconds)
+        journal.emit(Step(step=step, tokens=1000, seconds=9.0 if step <= 2 else seconds))
     journal.close()
 
 

@@ -133,6 +133,14 @@ def test_visible_devices(count, visible, expected):
     assert visible_indices(count, visible) == expected
 
 
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [("GPU-bb", [1]), ("GPU-bb,0", [1, 0]), ("GPU-zz", []), ("GPU-", []), ("MIG-bb", [0, 1])],
+)
+def test_visible_devices_by_uuid(visible, expected):
+    assert visible_indices(2, visible, ["GPU-aa11", "GPU-bb22"]) == expected
+
+
 @pytest.mark.parametrize("kind", PROMPTS)
 def test_methods_with_virtual_tokens_are_not_packed(kind):
     resolved = resolve(config(method={"kind": kind}), hardware=A100)

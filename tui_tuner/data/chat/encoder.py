@@ -1,4 +1,4 @@
-"""From a chat to token ids and the loss mask: `trained[i]` is true where ids[i] is to be learnt.
+"""From a chat or a text to an example: its token ids, and labels where an answer is to be learnt.
 
 The whole rendered chat is tokenised once, as it will be at inference, and the answers' characters are carried
 over to tokens by their offsets. A token that straddles the edge of an answer is trained if any of it belongs
@@ -17,6 +17,7 @@ import numpy as np
 from tui_tuner.data.chat.template import adds_bos, end_tokens, render
 from tui_tuner.data.chat.tokens import BatchTokenizer, Placed
 from tui_tuner.data.chat.turns import Span, Turns
+from tui_tuner.data.example import IGNORE, Example, next_token_labels, next_token_mask
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Message
 from tui_tuner.locales import N_
@@ -28,23 +29,24 @@ TEXT_PART = 500_000
 
 
 @dataclass
-class Encoded:
-    """Tokens of one sequence.
+class Encoded(Example):
+    """An example of next-token prediction, with what is known of its answers.
 
-    `ids` int32 and `trained` bool have the same length. `answers` holds the token range of each answer that
-    is trained, with its message; `stops` tells for each whether its stop token is in it. `left_out` names
-    what the template did not write: tools, or a system message.
+    Args:
+        answers: Token range and message of each answer that is trained.
+        stops: For each of them, whether its stop token is in it.
+        left_out: What the template did not write: tools, or a system message.
     """
 
-    ids: np.ndarray
-    trained: np.ndarray
     answers: list[tuple[int, int, int]] = field(default_factory=list)
     stops: list[bool] = field(default_factory=list)
     doubled_bos: bool = False
     left_out: str = ""
 
-    def __len__(self) -> int:
-        return len(self.ids)
+    @property
+    def trained(self) -> np.ndarray:
+        """bool [length]: the tokens that are to be learnt."""
+        return next_token_mask(self.labels)
 
 
 @dataclass
@@ -164,10 +166,16 @@ class ChatEncoder:
             if span.stop and span.stop not in self.stop_tokens:
                 self.stop_tokens[span.stop] = int(ids[end - 1])
             trained[first:end] = True
-        trained[:1] = False
         bos = self._bos
         doubled = bos is not None and len(ids) > 1 and ids[0] == bos and ids[1] == bos
-        return Encoded(ids, trained, answers, stops, bool(doubled), rendered.left_out)
+        return Encoded(
+            ids,
+            next_token_labels(ids, trained),
+            answers=answers,
+            stops=stops,
+            doubled_bos=bool(doubled),
+            left_out=rendered.left_out,
+        )
 
 
 def _check_calls(messages: Sequence[Message], text: str) -> None:
@@ -231,9 +239,10 @@ class TextEncoder:
         if len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
             cuts[-2] -= 1  # a last piece of one token would have nothing to learn
         for start, end in itertools.pairwise(cuts):
-            trained = np.ones(end - start, dtype=bool)
-            trained[:1] = False
-            found.append(Encoded(whole[start:end], trained, [(1, end - start, 0)], [end == len(whole)]))
+            own = whole[start:end]
+            labels = np.append(own[1:], np.int32(IGNORE))
+            stops = [end == len(whole)]
+            found.append(Encoded(own, labels, answers=[(1, len(own), 0)], stops=stops))
         return found
 
 

@@ -20,6 +20,7 @@ import yaml
 from tui_tuner.config.schema import CleaningSection
 from tui_tuner.data.cleaning.duplicates import NearDuplicates
 from tui_tuner.data.ledger import Ledger
+from tui_tuner.data.markup import html_to_markdown, html_to_text
 from tui_tuner.data.records import (
     Chat,
     Judged,
@@ -38,7 +39,6 @@ from tui_tuner.text import one_line
 
 PHRASES = Path(__file__).with_name("phrases.yaml")
 _BEGINNING = 80
-_HTML = re.compile(r"</?[a-zA-Z][^<>]{0,500}>|&(?:[a-zA-Z]{2,8}|#\d{1,6}|#x[0-9a-fA-F]{1,5});")
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe]"
 )
@@ -215,39 +215,6 @@ def _mapped_turns(messages: list[Message], change: Callable[[str], str]) -> list
             new.content = change(message.content)
         found.append(new)
     return found
-
-
-def html_to_text(text: str) -> str:
-    """The text of HTML with line breaks for `<br>` and blocks; other text unchanged."""
-    if not _HTML.search(text):
-        return text
-    from bs4 import BeautifulSoup
-
-    soup = BeautifulSoup(text, "html.parser")
-    for gone in soup(["script", "style", "head", "template", "noscript"]):
-        gone.decompose()
-    for line in soup(["br"]):
-        line.replace_with("\n")
-    for block in soup(
-        ["p", "div", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "ul", "ol"]
-    ):
-        block.append("\n")
-    lines = [" ".join(line.split()) for line in soup.get_text().splitlines()]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
-
-
-def html_to_markdown(text: str) -> str:
-    """Markdown of HTML; other text unchanged."""
-    if not _HTML.search(text):
-        return text
-    from bs4 import BeautifulSoup
-    from markdownify import MarkdownConverter
-
-    soup = BeautifulSoup(text, "html.parser")
-    for gone in soup(["script", "style", "head", "template", "noscript"]):
-        gone.decompose()
-    found = MarkdownConverter(heading_style="ATX", bullets="-").convert_soup(soup)
-    return re.sub(r"\n{3,}", "\n\n", found).strip()
 
 
 def _flag(record: Record, origin: Origin, ledger: Ledger) -> None:

@@ -6,18 +6,20 @@ Every answer is in exactly one of them, so it is trained once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tui_tuner.data.chat.encoder import ChatEncoder, Encoded
+from tui_tuner.data.example import IGNORE, Example
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Message
 
 
 @dataclass
 class Fitted:
-    """What became of a row: its pieces, the outcome for the ledger, and why."""
+    """What became of a row: its examples, the outcome for the ledger, and why."""
 
-    pieces: list[Encoded]
+    examples: Sequence[Example]
     outcome: str = "kept"
     reason: str = ""
 
@@ -28,7 +30,7 @@ def fit(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int, ove
     Raises:
         RowProblem: nothing of it fits, or nothing in it is trained.
     """
-    if not encoded.trained.any():
+    if not encoded.trained_tokens:
         raise RowProblem("nothing to learn: no trained answer in the row")
     if len(encoded) <= max_length:
         return Fitted([encoded])
@@ -40,11 +42,18 @@ def fit(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int, ove
 
 
 def _truncate(encoded: Encoded, max_length: int) -> Fitted:
-    ids, trained = encoded.ids[:max_length], encoded.trained[:max_length]
-    if not trained.any():
+    labels = encoded.labels[:max_length].copy()
+    labels[-1:] = IGNORE  # what it predicts was cut off
+    if not (labels != IGNORE).any():
         raise RowProblem("the answer lies beyond max_length", f"{len(encoded)} tokens")
     inside = [answer for answer in encoded.answers if answer[1] <= max_length]
-    cut = Encoded(ids, trained, inside, encoded.stops[: len(inside)], encoded.doubled_bos)
+    cut = Encoded(
+        encoded.ids[:max_length],
+        labels,
+        answers=inside,
+        stops=encoded.stops[: len(inside)],
+        doubled_bos=encoded.doubled_bos,
+    )
     lost = any(start < max_length < end for start, end, _ in encoded.answers)
     reason = "cut at max_length, inside an answer" if lost else "cut at max_length, behind an answer"
     return Fitted([cut], "truncated", reason)
@@ -66,7 +75,7 @@ def _split(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int) 
             lost += 1
             start += 1
             continue
-        if best.trained.any():
+        if best.trained_tokens:
             pieces.append(best)
         start = end
     if not pieces:

@@ -27,7 +27,7 @@ class HeldOut:
     origin: Origin = field(default_factory=lambda: Origin("", 0))
 
 
-def held_out(rows: TokenizedRows | None, count: int, config: RunConfig, tokenizer: Any) -> list[HeldOut]:
+def prompts_of(rows: TokenizedRows | None, count: int, config: RunConfig, tokenizer: Any) -> list[HeldOut]:
     """Up to `count` different validation rows in a seeded order; of a chat, the prompt of its last answer."""
     if rows is None or not len(rows) or count <= 0:
         return []
@@ -76,7 +76,7 @@ def _of_chat(record: dict[str, Any], encoder: ChatEncoder) -> HeldOut | None:
 
 def _of_text(rows: TokenizedRows, index: int, tokenizer: Any) -> HeldOut | None:
     """The first half of a document (64 tokens at most), to be continued; the reference is what follows."""
-    ids, _ = rows[index]
+    ids = rows[index].ids
     if len(ids) < 4:
         return None
     cut = min(len(ids) // 2, _CONTINUATION)

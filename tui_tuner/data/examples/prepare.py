@@ -9,31 +9,28 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from tui_tuner.config.kinds import RECORD_FORMATS
 from tui_tuner.config.schema import DataSection, RunConfig
-from tui_tuner.data.chat.encoder import ChatEncoder
-from tui_tuner.data.chat.template import choose_template
+from tui_tuner.data.examples.encoder import Encoder, Facts
 from tui_tuner.data.examples.encoding import CleanRow, RowEncoder
-from tui_tuner.data.examples.held_out import HeldOut, held_out
 from tui_tuner.data.examples.identity import cache_key
-from tui_tuner.data.examples.splitting import split_pieces
+from tui_tuner.data.examples.splitting import split_examples
 from tui_tuner.data.examples.store import Store, StoreWriter, TokenizedRows
 from tui_tuner.data.examples.workers import encoded_in_order
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.preflight import Report, check, check_split
+from tui_tuner.data.preflight import Problem, Report, check_split
 from tui_tuner.data.reading import Read, Reading
 from tui_tuner.data.records import texts_of
 from tui_tuner.data.sources.counting import rows_about
 from tui_tuner.data.sources.files import resolve
 from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, TunerError
-from tui_tuner.runs.events import Sink
+from tui_tuner.runs.events import Log, Phase, RowLedger, Sink, Warned
 from tui_tuner.text import one_line
 
 BATCH = 1024
@@ -47,6 +44,16 @@ _MEND = (
 )
 
 
+class RowTask(Protocol):
+    """What preparing rows asks of a task (`tasks.base.Task`)."""
+
+    columns: Mapping[str, str]
+
+    def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]: ...
+    def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder: ...
+    def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]: ...
+
+
 class Cancelled(TunerError):
     """Preparing was cancelled by the user; nothing half-written is left."""
 
@@ -58,7 +65,7 @@ class Prepared:
     """What training needs of the data.
 
     `detections` say which format each file has, `notes` what the user should know (a fallback template, files
-    passed over), `stop_ids` are the tokens that end the trained answers.
+    that were skipped), `learned` is what the task's encoder found out beyond the examples.
     """
 
     train: TokenizedRows
@@ -67,19 +74,20 @@ class Prepared:
     report: Report
     detections: list[dict[str, Any]]
     notes: list[str]
-    stop_ids: list[int]
+    learned: dict[str, Any]
     tokenizer: Any
     config: RunConfig
-    _work: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
 
-    def held_out(self, count: int) -> list[HeldOut]:
-        """Up to `count` held-out rows as a prompt and its reference answer, always the same ones."""
-        return held_out(self.validation, count, self.config, self.tokenizer)
+    @property
+    def stop_ids(self) -> list[int]:
+        """Tokens that end the trained answers."""
+        return sorted(set(self.learned.get("stop_tokens", {}).values()))
 
 
 def prepare(
     config: RunConfig,
     tokenizer: Any,
+    task: RowTask,
     *,
     sink: Sink | None = None,
     cache_dir: Path | str | None = None,
@@ -87,7 +95,8 @@ def prepare(
 ) -> Prepared:
     """Read, clean, tokenise and split the data of a run, or take it from the cache.
 
-    The chat template that is used is set on `tokenizer`. `cache_dir` defaults to the user's cache folder.
+    What the task needs of the tokenizer, such as a chat template, is set on it. `cache_dir` defaults to the
+    user's cache folder.
 
     Raises:
         DataError: the data cannot be read or used, or too many rows would be dropped.
@@ -96,23 +105,20 @@ def prepare(
         ModelError: the template cannot be used.
         Cancelled: `cancelled` said so.
     """
-    notes = []
-    if config.task == "sft":
-        note = choose_template(tokenizer, config.model.chat_template)
-        notes += [note] if note else []
+    notes = task.prepare_tokenizer(config, tokenizer)
     stop = cancelled.is_set if isinstance(cancelled, threading.Event) else cancelled
     stop = stop or (lambda: False)
     root = _cache_root(cache_dir)
-    store = _tokenised(config, config.data, tokenizer, root, sink, stop)
+    store = _tokenised(config, config.data, tokenizer, task, root, sink, stop)
     ledger = Ledger.from_json(store.meta["ledger"])
     _check_dropped(ledger, config.data, sink)
     second = held_ledger = None
     if isinstance(config.data.validation, str):
         held = config.data.model_copy(update={"path": config.data.validation, "limit": None})
-        second = _tokenised(config, held, tokenizer, root, sink, stop)
+        second = _tokenised(config, held, tokenizer, task, root, sink, stop)
         held_ledger = Ledger.from_json(second.meta["ledger"])
         _check_dropped(held_ledger, held, sink)
-    train, validation = split_pieces(store, second, config.data, ledger)
+    train, validation = split_examples(store, second, config.data, ledger)
     report = Report.from_json(store.meta["report"])
     check_split(report, train, validation)
     prepared = Prepared(
@@ -122,16 +128,17 @@ def prepare(
         report=report,
         detections=store.meta["detections"],
         notes=notes + store.meta["notes"] + ledger.notes,
-        stop_ids=store.meta["stop_ids"],
+        learned=store.meta["learned"],
         tokenizer=tokenizer,
         config=config,
     )
     if sink:
-        sink.emit("ledger", **ledger.to_json(), validation=held_ledger.to_json() if held_ledger else None)
+        held_rows = held_ledger.to_json() if held_ledger else None
+        sink.emit(RowLedger(**ledger.to_json(), validation=held_rows))
         for problem in report.problems:
-            sink.emit("warning", code=problem.code, message=problem.sentence(), hint=problem.hint)
+            sink.emit(Warned(problem.code, problem.sentence(), problem.hint))
         for note in prepared.notes:
-            sink.emit("log", level="info", message=note)
+            sink.emit(Log(note))
     if config.data.preflight == "stop":
         report.stop()
     return prepared
@@ -155,6 +162,7 @@ def _tokenised(
     config: RunConfig,
     data: DataSection,
     tokenizer: Any,
+    task: RowTask,
     root: Path,
     sink: Sink | None,
     stop: Callable[[], bool],
@@ -168,13 +176,8 @@ def _tokenised(
             store = Store(folder)
             os.utime(folder / "meta.json")
             if sink:
-                sink.emit(
-                    "phase",
-                    name="tokenizing",
-                    done=store.meta["rows"],
-                    total=store.meta["rows"],
-                    note="cached",
-                )
+                rows = store.meta["rows"]
+                sink.emit(Phase("tokenizing", rows, rows, "cached"))
             return store
         except (OSError, ValueError, KeyError):
             shutil.rmtree(folder, ignore_errors=True)
@@ -182,7 +185,7 @@ def _tokenised(
     try:
         root.mkdir(parents=True, exist_ok=True)
         _forget_old(root)
-        _write(config, data, tokenizer, beside, sink, stop, rows_about(sources, data.limit))
+        _write(config, data, tokenizer, task, beside, sink, stop, rows_about(sources, data.limit))
         with contextlib.suppress(OSError):  # another run may have been faster; then its folder is as good
             beside.rename(folder)
         return Store(folder if (folder / "meta.json").is_file() else beside)
@@ -211,6 +214,7 @@ def _write(
     config: RunConfig,
     data: DataSection,
     tokenizer: Any,
+    task: RowTask,
     folder: Path,
     sink: Sink | None,
     stop: Callable[[], bool],
@@ -218,39 +222,40 @@ def _write(
 ) -> None:
     """Tokenise into `folder`; `about` is the estimated number of rows, for progress alone."""
     ledger, reading = Ledger(), Reading(data)
-    encoder = RowEncoder(config, tokenizer)
+    encoder = task.encoder(config, tokenizer)
+    rows_encoder = RowEncoder(encoder)
     last = 0.0
-    cleaned = ((rows, [row.record for row in rows]) for rows in _cleaned(reading, encoder, ledger))
+    cleaned = ((rows, [row.record for row in rows]) for rows in _cleaned(reading, rows_encoder, ledger))
     with (
-        StoreWriter(folder) as writer,
-        contextlib.closing(encoded_in_order(encoder, cleaned, config)) as encoded,
+        StoreWriter(folder, task.columns) as writer,
+        contextlib.closing(encoded_in_order(encoder, cleaned, task.encoder)) as encoded,
     ):
         for rows, found in encoded:
             if stop():
                 raise Cancelled("cancelled while tokenising.", hint="Nothing was written.")
-            encoder.store(rows, found, writer, ledger)
+            rows_encoder.store(rows, found, writer, ledger)
             if sink and time.monotonic() - last > REPORT_SECONDS:
                 last = time.monotonic()
                 total = about if about is not None and about > ledger.read else None
                 note = "rows" if total is None else "rows, total estimated"
-                sink.emit("phase", name="tokenizing", done=ledger.read, total=total, note=note)
+                sink.emit(Phase("tokenizing", ledger.read, total, note))
         if not ledger.read:
             raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")
-        if not writer.pieces:
+        if not writer.examples:
             if sink:
-                sink.emit("ledger", **ledger.to_json())
+                sink.emit(RowLedger(**ledger.to_json()))
             _nothing_left(ledger)
         writer.finish(
             {
                 "ledger": ledger.to_json(),
-                "report": check(encoder.facts, ledger, config).to_json(),
+                "report": Report(task.check_rows(rows_encoder.facts, ledger, config)).to_json(),
                 "detections": [item.to_json() for item in reading.detections],
                 "notes": reading.notes + encoder.notes,
-                "stop_ids": encoder.stop_ids,
+                "learned": encoder.learned(),
             }
         )
     if sink:
-        sink.emit("phase", name="tokenizing", done=ledger.read, total=ledger.read, note="rows")
+        sink.emit(Phase("tokenizing", ledger.read, ledger.read, "rows"))
 
 
 def _cleaned(reading: Reading, encoder: RowEncoder, ledger: Ledger) -> Iterator[list[CleanRow]]:
@@ -287,7 +292,7 @@ def _check_dropped(ledger: Ledger, data: DataSection, sink: Sink | None) -> None
     if ledger.dropped_share <= data.max_dropped:
         return
     if sink:
-        sink.emit("ledger", **ledger.to_json())
+        sink.emit(RowLedger(**ledger.to_json()))
     dropped = ledger.outcomes["dropped"]
     worst = ledger.reasons("dropped")
     parts = [f"{reason.count:,} because {reason.reason}" for reason in worst[:3]]
@@ -318,4 +323,4 @@ def texts(config: RunConfig) -> Iterator[str]:
             yield from texts_of(read.record)
 
 
-__all__ = ["RECORD_FORMATS", "Cancelled", "ChatEncoder", "Prepared", "prepare", "texts"]
+__all__ = ["Cancelled", "Prepared", "RowTask", "prepare", "texts"]

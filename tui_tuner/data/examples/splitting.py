@@ -1,4 +1,4 @@
-"""Which pieces are trained on and which are held out: seeded, by whole rows, stratified by label."""
+"""Which examples are trained on and which are held out: seeded, by whole rows, stratified by label."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from tui_tuner.data.examples.store import Store, TokenizedRows
 from tui_tuner.data.ledger import Ledger
 
 
-def split_pieces(
+def split_examples(
     store: Store, held: Store | None, data: DataSection, ledger: Ledger
 ) -> tuple[TokenizedRows, TokenizedRows | None]:
-    """Training and validation pieces.
+    """Training and validation examples.
 
-    A row's pieces, and rows with the same content, stay on one side. Rows of a source with weight w are used
-    w times an epoch: whole copies, and a seeded draw for the fraction.
+    A row's examples, and rows with the same content, stay on one side. Rows of a source with weight w are
+    used w times an epoch: whole copies, and a seeded draw for the fraction.
     """
     rows = int(store.meta["rows"])
     outside = np.zeros(rows, dtype=bool)
     if isinstance(data.validation, float | int) and data.validation and rows > 1:
         outside = _held_rows(store, float(data.validation), data.seed)
-    piece_row = np.asarray(store.piece["row"])
-    pieces = np.arange(len(piece_row), dtype=np.int64)
-    inside = pieces[~outside[piece_row]] if rows else pieces
-    used = _weighted(inside, piece_row, store, data)
+    example_row = np.asarray(store.example["row"])
+    examples = np.arange(len(example_row), dtype=np.int64)
+    inside = examples[~outside[example_row]] if rows else examples
+    used = _weighted(inside, example_row, store, data)
     train = TokenizedRows(store, used)
-    trained_rows = len(np.unique(piece_row[used]))
-    left_out = len(np.unique(piece_row[inside])) - trained_rows
+    trained_rows = len(np.unique(example_row[used]))
+    left_out = len(np.unique(example_row[inside])) - trained_rows
     if left_out:
         ledger.note(f"{left_out:,} rows are never trained: their source has a weight below 1.")
     if held is not None:
-        validation: TokenizedRows | None = TokenizedRows(held, np.arange(int(held.meta["pieces"])))
+        validation: TokenizedRows | None = TokenizedRows(held, np.arange(int(held.meta["examples"])))
     else:
-        chosen = pieces[outside[piece_row]] if rows else pieces[:0]
+        chosen = examples[outside[example_row]] if rows else examples[:0]
         validation = TokenizedRows(store, chosen) if len(chosen) else None
     ledger.splits = {
         "training_rows": trained_rows,
@@ -51,7 +51,7 @@ def _held_rows(store: Store, share: float, seed: int) -> np.ndarray:
     Rows of equal content count as one group, so what is held out is never trained.
     """
     content = np.asarray(store.row["content"])
-    labels = np.asarray(store.row["label"])
+    labels = np.asarray(store.row["stratum"])
     _, first, group, sizes = np.unique(content, return_index=True, return_inverse=True, return_counts=True)
     random = np.random.default_rng(seed)
     chosen = np.zeros(len(first), dtype=bool)
@@ -69,12 +69,12 @@ def _held_rows(store: Store, share: float, seed: int) -> np.ndarray:
     return chosen[group]
 
 
-def _weighted(pieces: np.ndarray, piece_row: np.ndarray, store: Store, data: DataSection) -> np.ndarray:
+def _weighted(examples: np.ndarray, example_row: np.ndarray, store: Store, data: DataSection) -> np.ndarray:
     paths = data.path if isinstance(data.path, list) else [data.path]
     weights = np.array([item.weight if isinstance(item, Source) else 1.0 for item in paths])
     if (weights == 1).all():
-        return pieces
+        return examples
     weight = weights[np.asarray(store.row["source"])]
     draw = np.random.default_rng(data.seed + 1).random(len(weight))
     copies = np.floor(weight).astype(np.int64) + (draw < weight - np.floor(weight))
-    return np.repeat(pieces, copies[piece_row[pieces]])
+    return np.repeat(examples, copies[example_row[examples]])

@@ -1,15 +1,15 @@
-"""Tokenised rows on disk: flat arrays, appended while tokenising and memory-mapped while training.
+"""Examples on disk: flat arrays, appended while tokenising and memory-mapped while training.
 
-A folder holds `ids.bin` (int32) and `trained.bin` (bool) of all pieces one after another, an array for each
-fact of a piece or row, `records.bin` with the rows as JSON, and `meta.json`, written last: a folder
-without it is not finished.
+A folder holds `ids.bin` and `labels.bin` (int32) of all examples one after another, an array for each fact of
+an example or row, one for each column that the task declares (`column.NAME.bin`), `records.bin` with the rows
+as JSON, and `meta.json`, written last: a folder without it is not finished.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,37 +17,45 @@ from typing import Any
 import numpy as np
 import orjson
 
+from tui_tuner.data.example import Example
 from tui_tuner.data.records import Origin
+from tui_tuner.errors import DataError
 
-_PIECE = {"offset": "int64", "length": "int32", "supervised": "int32", "row": "int64"}
+_EXAMPLE = {"offset": "int64", "length": "int32", "trained": "int32", "row": "int64"}
 _ROW = {
     "file": "int32",
     "number": "int64",
     "line": "int64",
     "source": "int32",
     "content": "uint64",
-    "label": "uint64",
+    "stratum": "uint64",
     "record": "int64",
 }
 _TOGETHER = 1024  # rows whose facts are turned into arrays at once
 
 
 class StoreWriter:
-    """Appends rows and their pieces to a folder. Use as a context manager; `finish` makes it valid."""
+    """Appends rows and their examples to a folder. Use as a context manager; `finish` makes it valid.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        columns: Names of the task's columns with their numpy dtypes; each example has a value for each.
+    """
+
+    def __init__(self, folder: Path, columns: Mapping[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.columns = dict(columns or {})
+        self._dtypes = {**_EXAMPLE, **_ROW, **{_column(name): kind for name, kind in self.columns.items()}}
         self._files = {
             name: open(folder / f"{name}.bin", "wb", buffering=1 << 20)  # noqa: SIM115
-            for name in ("ids", "trained", "records", *_PIECE, *_ROW)
+            for name in ("ids", "labels", "records", *self._dtypes)
         }
-        self._columns: dict[str, list[int]] = {name: [] for name in (*_PIECE, *_ROW)}
+        self._values: dict[str, list[Any]] = {name: [] for name in self._dtypes}
         self._names: dict[str, int] = {}
         self._offset = 0
         self._record = 0
         self.rows = 0
-        self.pieces = 0
+        self.examples = 0
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -62,49 +70,60 @@ class StoreWriter:
         self,
         origin: Origin,
         source: int,
-        pieces: Sequence[tuple[np.ndarray, np.ndarray]],
+        examples: Sequence[Example],
         record: Any,
         content: int,
-        label: int = 0,
+        stratum: int = 0,
     ) -> None:
-        """One row with its pieces (ids, trained). `content` and `label` are hashes."""
-        put = self._columns
-        for ids, trained in pieces:
-            put["offset"].append(self._offset)
-            put["length"].append(len(ids))
-            put["supervised"].append(int(np.count_nonzero(trained)))
-            put["row"].append(self.rows)
-            self._files["ids"].write(np.ascontiguousarray(ids, dtype=np.int32).data)
-            self._files["trained"].write(np.ascontiguousarray(trained, dtype=bool).data)
-            self._offset += len(ids)
-            self.pieces += 1
+        """One row with its examples. `content` is a hash of its texts; each `stratum` is split alike."""
+        for example in examples:
+            self._add_example(example)
+        put = self._values
         put["file"].append(self._names.setdefault(origin.file, len(self._names)))
         put["number"].append(origin.row)
         put["line"].append(origin.line or 0)
         put["source"].append(source)
         put["content"].append(content)
-        put["label"].append(label)
+        put["stratum"].append(stratum)
         put["record"].append(self._record)
         line = orjson.dumps(record, default=str) + b"\n"
         self._files["records"].write(line)
         self._record += len(line)
         self.rows += 1
         if not self.rows % _TOGETHER:
-            self._write_columns()
+            self._write_values()
 
-    def _write_columns(self) -> None:
-        for name, values in self._columns.items():
-            dtype = _PIECE.get(name) or _ROW[name]
-            self._files[name].write(np.array(values, dtype=dtype).tobytes())
+    def _add_example(self, example: Example) -> None:
+        put = self._values
+        put["offset"].append(self._offset)
+        put["length"].append(len(example))
+        put["trained"].append(example.trained_tokens)
+        put["row"].append(self.rows)
+        for name in self.columns:
+            put[_column(name)].append(example.columns[name])
+        self._files["ids"].write(np.ascontiguousarray(example.ids, dtype=np.int32).data)
+        self._files["labels"].write(np.ascontiguousarray(example.labels, dtype=np.int32).data)
+        self._offset += len(example)
+        self.examples += 1
+
+    def _write_values(self) -> None:
+        for name, values in self._values.items():
+            self._files[name].write(np.array(values, dtype=self._dtypes[name]).tobytes())
             values.clear()
 
     def finish(self, meta: dict[str, Any]) -> None:
         """Write everything to the disk and mark the folder as whole."""
-        self._write_columns()
+        self._write_values()
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
-        whole = {**meta, "rows": self.rows, "pieces": self.pieces, "files": list(self._names)}
+        whole = {
+            **meta,
+            "rows": self.rows,
+            "examples": self.examples,
+            "columns": self.columns,
+            "files": list(self._names),
+        }
         beside = self.folder / "meta.json.part"
         beside.write_text(json.dumps(whole), encoding="utf-8")
         beside.replace(self.folder / "meta.json")
@@ -117,9 +136,10 @@ class Store:
         self.folder = folder
         self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.ids = self._map("ids", "int32")
-        self.trained = self._map("trained", "bool")
-        self.piece = {name: self._map(name, dtype) for name, dtype in _PIECE.items()}
+        self.labels = self._map("labels", "int32")
+        self.example = {name: self._map(name, dtype) for name, dtype in _EXAMPLE.items()}
         self.row = {name: self._map(name, dtype) for name, dtype in _ROW.items()}
+        self.columns = {name: self._map(_column(name), dtype) for name, dtype in self.meta["columns"].items()}
 
     def _map(self, name: str, dtype: str) -> np.ndarray:
         path = self.folder / f"{name}.bin"
@@ -141,30 +161,55 @@ class Store:
 
 
 class TokenizedRows:
-    """Some pieces of a store, in an order: `rows[i]` gives (ids int32, trained bool), both of one length.
+    """Some examples of a store, in an order: `rows[i]` is an `Example`.
 
-    `trained[k]` means: ids[k] is a target. `lengths` and `supervised` count tokens of each piece.
+    Args:
+        examples: Numbers of the store's examples; one that is used twice in an epoch is there twice.
+
+    `lengths` and `trained_tokens` count tokens, and positions with a label, of each example.
     """
 
-    def __init__(self, store: Store, pieces: np.ndarray) -> None:
+    def __init__(self, store: Store, examples: np.ndarray) -> None:
         self.store = store
-        self.pieces = pieces
-        self.lengths: np.ndarray = np.asarray(store.piece["length"])[pieces]
-        self.supervised: np.ndarray = np.asarray(store.piece["supervised"])[pieces]
+        self.examples = examples
+        self.lengths: np.ndarray = np.asarray(store.example["length"])[examples]
+        self.trained_tokens: np.ndarray = np.asarray(store.example["trained"])[examples]
+        self.columns: dict[str, np.ndarray] = {
+            name: np.asarray(values)[examples] for name, values in store.columns.items()
+        }
 
     def __len__(self) -> int:
-        return len(self.pieces)
+        return len(self.examples)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        piece = self.pieces[index]
-        start = int(self.store.piece["offset"][piece])
-        end = start + int(self.store.piece["length"][piece])
-        return np.asarray(self.store.ids[start:end]), np.asarray(self.store.trained[start:end])
+    def __getitem__(self, index: int) -> Example:
+        number = self.examples[index]
+        start = int(self.store.example["offset"][number])
+        end = start + int(self.store.example["length"][number])
+        columns = {name: values[index] for name, values in self.columns.items()}
+        ids, labels = self.store.ids[start:end], self.store.labels[start:end]
+        return Example(np.asarray(ids), np.asarray(labels), columns)
+
+    def add_column(self, name: str, values: np.ndarray) -> None:
+        """A computed value for each example, such as a reference model's log-probability.
+
+        It belongs to these rows of this run, not to the store, which other runs share.
+
+        Raises:
+            DataError: not one value an example.
+        """
+        if len(values) != len(self):
+            raise DataError(f"column {name} has {len(values):,} values for {len(self):,} examples.")
+        self.columns[name] = np.asarray(values)
 
     def row(self, index: int) -> int:
-        """The store's row that a piece came from."""
-        return int(self.store.piece["row"][self.pieces[index]])
+        """The store's row that an example came from."""
+        return int(self.store.example["row"][self.examples[index]])
 
     def origin(self, index: int) -> Origin:
-        """Where a piece came from."""
+        """Where an example came from."""
         return self.store.origin(self.row(index))
+
+
+def _column(name: str) -> str:
+    """The file of a task's column, apart from the store's own."""
+    return f"column.{name}"

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.chat.tokens import all_cores
-from tui_tuner.data.examples.encoding import Begun, Encodings, RowEncoder
+from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings
 from tui_tuner.data.records import Record
 
 # Starting a process costs as long as tokenising some thousand rows.
@@ -35,7 +35,8 @@ THREADS_DO_ROWS = 50_000
 _MAX_WORKERS = 32
 _UNDER_WAY = 2  # batches with the tokenizer at once: one waits for Python while the other is worked on
 T = TypeVar("T")
-_encoder: RowEncoder | None = None
+MakeEncoder = Callable[[RunConfig, Any], Encoder]
+_encoder: Encoder | None = None
 
 
 def cores() -> int:
@@ -44,13 +45,17 @@ def cores() -> int:
 
 
 def encoded_in_order(
-    encoder: RowEncoder, batches: Iterable[tuple[T, list[Record]]], config: RunConfig
+    encoder: Encoder, batches: Iterable[tuple[T, list[Record]]], make: MakeEncoder
 ) -> Generator[tuple[T, Encodings]]:
     """Each batch's tag with its encodings, in the order they came. At most a few batches are under way.
 
+    Args:
+        make: Makes such an encoder in another process, from a config and a tokenizer; it is sent there by
+            name.
+
     Close it when it is left early: threads and processes end then, and not before.
     """
-    wanted = config.data.workers
+    wanted = encoder.config.data.workers
     count = min(cores(), _MAX_WORKERS) if wanted == "auto" else wanted
     begin_at = 0 if wanted != "auto" else _worth_rows(encoder, count)
     way: _Here | _Pool = _Here(encoder, threads=wanted == "auto" and count > 1)
@@ -61,14 +66,14 @@ def encoded_in_order(
             if isinstance(way, _Here) and count > 1 and seen > begin_at:
                 yield from way.rest()
                 way.close()
-                way = _Pool(encoder, config, count)
+                way = _Pool(encoder, make, count)
             yield from way.add(tag, records)
         yield from way.rest()
     finally:
         way.close()
 
 
-def _worth_rows(encoder: RowEncoder, count: int) -> float:
+def _worth_rows(encoder: Encoder, count: int) -> float:
     """Rows from which on processes are worth their start and their messages."""
     if not encoder.in_threads:
         return WORTH_ROWS
@@ -82,7 +87,7 @@ class _Here:
         threads: Use every core, if the tokenizer works outside Python's lock.
     """
 
-    def __init__(self, encoder: RowEncoder, threads: bool) -> None:
+    def __init__(self, encoder: Encoder, threads: bool) -> None:
         self._encoder = encoder
         self._waiting: deque[tuple[Any, Begun, Future[None]]] = deque()
         self._ending = contextlib.ExitStack()
@@ -117,13 +122,13 @@ class _Here:
 
 
 class _Pool:
-    def __init__(self, encoder: RowEncoder, config: RunConfig, workers: int) -> None:
+    def __init__(self, encoder: Encoder, make: MakeEncoder, workers: int) -> None:
         self._encoder = encoder
         self._limit = workers * 3
         self._waiting: deque[tuple[Any, list[Record], Future[Any] | None]] = deque()
         self._executor: ProcessPoolExecutor | None = None
         try:
-            made = (pickle.dumps(encoder.tokenizer), config.model_dump_json())
+            made = (pickle.dumps((make, encoder.tokenizer)), encoder.config.model_dump_json())
             self._executor = ProcessPoolExecutor(
                 workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=made
             )
@@ -145,8 +150,8 @@ class _Pool:
         done = self._guarded(lambda _: future.result()) if future is not None else None
         if done is None:
             return tag, self._encoder.encode(records)
-        found, stops = done
-        self._encoder.learn_stops(stops)
+        found, learned = done
+        self._encoder.learn(learned)
         return tag, found
 
     def _guarded(self, work: Callable[[ProcessPoolExecutor], Any]) -> Any:
@@ -165,13 +170,14 @@ class _Pool:
             self._executor = None
 
 
-def _start(tokenizer: bytes, config: str) -> None:
+def _start(made: bytes, config: str) -> None:
     global _encoder
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _encoder = RowEncoder(RunConfig.model_validate_json(config), pickle.loads(tokenizer))
+    make, tokenizer = pickle.loads(made)
+    _encoder = make(RunConfig.model_validate_json(config), tokenizer)
 
 
-def _encode(records: list[Record]) -> tuple[Encodings, dict[str, int]]:
+def _encode(records: list[Record]) -> tuple[Encodings, dict[str, Any]]:
     assert _encoder is not None
-    return _encoder.encode(records), _encoder.stops
+    return _encoder.encode(records), _encoder.learned()

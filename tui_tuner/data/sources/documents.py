@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 
-from tui_tuner.data.cleaning.cleaner import html_to_text
+from tui_tuner.data.markup import html_to_text
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.lines import MAX_LINE, raw_lines
 from tui_tuner.data.sources.streams import HEAD, encoding_of

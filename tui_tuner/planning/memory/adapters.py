@@ -5,15 +5,23 @@ LoRA, DoRA and IA3; others are in `adapters_more`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tui_tuner.models.facts import Linear
 from tui_tuner.planning.memory.meter import Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.ops import add, dropout
 from tui_tuner.planning.memory.setup import Setup
 
-if TYPE_CHECKING:
-    from tui_tuner.planning.memory.linear import Matrix
+
+class AdaptedLinear(Protocol):
+    """What an adapter needs of the linear layer it is attached to."""
+
+    @property
+    def quantised(self) -> bool: ...
+
+    def rows(self, x: Tensor) -> float: ...
+
+    def base(self, tape: Tape, x: Tensor) -> Tensor: ...
 
 
 class Adapter:
@@ -34,7 +42,7 @@ class Adapter:
         self.parameters.append(parameter)
         return parameter
 
-    def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         raise NotImplementedError
 
 
@@ -46,7 +54,7 @@ class Lora(Adapter):
         self.down = self.trained(float(setup.rank * shape.inputs) * shape.copies)
         self.up = self.trained(float(setup.rank * shape.outputs) * shape.copies)
 
-    def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.base(tape, x)
         setup, width, rows = self.setup, result.width, base.rows(x)
         if not (setup.autocast and base.quantised):  # PEFT's 4-bit layers leave the cast to autocast
@@ -95,7 +103,7 @@ class Dora(Lora):
         super().__init__(setup, shape)
         self.magnitude = self.trained(float(shape.outputs))
 
-    def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.base(tape, x)
         width = result.width
         left_to_autocast = self.setup.autocast and base.quantised
@@ -120,7 +128,7 @@ class Dora(Lora):
         grads = ((self.magnitude, self.magnitude.count * width),)
         return tape.op(part.count, width, (part,), (part.buffer,), parameters=grads, extra=extra)
 
-    def _norm(self, tape: Tape, width: int, base: Matrix) -> list[Buffer]:
+    def _norm(self, tape: Tape, width: int, base: AdaptedLinear) -> list[Buffer]:
         """What lives until the layer is through: the product, and the frozen weight as wide as the input."""
 
         def matrix(count: float, of_width: int) -> Buffer:
@@ -152,7 +160,7 @@ class Ia3(Adapter):
         self.inputs = shape.name in setup.feedforward
         self.vector = self.trained(float(shape.inputs if self.inputs else shape.outputs))
 
-    def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         if not self.inputs:
             result = base.base(tape, x)
             return tape.cast(self._scale(tape, result), result.width)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tui_tuner.models.facts import Linear
-from tui_tuner.planning.memory.adapters import Adapter, Dora, Ia3, Lora
+from tui_tuner.planning.memory.adapters import AdaptedLinear, Adapter, Dora, Ia3, Lora
 from tui_tuner.planning.memory.meter import Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.ops import add, dropout
 from tui_tuner.planning.memory.setup import Setup
-
-if TYPE_CHECKING:
-    from tui_tuner.planning.memory.linear import Matrix
 
 
 class Vera(Adapter):
@@ -22,7 +17,7 @@ class Vera(Adapter):
         self.inner = self.trained(float(setup.rank))
         self.outer = self.trained(float(shape.outputs))
 
-    def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.base(tape, x)
         rows, width = base.rows(x), self.compute
         wide = dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
@@ -46,7 +41,7 @@ class Delta(Adapter):
         """The update, made from what is trained."""
         raise NotImplementedError
 
-    def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.base(tape, x)
         delta = tape.cast(self.update(tape), self.compute)
         wide = tape.cast(tape.cast(x, self.setup.adapter), self.compute)
@@ -111,7 +106,7 @@ class Boft(Adapter):
         self.blocks = self.trained(float(shape.inputs * self.BLOCK))
         self.scale = self.trained(float(shape.outputs))
 
-    def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         size, width, adapter = float(self.shape.inputs) ** 2, x.width, self.setup.adapter
         identity = Buffer(tape.meter, size * width)
         grads = ((self.blocks, self.blocks.count * adapter),)
@@ -145,7 +140,7 @@ class Oft(Adapter):
         self.block = max(2, setup.rank)  # `oft_block_size`
         self.blocks = self.trained(float(shape.inputs / self.block * (self.block * (self.block - 1) / 2)))
 
-    def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         adapter = self.setup.adapter
         grads = ((self.blocks, self.blocks.count * adapter),)
         size = float(self.shape.inputs * self.block)
@@ -189,7 +184,7 @@ class Miss(Adapter):
         super().__init__(setup, shape)
         self.block = self.trained(float(setup.rank * shape.outputs))
 
-    def __call__(self, tape: Tape, x: Tensor, base: Matrix) -> Tensor:
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.base(tape, x)
         wide = dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
         folded = tape.op(base.rows(x) * self.setup.rank, self.setup.adapter, (wide,))

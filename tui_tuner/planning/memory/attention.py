@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tui_tuner.planning.memory.meter import HALF, SINGLE, Buffer, Tape, Tensor
 from tui_tuner.planning.memory.ops import norm, rotate
+from tui_tuner.planning.memory.parts import LayerParts
 from tui_tuner.planning.memory.prompts import PREFIX, lengthen
 
-if TYPE_CHECKING:
-    from tui_tuner.planning.memory.layers import Layer
 
-
-def attention(layer: Layer, tape: Tape, x: Tensor) -> Tensor:
+def attention(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     """Projections, rotation, attention and the output projection of one layer."""
     query, key, value = _project(layer, tape, x)
     if not layer.family.learned_positions:
@@ -26,7 +22,7 @@ def attention(layer: Layer, tape: Tape, x: Tensor) -> Tensor:
     return layer.linear(tape, out, layer.output_name())
 
 
-def _project(layer: Layer, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _project(layer: LayerParts, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     facts, names = layer.setup.facts, layer.family.attention
     query_count, kv_count = layer.tokens * facts.query_dim, layer.tokens * facts.kv_dim
     if facts.low_rank_key:
@@ -40,29 +36,29 @@ def _project(layer: Layer, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, Tenso
         return parts[0], parts[1], parts[2]
     query = layer.linear(tape, x, names[0])
     if layer.family.qk_norm:
-        query = norm(tape, query, layer, layer.query_norm)
+        query = norm(tape, query, layer.setup, layer.query_norm)
     key = layer.linear(tape, x, names[1])
     if layer.family.qk_norm:
-        key = norm(tape, key, layer, layer.key_norm)
+        key = norm(tape, key, layer.setup, layer.key_norm)
     value = layer.linear(tape, x, names[2])
     return query, key, value
 
 
-def _latent(layer: Layer, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _latent(layer: LayerParts, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     facts = layer.setup.facts
     if facts.low_rank_query:
-        low = norm(tape, layer.linear(tape, x, "q_a_proj"), layer, None)
+        low = norm(tape, layer.linear(tape, x, "q_a_proj"), layer.setup, None)
         query = layer.linear(tape, low, "q_b_proj")
     else:
         query = layer.linear(tape, x, "q_proj")
     packed = layer.linear(tape, x, "kv_a_proj_with_mqa")
-    both = layer.linear(tape, norm(tape, packed, layer, None), "kv_b_proj")
+    both = layer.linear(tape, norm(tape, packed, layer.setup, None), "kv_b_proj")
     key = tape.op(layer.tokens * facts.query_dim, both.width, (both,))  # cat with the rotated part
     value = tape.op(layer.tokens * facts.heads * facts.value_dim, both.width, (both,), view=both.buffer)
     return query, key, value
 
 
-def attend(layer: Layer, tape: Tape, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """The product of attention itself: fused kernels with or without a mask, or eager."""
     setup, facts = layer.setup, layer.setup.facts
     if query.width == SINGLE and setup.compute == HALF and setup.attention == "flash":
@@ -89,7 +85,7 @@ def whole(tape: Tape, part: Tensor) -> Tensor:
     return part if own else tape.op(part.count, part.width, (part,))
 
 
-def expand(layer: Layer, tape: Tape, part: Tensor) -> Tensor:
+def expand(layer: LayerParts, tape: Tape, part: Tensor) -> Tensor:
     """Keys or values, repeated for all heads that share them."""
     facts = layer.setup.facts
     shared = 1 if facts.low_rank_key else facts.heads // facts.kv_heads
@@ -118,7 +114,7 @@ def fused(
     return tape.op(out_count, query.width, (query, key, value), tuple(saved), extra=extra, view=out)
 
 
-def _eager(layer: Layer, tape: Tape, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _eager(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """`eager_attention_forward`: scores in the clear, softmax in float32."""
     setup = layer.setup
     key, value = expand(layer, tape, key), expand(layer, tape, value)

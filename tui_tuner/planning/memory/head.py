@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tui_tuner.planning.memory.layers import Layer
 from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.ops import norm
 from tui_tuner.planning.memory.setup import Setup
@@ -21,10 +20,9 @@ def loss(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> tu
         The tensor that the backward pass starts from, and its gradient (None makes one).
     """
     hidden = holder.pop()
-    layer = Layer(setup, setup.method == "full")
     if not (setup.facts.encoder and setup.facts.family.norm_bias):
         final = Parameter(setup.facts.hidden, setup.norm) if setup.method == "full" else None
-        hidden = norm(tape, hidden, layer, final)
+        hidden = norm(tape, hidden, setup, final)
     tape.meter.kind = HEAD
     if setup.logits == "tiled":
         return _tiled(setup, tape, hidden)

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tui_tuner.models.facts import Linear
 from tui_tuner.planning.memory.adapters import Adapter
 from tui_tuner.planning.memory.adapters_more import adapter_for
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
-
-if TYPE_CHECKING:
-    from tui_tuner.planning.memory.layers import Layer
+from tui_tuner.planning.memory.setup import Setup
 
 
 class Matrix:
-    """A linear layer as `torch.nn.Linear` or bitsandbytes computes it. Counts are elements."""
+    """A linear layer as `torch.nn.Linear` or bitsandbytes computes it. Counts are elements.
 
-    def __init__(self, layer: Layer, shape: Linear) -> None:
-        setup = layer.setup
+    Args:
+        trained: Something in its layer has a gradient, so it may get an adapter.
+        full: Its own weight is trained.
+    """
+
+    def __init__(self, setup: Setup, shape: Linear, *, trained: bool, full: bool) -> None:
         self.shape, self.setup = shape, setup
         self.count = float(shape.inputs * shape.outputs) * shape.copies
         self.quantised = setup.quantization != "none" and setup.stack.quantises(shape)
         self.width = setup.weight
-        self.trained = layer.trained
+        self.trained = trained
         self.grouped = shape.group == "expert" and setup.stack.fused_experts
-        self.weight = Parameter(self.count, self.width) if layer.full else None
-        adapted = layer.trained and bool(setup.rank) and setup.stack.adapts(shape, setup.targets)
+        self.weight = Parameter(self.count, self.width) if full else None
+        adapted = trained and bool(setup.rank) and setup.stack.adapts(shape, setup.targets)
         self.adapter: Adapter | None = adapter_for(setup, shape) if adapted else None
-        if self.weight is not None:
-            layer.parameters.append(self.weight)
+        self.parameters: list[Parameter] = [self.weight] if self.weight is not None else []
         if self.adapter is not None:
-            layer.parameters += self.adapter.parameters
+            self.parameters += self.adapter.parameters
 
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
         return self.adapter(tape, x, self) if self.adapter is not None else self.base(tape, x)

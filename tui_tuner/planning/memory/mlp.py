@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tui_tuner.planning.memory.meter import HALF, SINGLE, Tape, Tensor
 from tui_tuner.planning.memory.ops import activate, add, multiply
-
-if TYPE_CHECKING:
-    from tui_tuner.planning.memory.layers import Layer
+from tui_tuner.planning.memory.parts import LayerParts
 
 
-def mlp(layer: Layer, tape: Tape, x: Tensor) -> Tensor:
+def mlp(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     """Gated with two or one input matrices, or plain."""
     names, setup = layer.family.mlp, layer.setup
     if len(names) == 3:
@@ -28,7 +24,7 @@ def mlp(layer: Layer, tape: Tape, x: Tensor) -> Tensor:
     return layer.linear(tape, activate(tape, first, setup), name)
 
 
-def mixture(layer: Layer, tape: Tape, x: Tensor) -> Tensor:
+def mixture(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     """Routed experts: every token goes through `experts_per_token` of them, weighted."""
     setup = layer.setup
     facts = setup.facts
@@ -53,7 +49,7 @@ def mixture(layer: Layer, tape: Tape, x: Tensor) -> Tensor:
     return total
 
 
-def _shared_expert(layer: Layer, tape: Tape, x: Tensor) -> Tensor:
+def _shared_expert(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     inner = layer.tokens * layer.setup.facts.shared_ffn
     gate = activate(tape, tape.op(inner, HALF, (x,)), layer.setup)
     up = tape.op(inner, HALF, (x,))

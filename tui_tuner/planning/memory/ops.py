@@ -6,19 +6,14 @@ what a caller still holds is part of the peak.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
 
-if TYPE_CHECKING:
-    from tui_tuner.planning.memory.layers import Layer
 
-
-def norm(tape: Tape, x: Tensor, layer: Layer, parameter: Parameter | None) -> Tensor:
+def norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Tensor:
     """RMSNorm as transformers writes it (a float32 copy is kept), or PyTorch's layer_norm."""
-    setup = layer.setup
-    if layer.family.norm in ("layer", "plain"):
+    family = setup.facts.family
+    if family.norm in ("layer", "plain"):
         inner = tape.cast(x, SINGLE) if setup.autocast else x
         grads = ((parameter, parameter.count * inner.width),) if parameter else ()
         return tape.op(x.count, inner.width, (inner,), (inner.buffer,), parameters=grads)
@@ -30,7 +25,7 @@ def norm(tape: Tape, x: Tensor, layer: Layer, parameter: Parameter | None) -> Te
     scaled = tape.op(hidden.count, SINGLE, (hidden, variance), (hidden.buffer,), extra=hidden.count * SINGLE)
     hidden = scaled
     del scaled
-    late = layer.family.norm_after or layer.family.norm_late  # the weights are applied in float32
+    late = family.norm_after or family.norm_late  # the weights are applied in float32
     back = hidden if late else tape.cast(hidden, x.width)
     width = max(back.width, setup.norm)
     grads = ((parameter, parameter.count * width),) if parameter else ()

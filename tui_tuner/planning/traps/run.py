@@ -130,7 +130,7 @@ def _smaller_micro(case: Case, batch: int) -> dict[str, Any]:
 @trap
 def many_epochs(case: Case) -> Advice | None:
     training = case.config.training
-    if training.max_steps is not None or training.epochs <= MANY_EPOCHS or case.config.task == "pretraining":
+    if training.max_steps is not None or training.epochs <= MANY_EPOCHS or case.config.task_kind.plain_text:
         return None
     return found(
         _("{epochs:g} passes over the same rows.", epochs=training.epochs),

@@ -12,6 +12,7 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError
 from tui_tuner.runs import ballast
+from tui_tuner.runs.events import Log
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.training.commands import Commands
 from tui_tuner.training.watching.reporting import Reporter
@@ -32,18 +33,18 @@ class Prediction:
     """Bytes: one checkpoint, one take-home folder, and all that lies on the disk at the worst moment."""
 
     checkpoint: int
-    take_home: int
+    final_model: int
     keep: int
 
     @property
     def least(self) -> int:
         """For one checkpoint while the next is written, and one take-home folder."""
-        return 2 * self.checkpoint + self.take_home
+        return 2 * self.checkpoint + self.final_model
 
     @property
     def most(self) -> int:
         """`keep` checkpoints, the best one's, one being written; `best`, `last`, and one being written."""
-        return (self.keep + 2) * self.checkpoint + 3 * self.take_home
+        return (self.keep + 2) * self.checkpoint + 3 * self.final_model
 
 
 def predict(model: Any, config: RunConfig) -> Prediction:
@@ -86,7 +87,7 @@ def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) 
             "The run will pause when the disk is full. Lower output.keep, or make room.",
         )
     else:
-        reporter.emit("log", level="info", message=f"{text} {human_bytes(free)} are free.")
+        reporter.emit(Log(f"{text} {human_bytes(free)} are free."))
 
 
 def _used(folder: Path) -> int:
@@ -121,7 +122,7 @@ class DiskWait:
                     return False
         if waited:
             ballast.put(self._folder)
-            self._reporter.emit("log", level="info", message=f"There is room again: {what} is written.")
+            self._reporter.emit(Log(f"There is room again: {what} is written."))
             self._reporter.phase("training", step, total)
         return True
 

@@ -8,7 +8,7 @@ from typing import Any
 from tui_tuner.training.keeping.checkpoints import write_folder
 
 
-def write_takehome(model: Any, tokenizer: Any, target: Path) -> None:
+def write_final_model(model: Any, tokenizer: Any, target: Path) -> None:
     """Replace `target` by the model as it is now: an adapter of peft, or a safetensors model.
 
     Raises:

@@ -6,8 +6,9 @@ from dataclasses import fields
 from typing import Any
 
 from tui_tuner.errors import RunError
+from tui_tuner.runs.events import RolledBack
 from tui_tuner.training.keeping.checkpoints import Checkpoint, newest_valid
-from tui_tuner.training.keeping.saving import Progress, read_progress
+from tui_tuner.training.keeping.progress import Progress, read_progress
 
 MOST = 3  # times in one process; what happens more often has another cause than the rate
 FACTOR = 0.5  # what the learning rate is multiplied by each time
@@ -59,7 +60,7 @@ def _begin_again(engine: Any, loop: Any, checkpoint: Checkpoint, scale: float, b
         f"{bad.message} Back to step {checkpoint.step}, with {scale:g} times the learning rate.",
         "If it happens again, lower training.learning_rate for good.",
     )
-    loop.reporter.emit("rolled_back", step=checkpoint.step)
+    loop.reporter.emit(RolledBack(checkpoint.step))
     spent = loop.saver.spent
     before = read_progress(checkpoint.path)
     for item in fields(Progress):

@@ -7,55 +7,29 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.compute.batches import MicroSize
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError
+from tui_tuner.runs.events import CheckpointSaved, OutOfMemory
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import human_bytes
 from tui_tuner.training.keeping import checkpoints
-from tui_tuner.training.keeping.final_model import write_takehome
+from tui_tuner.training.keeping.final_model import write_final_model
+from tui_tuner.training.keeping.progress import STATE, Progress
 from tui_tuner.training.keeping.writer import Writer
 from tui_tuner.training.step.engine import Engine
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.watching.reporting import Reporter
 
-STATE = "run_state.json"
 DISK_RETRY_SECONDS = 60.0
 Wait = Callable[[Callable[[], None], str, int, int], bool]
 
 
-@dataclass
-class Progress:
-    """Counters of a run that outlive its process.
-
-    Args:
-        best: Best value of `evaluation.best`, and the step it was found at.
-        worse: Evaluations since then.
-        seconds: Spent training, in all processes of the run.
-        early: Early stopping has ended the run.
-        owed: The evaluation of this step was interrupted, and has to be done again.
-        rows: Fingerprint of the training rows.
-        micro: Sequences and tokens of the micro-batch.
-        path: How the loss is computed: packing, compact, segments.
-    """
-
-    best: float | None = None
-    best_step: int | None = None
-    worse: int = 0
-    seconds: float = 0.0
-    early: bool = False
-    owed: bool = False
-    rows: str = ""
-    micro: list[int] = field(default_factory=list)
-    path: list[bool] = field(default_factory=list)
-
-
 class Saver:
-    """Writes checkpoints and take-home folders of one run.
+    """Writes checkpoints and final model folders of one run.
 
     Training stands still only while a checkpoint's files are handed to the system; they are hashed, forced
     to the disk and renamed in a thread meanwhile. There is never more than one being written, and what goes
@@ -154,13 +128,14 @@ class Saver:
             checkpoint = begun[-1].finish()
             checkpoints.prune(root, self.config.output.keep, best)
             self.reporter.emit(
-                "checkpoint",
-                step=step,
-                path=str(checkpoint.path),
-                best=best == step,
-                bytes=checkpoint.bytes,
-                seconds=time.monotonic() - began,
-                held=held if held is not None else time.monotonic() - began,
+                CheckpointSaved(
+                    step=step,
+                    path=str(checkpoint.path),
+                    best=best == step,
+                    bytes=checkpoint.bytes,
+                    seconds=time.monotonic() - began,
+                    held=held if held is not None else time.monotonic() - began,
+                )
             )
 
         def write() -> None:
@@ -194,9 +169,7 @@ class Saver:
             self.recovery.free()
             self._retry_after = time.monotonic()
             message = f"Memory ran out while saving step {step}; it is tried again after the next step."
-            self.reporter.emit(
-                "out_of_memory", step=step, place="saving", micro_batch=[1, 0], message=message
-            )
+            self.reporter.emit(OutOfMemory(step, "saving", (1, 0), message))
         else:
             raise error
 
@@ -205,16 +178,16 @@ class Saver:
         engine = self.engine
         assert engine is not None
         engine.save_state(folder)
-        size, path = engine.size, engine.path
+        size = engine.size
         state = replace(
             self.progress,
             seconds=self.spent,
             micro=[size.sequences, size.tokens],
-            path=[path.packing, path.compact, path.segments],
+            path=engine.objective.state(),
         )
         (folder / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
 
-    def take_home(self, target: Path, step: int, wait: Wait | None = None) -> bool:
+    def write_final(self, target: Path, step: int, wait: Wait | None = None) -> bool:
         """Write `best` or `last`; without room the old one stays, and the journal says so. Whether it was.
 
         With `wait`, the run is held while the disk is full.
@@ -225,7 +198,7 @@ class Saver:
         model = self.engine.model
 
         def write() -> None:
-            write_takehome(model, self.tokenizer, target)
+            write_final_model(model, self.tokenizer, target)
 
         try:
             if wait is None:
@@ -236,18 +209,6 @@ class Saver:
             self.reporter.warn("disk_full", f"{target.name} of step {step} was not written: {error.what}")
             return False
         return True
-
-
-def read_progress(folder: Path) -> Progress:
-    """The counters in a checkpoint."""
-    return Progress(**checkpoints.read_json(folder / STATE))
-
-
-def micro_size(progress: Progress, wanted: MicroSize) -> MicroSize:
-    """The micro-batch a run ended with, if memory had run out in it."""
-    if len(progress.micro) == 2 and progress.micro[1] < wanted.tokens:
-        return MicroSize(*progress.micro)
-    return wanted
 
 
 def interval(every: int | float | str | None, total: int) -> int | None:

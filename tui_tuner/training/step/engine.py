@@ -1,14 +1,15 @@
-"""The Trainer that runs the optimizer steps: HF Trainer on accelerate, with our batches, loss and recovery.
+"""The Trainer that runs the optimizer steps: HF Trainer on accelerate, with our batches and recovery.
 
-One of Trainer's batches is one optimizer step of ours: `training_step` lays its sequences into micro-batches,
-accumulates their gradients and returns the loss over the whole effective batch. So a step can be tried again
-from a clean state, a resumed run seeks by step number, and nothing on the way asks the device for a number.
+One of Trainer's batches is one optimizer step of ours: `training_step` lets the objective lay its examples
+into micro-batches, accumulates their gradients and returns the loss over the whole effective batch. So a step
+can be tried again from a clean state, a resumed run seeks by step number, and nothing on the way asks the
+device for a number.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from tui_tuner.compute.batches import MicroSize, Rows, StepPlan, micros
-from tui_tuner.compute.loss import LossPath, summed_loss
-from tui_tuner.compute.noise import EmbeddingNoise
-from tui_tuner.compute.prefix_cache import PrefixCache
-from tui_tuner.compute.shared_prefix import shared_flat
-from tui_tuner.config.schema import RunConfig
+from tui_tuner.compute.batches import MicroBatch, MicroSize, Rows
+from tui_tuner.compute.numeric import needs_scaler, trainer_optimizer
+from tui_tuner.config.resolved import ResolvedConfig
+from tui_tuner.models.device import Device
+from tui_tuner.objectives.base import Objective
+from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery, RngState
 
-OPTIMIZERS = {
-    "adamw": ("adamw_torch", "adamw_torch_fused"),
-    "adamw_8bit": ("adamw_bnb_8bit", "adamw_bnb_8bit"),
-    "paged_adamw_8bit": ("paged_adamw_8bit", "paged_adamw_8bit"),
-    "sgd": ("sgd", "sgd"),
-    "adafactor": ("adafactor", "adafactor"),
-}
 SCHEDULES = {"constant": "constant_with_warmup"}  # plain `constant` passes over the warm-up
 TRAINED = "trained.safetensors"
 
@@ -89,23 +83,21 @@ class Engine(Trainer):
         *,
         data: Rows,
         plan: StepPlan,
-        path: LossPath,
+        objective: Objective,
         size: MicroSize,
         recovery: Recovery,
-        pad: int,
     ) -> None:
-        self.data, self.plan, self.path, self.size = data, plan, path, size
-        self.recovery, self.pad = recovery, pad
+        self.data, self.plan, self.objective, self.size = data, plan, objective, size
+        self.recovery = recovery
         self.last_rows: list[int] = []
         self.last_loss: Any = None
         self.last_grad_norm: Any = None
         self.last_counts = (0, 0)
-        self.fullest = (0, 0, 0)  # sequences, their length with padding, and most targets of a forward pass
+        self.last_metrics: Mapping[str, Any] = {}
+        self.fullest = (0, 0, 0)  # sequences, their length with padding, and most labels of a forward pass
         self.last_rate = 0.0
         self.skip_bad = False
         self.rate_scale = 1.0
-        self.noise: EmbeddingNoise | None = None
-        self.below: PrefixCache | None = None
         super().__init__(model=model, args=arguments, callbacks=callbacks, train_dataset=Steps(plan))
 
     def get_train_dataloader(self) -> DataLoader:
@@ -130,12 +122,12 @@ class Engine(Trainer):
             model.train()  # walks through all modules: milliseconds
         rows = inputs["rows"]
         self.last_rows = rows
-        targets = sum(int(self.data[row][1][1:].sum()) for row in rows)
+        weight = self.objective.weight(self.data, rows)
         mine = self.plan.share(rows)
         before = RngState.now(self.args.device)
         while True:
             try:
-                loss = self._accumulate(model, mine, targets)
+                loss = self._accumulate(model, mine, weight)
                 break
             except Exception as error:
                 out_of_memory = self.recovery.is_out_of_memory(error)
@@ -147,28 +139,32 @@ class Engine(Trainer):
             before.restore()
             self.size = self.recovery.smaller(self.size, place, self.state.global_step + 1)
         self.last_loss = loss
-        self.last_counts = (targets, sum(int(self.data.lengths[row]) for row in rows))
+        self.last_metrics = self.objective.metrics()
+        trained = int(self.data.trained_tokens[rows].sum())
+        self.last_counts = (trained, sum(int(self.data.lengths[row]) for row in rows))
         return loss
 
-    def _accumulate(self, model: Any, rows: list[int], targets: int) -> Any:
-        """Gradients of all micro-batches of a step. The loss is the sum over devices of what they return."""
+    def _accumulate(self, model: Any, rows: list[int], weight: float) -> Any:
+        """Gradients of all micro-batches of a step. The loss is the sum over devices of what they return.
+
+        Args:
+            weight: Of the whole effective batch, over all devices.
+        """
+        objective = self.objective
         total = torch.zeros((), device=self.args.device)
         # DDP averages the gradients of the devices, and the loss is a sum over them
-        scale = self.plan.world / max(1, targets)
-        lay = shared_flat if self.path.shared else None
-        parts = list(micros(self.data, rows, self.size, self.path.packing, self.pad, lay))
+        scale = self.plan.world / (weight or 1)
+        parts = objective.batches(self.data, rows, self.size)
         for place, part in enumerate(parts):
-            if not part.supervised:
+            if not objective.weight(self.data, part.rows):
                 continue
             self.recovery.enter("forward", part.rows)
             self._remember(part)
             micro = part.to(self.args.device)
             last = place == len(parts) - 1
-            if self.noise is not None:
-                self.noise.micro = micro
-            below = contextlib.nullcontext() if self.below is None else self.below.reading(micro)
-            with below, contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                loss = summed_loss(model, micro, self.path) * scale
+            synced = contextlib.nullcontext() if last else self.accelerator.no_sync(model)
+            with objective.around(micro), synced:
+                loss = objective.loss(model, micro) * scale
                 self.recovery.enter("backward", part.rows)
                 self.accelerator.backward(loss)
             total += loss.detach() / self.plan.world
@@ -177,11 +173,11 @@ class Engine(Trainer):
             torch.distributed.all_reduce(total)
         return total
 
-    def _remember(self, part: Any) -> None:
+    def _remember(self, part: MicroBatch) -> None:
         """Keep the size of the fullest forward pass, which decides about memory."""
         shape, (rows, length, most) = part.input_ids.shape, self.fullest
         larger = part.input_ids.numel() > rows * length
-        self.fullest = (*((shape[0], shape[1]) if larger else (rows, length)), max(most, part.supervised))
+        self.fullest = (*((shape[0], shape[1]) if larger else (rows, length)), max(most, part.trained_tokens))
 
     def _clean(self, model: Any) -> None:
         """Forget the gradients of a failed attempt and give cached memory back."""
@@ -217,6 +213,11 @@ class Engine(Trainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None and self.rate_scale != 1.0:
             scale_rate(self.lr_scheduler, self.optimizer, self.rate_scale)
+
+    @property
+    def step_was_skipped(self) -> bool:
+        """Whether the loss scaler skipped the last step, as it does where gradients overflow."""
+        return self.accelerator.scaler is not None and self.accelerator.optimizer_step_was_skipped
 
     def save_state(self, folder: Path) -> None:
         """Write what a resumed run needs into a folder: weights, optimizer, schedule, random states, step."""
@@ -264,30 +265,31 @@ def load_trained(model: Any, folder: Path) -> None:
             parameter.copy_(file.get_tensor(name))
 
 
-def training_arguments(config: RunConfig, folder: Path, total_steps: int, device: str) -> TrainingArguments:
-    """Trainer's settings for a resolved config; everything that prints, evaluates or saves is off."""
+def training_arguments(
+    config: ResolvedConfig, folder: Path, total_steps: int, device: Device
+) -> TrainingArguments:
+    """Trainer's settings; everything that prints, evaluates or saves is off."""
     training = config.training
     warmup = round(training.warmup * total_steps)
-    names = OPTIMIZERS["adamw" if training.optimizer == "auto" else training.optimizer]
     extras: dict[str, Any] = {}
     if training.schedule == "warmup_stable_decay":
         extras["lr_scheduler_kwargs"] = {"num_decay_steps": max(1, round(0.1 * total_steps))}
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=total_steps,
-        learning_rate=float(training.learning_rate),
+        learning_rate=training.learning_rate,
         lr_scheduler_type=SCHEDULES.get(training.schedule, training.schedule),
         warmup_steps=warmup,
-        optim=names[0] if device == "cpu" else names[1],
+        optim=trainer_optimizer(device, config),
         weight_decay=training.weight_decay,
         adam_beta1=training.adam_beta1,
         adam_beta2=training.adam_beta2,
         max_grad_norm=training.max_grad_norm,
         gradient_accumulation_steps=1,
-        fp16=scaled(config, device),
+        fp16=needs_scaler(device, config),
         seed=training.seed,
         full_determinism=False,
-        use_cpu=device == "cpu",
+        use_cpu=device.kind == "cpu",
         use_cache=True,
         logging_strategy="no",
         eval_strategy="no",
@@ -302,15 +304,3 @@ def training_arguments(config: RunConfig, folder: Path, total_steps: int, device
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # several devices are torchrun's business, not DataParallel's
     return arguments
-
-
-def scaled(config: RunConfig, device: str) -> bool:
-    """Whether gradients need a loss scaler: autocast in float16."""
-    return bool(config.training.autocast) and device != "cpu" and not torch.cuda.is_bf16_supported()
-
-
-def autocast_dtype(config: RunConfig, device: str) -> Any:
-    """What autocast computes in, or None."""
-    if not config.training.autocast or config.training.autocast == "auto":
-        return None
-    return torch.float16 if scaled(config, device) or config.model.dtype == "float16" else torch.bfloat16

@@ -14,6 +14,7 @@ import torch
 
 from tui_tuner.compute.batches import MicroSize
 from tui_tuner.errors import OutOfMemoryError
+from tui_tuner.runs.events import OutOfMemory
 from tui_tuner.text import one_line
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -108,16 +109,12 @@ class Recovery:
         return after
 
     def announce(self, place: str, step: int, before: MicroSize, after: MicroSize) -> None:
-        self._reporter.emit(
-            "out_of_memory",
-            step=step,
-            place=place,
-            micro_batch=[before.sequences, after.sequences],
-            message=(
-                f"Memory ran out in {place} at step {step}. The micro-batch is now at most {after.tokens} "
-                "tokens; the effective batch and the loss stay the same."
-            ),
+        message = (
+            f"Memory ran out in {place} at step {step}. The micro-batch is now at most {after.tokens} "
+            "tokens; the effective batch and the loss stay the same."
         )
+        sizes = (before.sequences, after.sequences)
+        self._reporter.emit(OutOfMemory(step, place, sizes, message))
 
     def guard(self, optimizer: Any, step: Callable[[], int]) -> None:
         """Let `optimizer.step` be tried once more with cached memory given back.
@@ -144,13 +141,8 @@ class Recovery:
                     hint="Resume from the last checkpoint with adamw_8bit or a quantised model.",
                 )
             self.free()
-            self._reporter.emit(
-                "out_of_memory",
-                step=step(),
-                place="optimizer",
-                micro_batch=[0, 0],
-                message=f"Memory ran out in the optimizer; it is tried again. {one_line(message, 200)}",
-            )
+            said = f"Memory ran out in the optimizer; it is tried again. {one_line(message, 200)}"
+            self._reporter.emit(OutOfMemory(step(), "optimizer", (0, 0), said))
             for group in optimizer.param_groups:
                 if group.get("foreach") is None and not group.get("fused"):
                     group["foreach"] = False  # one tensor at a time: no temporaries of the model's size

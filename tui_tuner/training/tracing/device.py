@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from tui_tuner.compute import attention
+from tui_tuner.models.device import AMPERE, Device, torch_has_varlen
 from tui_tuner.training.tracing.quantised import kernels
 
 # Operations that autocast runs in float32 on a GPU (ATen/autocast_mode.h, torch 2.13) and not on a CPU.
@@ -48,9 +49,10 @@ TO_FLOAT32 = {
     "linalg_vector_norm": None,
 }
 QUERY_BLOCK = 128  # FlashAttention 2 pads each sequence of queries to it
+TRACED = Device("cuda", capability=AMPERE, has_varlen=torch_has_varlen())  # the GPU that is traced
 _ALONE = 4  # uses of a tensor that are autograd's and this module's own
 _ENGINE = "_engine_run_backward"
-_PASSED_OVER = ("_compile.py", "_python_dispatch.py", "eval_frame.py", "trace_device.py")
+_PASSED_OVER = ("_compile.py", "_python_dispatch.py", "eval_frame.py", __file__)
 
 
 def behave_like_a_gpu() -> None:
@@ -120,7 +122,7 @@ def _segment_attention(
 ) -> tuple[Any, None]:
     """What `attention.segment_attention` does on a GPU: queries, keys and values laid out token by token."""
     query, key, value = _as_autocast(query, key, value)
-    if not attention._varlen_fits(query, value, options.get("dropout") or 0.0):
+    if not attention.varlen_takes(query, value, options.get("dropout") or 0.0, TRACED):
         out = _attention(query, key, value)
         return torch.cat([out.transpose(1, 2)], dim=1), None
     query, key, value = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))

@@ -32,14 +32,18 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     from tui_tuner.compute import chunked_loss
-    from tui_tuner.compute.loss import _use, summed_loss
+    from tui_tuner.compute.forward import switch_attention
+    from tui_tuner.config.schema import RunConfig
+    from tui_tuner.objectives.causal import CausalObjective
     from tui_tuner.training.tracing.device import Tracker
 
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = _model(request, layers)
-        micro, path = _micro(request), _path(request)
+        micro, way = _micro(request), _way(request)
+        objective = CausalObjective(RunConfig())
+        objective.way = way
         chunked_loss.chunk_rows = lambda *_: request["chunk"]  # those of a GPU
-        _use(model, path, "sdpa")
+        switch_attention(model, way, "sdpa")
         tracker = Tracker(request["supervised"])
         inputs = [micro.input_ids, micro.keep, micro.targets, micro.position_ids, micro.attention_mask]
         tracker.ignore([*_tensors(model), *(tensor for tensor in inputs if tensor is not None)])
@@ -47,7 +51,7 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
         with tracker:
             for _ in range(2 if request["accumulate"] else 1):
                 tracker.phase = "forward"
-                loss = summed_loss(model, micro, path)
+                loss = objective.loss(model, micro)
                 loss.backward()
                 del loss
         tracker.peaks.pop("between", None)  # there is none in two layers
@@ -102,12 +106,12 @@ def _micro(request: dict[str, Any]) -> Any:
     """A forward pass of the shape asked for, without data."""
     import torch
 
-    from tui_tuner.compute.batches import Micro
+    from tui_tuner.compute.batches import MicroBatch
 
     rows, numbers = request["rows"], list(range(len(request["rows"])))
     shape = (1, sum(rows)) if request["packing"] else (len(rows), max(rows))
     ids = torch.zeros(shape, dtype=torch.long)
-    return Micro(
+    return MicroBatch(
         numbers,
         ids,
         torch.zeros(shape, dtype=torch.bool),
@@ -118,12 +122,12 @@ def _micro(request: dict[str, Any]) -> Any:
     )
 
 
-def _path(request: dict[str, Any]) -> Any:
+def _way(request: dict[str, Any]) -> Any:
     import torch
 
-    from tui_tuner.compute.loss import LossPath
+    from tui_tuner.compute.forward import ForwardWay
 
-    return LossPath(
+    return ForwardWay(
         packing=request["packing"],
         compact=request["compact"],
         segments=request["packing"] and not request["eager"],

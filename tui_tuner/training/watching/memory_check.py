@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.models.facts import load_facts
@@ -19,6 +20,7 @@ from tui_tuner.planning.estimate import Estimate, from_ledger, setup_for
 from tui_tuner.planning.gpus import card_of
 from tui_tuner.planning.memory.ledger import ledger
 from tui_tuner.planning.memory.stack import installed
+from tui_tuner.runs.events import Log, Memory
 from tui_tuner.training.watching.reporting import Reporter
 
 AFTER = 3  # steps: the optimizer's states are there from the first on
@@ -63,7 +65,7 @@ class MemoryCheck(TrainerCallback):
             self._say()
         except Exception as error:  # a figure for the curious must not end a run
             message = f"Memory could not be compared with the prediction: {error}"
-            self.reporter.emit("log", level="info", message=message)
+            self.reporter.emit(Log(message))
 
     def _say(self) -> None:
         gpu, predicted = self._predicted()
@@ -71,15 +73,16 @@ class MemoryCheck(TrainerCallback):
             return
         found, alone = self._measure(self.device)
         self.reporter.emit(
-            "memory",
-            predicted_allocated=round(predicted.allocated * GIB),
-            predicted_reserved=round(predicted.reserved * GIB),
-            allocated=round(found.allocated * GIB),
-            reserved=round(found.reserved * GIB),
-            predicted_device=round(predicted.device * GIB),
-            device=round(found.device * GIB) if alone else None,
-            difference=calibration.difference(predicted, found),
-            verified=predicted.verified,
+            Memory(
+                predicted_allocated=round(predicted.allocated * GIB),
+                predicted_reserved=round(predicted.reserved * GIB),
+                allocated=round(found.allocated * GIB),
+                reserved=round(found.reserved * GIB),
+                predicted_device=round(predicted.device * GIB),
+                device=round(found.device * GIB) if alone else None,
+                difference=calibration.difference(predicted, found),
+                verified=predicted.verified,
+            )
         )
         if alone:
             calibration.record(gpu, predicted, found)
@@ -93,7 +96,7 @@ class MemoryCheck(TrainerCallback):
             return "", None
         with contextlib.suppress(TunerError):
             facts = load_facts(self.config.model, network=False)
-            found = setup_for(self.config, facts, installed(), card)
+            found = setup_for(ResolvedConfig.of(self.config), facts, installed(), card)
             rows, length, targets = self._fullest()
             if rows * length:
                 share = min(1.0, targets / (rows * length))

@@ -16,6 +16,7 @@ from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import Duration, Outlook, corrected, duration_of, price_of
 from tui_tuner.planning.gpus import card_here
 from tui_tuner.planning.throughput import measured
+from tui_tuner.runs.events import Log, RunDuration
 from tui_tuner.training.watching.reporting import Reporter
 
 WARM_UP = 2  # first steps, which are slower
@@ -59,7 +60,7 @@ class Pace(TrainerCallback):
             planned = self._planned()
         except Exception as error:  # a figure for the curious must not end a run
             message = f"The time of the run could not be planned: {error}"
-            self.reporter.emit("log", level="info", message=message)
+            self.reporter.emit(Log(message))
             return
         if planned is None or planned.seconds is None or planned.low is None or planned.high is None:
             return
@@ -91,14 +92,15 @@ class Pace(TrainerCallback):
         spent = self._spent()
         self._again = time.monotonic() + OFTEN if corrected_by else math.inf
         self.reporter.emit(
-            "duration",
-            seconds=found.seconds,
-            low=found.low,
-            high=found.high,
-            spent=spent,
-            cost=price_of(self.config, found.seconds),
-            cost_high=price_of(self.config, found.high),
-            cost_spent=price_of(self.config, spent),
-            corrected_by=corrected_by,
-            basis=found.basis,
+            RunDuration(
+                seconds=found.seconds,
+                low=found.low,
+                high=found.high,
+                spent=spent,
+                cost=price_of(self.config, found.seconds),
+                cost_high=price_of(self.config, found.high),
+                cost_spent=price_of(self.config, spent),
+                corrected_by=corrected_by,
+                basis=found.basis,
+            )
         )

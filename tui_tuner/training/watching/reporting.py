@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from tui_tuner.runs.events import Sink
+from tui_tuner.runs import events
+from tui_tuner.runs.events import Body, Finished, Log, Phase, Sink, Step, Warned
 from tui_tuner.training.watching.numbers import NumberWatch
 
 HEARTBEAT_SECONDS = 5.0
 FIRST_BEAT_SECONDS = 0.5
+MOST_SKIPPED = 20  # steps in a row that a loss scaler may skip; from 65,536 it is at 0.06 by then
 
 
 class Reporter:
@@ -25,8 +27,8 @@ class Reporter:
         self._finished = False
         self._phase: tuple[str, float] = ("", 0.0)
 
-    def emit(self, kind: str, **fields: Any) -> None:
-        self.sink.emit(kind, **fields)
+    def emit(self, body: Body) -> None:
+        self.sink.emit(body)
 
     def phase(self, name: str, done: int = 0, total: int = 0, note: str = "") -> None:
         """Say what is going on; repeated for the same phase at most five times a second."""
@@ -35,15 +37,18 @@ class Reporter:
         if same and done and done < total:
             return
         self._phase = (name, now)
-        self.emit("phase", name=name, done=done, total=total, note=note)
+        self.emit(Phase(name, done, total, note))
 
     def warn(self, code: str, message: str, hint: str = "") -> None:
-        self.emit("warning", code=code, message=message, hint=hint)
+        self.emit(Warned(code, message, hint))
+
+    def log(self, message: str, level: str = "info") -> None:
+        self.emit(Log(message, level))
 
     def finished(self, status: str, exit_code: int, message: str = "", hint: str = "") -> None:
         if not self._finished:
             self._finished = True
-            self.emit("finished", status=status, exit_code=exit_code, message=message, hint=hint)
+            self.emit(Finished(status, exit_code, message, hint))
 
 
 class Heartbeat:
@@ -70,22 +75,28 @@ class Heartbeat:
         while not self._end.wait(wait):
             wait = HEARTBEAT_SECONDS
             resident = process.memory_info().rss
-            self._reporter.emit("heartbeat", step=self._reporter.step, memory_host=resident)
+            self._reporter.emit(events.Heartbeat(self._reporter.step, resident))
 
 
 @dataclass
 class PendingStep:
-    """A step whose loss and gradient norm may still be on the device."""
+    """A step whose loss and gradient norm may still be on the device.
+
+    `skipped`: a loss scaler found gradients too large for float16, left the weights as they were and lowered
+    its scale.
+    """
 
     step: int
     epoch: float
     loss: Any
     grad_norm: Any
     learning_rate: float
-    supervised: int
+    trained: int
     tokens: int
     seconds: float
     rows: list[int]
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,8 @@ class StepReports:
         self._pending: list[PendingStep] = []
         self._last = time.monotonic()
         self._watch = NumberWatch()
+        self._skipped = 0  # steps in a row
+        self._told_of_skipping = False
 
     def add(self, step: PendingStep) -> None:
         self._pending.append(step)
@@ -122,34 +135,74 @@ class StepReports:
         steps, self._pending = self._pending, []
         if not steps:
             return []
-        losses = _read([step.loss for step in steps])
-        norms = _read([step.grad_norm for step in steps])
+        read = _read_steps(steps)
         allocated, reserved = self._memory()
         bad = []
-        for step, loss, norm in zip(steps, losses, norms, strict=True):
+        for step, (loss, norm, metrics) in zip(steps, read, strict=True):
             self._reporter.emit(
-                "step",
-                step=step.step,
-                epoch=round(step.epoch, 6),
-                loss=loss,
-                learning_rate=step.learning_rate,
-                grad_norm=norm,
-                supervised_tokens=step.supervised,
-                tokens=step.tokens,
-                # of the tokens that are trained: what a run is paid for, and what peers are compared by
-                tokens_per_second=step.supervised / step.seconds if step.seconds > 0 else 0.0,
-                memory_allocated=allocated,
-                memory_reserved=reserved,
-                seconds=step.seconds,
+                Step(
+                    step=step.step,
+                    epoch=round(step.epoch, 6),
+                    loss=loss,
+                    learning_rate=step.learning_rate,
+                    grad_norm=norm,
+                    supervised_tokens=step.trained,
+                    tokens=step.tokens,
+                    # of the tokens that are trained: what a run is paid for, and what peers are compared by
+                    tokens_per_second=step.trained / step.seconds if step.seconds > 0 else 0.0,
+                    memory_allocated=allocated,
+                    memory_reserved=reserved,
+                    seconds=step.seconds,
+                    metrics=metrics,
+                )
             )
             finite = [value if value is not None and math.isfinite(value) else None for value in (loss, norm)]
             for finding in self._watch.feed(step.step, *finite):
                 self._reporter.warn(finding.code, finding.message, finding.hint)
-            for what, value in (("loss", loss), ("gradient norm", norm)):
-                if value is not None and not math.isfinite(value):
-                    bad.append(BadNumbers(step.step, f"the {what} is {value}", step.rows))
-                    break
+            problem = self._scaling(step) if step.skipped else _not_finite(loss, norm)
+            self._skipped = self._skipped if step.skipped else 0
+            if problem:
+                bad.append(BadNumbers(step.step, problem, step.rows))
         return bad
+
+    def _scaling(self, step: PendingStep) -> str:
+        """What is wrong with a step that the loss scaler skipped: nothing, unless many in a row are.
+
+        The scale begins high and is halved at each overflow, so some steps at the beginning are skipped in
+        any run; where it falls and falls, the numbers themselves overflow.
+        """
+        self._skipped += 1
+        if not self._told_of_skipping:
+            self._told_of_skipping = True
+            self._reporter.log(
+                f"Step {step.step} was skipped: its scaled gradients are too large for float16. The "
+                "loss scaler lowers its scale; a few such steps, most of them early, are usual."
+            )
+        if self._skipped % MOST_SKIPPED:
+            return ""
+        return f"the loss scaler has skipped {self._skipped} steps in a row"
+
+
+def _not_finite(loss: float | None, norm: float | None) -> str:
+    """Which number of a step is not finite; empty if both are."""
+    for what, value in (("loss", loss), ("gradient norm", norm)):
+        if value is not None and not math.isfinite(value):
+            return f"the {what} is {value}"
+    return ""
+
+
+def _read_steps(steps: list[PendingStep]) -> list[tuple[float | None, float | None, dict[str, float]]]:
+    """Loss, gradient norm and metrics of each step, in one transfer from the device."""
+    values = [value for step in steps for value in (step.loss, step.grad_norm, *step.metrics.values())]
+    numbers = iter(_read(values))
+    return [
+        (next(numbers), next(numbers), {name: _number(next(numbers)) for name in step.metrics})
+        for step in steps
+    ]
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _read(values: list[Any]) -> list[float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,10 +11,8 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer
 
 from tui_tuner.locales import _
+from tui_tuner.ui.hosting import Tuner, tuner_of
 from tui_tuner.ui.widgets.topbar import TopBar
-
-if TYPE_CHECKING:
-    from tui_tuner.ui.app import TunerApp
 
 
 class TunerScreen(Screen[None]):
@@ -26,8 +24,8 @@ class TunerScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "back", _("Back"), show=False)]
 
     @property
-    def tuner(self) -> TunerApp:
-        return self.app  # type: ignore[return-value]
+    def tuner(self) -> Tuner:
+        return tuner_of(self.app)
 
     def compose(self) -> ComposeResult:
         yield TopBar(self.crumb())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 from typing import ClassVar
@@ -13,8 +14,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui_tuner.locales import _
+from tui_tuner.runs.events import Sample
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.runs.view import RunView, Sample
+from tui_tuner.runs.view import RunView
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.bridge import RunUpdated, Snapshot
 from tui_tuner.ui.screens.base import TunerScreen
@@ -184,12 +186,19 @@ def metrics_content(view: RunView) -> Content:
     for name, first, last in rows:
         parts: list[str | tuple[str, str]] = [column(name, min(width, 28)), f"  {figure(first):>12}"]
         if last is not None and first is not None:
-            better = last < first if name.endswith(_FALLING) else last > first
-            sign = "=" if last == first else "▼" if last < first else "▲"
-            colour = "$dim" if last == first else "$success" if better else "$warning"
-            parts += [("  → ", "$dim"), f"{figure(last):>12}", (f"  {sign}", colour)]
+            parts += [("  → ", "$dim"), f"{figure(last):>12}", _way(name, first, last)]
         lines.append(Content.assemble(*parts))
     return Content("\n").join(lines)
+
+
+def _way(name: str, first: float, last: float) -> tuple[str, str]:
+    """The sign of how a metric moved, in the colour of better or worse; none from or to NaN."""
+    if math.isnan(first) or math.isnan(last):
+        return "", "$dim"
+    if last == first:
+        return "  =", "$dim"
+    better = last < first if name.endswith(_FALLING) else last > first
+    return "  ▼" if last < first else "  ▲", "$success" if better else "$warning"
 
 
 def _files(folder: RunFolder) -> Content:

@@ -324,6 +324,7 @@ class SettingsScreen(TunerScreen):
 
     def action_start(self) -> None:
         """Make the run and show its live pane."""
+        from tui_tuner.config.values import with_values
         from tui_tuner.launch.beforehand import check_beforehand
 
         config = self._config()
@@ -331,8 +332,8 @@ class SettingsScreen(TunerScreen):
             return
         own_folder = isinstance(self.values.get("output"), dict) and self.values["output"].get("folder")
         store = RunStore(config.output.folder) if own_folder else self.tuner.store
-        config.output.folder = str(store.root)
         try:
+            config = with_values(config, {"output.folder": str(store.root)})
             check_beforehand(config)
             folder = store.create(config)
         except TunerError as error:

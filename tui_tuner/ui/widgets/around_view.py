@@ -9,8 +9,8 @@ from textual.content import Content
 from tui_tuner.locales import _
 
 if TYPE_CHECKING:
-    from tui_tuner.data.around import Around
-    from tui_tuner.training.forward_rows import ForwardRows
+    from tui_tuner.tasks.preview.around import Around
+    from tui_tuner.tasks.preview.forward_rows import ForwardRows
 
 _STYLES = {"edge": "bold $accent", "trained": "$trained", "read": "$foreground", "padding": "$dim"}
 _LABEL = 23  # cells of a bar's label
@@ -46,7 +46,7 @@ def around_content(around: Around, cells: int) -> Content:
 
 def forward_content(laid: ForwardRows, row: int, cells: int) -> Content:
     """The forward pass with a row (from 1) in it: █ trained, ░ read, │ an edge, · padding."""
-    from tui_tuner.training.forward_rows import drawn
+    from tui_tuner.tasks.preview.forward_rows import drawn
 
     lines = [Content(_title(laid)).stylize("bold")]
     for line in laid.lines:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -19,17 +21,17 @@ class Choices(VerticalScroll):
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._key: tuple[object, ...] = ()
+        self._sources: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
         yield Static(Content(_("Nothing was decided yet.")), classes="dim")
 
     def show(self, view: RunView) -> None:
         """Draw what is known."""
-        key = (len(view.resolved), tuple(view.ledger.items()).__repr__(), view.device)
-        if key == self._key:
+        sources = (view.resolved, view.ledger, view.device)
+        if self._sources and all(map(operator.is_, sources, self._sources)):
             return
-        self._key = key
+        self._sources = sources
         lines = [*_resolved(view), *_ledger(view), *_versions(view)]
         self.query_one(Static).update(
             Content("\n").join(lines) if lines else Content(_("Nothing was decided yet."))
@@ -46,8 +48,7 @@ def _resolved(view: RunView) -> list[Content]:
 
 
 def _ledger(view: RunView) -> list[Content]:
-    counts = view.ledger.get("outcomes")
-    counts = {N_("read"): view.ledger.get("read"), **counts} if isinstance(counts, dict) else {}
+    counts = {N_("read"): view.ledger.read, **view.ledger.outcomes} if view.ledger is not None else {}
     parts = [
         f"{_(safe(name).plain)} {figure(count)}"
         for name, count in counts.items()

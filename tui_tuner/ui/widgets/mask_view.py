@@ -16,8 +16,8 @@ from tui_tuner.ui.widgets.around_view import around_content, forward_content
 from tui_tuner.ui.words import safe
 
 if TYPE_CHECKING:
-    from tui_tuner.data.around import Around
-    from tui_tuner.training.forward_rows import ForwardRows
+    from tui_tuner.tasks.preview.around import Around
+    from tui_tuner.tasks.preview.forward_rows import ForwardRows
 
 _TRAINED = "$trained on $trained-back"
 _MOST = 6000  # tokens drawn at once; the title says how many there are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from textual.app import ComposeResult
@@ -9,14 +10,16 @@ from textual.containers import Horizontal
 from textual.content import Content
 
 from tui_tuner.locales import _
+from tui_tuner.runs.events import Evaluation
 from tui_tuner.runs.view import RunView
-from tui_tuner.text import human_bytes, human_money
+from tui_tuner.text import human_bytes, human_money, one_line
 from tui_tuner.ui.bridge import Snapshot
 from tui_tuner.ui.machine import Load
 from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.words import figure, rough
 
 _LABEL = 14  # cells of the column of labels
+_MOST_METRICS = 4  # of an objective, so that the rows below them stay in sight
 
 
 class Numbers(Horizontal):
@@ -58,50 +61,51 @@ def _value(label: str, value: str, share: float | None, wide: bool) -> Content:
 def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     last = view.steps[-1] if view.steps else None
     yield _("loss"), figure(last.loss if last else None), None
-    values = [loss for point in view.evaluations if (loss := _validation_loss(point.metrics)) is not None]
+    values = [loss for point in view.evaluations if (loss := validation_loss(point)) is not None]
+    finite = [loss for loss in values if math.isfinite(loss)]
     if values:
         yield _("validation"), figure(values[-1]), None
         if len(values) > 1:
-            yield "  " + _("best"), figure(min(values)), None
+            yield "  " + _("best"), figure(min(finite, default=None)), None
     yield _("learning rate"), f"{last.learning_rate:.2e}" if last else "–", None
     yield _("gradient norm"), figure(last.grad_norm if last else None, 3), None
+    for name, value in list(last.metrics.items())[:_MOST_METRICS] if last else ():
+        yield one_line(name), figure(value, 3), None
     speed = view.tokens_per_second()
     yield _("trained tok/s"), f"{speed:,.0f}" if speed else "–", None
     yield from _time_rows(view)
     if last and last.memory_reserved:
         used, held = human_bytes(last.memory_allocated), human_bytes(last.memory_reserved)
         yield _("device memory"), _("{used} of {held} held", used=used, held=held), None
-    predicted, measured = view.memory.get("predicted_allocated"), view.memory.get("allocated")
-    if isinstance(predicted, int) and isinstance(measured, int) and predicted > 0:
-        share = f"{human_bytes(predicted)} ({measured / predicted - 1:+.1%})"
-        yield "  " + _("predicted"), share, None
+    if view.memory is not None:
+        predicted, measured = view.memory.predicted_allocated, view.memory.allocated
+        if predicted and measured is not None:
+            share = f"{human_bytes(predicted)} ({measured / predicted - 1:+.1%})"
+            yield "  " + _("predicted"), share, None
     if view.host_memory:
         yield _("run's memory"), human_bytes(view.host_memory), None
     if view.checkpoints:
-        saved = view.checkpoints[-1].get("step")
-        best_step = next((c.get("step") for c in reversed(view.checkpoints) if c.get("best")), None)
-        if isinstance(best_step, int):
-            yield _("saved"), _("step {step} · best {best}", step=saved, best=best_step), None
+        best_step = next((saved.step for saved in reversed(view.checkpoints) if saved.best), None)
+        step = view.checkpoints[-1].step
+        if best_step is not None:
+            yield _("saved"), _("step {step} · best {best}", step=step, best=best_step), None
         else:
-            yield _("saved"), _("step {step}", step=saved), None
+            yield _("saved"), _("step {step}", step=step), None
 
 
 def _time_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     """The whole run as its steps tell, what was planned, and money."""
-    low, high = view.duration.get("low"), view.duration.get("high")
-    if isinstance(low, int | float) and isinstance(high, int | float) and not view.ended:
-        span = rough(low) if rough(low) == rough(high) else f"{rough(low)}–{rough(high)}"
-        yield _("whole run"), span, None
-    planned = view.planned.get("seconds")
-    if isinstance(planned, int | float) and view.duration.get("corrected_by"):
-        yield "  " + _("planned"), rough(planned), None
-    cost, spent = view.duration.get("cost"), view.duration.get("cost_spent")
-    if isinstance(cost, int | float) and isinstance(spent, int | float):
-        yield (
-            _("cost"),
-            _("{spent} of ~{cost}", spent=human_money(spent), cost=human_money(cost)),
-            None,
-        )
+    found = view.duration
+    if found is None:
+        return
+    if not view.ended:
+        low, high = rough(found.low), rough(found.high)
+        yield _("whole run"), low if low == high else f"{low}–{high}", None
+    if view.planned is not None and found.corrected_by:
+        yield "  " + _("planned"), rough(view.planned.seconds), None
+    if found.cost is not None and found.cost_spent is not None:
+        spent, cost = human_money(found.cost_spent), human_money(found.cost)
+        yield _("cost"), _("{spent} of ~{cost}", spent=spent, cost=cost), None
 
 
 def _machine_rows(load: Load) -> Iterator[tuple[str, str, float | None]]:
@@ -119,9 +123,7 @@ def _pair(used: int, total: int) -> str:
     return f"{used / 2**30:.1f}/{total / 2**30:.1f} GiB"
 
 
-def _validation_loss(metrics: object) -> float | None:
-    for name in ("loss", "validation_loss", "eval_loss"):
-        value = metrics.get(name) if hasattr(metrics, "get") else None
-        if isinstance(value, int | float):
-            return float(value)
-    return None
+def validation_loss(point: Evaluation) -> float | None:
+    """The loss an evaluation measured, if it measured one; it may be NaN or infinite."""
+    names = ("loss", "validation_loss", "eval_loss")
+    return next((value for name in names if (value := point.metrics.get(name)) is not None), None)

@@ -15,10 +15,10 @@ from textual.worker import get_current_worker
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
+from tui_tuner.ui.hosting import tuner_of
 from tui_tuner.ui.words import rough, safe
 
 if TYPE_CHECKING:
-    from tui_tuner.ui.app import TunerApp
     from tui_tuner.ui.planlook import Look
 
 REST = 0.35  # seconds without a change before it is worked out
@@ -68,8 +68,7 @@ class PlanLine(Static):
 
     def _begin(self, turn: int, draft: dict[str, Any]) -> None:
         if turn == self._turn:
-            app: TunerApp = self.app  # type: ignore[assignment]
-            self._work(turn, draft, app.card)
+            self._work(turn, draft, tuner_of(self.app).card)
 
     @work(thread=True, group="plan-line", exclusive=True)
     def _work(self, turn: int, draft: dict[str, Any], card: str) -> None:
@@ -77,7 +76,7 @@ class PlanLine(Static):
 
         found, error = None, ""
         try:
-            found = planlook.look(draft, card, self.app.store.root, network=False)  # type: ignore[attr-defined]
+            found = planlook.look(draft, card, tuner_of(self.app).store.root, network=False)
         except (TunerError, OSError) as problem:
             error = str(problem)
         if not get_current_worker().is_cancelled:

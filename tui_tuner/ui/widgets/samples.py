@@ -8,7 +8,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.view import RunView, Sample
+from tui_tuner.runs.events import Sample
+from tui_tuner.runs.view import RunView
 from tui_tuner.ui.words import block
 
 STAGES = {"before": N_("before training"), "after": N_("after training")}

@@ -11,15 +11,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui_tuner.compute import attention, shared_check, shared_prefix
-from tui_tuner.compute.batches import Micro, MicroSize, StepPlan, flat, micros
-from tui_tuner.compute.loss import LossPath, summed_loss, token_losses
+from tests.core.ways import ExampleRows, batches, shares_exactly, summed_loss, token_losses
+from tui_tuner.compute import attention, shared_prefix
+from tui_tuner.compute.batches import MicroBatch, MicroSize, lay_flat
+from tui_tuner.compute.forward import ForwardWay
 
-PLAIN = LossPath(packing=True, compact=True, segments=True)
-SHARED = LossPath(packing=True, compact=True, segments=True, shared=True)
+PLAIN = ForwardWay(packing=True, compact=True, segments=True)
+SHARED = ForwardWay(packing=True, compact=True, segments=True, shared=True)
 
 
-class SomeRows:
+class SomeRows(ExampleRows):
     """Rows given as (tokens, index of the first trained one)."""
 
     def __init__(self, rows: list[tuple[list[int], int]]) -> None:
@@ -30,7 +31,7 @@ class SomeRows:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def masked(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         return self.ids[index], self.trained[index]
 
 
@@ -55,9 +56,9 @@ def load(folder: Path) -> Any:
     return model
 
 
-def gradients(model: Any, micro: Micro, path: LossPath) -> tuple[float, dict[str, torch.Tensor]]:
+def gradients(model: Any, micro: MicroBatch, path: ForwardWay) -> tuple[float, dict[str, torch.Tensor]]:
     model.zero_grad()
-    loss = summed_loss(model, micro, path) / micro.supervised
+    loss = summed_loss(model, micro, path) / micro.trained_tokens
     loss.backward()
     return float(loss.detach()), {
         name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
@@ -66,10 +67,10 @@ def gradients(model: Any, micro: Micro, path: LossPath) -> tuple[float, dict[str
 
 def same(model: Any, data: SomeRows) -> None:
     rows = list(range(len(data)))
-    plain, shared = flat(data, rows), shared_prefix.shared_flat(data, rows)
+    plain, shared = lay_flat(data, rows), shared_prefix.lay_shared(data, rows)
     assert shared.layout is not None
     assert shared.input_ids.shape[1] < plain.input_ids.shape[1]
-    assert shared.supervised == plain.supervised
+    assert shared.trained_tokens == plain.trained_tokens
     expected, wanted = gradients(model, plain, PLAIN)
     found, given_ = gradients(model, shared, SHARED)
     assert found == pytest.approx(expected, abs=1e-6)
@@ -106,7 +107,7 @@ def test_checkpointed_layers_see_the_prefix_again(tiny_model: Path) -> None:
 
     model = load(tiny_model).train()
     data = two_prompts()
-    shared = shared_prefix.shared_flat(data, range(len(data)))
+    shared = shared_prefix.lay_shared(data, range(len(data)))
     expected, wanted = gradients(model, shared, SHARED)
     checkpoint_layers(model)
     found, again = gradients(model, shared, SHARED)
@@ -119,14 +120,14 @@ def test_rows_that_share_do_not_see_each_other(tiny_model: Path) -> None:
     model = load(tiny_model).eval()
     data = two_prompts()
     with torch.no_grad():
-        micro = shared_prefix.shared_flat(data, [0, 1, 3])
+        micro = shared_prefix.lay_shared(data, [0, 1, 3])
         before = token_losses(model, micro, SHARED)
         data.ids[1][40:] = (data.ids[1][40:] + 7) % 290 + 3
-        again = shared_prefix.shared_flat(data, [0, 1, 3])
+        again = shared_prefix.lay_shared(data, [0, 1, 3])
         after = token_losses(model, again, SHARED)
     assert again.layout is not None
 
-    def parts(micro: Micro, losses: torch.Tensor) -> dict[int, torch.Tensor]:
+    def parts(micro: MicroBatch, losses: torch.Tensor) -> dict[int, torch.Tensor]:
         counts = [int(data.trained[row][1:].sum()) for row in micro.rows]
         return dict(zip(micro.rows, losses.split(counts), strict=True))
 
@@ -154,7 +155,7 @@ def test_every_target_is_laid_out_once_and_after_its_own_row(
             assert data.ids[row][: group.prefix].tolist() == first
             assert len(data.ids[row]) > group.prefix
             assert not data.trained[row][1 : group.prefix + 1].any()
-    micro = shared_prefix.shared_flat(data, everything)
+    micro = shared_prefix.lay_shared(data, everything)
     expected = [token for row in micro.rows for token in data.ids[row][1:][data.trained[row][1:]].tolist()]
     assert micro.targets.tolist() == expected
     places = micro.keep[0].nonzero()[:, 0]
@@ -165,31 +166,30 @@ def test_every_target_is_laid_out_once_and_after_its_own_row(
 def test_rows_without_a_common_beginning_stay_plain() -> None:
     generator = np.random.default_rng(0)
     rows = SomeRows([(generator.integers(3, 300, 50).tolist(), 20) for _ in range(6)])
-    assert shared_prefix.shared_flat(rows, range(6)).layout is None
-    plan = StepPlan(rows.lengths, 3, seed=0)
-    assert shared_prefix.saving(rows, plan) == 0
+    assert shared_prefix.lay_shared(rows, range(6)).layout is None
+    assert shared_prefix.saving(rows, [[0, 3, 4], [1, 2, 5]]) == 0
     data = two_prompts()
-    whole = StepPlan(data.lengths, len(data), seed=0)
-    assert shared_prefix.saving(data, whole) == pytest.approx((3 * 40 + 3 * 25) / data.lengths.sum())
+    assert shared_prefix.saving(data, [range(len(data))]) == pytest.approx(
+        (3 * 40 + 3 * 25) / data.lengths.sum()
+    )
 
 
 def test_micro_batches_of_a_step_share_each_for_itself(tiny_model: Path) -> None:
     data = two_prompts()
     rows = list(range(len(data)))
-    parts = list(micros(data, rows, MicroSize(4, 150), True, lay=shared_prefix.shared_flat))
+    parts = batches(data, rows, MicroSize(4, 150), SHARED)
     assert len(parts) > 1
     assert sorted(row for part in parts for row in part.rows) == rows
     model = load(tiny_model).eval()
     with torch.no_grad():
         total = sum(float(summed_loss(model, part, SHARED)) for part in parts)
-        assert total == pytest.approx(float(summed_loss(model, flat(data, rows), PLAIN)), rel=1e-5)
+        assert total == pytest.approx(float(summed_loss(model, lay_flat(data, rows), PLAIN)), rel=1e-5)
 
 
 def test_the_check_tells_a_model_that_looks_at_its_neighbours(tiny_model: Path) -> None:
     model = load(tiny_model)
     data = two_prompts()
-    device = torch.device("cpu")
-    assert shared_check.exact(model, data, [0, 1, 3], PLAIN, device)
+    assert shares_exactly(model, data, [0, 1, 3], PLAIN)
 
     inner = model.model.layers[0].forward
 
@@ -197,7 +197,7 @@ def test_the_check_tells_a_model_that_looks_at_its_neighbours(tiny_model: Path) 
         return inner(hidden + 0.5 * hidden.roll(1, dims=1), *args, **kwargs)
 
     model.model.layers[0].forward = mixes
-    assert not shared_check.exact(model, data, [0, 1, 3], PLAIN, device)
+    assert not shares_exactly(model, data, [0, 1, 3], PLAIN)
 
 
 def test_noise_of_one_row_is_never_shared_with_another(tiny_model: Path) -> None:
@@ -215,5 +215,5 @@ def test_a_run_shares_by_itself_and_says_so(make_config: Any, train: Any, tmp_pa
     path = str(write_jsonl(tmp_path / "system.jsonl", rows))
     run = train(make_config(data__path=path, training__micro_batch=4))
     assert run.outcome.status == "completed"
-    said = [event["message"] for event in run.sink.of("log") if "begin alike" in event["message"]]
+    said = [event["message"] for event in run.sink.of("log") if "share a prefix" in event["message"]]
     assert len(said) == 1

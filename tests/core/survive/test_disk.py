@@ -16,6 +16,7 @@ from tests.conftest import MakeConfig, Trained
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.launch.proof import compare, run_to_end, start
 from tui_tuner.runs.control import send
+from tui_tuner.runs.events import Body, Finished, Step, Warned
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.training.keeping.checkpoints import checkpoints
@@ -48,8 +49,12 @@ def _config(make_config: MakeConfig, root: Path) -> RunConfig:
     )
 
 
+def _bodies(folder: RunFolder) -> list[Body]:
+    return [event.body for event in JournalReader(folder.events).read()]
+
+
 def _codes(folder: RunFolder) -> list[str]:
-    return [e.get("code") for e in JournalReader(folder.events).read() if e.kind == "warning"]
+    return [body.code for body in _bodies(folder) if isinstance(body, Warned)]
 
 
 def _wait(what: str, true: object, seconds: float = 90.0) -> None:
@@ -126,9 +131,9 @@ def test_a_run_that_could_never_be_saved_is_not_begun(make_config: MakeConfig, s
     (small_disk / "somebody-elses-file").write_bytes(b"x" * (12 * 2**20))
     child = start(folder)
     assert child.wait(timeout=90) == 1
-    (end,) = [e for e in JournalReader(folder.events).read() if e.kind == "finished"]
-    assert "could be saved" in end.get("message") and "--runs" in end.get("hint")
-    assert not [e for e in JournalReader(folder.events).read() if e.kind == "step"]
+    (end,) = [body for body in _bodies(folder) if isinstance(body, Finished)]
+    assert "could be saved" in end.message and "--runs" in end.hint
+    assert not [body for body in _bodies(folder) if isinstance(body, Step)]
 
 
 def test_the_log_of_a_child_that_cannot_write_is_not_the_end_of_it(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.conftest import MakeConfig, Trained
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.runs.events import Finished, RunStarted, Step
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.training.keeping.checkpoints import checkpoints
@@ -22,7 +23,7 @@ ADAPTER = "adapter_model.safetensors"
 
 def losses(folder: RunFolder) -> dict[int, float]:
     events = JournalReader(folder.events).read()
-    return {event.get("step"): event.get("loss") for event in events if event.kind == "step"}
+    return {event.body.step: event.body.loss for event in events if isinstance(event.body, Step)}
 
 
 def newest(folder: RunFolder) -> int:
@@ -85,14 +86,14 @@ def test_a_run_killed_twice_equals_one_that_was_not(make_config: MakeConfig, tra
 
     assert losses(folder) == whole.steps()
     events = JournalReader(folder.events).read()
-    resumed = [event.get("resumed_from") for event in events if event.kind == "run_started"]
+    resumed = [event.body.resumed_from for event in events if isinstance(event.body, RunStarted)]
     assert resumed[0] is None and 2 <= resumed[1] < resumed[2]
     sequence = [event.seq for event in events]
     assert sequence == list(range(len(sequence)))
     for name in ("last", "best"):
         one, other = whole.folder.path / name / ADAPTER, folder.path / name / ADAPTER
         assert one.read_bytes() == other.read_bytes()
-    assert sum(event.kind == "finished" for event in events) == 1
+    assert sum(isinstance(event.body, Finished) for event in events) == 1
 
 
 def test_sigterm_saves_and_exits_143(make_config: MakeConfig, tmp_path: Path, train: Train) -> None:

@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from tests.core.test_session import reacting
+from tests.core.ways import ExampleRows, summed_loss, token_losses
 from tui_tuner.compute import attention, prefix_cache, shared_prefix
-from tui_tuner.compute.batches import flat
-from tui_tuner.compute.loss import LossPath, summed_loss
+from tui_tuner.compute.batches import lay_flat
+from tui_tuner.compute.forward import ForwardWay
 
-FAST = LossPath(packing=True, compact=True, segments=True)
+FAST = ForwardWay(packing=True, compact=True, segments=True)
 
 
-class SomeRows:
+class SomeRows(ExampleRows):
     """Rows with a common beginning; the last part is trained."""
 
     def __init__(self, own: list[int], head: int = 20) -> None:
@@ -30,7 +31,7 @@ class SomeRows:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def masked(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         return self.ids[index], np.arange(len(self.ids[index])) >= 24
 
 
@@ -72,11 +73,11 @@ def test_loss_and_gradients_are_those_of_the_whole_model(
         checkpoint_layers(model)
     rows = SomeRows([9, 30, 14, 6, 22])
     picked = [3, 1, 4]
-    expected = summed_loss(model, flat(rows, picked), FAST)
+    expected = summed_loss(model, lay_flat(rows, picked), FAST)
     expected.backward()
     wanted = gradients(model)
     cache = filled(model, rows, tmp_path)
-    micro = (shared_prefix.shared_flat if shared else flat)(rows, picked)
+    micro = (shared_prefix.lay_shared if shared else lay_flat)(rows, picked)
     assert (micro.layout is not None) == shared
     with cache.reading(micro):
         found = summed_loss(model, micro, FAST)
@@ -93,7 +94,7 @@ def test_the_layers_below_are_not_computed_while_reading(tiny_model: Path, tmp_p
     cache = filled(model, rows, tmp_path)
     calls = []
     model.model.layers[0].mlp.register_forward_hook(lambda *_: calls.append(1))
-    micro = flat(rows, [0, 1])
+    micro = lay_flat(rows, [0, 1])
     with cache.reading(micro):
         inside = summed_loss(model, micro, FAST)
     assert not calls
@@ -126,7 +127,14 @@ def test_a_file_that_would_be_too_large_is_not_begun(
 ) -> None:
     monkeypatch.setattr(prefix_cache, "MOST_BYTES", 1000)
     found, problem = prefix_cache.make(
-        load(tiny_model), SomeRows([9, 30]), FAST, torch.device("cpu"), tmp_path, [0], lambda *_: None
+        load(tiny_model),
+        SomeRows([9, 30]),
+        FAST,
+        torch.device("cpu"),
+        tmp_path,
+        [0],
+        lambda *_: None,
+        token_losses,
     )
     assert found is None
     assert "bytes" in problem
@@ -151,7 +159,7 @@ def test_layers_that_need_more_than_hidden_states_are_noticed(tiny_model: Path, 
     model.model.layers[0].register_forward_hook(lambda module, args, out: kept.append(out))
     rows = SomeRows([9, 30, 14])
     cache = filled(model, rows, tmp_path)
-    assert prefix_cache.exact(cache, [0, 1, 2])
+    assert not prefix_cache.check_states(cache, [0, 1, 2], token_losses)
     cache.close()
 
     inner = model.model.layers[2].forward
@@ -161,7 +169,7 @@ def test_layers_that_need_more_than_hidden_states_are_noticed(tiny_model: Path, 
 
     model.model.layers[2].forward = looks_back
     cache = filled(model, rows, tmp_path)
-    assert not prefix_cache.exact(cache, [0, 1, 2])
+    assert prefix_cache.check_states(cache, [0, 1, 2], token_losses)
 
 
 @pytest.mark.parametrize(

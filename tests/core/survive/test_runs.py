@@ -20,6 +20,7 @@ from tests.benchmarks.bench_soak import drain
 from tests.benchmarks.soak_files import damage_config, damage_folder
 from tests.conftest import MakeConfig
 from tui_tuner.launch.proof import compare
+from tui_tuner.runs.events import Evaluation, Finished, RunStarted, Step
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
 
@@ -45,7 +46,8 @@ def write_config(make_config: MakeConfig, tmp_path: Path) -> Write:
 
 
 def _steps(folder: RunFolder) -> int:
-    return max((e.get("step") for e in JournalReader(folder.events).read() if e.kind == "step"), default=0)
+    bodies = [event.body for event in JournalReader(folder.events).read()]
+    return max((body.step for body in bodies if isinstance(body, Step)), default=0)
 
 
 def _until(true: Callable[[], Any], what: str, seconds: float = 120.0) -> None:
@@ -75,9 +77,9 @@ def test_a_difference_in_the_last_bit_is_found(tmp_path: Path) -> None:
         (folder.last).mkdir(parents=True)
         (folder.last / "model.safetensors").write_bytes(weight)
         journal = JournalWriter(folder.events, name)
-        journal.emit("step", step=1, loss=1.0)
-        journal.emit("step", step=2, loss=loss)
-        journal.emit("evaluation", step=2, metrics={"loss": loss})
+        journal.emit(Step(step=1, loss=1.0))
+        journal.emit(Step(step=2, loss=loss))
+        journal.emit(Evaluation(step=2, metrics={"loss": loss}))
         journal.close()
         folders.append(folder)
     found = compare(*folders)
@@ -104,7 +106,7 @@ def test_one_line_restarts_a_run_until_it_is_done(write_config: Write, tmp_path:
     assert again.returncode == 0 and folder.state() == "completed"
     assert "training.learning_rate" in again.stderr, "a changed config is not passed over in silence"
     events = JournalReader(folder.events).read()
-    resumed = [event.get("resumed_from") for event in events if event.kind == "run_started"]
+    resumed = [event.body.resumed_from for event in events if isinstance(event.body, RunStarted)]
     assert resumed[0] is None and resumed[1] >= 2
     assert [event.seq for event in events] == list(range(len(events)))
     size = folder.events.stat().st_size
@@ -146,11 +148,11 @@ def test_damaged_run_folders_are_looked_at_without_a_traceback(
 ) -> None:
     folder = RunStore(tmp_path / "runs").create(make_config(output__name="r"))
     journal = JournalWriter(folder.events, "r")
-    journal.emit("run_started", total_steps=9, config={}, device="cpu")
+    journal.emit(RunStarted(total_steps=9, config={}, device="cpu"))
     for step in range(1, 10):
-        journal.emit("step", step=step, loss=1.0 / step, seconds=0.1, learning_rate=1e-3)
-    journal.emit("evaluation", step=9, metrics={"loss": 1.0})
-    journal.emit("finished", status="completed", exit_code=0)
+        journal.emit(Step(step=step, loss=1.0 / step, seconds=0.1, learning_rate=1e-3))
+    journal.emit(Evaluation(step=9, metrics={"loss": 1.0}))
+    journal.emit(Finished(status="completed", exit_code=0))
     journal.close()
     checkpoint = folder.checkpoints / "step-9"
     checkpoint.mkdir(parents=True)

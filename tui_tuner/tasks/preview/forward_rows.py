@@ -11,7 +11,7 @@ import numpy as np
 
 from tui_tuner.compute.batches import MicroSize, pack, pad_groups
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.around import Around
+from tui_tuner.tasks.preview.around import Around
 
 # Shown where micro_batch is auto, which is decided by the machine when a run starts.
 _AUTO_PACKED, _AUTO_PADDED = 1, 4

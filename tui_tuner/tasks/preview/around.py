@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
-from tui_tuner.data.chat.template import choose_template
 from tui_tuner.data.examples.encoding import RowEncoder
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.reading import Reading
 from tui_tuner.data.records import texts_of
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
+from tui_tuner.tasks import find_task, name_of_task
+from tui_tuner.tasks.preview.mask import DEFAULT_TASK, Collected
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -109,23 +110,23 @@ def look_around(
         ModelError: the tokenizer cannot be used.
     """
     reads, first = _window(data, row, count)
-    text = any(read.record is not None and read.record.kind == "text" for read in reads)
-    config = RunConfig(task="pretraining" if text else "sft", model=model, data=data)
-    if not text:
-        choose_template(tokenizer, model.chat_template)
-    encoder, ledger, kept = RowEncoder(config, tokenizer), Ledger(), _Pieces()
-    uncut = data.model_copy(update={"max_length": _UNCUT})
-    whole = RowEncoder(config.model_copy(update={"data": uncut}), tokenizer)
+    record = next((read.record for read in reads if read.record is not None), None)
+    name = (record is not None and name_of_task(record)) or DEFAULT_TASK
+    config, task = RunConfig(task=name, model=model, data=data), find_task(name)
+    task.prepare_tokenizer(config, tokenizer)
+    encoder, ledger, kept = RowEncoder(task.encoder(config, tokenizer)), Ledger(), Collected()
+    uncut = config.model_copy(update={"data": data.model_copy(update={"max_length": _UNCUT})})
+    whole = RowEncoder(task.encoder(uncut, tokenizer))
     found = Around(first, len(reads), data.max_length, ledger.outcomes)
     for number, read in enumerate(reads, first):
         before = dict(ledger.outcomes)
-        kept.pieces.clear()
+        kept.examples.clear()
         encoder.add([read], kept, ledger)
-        found.pieces += [(number, trained) for _ids, trained in kept.pieces]
+        found.pieces += [(number, task.trained_mask(example)) for example in kept.examples]
         if ledger.outcomes["kept"] + ledger.outcomes["changed"] == before["kept"] + before["changed"]:
-            kept.pieces.clear()
+            kept.examples.clear()
             whole.add([read], kept, Ledger())
-        found.lengths += [sum(len(ids) for ids, _trained in kept.pieces)] if kept.pieces else []
+        found.lengths += [sum(map(len, kept.examples))] if kept.examples else []
     return found
 
 
@@ -146,13 +147,3 @@ def _window(data: DataSection, row: int, count: int) -> tuple[list[Read], int]:
     if first + len(reads) <= row:
         raise UsageError(_("there is no row {row:,}.", row=row), where=one_line(data.path))
     return reads, first
-
-
-class _Pieces:
-    """Takes rows as a `StoreWriter` does; keeps their sequences."""
-
-    def __init__(self) -> None:
-        self.pieces: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def add(self, origin: Any, source: int, pieces: Any, record: Any, content: int, label: int = 0) -> None:
-        self.pieces += list(pieces)

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import MakeConfig, Trained
+from tests.conftest import MakeConfig, Recorder, Trained
 from tui_tuner.runs.events import Event
 from tui_tuner.runs.view import RunView, fold
 from tui_tuner.training.watching.numbers import NumberWatch
+from tui_tuner.training.watching.reporting import MOST_SKIPPED, PendingStep, Reporter, StepReports
 
 Train = Callable[..., Trained]
 
@@ -21,15 +22,15 @@ class Spoiled:
     """The loss of some optimizer steps becomes NaN; `calls` counts forward passes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:
-        from tui_tuner.training.step import engine
+        from tui_tuner.objectives.causal import CausalObjective
 
-        inner, self.seen = engine.summed_loss, 0
+        inner, self.seen = CausalObjective.loss, 0
 
-        def summed_loss(*values: Any, **more: Any) -> Any:
+        def loss(*values: Any, **more: Any) -> Any:
             self.seen += 1
             return inner(*values, **more) * (float("nan") if self.seen in calls else 1.0)
 
-        monkeypatch.setattr(engine, "summed_loss", summed_loss)
+        monkeypatch.setattr(CausalObjective, "loss", loss)
 
 
 def _config(make_config: MakeConfig, policy: str) -> Any:
@@ -61,7 +62,7 @@ def test_rollback_goes_back_with_half_the_rate(
     for step in range(1, 11):
         assert rates[step] == pytest.approx(expected[step] * (0.5 if step > 6 else 1.0)), step
     assert [run.steps()[step] for step in range(1, 7)] == [calm.steps()[step] for step in range(1, 7)]
-    view = fold(RunView(), [Event(kind, fields=fields) for kind, fields in run.sink.events])
+    view = fold(RunView(), [Event(body) for body in run.sink.bodies])
     assert [point.step for point in view.steps] == list(range(1, 11))
 
 
@@ -140,3 +141,42 @@ def test_spikes_explosions_and_zeros_are_said_once() -> None:
     (zero,) = watch.feed(64, 2.0, 0.0)
     assert zero.code == "zero_gradients" and "3 steps" in zero.message
     assert watch.feed(65, None, None) == []
+
+
+def _reports() -> tuple[StepReports, Recorder]:
+    sink = Recorder()
+    return StepReports(Reporter(sink), 1.0, lambda: (0, 0)), sink
+
+
+def _step(number: int, norm: float, skipped: bool = False) -> PendingStep:
+    return PendingStep(number, 0.0, 2.0, norm, 1e-4, 10, 20, 0.1, [number], skipped)
+
+
+def test_a_step_that_the_loss_scaler_skipped_is_not_bad() -> None:
+    reports, sink = _reports()
+    for number in range(1, 20):
+        reports.add(_step(number, float("inf"), skipped=True))
+    assert reports.flush() == []
+    (log,) = sink.of("log")
+    assert "Step 1 was skipped" in log["message"]
+    assert [fields["step"] for fields in sink.of("step")] == list(range(1, 20))
+
+
+def test_many_skipped_steps_in_a_row_are_bad_numbers() -> None:
+    reports, _ = _reports()
+    for number in range(1, MOST_SKIPPED):
+        reports.add(_step(number, float("inf"), skipped=True))
+    reports.add(_step(MOST_SKIPPED, 1.0))  # one that was taken: the count begins anew
+    for number in range(MOST_SKIPPED + 1, 2 * MOST_SKIPPED):
+        reports.add(_step(number, float("inf"), skipped=True))
+    assert reports.flush() == []
+    reports.add(_step(2 * MOST_SKIPPED, float("nan"), skipped=True))
+    (bad,) = reports.flush()
+    assert bad.step == 2 * MOST_SKIPPED and "skipped 20 steps in a row" in bad.what
+
+
+def test_without_a_scaler_an_infinite_norm_is_bad_at_once() -> None:
+    reports, sink = _reports()
+    reports.add(_step(1, float("inf")))
+    (bad,) = reports.flush()
+    assert bad.what == "the gradient norm is inf" and sink.of("log") == []

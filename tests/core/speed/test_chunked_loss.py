@@ -10,17 +10,18 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, Gemma2Config, GraniteConfig, LlamaConfig, PhiConfig
 
+from tests.core.ways import ExampleRows, summed_loss, with_chunks
 from tui_tuner.compute import attention, chunked_loss
-from tui_tuner.compute.batches import flat
-from tui_tuner.compute.loss import LossPath, summed_loss, with_chunks
+from tui_tuner.compute.batches import lay_flat
+from tui_tuner.compute.forward import ForwardWay
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 211}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
-PATH = LossPath(packing=True, compact=True, segments=True)
+PATH = ForwardWay(packing=True, compact=True, segments=True)
 CPU = torch.device("cpu")
 
 
-class SomeRows:
+class SomeRows(ExampleRows):
     def __init__(self, lengths: list[int]) -> None:
         generator = np.random.default_rng(0)
         self.lengths = np.array(lengths)
@@ -29,7 +30,7 @@ class SomeRows:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def masked(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         length = int(self.lengths[index])
         return self.ids[index], np.arange(length) >= length // 3
 
@@ -51,9 +52,9 @@ def model_of(config: Any) -> Any:
     return model.train()
 
 
-def loss_and_gradients(model: Any, path: LossPath) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    micro = flat(ROWS, [0, 1, 2, 3])
-    loss = summed_loss(model, micro, path) / micro.supervised
+def loss_and_gradients(model: Any, path: ForwardWay) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    micro = lay_flat(ROWS, [0, 1, 2, 3])
+    loss = summed_loss(model, micro, path) / micro.trained_tokens
     loss.backward()
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
@@ -67,7 +68,7 @@ def test_loss_and_gradients_are_the_plain_ones(tied: bool, trained: str) -> None
     if trained == "layers":
         model.get_input_embeddings().requires_grad_(False)
         model.get_output_embeddings().requires_grad_(False)
-    path = with_chunks(model, ROWS, [0, 1, 2], PATH, 100, CPU)
+    path = with_chunks(model, ROWS, [0, 1, 2], PATH, 100)
     assert path.chunked
     truth, expected = loss_and_gradients(model, PATH)
     found, gradients = loss_and_gradients(model, path)
@@ -80,7 +81,7 @@ def test_loss_and_gradients_are_the_plain_ones(tied: bool, trained: str) -> None
 def test_a_head_with_a_bias() -> None:
     model = model_of(PhiConfig(**SIZES, num_attention_heads=4))
     torch.nn.init.normal_(model.lm_head.bias)
-    path = with_chunks(model, ROWS, [0, 1, 2], PATH, 100, CPU)
+    path = with_chunks(model, ROWS, [0, 1, 2], PATH, 100)
     assert path.chunked
     truth, expected = loss_and_gradients(model, PATH)
     found, gradients = loss_and_gradients(model, path)
@@ -93,8 +94,8 @@ def test_autocast_rounds_no_worse(weights: Any) -> None:
     model = model_of(LlamaConfig(**SIZES, **HEADS))
     exact, expected = loss_and_gradients(model, PATH)
     model.to(weights)
-    half = LossPath(packing=True, compact=True, segments=True, autocast=torch.bfloat16)
-    path = with_chunks(model, ROWS, [0, 1, 2], half, 100, CPU)
+    half = ForwardWay(packing=True, compact=True, segments=True, autocast=torch.bfloat16)
+    path = with_chunks(model, ROWS, [0, 1, 2], half, 100)
     assert path.chunked
     plain, rounded = loss_and_gradients(model, half)
     found, gradients = loss_and_gradients(model, path)
@@ -111,13 +112,13 @@ def test_a_model_that_caps_its_logits_keeps_the_plain_way() -> None:
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         model.lm_head.weight.mul_(1e-3)
-    whole = LossPath(packing=True, compact=True, segments=False)
-    assert not with_chunks(model, ROWS, [0, 1, 2], whole, 100, CPU).chunked
+    whole = ForwardWay(packing=True, compact=True, segments=False)
+    assert not with_chunks(model, ROWS, [0, 1, 2], whole, 100).chunked
 
 
 def test_a_model_that_scales_its_logits_may_have_chunks() -> None:
     model = model_of(GraniteConfig(**SIZES, **HEADS, logits_scaling=8.0, initializer_range=0.5))
-    path = with_chunks(model, ROWS, [0, 1, 2], PATH, 100, CPU)
+    path = with_chunks(model, ROWS, [0, 1, 2], PATH, 100)
     assert path.chunked
     truth, expected = loss_and_gradients(model, PATH)
     found, gradients = loss_and_gradients(model, path)
@@ -128,9 +129,9 @@ def test_a_model_that_scales_its_logits_may_have_chunks() -> None:
 
 def test_few_targets_and_other_heads_keep_the_plain_way() -> None:
     model = model_of(LlamaConfig(**SIZES, **HEADS))
-    assert not with_chunks(model, ROWS, [0, 1, 2], PATH, 7, CPU).chunked
+    assert not with_chunks(model, ROWS, [0, 1, 2], PATH, 7).chunked
     model.lm_head = torch.nn.Sequential(model.lm_head)
-    assert not with_chunks(model, ROWS, [0, 1, 2], PATH, 100, CPU).chunked
+    assert not with_chunks(model, ROWS, [0, 1, 2], PATH, 100).chunked
 
 
 def test_logits_of_all_targets_never_exist() -> None:

@@ -21,6 +21,7 @@ from tui_tuner.launch.host import host
 from tui_tuner.launch.watchdog import Watchdog
 from tui_tuner.runs import ballast
 from tui_tuner.runs.control import Control
+from tui_tuner.runs.events import CheckpointSaved, Finished, Heartbeat, Phase, Step, Warned
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunStore
 
@@ -41,9 +42,9 @@ def test_a_stall_is_said_with_the_stack_of_every_thread(tmp_path: Path) -> None:
     thread = threading.Thread(target=standing_still_here)
     thread.start()
     with Watchdog(sink, tmp_path, least=0.3, factor=2.0, look=0.02) as watchdog:
-        watchdog.emit("phase", name="training")
-        watchdog.emit("step", step=7, seconds=0.01)
-        watchdog.emit("heartbeat", step=7)
+        watchdog.emit(Phase(name="training"))
+        watchdog.emit(Step(step=7, seconds=0.01))
+        watchdog.emit(Heartbeat(step=7))
         _until(lambda: sink.of("warning"))
         (warning,) = sink.of("warning")
         assert warning["code"] == "stalled" and "after step 7" in warning["message"]
@@ -51,7 +52,7 @@ def test_a_stall_is_said_with_the_stack_of_every_thread(tmp_path: Path) -> None:
         assert stacks.name in warning["hint"]
         text = stacks.read_text()
         assert "standing_still_here" in text and f"pid {os.getpid()}" in text
-        watchdog.emit("step", step=8, seconds=0.01)
+        watchdog.emit(Step(step=8, seconds=0.01))
         _until(lambda: sink.of("log"))
         assert "going on" in sink.of("log")[0]["message"]
     go_on.set()
@@ -62,21 +63,21 @@ def test_slow_steps_and_pauses_are_no_stalls(tmp_path: Path) -> None:
     sink = Recorder()
     with Watchdog(sink, tmp_path, least=0.05, factor=20.0, look=0.01) as watchdog:
         for step in range(3):
-            watchdog.emit("step", step=step, seconds=1.0)
+            watchdog.emit(Step(step=step, seconds=1.0))
         assert watchdog.limit() == 20.0
         time.sleep(0.2)
     assert sink.of("warning") == []
     with Watchdog(sink, tmp_path, least=0.05, look=0.01) as watchdog:
-        watchdog.emit("phase", name="paused")
+        watchdog.emit(Phase(name="paused"))
         time.sleep(0.2)
-        watchdog.emit("phase", name="training")
+        watchdog.emit(Phase(name="training"))
     assert sink.of("warning") == [] and list(tmp_path.iterdir()) == []
 
 
 def test_a_filling_disk_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = Recorder()
     with Watchdog(sink, tmp_path, look=0.01) as watchdog:
-        watchdog.emit("checkpoint", step=3, bytes=2**62)
+        watchdog.emit(CheckpointSaved(step=3, bytes=2**62))
         _until(lambda: sink.of("warning"))
         time.sleep(0.1)
     assert [warning["code"] for warning in sink.of("warning")] == ["disk_low"]
@@ -90,7 +91,7 @@ def test_watching_costs_less_than_a_hundredth_of_a_quick_step(tmp_path: Path) ->
     with Watchdog(journal, tmp_path) as watchdog:
         start = time.process_time()
         for step in range(count):
-            watchdog.emit("step", step=step, seconds=0.02, **fields)
+            watchdog.emit(Step(step=step, seconds=0.02, **fields))
         each = (time.process_time() - start) / count
     journal.close()
     assert each < 0.01 * 0.02, f"{each * 1e6:.0f} us for each step"
@@ -119,9 +120,10 @@ def test_a_lost_run_that_goes_on_says_why_it_was_lost(
     code = (
         "import sys, os; from pathlib import Path; from tui_tuner.launch.lock import owned\n"
         "from tui_tuner.runs.store import RunFolder; from tui_tuner.runs.journal import JournalWriter\n"
+        "from tui_tuner.runs.events import RunStarted\n"
         "folder = RunFolder(Path(sys.argv[1]))\n"
         "with owned(folder):\n"
-        "    JournalWriter(folder.events, 'r').emit('run_started', total_steps=3)\n"
+        "    JournalWriter(folder.events, 'r').emit(RunStarted(total_steps=3))\n"
         "    os.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(folder.path)], check=False)
@@ -131,14 +133,14 @@ def test_a_lost_run_that_goes_on_says_why_it_was_lost(
     folder.write("manifest.json", json.dumps(manifest))
 
     def run(config: Any, folder: Any, sink: Any, control: Any, resume: bool) -> Any:
-        sink.emit("finished", status="completed", exit_code=0)
+        sink.emit(Finished(status="completed", exit_code=0))
         return session.Outcome("completed", 0)
 
     monkeypatch.setattr(session, "run", run)
     assert host(folder, Control(folder.control), resume=True).status == "completed"
     events = JournalReader(folder.events).read()
-    (said,) = [event for event in events if event.kind == "warning"]
-    assert said.get("code") == "lost_oom_killer" and "out-of-memory killer" in said.get("message")
+    (said,) = [event.body for event in events if isinstance(event.body, Warned)]
+    assert said.code == "lost_oom_killer" and "out-of-memory killer" in said.message
     assert (folder.path / ballast.NAME).stat().st_size == ballast.SIZE
     assert folder.manifest()["vital_signs"]["oom_kills_group"] != -1
 

@@ -1,0 +1,176 @@
+"""The shape of the source tree: no import circles, no crowded folders, no empty rooms, no endless files.
+
+import-linter holds the layers of the rooms; this holds what lies inside them. Every import counts: those
+inside functions and those for type checkers alone (`if TYPE_CHECKING`) tie two files together just as well.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = "tui_tuner"
+MOST_FILES = 20  # modules in one folder
+MOST_LINES = 450  # in a module; files stay near 300
+WING_DEPTH = 3  # parts of the name of a package inside a room: tui_tuner.data.sources
+
+Graph = dict[str, set[str]]
+
+
+@lru_cache(maxsize=1)
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name; a package has the name of its folder."""
+    found = {}
+    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@lru_cache(maxsize=1)
+def import_graph() -> Graph:
+    """Module -> modules of this package that it imports, anywhere in the file."""
+    return {name: imports_of(name, path) for name, path in modules().items()}
+
+
+def imports_of(name: str, path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            source = absolute(node, name, path.stem == "__init__")
+            for alias in node.names:
+                whole = f"{source}.{alias.name}"
+                found.add(whole if whole in modules() else source)
+    return (found & modules().keys()) - {name}
+
+
+def absolute(node: ast.ImportFrom, name: str, package: bool) -> str:
+    """The full name of what is imported from; `from . import x` is relative to the package of the file."""
+    if not node.level:
+        return node.module or ""
+    here = name.split(".")
+    kept = here[: len(here) - node.level + int(package)]
+    return ".".join([*kept, *([node.module] if node.module else [])])
+
+
+def cycles(graph: Graph) -> list[list[str]]:
+    """Groups of nodes that reach each other (strongly connected components), by Tarjan's algorithm."""
+    index: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = lowest[node] = len(index)
+        stack.append(node)
+        for target in sorted(graph.get(node, ())):
+            if target not in index:
+                visit(target)
+                lowest[node] = min(lowest[node], lowest[target])
+            elif target in stack:
+                lowest[node] = min(lowest[node], index[target])
+        if lowest[node] == index[node]:
+            group = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for node in sorted(graph):
+        if node not in index:
+            visit(node)
+    return found
+
+
+def reached(graph: Graph, start: str) -> set[str]:
+    """Everything that a module imports, directly or through others."""
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = graph[waiting.pop()] - seen
+        seen |= new
+        waiting += new
+    return seen
+
+
+def wing_of(module: str) -> str | None:
+    """The package inside a room that a module belongs to; None for the modules of the room itself."""
+    wing = ".".join(module.split(".")[:WING_DEPTH])
+    path = modules().get(wing)
+    is_package = path is not None and path.name == "__init__.py" and wing.count(".") == WING_DEPTH - 1
+    return wing if is_package else None
+
+
+def wing_graph(graph: Graph) -> Graph:
+    """Package -> packages that it needs, also by way of modules that belong to none (`data.records`)."""
+    needs: Graph = {}
+    for module in graph:
+        wing = wing_of(module)
+        if wing is not None:
+            needed = {wing_of(target) for target in reached(graph, module)} - {None, wing}
+            needs.setdefault(wing, set()).update(name for name in needed if name is not None)
+    return needs
+
+
+def folders() -> list[Path]:
+    return sorted({path.parent for top in (PACKAGE, "tests") for path in (ROOT / top).rglob("*.py")})
+
+
+def filled(folder: Path) -> list[Path]:
+    """The modules of a folder; an empty `__init__.py` is none."""
+    return [path for path in folder.glob("*.py") if path.name != "__init__.py" or path.stat().st_size]
+
+
+def test_no_module_imports_itself_through_others():
+    assert cycles(import_graph()) == []
+
+
+def test_packages_inside_a_room_need_each_other_in_one_direction_only():
+    assert cycles(wing_graph(import_graph())) == []
+
+
+def test_no_folder_is_crowded():
+    crowded = {str(folder.relative_to(ROOT)): len(filled(folder)) for folder in folders()}
+    assert {name: count for name, count in crowded.items() if count > MOST_FILES} == {}
+
+
+def test_no_module_is_endless():
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules().items()}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
+
+
+def test_no_package_is_empty():
+    packages = [path.parent for path in (ROOT / PACKAGE).rglob("__init__.py")]
+    empty = [
+        str(folder.relative_to(ROOT))
+        for folder in packages
+        if not filled(folder) and not any(path.stat().st_size for path in folder.rglob("*.py"))
+    ]
+    assert empty == []
+
+
+def test_circles_are_found():
+    """The checks above would say nothing if the search for circles found none."""
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert cycles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from tui_tuner.text import one_line",
+        "import tui_tuner.text",
+        "def later():\n    from tui_tuner import text",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tui_tuner.text import sanitize",
+        "from ..text import one_line",
+    ],
+)
+def test_every_way_of_importing_counts(tmp_path, source):
+    file = tmp_path / "module.py"
+    file.write_text(source, encoding="utf-8")
+    assert imports_of("tui_tuner.data.module", file) == {"tui_tuner.text"}

@@ -1,0 +1,68 @@
+"""The model to start from."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from tui_tuner.config.sections.base import Auto, Section, option
+
+Dtype = Literal["bfloat16", "float16", "float32"]
+Attention = Literal["sdpa", "flash_attention_2", "flex_attention", "eager"]
+
+
+class ModelSection(Section):
+    """Which model to start from, and how it is held in memory."""
+
+    name: str = option(
+        "demo",
+        "Hub id, local folder, or `demo` (the small model inside this package).",
+        "The model that learns. A hub id such as Qwen/Qwen3-0.6B is downloaded once; a folder holds "
+        "config.json, the tokenizer and safetensors weights.",
+        min_length=1,
+    )
+    revision: str | None = option(None, "Branch, tag or commit of a hub model.", advanced=True)
+    dtype: Auto | Dtype = option(
+        "auto",
+        "Number format of the weights.",
+        "auto takes bfloat16 where the hardware computes in it, else float32. float16 has a small range and "
+        "can overflow; it is for GPUs without bfloat16, such as the T4.",
+    )
+    quantization: Literal["none", "nf4", "int8"] = option(
+        "none",
+        "Hold the frozen weights in 4 or 8 bits (bitsandbytes).",
+        "nf4 with LoRA is QLoRA (arXiv 2305.14314): the weights take about a quarter of the memory of "
+        "bfloat16. Only adapters can be trained on quantised weights.",
+    )
+    double_quant: bool = option(
+        True, "Quantise the quantisation constants too (nf4).", "Saves 0.37 bits a weight.", advanced=True
+    )
+    attention: Auto | Attention = option(
+        "auto", "Attention implementation.", "auto takes the fastest one that is exact here.", advanced=True
+    )
+    chat_template: str | None = option(
+        None,
+        "Chat template: `chatml`, or a Jinja file; empty means the model's own.",
+        "How turns become text. A tuned chat model expects its own. A model without one gets ChatML, and "
+        "the run says so.",
+        advanced=True,
+    )
+    trust_remote_code: bool = option(
+        False,
+        "Run Python code that comes with this model.",
+        "Some hub models bring their own code. It runs with your rights: say yes only to a model you trust.",
+        advanced=True,
+    )
+    architecture: dict[str, Any] | None = option(
+        None,
+        "Start from random weights of this shape (a transformers config), instead of loading any.",
+        "For pretraining from scratch: model_type and its sizes, such as hidden_size and num_hidden_layers.",
+        advanced=True,
+    )
+    tokenizer: str | None = option(
+        None,
+        "Tokenizer folder or hub id, where it is not the model's; `train` learns a new one from the data.",
+        advanced=True,
+    )
+    vocabulary: int = option(
+        4096, "Size of a newly trained tokenizer.", unit="tokens", ge=64, le=1_000_000, advanced=True
+    )

@@ -1,0 +1,184 @@
+"""What a task says about its rows: which it takes, how a record becomes examples, what preflight notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tui_tuner.config.kinds import RECORD_FORMATS
+from tui_tuner.config.schema import RunConfig, Source
+from tui_tuner.data.examples.fitting import Fitted
+from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.reading import Read
+from tui_tuner.data.records import Record
+from tui_tuner.errors import DataError
+
+SAMPLES = 5
+Encodings = list[Fitted | RowProblem]
+
+# What a record of each kind is called where a task cannot use it, and what to do about it
+_FORMAT_OF_RECORD = {
+    "chat": "messages",
+    "text": "text",
+    "preference": "preference",
+    "judged": "kto",
+    "labelled": "text_label",
+    "tagged": "token_tags",
+    "question": "qa",
+}
+_HINTS = {
+    "chat": "Fine-tune on chats with --set task=sft.",
+    "preference": "To train on the chosen answers alone: "
+    "--set 'data.columns={prompt: COLUMN, response: chosen}'.",
+    "labelled": "To learn the text alone: --set task=pretraining --set 'data.columns={text: COLUMN}'.",
+}
+_HINT = "Or say which column is the prompt and which the response in data.columns."
+
+
+@dataclass
+class Facts:
+    """What preflight wants to know of all rows: counts, and the first few rows of each kind of remark."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    samples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, what: str, count: int) -> None:
+        """Count things that need no row to be named."""
+        self.counts[what] = self.counts.get(what, 0) + count
+
+    def note(self, what: str, origin: object) -> None:
+        """Count a row, and keep its place if it is among the first."""
+        self.add(what, 1)
+        samples = self.samples.setdefault(what, [])
+        if len(samples) < SAMPLES:
+            samples.append(str(origin))
+
+    def count(self, what: str) -> int:
+        return self.counts.get(what, 0)
+
+    def rows(self, what: str) -> list[str]:
+        """Places of the first few rows that were noted."""
+        return self.samples.get(what, [])
+
+
+@dataclass
+class Begun:
+    """A batch of records on its way to examples; a task's encoder may add what it needs on the way."""
+
+    records: list[Record]
+
+
+class Encoder:
+    """Turns records into examples. A task subclasses it.
+
+    Implement `encode_record`. A task whose tokenizer work can run in another thread overrides `begin`,
+    `tokenise` and `finish` instead, the three thirds of `encode`.
+
+    Attributes:
+        takes: Kinds of records it takes as they come.
+        takes_if_told: Kinds it takes only where the config says which format or columns the rows have.
+        notes: What the user should know of this tokenizer.
+    """
+
+    takes: tuple[type[Record], ...] = ()
+    takes_if_told: tuple[type[Record], ...] = ()
+
+    def __init__(self, config: RunConfig, tokenizer: Any) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.notes: list[str] = []
+
+    def encode_record(self, record: Any) -> Fitted:
+        """The examples of one record, none of them longer than `data.max_length`, and what was done for it.
+
+        Raises:
+            RowProblem: it cannot be trained on; the reason ends in the ledger.
+        """
+        raise NotImplementedError
+
+    # ---- a batch, in three thirds -------------------------------------------------------------------------
+
+    def encode(self, records: list[Record]) -> Encodings:
+        """Each record's examples, or the problem that keeps it from being trained on."""
+        begun = self.begin(records)
+        self.tokenise(begun)
+        return self.finish(begun)
+
+    def begin(self, records: list[Record]) -> Begun:
+        """The first third: everything before the tokenizer."""
+        return Begun(records)
+
+    def tokenise(self, begun: Begun) -> None:
+        """The second third, which may run in another thread (`in_threads` tells whether that gains time)."""
+
+    def finish(self, begun: Begun) -> Encodings:
+        """The last third: labels, and what is too long is made to fit."""
+        found: Encodings = []
+        for record in begun.records:
+            try:
+                found.append(self.encode_record(record))
+            except RowProblem as problem:
+                found.append(problem)
+        return found
+
+    @property
+    def in_threads(self) -> bool:
+        """Whether `tokenise` works outside Python's lock."""
+        return False
+
+    # ---- what was learnt on the way -----------------------------------------------------------------------
+
+    def note_row(self, record: Record, fitted: Fitted, origin: object, facts: Facts) -> None:
+        """Note for preflight what is remarkable about a row. Called in file order, in one process."""
+
+    def learned(self) -> dict[str, Any]:
+        """What encoding found out beyond the examples, as JSON values; kept with the tokenised rows."""
+        return {}
+
+    def learn(self, learned: dict[str, Any]) -> None:
+        """Take in what another process has found out."""
+
+    # ---- which records ------------------------------------------------------------------------------------
+
+    def check_kind(self, read: Read, record: Record) -> None:
+        """Raise `DataError` for a record of a kind that this task cannot use."""
+        if isinstance(record, self.takes):
+            return
+        if isinstance(record, self.takes_if_told) and format_told(self.config, read.source):
+            return
+        raise self.refusal(str(read.row.origin), record)
+
+    def refusal(self, where: str, record: Record) -> DataError:
+        """Why records of this kind cannot be used, and what can be done with them."""
+        return DataError(
+            f"these rows are {RECORD_FORMATS[_FORMAT_OF_RECORD[record.kind]]}, which task "
+            f"{self.config.task} cannot use.",
+            where=where,
+            hint=_HINTS.get(record.kind, _HINT),
+        )
+
+
+def format_told(config: RunConfig, source: int) -> bool:
+    """Whether the user said what the rows of a source are, for all data or for this source of several."""
+    data = config.data
+    one = data.path[source] if isinstance(data.path, list) else None
+    told = data.format != "auto" or (isinstance(one, Source) and one.format != "auto")
+    return told or bool(data.columns)
+
+
+def fit_pieces(pieces: Sequence[Any], overlong: str) -> Fitted:
+    """A text that became one or several examples of at most `max_length` tokens.
+
+    Raises:
+        RowProblem: nothing in it can be learnt, or what is too long is dropped.
+    """
+    if not any(piece.trained_tokens for piece in pieces):
+        raise RowProblem("nothing to learn: less than two tokens")
+    if len(pieces) == 1:
+        return Fitted(pieces)
+    if overlong == "drop":
+        raise RowProblem("longer than max_length")
+    if overlong == "truncate":
+        return Fitted(pieces[:1], "truncated", "cut at max_length")
+    return Fitted(pieces, "split", "a document longer than max_length, in pieces")

@@ -1,0 +1,51 @@
+"""How a task shows itself: what a person reads before, during and after training."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Stage = Literal["before", "during", "after"]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One held-out row (or a prompt of the user's) with what the model makes of it.
+
+    Args:
+        prompt: What was asked, as text.
+        text: What the model said: an answer, or its prediction in words.
+        reference: What the data set says; empty where it says nothing.
+        stopped: Whether the model ended by itself.
+    """
+
+    prompt: str
+    text: str
+    reference: str = ""
+    stopped: bool = True
+
+
+@dataclass(frozen=True)
+class SampleReport:
+    """What is shown, and metrics of `rows` held-out rows that were measured on the way."""
+
+    shown: list[Shown] = field(default_factory=list)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    rows: int = 0
+
+
+class Samples(ABC):
+    """Implement this for a task that has something to show. One instance serves one run."""
+
+    @abstractmethod
+    def collect(self, model: Any, stage: Stage, progress: Progress) -> SampleReport | None:
+        """Let the model answer; None where there is nothing to ask it.
+
+        Args:
+            model: In evaluation mode or not; it is left as it was.
+            stage: During training, a few rows are enough.
+            progress: Told (done, total); it may raise to interrupt.
+        """

@@ -1,0 +1,135 @@
+"""What the device of a run can do: asked once, and handed on to everything that depends on it.
+
+`find_device` asks torch; planning makes the same facts from NVML or from the table of cards, without torch.
+What follows from them, for a config, is in `compute.numeric`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Literal
+
+from tui_tuner.errors import HardwareError
+from tui_tuner.locales import _
+from tui_tuner.text import one_line
+
+GIB = 1024**3
+# Ampere. Earlier GPUs compute bfloat16 by emulation, which `torch.cuda.is_bf16_supported` counts too, and
+# FlashAttention, torch's own copy included, is not made for them.
+AMPERE = (8, 0)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU or the processor.
+
+    Args:
+        kind: `cuda` or `cpu`.
+        index: Number of the GPU among those that this process sees.
+        uuid: As NVML writes it (`GPU-…`); empty where it is not known.
+        capability: CUDA compute capability; (0, 0) on a processor.
+        memory: GiB in all; 0 where it is not known.
+        cpu_bf16: The processor has instructions for bfloat16.
+        has_varlen: The installed torch has attention over sequences of unequal length.
+        has_flash: The package flash_attn is installed.
+    """
+
+    kind: Literal["cpu", "cuda"]
+    index: int = 0
+    name: str = ""
+    uuid: str = ""
+    capability: tuple[int, int] = (0, 0)
+    memory: float = 0.0
+    cpu_bf16: bool = False
+    has_varlen: bool = False
+    has_flash: bool = False
+
+    @property
+    def place(self) -> str:
+        """What torch calls it: `cpu`, `cuda:0`."""
+        return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
+
+    @property
+    def ampere(self) -> bool:
+        """Whether it is a GPU of Ampere's generation or newer."""
+        return self.kind == "cuda" and self.capability >= AMPERE
+
+    @property
+    def bf16(self) -> bool:
+        """Whether it computes bfloat16 in hardware."""
+        return self.ampere if self.kind == "cuda" else self.cpu_bf16
+
+    @property
+    def varlen(self) -> bool:
+        """Whether torch's attention over sequences of unequal length runs on it."""
+        return self.ampere and self.has_varlen
+
+    @property
+    def flash(self) -> bool:
+        """Whether the package flash_attn runs on it."""
+        return self.ampere and self.has_flash
+
+
+def find_device(place: str, known: Sequence[Device] = ()) -> Device:
+    """The device that torch calls `place` (`cpu`, `cuda`, `cuda:1`).
+
+    Args:
+        known: What was already asked of NVML and of the processor (`Hardware.devices`). For a GPU they are
+            matched by their UUID, as torch and NVML may count in another order.
+
+    Raises:
+        HardwareError: torch cannot use it.
+    """
+    if place == "cpu":
+        return next((device for device in known if device.kind == "cpu"), Device("cpu"))
+    import torch
+
+    index = int(place.partition(":")[2] or 0)
+    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if found:
+            what = _(
+                "a GPU was asked for ({device}), and this machine has {count} that PyTorch can use.",
+                device=place,
+                count=found,
+            )
+        else:
+            what = _(
+                "a GPU was asked for ({device}), and this machine has none that PyTorch can use.",
+                device=place,
+            )
+        raise HardwareError(
+            what,
+            where="hardware.devices",
+            hint=_("Set hardware.devices to auto or cpu, or see `tui-tuner doctor`."),
+        )
+    facts = torch.cuda.get_device_properties(index)
+    uuid = f"GPU-{facts.uuid}"
+    same = next((device for device in known if device.uuid == uuid), None)
+    asked = same or Device(
+        "cuda",
+        name=one_line(facts.name),
+        uuid=uuid,
+        capability=(facts.major, facts.minor),
+        memory=facts.total_memory / GIB,
+    )
+    return replace(asked, index=index, has_varlen=torch_has_varlen(), has_flash=flash_installed())
+
+
+@cache
+def torch_has_varlen() -> bool:
+    """Whether the installed torch has `varlen_attn` with all that is asked of it here."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    return {"window_size", "scale", "enable_gqa"} <= inspect.signature(varlen_attn).parameters.keys()
+
+
+def flash_installed() -> bool:
+    """Whether the package flash_attn is installed. It may still fail to load, built for another torch."""
+    return importlib.util.find_spec("flash_attn") is not None

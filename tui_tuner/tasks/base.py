@@ -1,0 +1,113 @@
+"""What a task is: implement this. One module in this folder holds one task, as its `TASK`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tui_tuner.config.metrics import Metric
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.example import IGNORE, Example
+from tui_tuner.data.records import Record
+
+if TYPE_CHECKING:  # all of these take long to import, and a form asks a task for words alone
+    import numpy as np
+
+    from tui_tuner.data.examples.encoder import Encoder, Facts
+    from tui_tuner.data.examples.store import TokenizedRows
+    from tui_tuner.data.ledger import Ledger
+    from tui_tuner.data.preflight import Problem
+    from tui_tuner.evaluation.samples import Samples
+    from tui_tuner.objectives.base import Objective
+
+
+class Task(ABC):
+    """Everything that is particular to one way of learning.
+
+    A task is named in `config.kinds.TASKS`; its module has the same name and an instance in `TASK`. It keeps
+    no state: one instance serves all runs, and is sent to other processes by name. Its module imports no
+    torch at the top.
+
+    Attributes:
+        records: Kinds of records it takes as they come.
+        columns: What the store keeps for each example beside ids and labels, such as `{"label": "int64"}`
+            (numpy dtypes). The encoder fills them, the objective reads them.
+        metrics: What an evaluation on held-out rows measures. `evaluation.best` may name any of them.
+        auto_class: The class of transformers that loads the model.
+        new_modules: Modules that begin with random weights where the base model has none, such as a head.
+        peft_type: PEFT's name for the task, which decides what of the head it trains and saves.
+    """
+
+    records: tuple[type[Record], ...] = ()
+    columns: Mapping[str, str] = {}
+    metrics: tuple[Metric, ...] = ()
+    auto_class = "AutoModelForCausalLM"
+    new_modules: tuple[str, ...] = ()
+    peft_type = "CAUSAL_LM"
+
+    # ---- rows ---------------------------------------------------------------------------------------------
+
+    def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
+        """Set what the task needs on the tokenizer, such as a chat template.
+
+        Returns:
+            Sentences about it that the user should read.
+        """
+        return []
+
+    @abstractmethod
+    def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
+        """What turns records into examples with labels and columns."""
+
+    def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
+        """What is wrong or doubtful about all rows together, before anything is trained.
+
+        Args:
+            facts: What the encoder noted (`Encoder.note_row`).
+        """
+        return []
+
+    def trained_mask(self, example: Example) -> np.ndarray:
+        """bool [length]: the tokens that are shown as trained."""
+        shown: np.ndarray = example.labels != IGNORE
+        return shown
+
+    # ---- the model ----------------------------------------------------------------------------------------
+
+    def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:
+        """Values for the model's own config, such as the number and names of classes.
+
+        Args:
+            learned: What the encoder found out (`Encoder.learned`).
+        """
+        return {}
+
+    def load(self, config: RunConfig, device: str, tokenizer: Any, learned: Mapping[str, Any]) -> Any:
+        """The model of a run, on its device, before a method is attached.
+
+        Raises:
+            ModelError, HubError, HardwareError: as `models.loading.load_model` does.
+        """
+        from tui_tuner.models.loading import load_model
+
+        values = self.model_values(config, learned)
+        return load_model(config, device, tokenizer, self.auto_class, values, self.new_modules)
+
+    def finish_model(self, model: Any, learned: Mapping[str, Any]) -> None:
+        """Set what belongs into the saved model, such as the tokens that end an answer."""
+        return
+
+    # ---- learning and judging -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def objective(self, config: RunConfig) -> Objective:
+        """What a step minimises and an evaluation measures. Made anew for each run."""
+
+    def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
+        """How the task shows itself before, during and after training; None for not at all.
+
+        Args:
+            held_out: Rows that are never trained.
+        """
+        return None

@@ -1,0 +1,242 @@
+"""Supervised fine-tuning: prompts are read, answers are learnt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.chat.encoder import ChatEncoder, Encoded, Rendered, TextEncoder
+from tui_tuner.data.chat.template import choose_template, special_tokens
+from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts, fit_pieces
+from tui_tuner.data.examples.fitting import Fitted, fit
+from tui_tuner.data.ledger import Ledger
+from tui_tuner.data.preflight import Problem, noted
+from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.records import Chat, Record, Text, texts_of
+from tui_tuner.errors import DataError
+from tui_tuner.tasks.generative import GenerativeTask, check_cuts
+
+
+@dataclass
+class Chats(Begun):
+    """A batch of rendered chats (and texts, where the user asked for them), and then what they became."""
+
+    rendered: list[Rendered | RowProblem] = field(default_factory=list)
+    of_chats: list[Any] = field(default_factory=list)
+    of_texts: list[Sequence[int]] = field(default_factory=list)
+
+
+class AnswerEncoder(Encoder):
+    """Chats with their answers as labels; a text that the user calls one is learnt as a whole."""
+
+    takes = (Chat,)
+    takes_if_told = (Text,)
+
+    def __init__(self, config: RunConfig, tokenizer: Any) -> None:
+        super().__init__(config, tokenizer)
+        data = config.data
+        self.chats = ChatEncoder(tokenizer, data.train_on, data.system)
+        self.texts = TextEncoder(tokenizer, data.max_length)
+        markers = special_tokens(tokenizer)
+        self._markers = re.compile("|".join(map(re.escape, markers))) if markers else None
+        if not self.chats.tokens.exact_offsets:
+            self.notes.append(
+                "This tokenizer cannot say where its tokens stand in the text: chats are tokenised in "
+                "pieces, cut at the edges of answers."
+            )
+
+    def begin(self, records: list[Record]) -> Chats:
+        chats = [record for record in records if isinstance(record, Chat)]
+        return Chats(records, self.chats.rendered(chats))
+
+    def tokenise(self, begun: Begun) -> None:
+        assert isinstance(begun, Chats)
+        if begun.rendered:
+            begun.of_chats = self.chats.tokenised(begun.rendered)
+        texts = [record.text for record in begun.records if isinstance(record, Text)]
+        if texts:
+            begun.of_texts = self.texts.tokenised(texts)
+
+    def finish(self, begun: Begun) -> Encodings:
+        assert isinstance(begun, Chats)
+        of_chats = iter(self.chats.masked(begun.rendered, begun.of_chats))
+        of_texts = iter(self.texts.pieces(begun.of_texts))
+        found: Encodings = []
+        for record in begun.records:
+            try:
+                if isinstance(record, Chat):
+                    found.append(self._fit(record, next(of_chats)))
+                else:
+                    found.append(fit_pieces(next(of_texts), self.config.data.overlong))
+            except RowProblem as problem:
+                found.append(problem)
+        return found
+
+    def _fit(self, chat: Chat, encoded: Encoded | RowProblem) -> Fitted:
+        if isinstance(encoded, RowProblem):
+            raise encoded
+        data = self.config.data
+        return fit(chat, encoded, self.chats, data.max_length, data.overlong)
+
+    @property
+    def in_threads(self) -> bool:
+        return self.texts.tokens.in_threads
+
+    def note_row(self, record: Record, fitted: Fitted, origin: object, facts: Facts) -> None:
+        if isinstance(record, Chat):
+            if out_of_order(record):
+                facts.note("roles", origin)
+            if self._markers and any(map(self._markers.search, texts_of(record))):
+                facts.note("markers", origin)
+        examples = [example for example in fitted.examples if isinstance(example, Encoded)]
+        left_out = {example.left_out for example in examples}
+        for what in ("tools", "system"):
+            if what in left_out:
+                facts.note(f"{what}_left_out", origin)
+        for example in examples:
+            facts.add("answers", len(example.stops))
+            facts.add("stopped", sum(example.stops))
+            if example.doubled_bos:
+                facts.note("doubled_bos", origin)
+            if not all(example.stops):
+                facts.note("unstopped", origin)
+        if fitted.outcome == "truncated":
+            facts.note("cut", origin)
+
+    def learned(self) -> dict[str, Any]:
+        return {"stop_tokens": dict(self.chats.stop_tokens)}
+
+    def learn(self, learned: dict[str, Any]) -> None:
+        self.chats.stop_tokens.update(learned["stop_tokens"])
+
+    def refusal(self, where: str, record: Record) -> DataError:
+        if isinstance(record, Text):
+            return DataError(
+                "plain text holds no answers to train on.",
+                where=where,
+                hint="Learn every token with --set task=pretraining, or here with --set data.format=text.",
+            )
+        return super().refusal(where, record)
+
+
+class Sft(GenerativeTask):
+    """Teach answers: prompts are masked, answers are trained with their stop token."""
+
+    records = (Chat,)
+
+    def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
+        note = choose_template(tokenizer, config.model.chat_template)
+        return [note] if note else []
+
+    def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
+        return AnswerEncoder(config, tokenizer)
+
+    def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
+        return [
+            *_check_stops(facts, config),
+            *noted(
+                facts,
+                "doubled_bos",
+                "doubled_bos",
+                "error",
+                "Rows begin with two BOS tokens.",
+                "Remove the BOS from the chat template or from the rows.",
+            ),
+            *_check_chats(facts),
+            *check_cuts(facts),
+        ]
+
+    def encode_prompt(self, tokenizer: Any, text: str) -> list[int]:
+        if not getattr(tokenizer, "chat_template", None):
+            return super().encode_prompt(tokenizer, text)
+        found = tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=True, return_dict=True
+        )
+        return list(found["input_ids"])
+
+
+def out_of_order(chat: Chat) -> bool:
+    """Whether turns are in no valid order: an answer with no question before it, or the same side twice."""
+    before = ""
+    for message in chat.messages:
+        role = message.role
+        wrong = {
+            "system": before != "",
+            "user": before in ("user", "tool"),
+            "assistant": before in ("", "system", "assistant"),
+            "tool": before not in ("assistant", "tool"),
+        }
+        if wrong[role]:
+            return True
+        before = role
+    return before == "user"
+
+
+def _check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
+    """Answers must end with a token that stops generation, or the model never learns to stop."""
+    answers, stopped = facts.count("answers"), facts.count("stopped")
+    rows = facts.count("unstopped"), facts.rows("unstopped")
+    if answers and not stopped and config.data.overlong != "truncate":
+        return [
+            Problem(
+                "stop_token_untrained",
+                "error",
+                "No answer ends with a stop token, so the model would never learn to stop.",
+                "Use a chat template that ends answers with the tokenizer's eos: "
+                "--set model.chat_template=chatml.",
+                *rows,
+            )
+        ]
+    if stopped < answers:
+        return [
+            Problem(
+                "stop_token_missing",
+                "warning",
+                f"{answers - stopped:,} of {answers:,} answers end without a stop token: "
+                "this chat template writes it only behind some turns.",
+                "",
+                *rows,
+            )
+        ]
+    return []
+
+
+def _check_chats(facts: Facts) -> list[Problem]:
+    """What may be meant, and should be seen."""
+    known = (
+        (
+            "roles",
+            "roles_out_of_order",
+            "roles out of order (the same side twice, or an answer to nobody)",
+            "",
+        ),
+        (
+            "tools_left_out",
+            "tools_left_out",
+            "tools that this chat template does not write, so the model never sees them",
+            "Choose a model whose template knows tools, or --set model.chat_template=chatml.",
+        ),
+        (
+            "system_left_out",
+            "system_left_out",
+            "a system message that this chat template does not write as it is",
+            "",
+        ),
+        (
+            "markers",
+            "special_tokens_in_text",
+            "special tokens inside what was written; they are read as the real ones",
+            "Clean the rows if that is not meant.",
+        ),
+    )
+    return [
+        problem
+        for name, code, what, hint in known
+        for problem in noted(facts, name, code, "warning", f"{facts.count(name):,} rows have {what}.", hint)
+    ]
+
+
+TASK = Sft()

@@ -1,0 +1,49 @@
+"""Counters of a run that outlive its process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tui_tuner.compute.batches import MicroSize
+from tui_tuner.training.keeping.checkpoints import read_json
+
+STATE = "run_state.json"
+
+
+@dataclass
+class Progress:
+    """What a checkpoint knows beside weights and optimizer.
+
+    Args:
+        best: Best value of `evaluation.best`, and the step it was found at.
+        worse: Evaluations since then.
+        seconds: Spent training, in all processes of the run.
+        early: Early stopping has ended the run.
+        owed: The evaluation of this step was interrupted, and has to be done again.
+        rows: Fingerprint of the training rows.
+        micro: Sequences and tokens of the micro-batch.
+        path: How the loss is computed: packing, compact, segments.
+    """
+
+    best: float | None = None
+    best_step: int | None = None
+    worse: int = 0
+    seconds: float = 0.0
+    early: bool = False
+    owed: bool = False
+    rows: str = ""
+    micro: list[int] = field(default_factory=list)
+    path: list[bool] = field(default_factory=list)
+
+
+def read_progress(folder: Path) -> Progress:
+    """The counters in a checkpoint."""
+    return Progress(**read_json(folder / STATE))
+
+
+def micro_size(progress: Progress, wanted: MicroSize) -> MicroSize:
+    """The micro-batch a run ended with, if memory had run out in it."""
+    if len(progress.micro) == 2 and progress.micro[1] < wanted.tokens:
+        return MicroSize(*progress.micro)
+    return wanted

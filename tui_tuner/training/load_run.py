@@ -1,0 +1,176 @@
+"""The model that a run made, ready to answer: what chat, export, evaluation and serving begin with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tui_tuner.config.load import build_config, read_yaml
+from tui_tuner.config.resolved import ResolvedConfig
+from tui_tuner.config.values import with_values
+from tui_tuner.errors import ModelError, RunError
+from tui_tuner.models.loading import check_device, load_tokenizer
+from tui_tuner.runs.store import RunFolder
+from tui_tuner.tasks import Task, find_task
+from tui_tuner.text import one_line
+from tui_tuner.training.context import LEARNED
+from tui_tuner.training.keeping.checkpoints import Checkpoint, checkpoints
+from tui_tuner.training.rows import TOKENIZER
+from tui_tuner.training.settling import RESOLVED
+
+ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+class LoadedRun(NamedTuple):
+    """A model of transformers or peft in evaluation mode, its tokenizer, and the run's config."""
+
+    model: Any
+    tokenizer: Any
+    config: ResolvedConfig
+
+
+def load_run(run: RunFolder | Path | str, which: str = "best", device: str = "auto") -> LoadedRun:
+    """Load what a run made.
+
+    Args:
+        run: The run's folder.
+        which: `best`, `last`, or a checkpoint such as `step-200`.
+        device: `cpu`, `cuda:0`, or `auto`: a GPU where there is one.
+
+    Raises:
+        RunError: the run has no such model, or it is damaged; the message names those it has.
+        ModelError, HubError, HardwareError: the base model cannot be loaded.
+        ConfigError: the run's config is damaged.
+    """
+    folder = run if isinstance(run, RunFolder) else RunFolder(Path(run).expanduser())
+    config = _read_config(folder)
+    device = _choose_device(device)
+    task = find_task(config.task)
+    if which in ("best", "last"):
+        place = folder.best if which == "best" else folder.last
+        if not place.is_dir():
+            raise _no_such_model(folder, which)
+        model, tokenizer = _load_final(config, task, place, device, _read_learned(folder))
+    else:
+        model, tokenizer = _load_checkpoint(config, task, folder, which, device)
+    model.eval()
+    return LoadedRun(model, tokenizer, config)
+
+
+def list_models(folder: RunFolder) -> list[str]:
+    """What `load_run` can load of a run: `best`, `last`, and checkpoints, newest first; unverified."""
+    final = [name for name, place in (("best", folder.best), ("last", folder.last)) if place.is_dir()]
+    return final + [checkpoint.path.name for checkpoint in checkpoints(folder.checkpoints)]
+
+
+def _read_config(folder: RunFolder) -> ResolvedConfig:
+    path = folder.path / RESOLVED
+    if not path.is_file():
+        raise RunError(
+            "has no config.resolved.yaml, so it is no run that has begun to train.",
+            where=one_line(folder.path),
+            hint="`tui-tuner runs` lists the runs.",
+        )
+    values, lines = read_yaml(path)
+    return ResolvedConfig.of(build_config(values, where=one_line(path), lines=lines))
+
+
+def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
+    """What the task found out about the data; nothing for a run of version 0.1."""
+    try:
+        found = json.loads((folder.path / LEARNED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _choose_device(asked: str) -> str:
+    import torch
+
+    device = asked
+    if asked == "auto":
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    check_device(device)
+    return device
+
+
+def _load_final(
+    config: ResolvedConfig, task: Task, place: Path, device: str, learned: Mapping[str, Any]
+) -> tuple[Any, Any]:
+    """A final model folder: an adapter on its base model, or a model of its own."""
+    tokenizer = load_tokenizer(config.model.model_copy(update={"tokenizer": str(place)}))
+    if not (place / ADAPTER).is_file():
+        own = {
+            "model.name": str(place),
+            "model.tokenizer": None,
+            "model.revision": None,
+            "model.architecture": None,
+        }
+        return task.load(with_values(config, own), device, tokenizer, learned), tokenizer
+    if not (place / ADAPTER_WEIGHTS).is_file():
+        raise ModelError(
+            f"has no {ADAPTER_WEIGHTS}; weights load from safetensors alone.", where=one_line(place)
+        )
+    from peft import PeftModel
+
+    base = task.load(config, device, tokenizer, learned)
+    task.finish_model(base, learned)
+    try:
+        return PeftModel.from_pretrained(base, str(place)), tokenizer
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"the adapter cannot be loaded: {one_line(error, 300)}",
+            where=one_line(place),
+            hint="Is the base model still the one it was trained on?",
+        ) from error
+
+
+def _load_checkpoint(
+    config: ResolvedConfig, task: Task, folder: RunFolder, which: str, device: str
+) -> tuple[Any, Any]:
+    """The model at a checkpoint: the base model, its method attached, with the trained weights of then."""
+    from transformers import set_seed
+
+    from tui_tuner.methods import attach
+    from tui_tuner.training.step.engine import load_trained
+
+    checkpoint = _find_checkpoint(folder, which)
+    learned_tokenizer = folder.path / TOKENIZER
+    section = config.model
+    if learned_tokenizer.is_dir():
+        section = section.model_copy(update={"tokenizer": str(learned_tokenizer)})
+    tokenizer = load_tokenizer(section)
+    task.prepare_tokenizer(config, tokenizer)
+    learned = _read_learned(folder)
+    set_seed(config.training.seed)
+    model = task.load(config, device, tokenizer, learned)
+    task.finish_model(model, learned)
+    set_seed(config.training.seed)  # some methods keep random matrices that are not trained
+    model = attach(model, config, task.peft_type)
+    try:
+        load_trained(model, checkpoint.path)
+    except ValueError as error:
+        raise RunError(f"{one_line(error)}.", where=one_line(checkpoint.path)) from error
+    return model, tokenizer
+
+
+def _find_checkpoint(folder: RunFolder, which: str) -> Checkpoint:
+    for checkpoint in checkpoints(folder.checkpoints):
+        if checkpoint.path.name == which:
+            problem = checkpoint.problem()
+            if problem:
+                raise RunError(f"is damaged: {problem}.", where=one_line(checkpoint.path))
+            return checkpoint
+    raise _no_such_model(folder, which)
+
+
+def _no_such_model(folder: RunFolder, which: str) -> RunError:
+    known = list_models(folder)
+    return RunError(
+        f"has no model {one_line(which)!r}.",
+        where=one_line(folder.path),
+        hint=f"It has {', '.join(known)}." if known else "It has none yet: resume it, and let it save.",
+    )

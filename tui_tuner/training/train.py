@@ -1,0 +1,233 @@
+"""One run's training: the parts it needs, made in order, and the steps from the first to the last."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, set_seed
+
+from tui_tuner.compute.batches import MicroSize
+from tui_tuner.data.examples.prepare import Prepared
+from tui_tuner.objectives.base import Objective, Setup
+from tui_tuner.planning.data_facts import steps_of
+from tui_tuner.runs.events import Phase
+from tui_tuner.training.context import RunContext
+from tui_tuner.training.evaluating import Evaluator, Interrupted
+from tui_tuner.training.keeping.disk import check_room
+from tui_tuner.training.keeping.progress import micro_size
+from tui_tuner.training.keeping.rollback import train_steps
+from tui_tuner.training.keeping.saving import Saver
+from tui_tuner.training.loading import load_trainable
+from tui_tuner.training.loop import Loop
+from tui_tuner.training.rows import load_run_tokenizer, prepare_rows
+from tui_tuner.training.settling import Settled, keep_choices, settle_config
+from tui_tuner.training.step.engine import Engine, training_arguments
+from tui_tuner.training.step.plan import StepPlan
+from tui_tuner.training.step.recovery import Recovery
+from tui_tuner.training.watching.memory_check import MemoryCheck
+from tui_tuner.training.watching.pace import Pace
+from tui_tuner.training.watching.reporting import StepReports, device_memory
+
+SAMPLED_STEPS = 16  # whose rows tell whether sequences share a prefix
+
+
+def prepare_training(context: RunContext) -> Training:
+    """Load and check everything; nothing is trained yet.
+
+    Raises:
+        TunerError: something of it cannot be had.
+        Stopped: a stop was asked for meanwhile.
+    """
+    config = keep_choices(context)
+    tokenizer = load_run_tokenizer(context, config)
+    context.commands.check()
+    prepared = prepare_rows(context, config, tokenizer)
+    context.commands.check()
+    settled = settle_config(context, config, prepared)
+    retry = settled.config.training.on_out_of_memory == "retry"
+    recovery = Recovery(context.reporter, retry, lambda row: str(prepared.train.origin(row)))
+    model = load_trainable(
+        settled.config,
+        settled.device,
+        tokenizer,
+        context.task,
+        prepared.learned,
+        context.reporter,
+        recovery,
+    )
+    context.commands.check()
+    check_room(model, settled.config, context.folder.path, context.reporter)
+    return Training(context, settled, prepared, tokenizer, model, recovery)
+
+
+class Training:
+    """A model, the rows it is trained on, and everything that happens around its steps."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        settled: Settled,
+        prepared: Prepared,
+        tokenizer: Any,
+        model: Any,
+        recovery: Recovery,
+    ) -> None:
+        self.context, self.settled, self.prepared = context, settled, prepared
+        self.config, self.device = settled.config, settled.device
+        self.tokenizer, self.model, self.recovery = tokenizer, model, recovery
+        training, train = self.config.training, prepared.train
+        self.plan = StepPlan(
+            train.lengths, training.batch_size, training.seed, groups=train.columns.get("group")
+        )
+        self.total = steps_of(self.plan.units, training.batch_size, training.epochs, training.max_steps)
+        self.size = self._first_size()
+        self.objective = context.task.objective(self.config)
+        self.objective.prepare(self.setup)
+        if not self.objective.exact:
+            self.size = MicroSize(1, self.size.tokens)
+        self.loop = self._make_loop()
+        self.engine = self._make_engine()
+
+    def _first_size(self) -> MicroSize:
+        """The micro-batch to begin with: smaller than planned where memory ran out in the run before."""
+        micro = self.config.training.micro_batch
+        planned = MicroSize(micro, micro * self.config.data.max_length)
+        return micro_size(self.context.progress, planned)
+
+    @cached_property
+    def setup(self) -> Setup:
+        """What the objective is prepared with."""
+        plan, context = self.plan, self.context
+        first = range(min(SAMPLED_STEPS, plan.steps_per_epoch))
+        pad = self.tokenizer.pad_token_id
+        return Setup(
+            model=self.model,
+            rows=self.prepared.train,
+            batches=[plan.share(plan.batch(0, step)) for step in first],
+            config=self.config,
+            device=self.device,
+            pad=0 if pad is None else pad,
+            tokens=self.size.tokens,
+            voice=context.reporter,
+            state=context.progress.path,
+            free=self.recovery.free,
+        )
+
+    def _make_loop(self) -> Loop:
+        context, config = self.context, self.config
+        reporter = context.reporter
+        evaluator = Evaluator(
+            reporter,
+            self.recovery,
+            torch.device(self.device.place),
+            self.objective,
+            self.prepared.validation,
+            context.task.samples(config, self.tokenizer, self.prepared.validation),
+            context.commands.stop_wanted,
+        )
+        reports = StepReports(reporter, config.training.report_every, device_memory(self.device.place))
+        saver = Saver(
+            config, context.folder, reporter, self.recovery, self.tokenizer, self.total, context.progress
+        )
+        return Loop(
+            config,
+            reporter,
+            context.commands,
+            reports,
+            evaluator,
+            saver,
+            self.total,
+            context.progress,
+            context.task.metrics,
+        )
+
+    def _make_engine(self) -> Engine:
+        context, config = self.context, self.config
+        _forget_accelerator()
+        engine = Engine(
+            self.model,
+            training_arguments(config, context.folder.path, self.total, self.device),
+            [self.loop],
+            data=self.prepared.train,
+            plan=self.plan,
+            objective=self.objective,
+            size=self.size,
+            recovery=self.recovery,
+        )
+        engine.remove_callback(PrinterCallback)
+        if self.device.kind == "cuda":
+            engine.add_callback(
+                MemoryCheck(config, self.device.place, context.reporter, lambda: engine.fullest)
+            )
+        saver = self.loop.saver
+        pace = Pace(
+            context.asked,
+            config,
+            self.settled.facts,
+            self.settled.data,
+            context.reporter,
+            lambda: saver.spent,
+            lambda: context.commands.waited,
+            self.total,
+        )
+        engine.add_callback(pace)
+        engine.skip_bad = config.training.on_bad_numbers == "skip"
+        saver.engine = engine
+        return engine
+
+    # ---- the steps ----------------------------------------------------------------------------------------
+
+    def train(self) -> Loop:
+        """Train to the end, or to a stop."""
+        engine, loop, context = self.engine, self.loop, self.context
+        checkpoint = context.checkpoint
+        start = checkpoint.step if checkpoint else 0
+        context.reporter.emit(Phase("training", start, loop.total))
+        if checkpoint is None:
+            self._show(0, "before")
+            context.commands.check()
+            set_seed(self.config.training.seed)
+        if checkpoint is not None and (start >= loop.total or context.progress.early):
+            engine._load_from_checkpoint(str(checkpoint.path))  # only the end is missing
+            context.reporter.step = start
+        else:
+            self._take_steps()
+        loop.finish(context.reporter.step)
+        if not loop.stopped:
+            self._show(context.reporter.step, "after")
+        return loop
+
+    def _take_steps(self) -> None:
+        """All optimizer steps; what is whole is saved if one of them fails."""
+        self._store_states(self.objective)
+        try:
+            train_steps(self.engine, self.loop, self.context.checkpoint)
+        except Exception:
+            self.loop.rescue()
+            raise
+        finally:
+            self.loop.saver.wait()  # whoever resumes clears half-written checkpoints away
+            self.objective.close()
+
+    def _store_states(self, objective: Objective) -> None:
+        """Below the first trained layer each epoch computes the same: with two of them it is stored."""
+        if self.plan.world == 1 and self.total >= 2 * self.plan.steps_per_epoch:
+            objective.store_states(self.setup, self.context.folder.path, self.context.commands.check)
+
+    def _show(self, step: int, stage: Any) -> None:
+        try:
+            self.loop.evaluator.answer(self.model, step, stage)
+        except Interrupted:
+            return
+
+
+def _forget_accelerator() -> None:
+    """accelerate keeps one state for each process; a second run in it may compute otherwise."""
+    from accelerate.state import AcceleratorState, GradientState
+
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
