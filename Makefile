@@ -1,6 +1,6 @@
 PYTHON ?= python3
 
-.PHONY: check check-without-tests format lint types fences test bench
+.PHONY: check check-without-tests format lint types fences test bench messages
 
 check: check-without-tests test
 
@@ -25,3 +25,6 @@ test:
 
 bench:
 	for file in tests/benchmarks/bench_*.py; do $(PYTHON) $$file || exit 1; done
+
+messages:
+	$(PYTHON) -m tui_tuner.locales

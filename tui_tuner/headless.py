@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
+from tui_tuner.locales import N_, _, recall
 from tui_tuner.runs.events import (
     Body,
     CheckpointSaved,
@@ -35,6 +36,17 @@ from tui_tuner.text import human_bytes, human_money, human_seconds, one_line, sa
 STEP_LINE_SECONDS = 2.0
 REASONS_SHOWN = 5
 DURATION_MOVED = 0.1  # share by which it is worth another line
+# Names in the journal, which are translated where they are shown
+PHASES = (
+    N_("loading"),
+    N_("tokenizing"),
+    N_("training"),
+    N_("evaluating"),
+    N_("sampling"),
+    N_("saving"),
+    N_("paused"),
+)
+STAGES = (N_("before"), N_("during"), N_("after"), N_("validation"))
 
 
 class LinePrinter:
@@ -58,18 +70,30 @@ class LinePrinter:
         self._write(f"{time.strftime('%H:%M:%S', time.localtime(event.time))}  {text}")
 
     def _run_started(self, event: Event, body: RunStarted) -> None:
-        verb = "started" if body.resumed_from is None else f"resumed from step {body.resumed_from}"
-        self._line(event, f"run {one_line(event.run)} {verb} on {one_line(body.device or 'unknown')}")
+        run, step, device = one_line(event.run), body.resumed_from, one_line(body.device or _("unknown"))
+        if step is None:
+            line = _("run {run} started on {device}", run=run, device=device)
+        else:
+            line = _("run {run} resumed from step {step} on {device}", run=run, step=step, device=device)
+        self._line(event, line)
 
     def _phase(self, event: Event, body: Phase) -> None:
         note = one_line(body.note, 100)
-        text = f"{one_line(body.name)}{': ' + note if note else ''}"
+        text = f"{_(one_line(body.name))}{': ' + note if note else ''}"
         if text != self._last_phase:
             self._last_phase = text
             self._line(event, text)
 
     def _resolved(self, event: Event, body: Resolved) -> None:
-        self._line(event, f"auto: {one_line(body.field)} = {one_line(body.value)} ({one_line(body.why)})")
+        self._line(
+            event,
+            _(
+                "auto: {field} = {value} ({why})",
+                field=one_line(body.field),
+                value=one_line(body.value),
+                why=one_line(body.why),
+            ),
+        )
 
     def _ledger(self, event: Event, body: RowLedger) -> None:
         # what stands inside a ledger's tables is as it was written, and may be damaged
@@ -77,7 +101,7 @@ class LinePrinter:
             for line in ledger_lines(fields_of(body)):
                 self._line(event, line)
             for line in ledger_lines(body.validation) if body.validation is not None else ():
-                self._line(event, f"validation {line}")
+                self._line(event, _("validation {line}", line=line))
 
     def _step(self, event: Event, point: Step) -> None:
         view = self.view
@@ -87,18 +111,18 @@ class LinePrinter:
         self._last_step_line = event.time
         left = view.seconds_left()
         parts = [
-            f"step {point.step}/{view.total_steps or '?'}",
-            f"epoch {point.epoch:.2f}",
-            f"loss {_figure(point.loss)}",
-            f"lr {point.learning_rate:.2e}",
-            f"grad norm {_figure(point.grad_norm, 2)}",
+            _("step {step}/{total}", step=point.step, total=view.total_steps or "?"),
+            _("epoch {epoch:.2f}", epoch=point.epoch),
+            _("loss {loss}", loss=_figure(point.loss)),
+            _("lr {rate:.2e}", rate=point.learning_rate),
+            _("grad norm {norm}", norm=_figure(point.grad_norm, 2)),
             *(f"{one_line(name, 40)} {_figure(value)}" for name, value in point.metrics.items()),
-            f"{view.tokens_per_second() or 0:,.0f} trained tok/s",
+            _("{speed:,.0f} trained tok/s", speed=view.tokens_per_second() or 0),
         ]
         if point.memory_reserved:
             parts.append(human_bytes(point.memory_reserved))
         if left is not None and not last:
-            parts.append(f"{human_seconds(left)} left")
+            parts.append(_("{time} left", time=human_seconds(left)))
         self._line(event, "  ".join(parts))
 
     def _duration(self, event: Event, body: RunDuration) -> None:
@@ -106,43 +130,67 @@ class LinePrinter:
         if before and abs(body.seconds / before - 1) < DURATION_MOVED:
             return
         self._last_duration = body.seconds
-        money = ""
-        if body.cost is not None and body.cost_high is not None:
-            money = f", costs {human_money(body.cost)} (up to {human_money(body.cost_high)})"
-        span = f"({human_seconds(body.low)} to {human_seconds(body.high)})"
-        line = f"the whole run takes about {human_seconds(body.seconds)} {span}{money}"
-        self._line(event, f"{line}, from {one_line(body.basis)}")
+        said = {
+            "time": human_seconds(body.seconds),
+            "low": human_seconds(body.low),
+            "high": human_seconds(body.high),
+            "basis": one_line(body.basis),
+        }
+        if body.cost is None or body.cost_high is None:
+            line = _("the whole run takes about {time} ({low} to {high}), from {basis}", **said)
+        else:
+            line = _(
+                "the whole run takes about {time} ({low} to {high}), costs {cost} (up to {most}), from "
+                "{basis}",
+                cost=human_money(body.cost),
+                most=human_money(body.cost_high),
+                **said,
+            )
+        self._line(event, line)
 
     def _memory(self, event: Event, body: Memory) -> None:
         measured, predicted = body.allocated, body.predicted_allocated
-        if measured is not None and predicted is not None:
-            share = f" ({measured / predicted - 1:+.1%})" if predicted > 0 else ""
-            line = f"memory peak {human_bytes(measured)}, predicted {human_bytes(predicted)}{share}"
-            self._line(event, line)
+        if measured is None or predicted is None:
+            return
+        said = {"measured": human_bytes(measured), "predicted": human_bytes(predicted)}
+        if predicted > 0:
+            share = measured / predicted - 1
+            line = _("memory peak {measured}, predicted {predicted} ({share:+.1%})", share=share, **said)
+        else:
+            line = _("memory peak {measured}, predicted {predicted}", **said)
+        self._line(event, line)
 
     def _evaluation(self, event: Event, body: Evaluation) -> None:
         metrics = [f"{one_line(name)} {_figure(value)}" for name, value in body.metrics.items()]
-        head = f"evaluation {one_line(body.stage)}" if body.stage else "evaluation"
-        self._line(event, f"{head} at step {body.step}: {', '.join(metrics)}")
+        said = {"step": body.step, "metrics": ", ".join(metrics)}
+        if body.stage:
+            line = _("evaluation {stage} at step {step}: {metrics}", stage=_(one_line(body.stage)), **said)
+        else:
+            line = _("evaluation at step {step}: {metrics}", **said)
+        self._line(event, line)
 
     def _checkpoint(self, event: Event, body: CheckpointSaved) -> None:
-        best = " (best so far)" if body.best else ""
-        self._line(event, f"checkpoint at step {body.step}{best}: {one_line(body.path)}")
+        said = {"step": body.step, "path": one_line(body.path)}
+        if body.best:
+            self._line(event, _("checkpoint at step {step} (best so far): {path}", **said))
+        else:
+            self._line(event, _("checkpoint at step {step}: {path}", **said))
 
     def _warned(self, event: Event, body: Warned) -> None:
-        self._line(event, f"warning: {one_line(body.message)} {one_line(body.hint)}".rstrip())
+        message = f"{one_line(body.message)} {one_line(body.hint)}".rstrip()
+        self._line(event, _("warning: {message}", message=message))
 
     def _log(self, event: Event, body: Log) -> None:
         self._line(event, one_line(body.message, 400))
 
     def _out_of_memory(self, event: Event, body: OutOfMemory) -> None:
-        self._line(event, f"out of memory: {one_line(body.message)}")
+        self._line(event, _("out of memory: {message}", message=one_line(body.message)))
 
     def _finished(self, event: Event, body: Finished) -> None:
         for line in _comparison(self.view):
             self._write(line)
         message = one_line(body.message)
-        self._line(event, f"{one_line(body.status)}{': ' + message if message else ''}")
+        self._line(event, f"{_(one_line(body.status))}{': ' + message if message else ''}")
         if body.hint:
             self._line(event, one_line(body.hint))
 
@@ -220,23 +268,37 @@ class Follower:
 
 def ledger_lines(ledger: Mapping[str, Any]) -> list[str]:
     """The row ledger of a `ledger` event: its sums, then why rows were not taken as they are."""
-    outcomes = ledger.get("outcomes") or {}
-    parts = [f"{one_line(name)} {count:,}" for name, count in outcomes.items() if count]
-    lines = [f"rows: read {ledger.get('read', 0):,}" + (f" = {', '.join(parts)}" if parts else "")]
-    for reason in (ledger.get("reasons") or [])[:REASONS_SHOWN]:
-        samples = reason.get("samples") or []
-        first = f", the first {one_line(samples[0].get('origin'), 120)}" if samples else ""
-        outcome, why = one_line(reason.get("outcome")), one_line(reason.get("reason"), 120)
-        lines.append(f"rows: {reason.get('count', 0):,} {outcome}: {why}{first}")
+    outcomes, read = ledger.get("outcomes") or {}, ledger.get("read", 0)
+    parts = ", ".join(f"{_(one_line(name))} {count:,}" for name, count in outcomes.items() if count)
+    if parts:
+        lines = [_("rows: read {read:,} = {parts}", read=read, parts=parts)]
+    else:
+        lines = [_("rows: read {read:,}", read=read)]
+    lines += [_reason_line(reason) for reason in (ledger.get("reasons") or [])[:REASONS_SHOWN]]
     splits = ledger.get("splits") or {}
     if splits:
         trained, held = splits.get("training_pieces", 0), splits.get("validation_pieces", 0)
-        lines.append(f"rows: {trained:,} sequences to train on, {held:,} held out")
+        lines.append(
+            _("rows: {trained:,} sequences to train on, {held:,} held out", trained=trained, held=held)
+        )
     return lines
 
 
+def _reason_line(reason: Mapping[str, Any]) -> str:
+    said = {
+        "count": reason.get("count", 0),
+        "outcome": _(one_line(reason.get("outcome"))),
+        "why": one_line(_(recall(reason.get("reason"), reason.get("made"))), 120),
+    }
+    samples = reason.get("samples") or []
+    if not samples:
+        return _("rows: {count:,} {outcome}: {why}", **said)
+    first = one_line(samples[0].get("origin"), 120)
+    return _("rows: {count:,} {outcome}: {why}, the first {first}", first=first, **said)
+
+
 def _figure(value: object, digits: int = 4) -> str:
-    return f"{value:.{digits}f}" if isinstance(value, int | float) else "not a number"
+    return f"{value:.{digits}f}" if isinstance(value, int | float) else _("not a number")
 
 
 def _comparison(view: RunView) -> list[str]:
@@ -245,16 +307,22 @@ def _comparison(view: RunView) -> list[str]:
     after = {sample.index: sample for sample in view.samples if sample.stage == "after"}
     lines: list[str] = []
     for index in sorted(before.keys() & after.keys()):
-        lines += ["", f"prompt    {_flat(after[index].prompt)}"]
-        lines += [f"before    {_answer(before[index])}", f"after     {_answer(after[index])}"]
+        lines += ["", f"{_('prompt'):9} {_flat(after[index].prompt)}"]
+        lines.append(f"{_('before'):9} {_answer(before[index])}")
+        lines.append(f"{_('after'):9} {_answer(after[index])}")
         if after[index].reference:
-            lines.append(f"expected  {_flat(after[index].reference)}")
+            lines.append(f"{_('expected'):9} {_flat(after[index].reference)}")
     first, last = _generated_metrics(view)
     if first and last:
         lines.append("")
         for name in last:
             lines.append(
-                f"{one_line(name)}: {_figure(first.get(name), 3)} before, {_figure(last[name], 3)} after"
+                _(
+                    "{name}: {before} before, {after} after",
+                    name=one_line(name),
+                    before=_figure(first.get(name), 3),
+                    after=_figure(last[name], 3),
+                )
             )
     return [*lines, ""] if lines else lines
 
@@ -270,4 +338,4 @@ def _flat(text: str) -> str:
 
 
 def _answer(sample: Sample) -> str:
-    return _flat(sample.text) + ("" if sample.stopped else "  [did not stop]")
+    return _flat(sample.text) + ("" if sample.stopped else "  " + _("[did not stop]"))

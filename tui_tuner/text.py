@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
+
+from tui_tuner.locales import _
 
 # C0 but tab and newline, DEL, C1, bidi marks/embeddings/overrides/isolates, line and paragraph separators,
 # lone surrogates (a terminal cannot encode them) and interlinear annotation marks.
@@ -49,12 +52,20 @@ def human_seconds(seconds: float) -> str:
         return f"{seconds} s"
     total = round(seconds)
     if total < 60:
-        return f"{total} s"
+        return _("{seconds} s", seconds=total)
     minutes, rest = divmod(total, 60)
     if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
+        return _("{minutes} min {seconds:02d} s", minutes=minutes, seconds=rest)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
+    return _("{hours} h {minutes:02d} min", hours=hours, minutes=minutes)
+
+
+def listed(items: Iterable[str]) -> str:
+    """Things named one after the other in a sentence: `a`, `a and b`, `a and b and c`."""
+    first, *others = items
+    for other in others:
+        first = _("{first} and {last}", first=first, last=other)
+    return first
 
 
 def human_money(amount: float) -> str:

@@ -6,6 +6,7 @@ import os
 import sys
 
 from tui_tuner.errors import EXIT_FAILED, EXIT_INTERRUPTED, TunerError
+from tui_tuner.locales import _
 from tui_tuner.text import sanitize
 
 
@@ -18,7 +19,7 @@ def main() -> None:
     except TunerError as error:
         if debug:
             raise
-        _complain(f"error: {error}")
+        _complain(_("error: {error}", error=error))
         code = error.exit_code
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
@@ -29,8 +30,8 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        _complain(f"error: {type(error).__name__}: {error}")
-        _complain("This is a defect in tui-tuner. The same command with --debug shows where it happened.")
+        _complain(_("error: {kind}: {error}", kind=type(error).__name__, error=error))
+        _complain(_("This is a defect in tui-tuner. The same command with --debug shows where it happened."))
         code = EXIT_FAILED
     sys.exit(code)
 
@@ -45,10 +46,10 @@ def _run(arguments: list[str]) -> int:
 
 
 def _with_typer(arguments: list[str]) -> int:
-    from tui_tuner.cli.commands import app  # Typer, which even `import tui_tuner.cli` should not pay for
+    from tui_tuner.cli.commands import command  # Typer, which even `import tui_tuner.cli` should not pay for
 
     try:
-        app(args=arguments, prog_name="tui-tuner")
+        command()(args=arguments, prog_name="tui-tuner")
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else EXIT_FAILED if done.code else 0
     return 0

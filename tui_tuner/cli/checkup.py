@@ -9,6 +9,7 @@ import shutil
 import typer
 
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED
+from tui_tuner.locales import _
 from tui_tuner.text import human_bytes, one_line
 
 _LIBRARIES = (
@@ -32,7 +33,10 @@ def checkup(json: bool) -> int:
     facts["disk_free"] = human_bytes(free)
     if free < _LITTLE_DISK:
         problems.append(
-            f"only {human_bytes(free)} free here: checkpoints may not fit. Use --runs on a larger disk."
+            _(
+                "only {free} free here: checkpoints may not fit. Use --runs on a larger disk.",
+                free=human_bytes(free),
+            )
         )
     if json:
         import orjson
@@ -43,9 +47,9 @@ def checkup(json: bool) -> int:
         for name, value in facts.items():
             typer.echo(f"{name:14} {one_line(value)}")
         for problem in problems:
-            typer.echo(f"problem: {one_line(problem)}")
+            typer.echo(_("problem: {problem}", problem=one_line(problem)))
         if not problems:
-            typer.echo("all is well")
+            typer.echo(_("all is well"))
     return EXIT_FAILED if problems else EXIT_DONE
 
 
@@ -56,9 +60,12 @@ def _versions() -> tuple[dict[str, str], list[str]]:
         try:
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            facts[name] = "missing"
+            facts[name] = _("missing")
             problems.append(
-                f"{name} is not installed. Install tui-tuner again: pip install --upgrade tui-tuner"
+                _(
+                    "{name} is not installed. Install tui-tuner again: pip install --upgrade tui-tuner",
+                    name=name,
+                )
             )
     return facts, problems
 
@@ -67,8 +74,8 @@ def _device(problems: list[str]) -> str:
     try:
         import torch
     except Exception as error:
-        problems.append(f"torch cannot be imported: {error}")
-        return "unknown"
+        problems.append(_("torch cannot be imported: {error}", error=error))
+        return _("unknown")
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return ", ".join(names)
@@ -78,9 +85,15 @@ def _device(problems: list[str]) -> str:
         pynvml.nvmlInit()
         if pynvml.nvmlDeviceGetCount():
             problems.append(
-                "there is an NVIDIA GPU, but this torch cannot use it; install a CUDA build of torch "
-                "that fits the driver (https://pytorch.org/get-started/locally/)."
+                _(
+                    "there is an NVIDIA GPU, but this torch cannot use it; install a CUDA build of torch "
+                    "that fits the driver (https://pytorch.org/get-started/locally/)."
+                )
             )
     except Exception:  # no driver: a machine without a GPU is in order
-        return f"CPU, {torch.get_num_threads()} threads"
-    return f"CPU, {torch.get_num_threads()} threads"
+        return _cpu(torch.get_num_threads())
+    return _cpu(torch.get_num_threads())
+
+
+def _cpu(threads: int) -> str:
+    return _("CPU, {threads} threads", threads=threads)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from tui_tuner.cli import data, history, plan, range_test, runs, start
 from tui_tuner.cli.options import Runs
 from tui_tuner.cli.screen import open_workbench
+from tui_tuner.locales import N_, _
 
 app = typer.Typer(
     name="tui-tuner",
-    help="A workbench for fine-tuning language models that lives in a terminal.",
-    epilog="Without a command it opens the workbench. --debug, anywhere, shows the traceback of an error.",
+    help=N_("A workbench for fine-tuning language models that lives in a terminal."),
+    epilog=N_(
+        "Without a command it opens the workbench. --debug, anywhere, shows the traceback of an error."
+    ),
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -25,7 +29,7 @@ def _version(value: bool) -> None:
     if value:
         from tui_tuner import __version__
 
-        typer.echo(f"tui-tuner {__version__}")
+        typer.echo(_("tui-tuner {version}", version=__version__))
         raise typer.Exit
 
 
@@ -34,7 +38,7 @@ def workbench(
     context: typer.Context,
     runs_folder: Runs = "runs",
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help=N_("Show the version."), callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Open the workbench, or do one of the commands."""
@@ -54,3 +58,21 @@ app.command("estimate")(plan.estimate)
 app.command("lr")(range_test.lr)
 app.add_typer(history.app, name="runs")
 app.add_typer(data.app, name="data")
+
+
+def command() -> Any:
+    """All commands, their help in the user's language."""
+    made = get_command(app)
+    _translate(made)
+    return made
+
+
+def _translate(made: Any) -> None:
+    """Help is declared in English (docstrings, `N_`), long before anybody knows who will read it."""
+    for name in ("help", "epilog"):
+        setattr(made, name, _(getattr(made, name) or ""))
+    for parameter in made.params:
+        if getattr(parameter, "help", None):
+            parameter.help = _(parameter.help)
+    for inner in getattr(made, "commands", {}).values():
+        _translate(inner)

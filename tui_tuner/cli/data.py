@@ -10,23 +10,28 @@ import typer
 
 from tui_tuner.cli.options import Json, Sets
 from tui_tuner.config.kinds import RECORD_FORMATS
+from tui_tuner.locales import N_, _
 
 if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig
 
 app = typer.Typer(
-    help="Look at data before it is trained on: formats, rows, tokens, cleaning.",
+    help=N_("Look at data before it is trained on: formats, rows, tokens, cleaning."),
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-File = Annotated[str, typer.Argument(help="File, folder, glob or hub data set.", metavar="FILE")]
+File = Annotated[str, typer.Argument(help=N_("File, folder, glob or hub data set."), metavar="FILE")]
 Format = Annotated[
     str,
-    typer.Option("--format", help=f"Record format: {', '.join(RECORD_FORMATS)}.", metavar="FORMAT"),
+    typer.Option(
+        "--format",
+        help=_("Record format: {formats}.", formats=", ".join(RECORD_FORMATS)),
+        metavar="FORMAT",
+    ),
 ]
-Out = Annotated[str, typer.Option("--output", "-o", help="JSONL file to write.", metavar="OUT")]
-Force = Annotated[bool, typer.Option("--force", help="Write over an existing file.")]
+Out = Annotated[str, typer.Option("--output", "-o", help=N_("JSONL file to write."), metavar="OUT")]
+Force = Annotated[bool, typer.Option("--force", help=N_("Write over an existing file."))]
 
 
 @app.command()
@@ -46,7 +51,7 @@ def inspect(file: File, format: Format = "auto", set_: Sets = None, json: Json =
 @app.command()
 def preview(
     file: File,
-    rows: Annotated[int, typer.Option("--rows", help="How many rows.", min=1, max=10_000)] = 5,
+    rows: Annotated[int, typer.Option("--rows", help=N_("How many rows."), min=1, max=10_000)] = 5,
     format: Format = "auto",
     set_: Sets = None,
     json: Json = False,
@@ -67,9 +72,9 @@ def preview(
 def mask(
     file: File,
     model: Annotated[
-        str, typer.Option("--model", help="Hub id or folder of the model.", metavar="M")
+        str, typer.Option("--model", help=N_("Hub id or folder of the model."), metavar="M")
     ] = "demo",
-    row: Annotated[int, typer.Option("--row", help="Which row, from 1.", metavar="N")] = 1,
+    row: Annotated[int, typer.Option("--row", help=N_("Which row, from 1."), metavar="N")] = 1,
     format: Format = "auto",
     set_: Sets = None,
     json: Json = False,
@@ -105,7 +110,7 @@ def clean(
     set_: Sets = None,
     force: Force = False,
     preview_only: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would happen, and write nothing.")
+        bool, typer.Option("--dry-run", help=N_("Say what would happen, and write nothing."))
     ] = False,
     json: Json = False,
 ) -> None:
@@ -154,7 +159,12 @@ def _print_written(ledger: Any, out: str | None, json: bool) -> None:
     from tui_tuner.data.report import ledger_lines
     from tui_tuner.text import one_line
 
-    _print_lines([*ledger_lines(ledger), f"Written: {one_line(out)}" if out else "Nothing was written."])
+    _print_lines(
+        [
+            *ledger_lines(ledger),
+            _("Written: {path}", path=one_line(out)) if out else _("Nothing was written."),
+        ]
+    )
 
 
 def _config(file: str, format: str, sets: list[str] | None, model: str = "demo") -> RunConfig:
@@ -162,7 +172,7 @@ def _config(file: str, format: str, sets: list[str] | None, model: str = "demo")
 
     values: dict[str, Any] = {"model": {"name": model}, "data": {"path": file, "format": format}}
     apply_sets(values, sets or [])
-    return build_config(values, where="the command")
+    return build_config(values, where=_("the command"))
 
 
 @contextmanager

@@ -11,31 +11,43 @@ import typer
 
 from tui_tuner.cli.options import Json
 from tui_tuner.errors import UsageError
+from tui_tuner.locales import N_, _, _n
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import human_bytes, human_seconds, one_line
 
-STATES = ("new", "running", "paused", "completed", "stopped", "failed", "lost")
+STATES = (
+    N_("new"),
+    N_("running"),
+    N_("paused"),
+    N_("completed"),
+    N_("stopped"),
+    N_("failed"),
+    N_("lost"),
+)
 _SCAN_SECONDS = 3.0  # for long journals that were not read before
 
 app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 
-RunsFolder = Annotated[str | None, typer.Option("--runs", help="Folder that holds the runs.")]
-Name = Annotated[str, typer.Argument(help="Name or folder of a run, or `last`.", metavar="RUN")]
-Names = Annotated[list[str], typer.Argument(help="Names of runs.", metavar="RUN...")]
+RunsFolder = Annotated[str | None, typer.Option("--runs", help=N_("Folder that holds the runs."))]
+Name = Annotated[str, typer.Argument(help=N_("Name or folder of a run, or `last`."), metavar="RUN")]
+Names = Annotated[list[str], typer.Argument(help=N_("Names of runs."), metavar="RUN...")]
 
 
 @app.callback()
 def runs(
     context: typer.Context,
-    runs: Annotated[str, typer.Option("--runs", help="Folder that holds the runs.")] = "runs",
+    runs: Annotated[str, typer.Option("--runs", help=N_("Folder that holds the runs."))] = "runs",
     search: Annotated[
-        str, typer.Option("--search", help="Only runs that hold all these words.", metavar="WORDS")
+        str, typer.Option("--search", help=N_("Only runs that hold all these words."), metavar="WORDS")
     ] = "",
     state: Annotated[
-        str, typer.Option("--state", help=f"Only runs that are: {', '.join(STATES)}.", metavar="STATE")
+        str,
+        typer.Option(
+            "--state", help=_("Only runs that are: {states}.", states=", ".join(STATES)), metavar="STATE"
+        ),
     ] = "",
     whole: Annotated[
-        bool, typer.Option("--all", help="Read every journal to its end, however long it takes.")
+        bool, typer.Option("--all", help=N_("Read every journal to its end, however long it takes."))
     ] = False,
     json: Json = False,
 ) -> None:
@@ -46,7 +58,13 @@ def runs(
     from tui_tuner.runs.history import matches, summaries
 
     if state and state not in STATES:
-        raise UsageError(f"--state: unknown state {one_line(state)!r}; known are {', '.join(STATES)}.")
+        raise UsageError(
+            _(
+                "--state: unknown state {state!r}; known are {states}.",
+                state=one_line(state),
+                states=", ".join(STATES),
+            )
+        )
     rows = [
         row
         for row in summaries(RunStore(runs), None if whole else _SCAN_SECONDS)
@@ -65,9 +83,9 @@ def runs(
 def _print(rows: list[dict[str, Any]], runs: str, filtered: bool) -> None:
     if not rows:
         typer.echo(
-            "no run fits"
+            _("no run fits")
             if filtered
-            else f"no runs in {one_line(runs)}; `tui-tuner demo` makes the first one"
+            else _("no runs in {runs}; `tui-tuner demo` makes the first one", runs=one_line(runs))
         )
         return
     width = min(44, max(len(one_line(row["name"])) for row in rows))
@@ -75,25 +93,27 @@ def _print(rows: list[dict[str, Any]], runs: str, filtered: bool) -> None:
         typer.echo(_line(row, width))
         for detail in _details(row):
             typer.echo(f"    {detail}")
-    total = human_bytes(sum(row["bytes"] for row in rows))
-    typer.echo(f"{len(rows)} run{'s' if len(rows) != 1 else ''}, {total}")
+    size = human_bytes(sum(row["bytes"] for row in rows))
+    typer.echo(_n("{count} run, {size}", "{count} runs, {size}", len(rows), count=len(rows), size=size))
     if not all(row["complete"] for row in rows):
-        typer.echo("some journals are long and were not read to their end yet: run this again, or use --all")
+        typer.echo(
+            _("some journals are long and were not read to their end yet: run this again, or use --all")
+        )
 
 
 def _line(row: dict[str, Any], width: int) -> str:
     done = f"{row['step']}/{row['total_steps'] or '?'}"
     parts = [
         f"{one_line(row['name'], width):{width}}",
-        f"{row['state']:9}",
+        f"{_(row['state']):9}",
         f"{done:>11}",
-        f"{_figure('loss', row['loss']):11}",
-        f"{_figure('best ' + one_line(row['metric'], 16), row['best']):16}",
+        f"{_figure(_('loss'), row['loss']):11}",
+        f"{_figure(_('best {metric}', metric=one_line(row['metric'], 16)), row['best']):16}",
         f"{human_seconds(row['paid_seconds']) if row['paid_seconds'] else '':>13}",
         f"{human_bytes(row['bytes']):>9}",
     ]
     if row["cost"] is not None:
-        parts.append(f"cost {row['cost']:.2f}")
+        parts.append(_("cost {cost:.2f}", cost=row["cost"]))
     return "  ".join(parts).rstrip()
 
 
@@ -102,7 +122,7 @@ def _details(row: dict[str, Any]) -> list[str]:
     if row["tags"] or row["note"]:
         found.append(" ".join([*(f"#{one_line(tag)}" for tag in row["tags"]), one_line(row["note"], 200)]))
     if row["newer_journal"]:
-        found.append("written by a newer tui-tuner: what this one does not know is not shown")
+        found.append(_("written by a newer tui-tuner: what this one does not know is not shown"))
     if row["state"] == "failed" and row["message"]:
         found.append(one_line(row["message"], 200))
     if row["state"] == "lost":
@@ -111,7 +131,7 @@ def _details(row: dict[str, Any]) -> list[str]:
         what = lost(RunFolder(Path(row["folder"])), 3)
         found.append(one_line(what.death.message))
         found += [f"| {line}" for line in what.lines]
-        found.append(f"go on with: {what.resume}")
+        found.append(_("go on with: {command}", command=what.resume))
     return found
 
 
@@ -126,14 +146,14 @@ def rename(context: typer.Context, run: Name, name: str, runs: RunsFolder = None
 
     store = _store(context, runs)
     folder = trash.rename(store, store.find(run), name)
-    typer.echo(f"{one_line(run)} is now {one_line(folder.name)}")
+    typer.echo(_("{run} is now {name}", run=one_line(run), name=one_line(folder.name)))
 
 
 @app.command("note")
 def note(
     context: typer.Context,
     run: Name,
-    text: Annotated[list[str] | None, typer.Argument(help="The note; nothing removes it.")] = None,
+    text: Annotated[list[str] | None, typer.Argument(help=N_("The note; nothing removes it."))] = None,
     runs: RunsFolder = None,
 ) -> None:
     """Write a note about a run."""
@@ -141,14 +161,15 @@ def note(
 
     folder = _store(context, runs).find(run)
     set_note(folder, " ".join(text or []))
-    typer.echo(f"{one_line(folder.name)}: note {'written' if text else 'removed'}")
+    name = one_line(folder.name)
+    typer.echo(_("{name}: note written", name=name) if text else _("{name}: note removed", name=name))
 
 
 @app.command("tag", context_settings={"ignore_unknown_options": True})
 def tag(
     context: typer.Context,
     run: Name,
-    tags: Annotated[list[str], typer.Argument(help="Tags to add; -TAG removes one.", metavar="TAG...")],
+    tags: Annotated[list[str], typer.Argument(help=N_("Tags to add; -TAG removes one."), metavar="TAG...")],
     runs: RunsFolder = None,
 ) -> None:
     """Add tags to a run, or remove them."""
@@ -156,7 +177,7 @@ def tag(
 
     folder = _store(context, runs).find(run)
     left = change_tags(folder, tags)
-    typer.echo(f"{one_line(folder.name)}: {', '.join(left) or 'no tags'}")
+    typer.echo(f"{one_line(folder.name)}: {', '.join(left) or _('no tags')}")
 
 
 @app.command("delete")
@@ -167,7 +188,9 @@ def delete(context: typer.Context, names: Names, runs: RunsFolder = None) -> Non
     store = _store(context, runs)
     for folder in [store.find(name) for name in names]:
         trash.delete(store, folder)
-        typer.echo(f"{one_line(folder.name)} is in the trash; `tui-tuner runs restore` brings it back")
+        typer.echo(
+            _("{name} is in the trash; `tui-tuner runs restore` brings it back", name=one_line(folder.name))
+        )
 
 
 @app.command("restore")
@@ -177,15 +200,17 @@ def restore(context: typer.Context, names: Names, runs: RunsFolder = None) -> No
 
     store = _store(context, runs)
     for name in names:
-        typer.echo(f"{one_line(trash.restore(store, name).name)} is back")
+        typer.echo(_("{name} is back", name=one_line(trash.restore(store, name).name)))
 
 
 @app.command("trash")
 def show_trash(
     context: typer.Context,
     runs: RunsFolder = None,
-    empty: Annotated[bool, typer.Option("--empty", help="Delete what is in the trash, for good.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    empty: Annotated[
+        bool, typer.Option("--empty", help=N_("Delete what is in the trash, for good."))
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=N_("Do not ask."))] = False,
 ) -> None:
     """List what is in the trash, or empty it."""
     from tui_tuner.runs import trash
@@ -194,21 +219,33 @@ def show_trash(
     store = _store(context, runs)
     found = trash.deleted(store)
     if not found:
-        typer.echo("the trash is empty")
+        typer.echo(_("the trash is empty"))
         return
     for item in found:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.time)) if item.time else "unknown"
-        typer.echo(f"{one_line(item.name, 44):44}  deleted {when}  {human_bytes(disk_use(item.path)):>9}")
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.time)) if item.time else _("unknown")
+        deleted = _("deleted {when}", when=when)
+        typer.echo(f"{one_line(item.name, 44):44}  {deleted}  {human_bytes(disk_use(item.path)):>9}")
     if not empty:
         return
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(
-                "emptying the trash cannot be undone.", hint="Add --yes where nobody can be asked."
+                _("emptying the trash cannot be undone."), hint=_("Add --yes where nobody can be asked.")
             )
-        typer.confirm(f"Delete {len(found)} runs for good?", abort=True)
+        ask = _n(
+            "Delete {count} run for good?", "Delete {count} runs for good?", len(found), count=len(found)
+        )
+        typer.confirm(ask, abort=True)
     count, size = trash.empty(store)
-    typer.echo(f"deleted {count} run{'s' if count != 1 else ''}, {human_bytes(size)}")
+    typer.echo(
+        _n(
+            "deleted {count} run, {size}",
+            "deleted {count} runs, {size}",
+            count,
+            count=count,
+            size=human_bytes(size),
+        )
+    )
 
 
 def _store(context: typer.Context, runs: str | None) -> RunStore:

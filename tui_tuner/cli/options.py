@@ -6,11 +6,15 @@ from typing import Annotated
 
 import typer
 
-Runs = Annotated[str, typer.Option("--runs", help="Folder that holds the runs.", metavar="FOLDER")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
-NoTui = Annotated[bool, typer.Option("--no-tui", help="Print lines instead of opening a screen.")]
+from tui_tuner.locales import N_
+
+Runs = Annotated[str, typer.Option("--runs", help=N_("Folder that holds the runs."), metavar="FOLDER")]
+Json = Annotated[bool, typer.Option("--json", help=N_("Print JSON, and nothing else, on standard output."))]
+NoTui = Annotated[bool, typer.Option("--no-tui", help=N_("Print lines instead of opening a screen."))]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change one field: section.field=value. Repeatable.", metavar="FIELD=VALUE"),
+    typer.Option(
+        "--set", help=N_("Change one field: section.field=value. Repeatable."), metavar="FIELD=VALUE"
+    ),
 ]
-Detach = Annotated[bool, typer.Option("--detach", help="Train in the background; see it with attach.")]
+Detach = Annotated[bool, typer.Option("--detach", help=N_("Train in the background; see it with attach."))]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tui_tuner.cli.options import Json, Sets
+from tui_tuner.locales import N_
 from tui_tuner.text import sanitize
 
 if TYPE_CHECKING:
@@ -24,18 +25,20 @@ if TYPE_CHECKING:
     from tui_tuner.planning.plan import Surroundings
     from tui_tuner.planning.trace import Check
 
-Config = Annotated[str, typer.Argument(help="A YAML file, or the name of a preset.", metavar="CONFIG")]
+Config = Annotated[str, typer.Argument(help=N_("A YAML file, or the name of a preset."), metavar="CONFIG")]
 GpuOption = Annotated[
     str | None,
     typer.Option(
-        "--gpu", help="GPU to fit into: T4, rtx4090, a100-80gb, 24GiB, or several: 2xH100.", metavar="NAME"
+        "--gpu",
+        help=N_("GPU to fit into: T4, rtx4090, a100-80gb, 24GiB, or several: 2xH100."),
+        metavar="NAME",
     ),
 ]
 StackOption = Annotated[
     str | None,
     typer.Option(
         "--stack",
-        help="Library versions: transformers==4.48.1,torch==2.4.1, or torchtune==0.5.0",
+        help=N_("Library versions: transformers==4.48.1,torch==2.4.1, or torchtune==0.5.0"),
         metavar="VERSIONS",
     ),
 ]
@@ -45,12 +48,13 @@ def estimate(
     config: Config,
     gpu: GpuOption = None,
     stack: StackOption = None,
-    cards: Annotated[bool, typer.Option("--cards", help="Say which of the known GPUs would do.")] = False,
+    cards: Annotated[bool, typer.Option("--cards", help=N_("Say which of the known GPUs would do."))] = False,
     trace: Annotated[
-        bool, typer.Option("--trace", help="Check the figure against the installed libraries (some seconds).")
+        bool,
+        typer.Option("--trace", help=N_("Check the figure against the installed libraries (some seconds).")),
     ] = False,
     data: Annotated[
-        bool, typer.Option("--data", help="Tokenise all data as the run would, for exact counts.")
+        bool, typer.Option("--data", help=N_("Tokenise all data as the run would, for exact counts."))
     ] = False,
     sets: Sets = None,
     json: Json = False,

@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 _SHOWN = 5
@@ -38,7 +39,14 @@ def prove_resume(config: str, json: bool) -> int:
         typer.echo(text, err=json)
         (sys.stderr if json else sys.stdout).flush()
 
-    say(f"{one_line(config)}: {short.training.max_steps} steps, a checkpoint every {short.output.save_every}")
+    say(
+        _(
+            "{config}: {max_steps} steps, a checkpoint every {save_every}",
+            config=one_line(config),
+            max_steps=short.training.max_steps,
+            save_every=short.output.save_every,
+        )
+    )
     try:
         found = prove(short, root, say)
     except TunerError as error:
@@ -61,19 +69,27 @@ def _print(found: object) -> None:
     from tui_tuner.launch.proof import Proof
 
     assert isinstance(found, Proof)
-    at = ", ".join(str(step) for step in found.killed_at)
-    start = ", ".join(str(step) for step in found.resumed_from) or "the start"
-    typer.echo(f"killed at step {at}, resumed from step {start}")
+    killed = ", ".join(map(str, found.killed_at))
+    resumed = ", ".join(map(str, found.resumed_from))
+    if resumed:
+        typer.echo(_("killed at step {killed}, resumed from step {resumed}", killed=killed, resumed=resumed))
+    else:
+        typer.echo(_("killed at step {killed}, resumed from the start", killed=killed))
     typer.echo(
-        f"compared: {found.steps_compared} steps, {found.evaluations_compared} evaluations, "
-        f"{found.files_compared} weight files"
+        _(
+            "compared: {steps_compared} steps, {evaluations_compared} evaluations, "
+            "{files_compared} weight files",
+            steps_compared=found.steps_compared,
+            evaluations_compared=found.evaluations_compared,
+            files_compared=found.files_compared,
+        )
     )
     for difference in found.differences[:_SHOWN]:
-        typer.echo(f"differs: {one_line(difference)}")
+        typer.echo(_("differs: {difference}", difference=one_line(difference)))
     more = len(found.differences) - _SHOWN
     if more > 0:
-        typer.echo(f"and {more} more")
-    typer.echo("exact: a killed run of this config resumes bit for bit" if found.exact else "NOT exact")
+        typer.echo(_("and {more} more", more=more))
+    typer.echo(_("exact: a killed run of this config resumes bit for bit") if found.exact else _("NOT exact"))
 
 
 def _dumps(value: object) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tui_tuner.cli.options import Json, Sets
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line, sanitize
 
 if TYPE_CHECKING:
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
 
 
 def lr(
-    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a preset.", metavar="CONFIG")],
-    low: Annotated[float | None, typer.Option("--low", help="First rate.", min=1e-12)] = None,
-    high: Annotated[float | None, typer.Option("--high", help="Last rate.", max=1000)] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Optimizer steps.", min=10, max=10_000)] = 100,
+    config: Annotated[
+        str, typer.Argument(help=N_("A YAML file, or the name of a preset."), metavar="CONFIG")
+    ],
+    low: Annotated[float | None, typer.Option("--low", help=N_("First rate."), min=1e-12)] = None,
+    high: Annotated[float | None, typer.Option("--high", help=N_("Last rate."), max=1000)] = None,
+    steps: Annotated[int, typer.Option("--steps", help=N_("Optimizer steps."), min=10, max=10_000)] = 100,
     sets: Sets = None,
     json: Json = False,
 ) -> None:
@@ -35,7 +38,9 @@ def lr(
     usual = bounds(run)
     low, high = low or usual[0], high or usual[1]
     if not low < high:
-        raise UsageError(f"the first rate, {low:g}, is not below the last, {high:g}.", where="--low")
+        raise UsageError(
+            _("the first rate, {low:g}, is not below the last, {high:g}.", low=low, high=high), where="--low"
+        )
     prepare_environment()
     with captured(None) as terminal:
         from tui_tuner.training.range_test import range_test  # seconds: torch, transformers, peft
@@ -67,11 +72,14 @@ def describe(found: RangeTest) -> list[str]:
     suggestion = found.suggestion
     lines = [*plot(found), ""] if len(found.rates) > 1 else []
     if found.ended:
-        lines.append(f"ended after {len(found.rates)} steps: {found.ended}")
+        lines.append(_("ended after {rates} steps: {ended}", rates=len(found.rates), ended=found.ended))
     if suggestion.rate is None:
-        return [*lines, f"no suggestion: {suggestion.why}"]
-    lines.append(f"suggested  {suggestion.rate:.2g}, {suggestion.why}")
-    lines.append(f"           steepest at {suggestion.steepest:.2g}, a tenth of the lowest is ")
-    lines[-1] += f"{suggestion.tenth_of_lowest:.2g}"
-    lines.append(f"           {SOURCE}")
-    return [*lines, f"use it     --set training.learning_rate={suggestion.rate:.2g}"]
+        return [*lines, _("no suggestion: {why}", why=suggestion.why)]
+    lines.append(_("suggested  {rate:.2g}, {why}", rate=suggestion.rate, why=suggestion.why))
+    curve = _(
+        "steepest at {steepest:.2g}, a tenth of the lowest is {tenth:.2g}",
+        steepest=suggestion.steepest,
+        tenth=suggestion.tenth_of_lowest,
+    )
+    lines += [f"           {curve}", f"           {_(SOURCE)}"]
+    return [*lines, _("use it     --set training.learning_rate={rate:.2g}", rate=suggestion.rate)]

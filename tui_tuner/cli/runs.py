@@ -12,15 +12,16 @@ import typer
 from tui_tuner.cli.options import Json, NoTui, Runs
 from tui_tuner.cli.start import RunName
 from tui_tuner.errors import EXIT_FAILED, UsageError
+from tui_tuner.locales import N_, _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
 
 COMMAND_HELP = {
-    "stop": "Save a checkpoint and end a run; it can be resumed.",
-    "pause": "Hold a run at its next step.",
-    "continue": "Go on with a paused run.",
-    "save": "Save a checkpoint now.",
-    "evaluate": "Evaluate now.",
+    "stop": N_("Save a checkpoint and end a run; it can be resumed."),
+    "pause": N_("Hold a run at its next step."),
+    "continue": N_("Go on with a paused run."),
+    "save": N_("Save a checkpoint now."),
+    "evaluate": N_("Evaluate now."),
 }
 _STOP_LIMIT = 600.0
 
@@ -54,10 +55,11 @@ def _follow(folder: RunFolder, json: bool) -> int:
             from tui_tuner.runs.history import lost
 
             what = lost(folder)
-            write(f"run {one_line(folder.name)} is lost. {one_line(what.death.message)}")
+            why = one_line(what.death.message)
+            write(_("run {name} is lost. {why}", name=one_line(folder.name), why=why))
             for line in what.lines:
                 write(f"| {line}")
-            write(f"go on with: {what.resume}")
+            write(_("go on with: {command}", command=what.resume))
         return EXIT_FAILED
     return printer.view.exit_code or 0
 
@@ -71,13 +73,13 @@ def sender(command: str) -> Callable[[str, str], None]:
         folder = RunStore(runs).find(run)
         if not folder.alive():
             raise UsageError(
-                f"is not running (it is {folder.state()}).",
+                _("is not running (it is {state}).", state=_(folder.state())),
                 where=one_line(folder.name),
-                hint="`tui-tuner resume` goes on with a run.",
+                hint=_("`tui-tuner resume` goes on with a run."),
             )
         send(folder.control, command)
         if command != "stop":
-            typer.echo(f"{command}: sent to {one_line(folder.name)}")
+            typer.echo(_("{command}: sent to {name}", command=command, name=one_line(folder.name)))
             return
         raise typer.Exit(_wait_until_stopped(folder))
 
@@ -91,7 +93,7 @@ def _wait_until_stopped(folder: RunFolder) -> int:
             break
         time.sleep(0.2)
     state = folder.state()
-    typer.echo(f"{one_line(folder.name)}: {state}")
+    typer.echo(f"{one_line(folder.name)}: {_(state)}")
     return 0 if state in ("stopped", "completed") else EXIT_FAILED
 
 
@@ -109,7 +111,7 @@ def presets(json: Json = False) -> None:
         typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
         return
     for item in found:
-        typer.echo(f"{item.name:28}  {one_line(item.description)}")
+        typer.echo(f"{item.name:28}  {one_line(_(item.description))}")
 
 
 def doctor(
@@ -117,7 +119,7 @@ def doctor(
     resume: Annotated[
         str | None,
         typer.Option(
-            "--resume", help="Prove on this config that a killed run resumes exactly.", metavar="CONFIG"
+            "--resume", help=N_("Prove on this config that a killed run resumes exactly."), metavar="CONFIG"
         ),
     ] = None,
 ) -> None:

@@ -6,6 +6,7 @@ import gc
 import sys
 
 from tui_tuner.errors import EXIT_DONE, UsageError
+from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
 
@@ -18,7 +19,7 @@ def open_workbench(runs: str) -> int:
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
-            "the workbench needs a terminal.", hint="`tui-tuner run CONFIG --no-tui` works without one."
+            _("the workbench needs a terminal."), hint=_("`tui-tuner run CONFIG --no-tui` works without one.")
         )
     return show(RunStore(runs))
 
@@ -49,7 +50,8 @@ def show(
         if host.alive:
             if not result.terminal_gone:
                 name = one_line(host.folder.name)
-                terminal.out.write(f"run {name} goes on; see it with `tui-tuner attach {name}`\n")
+                words = _("run {name} goes on; see it with `tui-tuner attach {name}`", name=name)
+                terminal.out.write(words + "\n")
                 terminal.out.flush()
             release()
         while host.alive:

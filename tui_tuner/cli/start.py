@@ -9,14 +9,17 @@ import typer
 
 from tui_tuner.cli.options import Detach, Json, NoTui, Runs, Sets
 from tui_tuner.errors import ConfigError, UsageError
+from tui_tuner.locales import N_, _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig  # pydantic takes 0.1 s, and `--help` needs none
 
-ConfigPath = Annotated[str, typer.Argument(help="A YAML file, or the name of a preset.", metavar="CONFIG")]
-RunName = Annotated[str, typer.Argument(help="Name or folder of a run, or `last`.", metavar="RUN")]
+ConfigPath = Annotated[
+    str, typer.Argument(help=N_("A YAML file, or the name of a preset."), metavar="CONFIG")
+]
+RunName = Annotated[str, typer.Argument(help=N_("Name or folder of a run, or `last`."), metavar="RUN")]
 
 
 def demo(
@@ -31,13 +34,13 @@ def demo(
 def run(
     config: ConfigPath,
     sets: Sets = None,
-    runs: Annotated[str | None, typer.Option("--runs", help="Folder that holds the runs.")] = None,
+    runs: Annotated[str | None, typer.Option("--runs", help=N_("Folder that holds the runs."))] = None,
     no_tui: NoTui = False,
     json: Json = False,
     detach: Detach = False,
     resume_if_possible: Annotated[
         bool,
-        typer.Option("--resume-if-possible", help="Go on with the run of this name, if there is one."),
+        typer.Option("--resume-if-possible", help=N_("Go on with the run of this name, if there is one.")),
     ] = False,
 ) -> None:
     """Train what a config describes."""
@@ -91,7 +94,7 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
         printer = RawPrinter(write) if json else LinePrinter(write)
         follower = Follower(folder.events, printer, from_end=True)
         if not json:
-            write(f"run folder {one_line(folder.path)}")
+            write(_("run folder {path}", path=one_line(folder.path)))
         follower.start()
         try:
             return host(folder, control, going_on).exit_code
@@ -109,9 +112,13 @@ def _detached(folder: RunFolder, going_on: bool, json: bool) -> int:
         typer.echo(orjson.dumps({"run": folder.name, "folder": str(folder.path), "pid": pid}).decode())
     else:
         name = one_line(folder.name)
-        typer.echo(f"run {name} goes on in the background (pid {pid})")
-        typer.echo(f"see it   tui-tuner attach {name}{_runs_option(folder)}")
-        typer.echo(f"end it   tui-tuner stop {name}{_runs_option(folder)}")
+        typer.echo(_("run {name} goes on in the background (pid {pid})", name=name, pid=pid))
+        typer.echo(
+            _("see it   tui-tuner attach {name}{runs_option}", name=name, runs_option=_runs_option(folder))
+        )
+        typer.echo(
+            _("end it   tui-tuner stop {name}{runs_option}", name=name, runs_option=_runs_option(folder))
+        )
     return 0
 
 
@@ -146,9 +153,9 @@ def _same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
     name = config.output.name
     if name == "auto":
         raise ConfigError(
-            "--resume-if-possible needs a run with a name of its own.",
+            _("--resume-if-possible needs a run with a name of its own."),
             where="output.name",
-            hint="Add --set output.name=my-run",
+            hint=_("Add --set output.name=my-run"),
         )
     folder = RunFolder(store.root / name)
     if not (folder.path / "config.yaml").is_file():
@@ -173,8 +180,12 @@ def _name_changes(folder: RunFolder, config: RunConfig) -> None:
     ]
     if changed:
         typer.echo(
-            f"{one_line(folder.name)} goes on with its own config; what differs here is not used: "
-            f"{', '.join(changed)}. For a new config, choose another output.name.",
+            _(
+                "{name} goes on with its own config; what differs here is not used: "
+                "{changed}. For a new config, choose another output.name.",
+                name=one_line(folder.name),
+                changed=", ".join(changed),
+            ),
             err=True,
         )
 
@@ -182,7 +193,7 @@ def _name_changes(folder: RunFolder, config: RunConfig) -> None:
 def _check_resumable(folder: RunFolder) -> None:
     if folder.state() == "completed":
         raise UsageError(
-            "has completed; there is nothing left to do.",
+            _("has completed; there is nothing left to do."),
             where=one_line(folder.name),
-            hint="To train further, start a new run from its model in `last`.",
+            hint=_("To train further, start a new run from its model in `last`."),
         )

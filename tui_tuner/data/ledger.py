@@ -10,16 +10,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.data.records import Origin
+from tui_tuner.locales import N_, recall, recipe
 from tui_tuner.text import one_line
 
-OUTCOMES = ("kept", "changed", "split", "truncated", "deduplicated", "dropped", "unused")
+OUTCOMES = (
+    N_("kept"),
+    N_("changed"),
+    N_("split"),
+    N_("truncated"),
+    N_("deduplicated"),
+    N_("dropped"),
+    N_("unused"),
+)
 SAMPLES = 5
 SAMPLE_WIDTH = 160
 
 
 @dataclass
 class Reason:
-    """Rows with the same outcome for the same reason, and a few of them."""
+    """Rows with the same outcome for the same reason, and a few of them.
+
+    `reason` is English, and stays so on disk: it is what rows are counted by. `_` translates it for people.
+    """
 
     outcome: str
     reason: str
@@ -38,6 +50,12 @@ class Reason:
                     "text": one_line(sample, SAMPLE_WIDTH),
                 }
             )
+
+    def to_json(self, name: str = "reason") -> dict[str, Any]:
+        """Plain values; `made` is there where the reason has values in it, and says how it was made."""
+        found = {name: str(self.reason), "count": self.count, "samples": self.samples}
+        made = recipe(self.reason)
+        return {**found, "made": made} if made else found
 
 
 class Ledger:
@@ -118,10 +136,8 @@ class Ledger:
             "pieces": self.pieces,
             "splits": dict(self.splits),
             "closes": self.closes,
-            "reasons": [vars(reason) for reason in self.reasons()],
-            "steps": [
-                {"step": step.reason, "count": step.count, "samples": step.samples} for step in self.steps()
-            ],
+            "reasons": [{"outcome": reason.outcome, **reason.to_json()} for reason in self.reasons()],
+            "steps": [step.to_json("step") for step in self.steps()],
             "notes": list(self.notes),
         }
 
@@ -133,8 +149,10 @@ class Ledger:
         ledger.outcomes.update(data["outcomes"])
         ledger.splits, ledger.notes = dict(data["splits"]), list(data["notes"])
         for item in data["reasons"]:
-            ledger._reasons[item["outcome"], item["reason"]] = Reason(**item)
+            reason = recall(item["reason"], item.get("made"))
+            kept = Reason(item["outcome"], reason, item["count"], item["samples"])
+            ledger._reasons[item["outcome"], reason] = kept
         for item in data["steps"]:
-            step = Reason("step", item["step"], item["count"], item["samples"])
-            ledger._steps["step", item["step"]] = step
+            name = recall(item["step"], item.get("made"))
+            ledger._steps["step", name] = Reason("step", name, item["count"], item["samples"])
         return ledger

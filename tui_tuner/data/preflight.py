@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tui_tuner.errors import PreflightError
+from tui_tuner.locales import _
 
 if TYPE_CHECKING:
     from tui_tuner.data.examples.encoder import Facts
@@ -32,8 +33,8 @@ class Problem:
         """The message with the rows."""
         if not self.rows:
             return self.message
-        more = ", …" if self.count > len(self.rows) else ""
-        return f"{self.message} Rows: {', '.join(self.rows)}{more}"
+        rows = ", ".join([*self.rows, "…"] if self.count > len(self.rows) else self.rows)
+        return _("{message} Rows: {rows}", message=self.message, rows=rows)
 
 
 @dataclass
@@ -56,10 +57,11 @@ class Report:
             return
         first = self.errors[0]
         message = "\n".join(problem.sentence() for problem in self.errors)
+        way = _("To train all the same: --set data.preflight=warn.")
         raise PreflightError(
             message,
             where=first.rows[0] if first.rows else "",
-            hint=f"{first.hint} To train all the same: --set data.preflight=warn.".strip(),
+            hint=f"{first.hint} {way}".strip(),
         )
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -83,8 +85,8 @@ def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows 
             Problem(
                 "nothing_to_train",
                 "error",
-                "All rows are held out, none is left to train on.",
-                "Lower data.validation.",
+                _("All rows are held out, none is left to train on."),
+                _("Lower data.validation."),
             )
         )
     if validation is None or validation.store is train.store:
@@ -99,9 +101,13 @@ def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows 
             Problem(
                 "leakage",
                 "error" if share > 0.5 else "warning",
-                f"{both.sum():,} of {len(held):,} validation rows are also trained on, so the "
-                "validation loss would flatter the model.",
-                "Take them out of one of the two files.",
+                _(
+                    "{both:,} of {held:,} validation rows are also trained on, so the "
+                    "validation loss would flatter the model.",
+                    both=both.sum(),
+                    held=len(held),
+                ),
+                _("Take them out of one of the two files."),
                 int(both.sum()),
                 rows,
             )

@@ -17,6 +17,7 @@ from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import Read, Reading
 from tui_tuner.data.records import Labelled, Record, answers_of, texts_of
 from tui_tuner.errors import DataError
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 _EDGES = (0, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
@@ -118,6 +119,11 @@ class MaskView:
     outcome: str
     reason: str
     notes: list[str]
+    format: str = ""  # the note about the record format, which some have said already
+
+    @property
+    def all_notes(self) -> list[str]:
+        return [*self.notes, self.format] if self.format else self.notes
 
     def to_json(self) -> dict[str, Any]:
         trained = sum(token.trained for token in self.tokens)
@@ -130,7 +136,7 @@ class MaskView:
             "pieces": 1 + max((token.piece for token in self.tokens), default=0),
             "trained": trained,
             "supervised_share": round(trained / len(self.tokens), 4) if self.tokens else 0.0,
-            "notes": self.notes,
+            "notes": self.all_notes,
         }
 
 
@@ -143,7 +149,7 @@ def first_rows(data: DataSection, count: int = 20) -> Preview:
     reading = Reading(data)
     rows = [_shown(read) for read in itertools.islice(reading, count)]
     if not rows:
-        raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")
+        raise DataError(_("holds no rows."), where=one_line(data.path), hint=_("Check data.path."))
     return Preview(rows, [item.to_json() for item in reading.detections], reading.notes)
 
 
@@ -183,10 +189,10 @@ def inspect(
             if progress:
                 progress(ledger.read, ledger)
             if cancelled and cancelled():
-                reading.notes.append(f"Stopped after {ledger.read:,} rows, as asked.")
+                reading.notes.append(_("Stopped after {read:,} rows, as asked.", read=ledger.read))
                 break
     if not ledger.read:
-        raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")
+        raise DataError(_("holds no rows."), where=one_line(data.path), hint=_("Check data.path."))
     return Inspection(
         path=one_line(data.path),
         ledger=ledger,
@@ -203,14 +209,14 @@ def _counted(read: Read, cleaner: Cleaner, ledger: Ledger) -> Record | None:
     """A row's record after cleaning, counted; None if it was dropped."""
     origin = read.row.origin
     if read.record is None:
-        problem = read.problem or RowProblem("unreadable")
+        problem = read.problem or RowProblem(N_("unreadable"))
         ledger.count("dropped", origin, problem.reason, problem.detail)
         return None
     cleaned = cleaner.clean(read.record, origin, ledger)
     if cleaned is None:
         return None
     if cleaned.changed:
-        ledger.count("changed", origin, "changed by cleaning", texts_of(cleaned.record)[0], 1)
+        ledger.count("changed", origin, N_("changed by cleaning"), texts_of(cleaned.record)[0], 1)
     else:
         ledger.count("kept", origin, pieces=1)
     return cleaned.record

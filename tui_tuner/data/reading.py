@@ -14,6 +14,7 @@ from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Record, Row, texts_of
 from tui_tuner.data.sources.files import DataFile, Resolved, resolve
 from tui_tuner.errors import DataError
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 SAMPLE_ROWS = 200
@@ -61,7 +62,9 @@ class Reading:
             for file in resolved.files:
                 for read in self._file(file, number, resolved.source.format):
                     if self.data.limit is not None and next(counts) >= self.data.limit:
-                        self.notes.append(f"Reading ended after {self.data.limit:,} rows (data.limit).")
+                        self.notes.append(
+                            _("Reading ended after {limit:,} rows (data.limit).", limit=self.data.limit)
+                        )
                         return
                     yield read
 
@@ -92,16 +95,19 @@ class Reading:
             known.update(late)
         said = take_late(detection, late[: max(0, LATE_COLUMNS - len(detection.unused))])
         if said and len(self.notes) < NOTED_FILES:
-            self.notes.append(f"From {row.origin} on, {', '.join(said)}.")
+            self.notes.append(_("From {origin} on, {said}.", origin=row.origin, said=", ".join(said)))
 
     def _note_encoding(self, file: DataFile) -> None:
         self._files += 1
         guess = file.guessed_encoding() if self._files <= NOTED_FILES else ""
         if guess:
-            self.notes.append(
-                f"{one_line(file.name)} is not UTF-8: read as {guess}, a guess. If letters look wrong, "
-                "say so in data.encoding."
+            note = _(
+                "{file} is not UTF-8: read as {encoding}, a guess. If letters look wrong, "
+                "say so in data.encoding.",
+                file=one_line(file.name),
+                encoding=guess,
             )
+            self.notes.append(note)
 
     def _detect(self, file: DataFile, usable: list[dict[str, Any]], wanted: str) -> Detection:
         names = {name for values in usable for name in values}
@@ -127,11 +133,11 @@ def _converted(row: Row, source: int, detection: Detection) -> Read:
                 text.encode()
         return Read(row, source, record)
     except UnicodeEncodeError:
-        return Read(row, source, problem=RowProblem("text that is not valid Unicode"))
+        return Read(row, source, problem=RowProblem(N_("text that is not valid Unicode")))
     except RowProblem as problem:
         return Read(row, source, problem=problem)
     except RecursionError:
-        return Read(row, source, problem=RowProblem("nested too deeply"))
+        return Read(row, source, problem=RowProblem(N_("nested too deeply")))
 
 
 def _shown(row: Row) -> str:
@@ -141,4 +147,4 @@ def _shown(row: Row) -> str:
 def need_rows(count: int, data: DataSection) -> None:
     """Raise `DataError` if nothing was read."""
     if not count:
-        raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")
+        raise DataError(_("holds no rows."), where=one_line(data.path), hint=_("Check data.path."))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -26,8 +27,9 @@ class Origin:
     line: int | None = None
 
     def __str__(self) -> str:
-        place = f":{self.line}" if self.line else f" row {self.row}"
-        return f"{one_line(self.file)}{place}"
+        if self.line:
+            return f"{one_line(self.file)}:{self.line}"
+        return _("{file} row {row}", file=one_line(self.file), row=self.row)
 
 
 @dataclass
@@ -141,7 +143,7 @@ def texts_of(record: Record) -> list[str]:
     if isinstance(record, Tagged):
         return [" ".join(record.tokens)]
     if isinstance(record, Question):
-        return [record.question, record.context, *(answer for answer, _ in record.answers)]
+        return [record.question, record.context, *(answer for answer, _unused in record.answers)]
     messages = list(record.messages)
     if isinstance(record, Preference):
         messages += record.chosen + record.rejected

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from tui_tuner.data.ledger import Ledger
+from tui_tuner.locales import N_, _, _n
 from tui_tuner.text import one_line, sanitize
 
 if TYPE_CHECKING:
@@ -21,43 +22,57 @@ def detection_lines(detections: list[dict[str, Any]]) -> list[str]:
     lines = []
     for item in detections:
         columns = ", ".join(f"{role}: {one_line(name, 40)}" for role, name in item["columns"].items())
-        more = f" (and {item['files'] - 1:,} more files)" if item["files"] > 1 else ""
-        sure = "chosen" if item["chosen"] else f"{item['confidence']:.0%} sure"
-        lines.append(f"{one_line(item['file'])}{more}: {item['format']}, {sure}: {item['why']}")
+        sure = _("chosen") if item["chosen"] else _("{share:.0%} sure", share=item["confidence"])
+        lines.append(f"{_files(item)}: {item['format']}, {sure}: {item['why']}")
         lines.append(f"  {columns}")
         if item["unused"]:
-            lines.append(f"  not used: {', '.join(one_line(name, 40) for name in item['unused'][:12])}")
+            names = ", ".join(one_line(name, 40) for name in item["unused"][:12])
+            lines.append("  " + _("not used: {columns}", columns=names))
     return lines
+
+
+def _files(item: dict[str, Any]) -> str:
+    file, others = one_line(item["file"]), item["files"] - 1
+    if others < 1:
+        return file
+    return _n(
+        "{file} (and {count:,} more file)",
+        "{file} (and {count:,} more files)",
+        others,
+        file=file,
+        count=others,
+    )
 
 
 def ledger_lines(ledger: Ledger) -> list[str]:
     """The ledger with reasons and one sample each."""
-    lines = [f"{ledger.read:>12,}  rows read"]
+    lines = [f"{ledger.read:>12,}  {_('rows read')}"]
     for outcome, count in ledger.outcomes.items():
         if not count:
             continue
-        lines.append(f"{count:>12,}  {outcome}")
+        lines.append(f"{count:>12,}  {_(outcome)}")
         for reason in ledger.reasons(outcome):
-            lines.append(f"{reason.count:>16,}  {one_line(reason.reason)}")
+            lines.append(f"{reason.count:>16,}  {one_line(_(reason.reason))}")
             for sample in reason.samples[:2]:
                 lines.append(f"{'':18}{sample['origin']}  {one_line(sample['text'], 80)}")
     for step in ledger.steps():
-        lines.append(f"{step.count:>12,}  {one_line(step.reason)}")
+        lines.append(f"{step.count:>12,}  {one_line(_(step.reason))}")
     return lines
 
 
 def inspection_lines(found: Inspection) -> list[str]:
     """What `data inspect` prints."""
     lines = [*detection_lines(found.detections), "", *ledger_lines(found.ledger), ""]
-    for what, lengths in (("a row", found.lengths), ("an answer", found.answer_lengths)):
+    of_rows = N_("Length of a row: {mean:,.0f} characters on average, {longest:,} at most")
+    of_answers = N_("Length of an answer: {mean:,.0f} characters on average, {longest:,} at most")
+    for words, lengths in ((of_rows, found.lengths), (of_answers, found.answer_lengths)):
         if lengths.count:
-            mean = lengths.total / lengths.count
-            lines.append(f"Length of {what}: {mean:,.0f} characters on average, {lengths.longest:,} at most")
+            lines.append(_(words, mean=lengths.total / lengths.count, longest=lengths.longest))
     if found.labels:
         shown = ", ".join(
             f"{one_line(name, 30)} {count:,}" for name, count in list(found.labels.items())[:12]
         )
-        lines.append(f"Labels: {shown}")
+        lines.append(_("Labels: {labels}", labels=shown))
     return lines + [sanitize(note) for note in found.notes]
 
 
@@ -91,17 +106,23 @@ def _turns(shown: dict[str, Any], key: str) -> list[str]:
 
 def mask_lines(view: MaskView) -> list[Text]:
     """What `data mask` prints: trained tokens in colour and between marks, special tokens visible."""
-    head = Text(f"{view.origin}: {view.outcome}" + (f" ({one_line(view.reason)})" if view.reason else ""))
+    head = Text(f"{view.origin}: {_(view.outcome)}" + (f" ({one_line(view.reason)})" if view.reason else ""))
     trained = sum(token.trained for token in view.tokens)
-    share = f" ({trained / len(view.tokens):.0%})" if view.tokens else ""
-    lines = [
-        head,
-        Text(f"{len(view.tokens):,} tokens, {trained:,} trained{share}; trained ones between ‹ and ›"),
-    ]
+    said = {"tokens": len(view.tokens), "trained": trained}
+    if view.tokens:
+        share = trained / len(view.tokens)
+        sums = _(
+            "{tokens:,} tokens, {trained:,} trained ({share:.0%}); trained ones between ‹ and ›",
+            share=share,
+            **said,
+        )
+    else:
+        sums = _("{tokens:,} tokens, {trained:,} trained; trained ones between ‹ and ›", **said)
+    lines = [head, Text(sums)]
     piece, line, on = 0, Text(), False
     for token in view.tokens:
         if token.piece != piece:
-            lines += [line, Text(f"── piece {token.piece + 1} ──")]
+            lines += [line, Text(_("── piece {number} ──", number=token.piece + 1))]
             piece, line, on = token.piece, Text(), False
         if token.trained != on:
             line.append("‹" if token.trained else "›")
@@ -114,7 +135,7 @@ def mask_lines(view: MaskView) -> list[Text]:
             line = Text()
     if on:
         line.append("›")
-    return [*lines, line, *(Text(sanitize(note)) for note in view.notes)]
+    return [*lines, line, *(Text(sanitize(note)) for note in view.all_notes)]
 
 
 def shown_token(token: MaskToken) -> str:

@@ -18,6 +18,7 @@ from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import Read, Reading
 from tui_tuner.data.records import Chat, Judged, Message, Preference, Record, texts_of
 from tui_tuner.errors import DataError, DiskFullError, UsageError
+from tui_tuner.locales import N_, _
 from tui_tuner.runs.wire import plain
 from tui_tuner.text import one_line
 
@@ -59,7 +60,7 @@ _Layout = Callable[[Read, Record, bool], dict[str, Any]]
 def _write(data: DataSection, out: str | None, force: bool, layout: _Layout) -> Ledger:
     ledger = Ledger()
     if out is None:
-        for _ in _rows(data, ledger, layout):
+        for _unused in _rows(data, ledger, layout):
             pass
         return _checked(ledger, data)
     target = Path(out).expanduser()
@@ -80,7 +81,9 @@ def _write(data: DataSection, out: str | None, force: bool, layout: _Layout) -> 
         for whole, part in parts.items():
             part.replace(whole)
     except OSError as error:
-        raise DiskFullError(f"cannot be written: {error.strerror}.", where=one_line(target)) from None
+        raise DiskFullError(
+            _("cannot be written: {problem}.", problem=error.strerror), where=one_line(target)
+        ) from None
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
@@ -93,7 +96,7 @@ def _rows(data: DataSection, ledger: Ledger, layout: _Layout) -> Any:
     for read in Reading(data):
         origin = read.row.origin
         if read.record is None:
-            problem = read.problem or RowProblem("unreadable")
+            problem = read.problem or RowProblem(N_("unreadable"))
             ledger.count("dropped", origin, problem.reason, problem.detail)
             yield read.row.values, False
             continue
@@ -102,14 +105,14 @@ def _rows(data: DataSection, ledger: Ledger, layout: _Layout) -> Any:
             yield read.row.values, False
             continue
         outcome = "changed" if cleaned.changed else "kept"
-        reason = "changed by cleaning" if cleaned.changed else ""
+        reason = N_("changed by cleaning") if cleaned.changed else ""
         ledger.count(outcome, origin, reason, " | ".join(texts_of(cleaned.record)) if reason else "", 1)
         yield layout(read, cleaned.record, cleaned.changed), True
 
 
 def _checked(ledger: Ledger, data: DataSection) -> Ledger:
     if not ledger.read:
-        raise DataError("holds no rows.", where=one_line(data.path))
+        raise DataError(_("holds no rows."), where=one_line(data.path))
     return ledger
 
 
@@ -117,11 +120,11 @@ def _check_target(target: Path, data: DataSection, force: bool) -> None:
     sources = data.path if isinstance(data.path, list) else [data.path]
     paths = [Path(item if isinstance(item, str) else item.path).expanduser() for item in sources]
     if any(path.exists() and target.exists() and path.samefile(target) for path in paths):
-        raise UsageError("is the file that is read.", where=one_line(target), hint="Choose another -o.")
+        raise UsageError(_("is the file that is read."), where=one_line(target), hint=_("Choose another -o."))
     if target.exists() and not force:
-        raise UsageError("exists.", where=one_line(target), hint="Choose another -o, or give --force.")
+        raise UsageError(_("exists."), where=one_line(target), hint=_("Choose another -o, or give --force."))
     if not target.parent.is_dir():
-        raise UsageError("no such folder.", where=one_line(target.parent))
+        raise UsageError(_("no such folder."), where=one_line(target.parent))
 
 
 def _layout(record: Record) -> dict[str, Any]:
@@ -144,7 +147,7 @@ def _layout(record: Record) -> dict[str, Any]:
     if record.kind == "labelled" and record.pair is not None:
         row = {"sentence1": record.text, "sentence2": record.pair, "label": record.label}
     if record.kind == "question":
-        texts, starts = [a for a, _ in record.answers], [s for _, s in record.answers]
+        texts, starts = [a for a, _unused in record.answers], [s for _unused, s in record.answers]
         row["answers"] = {"text": texts, "answer_start": starts}
     return row
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tui_tuner.locales import _
 from tui_tuner.methods.prompts import virtual_tokens
 
 Progress = Callable[[int, int], None]
@@ -60,14 +61,16 @@ def generate(
 
     stops = sorted(stop_tokens(model, tokenizer))
     answers: dict[int, Generated] = {
-        index: Generated(note="the prompt is empty") for index, prompt in enumerate(prompts) if not prompt
+        index: Generated(note=_("the prompt is empty")) for index, prompt in enumerate(prompts) if not prompt
     }
     virtual = virtual_tokens(model)
     context = context_length(model)
     context = None if context is None else context - virtual
     for index, prompt in enumerate(prompts):
         if context is not None and len(prompt) >= context:
-            answers[index] = Generated(note=f"the prompt fills the context of {context} tokens")
+            answers[index] = Generated(
+                note=_("the prompt fills the context of {context} tokens", context=context)
+            )
     todo = sorted((i for i in range(len(prompts)) if i not in answers), key=lambda i: len(prompts[i]))
     with _answering(model):
         while todo:
@@ -115,7 +118,7 @@ def template_stop_token(tokenizer: Any) -> int | None:
         Exception
     ):  # a template may refuse these two turns in any way it likes; then it names no stop token
         return None
-    _, probe, after = rendered.rpartition(_PROBE)
+    _unused, probe, after = rendered.rpartition(_PROBE)
     if not probe:
         return None
     ids = tokenizer.encode(after.lstrip(), add_special_tokens=False)
@@ -175,7 +178,11 @@ def _answer(
             attention_mask=torch.tensor(seen, device=device),
             generation_config=config,
         )
-    note = "" if room == max_new_tokens else f"cut short: the context of {context} tokens is full"
+    note = (
+        ""
+        if room == max_new_tokens
+        else _("cut short: the context of {context} tokens is full", context=context)
+    )
     return [_cut(row, tokenizer, set(stops), note) for row in output[:, longest:].tolist()]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tui_tuner.config.problems import nearest
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 
@@ -59,7 +60,7 @@ def attributes(prompt: str) -> list[tuple[str, str]]:
         for pattern, between, inside in _LISTS:
             for match in pattern.finditer(part):
                 pairs = [pair.partition(inside) for pair in match.group().split(between)]
-                named = [(key.strip(), value.strip()) for key, _, value in pairs]
+                named = [(key.strip(), value.strip()) for key, _unused, value in pairs]
                 named = [(key, value) for key, value in named if key and value]
                 found.extend(named if len(named) > 1 else [])
     return found
@@ -155,9 +156,9 @@ def chosen(names: Sequence[str] | str, rows: Sequence[Scored]) -> list[str]:
     for name in asked:
         if name not in MEASURES:
             raise ConfigError(
-                f"unknown metric {one_line(name, 60)!r}.{nearest(name, MEASURES)}",
+                f"{_('unknown metric {name!r}.', name=one_line(name, 60))}{nearest(name, MEASURES)}",
                 where="evaluation.metrics",
-                hint=f"Known are auto, {', '.join(MEASURES)}.",
+                hint=_("Known are auto, {measures}.", measures=", ".join(MEASURES)),
             )
     return list(dict.fromkeys(asked))
 
@@ -178,7 +179,7 @@ def score(names: Sequence[str] | str, rows: Sequence[Scored]) -> dict[str, float
 def _coverage(pairs: Iterable[tuple[str, str]]) -> float | None:
     named = found = 0
     for prompt, text in pairs:
-        values = {_plain(value) for _, value in attributes(prompt)}
+        values = {_plain(value) for _unused, value in attributes(prompt)}
         named += len(values)
         found += sum(mentions(text, value) for value in values)
     return found / named if named else None

@@ -10,6 +10,7 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _
 from tui_tuner.methods.ia3 import attach_ia3
 from tui_tuner.methods.lora import attach_lora
 from tui_tuner.methods.merging import merge
@@ -44,7 +45,7 @@ def attach(model: Any, config: RunConfig, peft_type: str = CAUSAL) -> Any:
     """
     model = METHODS[config.method.kind](model, config, peft_type)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError("nothing of this model would be trained.", where="method")
+        raise ConfigError(_("nothing of this model would be trained."), where="method")
     return model
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _
 from tui_tuner.methods.weights import decoder_layers
 from tui_tuner.text import one_line
 
@@ -55,7 +56,10 @@ def last_layers(model: Any, asked: int) -> list[int]:
     """
     count = len(decoder_layers(model))
     if asked > count:
-        raise ConfigError(f"{asked} is more than this model's {count} layers.", where="method.layers")
+        raise ConfigError(
+            _("{asked} is more than this model's {layers} layers.", asked=asked, layers=count),
+            where="method.layers",
+        )
     return list(range(count - asked, count))
 
 
@@ -71,13 +75,13 @@ def target_names(model: Any, targets: str | list[str]) -> list[str]:
     if targets == "all-linear":
         return found
     asked = [targets] if isinstance(targets, str) else list(targets)
-    every = {name for name, _ in model.named_modules()}
+    every = {name for name, _unused in model.named_modules()}
     unknown = [name for name in asked if not any(full == name or full.endswith(f".{name}") for full in every)]
     if unknown:
         raise ConfigError(
-            f"this model has no layer {one_line(unknown[0])!r}.",
+            _("this model has no layer {name!r}.", name=one_line(unknown[0])),
             where="method.targets",
-            hint=f"Its linear layers are {', '.join(found)}; all-linear takes them all.",
+            hint=_("Its linear layers are {names}; all-linear takes them all.", names=", ".join(found)),
         )
     return asked
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tui_tuner.errors import ModelError
+from tui_tuner.locales import _
 from tui_tuner.methods.prompts import virtual_tokens
 
 
@@ -20,15 +21,17 @@ def merge(model: Any) -> Any:
         return model
     if virtual_tokens(model):
         raise ModelError(
-            "prompt tuning, P-tuning and prefix tuning cannot be merged: what they train stands before the "
-            "text and changes no weight.",
+            _(
+                "prompt tuning, P-tuning and prefix tuning cannot be merged: what they train stands before "
+                "the text and changes no weight."
+            ),
             where="method.kind",
-            hint="Use the adapter with peft beside its model, or train with lora or ia3.",
+            hint=_("Use the adapter with peft beside its model, or train with lora or ia3."),
         )
     if getattr(model.get_base_model(), "is_quantized", False):
         raise ModelError(
-            "an adapter cannot be merged into quantised weights without rounding them once more.",
+            _("an adapter cannot be merged into quantised weights without rounding them once more."),
             where="model.quantization",
-            hint="Load the model in 16 or 32 bits, put the adapter on it, and merge that.",
+            hint=_("Load the model in 16 or 32 bits, put the adapter on it, and merge that."),
         )
     return model.merge_and_unload(safe_merge=True)

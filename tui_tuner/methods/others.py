@@ -6,6 +6,7 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _
 from tui_tuner.methods.lora import last_layers, target_names, transposed
 from tui_tuner.text import one_line
 
@@ -55,4 +56,4 @@ def _attached(model: Any, config: RunConfig, settings: Any) -> Any:
     try:
         return get_peft_model(model, settings)
     except (ValueError, TypeError) as error:
-        raise ConfigError(one_line(error, 300), where="method.kind", hint="Use lora.") from error
+        raise ConfigError(one_line(error, 300), where="method.kind", hint=_("Use lora.")) from error

@@ -15,6 +15,7 @@ from typing import Any
 from tui_tuner.config.kinds import METHODS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, TunerError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 FREQUENT = 5000  # tokens that a byte-pair vocabulary lists first are its most frequent
@@ -98,9 +99,13 @@ def _first_words(config: RunConfig, model: Any) -> Any:
         ids = tokenizer(config.method.initial_text, add_special_tokens=False)["input_ids"]
         if not ids or len(ids) > count:
             raise ConfigError(
-                f"the text has {len(ids)} tokens, and there are {count} virtual tokens.",
+                _(
+                    "the text has {tokens} tokens, and there are {count} virtual tokens.",
+                    tokens=len(ids),
+                    count=count,
+                ),
                 where="method.initial_text",
-                hint=f"Shorten it, or set method.virtual_tokens to {max(1, len(ids))}.",
+                hint=_("Shorten it, or set method.virtual_tokens to {tokens}.", tokens=max(1, len(ids))),
             )
         return torch.tensor((ids * -(-count // len(ids)))[:count], device=device)
     special = set(tokenizer.all_special_ids)
@@ -127,14 +132,16 @@ def _check(model: Any, words: Any) -> None:
     kind = model.active_peft_config.peft_type.value.lower()
     if "state" in inspect.signature(model.get_base_model().forward).parameters:
         # RWKV: peft would put the virtual tokens before each token of an answer again
-        raise _refused(kind, "it keeps a state of its own from token to token")
+        raise _refused(kind, _("it keeps a state of its own from token to token"))
     device = model.get_input_embeddings().weight.device
     text = torch.arange(_PROBE, device=device)[None] + 1
 
     def read() -> Any:
         logits = model(input_ids=text, use_cache=False).logits
         if logits.shape[1] != virtual_positions(model) + _PROBE:
-            raise _refused(kind, f"{logits.shape[1]} positions came back for {_PROBE} tokens")
+            raise _refused(
+                kind, _("{count} positions came back for {asked} tokens", count=logits.shape[1], asked=_PROBE)
+            )
         return logits[:, -_PROBE:].float()
 
     if words is not None:
@@ -143,19 +150,25 @@ def _check(model: Any, words: Any) -> None:
             truth = model.get_base_model()(input_ids=whole, use_cache=False).logits[:, -_PROBE:].float()
             apart = float((read() - truth).square().mean().sqrt() / truth.std())
         if not apart < (1e-3 if model.dtype == torch.float32 else 0.1):
-            raise _refused(kind, f"words as virtual tokens are read otherwise than words, by {apart:.2g}")
+            raise _refused(
+                kind, _("words as virtual tokens are read otherwise than words, by {apart:.2g}", apart=apart)
+            )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with _moved(model.prompt_encoder[model.active_adapter].embedding.weight):
         gradients = torch.autograd.grad(read().square().sum(), trained, allow_unused=True)
     if not any(one is not None and bool((one != 0).any()) for one in gradients):
-        raise _refused(kind, "no gradient reaches the virtual tokens")
+        raise _refused(kind, _("no gradient reaches the virtual tokens"))
 
 
 def _refused(kind: str, why: str) -> ConfigError:
     return ConfigError(
-        f"{METHODS[kind].label.lower()} does not work with this model: {one_line(why, 300).rstrip('.')}.",
+        _(
+            "{method} does not work with this model: {why}.",
+            method=_(METHODS[kind].label).lower(),
+            why=one_line(why, 300).rstrip("."),
+        ),
         where="method.kind",
-        hint="Use lora, or prompt_tuning." if kind == "prefix_tuning" else "Use lora.",
+        hint=_("Use lora, or prompt_tuning.") if kind == "prefix_tuning" else _("Use lora."),
     )
 
 

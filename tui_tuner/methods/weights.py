@@ -6,6 +6,7 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _
 
 
 def attach_full(model: Any, config: RunConfig, peft_type: str) -> Any:
@@ -24,7 +25,10 @@ def attach_freeze(model: Any, config: RunConfig, peft_type: str) -> Any:
     layers = decoder_layers(model)
     count = config.method.layers or 1
     if count > len(layers):
-        raise ConfigError(f"{count} is more than this model's {len(layers)} layers.", where="method.layers")
+        raise ConfigError(
+            _("{asked} is more than this model's {layers} layers.", asked=count, layers=len(layers)),
+            where="method.layers",
+        )
     for layer in layers[-count:]:
         layer.requires_grad_(True)
     for norm in final_norms(model):
@@ -42,7 +46,7 @@ def decoder_layers(model: Any) -> Any:
 
     stacks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     if not stacks:
-        raise ConfigError("this model has no stack of layers to choose from.", where="method.layers")
+        raise ConfigError(_("this model has no stack of layers to choose from."), where="method.layers")
     expected = getattr(model.config.get_text_config(), "num_hidden_layers", 0)
     return max(stacks, key=lambda stack: (len(stack) == expected, len(stack)))
 

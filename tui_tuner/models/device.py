@@ -14,6 +14,7 @@ from functools import cache
 from typing import Literal
 
 from tui_tuner.errors import HardwareError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 GIB = 1024**3
@@ -90,10 +91,21 @@ def find_device(place: str, known: Sequence[Device] = ()) -> Device:
     index = int(place.partition(":")[2] or 0)
     if not torch.cuda.is_available() or index >= torch.cuda.device_count():
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if found:
+            what = _(
+                "a GPU was asked for ({device}), and this machine has {count} that PyTorch can use.",
+                device=place,
+                count=found,
+            )
+        else:
+            what = _(
+                "a GPU was asked for ({device}), and this machine has none that PyTorch can use.",
+                device=place,
+            )
         raise HardwareError(
-            f"a GPU was asked for ({place}), and this machine has {found or 'none'} that PyTorch can use.",
+            what,
             where="hardware.devices",
-            hint="Set hardware.devices to auto or cpu, or see `tui-tuner doctor`.",
+            hint=_("Set hardware.devices to auto or cpu, or see `tui-tuner doctor`."),
         )
     facts = torch.cuda.get_device_properties(index)
     uuid = f"GPU-{facts.uuid}"

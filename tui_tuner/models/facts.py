@@ -15,6 +15,7 @@ from typing import Any
 
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError
+from tui_tuner.locales import _
 from tui_tuner.models.families import FAMILIES, GENERIC, Family
 from tui_tuner.models.lookup import config_from_hub, read_config, stored_parameters
 from tui_tuner.text import one_line
@@ -239,8 +240,8 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
     """
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:
-        hint = "A transformers config.json names its architecture there."
-        raise ModelError("has no `model_type`.", where=where, hint=hint)
+        hint = _("A transformers config.json names its architecture there.")
+        raise ModelError(_("has no `model_type`."), where=where, hint=hint)
     outer = kind
     text = config.get("text_config")
     if isinstance(text, Mapping) and kind not in FAMILIES:
@@ -253,13 +254,15 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
     facts = _build(values, family, kind, name or str(config.get("_name_or_path") or kind))
     why = ""
     if kind not in FAMILIES:
-        why = f"the architecture {one_line(kind, 60)} is not in the table, so it is taken for a Llama"
+        why = _(
+            "the architecture {name} is not in the table, so it is taken for a Llama", name=one_line(kind, 60)
+        )
     elif outer != kind:
-        why = f"only the language part of {one_line(outer, 60)} is counted"
+        why = _("only the language part of {name} is counted", name=one_line(outer, 60))
     elif isinstance(config.get("quantization_config"), Mapping):
-        why = "the weights are stored quantised, and are counted as if they were not"
+        why = _("the weights are stored quantised, and are counted as if they were not")
     elif not family.verified:
-        why = f"{kind} was never measured"
+        why = _("{name} was never measured", name=kind)
     if why:
         facts = _replace(facts, verified=False, why_unverified=why)
     return facts
@@ -278,14 +281,19 @@ class _Reader:
             value = self.family.defaults.get(field, default)
         if value is None:
             raise ModelError(
-                f"has no `{alias}`.", where=self.where, hint="The memory of a run depends on it."
+                _("has no `{alias}`.", alias=alias),
+                where=self.where,
+                hint=_("The memory of a run depends on it."),
             )
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ModelError(f"`{alias}` is {_shown(value)!r}, not a whole number.", where=self.where)
+            raise ModelError(
+                _("`{alias}` is {value!r}, not a whole number.", alias=alias, value=_shown(value)),
+                where=self.where,
+            )
         most = LIMITS.get(field, 10**9)
         if not least <= value <= most:
-            hint = f"It must lie between {least} and {most}."
-            problem = f"`{alias}` is {_shown(value)}, which no model has."
+            hint = _("It must lie between {least} and {most}.", least=least, most=most)
+            problem = _("`{alias}` is {value}, which no model has.", alias=alias, value=_shown(value))
             raise ModelError(problem, where=self.where, hint=hint)
         return value
 
@@ -299,7 +307,7 @@ def _shown(value: object) -> str:
     try:
         return one_line(value, 60)
     except ValueError:
-        return "a number of thousands of digits"
+        return _("a number of thousands of digits")
 
 
 def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
@@ -313,10 +321,18 @@ def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
     else:
         head_dim = values.number("head_dim", max(1, hidden // heads))
         if "head_dim" not in family.defaults and not values.config.get("head_dim") and hidden % heads:
-            problem = f"hidden_size {hidden} is no multiple of num_attention_heads {heads}."
+            problem = _(
+                "hidden_size {hidden} is no multiple of num_attention_heads {heads}.",
+                hidden=hidden,
+                heads=heads,
+            )
             raise ModelError(problem, where=values.where)
     if heads % kv_heads:
-        problem = f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}."
+        problem = _(
+            "num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}.",
+            heads=heads,
+            kv_heads=kv_heads,
+        )
         raise ModelError(problem, where=values.where)
     experts = values.number("num_experts", 0, 0) if family.moe else 0
     dtype = values.config.get("dtype") or values.config.get("torch_dtype") or ""
@@ -414,5 +430,9 @@ def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:
         return facts
     if facts.tied is False and abs(stored + facts.vocab * facts.hidden - facts.parameters) < 0.005 * stored:
         return facts  # the head is shared in the file
-    why = f"config.json describes {facts.parameters:,} parameters, but the weights hold {stored:,}"
+    why = _(
+        "config.json describes {described:,} parameters, but the weights hold {stored:,}",
+        described=facts.parameters,
+        stored=stored,
+    )
     return _replace(facts, verified=False, why_unverified=facts.why_unverified or why)

@@ -15,6 +15,7 @@ from typing import Any
 
 from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.errors import HardwareError, HubError, ModelError
+from tui_tuner.locales import N_, _
 from tui_tuner.models.device import find_device
 from tui_tuner.models.lookup import check_safetensors, read_config
 from tui_tuner.text import one_line
@@ -53,12 +54,12 @@ def load_tokenizer(model: ModelSection) -> Any:
         HubError: the hub cannot be reached, or refuses.
     """
     if model.tokenizer == "train":
-        raise ModelError("the tokenizer is learnt from the data of the run.", where="model.tokenizer")
+        raise ModelError(_("the tokenizer is learnt from the data of the run."), where="model.tokenizer")
     source = tokenizer_source(model)
     from transformers import AutoTokenizer
 
     revision = model.revision if model.tokenizer is None and not os.path.isdir(source) else None
-    with _understood(source, "the tokenizer"):
+    with _understood(source, *_TOKENIZER):
         tokenizer = AutoTokenizer.from_pretrained(
             source,
             revision=revision,
@@ -66,7 +67,7 @@ def load_tokenizer(model: ModelSection) -> Any:
             local_files_only=_cached_only(source),
         )
     if not len(tokenizer):
-        raise ModelError("the tokenizer has no vocabulary.", where=one_line(source))
+        raise ModelError(_("the tokenizer has no vocabulary."), where=one_line(source))
     return tokenizer
 
 
@@ -148,9 +149,11 @@ def tokenizer_source(model: ModelSection) -> str:
         source = model_source(model.name)
     if os.path.isdir(source) and not any((Path(source) / name).is_file() for name in _TOKENIZER_FILES):
         raise ModelError(
-            "this folder holds no tokenizer.",
+            _("this folder holds no tokenizer."),
             where=one_line(source),
-            hint="Copy tokenizer.json and tokenizer_config.json beside the weights, or set model.tokenizer.",
+            hint=_(
+                "Copy tokenizer.json and tokenizer_config.json beside the weights, or set model.tokenizer."
+            ),
         )
     return source
 
@@ -158,16 +161,16 @@ def tokenizer_source(model: ModelSection) -> str:
 def _checked_folder(path: Path, name: str) -> str:
     shown = one_line(name)
     if not path.is_dir():
-        hint = "Give the folder that holds config.json, or a hub id such as Qwen/Qwen3-0.6B."
-        raise ModelError("no such folder.", where=shown, hint=hint)
+        hint = _("Give the folder that holds config.json, or a hub id such as Qwen/Qwen3-0.6B.")
+        raise ModelError(_("no such folder."), where=shown, hint=hint)
     if not (path / "config.json").is_file():
-        hint = "A model folder holds config.json, the tokenizer and safetensors weights."
+        hint = _("A model folder holds config.json, the tokenizer and safetensors weights.")
         if (path / "adapter_config.json").is_file():
-            hint = "This is an adapter: give the model it was trained on."
-        raise ModelError("this folder holds no config.json, so it is no model.", where=shown, hint=hint)
+            hint = _("This is an adapter: give the model it was trained on.")
+        raise ModelError(_("this folder holds no config.json, so it is no model."), where=shown, hint=hint)
     if not read_config(path / "config.json").get("model_type"):
-        hint = "Take the config.json that belongs to the weights."
-        raise ModelError("has no model_type.", where=f"{shown}/config.json", hint=hint)
+        hint = _("Take the config.json that belongs to the weights.")
+        raise ModelError(_("has no model_type."), where=f"{shown}/config.json", hint=hint)
     return str(path.resolve())
 
 
@@ -178,12 +181,14 @@ def check_weights(path: Path) -> None:
         return
     pickled = any(path.glob("pytorch_model*.bin")) or any(path.glob("*.pt"))
     what = (
-        "the weights are Python pickles, which can run code." if pickled else "this folder holds no weights."
+        _("the weights are Python pickles, which can run code.")
+        if pickled
+        else _("this folder holds no weights.")
     )
     hint = (
-        "Convert them to safetensors first."
+        _("Convert them to safetensors first.")
         if pickled
-        else "Copy the safetensors files here, or set model.architecture to start from random weights."
+        else _("Copy the safetensors files here, or set model.architecture to start from random weights.")
     )
     raise ModelError(what, where=one_line(path), hint=hint)
 
@@ -224,7 +229,7 @@ def _from_weights(
         "trust_remote_code": config.model.trust_remote_code,
         "local_files_only": _cached_only(source),
     }
-    with _understood(source, "the model"):
+    with _understood(source, *_MODEL):
         settings = transformers.AutoConfig.from_pretrained(source, **where)
         for name, value in values.items():
             setattr(settings, name, value)
@@ -247,18 +252,28 @@ def _from_weights(
     if missing:
         names = ", ".join(one_line(name, 80) for name in missing[:3])
         raise ModelError(
-            f"{len(missing)} weights of this architecture are not in the files, such as {names}.",
+            _(
+                "{count} weights of this architecture are not in the files, such as {names}.",
+                count=len(missing),
+                names=names,
+            ),
             where=one_line(source),
-            hint="The download may be incomplete, or the folder may hold another kind of model.",
+            hint=_("The download may be incomplete, or the folder may hold another kind of model."),
         )
     other = sorted(info.get("mismatched_keys") or [], key=str)
     if other:
         name, stored, wanted = (*other[0], "?", "?")[:3]
         raise ModelError(
-            f"{len(other)} weights have another shape than config.json says, such as {one_line(name, 80)}: "
-            f"{one_line(list(stored))} instead of {one_line(list(wanted))}.",
+            _(
+                "{count} weights have another shape than config.json says, such as {name}: {stored} instead "
+                "of {wanted}.",
+                count=len(other),
+                name=one_line(name, 80),
+                stored=one_line(list(stored)),
+                wanted=one_line(list(wanted)),
+            ),
             where=one_line(source),
-            hint="The config and the weights belong to different models.",
+            hint=_("The config and the weights belong to different models."),
         )
     _keep_quantised_weights(model)
     return model
@@ -287,25 +302,29 @@ def _from_scratch(
     import transformers
 
     if tokenizer is None:
-        raise ModelError("random weights need a tokenizer for the vocabulary.", where="model.architecture")
+        raise ModelError(_("random weights need a tokenizer for the vocabulary."), where="model.architecture")
     shape = dict(config.model.architecture or {})
     kind = shape.pop("model_type", None)
     where = "model.architecture"
     if not isinstance(kind, str):
         raise ModelError(
-            "model_type is missing.", where=where, hint="Write model_type: llama, and the sizes."
+            _("model_type is missing."), where=where, hint=_("Write model_type: llama, and the sizes.")
         )
     shape.setdefault("vocab_size", len(tokenizer))
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         shape.setdefault(name, getattr(tokenizer, name))
     if shape["vocab_size"] < len(tokenizer):
         raise ModelError(
-            f"vocab_size {shape['vocab_size']} is less than the tokenizer's {len(tokenizer)} tokens.",
+            _(
+                "vocab_size {vocab_size} is less than the tokenizer's {tokens} tokens.",
+                vocab_size=shape["vocab_size"],
+                tokens=len(tokenizer),
+            ),
             where=where,
         )
     transformers.set_seed(config.training.seed)
     try:
-        with _understood(kind, "the architecture"):
+        with _understood(kind, *_ARCHITECTURE):
             settings = transformers.AutoConfig.for_model(kind, **shape | dict(values))
             model = getattr(transformers, auto_class).from_config(
                 settings,
@@ -313,7 +332,7 @@ def _from_scratch(
                 attn_implementation=_attention(config),
             )
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise ModelError(f"cannot be built: {one_line(error, 300)}", where=where) from error
+        raise ModelError(_("cannot be built: {error}", error=one_line(error, 300)), where=where) from error
     return model.to(device)
 
 
@@ -333,8 +352,17 @@ def _cached_only(source: str) -> bool:
     return False
 
 
+# What is said where a package is missing, and where something else is wrong
+_TOKENIZER = N_("the tokenizer needs a package: {error}"), N_("the tokenizer cannot be loaded: {error}")
+_MODEL = N_("the model needs a package: {error}"), N_("the model cannot be loaded: {error}")
+_ARCHITECTURE = (
+    N_("the architecture needs a package: {error}"),
+    N_("the architecture cannot be loaded: {error}"),
+)
+
+
 @contextlib.contextmanager
-def _understood(source: str, what: str) -> Iterator[None]:
+def _understood(source: str, needs: str, fails: str) -> Iterator[None]:
     """Turn what transformers and the hub client raise into an error that says what to do."""
     shown = one_line(source)
     try:
@@ -342,13 +370,13 @@ def _understood(source: str, what: str) -> Iterator[None]:
     except (ModelError, HubError, HardwareError):
         raise
     except ImportError as error:
-        raise ModelError(f"{what} needs a package: {one_line(error, 300)}", where=shown) from error
+        raise ModelError(_(needs, error=one_line(error, 300)), where=shown) from error
     except Exception as error:
         if _out_of_memory(error):
             raise
         if not os.path.isdir(source):
             _raise_hub(error, shown)
-        raise ModelError(f"{what} cannot be loaded: {one_line(error, 300)}", where=shown) from error
+        raise ModelError(_(fails, error=one_line(error, 300)), where=shown) from error
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -364,22 +392,24 @@ def _raise_hub(error: BaseException, shown: str) -> None:
         link = link.__cause__ or link.__context__
     names = {kind.__name__ for item in chain for kind in type(item).__mro__}
     if "GatedRepoError" in names:
-        hint = "Accept its terms on the hub's page, and log in with `hf auth login`."
+        hint = _("Accept its terms on the hub's page, and log in with `hf auth login`.")
         raise HubError(
-            "the hub gives this model only to approved accounts.", where=shown, hint=hint
+            _("the hub gives this model only to approved accounts."), where=shown, hint=hint
         ) from error
     if "RevisionNotFoundError" in names:
-        raise HubError("the hub has no such revision of this model.", where=shown) from error
+        raise HubError(_("the hub has no such revision of this model."), where=shown) from error
     if "RepositoryNotFoundError" in names:
-        hint = "Check the spelling; for a private one, log in with `hf auth login`."
-        raise HubError("the hub has no such model, or hides it from you.", where=shown, hint=hint) from error
+        hint = _("Check the spelling; for a private one, log in with `hf auth login`.")
+        raise HubError(
+            _("the hub has no such model, or hides it from you."), where=shown, hint=hint
+        ) from error
     if "HFValidationError" in names:
-        hint = "A hub id looks like Qwen/Qwen3-0.6B; a folder may be written ./name."
-        raise ModelError("is neither a folder nor a hub id.", where=shown, hint=hint) from error
+        hint = _("A hub id looks like Qwen/Qwen3-0.6B; a folder may be written ./name.")
+        raise ModelError(_("is neither a folder nor a hub id."), where=shown, hint=hint) from error
     offline = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "TimeoutException"}
     offline |= {"ConnectionError", "HfHubHTTPError", "HTTPError", "NetworkError", "ProxyError"}
     if names & offline or any("couldn't connect" in str(item).lower() for item in chain):
-        hint = "Check the network (or HF_HUB_OFFLINE, HF_ENDPOINT), or give a folder that holds the model."
+        hint = _("Check the network (or HF_HUB_OFFLINE, HF_ENDPOINT), or give a folder that holds the model.")
         raise HubError(
-            "the hub cannot be reached, and this model is not on this machine.", where=shown, hint=hint
+            _("the hub cannot be reached, and this model is not on this machine."), where=shown, hint=hint
         )

@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import HubError, ModelError
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 HUB_SECONDS = 3.0
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
-_AGAIN = "Download or copy it again."
+_AGAIN = N_("Download or copy it again.")
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -26,17 +27,17 @@ def read_config(path: Path) -> dict[str, Any]:
     shown = one_line(path)
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ModelError("is larger than 16 MiB, so it is no config.", where=shown)
+            raise ModelError(_("is larger than 16 MiB, so it is no config."), where=shown)
         values = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        hint = "A model folder holds config.json, the tokenizer and safetensors weights."
-        raise ModelError("no such file.", where=shown, hint=hint) from None
+        hint = _("A model folder holds config.json, the tokenizer and safetensors weights.")
+        raise ModelError(_("no such file."), where=shown, hint=hint) from None
     except OSError as error:
-        raise ModelError(f"cannot be read: {error.strerror}.", where=shown) from None
+        raise ModelError(_("cannot be read: {problem}.", problem=error.strerror), where=shown) from None
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"is not valid JSON: {one_line(error)}.", where=shown) from None
+        raise ModelError(_("is not valid JSON: {error}.", error=one_line(error)), where=shown) from None
     if not isinstance(values, dict):
-        raise ModelError("holds no JSON object.", where=shown)
+        raise ModelError(_("holds no JSON object."), where=shown)
     return values
 
 
@@ -68,23 +69,23 @@ def config_from_hub(model: ModelSection, network: bool) -> Path:
             )
         )
     except HFValidationError:
-        hint = "Give a folder that holds config.json, or a hub id such as Qwen/Qwen3-0.6B."
-        raise ModelError("is neither a folder here nor a hub id.", where=shown, hint=hint) from None
+        hint = _("Give a folder that holds config.json, or a hub id such as Qwen/Qwen3-0.6B.")
+        raise ModelError(_("is neither a folder here nor a hub id."), where=shown, hint=hint) from None
     except GatedRepoError:
-        hint = "Accept its terms on its page, then log in with `hf auth login`."
-        raise HubError("is gated: the hub wants to know who asks.", where=shown, hint=hint) from None
+        hint = _("Accept its terms on its page, then log in with `hf auth login`.")
+        raise HubError(_("is gated: the hub wants to know who asks."), where=shown, hint=hint) from None
     except RepositoryNotFoundError:
-        hint = "Check the spelling; a private model needs `hf auth login`."
-        raise HubError("is not on the hub.", where=shown, hint=hint) from None
+        hint = _("Check the spelling; a private model needs `hf auth login`.")
+        raise HubError(_("is not on the hub."), where=shown, hint=hint) from None
     except LocalEntryNotFoundError:
-        hint = "Check the connection, or give a local folder with config.json."
+        hint = _("Check the connection, or give a local folder with config.json.")
         raise HubError(
-            "is not in the local cache, and the hub cannot be reached.", where=shown, hint=hint
+            _("is not in the local cache, and the hub cannot be reached."), where=shown, hint=hint
         ) from None
     except EntryNotFoundError:
-        raise ModelError("has no config.json on the hub.", where=shown) from None
+        raise ModelError(_("has no config.json on the hub."), where=shown) from None
     except Exception as error:
-        raise HubError(f"the hub cannot be reached: {one_line(error)}.", where=shown) from None
+        raise HubError(_("the hub cannot be reached: {error}.", error=one_line(error)), where=shown) from None
 
 
 def _hub_answers() -> bool:
@@ -129,14 +130,16 @@ def safetensors_header(path: Path) -> dict[str, Any]:
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
             if not 2 <= size <= 100_000_000:
-                raise ModelError("is damaged: its header has no sensible length.", where=shown, hint=_AGAIN)
+                raise ModelError(
+                    _("is damaged: its header has no sensible length."), where=shown, hint=_(_AGAIN)
+                )
             header = json.loads(file.read(size))
     except OSError as error:
-        raise ModelError(f"cannot be read: {error.strerror}.", where=shown) from None
+        raise ModelError(_("cannot be read: {problem}.", problem=error.strerror), where=shown) from None
     except ValueError:
-        raise ModelError("is damaged: its header is no JSON.", where=shown, hint=_AGAIN) from None
+        raise ModelError(_("is damaged: its header is no JSON."), where=shown, hint=_(_AGAIN)) from None
     if not isinstance(header, dict):
-        raise ModelError("is damaged: its header is no JSON object.", where=shown)
+        raise ModelError(_("is damaged: its header is no JSON object."), where=shown)
     header.pop("__metadata__", None)
     return header
 
@@ -156,9 +159,13 @@ def check_safetensors(folder: Path) -> None:
         found = path.stat().st_size
         if found != wanted:
             raise ModelError(
-                f"is damaged: it has {found:,} bytes, and its header speaks of {wanted:,}.",
+                _(
+                    "is damaged: it has {found:,} bytes, and its header speaks of {wanted:,}.",
+                    found=found,
+                    wanted=wanted,
+                ),
                 where=one_line(path),
-                hint=_AGAIN,
+                hint=_(_AGAIN),
             )
     index = folder / "model.safetensors.index.json"
     if index.is_file():
@@ -167,7 +174,12 @@ def check_safetensors(folder: Path) -> None:
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise ModelError(
-                f"{len(missing)} of {len(names)} weight files are missing, such as {one_line(missing[0])}.",
+                _(
+                    "{missing} of {count} weight files are missing, such as {name}.",
+                    missing=len(missing),
+                    count=len(names),
+                    name=one_line(missing[0]),
+                ),
                 where=one_line(folder),
-                hint="Download or copy the model again.",
+                hint=_("Download or copy the model again."),
             )

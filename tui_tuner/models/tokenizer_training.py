@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tui_tuner.errors import ConfigError, DataError
+from tui_tuner.locales import _
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -44,7 +45,11 @@ def train_tokenizer(
     smallest = 256 + len(SPECIAL_TOKENS)
     if vocabulary < smallest:
         raise ConfigError(
-            f"{vocabulary} tokens are too few: bytes and special tokens alone are {smallest}",
+            _(
+                "{vocabulary} tokens are too few: bytes and special tokens alone are {smallest}",
+                vocabulary=vocabulary,
+                smallest=smallest,
+            ),
             where="model.vocabulary",
         )
     counted = _Counted(texts)
@@ -59,7 +64,7 @@ def train_tokenizer(
     )
     tokenizer.train_from_iterator(counted, trainer)
     if not counted.characters:
-        raise DataError("there is no text to learn a tokenizer from", where="data.path")
+        raise DataError(_("there is no text to learn a tokenizer from"), where="data.path")
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BEGIN} $A",
         pair=f"{BEGIN} $A $B",

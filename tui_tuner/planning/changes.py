@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from tui_tuner.config.kinds import QUANTISABLE, RANKED
 from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.locales import _
 from tui_tuner.planning.gpus import Card
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -29,41 +30,41 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
     training, model, method = config.training, config.model, config.method
     found = []
     if training.loss == "full_logits":
-        found.append(Change("training.loss", "auto", "logits of trained tokens only", 0))
+        found.append(Change("training.loss", "auto", _("logits of trained tokens only"), 0))
     if model.attention == "eager":
-        found.append(Change("model.attention", "sdpa", "fused attention", 0))
+        found.append(Change("model.attention", "sdpa", _("fused attention"), 0))
     if not config.data.packing and not method.prompt_length:
-        found.append(Change("data.packing", True, "packing", 0))
+        found.append(Change("data.packing", True, _("packing"), 0))
     if isinstance(training.micro_batch, int) and training.micro_batch > 1:
         half = max(n for n in range(1, training.micro_batch) if training.micro_batch % n == 0)
-        found.append(Change("training.micro_batch", half, f"micro-batch {half}", 0))
+        found.append(Change("training.micro_batch", half, _("micro-batch {size}", size=half), 0))
         if half > 1:
-            found.append(Change("training.micro_batch", 1, "micro-batch 1", 0))
+            found.append(Change("training.micro_batch", 1, _("micro-batch {size}", size=1), 0))
     if not training.gradient_checkpointing and method.kind != "prefix_tuning":
-        found.append(Change("training.gradient_checkpointing", True, "gradient checkpointing", 0))
+        found.append(Change("training.gradient_checkpointing", True, _("gradient checkpointing"), 0))
     gpu = card is None or not card.cpu
     if training.optimizer == "adamw" and gpu:
-        found.append(Change("training.optimizer", "adamw_8bit", "8-bit AdamW", 1))
-        found.append(Change("training.optimizer", "paged_adamw_8bit", "paged 8-bit AdamW", 1))
+        found.append(Change("training.optimizer", "adamw_8bit", _("8-bit AdamW"), 1))
+        found.append(Change("training.optimizer", "paged_adamw_8bit", _("paged 8-bit AdamW"), 1))
     narrow = "bfloat16" if card is None or card.cpu or card.device.bf16 else "float16"
     if model.dtype == "float32" and (narrow == "bfloat16" or method.kind in ADAPTERS):
-        found.append(Change("model.dtype", narrow, f"{narrow} weights", 1))
+        found.append(Change("model.dtype", narrow, _("{dtype} weights", dtype=narrow), 1))
     if method.kind in QUANTISABLE and model.quantization == "none" and gpu:
-        found.append(Change("model.quantization", "nf4", "4-bit weights (QLoRA)", 1))
+        found.append(Change("model.quantization", "nf4", _("4-bit weights (QLoRA)"), 1))
     if method.kind in RANKED and method.rank > 8:
-        found.append(Change("method.rank", 8, "rank 8", 1))
+        found.append(Change("method.rank", 8, _("rank 8"), 1))
     if config.data.max_length > 256:
         half = config.data.max_length // 2
-        found.append(Change("data.max_length", half, f"sequences of {half} tokens", 2))
+        found.append(Change("data.max_length", half, _("sequences of {length} tokens", length=half), 2))
     if method.kind not in ADAPTERS and model.architecture is None:
-        found.append(Change("method.kind", "lora", "LoRA", 2))
+        found.append(Change("method.kind", "lora", _("LoRA"), 2))
     return found
 
 
 def apply(config: Config, changes: tuple[Change, ...]) -> Config:
     """The config with these changes. Unchecked: meant for what `possible_changes` gives."""
     for change in changes:
-        section, _, name = change.path.partition(".")
+        section, _unused, name = change.path.partition(".")
         part = getattr(config, section).model_copy(update={name: change.value})
         config = config.model_copy(update={section: part})
     return config

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
+from tui_tuner.locales import _
 from tui_tuner.planning.data_facts import DataFacts, counted_facts
 from tui_tuner.text import one_line
 
@@ -52,27 +53,41 @@ def count(config: RunConfig, seconds: float = 0.1) -> Counted:
     the first rows' text, without what a chat template adds, times the rows.
     """
     if not _local(config):
-        return Counted(None, "the data is not on this machine")
+        return Counted(None, _("the data is not on this machine"))
     try:
         read, done = _read(config, seconds)
     except TunerError as error:
-        return Counted(None, f"the data cannot be read: {one_line(error, 160)}")
+        return Counted(None, _("the data cannot be read: {error}", error=one_line(error, 160)))
     except OSError as error:
-        return Counted(None, f"the data cannot be read: {one_line(error, 160)}")
+        return Counted(None, _("the data cannot be read: {error}", error=one_line(error, 160)))
     rows = len(read) if done else _lines(config)
-    how = f"{rows:,} rows" if done else f"{rows:,} lines" if rows else ""
     if done and not rows:
-        return Counted(None, "the data holds no row that can be read")
+        return Counted(None, _("the data holds no row that can be read"))
     if not rows:
-        return Counted(None, f"more than {len(read):,} rows, not counted to the end; --data counts them")
+        return Counted(
+            None, _("more than {read:,} rows, not counted to the end; --data counts them", read=len(read))
+        )
     held, training = _split(config, rows)
     tokens = _tokens(config, read)
     if tokens is None:
-        return Counted(
-            DataFacts(training, validation_rows=held), f"{how} counted; the model's tokenizer is not here"
+        if done:
+            basis = _("{rows:,} rows counted; the model's tokenizer is not here", rows=rows)
+        else:
+            basis = _("{rows:,} lines counted; the model's tokenizer is not here", rows=rows)
+        return Counted(DataFacts(training, validation_rows=held), basis)
+    if done:
+        basis = _(
+            "{rows:,} rows counted; tokens of the first {read:,}, without the chat template's own",
+            rows=rows,
+            read=tokens.rows,
+        )
+    else:
+        basis = _(
+            "{rows:,} lines counted; tokens of the first {read:,}, without the chat template's own",
+            rows=rows,
+            read=tokens.rows,
         )
     share = training / tokens.rows
-    basis = f"{how} counted; tokens of the first {tokens.rows:,}, without the chat template's own"
     return Counted(
         DataFacts(
             training,
@@ -99,7 +114,9 @@ def count_exactly(config: RunConfig, task: RowTask) -> Counted:
 
     prepared = prepare(config, load_tokenizer(config.model), task)
     return Counted(
-        counted_facts(prepared.train, prepared.validation), "all rows read and tokenised as in the run", True
+        counted_facts(prepared.train, prepared.validation),
+        _("all rows read and tokenised as in the run"),
+        True,
     )
 
 

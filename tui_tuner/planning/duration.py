@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.locales import _, _n
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.gpus import Card
@@ -68,10 +69,21 @@ def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     weights = facts.active_parameters - facts.embedding_parameters + (facts.vocab * facts.hidden)
     attention = facts.layers * facts.query_dim * min(per_row, config.data.max_length)
     flops = float(tokens + virtual) * passes * 2 * (weights + attention)
-    read = f"({tokens:,} + {virtual:,} virtual)" if virtual else f"{tokens:,}"
-    parts = f"{passes} passes * 2 * ({weights:,} weights + {attention:,.0f} attention) * {read} tokens"
+    said = {"passes": passes, "weights": weights, "attention": attention, "tokens": tokens}
+    if virtual:
+        formula = _(
+            "{passes} passes * 2 * ({weights:,} weights + {attention:,.0f} attention) "
+            "* ({tokens:,} + {virtual:,} virtual) tokens",
+            virtual=virtual,
+            **said,
+        )
+    else:
+        formula = _(
+            "{passes} passes * 2 * ({weights:,} weights + {attention:,.0f} attention) * {tokens:,} tokens",
+            **said,
+        )
     supervised = round(share * data.supervised) if data.supervised is not None else None
-    return Work(steps, tokens, supervised, flops, parts)
+    return Work(steps, tokens, supervised, flops, formula)
 
 
 def duration_of(
@@ -94,16 +106,24 @@ def duration_of(
     devices = config.hardware.devices if isinstance(config.hardware.devices, int) else 1
     if tokens_per_second and tokens_per_second > 0:
         middle = work.tokens / tokens_per_second
-        return _priced(config, work, middle, middle * 0.9, middle * 1.15, "measured throughput")
+        return _priced(config, work, middle, middle * 0.9, middle * 1.15, _("measured throughput"))
     if speed is not None:
         middle = work.tokens / speed.tokens_per_second
-        basis = f"{speed.tokens_per_second:,.0f} tokens/s that run {speed.run} reached here"
+        basis = _(
+            "{speed:,.0f} tokens/s that run {run} reached here", speed=speed.tokens_per_second, run=speed.run
+        )
         return _priced(config, work, middle, middle * 0.85, middle * 1.3, basis)
     if card is None or not card.tflops:
         return Duration(work, None, None, None, None, None, _nothing(card))
     slow = FOUR_BIT if config.model.quantization != "none" else 1.0
     ideal = work.flops * slow / (card.tflops * 1e12 * devices)
-    basis = f"{card.name} at {UTILISATION_LOW:.0%} to {UTILISATION_HIGH:.0%} of its {card.tflops:g} TFLOP/s"
+    basis = _(
+        "{card} at {low:.0%} to {high:.0%} of its {speed:g} TFLOP/s",
+        card=card.name,
+        low=UTILISATION_LOW,
+        high=UTILISATION_HIGH,
+        speed=card.tflops,
+    )
     return _priced(
         config, work, ideal / UTILISATION, ideal / UTILISATION_HIGH, ideal / UTILISATION_LOW, basis
     )
@@ -112,8 +132,8 @@ def duration_of(
 def _nothing(card: Card | None) -> str:
     """Why there is no time."""
     if card is None or card.cpu:
-        return "no run of this kind was timed on this machine; the first steps of one will tell"
-    return f"the speed of {card.name} is not in the table; name a GPU instead"
+        return _("no run of this kind was timed on this machine; the first steps of one will tell")
+    return _("the speed of {card} is not in the table; name a GPU instead", card=card.name)
 
 
 @dataclass(frozen=True)
@@ -138,7 +158,12 @@ def corrected(total: int, done: int, spent: float, pace: float, steps: int) -> O
     left = pace * max(0, total - done)
     spread = 0.25 / math.sqrt(max(1, steps)) * left
     middle = spent + left
-    return Outlook(middle, middle - spread, middle + spread, f"{steps} steps of this run")
+    return Outlook(
+        middle,
+        middle - spread,
+        middle + spread,
+        _n("{steps} step of this run", "{steps} steps of this run", steps, steps=steps),
+    )
 
 
 def price_of(config: RunConfig, seconds: float) -> float | None:

@@ -11,6 +11,7 @@ from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
+from tui_tuner.locales import N_, _, _n
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.gpus import MOST_GPUS, Card, find_card
@@ -32,7 +33,8 @@ CPU_CACHE = 0.10  # what malloc keeps of freed memory, of the same
 VERIFIED_BAND, UNVERIFIED_BAND = 0.03, 0.15
 NCCL = 1.4  # GiB more on each of several GPUs, the least of what was published
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
-ALLOCATOR, CONTEXT, PROCESS, BUCKETS = "allocator cache", "context", "process", "gradient buckets"
+ALLOCATOR, CONTEXT, PROCESS = N_("allocator cache"), N_("context"), N_("process")
+BUCKETS = N_("gradient buckets")
 
 
 @dataclass(frozen=True)
@@ -277,17 +279,32 @@ def _reserved(allocated: float, setup: Setup, card: Card) -> float:
 def _doubt(card: Card, devices: int) -> str:
     """Why figures for a device are less sure."""
     if card.cpu:
-        return "a GPU's formulas, compared with few runs on processors"
-    return "several GPUs were never measured" if devices > 1 else ""
+        return _("a GPU's formulas, compared with few runs on processors")
+    return _("several GPUs were never measured") if devices > 1 else ""
 
 
 def _notes(card: Card) -> tuple[str, ...]:
     """What measurements of this machine have changed."""
     if not card.runs:
         return ()
-    runs = f"{card.runs} run{'' if card.runs == 1 else 's'} here"
-    cache = "" if card.cache is None else f" and allocator cache ({card.cache:.1%})"
-    return (
-        f"context ({card.context:.2f} GiB){cache} as measured in {runs}, "
-        f"whose peaks were {card.error:+.1%} from the prediction",
-    )
+    said = {"context": card.context, "runs": card.runs, "error": card.error}
+    if card.cache is None:
+        note = _n(
+            "context ({context:.2f} GiB) as measured in {runs} run here, "
+            "whose peaks were {error:+.1%} from the prediction",
+            "context ({context:.2f} GiB) as measured in {runs} runs here, "
+            "whose peaks were {error:+.1%} from the prediction",
+            card.runs,
+            **said,
+        )
+    else:
+        note = _n(
+            "context ({context:.2f} GiB) and allocator cache ({cache:.1%}) as measured in {runs} run here, "
+            "whose peaks were {error:+.1%} from the prediction",
+            "context ({context:.2f} GiB) and allocator cache ({cache:.1%}) as measured in {runs} runs here, "
+            "whose peaks were {error:+.1%} from the prediction",
+            card.runs,
+            cache=card.cache,
+            **said,
+        )
+    return (note,)

@@ -15,6 +15,7 @@ from tui_tuner.compute.numeric import check_numbers
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.config.values import with_values
+from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.calibration import calibrated
 from tui_tuner.planning.changes import Change, apply, groups_of, possible_changes
@@ -25,6 +26,7 @@ from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.memory.ledger import Simulated, ledger
 from tui_tuner.planning.memory.stack import Stack, installed
 from tui_tuner.planning.resolve import Resolved, resolve
+from tui_tuner.text import listed
 
 CHECKPOINT_COST = 1.41  # a step with recomputation against one without, measured
 FOUR_BIT_COST = 1.25  # dequantising on the way, measured
@@ -63,13 +65,20 @@ class Fit:
 
     def sentence(self) -> str:
         """The verdict in words."""
+        name = _(self.card.name)
         if self.fits:
-            return f"Fits {self.card.name}: {self.spare:.1f} GiB to spare."
-        phase, name = self.estimate.phase, self.card.name
-        missing = f"Does not fit {name}: {-self.spare:.1f} GiB too much in the phase {phase}."
+            return _("Fits {card}: {spare:.1f} GiB to spare.", card=name, spare=self.spare)
+        missing = _(
+            "Does not fit {card}: {missing:.1f} GiB too much in the phase {phase}.",
+            card=name,
+            missing=-self.spare,
+            phase=_(self.estimate.phase),
+        )
         if not self.smallest:
-            return f"{missing} No settings here make it fit: take a larger card or a smaller model."
-        return f"{missing} It would with {' and '.join(change.label for change in self.smallest)}."
+            way = _("No settings here make it fit: take a larger card or a smaller model.")
+        else:
+            way = _("It would with {changes}.", changes=listed(change.label for change in self.smallest))
+        return f"{missing} {way}"
 
 
 @dataclass(frozen=True)
@@ -227,10 +236,12 @@ class _Search:
         """The fewest and mildest changes that make it fit; empty if none do."""
         changes = possible_changes(config, card)
         if config.method.kind not in ADAPTERS and config.model.architecture is None and not card.cpu:
-            changes.append(Change("model.quantization", "nf4", "4-bit weights (QLoRA)", 2))
+            changes.append(Change("model.quantization", "nf4", _("4-bit weights (QLoRA)"), 2))
         if config.data.max_length > 512:
             quarter = config.data.max_length // 4
-            changes.append(Change("data.max_length", quarter, f"sequences of {quarter} tokens", 3))
+            changes.append(
+                Change("data.max_length", quarter, _("sequences of {length} tokens", length=quarter), 3)
+            )
         for count in range(1, MOST_CHANGES + 1):
             for group in sorted(
                 groups_of(config, changes, count), key=lambda group: sum(c.quality for c in group)

@@ -14,6 +14,7 @@ from typing import Literal
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import HardwareError
+from tui_tuner.locales import N_, _
 from tui_tuner.models.device import Device
 from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.text import one_line
@@ -22,7 +23,7 @@ MOST_GPUS = 8  # of a kind in a machine
 LARGEST = 2048  # GiB; a larger number is a mistyped name
 CUBLAS_AMPERE = 2 * 8_519_680.0  # two handles: the thread that runs forward and autograd's
 CUBLAS_HOPPER = 2 * 33_554_432.0
-RAM = "this machine's RAM"
+RAM = N_("this machine's RAM")
 PROCESS = 0.62  # GiB that Python, torch, transformers and peft take before a model is loaded, measured
 
 
@@ -126,11 +127,13 @@ def find_card(text: str) -> Card:
             return CARDS[name]
     near = difflib.get_close_matches(plain, [_plain(name) for name in CARDS], n=1, cutoff=0.5)
     meant = next((name for name in CARDS if near and _plain(name) == near[0]), "")
-    hint = f"Did you mean {meant}? " if meant else ""
+    hint = _("Known are {cards}; or give its memory, such as 24GiB.", cards=", ".join(CARDS))
+    if meant:
+        hint = f"{_('Did you mean {name}?', name=meant)} {hint}"
     raise HardwareError(
-        f"no GPU is called {one_line(text)!r}.",
+        _("no GPU is called {text!r}.", text=one_line(text)),
         where="--gpu",
-        hint=f"{hint}Known are {', '.join(CARDS)}; or give its memory, such as 24GiB.",
+        hint=hint,
     )
 
 
@@ -146,8 +149,22 @@ def counted_card(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
     card, count = find_card(several.group(2)), int(several.group(1))
     asked = config.hardware.devices
     if not 1 <= count <= MOST_GPUS or (asked != "auto" and asked != count):
-        why = f"the config asks for {asked}" if asked != "auto" else f"1 to {MOST_GPUS} can be planned for"
-        raise HardwareError(f"{one_line(text)!r} are {count} GPUs, but {why}.", where="--gpu")
+        name = one_line(text)
+        if asked != "auto":
+            what = _(
+                "{name!r} are {count} GPUs, but the config asks for {asked}.",
+                name=name,
+                count=count,
+                asked=asked,
+            )
+        else:
+            what = _(
+                "{name!r} are {count} GPUs, but 1 to {most} can be planned for.",
+                name=name,
+                count=count,
+                most=MOST_GPUS,
+            )
+        raise HardwareError(what, where="--gpu")
     return card, with_values(config, {"hardware.devices": count})
 
 
@@ -173,7 +190,7 @@ def _of_size(text: str, number: str) -> Card:
     except ValueError:
         gib = 0.0
     if not 1 <= gib <= LARGEST:
-        raise HardwareError(f"{one_line(text)!r} is no size of a GPU's memory.", where="--gpu")
+        raise HardwareError(_("{text!r} is no size of a GPU's memory.", text=one_line(text)), where="--gpu")
     return Card(f"{gib:g} GiB", gib, gib, 0.45, 0.0, 0.0, (8, 0))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from tui_tuner.locales import _
 from tui_tuner.models.device import GIB, Device, flash_installed
 from tui_tuner.text import one_line
 
@@ -70,7 +71,12 @@ class Hardware:
             first = self.usable_gpus[0]
             count = f"{len(self.usable_gpus)} x " if len(self.usable_gpus) > 1 else ""
             return f"{count}{first.name}, {first.total_gib:.1f} GiB"
-        return f"{self.cpu or 'CPU'}, {self.cores} cores, {self.memory_gib:.1f} GiB"
+        return _(
+            "{cpu}, {cores} cores, {memory:.1f} GiB",
+            cpu=self.cpu or "CPU",
+            cores=self.cores,
+            memory=self.memory_gib,
+        )
 
 
 def detect() -> Hardware:
@@ -81,7 +87,7 @@ def detect() -> Hardware:
     total, available = _memory()
     torch_cuda = _torch_has_cuda()
     if gpus and not torch_cuda:
-        notes.append("A GPU is here, but the installed torch is the CPU build.")
+        notes.append(_("A GPU is here, but the installed torch is the CPU build."))
     return Hardware(
         gpus=gpus,
         cpu=cpu,
@@ -124,7 +130,7 @@ def _gpus(notes: list[str]) -> tuple[Gpu, ...]:
     try:
         import pynvml
     except ImportError:
-        notes.append("pynvml is not installed, so no GPU was looked for.")
+        notes.append(_("pynvml is not installed, so no GPU was looked for."))
         return ()
     try:
         pynvml.nvmlInit()
@@ -136,7 +142,7 @@ def _gpus(notes: list[str]) -> tuple[Gpu, ...]:
         indices = visible_indices(count, os.environ.get("CUDA_VISIBLE_DEVICES"), uuids)
         return tuple(_gpu(pynvml, index) for index in indices)
     except pynvml.NVMLError as error:
-        notes.append(f"The NVIDIA driver does not answer: {one_line(error)}.")
+        notes.append(_("The NVIDIA driver does not answer: {error}.", error=one_line(error)))
         return ()
     finally:
         pynvml.nvmlShutdown()
@@ -184,7 +190,7 @@ def _cpu_model(cpuinfo: Path) -> tuple[str, frozenset[str]]:
         return one_line(platform.processor()), frozenset()
     name, flags = "", frozenset[str]()
     for line in text.splitlines():
-        key, _, value = line.partition(":")
+        key, _unused, value = line.partition(":")
         key = key.strip().lower()
         if key == "model name" and not name:
             name = one_line(value.strip())

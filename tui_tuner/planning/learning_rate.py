@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tui_tuner.config.kinds import RANKED
 from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.locales import N_, _
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
 
@@ -25,23 +26,41 @@ class Customary:
     source: str
 
 
-COMPARED = "PEFT's comparison of methods on MetaMathQA (Llama 3.2 3B)"
 METHOD_RATES: dict[str, Customary] = {
-    "lora": Customary(2e-4, 5e-5, 5e-4, "QLoRA (arXiv 2305.14314): 2e-4 up to 13B parameters"),
-    "dora": Customary(2e-4, 5e-5, 5e-4, "DoRA (arXiv 2402.09353): LoRA's rates"),
+    "lora": Customary(2e-4, 5e-5, 5e-4, N_("QLoRA (arXiv 2305.14314): 2e-4 up to 13B parameters")),
+    "dora": Customary(2e-4, 5e-5, 5e-4, N_("DoRA (arXiv 2402.09353): LoRA's rates")),
     "rslora": Customary(5e-5, 1e-5, 2e-4, "rsLoRA (arXiv 2312.03732)"),
-    "full": Customary(2e-5, 5e-6, 5e-5, "Stanford Alpaca: 2e-5; BERT (arXiv 1810.04805): 2e-5 to 5e-5"),
-    "freeze": Customary(5e-5, 1e-5, 1e-4, "between full fine-tuning and LoRA: fewer weights move"),
-    "loha": Customary(1e-4, 5e-5, 1e-3, f"{COMPARED}: 1e-4"),
-    "vera": Customary(1e-3, 3e-4, 1e-2, f"{COMPARED}: 1e-3"),
+    "full": Customary(2e-5, 5e-6, 5e-5, N_("Stanford Alpaca: 2e-5; BERT (arXiv 1810.04805): 2e-5 to 5e-5")),
+    "freeze": Customary(5e-5, 1e-5, 1e-4, N_("between full fine-tuning and LoRA: fewer weights move")),
+    "loha": Customary(
+        1e-4, 5e-5, 1e-3, N_("PEFT's comparison of methods on MetaMathQA (Llama 3.2 3B): 1e-4")
+    ),
+    "vera": Customary(
+        1e-3, 3e-4, 1e-2, N_("PEFT's comparison of methods on MetaMathQA (Llama 3.2 3B): 1e-3")
+    ),
     "ia3": Customary(3e-3, 5e-4, 1e-2, "IA3 (arXiv 2205.05638): 3e-3"),
-    "prompt_tuning": Customary(1e-3, 3e-4, 3e-2, f"{COMPARED}: 1e-3 from words of the vocabulary"),
-    "prefix_tuning": Customary(5e-3, 1e-3, 1e-2, f"{COMPARED}: 5e-3 from the keys and values of words"),
-    "p_tuning": Customary(1e-3, 1e-4, 5e-3, f"{COMPARED}: 5e-4 to 1e-3"),
+    "prompt_tuning": Customary(
+        1e-3,
+        3e-4,
+        3e-2,
+        N_("PEFT's comparison of methods on MetaMathQA (Llama 3.2 3B): 1e-3 from words of the vocabulary"),
+    ),
+    "prefix_tuning": Customary(
+        5e-3,
+        1e-3,
+        1e-2,
+        N_(
+            "PEFT's comparison of methods on MetaMathQA (Llama 3.2 3B): "
+            "5e-3 from the keys and values of words"
+        ),
+    ),
+    "p_tuning": Customary(
+        1e-3, 1e-4, 5e-3, N_("PEFT's comparison of methods on MetaMathQA (Llama 3.2 3B): 5e-4 to 1e-3")
+    ),
 }
 PREFERENCE_RATES: dict[str, Customary] = {
-    "full": Customary(5e-7, 1e-7, 5e-6, "DPO (arXiv 2305.18290): 5e-7 to 1e-6"),
-    "lora": Customary(5e-6, 1e-6, 5e-5, "ten times full fine-tuning's rate (LoRA Without Regret, 2025)"),
+    "full": Customary(5e-7, 1e-7, 5e-6, N_("DPO (arXiv 2305.18290): 5e-7 to 1e-6")),
+    "lora": Customary(5e-6, 1e-6, 5e-5, N_("ten times full fine-tuning's rate (LoRA Without Regret, 2025)")),
 }
 
 # GPT-3 (arXiv 2005.14165), table 2.1: parameters and peak learning rate
@@ -67,21 +86,26 @@ def customary(config: RunConfig, parameters: int | None = None) -> Customary:
         return PREFERENCE_RATES["full" if kind in ("full", "freeze") else "lora"]
     found = METHOD_RATES[kind]
     if kind == "prefix_tuning" and config.method.encoder_size is not None:
-        return Customary(5e-5, 1e-5, 1e-3, "prefix tuning (arXiv 2101.00190): 5e-5 to 8e-5 through a network")
+        return Customary(
+            5e-5, 1e-5, 1e-3, N_("prefix tuning (arXiv 2101.00190): 5e-5 to 8e-5 through a network")
+        )
     if kind == "rslora":
         rate = METHOD_RATES["lora"].rate / math.sqrt(config.method.rank)
-        source = f"{found.source}: LoRA's {METHOD_RATES['lora'].rate:g} / sqrt(rank), as the update is larger"
+        source = N_(
+            "rsLoRA (arXiv 2312.03732): LoRA's {rate:g} / sqrt(rank), as the update is larger",
+            rate=METHOD_RATES["lora"].rate,
+        )
         return Customary(float(f"{rate:.2g}"), found.low, found.high, source)
     return found
 
 
 def scratch(parameters: int | None) -> Customary:
     """Peak rate for training from random weights, from GPT-3's table (log-log between its sizes)."""
-    source = "GPT-3 (arXiv 2005.14165) table 2.1 by size"
+    source = N_("GPT-3 (arXiv 2005.14165) table 2.1 by size")
     if parameters is None or parameters < 30e6:
-        return Customary(SMALL_SCRATCH_RATE, 3e-4, 3e-3, "nanoGPT: 1e-3 for small models")
-    sizes = [math.log(size) for size, _ in GPT3_RATES]
-    rates = [math.log(rate) for _, rate in GPT3_RATES]
+        return Customary(SMALL_SCRATCH_RATE, 3e-4, 3e-3, N_("nanoGPT: 1e-3 for small models"))
+    sizes = [math.log(size) for size, _unused in GPT3_RATES]
+    rates = [math.log(rate) for _unused, rate in GPT3_RATES]
     at = math.log(parameters)
     if at <= sizes[0]:
         rate = GPT3_RATES[0][1]
@@ -97,10 +121,10 @@ def scratch(parameters: int | None) -> Customary:
 
 # Pretraining: (part of a model's name or type, base rate, tokens in a batch, source)
 PRETRAINED: tuple[tuple[str, float, float, str], ...] = (
-    ("mistral", 5e-5, 4e6, "Mistral's base rate 5e-5 at 4e6 tokens"),
-    ("llama-2", 3e-4, 4e6, "Llama 2 (arXiv 2307.09288): 3e-4 at 4e6 tokens"),
+    ("mistral", 5e-5, 4e6, N_("Mistral's base rate 5e-5 at 4e6 tokens")),
+    ("llama-2", 3e-4, 4e6, N_("Llama 2 (arXiv 2307.09288): 3e-4 at 4e6 tokens")),
 )
-REFERENCE_BATCH = {"lora": (16, "QLoRA's batch of 16"), "full": (128, "Alpaca's batch of 128")}
+REFERENCE_BATCH = {"lora": (16, N_("QLoRA's batch of 16")), "full": (128, N_("Alpaca's batch of 128"))}
 HIDDEN_EXPONENT = {"llama": 0.781, "qwen": 0.0775}
 REGRET = "LoRA Without Regret (Schulman et al., 2025)"
 
@@ -136,9 +160,9 @@ def rules(
     """Every rule, the chosen one first. Those that lack an input say which."""
     usual = customary(config, facts.parameters if facts else None)
     chosen = Rule(
-        "customary",
-        f"{usual.rate:g}, usual from {usual.low:g} to {usual.high:g}",
-        usual.source,
+        N_("customary"),
+        _("{rate:g}, usual from {low:g} to {high:g}", rate=usual.rate, low=usual.low, high=usual.high),
+        _(usual.source),
         {"low": usual.low, "high": usual.high},
         usual.rate,
     )
@@ -152,23 +176,23 @@ def rules(
 def _square_root(
     facts: ModelFacts | None, data: DataFacts | None, config: RunConfig, steps: int | None
 ) -> Rule:
-    formula = "base rate * sqrt(supervised tokens per batch / pretraining batch tokens)"
+    name = N_("square root of the batch")
+    formula = _("base rate * sqrt(supervised tokens per batch / pretraining batch tokens)")
     known = None
     if facts is not None:
-        name = f"{facts.name} {facts.model_type}".lower()
-        known = next((row for row in PRETRAINED if row[0] in name), None)
+        model = f"{facts.name} {facts.model_type}".lower()
+        known = next((row for row in PRETRAINED if row[0] in model), None)
     if known is None:
-        return Rule(
-            "square root of the batch", formula, "", {}, None, "the model's pretraining rate and batch"
-        )
+        return Rule(name, formula, "", {}, None, _("the model's pretraining rate and batch"))
+    source = _(known[3])
     if data is None or not data.supervised:
-        return Rule("square root of the batch", formula, known[3], {}, None, "the data's supervised tokens")
+        return Rule(name, formula, source, {}, None, _("the data's supervised tokens"))
     steps = steps or max(1, math.ceil(data.rows / config.training.batch_size))
     batch = data.supervised / steps
     inputs = {"base rate": known[1], "tokens per batch": batch, "pretraining batch": known[2]}
     filled = f"{known[1]:g} * sqrt({batch:,.0f} / {known[2]:,.0f})"
     rate = square_root_rule(known[1], batch, known[2])
-    return Rule("square root of the batch", filled, known[3], inputs, rate)
+    return Rule(name, filled, source, inputs, rate)
 
 
 def _batch_scaling(config: RunConfig, usual: Customary) -> list[Rule]:
@@ -180,16 +204,16 @@ def _batch_scaling(config: RunConfig, usual: Customary) -> list[Rule]:
     share = batch / reference
     return [
         Rule(
-            "linear in the batch",
+            N_("linear in the batch"),
             f"{usual.rate:g} * {batch} / {reference}",
-            f"Goyal et al. (arXiv 1706.02677), from {source}",
+            _("Goyal et al. (arXiv 1706.02677), from {source}", source=_(source)),
             inputs,
             usual.rate * share,
         ),
         Rule(
-            "square root of sequences",
+            N_("square root of sequences"),
             f"{usual.rate:g} * sqrt({batch} / {reference})",
-            f"Krizhevsky (arXiv 1404.5997), for Adam; from {source}",
+            _("Krizhevsky (arXiv 1404.5997), for Adam; from {source}", source=_(source)),
             inputs,
             usual.rate * math.sqrt(share),
         ),
@@ -209,9 +233,12 @@ def _lora_against_full(config: RunConfig, facts: ModelFacts | None) -> list[Rule
     factor = 10 if adapter else 1
     found = [
         Rule(
-            "LoRA against full",
+            N_("LoRA against full"),
             f"{full:g} * {factor}",
-            f"{REGRET}: LoRA's best rate is ten times that of full fine-tuning, at any rank",
+            _(
+                "{paper}: LoRA's best rate is ten times that of full fine-tuning, at any rank",
+                paper=REGRET,
+            ),
             {"full": full, "factor": float(factor)},
             full * factor,
         )
@@ -219,9 +246,9 @@ def _lora_against_full(config: RunConfig, facts: ModelFacts | None) -> list[Rule
     exponent = None
     if facts is not None:
         exponent = next((p for part, p in HIDDEN_EXPONENT.items() if facts.model_type.startswith(part)), None)
-    name, formula = "width of the model", "5e-5 * factor * (2000 / hidden) ^ exponent"
+    name, formula = N_("width of the model"), "5e-5 * factor * (2000 / hidden) ^ exponent"
     if facts is None or exponent is None:
-        found.append(Rule(name, formula, REGRET, {}, None, "a Llama or Qwen model"))
+        found.append(Rule(name, formula, REGRET, {}, None, _("a Llama or Qwen model")))
     else:
         rate = 5e-5 * factor * (2000 / facts.hidden) ** exponent
         filled = f"5e-5 * {factor} * (2000 / {facts.hidden}) ^ {exponent:g}"
@@ -231,5 +258,5 @@ def _lora_against_full(config: RunConfig, facts: ModelFacts | None) -> list[Rule
         rate = METHOD_RATES["lora"].rate / math.sqrt(config.method.rank)
         filled = f"{METHOD_RATES['lora'].rate:g} / sqrt({config.method.rank})"
         inputs = {"rank": float(config.method.rank)}
-        found.append(Rule("rank", filled, "rsLoRA (arXiv 2312.03732)", inputs, rate))
+        found.append(Rule(N_("rank"), filled, "rsLoRA (arXiv 2312.03732)", inputs, rate))
     return found

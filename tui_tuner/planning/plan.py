@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.calibration import calibrated
 from tui_tuner.planning.data_facts import DataFacts
@@ -113,6 +114,10 @@ def _rate(config: RunConfig, found: tuple[Rule, ...]) -> Rate:
     """What `training.learning_rate` comes to; `auto` takes the first rule."""
     asked = config.training.learning_rate
     if asked != "auto":
-        return Rate(float(asked), "", "set in the config")
+        return Rate(float(asked), "", _("set in the config"))
     assert found[0].rate is not None
-    return Rate(found[0].rate, found[0].name, f"auto takes what is {found[0].name}: {found[0].source}")
+    return Rate(
+        found[0].rate,
+        found[0].name,
+        _("auto takes what is {name}: {source}", name=_(found[0].name), source=found[0].source),
+    )

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.locales import N_, _
 from tui_tuner.planning.learning_rate import customary
 
 DECADES = 1000.0  # how far below and above the customary rate a test goes, unless it is told
 HIGHEST = 10.0
-SOURCE = "Smith (arXiv 1506.01186); the choice on the curve: Howard and Gugger (arXiv 2002.04688)"
+SOURCE = N_("Smith (arXiv 1506.01186); the choice on the curve: Howard and Gugger (arXiv 2002.04688)")
 WORSE = 2.0  # times the lowest smoothed loss at which the test ends: it only gets worse
 FEWEST = 10  # points a suggestion rests on
 CLEAR = 6.0  # standard errors the loss has to fall: the range of pure noise over as many places is near 4
@@ -99,7 +100,12 @@ def smoothed(losses: Sequence[float]) -> list[float]:
 def suggest(rates: Sequence[float], losses: Sequence[float], smooth: Sequence[float]) -> Suggestion:
     """The rate a curve suggests, or why it suggests none."""
     if len(rates) < FEWEST:
-        return Suggestion(None, None, None, f"only {len(rates)} steps; {FEWEST} are the fewest")
+        return Suggestion(
+            None,
+            None,
+            None,
+            _("only {rates} steps; {fewest} are the fewest", rates=len(rates), fewest=FEWEST),
+        )
     lowest = min(range(len(smooth)), key=smooth.__getitem__)
     highest = max(range(lowest + 1), key=smooth.__getitem__)
     fall = smooth[highest] - smooth[lowest]
@@ -109,7 +115,10 @@ def suggest(rates: Sequence[float], losses: Sequence[float], smooth: Sequence[fl
             None,
             None,
             None,
-            f"the loss fell by {max(fall, 0):.3g}, no more than its noise: try more steps or other bounds",
+            _(
+                "the loss fell by {fall:.3g}, no more than its noise: try more steps or other bounds",
+                fall=max(fall, 0),
+            ),
         )
     slopes = {
         place: (smooth[place + 1] - smooth[place - 1]) / math.log(rates[place + 1] / rates[place - 1])
@@ -117,11 +126,24 @@ def suggest(rates: Sequence[float], losses: Sequence[float], smooth: Sequence[fl
     }
     steepest = rates[min(slopes, key=slopes.__getitem__)]
     tenth = rates[lowest] / 10
-    which = "where the loss falls steepest" if steepest <= tenth else "a tenth of where the loss is lowest"
-    edge = (
-        "; the loss was still falling at the end, so a higher rate may do" if lowest >= len(rates) - 2 else ""
-    )
-    return Suggestion(min(steepest, tenth), steepest, tenth, which + edge)
+    why = _why(steepest <= tenth, lowest >= len(rates) - 2)
+    return Suggestion(min(steepest, tenth), steepest, tenth, why)
+
+
+def _why(steepest: bool, falling: bool) -> str:
+    """Where on the curve the rate is, and whether the curve was at its end there."""
+    if steepest and falling:
+        return _(
+            "where the loss falls steepest; the loss was still falling at the end, so a higher rate may do"
+        )
+    if steepest:
+        return _("where the loss falls steepest")
+    if falling:
+        return _(
+            "a tenth of where the loss is lowest; the loss was still falling at the end, "
+            "so a higher rate may do"
+        )
+    return _("a tenth of where the loss is lowest")
 
 
 def _noise(losses: Sequence[float], smooth: Sequence[float]) -> float:
@@ -139,7 +161,7 @@ def plot(test: RangeTest, width: int = 72, height: int = 14) -> list[str]:
     top = max(test.smooth[0], *test.smooth[: max(2, len(test.smooth) * 3 // 4)]) * 1.05
     bottom = min(min(test.smooth), *test.losses)
     inner = width - 9
-    grid = [[" "] * inner for _ in range(height)]
+    grid = [[" "] * inner for _unused in range(height)]
 
     def put(rate: float, loss: float, sign: str) -> None:
         column = round((math.log10(rate) - low) / (high - low or 1) * (inner - 1))

@@ -11,6 +11,7 @@ from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import HardwareError
+from tui_tuner.locales import _, _n
 from tui_tuner.models.device import Device
 from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.hardware import Hardware
@@ -137,19 +138,25 @@ def check_devices(config: RunConfig, hardware: Hardware) -> None:
     asked, here = config.hardware.devices, len(hardware.usable_gpus)
     if not isinstance(asked, int) or asked <= here:
         return
-    notes = " ".join(hardware.notes)
-    found = f"{here} usable GPU{'' if here == 1 else 's'} found"
+    found = _n("{count} usable GPU found", "{count} usable GPUs found", here, count=here)
+    what = _n(
+        "asks for {count} GPU, but {found}.",
+        "asks for {count} GPUs, but {found}.",
+        asked,
+        count=asked,
+        found=found,
+    )
     raise HardwareError(
-        f"asks for {asked} GPU{'' if asked == 1 else 's'}, but {found}. {notes}".strip(),
+        " ".join((what, *hardware.notes)),
         where="hardware.devices",
-        hint=f"Use {here}." if here else "Use cpu, or auto.",
+        hint=_("Use {here}.", here=here) if here else _("Use cpu, or auto."),
     )
 
 
 def _devices(work: _Work) -> tuple[Any, str]:
     if work.hardware.usable_gpus:
-        return 1, f"One GPU: {work.hardware.usable_gpus[0].name}."
-    return "cpu", "No usable GPU was found." + "".join(f" {note}" for note in work.hardware.notes)
+        return 1, _("One GPU: {name}.", name=work.hardware.usable_gpus[0].name)
+    return "cpu", " ".join((_("No usable GPU was found."), *work.hardware.notes))
 
 
 def _dtype(work: _Work) -> tuple[str, str]:
@@ -164,27 +171,30 @@ def _attention(work: _Work) -> tuple[str, str]:
 def _packing(work: _Work) -> tuple[bool, str]:
     kind = work.model.model_type if work.model else ""
     if kind in RECURRENT_ALSO or any(kind.startswith(name) for name in RECURRENT):
-        return False, f"{kind} carries a state along the sequence, so rows side by side would mix."
+        return False, _(
+            "{kind} carries a state along the sequence, so rows side by side would mix.", kind=kind
+        )
     if work.model is not None and work.model.encoder:
-        return False, "Encoders read a row at a time."
+        return False, _("Encoders read a row at a time.")
     if work.config.method.prompt_length:
-        return False, "Virtual tokens stand before each row, so every sequence gets a row of its own."
-    return True, "Rows lie side by side without padding and do not see each other."
+        return False, _("Virtual tokens stand before each row, so every sequence gets a row of its own.")
+    return True, _("Rows lie side by side without padding and do not see each other.")
 
 
 def _optimizer(work: _Work) -> tuple[str, str]:
     if work.fitted and work.fitted.optimizer != "adamw":
-        return work.fitted.optimizer, "Its state takes a quarter of the memory, which the GPU needs."
-    return "adamw", "The optimizer these learning rates are made for."
+        return work.fitted.optimizer, _("Its state takes a quarter of the memory, which the GPU needs.")
+    return "adamw", _("The optimizer these learning rates are made for.")
 
 
 def _checkpointing(work: _Work) -> tuple[bool, str]:
     if work.fitted and work.fitted.gradient_checkpointing:
-        place = "GPU" if work.device.kind == "cuda" else "machine"
-        return True, f"Without it the activations do not fit into the {place}'s memory."
+        if work.device.kind == "cuda":
+            return True, _("Without it the activations do not fit into the GPU's memory.")
+        return True, _("Without it the activations do not fit into the machine's memory.")
     if work.config.method.kind == "prefix_tuning":
-        return False, "Computing activations again would leave the prefix out."
-    return False, "Costs about 40 % speed; memory does not ask for it."
+        return False, _("Computing activations again would leave the prefix out.")
+    return False, _("Costs about 40 % speed; memory does not ask for it.")
 
 
 def _autocast(work: _Work) -> tuple[bool, str]:
@@ -195,35 +205,52 @@ def _micro_batch(work: _Work) -> tuple[int, str]:
     training = work.config.training
     if work.fitted:
         micro = work.fitted.micro_batch
-        return micro, f"The fastest that fits: {micro * work.config.data.max_length} tokens at once."
+        tokens = micro * work.config.data.max_length
+        return micro, _("The fastest that fits: {tokens} tokens at once.", tokens=tokens)
     budget = GPU_TOKENS if work.device.kind == "cuda" else CPU_TOKENS
     share = max(1, training.batch_size // work.devices)
     most = max(1, min(share, budget // work.config.data.max_length))
     micro = max(divisor for divisor in range(1, most + 1) if share % divisor == 0)
     tokens = micro * work.config.data.max_length
-    return micro, f"{micro} x {work.config.data.max_length} = {tokens} tokens fill the device at once."
+    return micro, _(
+        "{micro} x {max_length} = {tokens} tokens fill the device at once.",
+        micro=micro,
+        max_length=work.config.data.max_length,
+        tokens=tokens,
+    )
 
 
 def _learning_rate(work: _Work) -> tuple[float, str]:
     found = customary(work.config, work.model.parameters if work.model else None)
-    return found.rate, f"Customary for {work.config.method.kind}: {found.source}."
+    return found.rate, _(
+        "Customary for {kind}: {source}.", kind=work.config.method.kind, source=_(found.source)
+    )
 
 
 def _every(work: _Work) -> tuple[int | float | None, str]:
     if not work.config.data.validation:
-        return None, "Nothing is held out to evaluate on."
+        return None, _("Nothing is held out to evaluate on.")
     steps = work.steps()
     if steps is None:
-        return 1 / CHECKS_PER_RUN, f"{CHECKS_PER_RUN} times in the run."
-    return max(1, round(steps / CHECKS_PER_RUN)), f"About {CHECKS_PER_RUN} times in {steps} steps."
+        return 1 / CHECKS_PER_RUN, _("{count} times in the run.", count=CHECKS_PER_RUN)
+    return max(1, round(steps / CHECKS_PER_RUN)), _(
+        "About {count} times in {steps} steps.", count=CHECKS_PER_RUN, steps=steps
+    )
 
 
 def _save_every(work: _Work) -> tuple[int | float, str]:
-    minutes = f"and at least every {work.config.output.save_minutes:g} minutes"
+    minutes = work.config.output.save_minutes
     every = work.config.evaluation.every
     if isinstance(every, int | float):
-        return every, f"At each evaluation, so the best one is kept, {minutes}."
-    return 1 / CHECKS_PER_RUN, f"{CHECKS_PER_RUN} times in the run, {minutes}."
+        return every, _(
+            "At each evaluation, so the best one is kept, and at least every {minutes:g} minutes.",
+            minutes=minutes,
+        )
+    return 1 / CHECKS_PER_RUN, _(
+        "{count} times in the run, and at least every {minutes:g} minutes.",
+        count=CHECKS_PER_RUN,
+        minutes=minutes,
+    )
 
 
 _RULES = (

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from tui_tuner.config.resolved import ResolvedConfig
+from tui_tuner.locales import _
 from tui_tuner.planning.counting import Counted
-from tui_tuner.planning.duration import Duration
+from tui_tuner.planning.duration import Duration, Work
 from tui_tuner.planning.estimate import Estimate
 from tui_tuner.planning.fit import Candidate, Fit
 from tui_tuner.planning.learning_rate import Rule
@@ -19,21 +20,26 @@ from tui_tuner.text import human_money, human_seconds, one_line
 
 def memory_lines(found: Estimate, cpu: bool = False) -> list[str]:
     """The estimate, number by number and row by row."""
-    whole = "with the process itself" if cpu else "with the CUDA context, as nvidia-smi shows it"
-    lines = [
-        f"allocated  {found.allocated:8.2f} GiB   peak of torch's allocator ({found.phase})",
-        f"reserved   {found.reserved:8.2f} GiB   with what the allocator keeps",
-        f"{'process' if cpu else 'device':10} {found.device:8.2f} GiB   {whole}",
-        f"static     {found.static:8.2f} GiB   between steps",
-        "",
-    ]
-    lines += [f"  {row.name:28} {row.gib:8.2f} GiB" for row in found.rows if row.gib >= 0.005]
+    peak = _("peak of torch's allocator ({phase})", phase=_(found.phase))
+    if cpu:
+        device, whole = _("process"), _("with the process itself")
+    else:
+        device, whole = _("device"), _("with the CUDA context, as nvidia-smi shows it")
+    figures = (
+        (_("allocated"), found.allocated, peak),
+        (_("reserved"), found.reserved, _("with what the allocator keeps")),
+        (device, found.device, whole),
+        (_("static"), found.static, _("between steps")),
+    )
+    lines = [f"{name:10} {gib:8.2f} GiB   {words}" for name, gib, words in figures]
+    lines += ["", *(f"  {_(row.name):28} {row.gib:8.2f} GiB" for row in found.rows if row.gib >= 0.005)]
     small = sum(row.gib for row in found.rows if row.gib < 0.005)
     if small >= 0.005:
-        lines.append(f"  {'smaller rows':28} {small:8.2f} GiB")
+        lines.append(f"  {_('smaller rows'):28} {small:8.2f} GiB")
     lines += ["", *found.notes] if found.notes else []
     if not found.verified:
-        lines += ["", f"unverified, within about {found.band:.0%}: {found.reason}"]
+        doubt = _("unverified, within about {band:.0%}: {reason}", band=found.band, reason=found.reason)
+        lines += ["", doubt]
     return lines
 
 
@@ -41,9 +47,9 @@ def fit_lines(found: Fit) -> list[str]:
     """The verdict for a card, the settings it rests on, and what each lever saves."""
     lines = ["", found.sentence(), settings_words(found.config)]
     if found.levers:
-        lines += ["", "  change                           saves GiB   step time"]
+        lines += ["", f"  {_('change'):32} {_('saves GiB'):>9}   {_('step time')}"]
     for lever in found.levers:
-        mark = "" if found.fits or not lever.fits else "   then it fits"
+        mark = "" if found.fits or not lever.fits else f"   {_('then it fits')}"
         lines.append(f"  {lever.change.label:32} {lever.saves:9.2f}   x {lever.time:.2f}{mark}")
     return lines
 
@@ -51,10 +57,22 @@ def fit_lines(found: Fit) -> list[str]:
 def settings_words(used: ResolvedConfig) -> str:
     """The settings that memory depends on most."""
     training = used.training
-    checkpointing = "with" if training.gradient_checkpointing else "without"
-    return (
-        f"Micro-batch {training.micro_batch} of batch {training.batch_size}, {checkpointing} gradient "
-        f"checkpointing, {training.optimizer}, {used.model.dtype} weights."
+    said = {
+        "micro_batch": training.micro_batch,
+        "batch": training.batch_size,
+        "optimizer": training.optimizer,
+        "dtype": used.model.dtype,
+    }
+    if training.gradient_checkpointing:
+        return _(
+            "Micro-batch {micro_batch} of batch {batch}, with gradient checkpointing, {optimizer}, "
+            "{dtype} weights.",
+            **said,
+        )
+    return _(
+        "Micro-batch {micro_batch} of batch {batch}, without gradient checkpointing, {optimizer}, "
+        "{dtype} weights.",
+        **said,
     )
 
 
@@ -62,19 +80,22 @@ def unfitted_lines(used: ResolvedConfig) -> list[str]:
     """What the figures without a card rest on."""
     return [
         settings_words(used),
-        "No card is named, so nothing was fitted: these are the settings of a large GPU. --gpu NAME fits the "
-        "run into one, --cards shows them all, --set hardware.devices=cpu this machine's RAM.",
+        _(
+            "No card is named, so nothing was fitted: these are the settings of a large GPU. --gpu NAME fits "
+            "the run into one, --cards shows them all, --set hardware.devices=cpu this machine's RAM."
+        ),
     ]
 
 
 def surroundings_lines(found: Surroundings, counted: Counted) -> list[str]:
     """Learning rate, time, money and advice."""
-    lines = ["", f"learning rate  {found.rate.value:.3g}, {found.rate.why}"]
+    lines = ["", _("learning rate  {rate:.3g}, {why}", rate=found.rate.value, why=found.rate.why)]
     for rule in found.rules:
-        lines += [f"  {mark_of(rule, found.rate)} {rule.name:26} {rate_words(rule):>9}  {rule_words(rule)}"]
+        mark, name = mark_of(rule, found.rate), _(rule.name)
+        lines.append(f"  {mark} {name:26} {rate_words(rule):>9}  {rule_words(rule)}")
     lines += ["", *duration_lines(found.duration, counted)]
     if found.advice:
-        lines += ["", "advice"]
+        lines += ["", _("advice")]
     for advice in found.advice:
         lines.append(f"  {'!' if advice.serious else '-'} {advice.text} {advice.reason}")
         if advice.fix:
@@ -94,7 +115,7 @@ def rate_words(rule: Rule) -> str:
 def rule_words(rule: Rule) -> str:
     """A rule's formula with its inputs and where it is from, or what it lacks."""
     if rule.rate is None:
-        return f"lacks {rule.missing}; {rule.formula}"
+        return _("lacks {what}; {formula}", what=rule.missing, formula=rule.formula)
     return f"{rule.formula}  ({rule.source})" if rule.source else rule.formula
 
 
@@ -115,49 +136,69 @@ def duration_lines(found: Duration | None, counted: Counted, width: int = 0) -> 
 
 def _duration_words(found: Duration | None, counted: Counted) -> list[tuple[str, str]]:
     if found is None:
-        return [("time", f"unknown: {counted.basis}")]
-    work = found.work
-    about = "" if counted.exact else "about "
-    tokens = f"{about}{work.tokens:,} tokens"
-    if counted.facts is None or counted.facts.tokens is None:
-        tokens = f"at most {work.tokens:,} tokens (every row taken for max_length)"
-    elif work.supervised is not None:
-        tokens += f", {work.supervised:,} of them trained"
-    said = [("work", f"{work.steps:,} steps, {tokens}"), ("counted", counted.basis)]
-    said += [("FLOPs", f"{work.flops:.3g} = {work.formula}"), ("time", time_words(found))]
+        return [(_("time"), _("unknown: {why}", why=counted.basis))]
+    said = [(_("work"), _work_words(found.work, counted)), (_("counted"), counted.basis)]
+    said.append((_("FLOPs"), f"{found.work.flops:.3g} = {found.work.formula}"))
+    said.append((_("time"), time_words(found)))
     money = money_words(found)
-    return [*said, ("money", money)] if money else said
+    return [*said, (_("money"), money)] if money else said
+
+
+def _work_words(work: Work, counted: Counted) -> str:
+    """Steps and tokens, and how sure the tokens are."""
+    steps, tokens, trained = work.steps, work.tokens, work.supervised
+    if counted.facts is None or counted.facts.tokens is None:
+        return _(
+            "{steps:,} steps, at most {tokens:,} tokens (every row taken for max_length)",
+            steps=steps,
+            tokens=tokens,
+        )
+    if trained is None:
+        if counted.exact:
+            return _("{steps:,} steps, {tokens:,} tokens", steps=steps, tokens=tokens)
+        return _("{steps:,} steps, about {tokens:,} tokens", steps=steps, tokens=tokens)
+    said = {"steps": steps, "tokens": tokens, "trained": trained}
+    if counted.exact:
+        return _("{steps:,} steps, {tokens:,} tokens, {trained:,} of them trained", **said)
+    return _("{steps:,} steps, about {tokens:,} tokens, {trained:,} of them trained", **said)
 
 
 def time_words(found: Duration) -> str:
     """Duration with its range and basis."""
     if found.seconds is None or found.low is None or found.high is None:
-        return f"unknown: {found.basis}"
-    low, high = human_seconds(found.low), human_seconds(found.high)
-    return f"{human_seconds(found.seconds)} ({low} to {high}), from {found.basis}"
+        return _("unknown: {why}", why=found.basis)
+    return _(
+        "{time} ({low} to {high}), from {basis}",
+        time=human_seconds(found.seconds),
+        low=human_seconds(found.low),
+        high=human_seconds(found.high),
+        basis=found.basis,
+    )
 
 
 def money_words(found: Duration) -> str:
     """Cost and its upper end; empty without a price."""
     if found.cost is None or found.cost_high is None:
         return ""
-    return f"{human_money(found.cost)}, up to {human_money(found.cost_high)}"
+    return _("{cost}, up to {most}", cost=human_money(found.cost), most=human_money(found.cost_high))
 
 
 def card_lines(found: Iterable[tuple[Candidate, Duration | None]]) -> list[str]:
     """The table of GPUs: memory, verdict, and the time of the run on one and on several of them."""
-    lines = ["", f"  {'GPU':18} {'usable':>10}  {'wanted':>10}  {'':9}  time on 1, 2, 4, 8"]
+    head = f"  {_('GPU'):18} {_('usable'):>10}  {_('wanted'):>10}  {'':9}  {_('time on 1, 2, 4, 8')}"
+    lines = ["", head]
     for candidate, duration in found:
         seconds = duration.seconds if duration else None
-        time = "" if seconds is None else human_seconds(seconds) if candidate.fits else "too small"
+        time = "" if seconds is None else human_seconds(seconds) if candidate.fits else _("too small")
         if candidate.count > 1:
             lines[-1] += f", {time}" if time else ""
             continue
         card, wanted = candidate.card, candidate.estimate.upper
-        verdict = "fits" if candidate.fits else "too small"
+        verdict = _("fits") if candidate.fits else _("too small")
         head = f"  {card.name:18} {card.usable:6.1f} GiB  {wanted:6.1f} GiB  {verdict:9}"
         lines.append(f"{head}  {time}" if candidate.fits else head)
-    return [*lines, "  Of several GPUs each holds a copy of the model: they save time, not memory."]
+    note = _("Of several GPUs each holds a copy of the model: they save time, not memory.")
+    return [*lines, f"  {note}"]
 
 
 def cards_json(found: Iterable[tuple[Candidate, Duration | None]]) -> list[dict[str, Any]]:

@@ -23,10 +23,10 @@ from textual.theme import Theme
 from textual.worker import get_current_worker
 
 from tui_tuner.errors import TunerError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.garbage import Garbage
 from tui_tuner.ui.hosting import AppResult, Host, HostFactory, Tuner, thread_host
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.preferences import read_preferences, remember
 from tui_tuner.ui.themes import DARK, LIGHT, THEMES
 
@@ -206,7 +206,7 @@ class TunerApp(App[AppResult]):
         try:
             send(folder.control, command)
         except OSError as error:
-            self.say(_("The run folder cannot be written: {e}").format(e=error.strerror), "error")
+            self.say(_("The run folder cannot be written: {e}", e=error.strerror), "error")
 
     def say(self, text: str, severity: Any = "information", timeout: float = 5.0) -> None:
         """A short notice in the corner; never read as markup."""

@@ -9,9 +9,9 @@ from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.hosting import Tuner, tuner_of
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.words import safe
 
 _MOST_RUNS = 20
@@ -65,5 +65,5 @@ class TunerCommands(Provider):
                 break
             name = one_line(folder.name)
             if (score := matcher.match(name)) > 0:
-                title = Content.assemble((_("Run "), "$dim"), safe(name))
+                title = Content.assemble((_("Run"), "$dim"), " ", safe(name))
                 yield Hit(score, title, partial(self.tuner.open_run, folder), text=name)

@@ -11,6 +11,7 @@ import orjson
 
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
+from tui_tuner.locales import _
 from tui_tuner.runs.wire import plain
 from tui_tuner.text import one_line
 
@@ -155,7 +156,7 @@ def census(
         cancelled,
     )
     ledger, lengths = inspection.ledger, inspection.lengths
-    reasons = [f"{reason.count:,} {reason.outcome}: {reason.reason}" for reason in ledger.reasons()[:3]]
+    reasons = [f"{reason.count:,} {_(reason.outcome)}: {_(reason.reason)}" for reason in ledger.reasons()[:3]]
     mean = lengths.total / lengths.count if lengths.count else 0.0
     if not cancelled():
         said(Census(ledger.read, dict(ledger.outcomes), tuple(reasons), lengths.longest, mean, True))
@@ -173,7 +174,7 @@ def mask(draft: dict[str, Any], path: str, row: int) -> Mask:
     tokenizer = _tokenizer(model)
     view = mask_row(model, data, row + 1, tokenizer)
     tokens = tuple(_whole_characters(view.tokens, tokenizer))
-    notes = tuple(one_line(note) for note in view.notes if not note.startswith("Format:"))
+    notes = tuple(one_line(note) for note in view.notes)
     return Mask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason))
 
 

@@ -10,8 +10,8 @@ import yaml
 from tui_tuner.config.load import config_problems
 from tui_tuner.config.options import Option, options, section_help
 from tui_tuner.config.values import set_path
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.i18n import _
 
 SECTIONS: dict[str, str] = {
     "model": _("Model"),
@@ -96,7 +96,7 @@ def parse(option: Option, text: str) -> Any:
     if not text:
         if option.optional:
             return None
-        raise ValueError(_("{path}: expected {what}.").format(path=option.path, what=option.expects()))
+        raise ValueError(_("{path}: expected {what}.", path=option.path, what=option.expects()))
     if text in option.choices:
         return text
     if option.optional and text in ("null", "~"):
@@ -123,7 +123,7 @@ def _yaml(option: Option, text: str) -> Any:
         what = _("a list such as [a, b]") if list in option.kinds else _("a mapping such as {a: b}")
         got = one_line(text, 40)
         raise ValueError(
-            _("{path}: expected {what}, got {got}.").format(path=option.path, what=what, got=got)
+            _("{path}: expected {what}, got {got}.", path=option.path, what=what, got=got)
         ) from None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
+from tui_tuner.locales import _
 from tui_tuner.runs.events import (
     Body,
     CheckpointSaved,
@@ -23,7 +24,6 @@ from tui_tuner.runs.events import (
     Warned,
 )
 from tui_tuner.text import human_bytes, one_line
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.words import PHASES, figure, themed
 
 _COLOURS = {
@@ -66,7 +66,7 @@ def log_line(event: Event, phase: str) -> LogLine | None:
 
 def _started(time: float, body: RunStarted, phase: str) -> LogLine:
     resumed = body.resumed_from
-    text = _("started") if resumed is None else _("resumed from step {step}").format(step=resumed)
+    text = _("started") if resumed is None else _("resumed from step {step}", step=resumed)
     return LogLine(time, "good", f"{text} ({body.device})" if body.device else text)
 
 
@@ -79,13 +79,16 @@ def _phase(time: float, body: Phase, phase: str) -> LogLine | None:
 
 def _evaluation(time: float, body: Evaluation, phase: str) -> LogLine:
     metrics = ", ".join(f"{name} {figure(value)}" for name, value in body.metrics.items())
-    return LogLine(time, "good", _("evaluated at step {step}: {m}").format(step=body.step, m=metrics))
+    return LogLine(time, "good", _("evaluated at step {step}: {m}", step=body.step, m=metrics))
 
 
 def _checkpoint(time: float, body: CheckpointSaved, phase: str) -> LogLine:
-    best = _(", best so far") if body.best else ""
     size = f" ({human_bytes(body.bytes)})" if body.bytes is not None else ""
-    return LogLine(time, "good", _("saved step {step}{best}").format(step=body.step, best=best) + size)
+    if body.best:
+        text = _("saved step {step}, best so far", step=body.step)
+    else:
+        text = _("saved step {step}", step=body.step)
+    return LogLine(time, "good", text + size)
 
 
 def _warning(time: float, body: Warned, phase: str) -> LogLine:
@@ -94,7 +97,7 @@ def _warning(time: float, body: Warned, phase: str) -> LogLine:
 
 def _out_of_memory(time: float, body: OutOfMemory, phase: str) -> LogLine:
     text = body.message or _("out of memory")
-    return LogLine(time, "warning", _("out of memory: {text}").format(text=text))
+    return LogLine(time, "warning", _("out of memory: {text}", text=text))
 
 
 def _log(time: float, body: Log, phase: str) -> LogLine:
@@ -103,12 +106,12 @@ def _log(time: float, body: Log, phase: str) -> LogLine:
 
 
 def _command(time: float, body: CommandDone, phase: str) -> LogLine:
-    return LogLine(time, "info", _("done: {command}").format(command=body.command))
+    return LogLine(time, "info", _("done: {command}", command=body.command))
 
 
 def _finished(time: float, body: Finished, phase: str) -> LogLine:
     level = {"completed": "good", "failed": "error"}.get(body.status, "warning")
-    text = f"{body.status}: {body.message}" if body.message else body.status
+    text = f"{_(body.status)}: {body.message}" if body.message else _(body.status)
     return LogLine(time, level, text, body.hint)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from textual.content import Content
 
+from tui_tuner.locales import _
 from tui_tuner.planning.range_test import SOURCE, RangeTest, plot
 from tui_tuner.planning.words import duration_lines, rate_words
-from tui_tuner.text import one_line
-from tui_tuner.ui.i18n import _
+from tui_tuner.text import listed, one_line
 from tui_tuner.ui.planlook import Look
 from tui_tuner.ui.words import column, plain_value, safe
 
@@ -19,7 +19,7 @@ LABEL = 23  # cells of a lever's name
 
 def lever_title() -> Content:
     """What stands above the levers."""
-    return Content(column(_("change"), LABEL) + _("    GiB   time")).stylize("$dim")
+    return Content(f"{column(_('change'), LABEL)}{_('GiB'):>7}{_('time'):>7}").stylize("$dim")
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,8 @@ def verdict(look: Look) -> Content:
     found, fitted = look.estimate, look.plan.fit
     mark = ("✓ ", "$success") if fitted.fits else ("✗ ", "$error")
     parts: list[Content | str | tuple[str, str]] = [mark, (one_line(fitted.sentence(), 300), "bold")]
-    band = _("  ±{share:.0%}").format(share=found.band)
-    peak = _("  peak: {phase}").format(phase=_(found.phase))
-    parts.append((peak + band if fitted.fits else band, "$dim"))
+    peak = "  " + _("peak: {phase}", phase=_(found.phase)) if fitted.fits else ""
+    parts.append((f"{peak}  ±{found.band:.0%}", "$dim"))
     return Content.assemble(*parts)
 
 
@@ -48,7 +47,7 @@ def footing(look: Look, traced: str = "") -> Content:
     lines = []
     if not found.verified:
         why = one_line(found.reason, 150)
-        lines.append(Content.assemble((_("unverified: "), "$warning"), (why, "$dim")))
+        lines.append(Content.assemble((_("unverified:"), "$warning"), (f" {why}", "$dim")))
     lines += [safe(note, 200).stylize("$dim") for note in found.notes]
     if traced:
         lines.append(safe(traced, 200).stylize("$primary"))
@@ -60,13 +59,13 @@ def lever_offers(look: Look) -> list[Offer]:
     fitted = look.plan.fit
     offers = []
     if fitted.smallest:
-        label = _(" and ").join(change.label for change in fitted.smallest)
+        label = listed([change.label for change in fitted.smallest])
         values = {change.path: change.value for change in fitted.smallest}
-        line = Content.assemble((_("Make it fit: {what}").format(what=label), "bold $success"))
+        line = Content.assemble((_("Make it fit: {what}", what=label), "bold $success"))
         offers.append(Offer(line, values=values))
     for lever in fitted.levers:
         mark = (" ✓", "$success") if lever.fits and not fitted.fits else ""
-        label = column(_(lever.change.label), LABEL)
+        label = column(lever.change.label, LABEL)
         line = Content.assemble(label, f"{lever.saves:7.2f}", f"  ×{lever.time:.2f}", mark)
         offers.append(Offer(line, values={lever.change.path: lever.change.value}))
     return offers
@@ -82,11 +81,12 @@ def rule_offers(look: Look) -> list[Offer]:
         offers.append(Offer(line, words, {"training.learning_rate": "auto"}))
     for rule in look.plan.rules:
         used = rule.name == rate.rule
+        said = rule.formula if rule.rate is not None else _("lacks {what}", what=rule.missing)
         line = Content.assemble(
             ("● ", "$accent") if used else "  ",
             (f"{rate_words(rule):<10}", "" if rule.rate is not None else "$dim"),
-            column(rule.name, 26),
-            safe(rule.formula if rule.rate is not None else _("lacks ") + rule.missing).stylize("$dim"),
+            column(_(rule.name), 26),
+            safe(said).stylize("$dim"),
         )
         parts: list[Content | str | tuple[str, str]] = [safe(rule.formula)]
         if rule.source:
@@ -104,7 +104,7 @@ def range_offers(test: RangeTest | None) -> list[Offer]:
         return []
     found = test.suggestion
     lines = [Content(line) for line in plot(test, 76, 9)] if len(test.rates) > 1 else []
-    lines.append(safe(f"{found.why}. {SOURCE}", 150))
+    lines.append(safe(f"{found.why}. {_(SOURCE)}", 150))
     words = Content("\n").join(lines)
     rate = "–" if found.rate is None else f"{found.rate:.2g}"
     line = Content.assemble(
@@ -123,7 +123,7 @@ def advice_offers(look: Look) -> list[Offer]:
         words = Content.assemble(
             safe(advice.reason),
             "\n" if fix else "",
-            (_("f: {fix}").format(fix=fix), "$accent") if fix else "",
+            (_("f: {fix}", fix=fix), "$accent") if fix else "",
         )
         offers.append(Offer(Content.assemble(mark, safe(advice.text)), words, dict(advice.fix or {})))
     return offers
@@ -133,7 +133,8 @@ def time_words(look: Look, width: int = 0) -> Content:
     """Steps, tokens, arithmetic, time and money; what is not known says why."""
     lines = [safe(line) for line in duration_lines(look.plan.duration, look.counted, width)]
     if look.config.hardware.price_per_hour is None:
-        lines.append(Content(_("money   unknown: set hardware.price_per_hour")).stylize("$dim"))
+        money = _("unknown: set hardware.price_per_hour")
+        lines.append(Content(f"{_('money'):8}{money}").stylize("$dim"))
     if not look.counted.exact:
-        lines.append(Content(_("\nt tokenises all rows: then the counts are exact.")).stylize("$dim"))
+        lines.append(Content("\n" + _("t tokenises all rows: then the counts are exact.")).stylize("$dim"))
     return Content("\n").join(lines)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.locales import _
+
 
 @dataclass(frozen=True)
 class PresetRow:
@@ -21,7 +23,7 @@ def preset_rows() -> list[PresetRow]:
         from tui_tuner.config.presets import list_presets
     except ImportError:
         return []
-    found = [PresetRow(p.name, p.description, p.path) for p in list_presets()]
+    found = [PresetRow(p.name, _(p.description), p.path) for p in list_presets()]
     return sorted(found, key=lambda preset: (preset.name != "demo", preset.name))
 
 

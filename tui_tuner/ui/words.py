@@ -10,8 +10,10 @@ from rich.cells import set_cell_size
 from rich.text import Text
 from textual.content import Content
 
+from tui_tuner.locales import _
 from tui_tuner.text import human_seconds, one_line, sanitize
-from tui_tuner.ui.i18n import _
+
+_MARK, _STYLE_ENDS = "\ue000", "\ue001"  # for private use, around what a style is for
 
 # The mark tells the states apart without colour. The colours are names of the theme.
 STATES: dict[str, tuple[str, str, str]] = {
@@ -44,6 +46,20 @@ def safe(text: object, width: int = 0) -> Content:
 def block(text: object) -> Content:
     """Untrusted text of several lines as content that is never read as markup."""
     return Content(sanitize(text).replace("\t", "    "))
+
+
+def mark(text: str, style: str = "$accent") -> str:
+    """A value for a place of a sentence that `marked` shows in a style of its own."""
+    return f"{_MARK}{style}{_STYLE_ENDS}{text}{_MARK}"
+
+
+def marked(sentence: str, style: str = "") -> Content:
+    """A whole sentence in a style, and in it what `mark` has marked in another."""
+    parts: list[tuple[str, str]] = []
+    for place, part in enumerate(sentence.split(_MARK)):
+        own, _between, text = part.partition(_STYLE_ENDS) if place % 2 else (style, "", part)
+        parts += [(text, own)] if text else []
+    return Content.assemble(*parts)
 
 
 def state_content(state: str, with_word: bool = True) -> Content:
@@ -81,9 +97,12 @@ def age(moment: float, now: float | None = None) -> str:
         return ""
     if seconds < 60:
         return _("just now")
-    for limit, unit, name in ((3600, 60, _("min")), (86400, 3600, _("h")), (7 * 86400, 86400, _("d"))):
-        if seconds < limit:
-            return _("{count} {unit} ago").format(count=int(seconds // unit), unit=name)
+    if seconds < 3600:
+        return _("{count} min ago", count=int(seconds // 60))
+    if seconds < 86400:
+        return _("{count} h ago", count=int(seconds // 3600))
+    if seconds < 7 * 86400:
+        return _("{count} d ago", count=int(seconds // 86400))
     return time.strftime("%Y-%m-%d", time.localtime(moment))
 
 
@@ -98,7 +117,7 @@ def rough(seconds: float) -> str:
         return duration(seconds)
     step = 1 if seconds < 60 else 10 if seconds < 600 else 60
     shown = round(seconds / step) * step
-    return _("{n} min").format(n=shown // 60) if 600 <= shown < 3600 else duration(shown)
+    return _("{n} min", n=shown // 60) if 600 <= shown < 3600 else duration(shown)
 
 
 def bar(share: float, width: int) -> tuple[str, str]:

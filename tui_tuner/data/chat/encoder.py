@@ -19,6 +19,7 @@ from tui_tuner.data.chat.tokens import BatchTokenizer, Placed
 from tui_tuner.data.chat.turns import Span, Turns
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import IGNORE, Chat, Example, Message, next_token_labels, next_token_mask
+from tui_tuner.locales import N_
 
 # A chat of this many characters is no chat; tokenising it whole would take gigabytes.
 MAX_CHAT = 4_000_000
@@ -137,7 +138,7 @@ class ChatEncoder:
         messages = self.messages(chat)
         size = sum(len(message.content or "") for message in messages)
         if size > MAX_CHAT:
-            raise RowProblem(f"the chat is longer than {MAX_CHAT:,} characters", f"{size:,}")
+            raise RowProblem(N_("the chat is longer than {most:,} characters", most=MAX_CHAT), f"{size:,}")
         text, spans = self._turns.find([message.plain() for message in messages], chat.tools)
         _check_calls(messages, text)
         last = max((span.index for span in spans), default=-1)
@@ -182,7 +183,7 @@ def _check_calls(messages: Sequence[Message], text: str) -> None:
         for call in message.tool_calls or ():
             if str(call["function"]["name"]) not in text:
                 raise RowProblem(
-                    "the chat template leaves out tool calls", str(call["function"]["name"])[:60]
+                    N_("the chat template leaves out tool calls"), str(call["function"]["name"])[:60]
                 )
 
 
@@ -222,7 +223,9 @@ class TextEncoder:
         """The first half of `encode_all`, which may run in another thread: the ids of each document."""
         parts = [_parts(text) for text in texts]
         found = iter(self.tokens.ids([part for own in parts for part in own]))
-        return [next(found) if len(own) == 1 else [i for _ in own for i in next(found)] for own in parts]
+        return [
+            next(found) if len(own) == 1 else [i for _unused in own for i in next(found)] for own in parts
+        ]
 
     def pieces(self, documents: Sequence[Sequence[int]]) -> list[list[Encoded]]:
         """The second half: the sequences of each document."""

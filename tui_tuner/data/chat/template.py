@@ -8,6 +8,7 @@ from typing import Any
 
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.errors import ModelError
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 # ChatML as its authors describe it, and tool calls as models of its kind write them. END stands for what ends
@@ -44,16 +45,17 @@ def choose_template(tokenizer: Any, wanted: str | None = None) -> str:
     """
     if wanted == "chatml":
         tokenizer.chat_template, ending = _chatml(tokenizer)
-        return f"Chat template: ChatML, as asked; answers end with {ending}."
+        return _("Chat template: ChatML, as asked; answers end with {ending}.", ending=ending)
     if wanted is not None:
         tokenizer.chat_template = read_template(wanted)
-        return f"Chat template: {one_line(wanted)}."
+        return _("Chat template: {path}.", path=one_line(wanted))
     if getattr(tokenizer, "chat_template", None):
         return ""
     tokenizer.chat_template, ending = _chatml(tokenizer)
-    return (
-        f"This tokenizer has no chat template: ChatML is used, and saved with the model; answers end with "
-        f"{ending}."
+    return _(
+        "This tokenizer has no chat template: ChatML is used, and saved with the model; answers end with "
+        "{ending}.",
+        ending=ending,
     )
 
 
@@ -62,9 +64,9 @@ def _chatml(tokenizer: Any) -> tuple[str, str]:
     end = "<|im_end|>" if "<|im_end|>" in known else tokenizer.eos_token
     if not end:
         raise ModelError(
-            "this tokenizer has no chat template, and no eos token an answer could end with.",
+            _("this tokenizer has no chat template, and no eos token an answer could end with."),
             where="model.chat_template",
-            hint="Give a tokenizer with an eos token in model.tokenizer.",
+            hint=_("Give a tokenizer with an eos token in model.tokenizer."),
         )
     bos = repr(tokenizer.bos_token) if adds_bos(tokenizer) else "''"
     return _CHATML.replace("BOS", bos).replace("END", repr(end)), end
@@ -79,13 +81,17 @@ def read_template(path: str) -> str:
     file = Path(path).expanduser()
     try:
         if file.stat().st_size > MAX_TEMPLATE_BYTES:
-            raise ModelError("is larger than 1 MiB, so it is no template.", where=one_line(path))
+            raise ModelError(_("is larger than 1 MiB, so it is no template."), where=one_line(path))
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError):
+            what = _("no readable chat template: {problem}.", problem=error.strerror)
+        else:
+            what = _("no readable chat template: it is not UTF-8 text.")
         raise ModelError(
-            f"no readable chat template: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}.",
+            what,
             where=one_line(path),
-            hint="model.chat_template takes `chatml` or the path of a Jinja file.",
+            hint=_("model.chat_template takes `chatml` or the path of a Jinja file."),
         ) from None
 
 
@@ -122,9 +128,9 @@ def render(
             list(messages), tools=tools, tokenize=False, add_generation_prompt=generation
         )
     except TemplateError as error:
-        raise RowProblem("the chat template refuses these turns", one_line(error, 200)) from None
+        raise RowProblem(N_("the chat template refuses these turns"), one_line(error, 200)) from None
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise RowProblem("the chat template fails on these turns", one_line(error, 200)) from None
+        raise RowProblem(N_("the chat template fails on these turns"), one_line(error, 200)) from None
     return str(text)
 
 

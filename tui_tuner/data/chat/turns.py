@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_tuner.data.problems import RowProblem
+from tui_tuner.locales import N_, _
 
 Render = Callable[[Sequence[dict[str, Any]], Any, bool], str]
 _MARK = "qVzk{:d}kzVq"
@@ -152,7 +153,9 @@ class Turns:
         probe[index] = {"role": "assistant", "content": mark}
         before, found, behind = self._render(probe, tools, False).partition(mark)
         if not found or mark in behind:
-            raise RowProblem("an answer cannot be found in the rendered chat", f"turn {index + 1}")
+            raise RowProblem(
+                N_("an answer cannot be found in the rendered chat"), _("turn {index}", index=index + 1)
+            )
         start = len(before) - self._lead_of_probe(probe, tools, index, before)
         tail, stop = self._tail(probe, tools, index, behind)
         end = len(text) - len(behind)
@@ -197,8 +200,8 @@ class Turns:
             if stops:
                 return Span(index, start, stops[-1].end(), stops[-1].group())
         raise RowProblem(
-            "the chat template renders this turn differently inside a longer chat, so its answer is lost",
-            f"turn {index + 1}",
+            N_("the chat template renders this turn differently inside a longer chat, so its answer is lost"),
+            _("turn {index}", index=index + 1),
         )
 
 

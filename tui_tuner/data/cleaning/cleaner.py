@@ -34,6 +34,7 @@ from tui_tuner.data.records import (
     texts_of,
 )
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 PHRASES = Path(__file__).with_name("phrases.yaml")
@@ -76,9 +77,12 @@ class Cleaner:
         unknown = self._languages - set(_SCRIPTS) - set(STOP_WORDS)
         if unknown:
             raise ConfigError(
-                f"languages that cannot be told: {', '.join(map(one_line, sorted(unknown)))}.",
+                _(
+                    "languages that cannot be told: {languages}.",
+                    languages=", ".join(map(one_line, sorted(unknown))),
+                ),
                 where="data.cleaning.languages",
-                hint=f"Known are {', '.join(sorted({*_SCRIPTS, *STOP_WORDS}))}.",
+                hint=_("Known are {languages}.", languages=", ".join(sorted({*_SCRIPTS, *STOP_WORDS}))),
             )
         self._idle = section == CleaningSection(max_characters=None)
 
@@ -91,7 +95,7 @@ class Cleaner:
             ledger.count(outcome, origin, reason, " | ".join(texts_of(record)))
             return None
         if self._languages and not language_of(" ".join(texts_of(record))):
-            ledger.step("language cannot be told: kept", origin, texts_of(record)[0])
+            ledger.step(N_("language cannot be told: kept"), origin, texts_of(record)[0])
         if self.section.personal_data:
             _flag(record, origin, ledger)
         return Cleaned(record, changed)
@@ -100,11 +104,11 @@ class Cleaner:
         changed = False
         steps: list[tuple[str, Callable[[str], str]]] = []
         if self.section.html == "text":
-            steps.append(("HTML to text", html_to_text))
+            steps.append((N_("HTML to text"), html_to_text))
         elif self.section.html == "markdown":
-            steps.append(("HTML to Markdown", html_to_markdown))
+            steps.append((N_("HTML to Markdown"), html_to_markdown))
         if self.section.control_characters:
-            steps.append(("control characters removed", lambda text: _CONTROL.sub("", text)))
+            steps.append((N_("control characters removed"), lambda text: _CONTROL.sub("", text)))
         for name, step in steps:
             found = _mapped(record, step)
             if found is not None:
@@ -115,36 +119,39 @@ class Cleaner:
     def _verdict(self, record: Record) -> list[tuple[str, str]]:
         """At most one outcome and its reason; empty to keep the row."""
         section = self.section
+        least, most = section.min_characters, section.max_characters
         texts = texts_of(record)
         size = sum(map(len, texts))
         answers = answers_of(record)
         if not any(text.strip() for text in texts):
-            return [("dropped", "empty after cleaning")]
-        if section.min_characters is not None and size < section.min_characters:
-            return [("dropped", f"shorter than {section.min_characters} characters")]
-        if section.max_characters is not None and size > section.max_characters:
-            return [("dropped", f"longer than {section.max_characters} characters")]
+            return [("dropped", N_("empty after cleaning"))]
+        if least is not None and size < least:
+            return [("dropped", N_("shorter than {least} characters", least=least))]
+        if most is not None and size > most:
+            return [("dropped", N_("longer than {most} characters", most=most))]
         spoken = [m for m in getattr(record, "messages", []) if m.role == "assistant" and not m.tool_calls]
         if any(not (m.content or "").strip() for m in spoken):
-            return [("dropped", "an answer is empty")]
+            return [("dropped", N_("an answer is empty"))]
         if section.min_answer and any(len((m.content or "").strip()) < section.min_answer for m in spoken):
-            return [("dropped", f"an answer shorter than {section.min_answer} characters")]
+            return [("dropped", N_("an answer shorter than {least} characters", least=section.min_answer))]
         if section.refusals and any(self.refuses(answer) for answer in answers):
-            return [("dropped", "refusal or model boilerplate")]
+            return [("dropped", N_("refusal or model boilerplate"))]
         if self._languages:
             language = language_of(" ".join(texts))
             if language and language not in self._languages:
-                return [("dropped", f"language {language}")]
+                return [("dropped", N_("language {language}", language=language))]
         return self._duplicate(texts)
 
     def _duplicate(self, texts: list[str]) -> list[tuple[str, str]]:
         if self.section.exact_duplicates:
             key = hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=16).digest()
             if key in self._seen:
-                return [("deduplicated", "exact duplicate of an earlier row")]
+                return [("deduplicated", N_("exact duplicate of an earlier row"))]
             self._seen.add(key)
         if self._near is not None and self._near.seen("\n".join(texts)):
-            return [("deduplicated", f"near duplicate of an earlier row (at least {self._near.threshold:g})")]
+            alike = self._near.threshold
+            why = N_("near duplicate of an earlier row (at least {threshold:g})", threshold=alike)
+            return [("deduplicated", why)]
         return []
 
     def refuses(self, answer: str) -> bool:
@@ -163,14 +170,18 @@ def _phrases(path: str | None) -> tuple[list[str], list[str]]:
         where = one_line(file)
         try:
             if file.stat().st_size > 4 * 1024 * 1024:
-                raise ConfigError("is larger than 4 MiB, so it is no phrase list.", where=where)
+                raise ConfigError(_("is larger than 4 MiB, so it is no phrase list."), where=where)
             lists: Any = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-            raise ConfigError(f"no readable phrase list: {one_line(error, 120)}.", where=where) from None
+            raise ConfigError(
+                _("no readable phrase list: {error}.", error=one_line(error, 120)), where=where
+            ) from None
         if isinstance(lists, list):
             lists = {"anywhere": lists}
         if not isinstance(lists, dict) or set(lists) - {"anywhere", "beginning"}:
-            raise ConfigError("a phrase list has the keys anywhere and beginning, or is a list.", where=where)
+            raise ConfigError(
+                _("a phrase list has the keys anywhere and beginning, or is a list."), where=where
+            )
         for name, into in (("anywhere", anywhere), ("beginning", beginning)):
             into += [
                 " ".join(str(p).lower().replace("’", "'").split()) for p in lists.get(name) or [] if str(p)
@@ -208,10 +219,11 @@ def _mapped_turns(messages: list[Message], change: Callable[[str], str]) -> list
 
 def _flag(record: Record, origin: Origin, ledger: Ledger) -> None:
     text = "\n".join(texts_of(record))
-    for name, pattern in (("e-mail address", _EMAIL), ("phone number", _PHONE)):
+    flags = ((N_("flagged: e-mail address"), _EMAIL), (N_("flagged: phone number"), _PHONE))
+    for name, pattern in flags:
         found = pattern.search(text)
         if found:
-            ledger.step(f"flagged: {name}", origin, found.group())
+            ledger.step(name, origin, found.group())
 
 
 STOP_WORDS = {
@@ -244,6 +256,6 @@ def language_of(text: str) -> str:
             return code
     words = re.findall(r"[^\W\d_]+", text[:4000].lower())
     scores = {code: sum(word in known for word in words) for code, known in _STOP_SETS.items()}
-    best, second, *_ = sorted(scores, key=lambda code: -scores[code])
+    best, second, *_unused = sorted(scores, key=lambda code: -scores[code])
     sure = scores[best] >= max(2, len(words) // 25) and scores[best] > 1.3 * scores[second]
     return best if sure else ""

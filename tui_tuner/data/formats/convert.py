@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 
+from tui_tuner.data.formats import troubles
 from tui_tuner.data.formats.columns import loads_if_json
+from tui_tuner.data.formats.troubles import Troubles
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import (
     Chat,
@@ -20,6 +22,7 @@ from tui_tuner.data.records import (
     Tagged,
     Text,
 )
+from tui_tuner.locales import N_, _
 
 _ROLES = {
     "system": "system",
@@ -60,7 +63,7 @@ def to_record(values: Values, format: str, columns: Columns) -> Record:
     return _CONVERTERS[format](values, columns)
 
 
-def _text_of(value: Any, what: str, required: bool = True) -> str:
+def _text_of(value: Any, wrong: Troubles, required: bool = True) -> str:
     """A column's value as text; numbers and booleans are written out."""
     if isinstance(value, str):
         text = value
@@ -69,21 +72,21 @@ def _text_of(value: Any, what: str, required: bool = True) -> str:
     elif isinstance(value, bool | int | float):
         text = str(value)
     else:
-        raise RowProblem(f"{what} is not text", f"it is a {type(value).__name__}")
+        raise RowProblem(wrong.not_text, _("it is a {kind}", kind=type(value).__name__))
     if required and not text.strip():
-        raise RowProblem(f"{what} is empty" if value is not None else f"{what} is missing")
+        raise RowProblem(wrong.empty if value is not None else wrong.missing)
     return text
 
 
 def _prompt_response(values: Values, columns: Columns) -> Chat:
-    prompt = _text_of(values.get(columns["prompt"]), "the prompt")
-    more = _text_of(values.get(columns["input"]), "the input", False) if "input" in columns else ""
+    prompt = _text_of(values.get(columns["prompt"]), troubles.PROMPT)
+    more = _text_of(values.get(columns["input"]), troubles.INPUT, False) if "input" in columns else ""
     if more.strip():
         prompt = f"{prompt}\n{more}"
     messages = _system(values, columns)
     for question, answer in _history(values.get(columns["history"])) if "history" in columns else []:
         messages += [Message("user", question), Message("assistant", answer)]
-    answer = _text_of(values.get(columns["response"]), "the response")
+    answer = _text_of(values.get(columns["response"]), troubles.RESPONSE)
     messages += [Message("user", prompt), Message("assistant", answer)]
     return Chat(messages, _tools(values, columns))
 
@@ -91,7 +94,7 @@ def _prompt_response(values: Values, columns: Columns) -> Chat:
 def _system(values: Values, columns: Columns) -> list[Message]:
     if "system" not in columns:
         return []
-    text = _text_of(values.get(columns["system"]), "the system message", False)
+    text = _text_of(values.get(columns["system"]), troubles.SYSTEM, False)
     return [Message("system", text)] if text.strip() else []
 
 
@@ -102,7 +105,7 @@ def _tools(values: Values, columns: Columns) -> list[Any] | None:
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list):
-        raise RowProblem("tools are not a JSON list")
+        raise RowProblem(N_("tools are not a JSON list"))
     return [
         tool if isinstance(tool, dict) and "function" in tool else {"type": "function", "function": tool}
         for tool in value
@@ -115,17 +118,19 @@ def _history(value: Any) -> list[tuple[str, str]]:
     if not value:
         return []
     if not isinstance(value, list):
-        raise RowProblem("history is not a list")
+        raise RowProblem(N_("history is not a list"))
     if all(isinstance(item, dict) for item in value):
         turns = [_message(item) for item in value]
         if len(turns) % 2 or any(t.role != ("user", "assistant")[i % 2] for i, t in enumerate(turns)):
-            raise RowProblem("history does not alternate between user and assistant")
+            raise RowProblem(N_("history does not alternate between user and assistant"))
         return [(a.content or "", b.content or "") for a, b in zip(turns[::2], turns[1::2], strict=True)]
     rounds = []
     for item in value:
         if not isinstance(item, list | tuple) or len(item) != 2:
-            raise RowProblem("history is not a list of question and answer")
-        rounds.append((_text_of(item[0], "a question in history"), _text_of(item[1], "an answer in history")))
+            raise RowProblem(N_("history is not a list of question and answer"))
+        rounds.append(
+            (_text_of(item[0], troubles.EARLIER_QUESTION), _text_of(item[1], troubles.EARLIER_ANSWER))
+        )
     return rounds
 
 
@@ -134,10 +139,10 @@ def _chat(values: Values, columns: Columns) -> Chat:
     if not (messages and messages[0].role == "system"):
         messages = _system(values, columns) + messages
     if not any(message.role == "assistant" for message in messages):
-        raise RowProblem("no answer in the chat")
+        raise RowProblem(N_("no answer in the chat"))
     for message in messages:
         if message.role == "assistant" and not message.tool_calls and not (message.content or "").strip():
-            raise RowProblem("an answer in the chat is empty")
+            raise RowProblem(N_("an answer in the chat is empty"))
     tools = _tools(values, columns)
     return Chat(messages, tools)
 
@@ -145,9 +150,11 @@ def _chat(values: Values, columns: Columns) -> Chat:
 def _turns(value: Any) -> list[Message]:
     value = loads_if_json(value)
     if value is None or value == [] or value == "":
-        raise RowProblem("the chat is empty")
+        raise RowProblem(N_("the chat is empty"))
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise RowProblem("the chat is not a list of turns", f"it is a {type(value).__name__}")
+        raise RowProblem(
+            N_("the chat is not a list of turns"), _("it is a {kind}", kind=type(value).__name__)
+        )
     return [_message(item) for item in value]
 
 
@@ -155,10 +162,10 @@ def _message(item: dict[str, Any]) -> Message:
     """A turn in any of the customary spellings."""
     spoken = item.get("role", item.get("from"))
     if not isinstance(spoken, str):
-        raise RowProblem("a turn has no role")
+        raise RowProblem(N_("a turn has no role"))
     role = _ROLES.get(spoken.strip().lower())
     if role is None:
-        raise RowProblem("unknown role", repr(spoken)[:60])
+        raise RowProblem(N_("unknown role"), repr(spoken)[:60])
     value = item.get("content", item.get("value", item.get("text")))
     train = _train_flag(item)
     if spoken.strip().lower() in ("function_call", "tool_call"):
@@ -166,7 +173,7 @@ def _message(item: dict[str, Any]) -> Message:
     calls = _calls(item.get("tool_calls"))
     content = _content(value)
     if content is None and not calls:
-        raise RowProblem("a turn has no content")
+        raise RowProblem(N_("a turn has no content"))
     return Message(
         role,
         content,
@@ -185,7 +192,7 @@ def _train_flag(item: dict[str, Any]) -> bool | None:
             continue
         if isinstance(value, bool) or value in (0, 1):
             return bool(value)
-        raise RowProblem(f"a turn's {key} is neither true nor false", repr(value)[:40])
+        raise RowProblem(N_("a turn's {key} is neither true nor false", key=key), repr(value)[:40])
     return None
 
 
@@ -205,13 +212,13 @@ def _content(value: Any) -> str | None:
             if isinstance(part, str):
                 parts.append(part)
             elif isinstance(part, dict) and part.get("type", "text") == "text" and "text" in part:
-                parts.append(_text_of(part["text"], "a content part", False))
+                parts.append(_text_of(part["text"], troubles.PART, False))
             elif isinstance(part, dict):
-                raise RowProblem("a turn holds something other than text", str(part.get("type"))[:40])
+                raise RowProblem(N_("a turn holds something other than text"), str(part.get("type"))[:40])
             else:
-                raise RowProblem("a turn's content is not text")
+                raise RowProblem(N_("a turn's content is not text"))
         return "".join(parts)
-    raise RowProblem("a turn's content is not text")
+    raise RowProblem(N_("a turn's content is not text"))
 
 
 def _calls(value: Any) -> list[dict[str, Any]] | None:
@@ -220,14 +227,14 @@ def _calls(value: Any) -> list[dict[str, Any]] | None:
     if not value:
         return None
     if not isinstance(value, list):
-        raise RowProblem("tool calls are not a list")
+        raise RowProblem(N_("tool calls are not a list"))
     return [_call(item) for item in value]
 
 
 def _call(item: Any) -> dict[str, Any]:
     function = item.get("function", item) if isinstance(item, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise RowProblem("a tool call has no name")
+        raise RowProblem(N_("a tool call has no name"))
     arguments = loads_if_json(function.get("arguments", function.get("parameters", {})))
     if arguments in (None, ""):
         arguments = {}
@@ -246,13 +253,13 @@ def _calls_of_text(value: Any) -> list[dict[str, Any]]:
     if isinstance(loaded, dict):
         loaded = [loaded]
     if not isinstance(loaded, list) or not loaded:
-        raise RowProblem("a function call is not JSON", str(value)[:60])
+        raise RowProblem(N_("a function call is not JSON"), str(value)[:60])
     return [_call(item) for item in loaded]
 
 
 def _preference(values: Values, columns: Columns) -> Preference:
-    chosen = _answer_turns(values.get(columns["chosen"]), "the chosen answer")
-    rejected = _answer_turns(values.get(columns["rejected"]), "the rejected answer")
+    chosen = _answer_turns(values.get(columns["chosen"]), troubles.CHOSEN)
+    rejected = _answer_turns(values.get(columns["rejected"]), troubles.REJECTED)
     if "messages" in columns:
         prompt = _turns(values.get(columns["messages"]))
     elif "prompt" in columns:
@@ -269,7 +276,7 @@ def _preference(values: Values, columns: Columns) -> Preference:
     # A layout that repeats the prompt inside the answers.
     chosen, rejected = _without(prompt, chosen), _without(prompt, rejected)
     if not any(message.role == "user" for message in prompt):
-        raise RowProblem("a preference row has no prompt")
+        raise RowProblem(N_("a preference row has no prompt"))
     if prompt[0].role != "system":
         prompt = _system(values, columns) + prompt
     return Preference(prompt, chosen, rejected, _tools(values, columns))
@@ -286,22 +293,22 @@ def _prompt_turns(values: Values, columns: Columns) -> list[Message]:
     value = loads_if_json(values.get(columns["prompt"]))
     if isinstance(value, list):
         return _turns(value)
-    prompt = _text_of(values.get(columns["prompt"]), "the prompt")
-    more = _text_of(values.get(columns["input"]), "the input", False) if "input" in columns else ""
+    prompt = _text_of(values.get(columns["prompt"]), troubles.PROMPT)
+    more = _text_of(values.get(columns["input"]), troubles.INPUT, False) if "input" in columns else ""
     return [Message("user", f"{prompt}\n{more}" if more.strip() else prompt)]
 
 
-def _answer_turns(value: Any, what: str) -> list[Message]:
+def _answer_turns(value: Any, wrong: Troubles) -> list[Message]:
     value = loads_if_json(value) if not isinstance(value, str) else value
     if isinstance(value, str):
-        return [Message("assistant", _text_of(value, what))]
+        return [Message("assistant", _text_of(value, wrong))]
     if isinstance(value, dict):
         return [_message(value)]
     if isinstance(value, list) and value:
         return (
-            _turns(value) if isinstance(value[0], dict) else [Message("assistant", _text_of(value[0], what))]
+            _turns(value) if isinstance(value[0], dict) else [Message("assistant", _text_of(value[0], wrong))]
         )
-    raise RowProblem(f"{what} is missing")
+    raise RowProblem(wrong.missing)
 
 
 def _kto(values: Values, columns: Columns) -> Judged:
@@ -309,39 +316,39 @@ def _kto(values: Values, columns: Columns) -> Judged:
     if isinstance(good, str) and good.strip().lower() in ("true", "false"):
         good = good.strip().lower() == "true"
     if not isinstance(good, bool):
-        raise RowProblem("the KTO label is neither true nor false", repr(good)[:40])
+        raise RowProblem(N_("the KTO label is neither true nor false"), repr(good)[:40])
     if "messages" in columns:
         messages = _turns(values.get(columns["messages"]))
     else:
-        answer = _answer_turns(values.get(columns["response"]), "the answer")
+        answer = _answer_turns(values.get(columns["response"]), troubles.ANSWER)
         messages = _prompt_turns(values, columns) + answer
     if messages[-1].role != "assistant":
-        raise RowProblem("the chat does not end with an answer")
+        raise RowProblem(N_("the chat does not end with an answer"))
     if messages[0].role != "system":
         messages = _system(values, columns) + messages
     return Judged(messages, good, _tools(values, columns))
 
 
 def _text(values: Values, columns: Columns) -> Text:
-    return Text(_text_of(values.get(columns["text"]), "the text"))
+    return Text(_text_of(values.get(columns["text"]), troubles.TEXT))
 
 
 def _label(value: Any) -> str | int | float | None:
     if value is None or isinstance(value, str | int | float):
         return value
-    raise RowProblem("the label is neither text nor a number", type(value).__name__)
+    raise RowProblem(N_("the label is neither text nor a number"), type(value).__name__)
 
 
 def _text_label(values: Values, columns: Columns) -> Labelled:
     label = _label(values.get(columns["label"]))
     if label is None or label == "":
-        raise RowProblem("the label is missing")
-    return Labelled(_text_of(values.get(columns["text"]), "the text"), label)
+        raise RowProblem(N_("the label is missing"))
+    return Labelled(_text_of(values.get(columns["text"]), troubles.TEXT), label)
 
 
 def _sentence_pair(values: Values, columns: Columns) -> Labelled:
-    first = _text_of(values.get(columns["text"]), "the first sentence")
-    second = _text_of(values.get(columns["pair"]), "the second sentence")
+    first = _text_of(values.get(columns["text"]), troubles.FIRST)
+    second = _text_of(values.get(columns["pair"]), troubles.SECOND)
     label = _label(values.get(columns["label"])) if "label" in columns else None
     return Labelled(first, label, second)
 
@@ -349,19 +356,22 @@ def _sentence_pair(values: Values, columns: Columns) -> Labelled:
 def _token_tags(values: Values, columns: Columns) -> Tagged:
     tokens, tags = values.get(columns["tokens"]), values.get(columns["tags"])
     if not isinstance(tokens, list) or not isinstance(tags, list) or not tokens:
-        raise RowProblem("tokens or tags are not a list")
+        raise RowProblem(N_("tokens or tags are not a list"))
     if len(tokens) != len(tags):
-        raise RowProblem("not as many tags as tokens", f"{len(tokens)} tokens, {len(tags)} tags")
+        raise RowProblem(
+            N_("not as many tags as tokens"),
+            _("{tokens} tokens, {tags} tags", tokens=len(tokens), tags=len(tags)),
+        )
     if not all(isinstance(token, str) for token in tokens):
-        raise RowProblem("a token is not text")
+        raise RowProblem(N_("a token is not text"))
     if not all(isinstance(tag, str | int) for tag in tags):
-        raise RowProblem("a tag is neither text nor a number")
+        raise RowProblem(N_("a tag is neither text nor a number"))
     return Tagged(tokens, tags)
 
 
 def _qa(values: Values, columns: Columns) -> Question:
-    question = _text_of(values.get(columns["question"]), "the question")
-    context = _text_of(values.get(columns["context"]), "the context")
+    question = _text_of(values.get(columns["question"]), troubles.QUESTION)
+    context = _text_of(values.get(columns["context"]), troubles.CONTEXT)
     found = values.get(columns["answers"])
     pairs: list[tuple[Any, Any]] = []
     if isinstance(found, dict):
@@ -369,7 +379,7 @@ def _qa(values: Values, columns: Columns) -> Question:
         if not isinstance(texts, list):
             texts, starts = [texts], [starts]
         if not isinstance(starts, list) or len(texts) != len(starts):
-            raise RowProblem("not as many answer starts as answers")
+            raise RowProblem(N_("not as many answer starts as answers"))
         pairs = list(zip(texts, starts, strict=True))
     elif isinstance(found, list):
         pairs = [(a.get("text"), a.get("answer_start")) for a in found if isinstance(a, dict)]
@@ -378,9 +388,12 @@ def _qa(values: Values, columns: Columns) -> Question:
     answers = []
     for text, start in pairs:
         if not isinstance(text, str) or not isinstance(start, int) or isinstance(start, bool):
-            raise RowProblem("an answer has no text or no start")
+            raise RowProblem(N_("an answer has no text or no start"))
         if start < 0 or context[start : start + len(text)] != text:
-            raise RowProblem("an answer is not at its answer_start", f"{text[:40]!r} at {start}")
+            raise RowProblem(
+                N_("an answer is not at its answer_start"),
+                _("{text!r} at {start}", text=text[:40], start=start),
+            )
         answers.append((text, start))
     return Question(question, context, answers)
 

@@ -21,7 +21,8 @@ from tui_tuner.data.formats.columns import (
     plain_name,
 )
 from tui_tuner.errors import DataError
-from tui_tuner.text import one_line
+from tui_tuner.locales import _
+from tui_tuner.text import listed, one_line
 
 
 @dataclass
@@ -90,15 +91,20 @@ def recognise(
             best = None
     if best is None and wanted != "auto":
         raise DataError(
-            f"the rows do not look like {wanted} ({RECORD_FORMATS[wanted]}). {_seen(sample)}",
+            _(
+                "the rows do not look like {format} ({words}). {columns}",
+                format=wanted,
+                words=_(RECORD_FORMATS[wanted]),
+                columns=_seen(sample),
+            ),
             where=where,
             hint=_hint(wanted),
         )
     if best is None:
         raise DataError(
-            f"the record format is not recognised. {_seen(sample)}",
+            _("the record format is not recognised. {columns}", columns=_seen(sample)),
             where=where,
-            hint="Say which column is what, such as --set 'data.columns={prompt: A, response: B}'.",
+            hint=_("Say which column is what, such as --set 'data.columns={prompt: A, response: B}'."),
         )
     best.unused = [name for name in sample.columns if name not in best.columns.values()]
     best.chosen = wanted != "auto"
@@ -106,23 +112,24 @@ def recognise(
 
 
 def _seen(sample: Sample) -> str:
-    names = [f"{one_line(c.name, 40)} ({', '.join(c.kinds) or 'empty'})" for c in sample.columns.values()]
-    shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-    return f"Columns: {shown or 'none'}."
+    names = [f"{one_line(c.name, 40)} ({', '.join(c.kinds) or _('empty')})" for c in sample.columns.values()]
+    if not names:
+        return _("Columns: none.")
+    return _("Columns: {names}.", names=", ".join([*names[:12], *(["…"] if len(names) > 12 else [])]))
 
 
 def _hint(format: str) -> str:
     roles = ", ".join(f"{role}: COLUMN" for role in ROLES[format][0])
-    return f"Name the columns with --set 'data.columns={{{roles}}}'."
+    return _("Name the columns with --set 'data.columns={{{roles}}}'.", roles=roles)
 
 
 def _ask(role: str, candidates: Sequence[str], others: dict[str, str], where: str) -> Ambiguous:
     names = [one_line(name, 40) for name in candidates]
     given = ", ".join(f"{key}: {value}" for key, value in {**others, role: names[0]}.items())
     return Ambiguous(
-        f"several columns could be the {role}: {', '.join(names)}.",
+        _("several columns could be the {role}: {names}.", role=role, names=", ".join(names)),
         where=where,
-        hint=f"Say which one, such as --set 'data.columns={{{given}}}'.",
+        hint=_("Say which one, such as --set 'data.columns={{{given}}}'.", given=given),
     )
 
 
@@ -133,22 +140,36 @@ def _as_told(sample: Sample, wanted: str, columns: dict[str, str], where: str) -
     for role, name in told.items():
         if role not in known:
             raise DataError(
-                f"unknown role {one_line(role)!r}; known are {', '.join(sorted(known))}.",
+                _(
+                    "unknown role {role!r}; known are {known}.",
+                    role=one_line(role),
+                    known=", ".join(sorted(known)),
+                ),
                 where="data.columns",
             )
         if name not in sample.columns:
-            raise DataError(f"no column {one_line(name)!r}. {_seen(sample)}", where=where or "data.columns")
+            raise DataError(
+                _("no column {name!r}. {columns}", name=one_line(name), columns=_seen(sample)),
+                where=where or "data.columns",
+            )
     format = wanted if wanted != "auto" else _format_of(told, sample, where)
     needed, more = ROLES[format]
     missing = [role for role in needed if role not in told]
     if missing:
-        missing_words = ", ".join(missing)
-        raise DataError(f"{format} also needs: {missing_words}.", where="data.columns", hint=_hint(format))
+        raise DataError(
+            _("{format} also needs: {roles}.", format=format, roles=", ".join(missing)),
+            where="data.columns",
+            hint=_hint(format),
+        )
     stray = [role for role in told if role not in needed + more]
     if stray:
-        raise DataError(f"{format} has no {', '.join(stray)}.", where="data.columns", hint=_hint(format))
+        raise DataError(
+            _("{format} has no {roles}.", format=format, roles=", ".join(stray)),
+            where="data.columns",
+            hint=_hint(format),
+        )
     unused = [name for name in sample.columns if name not in told.values()]
-    return Detection(format, told, 1.0, "as told in data.columns", unused, chosen=True)
+    return Detection(format, told, 1.0, _("as told in data.columns"), unused, chosen=True)
 
 
 def _format_of(told: dict[str, str], sample: Sample, where: str) -> str:
@@ -162,9 +183,9 @@ def _format_of(told: dict[str, str], sample: Sample, where: str) -> str:
     if set(told) == {"text"}:
         return "text"
     raise DataError(
-        f"these roles make no record format: {', '.join(told)}.",
+        _("these roles make no record format: {roles}.", roles=", ".join(told)),
         where=where or "data.columns",
-        hint="Give prompt and response, messages, text, or text and label.",
+        hint=_("Give prompt and response, messages, text, or text and label."),
     )
 
 
@@ -196,10 +217,10 @@ def take_late(detection: Detection, names: Sequence[str]) -> list[str]:
         ]
         if roles and not detection.chosen:
             detection.columns[roles[0]] = name
-            said.append(f"column {one_line(name, 40)} is the {roles[0]}")
+            said.append(_("column {name} is the {role}", name=one_line(name, 40), role=roles[0]))
         else:
             detection.unused.append(name)
-            said.append(f"column {one_line(name, 40)} is not used")
+            said.append(_("column {name} is not used", name=one_line(name, 40)))
     return said
 
 
@@ -228,7 +249,16 @@ def _chats(sample: Sample, where: str, wanted: str) -> Detection | None:
     keys = _turn_keys(best[0])
     format = "sharegpt" if keys == ("from", "value") else "messages"
     roles = {"messages": best[0].name, **_optional(sample, "system", "tools")}
-    why = f"{one_line(best[0].name, 40)} is a list of turns with {keys[0]} and {keys[1]}" if keys else ""
+    why = (
+        _(
+            "{name} is a list of turns with {role} and {content}",
+            name=one_line(best[0].name, 40),
+            role=keys[0],
+            content=keys[1],
+        )
+        if keys
+        else ""
+    )
     return Detection(format, roles, 0.99 if known else 0.9, why)
 
 
@@ -249,7 +279,7 @@ def _preference(sample: Sample, where: str, wanted: str) -> Detection | None:
     elif prompts:
         roles["prompt"] = prompts[0].name
         roles |= _optional(sample, "input", taken=[prompts[0].name])
-    return Detection("preference", roles, 0.98, "a chosen and a rejected answer in each row")
+    return Detection("preference", roles, 0.98, _("a chosen and a rejected answer in each row"))
 
 
 def _kto(sample: Sample, where: str, wanted: str) -> Detection | None:
@@ -265,7 +295,9 @@ def _kto(sample: Sample, where: str, wanted: str) -> Detection | None:
         roles |= {"prompt": prompts[0].name, "response": answers[0].name}
     else:
         return None
-    return Detection("kto", roles, 0.995, f"{one_line(good[0].name, 40)} says whether the answer is good")
+    return Detection(
+        "kto", roles, 0.995, _("{name} says whether the answer is good", name=one_line(good[0].name, 40))
+    )
 
 
 def _chatglm(sample: Sample, where: str, wanted: str) -> Detection | None:
@@ -277,7 +309,7 @@ def _chatglm(sample: Sample, where: str, wanted: str) -> Detection | None:
     if not named:
         return None
     roles = {"prompt": prompts[0].name, "response": answers[0].name, "history": named[0].name}
-    return Detection("chatglm", roles | _optional(sample, "system"), 0.97, "prompt, response and history")
+    return Detection("chatglm", roles | _optional(sample, "system"), 0.97, _("prompt, response and history"))
 
 
 def _alpaca(sample: Sample, where: str, wanted: str) -> Detection | None:
@@ -295,7 +327,7 @@ def _alpaca(sample: Sample, where: str, wanted: str) -> Detection | None:
         raise _ask("response", names, {"prompt": instruction.name}, where)
     roles = {"prompt": instruction.name, "response": output.name}
     roles |= _optional(sample, "input", "system", "history")
-    return Detection("alpaca", roles, 0.99, "instruction and output")
+    return Detection("alpaca", roles, 0.99, _("instruction and output"))
 
 
 def _prompt_response(sample: Sample, where: str, wanted: str) -> Detection | None:
@@ -316,7 +348,11 @@ def _prompt_response(sample: Sample, where: str, wanted: str) -> Detection | Non
     if wanted == "auto" and _looks_like_class(answers[0], len(sample.rows)):
         return None
     roles |= _optional(sample, "input", "system", "history", "tools", taken=list(roles.values()))
-    why = f"{one_line(prompts[0].name, 40)} asks and {one_line(answers[0].name, 40)} answers"
+    why = _(
+        "{prompt} asks and {answer} answers",
+        prompt=one_line(prompts[0].name, 40),
+        answer=one_line(answers[0].name, 40),
+    )
     return Detection("prompt_response", roles, 0.95, why)
 
 
@@ -325,7 +361,12 @@ def _known_pair(sample: Sample) -> Detection | None:
         one, two = sample.get(first), sample.get(second)
         if one and two and one.mostly("text") and two.mostly("text"):
             roles = {"prompt": one.name, "response": two.name, **_optional(sample, "system")}
-            return Detection("prompt_response", roles, 0.95, f"{first} asks and {second} answers")
+            return Detection(
+                "prompt_response",
+                roles,
+                0.95,
+                _("{prompt} asks and {answer} answers", prompt=first, answer=second),
+            )
     return None
 
 
@@ -344,7 +385,7 @@ def _qa(sample: Sample, where: str, wanted: str) -> Detection | None:
     if not answers.mostly("object", "objects") and wanted != "qa":
         return None
     roles = {"question": question.name, "context": context.name, "answers": answers.name}
-    return Detection("qa", roles, 0.99, "question, context and answers with their place in it")
+    return Detection("qa", roles, 0.99, _("question, context and answers with their place in it"))
 
 
 def _token_tags(sample: Sample, where: str, wanted: str) -> Detection | None:
@@ -354,7 +395,7 @@ def _token_tags(sample: Sample, where: str, wanted: str) -> Detection | None:
     if len(tags) > 1:
         raise _ask("tags", [column.name for column in tags], {"tokens": tokens[0].name}, where)
     return Detection(
-        "token_tags", {"tokens": tokens[0].name, "tags": tags[0].name}, 0.98, "a tag for each token"
+        "token_tags", {"tokens": tokens[0].name, "tags": tags[0].name}, 0.98, _("a tag for each token")
     )
 
 
@@ -363,7 +404,7 @@ def _sentence_pair(sample: Sample, where: str, wanted: str) -> Detection | None:
         one, two = sample.get(first), sample.get(second)
         if one and two and one.mostly("text") and two.mostly("text"):
             roles = {"text": one.name, "pair": two.name, **_optional(sample, "label")}
-            return Detection("sentence_pair", roles, 0.97, f"{first} and {second}")
+            return Detection("sentence_pair", roles, 0.97, listed((first, second)))
     return None
 
 
@@ -376,7 +417,11 @@ def _text_label(sample: Sample, where: str, wanted: str) -> Detection | None:
         raise _ask("text", [column.name for column in texts], {"label": labels[0].name}, where)
     if len(labels) > 1 and labels[0].plain != "label":
         raise _ask("label", [column.name for column in labels], {"text": texts[0].name}, where)
-    why = f"{one_line(texts[0].name, 40)} with a class in {one_line(labels[0].name, 40)}"
+    why = _(
+        "{text} with a class in {label}",
+        text=one_line(texts[0].name, 40),
+        label=one_line(labels[0].name, 40),
+    )
     return Detection("text_label", {"text": texts[0].name, "label": labels[0].name}, 0.93, why)
 
 
@@ -385,15 +430,18 @@ def _text(sample: Sample, where: str, wanted: str) -> Detection | None:
     if named and named.mostly("text"):
         others = sample.of_kind("text")
         return Detection(
-            "text", {"text": named.name}, 0.9 if len(others) > 1 else 0.99, "a column named text"
+            "text", {"text": named.name}, 0.9 if len(others) > 1 else 0.99, _("a column named text")
         )
     texts = sample.of_kind("text")
     if len(texts) == 1 and len(sample.columns) == 1:
-        return Detection("text", {"text": texts[0].name}, 0.8, "the only column holds text")
+        return Detection("text", {"text": texts[0].name}, 0.8, _("the only column holds text"))
     candidates = sample.named("text", "text")
     if len(candidates) == 1:
         return Detection(
-            "text", {"text": candidates[0].name}, 0.6, f"{one_line(candidates[0].name, 40)} holds text"
+            "text",
+            {"text": candidates[0].name},
+            0.6,
+            _("{name} holds text", name=one_line(candidates[0].name, 40)),
         )
     return None
 

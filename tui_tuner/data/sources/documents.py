@@ -10,6 +10,7 @@ from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.lines import MAX_LINE, raw_lines
 from tui_tuner.data.sources.streams import HEAD, encoding_of
 from tui_tuner.errors import DataError, HubError
+from tui_tuner.locales import N_, _
 from tui_tuner.text import human_bytes, one_line
 
 HUB_SECONDS = 5.0
@@ -20,13 +21,15 @@ def read_document(file: io.BufferedReader, name: str, told: str | None = None) -
     data = file.read(MAX_LINE + 1)
     origin = Origin(name, 1)
     if len(data) > MAX_LINE:
-        yield Row(origin, {}, f"the document is larger than {human_bytes(MAX_LINE)}")
+        yield Row(origin, {}, N_("the document is larger than {size}", size=human_bytes(MAX_LINE)))
         return
     encoding = encoding_of(data[:HEAD], len(data) <= HEAD, told)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
-        yield Row(origin, {"": data[:200].decode(encoding, "replace")}, f"not {encoding} text")
+        yield Row(
+            origin, {"": data[:200].decode(encoding, "replace")}, N_("not {encoding} text", encoding=encoding)
+        )
         return
     if name.lower().removesuffix(".gz").removesuffix(".zst").endswith((".html", ".htm")):
         text = html_to_text(text)
@@ -56,7 +59,9 @@ def read_conll(file: io.BufferedReader, name: str, told: str | None = None) -> I
                 begin = number
             width = width or len(cells)
             if len(cells) != width or len(cells) < 2:
-                problem = problem or f"{len(cells)} columns where the file has {width}"
+                problem = problem or N_(
+                    "{cells} columns where the file has {width}", cells=len(cells), width=width
+                )
             tokens.append(cells[1] if len(cells) == 10 else cells[0])
             tags.append(cells[3] if len(cells) == 10 else cells[-1])
         elif tokens and not text.strip():
@@ -75,26 +80,28 @@ def read_hub(name: str, field: str | None) -> Iterator[Row]:
         DataError: the data set has several configurations or no such split.
     """
     where = one_line(name)
-    hint = "Download it and give its folder, or check the name and the connection."
+    hint = _("Download it and give its folder, or check the name and the connection.")
     problem = _unreachable()
     if problem:
-        raise HubError(f"is no file here, and the hub cannot be reached: {problem}.", where=where, hint=hint)
+        what = _("is no file here, and the hub cannot be reached: {problem}.", problem=problem)
+        raise HubError(what, where=where, hint=hint)
     from datasets import disable_progress_bars, load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
     disable_progress_bars()
-    configuration, _, split = (field or "train").rpartition(":")
+    configuration, _unused, split = (field or "train").rpartition(":")
     try:
         rows = load_dataset(name, configuration or None, split=split or "train", streaming=True)
         for number, values in enumerate(rows, 1):
             yield Row(Origin(name, number), {k: v for k, v in values.items() if not isinstance(v, bytes)})
     except DatasetNotFoundError:
-        raise HubError("is no file here, and no data set on the hub.", where=where, hint=hint) from None
+        raise HubError(_("is no file here, and no data set on the hub."), where=where, hint=hint) from None
     except ValueError as error:
-        raise DataError(f"{one_line(error, 300)}", where=where, hint="See data.field.") from None
+        raise DataError(f"{one_line(error, 300)}", where=where, hint=_("See data.field.")) from None
     except (OSError, RuntimeError) as error:
-        problem = f"is no file here, and the hub cannot be reached: {one_line(error, 160)}."
-        raise HubError(problem, where=where, hint=hint) from None
+        problem = one_line(error, 160)
+        what = _("is no file here, and the hub cannot be reached: {problem}.", problem=problem)
+        raise HubError(what, where=where, hint=hint) from None
 
 
 def hub_revision(name: str) -> str:
@@ -113,7 +120,7 @@ def _unreachable() -> str:
     from huggingface_hub.utils import get_session
 
     if constants.is_offline_mode():
-        return "HF_HUB_OFFLINE is set"
+        return _("HF_HUB_OFFLINE is set")
     try:
         get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
     except Exception as error:  # whatever the HTTP client raises

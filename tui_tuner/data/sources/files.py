@@ -18,6 +18,7 @@ from tui_tuner.data.sources.sqldump import read_sql
 from tui_tuner.data.sources.streams import HEAD, compression, encoding_of, open_bytes, zip_members
 from tui_tuner.data.sources.tables import read_arrow, read_csv, read_parquet
 from tui_tuner.errors import DataError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 KINDS = {
@@ -68,10 +69,11 @@ class DataFile:
             yield from _READERS[self.kind](self)
         except UnicodeError as error:
             raise DataError(
-                f"holds bytes that are not text: {one_line(error, 80)}.", where=one_line(self.name)
+                _("holds bytes that are not text: {error}.", error=one_line(error, 80)),
+                where=one_line(self.name),
             ) from None
         except RecursionError:
-            raise DataError("is nested too deeply.", where=one_line(self.name)) from None
+            raise DataError(_("is nested too deeply."), where=one_line(self.name)) from None
 
 
 @dataclass
@@ -92,7 +94,7 @@ def resolve(data: DataSection) -> list[Resolved]:
     """
     paths = data.path if isinstance(data.path, list) else [data.path]
     if not paths:
-        raise DataError("no data set is named.", where="data.path")
+        raise DataError(_("no data set is named."), where="data.path")
     found = []
     for item in paths:
         source = item if isinstance(item, Source) else Source(path=item, format=data.format)
@@ -125,7 +127,7 @@ def resolve_source(source: Source, field: str | None = None) -> Resolved:
         matches = sorted(glob.glob(str(path), recursive=True))
         files = [file for match in matches if os.path.isfile(match) for file in _file(Path(match), field)]
         if not files:
-            raise DataError("no file fits this pattern.", where=one_line(source.path))
+            raise DataError(_("no file fits this pattern."), where=one_line(source.path))
     elif _HUB_ID.fullmatch(source.path) and Path(source.path).suffix.lower() not in {
         *KINDS,
         ".zip",
@@ -134,11 +136,11 @@ def resolve_source(source: Source, field: str | None = None) -> Resolved:
         files = [DataFile(source.path, "hub", field=field)]
     elif path.is_symlink():
         raise DataError(
-            f"is a symbolic link that leads nowhere (to {one_line(os.readlink(path))}).",
+            _("is a symbolic link that leads nowhere (to {target}).", target=one_line(os.readlink(path))),
             where=one_line(source.path),
         )
     else:
-        raise DataError("no such file.", where=one_line(source.path), hint=_nearby(path))
+        raise DataError(_("no such file."), where=one_line(source.path), hint=_nearby(path))
     return Resolved(source, files, notes)
 
 
@@ -146,9 +148,11 @@ def _nearby(path: Path) -> str:
     try:
         names = [item.name for item in os.scandir(path.parent)]
     except OSError:
-        return "Check the path, or give a hub data set such as owner/name."
+        return _("Check the path, or give a hub data set such as owner/name.")
     close = difflib.get_close_matches(path.name, names, n=1)
-    return f"Did you mean {one_line(path.parent / close[0])}?" if close else "Check the path in data.path."
+    if not close:
+        return _("Check the path in data.path.")
+    return _("Did you mean {name}?", name=one_line(path.parent / close[0]))
 
 
 def kind_of_file(path: Path) -> str:
@@ -165,28 +169,28 @@ def _file(path: Path, field: str | None) -> list[DataFile]:
     """A file as one or (zip) several data files; the content decides where the name does not."""
     where = one_line(path)
     if not path.is_file():
-        raise DataError("is no regular file.", where=where)
+        raise DataError(_("is no regular file."), where=where)
     try:
         size = path.stat().st_size
         with open(path, "rb") as file:
             head = file.read(4096)
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}.", where=where) from None
+        raise DataError(_("cannot be read: {problem}.", problem=error.strerror), where=where) from None
     if not size:
-        raise DataError("is empty.", where=where)
+        raise DataError(_("is empty."), where=where)
     kind = kind_of_file(path)
     if compression(head) == "zip" and kind not in ("parquet", "arrow"):
         return _zip(path, field)
     if kind == "zip":
-        raise DataError("is no zip archive, whatever its name says.", where=where)
+        raise DataError(_("is no zip archive, whatever its name says."), where=where)
     if not kind:
         with open_bytes(path) as file:
             kind = _sniff(file.peek(4096)[:4096])
     if not kind:
         raise DataError(
-            "is no data file that can be read.",
+            _("is no data file that can be read."),
             where=where,
-            hint=f"Known are {', '.join(KINDS)}, plain or as gz, zst, zip.",
+            hint=_("Known are {kinds}, plain or as gz, zst, zip.", kinds=", ".join(KINDS)),
         )
     return [DataFile(str(path), kind, field=field, size=size)]
 
@@ -216,7 +220,7 @@ def _zip(path: Path, field: str | None) -> list[DataFile]:
     found = [file for file in found if file.kind and file.kind not in ("zip", "parquet", "arrow")]
     found = _best_kinds(found, [])
     if not found:
-        raise DataError("holds no data file that can be read.", where=one_line(path))
+        raise DataError(_("holds no data file that can be read."), where=one_line(path))
     return found
 
 
@@ -240,7 +244,7 @@ def _folder(path: Path, field: str | None, notes: list[str]) -> list[DataFile]:
             try:
                 status = os.stat(file)
             except OSError:
-                notes.append(f"{one_line(file)} leads nowhere and was passed over.")
+                notes.append(_("{file} leads nowhere and was passed over.", file=one_line(file)))
                 continue
             if not kind or not status.st_size or not os.path.isfile(file):
                 others += 1
@@ -253,15 +257,20 @@ def _folder(path: Path, field: str | None, notes: list[str]) -> list[DataFile]:
             else:
                 found.append(DataFile(str(file), kind, field=field, size=status.st_size))
             if len(found) > MAX_FILES:
-                raise DataError(f"holds more than {MAX_FILES:,} files.", where=one_line(path))
+                raise DataError(_("holds more than {most:,} files.", most=MAX_FILES), where=one_line(path))
     if others:
-        notes.append(f"{others:,} other or empty files in {one_line(path)} were passed over.")
+        note = _(
+            "{count:,} other or empty files in {folder} were passed over.",
+            count=others,
+            folder=one_line(path),
+        )
+        notes.append(note)
     found = _training_part(_best_kinds(found, notes), notes)
     if not found:
         raise DataError(
-            "holds no data file that can be read.",
+            _("holds no data file that can be read."),
             where=one_line(path),
-            hint=f"Known are {', '.join(KINDS)}.",
+            hint=_("Known are {kinds}.", kinds=", ".join(KINDS)),
         )
     return found
 
@@ -272,10 +281,9 @@ def _best_kinds(files: list[DataFile], notes: list[str]) -> list[DataFile]:
     if not rows or len(rows) == len(files):
         return files
     left = [one_line(Path(file.name).name) for file in files if file not in rows]
-    notes.append(
-        f"{len(left):,} files beside the data were passed over: "
-        f"{', '.join(left[:3])}{', …' if left[3:] else ''}."
-    )
+    names = ", ".join([*left[:3], "…"] if left[3:] else left)
+    note = _("{count:,} files beside the data were passed over: {names}.", count=len(left), names=names)
+    notes.append(note)
     return rows
 
 
@@ -298,7 +306,13 @@ def _training_part(files: list[DataFile], notes: list[str]) -> list[DataFile]:
     if not train or not held:
         return files
     shown = ", ".join(one_line(Path(file.name).name) for file in held[:3])
-    notes.append(f"{len(held)} files that look like test or validation data are not trained on: {shown}.")
+    notes.append(
+        _(
+            "{count} files that look like test or validation data are not trained on: {names}.",
+            count=len(held),
+            names=shown,
+        )
+    )
     return [file for file in files if file not in held]
 
 

@@ -11,6 +11,7 @@ import orjson
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.streams import HEAD, encoding_of
 from tui_tuner.errors import DataError
+from tui_tuner.locales import N_, _
 from tui_tuner.text import human_bytes, one_line
 
 MAX_LINE = 32 * 1024 * 1024
@@ -51,7 +52,7 @@ def read_jsonl(file: io.BufferedReader, name: str, told: str | None = None) -> I
         row += 1
         origin = Origin(name, row, number)
         if line is None:
-            yield Row(origin, {}, f"the line is longer than {human_bytes(MAX_LINE)}")
+            yield Row(origin, {}, N_("the line is longer than {size}", size=human_bytes(MAX_LINE)))
             continue
         yield _json_row(line, origin, encoding)
 
@@ -65,15 +66,15 @@ def _json_row(line: bytes, origin: Origin, encoding: str) -> Row:
                 value = orjson.loads(line.decode(encoding).encode())
             else:
                 line.decode("utf-8")
-                return Row(origin, {"": line[:200].decode("utf-8", "replace")}, "broken JSON")
+                return Row(origin, {"": line[:200].decode("utf-8", "replace")}, N_("broken JSON"))
         except UnicodeDecodeError:
-            return Row(origin, {"": line[:200].decode("utf-8", "replace")}, "not UTF-8 text")
+            return Row(origin, {"": line[:200].decode("utf-8", "replace")}, N_("not UTF-8 text"))
         except orjson.JSONDecodeError:
-            return Row(origin, {"": line[:200].decode("utf-8", "replace")}, "broken JSON")
+            return Row(origin, {"": line[:200].decode("utf-8", "replace")}, N_("broken JSON"))
     if not isinstance(value, dict):
         value = {"text": value} if isinstance(value, str) else value
     if not isinstance(value, dict):
-        return Row(origin, {"": str(value)[:200]}, "not a JSON object")
+        return Row(origin, {"": str(value)[:200]}, N_("not a JSON object"))
     return Row(origin, value)
 
 
@@ -124,7 +125,7 @@ def _whole_json(data: bytes, encoding: str, name: str, field: str | None) -> Ite
         value = orjson.loads(text)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise DataError("holds bytes that are not text.", where=f"{where}:{line}") from None
+        raise DataError(_("holds bytes that are not text."), where=f"{where}:{line}") from None
     except orjson.JSONDecodeError as error:
         first = text.lstrip()[:1]
         if first == b"{" and b"\n" in text.strip() and _is_json(text.lstrip().partition(b"\n")[0]):
@@ -132,7 +133,9 @@ def _whole_json(data: bytes, encoding: str, name: str, field: str | None) -> Ite
             return
         line = text.count(b"\n", 0, error.pos) + 1 if error.pos else error.lineno
         raise DataError(
-            f"broken JSON: {one_line(error.msg)}.", where=f"{where}:{line}", hint="Mend or remove that line."
+            _("broken JSON: {error}.", error=one_line(error.msg)),
+            where=f"{where}:{line}",
+            hint=_("Mend or remove that line."),
         ) from None
     for number, item in enumerate(_list_in(value, where, field), 1):
         yield _object_row(item, Origin(name, number))
@@ -150,7 +153,7 @@ def _object_row(item: Any, origin: Origin) -> Row:
     if isinstance(item, str):
         return Row(origin, {"text": item})
     if not isinstance(item, dict):
-        return Row(origin, {"": str(item)[:200]}, "not a JSON object")
+        return Row(origin, {"": str(item)[:200]}, N_("not a JSON object"))
     return Row(origin, item)
 
 
@@ -159,11 +162,13 @@ def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
     for part in field.split(".") if field and isinstance(value, dict) else ():
         value = value.get(part) if isinstance(value, dict) else None
         if value is None:
-            raise DataError(f"has no key {one_line(field)!r}.", where=where, hint="See data.field.")
+            raise DataError(
+                _("has no key {field!r}.", field=one_line(field)), where=where, hint=_("See data.field.")
+            )
     if isinstance(value, list):
         return _squad(value) or value
     if not isinstance(value, dict):
-        raise DataError("holds no list of rows.", where=where)
+        raise DataError(_("holds no list of rows."), where=where)
     lists = {key: item for key, item in value.items() if isinstance(item, list) and item}
     tables = {key: item for key, item in lists.items() if isinstance(item[0], dict)} or lists
     if len(tables) > 1 and len({len(item) for item in tables.values()}) == 1 and tables is lists:
@@ -171,9 +176,9 @@ def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
     if len(tables) > 1:
         names = ", ".join(one_line(key, 40) for key in tables)
         raise DataError(
-            f"several keys hold rows: {names}.",
+            _("several keys hold rows: {names}.", names=names),
             where=where,
-            hint=f"Say which one: --set data.field={one_line(next(iter(tables)))}",
+            hint=_("Say which one: --set data.field={name}", name=one_line(next(iter(tables)))),
         )
     if tables:
         found = next(iter(tables.values()))
@@ -221,9 +226,10 @@ def _streamed_json(file: io.BufferedReader, name: str, field: str | None) -> Ite
                 number += 1
                 yield _object_row(flat, Origin(name, number))
     except (ijson.JSONError, UnicodeDecodeError) as error:
-        raise DataError(f"broken JSON after row {number}: {one_line(error, 160)}.", where=where) from None
+        what = _("broken JSON after row {row}: {error}.", row=number, error=one_line(error, 160))
+        raise DataError(what, where=where) from None
     if not number:
-        raise DataError("holds no list of rows.", where=where, hint="Name its key in data.field.")
+        raise DataError(_("holds no list of rows."), where=where, hint=_("Name its key in data.field."))
 
 
 def _first_list(file: io.BufferedReader) -> tuple[str, io.BufferedReader]:
@@ -235,7 +241,7 @@ def _first_list(file: io.BufferedReader) -> tuple[str, io.BufferedReader]:
         return "item", file
     prefix = ""
     try:
-        for path, event, _ in ijson.parse(io.BytesIO(head)):
+        for path, event, _unused in ijson.parse(io.BytesIO(head)):
             if event == "start_map" and path.endswith("item"):
                 prefix = path
                 break
@@ -257,11 +263,15 @@ def read_text(file: io.BufferedReader, name: str, told: str | None = None) -> It
         row += 1
         origin = Origin(name, row, number)
         if line is None:
-            yield Row(origin, {}, f"the line is longer than {human_bytes(MAX_LINE)}")
+            yield Row(origin, {}, N_("the line is longer than {size}", size=human_bytes(MAX_LINE)))
             continue
         try:
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             yield Row(origin, {"text": line.decode(encoding)})
         except UnicodeDecodeError:
-            yield Row(origin, {"": line[:200].decode(encoding, "replace")}, f"not {encoding} text")
+            yield Row(
+                origin,
+                {"": line[:200].decode(encoding, "replace")},
+                N_("not {encoding} text", encoding=encoding),
+            )

@@ -10,6 +10,7 @@ from typing import Any
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.streams import HEAD, encoding_of
 from tui_tuner.errors import DataError
+from tui_tuner.locales import N_, _
 from tui_tuner.text import human_bytes, one_line
 
 MAX_STATEMENT = 32 * 1024 * 1024
@@ -39,7 +40,9 @@ def read_sql(
         if statement is None:
             row += 1
             yield Row(
-                Origin(name, row, line), {}, f"the statement is longer than {human_bytes(MAX_STATEMENT)}"
+                Origin(name, row, line),
+                {},
+                N_("the statement is longer than {size}", size=human_bytes(MAX_STATEMENT)),
             )
             continue
         statement = _uncommented(statement)
@@ -54,9 +57,12 @@ def read_sql(
         if table != wanted:
             if field is None:
                 raise DataError(
-                    f"rows of several tables: {one_line(wanted)}, {one_line(table)}.",
+                    _(
+                        "rows of several tables: {tables}.",
+                        tables=f"{one_line(wanted)}, {one_line(table)}",
+                    ),
                     where=f"{one_line(name)}:{line}",
-                    hint=f"Say which one: --set data.field={one_line(wanted)}",
+                    hint=_("Say which one: --set data.field={name}", name=one_line(wanted)),
                 )
             continue
         try:
@@ -65,15 +71,18 @@ def read_sql(
             row += 1
             shown = one_line(str(error).splitlines()[0], 120)
             yield Row(
-                Origin(name, row, line), {"": f"{statement[:80]}: {shown}"}, "SQL that cannot be parsed"
+                Origin(name, row, line), {"": f"{statement[:80]}: {shown}"}, N_("SQL that cannot be parsed")
             )
             continue
         for values, problem in found:
             row += 1
             yield Row(Origin(name, row, line), values, problem)
     if not row:
-        what = f"no INSERT into {one_line(field)!r}" if field else "no INSERT statement"
-        raise DataError(f"holds {what}.", where=one_line(name), hint="Export the table with its data.")
+        if field:
+            what = _("holds no INSERT into {table!r}.", table=one_line(field))
+        else:
+            what = _("holds no INSERT statement.")
+        raise DataError(what, where=one_line(name), hint=_("Export the table with its data."))
 
 
 def statements(text: Any, backslash: bool) -> Iterator[tuple[int, str | None]]:
@@ -152,13 +161,13 @@ def _inserted(statement: str, dialect: str, known: list[str]) -> Iterator[tuple[
     names = [item.name for item in target.expressions] if isinstance(target, exp.Schema) else known
     values = tree.expression
     if not isinstance(values, exp.Values):
-        yield {"": statement[:120]}, "an INSERT without plain values"
+        yield {"": statement[:120]}, N_("an INSERT without plain values")
         return
     for item in values.expressions:
         cells = item.expressions if isinstance(item, exp.Tuple) else [item]
         plain = [_value(cell) for cell in cells]
         labels = names or [f"column {place}" for place in range(1, len(plain) + 1)]
-        problem = "" if len(plain) == len(labels) else "not as many values as columns"
+        problem = "" if len(plain) == len(labels) else N_("not as many values as columns")
         yield dict(zip(labels, plain, strict=False)), problem
 
 

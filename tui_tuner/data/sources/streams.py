@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from tui_tuner.errors import DataError
+from tui_tuner.locales import _
 from tui_tuner.text import human_bytes, one_line
 
 # Text rarely compresses better than 30:1; a bomb does 1,000:1 and more.
@@ -41,15 +42,21 @@ class _Counted(io.RawIOBase):
             block = self._source.read(len(buffer))
         except Exception as error:
             if isinstance(error, _DAMAGED) or type(error).__name__ == "ZstdError":
-                raise DataError(f"is damaged: {one_line(error, 120)}.", where=self._where) from None
+                raise DataError(
+                    _("is damaged: {error}.", error=one_line(error, 120)), where=self._where
+                ) from None
             raise
         self._given += len(block)
         if self._given > self._limit:
             raise DataError(
-                f"unpacks to more than {human_bytes(self._limit)}, {MAX_RATIO} times its size: that is no "
-                "data, or a decompression bomb.",
+                _(
+                    "unpacks to more than {limit}, {ratio} times its size: that is no "
+                    "data, or a decompression bomb.",
+                    limit=human_bytes(self._limit),
+                    ratio=MAX_RATIO,
+                ),
                 where=self._where,
-                hint="Unpack it yourself if you trust it.",
+                hint=_("Unpack it yourself if you trust it."),
             )
         buffer[: len(block)] = block
         return len(block)
@@ -99,14 +106,18 @@ def open_bytes(path: Path, member: str | None = None) -> Iterator[io.BufferedRea
                 return
             yield io.BufferedReader(_Counted(source, size, where), HEAD)
     except FileNotFoundError:
-        raise DataError("no such file.", where=where) from None
+        raise DataError(_("no such file."), where=where) from None
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror or one_line(error)}.", where=where) from None
+        raise DataError(
+            _("cannot be read: {problem}.", problem=error.strerror or one_line(error)), where=where
+        ) from None
     except (zipfile.BadZipFile, KeyError, NotImplementedError) as error:
-        raise DataError(f"is a damaged archive: {one_line(error, 120)}.", where=where) from None
+        raise DataError(
+            _("is a damaged archive: {error}.", error=one_line(error, 120)), where=where
+        ) from None
     except RuntimeError as error:
         if "encrypted" in str(error) or "password" in str(error):
-            raise DataError("is an encrypted archive.", where=where, hint="Unpack it first.") from None
+            raise DataError(_("is an encrypted archive."), where=where, hint=_("Unpack it first.")) from None
         raise
 
 
@@ -120,9 +131,14 @@ def zip_members(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             names = [item.filename for item in archive.infolist() if not item.is_dir()]
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise DataError(f"is a damaged archive: {one_line(error, 120)}.", where=one_line(path)) from None
+        raise DataError(
+            _("is a damaged archive: {error}.", error=one_line(error, 120)), where=one_line(path)
+        ) from None
     if len(names) > MAX_MEMBERS:
-        raise DataError(f"holds {len(names):,} files, more than {MAX_MEMBERS:,}.", where=one_line(path))
+        raise DataError(
+            _("holds {count:,} files, more than {most:,}.", count=len(names), most=MAX_MEMBERS),
+            where=one_line(path),
+        )
     return names
 
 
@@ -161,7 +177,7 @@ def _known(name: str) -> str:
     try:
         return codecs.lookup(name).name
     except LookupError:
-        raise DataError(f"unknown encoding {one_line(name)!r}.", where="data.encoding") from None
+        raise DataError(_("unknown encoding {name!r}.", name=one_line(name)), where="data.encoding") from None
 
 
 # Encodings of Latin letters, which a guess can hardly tell apart. Western European is meant most often, so it

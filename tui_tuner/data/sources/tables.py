@@ -12,6 +12,7 @@ from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.lines import MAX_LINE
 from tui_tuner.data.sources.streams import HEAD, encoding_of
 from tui_tuner.errors import DataError
+from tui_tuner.locales import N_, _
 from tui_tuner.text import human_bytes, one_line
 
 _DELIMITERS = (",", "\t", ";", "|")
@@ -42,7 +43,7 @@ def read_csv(file: io.BufferedReader, name: str, told: str | None = None) -> Ite
             return
         except csv.Error as error:
             row += 1
-            yield Row(Origin(name, row, line), {}, f"broken CSV: {one_line(error, 80)}")
+            yield Row(Origin(name, row, line), {}, N_("broken CSV: {error}", error=one_line(error, 80)))
             continue
         if not cells or (len(cells) == 1 and not cells[0].strip() and len(header) > 1):
             continue
@@ -66,15 +67,15 @@ def _header(reader: Any, name: str) -> list[str]:
     try:
         header = [cell.strip() for cell in next(reader, [])]
     except csv.Error as error:
-        raise DataError(f"broken CSV: {one_line(error, 80)}.", where=f"{where}:1") from None
+        raise DataError(_("broken CSV: {error}.", error=one_line(error, 80)), where=f"{where}:1") from None
     if not any(header):
-        raise DataError("is empty: a CSV starts with a line of column names.", where=where)
+        raise DataError(_("is empty: a CSV starts with a line of column names."), where=where)
     twice = sorted({cell for cell in header if cell and header.count(cell) > 1})
     if twice:
         raise DataError(
-            f"the first line names {one_line(twice[0], 40)!r} twice.",
+            _("the first line names {name!r} twice.", name=one_line(twice[0], 40)),
             where=f"{where}:1",
-            hint="The first line of a CSV has to name each column once.",
+            hint=_("The first line of a CSV has to name each column once."),
         )
     return [cell or f"column {place}" for place, cell in enumerate(header, 1)]
 
@@ -82,9 +83,9 @@ def _header(reader: Any, name: str) -> list[str]:
 def _csv_row(cells: list[str], header: list[str], origin: Origin, encoding: str) -> Row:
     values: dict[str, Any] = dict(zip(header, cells, strict=False))
     if len(cells) != len(header):
-        return Row(origin, values, "not as many fields as the header has")
+        return Row(origin, values, N_("not as many fields as the header has"))
     if any("\udc80" <= char <= "\udcff" for cell in cells if not cell.isascii() for char in cell):
-        return Row(origin, values, f"bytes that are not {encoding} text")
+        return Row(origin, values, N_("bytes that are not {encoding} text", encoding=encoding))
     return Row(origin, values)
 
 
@@ -122,7 +123,9 @@ def read_parquet(path: Path, name: str) -> Iterator[Row]:
         with pyarrow.parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as table:
             yield from _batches(table.iter_batches(batch_size=_BATCH_ROWS), name)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"is no readable Parquet: {one_line(error, 160)}.", where=one_line(name)) from None
+        raise DataError(
+            _("is no readable Parquet: {error}.", error=one_line(error, 160)), where=one_line(name)
+        ) from None
 
 
 def read_arrow(path: Path, name: str) -> Iterator[Row]:
@@ -144,7 +147,9 @@ def read_arrow(path: Path, name: str) -> Iterator[Row]:
                 batches = pyarrow.ipc.open_stream(source)
             yield from _batches(_small(batches), name)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"is no readable Arrow file: {one_line(error, 160)}.", where=one_line(name)) from None
+        raise DataError(
+            _("is no readable Arrow file: {error}.", error=one_line(error, 160)), where=one_line(name)
+        ) from None
 
 
 def _small(batches: Any) -> Iterator[Any]:
@@ -160,7 +165,11 @@ def _batches(batches: Any, name: str) -> Iterator[Row]:
             number += 1
             large = sum(len(value) for value in values.values() if isinstance(value, str | bytes))
             if large > MAX_LINE:
-                yield Row(Origin(name, number), {}, f"the row is larger than {human_bytes(MAX_LINE)}")
+                yield Row(
+                    Origin(name, number),
+                    {},
+                    N_("the row is larger than {size}", size=human_bytes(MAX_LINE)),
+                )
                 continue
             yield Row(
                 Origin(name, number),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from tui_tuner.locales import N_
 from tui_tuner.planning.memory.meter import Meter, Parameter, Tape, Tensor, checkpointed
 from tui_tuner.planning.memory.ops import dropout
 from tui_tuner.planning.memory.programs import layer_of, loss_of, table_uses
@@ -12,12 +13,31 @@ from tui_tuner.planning.memory.prompts import prepend
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.static import static_rows, step_temporary, trained_tensors
 
+# Names of phases and of what memory is for are the same in every language in a plan, and are translated where
+# they are shown.
 FORWARD, LOSS, LAST, FIRST, STEP = (
-    "forward",
-    "loss",
-    "backward, last layer",
-    "backward, first layer",
-    "optimizer step",
+    N_("forward"),
+    N_("loss"),
+    N_("backward, last layer"),
+    N_("backward, first layer"),
+    N_("optimizer step"),
+)
+PARTS = (
+    N_("weights"),
+    N_("quantisation constants"),
+    N_("adapters"),
+    N_("gradients"),
+    N_("optimizer states"),
+    N_("activations"),
+    N_("activation gradients"),
+    N_("checkpoints"),
+    N_("logits and loss"),
+    N_("16-bit copies of weights"),
+    N_("dequantised weights"),
+    N_("norms of weights"),
+    N_("int8 products"),
+    N_("temporary"),
+    N_("workspace"),
 )
 MIDDLE = "backward, between"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tui_tuner.locales import _
 from tui_tuner.planning.memory.head import loss
 from tui_tuner.planning.memory.layers import Layer
 from tui_tuner.planning.memory.lit_gpt import ADAPTERS, LitLayer, lit_loss
@@ -25,14 +26,14 @@ def missing(setup: Setup) -> str:
         return ""
     own = ("", *ADAPTERS) if name == "lit-gpt" else ("",)
     if setup.method not in ("lora", "full") or setup.variant not in own:
-        return f"{name} was not looked at for {setup.variant or setup.method}"
+        return _("{name} was not looked at for {kind}", name=name, kind=setup.variant or setup.method)
     plain = not (facts.moe or facts.low_rank_key or family.encoder or family.learned_positions)
     known = plain and family.norms <= 2 and not family.qk_norm and not family.norm_after
     if name == "torchtune":
         known = known and family.norm == "rms" and len(family.attention) == 4 and len(family.mlp) == 3
     else:
         known = known and (len(family.mlp) == 3 or not family.gated)
-    return "" if known else f"{name} was not looked at for {facts.model_type}"
+    return "" if known else _("{name} was not looked at for {kind}", name=name, kind=facts.model_type)
 
 
 def program_of(setup: Setup) -> str:

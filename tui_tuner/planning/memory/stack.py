@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tui_tuner.errors import UsageError
+from tui_tuner.locales import _
 from tui_tuner.models.facts import Linear
 from tui_tuner.text import one_line
 
@@ -92,7 +93,8 @@ class Stack:
         for package, (low, high) in read.items():
             found = _numbers(self.versions.get(package, ""))
             if found and not low <= found[:2] <= high:
-                return f"{package} {self.versions[package]} was not looked at"
+                version = self.versions[package]
+                return _("{package} {version} was not looked at", package=package, version=version)
         return ""
 
     def named(self) -> dict[str, str]:
@@ -131,12 +133,18 @@ def parse_stack(text: str) -> Stack:
         package, version = package.strip().lower(), version.strip()
         if not equals or not _numbers(version):
             raise UsageError(
-                f"--stack: {one_line(part)!r} names no version.",
-                hint="Write --stack transformers==4.48.1,torch==2.4.1",
+                _("--stack: {part!r} names no version.", part=one_line(part)),
+                hint=_("Write --stack transformers==4.48.1,torch==2.4.1"),
             )
         if package not in (*PACKAGES, *PROGRAMS):
             known = ", ".join((*PACKAGES, *PROGRAMS))
-            raise UsageError(f"--stack: unknown package {one_line(package)!r}; known are {known}.")
+            raise UsageError(
+                _(
+                    "--stack: unknown package {package!r}; known are {known}.",
+                    package=one_line(package),
+                    known=known,
+                )
+            )
         asked[package] = version
     here = installed()
     foreign = any(here.versions.get(package) != version for package, version in asked.items())

@@ -5,9 +5,10 @@ from __future__ import annotations
 from tui_tuner.config.kinds import METHOD_FIELDS, METHODS, RANKED
 from tui_tuner.config.options import options
 from tui_tuner.config.schema import ADAPTERS
+from tui_tuner.locales import _
 from tui_tuner.planning.learning_rate import customary
 from tui_tuner.planning.traps.findings import Advice, Case, found, trap
-from tui_tuner.text import one_line
+from tui_tuner.text import listed, one_line
 
 # Architectures whose published models were trained in bfloat16, where config.json does not say
 BFLOAT16 = frozenset(
@@ -31,15 +32,15 @@ SMALL, SMALL_TAKES = 30_000_000, 10  # parameters below which a model bears rate
 def unread_fields(case: Case) -> Advice | None:
     method, fix = case.config.method, {}
     for path, option in options().items():
-        section, _, name = path.partition(".")
+        section, _unused, name = path.partition(".")
         if section != "method" or name == "kind" or name in METHOD_FIELDS[method.kind]:
             continue
         if getattr(method, name) != option.default:
             fix[path] = option.default
     if not fix:
         return None
-    text = f"{METHODS[method.kind].label} does not use {' and '.join(fix)}."
-    return found(text, "That is for other methods, and changes nothing here.", fix)
+    text = _("{method} does not use {fields}.", method=_(METHODS[method.kind].label), fields=listed(fix))
+    return found(text, _("That is for other methods, and changes nothing here."), fix)
 
 
 @trap
@@ -49,9 +50,11 @@ def lora_scale(case: Case) -> Advice | None:
     if method.kind not in RANKED or method.kind == "rslora" or 0.25 <= scale <= 4:
         return None
     return found(
-        f"alpha / rank is {scale:g}.",
-        "The update is scaled by it, usually by 1 to 2; far from there the learning rate no longer means "
-        "what it usually does.",
+        _("alpha / rank is {scale:g}.", scale=scale),
+        _(
+            "The update is scaled by it, usually by 1 to 2; far from there the learning rate no longer means "
+            "what it usually does."
+        ),
         {"method.alpha": float(2 * method.rank)},
     )
 
@@ -62,8 +65,12 @@ def rslora_scale(case: Case) -> Advice | None:
     if method.kind != "rslora" or method.alpha <= 2 * method.rank:
         return None
     return found(
-        f"rsLoRA with alpha {method.alpha:g} scales by {method.alpha / method.rank**0.5:.1f}.",
-        "It divides by the square root of the rank, so alpha near the rank is plenty.",
+        _(
+            "rsLoRA with alpha {alpha:g} scales by {scale:.1f}.",
+            alpha=method.alpha,
+            scale=method.alpha / method.rank**0.5,
+        ),
+        _("It divides by the square root of the rank, so alpha near the rank is plenty."),
         {"method.alpha": float(method.rank)},
     )
 
@@ -74,8 +81,8 @@ def high_rank(case: Case) -> Advice | None:
     if method.kind not in RANKED or method.rank <= 256:
         return None
     return found(
-        f"rank {method.rank} trains nearly as much as full fine-tuning.",
-        "Above 256 the adapter costs memory and speed without the simplicity of full fine-tuning.",
+        _("rank {rank} trains nearly as much as full fine-tuning.", rank=method.rank),
+        _("Above 256 the adapter costs memory and speed without the simplicity of full fine-tuning."),
         {"method.rank": 64},
     )
 
@@ -91,8 +98,12 @@ def no_such_target(case: Case) -> Advice | None:
     if not wrong or facts.moe:
         return None
     return found(
-        f"{facts.model_type} has no layer called {one_line(', '.join(wrong), 80)}.",
-        f"Nothing there would be trained. It has {', '.join(sorted(known))}.",
+        _(
+            "{model_type} has no layer called {wrong}.",
+            model_type=facts.model_type,
+            wrong=one_line(", ".join(wrong), 80),
+        ),
+        _("Nothing there would be trained. It has {known}.", known=", ".join(sorted(known))),
         {"method.targets": "all-linear"},
         serious=True,
     )
@@ -103,8 +114,12 @@ def more_layers_than_there_are(case: Case) -> Advice | None:
     layers, facts = case.config.method.layers, case.facts
     if not layers or facts is None or layers <= facts.layers:
         return None
-    text = f"method.layers is {layers}, and the model has {facts.layers}."
-    return found(text, "All of them are trained then.", {"method.layers": facts.layers})
+    text = _(
+        "method.layers is {asked}, and the model has {layers}.",
+        asked=layers,
+        layers=facts.layers,
+    )
+    return found(text, _("All of them are trained then."), {"method.layers": facts.layers})
 
 
 @trap
@@ -115,8 +130,8 @@ def float16(case: Case) -> Advice | None:
     if facts.weights_dtype != "bfloat16" and (facts.weights_dtype or facts.model_type not in BFLOAT16):
         return None
     return found(
-        "float16 for a model that was trained in bfloat16.",
-        "Its activations can exceed 65,504, the largest float16, and become infinite.",
+        _("float16 for a model that was trained in bfloat16."),
+        _("Its activations can exceed 65,504, the largest float16, and become infinite."),
         {"model.dtype": "bfloat16"},
         serious=True,
     )
@@ -127,8 +142,8 @@ def float16_weights(case: Case) -> Advice | None:
     if case.config.model.dtype != "float16" or case.config.method.kind in ADAPTERS:
         return None
     return found(
-        "float16 weights are trained themselves.",
-        "Small updates vanish and gradients underflow; mixed precision over float32 weights does not.",
+        _("float16 weights are trained themselves."),
+        _("Small updates vanish and gradients underflow; mixed precision over float32 weights does not."),
         {"model.dtype": "float32"},
         serious=True,
     )
@@ -139,8 +154,8 @@ def bfloat16_weights(case: Case) -> Advice | None:
     if case.config.model.dtype != "bfloat16" or case.config.method.kind in ADAPTERS:
         return None
     return found(
-        "bfloat16 weights are trained themselves.",
-        "Updates below 1/256 of a weight are rounded away; float32 keeps them, at twice the memory.",
+        _("bfloat16 weights are trained themselves."),
+        _("Updates below 1/256 of a weight are rounded away; float32 keeps them, at twice the memory."),
         {"model.dtype": "float32"},
     )
 
@@ -153,12 +168,16 @@ def learning_rate(case: Case) -> Advice | None:
     highest = 4 * usual.high * (SMALL_TAKES if small else 1)
     if not isinstance(rate, float) or usual.low / 2 <= rate <= highest:
         return None
-    side = "above" if rate > usual.high else "below"
+    above, kind = rate > usual.high, case.config.method.kind
+    if above:
+        text = _("learning rate {rate:g} is far above what is usual for {kind}.", rate=rate, kind=kind)
+    else:
+        text = _("learning rate {rate:g} is far below what is usual for {kind}.", rate=rate, kind=kind)
     return found(
-        f"learning rate {rate:g} is far {side} what is usual for {case.config.method.kind}.",
-        f"Usual is {usual.low:g} to {usual.high:g} ({usual.source}).",
+        text,
+        _("Usual is {low:g} to {high:g} ({source}).", low=usual.low, high=usual.high, source=_(usual.source)),
         {"training.learning_rate": usual.rate},
-        serious=side == "above",
+        serious=above,
     )
 
 
@@ -167,5 +186,7 @@ def weight_decay(case: Case) -> Advice | None:
     decay = case.config.training.weight_decay
     if decay <= 0.3:
         return None
-    reason = "Each step then pulls the weights to zero harder than most data pulls back; 0 to 0.1 is usual."
-    return found(f"weight decay {decay:g} is high.", reason, {"training.weight_decay": 0.01})
+    reason = _(
+        "Each step then pulls the weights to zero harder than most data pulls back; 0 to 0.1 is usual."
+    )
+    return found(_("weight decay {decay:g} is high.", decay=decay), reason, {"training.weight_decay": 0.01})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tui_tuner.locales import _, _n
 from tui_tuner.planning.data_facts import steps_of
 from tui_tuner.planning.traps.findings import Advice, Case, found, trap
 from tui_tuner.text import human_money
@@ -20,11 +21,24 @@ def too_long(case: Case) -> Advice | None:
     length, facts, virtual = case.config.data.max_length, case.facts, case.config.method.prompt_length
     if facts is None or not facts.max_positions or length + virtual <= facts.max_positions:
         return None
-    more = f" with {virtual} virtual tokens" if virtual else ""
     room = facts.max_positions - virtual
+    if virtual:
+        text = _(
+            "max_length {length} with {virtual} virtual tokens is beyond the {positions} positions of the "
+            "model.",
+            length=length,
+            virtual=virtual,
+            positions=facts.max_positions,
+        )
+    else:
+        text = _(
+            "max_length {length} is beyond the {positions} positions of the model.",
+            length=length,
+            positions=facts.max_positions,
+        )
     return found(
-        f"max_length {length}{more} is beyond the {facts.max_positions} positions of the model.",
-        "It has never seen such positions, and learnt position tables end there.",
+        text,
+        _("It has never seen such positions, and learnt position tables end there."),
         {"data.max_length": room} if room >= 8 else None,
         serious=True,
     )
@@ -39,8 +53,8 @@ def long_for_data(case: Case) -> Advice | None:
     if fitting >= length:
         return None
     return found(
-        f"max_length {length}, but the longest row has {longest} tokens.",
-        "Memory is planned for rows that do not exist, so fewer fit side by side.",
+        _("max_length {length}, but the longest row has {longest} tokens.", length=length, longest=longest),
+        _("Memory is planned for rows that do not exist, so fewer fit side by side."),
         {"data.max_length": fitting},
     )
 
@@ -55,8 +69,8 @@ def logits(case: Case) -> Advice | None:
     if gib <= 4:
         return None
     return found(
-        f"logits of all positions take about {gib:.0f} GiB at their peak.",
-        "In evaluation as in training; the loss needs those of trained tokens only.",
+        _("logits of all positions take about {gib:.0f} GiB at their peak.", gib=gib),
+        _("In evaluation as in training; the loss needs those of trained tokens only."),
         {"training.loss": "auto"},
     )
 
@@ -66,8 +80,13 @@ def few_rows(case: Case) -> Advice | None:
     if not 0 < case.data.rows < FEW_ROWS:
         return None
     return found(
-        f"only {case.data.rows} row{'' if case.data.rows == 1 else 's'} to train on.",
-        "So few are learnt by heart within an epoch or two; a few hundred is a usable start.",
+        _n(
+            "only {count} row to train on.",
+            "only {count} rows to train on.",
+            case.data.rows,
+            count=case.data.rows,
+        ),
+        _("So few are learnt by heart within an epoch or two; a few hundred is a usable start."),
     )
 
 
@@ -77,8 +96,8 @@ def batch_over_rows(case: Case) -> Advice | None:
     if not rows or batch <= rows:
         return None
     return found(
-        f"a batch of {batch} is more than the {rows} rows.",
-        "Every step is then a whole epoch, and there are very few steps.",
+        _("a batch of {batch} is more than the {rows} rows.", batch=batch, rows=rows),
+        _("Every step is then a whole epoch, and there are very few steps."),
         {"training.batch_size": max(1, rows // 8), **_smaller_micro(case, max(1, rows // 8))},
         serious=True,
     )
@@ -96,8 +115,8 @@ def few_steps(case: Case) -> Advice | None:
         smaller //= 2
     fix = {"training.batch_size": smaller, **_smaller_micro(case, smaller)}
     return found(
-        f"the run has {case.steps} step{'' if case.steps == 1 else 's'}.",
-        "The learning rate rises and falls within them; a smaller batch gives more.",
+        _n("the run has {count} step.", "the run has {count} steps.", case.steps, count=case.steps),
+        _("The learning rate rises and falls within them; a smaller batch gives more."),
         fix if training.batch_size > 1 else None,
     )
 
@@ -114,8 +133,8 @@ def many_epochs(case: Case) -> Advice | None:
     if training.max_steps is not None or training.epochs <= MANY_EPOCHS or case.config.task_kind.plain_text:
         return None
     return found(
-        f"{training.epochs:g} passes over the same rows.",
-        "Answers are learnt by heart after a few; 1 to 5 is usual. Watch the loss on held-out rows.",
+        _("{epochs:g} passes over the same rows.", epochs=training.epochs),
+        _("Answers are learnt by heart after a few; 1 to 5 is usual. Watch the loss on held-out rows."),
         {"training.epochs": 3.0},
     )
 
@@ -125,12 +144,14 @@ def warmup(case: Case) -> Advice | None:
     warmup = case.config.training.warmup
     if warmup < 0.5:
         return None
-    steps = (
-        f"{round(warmup * case.steps)} of {case.steps} steps" if case.steps else f"{warmup:.0%} of the run"
-    )
+    if case.steps:
+        taken = round(warmup * case.steps)
+        text = _("the warm-up takes {taken} of {steps} steps.", taken=taken, steps=case.steps)
+    else:
+        text = _("the warm-up takes {share:.0%} of the run.", share=warmup)
     return found(
-        f"the warm-up takes {steps}.",
-        "The rate reaches its peak only to fall at once, or never does.",
+        text,
+        _("The rate reaches its peak only to fall at once, or never does."),
         {"training.warmup": 0.03},
         serious=warmup >= 1,
     )
@@ -142,8 +163,13 @@ def few_held_out(case: Case) -> Advice | None:
     if not case.config.evaluation.early_stopping or not 0 < held < FEW_HELD_OUT:
         return None
     return found(
-        f"early stopping judges by {held} held-out row{'' if held == 1 else 's'}.",
-        "Their loss is noise; the run stops by chance.",
+        _n(
+            "early stopping judges by {count} held-out row.",
+            "early stopping judges by {count} held-out rows.",
+            held,
+            count=held,
+        ),
+        _("Their loss is noise; the run stops by chance."),
         {"data.validation": 0.1},
     )
 
@@ -160,8 +186,16 @@ def costly_evaluation(case: Case) -> Advice | None:
     if share < 0.5:
         return None
     return found(
-        f"evaluation at every {every} steps takes about {share:.0%} of the time of training.",
-        f"{case.data.validation_rows:,} held-out rows are read {evaluations:,} times.",
+        _(
+            "evaluation at every {every} steps takes about {share:.0%} of the time of training.",
+            every=every,
+            share=share,
+        ),
+        _(
+            "{validation_rows:,} held-out rows are read {evaluations:,} times.",
+            validation_rows=case.data.validation_rows,
+            evaluations=evaluations,
+        ),
         {"evaluation.every": "auto"},
     )
 
@@ -175,9 +209,13 @@ def budget(case: Case) -> Advice | None:
         return None
     over = duration.cost > limit
     return found(
-        f"the run costs about {human_money(duration.cost)}, up to {human_money(duration.cost_high)}, and the "
-        f"budget is {limit:g}.",
-        "It is saved and stopped when that is spent, and can be resumed.",
+        _(
+            "the run costs about {cost}, up to {cost_high}, and the budget is {limit:g}.",
+            cost=human_money(duration.cost),
+            cost_high=human_money(duration.cost_high),
+            limit=limit,
+        ),
+        _("It is saved and stopped when that is spent, and can be resumed."),
         {"hardware.budget": float(math.ceil(duration.cost_high * 100) / 100)},
         serious=over,
     )

@@ -14,6 +14,7 @@ from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.reading import Reading
 from tui_tuner.data.records import texts_of
 from tui_tuner.errors import UsageError
+from tui_tuner.locales import _
 from tui_tuner.tasks import find_task, name_of_task
 from tui_tuner.tasks.preview.mask import DEFAULT_TASK, Collected
 from tui_tuner.text import one_line
@@ -144,5 +145,5 @@ def _window(data: DataSection, row: int, count: int) -> tuple[list[Read], int]:
         if size > CHARACTERS:
             break
     if first + len(reads) <= row:
-        raise UsageError(f"there is no row {row:,}.", where=one_line(data.path))
+        raise UsageError(_("there is no row {row:,}.", row=row), where=one_line(data.path))
     return reads, first

@@ -14,6 +14,7 @@ from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import FileDetection, Read, Reading
 from tui_tuner.data.records import Example
 from tui_tuner.errors import UsageError
+from tui_tuner.locales import N_, _
 from tui_tuner.tasks import find_task, name_of_task
 from tui_tuner.text import one_line
 
@@ -35,11 +36,11 @@ def mask_row(model: ModelSection, data: DataSection, row: int, tokenizer: Any = 
         ModelError: the tokenizer cannot be used.
     """
     if row < 1:
-        raise UsageError("rows count from 1.", where="--row")
+        raise UsageError(_("rows count from 1."), where="--row")
     reading = Reading(data)
     read = next(itertools.islice(reading, row - 1, None), None)
     if read is None:
-        raise UsageError(f"there is no row {row:,}.", where=one_line(data.path))
+        raise UsageError(_("there is no row {row:,}.", row=row), where=one_line(data.path))
     if tokenizer is None:
         from tui_tuner.models.loading import load_tokenizer
 
@@ -51,7 +52,7 @@ def _view(
     read: Read, model: ModelSection, data: DataSection, tokenizer: Any, detections: list[FileDetection]
 ) -> MaskView:
     if read.record is None:
-        problem = read.problem or RowProblem("unreadable")
+        problem = read.problem or RowProblem(N_("unreadable"))
         return MaskView([], str(read.row.origin), "dropped", str(problem), [])
     name = name_of_task(read.record) or DEFAULT_TASK
     config, task = RunConfig(task=name, model=model, data=data), find_task(name)
@@ -66,16 +67,23 @@ def _view(
     ]
     outcome = next(name for name, count in ledger.outcomes.items() if count)
     reasons = ledger.reasons(outcome)
-    why = f"{reasons[0].reason}" if reasons else ""
+    why = _(reasons[0].reason) if reasons else ""
     if reasons and outcome == "dropped" and reasons[0].samples[0]["text"]:
         why += f": {reasons[0].samples[0]['text']}"
-    notes += [*encoder.notes, *_found_notes(detections)]
-    return MaskView(tokens, str(read.row.origin), outcome, why, notes)
+    notes += encoder.notes
+    return MaskView(tokens, str(read.row.origin), outcome, why, notes, _found_note(detections))
 
 
-def _found_notes(detections: list[FileDetection]) -> list[str]:
+def _found_note(detections: list[FileDetection]) -> str:
     found = detections[-1].detection if detections else None
-    return [f"Format: {found.format}, {found.confidence:.0%} sure ({found.why})."] if found else []
+    if found is None:
+        return ""
+    return _(
+        "Format: {format}, {sure:.0%} sure ({why}).",
+        format=found.format,
+        sure=found.confidence,
+        why=found.why,
+    )
 
 
 class Collected:

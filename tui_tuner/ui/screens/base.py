@@ -10,8 +10,8 @@ from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer
 
+from tui_tuner.locales import _
 from tui_tuner.ui.hosting import Tuner, tuner_of
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.widgets.topbar import TopBar
 
 

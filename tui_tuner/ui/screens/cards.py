@@ -17,11 +17,11 @@ from textual.worker import get_current_worker
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
+from tui_tuner.locales import _
 from tui_tuner.planning.fit import Candidate
 from tui_tuner.planning.gpus import Card, counted_card
 from tui_tuner.text import one_line
 from tui_tuner.ui import planlook
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.words import column, rough, safe
 
 HERE = "here"
@@ -111,6 +111,6 @@ def _judged(found: Candidate, seconds: float | None) -> Content:
     """The same with what the run wants there, and its time."""
     head = f"{column(found.card.name, 18)}{found.card.usable:6.1f} GiB  "
     mark = ("✓", "$success") if found.fits else ("✗", "$error")
-    wants = _(" wants {gib:.1f}").format(gib=found.estimate.upper)
-    time = "" if seconds is None or not found.fits else _("  ~{time}").format(time=rough(seconds))
-    return Content.assemble(head, mark, (wants + time, "$dim"))
+    wants = _("wants {gib:.1f}", gib=found.estimate.upper)
+    time = "" if seconds is None or not found.fits else f"  ~{rough(seconds)}"
+    return Content.assemble(head, mark, (f" {wants}{time}", "$dim"))

@@ -17,15 +17,15 @@ from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
 from tui_tuner.errors import TunerError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import datalook
 from tui_tuner.ui.form import put
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.file_tree import FileTree
 from tui_tuner.ui.widgets.mask_view import MaskView
 from tui_tuner.ui.widgets.topbar import TopBar
-from tui_tuner.ui.words import block, safe
+from tui_tuner.ui.words import block, mark, marked, safe
 
 _MASK_DELAY = 0.15  # seconds the cursor must rest on a row before its tokens are worked out
 
@@ -104,7 +104,7 @@ class DataScreen(TunerScreen):
 
     def body(self) -> ComposeResult:
         with Horizontal(id="top"):
-            yield Static(Content(_("Data  ")))
+            yield Static(Content(_("Data") + "  "))
             yield Input(placeholder=_("a file, a folder, a hub data set, or demo"), id="path", compact=True)
         with ContentSwitcher(initial="tree-box", id="main"):
             with Vertical(id="tree-box", classes="panel") as box:
@@ -124,8 +124,8 @@ class DataScreen(TunerScreen):
 
     def _show_model(self) -> None:
         name = (self.tuner.draft.get("model") or {}).get("name", "demo")
-        words = Content.assemble((_("tokens of "), "$dim"), safe(name, 40))
-        self.query_one(TopBar).say(words)
+        words = _("tokens of {model}", model=mark(one_line(name, 40), ""))
+        self.query_one(TopBar).say(marked(words, "$dim"))
 
     # Reading
 
@@ -196,7 +196,7 @@ class DataScreen(TunerScreen):
             for index, row in enumerate(message.look.rows)
         ]
         rows.add_options(options)
-        rows.border_title = Content(_("First {n} rows, counting the others…").format(n=len(options)))
+        rows.border_title = Content(_("First {n} rows, counting the others…", n=len(options)))
         if options:
             rows.highlighted = 0
             self.set_focus(rows)
@@ -330,7 +330,7 @@ class DataScreen(TunerScreen):
 
 def _how(look: datalook.Look) -> Content:
     """The format, how sure it is, why, and which column is what."""
-    sure = _("as you said") if look.sure is None else _("{p:.0%} sure").format(p=look.sure)
+    sure = _("as you said") if look.sure is None else _("{p:.0%} sure", p=look.sure)
     parts: list[Content | str | tuple[str, str]] = [(one_line(look.format), "bold $primary"), f"  {sure}"]
     if look.why:
         parts.append((f"  {one_line(look.why)}", "$dim"))
@@ -343,12 +343,17 @@ def _how(look: datalook.Look) -> Content:
 
 def _counts(census: datalook.Census) -> Content:
     """The row ledger in one line."""
-    counts = ", ".join(f"{count:,} {name}" for name, count in census.outcomes.items() if count)
-    words = _("{n:,} rows: {counts}") if census.done else _("{n:,} rows so far: {counts}")
-    parts: list[str | tuple[str, str]] = [words.format(n=census.read, counts=counts)]
+    counts = ", ".join(f"{count:,} {_(name)}" for name, count in census.outcomes.items() if count)
+    if census.done:
+        words = _("{n:,} rows: {counts}", n=census.read, counts=counts)
+    else:
+        words = _("{n:,} rows so far: {counts}", n=census.read, counts=counts)
+    parts: list[str | tuple[str, str]] = [words]
     if census.done and census.longest:
-        lengths = _("  {mean:,.0f} characters on average, at most {longest:,}")
-        parts.append((lengths.format(mean=census.mean, longest=census.longest), "$dim"))
+        lengths = _(
+            "{mean:,.0f} characters on average, at most {longest:,}", mean=census.mean, longest=census.longest
+        )
+        parts.append((f"  {lengths}", "$dim"))
     if census.reasons:
         parts.append(("  " + "; ".join(one_line(reason) for reason in census.reasons), "$warning"))
     return Content.assemble(*parts)

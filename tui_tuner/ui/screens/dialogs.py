@@ -13,8 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui_tuner.ui.i18n import _
-from tui_tuner.ui.words import safe
+from tui_tuner.locales import _
+from tui_tuner.ui.words import mark, marked, safe
 
 
 class Choose(ModalScreen[str | None]):
@@ -57,9 +57,8 @@ class QuitDialog(Choose):
     """What becomes of the run when the workbench closes."""
 
     def __init__(self, name: str) -> None:
-        question = Content.assemble(
-            _("This process is training "), (safe(name, 60).plain, "bold"), _(". What becomes of it?")
-        )
+        run = mark(safe(name, 60).plain, "bold")
+        question = marked(_("This process is training {run}. What becomes of it?", run=run))
         super().__init__(
             _("Quit"),
             question,

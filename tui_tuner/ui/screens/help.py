@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from tui_tuner.ui.i18n import _
+from tui_tuner.locales import _
 
 _EVERYWHERE = (
     ("?  F1", _("this help")),

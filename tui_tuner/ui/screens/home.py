@@ -13,12 +13,12 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui_tuner.errors import TunerError
+from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
-from tui_tuner.ui.i18n import _, ngettext
 from tui_tuner.ui.presets import PresetRow, about, preset_rows, preset_values
 from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
 from tui_tuner.ui.widgets.run_list import RunList
-from tui_tuner.ui.words import block, column, safe
+from tui_tuner.ui.words import block, column, mark, marked, safe
 
 
 class HomeScreen(RowsScreen):
@@ -83,7 +83,7 @@ class HomeScreen(RowsScreen):
         self.set_class(not found, "-empty")
         runs = self.query_one(RunList)
         runs.show(found)
-        count = ngettext("{n} run", "{n} runs", len(found)).format(n=len(found))
+        count = _n("{n} run", "{n} runs", len(found), n=len(found))
         title = Content.assemble(_("Runs"), (f"  {count} · {safe(self.tuner.store.root, 40).plain}", "$dim"))
         if title.plain != self._title:
             self._title = title.plain
@@ -163,22 +163,22 @@ class HomeScreen(RowsScreen):
 
 def _lead() -> Content:
     return Content.assemble(
-        _("Fine-tune language models in the terminal. "),
-        (_("Pick a run or a preset."), "$dim"),
+        _("Fine-tune language models in the terminal."), " ", (_("Pick a run or a preset."), "$dim")
     )
 
 
 def _welcome() -> Content:
-    return Content.assemble(
-        (_("No runs yet."), "bold"),
-        _(" Press "),
-        ("Enter", "$accent"),
-        _(" on "),
-        ("demo", "bold"),
-        _(" below: a small model inside this package learns to turn a list of attributes into an "),
-        _("advertising sentence, and shows its answers before and after. No download, no GPU.\n"),
-        ("d", "$accent"),
-        _(" looks at your own data: how it is read, what becomes of each row, which tokens are trained.\n"),
-        ("n", "$accent"),
-        _(" sets up a run of your own. Every setting explains itself."),
+    demo = _(
+        "Press {enter} on {demo} below: a small model inside this package learns to turn a list of "
+        "attributes into an advertising sentence, and shows its answers before and after. No download, "
+        "no GPU.",
+        enter=mark("Enter"),
+        demo=mark("demo", "bold"),
     )
+    data = _(
+        "{key} looks at your own data: how it is read, what becomes of each row, which tokens are trained.",
+        key=mark("d"),
+    )
+    own = _("{key} sets up a run of your own. Every setting explains itself.", key=mark("n"))
+    lines = (Content.assemble((_("No runs yet."), "bold"), " ", marked(demo)), marked(data), marked(own))
+    return Content("\n").join(lines)

@@ -17,10 +17,10 @@ from textual.worker import get_current_worker
 
 from tui_tuner.config.load import config_problems
 from tui_tuner.errors import TunerError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import planlook
 from tui_tuner.ui.form import put
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.planwords import (
     Offer,
     advice_offers,
@@ -208,7 +208,7 @@ class PlanScreen(TunerScreen):
         if self._ranging is not None:
             said = _("range test under way, r ends it")
             if total:
-                said = _("range test: step {done} of {total}, r ends it").format(done=done, total=total)
+                said = _("range test: step {done} of {total}, r ends it", done=done, total=total)
             words = Content(said).stylize("$dim")
         self.query_one(TopBar).say(words)
 

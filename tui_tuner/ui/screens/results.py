@@ -13,12 +13,12 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from tui_tuner.locales import _
 from tui_tuner.runs.events import Sample
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.bridge import RunUpdated, Snapshot
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.samples import answer, by_prompt, stage_name
 from tui_tuner.ui.words import block, column, duration, figure, safe, state_content
@@ -51,7 +51,9 @@ class Pair(Vertical):
                 yield Static(self._answer(last), classes="answer after")
         if first.reference.strip():
             yield Static(
-                Content.assemble((_("reference  "), "$dim"), block(first.reference.strip())).stylize("$dim")
+                Content.assemble((_("reference") + "  ", "$dim"), block(first.reference.strip())).stylize(
+                    "$dim"
+                )
             )
 
     def _answer(self, sample: Sample) -> Content:
@@ -151,13 +153,13 @@ def _head(snapshot: Snapshot) -> Content:
     view = snapshot.view
     parts = [state_content(snapshot.state)]
     if view.total_steps:
-        parts.append(Content(_("{step:,} of {total:,} steps").format(step=view.step, total=view.total_steps)))
+        parts.append(Content(_("{step:,} of {total:,} steps", step=view.step, total=view.total_steps)))
     seconds = sum(point.seconds for point in view.steps)
     if seconds:
-        parts.append(Content(_("{t} of training").format(t=duration(seconds))))
+        parts.append(Content(_("{t} of training", t=duration(seconds))))
     tokens = sum(point.supervised_tokens for point in view.steps)
     if tokens:
-        parts.append(Content(_("{n:,} trained tokens").format(n=tokens)))
+        parts.append(Content(_("{n:,} trained tokens", n=tokens)))
     if view.message and snapshot.state != "completed":
         parts.append(block(view.message))
     return Content("   ").join(parts)
@@ -243,7 +245,7 @@ def _next_steps(folder: RunFolder, snapshot: Snapshot) -> Content:
         for words, command in steps
     ]
     if code:
-        lines.append(Content.assemble((_("use it in Python\n"), "$dim"), (code, "$accent")))
+        lines.append(Content.assemble((_("use it in Python") + "\n", "$dim"), (code, "$accent")))
     return Content("\n").join(lines) if lines else Content("–")
 
 

@@ -10,10 +10,10 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import ContentSwitcher
 
+from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 from tui_tuner.ui.bridge import RunUpdated, Snapshot
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.machine import Load, Machine
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.chart import LossChart

@@ -13,7 +13,7 @@ from textual.widgets import Input, OptionList, Static
 
 from tui_tuner.config.load import dump_config
 from tui_tuner.errors import TunerError
-from tui_tuner.ui.i18n import _
+from tui_tuner.locales import _
 from tui_tuner.ui.overview import RunRow
 from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
 from tui_tuner.ui.widgets.run_list import RunList
@@ -73,7 +73,7 @@ class RunsScreen(RowsScreen):
         ]
         runs = self.query_one("#list", RunList)
         runs.show(kept)
-        title = _("{n} of {all} runs").format(n=len(kept), all=len(self._found))
+        title = _("{n} of {all} runs", n=len(kept), all=len(self._found))
         if title != self._title:
             self._title = title
             runs.border_title = Content(title)
@@ -157,7 +157,7 @@ def _about(row: RunRow) -> Content:
         config = str(error)
     lines = [
         state_content(row.state),
-        Content(_("loss {loss}   validation {v}").format(loss=figure(row.loss), v=figure(row.validation))),
+        Content(_("loss {loss}   validation {v}", loss=figure(row.loss), v=figure(row.validation))),
     ]
     if row.message:
         lines.append(block(row.message))

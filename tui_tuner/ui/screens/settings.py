@@ -17,17 +17,17 @@ from textual.widgets.option_list import Option
 from tui_tuner.config.load import build_config, dump_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
+from tui_tuner.locales import _, _n
 from tui_tuner.runs.store import RunStore
 from tui_tuner.text import one_line
 from tui_tuner.ui import form
-from tui_tuner.ui.i18n import _, ngettext
 from tui_tuner.ui.presets import preset_rows, preset_values
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.field import Field, FieldChanged, explanation
 from tui_tuner.ui.widgets.memory_bar import breakdown
 from tui_tuner.ui.widgets.plan_line import Looked, PlanLine
 from tui_tuner.ui.widgets.topbar import TopBar
-from tui_tuner.ui.words import column, safe
+from tui_tuner.ui.words import column, mark, marked, safe
 
 
 class Page(VerticalScroll, inherit_bindings=False):
@@ -122,7 +122,7 @@ class SettingsScreen(TunerScreen):
         switcher.current = page_id
         switcher.border_title = Content(_(form.section_words(section)))
         hidden = sum(option.advanced for option in form.section_options(section))
-        note = _("F2: {n} more").format(n=hidden) if hidden and not self._advanced else ""
+        note = _("F2: {n} more", n=hidden) if hidden and not self._advanced else ""
         switcher.border_subtitle = Content(note)
         self._mark_fields()
 
@@ -187,7 +187,7 @@ class SettingsScreen(TunerScreen):
             mark = (f" ✗{counts[key]}", "$error") if key in counts else ""
             nav.replace_option_prompt_at_index(index, Content.assemble(label, mark))
         count = len(self._problems)
-        words = ngettext("✗ {n} problem", "✗ {n} problems", count).format(n=count)
+        words = _n("✗ {n} problem", "✗ {n} problems", count, n=count)
         ready = Content(_("✓ ready, ^r starts it")).stylize("$success")
         self.query_one(TopBar).say(Content(words).stylize("$error") if count else ready)
         line = self.query_one(PlanLine)
@@ -307,7 +307,7 @@ class SettingsScreen(TunerScreen):
         if path.exists():
             from tui_tuner.ui.screens.dialogs import Confirm
 
-            question = _("{path} exists. Write over it?").format(path=one_line(path))
+            question = _("{path} exists. Write over it?", path=one_line(path))
             dialog = Confirm(_("Save"), question, _("Write over it"), _("Keep it"))
             self.app.push_screen(dialog, lambda yes: self._write(path, config) if yes else None)
         else:
@@ -320,7 +320,7 @@ class SettingsScreen(TunerScreen):
         except OSError as error:
             self.tuner.say(f"{one_line(path)}: {error.strerror}", "error")
             return
-        self.tuner.say(_("Saved. Run it with: tui-tuner run {path}").format(path=one_line(path)), timeout=8)
+        self.tuner.say(_("Saved. Run it with: tui-tuner run {path}", path=one_line(path)), timeout=8)
 
     def action_start(self) -> None:
         """Make the run and show its live pane."""
@@ -346,9 +346,12 @@ class SettingsScreen(TunerScreen):
 
 
 def _sections_words() -> Content:
-    return Content.assemble(
-        _("Every value has a default, so a run can start at once: "), ("^r", "$accent"), _(".\n"),
-        ("Enter", "$accent"), _(" goes into a section, "), ("Esc", "$accent"), _(" comes back. "),
-        ("F2", "$accent"), _(" shows the advanced settings too.\n"),
-        (_("`auto` is worked out when the run starts; the run shows what it became and why."), "$dim"),
-    )  # fmt: skip
+    start = _("Every value has a default, so a run can start at once: {key}.", key=mark("^r"))
+    keys = _(
+        "{enter} goes into a section, {escape} comes back. {advanced} shows the advanced settings too.",
+        enter=mark("Enter"),
+        escape=mark("Esc"),
+        advanced=mark("F2"),
+    )
+    auto = Content(_("`auto` is worked out when the run starts; the run shows what it became and why."))
+    return Content("\n").join((marked(start), marked(keys), auto.stylize("$dim")))

@@ -17,9 +17,9 @@ from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tui_tuner.locales import _
 from tui_tuner.runs.events import Evaluation, Step
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.widgets.numbers import validation_loss
 
 REPAINT_SECONDS = 1.0
@@ -91,7 +91,7 @@ class LossChart(Widget):
             "  ",
             ("● ", "$curve-validation"),
             _("validation"),
-            (_("  ✗ {n:,} not finite").format(n=self._missing) if self._missing else "", "$warning"),
+            ("  " + _("✗ {n:,} not finite", n=self._missing) if self._missing else "", "$warning"),
         )
 
     def _count_missing(self) -> int:
@@ -147,7 +147,9 @@ def curve(steps: Sequence[Step], width: int) -> list[tuple[float, float]]:
         part = steps[start : start + size]
         group = [(p.step, p.loss) for p in part if p.loss is not None and abs(p.loss) < _HIGHEST]
         if group:
-            points.append((sum(s for s, _ in group) / len(group), sum(v for _, v in group) / len(group)))
+            points.append(
+                (sum(s for s, _unused in group) / len(group), sum(v for _unused, v in group) / len(group))
+            )
     return points
 
 
@@ -211,9 +213,9 @@ def _build(
     plot.ticks_color(palette["dim"])
     plot.plotsize(width, height)
     plot._set_size(width, height)
-    losses = [y for _, y in (*settled(line), *points)]
+    losses = [y for _unused, y in (*settled(line), *points)]
     low, high, step = nice_limits(min(losses), max(losses), max(2, height // 3))
-    right = max(view.total_steps, max(x for x, _ in (*line, *points)), 2)
+    right = max(view.total_steps, max(x for x, _unused in (*line, *points)), 2)
     plot.xlim(0, right)
     plot.ylim(low, high)
     count = round((high - low) / step)
@@ -230,8 +232,10 @@ def _build(
     plot.yaxes(True, False)
     plot.grid(False, False)
     if line:
-        plot.plot([x for x, _ in line], [y for _, y in line], marker="braille", color=palette["curve"])
+        plot.plot(
+            [x for x, _unused in line], [y for _unused, y in line], marker="braille", color=palette["curve"]
+        )
     if points:
-        xs, ys = [x for x, _ in points], [y for _, y in points]
+        xs, ys = [x for x, _unused in points], [y for _unused, y in points]
         plot.scatter(xs, ys, marker="●", color=palette["curve-validation"])
     return str(plot.build())

@@ -9,8 +9,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from tui_tuner.locales import N_, _
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.words import column, figure, plain_value, safe
 
 
@@ -48,9 +48,9 @@ def _resolved(view: RunView) -> list[Content]:
 
 
 def _ledger(view: RunView) -> list[Content]:
-    counts = {"read": view.ledger.read, **view.ledger.outcomes} if view.ledger is not None else {}
+    counts = {N_("read"): view.ledger.read, **view.ledger.outcomes} if view.ledger is not None else {}
     parts = [
-        f"{safe(name).plain} {figure(count)}"
+        f"{_(safe(name).plain)} {figure(count)}"
         for name, count in counts.items()
         if isinstance(count, int) and count
     ]
@@ -58,6 +58,6 @@ def _ledger(view: RunView) -> list[Content]:
 
 
 def _versions(view: RunView) -> list[Content]:
-    found = [("device", view.device), *view.versions.items()] if view.device or view.versions else []
+    found = [(_("device"), view.device), *view.versions.items()] if view.device or view.versions else []
     text = ", ".join(f"{safe(name).plain} {safe(value).plain}" for name, value in found)
     return [Content.assemble((column(_("made with"), 32), "$dim"), " ", text)] if text else []

@@ -14,9 +14,9 @@ from textual.widget import Widget
 from textual.widgets import Input, Select, Static, Switch
 
 from tui_tuner.config.options import Option
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.form import editor, parse, select_words, show
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.words import safe
 
 
@@ -126,13 +126,6 @@ def explanation(option: Option, sentence: str) -> Content:
     if option.explain:
         parts.append(_(option.explain) + "\n")
     default = show(option.default) or _("empty")
-    unit = f" {option.unit}" if option.unit else ""
-    parts.append(
-        (
-            _("Takes {what}{unit}. Default: {default}.").format(
-                what=option.expects(), unit=unit, default=default
-            ),
-            "$dim",
-        )
-    )
+    takes = f"{option.expects()} {option.unit}" if option.unit else option.expects()
+    parts.append((_("Takes {takes}. Default: {default}.", takes=takes, default=default), "$dim"))
     return Content.assemble(*parts)

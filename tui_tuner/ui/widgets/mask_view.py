@@ -9,9 +9,9 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from tui_tuner.locales import _
 from tui_tuner.text import sanitize
 from tui_tuner.ui.datalook import Mask, Token
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.widgets.around_view import around_content, forward_content
 from tui_tuner.ui.words import safe
 
@@ -53,19 +53,23 @@ class MaskView(VerticalScroll):
         self.mask = mask
         count, trained = mask.count, mask.trained
         share = f"{trained / count:.0%}" if count else "–"
-        title = _("row {row}: {count:,} tokens, {trained:,} trained ({share})").format(
-            row=row + 1, count=count, trained=trained, share=share
+        title = _(
+            "row {row}: {count:,} tokens, {trained:,} trained ({share})",
+            row=row + 1,
+            count=count,
+            trained=trained,
+            share=share,
         )
         legend = (
             ("  ▸", "$trained"),
             (_("trained"), _TRAINED),
             ("◂ ", "$trained"),
-            (_(" special"), "$special"),
+            (" " + _("special"), "$special"),
         )
         self.border_title = Content.assemble(title, *legend)
         parts = [mask_content(mask.tokens[:_MOST], self.borders)]
         if mask.outcome != "kept":
-            words = f"{mask.outcome}: {mask.reason}" if mask.reason else mask.outcome
+            words = f"{_(mask.outcome)}: {mask.reason}" if mask.reason else _(mask.outcome)
             parts.insert(0, Content.assemble(("! ", "$warning"), safe(words)))
         parts += [Content.assemble(("· ", "$accent"), safe(note)).stylize("$dim") for note in mask.notes]
         self.query_one(Static).update(Content("\n").join(parts))
@@ -73,7 +77,8 @@ class MaskView(VerticalScroll):
     def show_around(self, around: Around, laid: ForwardRows | None, row: int) -> None:
         """Draw the rows around a row (from 0): its forward pass, and a histogram of lengths."""
         self.mask = None
-        title = _("rows {first:,} to {last:,}: {tokens:,} tokens, {trained:,} trained ({share:.0%})").format(
+        title = _(
+            "rows {first:,} to {last:,}: {tokens:,} tokens, {trained:,} trained ({share:.0%})",
             first=around.first,
             last=around.first + around.rows - 1,
             tokens=around.tokens,
@@ -97,7 +102,7 @@ def mask_content(tokens: tuple[Token, ...], borders: bool) -> Content:
     for token in tokens:
         if token.piece != piece:
             parts.append((("◂" if inside else "") + "\n", "bold $trained"))
-            parts.append((_("── sequence {n} ──\n").format(n=token.piece + 1), "$accent"))
+            parts.append((_("── sequence {n} ──", n=token.piece + 1) + "\n", "$accent"))
             inside, piece = False, token.piece
         if token.trained != inside:
             parts.append(("▸" if token.trained else "◂", "bold $trained"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from tui_tuner.ui.i18n import _
+from tui_tuner.locales import _
 from tui_tuner.ui.words import column
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 
+from tui_tuner.locales import _
 from tui_tuner.runs.events import Evaluation
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import human_bytes, human_money, one_line
 from tui_tuner.ui.bridge import Snapshot
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.machine import Load
 from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.words import figure, rough
@@ -66,7 +66,7 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     if values:
         yield _("validation"), figure(values[-1]), None
         if len(values) > 1:
-            yield _("  best"), figure(min(finite, default=None)), None
+            yield "  " + _("best"), figure(min(finite, default=None)), None
     yield _("learning rate"), f"{last.learning_rate:.2e}" if last else "–", None
     yield _("gradient norm"), figure(last.grad_norm if last else None, 3), None
     for name, value in list(last.metrics.items())[:_MOST_METRICS] if last else ():
@@ -76,18 +76,21 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     yield from _time_rows(view)
     if last and last.memory_reserved:
         used, held = human_bytes(last.memory_allocated), human_bytes(last.memory_reserved)
-        yield _("device memory"), _("{used} of {held} held").format(used=used, held=held), None
+        yield _("device memory"), _("{used} of {held} held", used=used, held=held), None
     if view.memory is not None:
         predicted, measured = view.memory.predicted_allocated, view.memory.allocated
         if predicted and measured is not None:
             share = f"{human_bytes(predicted)} ({measured / predicted - 1:+.1%})"
-            yield _("  predicted"), share, None
+            yield "  " + _("predicted"), share, None
     if view.host_memory:
         yield _("run's memory"), human_bytes(view.host_memory), None
     if view.checkpoints:
         best_step = next((saved.step for saved in reversed(view.checkpoints) if saved.best), None)
-        suffix = _(" · best {step}").format(step=best_step) if best_step is not None else ""
-        yield _("saved"), _("step {step}").format(step=view.checkpoints[-1].step) + suffix, None
+        step = view.checkpoints[-1].step
+        if best_step is not None:
+            yield _("saved"), _("step {step} · best {best}", step=step, best=best_step), None
+        else:
+            yield _("saved"), _("step {step}", step=step), None
 
 
 def _time_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
@@ -99,16 +102,16 @@ def _time_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
         low, high = rough(found.low), rough(found.high)
         yield _("whole run"), low if low == high else f"{low}–{high}", None
     if view.planned is not None and found.corrected_by:
-        yield _("  planned"), rough(view.planned.seconds), None
+        yield "  " + _("planned"), rough(view.planned.seconds), None
     if found.cost is not None and found.cost_spent is not None:
         spent, cost = human_money(found.cost_spent), human_money(found.cost)
-        yield _("cost"), _("{spent} of ~{cost}").format(spent=spent, cost=cost), None
+        yield _("cost"), _("{spent} of ~{cost}", spent=spent, cost=cost), None
 
 
 def _machine_rows(load: Load) -> Iterator[tuple[str, str, float | None]]:
     if load.gpu is not None and load.gpu_memory_total:
         hot = f"  {load.gpu_temperature} °C" if load.gpu_temperature is not None else ""
-        label = _("GPU") if load.gpus == 1 else _("{n} GPUs").format(n=load.gpus)
+        label = _("GPU") if load.gpus == 1 else _("{n} GPUs", n=load.gpus)
         yield label, f"{load.gpu:4.0%}{hot}", load.gpu
         used = load.gpu_memory_used or 0
         yield _("GPU memory"), _pair(used, load.gpu_memory_total), used / load.gpu_memory_total

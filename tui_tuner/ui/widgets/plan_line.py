@@ -13,9 +13,9 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from tui_tuner.errors import TunerError
+from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 from tui_tuner.ui.hosting import tuner_of
-from tui_tuner.ui.i18n import _, ngettext
 from tui_tuner.ui.words import rough, safe
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class PlanLine(Static):
         if message.turn != self._turn:
             return
         if message.look is None:
-            words = Content.assemble((_("No plan: "), "$warning"), safe(message.error))
+            words = Content.assemble((_("No plan:"), "$warning"), " ", safe(message.error))
         else:
             words = Content("\n").join([summary(message.look), parts_line(message.look)])
         self.update(words)
@@ -101,30 +101,38 @@ def summary(look: Look) -> Content:
     planned = look.plan
     fits = planned.fit.fits
     verdict = (_("✓ fits"), "$success") if fits else (_("✗ does not fit"), "$error")
-    words = _("{gib:.1f} of {usable:.1f} GiB, {card} ").format(
-        gib=need, usable=look.card.usable, card=_("RAM") if look.card.cpu else one_line(look.card.name, 20)
+    words = _(
+        "{gib:.1f} of {usable:.1f} GiB, {card}",
+        gib=need,
+        usable=look.card.usable,
+        card=_("RAM") if look.card.cpu else one_line(look.card.name, 20),
     )
-    head = Content.assemble(words, verdict)
+    head = Content.assemble(words, " ", verdict)
     duration = planned.duration
     parts = [head]
     if duration is not None:
         steps = duration.work.steps
-        parts.append(Content(ngettext("{n:,} step", "{n:,} steps", steps).format(n=steps)))
+        parts.append(Content(_n("{n:,} step", "{n:,} steps", steps, n=steps)))
         if duration.seconds is not None:
-            parts.append(Content(_("about {time}").format(time=rough(duration.seconds))))
+            parts.append(Content(_("about {time}", time=rough(duration.seconds))))
     if planned.advice:
         serious = any(advice.serious for advice in planned.advice)
-        words = ngettext("! {n} remark", "! {n} remarks", len(planned.advice)).format(n=len(planned.advice))
+        words = _n("! {n} remark", "! {n} remarks", len(planned.advice), n=len(planned.advice))
         parts.append(Content(words).stylize("$error" if serious else "$warning"))
-    return Content.assemble((_("Plan "), "$dim"), Content("  ·  ").join(parts))
+    return Content.assemble((_("Plan"), "$dim"), " ", Content("  ·  ").join(parts))
 
 
 def parts_line(look: Look) -> Content:
     """Allocated, reserved and device total, the phase that peaks, and its parts, largest first."""
     found = look.estimate
-    whole = _("allocated {a:.2f}, reserved {r:.2f}, device {d:.2f} GiB; {phase}: ").format(
-        a=found.allocated, r=found.reserved, d=found.device, phase=_(found.phase)
-    )
     rows = sorted((row for row in found.rows if row.phase == found.phase), key=lambda row: -row.gib)
     parts = " + ".join(f"{_(row.name)} {row.gib:.2f}" for row in rows if row.gib >= 0.005)
-    return Content("     " + whole + parts).stylize("$dim")
+    whole = _(
+        "allocated {allocated:.2f}, reserved {reserved:.2f}, device {device:.2f} GiB; {phase}: {parts}",
+        allocated=found.allocated,
+        reserved=found.reserved,
+        device=found.device,
+        phase=_(found.phase),
+        parts=parts,
+    )
+    return Content("     " + whole).stylize("$dim")

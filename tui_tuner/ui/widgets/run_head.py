@@ -8,8 +8,8 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 
+from tui_tuner.locales import _
 from tui_tuner.ui.bridge import Snapshot
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.words import PHASES, STATES, bar, block, duration, rough, safe, state_content
 
@@ -61,19 +61,19 @@ def _words(snapshot: Snapshot) -> list[Content]:
         words.append(safe(view.phase_note, 60).stylize("$dim"))
         since = time.time() - (view.last_time or time.time())
         if since >= 5:  # heartbeats are 5 s apart: a silence is worth a word
-            words.append(Content(_("silent for {t}").format(t=duration(since))).stylize("$warning"))
+            words.append(Content(_("silent for {t}", t=duration(since))).stylize("$warning"))
         if not view.steps:
             return words
     words.append(_step(snapshot))
     if view.epoch:
-        words.append(Content(_("epoch {epoch:.2f}").format(epoch=view.epoch)))
+        words.append(Content(_("epoch {epoch:.2f}", epoch=view.epoch)))
     left = view.seconds_left()
     if snapshot.state == "running" and left is not None:
-        words.append(Content(_("~{t} left").format(t=rough(left))).stylize("$primary"))
+        words.append(Content(_("~{t} left", t=rough(left))).stylize("$primary"))
     if view.started and view.last_time > view.started:
         took = duration(view.last_time - view.started)
-        text = _("{t} so far") if snapshot.live else _("took {t}")
-        words.append(Content(text.format(t=took)).stylize("$dim"))
+        text = _("{time} so far", time=took) if snapshot.live else _("took {time}", time=took)
+        words.append(Content(text).stylize("$dim"))
     if not snapshot.live and view.message:
         words.append(block(view.message.splitlines()[0]))
     return words
@@ -82,5 +82,5 @@ def _words(snapshot: Snapshot) -> list[Content]:
 def _step(snapshot: Snapshot) -> Content:
     view = snapshot.view
     if not view.total_steps:
-        return Content(_("step {step:,}").format(step=view.step)) if view.step else Content("")
-    return Content(_("step {step:,} of {total:,}").format(step=view.step, total=view.total_steps))
+        return Content(_("step {step:,}", step=view.step)) if view.step else Content("")
+    return Content(_("step {step:,} of {total:,}", step=view.step, total=view.total_steps))

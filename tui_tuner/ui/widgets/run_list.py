@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tui_tuner.ui.i18n import _
+from tui_tuner.locales import _
 from tui_tuner.ui.words import STATES, age, column, figure
 
 if TYPE_CHECKING:

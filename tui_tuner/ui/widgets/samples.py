@@ -7,12 +7,12 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Sample
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.i18n import _
 from tui_tuner.ui.words import block
 
-STAGES = {"before": _("before training"), "during": _("at step {step}"), "after": _("after training")}
+STAGES = {"before": N_("before training"), "after": N_("after training")}
 
 
 class Samples(VerticalScroll):
@@ -44,7 +44,7 @@ def by_prompt(samples: tuple[Sample, ...]) -> dict[int, list[Sample]]:
 
 
 def stage_name(sample: Sample) -> str:
-    return STAGES.get(sample.stage, STAGES["during"]).format(step=sample.step)
+    return _(STAGES[sample.stage]) if sample.stage in STAGES else _("at step {step}", step=sample.step)
 
 
 def answer(sample: Sample) -> Content:
@@ -52,7 +52,7 @@ def answer(sample: Sample) -> Content:
     text = block(sample.text) if sample.text.strip() else Content(_("(nothing)")).stylize("$dim")
     if sample.stopped:
         return text
-    return Content.assemble(text, (_(" … cut off, no stop token"), "$warning"))
+    return Content.assemble(text, (" … " + _("cut off, no stop token"), "$warning"))
 
 
 def _content(samples: tuple[Sample, ...]) -> Content:
