@@ -169,9 +169,9 @@ def preload() -> None:
     import torch
 
     torch.set_num_threads(1)
-    from tui_tuner.training import work
+    from tui_tuner.training import train
 
-    assert work
+    assert train
 
 
 def wait(pid: int, seconds: float = 300.0) -> int:

@@ -27,15 +27,15 @@ SHAPES = {
 }
 PARTS = {
     "import": "importing torch, transformers and ours",
-    "_tokenizer": "tokenizer",
-    "_data": "rows out of the cache",
-    "_resolve": "choosing what is auto",
-    "_model": "model: load and attach",
+    "load_run_tokenizer": "tokenizer",
+    "prepare_rows": "rows out of the cache",
+    "settle_config": "choosing what is auto",
+    "load_trainable": "model: load and attach",
     "check_room": "room on the disk",
     "self_check": "proof that the fast loss is exact",
     "shared": "looking for shared beginnings",
     "Engine": "Trainer and optimizer arguments",
-    "_answer": "answers before training",
+    "_show": "answers before training",
     "rest": "Trainer up to the first batch, and the rest",
     "loaded to step": "model loaded to first step begun",
     "all": "process begun to first step begun",
@@ -61,13 +61,13 @@ def one_run(folder: Path, answers: bool) -> dict[str, float]:
     from tui_tuner.config.load import build_config
     from tui_tuner.models.loading import quiet_libraries
 
-    def import_work() -> Any:
-        from tui_tuner.training import work
+    def import_training() -> Any:
+        from tui_tuner.training import train
 
-        return work
+        return train
 
     quiet_libraries()
-    work = timed("import", import_work)()
+    train = timed("import", import_training)()
     from workload import run_values
 
     from tui_tuner.runs.control import Control
@@ -76,10 +76,10 @@ def one_run(folder: Path, answers: bool) -> dict[str, float]:
     from tui_tuner.training import session
     from tui_tuner.training.step.engine import Engine
 
-    for name in ("_tokenizer", "_data", "_resolve", "_model", "_answer"):
-        setattr(work.Work, name, timed(name, getattr(work.Work, name)))
-    for name in ("check_room", "Engine"):
-        setattr(work, name, timed(name, getattr(work, name)))
+    steps = ("load_run_tokenizer", "prepare_rows", "settle_config", "load_trainable", "check_room", "Engine")
+    for name in steps:
+        setattr(train, name, timed(name, getattr(train, name)))
+    train.Training._show = timed("_show", train.Training._show)
     _time_the_proofs(timed)
     step = Engine.training_step
 
@@ -97,22 +97,23 @@ def one_run(folder: Path, answers: bool) -> dict[str, float]:
     Engine.training_step = first_step  # type: ignore[method-assign]
     outcome = session.run(config, run, JournalWriter(run.events, run.name), Control(run.control))
     assert outcome.status == "completed", outcome
-    spent["loaded to step"] = marks["step"] - marks["_model"]
+    spent["loaded to step"] = marks["step"] - marks["load_trainable"]
     spent["all"] = marks["step"] - marks["begun"]
-    between = ("check_room", "self_check", "shared", "Engine", "_answer")
+    between = ("check_room", "self_check", "shared", "Engine", "_show")
     spent["rest"] = spent["loaded to step"] - sum(spent.get(name, 0.0) for name in between)
     return spent
 
 
 def _time_the_proofs(timed: Callable[..., Any]) -> None:
     from tui_tuner.compute import shared_check, shared_prefix
-    from tui_tuner.training import ways
+    from tui_tuner.objectives import base
+    from tui_tuner.objectives.causal import CausalObjective
 
     for module, name, part in (
-        (ways, "self_check", "self_check"),
-        (ways, "with_chunks", "self_check"),
+        (base, "self_check", "self_check"),
+        (CausalObjective, "_chunk", "self_check"),
         (shared_prefix, "saving", "shared"),
-        (shared_check, "exact", "shared"),
+        (shared_check, "check_shared", "shared"),
     ):
         setattr(module, name, timed(part, getattr(module, name)))
 

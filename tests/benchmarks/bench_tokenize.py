@@ -27,12 +27,13 @@ from side_by_side import Claim, judge, machine, table  # noqa: E402
 
 from tui_tuner.config.load import build_config  # noqa: E402
 from tui_tuner.data.chat.template import choose_template  # noqa: E402
-from tui_tuner.data.examples.encoder import RowEncoder  # noqa: E402
+from tui_tuner.data.examples.encoder import Encoder  # noqa: E402
 from tui_tuner.data.examples.prepare import full, prepare  # noqa: E402
 from tui_tuner.data.examples.workers import encoded_in_order  # noqa: E402
 from tui_tuner.data.reading import Reading  # noqa: E402
 from tui_tuner.data.records import texts_of  # noqa: E402
 from tui_tuner.models.tokenizer_training import train_tokenizer  # noqa: E402
+from tui_tuner.tasks import find_task  # noqa: E402
 
 ROUNDS = 4
 ROWS = {"chats": 8000, "instruction rows": 10_000, "plain text": 4000}
@@ -80,11 +81,15 @@ class Times:
         return found
 
 
-class Rendered(RowEncoder):
-    """The encoder of a run whose chats are rendered already."""
+class Rendered:
+    """The encoder of a task whose chats are rendered already."""
 
-    def keep(self, batches: list[Any]) -> None:
-        self.kept = {id(records): super(Rendered, self).begin(records) for records in batches}
+    def __init__(self, encoder: Encoder, batches: list[Any]) -> None:
+        self.encoder = encoder
+        self.kept = {id(records): encoder.begin(records) for records in batches}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder, name)
 
     def begin(self, records: list[Any]) -> Any:
         return replace(self.kept[id(records)])
@@ -114,12 +119,13 @@ def one_kind(kind: str, folder: Path) -> Times:
     config = build_config({"task": TASKS[kind], "data": values})
     if config.task == "sft":
         choose_template(tokenizer)
-    encoder = Rendered(config, tokenizer)
+    task = find_task(config.task)
     records = [read.record for read in Reading(config.data) if read.record is not None]
     batches = list(batched(records))
-    encoder.keep(batches)
+    encoder: Any = Rendered(task.encoder(config, tokenizer), batches)
     begun = encoder.kept.values()
-    texts = [one.text for part in begun for one in part.rendered] or [t for part in begun for t in part.texts]
+    rendered = [one.text for part in begun for one in getattr(part, "rendered", ())]
+    texts = rendered or [record.text for record in records]
     times, caches, backend = Times(), [folder], tokenizer.backend_tokenizer
     gc.collect()
     gc.freeze()  # what stays for the whole comparison is no work of the one or the other
@@ -128,14 +134,16 @@ def one_kind(kind: str, folder: Path) -> Times:
         times.tokens = sum(map(len, call))
         del call
         times.measure("batch", lambda: [e.ids for e in backend.encode_batch(texts, add_special_tokens=False)])
-        ours = times.measure("tokenise", lambda: list(encoded_in_order(encoder, enumerate(batches), config)))
-        found = sum(len(piece) for _, rows in ours for row in rows for piece in row.pieces)
+        ours = times.measure(
+            "tokenise", lambda: list(encoded_in_order(encoder, enumerate(batches), task.encoder))
+        )
+        found = sum(len(piece) for _, rows in ours for row in rows for piece in row.examples)
         assert 0 <= found - times.tokens <= 2 * len(records), "other tokens than the batch call's"
         del ours
         times.measure("read", lambda: sum(read.record is not None for read in Reading(config.data)))
-        times.measure("render", lambda: [RowEncoder.begin(encoder, part) for part in batches])
+        times.measure("render", lambda: [encoder.encoder.begin(part) for part in batches])
         caches.append(folder / f"cache{number}")
-        prepared = times.measure("whole", lambda: prepare(config, tokenizer, cache_dir=caches[-1]))
+        prepared = times.measure("whole", lambda: prepare(config, tokenizer, task, cache_dir=caches[-1]))
         assert int(prepared.train.lengths.sum()) == found, "other tokens in the cache"
     return times
 

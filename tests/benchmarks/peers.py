@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 from workload import StoredRows, run_values, shape_of  # noqa: E402
@@ -308,31 +310,50 @@ def llamafactory(job: Job) -> Measured:
 def bare(job: Job) -> Measured:
     """A plain PyTorch loop over our own batches: forward, backward, clip, AdamW; nothing else."""
     import torch
-    from tui_tuner.compute.loss import LossPath, summed_loss
 
     from tui_tuner.compute import attention
-    from tui_tuner.compute.forward import MicroSize, StepPlan, micros
+    from tui_tuner.compute.forward import ForwardWay, MicroSize
+    from tui_tuner.config.schema import RunConfig
+    from tui_tuner.data.records import Example, next_token_labels
+    from tui_tuner.objectives.causal import CausalObjective
+    from tui_tuner.training.step.plan import StepPlan
+
+    class Examples:
+        """The stored rows with labels, as training reads them."""
+
+        def __init__(self, rows: StoredRows) -> None:
+            made = [rows[place] for place in range(len(rows))]
+            self.examples = [Example(ids, next_token_labels(ids, trained)) for ids, trained in made]
+            self.lengths = rows.lengths
+            self.trained_tokens = np.array([example.trained_tokens for example in self.examples])
+
+        def __len__(self) -> int:
+            return len(self.examples)
+
+        def __getitem__(self, index: int) -> Example:
+            return self.examples[index]
 
     meter = Meter(job)
     shape = shape_of(job.folder)
-    rows = StoredRows(job.folder)
+    rows = Examples(StoredRows(job.folder))
     attention.register()
     model = _lora_model(job)
     model.set_attn_implementation(attention.NAME)
     model.train()
     plan = StepPlan(rows.lengths, shape.batch, shape.seed)
     size = MicroSize(shape.batch, shape.batch * shape.max_length)
-    path = LossPath(True, True, True, torch.bfloat16 if job.half else None)
+    objective = CausalObjective(RunConfig())
+    objective.way = ForwardWay(True, True, True, torch.bfloat16 if job.half else None)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0)
     places = [divmod(step, plan.steps_per_epoch) for step in range(job.steps)]
-    batches = [list(micros(rows, plan.batch(*place), size, True)) for place in places]
+    batches = [objective.batches(rows, plan.batch(*place), size) for place in places]
     meter.begin()
     for batch in batches:
-        targets = sum(micro.supervised for micro in batch)
+        targets = sum(micro.trained_tokens for micro in batch)
         for micro in batch:
-            (summed_loss(model, micro, path) / targets).backward()
-            meter.batch(micro.supervised, micro.tokens)
+            (objective.loss(model, micro) / targets).backward()
+            meter.batch(micro.trained_tokens, micro.tokens)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -349,13 +370,16 @@ def ours(job: Job) -> Measured:
 def our_run(job: Job, values: dict[str, Any]) -> Measured:
     """A run of a config with a meter beside its own callbacks."""
     os.environ["XDG_CACHE_HOME"] = str(job.folder / "cache")
-    from tui_tuner.training.work import Work
-
     from tui_tuner.config.load import build_config
     from tui_tuner.runs.control import Control
     from tui_tuner.runs.journal import JournalWriter
     from tui_tuner.runs.store import RunStore
+    from tui_tuner.tasks import find_task
     from tui_tuner.training.commands import Commands
+    from tui_tuner.training.context import RunContext
+    from tui_tuner.training.keeping.progress import Progress
+    from tui_tuner.training.ranks import Ranks
+    from tui_tuner.training.train import prepare_training
     from tui_tuner.training.watching.reporting import Heartbeat, Reporter
 
     config = build_config(values)
@@ -363,9 +387,10 @@ def our_run(job: Job, values: dict[str, Any]) -> Measured:
     meter = Meter(job)
     reporter = Reporter(JournalWriter(folder.events, folder.name))
     with Heartbeat(reporter):
-        work = Work(config, folder, reporter, Commands(Control(folder.control), reporter), None)
-        work.prepare()
-        engine = work.engine
+        commands, task = Commands(Control(folder.control), reporter), find_task(config.task)
+        context = RunContext(config, folder, reporter, commands, task, None, Progress(), Ranks())
+        training = prepare_training(context)
+        engine = training.engine
         inner = engine.training_step
 
         def training_step(*args: Any, **kwargs: Any) -> Any:
@@ -376,9 +401,9 @@ def our_run(job: Job, values: dict[str, Any]) -> Measured:
         engine.training_step = training_step
         engine.add_callback(_callback(meter))
         began = time.perf_counter()
-        work.train()
+        training.train()
         meter.found.notes["whole"] = time.perf_counter() - began
-        meter.found.notes["path"] = str(engine.path)
+        meter.found.notes["way"] = str(engine.objective.way)
     return meter.result()
 
 

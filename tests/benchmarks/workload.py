@@ -153,16 +153,19 @@ def prepare_rows(folder: Path) -> None:
     """Tokenise the chats with our own data preparation and write `rows.npz` for the other programs."""
     from tui_tuner.config.load import build_config
     from tui_tuner.data.examples.prepare import prepare
+    from tui_tuner.data.records import next_token_mask
     from tui_tuner.models.loading import load_tokenizer
+    from tui_tuner.tasks import find_task
 
     config = build_config(run_values(folder, 1))
-    rows = prepare(config, load_tokenizer(config.model), cache_dir=folder / "tokens").train
-    pairs = [rows[place] for place in range(len(rows))]
+    tokenizer, task = load_tokenizer(config.model), find_task(config.task)
+    rows = prepare(config, tokenizer, task, cache_dir=folder / "tokens").train
+    examples = [rows[place] for place in range(len(rows))]
     np.savez(
         folder / "rows.npz",
         lengths=rows.lengths,
-        ids=np.concatenate([pair[0] for pair in pairs]),
-        trained=np.concatenate([pair[1] for pair in pairs]),
+        ids=np.concatenate([example.ids for example in examples]),
+        trained=np.concatenate([next_token_mask(example.labels) for example in examples]),
     )
 
 
