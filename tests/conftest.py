@@ -155,7 +155,11 @@ class Recorder:
 
     def emit(self, body: Body) -> None:
         self.bodies.append(body)
-        self.events.append((kind_of(body), fields_of(body)))
+        fields = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in fields_of(body).items()
+        }
+        self.events.append((kind_of(body), fields))
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [fields for name, fields in self.events if name == kind]

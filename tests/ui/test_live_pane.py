@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from textual.widgets import ContentSwitcher
 
@@ -15,6 +17,7 @@ from tui_tuner.runs.events import (
     Phase,
     Resolved,
     RowLedger,
+    RunDuration,
     RunStarted,
     Sample,
     Step,
@@ -22,9 +25,12 @@ from tui_tuner.runs.events import (
 )
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.text import human_bytes, human_money, human_seconds
 from tui_tuner.ui.screens.results import ResultsScreen, before_after
 from tui_tuner.ui.screens.run import RunScreen
-from tui_tuner.ui.widgets.chart import settled
+from tui_tuner.ui.widgets.changed import Lines
+from tui_tuner.ui.widgets.chart import curve, settled
+from tui_tuner.ui.words import duration, figure, rough
 
 HOSTILE = "[/red] [@click=app.quit]x[/] \x1b[2J\x1b]0;owned\x07 \x9b31m \u202egnp.exe"
 
@@ -194,6 +200,64 @@ async def test_a_long_journal_is_read_in_slices_and_drawn_whole(store: RunStore,
     async with opened(open_run=folder) as pilot:
         await until(pilot, lambda: "step 4,000 of 4,000" in text(pilot), 15)
         assert len(pilot.app.follow(folder).view.steps) == 4000
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_numbers_that_are_none_are_said_and_leave_the_curve_readable(
+    store: RunStore, opened: Opened, size: tuple[int, int]
+) -> None:
+    folder = fakes.make_run(store, "nan")
+    journal = JournalWriter(folder.events, "nan")
+    fakes.begin(journal, 90)
+    losses = [
+        fakes.loss_at(step) if step % 7 else (math.nan, math.inf, -math.inf)[step % 3]
+        for step in range(1, 90)
+    ]
+    for step, loss in enumerate([*losses, math.nan], 1):
+        journal.emit(Step(step, math.nan, loss, math.inf, loss, 5, 5, math.nan, 0, 0, loss, {"margin": loss}))
+    for step, loss in ((30, 1.75), (60, 1.5), (90, math.nan)):
+        journal.emit(Evaluation(step, "validation", {"loss": loss, "perplexity": math.inf}))
+    for by in (0, 4):
+        journal.emit(
+            RunDuration(math.inf, math.nan, math.inf, cost=math.nan, cost_spent=math.inf, corrected_by=by)
+        )
+    async with opened(size, open_run=folder) as pilot:
+        await until(pilot, lambda: "✗ 14 not finite" in text(pilot))
+        assert "●" in text(pilot) and "⠈" in text(pilot)  # the rest of the curve, and the points
+        values = [line.plain for line in pilot.app.screen.query_one("#values", Lines).lines]
+        assert values[:7] == ["nan", "nan", "1.5000", "inf", "nan", "nan", "–"]
+        fakes.finish(journal, "failed", 1, "the loss is nan")
+        journal.close()
+        await until(pilot, lambda: "✗ failed" in text(pilot))
+        await pilot.press("v")
+        await until(pilot, lambda: "perplexity" in text(pilot))
+        assert "nan of training" in text(pilot).replace("nan s", "nan")
+        assert [line for line in text(pilot).split("\n") if "1.7500  →          nan" in line]
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: "failed" in text(pilot) and "nan" in text(pilot))
+
+
+async def test_a_run_without_one_finite_loss_says_so(store: RunStore, opened: Opened) -> None:
+    folder = fakes.make_run(store, "all-nan")
+    journal = JournalWriter(folder.events, "all-nan")
+    fakes.begin(journal, 9)
+    for step in range(1, 4):
+        journal.emit(Step(step, loss=math.nan, seconds=0.1))
+    journal.close()
+    async with opened(open_run=folder) as pilot:
+        await until(pilot, lambda: "No loss so far is a finite number." in text(pilot))
+
+
+def test_words_for_numbers_that_are_none() -> None:
+    assert [figure(value) for value in (math.nan, math.inf, -math.inf, None, 1.5)] == [
+        "nan", "inf", "-inf", "–", "1.5000"
+    ]  # fmt: skip
+    for words in (duration, rough, human_seconds):
+        assert words(math.nan) == "nan s" and words(math.inf) == "inf s"
+    assert "nan" in human_bytes(math.nan) and "inf" in human_money(math.inf)
+    steps = [Step(step, loss=loss) for step, loss in enumerate((1.0, math.nan, 3.0, 1e40, None, math.inf))]
+    assert curve(steps, 100) == [(0.0, 1.0), (2.0, 3.0)] and curve(steps, 1) == [(1.0, 2.0)]
+    assert curve(steps[1:2], 100) == []
 
 
 def test_the_steep_beginning_of_a_curve_does_not_flatten_the_rest() -> None:

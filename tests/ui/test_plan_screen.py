@@ -280,7 +280,7 @@ async def test_a_range_test_is_ended_by_the_key_that_began_it(opened: Opened) ->
         screen = await to_plan(pilot)
         await pilot.press("r")
         await until(pilot, lambda: "r ends it" in text(pilot))
-        await until(pilot, lambda: screen._ranging._process is not None, 20)
+        await until(pilot, lambda: screen._ranging.pid is not None, 20)
         await pilot.press("r")
         await until(pilot, lambda: screen._ranging is None, 20)
         await pilot.pause()

@@ -22,6 +22,9 @@ from tui_tuner.errors import (
     UsageError,
 )
 from tui_tuner.launch.beforehand import check_beforehand
+from tui_tuner.launch.host import host
+from tui_tuner.planning.hardware import Gpu, Hardware
+from tui_tuner.runs.control import Control
 from tui_tuner.runs.store import RunStore
 
 
@@ -137,6 +140,64 @@ def test_a_refused_config_leaves_no_folder(
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1
     assert not runs.exists()
+
+
+def two_gpus() -> Hardware:
+    gpus = tuple(Gpu(index, "NVIDIA A100", 80.0, 79.0, (8, 0)) for index in range(2))
+    return Hardware(gpus=gpus, memory_gib=256.0)
+
+
+@pytest.mark.parametrize("command", [["run", "--no-tui"], ["lr"], ["doctor", "--resume"]])
+def test_several_devices_are_refused_with_a_clear_message(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+) -> None:
+    monkeypatch.setattr("tui_tuner.planning.hardware.detect", two_gpus)
+    check({"hardware": {"devices": 1}})
+    config = tmp_path / "c.yaml"
+    config.write_text(f"output: {{folder: {tmp_path / 'runs'}}}\nhardware: {{devices: 2}}\n")
+
+    def refused() -> str:
+        monkeypatch.setattr("sys.argv", ["tui-tuner", *command, str(config)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == EXIT_CONFIG and not (tmp_path / "runs").exists()
+        return capsys.readouterr().err
+
+    said = refused()
+    assert said.startswith("error: hardware.devices: asks for 2 GPUs") and "Set it to 1 or auto" in said
+    config.write_text(f"output: {{folder: {tmp_path / 'runs'}}}\n")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = refused()
+    assert said.startswith("error: WORLD_SIZE: this is one of 2 processes") and "torchrun" in said
+
+
+def test_estimates_are_made_for_several_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("hardware: {devices: 2}\n")
+    monkeypatch.setattr("sys.argv", ["tui-tuner", "estimate", str(config), "--gpu", "2xH100"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code and "H100" in capsys.readouterr().out
+
+
+def test_one_of_several_processes_resumes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunStore(tmp_path).create(build_config({}))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="one of 2 processes"):
+        host(folder, Control(folder.control), resume=True)
+    assert folder.state() == "new"
+
+
+def test_one_device_trains_and_one_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tui_tuner.training.session import _device_name
+
+    monkeypatch.setattr("tui_tuner.planning.hardware.detect", two_gpus)
+    assert _device_name(build_config({"hardware": {"devices": 2}})) == "NVIDIA A100"
 
 
 def test_a_runs_folder_that_is_a_file_is_named(tmp_path: Path, rows: Path) -> None:

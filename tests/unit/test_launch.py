@@ -6,12 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.errors import UsageError
+from tui_tuner.errors import RunError, UsageError
+from tui_tuner.launch import child as child_module
+from tui_tuner.launch.child import start_detached, start_worker
 from tui_tuner.launch.lock import owned
 from tui_tuner.runs.store import RunFolder, RunStore
 
@@ -119,3 +123,92 @@ print("not reached")
     done = subprocess.run([sys.executable, "-uc", code, str(tmp_path / "c")], capture_output=True, text=True)
     assert done.stdout.splitlines() == ["[] ", "['stop'] SIGTERM"]
     assert done.returncode == -signal.SIGINT  # the third one does not wait for a step boundary
+
+
+@pytest.fixture
+def worker_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], RunFolder]:
+    """Have Python processes run some code first; gives a run that ends at once for want of data."""
+
+    def prepare(code: str) -> RunFolder:
+        (tmp_path / "sitecustomize.py").write_text(code)
+        paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        values = {"output": {"name": "r"}, "data": {"path": str(tmp_path / "none.jsonl")}}
+        return RunStore(tmp_path / "runs").create(RunConfig.model_validate(values))
+
+    return prepare
+
+
+SLOW = "import sys, time\nif any('launch.worker' in item for item in sys.orig_argv): time.sleep(2)"
+
+
+def test_a_background_process_that_is_slow_is_waited_for(
+    worker_begins: Callable[[str], RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = worker_begins(SLOW)
+    monkeypatch.setattr(child_module, "SLOW", 0.2)
+    said: list[str] = []
+    pid = start_detached(folder, say=said.append)
+    assert folder.manifest()["pid"] == pid
+    (words,) = said
+    assert "has not begun" in words and "still waiting" in words
+    assert os.waitpid(pid, 0)[0] == pid
+    assert folder.state() == "failed" and "none.jsonl" in folder.events.read_text()
+
+
+def test_nobody_waits_longer_than_wanted_and_an_interrupted_wait_leaves_no_process(
+    worker_begins: Callable[[str], RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = worker_begins(SLOW)
+    pid = start_detached(folder, enough=lambda: True)
+    assert os.waitpid(pid, 0)[0] == pid and folder.manifest()["pid"] == pid, "it was left to itself"
+    monkeypatch.setattr(child_module, "SLOW", 0.2)
+    (folder.path / "manifest.json").unlink()
+
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start_detached(folder, say=interrupt)
+    assert not psutil.Process().children()
+    time.sleep(2.5)
+    assert not folder.manifest()
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ("os._exit(7)", "ended with exit code 7"),
+        ("os.kill(os.getpid(), 9)", r"was ended by signal 9 \(SIGKILL\)"),
+    ],
+)
+def test_a_background_process_that_dies_first_says_how(
+    worker_begins: Callable[[str], RunFolder], ends: str, words: str
+) -> None:
+    folder = worker_begins(f"import os, sys\nif any('launch.worker' in i for i in sys.orig_argv): {ends}")
+    with pytest.raises(RunError, match=f"the background process {words}, before it began.") as ended:
+        start_detached(folder)
+    assert "run.log" in ended.value.hint
+
+
+def test_a_worker_has_a_session_of_its_own_and_ends_with_what_it_started(
+    worker_begins: Callable[[str], RunFolder],
+) -> None:
+    folder = worker_begins(
+        "import subprocess, sys, time\n"
+        "if any('launch.worker' in item for item in sys.orig_argv):\n"
+        "    print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+    )
+    child = start_worker(folder)
+    assert os.getsid(child.pid) == child.pid
+    deadline = time.monotonic() + 20
+    while not folder.log.read_text().endswith("\n"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    other = int(folder.log.read_text())
+    child.end()
+    child.end()
+    assert child.returncode == -signal.SIGKILL
+    while psutil.pid_exists(other) and psutil.Process(other).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -143,10 +143,10 @@ def _cards(
 def _traced(
     run: ResolvedConfig, facts: ModelFacts, card: Card | None, versions: Stack | None, counted: Counted
 ) -> Check:
-    """Tier 2."""
+    """Tier 2 for a resolved run."""
+    from tui_tuner.launch.tracing import Tracer
     from tui_tuner.planning.estimate import setup_for
     from tui_tuner.planning.memory.stack import installed
-    from tui_tuner.planning.trace import Tracer
 
     setup = setup_for(run, facts, versions or installed(), card, counted.facts)
     with Tracer() as tracer:

@@ -22,9 +22,11 @@ def prove_resume(config: str, json: bool) -> int:
     Returns the exit code: 0 if the runs are equal bit for bit.
     """
     from tui_tuner.cli.start import _config
+    from tui_tuner.launch.beforehand import check_hardware
     from tui_tuner.launch.proof import prove, short_version
 
     asked = _config(config, None, None)
+    check_hardware(asked)
     # Below the runs folder, for that is the disk that checkpoints are meant for.
     runs = Path(asked.output.folder).expanduser()
     made = not runs.exists()

@@ -12,9 +12,6 @@ from tui_tuner.text import one_line, sanitize
 if TYPE_CHECKING:
     from tui_tuner.planning.range_test import RangeTest
 
-DECADES = 1000.0  # how far below and above the customary rate the test goes
-HIGHEST = 10.0
-
 
 def lr(
     config: Annotated[str, typer.Argument(help="A YAML file, or the name of a preset.", metavar="CONFIG")],
@@ -28,13 +25,15 @@ def lr(
     from tui_tuner.config.load import load_config
     from tui_tuner.config.presets import find_preset
     from tui_tuner.errors import UsageError
+    from tui_tuner.launch.beforehand import check_hardware
     from tui_tuner.launch.environment import prepare_environment
     from tui_tuner.launch.output import captured
-    from tui_tuner.planning.learning_rate import customary
+    from tui_tuner.planning.range_test import bounds
 
     run = load_config(find_preset(config), sets or ())
-    usual = customary(run).rate
-    low, high = low or usual / DECADES, high or min(HIGHEST, usual * DECADES)
+    check_hardware(run)
+    usual = bounds(run)
+    low, high = low or usual[0], high or usual[1]
     if not low < high:
         raise UsageError(f"the first rate, {low:g}, is not below the last, {high:g}.", where="--low")
     prepare_environment()

@@ -102,7 +102,7 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
 def _detached(folder: RunFolder, going_on: bool, json: bool) -> int:
     from tui_tuner.launch.child import start_detached
 
-    pid = start_detached(folder, going_on)
+    pid = start_detached(folder, going_on, lambda words: typer.echo(words, err=True))
     if json:
         import orjson
 

@@ -7,12 +7,13 @@ generation, or with padded rows) gets PyTorch's scaled dot product attention wit
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
 from tui_tuner.compute import shared_prefix, small_attention
-from tui_tuner.compute.numeric import as_device, varlen_fits
-from tui_tuner.models.device import Device
+from tui_tuner.compute.numeric import varlen_fits
+from tui_tuner.models.device import Device, find_device
 
 NAME = "tui_tuner_segments"
 _UNKNOWN_EXTRAS = ("softcap", "s_aux", "position_bias", "sinks")
@@ -109,9 +110,14 @@ def _each(
     return torch.cat(parts, dim=1)
 
 
+@cache
+def _device(place: str) -> Device:
+    return find_device(place)
+
+
 def varlen_takes(query: Any, value: Any, dropout: float, device: Device | None = None) -> bool:
     """Whether PyTorch's attention over segments takes these; on the device where they are, or another."""
-    device = device or as_device(str(query.device))
+    device = device or _device(str(query.device))
     dtype = str(query.dtype).removeprefix("torch.")
     return varlen_fits(device, dtype, query.shape[-1], value.shape[-1], dropout)
 

@@ -1,18 +1,14 @@
-"""In which numbers a run computes, as far as that depends on its device: pure functions of device and config.
+"""In which numbers a run computes, as far as that depends on its device. Pure functions; imports no torch.
 
-Planning asks them too, so torch is imported only where its own dtype is asked for. Elsewhere dtypes are named
-as in a config: `bfloat16`, `float16`, `float32`.
+Dtypes are named as in a config: `bfloat16`, `float16`, `float32`.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
-
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.errors import ConfigError
-from tui_tuner.models.device import Device, find_device
+from tui_tuner.models.device import Device
 
 HALF = ("bfloat16", "float16")
 MOST_HEAD_DIM = 256  # of torch's attention over sequences of unequal length
@@ -92,24 +88,6 @@ def needs_scaler(device: Device, config: ResolvedConfig) -> bool:
     float16 ends at 6e-8, so small gradients would become zero without it. On a processor accelerate has none.
     """
     return device.kind == "cuda" and autocast_name(device, config) == "float16"
-
-
-def autocast_dtype(config: RunConfig, device: str | Device) -> Any:
-    """The same as torch's dtype, or None."""
-    import torch
-
-    name = autocast_name(as_device(device), ResolvedConfig.of(config))
-    return None if name is None else getattr(torch, name)
-
-
-def as_device(device: str | Device) -> Device:
-    """The facts of a device, also where only torch's name of it was handed on."""
-    return device if isinstance(device, Device) else _found(device)
-
-
-@lru_cache(maxsize=16)
-def _found(place: str) -> Device:
-    return find_device(place)
 
 
 def trainer_optimizer(device: Device, config: ResolvedConfig) -> str:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.errors import ConfigError, DataError, ModelError
+from tui_tuner.errors import ConfigError, DataError, ModelError, UsageError
 from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
+
+if TYPE_CHECKING:
+    from tui_tuner.training.ranks import Ranks
 
 
 def check_beforehand(config: RunConfig) -> None:
@@ -18,9 +22,10 @@ def check_beforehand(config: RunConfig) -> None:
         DataError: a data file is missing, empty or of no known kind.
         ModelError: a model folder without config, tokenizer or weights, or a missing chat template.
         HardwareError: more GPUs than this machine has.
-        ConfigError: an unknown metric.
+        ConfigError: an unknown metric, or several devices.
+        UsageError: this is one of several processes.
     """
-    _check_hardware(config)
+    check_hardware(config)
     _check_model(config)
     _check_data(config)
     measured = [metric.name for metric in find_task(config.task).metrics]
@@ -36,12 +41,46 @@ def check_beforehand(config: RunConfig) -> None:
         chosen(config.evaluation.metrics, [])
 
 
-def _check_hardware(config: RunConfig) -> None:
-    if isinstance(config.hardware.devices, int):
-        from tui_tuner.planning.hardware import detect
-        from tui_tuner.planning.resolve import check_devices
+def check_hardware(config: RunConfig) -> None:
+    """There are as many devices as the config names, and they can train together.
 
-        check_devices(config, detect())
+    Raises:
+        HardwareError: more GPUs than this machine has.
+        ConfigError: several devices; they do not train together yet.
+        UsageError: this is one of several processes.
+    """
+    one_process()
+    devices = config.hardware.devices
+    if not isinstance(devices, int):
+        return
+    from tui_tuner.planning.hardware import detect
+    from tui_tuner.planning.resolve import check_devices
+
+    check_devices(config, detect())
+    if devices > 1:
+        raise ConfigError(
+            f"asks for {devices} GPUs, and several do not train one run together yet.",
+            where="hardware.devices",
+            hint="Set it to 1 or auto; `tui-tuner estimate` may plan for several.",
+        )
+
+
+def one_process() -> Ranks:
+    """This process, alone.
+
+    Raises:
+        UsageError: torchrun has started several; they do not train one run together yet.
+    """
+    from tui_tuner.training.ranks import Ranks
+
+    ranks = Ranks.from_environment()
+    if ranks.world > 1:
+        raise UsageError(
+            f"this is one of {ranks.world} processes, and several do not train one run together yet.",
+            where="WORLD_SIZE",
+            hint="Start it without torchrun, or unset this environment variable.",
+        )
+    return ranks
 
 
 def _check_model(config: RunConfig) -> None:

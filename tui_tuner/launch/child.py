@@ -3,44 +3,76 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 
 from tui_tuner.errors import RunError
+from tui_tuner.launch.spawning import Child
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.text import one_line
+from tui_tuner.text import human_seconds, one_line
 
-_START_LIMIT = 60.0  # seconds until the child must have claimed the run
+SLOW = 60.0  # seconds after which a process that has not begun is said to be slow
+_POLL = 0.05
 
 
-def start_detached(folder: RunFolder, resume: bool = False) -> int:
-    """Start `launch.worker` on a run folder and wait until it owns the run.
-
-    Returns:
-        The child's pid.
+def start_worker(folder: RunFolder, resume: bool = False) -> Child:
+    """The worker of a run, with its output in the run's log. It outlives this process.
 
     Raises:
-        RunError: the child ended before it owned the run.
+        OSError: the log cannot be written, or the system starts no process.
     """
-    command = [sys.executable, "-m", "tui_tuner.launch.worker", str(folder.path.resolve())]
-    if resume:
-        command.append("--resume")
     log = os.open(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True
-        )
+        arguments = [str(folder.path.resolve()), *["--resume"] * resume]
+        return Child("tui_tuner.launch.worker", *arguments, stdout=log, stderr=log)
     finally:
         os.close(log)
-    deadline = time.monotonic() + _START_LIMIT
-    while folder.manifest().get("pid") != child.pid:
-        code = child.poll()
-        if code is not None or time.monotonic() > deadline:
-            raise RunError(
-                f"the background process ended before it began (exit code {code}).",
-                where=one_line(folder.path),
-                hint=f"Its output is in {one_line(folder.log)}.",
-            )
-        time.sleep(0.05)
+
+
+def start_detached(
+    folder: RunFolder,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+    enough: Callable[[], bool] = lambda: False,
+) -> int:
+    """Start the worker of a run, and wait until it owns the run, however long that takes.
+
+    If an exception (Ctrl-C) ends the wait, the worker is ended too: nobody would know that it trains.
+
+    Args:
+        say: Told, once, when it takes long.
+        enough: Whether to wait no longer, and leave the worker to itself.
+
+    Returns:
+        The worker's process id.
+
+    Raises:
+        RunError: the worker ended before it owned the run.
+    """
+    child = start_worker(folder, resume)
+    began, said = time.monotonic(), False
+    try:
+        while folder.manifest().get("pid") != child.pid:
+            if child.poll() is not None:
+                raise _ended(folder, child)
+            if not said and time.monotonic() - began > SLOW:
+                said = True
+                say(
+                    f"the background process has not begun after {human_seconds(SLOW)}; still waiting for it."
+                )
+            if enough():
+                break
+            time.sleep(_POLL)
+    except BaseException:
+        child.end()
+        raise
     return child.pid
+
+
+def _ended(folder: RunFolder, child: Child) -> RunError:
+    death = child.death()
+    return RunError(
+        f"the background process {death.message}, before it began.",
+        where=one_line(folder.path),
+        hint=f"{death.hint} Its output is in {one_line(folder.log)}.".strip(),
+    )

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tui_tuner.errors import EXIT_FAILED, TunerError
+from tui_tuner.launch.beforehand import one_process
 from tui_tuner.launch.environment import prepare_environment
 from tui_tuner.launch.lock import owned
 from tui_tuner.launch.watchdog import Watchdog
@@ -19,6 +20,7 @@ from tui_tuner.runs.events import Finished, Phase, Sink, Warned
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder
+from tui_tuner.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,10 @@ def host(folder: RunFolder, control: Control, resume: bool = False) -> Ended:
     """Train `folder`'s run in this thread until it ends. The core reports its own failures in the journal.
 
     Raises:
-        UsageError: another process trains this run.
+        UsageError: another process trains this run, or this is one of several processes.
         ConfigError: the folder's config is damaged.
     """
+    ranks = one_process()
     death = cause_of_death(folder) if folder.state() == "lost" else None
     with owned(folder):
         config = folder.config()
@@ -47,7 +50,7 @@ def host(folder: RunFolder, control: Control, resume: bool = False) -> Ended:
                 if death is not None:
                     message = f"The run was lost. {death.message}"
                     sink.emit(Warned(f"lost_{death.code}", message, death.hint))
-                return _train(folder, sink, control, config, resume)
+                return _train(folder, sink, control, config, resume, ranks)
         finally:
             journal.close()
             scrubber().blank_out(folder.log)
@@ -72,7 +75,9 @@ def _crashes_logged(folder: RunFolder) -> Iterator[None]:
         os.close(fd)
 
 
-def _train(folder: RunFolder, journal: Sink, control: Control, config: object, resume: bool) -> Ended:
+def _train(
+    folder: RunFolder, journal: Sink, control: Control, config: object, resume: bool, ranks: Ranks
+) -> Ended:
     journal.emit(Phase("loading", note="importing torch and transformers"))
     prepare_environment()
     try:
@@ -82,5 +87,5 @@ def _train(folder: RunFolder, journal: Sink, control: Control, config: object, r
         hint = "Check the installation with `tui-tuner doctor`."
         journal.emit(Finished("failed", EXIT_FAILED, message, hint))
         raise TunerError(message, hint=hint) from error
-    outcome = session.run(config, folder, journal, control, resume=resume)  # type: ignore[arg-type]
+    outcome = session.run(config, folder, journal, control, resume, ranks)  # type: ignore[arg-type]
     return Ended(outcome.status, outcome.exit_code, outcome.message)

@@ -12,16 +12,17 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import RunError
+from tui_tuner.launch.child import start_worker
+from tui_tuner.launch.spawning import Child
 from tui_tuner.runs.events import Body, Evaluation, Finished, RunStarted, Step
 from tui_tuner.runs.history import log_tail
 from tui_tuner.runs.journal import JournalReader
@@ -114,27 +115,14 @@ def run_to_end(folder: RunFolder, resume: bool = False) -> None:
     Raises:
         RunError: it fails; with the end of its log.
     """
-    child = start(folder, resume)
+    child = start_worker(folder, resume)
     try:
         code = child.wait()
     except BaseException:
-        child.kill()
-        child.wait()
+        child.end()
         raise
     if code:
-        raise RunError(_why(folder, code), where=one_line(folder.path))
-
-
-def start(folder: RunFolder, resume: bool = False) -> subprocess.Popen[bytes]:
-    """The worker of a run, in a session of its own, with its output in the run's log."""
-    command = [sys.executable, "-m", "tui_tuner.launch.worker", str(folder.path)] + ["--resume"] * resume
-    log = os.open(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-    finally:
-        os.close(log)
+        raise _failed(folder, child)
 
 
 def kill_at_step(folder: RunFolder, step: int, resume: bool = False) -> bool:
@@ -143,7 +131,7 @@ def kill_at_step(folder: RunFolder, step: int, resume: bool = False) -> bool:
     Raises:
         RunError: the run fails by itself before.
     """
-    child = start(folder, resume)
+    child = start_worker(folder, resume)
     reader = JournalReader(folder.events)
     try:
         while child.poll() is None:
@@ -153,11 +141,10 @@ def kill_at_step(folder: RunFolder, step: int, resume: bool = False) -> bool:
                 return child.wait() == -signal.SIGKILL
             time.sleep(_POLL)
         if child.returncode:
-            raise RunError(_why(folder, child.returncode), where=one_line(folder.path))
+            raise _failed(folder, child)
         return False
     finally:
-        child.kill()
-        child.wait()
+        child.end()
 
 
 def compare(whole: RunFolder, killed: RunFolder) -> Proof:
@@ -247,8 +234,10 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _why(folder: RunFolder, code: int) -> str:
+def _failed(folder: RunFolder, child: Child) -> RunError:
     """What the journal, or else the log, says about a run that failed."""
     said = [body.message for body in _bodies(folder) if isinstance(body, Finished)]
     lines = said[-1:] or log_tail(folder.log, 3)
-    return f"the run ended with exit code {code}: {one_line(' '.join(lines), 400)}"
+    death = child.death()
+    what = f"the run {death.message}: {one_line(' '.join(lines), 400)}"
+    return RunError(what, where=one_line(folder.path), hint=death.hint)

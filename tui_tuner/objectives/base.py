@@ -20,10 +20,12 @@ from tui_tuner.compute import prefix_cache, shared_check, shared_prefix
 from tui_tuner.compute.batches import MicroBatch, MicroSize, Rows, lay_flat, lay_padded, pack, pad_groups
 from tui_tuner.compute.forward import ForwardWay, model_inputs
 from tui_tuner.compute.noise import EmbeddingNoise
-from tui_tuner.compute.numeric import autocast_dtype
+from tui_tuner.compute.numeric import autocast_name
 from tui_tuner.compute.self_check import Checked, Checker, self_check
+from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
+from tui_tuner.models.device import Device
 from tui_tuner.text import human_bytes, one_line
 
 CHECKED_ROWS = 4
@@ -54,8 +56,8 @@ class Setup:
     model: Any
     rows: Rows
     batches: Sequence[Sequence[int]]
-    config: RunConfig
-    device: str
+    config: ResolvedConfig
+    device: Device
     pad: int
     tokens: int
     voice: Voice
@@ -185,7 +187,7 @@ class Objective(ABC):
                 setup.model,
                 setup.rows,
                 rows,
-                torch.device(setup.device),
+                torch.device(setup.device.place),
                 setup.pad,
                 self.losses,
                 self.plain_losses,
@@ -204,14 +206,17 @@ class Objective(ABC):
 
     def _wanted(self, setup: Setup) -> ForwardWay:
         """The fastest way, or that of the run that is resumed, so that it continues with the same numbers."""
+        import torch
+
         config = setup.config
+        name = autocast_name(setup.device, config)
         packing = self.packs and config.data.packing is not False and self._may_pack(setup)
         wanted = ForwardWay(
             packing=packing,
             compact=config.training.loss != "full_logits",
             segments=packing and config.model.attention in ("auto", "sdpa"),
-            autocast=autocast_dtype(config, setup.device),
-            device=setup.device,
+            autocast=None if name is None else getattr(torch, name),
+            device=setup.device.place,
             virtual=virtual_positions(setup.model),
         )
         if len(setup.state) == 3:

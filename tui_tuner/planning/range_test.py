@@ -12,6 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.planning.learning_rate import customary
+
+DECADES = 1000.0  # how far below and above the customary rate a test goes, unless it is told
+HIGHEST = 10.0
 SOURCE = "Smith (arXiv 1506.01186); the choice on the curve: Howard and Gugger (arXiv 2002.04688)"
 WORSE = 2.0  # times the lowest smoothed loss at which the test ends: it only gets worse
 FEWEST = 10  # points a suggestion rests on
@@ -54,6 +59,12 @@ class RangeTest:
                 for rate, loss, smooth in zip(self.rates, self.losses, self.smooth, strict=True)
             ],
         }
+
+
+def bounds(config: RunConfig) -> tuple[float, float]:
+    """The first and the last rate of a test that was not told any."""
+    usual = customary(config).rate
+    return usual / DECADES, min(HIGHEST, usual * DECADES)
 
 
 def geometric(low: float, high: float, steps: int) -> list[float]:

@@ -1,21 +1,16 @@
-"""Tier 2: check the ledger against the installed libraries' own code, traced in a warm process of its own."""
+"""Tier 2: what to trace of the installed libraries' own code, and what that says of the ledger.
+
+Pure arithmetic: `launch.tracing` has it traced.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.errors import RunError
 from tui_tuner.planning.memory.ledger import FIRST, FORWARD, LAST, LOSS, STEP, ledger
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.static import rounded, state_bytes, step_temporary
-from tui_tuner.text import one_line
 
 AGREE = 0.01  # the ledger is confirmed within this
 GIB = 2**30
@@ -67,112 +62,33 @@ class Check:
         }
 
 
-class Tracer:
-    """The tracing process. Starts with the first question, and is reused; close it, or use `with`.
-
-    It ends by itself when this process does, however that ends: its standard input closes.
+def check(setup: Setup, traces: dict[str, Any]) -> Check:
+    """Extend the line through traces of two and three layers to all of them, and compare with the ledger.
 
     Args:
-        seconds: After so long without an answer, a trace is given up.
+        traces: By the number of trained layers, as text: what `training.tracing.step.trace` returns.
     """
+    trained, counts = setup.layers or setup.facts.layers, _counts(setup)
+    few, more = traces[str(counts[0])], traces[str(counts[-1])]
+    static = _static(setup, more)
+    sizes = {
+        name: static + _extended(few["peaks"], more["peaks"], name, trained - counts[0])
+        for name in more["peaks"]
+    }
+    sizes["step"] = static + _step(setup, more)
+    computed = {phase.name: phase.total for phase in ledger(setup).phases}
+    phases = {
+        title: (computed[title], sizes[name])
+        for name, title in _PHASES.items()
+        if name in sizes and title in computed
+    }
+    return Check(max(computed.values()), max(sizes.values()), phases)
 
-    def __init__(self, seconds: float = 120.0) -> None:
-        self.seconds = seconds
-        self._process: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> Tracer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the process."""
-        process, self._process = self._process, None
-        if process is not None:
-            with contextlib.suppress(OSError):  # its own session: what it started ends with it
-                os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
-            process.communicate()
-
-    def check(self, setup: Setup) -> Check:
-        """Trace two and three layers and extend the line to all of them.
-
-        Raises:
-            RunError: the settings cannot be traced (see `untraceable`), or it failed.
-        """
-        refusal = untraceable(setup)
-        if refusal:
-            raise RunError(f"cannot be traced: {refusal}.", where="memory")
-        trained = setup.layers or setup.facts.layers
-        counts = [trained] if trained <= 3 else [2, 3]
-        traces = self._ask({**request_for(setup), "layers": counts})
-        few, more = traces[str(counts[0])], traces[str(counts[-1])]
-        static = _static(setup, more)
-        sizes = {
-            name: static + _extended(few["peaks"], more["peaks"], name, trained - counts[0])
-            for name in more["peaks"]
-        }
-        sizes["step"] = static + _step(setup, more)
-        computed = {phase.name: phase.total for phase in ledger(setup).phases}
-        phases = {
-            title: (computed[title], sizes[name])
-            for name, title in _PHASES.items()
-            if name in sizes and title in computed
-        }
-        return Check(max(computed.values()), max(sizes.values()), phases)
-
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        process = self._started()
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            line = self._line(process)
-        except (OSError, ValueError):
-            line = ""
-        try:
-            reply = json.loads(line)
-        except ValueError:
-            raise self._gave_up(process) from None
-        if "error" in reply:
-            raise RunError(f"the trace failed: {one_line(reply['error'], 200)}.", where="memory")
-        return dict(reply["traces"])
-
-    def _gave_up(self, process: subprocess.Popen[str]) -> RunError:
-        """Why there is no answer. The process is ended; the next question starts another."""
-        try:
-            code: int | None = process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            code = None
-        self.close()
-        hint = "The computed figure stands unchecked; `tui-tuner doctor` says whether the libraries load."
-        if code is None:
-            problem = f"the trace took longer than {self.seconds:.0f} s, and was ended."
-        else:
-            how = f"by signal {-code}" if code < 0 else f"with code {code}"
-            problem = f"the trace's process ended {how}, without an answer."
-        return RunError(problem, where="memory", hint=hint)
-
-    def _line(self, process: subprocess.Popen[str]) -> str:
-        """The answer, or nothing after `seconds`."""
-        import select
-
-        assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], self.seconds)
-        return process.stdout.readline() if ready else ""
-
-    def _started(self) -> subprocess.Popen[str]:
-        if self._process is None or self._process.poll() is not None:
-            self.close()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tui_tuner.training.tracing.step"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                start_new_session=True,
-            )
-        return self._process
+def _counts(setup: Setup) -> list[int]:
+    """How many trained layers are traced."""
+    trained = setup.layers or setup.facts.layers
+    return [trained] if trained <= 3 else [2, 3]
 
 
 def _extended(few: dict[str, float], more: dict[str, float], name: str, further: int) -> float:
@@ -226,7 +142,7 @@ def untraceable(setup: Setup) -> str:
 
 
 def request_for(setup: Setup) -> dict[str, Any]:
-    """What the tracing process needs to know."""
+    """What the operation `trace` of a helper process needs to know."""
     tokens = setup.tokens
     method: dict[str, Any] = {"kind": setup.method}
     if setup.method == "lora":
@@ -253,4 +169,5 @@ def request_for(setup: Setup) -> dict[str, Any]:
         "checkpointing": setup.checkpointing,
         "accumulate": setup.accumulate,
         "frozen": 0 < setup.layers < setup.facts.layers,
+        "layers": _counts(setup),
     }

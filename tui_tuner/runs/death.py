@@ -2,13 +2,15 @@
 
 A process that the kernel ends for want of memory has no chance to say so. The kernel counts such kills for
 each control group; the count is written into the manifest when a process takes the run, and compared when the
-run is found dead. Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst (memory.events, oom_kill),
-cgroup-v1/memory.rst (memory.oom_control, oom_kill), and `oom_kill` in /proc/vmstat for the whole machine.
+run is found dead. A child of this process also leaves its exit code or its signal (`ending`). Sources: the
+kernel's Documentation/admin-guide/cgroup-v2.rst (memory.events, oom_kill), cgroup-v1/memory.rst
+(memory.oom_control, oom_kill), and `oom_kill` in /proc/vmstat for the whole machine.
 """
 
 from __future__ import annotations
 
 import re
+import signal
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ _TAIL = 64 * 1024
 
 @dataclass(frozen=True)
 class Death:
-    """`code`: oom_killer, maybe_oom_killer, gpu_..., rebooted, other_host or unknown."""
+    """`code`: oom_killer, maybe_oom_killer, gpu_..., rebooted, other_host, exited, signalled or unknown."""
 
     code: str
     message: str
@@ -82,6 +84,31 @@ def cause_of_death(folder: RunFolder, now: dict[str, Any] | None = None) -> Deat
             "maybe_oom_killer", f"Probably ended for want of the machine's memory.{said}", _MEMORY_HINT
         )
     return Death("unknown", "Its process is gone without a word (killed, or the power was cut).")
+
+
+def ending(code: int, pid: int, then: dict[str, Any], since: float) -> Death:
+    """How a child process of this one ended; the message continues a sentence, as in `it <message>.`.
+
+    Args:
+        code: As `Popen.returncode` has it: negative for a signal.
+        then: `vital_signs` when it was started.
+        since: Seconds since the epoch when it was started.
+    """
+    if code >= 0:
+        return Death("exited", f"ended with exit code {code}")
+    try:
+        name = f" ({signal.Signals(-code).name})"
+    except ValueError:  # a real-time signal
+        name = ""
+    said = f"was ended by signal {-code}{name}"
+    if code != -signal.SIGKILL:
+        return Death("signalled", said)
+    now = vital_signs()
+    if names_pid(pid, records(since - 5)):
+        return Death("oom_killer", f"{said}, by the system's out-of-memory killer", _MEMORY_HINT)
+    if _grew(then, now, "oom_kills_group") or _grew(then, now, "oom_kills_machine"):
+        return Death("maybe_oom_killer", f"{said}, probably for want of the machine's memory", _MEMORY_HINT)
+    return Death("signalled", said)
 
 
 _MEMORY_HINT = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, make_dataclass
 from operator import itemgetter
@@ -40,14 +41,14 @@ def encode(event: Event) -> bytes:
 
 
 def fields_of(body: Body) -> dict[str, Any]:
-    """The fields of an event that stand in its line, by name."""
+    """The fields of an event that stand in its line, by name; a pair is a list there."""
     if isinstance(body, Unknown):
         return dict(body.fields)
     found = {}
     for slot in _SHAPES[type(body)].slots:
         value = getattr(body, slot.name)
         if value or not slot.sparse:
-            found[slot.name] = value
+            found[slot.name] = list(value) if isinstance(value, tuple) else value
     return found
 
 
@@ -136,11 +137,13 @@ def plain(value: Any, spelt: bool = False) -> Any:
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**64 else float(value) if abs(value) < 2**1000 else None
     if isinstance(value, float):
-        return value if math.isfinite(value) else f"{value:f}" if spelt else None
+        return float(value) if math.isfinite(value) else f"{value:f}" if spelt else None
     if isinstance(value, Mapping):
         return {str(key): plain(item, spelt) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item, spelt) for item in value]
+    if isinstance(value, numbers.Real):  # numpy's
+        return plain(int(value) if isinstance(value, numbers.Integral) else float(value), spelt)
     return str(value)
 
 

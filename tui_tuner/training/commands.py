@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tui_tuner.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.events import CommandDone
+from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.watching.reporting import Reporter
 
 PAUSE_POLL_SECONDS = 0.2
@@ -29,11 +30,18 @@ class Wishes:
 
 
 class Commands:
-    """Reads `Control` and remembers what is still to be done."""
+    """Reads `Control` and remembers what is still to be done.
 
-    def __init__(self, control: Control, reporter: Reporter) -> None:
+    With several ranks the main one reads and decides, and the others learn it at the points which all of them
+    pass: `check`, `take` and `wait_while_paused`. Nothing else may end what a rank does, for the others would
+    wait for it.
+    """
+
+    def __init__(self, control: Control, reporter: Reporter, ranks: Ranks | None = None) -> None:
         self._control = control
         self._reporter = reporter
+        self._ranks = ranks or Ranks()
+        self._reason = ""
         self._wishes = Wishes()
         self.waited = 0.0  # seconds paused, in this process
         self._pause = False
@@ -41,15 +49,15 @@ class Commands:
     @property
     def exit_code(self) -> int:
         """143 after SIGTERM, else 130."""
-        return EXIT_TERMINATED if self._control.stop_reason == "SIGTERM" else EXIT_INTERRUPTED
+        return EXIT_TERMINATED if self.reason == "SIGTERM" else EXIT_INTERRUPTED
 
     @property
     def reason(self) -> str:
-        return self._control.stop_reason
+        return self._reason or self._control.stop_reason
 
     def poll(self) -> Wishes:
         """Take in new commands; the result is shared and changes with the next call."""
-        for command in self._control.poll():
+        for command in self._control.poll() if self._ranks.main else ():
             self._reporter.emit(CommandDone(command))
             if command == "pause":
                 self._pause = True
@@ -59,18 +67,26 @@ class Commands:
                 setattr(self._wishes, command, True)
         return self._wishes
 
+    def _agree(self) -> Wishes:
+        """Take in new commands, the same on every rank; all have to call this together."""
+        wishes = self.poll()
+        if self._ranks.world > 1:
+            decided = (wishes, self._pause, self.reason)
+            self._wishes, self._pause, self._reason = self._ranks.broadcast(decided)
+        return self._wishes
+
     def stop_wanted(self) -> bool:
-        """For loops outside of training: whether to give up."""
-        return self.poll().stop
+        """For loops outside of training: whether to give up. With several ranks not before `check`."""
+        return self._ranks.world == 1 and self.poll().stop
 
     def check(self) -> None:
         """Raise `Stopped` if a stop was asked for."""
-        if self.stop_wanted():
+        if self._agree().stop:
             raise Stopped
 
     def take(self) -> Wishes:
-        """New commands, each given once; waits here while the run is paused."""
-        self.poll()
+        """New commands, each given once."""
+        self._agree()
         wishes, self._wishes = self._wishes, Wishes()
         return wishes
 
@@ -79,7 +95,7 @@ class Commands:
         """Wait for something else than a command: gives a function that says whether to wait on.
 
         `stop` and `continue` end the wait; a stop is kept for the next step boundary. A run that was paused
-        before stays paused after.
+        before stays paused after. Of several ranks, only the main one may wait so.
         """
         paused, self._pause = self._pause, True
 
@@ -100,7 +116,7 @@ class Commands:
         self._reporter.phase("paused", step, total)
         while self._pause:
             time.sleep(PAUSE_POLL_SECONDS)
-            wishes = self.poll()
+            wishes = self._agree()
             if wishes.stop:
                 self._pause = False
             elif wishes.save:

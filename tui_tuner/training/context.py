@@ -13,6 +13,7 @@ from tui_tuner.tasks import Task
 from tui_tuner.training.commands import Commands
 from tui_tuner.training.keeping.checkpoints import Checkpoint
 from tui_tuner.training.keeping.progress import Progress
+from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.watching.reporting import Reporter
 
 LEDGER = "ledger.json"
@@ -27,6 +28,7 @@ class RunContext:
         asked: The config as it was asked for.
         checkpoint: Where a resumed run continues; None for a new one.
         progress: Counters that outlive the process.
+        ranks: This process among those that train the run.
     """
 
     asked: RunConfig
@@ -36,9 +38,15 @@ class RunContext:
     task: Task
     checkpoint: Checkpoint | None
     progress: Progress
+    ranks: Ranks
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the run folder, in the main process alone."""
+        if self.ranks.main:
+            self.folder.write(name, text)
 
     def emit(self, body: Body) -> None:
         """What preparing the rows says, to the journal; the row ledger is kept in the run folder too."""
         if isinstance(body, RowLedger):
-            self.folder.write(LEDGER, json.dumps(fields_of(body), indent=1))
+            self.write(LEDGER, json.dumps(fields_of(body), indent=1))
         self.reporter.emit(body)

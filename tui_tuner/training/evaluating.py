@@ -7,6 +7,7 @@ from typing import Any
 
 from tui_tuner.compute.batches import MicroSize, Rows
 from tui_tuner.errors import OutOfMemoryError
+from tui_tuner.evaluation.samples import SampleReport, Samples, Stage
 from tui_tuner.objectives.base import Objective
 from tui_tuner.runs.events import Evaluation, OutOfMemory, Sample
 from tui_tuner.training.step.recovery import Recovery

@@ -11,10 +11,11 @@ from transformers import set_seed
 
 from tui_tuner.compute import attention, low_rank
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
+from tui_tuner.compute.numeric import matmul_precision
 from tui_tuner.config.resolved import ResolvedConfig
-from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ModelError, OutOfMemoryError
 from tui_tuner.methods import attach, trainable_parameters
+from tui_tuner.models.device import Device
 from tui_tuner.tasks import Task
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.watching.reporting import Reporter
@@ -22,7 +23,7 @@ from tui_tuner.training.watching.reporting import Reporter
 
 def load_trainable(
     config: ResolvedConfig,
-    device: str,
+    device: Device,
     tokenizer: Any,
     task: Task,
     learned: Mapping[str, Any],
@@ -46,12 +47,12 @@ def load_trainable(
         set_seed(
             config.training.seed
         )  # a new head begins with random weights, in a resumed run with the same
-        model = task.load(config, device, tokenizer, learned)
+        model = task.load(config, device.place, tokenizer, learned)
     except Exception as error:
         if not recovery.is_out_of_memory(error):
             raise
         raise OutOfMemoryError(
-            "ran out of memory while loading the model.",
+            "memory ran out while the model was loaded.",
             where="model",
             hint="Quantise it (model.quantization: nf4), or choose a smaller one.",
         ) from error
@@ -67,12 +68,11 @@ def load_trainable(
     return model
 
 
-def _set_numerics(config: RunConfig, device: str) -> None:
+def _set_numerics(config: ResolvedConfig, device: Device) -> None:
     if config.training.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.training.deterministic)
-    tf32 = config.training.tf32 and device != "cpu"
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.set_float32_matmul_precision(matmul_precision(device, config))
 
 
 def check_vocabulary(model: Any, tokenizer: Any) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import RunError
 from tui_tuner.models.loading import quiet_libraries
-from tui_tuner.planning.range_test import WORSE, RangeTest, evaluate, geometric
+from tui_tuner.planning.range_test import WORSE, RangeTest, bounds, evaluate, geometric
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.events import Body, OutOfMemory, Phase, Warned
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.training.commands import Commands, Stopped
+from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.watching.reporting import Reporter
 
 Say = Callable[[str, int, int], None]
@@ -36,6 +39,37 @@ class _Sink:
                 self._say(note or name, done, total or 0)
             case Warned(message=message) | OutOfMemory(message=message):
                 self._say(message, 0, 0)
+
+
+class _Cancelled(Control):
+    """Wants a stop once a helper's request is cancelled."""
+
+    def __init__(self, cancelled: Callable[[], bool]) -> None:
+        super().__init__(Path(os.devnull))
+        self._cancelled = cancelled
+
+    def poll(self) -> list[str]:
+        return ["stop"] if self._cancelled() else []
+
+
+def answer(
+    arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
+) -> dict[str, Any]:
+    """The operation `range_test` of a helper process.
+
+    Args:
+        arguments: `config` (values as in YAML) and `steps`.
+        progress: Told `doing` (words), `done` and `total`.
+
+    Returns:
+        What `RangeTest.to_json` does.
+    """
+    config = build_config(arguments["config"])
+
+    def say(words: str, done: int, total: int) -> None:
+        progress({"doing": words, "done": done, "total": total})
+
+    return range_test(config, *bounds(config), arguments["steps"], say, _Cancelled(cancelled)).to_json()
 
 
 def range_test(
@@ -71,7 +105,9 @@ def range_test(
         reporter = Reporter(_Sink(say))
         commands = Commands(control or Control(folder.control), reporter)
         task = find_task(config.task)
-        context = RunContext(_short(config, rates), folder, reporter, commands, task, None, Progress())
+        context = RunContext(
+            _short(config, rates), folder, reporter, commands, task, None, Progress(), Ranks()
+        )
         try:
             training = prepare_training(context)
         except Stopped:

@@ -52,7 +52,7 @@ def prepare_rows(context: RunContext, config: RunConfig, tokenizer: Any) -> Prep
     if not len(prepared.train):
         raise DataError("nothing is left to train on.", where=one_line(config.data.path))
     _check_same_rows(context, config, prepared)
-    context.folder.write(LEARNED, json.dumps(prepared.learned, indent=1))
+    context.write(LEARNED, json.dumps(prepared.learned, indent=1))
     return prepared
 
 

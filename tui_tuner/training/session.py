@@ -26,6 +26,7 @@ from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands, Stopped
 from tui_tuner.training.keeping.checkpoints import Checkpoint, clear_leftovers, newest_valid, restore_folder
+from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.watching.reporting import Heartbeat, Reporter
 
 PACKAGES = ("tui-tuner", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers")
@@ -40,7 +41,14 @@ class Outcome:
     message: str = ""
 
 
-def run(config: RunConfig, folder: RunFolder, sink: Sink, control: Control, resume: bool = False) -> Outcome:
+def run(
+    config: RunConfig,
+    folder: RunFolder,
+    sink: Sink,
+    control: Control,
+    resume: bool = False,
+    ranks: Ranks | None = None,
+) -> Outcome:
     """Train a run to its end in this thread. Never raises for what goes wrong in the run; the journal says.
 
     Args:
@@ -48,13 +56,15 @@ def run(config: RunConfig, folder: RunFolder, sink: Sink, control: Control, resu
         folder: The run's folder, held by the caller.
         sink: Where events go.
         control: Asked for commands at each step boundary.
-        resume: Go on from the newest sound checkpoint.
+        resume: Continue from the newest sound checkpoint.
+        ranks: This process among those that train the run; None is alone.
     """
-    reporter = Reporter(sink)
-    commands = Commands(control, reporter)
+    ranks = ranks or Ranks()
+    reporter = Reporter(sink, ranks)
+    commands = Commands(control, reporter, ranks)
     with Heartbeat(reporter):
         try:
-            outcome, hint = _run(config, folder, reporter, commands, resume), ""
+            outcome, hint = _run(config, folder, reporter, commands, resume, ranks), ""
         except Stopped:
             outcome = Outcome("stopped", commands.exit_code, "Stopped before the first step.")
             hint = "Start it again with `tui-tuner resume`."
@@ -74,7 +84,12 @@ def run(config: RunConfig, folder: RunFolder, sink: Sink, control: Control, resu
 
 
 def _run(
-    config: RunConfig, folder: RunFolder, reporter: Reporter, commands: Commands, resume: bool
+    config: RunConfig,
+    folder: RunFolder,
+    reporter: Reporter,
+    commands: Commands,
+    resume: bool,
+    ranks: Ranks,
 ) -> Outcome:
     checkpoint = _find_checkpoint(folder, reporter) if resume else None
     task = find_task(config.task)
@@ -99,7 +114,7 @@ def _run(
     from tui_tuner.training.train import prepare_training
 
     progress = read_progress(checkpoint.path) if checkpoint else Progress()
-    context = RunContext(config, folder, reporter, commands, task, checkpoint, progress)
+    context = RunContext(config, folder, reporter, commands, task, checkpoint, progress, ranks)
     training = prepare_training(context)
     # What imports and preparation left stays to the end. Searching it takes 0.3 s with Python's lock held: at
     # every turn of the collector a screen in this process, and the steps, would stand still for that long.
@@ -174,9 +189,7 @@ def _device_name(config: RunConfig) -> str:
     found = detect()
     if config.hardware.devices == "cpu" or not found.usable_gpus:
         return f"CPU {found.cpu} ({found.cores} cores)"
-    count = config.hardware.devices if isinstance(config.hardware.devices, int) else 1
-    name = found.usable_gpus[0].name
-    return name if count == 1 else f"{count} x {name}"
+    return found.usable_gpus[0].name
 
 
 def _versions() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +32,6 @@ class Settled:
     """The config without `auto`, and what it was chosen by.
 
     Args:
-        device: What trains, with all that depends on it; `device.place` is torch's name of it.
         facts: The model's shapes; None where they cannot be read.
         data: What is known of the rows.
     """
@@ -75,14 +73,9 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     found = settle(config, hardware=here, model_facts=facts, data_facts=data)
     for reason in found.reasons:
         reporter.emit(Resolved(reason.field, reason.value, reason.why))
-    context.folder.write(RESOLVED, dump_config(found.config))
-    device = find_device(choose_device(found.config), here.devices)
-    return Settled(found.config, device, facts, data)
-
-
-def choose_device(config: ResolvedConfig) -> str:
-    """Where the model is trained: `cpu` or `cuda:N`."""
-    return "cpu" if config.hardware.devices == "cpu" else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    context.write(RESOLVED, dump_config(found.config))
+    place = "cpu" if found.config.hardware.devices == "cpu" else f"cuda:{context.ranks.local_rank}"
+    return Settled(found.config, find_device(place, here.devices), facts, data)
 
 
 def _load_facts(config: RunConfig) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from typing import Any
 
@@ -51,7 +50,7 @@ def prepare_training(context: RunContext) -> Training:
     recovery = Recovery(context.reporter, retry, lambda row: str(prepared.train.origin(row)))
     model = load_trainable(
         settled.config,
-        settled.device.place,
+        settled.device,
         tokenizer,
         context.task,
         prepared.learned,
@@ -76,11 +75,16 @@ class Training:
         recovery: Recovery,
     ) -> None:
         self.context, self.settled, self.prepared = context, settled, prepared
-        self.config, self.device = settled.config, settled.device.place
+        self.config, self.device = settled.config, settled.device
         self.tokenizer, self.model, self.recovery = tokenizer, model, recovery
         training, train = self.config.training, prepared.train
         self.plan = StepPlan(
-            train.lengths, training.batch_size, training.seed, groups=train.columns.get("group")
+            train.lengths,
+            training.batch_size,
+            training.seed,
+            context.ranks.world,
+            context.ranks.rank,
+            train.columns.get("group"),
         )
         self.total = steps_of(self.plan.units, training.batch_size, training.epochs, training.max_steps)
         self.size = self._first_size()
@@ -122,15 +126,24 @@ class Training:
         evaluator = Evaluator(
             reporter,
             self.recovery,
-            torch.device(self.device),
+            torch.device(self.device.place),
             self.objective,
             self.prepared.validation,
-            context.task.samples(config, self.tokenizer, self.prepared.validation),
+            context.task.samples(config, self.tokenizer, self.prepared.validation)
+            if context.ranks.main
+            else None,
             context.commands.stop_wanted,
         )
-        reports = StepReports(reporter, config.training.report_every, device_memory(self.device))
+        reports = StepReports(reporter, config.training.report_every, device_memory(self.device.place))
         saver = Saver(
-            config, context.folder, reporter, self.recovery, self.tokenizer, self.total, context.progress
+            config,
+            context.folder,
+            reporter,
+            self.recovery,
+            self.tokenizer,
+            self.total,
+            context.progress,
+            context.ranks.main,
         )
         return Loop(
             config,
@@ -146,10 +159,11 @@ class Training:
 
     def _make_engine(self) -> Engine:
         context, config = self.context, self.config
-        _forget_accelerator()
+        if context.ranks.world == 1:
+            _forget_accelerator()
         engine = Engine(
             self.model,
-            training_arguments(config, context.folder.path, self.total, self.settled.device),
+            training_arguments(config, context.folder.path, self.total, self.device),
             [self.loop],
             data=self.prepared.train,
             plan=self.plan,
@@ -158,8 +172,10 @@ class Training:
             recovery=self.recovery,
         )
         engine.remove_callback(PrinterCallback)
-        if self.device != "cpu":
-            engine.add_callback(MemoryCheck(config, self.device, context.reporter, lambda: engine.fullest))
+        if self.device.kind == "cuda":
+            engine.add_callback(
+                MemoryCheck(config, self.device.place, context.reporter, lambda: engine.fullest)
+            )
         saver = self.loop.saver
         pace = Pace(
             context.asked,
@@ -226,6 +242,5 @@ def _forget_accelerator() -> None:
     """accelerate keeps one state for each process; a second run in it may compute otherwise."""
     from accelerate.state import AcceleratorState, GradientState
 
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        AcceleratorState._reset_state(reset_partial_state=True)
-        GradientState._reset_state()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()

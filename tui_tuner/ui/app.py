@@ -20,6 +20,7 @@ from textual.events import Event, InputEvent
 from textual.reactive import Initialize, Reactive
 from textual.screen import Screen
 from textual.theme import Theme
+from textual.worker import get_current_worker
 
 from tui_tuner.errors import TunerError
 from tui_tuner.text import one_line
@@ -30,6 +31,7 @@ from tui_tuner.ui.preferences import read_preferences, remember
 from tui_tuner.ui.themes import DARK, LIGHT, THEMES
 
 if TYPE_CHECKING:
+    from tui_tuner.launch.helper import Helper
     from tui_tuner.runs.store import RunFolder, RunStore
     from tui_tuner.ui.bridge import Follower
 
@@ -95,6 +97,16 @@ class TunerApp(App[AppResult]):
         self._leave_when_ended = False
         self._told_of_end = True
         self._garbage = Garbage()
+        self._helper: Helper | None = None
+
+    @property
+    def helper(self) -> Helper:
+        """Does in processes of its own what needs torch; they start when they are asked."""
+        from tui_tuner.launch.helper import Helper
+
+        if self._helper is None:
+            self._helper = Helper()
+        return self._helper
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -117,6 +129,8 @@ class TunerApp(App[AppResult]):
 
     def on_unmount(self) -> None:
         self._garbage.end()
+        if self._helper is not None:
+            self._helper.close()
 
     async def on_event(self, event: Event) -> None:
         if isinstance(event, InputEvent):
@@ -174,8 +188,12 @@ class TunerApp(App[AppResult]):
     def _launch_detached(self, folder: RunFolder, resume: bool) -> None:
         from tui_tuner.launch.child import start_detached
 
+        def say(words: str) -> None:
+            self.call_later(self.say, one_line(words), "warning")
+
+        worker = get_current_worker()
         try:
-            start_detached(folder, resume)
+            start_detached(folder, resume, say, lambda: worker.is_cancelled or not self.is_running)
         except (TunerError, OSError) as error:
             self.call_later(self.say, one_line(error), "error")
             return

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
+    from tui_tuner.launch.helper import Helper
     from tui_tuner.runs.control import Control
     from tui_tuner.runs.store import RunFolder, RunStore
     from tui_tuner.ui.bridge import Follower
@@ -58,6 +59,9 @@ class Tuner(Protocol):
 
     @property
     def training(self) -> bool: ...
+
+    @property
+    def helper(self) -> Helper: ...
 
     def hosts(self, folder: RunFolder) -> bool: ...
 

@@ -1,54 +1,74 @@
-"""The range test for the plan screen, in a process of its own: it can be ended, and keeps nothing."""
+"""The range test for the plan screen, in a helper process: it can be ended, and keeps nothing."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from tui_tuner.config.load import build_config, dump_config
-from tui_tuner.errors import RunError
+from tui_tuner.config.load import build_config
+from tui_tuner.errors import RunError, TunerError
+from tui_tuner.launch.beforehand import check_hardware
+from tui_tuner.launch.helper import Cancelled, Helper, Request
 from tui_tuner.planning.range_test import RangeTest, evaluate
-from tui_tuner.text import one_line
 
-COMMAND = "from tui_tuner.cli import main; main()"
 STEPS = 60
 
 
 class RangeProcess:
-    """Runs `tui-tuner lr` on a draft. `end` may be called from another thread."""
+    """The range test of a draft. `end` may be called from another thread, also before `run`.
 
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
+    Args:
+        helper: Whom to ask; None for one of its own.
+        progress: Told done and total steps, in the thread that runs it.
+    """
+
+    def __init__(
+        self, helper: Helper | None = None, progress: Callable[[int, int], None] = lambda *_: None
+    ) -> None:
+        self._helper = helper or Helper()
+        self._own = helper is None
+        self._progress = progress
+        self._request: Request | None = None
         self._ended = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs it, once there is one."""
+        return self._request.pid if self._request is not None else None
 
     def run(self, draft: dict[str, Any]) -> RangeTest | None:
         """The curve and what it suggests; None if it was ended.
 
         Raises:
-            RunError: the test failed, with the command's own words.
+            ConfigError: the draft is invalid, or asks for several devices.
+            HardwareError: it asks for more GPUs than there are.
+            RunError: the test failed.
         """
-        with tempfile.TemporaryDirectory(prefix="tui-tuner-lr-") as folder:
-            path = Path(folder) / "run.yaml"
-            path.write_text(dump_config(build_config(draft), changed_only=True) or "{}", encoding="utf-8")
-            command = [sys.executable, "-c", COMMAND, "lr", str(path), "--steps", str(STEPS), "--json"]
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-            out, err = self._process.communicate()
+        config = build_config(draft)
+        check_hardware(config)
+        arguments = {"config": config.model_dump(mode="json"), "steps": STEPS}
+        self._request = self._helper.request("range_test", arguments, progress=self._heard)
         if self._ended:
             return None
-        if self._process.returncode:
-            words = err.strip().removeprefix("error: ")
-            raise RunError(one_line(words or "the range test ended without a word.", 300))
-        points = json.loads(out)["points"]
-        return evaluate([point["rate"] for point in points], [point["loss"] for point in points])
+        try:
+            found = self._request.wait()
+        except Cancelled:
+            return None
+        except TunerError as error:
+            raise RunError(error.what, where=error.where, hint=error.hint) from error
+        finally:
+            if self._own:
+                self._helper.close()
+        points = found["points"]
+        rates, losses = [point["rate"] for point in points], [point["loss"] for point in points]
+        return evaluate(rates, losses, found["ended"])
 
     def end(self) -> None:
-        """End the process, if there is one."""
+        """End it, if it is on."""
         self._ended = True
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
+        if self._request is not None:
+            self._request.cancel()
+
+    def _heard(self, said: dict[str, Any]) -> None:
+        if said["total"] and said["doing"] == "training":
+            self._progress(said["done"], said["total"])

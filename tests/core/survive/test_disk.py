@@ -14,7 +14,8 @@ import pytest
 
 from tests.conftest import MakeConfig, Trained
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.launch.proof import compare, run_to_end, start
+from tui_tuner.launch.child import start_worker as start
+from tui_tuner.launch.proof import compare, run_to_end
 from tui_tuner.runs.control import send
 from tui_tuner.runs.events import Body, Finished, Step, Warned
 from tui_tuner.runs.journal import JournalReader

@@ -7,18 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
 import pytest
 
 from tui_tuner.errors import RunError
+from tui_tuner.launch.tracing import Tracer
 from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning import trace
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import installed, parse_stack
-from tui_tuner.planning.trace import Tracer, untraceable
+from tui_tuner.planning.trace import untraceable
 
 pytest.importorskip("peft")
 ALL = frozenset(["all-linear"])
@@ -124,11 +126,9 @@ def test_what_cannot_be_traced_says_why(tracer):
 
 def test_a_killed_process_says_so_and_the_next_question_starts_another():
     with Tracer(seconds=240) as tracer:
-        first = tracer._started()
-        os.kill(first.pid, signal.SIGKILL)
-        first.wait(timeout=10)
-        tracer._process = first
-        first.poll = lambda: None  # it dies right after it was seen alive
+        first = tracer.helper.start("trace")
+        os.kill(first, signal.SIGSTOP)  # it is seen alive, and dies before it can answer
+        threading.Timer(0.5, os.kill, (first, signal.SIGKILL)).start()
         with pytest.raises(RunError, match="ended by signal 9"):
             tracer.check(setup(LLAMA))
         assert tracer.check(setup(LLAMA)).confirmed
@@ -136,16 +136,16 @@ def test_a_killed_process_says_so_and_the_next_question_starts_another():
 
 def test_a_trace_has_a_time_limit():
     with Tracer(seconds=0.1) as tracer:
-        process = tracer._started()
+        process = tracer.helper.start("trace")
         with pytest.raises(RunError, match="longer than"):
             tracer.check(setup(LLAMA))
-        assert process.poll() is not None
+        assert not psutil.pid_exists(process)
 
 
 def test_the_process_ends_with_whoever_started_it():
     code = (
-        "import os\nfrom tui_tuner.planning.trace import Tracer\n"
-        "print(Tracer()._started().pid, flush=True)\nos._exit(1)\n"
+        "import os\nfrom tui_tuner.launch.tracing import Tracer\n"
+        "print(Tracer().helper.start('trace'), flush=True)\nos._exit(1)\n"
     )
     pid = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
     deadline = time.monotonic() + 60
@@ -155,6 +155,6 @@ def test_the_process_ends_with_whoever_started_it():
 
 
 def test_asking_needs_no_torch():
-    code = "import sys, tui_tuner.planning.trace\nassert not {'torch', 'transformers'} & set(sys.modules)"
+    code = "import sys, tui_tuner.launch.tracing\nassert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert trace.AGREE == 0.01

@@ -185,14 +185,21 @@ def folder_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
+# safetensors and torch wrap the system's error in their own words
+_FULL_WORDS = ("No space left on device", "os error 28")
+_NO_ROOM = (
+    1 << 20
+)  # bytes free at which a failure to write is put down to the disk, whatever the library says
+
+
 def disk_full(error: BaseException) -> bool:
     """Whether an error, or what caused it, says that a disk or quota is full."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, DiskFullError) or (isinstance(link, OSError) and link.errno in _FULL):
             return True
-        if "No space left on device" in str(link) or "os error 28" in str(link):
-            return True  # safetensors and torch wrap the system's error in their own
+        if any(sign in str(link) for sign in _FULL_WORDS):
+            return True
         link = link.__cause__ or link.__context__
     return False
 
@@ -213,11 +220,20 @@ def _removed_on_failure(folder: Path, target: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        # Asked before the folder is removed, which makes room. torch's writer of archives gives no reason.
+        full = isinstance(error, Exception) and (disk_full(error) or _lacks_room(folder))
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, Exception) and disk_full(error):
+        if full:
             where = one_line(target)
             raise DiskFullError("no room left on the disk.", where=where, hint="Make room.") from error
         raise
+
+
+def _lacks_room(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _NO_ROOM
+    except OSError:
+        return False
 
 
 def _sha256(path: Path) -> str:

@@ -45,7 +45,9 @@ class Saver:
         tokenizer: Any,
         total_steps: int,
         progress: Progress,
+        writes: bool = True,
     ) -> None:
+        self.writes = writes  # of several processes that train a run, only the main one does
         self.config = config
         self.folder = folder
         self.reporter = reporter
@@ -85,7 +87,7 @@ class Saver:
         With `wait`, the run is held while the disk is full. With `whole`, and after one that failed in the
         background, the checkpoint is on the disk when this returns; else training may go on meanwhile.
         """
-        if self._saved == step and not (whole or self._writer.failed):
+        if not self.writes or (self._saved == step and not (whole or self._writer.failed)):
             return
         began = time.monotonic()
         self.reporter.phase("saving", 0, 1, note="checkpoint")
@@ -193,6 +195,8 @@ class Saver:
         With `wait`, the run is held while the disk is full.
         """
         assert self.engine is not None
+        if not self.writes:
+            return True
         self.reporter.phase("saving", 0, 1, note=target.name)
         self.wait()
         model = self.engine.model

@@ -18,9 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from tui_tuner.compute.batches import MicroBatch, MicroSize, Rows
-from tui_tuner.compute.numeric import as_device, needs_scaler, trainer_optimizer
+from tui_tuner.compute.numeric import needs_scaler, trainer_optimizer
 from tui_tuner.config.resolved import ResolvedConfig
-from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.device import Device
 from tui_tuner.objectives.base import Objective
 from tui_tuner.training.step.plan import StepPlan
@@ -215,6 +214,11 @@ class Engine(Trainer):
         if checkpoint is not None and self.rate_scale != 1.0:
             scale_rate(self.lr_scheduler, self.optimizer, self.rate_scale)
 
+    @property
+    def step_was_skipped(self) -> bool:
+        """Whether the loss scaler skipped the last step, as it does where gradients overflow."""
+        return self.accelerator.scaler is not None and self.accelerator.optimizer_step_was_skipped
+
     def save_state(self, folder: Path) -> None:
         """Write what a resumed run needs into a folder: weights, optimizer, schedule, random states, step."""
         save_trained(self.model, folder)
@@ -262,11 +266,10 @@ def load_trained(model: Any, folder: Path) -> None:
 
 
 def training_arguments(
-    config: RunConfig, folder: Path, total_steps: int, device: str | Device
+    config: ResolvedConfig, folder: Path, total_steps: int, device: Device
 ) -> TrainingArguments:
-    """Trainer's settings for a resolved config; everything that prints, evaluates or saves is off."""
-    resolved, device = ResolvedConfig.of(config), as_device(device)
-    training = resolved.training
+    """Trainer's settings; everything that prints, evaluates or saves is off."""
+    training = config.training
     warmup = round(training.warmup * total_steps)
     extras: dict[str, Any] = {}
     if training.schedule == "warmup_stable_decay":
@@ -277,13 +280,13 @@ def training_arguments(
         learning_rate=training.learning_rate,
         lr_scheduler_type=SCHEDULES.get(training.schedule, training.schedule),
         warmup_steps=warmup,
-        optim=trainer_optimizer(device, resolved),
+        optim=trainer_optimizer(device, config),
         weight_decay=training.weight_decay,
         adam_beta1=training.adam_beta1,
         adam_beta2=training.adam_beta2,
         max_grad_norm=training.max_grad_norm,
         gradient_accumulation_steps=1,
-        fp16=needs_scaler(device, resolved),
+        fp16=needs_scaler(device, config),
         seed=training.seed,
         full_determinism=False,
         use_cpu=device.kind == "cpu",

@@ -1,17 +1,24 @@
 """The memory of a training step, traced through this program's own step and the installed libraries.
 
-Run as `python -m tui_tuner.training.tracing.step` in a process of its own: JSON requests on standard input,
-peaks in bytes on standard output. Tensors are fake CPU tensors of full size, so large layers cost nothing.
+`answer` is for a process that does nothing else (`launch.operations`): it makes that one a GPU's stand-in.
+Tensors are fake CPU tensors of full size, so large layers cost nothing.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
+import select
+import signal
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+
+from tui_tuner.errors import RunError
+from tui_tuner.text import one_line
+
+POLL = 0.1  # seconds between two looks at whether the trace was cancelled
+_prepared = False
 
 
 def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
@@ -212,57 +219,69 @@ def prepare() -> None:
     masking_utils.find_packed_sequence_indices = lambda *_: None
 
 
-def main() -> None:
-    """Answer requests, one JSON line each, until standard input ends."""
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # libraries print to standard output now and then
-    sys.stdout = sys.stderr
-    try:
-        prepare()
-        problem = ""
-    except Exception as error:
-        problem = f"{type(error).__name__}: {error}"[:500]
-    for line in sys.stdin:
-        reply = json.dumps({"error": problem}) if problem else _apart(line)
-        answer.write(reply + "\n")
-        answer.flush()
+def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], bool]) -> dict[str, Any]:
+    """The operation `trace` of a helper process: what `trace` returns, by the numbers of layers in `layers`.
 
+    Each request is traced in a copy of this process where the system makes copies. Tensors without data now
+    and then end a process that made many; so each trace begins anew, without importing anything again, and is
+    tried twice.
 
-def _reply(line: str) -> str:
-    """The answer to one request."""
-    try:
-        request = json.loads(line)
-        reply: dict[str, Any] = {"traces": {str(count): trace(request, count) for count in request["layers"]}}
-    except Exception as error:
-        reply = {"error": f"{type(error).__name__}: {error}"[:500]}
-    return json.dumps(reply)
-
-
-def _apart(line: str) -> str:
-    """The answer, made in a copy of this process where the system makes copies.
-
-    Tensors without data now and then end a process that made many; so each trace begins anew, without
-    importing anything again, and is tried twice.
+    Raises:
+        RunError: it failed, in the libraries' words.
     """
+    global _prepared
+    if not _prepared:
+        prepare()
+        _prepared = True
     if not hasattr(os, "fork"):
-        return _reply(line)
+        return _found(_reply(arguments))
     code = 0
     for _ in range(2):
-        reading, writing = os.pipe()
-        child = os.fork()
-        if not child:
-            with os.fdopen(writing, "w", encoding="utf-8") as pipe:
-                pipe.write(_reply(line))
-            os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading, encoding="utf-8") as pipe:
-            reply = pipe.read()
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code == 0 and reply:
-            return reply
+        reply, code = _apart(arguments, cancelled)
+        if reply or cancelled():
+            return _found(reply)
     how = f"by signal {-code}" if code < 0 else f"with code {code}"
-    return json.dumps({"error": f"the process ended {how}"})
+    raise _failed(f"the process ended {how}")
 
 
-if __name__ == "__main__":
-    main()
+def _apart(arguments: dict[str, Any], cancelled: Callable[[], bool]) -> tuple[str, int]:
+    """The answer of a copy of this process, empty if it has none, and the copy's exit code."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            with os.fdopen(writing, "w", encoding="utf-8") as pipe:
+                pipe.write(_reply(arguments))
+        except BaseException:  # nothing may leave the copy by another way than this
+            os._exit(1)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        while not select.select([pipe], [], [], POLL)[0]:
+            if cancelled():
+                os.kill(child, signal.SIGKILL)
+        reply = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return ("" if code else reply), code
+
+
+def _reply(arguments: dict[str, Any]) -> str:
+    """Traces or an error as JSON."""
+    try:
+        found: dict[str, Any] = {
+            "traces": {str(count): trace(arguments, count) for count in arguments["layers"]}
+        }
+    except Exception as error:
+        found = {"error": f"{type(error).__name__}: {error}"}
+    return json.dumps(found)
+
+
+def _found(reply: str) -> dict[str, Any]:
+    found = json.loads(reply or "{}")
+    if "error" in found:
+        raise _failed(found["error"])
+    return dict(found.get("traces", {}))
+
+
+def _failed(why: str) -> RunError:
+    return RunError(f"the trace failed: {one_line(why, 200)}.", where="memory")

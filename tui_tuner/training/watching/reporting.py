@@ -11,6 +11,7 @@ from typing import Any
 
 from tui_tuner.runs import events
 from tui_tuner.runs.events import Body, Finished, Log, Phase, Sink, Step, Warned
+from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.watching.numbers import NumberWatch
 
 HEARTBEAT_SECONDS = 5.0
@@ -19,16 +20,18 @@ MOST_SKIPPED = 20  # steps in a row that a loss scaler may skip; from 65,536 it 
 
 
 class Reporter:
-    """A sink with the phases of a run; `finished` goes through at most once."""
+    """A sink with the phases of a run; `finished` goes through at most once. Only the main rank speaks."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, ranks: Ranks | None = None) -> None:
         self.sink = sink
+        self._speaks = ranks is None or ranks.main
         self.step = 0
         self._finished = False
         self._phase: tuple[str, float] = ("", 0.0)
 
     def emit(self, body: Body) -> None:
-        self.sink.emit(body)
+        if self._speaks:
+            self.sink.emit(body)
 
     def phase(self, name: str, done: int = 0, total: int = 0, note: str = "") -> None:
         """Say what is going on; repeated for the same phase at most five times a second."""

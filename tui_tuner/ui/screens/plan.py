@@ -41,8 +41,8 @@ from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import block, plain_value, safe
 
 if TYPE_CHECKING:
+    from tui_tuner.launch.tracing import Tracer
     from tui_tuner.planning.range_test import RangeTest
-    from tui_tuner.planning.trace import Tracer
 
 PAGES = {
     "memory": _("Memory"),
@@ -59,6 +59,14 @@ class Traced(Message):
     def __init__(self, turn: int, sentence: str) -> None:
         super().__init__()
         self.turn, self.sentence = turn, sentence
+
+
+class RangeStep(Message):
+    """How far the range test is."""
+
+    def __init__(self, done: int, total: int) -> None:
+        super().__init__()
+        self.done, self.total = done, total
 
 
 class Ranged(Message):
@@ -153,7 +161,6 @@ class PlanScreen(TunerScreen):
     def on_unmount(self) -> None:
         if self._tracer is not None:
             self._tracer.close()
-
         if self._ranging is not None:
             self._ranging.end()
 
@@ -196,10 +203,13 @@ class PlanScreen(TunerScreen):
         self.look, self._traced = message.look, ""
         self._draw(message.look)
 
-    def _say_card(self) -> None:
+    def _say_card(self, done: int = 0, total: int = 0) -> None:
         words = safe(self.tuner.card or _("this machine"), 30)
         if self._ranging is not None:
-            words = Content(_("range test under way, r ends it")).stylize("$dim")
+            said = _("range test under way, r ends it")
+            if total:
+                said = _("range test: step {done} of {total}, r ends it").format(done=done, total=total)
+            words = Content(said).stylize("$dim")
         self.query_one(TopBar).say(words)
 
     # Drawing
@@ -333,19 +343,22 @@ class PlanScreen(TunerScreen):
 
     @work(thread=True, group="trace", exclusive=True)
     def _trace(self, turn: int, look: planlook.Look) -> None:
+        from tui_tuner.launch.helper import Cancelled
+        from tui_tuner.launch.tracing import Tracer
         from tui_tuner.planning.estimate import setup_for
         from tui_tuner.planning.memory.stack import installed
-        from tui_tuner.planning.trace import Tracer
 
         facts, data = look.plan.facts, look.counted.facts
         try:
             if self._tracer is None:
-                self._tracer = Tracer()
+                self._tracer = Tracer(helper=self.tuner.helper)
             sentence = self._tracer.check(
                 setup_for(look.used, facts, installed(), look.card, data)
             ).sentence()
         except (TunerError, OSError) as problem:
             sentence = one_line(problem, 200)
+        except Cancelled:
+            return
         self.post_message(Traced(turn, sentence))
 
     @on(Traced)
@@ -364,10 +377,13 @@ class PlanScreen(TunerScreen):
         if self.tuner.training:
             self.tuner.say(_("A run is on in this process; the range test would take its device."), "warning")
             return
-        self._ranging = RangeProcess()
+        self._ranging = RangeProcess(self.tuner.helper, self._range_is_at)
         self._say_card()
         self.tuner.say(_("The range test trains some steps; its result comes here."), timeout=8)
         self._range(self._ranging, copy.deepcopy(self.tuner.draft))
+
+    def _range_is_at(self, done: int, total: int) -> None:
+        self.post_message(RangeStep(done, total))
 
     @work(thread=True, group="range")
     def _range(self, process: RangeProcess, draft: dict[str, Any]) -> None:
@@ -377,6 +393,11 @@ class PlanScreen(TunerScreen):
         except (TunerError, OSError, ValueError, KeyError) as problem:
             error = str(problem)
         self.post_message(Ranged(test, error))
+
+    @on(RangeStep)
+    def _range_step(self, message: RangeStep) -> None:
+        if self._ranging is not None:
+            self._say_card(message.done, message.total)
 
     @on(Ranged)
     def _range_done(self, message: Ranged) -> None:

@@ -23,6 +23,7 @@ from tui_tuner.ui.i18n import _
 from tui_tuner.ui.widgets.numbers import validation_loss
 
 REPAINT_SECONDS = 1.0
+_HIGHEST = 1e30  # a loss beyond it, infinite or NaN, has no place on any scale
 
 
 class LossChart(Widget):
@@ -36,6 +37,8 @@ class LossChart(Widget):
         self._drawn: tuple[Any, ...] = ()
         self._lines: list[Strip] = []
         self._plot: Any = None
+        self._missing = 0
+        self._counted: tuple[int, Step | None, int] = (0, None, 0)  # steps, the last of them, not finite
 
     def on_mount(self) -> None:
         self.set_interval(REPAINT_SECONDS, self.repaint)
@@ -60,6 +63,10 @@ class LossChart(Widget):
         if (key == self._drawn and not force) or not size.width or not size.height or covered:
             return
         self._drawn = key
+        missing = self._count_missing()
+        if missing != self._missing:
+            self._missing = missing
+            self._title()
         before, self._lines = self._lines, self._draw(size.width, size.height)
         if force or len(before) != len(self._lines):
             self._title()
@@ -84,7 +91,17 @@ class LossChart(Widget):
             "  ",
             ("● ", "$curve-validation"),
             _("validation"),
+            (_("  ✗ {n:,} not finite").format(n=self._missing) if self._missing else "", "$warning"),
         )
+
+    def _count_missing(self) -> int:
+        """How many losses cannot stand in the chart, because they are NaN or infinite."""
+        steps, (seen, last, missing) = self._view.steps, self._counted
+        if seen > len(steps) or (seen and steps[seen - 1] is not last):  # some are done again
+            seen, missing = 0, 0
+        missing += sum(not_finite(point.loss) for point in steps[seen:])
+        self._counted = (len(steps), steps[-1] if steps else None, missing)
+        return missing + sum(not_finite(validation_loss(point)) for point in self._view.evaluations)
 
     def _draw(self, width: int, height: int) -> list[Strip]:
         line = curve(self._view.steps, max(8, (width - 7) * 2))
@@ -102,9 +119,12 @@ class LossChart(Widget):
         ]
 
     def _empty(self, width: int, height: int) -> list[Strip]:
-        words = Text(
-            _("The curve begins with the first step."), style=self._colour("dim", "#808080").rich_color.name
+        said = (
+            _("No loss so far is a finite number.")
+            if self._missing
+            else _("The curve begins with the first step.")
         )
+        words = Text(said, style=self._colour("dim", "#808080").rich_color.name)
         blank = Strip.blank(width, self.rich_style)
         line = Strip(words.render(self.app.console)).apply_style(self.rich_style).adjust_cell_length(width)
         return [line if row == height // 2 else blank for row in range(height)]
@@ -118,14 +138,14 @@ class LossChart(Widget):
 
 
 def curve(steps: Sequence[Step], width: int) -> list[tuple[float, float]]:
-    """(step, mean loss) of at most `width` equal groups of steps; losses that have no place are left out."""
+    """(step, mean loss) of at most `width` equal groups of steps, of losses that have a place on a scale."""
     if not steps:
         return []
     size = max(1, math.ceil(len(steps) / width))
     points = []
     for start in range(0, len(steps), size):
         part = steps[start : start + size]
-        group = [(p.step, p.loss) for p in part if p.loss is not None and has_place(p.loss)]
+        group = [(p.step, p.loss) for p in part if p.loss is not None and abs(p.loss) < _HIGHEST]
         if group:
             points.append((sum(s for s, _ in group) / len(group), sum(v for _, v in group) / len(group)))
     return points
@@ -146,14 +166,14 @@ def _from_the_end(strip: Strip) -> Iterator[tuple[str, Style | None]]:
 
 
 def validation(evaluations: Sequence[Evaluation]) -> list[tuple[float, float]]:
-    """(step, loss) of the evaluations that measured a loss that has a place."""
+    """(step, loss) of the evaluations that measured a loss that has a place on a scale."""
     found = ((point.step, validation_loss(point)) for point in evaluations)
-    return [(step, loss) for step, loss in found if loss is not None and has_place(loss)]
+    return [(step, loss) for step, loss in found if loss is not None and abs(loss) < _HIGHEST]
 
 
-def has_place(value: float) -> bool:
-    """Whether a value can stand on a scale: not NaN, not infinite, nor so large that nothing else is seen."""
-    return abs(value) < 1e30
+def not_finite(loss: float | None) -> bool:
+    """Whether there is a loss, and it is NaN or infinite."""
+    return loss is not None and not math.isfinite(loss)
 
 
 def settled(line: list[tuple[float, float]]) -> list[tuple[float, float]]:

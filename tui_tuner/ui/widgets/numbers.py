@@ -11,7 +11,7 @@ from textual.content import Content
 
 from tui_tuner.runs.events import Evaluation
 from tui_tuner.runs.view import RunView
-from tui_tuner.text import human_bytes, human_money
+from tui_tuner.text import human_bytes, human_money, one_line
 from tui_tuner.ui.bridge import Snapshot
 from tui_tuner.ui.i18n import _
 from tui_tuner.ui.machine import Load
@@ -19,6 +19,7 @@ from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.words import figure, rough
 
 _LABEL = 14  # cells of the column of labels
+_MOST_METRICS = 4  # of an objective, so that the rows below them stay in sight
 
 
 class Numbers(Horizontal):
@@ -68,6 +69,8 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
             yield _("  best"), figure(min(finite, default=None)), None
     yield _("learning rate"), f"{last.learning_rate:.2e}" if last else "–", None
     yield _("gradient norm"), figure(last.grad_norm if last else None, 3), None
+    for name, value in list(last.metrics.items())[:_MOST_METRICS] if last else ():
+        yield one_line(name), figure(value, 3), None
     speed = view.tokens_per_second()
     yield _("trained tok/s"), f"{speed:,.0f}" if speed else "–", None
     yield from _time_rows(view)

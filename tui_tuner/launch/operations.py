@@ -1,0 +1,47 @@
+"""What a helper process can do, by name. Both ends of the pipe read this, so it imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Answer = Callable[[dict[str, Any], Callable[[Any], None], Callable[[], bool]], Any]
+ALONE = ""  # in a process of its own each time, which ends with the answer
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A function `(arguments, progress, cancelled) -> result`, and the process it runs in.
+
+    Args:
+        function: `module:name`; imported in the helper process, at the first request.
+        process: Operations with the same word share one warm process, and so whatever their modules keep
+            between two requests, such as a loaded model. They are answered one after the other.
+    """
+
+    function: str
+    process: str = "main"
+
+    def load(self) -> Answer:
+        """Import it."""
+        module, _, name = self.function.partition(":")
+        found: Answer = getattr(importlib.import_module(module), name)
+        return found
+
+
+OPERATIONS: dict[str, Operation] = {
+    # Makes torch behave like a GPU's for good, and copies its process by fork, which neither CUDA nor
+    # OpenMP survives once it is in use. So nothing else may run there.
+    "trace": Operation("tui_tuner.training.tracing.step:answer", process="trace"),
+    # Trains. Its GPU memory, the CUDA context with it, is only free again when its process has ended.
+    "range_test": Operation("tui_tuner.training.range_test:answer", process=ALONE),
+}
+
+
+def known(also: str = "") -> Mapping[str, Operation]:
+    """All operations; with those that the module `also` lists under the name `OPERATIONS`."""
+    if not also:
+        return OPERATIONS
+    return {**OPERATIONS, **importlib.import_module(also).OPERATIONS}
