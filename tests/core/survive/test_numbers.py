@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.conftest import MakeConfig, Recorder, Trained
 from tui_tuner.runs.events import Event
 from tui_tuner.runs.view import RunView, fold
+from tui_tuner.training.step.scaling import ScaleWatch
 from tui_tuner.training.watching.numbers import NumberWatch
 from tui_tuner.training.watching.reporting import MOST_SKIPPED, PendingStep, Reporter, StepReports
 
@@ -180,3 +182,27 @@ def test_without_a_scaler_an_infinite_norm_is_bad_at_once() -> None:
     reports.add(_step(1, float("inf")))
     (bad,) = reports.flush()
     assert bad.what == "the gradient norm is inf" and sink.of("log") == []
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_skipped_step_is_seen_with_any_optimizer(fused: bool) -> None:
+    """A fused optimizer is called even then, and skips in its kernel."""
+    weight = torch.nn.Parameter(torch.ones(4))
+    optimizer = torch.optim.AdamW([weight], lr=0.1, fused=fused)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    watch, reports = ScaleWatch(scaler), _reports()[0]
+    changed = []
+    for number in range(1, 6):
+        before = weight.detach().clone()
+        # gradients of 4 times 2^127 and 2^126 are infinite in float32, those of 4 times 2^125 are not
+        scaler.scale((weight * 4.0).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        changed.append(not torch.equal(weight, before))
+        step = _step(number, 1.0 if changed[-1] else float("inf"))
+        step.skipped = watch.skipped()
+        reports.add(step)
+    assert changed == [False, False, True, True, True]
+    assert reports.flush() == []
+    assert ScaleWatch(None).skipped() is False

@@ -86,7 +86,7 @@ class PendingStep:
     """A step whose loss and gradient norm may still be on the device.
 
     `skipped`: a loss scaler found gradients too large for float16, left the weights as they were and lowered
-    its scale.
+    its scale (`step.scaling.ScaleWatch`); it may be on the device too.
     """
 
     step: int
@@ -99,7 +99,7 @@ class PendingStep:
     seconds: float
     rows: list[int]
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    skipped: bool = False
+    skipped: Any = False
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class StepReports:
         read = _read_steps(steps)
         allocated, reserved = self._memory()
         bad = []
-        for step, (loss, norm, metrics) in zip(steps, read, strict=True):
+        for step, (loss, norm, metrics, skipped) in zip(steps, read, strict=True):
             self._reporter.emit(
                 Step(
                     step=step.step,
@@ -162,24 +162,23 @@ class StepReports:
             finite = [value if value is not None and math.isfinite(value) else None for value in (loss, norm)]
             for finding in self._watch.feed(step.step, *finite):
                 self._reporter.warn(finding.code, finding.message, finding.hint)
-            problem = self._scaling(step) if step.skipped else _not_finite(loss, norm)
-            self._skipped = self._skipped if step.skipped else 0
+            self._skipped = self._skipped + 1 if skipped else 0
+            problem = self._scaling(step.step) if skipped else _not_finite(loss, norm)
             if problem:
                 bad.append(BadNumbers(step.step, problem, step.rows))
         return bad
 
-    def _scaling(self, step: PendingStep) -> str:
+    def _scaling(self, step: int) -> str:
         """What is wrong with a step that the loss scaler skipped: nothing, unless many in a row are.
 
         The scale begins high and is halved at each overflow, so some steps at the beginning are skipped in
         any run; where it falls and falls, the numbers themselves overflow.
         """
-        self._skipped += 1
         if not self._told_of_skipping:
             self._told_of_skipping = True
             self._reporter.log(
-                f"Step {step.step} was skipped: its scaled gradients are too large for float16. The "
-                "loss scaler lowers its scale; a few such steps, most of them early, are usual."
+                f"Step {step} was skipped: its scaled gradients are too large for float16. The loss "
+                "scaler lowers its scale; a few such steps, most of them early, are usual."
             )
         if self._skipped % MOST_SKIPPED:
             return ""
@@ -194,12 +193,22 @@ def _not_finite(loss: float | None, norm: float | None) -> str:
     return ""
 
 
-def _read_steps(steps: list[PendingStep]) -> list[tuple[float | None, float | None, dict[str, float]]]:
-    """Loss, gradient norm and metrics of each step, in one transfer from the device."""
-    values = [value for step in steps for value in (step.loss, step.grad_norm, *step.metrics.values())]
+def _read_steps(
+    steps: list[PendingStep],
+) -> list[tuple[float | None, float | None, dict[str, float], bool]]:
+    """Loss, gradient norm, metrics and whether it was skipped of each step, in one transfer."""
+    values: list[Any] = []
+    for step in steps:
+        skipped = None if isinstance(step.skipped, bool) else step.skipped
+        values += [step.loss, step.grad_norm, *step.metrics.values(), skipped]
     numbers = iter(_read(values))
     return [
-        (next(numbers), next(numbers), {name: _number(next(numbers)) for name in step.metrics})
+        (
+            next(numbers),
+            next(numbers),
+            {name: _number(next(numbers)) for name in step.metrics},
+            bool(next(numbers)) or step.skipped is True,
+        )
         for step in steps
     ]
 
