@@ -154,6 +154,53 @@ def test_no_package_is_empty():
     assert empty == []
 
 
+def compares_a_task(source: str) -> bool:
+    """Whether code compares `something.task`, or looks it up in a literal, instead of asking the task."""
+    return any(
+        isinstance(part, ast.Attribute) and part.attr == "task"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Compare | ast.Match)
+        for side in ([node.left, *node.comparators] if isinstance(node, ast.Compare) else [node.subject])
+        for part in ast.walk(side)
+    )
+
+
+def test_nobody_asks_which_task_it_is():
+    """What depends on the task is an attribute or method of it, or a fact in `config.kinds.TASKS`."""
+    asking = [
+        name
+        for name, path in modules().items()
+        if not name.startswith((f"{PACKAGE}.tasks", f"{PACKAGE}.config"))
+        and compares_a_task(path.read_text(encoding="utf-8"))
+    ]
+    assert asking == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'if config.task == "sft": pass',
+        'found = run.config.task in ("sft", "dpo")',
+        "match config.task:\n    case _: pass",
+        'names = [x for x in y if "sft" != x.task]',
+    ],
+)
+def test_asking_which_task_it_is_is_found(source):
+    assert compares_a_task(source)
+    assert not compares_a_task("find_task(config.task).objective(config)")
+
+
+def test_the_step_knows_no_loss():
+    """The engine keeps retry, resume and accumulation, and asks an objective for everything else."""
+    step = [name for name in modules() if name.startswith(f"{PACKAGE}.training.step")]
+    allowed = {f"{PACKAGE}.compute.forward", f"{PACKAGE}.compute.numeric"}
+    known = {target for name in step for target in import_graph()[name]}
+    assert {name for name in known if name.startswith(f"{PACKAGE}.compute")} <= allowed
+    assert {name for name in known if name.startswith(f"{PACKAGE}.objectives")} == {
+        f"{PACKAGE}.objectives.base"
+    }
+
+
 def test_circles_are_found():
     """The checks above would say nothing if the search for circles found none."""
     assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
