@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from textual.widgets import OptionList
 
 from tests.ui.conftest import SIZES, Opened, text, until
+from tui_tuner.launch.tracing import Tracer
 from tui_tuner.models.facts import load_facts
 from tui_tuner.planning.estimate import estimate
 from tui_tuner.planning.gpus import find_card
@@ -215,6 +217,7 @@ async def test_the_range_test_suggests_a_rate_that_can_be_taken(opened: Opened) 
         pilot.app.card = "T4"
         screen = await to_plan(pilot)
         await pilot.press("r")
+        await until(pilot, lambda: re.search(r"step \d+ of 60, r ends it", text(pilot)), 240)
         await until(pilot, lambda: screen._ranged is not None, 240)
         await pilot.pause()
         rate = screen._ranged.suggestion.rate
@@ -285,6 +288,19 @@ async def test_a_range_test_is_ended_by_the_key_that_began_it(opened: Opened) ->
         await until(pilot, lambda: screen._ranging is None, 20)
         await pilot.pause()
         assert screen._ranged is None and "r ends it" not in text(pilot)
+
+
+async def test_leaving_gives_the_helpers_memory_back(opened: Opened) -> None:
+    async with opened() as pilot:
+        helper = pilot.app.helper
+        screen = await to_plan(pilot)
+        screen._tracer = Tracer(helper=helper)
+        first = psutil.Process(helper.start("trace"))
+        await pilot.press("escape")
+        await until(pilot, lambda: not first.is_running())
+        second = psutil.Process(helper.start("trace"))
+        assert second.is_running()
+    assert not second.is_running()
 
 
 async def test_what_was_measured_here_is_said(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ class Helper:
 
     def start(self, operation: str) -> int:
         """Start the warm process of an operation, so that it is there when it is asked; returns its id."""
-        with self.process(operation) as process:
+        with self._process(operation) as process:
             return process.start()
 
     def rest(self, operation: str) -> None:
@@ -147,8 +147,8 @@ class Helper:
         return self._closed
 
     @contextmanager
-    def process(self, operation: str, given_up: Callable[[], bool] = lambda: False) -> Iterator[Process]:
-        """The process of an operation, for the caller alone, once it is its turn. Not for use elsewhere.
+    def _process(self, operation: str, given_up: Callable[[], bool] = lambda: False) -> Iterator[Process]:
+        """The process of an operation, for the caller alone, once it is its turn.
 
         Raises:
             Cancelled: given up, or closed, before.
@@ -213,7 +213,7 @@ class Request:
         """
         question = Question(self._operation, self._arguments, self._seconds, self._progress, self._patience)
         try:
-            with self._helper.process(self._operation, lambda: self._cancelled) as process:
+            with self._helper._process(self._operation, lambda: self._cancelled) as process:
                 self.pid = process.start()
                 reply = process.ask(question)
         except ProcessEnded as error:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from tui_tuner.errors import RunError
 from tui_tuner.launch.spawning import Child
@@ -36,7 +36,7 @@ class Question:
     Args:
         seconds: The time limit; None is none.
         progress: Told each progress message, in the thread that asks.
-        patience: None to go on waiting, or how many seconds the operation has to stop by itself.
+        patience: None to wait on, or how many seconds the operation has to stop by itself.
     """
 
     operation: str
@@ -54,7 +54,7 @@ class Process:
         self.resting = False  # whether it ends when its turn is over
         self._also = also
         self._child: Child | None = None
-        self._lifeline = -1
+        self._lifeline: IO[bytes] | None = None
         self._reading: list[int] = []
         self._number = 0
         self._clear()
@@ -73,7 +73,8 @@ class Process:
         if self._child is not None and self._child.poll() is None:
             return self._child.pid
         self.end()
-        reading, self._lifeline = os.pipe()
+        reading, writing = os.pipe()
+        self._lifeline = os.fdopen(writing, "wb", buffering=0)  # nothing is ever written to it
         try:
             pipe = subprocess.PIPE
             arguments = [str(reading), str(os.getpid()), *([self._also] if self._also else [])]
@@ -86,7 +87,7 @@ class Process:
                 keep=(reading,),
             )
         except OSError as error:
-            os.close(self._lifeline)
+            self._lifeline.close()
             raise ProcessEnded(f"no process can be started: {error.strerror}.") from None
         finally:
             os.close(reading)
@@ -108,10 +109,9 @@ class Process:
         if child is None:
             return
         child.end()
-        for stream in (child.stdin, child.stdout, child.stderr):
+        for stream in (child.stdin, child.stdout, child.stderr, self._lifeline):
             assert stream is not None
             stream.close()
-        os.close(self._lifeline)
         self._reading = []
 
     @property

@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tui_tuner.errors import EXIT_FAILED, TunerError
-from tui_tuner.launch.beforehand import one_process
 from tui_tuner.launch.environment import prepare_environment
 from tui_tuner.launch.lock import owned
 from tui_tuner.launch.watchdog import Watchdog
@@ -20,7 +20,9 @@ from tui_tuner.runs.events import Finished, Phase, Sink, Warned
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.training.ranks import Ranks
+
+if TYPE_CHECKING:
+    from tui_tuner.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ def host(folder: RunFolder, control: Control, resume: bool = False) -> Ended:
         UsageError: another process trains this run, or this is one of several processes.
         ConfigError: the folder's config is damaged.
     """
+    from tui_tuner.launch.beforehand import one_process
+
     ranks = one_process()
     death = cause_of_death(folder) if folder.state() == "lost" else None
     with owned(folder):

@@ -14,13 +14,14 @@ import psutil
 import pytest
 
 from tui_tuner.errors import RunError
+from tui_tuner.launch.helper import Cancelled
 from tui_tuner.launch.tracing import Tracer
 from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning import trace
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import installed, parse_stack
-from tui_tuner.planning.trace import untraceable
+from tui_tuner.planning.trace import request_for, untraceable
 
 pytest.importorskip("peft")
 ALL = frozenset(["all-linear"])
@@ -122,6 +123,17 @@ def test_what_cannot_be_traced_says_why(tracer):
     broken = setup(LLAMA, targets=frozenset(["no_such_layer"]))
     with pytest.raises(RunError, match=r"trace failed.*no_such_layer"):
         tracer.check(broken)
+
+
+def test_a_trace_can_be_given_up_and_its_process_stays_warm(tracer):
+    pid = tracer.helper.start("trace")
+    request = tracer.helper.request("trace", {**request_for(setup(LLAMA)), "layers": [200]})
+    threading.Timer(0.3, request.cancel).start()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        request.wait()
+    assert time.monotonic() - began < 3 and request.pid == pid
+    assert tracer.check(setup(LLAMA)).confirmed and tracer.helper.start("trace") == pid
 
 
 def test_a_killed_process_says_so_and_the_next_question_starts_another():
