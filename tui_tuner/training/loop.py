@@ -126,7 +126,7 @@ class Loop(TrainerCallback):
                 seconds=time.monotonic() - self._clock,
                 rows=engine.last_rows,
                 metrics=engine.last_metrics,
-                skipped=engine.step_was_skipped,
+                skipped=engine.step_was_skipped(),
             )
         )
 

@@ -24,6 +24,7 @@ from tui_tuner.models.device import Device
 from tui_tuner.objectives.base import Objective
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery, RngState
+from tui_tuner.training.step.scaling import ScaleWatch
 
 SCHEDULES = {"constant": "constant_with_warmup"}  # plain `constant` passes over the warm-up
 TRAINED = "trained.safetensors"
@@ -99,6 +100,7 @@ class Engine(Trainer):
         self.skip_bad = False
         self.rate_scale = 1.0
         super().__init__(model=model, args=arguments, callbacks=callbacks, train_dataset=Steps(plan))
+        self._scale_watch = ScaleWatch(self.accelerator.scaler)
 
     def get_train_dataloader(self) -> DataLoader:
         # A generator of its own: a DataLoader draws a number from the global one each epoch otherwise.
@@ -214,10 +216,12 @@ class Engine(Trainer):
         if checkpoint is not None and self.rate_scale != 1.0:
             scale_rate(self.lr_scheduler, self.optimizer, self.rate_scale)
 
-    @property
-    def step_was_skipped(self) -> bool:
-        """Whether the loss scaler skipped the last step, as it does where gradients overflow."""
-        return self.accelerator.scaler is not None and self.accelerator.optimizer_step_was_skipped
+    def step_was_skipped(self) -> Any:
+        """Whether the loss scaler skipped the last step, as its gradients overflowed; ask once a step.
+
+        A bool, or a tensor with one, still on the device.
+        """
+        return self._scale_watch.skipped()
 
     def save_state(self, folder: Path) -> None:
         """Write what a resumed run needs into a folder: weights, optimizer, schedule, random states, step."""
