@@ -12,7 +12,7 @@ from tui_tuner.planning.memory.ledger import PARTS
 PACKAGE = Path(__file__).parents[2] / "tui_tuner"
 
 # Rooms whose sentences are not converted yet: empty this.
-NOT_YET = (
+NOT_YET: tuple[str, ...] = (
     "compute/",
     "config/",
     "data/examples/",
@@ -154,8 +154,12 @@ def _assigned(scope: ast.AST) -> dict[str, list[ast.expr]]:
     for node in ast.walk(scope):
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                if isinstance(target, ast.Name):
-                    found.setdefault(target.id, []).append(node.value)
+                pairs = [(target, node.value)]
+                if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                    pairs = list(zip(target.elts, node.value.elts, strict=False))
+                for one, value in pairs:
+                    if isinstance(one, ast.Name):
+                        found.setdefault(one.id, []).append(value)
     return found
 
 
