@@ -276,9 +276,12 @@ def test_nobody_hides_the_function_behind_a_name_for_what_is_not_wanted() -> Non
             for node in ast.walk(tree)
         )
         for node in ast.walk(tree) if imported else ():
-            stored = isinstance(node, ast.Name) and node.id == "_" and isinstance(node.ctx, ast.Store)
-            if stored or (isinstance(node, ast.arg) and node.arg == "_"):
-                found.append(f"{name}:{node.lineno}")  # type: ignore[attr-defined]
+            if isinstance(node, ast.Name) and node.id == "_" and isinstance(node.ctx, ast.Store):
+                found.append(f"{name}:{node.lineno}")
+            if isinstance(node, Function) and "_" in [
+                arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)
+            ]:
+                found.append(f"{name}:{node.lineno}")
     assert not found, found
 
 
