@@ -266,6 +266,15 @@ def test_sentences_are_whole_literals_and_their_places_are_the_values_given() ->
     assert not found, "\n".join(found)
 
 
+def _arguments(function: Function) -> list[ast.arg | None]:
+    found = function.args
+    return [*found.posonlyargs, *found.args, *found.kwonlyargs, found.vararg, found.kwarg]
+
+
+def _name(argument: ast.arg | None) -> str:
+    return argument.arg if argument is not None else ""
+
+
 def test_nobody_hides_the_function_behind_a_name_for_what_is_not_wanted() -> None:
     found = []
     for name, tree in _modules():
@@ -278,9 +287,7 @@ def test_nobody_hides_the_function_behind_a_name_for_what_is_not_wanted() -> Non
         for node in ast.walk(tree) if imported else ():
             if isinstance(node, ast.Name) and node.id == "_" and isinstance(node.ctx, ast.Store):
                 found.append(f"{name}:{node.lineno}")
-            if isinstance(node, Function) and "_" in [
-                arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)
-            ]:
+            if isinstance(node, Function) and "_" in map(_name, _arguments(node)):
                 found.append(f"{name}:{node.lineno}")
     assert not found, found
 
