@@ -100,7 +100,7 @@ class Sample:
         return next((c for c in self.columns.values() if c.plain == name and c.filled), None)
 
     def optional(self, *roles: str, taken: Sequence[str] = ()) -> dict[str, str]:
-        """The columns of those of these roles that are there, but for columns that are taken."""
+        """Roles (keys of `NAMES`) that a row may lack: the column for each that is there and not `taken`."""
         found = {}
         for role in roles:
             candidates = [column for column in self.named(role) if column.name not in taken]
