@@ -38,6 +38,7 @@ POSITIONS: dict[str, tuple[int | str, ...]] = {
     "Metric": (1, 2, "label", "help"),
     "Field": ("description",),
     "Detection": (3,),
+    "Match": (2,),
     "Generated": ("note",),
     "Fitted": (2,),
     "Change": (2,),

@@ -1,8 +1,8 @@
-"""Names of the tasks and methods a run may ask for.
+"""Names of the tasks, methods and record formats a run may ask for.
 
 Only names and words live here, so that forms and validation need no training library. A task is the module of
-the same name in `tasks`; a method is registered under the same name in `methods`, and a test holds the lists
-together. A new one is added here and there, and nowhere else.
+the same name in `tasks`, a record format one in `data.formats`; a method is registered under the same name in
+`methods`, and a test holds the lists together. A new one is added here and there, and nowhere else.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.config.schema import DataSection
-from tui_tuner.data.formats.convert import to_record
+from tui_tuner.data.formats import Format, find_format
 from tui_tuner.data.formats.recognise import Detection, recognise, take_late
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Record, Row, texts_of
@@ -83,10 +83,11 @@ class Reading:
         detection = self._detect(file, usable, wanted)
         self._note_encoding(file)
         known = {*detection.columns.values(), *detection.unused}
+        format = find_format(detection.format)
         for row in itertools.chain(head, rows):
             if not row.problem and not known.issuperset(row.values):
                 self._take_late(row, detection, known)
-            yield _converted(row, source, detection)
+            yield _converted(row, source, format, detection.columns)
 
     def _take_late(self, row: Row, detection: Detection, known: set[str]) -> None:
         """A row after the sample has columns of its own: say what they are."""
@@ -123,11 +124,11 @@ class Reading:
         return detection
 
 
-def _converted(row: Row, source: int, detection: Detection) -> Read:
+def _converted(row: Row, source: int, format: Format, columns: dict[str, str]) -> Read:
     if row.problem:
         return Read(row, source, problem=RowProblem(row.problem, _shown(row)))
     try:
-        record = to_record(row.values, detection.format, detection.columns)
+        record = format.convert(row.values, columns)
         for text in texts_of(record):
             if not text.isascii():
                 text.encode()

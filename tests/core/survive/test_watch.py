@@ -132,7 +132,7 @@ def test_a_lost_run_that_goes_on_says_why_it_was_lost(
     manifest["vital_signs"]["oom_kills_group"] = -1  # as if the counter had grown since
     folder.write("manifest.json", json.dumps(manifest))
 
-    def run(config: Any, folder: Any, sink: Any, control: Any, resume: bool) -> Any:
+    def run(config: Any, folder: Any, sink: Any, control: Any, resume: bool, ranks: Any) -> Any:
         sink.emit(Finished(status="completed", exit_code=0))
         return session.Outcome("completed", 0)
 

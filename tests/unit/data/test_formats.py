@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.data.formats.convert import to_record
-from tui_tuner.data.formats.recognise import Ambiguous, recognise
+from tui_tuner.data.formats import Ambiguous, find_format, format_names
+from tui_tuner.data.formats.recognise import Detection, recognise
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.errors import DataError
 
@@ -46,13 +46,25 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+def converted(row: dict[str, Any], found: Detection) -> Any:
+    return find_format(found.format).convert(row, found.columns)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_format_is_recognised_and_converts(name: str) -> None:
     row, wanted = CASES[name]
     found = recognise([row] * 5)
     assert found.format == wanted and found.confidence > 0.5 and found.why
     assert set(found.columns.values()) | set(found.unused) == set(row)
-    to_record(row, found.format, found.columns)
+    converted(row, found)
+
+
+def test_every_name_has_its_format_and_nothing_else_is_imported() -> None:
+    for name in format_names():
+        assert find_format(name).name == name and find_format(name).needed
+    for name in ("auto", "base", "recognise", "labelled"):
+        with pytest.raises(KeyError):
+            find_format(name)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +113,7 @@ def test_a_format_that_does_not_fit_is_refused() -> None:
 
 
 def record(row: dict[str, Any]) -> Any:
-    found = recognise([row])
-    return to_record(row, found.format, found.columns)
+    return converted(row, recognise([row]))
 
 
 def test_alpaca_and_history_become_turns() -> None:
@@ -176,7 +187,7 @@ GOOD = {"messages": CHAT}
 def test_rows_that_are_wrong_say_why(row: dict[str, Any], reason: str) -> None:
     found = recognise([GOOD] * 9 + [row])
     with pytest.raises(RowProblem, match=reason):
-        to_record(row, found.format, found.columns)
+        converted(row, found)
 
 
 def test_a_format_that_was_asked_for_takes_columns_of_mixed_types() -> None:
@@ -186,4 +197,4 @@ def test_a_format_that_was_asked_for_takes_columns_of_mixed_types() -> None:
     found = recognise(rows, "alpaca")
     assert found.format == "alpaca" and found.columns == {"prompt": "instruction", "response": "output"}
     with pytest.raises(RowProblem, match="not text"):
-        to_record(rows[1], found.format, found.columns)
+        converted(rows[1], found)

@@ -1,4 +1,7 @@
-"""What may be wrong with a text in a row: whole sentences for each, for not every language has one `is`."""
+"""What may be wrong with a text in a row: whole sentences for each, for not every language has one `is`.
+
+Those that several formats know are here; a format has those of its own columns in its module.
+"""
 
 from __future__ import annotations
 
@@ -39,29 +42,4 @@ EARLIER_ANSWER = Troubles(
 PART = Troubles(
     N_("a content part is not text"), N_("a content part is empty"), N_("a content part is missing")
 )
-CHOSEN = Troubles(
-    N_("the chosen answer is not text"),
-    N_("the chosen answer is empty"),
-    N_("the chosen answer is missing"),
-)
-REJECTED = Troubles(
-    N_("the rejected answer is not text"),
-    N_("the rejected answer is empty"),
-    N_("the rejected answer is missing"),
-)
-ANSWER = Troubles(N_("the answer is not text"), N_("the answer is empty"), N_("the answer is missing"))
 TEXT = Troubles(N_("the text is not text"), N_("the text is empty"), N_("the text is missing"))
-FIRST = Troubles(
-    N_("the first sentence is not text"),
-    N_("the first sentence is empty"),
-    N_("the first sentence is missing"),
-)
-SECOND = Troubles(
-    N_("the second sentence is not text"),
-    N_("the second sentence is empty"),
-    N_("the second sentence is missing"),
-)
-QUESTION = Troubles(
-    N_("the question is not text"), N_("the question is empty"), N_("the question is missing")
-)
-CONTEXT = Troubles(N_("the context is not text"), N_("the context is empty"), N_("the context is missing"))

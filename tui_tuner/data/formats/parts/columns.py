@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-# One role each; names are compared in lower case, with spaces and dashes as underscores.
+# Roles that several formats have; the names of one that a single format has are in that format's module.
+# Names are compared in lower case, with spaces and dashes as underscores.
 NAMES: dict[str, tuple[str, ...]] = {
     "prompt": (
         "prompt", "question", "query", "instruction", "problem", "request", "user", "human", "user_prompt",
@@ -25,54 +26,14 @@ NAMES: dict[str, tuple[str, ...]] = {
     "messages": (
         "messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns", "dialogs",
     ),
-    "chosen": ("chosen", "chosen_response", "preferred", "response_chosen", "better", "accepted"),
-    "rejected": ("rejected", "rejected_response", "dispreferred", "response_rejected", "worse", "reject"),
-    "good": ("kto_tag", "label", "is_good", "desirable", "thumbs_up", "score"),
     "text": (
         "text", "review", "sentence", "document", "body", "article", "comment", "tweet", "message",
         "content", "passage", "raw_text", "title", "description",
     ),
-    "label": (
-        "label", "labels", "sentiment", "class", "category", "rating", "stars", "intent", "emotion", "topic",
-        "target", "score", "label_text", "polarity", "is_duplicate", "similarity", "gold_label", "type",
-    ),
-    "tokens": ("tokens", "words"),
-    "tags": ("ner_tags", "tags", "pos_tags", "labels", "ner", "ner_labels", "tag", "upos"),
-    "question": ("question", "query"),
-    "context": ("context", "passage", "paragraph"),
-    "answers": ("answers", "answer"),
 }  # fmt: skip
 
-PAIRS = (
-    ("sentence1", "sentence2"),
-    ("sentence_1", "sentence_2"),
-    ("sentence_a", "sentence_b"),
-    ("text1", "text2"),
-    ("text_1", "text_2"),
-    ("text_a", "text_b"),
-    ("question1", "question2"),
-    ("premise", "hypothesis"),
-    ("string1", "string2"),
-    ("anchor", "positive"),
-)
-
-
-# Names that say too little alone: they are prompt and response only side by side.
-PROMPT_PAIRS = (
-    ("content", "summary"),
-    ("document", "summary"),
-    ("text", "summary"),
-    ("dialogue", "summary"),
-    ("article", "highlights"),
-    ("article", "summary"),
-    ("source", "target"),
-    ("src", "tgt"),
-    ("inputs", "targets"),
-    ("input", "target"),
-    ("questions", "answers"),
-    ("text", "response"),
-    ("content", "response"),
-)
+# Roles that rows may have or lack, so the first rows of a file may not show them.
+SELDOM = ("input", "system", "history", "tools")
 
 
 def plain_name(name: str) -> str:
@@ -106,18 +67,23 @@ class Column:
 
 
 class Sample:
-    """The first rows of a file, seen column by column."""
+    """The first rows of a file, seen column by column. `where` names the file in messages."""
 
-    def __init__(self, rows: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, rows: Sequence[dict[str, Any]], where: str = "") -> None:
         self.rows = list(rows)
+        self.where = where
         self.columns: dict[str, Column] = {}
         for row in self.rows:
             for name, value in row.items():
                 _look(self.columns.setdefault(str(name), Column(str(name))), value)
 
-    def named(self, role: str, *kinds: str) -> list[Column]:
-        """Filled columns whose name is one of the role's, holding these kinds if given; best known first."""
-        names = NAMES[role]
+    def named(self, role: str | tuple[str, ...], *kinds: str) -> list[Column]:
+        """Filled columns of a role, holding these kinds if given; best known name first.
+
+        Args:
+            role: A key of `NAMES`, or names that a format knows itself.
+        """
+        names = NAMES[role] if isinstance(role, str) else role
         found = [
             column
             for column in self.columns.values()
@@ -132,6 +98,18 @@ class Sample:
     def get(self, name: str) -> Column | None:
         """The column of this compared name, if it is filled."""
         return next((c for c in self.columns.values() if c.plain == name and c.filled), None)
+
+    def optional(self, *roles: str, taken: Sequence[str] = ()) -> dict[str, str]:
+        """Roles (keys of `NAMES`) that a row may lack: the column for each that is there and not `taken`."""
+        found = {}
+        for role in roles:
+            candidates = [column for column in self.named(role) if column.name not in taken]
+            if not candidates and role in SELDOM:  # empty in the sample, perhaps not in the rows after it
+                columns = (self.empty(name) for name in NAMES[role])
+                candidates = [column for column in columns if column and column.name not in taken]
+            if candidates:
+                found[role] = candidates[0].name
+        return found
 
     def empty(self, name: str) -> Column | None:
         """The column of this compared name, if no row of the sample fills it."""

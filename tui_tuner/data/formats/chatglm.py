@@ -1,0 +1,30 @@
+"""ChatGLM: prompt, response and the rounds before them."""
+
+from __future__ import annotations
+
+from tui_tuner.data.formats.base import Match
+from tui_tuner.data.formats.parts.columns import Sample
+from tui_tuner.data.formats.prompt_response import PromptResponse
+from tui_tuner.locales import _
+
+
+class ChatGLM(PromptResponse):
+    name = "chatglm"
+    needed = ("prompt", "response", "history")
+    more = ("system",)
+    rank = 40
+    rank_told = 68
+
+    def recognise(self, sample: Sample, asked: bool) -> Match | None:
+        history = sample.named("history", "lists", "list")
+        prompts, answers = sample.named("prompt", "text"), sample.named("response", "text")
+        if (not history and not asked) or len(prompts) != 1 or len(answers) != 1:
+            return None
+        named = history or [c for c in sample.columns.values() if c.plain == "history"]
+        if not named:
+            return None
+        roles = {"prompt": prompts[0].name, "response": answers[0].name, "history": named[0].name}
+        return Match(roles | sample.optional("system"), 0.97, _("prompt, response and history"))
+
+
+FORMATS = (ChatGLM(),)

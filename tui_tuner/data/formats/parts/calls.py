@@ -1,0 +1,61 @@
+"""Tools that a model may call, and its calls, in the customary spellings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tui_tuner.data.formats.parts.columns import loads_if_json
+from tui_tuner.data.formats.parts.values import Columns, Values
+from tui_tuner.data.problems import RowProblem
+from tui_tuner.locales import N_
+
+
+def tools_of(values: Values, columns: Columns) -> list[Any] | None:
+    """The tools of a row as OpenAI writes them; None if it has none."""
+    value = loads_if_json(values.get(columns["tools"])) if "tools" in columns else None
+    if value in (None, "", [], {}):
+        return None
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        raise RowProblem(N_("tools are not a JSON list"))
+    return [
+        tool if isinstance(tool, dict) and "function" in tool else {"type": "function", "function": tool}
+        for tool in value
+    ]
+
+
+def calls_of(value: Any) -> list[dict[str, Any]] | None:
+    """OpenAI's tool calls; arguments that are JSON text become values, as templates expect."""
+    value = loads_if_json(value)
+    if not value:
+        return None
+    if not isinstance(value, list):
+        raise RowProblem(N_("tool calls are not a list"))
+    return [_call(item) for item in value]
+
+
+def calls_of_text(value: Any) -> list[dict[str, Any]]:
+    """ShareGPT's function_call: the JSON of one call, or of several, as text."""
+    loaded = loads_if_json(value)
+    if isinstance(loaded, dict):
+        loaded = [loaded]
+    if not isinstance(loaded, list) or not loaded:
+        raise RowProblem(N_("a function call is not JSON"), str(value)[:60])
+    return [_call(item) for item in loaded]
+
+
+def _call(item: Any) -> dict[str, Any]:
+    function = item.get("function", item) if isinstance(item, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise RowProblem(N_("a tool call has no name"))
+    arguments = loads_if_json(function.get("arguments", function.get("parameters", {})))
+    if arguments in (None, ""):
+        arguments = {}
+    call: dict[str, Any] = {
+        "type": "function",
+        "function": {"name": function["name"], "arguments": arguments},
+    }
+    if isinstance(item.get("id"), str):
+        call["id"] = item["id"]
+    return call

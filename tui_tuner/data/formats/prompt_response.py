@@ -1,0 +1,89 @@
+"""One column asks and one answers, under any of their customary names."""
+
+from __future__ import annotations
+
+from tui_tuner.data.formats.base import Format, Match, ask
+from tui_tuner.data.formats.parts import troubles
+from tui_tuner.data.formats.parts.calls import tools_of
+from tui_tuner.data.formats.parts.columns import Column, Sample
+from tui_tuner.data.formats.parts.turns import history_of, prompt_text, system_of
+from tui_tuner.data.formats.parts.values import Columns, Values, text_of
+from tui_tuner.data.records import Chat, Message
+from tui_tuner.locales import _
+from tui_tuner.text import one_line
+
+# Names that say too little alone: they are prompt and response only side by side.
+PAIRS = (
+    ("content", "summary"),
+    ("document", "summary"),
+    ("text", "summary"),
+    ("dialogue", "summary"),
+    ("article", "highlights"),
+    ("article", "summary"),
+    ("source", "target"),
+    ("src", "tgt"),
+    ("inputs", "targets"),
+    ("input", "target"),
+    ("questions", "answers"),
+    ("text", "response"),
+    ("content", "response"),
+)
+
+
+class PromptResponse(Format):
+    name = "prompt_response"
+    needed: tuple[str, ...] = ("prompt", "response")
+    more: tuple[str, ...] = ("input", "system", "history", "tools")
+    rank = 70
+
+    def recognise(self, sample: Sample, asked: bool) -> Match | None:
+        if sample.get("instruction") and sample.get("output"):
+            return None
+        prompts, answers = sample.named("prompt", "text"), sample.named("response", "text")
+        if not prompts or not answers:
+            return _known_pair(sample)
+        # An input beside an instruction (or another prompt) adds to it, as in alpaca.
+        if len(prompts) > 1:
+            prompts = [column for column in prompts if column.plain != "input"]
+        if len(prompts) > 1:
+            others = {"response": answers[0].name} if len(answers) == 1 else {}
+            raise ask(sample, "prompt", [column.name for column in prompts], others)
+        if len(answers) > 1:
+            raise ask(sample, "response", [c.name for c in answers], {"prompt": prompts[0].name})
+        if not asked and _looks_like_class(answers[0], len(sample.rows)):
+            return None
+        roles = {"prompt": prompts[0].name, "response": answers[0].name}
+        roles |= sample.optional("input", "system", "history", "tools", taken=list(roles.values()))
+        return Match(roles, 0.95, _why(one_line(prompts[0].name, 40), one_line(answers[0].name, 40)))
+
+    def convert(self, values: Values, columns: Columns) -> Chat:
+        prompt = prompt_text(values, columns)
+        messages = system_of(values, columns)
+        for question, answer in history_of(values.get(columns["history"])) if "history" in columns else []:
+            messages += [Message("user", question), Message("assistant", answer)]
+        answer = text_of(values.get(columns["response"]), troubles.RESPONSE)
+        messages += [Message("user", prompt), Message("assistant", answer)]
+        return Chat(messages, tools_of(values, columns))
+
+
+def _known_pair(sample: Sample) -> Match | None:
+    for first, second in PAIRS:
+        one, two = sample.get(first), sample.get(second)
+        if one and two and one.mostly("text") and two.mostly("text"):
+            roles = {"prompt": one.name, "response": two.name, **sample.optional("system")}
+            return Match(roles, 0.95, _why(first, second))
+    return None
+
+
+def _why(prompt: str, answer: str) -> str:
+    return _("{prompt} asks and {answer} answers", prompt=prompt, answer=answer)
+
+
+def _looks_like_class(column: Column, rows: int) -> bool:
+    """Few short values that come again and again are classes, not answers."""
+    return (
+        rows >= 20 and len(column.values) <= max(2, rows // 10) and column.mean_length < 30
+    ) and column.plain in ("target", "answer", "output")
+
+
+FORMATS = (PromptResponse(),)
