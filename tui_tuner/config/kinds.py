@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tui_tuner.locales import N_
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -36,11 +38,13 @@ class TaskKind(Kind):
 TASKS: dict[str, TaskKind] = {
     kind.name: kind
     for kind in (
-        TaskKind("sft", "Supervised fine-tuning", "Teach answers: prompts are masked, answers are trained."),
+        TaskKind(
+            "sft", N_("Supervised fine-tuning"), N_("Teach answers: prompts are masked, answers are trained.")
+        ),
         TaskKind(
             "pretraining",
-            "Pretraining",
-            "Learn plain text, every token, from scratch or continued.",
+            N_("Pretraining"),
+            N_("Learn plain text, every token, from scratch or continued."),
             plain_text=True,
         ),
     )
@@ -49,23 +53,37 @@ TASKS: dict[str, TaskKind] = {
 METHODS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("lora", "LoRA", "Small low-rank matrices beside frozen weights (arXiv 2106.09685)."),
-        Kind("dora", "DoRA", "LoRA with a trained magnitude for each column (arXiv 2402.09353)."),
-        Kind("rslora", "Rank-stabilised LoRA", "LoRA scaled by alpha / sqrt(rank) (arXiv 2312.03732)."),
-        Kind("full", "Full fine-tuning", "Every weight is trained: most memory, most capacity."),
-        Kind("freeze", "Top layers only", "The last few layers are trained, those below stay frozen."),
-        Kind("loha", "LoHa", "Updates made of two low-rank ones, entry by entry (arXiv 2108.06098)."),
-        Kind("vera", "VeRA", "Vectors that scale random matrices shared by all layers (arXiv 2310.11454)."),
+        Kind("lora", N_("LoRA"), N_("Small low-rank matrices beside frozen weights (arXiv 2106.09685).")),
+        Kind("dora", N_("DoRA"), N_("LoRA with a trained magnitude for each column (arXiv 2402.09353).")),
         Kind(
-            "ia3", "IA3", "A trained factor for each output of some layers; the smallest (arXiv 2205.05638)."
+            "rslora", N_("Rank-stabilised LoRA"), N_("LoRA scaled by alpha / sqrt(rank) (arXiv 2312.03732).")
+        ),
+        Kind("full", N_("Full fine-tuning"), N_("Every weight is trained: most memory, most capacity.")),
+        Kind(
+            "freeze", N_("Top layers only"), N_("The last few layers are trained, those below stay frozen.")
+        ),
+        Kind("loha", N_("LoHa"), N_("Updates made of two low-rank ones, entry by entry (arXiv 2108.06098).")),
+        Kind(
+            "vera",
+            N_("VeRA"),
+            N_("Vectors that scale random matrices shared by all layers (arXiv 2310.11454)."),
+        ),
+        Kind(
+            "ia3",
+            N_("IA3"),
+            N_("A trained factor for each output of some layers; the smallest (arXiv 2205.05638)."),
         ),
         Kind(
             "prompt_tuning",
-            "Prompt tuning",
-            "Virtual tokens before each text are trained (arXiv 2104.08691).",
+            N_("Prompt tuning"),
+            N_("Virtual tokens before each text are trained (arXiv 2104.08691)."),
         ),
-        Kind("p_tuning", "P-tuning", "Virtual tokens that a small network makes (arXiv 2103.10385)."),
-        Kind("prefix_tuning", "Prefix tuning", "Keys and values before each layer's own (arXiv 2101.00190)."),
+        Kind("p_tuning", N_("P-tuning"), N_("Virtual tokens that a small network makes (arXiv 2103.10385).")),
+        Kind(
+            "prefix_tuning",
+            N_("Prefix tuning"),
+            N_("Keys and values before each layer's own (arXiv 2101.00190)."),
+        ),
     )
 }
 
@@ -88,17 +106,17 @@ METHOD_FIELDS: dict[str, tuple[str, ...]] = {
 }
 
 RECORD_FORMATS: dict[str, str] = {
-    "auto": "recognise it",
-    "alpaca": "instruction, input, output",
-    "sharegpt": "conversations with from/value",
-    "messages": "OpenAI messages with role/content",
-    "prompt_response": "one prompt column, one answer column",
-    "chatglm": "prompt, response, history",
-    "preference": "chosen and rejected answers",
-    "kto": "an answer and whether it is good",
-    "text": "plain text",
-    "text_label": "text and a class",
-    "sentence_pair": "two sentences, with or without a label",
-    "token_tags": "tokens and their tags",
-    "qa": "question, context, answers",
+    "auto": N_("recognise it"),
+    "alpaca": N_("instruction, input, output"),
+    "sharegpt": N_("conversations with from/value"),
+    "messages": N_("OpenAI messages with role/content"),
+    "prompt_response": N_("one prompt column, one answer column"),
+    "chatglm": N_("prompt, response, history"),
+    "preference": N_("chosen and rejected answers"),
+    "kto": N_("an answer and whether it is good"),
+    "text": N_("plain text"),
+    "text_label": N_("text and a class"),
+    "sentence_pair": N_("two sentences, with or without a label"),
+    "token_tags": N_("tokens and their tags"),
+    "qa": N_("question, context, answers"),
 }
