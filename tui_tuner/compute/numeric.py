@@ -8,6 +8,7 @@ from __future__ import annotations
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 
 HALF = ("bfloat16", "float16")
@@ -29,29 +30,31 @@ def weight_dtype(device: Device, config: RunConfig, small: bool) -> tuple[str, s
     """`model.dtype` where it is `auto`. `small`: a model whose memory does not matter."""
     quantised = config.model.quantization != "none"
     if small:
-        return "float32", "So small a model needs no 16-bit numbers."
+        return "float32", _("So small a model needs no 16-bit numbers.")
     if quantised and device.kind == "cuda" and not device.bf16:
-        return "float16", f"{device.name} does not compute bfloat16; 4-bit weights need 16 bits to compute."
+        return "float16", _(
+            "{name} does not compute bfloat16; 4-bit weights need 16 bits to compute.", name=device.name
+        )
     if not device.bf16:
-        return "float32", "This hardware does not compute bfloat16."
+        return "float32", _("This hardware does not compute bfloat16.")
     if config.method.kind not in ADAPTERS and not quantised:
-        return "float32", "Trained weights keep full precision: bfloat16 would round small updates away."
-    return "bfloat16", "The hardware computes bfloat16, and the frozen weights need no more."
+        return "float32", _("Trained weights keep full precision: bfloat16 would round small updates away.")
+    return "bfloat16", _("The hardware computes bfloat16, and the frozen weights need no more.")
 
 
 def autocast(device: Device, config: RunConfig, small: bool) -> tuple[bool, str]:
     """`training.autocast` where it is `auto`; `model.dtype` and `model.attention` are settled."""
     if config.model.attention == "flash_attention_2" and config.model.dtype == "float32":
-        return True, "FlashAttention 2 takes 16-bit numbers only."
+        return True, _("FlashAttention 2 takes 16-bit numbers only.")
     if small:
-        return False, "So small a model needs no 16-bit numbers."
+        return False, _("So small a model needs no 16-bit numbers.")
     if config.model.dtype == "bfloat16" and config.method.kind not in ADAPTERS:
-        return False, "The weights are 16-bit already."
+        return False, _("The weights are 16-bit already.")
     if device.bf16:
-        return True, "Products in bfloat16, sums and trained weights in float32."
+        return True, _("Products in bfloat16, sums and trained weights in float32.")
     if device.kind == "cuda":
-        return True, "Products in float16 with a loss scaler: this GPU has no bfloat16."
-    return False, "This CPU gains nothing from 16-bit numbers."
+        return True, _("Products in float16 with a loss scaler: this GPU has no bfloat16.")
+    return False, _("This CPU gains nothing from 16-bit numbers.")
 
 
 def attention(softcap: bool, model_type: str) -> tuple[str, str]:
@@ -61,8 +64,11 @@ def attention(softcap: bool, model_type: str) -> tuple[str, str]:
     there wherever torch is. `softcap`: the model caps its attention scores.
     """
     if softcap:
-        return "eager", f"{model_type} caps its attention scores, which no fused kernel does exactly."
-    return "sdpa", "PyTorch's own attention: exact, and nothing to install."
+        return "eager", _(
+            "{model_type} caps its attention scores, which no fused kernel does exactly.",
+            model_type=model_type,
+        )
+    return "sdpa", _("PyTorch's own attention: exact, and nothing to install.")
 
 
 # What follows from a resolved config
@@ -112,21 +118,27 @@ def check_numbers(device: Device, config: ResolvedConfig) -> None:
     if config.model.attention == "flash_attention_2":
         if not device.ampere:
             raise ConfigError(
-                f"flash_attention_2 needs an NVIDIA GPU of Ampere's generation or newer, and this is {name}.",
+                _(
+                    "flash_attention_2 needs an NVIDIA GPU of Ampere's generation or newer, and this is "
+                    "{name}.",
+                    name=name,
+                ),
                 where="model.attention",
-                hint="Use auto or sdpa.",
+                hint=_("Use auto or sdpa."),
             )
         if compute_name(device, config) == "float32":
             raise ConfigError(
-                "flash_attention_2 takes 16-bit numbers only, but weights and products are float32.",
+                _("flash_attention_2 takes 16-bit numbers only, but weights and products are float32."),
                 where="model.attention",
-                hint="Use sdpa, or set training.autocast to true.",
+                hint=_("Use sdpa, or set training.autocast to true."),
             )
     own_weights = config.method.kind not in ADAPTERS or config.method.train_embeddings
     if needs_scaler(device, config) and config.model.dtype == "float16" and own_weights:
         raise ConfigError(
-            "float16 weights cannot be trained themselves in mixed precision: their gradients would be "
-            "float16, and a loss scaler works on float32 ones.",
+            _(
+                "float16 weights cannot be trained themselves in mixed precision: their gradients would be "
+                "float16, and a loss scaler works on float32 ones."
+            ),
             where="model.dtype",
-            hint="Use float32: products are computed in 16 bits all the same.",
+            hint=_("Use float32: products are computed in 16 bits all the same."),
         )

@@ -24,6 +24,7 @@ import torch
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, model_inputs
 from tui_tuner.compute.self_check import LossesOf, difference, evaluating, tolerance
 from tui_tuner.compute.shared_prefix import Segment, noisy_attention
+from tui_tuner.locales import _
 from tui_tuner.methods.weights import decoder_layers, final_norms
 
 MOST_BYTES = 64 << 30
@@ -261,7 +262,7 @@ def check_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf) -> s
     except Exception as error:  # layers that need more of each other than hidden states
         return f"{type(error).__name__}: {error}"
     worst = difference([found], [whole])
-    return f"a loss differs by {worst:.2g}" if worst > tolerance(model, cache.way) else ""
+    return _("a loss differs by {worst:.2g}", worst=worst) if worst > tolerance(model, cache.way) else ""
 
 
 def make(
@@ -284,7 +285,7 @@ def make(
         problem = check_states(cache, rows, losses)
         if not problem:
             return cache, ""
-        problem = f"it is not exact for this model ({problem})"
+        problem = _("it is not exact for this model ({problem})", problem=problem)
     except OSError as error:
         problem = error.strerror or str(error)
     except BaseException:

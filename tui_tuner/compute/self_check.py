@@ -16,6 +16,7 @@ from typing import Any
 
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, lay_padded, switch_attention
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _
 
 # Losses of a micro-batch by a way, [n] float32 in the order of its examples: one for each thing learnt
 LossesOf = Callable[[Any, MicroBatch, ForwardWay], Any]
@@ -100,9 +101,9 @@ class Checker:
             found = list(losses.split([len(one) for one in truth.losses]))
         worst = difference(found, truth.losses)
         if worst > tolerance(self.model, way):
-            return f"the loss of an example differs by {worst:.2g} a token"
+            return _("the loss of an example differs by {worst:.2g} a token", worst=worst)
         if way.packing and self._leaks(way, found):
-            return "examples of a row see each other"
+            return _("examples of a row see each other")
         return self._compare_gradient(way, truth)
 
     def _compare_gradient(self, way: ForwardWay, truth: Truth) -> str:
@@ -228,11 +229,15 @@ def compare_gradients(found: Sequence[Any], truth: Sequence[Any], exact: bool) -
     """
     pairs = [(one.float(), other.float()) for one, other in zip(found, truth, strict=True)]
     apart = sum(float((one - other).square().sum()) for one, other in pairs)
-    size = sum(float(other.square().sum()) for _, other in pairs)
+    size = sum(float(other.square().sum()) for _unused, other in pairs)
     if not math.isfinite(apart):
-        return "the gradient is not a number" if math.isfinite(size) else ""
+        return _("the gradient is not a number") if math.isfinite(size) else ""
     share = math.sqrt(apart / size) if size > 0 else (math.inf if apart > 0 else 0.0)
-    return f"the gradient differs by {share:.2%}" if share > (GRADIENT if exact else GRADIENT_HALF) else ""
+    return (
+        _("the gradient differs by {share:.2%}", share=share)
+        if share > (GRADIENT if exact else GRADIENT_HALF)
+        else ""
+    )
 
 
 def _added(one: list[Any], other: list[Any]) -> list[Any]:

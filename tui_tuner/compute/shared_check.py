@@ -20,6 +20,7 @@ from tui_tuner.compute.self_check import (
 )
 from tui_tuner.compute.shared_prefix import Group, lay_groups
 from tui_tuner.data.records import Example, next_token_labels
+from tui_tuner.locales import _
 
 
 class Probe:
@@ -56,7 +57,7 @@ def check_shared(checker: Checker, way: ForwardWay) -> str:
     model, device = checker.model, checker.device
     probe = Probe(checker.data, checker.rows)
     if len(probe) < 2:
-        return "too few rows to try it on"
+        return _("too few rows to try it on")
     alone = Checker(
         model, probe, range(len(probe)), device, checker.pad, checker.losses, checker.plain, graded=len(probe)
     )
@@ -71,7 +72,7 @@ def check_shared(checker: Checker, way: ForwardWay) -> str:
         found = list(losses.detach().split([len(one) for one in truth.losses]))
         worst = difference(found, truth.losses)
         if worst > tolerance(model, way):
-            return f"the loss of an example differs by {worst:.2g} a token"
+            return _("the loss of an example differs by {worst:.2g} a token", worst=worst)
         return compare_gradients(gradient, truth.gradient, exact=tolerance(model, way) < 1e-3)
     except torch.OutOfMemoryError:
         raise

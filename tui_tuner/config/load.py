@@ -14,6 +14,7 @@ from tui_tuner.config.problems import nearest, problems_of
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import set_path, validated, with_values
 from tui_tuner.errors import ConfigError, UsageError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
@@ -59,26 +60,26 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     shown = one_line(path)
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError("is larger than 4 MiB, so it is no config.", where=shown)
+            raise ConfigError(_("is larger than 4 MiB, so it is no config."), where=shown)
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        hint = "`tui-tuner presets` lists the ones that come with the package."
-        raise ConfigError("no such file.", where=shown, hint=hint) from None
+        hint = _("`tui-tuner presets` lists the ones that come with the package.")
+        raise ConfigError(_("no such file."), where=shown, hint=hint) from None
     except UnicodeDecodeError:
-        raise ConfigError("is not UTF-8 text, so it is no config.", where=shown) from None
+        raise ConfigError(_("is not UTF-8 text, so it is no config."), where=shown) from None
     except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}.", where=shown) from None
+        raise ConfigError(_("cannot be read: {problem}.", problem=error.strerror), where=shown) from None
     try:
         values, lines = _parsed(text, shown)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{shown}:{mark.line + 1}" if mark else shown
         problem = one_line(getattr(error, "problem", None) or str(error))
-        raise ConfigError(f"is not valid YAML: {problem}.", where=place) from None
+        raise ConfigError(_("is not valid YAML: {problem}.", problem=problem), where=place) from None
     except (RecursionError, ValueError) as error:
-        raise ConfigError(f"is not valid YAML: {one_line(error)}.", where=shown) from None
+        raise ConfigError(_("is not valid YAML: {error}.", error=one_line(error)), where=shown) from None
     if not isinstance(values, dict):
-        raise ConfigError("holds no `key: value` lines.", where=shown)
+        raise ConfigError(_("holds no `key: value` lines."), where=shown)
     return values, lines
 
 
@@ -95,7 +96,9 @@ def _parsed_by(kind: Any, text: str, shown: str) -> tuple[Any, dict[str, int]]:
     try:
         node = loader.get_single_node()
         if node is None:
-            raise ConfigError("is empty.", where=shown, hint="Start from a preset: `tui-tuner presets`.")
+            raise ConfigError(
+                _("is empty."), where=shown, hint=_("Start from a preset: `tui-tuner presets`.")
+            )
         lines: dict[str, int] = {}
         _index(node, "", lines, shown)  # before merges are written into the nodes
         return loader.construct_document(node), lines
@@ -113,13 +116,17 @@ def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> None:
         path, equals, raw = item.partition("=")
         path = path.strip()
         if not equals:
-            raise UsageError(f"--set {one_line(item)!r} has no `=`.", hint="Write --set training.epochs=1")
+            what = _("--set {text!r} has no `=`.", text=one_line(item))
+            raise UsageError(what, hint=_("Write --set training.epochs=1"))
         if path not in options() and not any(path.startswith(f"{known}.") for known in options()):
-            raise UsageError(f"--set: unknown field {one_line(path)!r}.{nearest(path, options())}")
+            what = _("--set: unknown field {name!r}.", name=one_line(path))
+            raise UsageError(f"{what}{nearest(path, options())}")
         try:
             value = yaml.safe_load(raw)
         except yaml.YAMLError:
-            raise UsageError(f"--set {one_line(path)}: {one_line(raw)!r} is not a YAML value.") from None
+            raise UsageError(
+                _("--set {path}: {raw!r} is not a YAML value.", path=one_line(path), raw=one_line(raw))
+            ) from None
         set_path(values, path, value)
 
 
@@ -167,6 +174,8 @@ def _index(node: yaml.Node, prefix: str, lines: dict[str, int], shown: str) -> N
     for key, value in node.value:
         path = f"{prefix}{key.value}"
         if path in lines:
-            raise ConfigError(f"{one_line(path)} stands twice.", where=f"{shown}:{key.start_mark.line + 1}")
+            raise ConfigError(
+                _("{path} stands twice.", path=one_line(path)), where=f"{shown}:{key.start_mark.line + 1}"
+            )
         lines[path] = key.start_mark.line + 1
         _index(value, f"{path}.", lines, shown)

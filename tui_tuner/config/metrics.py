@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tui_tuner.locales import N_
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -27,23 +29,23 @@ class Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("loss", "Loss", "Mean of the loss over all labels of the held-out rows.", False),
-        Metric("perplexity", "Perplexity", "The exponential of the loss.", False),
-        Metric("accuracy", "Accuracy", "Share of the labels that are predicted right."),
+        Metric("loss", N_("Loss"), N_("Mean of the loss over all labels of the held-out rows."), False),
+        Metric("perplexity", N_("Perplexity"), N_("The exponential of the loss."), False),
+        Metric("accuracy", N_("Accuracy"), N_("Share of the labels that are predicted right.")),
         Metric(
             "attribute_coverage",
-            "Attributes mentioned",
-            "Share of the attributes listed in the prompts that the answers mention.",
+            N_("Attributes mentioned"),
+            N_("Share of the attributes listed in the prompts that the answers mention."),
         ),
         Metric(
             "reference_coverage",
-            "Attributes mentioned by the references",
-            "The same share for the data set's own answers.",
+            N_("Attributes mentioned by the references"),
+            N_("The same share for the data set's own answers."),
         ),
-        Metric("stopped", "Stopped by itself", "Share of the answers that end by a stop token."),
-        Metric("exact_match", "Exact match", "Share of the answers equal to the reference."),
-        Metric("token_f1", "Token F1", "Overlap of the words of answer and reference."),
-        Metric("rouge_l", "ROUGE-L", "Longest common subsequence of answer and reference (F1)."),
+        Metric("stopped", N_("Stopped by itself"), N_("Share of the answers that end by a stop token.")),
+        Metric("exact_match", N_("Exact match"), N_("Share of the answers equal to the reference.")),
+        Metric("token_f1", N_("Token F1"), N_("Overlap of the words of answer and reference.")),
+        Metric("rouge_l", N_("ROUGE-L"), N_("Longest common subsequence of answer and reference (F1).")),
     )
 }
 

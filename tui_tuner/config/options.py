@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.locales import N_, _
+from tui_tuner.text import listed
 
 
 @dataclass(frozen=True)
@@ -42,22 +44,24 @@ class Option:
     def expects(self) -> str:
         """What the field takes, in words: `a whole number of at least 1, or auto`."""
         names = {
-            int: "a whole number",
-            float: "a number",
-            bool: "true or false",
-            str: "text",
-            list: "a list",
-            dict: "a mapping",
+            int: _("a whole number"),
+            float: _("a number"),
+            bool: _("true or false"),
+            str: _("text"),
+            list: _("a list"),
+            dict: _("a mapping"),
         }
         kinds = [kind for kind in self.kinds if not (kind is int and float in self.kinds)]
         parts = [names.get(kind, kind.__name__) for kind in kinds]
-        limits = [f"{word} {value:g}" for word, value in self.limits]
+        limits = [_(words, value=value) for words, value in self.limits]
         if limits and parts:
-            parts[0] += " " + " and ".join(limits)
+            parts[0] = _("{kind} {limits}", kind=parts[0], limits=listed(limits))
         parts += self.choices
         if self.optional:
             parts.append("null")
-        return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " or " + parts[-1]
+        if len(parts) == 1:
+            return parts[0]
+        return _("{others} or {last}", others=", ".join(parts[:-1]), last=parts[-1])
 
 
 @cache
@@ -93,7 +97,12 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[Option]:
             yield _option(path, info)
 
 
-_WORDS = {"ge": "of at least", "gt": "above", "le": "at most", "lt": "below"}
+_WORDS = {
+    "ge": N_("of at least {value:g}"),
+    "gt": N_("above {value:g}"),
+    "le": N_("at most {value:g}"),
+    "lt": N_("below {value:g}"),
+}
 
 
 def _option(path: str, info: FieldInfo) -> Option:

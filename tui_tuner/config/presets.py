@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -49,9 +50,9 @@ def find_preset(name: str, folder: Path | None = None) -> Path:
     from tui_tuner.config.problems import nearest  # pydantic takes 0.1 s
 
     raise ConfigError(
-        f"neither a preset nor a YAML file.{nearest(name, known)}",
+        f"{_('neither a preset nor a YAML file.')}{nearest(name, known)}",
         where=one_line(name, 80),
-        hint="`tui-tuner presets` lists the presets; a file of your own ends in .yaml.",
+        hint=_("`tui-tuner presets` lists the presets; a file of your own ends in .yaml."),
     )
 
 

@@ -21,6 +21,7 @@ from tui_tuner.config.sections.output import OutputSection
 from tui_tuner.config.sections.training import Optimizer, TrainingSection
 from tui_tuner.config.values import validated
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _n
 
 
 def _settled(section: type[Section], name: str) -> Any:
@@ -79,8 +80,13 @@ class ResolvedConfig(RunConfig):
             return config
         still_auto = [path for path in SETTLED if get_value(config, path) == "auto"]
         if still_auto:
-            verb = "is" if len(still_auto) == 1 else "are"
-            raise ConfigError(f"{', '.join(still_auto)} {verb} still auto, but training needs a value.")
+            what = _n(
+                "{fields} is still auto, but training needs a value.",
+                "{fields} are still auto, but training needs a value.",
+                len(still_auto),
+                fields=", ".join(still_auto),
+            )
+            raise ConfigError(what)
         values = {
             name: dict(value) if name in _NARROWED and isinstance(value, BaseModel) else value
             for name, value in config

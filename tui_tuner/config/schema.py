@@ -20,6 +20,7 @@ from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.config.sections.model import ModelSection
 from tui_tuner.config.sections.output import OutputSection
 from tui_tuner.config.sections.training import TrainingSection
+from tui_tuner.locales import N_, _
 
 __all__ = [
     "ADAPTERS",
@@ -40,14 +41,20 @@ __all__ = [
 class RunConfig(Section):
     """One run. Everything that starts a run makes one of these, and nothing else starts a run."""
 
-    task: Annotated[str, known(TASKS, "task")] = option("sft", "What is learnt.", choices=TASKS)
-    model: ModelSection = Field(default_factory=ModelSection, description="The model to start from.")
-    data: DataSection = Field(default_factory=DataSection, description="What is learnt from.")
-    method: MethodSection = Field(default_factory=MethodSection, description="Which weights are trained.")
-    training: TrainingSection = Field(default_factory=TrainingSection, description="How they are trained.")
-    evaluation: EvaluationSection = Field(default_factory=EvaluationSection, description="How it is judged.")
-    output: OutputSection = Field(default_factory=OutputSection, description="Where the run lives.")
-    hardware: HardwareSection = Field(default_factory=HardwareSection, description="Devices and money.")
+    task: Annotated[str, known(TASKS, N_("unknown task {value!r}; known are {names}"))] = option(
+        "sft", N_("What is learnt."), choices=TASKS
+    )
+    model: ModelSection = Field(default_factory=ModelSection, description=N_("The model to start from."))
+    data: DataSection = Field(default_factory=DataSection, description=N_("What is learnt from."))
+    method: MethodSection = Field(default_factory=MethodSection, description=N_("Which weights are trained."))
+    training: TrainingSection = Field(
+        default_factory=TrainingSection, description=N_("How they are trained.")
+    )
+    evaluation: EvaluationSection = Field(
+        default_factory=EvaluationSection, description=N_("How it is judged.")
+    )
+    output: OutputSection = Field(default_factory=OutputSection, description=N_("Where the run lives."))
+    hardware: HardwareSection = Field(default_factory=HardwareSection, description=N_("Devices and money."))
 
     @property
     def task_kind(self) -> TaskKind:
@@ -73,43 +80,63 @@ def _contradictions(config: RunConfig) -> list[str]:
     found = _method_contradictions(method, training)
     if model.quantization != "none" and method.kind not in QUANTISABLE:
         found.append(
-            f"model.quantization: {model.quantization} weights cannot be trained with method.kind "
-            f"{method.kind}; use lora, or quantization none"
+            "model.quantization: "
+            + _(
+                "{quantization} weights cannot be trained with method.kind {kind}; use lora, or "
+                "quantization none",
+                quantization=model.quantization,
+                kind=method.kind,
+            )
         )
     if model.architecture is not None and method.kind in ADAPTERS:
         found.append(
-            f"method.kind: {method.kind} adapts a trained model, but model.architecture starts from random "
-            "weights; use full"
+            "method.kind: "
+            + _(
+                "{kind} adapts a trained model, but model.architecture starts from random weights; use full",
+                kind=method.kind,
+            )
         )
     if model.architecture is not None and model.quantization != "none":
-        found.append("model.quantization: random weights of model.architecture cannot be quantised; use none")
+        found.append(
+            "model.quantization: " + _("random weights of model.architecture cannot be quantised; use none")
+        )
     if model.attention == "flash_attention_2" and model.dtype == "float32" and training.autocast is False:
         found.append(
-            "model.attention: flash_attention_2 takes 16-bit numbers only, and with float32 weights without "
-            "autocast there are none; use sdpa, or set training.autocast to true"
+            "model.attention: "
+            + _(
+                "flash_attention_2 takes 16-bit numbers only, and with float32 weights without autocast "
+                "there are none; use sdpa, or set training.autocast to true"
+            )
         )
     if model.tokenizer == "train" and model.architecture is None:
-        found.append("model.tokenizer: a new tokenizer needs a new model; set model.architecture")
+        found.append("model.tokenizer: " + _("a new tokenizer needs a new model; set model.architecture"))
     if isinstance(training.micro_batch, int) and training.micro_batch > training.batch_size:
         found.append(
-            f"training.micro_batch: {training.micro_batch} is more than training.batch_size "
-            f"{training.batch_size}"
+            "training.micro_batch: "
+            + _(
+                "{micro_batch} is more than training.batch_size {batch_size}",
+                micro_batch=training.micro_batch,
+                batch_size=training.batch_size,
+            )
         )
     if method.kind == "freeze" and method.layers is None:
-        found.append("method.layers: freeze needs the number of top layers to train, such as 2")
+        found.append("method.layers: " + _("freeze needs the number of top layers to train, such as 2"))
     validation = config.data.validation
     if isinstance(validation, float | int) and not 0 <= validation < 1:
-        found.append(f"data.validation: {validation} is not a share from 0 up to, but without, 1")
+        found.append(
+            "data.validation: "
+            + _("{validation} is not a share from 0 up to, but without, 1", validation=validation)
+        )
     if config.evaluation.early_stopping and not validation:
-        found.append("evaluation.early_stopping: there is nothing to judge by; set data.validation")
+        found.append("evaluation.early_stopping: " + _("there is nothing to judge by; set data.validation"))
     for field, value in (
         ("evaluation.every", config.evaluation.every),
         ("output.save_every", config.output.save_every),
     ):
         if isinstance(value, int | float) and value <= 0:
-            found.append(f"{field}: {value} is not above 0")
+            found.append(f"{field}: {_('{value} is not above 0', value=value)}")
     if config.hardware.budget and config.hardware.price_per_hour is None:
-        found.append("hardware.price_per_hour: a budget needs the price of an hour")
+        found.append("hardware.price_per_hour: " + _("a budget needs the price of an hour"))
     return found
 
 
@@ -117,31 +144,50 @@ def _method_contradictions(method: MethodSection, training: TrainingSection) -> 
     """Fields that ask for something the method does not do."""
     found = []
     if method.kind in PROMPTS:
-        trains = f"{method.kind} trains virtual tokens, and no part of the model"
         if method.targets != "all-linear":
-            found.append(f"method.targets: {trains}; leave it at all-linear, or use lora")
+            found.append(
+                "method.targets: "
+                + _(
+                    "{kind} trains virtual tokens, and no part of the model; leave it at all-linear, or use "
+                    "lora",
+                    kind=method.kind,
+                )
+            )
         if method.layers is not None:
-            found.append(f"method.layers: {trains}; leave it empty, or use lora")
+            found.append(
+                "method.layers: "
+                + _(
+                    "{kind} trains virtual tokens, and no part of the model; leave it empty, or use lora",
+                    kind=method.kind,
+                )
+            )
     if method.train_embeddings and method.kind in ADAPTERS and method.kind not in RANKED:
-        found.append(f"method.train_embeddings: {method.kind} leaves them as they are; use lora, or false")
+        found.append(
+            "method.train_embeddings: "
+            + _("{kind} leaves them as they are; use lora, or false", kind=method.kind)
+        )
     if method.encoder_size is not None and method.kind not in ("p_tuning", "prefix_tuning"):
         found.append(
-            f"method.encoder_size: {method.kind} has no such network; leave it empty, or use p_tuning"
+            "method.encoder_size: "
+            + _("{kind} has no such network; leave it empty, or use p_tuning", kind=method.kind)
         )
     if method.initial_text is not None:
         if method.kind not in ("prompt_tuning", "prefix_tuning"):
             found.append(
-                f"method.initial_text: {method.kind} cannot begin as words; leave it empty, or use "
-                "prompt_tuning"
+                "method.initial_text: "
+                + _("{kind} cannot begin as words; leave it empty, or use prompt_tuning", kind=method.kind)
             )
         elif method.encoder_size is not None:
             found.append(
-                "method.initial_text: a network makes the virtual tokens, which then cannot begin as words; "
-                "leave it or method.encoder_size empty"
+                "method.initial_text: "
+                + _(
+                    "a network makes the virtual tokens, which then cannot begin as words; leave it or "
+                    "method.encoder_size empty"
+                )
             )
     if method.kind == "prefix_tuning" and training.gradient_checkpointing is True:
         found.append(
-            "training.gradient_checkpointing: computing activations again would leave the prefix out; "
-            "use false, or prompt_tuning"
+            "training.gradient_checkpointing: "
+            + _("computing activations again would leave the prefix out; use false, or prompt_tuning")
         )
     return found

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from tui_tuner.config.problems import problems_of
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -32,7 +33,10 @@ def validated(
         problems = problems_of(error)
         first, *others = [((lines or {}).get(path), sentence) for path, sentence in problems]
         place = f"{where}:{first[0]}" if where and first[0] else where
-        more = [f"line {line}: {sentence}" if line else sentence for line, sentence in others]
+        more = [
+            _("line {line}: {sentence}", line=line, sentence=sentence) if line else sentence
+            for line, sentence in others
+        ]
         raise ConfigError("\n".join([first[1], *more]), where=place) from None
 
 
@@ -52,7 +56,7 @@ def _replaced(model: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
     fields = dict(model)
     inner: dict[str, dict[str, Any]] = {}
     for path, value in values.items():
-        name, _, rest = path.partition(".")
+        name, _unused, rest = path.partition(".")
         if rest and isinstance(fields.get(name), BaseModel):
             inner.setdefault(name, {})[rest] = value
         else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, DataError, ModelError, UsageError
+from tui_tuner.locales import _
 from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
 
@@ -31,9 +32,9 @@ def check_beforehand(config: RunConfig) -> None:
     measured = [metric.name for metric in find_task(config.task).metrics]
     if config.evaluation.best not in measured:
         raise ConfigError(
-            f"{one_line(config.evaluation.best)!r} is not measured on held-out rows.",
+            _("{metric!r} is not measured on held-out rows.", metric=one_line(config.evaluation.best)),
             where="evaluation.best",
-            hint=f"Known are {', '.join(measured)}.",
+            hint=_("Known are {metrics}.", metrics=", ".join(measured)),
         )
     if config.evaluation.metrics != "auto":
         from tui_tuner.evaluation.metrics import chosen
@@ -59,9 +60,9 @@ def check_hardware(config: RunConfig) -> None:
     check_devices(config, detect())
     if devices > 1:
         raise ConfigError(
-            f"asks for {devices} GPUs, and several do not train one run together yet.",
+            _("asks for {devices} GPUs, and several do not train one run together yet.", devices=devices),
             where="hardware.devices",
-            hint="Set it to 1 or auto; `tui-tuner estimate` may plan for several.",
+            hint=_("Set it to 1 or auto; `tui-tuner estimate` may plan for several."),
         )
 
 
@@ -76,9 +77,12 @@ def one_process() -> Ranks:
     ranks = Ranks.from_environment()
     if ranks.world > 1:
         raise UsageError(
-            f"this is one of {ranks.world} processes, and several do not train one run together yet.",
+            _(
+                "this is one of {world} processes, and several do not train one run together yet.",
+                world=ranks.world,
+            ),
             where="WORLD_SIZE",
-            hint="Start it without torchrun, or unset this environment variable.",
+            hint=_("Start it without torchrun, or unset this environment variable."),
         )
     return ranks
 
@@ -109,12 +113,14 @@ def _check_tokenizer(source: str) -> None:
         try:
             orjson.loads(path.read_bytes())
         except OSError as error:
-            raise ModelError(f"cannot be read: {error.strerror}.", where=one_line(path)) from None
+            raise ModelError(
+                _("cannot be read: {problem}.", problem=error.strerror), where=one_line(path)
+            ) from None
         except orjson.JSONDecodeError as error:
             raise ModelError(
-                f"is damaged: {one_line(error.msg)}.",
+                _("is damaged: {error}.", error=one_line(error.msg)),
                 where=f"{one_line(path)}:{error.lineno}",
-                hint="Download or copy it again.",
+                hint=_("Download or copy it again."),
             ) from None
 
 
@@ -127,4 +133,4 @@ def _check_data(config: RunConfig) -> None:
         resolve(data.model_copy(update={"path": data.validation}))
     phrases = data.cleaning.phrases
     if phrases and not Path(phrases).expanduser().is_file():
-        raise DataError("no such file.", where=f"data.cleaning.phrases: {one_line(phrases)}")
+        raise DataError(_("no such file."), where=f"data.cleaning.phrases: {one_line(phrases)}")

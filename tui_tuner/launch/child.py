@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from tui_tuner.errors import RunError
 from tui_tuner.launch.spawning import Child
+from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import human_seconds, one_line
 
@@ -58,7 +59,10 @@ def start_detached(
             if not said and time.monotonic() - began > SLOW:
                 said = True
                 say(
-                    f"the background process has not begun after {human_seconds(SLOW)}; still waiting for it."
+                    _(
+                        "the background process has not begun after {slow}; still waiting for it.",
+                        slow=human_seconds(SLOW),
+                    )
                 )
             if enough():
                 break
@@ -72,7 +76,7 @@ def start_detached(
 def _ended(folder: RunFolder, child: Child) -> RunError:
     death = child.death()
     return RunError(
-        f"the background process {death.message}, before it began.",
+        _("the background process {ended}, before it began.", ended=death.message),
         where=one_line(folder.path),
-        hint=f"{death.hint} Its output is in {one_line(folder.log)}.".strip(),
+        hint=f"{death.hint} {_('Its output is in {path}.', path=one_line(folder.log))}".strip(),
     )

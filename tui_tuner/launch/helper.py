@@ -45,6 +45,7 @@ from tui_tuner import errors
 from tui_tuner.errors import RunError, TunerError, UsageError
 from tui_tuner.launch.helper_process import POLL, Process, ProcessEnded, Question
 from tui_tuner.launch.operations import ALONE, known
+from tui_tuner.locales import _
 from tui_tuner.text import one_line, sanitize
 
 STOPPING = 5.0  # seconds a cancelled operation has to stop by itself
@@ -77,7 +78,7 @@ class Helper:
     def __enter__(self) -> Helper:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self.close()
 
     def request(
@@ -98,7 +99,7 @@ class Helper:
             UsageError: there is no such operation.
         """
         if operation not in self._operations:
-            raise UsageError(f"a helper knows no operation {one_line(operation)!r}.")
+            raise UsageError(_("a helper knows no operation {operation!r}.", operation=one_line(operation)))
         return Request(self, operation, arguments or {}, progress, seconds)
 
     def ask(self, operation: str, arguments: dict[str, Any] | None = None, **more: Any) -> Any:
@@ -241,7 +242,7 @@ def rebuilt(error: dict[str, Any], title: str) -> TunerError:
     kind, what = str(error.get("kind")), sanitize(error.get("what", ""))
     if error.get("exit_code") is None:  # none of ours
         missing = kind in ("ImportError", "ModuleNotFoundError")
-        hint = "Check the installation with `tui-tuner doctor`." if missing else ""
+        hint = _("Check the installation with `tui-tuner doctor`.") if missing else ""
         return RunError(f"{one_line(kind)}: {one_line(what, 400)}", where=title, hint=hint)
     found = getattr(errors, kind, TunerError)
     made = (found if isinstance(found, type) and issubclass(found, TunerError) else TunerError)(

@@ -28,6 +28,7 @@ from typing import Any
 from tui_tuner.errors import EXIT_FAILED, TunerError, UsageError
 from tui_tuner.launch.environment import prepare_environment
 from tui_tuner.launch.operations import Operation, known
+from tui_tuner.locales import _
 
 PARENT_POLL = 0.5  # seconds between two looks at whether the parent is still there
 _LONGEST = 4000  # characters of an error's text
@@ -77,7 +78,7 @@ class Server:
         """Lines from the parent, until it is gone."""
         rest = b""
         while True:
-            ready, _, _ = select.select([self._requests], [], [], PARENT_POLL)
+            ready, _unused, _unused = select.select([self._requests], [], [], PARENT_POLL)
             if os.getppid() != self._parent:
                 return
             if ready:
@@ -95,7 +96,7 @@ class Server:
 
         try:
             if job.operation not in self._operations:
-                raise UsageError(f"a helper knows no operation {job.operation!r}.")
+                raise UsageError(_("a helper knows no operation {operation!r}.", operation=job.operation))
             answer = self._operations[job.operation].load()
             self._say(job, "result", answer(job.arguments, progress, job.cancel.is_set))
         except SystemExit as error:

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from tui_tuner.errors import RunError
 from tui_tuner.launch.spawning import Child
+from tui_tuner.locales import N_, _
 from tui_tuner.runs.secrets import scrubber
 from tui_tuner.text import human_seconds, one_line
 
@@ -22,7 +23,7 @@ POLL = 0.1  # seconds between two looks at whether the request was cancelled, or
 _TAIL = 8192  # bytes of its standard error that are kept
 _BLOCK = 1 << 16
 _MOST_READS = 1000  # blocks that are read after its death
-_DOCTOR = "`tui-tuner doctor` says whether the libraries load."
+_DOCTOR = N_("`tui-tuner doctor` says whether the libraries load.")
 
 
 class ProcessEnded(RunError):
@@ -88,7 +89,7 @@ class Process:
             )
         except OSError as error:
             self._lifeline.close()
-            raise ProcessEnded(f"no process can be started: {error.strerror}.") from None
+            raise ProcessEnded(_("no process can be started: {problem}.", problem=error.strerror)) from None
         finally:
             os.close(reading)
         self._clear()
@@ -143,9 +144,9 @@ class Process:
                     self._send({"cancel": True})
                 if limit is not None and now > limit:
                     words = human_seconds(question.seconds or 0)
-                    raise ProcessEnded(f"took longer than {words}, and was ended.")
+                    raise ProcessEnded(_("took longer than {words}, and was ended.", words=words))
                 if stop_by is not None and now > stop_by:
-                    raise ProcessEnded("did not stop when told to, and was ended.")
+                    raise ProcessEnded(_("did not stop when told to, and was ended."))
         except BaseException:  # also one of the caller's, who will not hear the answer then
             self.end()
             raise
@@ -160,7 +161,7 @@ class Process:
         if dead:
             self._child.end()  # what it started may hold its ends of the pipes, and even write
         self._exchange(0 if dead else POLL)
-        for _ in range(_MOST_READS if dead else 0):
+        for _unused in range(_MOST_READS if dead else 0):
             if not self._exchange(0):
                 break
         *lines, self._incoming = self._incoming.split(b"\n")
@@ -182,7 +183,7 @@ class Process:
         try:
             self._child.wait(1)
         except subprocess.TimeoutExpired:
-            raise ProcessEnded("closed its output without an answer, and was ended.") from None
+            raise ProcessEnded(_("closed its output without an answer, and was ended.")) from None
 
     def _message(self, line: bytes) -> dict[str, Any]:
         """A line's message, if it is one about the present request."""
@@ -198,10 +199,10 @@ class Process:
         assert self._child is not None
         death = self._child.death()
         lines = [line for line in self.said.splitlines() if line.strip()]
-        last = f" It said last: {one_line(lines[-1].strip(), 200)}" if lines else ""
-        return ProcessEnded(
-            f"its process {death.message}, without an answer.{last}", hint=death.hint or _DOCTOR
-        )
+        what = _("its process {ended}, without an answer.", ended=death.message)
+        if lines:
+            what += " " + _("It said last: {line}", line=one_line(lines[-1].strip(), 200))
+        return ProcessEnded(what, hint=death.hint or _(_DOCTOR))
 
     # ---- the pipes ---------------------------------------------------------------------------------------
 
@@ -230,7 +231,7 @@ class Process:
         elif not self._reading:  # it has closed its ends, and so will be dead in a moment
             time.sleep(seconds)
         ready = poller.poll(seconds * 1000)
-        for end, _ in ready:
+        for end, _unused in ready:
             self._write() if end == self._in else self._read(end)
         return bool(ready)
 

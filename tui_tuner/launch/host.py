@@ -13,6 +13,7 @@ from tui_tuner.errors import EXIT_FAILED, TunerError
 from tui_tuner.launch.environment import prepare_environment
 from tui_tuner.launch.lock import owned
 from tui_tuner.launch.watchdog import Watchdog
+from tui_tuner.locales import _
 from tui_tuner.runs import ballast
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.death import cause_of_death
@@ -52,7 +53,7 @@ def host(folder: RunFolder, control: Control, resume: bool = False) -> Ended:
         try:
             with _crashes_logged(folder), Watchdog(journal, folder.path) as sink:
                 if death is not None:
-                    message = f"The run was lost. {death.message}"
+                    message = f"{_('The run was lost.')} {death.message}"
                     sink.emit(Warned(f"lost_{death.code}", message, death.hint))
                 return _train(folder, sink, control, config, resume, ranks)
         finally:
@@ -82,13 +83,13 @@ def _crashes_logged(folder: RunFolder) -> Iterator[None]:
 def _train(
     folder: RunFolder, journal: Sink, control: Control, config: object, resume: bool, ranks: Ranks
 ) -> Ended:
-    journal.emit(Phase("loading", note="importing torch and transformers"))
+    journal.emit(Phase("loading", note=_("importing torch and transformers")))
     prepare_environment()
     try:
         from tui_tuner.training import session  # seconds: torch, transformers, peft
     except Exception as error:
-        message = f"the training core cannot be imported: {error}"
-        hint = "Check the installation with `tui-tuner doctor`."
+        message = _("the training core cannot be imported: {error}", error=error)
+        hint = _("Check the installation with `tui-tuner doctor`.")
         journal.emit(Finished("failed", EXIT_FAILED, message, hint))
         raise TunerError(message, hint=hint) from error
     outcome = session.run(config, folder, journal, control, resume, ranks)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tui_tuner.errors import UsageError
+from tui_tuner.locales import _
 from tui_tuner.runs.death import vital_signs
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
@@ -28,9 +29,12 @@ def owned(folder: RunFolder) -> Iterator[None]:
             pid = folder.manifest().get("pid", "unknown")
             name = one_line(folder.name)
             raise UsageError(
-                f"is being trained by another process (pid {pid}).",
+                _("is being trained by another process (pid {pid}).", pid=pid),
                 where=name,
-                hint=f"Watch it with `tui-tuner attach {name}`, or end it with `tui-tuner stop {name}`.",
+                hint=_(
+                    "Watch it with `tui-tuner attach {name}`, or end it with `tui-tuner stop {name}`.",
+                    name=name,
+                ),
             ) from None
         folder.claim(vital_signs=vital_signs())
         yield

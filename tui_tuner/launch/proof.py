@@ -23,6 +23,7 @@ from tui_tuner.config.values import with_values
 from tui_tuner.errors import RunError
 from tui_tuner.launch.child import start_worker
 from tui_tuner.launch.spawning import Child
+from tui_tuner.locales import _
 from tui_tuner.runs.events import Body, Evaluation, Finished, RunStarted, Step
 from tui_tuner.runs.history import log_tail
 from tui_tuner.runs.journal import JournalReader
@@ -84,25 +85,26 @@ def prove(config: RunConfig, root: Path, say: Say, chance: random.Random | None 
     chance = chance or random.Random()
     store = RunStore(root)
     whole = store.create(_named(config, "undisturbed"))
-    say("training undisturbed")
+    say(_("training undisturbed"))
     run_to_end(whole)
     steps = len(_steps(whole))
     if steps < 3:
         raise RunError(
-            f"the run has {steps} steps; it takes 3 to kill one in the middle.", hint="Train longer."
+            _("the run has {steps} steps; it takes 3 to kill one in the middle.", steps=steps),
+            hint=_("Train longer."),
         )
     for attempt in range(_ATTEMPTS):
         killed = store.create(_named(config, f"killed-{attempt + 1}"))
         target = chance.randint(1, steps - 2)
-        say(f"training again, to be killed at step {target}")
+        say(_("training again, to be killed at step {target}", target=target))
         if kill_at_step(killed, target):
             break
-        say("it was done before it could be killed; once more")
+        say(_("it was done before it could be killed; once more"))
     else:
         raise RunError(
-            "the run is too quick to be killed in the middle.", hint="Give it more or longer steps."
+            _("the run is too quick to be killed in the middle."), hint=_("Give it more or longer steps.")
         )
-    say("resuming")
+    say(_("resuming"))
     run_to_end(killed, resume=True)
     found = compare(whole, killed)
     found.killed_at = [target]
@@ -159,7 +161,9 @@ def compare(whole: RunFolder, killed: RunFolder) -> Proof:
             seen.add(body.step)
             found.steps_compared += 1
             found.differences += _differences(body.step, expected.get(body.step), _numbers(body))
-    found.differences += [f"step {number} is missing" for number in expected if number not in seen]
+    found.differences += [
+        _("step {step} is missing", step=number) for number in expected if number not in seen
+    ]
     _compare_evaluations(whole, killed, found)
     _compare_files(whole, killed, found)
     return found
@@ -170,7 +174,13 @@ def _compare_evaluations(whole: RunFolder, killed: RunFolder, found: Proof) -> N
     for key, metrics in expected.items():
         found.evaluations_compared += 1
         if got.get(key) != metrics:
-            found.differences.append(f"evaluation at step {key[0]}: {metrics} became {got.get(key)}")
+            difference = _(
+                "evaluation at step {step}: {expected} became {got}",
+                step=key[0],
+                expected=metrics,
+                got=got.get(key),
+            )
+            found.differences.append(difference)
 
 
 def _compare_files(whole: RunFolder, killed: RunFolder, found: Proof) -> None:
@@ -178,9 +188,9 @@ def _compare_files(whole: RunFolder, killed: RunFolder, found: Proof) -> None:
         found.files_compared += 1
         other = killed.path / path.relative_to(whole.path)
         if not other.is_file():
-            found.differences.append(f"{path.relative_to(whole.path)} is missing")
+            found.differences.append(_("{file} is missing", file=path.relative_to(whole.path)))
         elif _digest(path) != _digest(other):
-            found.differences.append(f"{path.relative_to(whole.path)} differs")
+            found.differences.append(_("{file} differs", file=path.relative_to(whole.path)))
 
 
 def _weights(folder: RunFolder) -> Iterator[Path]:
@@ -221,9 +231,15 @@ def _evaluations(folder: RunFolder) -> dict[tuple[int, str], str]:
 
 def _differences(step: int, expected: dict[str, str] | None, got: dict[str, str]) -> list[str]:
     if expected is None:
-        return [f"step {step} is one too many"]
+        return [_("step {step} is one too many", step=step)]
     return [
-        f"step {step}: {name} {expected.get(name)} became {got.get(name)}"
+        _(
+            "step {step}: {name} {expected} became {got}",
+            step=step,
+            name=name,
+            expected=expected.get(name),
+            got=got.get(name),
+        )
         for name in {**expected, **got}
         if expected.get(name) != got.get(name)
     ]
@@ -239,5 +255,5 @@ def _failed(folder: RunFolder, child: Child) -> RunError:
     said = [body.message for body in _bodies(folder) if isinstance(body, Finished)]
     lines = said[-1:] or log_tail(folder.log, 3)
     death = child.death()
-    what = f"the run {death.message}: {one_line(' '.join(lines), 400)}"
+    what = _("the run {ended}: {lines}", ended=death.message, lines=one_line(" ".join(lines), 400))
     return RunError(what, where=one_line(folder.path), hint=death.hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tui_tuner.errors import RunError
 from tui_tuner.launch.helper import Helper, Request
 from tui_tuner.launch.helper_process import ProcessEnded
+from tui_tuner.locales import _
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.trace import Check, check, request_for, untraceable
 
@@ -28,7 +29,7 @@ class Tracer:
     def __enter__(self) -> Tracer:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -49,13 +50,13 @@ class Tracer:
         """
         refusal = untraceable(setup)
         if refusal:
-            raise RunError(f"cannot be traced: {refusal}.", where="memory")
+            raise RunError(_("cannot be traced: {refusal}.", refusal=refusal), where="memory")
         request = self.helper.request(OPERATION, request_for(setup), seconds=self.seconds)
         self._requests.add(request)
         try:
             return check(setup, request.wait())
         except ProcessEnded as error:
-            hint = f"The computed figure remains unchecked. {error.hint}".strip()
-            raise RunError(f"the trace: {error.what}", where="memory", hint=hint) from None
+            hint = f"{_('The computed figure remains unchecked.')} {error.hint}".strip()
+            raise RunError(_("the trace: {what}", what=error.what), where="memory", hint=hint) from None
         finally:
             self._requests.discard(request)

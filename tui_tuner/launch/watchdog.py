@@ -18,6 +18,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+from tui_tuner.locales import _
 from tui_tuner.runs.events import (
     Body,
     CheckpointSaved,
@@ -82,7 +83,7 @@ class Watchdog:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self._done.set()
         self._thread.join(1.0)
 
@@ -104,7 +105,7 @@ class Watchdog:
         elif quiet < self.limit():
             if self._stalled_since is not None:
                 length = human_seconds(self._last - self._stalled_since)
-                self._sink.emit(Log(f"going on after {length} without progress"))
+                self._sink.emit(Log(_("going on after {length} without progress", length=length)))
             self._stalled_since, self._next_dump = None, 0.0
         elif quiet >= self._next_dump:
             self._stalled_since = self._last
@@ -117,20 +118,24 @@ class Watchdog:
         low = free < 2 * self._checkpoint_bytes
         if low and not self._disk_said:
             size = human_bytes(self._checkpoint_bytes)
-            message = f"Only {human_bytes(free)} are free; a checkpoint takes {size}."
-            hint = "Make room; the run waits when the disk is full."
+            message = _("Only {free} are free; a checkpoint takes {size}.", free=human_bytes(free), size=size)
+            hint = _("Make room; the run waits when the disk is full.")
             self._sink.emit(Warned("disk_low", message, hint))
         self._disk_said = low
 
     def _report(self, quiet: float) -> None:
-        where = ""
+        hint = _("It may only be slow; if it is stuck, kill the process and resume the run.")
         if self._dumps < _MOST_DUMPS:
             self._dumps += 1
             name = f"stacks-{time.strftime('%Y%m%d-%H%M%S')}.txt"
-            where = f"Where each thread stands is in {name} of the run folder. " if self._dump(name) else ""
-        phase = f"{self._phase}, " if self._phase else ""
-        message = f"no progress for {human_seconds(quiet)} ({phase}after step {self._step})."
-        hint = f"{where}It may only be slow; if it is stuck, kill the process and resume the run."
+            if self._dump(name):
+                where = _("Where each thread stands is in {name} of the run folder.", name=name)
+                hint = f"{where} {hint}"
+        said = {"time": human_seconds(quiet), "step": self._step}
+        if self._phase:
+            message = _("no progress for {time} ({phase}, after step {step}).", phase=_(self._phase), **said)
+        else:
+            message = _("no progress for {time} (after step {step}).", **said)
         self._sink.emit(Warned("stalled", message, hint))
 
     def _dump(self, name: str) -> bool:

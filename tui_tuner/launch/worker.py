@@ -9,6 +9,7 @@ from tui_tuner.errors import EXIT_CONFIG, TunerError
 from tui_tuner.launch.host import host
 from tui_tuner.launch.output import scrub_streams
 from tui_tuner.launch.signals import install
+from tui_tuner.locales import _
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.store import RunFolder
 
@@ -25,7 +26,7 @@ def main(arguments: list[str]) -> int:
     try:
         return host(folder, control, resume="--resume" in arguments).exit_code
     except TunerError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(_("error: {error}", error=error) + "\n")
         return error.exit_code
 
 

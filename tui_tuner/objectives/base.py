@@ -33,6 +33,7 @@ from tui_tuner.compute.numeric import autocast_name
 from tui_tuner.compute.self_check import Checked, Checker, self_check
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.locales import _
 from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
 from tui_tuner.models.device import Device
 from tui_tuner.text import human_bytes, one_line
@@ -178,10 +179,14 @@ class Objective(ABC):
         if checked.problem:
             setup.voice.warn(
                 "self_check",
-                "The fast way to compute the loss is not exact for this model "
-                f"({one_line(checked.problem, 200)}); a plainer one is used: packing {self.way.packing}, "
-                f"trained positions only {self.way.compact}.",
-                "The loss is right, and training is slower.",
+                _(
+                    "The fast way to compute the loss is not exact for this model ({problem}); a plainer "
+                    "one is used: packing {packing}, trained positions only {compact}.",
+                    problem=one_line(checked.problem, 200),
+                    packing=self.way.packing,
+                    compact=self.way.compact,
+                ),
+                _("The loss is right, and training is slower."),
             )
         if config.training.neftune_alpha:
             self._noise = EmbeddingNoise(model, config.training.neftune_alpha)
@@ -208,8 +213,11 @@ class Objective(ABC):
                     raise
             setup.free()
             setup.voice.log(
-                f"Memory ran out while the fast ways were tried on {len(rows)} rows; "
-                "they are tried on shorter ones."
+                _(
+                    "Memory ran out while the fast ways were tried on {rows} rows; they are tried on "
+                    "shorter ones.",
+                    rows=len(rows),
+                )
             )
             rows = rows[:-1]
 
@@ -239,9 +247,13 @@ class Objective(ABC):
         if virtual and setup.config.data.packing is True:
             setup.voice.warn(
                 "padded_rows",
-                f"{virtual} virtual tokens stand before each row of a batch, so every sequence gets a row of "
-                "its own, padded to the longest: side by side, only the first would have them before it.",
-                "The loss is right. Set data.packing to auto or false to silence this.",
+                _(
+                    "{virtual} virtual tokens stand before each row of a batch, so every sequence gets a "
+                    "row of its own, padded to the longest: side by side, only the first would have them "
+                    "before it.",
+                    virtual=virtual,
+                ),
+                _("The loss is right. Set data.packing to auto or false to silence this."),
             )
         return not virtual
 
@@ -257,11 +269,18 @@ class Objective(ABC):
         if problem:
             why = one_line(problem, 200)
             setup.voice.log(
-                f"Many sequences share a prefix, but computing it once is not exact for this model ({why})."
+                _(
+                    "Many sequences share a prefix, but computing it once is not exact for this model "
+                    "({why}).",
+                    why=why,
+                )
             )
             return
         setup.voice.log(
-            f"Many sequences share a prefix: computing it once saves about {share:.0%} of all tokens."
+            _(
+                "Many sequences share a prefix: computing it once saves about {share:.0%} of all tokens.",
+                share=share,
+            )
         )
         self.way = replace(self.way, shared=True)
 
@@ -276,7 +295,7 @@ class Objective(ABC):
             return
 
         def progress(done: int, total: int) -> None:
-            setup.voice.phase("loading", done, total, note="hidden states below the first trained layer")
+            setup.voice.phase("loading", done, total, note=_("hidden states below the first trained layer"))
             check()
 
         checker = self._checker
@@ -292,13 +311,18 @@ class Objective(ABC):
         )
         if self._states is not None:
             setup.voice.log(
-                f"The {self._states.frozen} layers below the first trained one are computed once, not in "
-                f"each epoch: their states are in a file of {human_bytes(self._states.bytes)}, deleted after "
-                "training."
+                _(
+                    "The {frozen} layers below the first trained one are computed once, not in each epoch: "
+                    "their states are in a file of {bytes}, deleted after training.",
+                    frozen=self._states.frozen,
+                    bytes=human_bytes(self._states.bytes),
+                )
             )
         elif problem:
             why = one_line(problem, 200)
-            setup.voice.log(f"The layers below the first trained one are computed in each epoch: {why}.")
+            setup.voice.log(
+                _("The layers below the first trained one are computed in each epoch: {why}.", why=why)
+            )
 
     def close(self) -> None:
         """Take out what `store_states` put into the model."""

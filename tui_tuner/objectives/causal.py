@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from tui_tuner.compute import chunked_loss
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, lay_flat, target_logits
 from tui_tuner.compute.self_check import evaluating, tolerance
+from tui_tuner.locales import _
 from tui_tuner.objectives.base import Objective, Setup
 from tui_tuner.text import one_line
 
@@ -81,7 +82,11 @@ class CausalObjective(Objective):
         except Exception as error:  # a model that is made otherwise computes all logits at once
             self.way = way
             setup.voice.log(
-                f"All logits are computed at once: in chunks, {type(error).__name__}: {one_line(error, 200)}"
+                _(
+                    "All logits are computed at once: in chunks, {kind}: {error}",
+                    kind=type(error).__name__,
+                    error=one_line(error, 200),
+                )
             )
 
     def _chunks_fit(self, model: Any, micro: MicroBatch, head: Any) -> bool:

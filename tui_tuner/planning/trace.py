@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tui_tuner.locales import _
 from tui_tuner.planning.memory.ledger import FIRST, FORWARD, LAST, LOSS, STEP, ledger
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.static import rounded, state_bytes, step_temporary
@@ -38,14 +39,20 @@ class Check:
         """For a screen."""
         computed, traced = self.computed / GIB, self.traced / GIB
         if self.confirmed:
-            return (
-                f"Confirmed by a trace of the installed libraries: {traced:.2f} GiB allocated "
-                f"({self.difference:+.1%})."
+            return _(
+                "Confirmed by a trace of the installed libraries: {traced:.2f} GiB allocated "
+                "({difference:+.1%}).",
+                traced=traced,
+                difference=self.difference,
             )
         phase = max(self.phases, key=lambda name: self.phases[name][1])
-        return (
-            f"A trace of the installed libraries says {traced:.2f} GiB allocated, not {computed:.2f} "
-            f"({self.difference:+.1%}); peak: {phase}."
+        return _(
+            "A trace of the installed libraries says {traced:.2f} GiB allocated, not {computed:.2f} "
+            "({difference:+.1%}); peak: {phase}.",
+            traced=traced,
+            computed=computed,
+            difference=self.difference,
+            phase=_(phase),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -123,21 +130,21 @@ def untraceable(setup: Setup) -> str:
     """Why a trace cannot answer for these settings; empty if it can."""
     facts = setup.facts
     if setup.stack.foreign or setup.stack.program != "transformers":
-        return "other library versions than the installed ones were asked for"
+        return _("other library versions than the installed ones were asked for")
     if not facts.raw:
-        return "the model has no config.json"
+        return _("the model has no config.json")
     if facts.encoder:
-        return "only decoders are traced"
+        return _("only decoders are traced")
     if setup.train_embeddings:
-        return "embeddings that are trained beside an adapter are not traced"
+        return _("embeddings that are trained beside an adapter are not traced")
     if setup.padded and setup.attention == "flash":
-        return "FlashAttention 2 cuts padding out of each batch, which needs the batch"
+        return _("FlashAttention 2 cuts padding out of each batch, which needs the batch")
     if facts.family.softcap and setup.attention != "eager":
-        return f"{facts.model_type} runs with eager attention only"
+        return _("{model_type} runs with eager attention only", model_type=facts.model_type)
     if setup.variant not in ("", "dora") or setup.virtual_tokens:
-        return "only LoRA, DoRA, full fine-tuning and top layers are traced"
+        return _("only LoRA, DoRA, full fine-tuning and top layers are traced")
     if facts.dense_layers:
-        return "its layers are not alike"
+        return _("its layers are not alike")
     return ""
 
 

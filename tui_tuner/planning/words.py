@@ -127,10 +127,11 @@ def fix_words(advice: Advice) -> str:
 def duration_lines(found: Duration | None, counted: Counted, width: int = 0) -> list[str]:
     """Steps, tokens, arithmetic, time and money, each with what it rests on; broken at `width` cells."""
     said = _duration_words(found, counted)
+    before = max(8, *(len(label) + 1 for label, _text in said))
     lines: list[str] = []
     for label, text in said:
-        pieces = textwrap.wrap(text, width - 8, break_on_hyphens=False) if width > 30 else [text]
-        lines += [f"{label if not place else '':8}{piece}" for place, piece in enumerate(pieces)]
+        pieces = textwrap.wrap(text, width - before, break_on_hyphens=False) if width > 30 else [text]
+        lines += [f"{label if not place else '':{before}}{piece}" for place, piece in enumerate(pieces)]
     return lines
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Heartbeat
 from tui_tuner.runs.gpu_faults import from_kernel_log
 from tui_tuner.runs.journal import JournalReader
@@ -58,32 +59,34 @@ def cause_of_death(folder: RunFolder, now: dict[str, Any] | None = None) -> Deat
     then = then if isinstance(then, dict) else {}
     now = vital_signs() if now is None else now
     if manifest.get("host") not in (None, socket.gethostname()):
-        return Death("other_host", f"It ran on another machine, {manifest['host']}.")
+        return Death("other_host", _("It ran on another machine, {host}.", host=manifest["host"]))
     if then.get("boot") and now.get("boot") and then["boot"] != now["boot"]:
-        return Death("rebooted", "The machine was restarted while it ran.")
+        return Death("rebooted", _("The machine was restarted while it ran."))
     pid = manifest.get("pid")
     claimed = manifest.get("claimed")
     log = records(claimed - 5) if isinstance(claimed, int | float) else []
     if isinstance(pid, int) and names_pid(pid, log):
-        return Death("oom_killer", f"The system's out-of-memory killer ended it (pid {pid}).", _MEMORY_HINT)
+        return Death(
+            "oom_killer",
+            _("The system's out-of-memory killer ended it (pid {pid}).", pid=pid),
+            _(_MEMORY_HINT),
+        )
     fault = from_kernel_log(log)
     if fault is not None:
         return Death(fault.code, fault.message, fault.hint)
     memory, limit = _last_memory(folder), then.get("memory_limit")
     near = isinstance(limit, int) and limit > 0 and memory > _NEAR * limit
-    held = f" It held {human_bytes(memory)} of {human_bytes(limit or 0)}." if near else ""
+    held = ""
+    if near:
+        held = _("It held {held} of {limit}.", held=human_bytes(memory), limit=human_bytes(limit or 0))
     if _grew(then, now, "oom_kills_group"):
-        return Death(
-            "oom_killer",
-            f"The system's out-of-memory killer ended a process of its group since it began.{held}",
-            _MEMORY_HINT,
-        )
+        message = _("The system's out-of-memory killer ended a process of its group since it began.")
+        return Death("oom_killer", f"{message} {held}".strip(), _(_MEMORY_HINT))
     if near or _grew(then, now, "oom_kills_machine"):
-        said = held or " The out-of-memory killer was at work on this machine since it began."
-        return Death(
-            "maybe_oom_killer", f"Probably ended for want of the machine's memory.{said}", _MEMORY_HINT
-        )
-    return Death("unknown", "Its process is gone without a word (killed, or the power was cut).")
+        message = _("Probably ended for want of the machine's memory.")
+        said = held or _("The out-of-memory killer was at work on this machine since it began.")
+        return Death("maybe_oom_killer", f"{message} {said}", _(_MEMORY_HINT))
+    return Death("unknown", _("Its process is gone without a word (killed, or the power was cut)."))
 
 
 def ending(code: int, pid: int, then: dict[str, Any], since: float) -> Death:
@@ -95,23 +98,22 @@ def ending(code: int, pid: int, then: dict[str, Any], since: float) -> Death:
         since: Seconds since the epoch when it was started.
     """
     if code >= 0:
-        return Death("exited", f"ended with exit code {code}")
+        return Death("exited", _("ended with exit code {code}", code=code))
     try:
-        name = f" ({signal.Signals(-code).name})"
+        name = f"{-code} ({signal.Signals(-code).name})"
     except ValueError:  # a real-time signal
-        name = ""
-    said = f"was ended by signal {-code}{name}"
-    if code != -signal.SIGKILL:
-        return Death("signalled", said)
-    now = vital_signs()
-    if names_pid(pid, records(since - 5)):
-        return Death("oom_killer", f"{said}, by the system's out-of-memory killer", _MEMORY_HINT)
+        name = str(-code)
+    now = vital_signs() if code == -signal.SIGKILL else {}
+    if now and names_pid(pid, records(since - 5)):
+        message = _("was ended by signal {signal}, by the system's out-of-memory killer", signal=name)
+        return Death("oom_killer", message, _(_MEMORY_HINT))
     if _grew(then, now, "oom_kills_group") or _grew(then, now, "oom_kills_machine"):
-        return Death("maybe_oom_killer", f"{said}, probably for want of the machine's memory", _MEMORY_HINT)
-    return Death("signalled", said)
+        message = _("was ended by signal {signal}, probably for want of the machine's memory", signal=name)
+        return Death("maybe_oom_killer", message, _(_MEMORY_HINT))
+    return Death("signalled", _("was ended by signal {signal}", signal=name))
 
 
-_MEMORY_HINT = (
+_MEMORY_HINT = N_(
     "The machine's memory ran out, not the GPU's: fewer data.workers, a smaller model, or more memory."
 )
 
@@ -131,8 +133,8 @@ def _last_memory(folder: RunFolder) -> int:
 def _cgroup(root: Path) -> tuple[int | None, int | None]:
     """Memory limit [bytes] and kill count of this process's own control group, version 2 or 1."""
     for line in _read(root / "proc/self/cgroup").splitlines():
-        number, _, rest = line.partition(":")
-        names, _, inside = rest.partition(":")
+        number, _unused, rest = line.partition(":")
+        names, _unused, inside = rest.partition(":")
         if number == "0" and not names:
             folder = _existing(root / "sys/fs/cgroup", inside, "memory.events")
             if folder:

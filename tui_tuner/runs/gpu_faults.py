@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tui_tuner.locales import N_, _
+
 
 @dataclass(frozen=True)
 class GpuFault:
@@ -20,67 +22,92 @@ class GpuFault:
     hint: str
     hardware: bool
 
+    def translated(self, more: str = "") -> GpuFault:
+        """The same in the user's language, with another sentence behind its message if given."""
+        message = f"{_(self.message)} {more}".strip()
+        return GpuFault(self.code, message, _(self.hint), self.hardware)
 
-_RESUME = "The last checkpoint is sound: `tui-tuner resume` goes on from it"
-_OTHER_GPU = f"{_RESUME}, on another GPU or after a restart of the machine."
-_TWICE = f"{_RESUME}. If it happens again at another place, suspect the GPU; at the same place, the code."
 
 _ECC = GpuFault(
     "gpu_ecc",
-    "The GPU found an error in its memory that it could not correct (ECC).",
-    f"This is the hardware, not your config. {_OTHER_GPU} A rented GPU that does this should be given back.",
+    N_("The GPU found an error in its memory that it could not correct (ECC)."),
+    N_(
+        "This is the hardware, not your config. The last checkpoint is sound: `tui-tuner resume` goes on "
+        "from it, on another GPU or after a restart of the machine. A rented GPU that does this should be "
+        "given back."
+    ),
     True,
 )
 _LOST = GpuFault(
     "gpu_lost",
-    "The GPU has dropped off: the driver cannot reach it any more.",
-    f"This is the hardware (power, heat or the slot). Restart the machine. {_OTHER_GPU}",
+    N_("The GPU has dropped off: the driver cannot reach it any more."),
+    N_(
+        "This is the hardware (power, heat or the slot). Restart the machine. The last checkpoint is sound: "
+        "`tui-tuner resume` goes on from it, on another GPU or after a restart of the machine."
+    ),
     True,
 )
 _ILLEGAL = GpuFault(
     "gpu_illegal_access",
-    "A kernel on the GPU reached memory that is not its own.",
-    f"A defect in a kernel, a driver or the GPU. {_TWICE}",
+    N_("A kernel on the GPU reached memory that is not its own."),
+    N_(
+        "A defect in a kernel, a driver or the GPU. The last checkpoint is sound: `tui-tuner resume` goes on "
+        "from it. If it happens again at another place, suspect the GPU; at the same place, the code."
+    ),
     False,
 )
 _ASSERT = GpuFault(
     "gpu_assert",
-    "A check inside a GPU kernel failed; mostly an index outside its table, such as a token id the model "
-    "does not have.",
-    "Run with hardware.devices: cpu to see which one. Does the tokenizer belong to the model?",
+    N_(
+        "A check inside a GPU kernel failed; mostly an index outside its table, such as a token id the "
+        "model does not have."
+    ),
+    N_("Run with hardware.devices: cpu to see which one. Does the tokenizer belong to the model?"),
     False,
 )
 _LAUNCH = GpuFault(
-    "gpu_launch", "A kernel on the GPU crashed.", f"A defect or a failing GPU. {_TWICE}", False
+    "gpu_launch",
+    N_("A kernel on the GPU crashed."),
+    N_(
+        "A defect or a failing GPU. The last checkpoint is sound: `tui-tuner resume` goes on from it. If it "
+        "happens again at another place, suspect the GPU; at the same place, the code."
+    ),
+    False,
 )
 _NVLINK = GpuFault(
     "gpu_link",
-    "The link between GPUs failed with an error that could not be corrected.",
-    f"This is the hardware. {_OTHER_GPU}",
+    N_("The link between GPUs failed with an error that could not be corrected."),
+    N_(
+        "This is the hardware. The last checkpoint is sound: `tui-tuner resume` goes on from it, on another "
+        "GPU or after a restart of the machine."
+    ),
     True,
 )
 _BUSY = GpuFault(
     "gpu_busy",
-    "The GPU is taken by another process (exclusive mode), or it is being reset.",
-    "See `nvidia-smi` for who holds it.",
+    N_("The GPU is taken by another process (exclusive mode), or it is being reset."),
+    N_("See `nvidia-smi` for who holds it."),
     False,
 )
 _DRIVER = GpuFault(
     "gpu_driver",
-    "The GPU driver and this PyTorch do not fit together.",
-    "Update the driver, or install a PyTorch build for it. `tui-tuner doctor` shows both.",
+    N_("The GPU driver and this PyTorch do not fit together."),
+    N_("Update the driver, or install a PyTorch build for it. `tui-tuner doctor` shows both."),
     False,
 )
 _FIRMWARE = GpuFault(
     "gpu_firmware",
-    "The GPU's own control processor stopped answering.",
-    f"Restart the machine; update the driver if it happens again. {_RESUME}.",
+    N_("The GPU's own control processor stopped answering."),
+    N_(
+        "Restart the machine; update the driver if it happens again. The last checkpoint is sound: "
+        "`tui-tuner resume` goes on from it."
+    ),
     True,
 )
 _COLLECTIVE = GpuFault(
     "gpu_collective",
-    "The GPUs stopped talking to each other (NCCL).",
-    "One of the processes has died or is stuck: look for the first error in the logs of the others.",
+    N_("The GPUs stopped talking to each other (NCCL)."),
+    N_("One of the processes has died or is stuck: look for the first error in the logs of the others."),
     False,
 )
 
@@ -130,7 +157,7 @@ def classify(text: str) -> GpuFault | None:
     """What fault of a GPU a message speaks of: of an exception, or of a log. None where it speaks of none."""
     for pattern, fault in _COMPILED:
         if pattern.search(text):
-            return fault
+            return fault.translated()
     return None
 
 
@@ -144,6 +171,6 @@ def from_kernel_log(records: Iterable[str]) -> GpuFault | None:
         number = int(match[2])
         fault = _XIDS.get(number)
         if fault is not None and number not in _RECORDED_ONLY:
-            message = f"{fault.message} The kernel's log has Xid {number} of GPU {match[1]}."
-            found.append(GpuFault(fault.code, message, fault.hint, fault.hardware))
+            log = _("The kernel's log has Xid {number} of GPU {gpu}.", number=number, gpu=match[1])
+            found.append(fault.translated(log))
     return next((fault for fault in found if fault.hardware), found[0] if found else None)

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+from tui_tuner.locales import _
 from tui_tuner.runs.ballast import release
 from tui_tuner.runs.events import Body, Event, Heartbeat, Step, Warned
 from tui_tuner.runs.secrets import scrubber
@@ -64,7 +65,7 @@ class JournalWriter:
 
     def _flush(self) -> None:
         if self.lost:
-            message = f"{self.lost} events could not be written (disk full?)"
+            message = _("{lost} events could not be written (disk full?)", lost=self.lost)
             self._write(self._line(Warned("journal_gap", message)))
             self._seq += 1
             self.lost = 0

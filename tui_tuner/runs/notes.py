@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_tuner.errors import UsageError
+from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 
@@ -44,7 +45,9 @@ def set_note(folder: RunFolder, note: str) -> None:
         DiskFullError: the folder cannot be written.
     """
     if len(note) > MOST_NOTE:
-        raise UsageError(f"a note has at most {MOST_NOTE} characters, not {len(note)}.")
+        raise UsageError(
+            _("a note has at most {most} characters, not {count}.", most=MOST_NOTE, count=len(note))
+        )
     _write(folder, Notes(note.strip(), read_notes(folder).tags))
 
 
@@ -61,14 +64,15 @@ def change_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
         tag = change.removeprefix("-").removeprefix("+")
         if not tag or len(tag) > 40 or any(part.isspace() or not part.isprintable() for part in tag):
             raise UsageError(
-                f"{one_line(change)!r} is no tag.", hint="A tag is one word of at most 40 characters."
+                _("{change!r} is no tag.", change=one_line(change)),
+                hint=_("A tag is one word of at most 40 characters."),
             )
         if change.startswith("-"):
             tags.discard(tag)
         else:
             tags.add(tag)
     if len(tags) > MOST_TAGS:
-        raise UsageError(f"a run has at most {MOST_TAGS} tags.")
+        raise UsageError(_("a run has at most {most} tags.", most=MOST_TAGS))
     _write(folder, Notes(known.note, tuple(sorted(tags))))
     return tuple(sorted(tags))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _
 
 _NAMES = re.compile(
     r"(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|(?:API|ACCESS|PRIVATE|AUTH|SECRET)_?KEY)$",
@@ -105,9 +106,9 @@ def refuse_secrets(text: str, where: str) -> None:
     for number, line in enumerate(text.splitlines(), 1):
         if scrubber().finds(line):
             raise ConfigError(
-                "holds what looks like a token or a password, and configs are kept in the run folder.",
+                _("holds what looks like a token or a password, and configs are kept in the run folder."),
                 where=f"{where}: {scrubber().text(line.strip())[:100]} (line {number})",
-                hint="Take it out; for the hub, set HF_TOKEN in the environment or use `hf auth login`.",
+                hint=_("Take it out; for the hub, set HF_TOKEN in the environment or use `hf auth login`."),
             )
 
 

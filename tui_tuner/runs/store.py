@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.errors import DiskFullError, RunError, UsageError
+from tui_tuner.locales import _
 from tui_tuner.runs.events import (
     CheckpointSaved,
     CommandDone,
@@ -118,7 +119,9 @@ class RunFolder:
             beside.replace(target)
         except OSError as error:
             beside.unlink(missing_ok=True)
-            raise DiskFullError(f"cannot be written: {error.strerror}.", where=one_line(target)) from None
+            raise DiskFullError(
+                _("cannot be written: {problem}.", problem=error.strerror), where=one_line(target)
+            ) from None
 
     def claim(self, **more: Any) -> None:
         """Write this process into the manifest as the one that runs it."""
@@ -202,21 +205,24 @@ class RunStore:
         text = dump_config(config)
         refuse_secrets(text, "config")
         if self.root.exists() and not self.root.is_dir():
-            hint = "Choose another folder with --runs."
-            raise UsageError("is a file, not a folder.", where=one_line(self.root), hint=hint)
+            hint = _("Choose another folder with --runs.")
+            raise UsageError(_("is a file, not a folder."), where=one_line(self.root), hint=hint)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             folder = self._make(name, config)
         except FileExistsError:
-            hint = f"Choose another --set output.name, or go on with `tui-tuner resume {one_line(name)}`."
+            hint = _(
+                "Choose another --set output.name, or go on with `tui-tuner resume {name}`.",
+                name=one_line(name),
+            )
             raise UsageError(
-                "a run of this name exists.", where=one_line(self.root / name), hint=hint
+                _("a run of this name exists."), where=one_line(self.root / name), hint=hint
             ) from None
         except OSError as error:
             where = one_line(self.root)
-            hint = "Choose another folder with --runs."
+            hint = _("Choose another folder with --runs.")
             raise DiskFullError(
-                f"a run cannot be kept here: {error.strerror}.", where=where, hint=hint
+                _("a run cannot be kept here: {problem}.", problem=error.strerror), where=where, hint=hint
             ) from None
         try:
             folder.write("config.yaml", text)
@@ -270,8 +276,12 @@ class RunStore:
         where = one_line(self.root)
         if matches:
             names = ", ".join(one_line(run.name) for run in matches[:5])
-            raise UsageError(f"{one_line(name)!r} fits several runs: {names}.", where=where)
-        raise UsageError(f"no run {one_line(name)!r}.", where=where, hint="`tui-tuner runs` lists them.")
+            raise UsageError(
+                _("{name!r} fits several runs: {names}.", name=one_line(name), names=names), where=where
+            )
+        raise UsageError(
+            _("no run {name!r}.", name=one_line(name)), where=where, hint=_("`tui-tuner runs` lists them.")
+        )
 
 
 def check_name(name: str) -> None:
@@ -281,8 +291,10 @@ def check_name(name: str) -> None:
         or name.startswith((".", "-"))
         or name == "last"
     ):
-        hint = "Use letters, digits, dots and dashes, without a slash, not starting with a dot or dash."
-        raise UsageError(f"{one_line(name)!r} cannot be the name of a run.", where="output.name", hint=hint)
+        hint = _("Use letters, digits, dots and dashes, without a slash, not starting with a dot or dash.")
+        raise UsageError(
+            _("{name!r} cannot be the name of a run.", name=one_line(name)), where="output.name", hint=hint
+        )
 
 
 def _left_empty(path: Path) -> bool:

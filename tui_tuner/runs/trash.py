@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_tuner.errors import DiskFullError, UsageError
+from tui_tuner.locales import N_, _
 from tui_tuner.runs.store import RunFolder, RunStore, check_name
 from tui_tuner.text import one_line
 
@@ -36,7 +37,7 @@ def rename(store: RunStore, folder: RunFolder, name: str) -> RunFolder:
     """
     check_name(name)
     target = folder.path.parent / name
-    with _at_rest(folder, "be renamed"):
+    with _at_rest(folder, _RENAME):
         _refuse_taken(target)
         _move(folder.path, target)
     return RunFolder(target)
@@ -49,7 +50,7 @@ def delete(store: RunStore, folder: RunFolder) -> Deleted:
         UsageError: it is on.
     """
     trash = folder.path.parent / FOLDER
-    with _at_rest(folder, "be deleted"):
+    with _at_rest(folder, _DELETE):
         trash.mkdir(mode=0o700, exist_ok=True)
         stamp = time.time()
         target = trash / f"{folder.name}{_MARK}{stamp:.3f}"
@@ -87,7 +88,8 @@ def restore(store: RunStore, name: str) -> RunFolder:
             _move(item.path, target)
             return RunFolder(target)
     raise UsageError(
-        f"no run {one_line(name)!r} in the trash.", hint="`tui-tuner runs trash` lists what is there."
+        _("no run {name!r} in the trash.", name=one_line(name)),
+        hint=_("`tui-tuner runs trash` lists what is there."),
     )
 
 
@@ -106,23 +108,28 @@ def empty(store: RunStore) -> tuple[int, int]:
     return count, size
 
 
+# What is said where the disk refuses, and where the run is on
+_RENAME = N_("cannot be renamed: {problem}."), N_("is on, so it cannot be renamed.")
+_DELETE = N_("cannot be deleted: {problem}."), N_("is on, so it cannot be deleted.")
+
+
 @contextmanager
-def _at_rest(folder: RunFolder, what: str) -> Iterator[None]:
+def _at_rest(folder: RunFolder, said: tuple[str, str]) -> Iterator[None]:
     """Hold the run's lock, so that nobody starts it meanwhile; refuse if somebody runs it."""
     try:
         fd = os.open(folder.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise DiskFullError(f"cannot {what}: {error.strerror}.", where=one_line(folder.path)) from None
+        raise DiskFullError(_(said[0], problem=error.strerror), where=one_line(folder.path)) from None
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             name = one_line(folder.name)
             raise UsageError(
-                f"is on, so it cannot {what}.", where=name, hint=f"End it first: `tui-tuner stop {name}`."
+                _(said[1]), where=name, hint=_("End it first: `tui-tuner stop {name}`.", name=name)
             ) from None
         if folder.alive():
-            raise UsageError(f"is on, so it cannot {what}.", where=one_line(folder.name))
+            raise UsageError(_(said[1]), where=one_line(folder.name))
         yield
     finally:
         os.close(fd)
@@ -130,11 +137,15 @@ def _at_rest(folder: RunFolder, what: str) -> Iterator[None]:
 
 def _refuse_taken(target: Path) -> None:
     if target.exists() or target.is_symlink():
-        raise UsageError("a run of this name exists.", where=one_line(target), hint="Rename one of them.")
+        raise UsageError(
+            _("a run of this name exists."), where=one_line(target), hint=_("Rename one of them.")
+        )
 
 
 def _move(source: Path, target: Path) -> None:
     try:
         source.rename(target)
     except OSError as error:
-        raise DiskFullError(f"cannot be moved: {error.strerror}.", where=one_line(source)) from None
+        raise DiskFullError(
+            _("cannot be moved: {problem}.", problem=error.strerror), where=one_line(source)
+        ) from None

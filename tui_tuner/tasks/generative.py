@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.records import Example, next_token_mask
+from tui_tuner.locales import _
 from tui_tuner.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -67,6 +68,6 @@ def check_cuts(facts: Facts) -> list[Problem]:
         "cut",
         "answers_cut",
         "warning",
-        f"{facts.count('cut'):,} rows were cut at max_length, and their stop token with them.",
-        "Raise data.max_length, or set data.overlong to split.",
+        _("{count:,} rows were cut at max_length, and their stop token with them.", count=facts.count("cut")),
+        _("Raise data.max_length, or set data.overlong to split."),
     )

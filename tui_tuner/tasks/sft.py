@@ -17,6 +17,7 @@ from tui_tuner.data.preflight import Problem, noted
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Record, Text, texts_of
 from tui_tuner.errors import DataError
+from tui_tuner.locales import N_, _
 from tui_tuner.tasks.generative import GenerativeTask, check_cuts
 
 
@@ -44,8 +45,10 @@ class AnswerEncoder(Encoder):
         self._markers = re.compile("|".join(map(re.escape, markers))) if markers else None
         if not self.chats.tokens.exact_offsets:
             self.notes.append(
-                "This tokenizer cannot say where its tokens stand in the text: chats are tokenised in "
-                "pieces, cut at the edges of answers."
+                _(
+                    "This tokenizer cannot say where its tokens stand in the text: chats are tokenised in "
+                    "pieces, cut at the edges of answers."
+                )
             )
 
     def begin(self, records: list[Record]) -> Chats:
@@ -115,9 +118,9 @@ class AnswerEncoder(Encoder):
     def refusal(self, where: str, record: Record) -> DataError:
         if isinstance(record, Text):
             return DataError(
-                "plain text holds no answers to train on.",
+                _("plain text holds no answers to train on."),
                 where=where,
-                hint="Learn every token with --set task=pretraining, or here with --set data.format=text.",
+                hint=_("Learn every token with --set task=pretraining, or here with --set data.format=text."),
             )
         return super().refusal(where, record)
 
@@ -142,8 +145,8 @@ class Sft(GenerativeTask):
                 "doubled_bos",
                 "doubled_bos",
                 "error",
-                "Rows begin with two BOS tokens.",
-                "Remove the BOS from the chat template or from the rows.",
+                _("Rows begin with two BOS tokens."),
+                _("Remove the BOS from the chat template or from the rows."),
             ),
             *_check_chats(facts),
             *check_cuts(facts),
@@ -184,9 +187,11 @@ def _check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
             Problem(
                 "stop_token_untrained",
                 "error",
-                "No answer ends with a stop token, so the model would never learn to stop.",
-                "Use a chat template that ends answers with the tokenizer's eos: "
-                "--set model.chat_template=chatml.",
+                _("No answer ends with a stop token, so the model would never learn to stop."),
+                _(
+                    "Use a chat template that ends answers with the tokenizer's eos: --set "
+                    "model.chat_template=chatml."
+                ),
                 *rows,
             )
         ]
@@ -195,8 +200,12 @@ def _check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
             Problem(
                 "stop_token_missing",
                 "warning",
-                f"{answers - stopped:,} of {answers:,} answers end without a stop token: "
-                "this chat template writes it only behind some turns.",
+                _(
+                    "{unstopped:,} of {answers:,} answers end without a stop token: "
+                    "this chat template writes it only behind some turns.",
+                    unstopped=answers - stopped,
+                    answers=answers,
+                ),
                 "",
                 *rows,
             )
@@ -210,32 +219,35 @@ def _check_chats(facts: Facts) -> list[Problem]:
         (
             "roles",
             "roles_out_of_order",
-            "roles out of order (the same side twice, or an answer to nobody)",
+            N_("{count:,} rows have roles out of order (the same side twice, or an answer to nobody)."),
             "",
         ),
         (
             "tools_left_out",
             "tools_left_out",
-            "tools that this chat template does not write, so the model never sees them",
-            "Choose a model whose template knows tools, or --set model.chat_template=chatml.",
+            N_(
+                "{count:,} rows have tools that this chat template does not write, so the model never sees "
+                "them."
+            ),
+            N_("Choose a model whose template knows tools, or --set model.chat_template=chatml."),
         ),
         (
             "system_left_out",
             "system_left_out",
-            "a system message that this chat template does not write as it is",
+            N_("{count:,} rows have a system message that this chat template does not write as it is."),
             "",
         ),
         (
             "markers",
             "special_tokens_in_text",
-            "special tokens inside what was written; they are read as the real ones",
-            "Clean the rows if that is not meant.",
+            N_("{count:,} rows have special tokens inside what was written; they are read as the real ones."),
+            N_("Clean the rows if that is not meant."),
         ),
     )
     return [
         problem
         for name, code, what, hint in known
-        for problem in noted(facts, name, code, "warning", f"{facts.count(name):,} rows have {what}.", hint)
+        for problem in noted(facts, name, code, "warning", _(what, count=facts.count(name)), _(hint))
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from tui_tuner.compute.forward import MicroSize, Rows
 from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.evaluation.samples import SampleReport, Samples, Stage
+from tui_tuner.locales import _
 from tui_tuner.objectives.base import Objective
 from tui_tuner.runs.events import Evaluation, OutOfMemory, Sample
 from tui_tuner.training.step.recovery import Recovery
@@ -115,8 +116,8 @@ class Evaluator:
         parts = self.objective.groups(self.rows, rows, smaller)
         if len(parts) == 1:
             raise OutOfMemoryError(
-                f"memory ran out in the evaluation at step {step} with a single sequence.",
-                hint="Lower data.max_length.",
+                _("memory ran out in the evaluation at step {step} with a single sequence.", step=step),
+                hint=_("Lower data.max_length."),
             )
         self.recovery.announce("evaluation", step, size, size.halved())
         return parts
@@ -139,7 +140,9 @@ class Evaluator:
             if not self.recovery.is_out_of_memory(error):
                 raise
             self.recovery.free()
-            message = f"Memory ran out while answering prompts at step {step}; they are left out."
+            message = _(
+                "Memory ran out while answering prompts at step {step}; they are left out.", step=step
+            )
             self.reporter.emit(OutOfMemory(step, "generation", (1, 0), message))
             return
         if report is not None:

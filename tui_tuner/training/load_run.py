@@ -11,6 +11,7 @@ from tui_tuner.config.load import build_config, read_yaml
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ModelError, RunError
+from tui_tuner.locales import _
 from tui_tuner.models.loading import check_device, load_tokenizer
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import Task, find_task
@@ -70,9 +71,9 @@ def _read_config(folder: RunFolder) -> ResolvedConfig:
     path = folder.path / RESOLVED
     if not path.is_file():
         raise RunError(
-            "has no config.resolved.yaml, so it is no run that has begun to train.",
+            _("has no config.resolved.yaml, so it is no run that has begun to train."),
             where=one_line(folder.path),
-            hint="`tui-tuner runs` lists the runs.",
+            hint=_("`tui-tuner runs` lists the runs."),
         )
     values, lines = read_yaml(path)
     return ResolvedConfig.of(build_config(values, where=one_line(path), lines=lines))
@@ -112,7 +113,11 @@ def _load_final(
         return task.load(with_values(config, own), device, tokenizer, learned), tokenizer
     if not (place / ADAPTER_WEIGHTS).is_file():
         raise ModelError(
-            f"has no {ADAPTER_WEIGHTS}; weights load from safetensors alone.", where=one_line(place)
+            _(
+                "has no {adapter_weights}; weights load from safetensors alone.",
+                adapter_weights=ADAPTER_WEIGHTS,
+            ),
+            where=one_line(place),
         )
     from peft import PeftModel
 
@@ -122,9 +127,9 @@ def _load_final(
         return PeftModel.from_pretrained(base, str(place)), tokenizer
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(
-            f"the adapter cannot be loaded: {one_line(error, 300)}",
+            _("the adapter cannot be loaded: {error}", error=one_line(error, 300)),
             where=one_line(place),
-            hint="Is the base model still the one it was trained on?",
+            hint=_("Is the base model still the one it was trained on?"),
         ) from error
 
 
@@ -162,7 +167,7 @@ def _find_checkpoint(folder: RunFolder, which: str) -> Checkpoint:
         if checkpoint.path.name == which:
             problem = checkpoint.problem()
             if problem:
-                raise RunError(f"is damaged: {problem}.", where=one_line(checkpoint.path))
+                raise RunError(_("is damaged: {problem}.", problem=problem), where=one_line(checkpoint.path))
             return checkpoint
     raise _no_such_model(folder, which)
 
@@ -170,7 +175,9 @@ def _find_checkpoint(folder: RunFolder, which: str) -> Checkpoint:
 def _no_such_model(folder: RunFolder, which: str) -> RunError:
     known = list_models(folder)
     return RunError(
-        f"has no model {one_line(which)!r}.",
+        _("has no model {which!r}.", which=one_line(which)),
         where=one_line(folder.path),
-        hint=f"It has {', '.join(known)}." if known else "It has none yet: resume it, and let it save.",
+        hint=_("It has {known}.", known=", ".join(known))
+        if known
+        else _("It has none yet: resume it, and let it save."),
     )

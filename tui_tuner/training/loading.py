@@ -14,6 +14,7 @@ from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
 from tui_tuner.compute.numeric import matmul_precision
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.errors import ModelError, OutOfMemoryError
+from tui_tuner.locales import _
 from tui_tuner.methods import attach, trainable_parameters
 from tui_tuner.models.device import Device
 from tui_tuner.tasks import Task
@@ -39,7 +40,7 @@ def load_trainable(
         OutOfMemoryError: the model does not fit.
         ModelError: it is damaged, or does not belong to the tokenizer.
     """
-    reporter.phase("loading", note="model")
+    reporter.phase("loading", note=_("model"))
     _set_numerics(config, device)
     attention.register()
     try:
@@ -52,9 +53,9 @@ def load_trainable(
         if not recovery.is_out_of_memory(error):
             raise
         raise OutOfMemoryError(
-            "memory ran out while the model was loaded.",
+            _("memory ran out while the model was loaded."),
             where="model",
-            hint="Quantise it (model.quantization: nf4), or choose a smaller one.",
+            hint=_("Quantise it (model.quantization: nf4), or choose a smaller one."),
         ) from error
     check_vocabulary(model, tokenizer)
     task.finish_model(model, learned)
@@ -64,7 +65,14 @@ def load_trainable(
     if config.training.gradient_checkpointing:
         checkpoint_layers(model)
     trained, total = trainable_parameters(model)
-    reporter.log(f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%}).")
+    reporter.log(
+        _(
+            "{trained:,} of {total:,} parameters are trained ({share:.2%}).",
+            trained=trained,
+            total=total,
+            share=trained / total,
+        )
+    )
     return model
 
 
@@ -80,7 +88,11 @@ def check_vocabulary(model: Any, tokenizer: Any) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise ModelError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model only {rows}.",
+            _(
+                "the tokenizer has {tokenizer} tokens, the model only {rows}.",
+                tokenizer=len(tokenizer),
+                rows=rows,
+            ),
             where="model.tokenizer",
-            hint="Use the tokenizer that belongs to the model.",
+            hint=_("Use the tokenizer that belongs to the model."),
         )

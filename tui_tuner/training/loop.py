@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tui_tuner.config.metrics import Metric, higher_is_better
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import RunError
+from tui_tuner.locales import _
 from tui_tuner.runs.events import Evaluation, Log
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands
@@ -147,20 +148,25 @@ class Loop(TrainerCallback):
     def _bad_numbers(self, bad: list[BadNumbers]) -> None:
         policy = self.config.training.on_bad_numbers
         first = bad[0]
-        where = ", ".join(self.evaluator.recovery.origin(row) for row in first.rows[:NAMED_ROWS])
-        more = len(first.rows) - NAMED_ROWS
-        rest = f" and {more} more" if more > 0 else ""
-        message = f"At step {first.step} {first.what}. Rows of the batch: {where}{rest}."
+        rows = ", ".join(self.evaluator.recovery.origin(row) for row in first.rows[:NAMED_ROWS])
+        more, said = len(first.rows) - NAMED_ROWS, {"step": first.step, "what": first.what, "rows": rows}
+        if more > 0:
+            message = _(
+                "At step {step} {what}. Rows of the batch: {rows} and {more} more.", more=more, **said
+            )
+        else:
+            message = _("At step {step} {what}. Rows of the batch: {rows}.", **said)
         if policy in ("warn", "skip"):
-            done = " The batch was left out." if policy == "skip" else ""
-            self.reporter.warn("bad_numbers", message + done, "Lower training.learning_rate.")
+            left_out = [_("The batch was left out.")] if policy == "skip" else []
+            hint = _("Lower training.learning_rate.")
+            self.reporter.warn("bad_numbers", " ".join([message, *left_out]), hint)
             return
         self.evaluator.recovery.enter("")  # the weights are spoilt: nothing of this is saved
         if policy == "rollback":
             raise RollBack(first.step, message)
         raise RunError(
             message,
-            hint="Lower training.learning_rate, then resume from the last checkpoint, which is sound.",
+            hint=_("Lower training.learning_rate, then resume from the last checkpoint, which is sound."),
         )
 
     def _evaluate(self, step: int, final: bool) -> None:
@@ -180,14 +186,17 @@ class Loop(TrainerCallback):
             if not final:
                 self.evaluator.answer(engine.model, step, "during")
         except Interrupted:
-            self.reporter.emit(Log(f"The evaluation at step {step} was interrupted."))
+            self.reporter.emit(Log(_("The evaluation at step {step} was interrupted.", step=step)))
         self.reporter.phase("training", step, self.total)
 
     def _judge(self, metrics: dict[str, float], step: int, final: bool) -> None:
         name = self.config.evaluation.best
         if name not in metrics:
             known = ", ".join(metrics)
-            self.reporter.warn("best_unknown", f"evaluation.best: {name} is not measured; known are {known}.")
+            self.reporter.warn(
+                "best_unknown",
+                _("evaluation.best: {name} is not measured; known are {known}.", name=name, known=known),
+            )
             return
         value, best = metrics[name], self.progress.best
         own = self.metrics.get(name)
@@ -200,7 +209,11 @@ class Loop(TrainerCallback):
         patience = self.config.evaluation.early_stopping
         if patience and self.progress.worse >= patience and not final:
             self.progress.early = True
-            message = f"Stopping early: {self.progress.worse} evaluations without a better {name}."
+            message = _(
+                "Stopping early: {worse} evaluations without a better {name}.",
+                worse=self.progress.worse,
+                name=name,
+            )
             self.reporter.emit(Log(message))
 
     def rescue(self) -> None:
@@ -211,10 +224,12 @@ class Loop(TrainerCallback):
             if engine.recovery.place in ("forward", "backward") and engine.state.global_step:
                 self.saver.save(engine.state.global_step, whole=True)
         except Exception as error:  # the failure that led here must stay the one that is reported
-            self.reporter.warn("rescue_failed", f"No checkpoint could be saved: {one_line(error, 200)}")
+            self.reporter.warn(
+                "rescue_failed", _("No checkpoint could be saved: {error}", error=one_line(error, 200))
+            )
 
     def finish(self, step: int) -> None:
         """After the last step: what is not reported yet, and the `last` folder."""
         self._report()
         if not self.saver.write_final(self.saver.folder.last, step, self._wait) and not self.stopped:
-            self.stopped = "no room for the result"  # so it can be resumed, and is not said to be complete
+            self.stopped = _("no room for the result")  # so it can be resumed, and is not said to be complete

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -24,11 +25,25 @@ def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter, 
     limit = _limit(facts.raw) if facts is not None else None
     if facts is None or limit is None or longest + virtual <= limit:
         return
-    more = f" with {virtual:,} virtual ones before them" if virtual else ""
-    what = f"The longest sequence has {longest:,} tokens{more}, and the model was made for {limit:,} at most."
+    if virtual:
+        what = _(
+            "The longest sequence has {longest:,} tokens with {virtual:,} virtual ones before them, and the "
+            "model was made for {limit:,} at most.",
+            longest=longest,
+            virtual=virtual,
+            limit=limit,
+        )
+    else:
+        what = _(
+            "The longest sequence has {longest:,} tokens, and the model was made for {limit:,} at most.",
+            longest=longest,
+            limit=limit,
+        )
     room = limit - virtual
-    shorter = f"Set data.max_length to {room}" if room >= 8 else "Lower method.virtual_tokens"
-    hint = f"{shorter}, or choose a model with a longer context."
+    if room >= 8:
+        hint = _("Set data.max_length to {room}, or choose a model with a longer context.", room=room)
+    else:
+        hint = _("Lower method.virtual_tokens, or choose a model with a longer context.")
     if facts.family.learned_positions:
         raise ConfigError(what, where="data.max_length", hint=hint)
     reporter.warn("beyond_positions", what, hint)

@@ -13,6 +13,7 @@ from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import RunError
+from tui_tuner.locales import _
 from tui_tuner.models.loading import quiet_libraries
 from tui_tuner.planning.range_test import WORSE, RangeTest, bounds, evaluate, geometric
 from tui_tuner.runs.control import Control
@@ -111,7 +112,7 @@ def range_test(
         try:
             training = prepare_training(context)
         except Stopped:
-            raise RunError("stopped before the first step.") from None
+            raise RunError(_("stopped before the first step.")) from None
         return _run(training, rates, commands, say)
 
 
@@ -143,20 +144,20 @@ def _run(training: Any, rates: list[float], commands: Commands, say: Say) -> Ran
 
         mean = lowest = 0.0
 
-        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
             for group in engine.optimizer.param_groups:
                 group["lr"] = rates[min(state.global_step, len(rates) - 1)]
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
             loss = float(engine.last_loss)
-            say("training", state.global_step, len(rates))
+            say(_("training"), state.global_step, len(rates))
             if not math.isfinite(loss):
-                ended.append(f"the loss was {loss} at {rates[len(losses)]:.2g}")
+                ended.append(_("the loss was {loss} at {rate:.2g}", loss=loss, rate=rates[len(losses)]))
             else:
                 losses.append(loss)
                 self._explodes(loss)
             if commands.stop_wanted():
-                ended.append("stopped")
+                ended.append(_("stopped"))
             control.should_training_stop = bool(ended) or len(losses) >= len(rates)
 
         def _explodes(self, loss: float) -> None:
@@ -165,12 +166,14 @@ def _run(training: Any, rates: list[float], commands: Commands, say: Say) -> Ran
             mean = self.mean / (1 - MEMORY**count)
             self.lowest = mean if count == 1 else min(self.lowest, mean)
             if count > PATIENT and mean > WORSE * self.lowest:
-                ended.append(f"the loss exploded at {rates[count - 1]:.2g}")
+                ended.append(_("the loss exploded at {rate:.2g}", rate=rates[count - 1]))
 
     engine.remove_callback(training.loop)
     engine.add_callback(Grow())
     set_seed(training.config.training.seed)
     engine.train()
     if not losses:
-        raise RunError(f"there is no loss to look at: {ended[0] if ended else 'no step was taken'}.")
+        raise RunError(
+            _("there is no loss to look at: {why}.", why=ended[0] if ended else _("no step was taken"))
+        )
     return evaluate(rates[: len(losses)], losses, ended[0] if ended else "")

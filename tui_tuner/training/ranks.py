@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from tui_tuner.errors import UsageError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 # Ranks wait for the main one while a run is paused or its disk is full, and that may take days. A process
@@ -46,9 +47,14 @@ class Ranks:
             return cls()
         if world < 1 or not 0 <= rank < world or not 0 <= local < world:
             raise UsageError(
-                f"rank {rank} (on its machine {local}) of {world} processes cannot be.",
+                _(
+                    "rank {rank} (on its machine {local}) of {world} processes cannot be.",
+                    rank=rank,
+                    local=local,
+                    world=world,
+                ),
                 where="WORLD_SIZE, RANK, LOCAL_RANK",
-                hint="Unset these environment variables, unless torchrun has set them.",
+                hint=_("Unset these environment variables, unless torchrun has set them."),
             )
         return cls(world, rank, local)
 
@@ -114,5 +120,7 @@ def _number(name: str, usual: int) -> int:
         return int(text) if text else usual
     except ValueError:
         raise UsageError(
-            f"{one_line(text)!r} is no number.", where=name, hint="Unset this environment variable."
+            _("{text!r} is no number.", text=one_line(text)),
+            where=name,
+            hint=_("Unset this environment variable."),
         ) from None

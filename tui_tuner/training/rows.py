@@ -11,6 +11,7 @@ import numpy as np
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.prepare import Cancelled, Prepared, prepare, texts
 from tui_tuner.errors import DataError
+from tui_tuner.locales import _
 from tui_tuner.models.loading import load_tokenizer
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Stopped
@@ -22,7 +23,7 @@ TOKENIZER = "tokenizer"
 def load_run_tokenizer(context: RunContext, config: RunConfig) -> Any:
     """The tokenizer of a run; one that is learnt from its data is kept in its folder."""
     reporter = context.reporter
-    reporter.phase("loading", note="tokenizer")
+    reporter.phase("loading", note=_("tokenizer"))
     if config.model.tokenizer != "train":
         return load_tokenizer(config.model)
     kept = context.folder.path / TOKENIZER
@@ -30,7 +31,7 @@ def load_run_tokenizer(context: RunContext, config: RunConfig) -> Any:
         return load_tokenizer(config.model.model_copy(update={"tokenizer": str(kept)}))
     from tui_tuner.models.tokenizer_training import train_tokenizer
 
-    reporter.phase("tokenizing", note="learning a tokenizer")
+    reporter.phase("tokenizing", note=_("learning a tokenizer"))
     tokenizer = train_tokenizer(texts(config), config.model.vocabulary)
     tokenizer.save_pretrained(str(kept))
     return tokenizer
@@ -50,7 +51,7 @@ def prepare_rows(context: RunContext, config: RunConfig, tokenizer: Any) -> Prep
     except Cancelled:
         raise Stopped from None
     if not len(prepared.train):
-        raise DataError("nothing is left to train on.", where=one_line(config.data.path))
+        raise DataError(_("nothing is left to train on."), where=one_line(config.data.path))
     _check_same_rows(context, config, prepared)
     context.write(LEARNED, json.dumps(prepared.learned, indent=1))
     return prepared
@@ -65,8 +66,8 @@ def _check_same_rows(context: RunContext, config: RunConfig, prepared: Prepared)
     progress = context.progress
     if progress.rows and progress.rows != digest:
         raise DataError(
-            "the training rows are not those the run began with, so it cannot be resumed exactly.",
+            _("the training rows are not those the run began with, so it cannot be resumed exactly."),
             where=one_line(config.data.path),
-            hint="Put the old file back, or start a new run.",
+            hint=_("Put the old file back, or start a new run."),
         )
     progress.rows = digest

@@ -16,6 +16,7 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
+from tui_tuner.locales import _
 from tui_tuner.models.loading import quiet_libraries
 from tui_tuner.runs import kernel
 from tui_tuner.runs.control import Control
@@ -66,8 +67,8 @@ def run(
         try:
             outcome, hint = _run(config, folder, reporter, commands, resume, ranks), ""
         except Stopped:
-            outcome = Outcome("stopped", commands.exit_code, "Stopped before the first step.")
-            hint = "Start it again with `tui-tuner resume`."
+            outcome = Outcome("stopped", commands.exit_code, _("Stopped before the first step."))
+            hint = _("Start it again with `tui-tuner resume`.")
         except TunerError as error:
             what = f"{error.where}: {error.what}" if error.where else error.what
             outcome, hint = Outcome("failed", error.exit_code, what), error.hint
@@ -75,7 +76,7 @@ def run(
         except Exception as error:
             outcome, hint = _unexpected(folder, error)
         except BaseException as error:  # the interpreter is ending; say so in the journal, and let it
-            reporter.finished("failed", EXIT_FAILED, f"ended by {type(error).__name__}")
+            reporter.finished("failed", EXIT_FAILED, _("ended by {kind}", kind=type(error).__name__))
             raise
         finally:
             gc.unfreeze()
@@ -107,7 +108,7 @@ def _run(
         )
     )
     commands.check()
-    reporter.phase("loading", note="importing torch and transformers")
+    reporter.phase("loading", note=_("importing torch and transformers"))
     quiet_libraries()  # before peft and bitsandbytes are imported, which speak while they are
     from tui_tuner.training.context import RunContext
     from tui_tuner.training.keeping.progress import Progress, read_progress
@@ -124,15 +125,29 @@ def _run(
 
 def _ended(loop: Any, commands: Commands) -> Outcome:
     """The outcome of a loop that came to its end."""
-    if not loop.stopped:
-        done = f"{loop.reporter.step} steps"
-        best = loop.progress.best
-        name = loop.config.evaluation.best
-        words = "" if best is None else f", best {name} {best:.4g} at step {loop.progress.best_step}"
-        early = ", stopped early" if loop.progress.early else ""
-        return Outcome("completed", EXIT_DONE, f"{done}{words}{early}.")
-    why = "" if loop.stopped == "asked" else f" ({loop.stopped})"
-    return Outcome("stopped", commands.exit_code, f"Stopped and saved at step {loop.reporter.step}{why}.")
+    step, why = loop.reporter.step, loop.stopped
+    if not why:
+        return Outcome("completed", EXIT_DONE, _completed(step, loop))
+    if why == "asked":
+        return Outcome("stopped", commands.exit_code, _("Stopped and saved at step {step}.", step=step))
+    message = _("Stopped and saved at step {step} ({why}).", step=step, why=why)
+    return Outcome("stopped", commands.exit_code, message)
+
+
+def _completed(steps: int, loop: Any) -> str:
+    """How many steps, the best evaluation, and whether it ended early."""
+    progress, early = loop.progress, loop.progress.early
+    if progress.best is None:
+        return _("{steps} steps, stopped early.", steps=steps) if early else _("{steps} steps.", steps=steps)
+    said = {
+        "steps": steps,
+        "name": loop.config.evaluation.best,
+        "best": progress.best,
+        "best_step": progress.best_step,
+    }
+    if early:
+        return _("{steps} steps, best {name} {best:.4g} at step {best_step}, stopped early.", **said)
+    return _("{steps} steps, best {name} {best:.4g} at step {best_step}.", **said)
 
 
 def _find_checkpoint(folder: RunFolder, reporter: Reporter) -> Checkpoint | None:
@@ -144,14 +159,14 @@ def _find_checkpoint(folder: RunFolder, reporter: Reporter) -> Checkpoint | None
     def on_bad(checkpoint: Checkpoint, problem: str) -> None:
         reporter.warn(
             "checkpoint_damaged",
-            f"{checkpoint.path.name} is passed over: {problem}.",
-            "An older checkpoint is taken; the steps since are done again.",
+            _("{name} is passed over: {problem}.", name=checkpoint.path.name, problem=problem),
+            _("An older checkpoint is taken; the steps since are done again."),
         )
 
     found = newest_valid(folder.checkpoints, on_bad)
     if found is None:
         reporter.warn(
-            "no_checkpoint", "There is no checkpoint to go on from: the run starts at the beginning."
+            "no_checkpoint", _("There is no checkpoint to go on from: the run starts at the beginning.")
         )
     return found
 
@@ -170,7 +185,9 @@ def _unexpected(folder: RunFolder, error: Exception) -> tuple[Outcome, str]:
         fault = seen if seen is not None and seen.hardware else fault
         return Outcome("failed", EXIT_FAILED, fault.message), fault.hint
     message = f"{type(error).__name__}: {one_line(error, 400)}"
-    return Outcome("failed", EXIT_FAILED, message), f"The whole error is in {one_line(folder.log)}."
+    return Outcome("failed", EXIT_FAILED, message), _(
+        "The whole error is in {path}.", path=one_line(folder.log)
+    )
 
 
 def _log(folder: RunFolder, error: BaseException) -> None:

@@ -9,15 +9,20 @@ from typing import Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from tui_tuner.locales import _
+
 Auto = Literal["auto"]
 
 
-def known(names: Collection[str], what: str) -> AfterValidator:
-    """Hold a word to the names of a registry (`config.kinds`), and name those in the message."""
+def known(names: Collection[str], unknown: str) -> AfterValidator:
+    """Hold a word to the names of a registry (`config.kinds`).
+
+    `unknown` is what is said of another one: a sentence with the places `value` and `names`, marked by `N_`.
+    """
 
     def check(value: str) -> str:
         if value not in names:
-            raise ValueError(f"unknown {what} {value!r}; known are {', '.join(names)}")
+            raise ValueError(_(unknown, value=value, names=", ".join(names)))
         return value
 
     return AfterValidator(check)

@@ -8,36 +8,43 @@ from pydantic import Field
 
 from tui_tuner.config.kinds import RECORD_FORMATS
 from tui_tuner.config.sections.base import Auto, Section, known, option
+from tui_tuner.locales import N_
 
 
 class Source(Section):
     """One data set of several, with its share."""
 
-    path: str = option("", "File, folder, glob or hub data set.", min_length=1)
-    weight: float = option(1.0, "How often its rows are used, relative to the others.", gt=0)
-    format: Annotated[str, known(RECORD_FORMATS, "format")] = option("auto", "Record format of this source.")
+    path: str = option("", N_("File, folder, glob or hub data set."), min_length=1)
+    weight: float = option(1.0, N_("How often its rows are used, relative to the others."), gt=0)
+    format: Annotated[str, known(RECORD_FORMATS, N_("unknown format {value!r}; known are {names}"))] = option(
+        "auto", N_("Record format of this source.")
+    )
 
 
 class CleaningSection(Section):
     """Optional clean-up; each step counts what it did in the row ledger."""
 
-    exact_duplicates: bool = option(False, "Drop rows that repeat another exactly.")
+    exact_duplicates: bool = option(False, N_("Drop rows that repeat another exactly."))
     near_duplicates: float | None = option(
         None,
-        "Drop rows this similar to an earlier one (MinHash estimate of Jaccard).",
+        N_("Drop rows this similar to an earlier one (MinHash estimate of Jaccard)."),
         gt=0,
         le=1,
         advanced=True,
     )
-    refusals: bool = option(False, "Drop answers that refuse or speak of being a language model.")
-    html: Literal["keep", "text", "markdown"] = option("keep", "What becomes of HTML inside fields.")
-    control_characters: bool = option(False, "Remove control characters.")
-    min_answer: int = option(0, "Drop rows whose answer is shorter.", unit="characters", ge=0)
-    languages: list[str] | None = option(None, "Keep these languages only (ISO codes).", advanced=True)
-    min_characters: int | None = option(None, "Drop shorter rows.", unit="characters", ge=0, advanced=True)
-    max_characters: int | None = option(None, "Drop longer rows.", unit="characters", ge=1, advanced=True)
-    personal_data: bool = option(False, "Flag e-mail addresses and phone numbers.")
-    phrases: str | None = option(None, "YAML file with more refusal phrases.", advanced=True)
+    refusals: bool = option(False, N_("Drop answers that refuse or speak of being a language model."))
+    html: Literal["keep", "text", "markdown"] = option("keep", N_("What becomes of HTML inside fields."))
+    control_characters: bool = option(False, N_("Remove control characters."))
+    min_answer: int = option(0, N_("Drop rows whose answer is shorter."), unit=N_("characters"), ge=0)
+    languages: list[str] | None = option(None, N_("Keep these languages only (ISO codes)."), advanced=True)
+    min_characters: int | None = option(
+        None, N_("Drop shorter rows."), unit=N_("characters"), ge=0, advanced=True
+    )
+    max_characters: int | None = option(
+        None, N_("Drop longer rows."), unit=N_("characters"), ge=1, advanced=True
+    )
+    personal_data: bool = option(False, N_("Flag e-mail addresses and phone numbers."))
+    phrases: str | None = option(None, N_("YAML file with more refusal phrases."), advanced=True)
 
 
 class DataSection(Section):
@@ -45,65 +52,72 @@ class DataSection(Section):
 
     path: str | list[str | Source] = option(
         "demo",
-        "File, folder, glob, hub data set, a list of them, or `demo`.",
-        "JSONL, JSON, CSV, Parquet, plain text and more; the record format is recognised and shown.",
+        N_("File, folder, glob, hub data set, a list of them, or `demo`."),
+        N_("JSONL, JSON, CSV, Parquet, plain text and more; the record format is recognised and shown."),
     )
-    format: Annotated[str, known(RECORD_FORMATS, "format")] = option(
-        "auto", "Record format.", "auto recognises it and says how sure it is.", choices=RECORD_FORMATS
+    format: Annotated[str, known(RECORD_FORMATS, N_("unknown format {value!r}; known are {names}"))] = option(
+        "auto",
+        N_("Record format."),
+        N_("auto recognises it and says how sure it is."),
+        choices=RECORD_FORMATS,
     )
     columns: dict[str, str] | None = option(
-        None, "Which column is what, such as {prompt: question, response: answer}.", advanced=True
+        None, N_("Which column is what, such as {prompt: question, response: answer}."), advanced=True
     )
     field: str | None = option(
         None,
-        "Key (JSON), table (SQL) or member (zip) that holds the rows, where a file has several.",
+        N_("Key (JSON), table (SQL) or member (zip) that holds the rows, where a file has several."),
         advanced=True,
     )
     encoding: str | None = option(
-        None, "Text encoding of the files, where it is not recognised right.", advanced=True
+        None, N_("Text encoding of the files, where it is not recognised right."), advanced=True
     )
-    system: str | None = option(None, "System message for rows that have none.", advanced=True)
+    system: str | None = option(None, N_("System message for rows that have none."), advanced=True)
     max_length: int = option(
         1024,
-        "Longest sequence.",
-        "Longer texts are split or cut, and counted. Memory grows with it.",
-        unit="tokens",
+        N_("Longest sequence."),
+        N_("Longer texts are split or cut, and counted. Memory grows with it."),
+        unit=N_("tokens"),
         ge=8,
         le=10_000_000,
     )
     overlong: Literal["split", "truncate", "drop"] = option(
         "split",
-        "What becomes of a row longer than max_length.",
-        "split cuts a chat between turns, never inside an answer; what still does not fit is dropped and "
-        "counted. truncate cuts the end off, the stop token with it.",
+        N_("What becomes of a row longer than max_length."),
+        N_(
+            "split cuts a chat between turns, never inside an answer; what still does not fit is dropped "
+            "and counted. truncate cuts the end off, the stop token with it."
+        ),
     )
     train_on: Literal["all_answers", "last_answer"] = option(
-        "all_answers", "Which answers of a chat are trained.", advanced=True
+        "all_answers", N_("Which answers of a chat are trained."), advanced=True
     )
     packing: bool | Auto = option(
         "auto",
-        "Put several rows side by side, without padding and without seeing each other.",
-        "Faster, and exact: every row keeps its own positions and attention. auto switches it off for models "
-        "that cannot keep rows apart.",
+        N_("Put several rows side by side, without padding and without seeing each other."),
+        N_(
+            "Faster, and exact: every row keeps its own positions and attention. auto switches it off for "
+            "models that cannot keep rows apart."
+        ),
     )
     validation: float | str | None = option(
         0.05,
-        "Share of the rows held out, or a file.",
-        "Held-out rows are never trained; the loss on them tells learning from memorising.",
+        N_("Share of the rows held out, or a file."),
+        N_("Held-out rows are never trained; the loss on them tells learning from memorising."),
     )
-    limit: int | None = option(None, "Use at most this many rows.", unit="rows", ge=1)
+    limit: int | None = option(None, N_("Use at most this many rows."), unit=N_("rows"), ge=1)
     max_dropped: float = option(
         0.01,
-        "Share of rows that may be dropped before the run stops and asks.",
+        N_("Share of rows that may be dropped before the run stops and asks."),
         ge=0,
         le=1,
         advanced=True,
     )
     preflight: Literal["stop", "warn", "off"] = option(
-        "stop", "What an error found before training does.", advanced=True
+        "stop", N_("What an error found before training does."), advanced=True
     )
-    seed: int = option(42, "Seed of the split and of mixing.", ge=0, advanced=True)
+    seed: int = option(42, N_("Seed of the split and of mixing."), ge=0, advanced=True)
     workers: int | Auto = option(
-        "auto", "Processes that tokenise; auto uses every core.", ge=1, advanced=True
+        "auto", N_("Processes that tokenise; auto uses every core."), ge=1, advanced=True
     )
-    cleaning: CleaningSection = Field(default_factory=CleaningSection, description="Clean-up of rows.")
+    cleaning: CleaningSection = Field(default_factory=CleaningSection, description=N_("Clean-up of rows."))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tui_tuner.config.sections.base import Auto, Section, option
+from tui_tuner.locales import N_
 
 
 class EvaluationSection(Section):
@@ -10,29 +11,31 @@ class EvaluationSection(Section):
 
     every: int | float | Auto | None = option(
         "auto",
-        "Evaluate every so many steps (a share below 1 means of the whole run); empty is only at the end.",
+        N_(
+            "Evaluate every so many steps (a share below 1 means of the whole run); empty is only at the end."
+        ),
     )
     samples: int = option(
         4,
-        "Held-out prompts answered before, during and after.",
-        "The quickest way to see what was learnt.",
-        unit="prompts",
+        N_("Held-out prompts answered before, during and after."),
+        N_("The quickest way to see what was learnt."),
+        unit=N_("prompts"),
         ge=0,
         le=1000,
     )
     prompts: list[str] | None = option(
-        None, "Prompts of your own to answer, beside held-out rows.", advanced=True
+        None, N_("Prompts of your own to answer, beside held-out rows."), advanced=True
     )
-    metrics: list[str] | Auto = option("auto", "Metrics of generated answers.", advanced=True)
+    metrics: list[str] | Auto = option("auto", N_("Metrics of generated answers."), advanced=True)
     metric_rows: int = option(
         0,
-        "Held-out rows whose answers are generated and scored before and after.",
-        unit="rows",
+        N_("Held-out rows whose answers are generated and scored before and after."),
+        unit=N_("rows"),
         ge=0,
         le=100_000,
     )
-    max_new_tokens: int = option(200, "Longest generated answer.", unit="tokens", ge=1, le=100_000)
-    best: str = option("loss", "Metric that decides which checkpoint is best.", advanced=True)
+    max_new_tokens: int = option(200, N_("Longest generated answer."), unit=N_("tokens"), ge=1, le=100_000)
+    best: str = option("loss", N_("Metric that decides which checkpoint is best."), advanced=True)
     early_stopping: int | None = option(
-        None, "Stop after this many evaluations without a better one.", unit="evaluations", ge=1
+        None, N_("Stop after this many evaluations without a better one."), unit=N_("evaluations"), ge=1
     )

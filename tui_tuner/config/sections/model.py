@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tui_tuner.config.sections.base import Auto, Section, option
+from tui_tuner.locales import N_
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 Attention = Literal["sdpa", "flash_attention_2", "flex_attention", "eager"]
@@ -15,54 +16,76 @@ class ModelSection(Section):
 
     name: str = option(
         "demo",
-        "Hub id, local folder, or `demo` (the small model inside this package).",
-        "The model that learns. A hub id such as Qwen/Qwen3-0.6B is downloaded once; a folder holds "
-        "config.json, the tokenizer and safetensors weights.",
+        N_("Hub id, local folder, or `demo` (the small model inside this package)."),
+        N_(
+            "The model that learns. A hub id such as Qwen/Qwen3-0.6B is downloaded once; a folder holds "
+            "config.json, the tokenizer and safetensors weights."
+        ),
         min_length=1,
     )
-    revision: str | None = option(None, "Branch, tag or commit of a hub model.", advanced=True)
+    revision: str | None = option(None, N_("Branch, tag or commit of a hub model."), advanced=True)
     dtype: Auto | Dtype = option(
         "auto",
-        "Number format of the weights.",
-        "auto takes bfloat16 where the hardware computes in it, else float32. float16 has a small range and "
-        "can overflow; it is for GPUs without bfloat16, such as the T4.",
+        N_("Number format of the weights."),
+        N_(
+            "auto takes bfloat16 where the hardware computes in it, else float32. float16 has a small range "
+            "and can overflow; it is for GPUs without bfloat16, such as the T4."
+        ),
     )
     quantization: Literal["none", "nf4", "int8"] = option(
         "none",
-        "Hold the frozen weights in 4 or 8 bits (bitsandbytes).",
-        "nf4 with LoRA is QLoRA (arXiv 2305.14314): the weights take about a quarter of the memory of "
-        "bfloat16. Only adapters can be trained on quantised weights.",
+        N_("Hold the frozen weights in 4 or 8 bits (bitsandbytes)."),
+        N_(
+            "nf4 with LoRA is QLoRA (arXiv 2305.14314): the weights take about a quarter of the memory of "
+            "bfloat16. Only adapters can be trained on quantised weights."
+        ),
     )
     double_quant: bool = option(
-        True, "Quantise the quantisation constants too (nf4).", "Saves 0.37 bits a weight.", advanced=True
+        True,
+        N_("Quantise the quantisation constants too (nf4)."),
+        N_("Saves 0.37 bits a weight."),
+        advanced=True,
     )
     attention: Auto | Attention = option(
-        "auto", "Attention implementation.", "auto takes the fastest one that is exact here.", advanced=True
+        "auto",
+        N_("Attention implementation."),
+        N_("auto takes the fastest one that is exact here."),
+        advanced=True,
     )
     chat_template: str | None = option(
         None,
-        "Chat template: `chatml`, or a Jinja file; empty means the model's own.",
-        "How turns become text. A tuned chat model expects its own. A model without one gets ChatML, and "
-        "the run says so.",
+        N_("Chat template: `chatml`, or a Jinja file; empty means the model's own."),
+        N_(
+            "How turns become text. A tuned chat model expects its own. A model without one gets ChatML, "
+            "and the run says so."
+        ),
         advanced=True,
     )
     trust_remote_code: bool = option(
         False,
-        "Run Python code that comes with this model.",
-        "Some hub models bring their own code. It runs with your rights: say yes only to a model you trust.",
+        N_("Run Python code that comes with this model."),
+        N_(
+            "Some hub models bring their own code. It runs with your rights: say yes only to a model you "
+            "trust."
+        ),
         advanced=True,
     )
     architecture: dict[str, Any] | None = option(
         None,
-        "Start from random weights of this shape (a transformers config), instead of loading any.",
-        "For pretraining from scratch: model_type and its sizes, such as hidden_size and num_hidden_layers.",
+        N_("Start from random weights of this shape (a transformers config), instead of loading any."),
+        N_(
+            "For pretraining from scratch: model_type and its sizes, such as hidden_size and "
+            "num_hidden_layers."
+        ),
         advanced=True,
     )
     tokenizer: str | None = option(
         None,
-        "Tokenizer folder or hub id, where it is not the model's; `train` learns a new one from the data.",
+        N_(
+            "Tokenizer folder or hub id, where it is not the model's; `train` learns a new one from the data."
+        ),
         advanced=True,
     )
     vocabulary: int = option(
-        4096, "Size of a newly trained tokenizer.", unit="tokens", ge=64, le=1_000_000, advanced=True
+        4096, N_("Size of a newly trained tokenizer."), unit=N_("tokens"), ge=64, le=1_000_000, advanced=True
     )

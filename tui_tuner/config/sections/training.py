@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from tui_tuner.config.sections.base import Auto, Section, option
+from tui_tuner.locales import N_
 
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "sgd", "adafactor"]
 
@@ -14,87 +15,91 @@ class TrainingSection(Section):
 
     learning_rate: float | Auto = option(
         "auto",
-        "Learning rate at its peak.",
-        "The size of each step. Too high and the loss jumps or explodes; too low and nothing is learnt. auto "
-        "takes a value customary for the method and says which.",
+        N_("Learning rate at its peak."),
+        N_(
+            "The size of each step. Too high and the loss jumps or explodes; too low and nothing is learnt. "
+            "auto takes a value customary for the method and says which."
+        ),
         gt=0,
         le=10,
     )
-    epochs: float = option(3.0, "Passes over the training rows.", unit="epochs", gt=0, le=10_000)
-    max_steps: int | None = option(None, "Stop after this many optimizer steps.", unit="steps", ge=1)
+    epochs: float = option(3.0, N_("Passes over the training rows."), unit=N_("epochs"), gt=0, le=10_000)
+    max_steps: int | None = option(None, N_("Stop after this many optimizer steps."), unit=N_("steps"), ge=1)
     batch_size: int = option(
         16,
-        "Sequences per optimizer step.",
-        "The effective batch: what the gradient is averaged over, whatever fits into memory at once.",
-        unit="sequences",
+        N_("Sequences per optimizer step."),
+        N_("The effective batch: what the gradient is averaged over, whatever fits into memory at once."),
+        unit=N_("sequences"),
         ge=1,
         le=1_000_000,
     )
     micro_batch: int | Auto = option(
         "auto",
-        "Sequences per forward pass; the gradients of several are accumulated.",
-        "Lower it if memory runs out: the result stays the same.",
-        unit="sequences",
+        N_("Sequences per forward pass; the gradients of several are accumulated."),
+        N_("Lower it if memory runs out: the result stays the same."),
+        unit=N_("sequences"),
         ge=1,
     )
     gradient_checkpointing: bool | Auto = option(
         "auto",
-        "Compute activations twice instead of keeping them.",
-        "Saves much memory and costs about 40 % speed. auto switches it on only where memory asks for it.",
+        N_("Compute activations twice instead of keeping them."),
+        N_(
+            "Saves much memory and costs about 40 % speed. auto switches it on only where memory asks for it."
+        ),
     )
     optimizer: Auto | Optimizer = option(
-        "auto", "Optimizer.", "8-bit AdamW keeps its state in a quarter of the memory."
+        "auto", N_("Optimizer."), N_("8-bit AdamW keeps its state in a quarter of the memory.")
     )
     schedule: Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"] = option(
-        "cosine", "How the learning rate falls."
+        "cosine", N_("How the learning rate falls.")
     )
     warmup: float = option(
         0.03,
-        "Share of the steps in which the learning rate rises from zero (warm-up).",
+        N_("Share of the steps in which the learning rate rises from zero (warm-up)."),
         ge=0,
         le=1,
-        unit="share",
+        unit=N_("share"),
     )
-    weight_decay: float = option(0.0, "Weight decay (decoupled).", ge=0, le=10)
-    max_grad_norm: float = option(1.0, "Gradients are clipped to this norm; 0 is off.", ge=0)
-    adam_beta1: float = option(0.9, "AdamW beta 1.", ge=0, lt=1, advanced=True)
-    adam_beta2: float = option(0.999, "AdamW beta 2.", ge=0, lt=1, advanced=True)
+    weight_decay: float = option(0.0, N_("Weight decay (decoupled)."), ge=0, le=10)
+    max_grad_norm: float = option(1.0, N_("Gradients are clipped to this norm; 0 is off."), ge=0)
+    adam_beta1: float = option(0.9, N_("AdamW beta 1."), ge=0, lt=1, advanced=True)
+    adam_beta2: float = option(0.999, N_("AdamW beta 2."), ge=0, lt=1, advanced=True)
     loss: Literal["auto", "full_logits"] = option(
         "auto",
-        "Where logits are computed.",
-        "auto computes them for trained tokens only: the same loss with less time and memory.",
+        N_("Where logits are computed."),
+        N_("auto computes them for trained tokens only: the same loss with less time and memory."),
         advanced=True,
     )
     neftune_alpha: float | None = option(
-        None, "Noise on the embeddings (NEFTune, arXiv 2310.05914).", gt=0, advanced=True
+        None, N_("Noise on the embeddings (NEFTune, arXiv 2310.05914)."), gt=0, advanced=True
     )
     autocast: bool | Auto = option(
-        "auto", "Mixed precision: compute in 16 bits over float32 weights.", advanced=True
+        "auto", N_("Mixed precision: compute in 16 bits over float32 weights."), advanced=True
     )
     tf32: bool = option(
         False,
-        "TensorFloat-32 on GPUs.",
-        "float32 matrix products with 10 bits of mantissa: quicker on Ampere and newer, and less exact.",
+        N_("TensorFloat-32 on GPUs."),
+        N_("float32 matrix products with 10 bits of mantissa: quicker on Ampere and newer, and less exact."),
         advanced=True,
     )
-    deterministic: bool = option(False, "Only kernels that repeat bit for bit.", advanced=True)
+    deterministic: bool = option(False, N_("Only kernels that repeat bit for bit."), advanced=True)
     on_out_of_memory: Literal["retry", "stop"] = option(
         "retry",
-        "retry halves the micro-batch and keeps the effective batch; stop ends the run.",
+        N_("retry halves the micro-batch and keeps the effective batch; stop ends the run."),
         advanced=True,
     )
     on_bad_numbers: Literal["warn", "skip", "rollback", "stop"] = option(
         "stop",
-        "What a NaN or infinite loss or gradient does.",
-        "skip leaves the batch out; rollback goes back to the last checkpoint with a lower rate.",
+        N_("What a NaN or infinite loss or gradient does."),
+        N_("skip leaves the batch out; rollback goes back to the last checkpoint with a lower rate."),
         advanced=True,
     )
     report_every: float = option(
         1.0,
-        "Steps are read from the device and written in batches this far apart.",
-        unit="seconds",
+        N_("Steps are read from the device and written in batches this far apart."),
+        unit=N_("seconds"),
         gt=0,
         le=60,
         advanced=True,
     )
-    seed: int = option(42, "Seed of initialisation, order and dropout.", ge=0, le=2**32 - 1)
+    seed: int = option(42, N_("Seed of initialisation, order and dropout."), ge=0, le=2**32 - 1)

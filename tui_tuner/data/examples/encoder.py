@@ -16,6 +16,7 @@ from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import Read
 from tui_tuner.data.records import Example, Labelled, Origin, Record, texts_of
 from tui_tuner.errors import DataError, ModelError
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 SAMPLES = 5
@@ -32,12 +33,13 @@ _FORMAT_OF_RECORD = {
     "question": "qa",
 }
 _HINTS = {
-    "chat": "Fine-tune on chats with --set task=sft.",
-    "preference": "To train on the chosen answers alone: "
-    "--set 'data.columns={prompt: COLUMN, response: chosen}'.",
-    "labelled": "To learn the text alone: --set task=pretraining --set 'data.columns={text: COLUMN}'.",
+    "chat": N_("Fine-tune on chats with --set task=sft."),
+    "preference": N_(
+        "To train on the chosen answers alone: --set 'data.columns={prompt: COLUMN, response: chosen}'."
+    ),
+    "labelled": N_("To learn the text alone: --set task=pretraining --set 'data.columns={text: COLUMN}'."),
 }
-_HINT = "Or say which column is the prompt and which the response in data.columns."
+_HINT = N_("Or say which column is the prompt and which the response in data.columns.")
 
 
 @dataclass
@@ -156,10 +158,13 @@ class Encoder:
     def refusal(self, where: str, record: Record) -> DataError:
         """Why records of this kind cannot be used, and what can be done with them."""
         return DataError(
-            f"these rows are {RECORD_FORMATS[_FORMAT_OF_RECORD[record.kind]]}, which task "
-            f"{self.config.task} cannot use.",
+            _(
+                "these rows are {format}, which task {task} cannot use.",
+                format=_(RECORD_FORMATS[_FORMAT_OF_RECORD[record.kind]]),
+                task=self.config.task,
+            ),
             where=where,
-            hint=_HINTS.get(record.kind, _HINT),
+            hint=_(_HINTS.get(record.kind, _HINT)),
         )
 
 
@@ -178,14 +183,14 @@ def fit_pieces(pieces: Sequence[Any], overlong: str) -> Fitted:
         RowProblem: nothing in it can be learnt, or what is too long is dropped.
     """
     if not any(piece.trained_tokens for piece in pieces):
-        raise RowProblem("nothing to learn: less than two tokens")
+        raise RowProblem(N_("nothing to learn: less than two tokens"))
     if len(pieces) == 1:
         return Fitted(pieces)
     if overlong == "drop":
-        raise RowProblem("longer than max_length")
+        raise RowProblem(N_("longer than max_length"))
     if overlong == "truncate":
-        return Fitted(pieces[:1], "truncated", "cut at max_length")
-    return Fitted(pieces, "split", "a document longer than max_length, in pieces")
+        return Fitted(pieces[:1], "truncated", N_("cut at max_length"))
+    return Fitted(pieces, "split", N_("a document longer than max_length, in pieces"))
 
 
 class Writer(Protocol):
@@ -220,7 +225,7 @@ class RowEncoder:
         self.cleaner = Cleaner(encoder.config.data.cleaning)
         self.facts = Facts()
         if len(encoder.tokenizer) == 0:
-            raise ModelError("the tokenizer has no vocabulary.")
+            raise ModelError(_("the tokenizer has no vocabulary."))
 
     def add(self, batch: list[Read], writer: Writer, ledger: Ledger) -> None:
         """Take a batch all the way to the store.
@@ -240,7 +245,7 @@ class RowEncoder:
         rows = []
         for read in batch:
             if read.record is None:
-                problem = read.problem or RowProblem("unreadable")
+                problem = read.problem or RowProblem(N_("unreadable"))
                 ledger.count("dropped", read.row.origin, problem.reason, problem.detail)
                 continue
             self.encoder.check_kind(read, read.record)
@@ -261,7 +266,7 @@ class RowEncoder:
         self.encoder.note_row(row.record, fitted, row.origin, self.facts)
         outcome, reason, record = fitted.outcome, fitted.reason, row.record
         if outcome == "kept" and row.changed:
-            outcome, reason = "changed", "changed by cleaning"
+            outcome, reason = "changed", N_("changed by cleaning")
         writer.add(row.origin, row.source, fitted.examples, record, content_hash(record), stratum(record))
         ledger.count(outcome, row.origin, reason, _shown(record) if reason else "", len(fitted.examples))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from tui_tuner.data.chat.encoder import ChatEncoder, Encoded
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import IGNORE, Chat, Example, Message
+from tui_tuner.locales import N_, _
 
 
 @dataclass
@@ -30,11 +31,11 @@ def fit(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int, ove
         RowProblem: nothing of it fits, or nothing in it is trained.
     """
     if not encoded.trained_tokens:
-        raise RowProblem("nothing to learn: no trained answer in the row")
+        raise RowProblem(N_("nothing to learn: no trained answer in the row"))
     if len(encoded) <= max_length:
         return Fitted([encoded])
     if overlong == "drop":
-        raise RowProblem("longer than max_length", f"{len(encoded)} tokens")
+        raise RowProblem(N_("longer than max_length"), _("{tokens} tokens", tokens=len(encoded)))
     if overlong == "truncate":
         return _truncate(encoded, max_length)
     return _split(chat, encoded, encoder, max_length)
@@ -44,7 +45,7 @@ def _truncate(encoded: Encoded, max_length: int) -> Fitted:
     labels = encoded.labels[:max_length].copy()
     labels[-1:] = IGNORE  # what it predicts was cut off
     if not (labels != IGNORE).any():
-        raise RowProblem("the answer lies beyond max_length", f"{len(encoded)} tokens")
+        raise RowProblem(N_("the answer lies beyond max_length"), _("{tokens} tokens", tokens=len(encoded)))
     inside = [answer for answer in encoded.answers if answer[1] <= max_length]
     cut = Encoded(
         encoded.ids[:max_length],
@@ -53,15 +54,18 @@ def _truncate(encoded: Encoded, max_length: int) -> Fitted:
         stops=encoded.stops[: len(inside)],
         doubled_bos=encoded.doubled_bos,
     )
-    lost = any(start < max_length < end for start, end, _ in encoded.answers)
-    reason = "cut at max_length, inside an answer" if lost else "cut at max_length, behind an answer"
+    lost = any(start < max_length < end for start, end, _unused in encoded.answers)
+    reason = N_("cut at max_length, inside an answer") if lost else N_("cut at max_length, behind an answer")
     return Fitted([cut], "truncated", reason)
 
 
 def _split(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int) -> Fitted:
     system, exchanges = _exchanges(chat)
     if len(exchanges) < 2:
-        raise RowProblem("longer than max_length, and one exchange cannot be split", f"{len(encoded)} tokens")
+        raise RowProblem(
+            N_("longer than max_length, and one exchange cannot be split"),
+            _("{tokens} tokens", tokens=len(encoded)),
+        )
     last_only = encoder.train_on == "last_answer"
     if last_only:
         exchanges = _mark_last(exchanges)
@@ -78,10 +82,10 @@ def _split(chat: Chat, encoded: Encoded, encoder: ChatEncoder, max_length: int) 
             pieces.append(best)
         start = end
     if not pieces:
-        raise RowProblem("longer than max_length, and no exchange with a trained answer fits")
-    reason = "split between turns to fit max_length"
+        raise RowProblem(N_("longer than max_length, and no exchange with a trained answer fits"))
+    reason = N_("split between turns to fit max_length")
     if lost:
-        reason += "; an exchange longer than max_length was left out"
+        reason = N_("split between turns to fit max_length; an exchange longer than max_length was left out")
     return Fitted(pieces, "split", reason)
 
 

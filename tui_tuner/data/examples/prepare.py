@@ -29,6 +29,7 @@ from tui_tuner.data.records import texts_of
 from tui_tuner.data.sources.counting import rows_about
 from tui_tuner.data.sources.files import resolve
 from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, TunerError
+from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Log, Phase, RowLedger, Sink, Warned
 from tui_tuner.text import one_line
 
@@ -38,9 +39,19 @@ REPORT_SECONDS = 0.5
 CACHE_DAYS = 30
 # What to do about the most frequent reason rows are dropped for.
 _MEND = (
-    ("max_length", "Raise data.max_length"),
-    ("chat template", "Choose a template that can write them, such as --set model.chat_template=chatml"),
+    (
+        "max_length",
+        N_("Raise data.max_length, or accept the loss with --set data.max_dropped={share}."),
+    ),
+    (
+        "chat template",
+        N_(
+            "Choose a template that can write them, such as --set model.chat_template=chatml, or accept the "
+            "loss with --set data.max_dropped={share}."
+        ),
+    ),
 )
+_MEND_ROWS = N_("Mend them, or accept the loss with --set data.max_dropped={share}.")
 
 
 class RowTask(Protocol):
@@ -176,7 +187,7 @@ def _tokenised(
             os.utime(folder / "meta.json")
             if sink:
                 rows = store.meta["rows"]
-                sink.emit(Phase("tokenizing", rows, rows, "cached"))
+                sink.emit(Phase("tokenizing", rows, rows, _("cached")))
             return store
         except (OSError, ValueError, KeyError):
             shutil.rmtree(folder, ignore_errors=True)
@@ -191,7 +202,8 @@ def _tokenised(
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise DiskFullError(
-            f"tokenised rows cannot be written: {error.strerror or one_line(error)}.", where=one_line(root)
+            _("tokenised rows cannot be written: {problem}.", problem=error.strerror or one_line(error)),
+            where=one_line(root),
         ) from None
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
@@ -231,15 +243,15 @@ def _write(
     ):
         for rows, found in encoded:
             if stop():
-                raise Cancelled("cancelled while tokenising.", hint="Nothing was written.")
+                raise Cancelled(_("cancelled while tokenising."), hint=_("Nothing was written."))
             rows_encoder.store(rows, found, writer, ledger)
             if sink and time.monotonic() - last > REPORT_SECONDS:
                 last = time.monotonic()
                 total = about if about is not None and about > ledger.read else None
-                note = "rows" if total is None else "rows, total estimated"
+                note = _("rows") if total is None else _("rows, total estimated")
                 sink.emit(Phase("tokenizing", ledger.read, total, note))
         if not ledger.read:
-            raise DataError("holds no rows.", where=one_line(data.path), hint="Check data.path.")
+            raise DataError(_("holds no rows."), where=one_line(data.path), hint=_("Check data.path."))
         if not writer.examples:
             if sink:
                 sink.emit(RowLedger(**ledger.to_json()))
@@ -254,7 +266,7 @@ def _write(
             }
         )
     if sink:
-        sink.emit(Phase("tokenizing", ledger.read, ledger.read, "rows"))
+        sink.emit(Phase("tokenizing", ledger.read, ledger.read, _("rows")))
 
 
 def _cleaned(reading: Reading, encoder: RowEncoder, ledger: Ledger) -> Iterator[list[CleanRow]]:
@@ -278,12 +290,18 @@ def full(rows: int, characters: int) -> bool:
 def _nothing_left(ledger: Ledger) -> None:
     worst = ledger.reasons("dropped")[0] if ledger.reasons("dropped") else None
     sample = worst.samples[0] if worst and worst.samples else None
+    why = _(worst.reason) if worst else _("all were deduplicated")
+    if sample and sample["text"]:
+        why += f" ({sample['text']})"
     raise DataError(
-        f"no row can be trained on: {worst.count if worst else 0:,} of {ledger.read:,} rows: "
-        f"{worst.reason if worst else 'all were deduplicated'}"
-        + (f" ({sample['text']})." if sample and sample["text"] else "."),
+        _(
+            "no row can be trained on: {count:,} of {rows:,} rows: {why}.",
+            count=worst.count if worst else 0,
+            rows=ledger.read,
+            why=why,
+        ),
         where=sample["origin"] if sample else "",
-        hint="See `tui-tuner data inspect FILE`.",
+        hint=_("See `tui-tuner data inspect FILE`."),
     )
 
 
@@ -294,16 +312,22 @@ def _check_dropped(ledger: Ledger, data: DataSection, sink: Sink | None) -> None
         sink.emit(RowLedger(**ledger.to_json()))
     dropped = ledger.outcomes["dropped"]
     worst = ledger.reasons("dropped")
-    parts = [f"{reason.count:,} because {reason.reason}" for reason in worst[:3]]
+    parts = [_("{count:,} because {why}", count=one.count, why=_(one.reason)) for one in worst[:3]]
     sample = worst[0].samples[0]
     if sample["text"]:
         parts[0] += f" ({sample['text']})"
     share = ledger.dropped_share
-    mend = next((hint for words, hint in _MEND if words in worst[0].reason), "Mend them")
+    mend = next((hint for words, hint in _MEND if words in worst[0].reason), _MEND_ROWS)
     raise DataError(
-        f"{dropped:,} of {ledger.read:,} rows ({share:.1%}) would be dropped: {'; '.join(parts)}.",
+        _(
+            "{dropped:,} of {rows:,} rows ({share:.1%}) would be dropped: {reasons}.",
+            dropped=dropped,
+            rows=ledger.read,
+            share=share,
+            reasons="; ".join(parts),
+        ),
         where=sample["origin"],
-        hint=f"{mend}, or accept the loss with --set data.max_dropped={_rounded_up(share)}.",
+        hint=_(mend, share=_rounded_up(share)),
     )
 
 

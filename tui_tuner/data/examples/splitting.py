@@ -7,6 +7,7 @@ import numpy as np
 from tui_tuner.config.schema import DataSection, Source
 from tui_tuner.data.examples.store import Store, TokenizedRows
 from tui_tuner.data.ledger import Ledger
+from tui_tuner.locales import _
 
 
 def split_examples(
@@ -29,7 +30,9 @@ def split_examples(
     trained_rows = len(np.unique(example_row[used]))
     left_out = len(np.unique(example_row[inside])) - trained_rows
     if left_out:
-        ledger.note(f"{left_out:,} rows are never trained: their source has a weight below 1.")
+        ledger.note(
+            _("{left_out:,} rows are never trained: their source has a weight below 1.", left_out=left_out)
+        )
     if held is not None:
         validation: TokenizedRows | None = TokenizedRows(held, np.arange(int(held.meta["examples"])))
     else:
@@ -52,7 +55,9 @@ def _held_rows(store: Store, share: float, seed: int) -> np.ndarray:
     """
     content = np.asarray(store.row["content"])
     labels = np.asarray(store.row["stratum"])
-    _, first, group, sizes = np.unique(content, return_index=True, return_inverse=True, return_counts=True)
+    _unused, first, group, sizes = np.unique(
+        content, return_index=True, return_inverse=True, return_counts=True
+    )
     random = np.random.default_rng(seed)
     chosen = np.zeros(len(first), dtype=bool)
     group_label = labels[first]

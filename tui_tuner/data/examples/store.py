@@ -19,6 +19,7 @@ import orjson
 
 from tui_tuner.data.records import Example, Origin
 from tui_tuner.errors import DataError
+from tui_tuner.locales import _
 
 _EXAMPLE = {"offset": "int64", "length": "int32", "trained": "int32", "row": "int64"}
 _ROW = {
@@ -197,7 +198,13 @@ class TokenizedRows:
             DataError: not one value an example.
         """
         if len(values) != len(self):
-            raise DataError(f"column {name} has {len(values):,} values for {len(self):,} examples.")
+            what = _(
+                "column {name} has {values:,} values for {examples:,} examples.",
+                name=name,
+                values=len(values),
+                examples=len(self),
+            )
+            raise DataError(what)
         self.columns[name] = np.asarray(values)
 
     def row(self, index: int) -> int:

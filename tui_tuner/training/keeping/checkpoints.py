@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.errors import DiskFullError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 MANIFEST = "files.json"
@@ -40,16 +41,21 @@ class Checkpoint:
             manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
             files = dict(manifest["files"])
         except (OSError, ValueError, KeyError, TypeError):
-            return "its list of files is missing or damaged"
+            return _("its list of files is missing or damaged")
         for name, facts in files.items():
             target = self.path / name
             try:
                 if target.stat().st_size != facts["bytes"]:
-                    return f"{one_line(name)} has {target.stat().st_size} bytes instead of {facts['bytes']}"
+                    return _(
+                        "{name} has {st_size} bytes instead of {bytes}",
+                        name=one_line(name),
+                        st_size=target.stat().st_size,
+                        bytes=facts["bytes"],
+                    )
                 if _sha256(target) != facts["sha256"]:
-                    return f"{one_line(name)} was changed or damaged"
+                    return _("{name} was changed or damaged", name=one_line(name))
             except (OSError, KeyError, TypeError):
-                return f"{one_line(name)} is missing"
+                return _("{name} is missing", name=one_line(name))
         return ""
 
     @property
@@ -225,7 +231,7 @@ def _removed_on_failure(folder: Path, target: Path) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
         if full:
             where = one_line(target)
-            raise DiskFullError("no room left on the disk.", where=where, hint="Make room.") from error
+            raise DiskFullError(_("no room left on the disk."), where=where, hint=_("Make room.")) from error
         raise
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError
+from tui_tuner.locales import _
 from tui_tuner.runs import ballast
 from tui_tuner.runs.events import Log
 from tui_tuner.text import human_bytes, one_line
@@ -75,19 +76,30 @@ def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) 
     size = human_bytes(expected.checkpoint)
     if free + used < expected.least:
         raise DiskFullError(
-            f"a checkpoint takes about {size}, and {human_bytes(free)} are free: nothing could be saved.",
+            _(
+                "a checkpoint takes about {size}, and {free} are free: nothing could be saved.",
+                size=size,
+                free=human_bytes(free),
+            ),
             where=one_line(folder),
-            hint="Choose a larger disk with --runs, or make room; `tui-tuner runs` shows what old runs take.",
+            hint=_(
+                "Choose a larger disk with --runs, or make room; `tui-tuner runs` shows what old runs take."
+            ),
         )
-    text = f"A checkpoint takes about {size}; all of the run's files at most {human_bytes(expected.most)}."
+    text = _(
+        "A checkpoint takes about {size}; all of the run's files at most {most}. {free} are free.",
+        size=size,
+        most=human_bytes(expected.most),
+        free=human_bytes(free),
+    )
     if free + used < expected.most:
         reporter.warn(
             "disk_small",
-            f"{text} {human_bytes(free)} are free.",
-            "The run will pause when the disk is full. Lower output.keep, or make room.",
+            text,
+            _("The run will pause when the disk is full. Lower output.keep, or make room."),
         )
     else:
-        reporter.emit(Log(f"{text} {human_bytes(free)} are free."))
+        reporter.emit(Log(text))
 
 
 def _used(folder: Path) -> int:
@@ -105,8 +117,11 @@ class DiskWait:
         self._folder, self._reporter, self._commands = folder, reporter, commands
         self._retry = FIRST_RETRY_SECONDS
 
-    def __call__(self, write: Callable[[], None], what: str, step: int, total: int) -> bool:
-        """Do `write`, again and again while it raises DiskFullError; whether it was done in the end."""
+    def __call__(self, write: Callable[[], None], name: str, step: int, total: int) -> bool:
+        """Do `write`, again and again while it raises DiskFullError; whether it was done in the end.
+
+        `name`: the folder that is written; empty for a checkpoint.
+        """
         self._retry = FIRST_RETRY_SECONDS
         waited = False
         while True:
@@ -115,28 +130,47 @@ class DiskWait:
                 break
             except DiskFullError:
                 if not waited:
-                    self._say(what, step)
+                    self._say(name, step)
                 waited = True
                 if not self._wait(step, total):
                     self._reporter.phase("training", step, total)
                     return False
         if waited:
             ballast.put(self._folder)
-            self._reporter.emit(Log(f"There is room again: {what} is written."))
+            if name:
+                message = _("There is room again: the folder {name} is written.", name=name)
+            else:
+                message = _("There is room again: the checkpoint is written.")
+            self._reporter.emit(Log(message))
             self._reporter.phase("training", step, total)
         return True
 
-    def _say(self, what: str, step: int) -> None:
+    def _say(self, name: str, step: int) -> None:
+        free = human_bytes(self._free())
+        if name:
+            message = _(
+                "The disk is full ({free} free): the folder {name} of step {step} cannot be written. "
+                "The run waits.",
+                free=free,
+                name=name,
+                step=step,
+            )
+        else:
+            message = _(
+                "The disk is full ({free} free): the checkpoint of step {step} cannot be written. The run "
+                "waits.",
+                free=free,
+                step=step,
+            )
         self._reporter.warn(
             "disk_full",
-            f"The disk is full ({human_bytes(self._free())} free): {what} of step {step} cannot be written. "
-            "The run waits.",
-            "Make room and it goes on by itself. `continue` goes on without saving, `stop` ends the run.",
+            message,
+            _("Make room and it goes on by itself. `continue` goes on without saving, `stop` ends the run."),
         )
 
     def _wait(self, step: int, total: int) -> bool:
         """Until it is worth trying again; False if told to stop or to go on without."""
-        note = f"the disk is full, {human_bytes(self._free())} free"
+        note = _("the disk is full, {free} free", free=human_bytes(self._free()))
         self._reporter.phase("paused", step, total, note=note)
         before, began = self._free(), time.monotonic()
         with self._commands.held() as still_held:

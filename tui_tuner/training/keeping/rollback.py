@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from tui_tuner.errors import RunError
+from tui_tuner.locales import _
 from tui_tuner.runs.events import RolledBack
 from tui_tuner.training.keeping.checkpoints import Checkpoint, newest_valid
 from tui_tuner.training.keeping.progress import Progress, read_progress
@@ -41,13 +42,17 @@ def train_steps(engine: Any, loop: Any, checkpoint: Checkpoint | None) -> None:
             checkpoint = newest_valid(loop.saver.folder.checkpoints, lambda *_: None)
             if checkpoint is None:
                 raise RunError(
-                    f"{bad.message} There is no checkpoint to go back to.",
-                    hint="Lower training.learning_rate.",
+                    _("{message} There is no checkpoint to go back to.", message=bad.message),
+                    hint=_("Lower training.learning_rate."),
                 ) from None
             if attempt == MOST:
                 raise RunError(
-                    f"{bad.message} It is the {MOST + 1}th time, so a lower rate does not help.",
-                    hint="Look at these rows; training.on_bad_numbers: skip leaves such batches out.",
+                    _(
+                        "{message} It is the {most}th time, so a lower rate does not help.",
+                        message=bad.message,
+                        most=MOST + 1,
+                    ),
+                    hint=_("Look at these rows; training.on_bad_numbers: skip leaves such batches out."),
                 ) from None
             scale = scale * FACTOR if checkpoint.step == last else FACTOR
             last = checkpoint.step
@@ -57,8 +62,13 @@ def train_steps(engine: Any, loop: Any, checkpoint: Checkpoint | None) -> None:
 def _begin_again(engine: Any, loop: Any, checkpoint: Checkpoint, scale: float, bad: RollBack) -> None:
     loop.reporter.warn(
         "rolled_back",
-        f"{bad.message} Back to step {checkpoint.step}, with {scale:g} times the learning rate.",
-        "If it happens again, lower training.learning_rate for good.",
+        _(
+            "{message} Back to step {step}, with {scale:g} times the learning rate.",
+            message=bad.message,
+            step=checkpoint.step,
+            scale=scale,
+        ),
+        _("If it happens again, lower training.learning_rate for good."),
     )
     loop.reporter.emit(RolledBack(checkpoint.step))
     spent = loop.saver.spent

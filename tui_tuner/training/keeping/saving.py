@@ -13,6 +13,7 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError
+from tui_tuner.locales import _
 from tui_tuner.runs.events import CheckpointSaved, OutOfMemory
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import human_bytes
@@ -90,7 +91,7 @@ class Saver:
         if not self.writes or (self._saved == step and not (whole or self._writer.failed)):
             return
         began = time.monotonic()
-        self.reporter.phase("saving", 0, 1, note="checkpoint")
+        self.reporter.phase("saving", 0, 1, note=_("checkpoint"))
         whole = not self.settle() or whole
         if self._saved != step:
             try:
@@ -148,8 +149,8 @@ class Saver:
         held: float | None = None
         if wait is None:
             write()
-        elif not wait(write, "the checkpoint", step, self.total):
-            raise DiskFullError("no room left on the disk.", where=str(root))
+        elif not wait(write, "", step, self.total):
+            raise DiskFullError(_("no room left on the disk."), where=str(root))
         if not whole:
             held = time.monotonic() - began
             self._writing = step
@@ -165,12 +166,19 @@ class Saver:
         if isinstance(error, DiskFullError):
             free = human_bytes(shutil.disk_usage(self.folder.path).free)
             self._retry_after = time.monotonic() + DISK_RETRY_SECONDS
-            message = f"No checkpoint at step {step}: {error.what} {free} are free. Training goes on."
-            self.reporter.warn("disk_full", message, "Make room; the checkpoint is tried again.")
+            message = _(
+                "No checkpoint at step {step}: {what} {free} are free. Training goes on.",
+                step=step,
+                what=error.what,
+                free=free,
+            )
+            self.reporter.warn("disk_full", message, _("Make room; the checkpoint is tried again."))
         elif self.recovery.is_out_of_memory(error):
             self.recovery.free()
             self._retry_after = time.monotonic()
-            message = f"Memory ran out while saving step {step}; it is tried again after the next step."
+            message = _(
+                "Memory ran out while saving step {step}; it is tried again after the next step.", step=step
+            )
             self.reporter.emit(OutOfMemory(step, "saving", (1, 0), message))
         else:
             raise error
@@ -207,10 +215,18 @@ class Saver:
         try:
             if wait is None:
                 write()
-            elif not wait(write, f"the folder {target.name}", step, self.total):
-                raise DiskFullError("no room left on the disk.")
+            elif not wait(write, target.name, step, self.total):
+                raise DiskFullError(_("no room left on the disk."))
         except DiskFullError as error:
-            self.reporter.warn("disk_full", f"{target.name} of step {step} was not written: {error.what}")
+            self.reporter.warn(
+                "disk_full",
+                _(
+                    "{name} of step {step} was not written: {what}",
+                    name=target.name,
+                    step=step,
+                    what=error.what,
+                ),
+            )
             return False
         return True
 

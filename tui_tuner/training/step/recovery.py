@@ -14,6 +14,7 @@ import torch
 
 from tui_tuner.compute.forward import MicroSize
 from tui_tuner.errors import OutOfMemoryError
+from tui_tuner.locales import _
 from tui_tuner.runs.events import OutOfMemory
 from tui_tuner.text import one_line
 from tui_tuner.training.watching.reporting import Reporter
@@ -94,24 +95,31 @@ class Recovery:
         """
         if not self._retry:
             raise OutOfMemoryError(
-                f"memory ran out in the {place} pass of step {step}.",
-                hint="Lower training.micro_batch, or set training.on_out_of_memory to retry.",
+                _("memory ran out in the {place} pass of step {step}.", place=place, step=step),
+                hint=_("Lower training.micro_batch, or set training.on_out_of_memory to retry."),
             )
         if len(self.rows) <= 1:
-            which = self.origin(self.rows[0]) if self.rows else "one sequence"
+            which = self.origin(self.rows[0]) if self.rows else _("one sequence")
             raise OutOfMemoryError(
-                f"memory ran out in the {place} pass of step {step} with a single sequence.",
+                _(
+                    "memory ran out in the {place} pass of step {step} with a single sequence.",
+                    place=place,
+                    step=step,
+                ),
                 where=which,
-                hint="Lower data.max_length, or set training.gradient_checkpointing to true.",
+                hint=_("Lower data.max_length, or set training.gradient_checkpointing to true."),
             )
         after = size.halved()
         self.announce(place, step, size, after)
         return after
 
     def announce(self, place: str, step: int, before: MicroSize, after: MicroSize) -> None:
-        message = (
-            f"Memory ran out in {place} at step {step}. The micro-batch is now at most {after.tokens} "
-            "tokens; the effective batch and the loss stay the same."
+        message = _(
+            "Memory ran out in {place} at step {step}. The micro-batch is now at most {tokens} tokens; the "
+            "effective batch and the loss stay the same.",
+            place=place,
+            step=step,
+            tokens=after.tokens,
         )
         sizes = (before.sequences, after.sequences)
         self._reporter.emit(OutOfMemory(step, place, sizes, message))
@@ -137,11 +145,14 @@ class Recovery:
                 message = str(error)
             if begun and _touched(optimizer, before):
                 raise OutOfMemoryError(
-                    f"memory ran out in the middle of optimizer step {step()}.",
-                    hint="Resume from the last checkpoint with adamw_8bit or a quantised model.",
+                    _("memory ran out in the middle of optimizer step {step}.", step=step()),
+                    hint=_("Resume from the last checkpoint with adamw_8bit or a quantised model."),
                 )
             self.free()
-            said = f"Memory ran out in the optimizer; it is tried again. {one_line(message, 200)}"
+            said = _(
+                "Memory ran out in the optimizer; it is tried again. {message}",
+                message=one_line(message, 200),
+            )
             self._reporter.emit(OutOfMemory(step(), "optimizer", (0, 0), said))
             for group in optimizer.param_groups:
                 if group.get("foreach") is None and not group.get("fused"):

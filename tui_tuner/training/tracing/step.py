@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tui_tuner.errors import RunError
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 POLL = 0.1  # seconds between two looks at whether the trace was cancelled
@@ -56,7 +57,7 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
         tracker.ignore([*_tensors(model), *(tensor for tensor in inputs if tensor is not None)])
         _mark_layers(model, tracker)
         with tracker:
-            for _ in range(2 if request["accumulate"] else 1):
+            for _unused in range(2 if request["accumulate"] else 1):
                 tracker.phase = "forward"
                 loss = objective.loss(model, micro)
                 loss.backward()
@@ -151,7 +152,7 @@ def _mark_layers(model: Any, tracker: Any) -> None:
     layers = [layer for layer in decoder_layers(model) if any(p.requires_grad for p in layer.parameters())]
 
     def marking(phase: str) -> Callable[..., None]:
-        def arrived(_: Any) -> None:
+        def arrived(_unused: Any) -> None:
             tracker.phase = phase
 
         def hook(module: Any, inputs: Any, output: Any) -> None:
@@ -236,12 +237,13 @@ def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], boo
     if not hasattr(os, "fork"):
         return _found(_reply(arguments))
     code = 0
-    for _ in range(2):
+    for _unused in range(2):
         reply, code = _apart(arguments, cancelled)
         if reply or cancelled():
             return _found(reply)
-    how = f"by signal {-code}" if code < 0 else f"with code {code}"
-    raise _failed(f"the process ended {how}")
+    if code < 0:
+        raise _failed(_("the process ended by signal {signal}", signal=-code))
+    raise _failed(_("the process ended with code {code}", code=code))
 
 
 def _apart(arguments: dict[str, Any], cancelled: Callable[[], bool]) -> tuple[str, int]:
@@ -284,4 +286,4 @@ def _found(reply: str) -> dict[str, Any]:
 
 
 def _failed(why: str) -> RunError:
-    return RunError(f"the trace failed: {one_line(why, 200)}.", where="memory")
+    return RunError(_("the trace failed: {why}.", why=one_line(why, 200)), where="memory")

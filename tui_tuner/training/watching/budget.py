@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tui_tuner.config.schema import HardwareSection
+from tui_tuner.locales import _
 from tui_tuner.text import human_money
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -40,7 +41,7 @@ class Budget:
         self._began = self._began or (step - 1, 0.0 if step <= 1 else seconds)
         cost, pace = seconds / 3600 * price, self._pace(step, seconds - waited) / 3600 * price
         if cost + pace > limit and step < self.total:
-            return f"the budget of {limit:g} is spent"
+            return _("the budget of {limit:g} is spent", limit=limit)
         self._warn(step, cost, cost + pace * (self.total - step), limit)
         return ""
 
@@ -57,13 +58,25 @@ class Budget:
             reached = max(step, int(self.total * limit / whole))
             self.reporter.warn(
                 "budget",
-                f"At this pace the run costs {human_money(whole)}, and the budget is {limit:g}: it will be "
-                f"saved and stopped near step {reached} of {self.total}.",
-                "Raise hardware.budget when you resume it, or train fewer steps.",
+                _(
+                    "At this pace the run costs {whole}, and the budget is {limit:g}: it will be saved and "
+                    "stopped near step {reached} of {total}.",
+                    whole=human_money(whole),
+                    limit=limit,
+                    reached=reached,
+                    total=self.total,
+                ),
+                _("Raise hardware.budget when you resume it, or train fewer steps."),
             )
         elif cost >= NEARLY * limit and whole > limit and "nearly" not in self._said:
             self._said.add("nearly")
             self.reporter.warn(
                 "budget",
-                f"{human_money(cost)} of the budget of {limit:g} is spent at step {step} of {self.total}.",
+                _(
+                    "{cost} of the budget of {limit:g} is spent at step {step} of {total}.",
+                    cost=human_money(cost),
+                    limit=limit,
+                    step=step,
+                    total=self.total,
+                ),
             )

@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
+from tui_tuner.locales import _
 from tui_tuner.models.facts import load_facts
 from tui_tuner.planning import calibration, hardware
 from tui_tuner.planning.calibration import Measured
@@ -51,20 +52,20 @@ class MemoryCheck(TrainerCallback):
         self._measure = measure or measured
         self._left = AFTER
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         if self.device != "cpu":
             import torch
 
             torch.cuda.reset_peak_memory_stats(self.device)  # loading has a peak of its own
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         self._left -= 1
         if self._left:
             return
         try:
             self._say()
         except Exception as error:  # a figure for the curious must not end a run
-            message = f"Memory could not be compared with the prediction: {error}"
+            message = _("Memory could not be compared with the prediction: {error}", error=error)
             self.reporter.emit(Log(message))
 
     def _say(self) -> None:

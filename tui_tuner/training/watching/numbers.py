@@ -9,6 +9,8 @@ import statistics
 from collections import deque
 from dataclasses import dataclass
 
+from tui_tuner.locales import _
+
 WINDOW = 50  # steps that tell what is usual
 _LEAST = 20  # steps before anything is called unusual
 _QUIET = 50  # steps before the same is said again
@@ -63,8 +65,15 @@ class NumberWatch:
         spread = _MAD * statistics.median(abs(value - usual) for value in self._losses)
         if loss <= usual + _SPIKE * spread or loss <= _SPIKE_SHARE * usual:
             return None
-        message = f"The loss jumped to {loss:.4g} at step {step}; {usual:.4g} was usual."
-        return Finding("loss_spike", message, "If it does not come down again, lower training.learning_rate.")
+        message = _(
+            "The loss jumped to {loss:.4g} at step {step}; {usual:.4g} was usual.",
+            loss=loss,
+            step=step,
+            usual=usual,
+        )
+        return Finding(
+            "loss_spike", message, _("If it does not come down again, lower training.learning_rate.")
+        )
 
     def _explosion(self, step: int, norm: float) -> Finding | None:
         if len(self._norms) < _LEAST:
@@ -72,8 +81,13 @@ class NumberWatch:
         usual = statistics.median(self._norms)
         if norm <= _EXPLOSION * usual or usual == 0:
             return None
-        message = f"The gradient norm was {norm:.4g} at step {step}; {usual:.4g} was usual."
-        hint = (
+        message = _(
+            "The gradient norm was {norm:.4g} at step {step}; {usual:.4g} was usual.",
+            norm=norm,
+            step=step,
+            usual=usual,
+        )
+        hint = _(
             "training.max_grad_norm clips it. If it stays, lower training.learning_rate or look at the rows."
         )
         return Finding("gradient_explosion", message, hint)
@@ -82,7 +96,11 @@ class NumberWatch:
         self._zeros = self._zeros + 1 if norm == 0.0 else 0
         if self._zeros < _ZEROS:
             return None
-        message = f"The gradient has been zero for {self._zeros} steps at step {step}: nothing is learnt."
+        message = _(
+            "The gradient has been zero for {zeros} steps at step {step}: nothing is learnt.",
+            zeros=self._zeros,
+            step=step,
+        )
         return Finding(
-            "zero_gradients", message, "Are there trained tokens in the rows? Is anything trained?"
+            "zero_gradients", message, _("Are there trained tokens in the rows? Is anything trained?")
         )

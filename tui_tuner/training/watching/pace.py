@@ -10,6 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning import hardware
 from tui_tuner.planning.data_facts import DataFacts
@@ -55,18 +56,18 @@ class Pace(TrainerCallback):
         self._left = WARM_UP
         self._again = math.inf
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         try:
             planned = self._planned()
         except Exception as error:  # a figure for the curious must not end a run
-            message = f"The time of the run could not be planned: {error}"
+            message = _("The time of the run could not be planned: {error}", error=error)
             self.reporter.emit(Log(message))
             return
         if planned is None or planned.seconds is None or planned.low is None or planned.high is None:
             return
         self._say(Outlook(planned.seconds, planned.low, planned.high, planned.basis), corrected_by=0)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         step = state.global_step
         if self._left:
             self._left -= 1

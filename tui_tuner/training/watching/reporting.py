@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tui_tuner.locales import _
 from tui_tuner.runs import events
 from tui_tuner.runs.events import Body, Finished, Log, Phase, Sink, Step, Warned
 from tui_tuner.training.ranks import Ranks
@@ -66,7 +67,7 @@ class Heartbeat:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self._end.set()
         self._thread.join(timeout=2)
 
@@ -177,19 +178,23 @@ class StepReports:
         if not self._told_of_skipping:
             self._told_of_skipping = True
             self._reporter.log(
-                f"Step {step} was skipped: its scaled gradients are too large for float16. The loss "
-                "scaler lowers its scale; a few such steps, most of them early, are usual."
+                _(
+                    "Step {step} was skipped: its scaled gradients are too large for float16. The loss "
+                    "scaler lowers its scale; a few such steps, most of them early, are usual.",
+                    step=step,
+                )
             )
         if self._skipped % MOST_SKIPPED:
             return ""
-        return f"the loss scaler has skipped {self._skipped} steps in a row"
+        return _("the loss scaler has skipped {skipped} steps in a row", skipped=self._skipped)
 
 
 def _not_finite(loss: float | None, norm: float | None) -> str:
     """Which number of a step is not finite; empty if both are."""
-    for what, value in (("loss", loss), ("gradient norm", norm)):
-        if value is not None and not math.isfinite(value):
-            return f"the {what} is {value}"
+    if loss is not None and not math.isfinite(loss):
+        return _("the loss is {value}", value=loss)
+    if norm is not None and not math.isfinite(norm):
+        return _("the gradient norm is {value}", value=norm)
     return ""
 
 

@@ -126,6 +126,6 @@ def explanation(option: Option, sentence: str) -> Content:
     if option.explain:
         parts.append(_(option.explain) + "\n")
     default = show(option.default) or _("empty")
-    takes = f"{option.expects()} {option.unit}" if option.unit else option.expects()
+    takes = f"{option.expects()} {_(option.unit)}" if option.unit else option.expects()
     parts.append((_("Takes {takes}. Default: {default}.", takes=takes, default=default), "$dim"))
     return Content.assemble(*parts)
