@@ -95,6 +95,38 @@ def test_metrics_of_an_objective_stand_in_each_step(
     assert run.outcome.status == "completed", "a metric that is not a number is no bad loss"
 
 
+def test_what_a_failed_attempt_gathered_is_forgotten(
+    make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counted(CausalObjective):
+        """Counts the labels of a step, and runs out of memory in its second forward pass once."""
+
+        failed = False
+        labels = passes = 0
+
+        def begin_step(self) -> None:
+            self.labels = self.passes = 0
+
+        def loss(self, model: Any, micro: Any) -> Any:
+            self.labels += micro.trained_tokens
+            self.passes += 1
+            if self.passes == 2 and not self.failed:
+                self.failed = True
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().loss(model, micro)
+
+        def metrics(self) -> dict[str, Any]:
+            return {"labels": torch.tensor(float(self.labels))}
+
+    from tui_tuner.tasks.generative import GenerativeTask
+
+    monkeypatch.setattr(GenerativeTask, "objective", lambda self, config: Counted(config))
+    run = train(make_config(training__max_steps=2, training__micro_batch=2, data__packing=False))
+    assert run.outcome.status == "completed" and len(run.sink.of("out_of_memory")) == 1
+    for step in run.sink.of("step"):
+        assert step["metrics"]["labels"] == step["supervised_tokens"]
+
+
 def test_memory_that_runs_out_in_the_check_takes_shorter_rows(
     make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,8 +119,15 @@ class Objective(ABC):
         """
         return int(data.trained_tokens[list(rows)].sum())
 
+    def begin_step(self) -> None:
+        """An optimizer step begins, or begins again after memory ran out in it: forget what was gathered."""
+        return
+
     def metrics(self) -> Mapping[str, Any]:
-        """Figures of the last optimizer step, scalars on the device; they are read together with its loss."""
+        """Figures of the optimizer step just computed, scalars on the device, gathered in `loss`.
+
+        They are read together with the step's loss, so they cost no question to the device of their own.
+        """
         return {}
 
     # ---- forward passes -----------------------------------------------------------------------------------

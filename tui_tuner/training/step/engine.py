@@ -153,6 +153,7 @@ class Engine(Trainer):
             weight: Of the whole effective batch, over all devices.
         """
         objective = self.objective
+        objective.begin_step()
         total = torch.zeros((), device=self.args.device)
         # DDP averages the gradients of the devices, and the loss is a sum over them
         scale = self.plan.world / (weight or 1)
