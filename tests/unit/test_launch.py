@@ -168,9 +168,10 @@ def test_nobody_waits_longer_than_wanted_and_an_interrupted_wait_leaves_no_proce
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
+    others = set(psutil.Process().children())  # of tests before this one
     with pytest.raises(KeyboardInterrupt):
         start_detached(folder, say=interrupt)
-    assert not psutil.Process().children()
+    assert set(psutil.Process().children()) <= others
     time.sleep(2.5)
     assert not folder.manifest()
 
