@@ -12,7 +12,7 @@ import torch
 
 from tests.conftest import MakeConfig, Trained
 from tests.core.test_older_runs import folder_of, runs  # noqa: F401  # a fixture
-from tui_tuner.errors import ModelError, RunError
+from tui_tuner.errors import ModelError, RunError, UsageError
 from tui_tuner.runs.store import RunStore
 from tui_tuner.training.load_run import list_models, load_run
 
@@ -86,6 +86,21 @@ def test_what_is_not_there_is_named(make_config: MakeConfig, train: Train, tmp_p
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     with pytest.raises(RunError, match="is damaged"):
         load_run(run.folder, "step-3")
+    learned = run.folder.path / "learned.json"
+    kept = learned.read_text()
+    learned.write_text("[]")
+    with pytest.raises(RunError, match="damaged"):
+        load_run(run.folder, "last")
+    learned.write_text(kept)
+    for device in ("tpu", "cpu:7", 0):
+        with pytest.raises(UsageError, match="is no device"):
+            load_run(run.folder, "last", device=device)  # type: ignore[arg-type]
+    adapter = run.folder.last / "adapter_model.safetensors"
+    whole = adapter.read_bytes()
+    adapter.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="adapter cannot be loaded"):
+        load_run(run.folder, "last", device="cpu")
+    adapter.write_bytes(whole)
     (run.folder.last / "adapter_model.safetensors").rename(run.folder.last / "adapter_model.bin")
     with pytest.raises(ModelError, match="safetensors"):
         load_run(run.folder, "last")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def sentiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setitem(TASKS, name, TaskKind(name, label, help_))
     yield name
     find_task.cache_clear()
+    sys.modules.pop(f"tui_tuner.tasks.{name}", None)
 
 
 @pytest.fixture
@@ -110,6 +112,8 @@ def test_it_is_shown_checked_and_named(make_config: MakeConfig, sentiment: str, 
     from tui_tuner.models.loading import load_tokenizer
 
     view = mask_row(config.model, config.data, 1, load_tokenizer(config.model))
+    asked = mask_row(config.model, config.data, 1, load_tokenizer(config.model), sentiment)
+    assert asked.tokens == view.tokens
     assert view.outcome == "kept" and not any(token.trained for token in view.tokens)
     bad = config.model_copy(
         update={"evaluation": config.evaluation.model_copy(update={"best": "perplexity"})}
@@ -117,3 +121,16 @@ def test_it_is_shown_checked_and_named(make_config: MakeConfig, sentiment: str, 
     with pytest.raises(ConfigError, match="not measured") as error:
         check_beforehand(bad)
     assert error.value.hint == "Known are loss, accuracy, errors."
+
+
+def test_an_edited_task_does_not_meet_its_old_examples(
+    make_config: MakeConfig, train: Train, sentiment: str, reviews: Path, tmp_path: Path
+) -> None:
+    from tui_tuner.data.examples.identity import task_identity
+
+    task = find_task(sentiment)
+    before = task_identity(task)
+    module = tmp_path / "tasks" / "sentiment.py"
+    module.write_text(module.read_text().replace('("bad", "good")', '("good", "bad")'))
+    assert task_identity(task) != before == before
+    assert task_identity(find_task("sft")) != task_identity(find_task("pretraining"))

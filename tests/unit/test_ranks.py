@@ -45,8 +45,8 @@ def test_the_environment_is_understood_or_refused(monkeypatch: pytest.MonkeyPatc
         return Ranks.from_environment()
 
     assert read("8", "5", "1") == Ranks(8, 5, 1) and not read("8", "5", "1").main
-    assert read("1", "", "0") == Ranks() == read("1", "7", "7"), "a single process has no others"
-    for wrong in (("two", "0", "0"), ("2", "2", "0"), ("0", "0", "0"), ("2", "0", "-1")):
+    assert read("1", "0", "0") == Ranks() == read("1", "7", "7"), "a single process has no others"
+    for wrong in (("two", "0", "0"), ("2", "2", "0"), ("0", "0", "0"), ("2", "0", "-1"), ("", "0", "0")):
         with pytest.raises(UsageError, match="WORLD_SIZE"):
             read(*wrong)
 

@@ -86,7 +86,7 @@ def mask(
     config = _config(file, format, set_, model)
     with _quiet():
         tokenizer = load_tokenizer(config.model)
-        view = mask_row(config.model, config.data, row, tokenizer)
+        view = mask_row(config.model, config.data, row, tokenizer, config.task)
         around, laid = _around(config, row, tokenizer)
     if json:
         more = {"around": around and around.to_json(), "forward_pass": laid and laid.to_json()}
@@ -146,7 +146,7 @@ def _around(config: RunConfig, row: int, tokenizer: Any) -> tuple[Any, Any]:
     from tui_tuner.tasks.preview.forward_rows import forward_rows
 
     try:
-        around = look_around(config.model, config.data, row, tokenizer)
+        around = look_around(config.model, config.data, row, tokenizer, wanted=config.task)
     except DataError:  # a row of another kind among them, which inspect and run explain
         return None, None
     return around, forward_rows(around, row, config)

@@ -80,7 +80,11 @@ def _(sentence: str, /, **values: Any) -> str:
 def _n(singular: str, plural: str, count: int, /, **values: Any) -> str:
     """The form that the language has for `count` things; `count` is not a value of its own accord."""
     english = singular if count == 1 else plural
-    return _filled(_words().ngettext(singular, plural, count), english, values)
+    try:
+        said = _words().ngettext(singular, plural, count)
+    except Exception:  # a catalogue's own formula for plurals may be wrong, such as n/0
+        said = english
+    return _filled(said, english, values)
 
 
 def use_language(*languages: str, folder: str | os.PathLike[str] = FOLDER) -> None:

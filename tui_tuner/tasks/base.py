@@ -78,7 +78,7 @@ class Task(ABC):
         """Values for the model's own config, such as the number and names of classes.
 
         Args:
-            learned: What the encoder found out (`Encoder.learned`).
+            learned: What the encoder found out (`Encoder.learned`); empty for a run of version 0.1.
         """
         return {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 from tui_tuner.config.load import build_config, read_yaml
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.values import with_values
-from tui_tuner.errors import ModelError, RunError
+from tui_tuner.errors import ModelError, RunError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.models.loading import check_device, load_tokenizer
 from tui_tuner.runs.store import RunFolder
@@ -81,21 +82,31 @@ def _read_config(folder: RunFolder) -> ResolvedConfig:
 
 def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
     """What the task found out about the data; nothing for a run of version 0.1."""
-    try:
-        found = json.loads((folder.path / LEARNED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    path = folder.path / LEARNED
+    if not path.exists():
         return {}
-    return found if isinstance(found, dict) else {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise RunError(_("is damaged."), where=one_line(path), hint=_("Resume the run: it is written anew."))
+    return found
 
 
 def _choose_device(asked: str) -> str:
     import torch
 
-    device = asked
     if asked == "auto":
-        device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    check_device(device)
-    return device
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(asked)):
+        raise UsageError(
+            _("{device} is no device.", device=repr(one_line(asked))),
+            where="device",
+            hint=_("Use cpu, cuda:0 or auto."),
+        )
+    check_device(asked)
+    return asked
 
 
 def _load_final(
@@ -125,7 +136,7 @@ def _load_final(
     task.finish_model(base, learned)
     try:
         return PeftModel.from_pretrained(base, str(place)), tokenizer
-    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever peft and safetensors make of files that are damaged
         raise ModelError(
             _("the adapter cannot be loaded: {error}", error=one_line(error, 300)),
             where=one_line(place),

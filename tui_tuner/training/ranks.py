@@ -115,9 +115,11 @@ def _control_group() -> Any:
 
 
 def _number(name: str, usual: int) -> int:
-    text = os.environ.get(name, "").strip()
+    text = os.environ.get(name)
+    if text is None:
+        return usual
     try:
-        return int(text) if text else usual
+        return int(text)  # an empty one too is refused here, and not by a library later
     except ValueError:
         raise UsageError(
             _("{text!r} is no number.", text=one_line(text)),

@@ -188,7 +188,7 @@ def around(draft: dict[str, Any], path: str, row: int) -> tuple[Around, ForwardR
     from tui_tuner.tasks.preview.forward_rows import forward_rows
 
     config = _config(draft, path, "training")
-    found = look_around(config.model, config.data, row + 1, _tokenizer(config.model))
+    found = look_around(config.model, config.data, row + 1, _tokenizer(config.model), wanted=config.task)
     return found, forward_rows(found, row + 1, config)
 
 

@@ -139,7 +139,12 @@ class Encoder:
         """Note for preflight what is remarkable about a row. Called in file order, in one process."""
 
     def learned(self) -> dict[str, Any]:
-        """What encoding found out beyond the examples, as JSON values; kept with the tokenised rows."""
+        """What encoding found out beyond the examples, as JSON values; kept with the tokenised rows.
+
+        Large sets are encoded in several processes, each with an encoder of its own, and `learn` brings
+        together what they found. So an id that is put into an example must not depend on what this encoder
+        has seen before: number classes by the config, or by their sorted names.
+        """
         return {}
 
     def learn(self, learned: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ CACHE_VERSION = 4
 _NOT_TOKENS = {"packing", "validation", "max_dropped", "preflight", "seed", "workers", "path"}
 
 
-def cache_key(config: RunConfig, data: DataSection, tokenizer: Any, sources: list[Resolved]) -> str:
-    """A name for the tokenised rows of this data with this tokenizer and these settings."""
+def cache_key(
+    config: RunConfig, data: DataSection, tokenizer: Any, sources: list[Resolved], task: Any = None
+) -> str:
+    """A name for the tokenised rows of this data with this tokenizer, these settings and this task's code."""
     digest = hashlib.blake2b(digest_size=16)
+    digest.update(task_identity(task))
     settings = {k: v for k, v in data.model_dump(mode="json").items() if k not in _NOT_TOKENS}
     shape = {"version": CACHE_VERSION, "task": config.task, "data": settings}
     digest.update(orjson.dumps(shape, option=orjson.OPT_SORT_KEYS))
@@ -34,6 +38,17 @@ def cache_key(config: RunConfig, data: DataSection, tokenizer: Any, sources: lis
     if data.cleaning.phrases:
         digest.update(_content(data.cleaning.phrases, "text"))
     return digest.hexdigest()
+
+
+def task_identity(task: Any) -> bytes:
+    """A digest of a task's module and columns: a task that was edited must not meet its old examples."""
+    if task is None:
+        return b""
+    digest = hashlib.blake2b(repr(sorted(task.columns.items())).encode(), digest_size=16)
+    source = getattr(sys.modules.get(type(task).__module__), "__file__", None)
+    if source:
+        digest.update(Path(source).read_bytes())
+    return digest.digest()
 
 
 def tokenizer_identity(tokenizer: Any) -> bytes:

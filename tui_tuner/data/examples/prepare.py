@@ -179,7 +179,7 @@ def _tokenised(
 ) -> Store:
     """The store of one data section: from the cache, or made now."""
     sources = resolve(data)
-    key = cache_key(config, data, tokenizer, sources)
+    key = cache_key(config, data, tokenizer, sources, task)
     folder = root / key
     if (folder / "meta.json").is_file():
         try:

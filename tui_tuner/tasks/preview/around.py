@@ -15,8 +15,8 @@ from tui_tuner.data.reading import Reading
 from tui_tuner.data.records import texts_of
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
-from tui_tuner.tasks import find_task, name_of_task
-from tui_tuner.tasks.preview.mask import DEFAULT_TASK, Collected
+from tui_tuner.tasks import find_task
+from tui_tuner.tasks.preview.mask import DEFAULT_TASK, Collected, task_to_show
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -100,7 +100,12 @@ class Around:
 
 
 def look_around(
-    model: ModelSection, data: DataSection, row: int, tokenizer: Any, count: int = ROWS
+    model: ModelSection,
+    data: DataSection,
+    row: int,
+    tokenizer: Any,
+    count: int = ROWS,
+    wanted: str = DEFAULT_TASK,
 ) -> Around:
     """Tokenise the first `count` rows of the data, or the `count` that end with `row` (from 1).
 
@@ -111,7 +116,7 @@ def look_around(
     """
     reads, first = _window(data, row, count)
     record = next((read.record for read in reads if read.record is not None), None)
-    name = (record is not None and name_of_task(record)) or DEFAULT_TASK
+    name = task_to_show(record, wanted)
     config, task = RunConfig(task=name, model=model, data=data), find_task(name)
     task.prepare_tokenizer(config, tokenizer)
     encoder, ledger, kept = RowEncoder(task.encoder(config, tokenizer)), Ledger(), Collected()

@@ -12,7 +12,7 @@ from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preview import MaskToken, MaskView
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import FileDetection, Read, Reading
-from tui_tuner.data.records import Example
+from tui_tuner.data.records import Example, Record
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.tasks import find_task, name_of_task
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 DEFAULT_TASK = "sft"  # says why it cannot use a row that no task takes
 
 
-def mask_row(model: ModelSection, data: DataSection, row: int, tokenizer: Any = None) -> MaskView:
+def mask_row(
+    model: ModelSection, data: DataSection, row: int, tokenizer: Any = None, wanted: str = DEFAULT_TASK
+) -> MaskView:
     """The tokens of the `row`-th row of the data (from 1) and which of them are trained.
 
-    The tokenizer is loaded from `model` unless given. A row is shown as the first task sees it that takes
-    rows of its kind, so plain text is shown as in pretraining.
+    The tokenizer is loaded from `model` unless given. A row is shown as the `wanted` task sees it, or where
+    that takes no such rows as the first task that does: plain text is shown as in pretraining.
 
     Raises:
         UsageError: there is no such row.
@@ -45,16 +47,21 @@ def mask_row(model: ModelSection, data: DataSection, row: int, tokenizer: Any = 
         from tui_tuner.models.loading import load_tokenizer
 
         tokenizer = load_tokenizer(model)
-    return _view(read, model, data, tokenizer, reading.detections)
+    return _view(read, model, data, tokenizer, reading.detections, wanted)
 
 
 def _view(
-    read: Read, model: ModelSection, data: DataSection, tokenizer: Any, detections: list[FileDetection]
+    read: Read,
+    model: ModelSection,
+    data: DataSection,
+    tokenizer: Any,
+    detections: list[FileDetection],
+    wanted: str,
 ) -> MaskView:
     if read.record is None:
         problem = read.problem or RowProblem(N_("unreadable"))
         return MaskView([], str(read.row.origin), "dropped", str(problem), [])
-    name = name_of_task(read.record) or DEFAULT_TASK
+    name = task_to_show(read.record, wanted)
     config, task = RunConfig(task=name, model=model, data=data), find_task(name)
     notes = task.prepare_tokenizer(config, tokenizer)
     encoder = task.encoder(config, tokenizer)
@@ -72,6 +79,13 @@ def _view(
         why += f": {reasons[0].samples[0]['text']}"
     notes += encoder.notes
     return MaskView(tokens, str(read.row.origin), outcome, why, notes, _found_note(detections))
+
+
+def task_to_show(record: Record | None, wanted: str) -> str:
+    """The wanted task if it takes such records, or the first that does; the wanted one where none does."""
+    if record is None or isinstance(record, find_task(wanted).records):
+        return wanted
+    return name_of_task(record) or wanted
 
 
 def _found_note(detections: list[FileDetection]) -> str:
