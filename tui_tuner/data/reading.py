@@ -13,7 +13,6 @@ from tui_tuner.data.formats.recognise import Detection, recognise, take_late
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Record, Row, texts_of
 from tui_tuner.data.sources.files import DataFile, Resolved, resolve
-from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
@@ -143,9 +142,3 @@ def _converted(row: Row, source: int, format: Format, columns: dict[str, str]) -
 
 def _shown(row: Row) -> str:
     return str(row.values.get("", row.values))[:200]
-
-
-def need_rows(count: int, data: DataSection) -> None:
-    """Raise `DataError` if nothing was read."""
-    if not count:
-        raise DataError(_("holds no rows."), where=one_line(data.path), hint=_("Check data.path."))

@@ -10,14 +10,11 @@ from typing import Any
 from tui_tuner.runs.events import (
     Body,
     CheckpointSaved,
-    CommandDone,
     Evaluation,
     Event,
     Finished,
     Heartbeat,
-    Log,
     Memory,
-    OutOfMemory,
     Phase,
     Resolved,
     RolledBack,
@@ -26,21 +23,7 @@ from tui_tuner.runs.events import (
     RunStarted,
     Sample,
     Step,
-    Warned,
 )
-
-LOG_LINES = 500
-
-
-@dataclass(frozen=True)
-class Notice:
-    """A line of the log pane: a warning, a log line, an out-of-memory."""
-
-    time: float
-    level: str
-    code: str
-    message: str
-    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +47,6 @@ class RunView:
     steps: tuple[Step, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
     samples: tuple[Sample, ...] = ()
-    notices: tuple[Notice, ...] = ()
     resolved: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     ledger: RowLedger | None = None
     checkpoints: tuple[CheckpointSaved, ...] = ()
@@ -124,8 +106,6 @@ class _Draft:
         return self.lists[name]
 
     def finish(self) -> RunView:
-        if "notices" in self.lists:
-            self.lists["notices"] = self.lists["notices"][-LOG_LINES:]
         frozen: dict[str, Any] = {name: tuple(items) for name, items in self.lists.items()}
         return replace(self.view, **self.values, **frozen)
 
@@ -192,22 +172,6 @@ def _checkpoint(draft: _Draft, _: Event, body: CheckpointSaved) -> None:
     draft.list("checkpoints").append(body)
 
 
-def _warned(draft: _Draft, event: Event, body: Warned) -> None:
-    draft.list("notices").append(Notice(event.time, "warning", body.code, body.message, body.hint))
-
-
-def _out_of_memory(draft: _Draft, event: Event, body: OutOfMemory) -> None:
-    draft.list("notices").append(Notice(event.time, "warning", body.KIND, body.message))
-
-
-def _log(draft: _Draft, event: Event, body: Log) -> None:
-    draft.list("notices").append(Notice(event.time, body.level or "info", body.KIND, body.message))
-
-
-def _command_done(draft: _Draft, event: Event, body: CommandDone) -> None:
-    draft.list("notices").append(Notice(event.time, "info", body.KIND, body.command))
-
-
 def _resolved(draft: _Draft, _: Event, body: Resolved) -> None:
     draft.values["resolved"] = {**draft.get("resolved"), body.field: (body.value, body.why)}
 
@@ -249,10 +213,6 @@ _HANDLERS: dict[type[Body], Callable[[_Draft, Event, Any], None]] = {
     RunDuration: _duration,
     Evaluation: _evaluation,
     Sample: _sample,
-    Warned: _warned,
-    Log: _log,
-    OutOfMemory: _out_of_memory,
-    CommandDone: _command_done,
     Resolved: _resolved,
     RowLedger: _ledger,
     CheckpointSaved: _checkpoint,

@@ -14,10 +14,11 @@ from tests.conftest import MakeConfig, Trained
 from tui_tuner.errors import DiskFullError
 from tui_tuner.training.keeping import checkpoints
 from tui_tuner.training.keeping.checkpoints import (
+    Checkpoint,
+    begin_checkpoint,
     newest_valid,
     prune,
     restore_folder,
-    write_checkpoint,
     write_folder,
 )
 
@@ -31,6 +32,10 @@ def fill(text: str) -> Callable[[Path], None]:
         (folder / "inner" / "b.bin").write_text(text * 2)
 
     return write
+
+
+def write_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> Checkpoint:
+    return begin_checkpoint(root, step, fill).finish()
 
 
 def full_disk(folder: Path) -> None:

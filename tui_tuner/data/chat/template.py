@@ -104,15 +104,6 @@ def adds_bos(tokenizer: Any) -> bool:
     return bool(ids) and ids[0] == bos
 
 
-def adds_eos(tokenizer: Any) -> bool:
-    """Whether this tokenizer puts its EOS behind plain text by itself."""
-    eos = getattr(tokenizer, "eos_token_id", None)
-    if eos is None:
-        return False
-    ids = tokenizer("a")["input_ids"]
-    return bool(ids) and ids[-1] == eos
-
-
 def render(
     tokenizer: Any, messages: Sequence[dict[str, Any]], tools: Any = None, generation: bool = False
 ) -> str:

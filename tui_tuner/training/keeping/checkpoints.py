@@ -131,20 +131,11 @@ def begin_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> Unf
     return Unfinished(folder, root, step)
 
 
-def write_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> Checkpoint:
-    """Write `step-N` through `fill(folder)`: beside, hashed, synced, renamed.
-
-    Raises:
-        DiskFullError, OSError: as `begin_checkpoint`.
-    """
-    return begin_checkpoint(root, step, fill).finish()
-
-
 def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
     """Replace a folder by one that `fill(folder)` writes; the old one stays until the new one is whole.
 
     Raises:
-        DiskFullError, OSError: as `write_checkpoint`; the old folder is still there.
+        DiskFullError, OSError: as `begin_checkpoint`; the old folder is still there.
     """
     with _beside(target) as folder:
         fill(folder)

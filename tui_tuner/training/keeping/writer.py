@@ -17,11 +17,6 @@ class Writer:
         self._failure: Exception | None = None
 
     @property
-    def busy(self) -> bool:
-        """Whether a task is still running."""
-        return self._thread is not None and self._thread.is_alive()
-
-    @property
     def failed(self) -> bool:
         """Whether a task raised something that nobody has asked for yet."""
         return self._failure is not None
