@@ -20,7 +20,7 @@ _MOST_NAMED = 12
 
 def forward_lines(laid: ForwardRows, row: int) -> list[Text]:
     """The forward pass as it lies in memory: █ trained, ░ read, │ an edge, · padding."""
-    from tui_tuner.tasks.preview.forward_rows import drawn
+    from tui_tuner.tasks.preview.forward_rows import drawn, sums
 
     lines = [Text(), Text(_heading(laid))]
     for line in laid.lines:
@@ -31,7 +31,7 @@ def forward_lines(laid: ForwardRows, row: int) -> list[Text]:
     named = [f"{'▸' * (one.row == row)}{one.row:,} ({len(one):,})" for one in ones[:_MOST_NAMED]]
     named += ["…"] if len(ones) > _MOST_NAMED else []
     lines.append(Text(_("row (tokens): {rows}", rows=", ".join(named))))
-    lines.append(Text(_sums(laid, sum(map(len, ones)))))
+    lines.append(Text(sums(laid)))
     lines.append(Text(_("A run deals its rows out in a random order: the neighbours are an example.")))
     return lines
 
@@ -45,22 +45,6 @@ def _heading(laid: ForwardRows) -> str:
     if laid.assumed:
         return _("One forward pass, padded, micro_batch {size} (auto: an example):", size=size)
     return _("One forward pass, padded, micro_batch {size}:", size=size)
-
-
-def _sums(laid: ForwardRows, tokens: int) -> str:
-    if laid.packing:
-        return _(
-            "{tokens:,} tokens of at most {most:,}, {padding:,} of padding; █ trained ░ read │ edge · "
-            "padding",
-            tokens=tokens,
-            most=laid.most,
-            padding=laid.padding,
-        )
-    return _(
-        "{tokens:,} tokens, {padding:,} of padding; █ trained ░ read │ edge · padding",
-        tokens=tokens,
-        padding=laid.padding,
-    )
 
 
 def around_lines(around: Around) -> list[Text]:

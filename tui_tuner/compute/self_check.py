@@ -96,13 +96,14 @@ class Checker:
         """What is wrong with a way; empty if it gives the true losses and gradients."""
         import torch
 
+        micro = self.lay(self.rows, way)
         with torch.no_grad():
-            losses = self.losses(self.model, self.lay(self.rows, way), way)
+            losses = self.losses(self.model, micro, way)
             found = list(losses.split([len(one) for one in truth.losses]))
         worst = difference(found, truth.losses)
         if worst > tolerance(self.model, way):
             return _("the loss of an example differs by {worst:.2g} a token", worst=worst)
-        if way.packing and self._leaks(way, found):
+        if way.packing and self._leaks(way, micro, found):
             return _("examples of a row see each other")
         return self._compare_gradient(way, truth)
 
@@ -116,13 +117,12 @@ class Checker:
             found = gradient_of(losses, checked_parameters(self.model))
         return compare_gradients(found, truth.gradient, exact=_full_precision(self.model, way))
 
-    def _leaks(self, way: ForwardWay, before: list[Any]) -> bool:
+    def _leaks(self, way: ForwardWay, micro: MicroBatch, before: list[Any]) -> bool:
         """Whether other tokens in every second example of a flat row change the losses of those between."""
         import torch
 
         if len(self.rows) < 2:
             return False
-        micro = self.lay(self.rows, way)
         pieces = list(micro.input_ids.split(micro.lengths, dim=1))
         for place in range(0, len(pieces), 2):
             pieces[place] = pieces[place].roll(1, dims=1)

@@ -31,6 +31,16 @@ def load_config(path: str | Path, sets: Iterable[str] = ()) -> RunConfig:
     return build_config(values, where=one_line(path), lines=lines)
 
 
+def read_config(path: Path) -> RunConfig:
+    """The config in a YAML file, as it is.
+
+    Raises:
+        ConfigError: the file is damaged, or holds what no config has.
+    """
+    values, lines = read_yaml(path)
+    return build_config(values, where=one_line(path), lines=lines)
+
+
 def build_config(
     values: Mapping[str, Any], where: str = "", lines: Mapping[str, int] | None = None
 ) -> RunConfig:

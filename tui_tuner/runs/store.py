@@ -87,11 +87,9 @@ class RunFolder:
         Raises:
             ConfigError: the file is damaged.
         """
-        path = self.path / "config.yaml"
-        from tui_tuner.config.load import build_config, read_yaml
+        from tui_tuner.config.load import read_config
 
-        values, lines = read_yaml(path)
-        return build_config(values, where=one_line(path), lines=lines)
+        return read_config(self.path / "config.yaml")
 
     def manifest(self) -> dict[str, Any]:
         """The manifest, or an empty dict where it is missing or damaged."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tui_tuner.config.load import build_config, read_yaml
+from tui_tuner.config.load import read_config
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ModelError, RunError, UsageError
@@ -76,8 +76,7 @@ def _read_config(folder: RunFolder) -> ResolvedConfig:
             where=one_line(folder.path),
             hint=_("`tui-tuner runs` lists the runs."),
         )
-    values, lines = read_yaml(path)
-    return ResolvedConfig.of(build_config(values, where=one_line(path), lines=lines))
+    return ResolvedConfig.of(read_config(path))
 
 
 def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
@@ -132,8 +131,9 @@ def _load_final(
         )
     from peft import PeftModel
 
-    base = task.load(config, device, tokenizer, learned)
-    task.finish_model(base, learned)
+    from tui_tuner.training.loading import load_base
+
+    base = load_base(config, device, tokenizer, task, learned)
     try:
         return PeftModel.from_pretrained(base, str(place)), tokenizer
     except Exception as error:  # whatever peft and safetensors make of files that are damaged
@@ -148,9 +148,7 @@ def _load_checkpoint(
     config: ResolvedConfig, task: Task, folder: RunFolder, which: str, device: str
 ) -> tuple[Any, Any]:
     """The model at a checkpoint: the base model, its method attached, with the trained weights of then."""
-    from transformers import set_seed
-
-    from tui_tuner.methods import attach
+    from tui_tuner.training.loading import attach_method, load_base
     from tui_tuner.training.step.engine import load_trained
 
     checkpoint = _find_checkpoint(folder, which)
@@ -160,12 +158,8 @@ def _load_checkpoint(
         section = section.model_copy(update={"tokenizer": str(learned_tokenizer)})
     tokenizer = load_tokenizer(section)
     task.prepare_tokenizer(config, tokenizer)
-    learned = _read_learned(folder)
-    set_seed(config.training.seed)
-    model = task.load(config, device, tokenizer, learned)
-    task.finish_model(model, learned)
-    set_seed(config.training.seed)  # some methods keep random matrices that are not trained
-    model = attach(model, config, task.peft_type)
+    model = load_base(config, device, tokenizer, task, _read_learned(folder))
+    model = attach_method(model, config, task)
     try:
         load_trained(model, checkpoint.path)
     except ValueError as error:

@@ -45,10 +45,7 @@ def load_trainable(
     attention.register()
     try:
         recovery.enter("loading")
-        set_seed(
-            config.training.seed
-        )  # a new head begins with random weights, in a resumed run with the same
-        model = task.load(config, device.place, tokenizer, learned)
+        model = load_base(config, device.place, tokenizer, task, learned)
     except Exception as error:
         if not recovery.is_out_of_memory(error):
             raise
@@ -58,9 +55,7 @@ def load_trainable(
             hint=_("Quantise it (model.quantization: nf4), or choose a smaller one."),
         ) from error
     check_vocabulary(model, tokenizer)
-    task.finish_model(model, learned)
-    set_seed(config.training.seed)
-    model = attach(model, config, task.peft_type)
+    model = attach_method(model, config, task)
     low_rank.quicken(model)
     if config.training.gradient_checkpointing:
         checkpoint_layers(model)
@@ -74,6 +69,22 @@ def load_trainable(
         )
     )
     return model
+
+
+def load_base(
+    config: ResolvedConfig, device: str, tokenizer: Any, task: Task, learned: Mapping[str, Any]
+) -> Any:
+    """The base model as a run begins with it."""
+    set_seed(config.training.seed)  # a new head is random, and must be the same whenever the run is continued
+    model = task.load(config, device, tokenizer, learned)
+    task.finish_model(model, learned)
+    return model
+
+
+def attach_method(model: Any, config: ResolvedConfig, task: Task) -> Any:
+    """The base model with the run's method, whose own random numbers are the same each time."""
+    set_seed(config.training.seed)
+    return attach(model, config, task.peft_type)
 
 
 def _set_numerics(config: ResolvedConfig, device: Device) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.load import build_config, dump_config, read_yaml
+from tui_tuner.config.load import dump_config, read_config
 from tui_tuner.config.options import get_value, options
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
@@ -18,7 +18,6 @@ from tui_tuner.planning import hardware
 from tui_tuner.planning.data_facts import DataFacts, counted_facts
 from tui_tuner.planning.fit import settle
 from tui_tuner.runs.events import Resolved
-from tui_tuner.text import one_line
 from tui_tuner.training.context import RunContext
 from tui_tuner.training.positions import check_positions
 
@@ -47,8 +46,7 @@ def keep_choices(context: RunContext) -> RunConfig:
     path = context.folder.path / RESOLVED
     if context.checkpoint is None or not path.is_file():
         return context.asked
-    values, lines = read_yaml(path)
-    before = build_config(values, where=one_line(path), lines=lines)
+    before = read_config(path)
     kept = {
         name: get_value(before, name)
         for name in options()

@@ -11,6 +11,7 @@ import numpy as np
 
 from tui_tuner.compute.forward import MicroSize, pack, pad_groups
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.locales import _
 from tui_tuner.tasks.preview.around import Around
 
 # Shown where micro_batch is auto, which is decided by the machine when a run starts.
@@ -127,3 +128,21 @@ def drawn(line: Sequence[Laid], width: int, cells: int) -> list[tuple[str, str]]
     if left > 0 and sum(map(len, line)) < width:
         parts.append(("·" * left, "padding"))
     return parts
+
+
+def sums(laid: ForwardRows) -> str:
+    """What a forward pass holds, in words, with the signs it is drawn in."""
+    tokens = sum(len(one) for line in laid.lines for one in line)
+    if laid.packing:
+        return _(
+            "{tokens:,} tokens of at most {most:,}, {padding:,} of padding; █ trained ░ read │ edge · "
+            "padding",
+            tokens=tokens,
+            most=laid.most,
+            padding=laid.padding,
+        )
+    return _(
+        "{tokens:,} tokens, {padding:,} of padding; █ trained ░ read │ edge · padding",
+        tokens=tokens,
+        padding=laid.padding,
+    )

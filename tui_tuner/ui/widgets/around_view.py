@@ -46,7 +46,7 @@ def around_content(around: Around, cells: int) -> Content:
 
 def forward_content(laid: ForwardRows, row: int, cells: int) -> Content:
     """The forward pass with a row (from 1) in it: █ trained, ░ read, │ an edge, · padding."""
-    from tui_tuner.tasks.preview.forward_rows import drawn
+    from tui_tuner.tasks.preview.forward_rows import drawn, sums
 
     lines = [Content(_title(laid)).stylize("bold")]
     for line in laid.lines:
@@ -56,7 +56,7 @@ def forward_content(laid: ForwardRows, row: int, cells: int) -> Content:
     named = [f"{'▸' * (one.row == row)}{one.row:,} ({len(one):,})" for one in ones[:_MOST_NAMED]]
     named += ["…"] if len(ones) > _MOST_NAMED else []
     lines.append(Content(_("row (tokens): {rows}", rows=", ".join(named))))
-    lines.append(Content(_sums(laid, sum(map(len, ones)))))
+    lines.append(Content(sums(laid)))
     words = _("A run deals its rows out in a random order: the neighbours are an example.")
     lines.append(Content(words).stylize("$dim"))
     return Content("\n").join(lines)
@@ -71,19 +71,3 @@ def _title(laid: ForwardRows) -> str:
     if laid.assumed:
         return _("One forward pass, padded, micro_batch {size} (auto: an example)", size=size)
     return _("One forward pass, padded, micro_batch {size}", size=size)
-
-
-def _sums(laid: ForwardRows, tokens: int) -> str:
-    if laid.packing:
-        return _(
-            "{tokens:,} tokens of at most {most:,}, {padding:,} of padding; █ trained ░ read │ edge · "
-            "padding",
-            tokens=tokens,
-            most=laid.most,
-            padding=laid.padding,
-        )
-    return _(
-        "{tokens:,} tokens, {padding:,} of padding; █ trained ░ read │ edge · padding",
-        tokens=tokens,
-        padding=laid.padding,
-    )
