@@ -16,6 +16,7 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 ROLES = ("system", "user", "assistant", "tool")
+REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")  # where public data and templates keep it
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,13 @@ class Row:
 
 @dataclass
 class Message:
-    """One turn. `train` None means: as the run decides (`data.train_on`); only answers are ever trained."""
+    """One turn.
+
+    Args:
+        train: None means: as the run decides (`data.train_on`).
+        reasoning: What the model thought before its answer, where the row keeps it apart from the content.
+        reasoning_key: The key that the row keeps it under, one of `REASONING_KEYS`.
+    """
 
     role: str
     content: str | None = None
@@ -51,10 +58,14 @@ class Message:
     name: str | None = None
     tool_call_id: str | None = None
     train: bool | None = None
+    reasoning: str | None = None
+    reasoning_key: str = REASONING_KEYS[0]
 
     def plain(self) -> dict[str, Any]:
-        """What a chat template gets."""
+        """The turn as a row of messages would spell it; what a chat template gets."""
         found: dict[str, Any] = {"role": self.role, "content": self.content if self.content else ""}
+        if self.reasoning:
+            found[self.reasoning_key] = self.reasoning
         if self.tool_calls:
             found["tool_calls"] = self.tool_calls
         if self.name:
@@ -147,7 +158,7 @@ def texts_of(record: Record) -> list[str]:
     messages = list(record.messages)
     if isinstance(record, Preference):
         messages += record.chosen + record.rejected
-    return [message.content for message in messages if message.content]
+    return [text for message in messages for text in (message.reasoning, message.content) if text]
 
 
 def answers_of(record: Record) -> list[str]:

@@ -89,8 +89,26 @@ class DataSection(Section):
             "and counted. truncate cuts the end off, the stop token with it."
         ),
     )
-    train_on: Literal["all_answers", "last_answer"] = option(
-        "all_answers", N_("Which answers of a chat are trained."), advanced=True
+    train_on: Literal["all_answers", "last_answer", "everything"] = option(
+        "all_answers",
+        N_("Which part of a chat is trained."),
+        N_("everything trains prompts, system messages and tool results too, as in pretraining."),
+        advanced=True,
+    )
+    system_turns: Literal["keep", "first_user", "drop"] = option(
+        "keep",
+        N_("What becomes of system messages."),
+        N_(
+            "Some chat templates refuse them: first_user puts the text in front of the first question, drop "
+            "leaves it out, and both are counted."
+        ),
+        advanced=True,
+    )
+    media: Literal["drop", "ignore"] = option(
+        "drop",
+        N_("What becomes of rows that need a picture, sound or film."),
+        N_("ignore trains their text alone, without what it speaks of."),
+        advanced=True,
     )
     packing: bool | Auto = option(
         "auto",

@@ -63,7 +63,7 @@ class ChatEncoder:
     def __init__(
         self,
         tokenizer: Any,
-        train_on: Literal["all_answers", "last_answer"] = "all_answers",
+        train_on: Literal["all_answers", "last_answer", "everything"] = "all_answers",
         system: str | None = None,
     ) -> None:
         self.tokenizer = tokenizer
