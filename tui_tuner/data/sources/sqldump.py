@@ -1,194 +1,169 @@
-"""Rows out of an SQL dump: its INSERT statements are parsed (sqlglot), and nothing is ever executed."""
+"""Rows out of an SQL dump, as MySQL, PostgreSQL, SQLite, SQL Server and Oracle write them; nothing is executed.
+
+Statements are read as a stream, one list of values after the other, so a dump of any size takes the memory of
+one row. A parser of whole statements (sqlglot) would have to be given them cut apart, which takes the very same
+knowledge of quotes and comments, and would hold each of them as a tree.
+"""
 
 from __future__ import annotations
 
 import io
 import re
 from collections.abc import Iterator
-from typing import Any
-
+from dataclasses import dataclass, field
 from tui_tuner.data.records import Origin, Row
+from tui_tuner.data.sources.sqllexer import DIALECTS, Lexer
+from tui_tuner.data.sources.sqlstatements import Found, Statements
 from tui_tuner.data.sources.streams import HEAD, encoding_of
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import one_line
 
-MAX_STATEMENT = 32 * 1024 * 1024
-_INSERT = re.compile(r"\s*(?:INSERT|REPLACE)\b", re.IGNORECASE)
-_CREATE = re.compile(r"\s*CREATE\s+(?:TEMPORARY\s+)?TABLE\b", re.IGNORECASE)
-_TABLE = re.compile(r"INTO\s+((?:[`\"\[]?[\w$]+[`\"\]]?\.)*[`\"\[]?[\w$]+[`\"\]]?)", re.IGNORECASE)
+_TRIED = 256 * 1024  # characters of a dump that are read in each dialect that it could be in
+# What only one program writes, and then what speaks for a dialect (texts may hold that as well)
+_SURE = {
+    "mysql": r"-- (?:MySQL|MariaDB) dump|^-- phpMyAdmin SQL Dump|^/\*!40101 SET ",
+    "old postgres": r"^SET standard_conforming_strings = off",
+    "postgres": r"PostgreSQL database dump|^SET standard_conforming_strings = on|^COPY [^\n;]* FROM stdin",
+    "sqlite": r"^PRAGMA foreign_keys\s*=",
+    "oracle": r"^REM INSERTING|^SET DEFINE OFF",
+}
+_SIGNS = {
+    "mysql": r"/\*M?!\d|ENGINE\s*=|\bAUTO_INCREMENT\b|^(?:UN)?LOCK TABLES|^DELIMITER |`",
+    "postgres": r"\bpg_catalog\b|::\w|\bE'|\bpublic\.",
+    "sqlite": r"^PRAGMA |\bsqlite_sequence\b|\bAUTOINCREMENT\b|\bunistr\(|^BEGIN TRANSACTION;",
+    "mssql": r"^GO\s*$|\bSET IDENTITY_INSERT\b|\[dbo\]|\bN'|^USE \[|\bnvarchar\b",
+    "oracle": r"^REM |\bVARCHAR2\b|\bto_(?:date|timestamp|clob)\s*\(|^/\s*$|\bq'\[",
+}
+_OWN_TABLES = re.compile(r"sqlite_(?:sequence|stat\d)")  # SQLite's bookkeeping
 
 
 def read_sql(
-    file: io.BufferedReader, name: str, field: str | None = None, told: str | None = None
+    file: io.BufferedReader, name: str, wanted: str | None = None, told: str | None = None
 ) -> Iterator[Row]:
-    """Rows of the table `field`, or of the only table with INSERT statements.
+    """Rows of the table `wanted`, or of the only table with rows.
 
     Raises:
-        DataError: no INSERT, or several tables and no `field`.
+        DataError: no rows, several tables and none named, or statements that were lost.
     """
-    import sqlglot.errors
+    head = file.peek(HEAD)[:HEAD]
+    encoding = encoding_of(head, len(head) < HEAD, told)
+    wide = encoding.startswith(("utf-16", "utf-32"))
+    errors = "replace" if wide else "surrogateescape"
+    lexer = Lexer(
+        io.TextIOWrapper(file, encoding=encoding, errors=errors, newline=""),
+        DIALECTS[dialect_of(head.decode(encoding, "replace"))],
+    )
+    dump = _Dump(name, encoding, Statements(lexer), wanted.lower().split(".") if wanted else [])
+    yield from dump.rows()
+    if lexer.astray or (lexer.inside and dump.statements.lost):
+        raise DataError(
+            _(
+                "{lines:,} lines begin with INSERT, and only {read:,} of them were read as statements: "
+                "a quote before one of the others is not closed, or closed twice.",
+                lines=lexer.raw,
+                read=lexer.met,
+            ),
+            where=one_line(name),
+            hint=_("Export the table again, as CSV or JSON if it can be."),
+        )
 
-    encoding = encoding_of(file.peek(HEAD)[:HEAD], False, told)
-    text = io.TextIOWrapper(file, encoding=encoding, errors="replace")
-    head = file.peek(HEAD)[:HEAD].decode(encoding, "replace")
-    dialect = "mysql" if "`" in head or "ENGINE=" in head else "sqlite" if "PRAGMA" in head else "postgres"
-    columns: dict[str, list[str]] = {}
-    wanted = field.lower() if field else None
-    row = 0
-    for line, statement in statements(text, backslash=dialect == "mysql"):
-        if statement is None:
-            row += 1
-            yield Row(
-                Origin(name, row, line),
-                {},
-                N_("the statement is longer than {size}", size=human_bytes(MAX_STATEMENT)),
+
+@dataclass
+class _Dump:
+    """Picks the rows of one table. `wanted` is its name in parts, lower case; empty until it is known."""
+
+    name: str
+    encoding: str
+    statements: Statements
+    wanted: list[str]
+    told: bool = False
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def rows(self) -> Iterator[Row]:
+        self.told = bool(self.wanted)
+        number = 0
+        several = False
+        for found in self.statements:
+            table = [part.lower() for part in found.table]
+            if table and _OWN_TABLES.fullmatch(table[-1]) and not self.told:
+                continue
+            if table:
+                key = ".".join(table)
+                self.counts[key] = self.counts.get(key, 0) + 1
+            if not self.wanted:
+                self.wanted = table
+            if table and not _same(table, self.wanted):
+                several = not self.told
+                continue
+            if len(table) > len(self.wanted) and not self.told:
+                self.wanted = table
+            if not several:
+                number += 1
+                yield self._row(found, number)
+        self._check(several, number)
+
+    def _check(self, several: bool, number: int) -> None:
+        names = [key for key in self.counts if _same(key.split("."), self.wanted)]
+        if several or len({key for key in names if "." in key}) > 1:
+            most = sorted(self.counts, key=lambda key: -self.counts[key])
+            shown = [_("{table} ({rows:,})", table=one_line(key, 40), rows=self.counts[key]) for key in most[:12]]
+            raise DataError(
+                _("rows of several tables: {tables}.", tables=", ".join([*shown, *["…"] * (len(most) > 12)])),
+                where=one_line(self.name),
+                hint=_("Say which one: --set data.field={name}", name=one_line(most[0], 40)),
             )
-            continue
-        statement = _uncommented(statement)
-        if _CREATE.match(statement):
-            table, names = _created(statement, dialect)
-            columns[table] = names
-        if not _INSERT.match(statement):
-            continue
-        table = _table_of(statement)
-        if wanted is None:
-            wanted = table
-        if table != wanted:
-            if field is None:
-                raise DataError(
-                    _(
-                        "rows of several tables: {tables}.",
-                        tables=f"{one_line(wanted)}, {one_line(table)}",
-                    ),
-                    where=f"{one_line(name)}:{line}",
-                    hint=_("Say which one: --set data.field={name}", name=one_line(wanted)),
-                )
-            continue
-        try:
-            found = list(_inserted(statement, dialect, columns.get(table, [])))
-        except (sqlglot.errors.SqlglotError, RecursionError) as error:
-            row += 1
-            shown = one_line(str(error).splitlines()[0], 120)
-            yield Row(
-                Origin(name, row, line), {"": f"{statement[:80]}: {shown}"}, N_("SQL that cannot be parsed")
-            )
-            continue
-        for values, problem in found:
-            row += 1
-            yield Row(Origin(name, row, line), values, problem)
-    if not row:
-        if field:
-            what = _("holds no INSERT into {table!r}.", table=one_line(field))
+        if number:
+            return
+        hint = _("Export the table with its data.")
+        if self.told and self.counts:
+            tables = ", ".join(one_line(key, 40) for key in list(self.counts)[:12])
+            hint = _("It holds rows of {tables}.", tables=tables)
+        if self.told:
+            what = _("holds no INSERT into {table!r}.", table=one_line(".".join(self.wanted)))
         else:
             what = _("holds no INSERT statement.")
-        raise DataError(what, where=one_line(name), hint=_("Export the table with its data."))
+        raise DataError(what, where=one_line(self.name), hint=hint)
+
+    def _row(self, found: Found, number: int) -> Row:
+        origin = Origin(self.name, number, found.line)
+        problem = found.problem
+        if not problem and any(
+            "\udc80" <= char <= "\udcff"
+            for value in found.values.values()
+            if isinstance(value, str) and not value.isascii()
+            for char in value
+        ):
+            problem = N_("bytes that are not {encoding} text", encoding=self.encoding)
+        return Row(origin, found.values, problem)
 
 
-def statements(text: Any, backslash: bool) -> Iterator[tuple[int, str | None]]:
-    """(first line, statement) for each `;`-ended statement; None for one over `MAX_STATEMENT`."""
-    parts: list[str] = []
-    size, begin, quote, comment = 0, 1, "", False
-    special = re.compile(
-        r"\\.|--[^\n]*|#[^\n]*|/\*|\*/|['\"`;]" if backslash else r"--[^\n]*|/\*|\*/|['\"`;]", re.S
-    )
-    for number, line in enumerate(iter(lambda: text.readline(MAX_STATEMENT), ""), 1):
-        start = 0
-        for match in special.finditer(line):
-            token = match.group()
-            if comment:
-                comment = token != "*/"
-            elif quote:
-                quote = "" if token == quote else quote
-            elif token in ("'", '"', "`"):
-                quote = token
-            elif token == "/*":
-                comment = True
-            elif token == ";":
-                parts.append(line[start : match.start()])
-                size += match.start() - start
-                start = match.end()
-                statement = "".join(parts) if size <= MAX_STATEMENT else None
-                if statement is None or statement.strip():
-                    yield begin, statement
-                parts, size, begin = [], 0, number
-        rest = line[start:]
-        if not parts and not rest.strip():
-            begin = number + 1
-            continue
-        size += len(rest)
-        if size <= MAX_STATEMENT:
-            parts.append(rest)
-        else:
-            parts = [""]
-    last = "".join(parts)
-    if last.strip():
-        yield begin, last
+def _same(one: list[str], other: list[str]) -> bool:
+    """Whether two names are of one table: `public.chats` is `chats`."""
+    common = min(len(one), len(other))
+    return one[-common:] == other[-common:]
 
 
-def _plain(name: str) -> str:
-    return name.split(".")[-1].strip('`"[]').lower()
+def dialect_of(head: str) -> str:
+    """The dialect of a dump, by its first characters: the one in which they read without trouble.
+
+    Where several do, signs that only one of them has decide; then the SQL standard.
+    """
+    sample = head[:_TRIED]
+    for name, pattern in _SURE.items():
+        if re.search(pattern, sample[:4096], re.M):
+            return name
+    signs = {name: len(set(re.findall(pattern, sample, re.M))) for name, pattern in _SIGNS.items()}
+    likely = [name for name in sorted(signs, key=lambda name: -signs[name]) if signs[name]]
+    candidates = [*likely, "standard", *([] if "mysql" in likely else ["mysql"])]
+    if len(sample) < len(head) or len(head) >= HEAD // 4:
+        sample = sample[: sample.rfind("\n") + 1]
+    trouble = {name: _trouble(sample, name) for name in candidates}
+    return min(candidates, key=lambda name: (trouble[name], candidates.index(name)))
 
 
-def _table_of(statement: str) -> str:
-    match = _TABLE.search(statement[:2000])
-    return _plain(match.group(1)) if match else ""
-
-
-def _created(statement: str, dialect: str) -> tuple[str, list[str]]:
-    """Table and column names of a CREATE TABLE; no names where it cannot be parsed."""
-    import sqlglot
-    from sqlglot import exp
-
-    try:
-        tree = sqlglot.parse_one(statement, dialect=dialect)
-        table = tree.find(exp.Table)
-        return (table.name.lower() if table else ""), [column.name for column in tree.find_all(exp.ColumnDef)]
-    except (sqlglot.errors.SqlglotError, RecursionError):
-        return "", []
-
-
-def _uncommented(statement: str) -> str:
-    return re.sub(r"^(?:\s*(?:--[^\n]*\n|/\*.*?\*/))+", "", statement, flags=re.S)
-
-
-def _inserted(statement: str, dialect: str, known: list[str]) -> Iterator[tuple[dict[str, Any], str]]:
-    import sqlglot
-    from sqlglot import exp
-
-    tree = sqlglot.parse_one(statement, dialect=dialect)
-    target = tree.this
-    names = [item.name for item in target.expressions] if isinstance(target, exp.Schema) else known
-    values = tree.expression
-    if not isinstance(values, exp.Values):
-        yield {"": statement[:120]}, N_("an INSERT without plain values")
-        return
-    for item in values.expressions:
-        cells = item.expressions if isinstance(item, exp.Tuple) else [item]
-        plain = [_value(cell) for cell in cells]
-        labels = names or [f"column {place}" for place in range(1, len(plain) + 1)]
-        problem = "" if len(plain) == len(labels) else N_("not as many values as columns")
-        yield dict(zip(labels, plain, strict=False)), problem
-
-
-def _value(cell: Any) -> Any:
-    """A literal as a value; anything that would have to be computed as its text."""
-    from sqlglot import exp
-
-    if isinstance(cell, exp.Null):
-        return None
-    if isinstance(cell, exp.Boolean):
-        return bool(cell.this)
-    if isinstance(cell, exp.Neg) and isinstance(cell.this, exp.Literal):
-        inner = _value(cell.this)
-        return -inner if isinstance(inner, int | float) else f"-{inner}"
-    if isinstance(cell, exp.Literal):
-        if cell.is_string:
-            return cell.this
-        try:
-            return int(cell.this)
-        except ValueError:
-            return float(cell.this)
-    if isinstance(cell, exp.National | exp.RawString):
-        return str(cell.this)
-    return cell.sql()
+def _trouble(sample: str, dialect: str) -> int:
+    """How many statements of a sample cannot be read in a dialect."""
+    statements = Statements(Lexer(io.StringIO(sample, newline=""), DIALECTS[dialect]))
+    problems = sum(bool(found.problem) for found in statements)
+    return problems + statements.lost + statements.lexer.inside
