@@ -172,7 +172,7 @@ def test_squad_conll_html_markdown_text(tmp_path: Path) -> None:
 
 def test_sql_needs_the_table_where_there_are_several(tmp_path: Path) -> None:
     path = write(tmp_path / "a.sql", SQL + "INSERT INTO other (prompt, response) VALUES ('a; b', 'it''s');\n")
-    with pytest.raises(DataError, match=r"chats, other.*data\.field"):
+    with pytest.raises(DataError, match=r"chats \(5\), other \(1\).*data\.field=chats"):
         read(path)
     assert pairs(path, field="chats") == WANTED
     assert pairs(path, field="other") == [("a; b", "it's")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from typing import Any
 
 from tui_tuner.data.markup import html_to_text
 from tui_tuner.data.records import Origin, Row
@@ -93,7 +94,7 @@ def read_hub(name: str, field: str | None) -> Iterator[Row]:
     try:
         rows = load_dataset(name, configuration or None, split=split or "train", streaming=True)
         for number, values in enumerate(rows, 1):
-            yield Row(Origin(name, number), {k: v for k, v in values.items() if not isinstance(v, bytes)})
+            yield Row(Origin(name, number), _without_filled(values))
     except DatasetNotFoundError:
         raise HubError(_("is no file here, and no data set on the hub."), where=where, hint=hint) from None
     except ValueError as error:
@@ -102,6 +103,17 @@ def read_hub(name: str, field: str | None) -> Iterator[Row]:
         problem = one_line(error, 160)
         what = _("is no file here, and the hub cannot be reached: {problem}.", problem=problem)
         raise HubError(what, where=where, hint=hint) from None
+
+
+def _without_filled(values: dict[str, Any]) -> dict[str, Any]:
+    """A row without binary columns, and without the keys that Arrow filled with null inside its columns."""
+    return {name: _filled_out(value) for name, value in values.items() if not isinstance(value, bytes)}
+
+
+def _filled_out(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _filled_out(item) for name, item in value.items() if item is not None}
+    return [_filled_out(item) for item in value] if isinstance(value, list) else value
 
 
 def hub_revision(name: str) -> str:

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from tui_tuner.config.schema import DataSection, Source
 from tui_tuner.data.records import Origin, Row
+from tui_tuner.data.sources.columnar import read_arrow, read_parquet
 from tui_tuner.data.sources.documents import read_conll, read_document, read_hub
+from tui_tuner.data.sources.jsonvalues import is_json_list
 from tui_tuner.data.sources.lines import read_json, read_jsonl, read_text
 from tui_tuner.data.sources.sqldump import read_sql
 from tui_tuner.data.sources.streams import HEAD, compression, encoding_of, open_bytes, zip_members
-from tui_tuner.data.sources.tables import read_arrow, read_csv, read_parquet
+from tui_tuner.data.sources.tables import read_csv
 from tui_tuner.errors import DataError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -334,9 +336,9 @@ def _json_rows(file: DataFile) -> Iterator[Row]:
 
 
 def _jsonl_rows(file: DataFile) -> Iterator[Row]:
-    """Lines; a file that begins with a bracket is a JSON list under the wrong name."""
+    """Lines; a file that begins with a bracket may be a JSON list under the wrong name."""
     with open_bytes(Path(file.path), file.member) as source:
-        if source.peek(64)[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
+        if not is_json_list(source.peek(HEAD)[:HEAD]):
             yield from read_jsonl(source, file.name, file.encoding)
             return
     yield from _json_rows(file)

@@ -9,7 +9,9 @@ from typing import Any
 import orjson
 
 from tui_tuner.data.records import Origin, Row
+from tui_tuner.data.sources.jsonvalues import Numbered, concatenated, loads, pandas_rows, row_of, squad_rows
 from tui_tuner.data.sources.streams import HEAD, encoding_of
+from tui_tuner.data.sources.tally import lines_must_agree, tallied
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import human_bytes, one_line
@@ -37,17 +39,23 @@ def raw_lines(file: io.BufferedReader) -> Iterator[tuple[int, bytes | None]]:
 
 
 def read_jsonl(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
-    """One JSON object on each line; blank lines are not rows."""
+    """One JSON value on each line: an object, or a list of turns; blank lines are not rows.
+
+    Raises:
+        DataError: lines were lost.
+    """
     head = file.peek(HEAD)
     encoding = encoding_of(head[:HEAD], False, told)
     if encoding.startswith(("utf-16", "utf-32")):
-        file = _reencoded(file, encoding)
+        file = reencoded(file, encoding)
         encoding = "utf-8-sig"
-    row = 0
+    file, tally = tallied(file)
+    row = blank = 0
     for number, line in raw_lines(file):
         if number == 1 and line:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if line is not None and not line.strip():
+            blank += 1
             continue
         row += 1
         origin = Origin(name, row, number)
@@ -55,30 +63,26 @@ def read_jsonl(file: io.BufferedReader, name: str, told: str | None = None) -> I
             yield Row(origin, {}, N_("the line is longer than {size}", size=human_bytes(MAX_LINE)))
             continue
         yield _json_row(line, origin, encoding)
+    lines_must_agree(name, row + blank, tally.lines)
 
 
 def _json_row(line: bytes, origin: Origin, encoding: str) -> Row:
+    shown = {"": line[:200].decode("utf-8", "replace")}
     try:
-        value = orjson.loads(line)
+        return row_of(loads(line), origin)
     except orjson.JSONDecodeError:
         try:
             if encoding not in ("utf-8", "utf-8-sig"):
-                value = orjson.loads(line.decode(encoding).encode())
-            else:
-                line.decode("utf-8")
-                return Row(origin, {"": line[:200].decode("utf-8", "replace")}, N_("broken JSON"))
+                return row_of(loads(line.decode(encoding).encode()), origin)
+            line.decode("utf-8")
         except UnicodeDecodeError:
-            return Row(origin, {"": line[:200].decode("utf-8", "replace")}, N_("not UTF-8 text"))
+            return Row(origin, shown, N_("not UTF-8 text"))
         except orjson.JSONDecodeError:
-            return Row(origin, {"": line[:200].decode("utf-8", "replace")}, N_("broken JSON"))
-    if not isinstance(value, dict):
-        value = {"text": value} if isinstance(value, str) else value
-    if not isinstance(value, dict):
-        return Row(origin, {"": str(value)[:200]}, N_("not a JSON object"))
-    return Row(origin, value)
+            pass
+        return Row(origin, shown, N_("broken JSON"))
 
 
-def _reencoded(file: io.BufferedReader, encoding: str) -> io.BufferedReader:
+def reencoded(file: io.BufferedReader, encoding: str) -> io.BufferedReader:
     """The same text as UTF-8."""
     text = io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="")
 
@@ -112,7 +116,7 @@ def read_json(
         yield from _whole_json(file.read(), encoding, name, field)
         return
     if encoding not in ("utf-8", "utf-8-sig"):
-        file = _reencoded(file, encoding)
+        file = reencoded(file, encoding)
     yield from _streamed_json(file, name, field)
 
 
@@ -122,14 +126,18 @@ def _whole_json(data: bytes, encoding: str, name: str, field: str | None) -> Ite
         text = data.removeprefix(b"\xef\xbb\xbf")
         if encoding not in ("utf-8", "utf-8-sig"):
             text = data.decode(encoding).encode()
-        value = orjson.loads(text)
+        value = loads(text)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(_("holds bytes that are not text."), where=f"{where}:{line}") from None
     except orjson.JSONDecodeError as error:
-        first = text.lstrip()[:1]
-        if first == b"{" and b"\n" in text.strip() and _is_json(text.lstrip().partition(b"\n")[0]):
+        first, _unused, rest = text.lstrip().partition(b"\n")
+        if first[:1] in (b"{", b"[") and rest.strip() and _is_json(first):
             yield from read_jsonl(io.BufferedReader(io.BytesIO(text)), name)  # type: ignore[arg-type]
+            return
+        values = _several(text)
+        if values:
+            yield from (row_of(item, Origin(name, number)) for number, item in enumerate(values, 1))
             return
         line = text.count(b"\n", 0, error.pos) + 1 if error.pos else error.lineno
         raise DataError(
@@ -138,23 +146,24 @@ def _whole_json(data: bytes, encoding: str, name: str, field: str | None) -> Ite
             hint=_("Mend or remove that line."),
         ) from None
     for number, item in enumerate(_list_in(value, where, field), 1):
-        yield _object_row(item, Origin(name, number))
+        yield row_of(item, Origin(name, number))
+
+
+def _several(text: bytes) -> list[Any]:
+    """Objects one after the other, however many lines each takes; empty if they are something else."""
+    try:
+        found = list(concatenated(text))
+    except ValueError:
+        return []
+    return found if len(found) > 1 else []
 
 
 def _is_json(text: bytes) -> bool:
     try:
-        orjson.loads(text)
+        loads(text)
     except orjson.JSONDecodeError:
         return False
     return True
-
-
-def _object_row(item: Any, origin: Origin) -> Row:
-    if isinstance(item, str):
-        return Row(origin, {"text": item})
-    if not isinstance(item, dict):
-        return Row(origin, {"": str(item)[:200]}, N_("not a JSON object"))
-    return Row(origin, item)
 
 
 def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
@@ -169,6 +178,9 @@ def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
         return _squad(value) or value
     if not isinstance(value, dict):
         raise DataError(_("holds no list of rows."), where=where)
+    table = pandas_rows(value)
+    if table:
+        return table
     lists = {key: item for key, item in value.items() if isinstance(item, list) and item}
     tables = {key: item for key, item in lists.items() if isinstance(item[0], dict)} or lists
     if len(tables) > 1 and len({len(item) for item in tables.values()}) == 1 and tables is lists:
@@ -186,7 +198,7 @@ def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
     return [value]
 
 
-def _squad(value: list[Any]) -> list[dict[str, Any]]:
+def _squad(value: list[Any]) -> list[Any]:
     """SQuAD's nesting (articles, paragraphs, questions) as flat rows; empty if it is something else."""
     first = value[0] if value else None
     if not isinstance(first, dict) or not isinstance(first.get("paragraphs"), list):
@@ -194,37 +206,21 @@ def _squad(value: list[Any]) -> list[dict[str, Any]]:
     return list(squad_rows(value))
 
 
-def squad_rows(articles: Any) -> Iterator[dict[str, Any]]:
-    """Rows with question, context and answers from SQuAD v1 or v2 articles."""
-    for article in articles:
-        for paragraph in article.get("paragraphs", ()) if isinstance(article, dict) else ():
-            for question in paragraph.get("qas", ()) if isinstance(paragraph, dict) else ():
-                if not isinstance(question, dict):
-                    continue
-                yield {
-                    "id": question.get("id"),
-                    "title": article.get("title"),
-                    "question": question.get("question"),
-                    "context": paragraph.get("context"),
-                    "answers": question.get("answers") or [],
-                    "is_impossible": bool(question.get("is_impossible", False)),
-                }
-
-
 def _streamed_json(file: io.BufferedReader, name: str, field: str | None) -> Iterator[Row]:
     import ijson
 
     prefix = f"{field}.item" if field else ""
+    number = 0
+    file = io.BufferedReader(Numbered(file), HEAD)
     where = one_line(name)
     try:
         if not prefix:
             prefix, file = _first_list(file)
-        number = 0
         for item in ijson.items(file, prefix, use_float=True, multiple_values=True, buf_size=_JSON_BUFFER):
             articles = isinstance(item, dict) and isinstance(item.get("paragraphs"), list)
             for flat in squad_rows([item]) if articles else [item]:
                 number += 1
-                yield _object_row(flat, Origin(name, number))
+                yield row_of(flat, Origin(name, number))
     except (ijson.JSONError, UnicodeDecodeError) as error:
         what = _("broken JSON after row {row}: {error}.", row=number, error=one_line(error, 160))
         raise DataError(what, where=where) from None
@@ -251,14 +247,20 @@ def _first_list(file: io.BufferedReader) -> tuple[str, io.BufferedReader]:
 
 
 def read_text(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
-    """Every line that is not blank is a document."""
+    """Every line that is not blank is a document.
+
+    Raises:
+        DataError: lines were lost.
+    """
     head = file.peek(HEAD)[:HEAD]
     encoding = encoding_of(head, False, told)
     if encoding.startswith(("utf-16", "utf-32")):
-        file, encoding = _reencoded(file, encoding), "utf-8"
-    row = 0
+        file, encoding = reencoded(file, encoding), "utf-8"
+    file, tally = tallied(file)
+    row = blank = 0
     for number, line in raw_lines(file):
         if line is not None and not line.strip():
+            blank += 1
             continue
         row += 1
         origin = Origin(name, row, number)
@@ -275,3 +277,4 @@ def read_text(file: io.BufferedReader, name: str, told: str | None = None) -> It
                 {"": line[:200].decode(encoding, "replace")},
                 N_("not {encoding} text", encoding=encoding),
             )
+    lines_must_agree(name, row + blank, tally.lines)

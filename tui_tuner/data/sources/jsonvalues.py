@@ -1,0 +1,174 @@
+"""JSON as programs write it: NaN where a number is missing, lists as rows, tables as pandas lays them out."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from tui_tuner.data.records import Origin, Row
+from tui_tuner.data.sources.streams import HEAD
+from tui_tuner.locales import N_
+
+_NO_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)|-?\b(?:NaN|Infinity)\b', re.S)
+_WORD = re.compile(rb"-?[A-Za-z]{0,12}\Z")
+_BLANKS = re.compile(r"\s*")
+
+
+class Broken:
+    """A value that makes no row, and why."""
+
+    def __init__(self, reason: str, value: Any) -> None:
+        self.reason, self.shown = reason, str(value)[:200]
+
+
+def loads(data: bytes) -> Any:
+    """A JSON value. NaN, Infinity and -Infinity, which Python and pandas write, are null: no number is known.
+
+    Raises:
+        orjson.JSONDecodeError: broken JSON.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        if b"NaN" not in data and b"Infinity" not in data:
+            raise
+        # Outside of texts only, so that what else is wrong is still found, and where.
+        return orjson.loads(_NO_NUMBER.sub(_nulled, data))
+
+
+def _nulled(found: re.Match[bytes]) -> bytes:
+    text = found.group()
+    return text if text[:1] == b'"' else b"null".ljust(len(text))
+
+
+class Numbered(io.RawIOBase):
+    """The bytes of a large JSON file, with null where NaN or Infinity stands, as `loads` has it."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._kept = b""  # the begin of a word, or backslashes, at the end of the last block
+        self._ready = b""
+        self._in_text = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            block = self._source.read(HEAD)
+            if not block and not self._kept:
+                return 0
+            self._ready = self._mended(self._kept + block, ended=not block)
+        part, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+    def _mended(self, block: bytes, ended: bool) -> bytes:
+        cut = len(block)
+        if not ended and (word := _WORD.search(block, max(0, cut - 16))):
+            cut = len(block[: word.start()].rstrip(b"\\"))
+        block, self._kept = block[:cut], block[cut:]
+        if b"NaN" in block or b"Infinity" in block:
+            opened = b'"' + block if self._in_text else block
+            block = _NO_NUMBER.sub(_nulled, opened)[len(opened) - len(block) :]
+        bare = block.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in block else block
+        self._in_text ^= bare.count(b'"') % 2 == 1
+        return block
+
+
+def row_of(item: Any, origin: Origin) -> Row:
+    """A JSON value as a row: an object as it is, a text under `text`, a list of turns under `messages`."""
+    if isinstance(item, dict):
+        return Row(origin, item)
+    if isinstance(item, str):
+        return Row(origin, {"text": item})
+    if isinstance(item, list) and item:
+        turns = all(isinstance(part, dict) for part in item)
+        return Row(origin, {"messages" if turns else "list": item})
+    if isinstance(item, Broken):
+        return Row(origin, {"": item.shown}, item.reason)
+    return Row(origin, {"": str(item)[:200]}, N_("not a JSON object"))
+
+
+def pandas_rows(value: dict[str, Any]) -> list[Any]:
+    """Rows of what `DataFrame.to_json` writes (its layouts split, index and columns); else empty."""
+    names, data = value.get("columns"), value.get("data")
+    if isinstance(names, list) and isinstance(data, list) and value.keys() <= {"columns", "index", "data"}:
+        if all(isinstance(row, list) and len(row) == len(names) for row in data):
+            return [dict(zip(map(str, names), row, strict=True)) for row in data]
+        return []
+    inner = list(value.values())
+    if not inner or not all(isinstance(item, dict) and item for item in inner):
+        return []
+    if all(key.isdigit() for key in value):
+        return inner
+    keys = inner[0].keys()
+    if all(key.isdigit() for key in keys) and all(item.keys() == keys for item in inner):
+        return [{name: column[key] for name, column in value.items()} for key in keys]
+    return []
+
+
+def squad_rows(articles: Any) -> Iterator[Any]:
+    """Rows with question, context and answers from SQuAD v1 or v2 articles; `Broken` for what is none."""
+    for article in articles:
+        if not isinstance(article, dict) or not isinstance(article.get("paragraphs"), list):
+            yield Broken(N_("not an article with paragraphs"), article)
+            continue
+        for paragraph in article["paragraphs"]:
+            if not isinstance(paragraph, dict) or not isinstance(paragraph.get("qas"), list):
+                yield Broken(N_("not a paragraph with questions"), paragraph)
+                continue
+            for question in paragraph["qas"]:
+                if not isinstance(question, dict):
+                    yield Broken(N_("not a JSON object"), question)
+                    continue
+                yield {
+                    "id": question.get("id"),
+                    "title": article.get("title"),
+                    "question": question.get("question"),
+                    "context": paragraph.get("context"),
+                    "answers": question.get("answers") or [],
+                    "is_impossible": bool(question.get("is_impossible", False)),
+                }
+
+
+def concatenated(text: bytes) -> Iterator[Any]:
+    """JSON values one after the other, over as many lines as each takes.
+
+    Raises:
+        json.JSONDecodeError: what is there is no JSON.
+    """
+    decoder = json.JSONDecoder(parse_constant=lambda _name: None)
+    whole = text.decode("utf-8")
+    place = 0
+    while True:
+        blanks = _BLANKS.match(whole, place)
+        place = blanks.end() if blanks else place
+        if place >= len(whole):
+            return
+        value, place = decoder.raw_decode(whole, place)
+        yield value
+
+
+def is_json_list(head: bytes) -> bool:
+    """Whether a file that should hold a JSON value on each line is one JSON list instead, by its begin.
+
+    Lines may be lists of turns themselves: then the first line is a whole list, and more follows; or it is all
+    there is, and a list of turns.
+    """
+    head = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if head[:1] != b"[":
+        return False
+    first, _unused, rest = head.partition(b"\n")
+    try:
+        value = loads(first)
+    except orjson.JSONDecodeError:
+        return True
+    if rest.strip():
+        return False
+    return not (value and all(isinstance(turn, dict) and turn.keys() & {"role", "from"} for turn in value))
