@@ -1,4 +1,4 @@
-"""Readers of documents and annotated text: Markdown, HTML, CoNLL; and data sets on a hub."""
+"""Readers of documents, Markdown and HTML, and of data sets on a hub."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from tui_tuner.data.markup import html_to_text
 from tui_tuner.data.records import Origin, Row
-from tui_tuner.data.sources.lines import MAX_LINE, raw_lines
+from tui_tuner.data.sources.lines import MAX_LINE
 from tui_tuner.data.sources.streams import HEAD, encoding_of
 from tui_tuner.errors import DataError, HubError
 from tui_tuner.locales import N_, _
@@ -35,42 +35,6 @@ def read_document(file: io.BufferedReader, name: str, told: str | None = None) -
     if name.lower().removesuffix(".gz").removesuffix(".zst").endswith((".html", ".htm")):
         text = html_to_text(text)
     yield Row(origin, {"text": text.strip()})
-
-
-def read_conll(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
-    """Sentences of one token a line, a blank line between them.
-
-    The first column is the token, the last its tag; of CoNLL-U (ten columns) the second and the fourth.
-
-    Lines with another number of columns make their sentence a problem.
-    """
-    encoding = encoding_of(file.peek(HEAD)[:HEAD], False, told)
-    tokens: list[str] = []
-    tags: list[str] = []
-    row, begin, width, problem = 0, 0, 0, ""
-    for number, line in raw_lines(file):
-        text = "" if line is None else line.decode(encoding, "replace")
-        cells = text.split("\t") if "\t" in text else text.split()
-        if (
-            cells
-            and not text.startswith(("#", "-DOCSTART-"))
-            and "-" not in cells[0][1:3] * (len(cells) == 10)
-        ):
-            if not tokens:
-                begin = number
-            width = width or len(cells)
-            if len(cells) != width or len(cells) < 2:
-                problem = problem or N_(
-                    "{cells} columns where the file has {width}", cells=len(cells), width=width
-                )
-            tokens.append(cells[1] if len(cells) == 10 else cells[0])
-            tags.append(cells[3] if len(cells) == 10 else cells[-1])
-        elif tokens and not text.strip():
-            row += 1
-            yield Row(Origin(name, row, begin), {"tokens": tokens, "tags": tags}, problem)
-            tokens, tags, problem = [], [], ""
-    if tokens:
-        yield Row(Origin(name, row + 1, begin), {"tokens": tokens, "tags": tags}, problem)
 
 
 def read_hub(name: str, field: str | None) -> Iterator[Row]:

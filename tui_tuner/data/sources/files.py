@@ -13,7 +13,8 @@ from pathlib import Path
 from tui_tuner.config.schema import DataSection, Source
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.columnar import read_arrow, read_parquet
-from tui_tuner.data.sources.documents import read_conll, read_document, read_hub
+from tui_tuner.data.sources.conll import is_conll, read_conll
+from tui_tuner.data.sources.documents import read_document, read_hub
 from tui_tuner.data.sources.jsonvalues import is_json_list
 from tui_tuner.data.sources.lines import read_json, read_jsonl, read_text
 from tui_tuner.data.sources.sqldump import read_sql
@@ -47,6 +48,8 @@ class DataFile:
     field: str | None = None
     size: int = 0
     encoding: str | None = None
+    header: str = "auto"
+    as_told: bool = False  # data.format names what its rows are
 
     @property
     def name(self) -> str:
@@ -103,8 +106,12 @@ def resolve(data: DataSection) -> list[Resolved]:
         if source.format == "auto" and data.format != "auto":
             source = source.model_copy(update={"format": data.format})
         resolved = resolve_source(source, data.field)
-        if data.encoding is not None:
-            resolved.files = [replace(file, encoding=data.encoding) for file in resolved.files]
+        told = source.format != "auto"
+        if data.encoding is not None or data.header != "auto" or told:
+            resolved.files = [
+                replace(file, encoding=data.encoding, header=data.header, as_told=told)
+                for file in resolved.files
+            ]
         found.append(resolved)
     return found
 
@@ -344,6 +351,18 @@ def _jsonl_rows(file: DataFile) -> Iterator[Row]:
     yield from _json_rows(file)
 
 
+def _csv_rows(file: DataFile) -> Iterator[Row]:
+    with open_bytes(Path(file.path), file.member) as source:
+        yield from read_csv(source, file.name, file.encoding, file.header)
+
+
+def _text_rows(file: DataFile) -> Iterator[Row]:
+    """Lines of text; tagged sentences by what they look like, unless `data.format` says otherwise."""
+    with open_bytes(Path(file.path), file.member) as source:
+        read = read_conll if not file.as_told and is_conll(source.peek(HEAD)[:HEAD]) else read_text
+        yield from read(source, file.name, file.encoding)
+
+
 def _sql_rows(file: DataFile) -> Iterator[Row]:
     with open_bytes(Path(file.path), file.member) as source:
         yield from read_sql(source, file.name, file.field, file.encoding)
@@ -360,8 +379,8 @@ def _demo_rows(file: DataFile) -> Iterator[Row]:
 _READERS: dict[str, Callable[[DataFile], Iterator[Row]]] = {
     "jsonl": _jsonl_rows,
     "json": _json_rows,
-    "csv": _bytes_reader(read_csv),
-    "text": _bytes_reader(read_text),
+    "csv": _csv_rows,
+    "text": _text_rows,
     "parquet": lambda file: read_parquet(Path(file.path), file.name),
     "arrow": lambda file: read_arrow(Path(file.path), file.name),
     "demo": _demo_rows,

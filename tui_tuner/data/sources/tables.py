@@ -1,91 +1,216 @@
-"""Readers of tables: CSV and TSV with any delimiter and encoding, Parquet, Arrow."""
+"""Tables as text: CSV and TSV with any delimiter and encoding, as spreadsheets and pandas write them."""
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
+import re
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from tui_tuner.data.records import Origin, Row
-from tui_tuner.data.sources.lines import MAX_LINE
+from tui_tuner.data.sources.lines import MAX_LINE, reencoded
 from tui_tuner.data.sources.streams import HEAD, encoding_of
+from tui_tuner.data.sources.tally import lines_must_agree, tallied
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.text import one_line
 
 _DELIMITERS = (",", "\t", ";", "|")
-_BATCH_ROWS = 256
+_SEEN_FIRST = 50  # records that say what the columns are
+_SEPARATOR = re.compile(r'\ufeff?"?sep=(.)"?[ \t]*\r?\n', re.IGNORECASE)  # Excel's first line, if there is one
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_NUMBER = re.compile(r"[-+]?\d[\d., ]*(?:[eE][-+]?\d+)?%?")
+_INDEX = re.compile(r"(?:Unnamed: \d+(?:_level_\d+)?|index)?")
+# Names that no row has in one of its cells, so that the line that holds one is the line of names
+_NAMES = {
+    "text", "label", "prompt", "response", "question", "answer", "instruction", "input", "output", "completion",
+    "context", "messages", "conversation", "chosen", "rejected", "id", "title", "content", "system", "score",
+    "category", "class", "sentence", "query", "tokens", "tags", "index", "name", "source", "target",
+}  # fmt: skip
 
 
-def read_csv(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
-    """Rows of a CSV; the first line names the columns. Ragged rows and wrong bytes come as problems.
+@dataclass
+class _Record:
+    """One record as it stands, the line at which it begins, and what is wrong with it."""
+
+    cells: list[str]
+    line: int
+    problem: str = ""
+
+    @property
+    def blank(self) -> bool:
+        return not self.problem and not any(cell.strip() for cell in self.cells)
+
+
+def read_csv(
+    file: io.BufferedReader, name: str, told: str | None = None, header: str = "auto"
+) -> Iterator[Row]:
+    """Rows of a CSV; its first line that is not empty names the columns. Empty lines are no rows.
+
+    Ragged rows and wrong bytes come as problems. A column without a name is passed over where it counts the
+    rows (as pandas writes its index), and in rows in which it is empty.
+
+    Args:
+        header: `data.header`: yes, no (columns are `column 1` and so on), or auto.
 
     Raises:
-        DataError: no header, or a column name twice.
+        DataError: no header, a column name twice, a first line that may be a row, a quote without an end, or
+            lines that were lost.
     """
     head = file.peek(HEAD)[:HEAD]
     encoding = encoding_of(head, False, told)
-    errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
-    text = io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
-    delimiter = delimiter_of(head.decode(encoding, "replace"))
+    sample = head.decode(encoding, "replace")
+    if encoding.startswith(("utf-16", "utf-32")):
+        file, encoding = reencoded(file, encoding), "utf-8-sig"
+    file, tally = tallied(file)
+    text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
+    lines = _Lines(text, sample)
+    records = _records(lines, name)
+    first = next((record for record in records if not record.blank), None)
+    if first is None or first.problem:
+        problem = first.problem if first else N_("is empty: a CSV starts with a line of column names.")
+        raise DataError(_(problem), where=one_line(name))
+    seen = list(itertools.islice(records, _SEEN_FIRST))
+    if header == "no":
+        seen.insert(0, first)
+    names = _columns(first, [record for record in seen if not record.blank], name, header)
+    row = 0
+    for record in itertools.chain(seen, records):
+        if not record.blank:
+            row += 1
+            yield _csv_row(record, names, Origin(name, row, record.line), encoding)
+    lines_must_agree(name, lines.accounted, lines.given)
+    lines_must_agree(name, lines.ends, tally.ends)
+
+
+class _Lines:
+    """Physical lines for `csv.reader`; one without an end is cut, so that it ends as a problem, not in memory.
+
+    Attributes:
+        given: Lines given out. `ends`: those that end in a line feed. `accounted`: lines of the records so far.
+        done: The last line was given out, and another one asked for.
+    """
+
+    def __init__(self, text: io.TextIOWrapper, sample: str) -> None:
+        self._text = text
+        self.given = self.ends = self.accounted = 0
+        self.done = False
+        separator = _SEPARATOR.match(sample)
+        if separator:
+            self.ends += text.readline().endswith("\n")
+            self.given = self.accounted = 1
+            sample = sample[separator.end() :]
+        self.delimiter = separator.group(1) if separator else delimiter_of(sample)
+        self._backslash = _escapes_quotes(sample, self.delimiter)
+
+    def __iter__(self) -> Iterator[str]:
+        while True:
+            line = rest = self._text.readline(MAX_LINE)
+            if not line:
+                self.done = True
+                return
+            self.given += 1
+            while len(rest) == MAX_LINE and not rest.endswith("\n"):
+                rest = self._text.readline(MAX_LINE) or "\x00"
+            self.ends += rest.endswith("\n")
+            yield re.sub(r'\\(["\\])', _doubled, line) if self._backslash else line
+
+
+def _doubled(found: re.Match[str]) -> str:
+    return '""' if found.group(1) == '"' else "\\"
+
+
+def _records(lines: _Lines, name: str) -> Iterator[_Record]:
     # Below the length at which lines are cut, so that a cut line always ends as a problem of its own.
     csv.field_size_limit(max(MAX_LINE - 4096, MAX_LINE // 2))
-    reader = csv.reader(_guarded(text), delimiter=delimiter, strict=False)
-    header = _header(reader, name)
-    row = 0
+    reader = csv.reader(lines, delimiter=lines.delimiter, strict=False)
     while True:
-        line = reader.line_num + 1
+        before = lines.given
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            row += 1
-            yield Row(Origin(name, row, line), {}, N_("broken CSV: {error}", error=one_line(error, 80)))
-            continue
-        if not cells or (len(cells) == 1 and not cells[0].strip() and len(header) > 1):
-            continue
-        row += 1
-        yield _csv_row(cells, header, Origin(name, row, line), encoding)
+            cells = []
+            record = _Record([], before + 1, N_("broken CSV: {error}", error=one_line(error, 80)))
+        else:
+            record = _Record(cells, before + 1)
+        taken = lines.given - before
+        if lines.done and not record.problem:  # it asked for more in the middle of a field
+            record = _Record([], before + 1, N_("a quote that is not closed"))
+        if record.problem and taken > 1:
+            raise DataError(
+                _("a quote in this line is not closed: it takes {lines:,} lines along.", lines=taken - 1),
+                where=f"{one_line(name)}:{before + 1}",
+                hint=_("Close the quote, or double it where it is part of a text."),
+            )
+        within = sum(len(_LINE_END.findall(cell)) for cell in cells) if taken > 1 else 0
+        lines.accounted += 1 + within
+        yield record
 
 
-def _guarded(text: io.TextIOWrapper) -> Iterator[str]:
-    """Lines; one without an end is cut, so that it ends as a problem and not in memory."""
-    while True:
-        line = text.readline(MAX_LINE)
-        if not line:
-            return
-        yield line
-        while len(line) == MAX_LINE and not line.endswith("\n"):
-            line = text.readline(MAX_LINE)
-
-
-def _header(reader: Any, name: str) -> list[str]:
-    where = one_line(name)
-    try:
-        header = [cell.strip() for cell in next(reader, [])]
-    except csv.Error as error:
-        raise DataError(_("broken CSV: {error}.", error=one_line(error, 80)), where=f"{where}:1") from None
-    if not any(header):
-        raise DataError(_("is empty: a CSV starts with a line of column names."), where=where)
-    twice = sorted({cell for cell in header if cell and header.count(cell) > 1})
+def _columns(first: _Record, seen: list[_Record], name: str, header: str) -> list[str | None]:
+    """A name for each column; empty where it has none, and None where it is passed over."""
+    cells = [cell.strip() for cell in first.cells]
+    if header == "no":
+        return [f"column {place}" for place in range(1, len(cells) + 1)]
+    if header == "auto" and _looks_like_row(cells):
+        shown = ", ".join(one_line(cell, 30) for cell in cells[:6])
+        raise DataError(
+            _("the first line looks like a row, not like names of columns: {cells}.", cells=shown),
+            where=f"{one_line(name)}:{first.line}",
+            hint=_(
+                "If it is a row, --set data.header=no reads it as one, and names the columns column 1, "
+                "column 2 and so on; --set data.header=yes takes it as names."
+            ),
+        )
+    names: list[str | None] = [*cells]
+    if _INDEX.fullmatch(cells[0]) and _counts(seen):
+        names[0] = None
+    twice = sorted(cell for cell, times in Counter(filter(None, names)).items() if times > 1)
     if twice:
         raise DataError(
             _("the first line names {name!r} twice.", name=one_line(twice[0], 40)),
-            where=f"{where}:1",
+            where=f"{one_line(name)}:{first.line}",
             hint=_("The first line of a CSV has to name each column once."),
         )
-    return [cell or f"column {place}" for place, cell in enumerate(header, 1)]
+    return names
 
 
-def _csv_row(cells: list[str], header: list[str], origin: Origin, encoding: str) -> Row:
-    values: dict[str, Any] = dict(zip(header, cells, strict=False))
-    if len(cells) != len(header):
+def _counts(records: list[_Record]) -> bool:
+    """Whether the first cells count the rows, from 0 or 1."""
+    values = [record.cells[0].strip() for record in records if record.cells]
+    start = values[0] if values else ""
+    return start in ("0", "1") and values == [str(int(start) + step) for step in range(len(values))]
+
+
+def _looks_like_row(cells: list[str]) -> bool:
+    """Whether what should be names of columns holds numbers or sentences, as rows do."""
+    if any(cell.lower() in _NAMES for cell in cells):
+        return False
+    return any(
+        _NUMBER.fullmatch(cell) or len(cell) > 100 or (cell[-1:] in ".!?。！？…" and len(cell) > 8 and cell[-3:] != "...")
+        for cell in cells
+    )
+
+
+def _csv_row(record: _Record, names: list[str | None], origin: Origin, encoding: str) -> Row:
+    cells = record.cells
+    if record.problem:
+        return Row(origin, {}, record.problem)
+    if len(cells) > len(names) and not any(cell.strip() for cell in cells[len(names) :]):
+        cells = cells[: len(names)]  # delimiters at the end of the line
+    values = {}
+    for place, (column, cell) in enumerate(zip(names, cells, strict=False), 1):
+        if column or (column == "" and cell):
+            values[column or f"column {place}"] = cell
+    if len(cells) != len(names):
         return Row(origin, values, N_("not as many fields as the header has"))
     if any("\udc80" <= char <= "\udcff" for cell in cells if not cell.isascii() for char in cell):
-        return Row(origin, values, N_("bytes that are not {encoding} text", encoding=encoding))
+        return Row(origin, values, N_("bytes that are not {encoding} text", encoding=encoding.removesuffix("-sig")))
     return Row(origin, values)
 
 
@@ -95,12 +220,7 @@ def delimiter_of(text: str) -> str:
     sample = "".join(lines[:-1] if len(lines) > 2 else lines)[:200_000]
     best, best_score = ",", 0.0
     for delimiter in _DELIMITERS:
-        try:
-            rows = [row for row in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter) if row][
-                :200
-            ]
-        except csv.Error:
-            continue
+        rows = _sampled(sample, delimiter)
         width = len(rows[0]) if rows else 0
         if width < 2:
             continue
@@ -108,3 +228,24 @@ def delimiter_of(text: str) -> str:
         if score > best_score:
             best, best_score = delimiter, score
     return best
+
+
+def _sampled(sample: str, delimiter: str, strict: bool = False) -> list[list[str]]:
+    """The first records of a sample that are not blank; none if they are broken."""
+    reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter, strict=strict)
+    try:
+        return [row for row in itertools.islice(reader, 300) if any(cell.strip() for cell in row)][:200]
+    except csv.Error:
+        return []
+
+
+def _escapes_quotes(text: str, delimiter: str) -> bool:
+    r"""Whether quotes inside of quoted fields are written \", as Spark and MySQL do, and not doubled."""
+    if '\\"' not in text:
+        return False
+    lines = text.splitlines(keepends=True)
+    sample = "".join(lines[:-1] if len(lines) > 2 else lines)[:200_000]
+    if _sampled(sample, delimiter, strict=True):
+        return False
+    rows = _sampled(re.sub(r'\\(["\\])', _doubled, sample), delimiter, strict=True)
+    return bool(rows) and len({len(row) for row in rows}) == 1

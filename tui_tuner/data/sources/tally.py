@@ -35,6 +35,11 @@ class LineTally(io.RawIOBase):
         return len(block)
 
     @property
+    def ends(self) -> int:
+        """Line feeds so far."""
+        return self._ends
+
+    @property
     def lines(self) -> int:
         """Lines so far; the last one counts without a line end too."""
         return self._ends + (self._last != b"\n")

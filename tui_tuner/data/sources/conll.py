@@ -1,0 +1,177 @@
+"""Tagged sentences: CoNLL in any number of columns, and CoNLL-U."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+
+from tui_tuner.data.records import Origin, Row
+from tui_tuner.data.sources.lines import MAX_LINE, raw_lines, reencoded
+from tui_tuner.data.sources.streams import HEAD, encoding_of
+from tui_tuner.data.sources.tally import lines_must_agree, tallied
+from tui_tuner.locales import N_
+from tui_tuner.text import human_bytes
+
+_U_COLUMNS = 10
+_U_NUMBER = re.compile(r"\d+(?:[-.]\d+)?")
+_SPAN_TAG = re.compile(r"O|[BIESLUM]-\S+")
+_BLANKS = re.compile(r"[ \t]+")
+_SEEN_LINES = 400
+_SNIFFED = 256 * 1024
+
+
+def read_conll(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
+    """Sentences of one token a line, a blank line between them.
+
+    The first column is the token, the last its tag; of CoNLL-U (ten columns, the first a number) the second
+    and the fourth, without its ranges of tokens (1-2) and empty nodes (1.1), which are no words of the text.
+
+    A line that begins with `#` is a comment where a token cannot stand: before a sentence, and without the
+    columns of the file. Lines with another number of columns make their sentence a problem.
+
+    Raises:
+        DataError: lines were lost.
+    """
+    head = file.peek(HEAD)[:HEAD]
+    encoding = encoding_of(head, len(head) < HEAD, told)
+    if encoding.startswith(("utf-16", "utf-32")):
+        file, encoding = reencoded(file, encoding), "utf-8"
+    layout = _Layout(head.decode(encoding, "replace").removeprefix("\ufeff"), len(head) < HEAD)
+    file, tally = tallied(file)
+    sentence = _Sentence(layout, encoding)
+    row = lines = 0
+    for number, line in raw_lines(file):
+        if number == 1 and line is not None:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if line is not None and not line.strip():
+            if sentence.lines:
+                row += 1
+                lines += sentence.lines
+                yield sentence.row(name, row)
+                sentence = _Sentence(layout, encoding)
+            lines += 1
+        else:
+            lines += sentence.add(line, number)
+    if sentence.lines:
+        lines += sentence.lines
+        yield sentence.row(name, row + 1)
+    lines_must_agree(name, lines, tally.lines)
+
+
+class _Layout:
+    """How the lines of a file are laid out, by its first ones.
+
+    Attributes:
+        tabs: Columns stand between tabs, and a token may hold blanks; else between blanks.
+        width: How many columns most lines have.
+        universal: They are those of CoNLL-U or CoNLL-X.
+        token, tag: The columns of the token and of its tag, from 0.
+        tags: Tags of lines that are no comments for sure.
+    """
+
+    def __init__(self, head: str, whole: bool = True) -> None:
+        lines = head.split("\n")
+        lines = [line.strip("\r\n") for line in (lines if whole else lines[:-1]) if line.strip()]
+        lines = [line for line in lines if not line.startswith(("-DOCSTART-", "# "))][:_SEEN_LINES]
+        self.tabs = bool(lines) and sum("\t" in line for line in lines) > len(lines) / 2
+        rows = [self.cells(line) for line in lines]
+        widths = [len(row) for row in rows if len(row) > 1]
+        self.width = max(set(widths), key=lambda width: (widths.count(width), width)) if widths else 0
+        rows = [row for row in rows if len(row) == self.width]
+        numbered = self.width > 2 and all(_U_NUMBER.fullmatch(row[0]) for row in rows)
+        self.universal = numbered and self.width == _U_COLUMNS
+        self.token, self.tag = int(numbered), 3 if self.universal else self.width - 1
+        self.tags = {row[self.tag] for row in rows if not row[0].startswith("#")}
+
+    def cells(self, line: str) -> list[str]:
+        """The columns of a line."""
+        if self.tabs:
+            return [cell.strip(" \r") for cell in line.rstrip("\t \r").split("\t")]
+        return _BLANKS.split(line.strip(" \t\r"))
+
+    def is_comment(self, line: str, cells: list[str], inside: bool) -> bool:
+        """Whether a line is a comment; `inside` of a sentence only one without the file's columns is."""
+        if line.startswith("-DOCSTART-"):
+            return True
+        if not line.startswith("#"):
+            return False
+        if len(cells) != self.width:
+            return not inside or line.startswith("# ")
+        return not inside and not self.tabs and line.startswith("# ") and cells[self.tag] not in self.tags
+
+    def names(self) -> list[str]:
+        """A name for each column but that of the token; `data.columns` may take another one for the tags."""
+        if self.universal:
+            return ["id", "", "lemmas", "tags", "xpos", "feats", "head", "deprel", "deps", "misc"]
+        return ["tags" if place == self.tag else f"column {place + 1}" for place in range(self.width)]
+
+
+class _Sentence:
+    """The lines since the last blank one. `lines` counts them, comments within a sentence too."""
+
+    def __init__(self, layout: _Layout, encoding: str) -> None:
+        self._layout, self._encoding = layout, encoding
+        self._cells: list[list[str]] = []
+        self._begin, self._problem = 0, ""
+        self.lines = 0
+
+    def add(self, line: bytes | None, number: int) -> int:
+        """Take a line in; 1 if it is none of the sentence's, because nothing of it has come yet; else 0."""
+        if line is None:
+            return self._wrong(number, N_("the line is longer than {size}", size=human_bytes(MAX_LINE)))
+        try:
+            text = line.decode(self._encoding)
+        except UnicodeDecodeError:
+            return self._wrong(number, N_("not {encoding} text", encoding=self._encoding))
+        layout = self._layout
+        cells = layout.cells(text)
+        no_word = layout.universal and len(cells) == layout.width and not cells[0].isdigit()
+        if layout.is_comment(text, cells, self.lines > 0) or (no_word and _U_NUMBER.fullmatch(cells[0])):
+            self.lines += self.lines > 0
+            return int(self.lines == 0)
+        if len(cells) != layout.width or layout.width < 2:
+            return self._wrong(
+                number,
+                N_("{cells} columns where the file has {width}", cells=len(cells), width=layout.width),
+            )
+        self._begin = self._begin or number
+        self.lines += 1
+        self._cells.append(cells)
+        return 0
+
+    def _wrong(self, number: int, reason: str) -> int:
+        self._begin = self._begin or number
+        self.lines += 1
+        self._problem = self._problem or reason
+        return 0
+
+    def row(self, name: str, number: int) -> Row:
+        """The sentence as a row, with a list for each column."""
+        layout = self._layout
+        values = {"tokens": [cells[layout.token] for cells in self._cells]}
+        for place, column in enumerate(layout.names()):
+            if place not in (layout.token, 0 if layout.token else -1):
+                values[column] = [cells[place] for cells in self._cells]
+        return Row(Origin(name, number, self._begin), values, self._problem)
+
+
+def is_conll(head: bytes) -> bool:
+    """Whether a text file surely holds tagged sentences: CoNLL-U, or a tag such as B-PER or O at each line."""
+    whole = len(head) < _SNIFFED
+    text = head[:_SNIFFED].decode("utf-8", "replace").removeprefix("\ufeff")
+    layout = _Layout(text, whole)
+    if layout.width < 2:
+        return False
+    rows, tags = 0, set()
+    for line in text.split("\n")[: None if whole else -1][:_SEEN_LINES]:
+        cells = layout.cells(line)
+        if not line.strip() or layout.is_comment(line, cells, False):
+            continue
+        if len(cells) != layout.width:
+            return False
+        rows += 1
+        tags.add(cells[layout.tag])
+    if layout.universal:
+        return rows > 1
+    return rows > 1 and len(tags) > 1 and all(map(_SPAN_TAG.fullmatch, tags))
