@@ -1,0 +1,168 @@
+"""Tables as spreadsheets, pandas and others write them; no line is lost, and no blank one is a row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tui_tuner.config.schema import DataSection
+from tui_tuner.data.preview import inspect
+from tui_tuner.data.records import Row
+from tui_tuner.data.sources import tables, tally
+from tui_tuner.data.sources.files import resolve
+from tui_tuner.errors import DataError
+
+PIECES = ["'", '"', '""', "\\", '\\"', "\n", "\r\n", ",", ";", "\t", "|", " ", "é", "你好", "😀", "#", "a word",
+          "\x0b", "\u2028", "sep=;", "\x00", "0", "1,5", "=A1"]  # fmt: skip
+
+
+def rows_of(path: Path, **options: Any) -> list[Row]:
+    (resolved,) = resolve(DataSection(path=str(path), **options))
+    return [row for file in resolved.files for row in file.rows()]
+
+
+def values(path: Path, data: bytes | str, **options: Any) -> list[dict[str, Any]]:
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    rows = rows_of(path, **options)
+    assert not [row.problem for row in rows if row.problem]
+    return [row.values for row in rows]
+
+
+def random_table(seed: int) -> list[list[str]]:
+    chance = random.Random(seed)
+
+    def cell() -> str:
+        return "x" + "".join(chance.choice(PIECES) for _ in range(chance.randrange(8)))
+
+    return [["prompt", "response", "note"], *([cell(), cell(), cell()] for _ in range(60))]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_tables_of_the_csv_module_come_back(tmp_path: Path, seed: int, encoding: str, delimiter: str) -> None:
+    table = random_table(seed)
+    sink = io.StringIO(newline="")
+    quoting = (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)[seed % 2]
+    csv.writer(sink, delimiter=delimiter, quoting=quoting, lineterminator=("\n", "\r\n")[seed // 2]).writerows(table)
+    found = values(tmp_path / "a.csv", sink.getvalue().encode(encoding))
+    assert [list(row.values()) for row in found] == table[1:]
+    assert list(found[0]) == table[0]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_tables_of_pandas_come_back(tmp_path: Path, seed: int) -> None:
+    pandas = pytest.importorskip("pandas")
+    table = random_table(seed)
+    frame = pandas.DataFrame(table[1:], columns=table[0])
+    wanted = [dict(zip(table[0], row, strict=True)) for row in table[1:]]
+    for name, write in {
+        "a.csv": lambda path: frame.to_csv(path, lineterminator="\n"),
+        "b.csv": lambda path: frame.to_csv(path, index=False, sep=";", lineterminator="\n"),
+        "c.csv": lambda path: frame.to_csv(path, index_label="Unnamed: 0", encoding="utf-16", lineterminator="\n"),
+        "d.jsonl": lambda path: frame.to_json(path, orient="records", lines=True),
+        "e.json": lambda path: frame.to_json(path),
+        "f.json": lambda path: frame.to_json(path, orient="split"),
+        "g.json": lambda path: frame.to_json(path, orient="index"),
+        "h.json": lambda path: frame.to_json(path, orient="table", index=False),
+    }.items():
+        write(tmp_path / name)
+        found = rows_of(tmp_path / name)
+        assert [row.values for row in found] == wanted, name
+        assert not any(row.problem for row in found)
+
+
+def test_lines_of_a_spreadsheet_that_are_no_rows(tmp_path: Path) -> None:
+    wanted = [{"prompt": "a", "response": "b"}, {"prompt": "c;d", "response": "1,5"}]
+    for data in (
+        "\r\n\r\nprompt;response\r\na;b\r\n\r\n;\r\n\"c;d\";1,5\r\n;\r\n",
+        "sep=;\r\nprompt;response\r\na;b\r\n\"c;d\";1,5\r\n",
+        '\ufeff"sep=;"\nprompt;response\na;b\n"c;d";1,5',
+        "prompt;response;\r\na;b;\r\n\"c;d\";1,5;\r\n",
+        "prompt;response\na;b;;\n\"c;d\";1,5;\n",
+        ";prompt;response\n0;a;b\n1;\"c;d\";1,5\n",
+        "Unnamed: 0;prompt;response\n1;a;b\n2;\"c;d\";1,5\n",
+        "sep=|\nprompt|response\na|b\nc;d|1,5\n",
+        "prompt;response\ra;b\r\"c;d\";1,5\r",
+    ):
+        assert values(tmp_path / "a.csv", data) == wanted, data
+        assert values(tmp_path / "a.csv", data.encode("utf-16")) == wanted, data
+    ledger = inspect(DataSection(path=str(tmp_path / "a.csv"))).ledger
+    assert ledger.read == 2 and ledger.outcomes["dropped"] == 0
+    rows = rows_of(tmp_path / "a.csv")
+    assert [row.origin.line for row in rows] == [2, 3]
+
+
+def test_an_unnamed_column_is_one_where_it_is_filled(tmp_path: Path) -> None:
+    found = values(tmp_path / "a.csv", "prompt,,response\na,,b\nc,note,d\n")
+    assert found == [{"prompt": "a", "response": "b"}, {"prompt": "c", "column 2": "note", "response": "d"}]
+    found = values(tmp_path / "a.csv", ",text\n5,a\n7,b\n")
+    assert found == [{"column 1": "5", "text": "a"}, {"column 1": "7", "text": "b"}]
+
+
+def test_a_table_without_a_header_is_asked_about(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for data in ("great film,1\nbad film,0\n", "What is the time?,Noon\nWho are you?,Me\n", "1,2\n3,4\n"):
+        with pytest.raises(DataError, match=r"a\.csv:1: the first line looks like a row.*data\.header=no"):
+            values(path, data)
+        assert len(values(path, data, header="no")) == 2
+        assert len(values(path, data, header="yes")) == 1
+    assert values(path, "\n\n5,x\n6,y\n", header="no") == [
+        {"column 1": "5", "column 2": "x"},
+        {"column 1": "6", "column 2": "y"},
+    ]
+    assert len(values(path, "text,2019\na,1\n")) == 1
+
+
+def test_backslashes_before_quotes(tmp_path: Path) -> None:
+    rows = "".join(f'"say \\"{number}, please\\"","C:\\\\new"\n' for number in range(9))
+    found = values(tmp_path / "a.csv", "prompt,response\n" + rows)
+    assert found[3] == {"prompt": 'say "3, please"', "response": "C:\\new"}
+    found = values(tmp_path / "a.csv", 'prompt,response\n"a\\","C:\\new"\n"say ""x""",b\n')
+    assert found == [{"prompt": "a\\", "response": "C:\\new"}, {"prompt": 'say "x"', "response": "b"}]
+
+
+def test_a_quote_without_an_end_takes_no_line_along_unsaid(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with pytest.raises(DataError, match=r"a\.csv:3: a quote in this line is not closed: it takes 2 lines along"):
+        values(path, 'prompt,response\na,b\n"c,d\ne,f\ng,h\n')
+    path.write_text('prompt,response\na,b\n"c,d')
+    assert [row.problem for row in rows_of(path)] == ["", "a quote that is not closed"]
+
+
+def test_lines_have_to_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    for module in ("tables", "lines", "conll"):
+        monkeypatch.setattr(
+            f"tui_tuner.data.sources.{module}.lines_must_agree", lambda name, one, two: seen.append((one, two))
+        )
+    values(tmp_path / "a.csv", 'prompt,response\n\na,"b\r\nc"\n,\n"d\n\n",e')
+    assert seen == [(8, 8), (7, 7)]
+    seen.clear()
+    for name, data in {
+        "a.jsonl": '{"text": "a"}\n\n{"text": "b"}\n',
+        "a.txt": "a\n \nb",
+        "a.conll": "# x\n\n# y\na O\n# z\nb O\n\n\n1 2",
+    }.items():
+        values(tmp_path / name, data)
+    assert seen == [(3, 3), (3, 3), (9, 9)]
+    with pytest.raises(DataError, match="x: rows and blank lines make 3 lines, but the file holds 4"):
+        tally.lines_must_agree("x", 3, 4)
+
+
+def test_a_line_that_the_reader_loses_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = tables._Lines.__iter__
+
+    def losing(self: Any) -> Any:
+        for number, line in enumerate(whole(self)):
+            if number != 3:
+                yield line
+
+    monkeypatch.setattr(tables._Lines, "__iter__", losing)
+    with pytest.raises(DataError, match="rows and blank lines make 4 lines, but the file holds 5"):
+        values(tmp_path / "a.csv", "prompt,response\na,b\nc,d\ne,f\ng,h\n")
