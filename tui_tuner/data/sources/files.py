@@ -15,11 +15,12 @@ from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.columnar import read_arrow, read_parquet
 from tui_tuner.data.sources.conll import is_conll, read_conll
 from tui_tuner.data.sources.documents import read_document, read_hub
-from tui_tuner.data.sources.jsonvalues import is_json_list
+from tui_tuner.data.sources.jsonvalues import is_json_list, is_jsonl
 from tui_tuner.data.sources.lines import read_json, read_jsonl, read_text
+from tui_tuner.data.sources.paths import as_meant
 from tui_tuner.data.sources.sqldump import read_sql
 from tui_tuner.data.sources.streams import HEAD, compression, encoding_of, open_bytes, zip_members
-from tui_tuner.data.sources.tables import read_csv
+from tui_tuner.data.sources.tables import is_tabbed, read_csv
 from tui_tuner.errors import DataError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -127,22 +128,23 @@ def resolve_source(source: Source, field: str | None = None) -> Resolved:
         return Resolved(source, [DataFile(source.path, "demo")], notes)
     if source.path.startswith("hub:"):
         return Resolved(source, [DataFile(source.path.removeprefix("hub:"), "hub", field=field)], notes)
-    path = Path(source.path).expanduser()
+    name = as_meant(source.path)
+    path = Path(name).expanduser()
     if path.is_dir():
         files = _folder(path, field, notes)
     elif path.exists():
         files = _file(path, field)
-    elif glob.has_magic(source.path):
+    elif glob.has_magic(name):
         matches = sorted(glob.glob(str(path), recursive=True))
         files = [file for match in matches if os.path.isfile(match) for file in _file(Path(match), field)]
         if not files:
             raise DataError(_("no file fits this pattern."), where=one_line(source.path))
-    elif _HUB_ID.fullmatch(source.path) and Path(source.path).suffix.lower() not in {
+    elif _HUB_ID.fullmatch(name) and Path(name).suffix.lower() not in {
         *KINDS,
         ".zip",
         *_PACKED,
     }:
-        files = [DataFile(source.path, "hub", field=field)]
+        files = [DataFile(name, "hub", field=field)]
     elif path.is_symlink():
         raise DataError(
             _("is a symbolic link that leads nowhere (to {target}).", target=one_line(os.readlink(path))),
@@ -171,6 +173,8 @@ def kind_of_file(path: Path) -> str:
         suffixes.pop()
     if suffixes and suffixes[-1] == ".zip":
         return "zip"
+    if suffixes[-1:] == [".txt"] and KINDS.get("".join(suffixes[-2:-1])) not in (None, "document", "text"):
+        suffixes.pop()  # sentences.conll.txt
     return KINDS.get(suffixes[-1], "") if suffixes else ""
 
 
@@ -228,6 +232,12 @@ def _zip(path: Path, field: str | None) -> list[DataFile]:
     found = [DataFile(str(path), kind_of_file(Path(m)), m, field) for m in members]
     found = [file for file in found if file.kind and file.kind not in ("zip", "parquet", "arrow")]
     found = _best_kinds(found, [])
+    if not found and any(member.startswith("xl/") for member in members):
+        raise DataError(
+            _("is an Excel workbook, which cannot be read."),
+            where=one_line(path),
+            hint=_("Save its sheet as CSV (UTF-8)."),
+        )
     if not found:
         raise DataError(_("holds no data file that can be read."), where=one_line(path))
     return found
@@ -357,9 +367,16 @@ def _csv_rows(file: DataFile) -> Iterator[Row]:
 
 
 def _text_rows(file: DataFile) -> Iterator[Row]:
-    """Lines of text; tagged sentences by what they look like, unless `data.format` says otherwise."""
+    """Lines of text; tagged sentences and JSON by what they look like, unless `data.format` says otherwise."""
     with open_bytes(Path(file.path), file.member) as source:
-        read = read_conll if not file.as_told and is_conll(source.peek(HEAD)[:HEAD]) else read_text
+        head = b"" if file.as_told else source.peek(HEAD)[:HEAD]
+        read = read_conll if is_conll(head) else read_jsonl if is_jsonl(head) else read_text
+        if read is read_text and is_tabbed(head):
+            raise DataError(
+                _("every line has columns between tabs: it looks like a table."),
+                where=one_line(file.name),
+                hint=_("Rename it to .tsv, or read it as lines of text with --set data.format=text."),
+            )
         yield from read(source, file.name, file.encoding)
 
 

@@ -172,3 +172,15 @@ def is_json_list(head: bytes) -> bool:
     if rest.strip():
         return False
     return not (value and all(isinstance(turn, dict) and turn.keys() & {"role", "from"} for turn in value))
+
+
+def is_jsonl(head: bytes) -> bool:
+    """Whether each of the first lines of a text file is a JSON object."""
+    lines = head.split(b"\n")
+    lines = [line for line in (lines[:-1] if len(lines) > 1 else lines) if line.strip()][:20]
+    if not lines or not all(line.lstrip(b"\xef\xbb\xbf \t")[:1] == b"{" for line in lines):
+        return False
+    try:
+        return all(isinstance(loads(line.removeprefix(b"\xef\xbb\xbf")), dict) for line in lines)
+    except orjson.JSONDecodeError:
+        return False

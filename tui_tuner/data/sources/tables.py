@@ -249,3 +249,11 @@ def _escapes_quotes(text: str, delimiter: str) -> bool:
         return False
     rows = _sampled(re.sub(r'\\(["\\])', _doubled, sample), delimiter, strict=True)
     return bool(rows) and len({len(row) for row in rows}) == 1
+
+
+def is_tabbed(head: bytes) -> bool:
+    """Whether each of the first lines of a text file has the same number of columns between tabs."""
+    lines = head.split(b"\n")
+    lines = [line for line in (lines[:-1] if len(lines) > 1 else lines) if line.strip()][:200]
+    tabs = {line.strip(b" \r").count(b"\t") for line in lines}
+    return len(lines) >= 5 and len(tabs) == 1 and tabs != {0} and not any(line[:1] == b"\t" for line in lines)
