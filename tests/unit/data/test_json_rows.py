@@ -17,7 +17,23 @@ from tui_tuner.data.sources import jsonvalues, lines
 from tui_tuner.data.sources.files import resolve
 from tui_tuner.errors import DataError
 
-PIECES = ['"', "\\", "NaN", "Infinity", "-Infinity", ": NaN,", '": NaN', "é", "\n", "[", "}", "a", "\\\\", "\\n", "-"]
+PIECES = [
+    '"',
+    "\\",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    ": NaN,",
+    '": NaN',
+    "é",
+    "\n",
+    "[",
+    "}",
+    "a",
+    "\\\\",
+    "\\n",
+    "-",
+]
 
 
 def rows_of(path: Path, **options: Any) -> list[Row]:
@@ -39,7 +55,10 @@ def random_rows(seed: int, count: int = 60) -> list[dict[str, Any]]:
         return "".join(chance.choice(PIECES) for _ in range(chance.randrange(12)))
 
     numbers = (1.5, math.nan, math.inf, -math.inf, None)
-    return [{"text": text(), "score": chance.choice(numbers), "more": [text(), {text(): math.nan}]} for _ in range(count)]
+    return [
+        {"text": text(), "score": chance.choice(numbers), "more": [text(), {text(): math.nan}]}
+        for _ in range(count)
+    ]
 
 
 def nulled(value: Any) -> Any:
@@ -96,7 +115,11 @@ def test_squad_with_other_things_inside(tmp_path: Path) -> None:
     good = {"context": "c", "qas": [{"question": "q", "answers": []}, 5]}
     path = tmp_path / "a.json"
     for paragraphs in (3, None, "x", {}):
-        data = [{"title": "t", "paragraphs": [good, 7, {"context": "c", "qas": 3}]}, {"paragraphs": paragraphs}, None]
+        data = [
+            {"title": "t", "paragraphs": [good, 7, {"context": "c", "qas": 3}]},
+            {"paragraphs": paragraphs},
+            None,
+        ]
         path.write_text(json.dumps({"data": data}))
         found = rows_of(path)
         assert [bool(row.problem) for row in found] == [False, True, True, True, True, True]

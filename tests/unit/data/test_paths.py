@@ -66,5 +66,5 @@ def test_a_workbook_is_named_as_one(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")
         archive.writestr("xl/workbook.xml", "<workbook/>")
-    with pytest.raises(DataError, match="Excel workbook.*as CSV"):
+    with pytest.raises(DataError, match=r"Excel workbook.*as CSV"):
         rows_of(tmp_path / "a.xlsx")

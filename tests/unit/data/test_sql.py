@@ -17,10 +17,10 @@ from tui_tuner.errors import DataError
 
 Table = list[tuple[int, str, str | None]]
 PIECES = [
-    "'", "''", '"', "`", "\\", "\\n", "\n", "\r\n", "\t", ";", "--", "-- x", "#", "/*", "*/", "/*!", "$$", "$a$",
-    "(", ")", ",", "),(", "');", "\nINSERT INTO t VALUES (1);\n", "\\.", "\n\\.\n", "\\N", "NULL", "E'", "N'",
-    "::", "||", "é", "你好", "😀", "\x01", "\x1a", " ", "word", "two words ", "[x]", "{y}", "%", "_", "\nGO\n", "q'[",
-    "DELIMITER ;;", "\x0b", "\u2028", "\x85",
+    "'", "''", '"', "`", "\\", "\\n", "\n", "\r\n", "\t", ";", "--", "-- x", "#", "/*", "*/", "/*!", "$$",
+    "$a$", "(", ")", ",", "),(", "');", "\nINSERT INTO t VALUES (1);\n", "\\.", "\n\\.\n", "\\N", "NULL", "E'",
+    "N'", "::", "||", "é", "你好", "😀", "\x01", "\x1a", " ", "word", "two words ", "[x]", "{y}", "%",
+    "_", "\nGO\n", "q'[", "DELIMITER ;;", "\x0b", "\u2028", "\x85",
 ]  # fmt: skip
 
 
@@ -42,7 +42,14 @@ def standard(text: str | None) -> str:
 def mysql(text: str | None) -> str:
     if text is None:
         return "NULL"
-    for plain, escape in (("\\", "\\\\"), ("'", "\\'"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\x1a", "\\Z")):
+    for plain, escape in (
+        ("\\", "\\\\"),
+        ("'", "\\'"),
+        ('"', '\\"'),
+        ("\n", "\\n"),
+        ("\r", "\\r"),
+        ("\x1a", "\\Z"),
+    ):
         text = text.replace(plain, escape)
     return f"'{text}'"
 
@@ -53,8 +60,9 @@ def as_mysql(rows: Table) -> str:
         "-- MySQL dump 10.13  Distrib 8.0.36\n/*!40101 SET NAMES utf8mb4 */;\nDROP TABLE IF EXISTS `t`;\n"
         "CREATE TABLE `t` (\n  `id` int NOT NULL AUTO_INCREMENT COMMENT 'a, (b); it''s',\n  `one` text,\n"
         "  `two` longtext,\n  PRIMARY KEY (`id`),\n  KEY `k` (`one`(20))\n) ENGINE=InnoDB;\n"
-        "DELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`root`@`localhost`*/ /*!50003 TRIGGER `x` AFTER INSERT "
-        "ON `t` FOR EACH ROW BEGIN INSERT INTO log VALUES (1); INSERT INTO log VALUES (2); END */;;\nDELIMITER ;\n"
+        "DELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`root`@`localhost`*/ /*!50003 TRIGGER `x` AFTER "
+        "INSERT ON `t` FOR EACH ROW BEGIN INSERT INTO log VALUES (1); INSERT INTO log VALUES (2); END */;;\n"
+        "DELIMITER ;\n"
         f"LOCK TABLES `t` WRITE;\nINSERT INTO `t` VALUES {lines};\nUNLOCK TABLES;\n"
     )
 
@@ -73,8 +81,8 @@ def as_postgres_inserts(rows: Table) -> str:
         "--\n-- PostgreSQL database dump\n--\n\\restrict abc'def\nSET standard_conforming_strings = on;\n"
         "CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS $body$\nBEGIN\n"
         "INSERT INTO log VALUES ('x');\nRETURN NEW;\nEND;\n$body$;\n"
-        "CREATE TABLE public.t (\n    id integer NOT NULL,\n    one text DEFAULT 'a;b'::text,\n    two text,\n"
-        "    CONSTRAINT c CHECK ((id > 0))\n);\n"
+        "CREATE TABLE public.t (\n    id integer NOT NULL,\n    one text DEFAULT 'a;b'::text,\n"
+        "    two text,\n    CONSTRAINT c CHECK ((id > 0))\n);\n"
     )
     return begin + "".join(
         f"INSERT INTO public.t VALUES ({number}, {standard(one)}, {standard(two)}) ON CONFLICT DO NOTHING;\n"
@@ -88,7 +96,9 @@ def as_postgres_escapes(rows: Table) -> str:
             return "NULL"
         if "$q$" not in text and "$" not in text:
             return f"$q${text}$q$"
-        text = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("😀", "\\U0001F600")
+        text = (
+            text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("😀", "\\U0001F600")
+        )
         return f"E'{text}'::text"
 
     begin = "SET standard_conforming_strings = on;\n"
@@ -111,7 +121,7 @@ def as_postgres_copy(rows: Table) -> str:
     lines = "".join(f"{number}\t{cell(one)}\t{cell(two)}\n" for number, one, two in rows)
     return (
         "--\n-- PostgreSQL database dump\n--\nCREATE TABLE public.t (id integer, one text, two text);\n"
-        f"COPY public.t (id, one, two) FROM stdin;\n{lines}\\.\n\nALTER TABLE ONLY public.t ADD PRIMARY KEY (id);\n"
+        f"COPY public.t (id, one, two) FROM stdin;\n{lines}\\.\n\nALTER TABLE t ADD PRIMARY KEY (id);\n"
     )
 
 
@@ -119,8 +129,8 @@ def as_sqlite(rows: Table) -> str:
     base = sqlite3.connect(":memory:")
     base.execute("CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, one TEXT, [two] TEXT, UNIQUE (id))")
     base.execute("CREATE TABLE log (x)")
-    base.execute("CREATE TRIGGER g AFTER INSERT ON t BEGIN INSERT INTO log VALUES (1); SELECT CASE WHEN 1 THEN 2 END;"
-                 " INSERT INTO log VALUES (2); END")  # fmt: skip
+    base.execute("CREATE TRIGGER g AFTER INSERT ON t BEGIN INSERT INTO log VALUES (1); SELECT CASE WHEN 1"
+                 " THEN 2 END; INSERT INTO log VALUES (2); END")  # fmt: skip
     base.executemany("INSERT INTO t VALUES (?, ?, ?)", [(n or None, o, t) for n, o, t in rows[1:]])
     base.execute("DELETE FROM log")
     base.execute("INSERT INTO t VALUES (0, ?, ?)", rows[0][1:])
@@ -142,12 +152,15 @@ def as_sqlite_shell(rows: Table) -> str:
 
     begin = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE t(id INTEGER, one TEXT, two TEXT);\n"
     lines = "".join(f"INSERT INTO t VALUES({number},{cell(one)},{cell(two)});\n" for number, one, two in rows)
-    return begin + lines + "DELETE FROM sqlite_sequence;\nINSERT INTO sqlite_sequence VALUES('t',40);\nCOMMIT;\n"
+    return (
+        begin + lines + "DELETE FROM sqlite_sequence;\nINSERT INTO sqlite_sequence VALUES('t',40);\nCOMMIT;\n"
+    )
 
 
 def as_sql_server(rows: Table) -> str:
     begin = (
-        "USE [shop]\nGO\nSET ANSI_NULLS ON\nGO\nCREATE TABLE [dbo].[t](\n\t[id] [int] IDENTITY(1,1) NOT NULL,\n"
+        "USE [shop]\nGO\nSET ANSI_NULLS ON\nGO\n"
+        "CREATE TABLE [dbo].[t](\n\t[id] [int] IDENTITY(1,1) NOT NULL,\n"
         "\t[one] [nvarchar](max) NULL,\n\t[two] [nvarchar](max) NULL,\n CONSTRAINT [k] PRIMARY KEY CLUSTERED "
         "([id] ASC)\n) ON [PRIMARY]\nGO\nSET IDENTITY_INSERT [dbo].[t] ON \n"
     )
@@ -167,7 +180,7 @@ def as_oracle(rows: Table) -> str:
 
     begin = "REM INSERTING into T's\nSET DEFINE OFF;\n"
     return begin + "".join(
-        f'Insert into T (ID,ONE,TWO) values ({number},{cell(one)},to_clob({cell(two)}));\n'
+        f"Insert into T (ID,ONE,TWO) values ({number},{cell(one)},to_clob({cell(two)}));\n"
         if two is not None
         else f"Insert into T (ID,ONE,TWO) values ({number},{cell(one)},null);\n"
         for number, one, two in rows
@@ -248,7 +261,7 @@ STATEMENTS = {
         (1, "it's; a -- text"),
         (2, "a $$ b"),
     ],
-    "INSERT INTO t VALUES (1, \"it's\");": [(1, "it's")],
+    'INSERT INTO t VALUES (1, "it\'s");': [(1, "it's")],
     "/* a /* b */ ; */ INSERT INTO t -- x; (\nVALUES (1, /* ; */ 'x');": [(1, "x")],
     'INSERT INTO "my schema"."t" ("a", "b") VALUES (1, NULL);': [(1, None)],
 }
@@ -303,12 +316,15 @@ def test_what_is_no_row_is_a_counted_problem(statement: str) -> None:
 
 
 def test_tables_are_asked_for_with_their_rows() -> None:
-    text = CREATE + "INSERT INTO t VALUES (1, 'x');\nINSERT INTO shop.u VALUES (1), (2);\nINSERT INTO t VALUES (2, 'y');"
+    text = (
+        CREATE + "INSERT INTO t VALUES (1, 'x');\nINSERT INTO shop.u VALUES (1), (2);\n"
+        "INSERT INTO t VALUES (2, 'y');"
+    )
     with pytest.raises(DataError, match=r"several tables: t \(2\), shop\.u \(2\)\..*data\.field=t"):
         read(text)
     assert values(text, "T") == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
     assert values(text, "u") == values(text, "shop.u") == [{"column 1": 1}, {"column 1": 2}]
-    with pytest.raises(DataError, match="no INSERT into 'v'.*rows of t, shop.u"):
+    with pytest.raises(DataError, match=r"no INSERT into 'v'.*rows of t, shop.u"):
         read(text, "v")
     same = "INSERT INTO one.t VALUES (1);INSERT INTO two.t VALUES (2);"
     for table in (None, "t"):
@@ -319,14 +335,16 @@ def test_tables_are_asked_for_with_their_rows() -> None:
 def test_a_quote_that_takes_statements_along_is_an_error_of_the_file() -> None:
     rows = [f"INSERT INTO t VALUES ({number}, 'row {number}');\n" for number in range(20)]
     rows[5] = "INSERT INTO t VALUES (5, 'row's');\n"
-    with pytest.raises(DataError, match="20 lines begin with INSERT, and only .* were read"):
+    with pytest.raises(DataError, match=r"20 lines begin with INSERT, and only .* were read"):
         read(CREATE + "".join(rows))
 
 
 def test_a_backslash_before_a_quote_tells_the_dialect() -> None:
     assert values(CREATE + r"INSERT INTO t VALUES (1, 'it\'s\n');") == [{"a": 1, "b": "it's\n"}]
     assert values(CREATE + r"INSERT INTO t VALUES (1, 'C:\'), (2, 'C:\n');")[1] == {"a": 2, "b": "C:\\n"}
-    (row,) = values("SET standard_conforming_strings = off;\n" + CREATE + r"INSERT INTO t VALUES (1, 'it\'s');")
+    (row,) = values(
+        "SET standard_conforming_strings = off;\n" + CREATE + r"INSERT INTO t VALUES (1, 'it\'s');"
+    )
     assert row["b"] == "it's"
 
 
@@ -338,7 +356,12 @@ def test_bytes_that_are_no_text_are_named() -> None:
 def test_a_huge_text_takes_no_other_row_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqllexer, "MAX_TEXT", 5000)
     monkeypatch.setattr(sqllexer, "BLOCK", 100)
-    text = CREATE + "INSERT INTO t VALUES (1, 'a'), (2, '" + "it''s .\n" * 9000 + "'), (3, 'c');\nINSERT INTO t VALUES (4, 'd');"
+    text = (
+        CREATE
+        + "INSERT INTO t VALUES (1, 'a'), (2, '"
+        + "it''s .\n" * 9000
+        + "'), (3, 'c');\nINSERT INTO t VALUES (4, 'd');"
+    )
     rows = read(text)
     assert [(row.values.get("a"), row.problem) for row in rows] == [
         (1, ""),

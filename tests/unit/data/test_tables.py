@@ -17,8 +17,8 @@ from tui_tuner.data.sources import tables, tally
 from tui_tuner.data.sources.files import resolve
 from tui_tuner.errors import DataError
 
-PIECES = ["'", '"', '""', "\\", '\\"', "\n", "\r\n", ",", ";", "\t", "|", " ", "é", "你好", "😀", "#", "a word",
-          "\x0b", "\u2028", "sep=;", "\x00", "0", "1,5", "=A1"]  # fmt: skip
+PIECES = ["'", '"', '""', "\\", '\\"', "\n", "\r\n", ",", ";", "\t", "|", " ", "é", "你好", "😀", "#",
+          "a word", "\x0b", "\u2028", "sep=;", "\x00", "0", "1,5", "=A1"]  # fmt: skip
 
 
 def rows_of(path: Path, **options: Any) -> list[Row]:
@@ -49,7 +49,9 @@ def test_tables_of_the_csv_module_come_back(tmp_path: Path, seed: int, encoding:
     table = random_table(seed)
     sink = io.StringIO(newline="")
     quoting = (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)[seed % 2]
-    csv.writer(sink, delimiter=delimiter, quoting=quoting, lineterminator=("\n", "\r\n")[seed // 2]).writerows(table)
+    csv.writer(
+        sink, delimiter=delimiter, quoting=quoting, lineterminator=("\n", "\r\n")[seed // 2]
+    ).writerows(table)
     found = values(tmp_path / "a.csv", sink.getvalue().encode(encoding))
     assert [list(row.values()) for row in found] == table[1:]
     assert list(found[0]) == table[0]
@@ -64,7 +66,9 @@ def test_tables_of_pandas_come_back(tmp_path: Path, seed: int) -> None:
     for name, write in {
         "a.csv": lambda path: frame.to_csv(path, lineterminator="\n"),
         "b.csv": lambda path: frame.to_csv(path, index=False, sep=";", lineterminator="\n"),
-        "c.csv": lambda path: frame.to_csv(path, index_label="Unnamed: 0", encoding="utf-16", lineterminator="\n"),
+        "c.csv": lambda path: frame.to_csv(
+            path, index_label="Unnamed: 0", encoding="utf-16", lineterminator="\n"
+        ),
         "d.jsonl": lambda path: frame.to_json(path, orient="records", lines=True),
         "e.json": lambda path: frame.to_json(path),
         "f.json": lambda path: frame.to_json(path, orient="split"),
@@ -80,15 +84,15 @@ def test_tables_of_pandas_come_back(tmp_path: Path, seed: int) -> None:
 def test_lines_of_a_spreadsheet_that_are_no_rows(tmp_path: Path) -> None:
     wanted = [{"prompt": "a", "response": "b"}, {"prompt": "c;d", "response": "1,5"}]
     for data in (
-        "\r\n\r\nprompt;response\r\na;b\r\n\r\n;\r\n\"c;d\";1,5\r\n;\r\n",
-        "sep=;\r\nprompt;response\r\na;b\r\n\"c;d\";1,5\r\n",
+        '\r\n\r\nprompt;response\r\na;b\r\n\r\n;\r\n"c;d";1,5\r\n;\r\n',
+        'sep=;\r\nprompt;response\r\na;b\r\n"c;d";1,5\r\n',
         '\ufeff"sep=;"\nprompt;response\na;b\n"c;d";1,5',
-        "prompt;response;\r\na;b;\r\n\"c;d\";1,5;\r\n",
-        "prompt;response\na;b;;\n\"c;d\";1,5;\n",
-        ";prompt;response\n0;a;b\n1;\"c;d\";1,5\n",
-        "Unnamed: 0;prompt;response\n1;a;b\n2;\"c;d\";1,5\n",
+        'prompt;response;\r\na;b;\r\n"c;d";1,5;\r\n',
+        'prompt;response\na;b;;\n"c;d";1,5;\n',
+        ';prompt;response\n0;a;b\n1;"c;d";1,5\n',
+        'Unnamed: 0;prompt;response\n1;a;b\n2;"c;d";1,5\n',
         "sep=|\nprompt|response\na|b\nc;d|1,5\n",
-        "prompt;response\ra;b\r\"c;d\";1,5\r",
+        'prompt;response\ra;b\r"c;d";1,5\r',
     ):
         assert values(tmp_path / "a.csv", data) == wanted, data
         assert values(tmp_path / "a.csv", data.encode("utf-16")) == wanted, data
@@ -129,7 +133,9 @@ def test_backslashes_before_quotes(tmp_path: Path) -> None:
 
 def test_a_quote_without_an_end_takes_no_line_along_unsaid(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    with pytest.raises(DataError, match=r"a\.csv:3: a quote in this line is not closed: it takes 2 lines along"):
+    with pytest.raises(
+        DataError, match=r"a\.csv:3: a quote in this line is not closed: it takes 2 lines along"
+    ):
         values(path, 'prompt,response\na,b\n"c,d\ne,f\ng,h\n')
     path.write_text('prompt,response\na,b\n"c,d')
     assert [row.problem for row in rows_of(path)] == ["", "a quote that is not closed"]
@@ -139,7 +145,8 @@ def test_lines_have_to_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     seen: list[tuple[int, int]] = []
     for module in ("tables", "lines", "conll"):
         monkeypatch.setattr(
-            f"tui_tuner.data.sources.{module}.lines_must_agree", lambda name, one, two: seen.append((one, two))
+            f"tui_tuner.data.sources.{module}.lines_must_agree",
+            lambda name, one, two: seen.append((one, two)),
         )
     values(tmp_path / "a.csv", 'prompt,response\n\na,"b\r\nc"\n,\n"d\n\n",e')
     assert seen == [(8, 8), (7, 7)]

@@ -116,7 +116,9 @@ def _converter(kind: Any) -> Callable[[Any], Any] | None:
     if types.is_dictionary(kind):
         return _converter(kind.value_type)
     if types.is_struct(kind):
-        inner = {kind.field(place).name: _converter(kind.field(place).type) for place in range(kind.num_fields)}
+        inner = {
+            kind.field(place).name: _converter(kind.field(place).type) for place in range(kind.num_fields)
+        }
         return lambda value: {
             name: _applied(inner[name], item) for name, item in value.items() if item is not None
         }

@@ -87,15 +87,16 @@ class _Layout:
     def cells(self, line: str) -> list[str]:
         """The columns of a line."""
         if self.tabs:
-            return [cell.strip(" \r") for cell in line.rstrip("\t \r").split("\t")]
-        return _BLANKS.split(line.strip(" \t\r"))
+            cells = line.rstrip("\t \r").split("\t")
+            return [cell.strip(" ") for cell in cells] if " " in line else cells
+        return line.split() if line.isascii() else _BLANKS.split(line.strip(" \t\r"))
 
     def is_comment(self, line: str, cells: list[str], inside: bool) -> bool:
         """Whether a line is a comment; `inside` of a sentence only one without the file's columns is."""
-        if line.startswith("-DOCSTART-"):
-            return True
-        if not line.startswith("#"):
+        if line[:1] not in ("#", "-"):
             return False
+        if line[0] == "-":
+            return line.startswith("-DOCSTART-")
         if len(cells) != self.width:
             return not inside or line.startswith("# ")
         return not inside and not self.tabs and line.startswith("# ") and cells[self.tag] not in self.tags
@@ -117,7 +118,7 @@ class _Sentence:
         self.lines = 0
 
     def add(self, line: bytes | None, number: int) -> int:
-        """Take a line in; 1 if it is none of the sentence's, because nothing of it has come yet; else 0."""
+        """Take a line in; 1 if it is beside the sentence, of which nothing has come yet; else 0."""
         if line is None:
             return self._wrong(number, N_("the line is longer than {size}", size=human_bytes(MAX_LINE)))
         try:
@@ -157,7 +158,7 @@ class _Sentence:
 
 
 def is_conll(head: bytes) -> bool:
-    """Whether a text file surely holds tagged sentences: CoNLL-U, or a tag such as B-PER or O at each line."""
+    """Whether a text file surely holds tagged sentences: CoNLL-U, or a tag such as B-PER at each line."""
     whole = len(head) < _SNIFFED
     text = head[:_SNIFFED].decode("utf-8", "replace").removeprefix("\ufeff")
     layout = _Layout(text, whole)

@@ -76,8 +76,8 @@ class Numbered(io.RawIOBase):
         if b"NaN" in block or b"Infinity" in block:
             opened = b'"' + block if self._in_text else block
             block = _NO_NUMBER.sub(_nulled, opened)[len(opened) - len(block) :]
-        bare = block.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in block else block
-        self._in_text ^= bare.count(b'"') % 2 == 1
+        bare = block.replace(b"\\\\", b"") if b"\\\\" in block else block
+        self._in_text ^= (bare.count(b'"') - bare.count(b'\\"')) % 2 == 1
         return block
 
 
@@ -158,8 +158,8 @@ def concatenated(text: bytes) -> Iterator[Any]:
 def is_json_list(head: bytes) -> bool:
     """Whether a file that should hold a JSON value on each line is one JSON list instead, by its begin.
 
-    Lines may be lists of turns themselves: then the first line is a whole list, and more follows; or it is all
-    there is, and a list of turns.
+    Lines may be lists of turns themselves: then the first line is a whole list, and more follows; or it is
+    all there is, and a list of turns.
     """
     head = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if head[:1] != b"[":

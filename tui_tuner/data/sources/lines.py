@@ -67,10 +67,15 @@ def read_jsonl(file: io.BufferedReader, name: str, told: str | None = None) -> I
 
 
 def _json_row(line: bytes, origin: Origin, encoding: str) -> Row:
-    shown = {"": line[:200].decode("utf-8", "replace")}
     try:
-        return row_of(loads(line), origin)
+        value = orjson.loads(line)
+        return Row(origin, value) if type(value) is dict else row_of(value, origin)
     except orjson.JSONDecodeError:
+        shown = {"": line[:200].decode("utf-8", "replace")}
+        try:
+            return row_of(loads(line), origin)
+        except orjson.JSONDecodeError:
+            pass
         try:
             if encoding not in ("utf-8", "utf-8-sig"):
                 return row_of(loads(line.decode(encoding).encode()), origin)

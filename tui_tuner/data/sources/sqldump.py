@@ -1,7 +1,7 @@
-"""Rows out of an SQL dump, as MySQL, PostgreSQL, SQLite, SQL Server and Oracle write them; nothing is executed.
+"""Rows out of an SQL dump of MySQL, PostgreSQL, SQLite, SQL Server or Oracle; nothing is executed.
 
-Statements are read as a stream, one list of values after the other, so a dump of any size takes the memory of
-one row. A parser of whole statements (sqlglot) would have to be given them cut apart, which takes the very same
+Statements are read as a stream, one list of values after the other, so a dump of any size takes the memory
+of one row. A parser of whole statements would have to be given them cut apart, which takes the very same
 knowledge of quotes and comments, and would hold each of them as a tree.
 """
 
@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.sqllexer import DIALECTS, Lexer
 from tui_tuner.data.sources.sqlstatements import Found, Statements
@@ -107,7 +108,9 @@ class _Dump:
         names = [key for key in self.counts if _same(key.split("."), self.wanted)]
         if several or len({key for key in names if "." in key}) > 1:
             most = sorted(self.counts, key=lambda key: -self.counts[key])
-            shown = [_("{table} ({rows:,})", table=one_line(key, 40), rows=self.counts[key]) for key in most[:12]]
+            shown = [
+                _("{table} ({rows:,})", table=one_line(key, 40), rows=self.counts[key]) for key in most[:12]
+            ]
             raise DataError(
                 _("rows of several tables: {tables}.", tables=", ".join([*shown, *["…"] * (len(most) > 12)])),
                 where=one_line(self.name),

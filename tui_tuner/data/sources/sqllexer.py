@@ -149,9 +149,9 @@ class Lexer:
             if self.delimiter != ";" and kind == "mark" and self._buffer[begin] == ";":
                 self._pos = found.end()
                 return ("mark", INNER)
-            token = self._token(kind, begin, found.end())
-            if token is not None:
-                return token
+            read = self._token(kind, begin, found.end())
+            if read is not None:
+                return read
 
     def _token(self, kind: str, begin: int, end: int) -> Token | None:
         """The token there; None for a comment, or where more has to be read first."""
@@ -229,7 +229,7 @@ class Lexer:
             self._more()
             return None
         self._skipped = True
-        backslash = self.dialect.backslash and (quote == "'" or self.dialect.mysql and quote == '"')
+        backslash = self.dialect.backslash and (quote == "'" or (self.dialect.mysql and quote == '"'))
         place, quote = (self._begin + 2, "'") if quote == "E" else (self._begin + 1, quote)
         body = r"(?:[^Q\\]++|\\.|QQ)*+" if backslash or place > self._begin + 1 else r"(?:[^Q]++|QQ)*+"
         inner = re.compile(body.replace("Q", quote), re.S)
@@ -275,7 +275,8 @@ class Lexer:
                 end = self._buffer.find("\n", self._pos)
             self._begin = self._pos
             if end < 0 and not self._eof:
-                yield self._skipped_line()
+                self._skip_line()
+                yield None
                 continue
             if end < 0:
                 end = len(self._buffer)
@@ -286,7 +287,7 @@ class Lexer:
             self._pos = min(len(self._buffer), end + 1)
             yield line.removesuffix("\r")
 
-    def _skipped_line(self) -> None:
+    def _skip_line(self) -> None:
         self._skipped = True
         while self._buffer.find("\n", self._pos) < 0 and not self._eof:
             self._pos = len(self._buffer)

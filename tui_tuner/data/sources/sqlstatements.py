@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,8 @@ _COMMA: Token = ("mark", ",")
 _OPEN: Token = ("mark", "(")
 _CLOSE: Token = ("mark", ")")
 _BETWEEN = {  # words between INSERT and the name of its table
-    "LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE", "OR", "REPLACE", "ABORT", "FAIL", "ROLLBACK", "INTO",
-    "OVERWRITE", "TABLE",
+    "LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE", "OR", "REPLACE", "ABORT", "FAIL", "ROLLBACK",
+    "INTO", "OVERWRITE", "TABLE",
 }  # fmt: skip
 _ROUTINES = {"TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE", "PROC"}
 _CLIENT = {"REM", "REMARK", "PROMPT", "GO", "SPOOL", "WHENEVER"}  # commands of a client: a line each
@@ -47,7 +48,9 @@ class Statements:
         self.lexer = lexer
         self.lost = 0
         self._values = Values(lexer)
-        self._columns: dict[str, list[tuple[str, bool]]] = {}  # last part of a table's name -> columns, computed?
+        self._columns: dict[
+            str, list[tuple[str, bool]]
+        ] = {}  # last part of a table's name -> columns, computed?
 
     def __iter__(self) -> Iterator[Found]:
         next = self.lexer.next
@@ -246,7 +249,11 @@ class Statements:
                 self._until("VALUE")
             elif word in ("PARTITION", "WITH"):
                 self._until(")")
-            elif word in ("SELECT", "DEFAULT", "EXEC", "EXECUTE", "TABLE") or kind in ("end", "broken", "mark"):
+            elif word in ("SELECT", "DEFAULT", "EXEC", "EXECUTE", "TABLE") or kind in (
+                "end",
+                "broken",
+                "mark",
+            ):
                 break
             token = self.lexer.next()
         self.lexer.push(token if token != _OPEN else ("word", "SELECT"))
@@ -389,6 +396,6 @@ def _column(item: list[Token], keys: bool) -> tuple[str, bool] | None:
             return None
     computed = any(
         one[0] == "word" and one[1].upper() == "AS" and after == _OPEN
-        for one, after in zip(item, item[1:], strict=False)
+        for one, after in itertools.pairwise(item)
     )
     return name, computed

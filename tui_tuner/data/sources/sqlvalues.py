@@ -1,4 +1,4 @@
-"""Values as they stand in INSERT statements: literals, casts, and the few functions that dumps are written with.
+"""Values as they stand in INSERT statements: literals, casts, and the functions that dumps are written with.
 
 Whatever else would have to be computed is named as the row's problem, never guessed.
 """
@@ -35,7 +35,18 @@ _FIRST = {
     "TO_DATE", "TO_TIMESTAMP", "TO_TIMESTAMP_TZ", "TO_CLOB", "TO_NCLOB", "TO_NUMBER", "STR_TO_DATE", "DATE",
     "TIMESTAMP", "DATETIME", "JSON", "JSONB", "JSON_COMPACT", "PARSE_JSON",
 }  # fmt: skip
-_TYPED = {"DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "DATETIME", "INTERVAL", "UUID", "JSON", "JSONB", "BINARY"}
+_TYPED = {
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+    "TIMESTAMPTZ",
+    "DATETIME",
+    "INTERVAL",
+    "UUID",
+    "JSON",
+    "JSONB",
+    "BINARY",
+}
 _CONSTANTS = {"NULL": None, "TRUE": True, "FALSE": False}
 _CLOSING = {")": "(", "]": "[", "}": "{"}
 
@@ -105,9 +116,7 @@ class Values:
         """
         value, after = self._term(token)
         while True:
-            if after == ("mark", "::"):
-                after = self._type()
-            elif after[0] == "word" and after[1].upper() in ("COLLATE", "AT"):
+            if after == ("mark", "::") or (after[0] == "word" and after[1].upper() in ("COLLATE", "AT")):
                 after = self._type()
             elif after in (("mark", "||"), ("mark", "+")):
                 other, following = self._term(self._lexer.next())
@@ -222,7 +231,7 @@ class Values:
             self._leave(self._depth - 1)
             return UNKNOWN, self._lexer.next()
         arguments = self._arguments(")")
-        if UNKNOWN in arguments or name not in _FUNCTIONS and name not in _FIRST:
+        if UNKNOWN in arguments or (name not in _FUNCTIONS and name not in _FIRST):
             raise Trouble(COMPUTED)
         if name in _FUNCTIONS:
             return _FUNCTIONS[name](arguments), self._lexer.next()

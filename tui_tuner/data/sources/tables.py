@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.lines import MAX_LINE, reencoded
@@ -20,19 +21,22 @@ from tui_tuner.text import one_line
 
 _DELIMITERS = (",", "\t", ";", "|")
 _SEEN_FIRST = 50  # records that say what the columns are
-_SEPARATOR = re.compile(r'\ufeff?"?sep=(.)"?[ \t]*\r?\n', re.IGNORECASE)  # Excel's first line, if there is one
+_SEPARATOR = re.compile(
+    r'\ufeff?"?sep=(.)"?[ \t]*\r?\n', re.IGNORECASE
+)  # Excel's first line, if there is one
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _NUMBER = re.compile(r"[-+]?\d[\d., ]*(?:[eE][-+]?\d+)?%?")
 _INDEX = re.compile(r"(?:Unnamed: \d+(?:_level_\d+)?|index)?")
 # Names that no row has in one of its cells, so that the line that holds one is the line of names
 _NAMES = {
-    "text", "label", "prompt", "response", "question", "answer", "instruction", "input", "output", "completion",
-    "context", "messages", "conversation", "chosen", "rejected", "id", "title", "content", "system", "score",
-    "category", "class", "sentence", "query", "tokens", "tags", "index", "name", "source", "target",
+    "text", "label", "prompt", "response", "question", "answer", "instruction", "input", "output",
+    "completion", "context", "messages", "conversation", "chosen", "rejected", "id", "title", "content",
+    "system", "score", "category", "class", "sentence", "query", "tokens", "tags", "index", "name",
+    "source", "target",
 }  # fmt: skip
 
 
-@dataclass
+@dataclass(slots=True)
 class _Record:
     """One record as it stands, the line at which it begins, and what is wrong with it."""
 
@@ -42,7 +46,13 @@ class _Record:
 
     @property
     def blank(self) -> bool:
-        return not self.problem and not any(cell.strip() for cell in self.cells)
+        """Whether it is no row: an empty line, or nothing but delimiters."""
+        cells = self.cells
+        return (
+            not (cells and cells[0] and not cells[0].isspace())
+            and not self.problem
+            and not any(cell.strip() for cell in cells)
+        )
 
 
 def read_csv(
@@ -87,10 +97,11 @@ def read_csv(
 
 
 class _Lines:
-    """Physical lines for `csv.reader`; one without an end is cut, so that it ends as a problem, not in memory.
+    """Physical lines for `csv.reader`; one without an end is cut, so that it ends as a problem.
 
     Attributes:
-        given: Lines given out. `ends`: those that end in a line feed. `accounted`: lines of the records so far.
+        given: Lines given out. `ends`: those that end in a line feed.
+        accounted: Lines of the records so far.
         done: The last line was given out, and another one asked for.
     """
 
@@ -113,7 +124,7 @@ class _Lines:
                 self.done = True
                 return
             self.given += 1
-            while len(rest) == MAX_LINE and not rest.endswith("\n"):
+            while len(rest) >= MAX_LINE and not rest.endswith("\n"):
                 rest = self._text.readline(MAX_LINE) or "\x00"
             self.ends += rest.endswith("\n")
             yield re.sub(r'\\(["\\])', _doubled, line) if self._backslash else line
@@ -129,27 +140,28 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
     reader = csv.reader(lines, delimiter=lines.delimiter, strict=False)
     while True:
         before = lines.given
+        problem = ""
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            cells = []
-            record = _Record([], before + 1, N_("broken CSV: {error}", error=one_line(error, 80)))
-        else:
-            record = _Record(cells, before + 1)
+            cells, problem = [], N_("broken CSV: {error}", error=one_line(error, 80))
+        if lines.done and not problem:  # it asked for more in the middle of a field
+            cells, problem = [], N_("a quote that is not closed")
         taken = lines.given - before
-        if lines.done and not record.problem:  # it asked for more in the middle of a field
-            record = _Record([], before + 1, N_("a quote that is not closed"))
-        if record.problem and taken > 1:
-            raise DataError(
-                _("a quote in this line is not closed: it takes {lines:,} lines along.", lines=taken - 1),
-                where=f"{one_line(name)}:{before + 1}",
-                hint=_("Close the quote, or double it where it is part of a text."),
+        if taken > 1:
+            if problem:
+                raise DataError(
+                    _("a quote in this line is not closed: it takes {lines:,} lines along.", lines=taken - 1),
+                    where=f"{one_line(name)}:{before + 1}",
+                    hint=_("Close the quote, or double it where it is part of a text."),
+                )
+            lines.accounted += sum(
+                len(_LINE_END.findall(cell)) if "\r" in cell else cell.count("\n") for cell in cells
             )
-        within = sum(len(_LINE_END.findall(cell)) for cell in cells) if taken > 1 else 0
-        lines.accounted += 1 + within
-        yield record
+        lines.accounted += 1
+        yield _Record(cells, before + 1, problem)
 
 
 def _columns(first: _Record, seen: list[_Record], name: str, header: str) -> list[str | None]:
@@ -192,7 +204,9 @@ def _looks_like_row(cells: list[str]) -> bool:
     if any(cell.lower() in _NAMES for cell in cells):
         return False
     return any(
-        _NUMBER.fullmatch(cell) or len(cell) > 100 or (cell[-1:] in ".!?。！？…" and len(cell) > 8 and cell[-3:] != "...")
+        _NUMBER.fullmatch(cell)
+        or len(cell) > 100
+        or (cell[-1:] in ".!?。！？…" and len(cell) > 8 and cell[-3:] != "...")
         for cell in cells
     )
 
@@ -203,14 +217,19 @@ def _csv_row(record: _Record, names: list[str | None], origin: Origin, encoding:
         return Row(origin, {}, record.problem)
     if len(cells) > len(names) and not any(cell.strip() for cell in cells[len(names) :]):
         cells = cells[: len(names)]  # delimiters at the end of the line
-    values = {}
-    for place, (column, cell) in enumerate(zip(names, cells, strict=False), 1):
-        if column or (column == "" and cell):
-            values[column or f"column {place}"] = cell
+    values: dict[Any, Any] = dict(zip(names, cells, strict=False))
+    if not all(names):
+        values = {
+            column or f"column {place}": cell
+            for place, (column, cell) in enumerate(zip(names, cells, strict=False), 1)
+            if column or (column == "" and cell)
+        }
     if len(cells) != len(names):
         return Row(origin, values, N_("not as many fields as the header has"))
     if any("\udc80" <= char <= "\udcff" for cell in cells if not cell.isascii() for char in cell):
-        return Row(origin, values, N_("bytes that are not {encoding} text", encoding=encoding.removesuffix("-sig")))
+        return Row(
+            origin, values, N_("bytes that are not {encoding} text", encoding=encoding.removesuffix("-sig"))
+        )
     return Row(origin, values)
 
 
