@@ -5,7 +5,7 @@ No tools: a row with tools is refused by these. BOS stands where the published t
 
 from __future__ import annotations
 
-from tui_tuner.data.chat.named.sides import ANY_BOS, BOS, END, Pieces, Sides
+from tui_tuner.data.chat.named.sides import ANY_BOS, BOS, END, EOS, Pieces, Sides
 
 
 def _chatml(preamble: str | None = None, start: Pieces = ()) -> Sides:
@@ -32,13 +32,14 @@ def _tulu(start: Pieces) -> Sides:
     )
 
 
-def _phi(line: str) -> Sides:
+def _phi(line: str, last: Pieces | None = None) -> Sides:
     return Sides(
         start=(),
         system=(f"<|system|>{line}", f"<|end|>{line}"),
         user=(f"<|user|>{line}", f"<|end|>{line}"),
         answer=f"<|assistant|>{line}",
         after=(END, line),
+        last=last,
         ends=("<|end|>",),
         tokens=("<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
     )
@@ -102,6 +103,7 @@ PLAIN: dict[str, Sides] = {
         answer="<start_of_turn>model\n",
         after=(END, "\n"),
         trim=True,
+        trim_folded=True,
         ends=("<end_of_turn>",),
         tokens=("<start_of_turn>", "<end_of_turn>"),
     ),
@@ -126,7 +128,7 @@ PLAIN: dict[str, Sides] = {
         answer="Assistant: ",
         prompt="Assistant:",
     ),
-    "phi3": _phi("\n"),
+    "phi3": _phi("\n", (END, "\n", EOS)),
     "phi4_mini": _phi(""),
     "phi4": Sides(
         start=(),

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 
 
 class Mark(enum.Enum):
-    """What a tokenizer decides: its BOS where it puts one before text, its BOS in any case, and what ends an
-    answer."""
+    """What a tokenizer decides: its BOS where it puts one before text, its BOS in any case, what ends an
+    answer, and its eos where that is another token."""
 
     BOS = "bos"
     ANY_BOS = "any_bos"
     END = "end"
+    EOS = "eos"
 
 
-BOS, ANY_BOS, END = Mark.BOS, Mark.ANY_BOS, Mark.END
+BOS, ANY_BOS, END, EOS = Mark.BOS, Mark.ANY_BOS, Mark.END, Mark.EOS
 Pieces = Sequence[str | Mark]
 
 
@@ -33,12 +34,14 @@ class Tokens:
         bos: Its BOS, if it puts one in front of plain text; else empty.
         any_bos: Its BOS, or empty if it has none.
         end: What ends an answer.
+        eos: Its eos, or empty where that is `end`.
         known: Every token.
     """
 
     bos: str
     any_bos: str
     end: str
+    eos: str
     known: frozenset[str]
 
     def text(self, pieces: Pieces) -> str:
@@ -63,7 +66,8 @@ class Sides:
         start: In front of everything.
         front: Tokens in front of everything that are left out if the tokenizer does not know them.
         preamble: The system text of a chat that has none.
-        trim: White space around contents is removed.
+        trim: White space around contents is removed; with `fold`, around the question with what is in it.
+        trim_folded: It is removed from the question before a system text is put in.
         rounds: Text before each question, with the number of the round in place of {}.
         ends: Tokens that may end an answer, best first; none means eos.
         tokens: Tokens that the format needs.
@@ -80,6 +84,7 @@ class Sides:
     front: tuple[str, ...] = ()
     preamble: str | None = None
     trim: bool = False
+    trim_folded: bool = False
     rounds: str = ""
     ends: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
@@ -93,20 +98,20 @@ def literal(text: str) -> str:
 def write_sides(name: str, sides: Sides, tokens: Tokens) -> str:
     """The Jinja of a format for a tokenizer."""
     front = "".join(token for token in sides.front if token in tokens.known)
+    around = [tokens.text(pieces) for pieces in sides.system]
+    lines = []
     if sides.fold is None:
-        around = [tokens.text(pieces) for pieces in sides.system]
         system = f"{{{{- {_around(around, sides.trim, 'system')} -}}}}"
-        lines = [f"{{%- if system is not none -%}}{system}{{%- endif -%}}"]
-    else:
-        lines = []
+        lines.append(f"{{%- if system is not none -%}}{system}{{%- endif -%}}")
     lines += [
         "{%- for turn in turns -%}",
-        *_refused_turns(name),
+        *_refused_turns(name, bool(around[0])),
         '{%- if turn.role == "user" -%}',
         *_question(sides, tokens),
         '{%- elif turn.role == "assistant" -%}',
         f"{{{{- {literal(sides.answer)} + {_content(sides.trim, 'turn.content')} -}}}}",
         *_behind(sides, tokens),
+        *(["{%- else -%}", f"{{{{- {_around(around, sides.trim, 'turn.content')} -}}}}"] if around[0] else []),
         "{%- endif -%}",
         "{%- endfor -%}",
     ]
@@ -122,7 +127,7 @@ def write_sides(name: str, sides: Sides, tokens: Tokens) -> str:
 def _opening(name: str, sides: Sides, start: str) -> list[str]:
     given = "none" if sides.preamble is None else literal(sides.preamble)
     lines = [
-        f"{{%- if tools -%}}{_refuse(f'The {name} format has no tools.')}{{%- endif -%}}",
+        f"{{%- if tools -%}}{_refuse(f'This {name} template writes no tools.')}{{%- endif -%}}",
         '{%- if messages and messages[0].role == "system" -%}',
         '{%- set system = messages[0].content or "" -%}',
         "{%- set turns = messages[1:] -%}",
@@ -132,7 +137,7 @@ def _opening(name: str, sides: Sides, start: str) -> list[str]:
         "{%- endif -%}",
     ]
     if sides.fold is not None:
-        lines.append("{%- set state = namespace(system=system, round=0) -%}")
+        lines.append("{%- set state = namespace(system=system) -%}")
     elif sides.rounds:
         lines.append("{%- set state = namespace(round=0) -%}")
     if start:
@@ -140,12 +145,14 @@ def _opening(name: str, sides: Sides, start: str) -> list[str]:
     return lines
 
 
-def _refused_turns(name: str) -> list[str]:
-    calls = _refuse(f"The {name} format has no calls of tools.")
+def _refused_turns(name: str, systems: bool) -> list[str]:
+    """`systems`: a system turn has marks of its own, so it may stand anywhere."""
+    calls = _refuse(f"This {name} template writes no calls of tools.")
+    roles = json.dumps(["user", "assistant", *(["system"] if systems else [])])
     role = _refuse(f"The {name} format has no place for a turn of this role here: ", "turn.role")
     return [
         f"{{%- if turn.tool_calls -%}}{calls}{{%- endif -%}}",
-        f'{{%- if turn.role not in ["user", "assistant"] -%}}{role}{{%- endif -%}}',
+        f"{{%- if turn.role not in {roles} -%}}{role}{{%- endif -%}}",
     ]
 
 
@@ -161,8 +168,9 @@ def _question(sides: Sides, tokens: Tokens) -> list[str]:
     content = "turn.content"
     if sides.fold is not None:
         opening, closing = map(literal, sides.fold)
+        own = _content(sides.trim_folded, "turn.content")
         lines += [
-            '{%- set content = turn.content or "" -%}',
+            f"{{%- set content = {own} -%}}",
             "{%- if state.system is not none -%}",
             f"{{%- set content = {opening} + state.system + {closing} + content -%}}",
             "{%- set state.system = none -%}",

@@ -96,7 +96,7 @@ def write(name: str, tokenizer: Any, bos: str) -> Written:
     known = frozenset(tokenizer.get_vocab())
     eos = str(tokenizer.eos_token or "")
     end = next((token for token in form.ends if token in known), eos)
-    tokens = Tokens(bos, str(tokenizer.bos_token or ""), end, known)
+    tokens = Tokens(bos, str(tokenizer.bos_token or ""), end, "" if end == eos else eos, known)
     if isinstance(form, Sides):
         template = write_sides(name, form, tokens)
     else:
