@@ -152,7 +152,9 @@ def templates(json: Json = False) -> None:
         _print_lines([f"{name:<16} {words}"])
         if also:
             _print_lines([f"{'':<16} " + _("also called {names}", names=", ".join(also))])
-    _print_lines([_("Case, points, hyphens and underscores do not count. Any other template is a Jinja file.")])
+    _print_lines(
+        [_("Case, points, hyphens and underscores do not count. Any other template is a Jinja file.")]
+    )
 
 
 def _around(config: RunConfig, row: int, tokenizer: Any) -> tuple[Any, Any]:

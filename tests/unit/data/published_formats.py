@@ -1,8 +1,8 @@
 """One exchange in each named chat format, typed from what its authors publish.
 
-`text` is a system turn, "Hello", "Hi!", "Bye" and "See you."; `prompt` asks for the answer to "Hello" alone, so
-it shows the system text that a format has of its own. `stops` are what a tokenizer of that model knows: its BOS,
-its eos and the tokens of the format.
+`text` is a system turn, "Hello", "Hi!", "Bye" and "See you."; `prompt` asks for the answer to "Hello" alone,
+so it shows the system text that a format has of its own. `tokens` are what a tokenizer of that model knows:
+its BOS, its eos and the tokens of the format.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ VICUNA = (
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
 ALPACA = (
-    "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+    "Below is an instruction that describes a task. "
+    "Write a response that appropriately completes the request."
 )
 HARMONY = (
     "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\n"
@@ -277,7 +278,8 @@ PUBLISHED = (
         "Phi-3-mini model card; the eos behind everything as its tokenizer writes it",
         ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
         "<|end|>",
-        "<|system|>\nBe brief.<|end|>\n<|user|>\nHello<|end|>\n<|assistant|>\nHi!<|end|>\n<|user|>\nBye<|end|>\n"
+        "<|system|>\nBe brief.<|end|>\n<|user|>\nHello<|end|>\n<|assistant|>\nHi!<|end|>\n"
+        "<|user|>\nBye<|end|>\n"
         "<|assistant|>\nSee you.<|end|>\n<|endoftext|>",
         "<|user|>\nHello<|end|>\n<|assistant|>\n",
         eos="<|endoftext|>",
@@ -308,7 +310,8 @@ PUBLISHED = (
         "ChatGLM2-6B, build_prompt and its prefix tokens",
         ("</s>", "[gMASK]", "sop"),
         "</s>",
-        "[gMASK]sopBe brief.\n\n[Round 1]\n\n问：Hello\n\n答：Hi!\n\n[Round 2]\n\n问：Bye\n\n答：See you.</s>",
+        "[gMASK]sopBe brief.\n\n[Round 1]\n\n问：Hello\n\n答：Hi!\n\n"
+        "[Round 2]\n\n问：Bye\n\n答：See you.</s>",
         "[gMASK]sop[Round 1]\n\n问：Hello\n\n答：",
         unstopped=True,
     ),
@@ -413,7 +416,8 @@ PUBLISHED = (
         "OLMo-2-Instruct model card",
         ("<|endoftext|>",),
         "<|endoftext|>",
-        "<|endoftext|><|system|>\nBe brief.\n<|user|>\nHello\n<|assistant|>\nHi!<|endoftext|>\n<|user|>\nBye\n"
+        "<|endoftext|><|system|>\nBe brief.\n<|user|>\nHello\n<|assistant|>\nHi!<|endoftext|>\n"
+        "<|user|>\nBye\n"
         "<|assistant|>\nSee you.<|endoftext|>",
         "<|endoftext|><|user|>\nHello\n<|assistant|>\n",
         bos="<|endoftext|>",

@@ -159,7 +159,7 @@ def test_what_a_tokenizer_does_not_know_is_said() -> None:
     tokenizer.chat_template = None
 
 
-@pytest.mark.parametrize("token", ["<|ENDOFTEXT|>", "BOS", "it's\"END\"{{1}}\\n", "%}结束😀"])
+@pytest.mark.parametrize("token", ["<|ENDOFTEXT|>", "BOS", 'it\'s"END"{{1}}\\n', "%}结束😀"])
 @pytest.mark.parametrize("name", ["chatml", "llama2", "qwen3", "glm4", "phi3"])
 def test_a_token_may_hold_anything(token: str, name: str) -> None:
     tokenizer = sentence_piece((token, "<e>"), token, "<e>")
@@ -200,8 +200,8 @@ TOOLS = {
         '<|eot_id|><|start_header_id|>ipython<|end_header_id|>\n\n{"degrees": 20}<|eot_id|>'
     ),
     "mistral_v3": (
-        '[/AVAILABLE_TOOLS][INST] Rome?[/INST][TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Rome"}, '
-        '"id": "abcdefgh1"}]</s>[TOOL_RESULTS] {"content": {"degrees": 20}, "call_id": "abcdefgh1"}'
+        '[/AVAILABLE_TOOLS][INST] Rome?[/INST][TOOL_CALLS] [{"name": "weather", "arguments": {"city": '
+        '"Rome"}, "id": "abcdefgh1"}]</s>[TOOL_RESULTS] {"content": {"degrees": 20}, "call_id": "abcdefgh1"}'
         "[/TOOL_RESULTS] Warm.</s>"
     ),
     "mistral_tekken": (

@@ -73,10 +73,10 @@ def _remarks(written: Written) -> list[str]:
         count = len(written.unknown)
         found.append(
             _n(
-                "The tokenizer has no token {tokens}: it is read in pieces, as plain text, which such a model "
-                "was never shown.",
-                "The tokenizer has no tokens {tokens}: they are read in pieces, as plain text, which such a "
-                "model was never shown.",
+                "The tokenizer has no token {tokens}: it is read in pieces, as plain text, which a model of "
+                "this format was never shown.",
+                "The tokenizer has no tokens {tokens}: they are read in pieces, as plain text, which a model "
+                "of this format was never shown.",
                 count,
                 tokens=", ".join(written.unknown),
             )
@@ -124,7 +124,8 @@ def _unknown(wanted: str) -> ModelError:
     near = near_names(wanted)
     if near:
         hint = _(
-            "Near names are {names}; `tui-tuner data templates` lists all. A Jinja file is given by its path.",
+            "Near names are {names}; `tui-tuner data templates` lists all. A Jinja file is given by its "
+            "path.",
             names=", ".join(near),
         )
     else:

@@ -1,7 +1,7 @@
 """Formats that put a text before and behind each turn: described by those texts, and written as Jinja.
 
-Most published chat formats are of this kind. What is written is one plain template for one tokenizer, with its
-BOS and end token as literals, so it says the same wherever it is loaded later.
+Most published chat formats are of this kind. What is written is one plain template for one tokenizer, with
+its BOS and end token as literals, so it says the same wherever it is loaded later.
 """
 
 from __future__ import annotations
@@ -97,34 +97,29 @@ def literal(text: str) -> str:
 
 def write_sides(name: str, sides: Sides, tokens: Tokens) -> str:
     """The Jinja of a format for a tokenizer."""
-    front = "".join(token for token in sides.front if token in tokens.known)
-    around = [tokens.text(pieces) for pieces in sides.system]
-    lines = []
+    system = [tokens.text(pieces) for pieces in sides.system]
+    anywhere = sides.fold is None and bool(system[0])  # a system turn that has a mark of its own
+    lines = _opening(name, sides, tokens)
     if sides.fold is None:
-        system = f"{{{{- {_around(around, sides.trim, 'system')} -}}}}"
-        lines.append(f"{{%- if system is not none -%}}{system}{{%- endif -%}}")
-    lines += [
-        "{%- for turn in turns -%}",
-        *_refused_turns(name, bool(around[0])),
-        '{%- if turn.role == "user" -%}',
-        *_question(sides, tokens),
-        '{%- elif turn.role == "assistant" -%}',
-        f"{{{{- {literal(sides.answer)} + {_content(sides.trim, 'turn.content')} -}}}}",
-        *_behind(sides, tokens),
-        *(["{%- else -%}", f"{{{{- {_around(around, sides.trim, 'turn.content')} -}}}}"] if around[0] else []),
-        "{%- endif -%}",
-        "{%- endfor -%}",
-    ]
+        written = _shown(_around(system, "system", sides.trim))
+        lines.append(f"{{%- if system is not none -%}}{written}{{%- endif -%}}")
+    lines += ["{%- for turn in turns -%}", *_refused_turns(name, anywhere)]
+    lines += ['{%- if turn.role == "user" -%}', *_question(sides, tokens)]
+    lines += ['{%- elif turn.role == "assistant" -%}', *_answer(sides, tokens)]
+    if anywhere:
+        lines += ["{%- else -%}", _shown(_around(system, "turn.content", sides.trim))]
+    lines += ["{%- endif -%}", "{%- endfor -%}"]
     if sides.fold is not None:
         homeless = f"The {name} format writes a system turn into a question, and here is none."
         lines.append(f"{{%- if state.system is not none -%}}{_refuse(homeless)}{{%- endif -%}}")
     asking = sides.answer if sides.prompt is None else sides.prompt
     if asking:
-        lines.append(f"{{%- if add_generation_prompt -%}}{{{{- {literal(asking)} -}}}}{{%- endif -%}}")
-    return "\n".join([*_opening(name, sides, front + tokens.text(sides.start)), *lines])
+        lines.append(f"{{%- if add_generation_prompt -%}}{_shown(literal(asking))}{{%- endif -%}}")
+    return "\n".join(lines)
 
 
-def _opening(name: str, sides: Sides, start: str) -> list[str]:
+def _opening(name: str, sides: Sides, tokens: Tokens) -> list[str]:
+    """Up to the first turn: what is refused, the system text, what stands in front of everything."""
     given = "none" if sides.preamble is None else literal(sides.preamble)
     lines = [
         f"{{%- if tools -%}}{_refuse(f'This {name} template writes no tools.')}{{%- endif -%}}",
@@ -140,13 +135,11 @@ def _opening(name: str, sides: Sides, start: str) -> list[str]:
         lines.append("{%- set state = namespace(system=system) -%}")
     elif sides.rounds:
         lines.append("{%- set state = namespace(round=0) -%}")
-    if start:
-        lines.append(f"{{{{- {literal(start)} -}}}}")
-    return lines
+    front = "".join(token for token in sides.front if token in tokens.known) + tokens.text(sides.start)
+    return [*lines, _shown(literal(front))] if front else lines
 
 
 def _refused_turns(name: str, systems: bool) -> list[str]:
-    """`systems`: a system turn has marks of its own, so it may stand anywhere."""
     calls = _refuse(f"This {name} template writes no calls of tools.")
     roles = json.dumps(["user", "assistant", *(["system"] if systems else [])])
     role = _refuse(f"The {name} format has no place for a turn of this role here: ", "turn.role")
@@ -160,44 +153,52 @@ def _question(sides: Sides, tokens: Tokens) -> list[str]:
     around = [tokens.text(pieces) for pieces in sides.user]
     lines = []
     if sides.rounds:
-        opening, _unused, closing = sides.rounds.partition("{}")
-        lines += [
-            "{%- set state.round = state.round + 1 -%}",
-            f"{{{{- {literal(opening)} ~ state.round ~ {literal(closing)} -}}}}",
-        ]
+        opening, _unused, closing = map(literal, sides.rounds.partition("{}"))
+        lines.append("{%- set state.round = state.round + 1 -%}")
+        lines.append(_shown(f"{opening} ~ state.round ~ {closing}"))
     content = "turn.content"
     if sides.fold is not None:
-        opening, closing = map(literal, sides.fold)
-        own = _content(sides.trim_folded, "turn.content")
+        content = "content"
+        own = _content("turn.content", sides.trim_folded)
+        folded = " ~ ".join([*_parts(sides.fold, "state.system"), "content"])
         lines += [
             f"{{%- set content = {own} -%}}",
             "{%- if state.system is not none -%}",
-            f"{{%- set content = {opening} + state.system + {closing} + content -%}}",
+            f"{{%- set content = {folded} -%}}",
             "{%- set state.system = none -%}",
             "{%- endif -%}",
         ]
-        content = "content"
-    return [*lines, f"{{{{- {_around(around, sides.trim, content)} -}}}}"]
+    trim = sides.trim and not sides.trim_folded
+    return [*lines, _shown(_around(around, content, trim))]
 
 
-def _behind(sides: Sides, tokens: Tokens) -> list[str]:
+def _answer(sides: Sides, tokens: Tokens) -> list[str]:
+    lines = [_shown(_around((sides.answer, ""), "turn.content", sides.trim))]
     after = tokens.text(sides.after)
     last = after if sides.last is None else tokens.text(sides.last)
-    if last == after:
-        return [f"{{{{- {literal(after)} -}}}}"] if after else []
-    return [
-        f"{{{{- {literal(last)} if loop.last and not add_generation_prompt else {literal(after)} -}}}}"
-    ]
+    if last != after:
+        ends = f"{literal(last)} if loop.last and not add_generation_prompt else {literal(after)}"
+        return [*lines, _shown(ends)]
+    return [*lines, _shown(literal(after))] if after else lines
 
 
-def _content(trim: bool, name: str) -> str:
+def _shown(expression: str) -> str:
+    return f"{{{{- {expression} -}}}}"
+
+
+def _content(name: str, trim: bool) -> str:
     return f'({name} or "") | trim' if trim else f'({name} or "")'
 
 
-def _around(sides: Sequence[str], trim: bool, name: str) -> str:
-    parts = [literal(sides[0]) if sides[0] else "", _content(trim, name), literal(sides[1]) if sides[1] else ""]
-    return " ~ ".join(part for part in parts if part)
+def _around(sides: Sequence[str], name: str, trim: bool) -> str:
+    """What joins a content with the texts around it."""
+    return " ~ ".join(_parts(sides, _content(name, trim)))
+
+
+def _parts(sides: Sequence[str], content: str) -> list[str]:
+    before, behind = (literal(side) if side else "" for side in sides)
+    return [part for part in (before, content, behind) if part]
 
 
 def _refuse(sentence: str, more: str = "") -> str:
-    return f"{{{{- raise_exception({literal(sentence)}{' ~ ' + more if more else ''}) -}}}}"
+    return _shown(f"raise_exception({literal(sentence)}{' ~ ' + more if more else ''})")
