@@ -244,6 +244,14 @@ PUBLISHED = (
         ASK + "<think>\n\n</think>\n\n",
     ),
     Published(
+        "qwen3.6",
+        "Qwen3.6 model card: thinking by default",
+        (*IM, "<think>", "</think>"),
+        "<|im_end|>",
+        CHATML.replace("See you.", "<think>\n\n</think>\n\nSee you."),
+        ASK + "<think>\n",
+    ),
+    Published(
         "deepseek",
         "DeepSeek-V2-Chat model card",
         ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"),
@@ -336,6 +344,16 @@ PUBLISHED = (
         eos="<|endoftext|>",
     ),
     Published(
+        "glm4.5",
+        "GLM-4.5 chat template: answers say whether they thought",
+        ("<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"),
+        "<|user|>",
+        "[gMASK]<sop><|system|>\nBe brief.<|user|>\nHello<|assistant|>\n<think></think>\nHi!<|user|>\nBye"
+        "<|assistant|>\n<think></think>\nSee you.<|user|>",
+        "[gMASK]<sop><|user|>\nHello<|assistant|>",
+        eos="<|endoftext|>",
+    ),
+    Published(
         "baichuan2",
         "Baichuan2 build_chat_input: reserved tokens 195 and 196",
         ("</s>", "<reserved_106>", "<reserved_107>"),
@@ -389,6 +407,25 @@ PUBLISHED = (
         "<s>### User:\nHello\n\n### Assistant:\n",
         bos="<s>",
         unstopped=True,
+    ),
+    Published(
+        "jamba",
+        "Jamba 1.5 chat template",
+        ("<|startoftext|>", "<|bom|>", "<|eom|>", "<|system|>", "<|user|>", "<|assistant|>"),
+        "<|eom|>",
+        "<|startoftext|><|bom|><|system|> Be brief.<|eom|><|bom|><|user|> Hello<|eom|>"
+        "<|bom|><|assistant|> Hi!<|eom|><|bom|><|user|> Bye<|eom|><|bom|><|assistant|> See you.<|eom|>",
+        "<|startoftext|><|bom|><|system|> <|eom|><|bom|><|user|> Hello<|eom|><|bom|><|assistant|>",
+        bos="<|startoftext|>",
+    ),
+    Published(
+        "seed_oss",
+        "Seed-OSS chat template",
+        ("<seed:bos>", "<seed:eos>"),
+        "<seed:eos>",
+        "<seed:bos>system\nBe brief.<seed:eos><seed:bos>user\nHello<seed:eos><seed:bos>assistant\nHi!"
+        "<seed:eos><seed:bos>user\nBye<seed:eos><seed:bos>assistant\nSee you.<seed:eos>",
+        "<seed:bos>user\nHello<seed:eos><seed:bos>assistant\n",
     ),
     Published(
         "granite",

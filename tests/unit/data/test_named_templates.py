@@ -14,12 +14,14 @@ from small_tokenizers import byte_level, sentence_piece
 
 from tui_tuner.config.chat_templates import CHAT_TEMPLATES, near_names, other_names, template_name
 from tui_tuner.config.load import absolute_paths, build_config
+from tui_tuner.config.options import options
 from tui_tuner.data.chat.choosing import choose_template
 from tui_tuner.data.chat.encoder import ChatEncoder
 from tui_tuner.data.chat.named.written import FORMATS
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Message
 from tui_tuner.errors import ModelError
+from tui_tuner.ui.form import editor, parse
 
 MESSAGES: list[dict[str, Any]] = [
     {"role": "system", "content": SYSTEM},
@@ -115,6 +117,9 @@ def test_answers_are_trained_with_their_end_and_nothing_else_is(form: Published)
         ("mistral_v7_tekken", "mistral_small"),
         ("intern2", "internlm2"),
         ("granite3", "granite"),
+        ("glm4_moe", "glm4.5"),
+        ("llama3_2_vision", "llama3.1"),
+        ("pixtral", "mistral_tekken"),
     ],
 )
 def test_names_as_others_spell_them(word: str, name: str) -> None:
@@ -222,6 +227,12 @@ TOOLS = {
     ),
     "deepseek_r1": "<｜tool▁outputs▁end｜>Warm.<｜end▁of▁sentence｜>",
     "chatml": '<tool_call>{"name": "weather", "arguments": {"city": "Rome"}}</tool_call><|im_end|>\n',
+    "glm4.5": (
+        "<|assistant|>\n<think></think>\n<tool_call>weather\n<arg_key>city</arg_key>\n"
+        '<arg_value>Rome</arg_value>\n</tool_call><|observation|>\n<tool_response>\n{"degrees": 20}\n'
+        "</tool_response><|assistant|>\n<think></think>\nWarm.<|user|>"
+    ),
+    "qwen3.6": "<function=weather>\n<parameter=city>\nRome\n</parameter>\n</function>",
     "qwen3.5_nothink": "<function=weather>\n<parameter=city>\nRome\n</parameter>\n</function>",
 }
 
@@ -242,7 +253,9 @@ def test_tools_and_calls_are_written(name: str) -> None:
     )
     with_end = rendered(tokenizer, [message.plain() for message in chat.messages[:2]], tools=[WEATHER])
     assert with_end.rstrip("\n").endswith(
-        "<|observation|>" if name == "glm4" else next(form.end for form in PUBLISHED if form.name == name)
+        "<|observation|>"
+        if name in ("glm4", "glm4.5")
+        else next(form.end for form in PUBLISHED if form.name == name)
     )
 
 
@@ -263,6 +276,11 @@ def test_what_a_format_cannot_write_is_refused_by_name(name: str) -> None:
     [
         ("qwen3", "assistant\n4<|im_end|>", "assistant\n<think>\ntwo threes\n</think>\n\n6<|im_end|>"),
         ("qwen3.5", "assistant\n4<|im_end|>", "assistant\n<think>\ntwo threes\n</think>\n\n6<|im_end|>"),
+        (
+            "glm4.5",
+            "<think></think>\n4<|user|>",
+            "<|assistant|>\n<think>two threes</think>\n6<|user|>",
+        ),
         (
             "gpt_oss",
             "assistant<|channel|>final<|message|>4<|end|>",
@@ -302,6 +320,14 @@ def test_it_is_saved_with_the_tokenizer(tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert rendered(again, MESSAGES) == next(form.text for form in PUBLISHED if form.name == "gemma")
+
+
+def test_the_form_offers_them_and_takes_a_path() -> None:
+    option = options()["model.chat_template"]
+    assert {*CHAT_TEMPLATES, "tokenizer_default"} == set(option.choices)
+    assert editor(option) == "input" and "text, chatml, alpaca" in option.expects()
+    assert parse(option, "llama3") == "llama3" and parse(option, "a/b.jinja") == "a/b.jinja"
+    assert parse(option, "") is None
 
 
 def test_data_templates_lists_them() -> None:

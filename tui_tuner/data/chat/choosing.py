@@ -106,7 +106,7 @@ def read_template(path: str) -> str:
             raise ModelError(_("is larger than 1 MiB, so it is no template."), where=one_line(path))
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        if isinstance(error, FileNotFoundError) and not file.suffix and file.name == path:
+        if isinstance(error, FileNotFoundError) and file.name == path and not file.suffix[1:].isalpha():
             raise _unknown(path) from None
         if isinstance(error, OSError):
             what = _("no readable chat template: {problem}.", problem=error.strerror)

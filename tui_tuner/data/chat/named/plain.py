@@ -199,6 +199,23 @@ PLAIN: dict[str, Sides] = {
         after="\n\n",
         last=(END,),
     ),
+    "jamba": Sides(
+        preamble="",
+        system=("<|bom|><|system|> ", "<|eom|>"),
+        user=("<|bom|><|user|> ", "<|eom|>"),
+        answer="<|bom|><|assistant|> ",
+        prompt="<|bom|><|assistant|>",
+        ends=("<|eom|>",),
+        tokens=("<|bom|>", "<|system|>", "<|user|>", "<|assistant|>", "<|eom|>"),
+    ),
+    "seed_oss": Sides(
+        start=(),
+        system=("<seed:bos>system\n", "<seed:eos>"),
+        user=("<seed:bos>user\n", "<seed:eos>"),
+        answer="<seed:bos>assistant\n",
+        ends=("<seed:eos>",),
+        tokens=("<seed:bos>", "<seed:eos>"),
+    ),
     "granite": Sides(
         start=(),
         system=("<|start_of_role|>system<|end_of_role|>", "<|end_of_text|>\n"),

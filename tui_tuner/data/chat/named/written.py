@@ -39,13 +39,25 @@ def _qwen(preamble: str | None, thinks: bool) -> Filed:
     return Filed("qwen", settings, ("<|im_end|>",), _CHATML)
 
 
+def _qwen35(opening: str, json: bool = False) -> Filed:
+    """`opening` is what an answer begins with; `json`: true and null are written so, not as in Python."""
+    return Filed("qwen35", {"opening": opening, "json": json}, ("<|im_end|>",), _CHATML)
+
+
+def _glm(file: str) -> Filed:
+    roles = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
+    front = ("[gMASK]", "<sop>")
+    return Filed(file, {"called": ("<|observation|>",)}, ("<|user|>",), (*front, *roles), front)
+
+
 FILED: dict[str, Filed] = {
     "chatml": Filed("chatml", ends=("<|im_end|>",)),
     "qwen2.5": _qwen("You are Qwen, created by Alibaba Cloud. You are a helpful assistant.", False),
     "qwen3": _qwen(None, True),
     "qwen3_instruct": _qwen(None, False),
-    "qwen3.5": Filed("qwen35", {"opening": "<think>\n"}, ("<|im_end|>",), _CHATML),
-    "qwen3.5_nothink": Filed("qwen35", {"opening": "<think>\n\n</think>\n\n"}, ("<|im_end|>",), _CHATML),
+    "qwen3.5": _qwen35("<think>\n"),
+    "qwen3.5_nothink": _qwen35("<think>\n\n</think>\n\n"),
+    "qwen3.6": _qwen35("<think>\n", json=True),
     "llama3.1": Filed(
         "llama31", ends=("<|eot_id|>",), tokens=("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
     ),
@@ -58,13 +70,8 @@ FILED: dict[str, Filed] = {
     ),
     "deepseek_v3": Filed("deepseek", {"thinks": False}, tokens=_DEEPSEEK),
     "deepseek_r1": Filed("deepseek", {"thinks": True}, tokens=_DEEPSEEK),
-    "glm4": Filed(
-        "glm4",
-        {"called": ("<|observation|>",)},
-        ends=("<|user|>",),
-        tokens=("[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"),
-        front=("[gMASK]", "<sop>"),
-    ),
+    "glm4": _glm("glm4"),
+    "glm4.5": _glm("glm45"),
     "gpt_oss": Filed(
         "harmony",
         ends=("<|return|>",),
