@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.chat.choosing import choose_template
 from tui_tuner.data.chat.encoder import ChatEncoder, Encoded, Rendered, TextEncoder
-from tui_tuner.data.chat.template import choose_template, special_tokens
+from tui_tuner.data.chat.template import special_tokens
 from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts, fit_pieces
 from tui_tuner.data.examples.fitting import Fitted, fit
 from tui_tuner.data.ledger import Ledger
