@@ -249,12 +249,11 @@ class RowEncoder:
         """
         rows = []
         for read in batch:
-            if read.record is None:
-                problem = read.problem or RowProblem(N_("unreadable"))
-                ledger.count("dropped", read.row.origin, problem.reason, problem.detail)
+            record = read.begun(ledger)
+            if record is None:
                 continue
-            self.encoder.check_kind(read, read.record)
-            cleaned = self.cleaner.clean(read.record, read.row.origin, ledger)
+            self.encoder.check_kind(read, record)
+            cleaned = self.cleaner.clean(record, read.row.origin, ledger)
             if cleaned is not None:
                 rows.append(CleanRow(read.row.origin, read.source, cleaned.record, cleaned.changed))
         return rows

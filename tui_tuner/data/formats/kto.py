@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_tuner.data.formats.base import Format, Match
+from tui_tuner.data.formats.base import Format, Match, Way
 from tui_tuner.data.formats.parts.calls import tools_of
 from tui_tuner.data.formats.parts.columns import Sample
 from tui_tuner.data.formats.parts.troubles import Troubles
@@ -30,11 +30,14 @@ class KTO(Format):
         roles = {"good": good[0].name, **sample.optional("system", "tools")}
         turns = turn_columns(sample)
         prompts = sample.named("prompt", "text", "objects")
+        if len(prompts) > 1:  # an input beside an instruction adds to it
+            prompts = [column for column in prompts if column.plain != "input"] or prompts
         answers = sample.named("response", "text", "objects")
         if turns:
             roles["messages"] = turns[0].name
         elif len(prompts) == 1 and len(answers) == 1:
             roles |= {"prompt": prompts[0].name, "response": answers[0].name}
+            roles |= sample.optional("input", taken=list(roles.values()))
         else:
             return None
         why = _("{name} says whether the answer is good", name=one_line(good[0].name, 40))
@@ -56,6 +59,14 @@ class KTO(Format):
         if messages[0].role != "system":
             messages = system_of(values, columns) + messages
         return Judged(messages, good, tools_of(values, columns))
+
+    def lacking(self, told: Columns) -> list[str]:
+        answered = () if "messages" in told else ("prompt", "response")
+        return [role for role in (*answered, *self.needed) if role not in told]
+
+    def otherwise(self, columns: Columns, values: Values) -> Way:
+        words = N_("To train on all answers, the good and the bad: {command}.")
+        return Way(words, "sft", {role: name for role, name in columns.items() if role != "good"})
 
 
 FORMATS = (KTO(),)
