@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from tui_tuner.config.kinds import RECORD_FORMATS
 from tui_tuner.data.formats.base import Ambiguous, Format, Match, set_columns
@@ -12,9 +11,6 @@ from tui_tuner.data.formats.parts.values import Columns
 from tui_tuner.errors import DataError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-
-if TYPE_CHECKING:
-    from tui_tuner.data.formats.recognise import Detection
 
 SHOWN = 12
 
@@ -64,11 +60,11 @@ def too_unsure(sample: Sample, found: Sequence[tuple[Format, Match]]) -> Ambiguo
     )
 
 
-def does_not_fit(sample: Sample, wanted: str, recognised: Callable[[], Detection]) -> DataError:
-    """The format that was asked for is not theirs; `recognised` finds out what is."""
+def does_not_fit(sample: Sample, wanted: str, recognised: Callable[[], str]) -> DataError:
+    """The format that was asked for is not theirs; `recognised` finds out the name of what is."""
     try:
-        hint = _("They look like {format}: {command}.", format=(found := recognised()).format,
-                 command=f"--set data.format={found.format}")  # fmt: skip
+        name = recognised()
+        hint = _("They look like {format}: {command}.", format=name, command=f"--set data.format={name}")
     except DataError as error:
         hint = error.hint
     return DataError(

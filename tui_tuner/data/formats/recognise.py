@@ -74,7 +74,7 @@ def recognise(
         raise advice.too_unsure(sample, unsure)
     if wanted == "auto":
         raise advice.not_recognised(sample)
-    raise advice.does_not_fit(sample, wanted, lambda: recognise(rows, where=where))
+    raise advice.does_not_fit(sample, wanted, lambda: recognise(rows, where=where).format)
 
 
 def _ranked() -> list[Format]:

@@ -162,7 +162,7 @@ def answer_of(value: Any, wrong: Troubles, whole: bool = False) -> list[Message]
         return turns_of(value)
     if isinstance(value, dict) and set(value) & set(ROLE_KEYS):
         return messages_of(value)
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+    if whole and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         value = value[0]
     return [Message("assistant", text_of(_first_answer(value), wrong))]
 
