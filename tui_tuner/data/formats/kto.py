@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui_tuner.data.formats.base import Format, Match, Way
-from tui_tuner.data.formats.parts.calls import tools_of
+from tui_tuner.data.formats.parts.calls import tools_in
 from tui_tuner.data.formats.parts.columns import Sample
 from tui_tuner.data.formats.parts.troubles import Troubles
 from tui_tuner.data.formats.parts.turns import answer_of, prompt_of, system_of, turn_columns, turns_of
@@ -58,7 +58,7 @@ class KTO(Format):
             raise RowProblem(N_("the chat does not end with an answer"))
         if messages[0].role != "system":
             messages = system_of(values, columns) + messages
-        return Judged(messages, good, tools_of(values, columns))
+        return Judged(messages, good, tools_in(values, columns))
 
     def lacking(self, told: Columns) -> list[str]:
         answered = () if "messages" in told else ("prompt", "response")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui_tuner.data.formats.base import Format, Match, ask
-from tui_tuner.data.formats.parts.calls import tools_of
+from tui_tuner.data.formats.parts.calls import tools_in
 from tui_tuner.data.formats.parts.columns import NAMES, Column, Sample
 from tui_tuner.data.formats.parts.turns import FROM_VALUE, chat_shape, system_of, turn_keys, turns_of
 from tui_tuner.data.formats.parts.values import Columns, Values
@@ -50,7 +50,7 @@ class Messages(Format):
             said = message.tool_calls or message.reasoning or (message.content or "").strip()
             if message.role == "assistant" and not said:
                 raise RowProblem(N_("an answer in the chat is empty"))
-        return Chat(messages, tools_of(values, columns))
+        return Chat(messages, tools_in(values, columns))
 
     def fits_told(self, told: Columns, sample: Sample) -> bool:
         # Beside an answer that is chosen or judged, a chat is the prompt.

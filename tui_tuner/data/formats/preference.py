@@ -50,20 +50,12 @@ class Preferences(Format):
             chosen, rejected = _opposites(sample)
         if not chosen or not rejected:
             return None
+        roles = _asking(sample, [column.name for column in (*chosen, *rejected)])
         if len(chosen) > 1:
-            raise ask(sample, "chosen", [column.name for column in chosen], {"rejected": rejected[0].name})
+            raise ask(sample, "chosen", [c.name for c in chosen], {**roles, "rejected": rejected[0].name})
         if len(rejected) > 1:
-            raise ask(sample, "rejected", [column.name for column in rejected], {"chosen": chosen[0].name})
-        roles = {"chosen": chosen[0].name, "rejected": rejected[0].name}
-        taken = list(roles.values())
-        roles |= sample.optional("system", "tools", taken=taken)
-        turns = [column for column in turn_columns(sample) if column.name not in taken]
-        prompts = [c for c in sample.named("prompt", "text", "objects", "object") if c.name not in taken]
-        if turns:
-            roles["messages"] = turns[0].name
-        elif prompts:
-            roles["prompt"] = prompts[0].name
-            roles |= sample.optional("input", taken=[*taken, prompts[0].name])
+            raise ask(sample, "rejected", [c.name for c in rejected], {**roles, "chosen": chosen[0].name})
+        roles = {"chosen": chosen[0].name, "rejected": rejected[0].name, **roles}
         return Match(roles, 0.98, _("a chosen and a rejected answer in each row"))
 
     def convert(self, values: Values, columns: Columns) -> Preference:
@@ -102,6 +94,19 @@ class Preferences(Format):
             asks = {role: name for role, name in prompts.items() if name}
             roles = {**asks, "response": columns["chosen"], **roles}
         return Way(N_("To train on the chosen answers alone: {command}."), "sft", roles)
+
+
+def _asking(sample: Sample, taken: list[str]) -> Columns:
+    """The columns before the answers."""
+    roles: Columns = sample.optional("system", "tools", taken=taken)
+    turns = [column for column in turn_columns(sample) if column.name not in taken]
+    prompts = [c for c in sample.named("prompt", "text", "objects", "object") if c.name not in taken]
+    if turns:
+        roles["messages"] = turns[0].name
+    elif prompts:
+        roles["prompt"] = prompts[0].name
+        roles |= sample.optional("input", taken=[*taken, prompts[0].name])
+    return roles
 
 
 def _opposites(sample: Sample) -> tuple[list[Column], list[Column]]:

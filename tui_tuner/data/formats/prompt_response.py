@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tui_tuner.data.formats.base import Ambiguous, Format, Match, ask, set_columns
 from tui_tuner.data.formats.parts import troubles
-from tui_tuner.data.formats.parts.calls import tools_of
+from tui_tuner.data.formats.parts.calls import tools_in
 from tui_tuner.data.formats.parts.columns import LABEL_NAMES, Column, Sample
 from tui_tuner.data.formats.parts.turns import answer_of, history_of, prompt_of, system_of, turn_keys
 from tui_tuner.data.formats.parts.values import Columns, Values
@@ -67,7 +67,7 @@ class PromptResponse(Format):
         answers = answer_of(values.get(columns["response"]), troubles.RESPONSE)
         if answers[-1].role != "assistant":
             raise RowProblem(N_("the response does not end with an answer"))
-        return Chat(messages + prompt + answers, tools_of(values, columns))
+        return Chat(messages + prompt + answers, tools_in(values, columns))
 
 
 def _speaking(sample: Sample, role: str) -> list[Column]:

@@ -19,6 +19,7 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 SURE = 0.75  # below it a format is asked about, never taken
+SURER = 0.95  # the same where another format fits, too
 
 
 @dataclass
@@ -64,7 +65,7 @@ def recognise(
     unsure: list[tuple[Format, Match]] = []
     for format in formats:
         match = format.recognise(sample, asked=wanted != "auto")
-        if match and wanted == "auto" and match.confidence < SURE:
+        if match and wanted == "auto" and match.confidence < (SURER if unsure else SURE):
             unsure.append((format, match))
         elif match:
             unused = _unused(sample, match.columns)

@@ -18,10 +18,13 @@ def tools_of(values: Values, columns: Columns) -> list[Any] | None:
 
 
 def tools_in(values: Values, columns: Columns) -> list[Any] | None:
-    """The same, or those beside the messages of a prompt that is an object, as OpenAI writes preferences."""
+    """The same, or those beside the messages of a chat that is an object, as OpenAI writes preferences."""
     found = tools_of(values, columns)
-    prompt = values.get(columns["prompt"]) if "prompt" in columns else None
-    return _tools(prompt.get("tools")) if not found and isinstance(prompt, dict) else found
+    for role in ("messages", "prompt"):
+        chat = values.get(columns[role]) if role in columns and not found else None
+        if isinstance(chat, dict):
+            found = _tools(loads_if_json(chat.get("tools")))
+    return found
 
 
 def _tools(value: Any) -> list[Any] | None:
