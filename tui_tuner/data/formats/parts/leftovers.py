@@ -23,9 +23,12 @@ def leftovers(values: Values, columns: Columns) -> set[tuple[str, str]]:
             for name, value in values.items()
             if name not in used and not is_empty(value)
         }
-    for role in _OF_TURNS:
-        if role in columns:
-            found |= {("key", key) for key in _in_turns(loads_if_json(values.get(columns[role])))}
+    for role, name in columns.items():
+        value = values.get(name) if role in _OF_TURNS else None
+        if isinstance(value, str):
+            value = loads_if_json(value) if value[:1] in "[{ \n" else None
+        if value is not None:
+            found |= {("key", key) for key in _in_turns(value)}
     return found
 
 

@@ -85,7 +85,7 @@ def needed(record: Record, values: Values, beside: dict[str, str], columns: Colu
         beside: The file's columns that hold media (`media_columns`).
         columns: The columns that the record was made from.
     """
-    if isinstance(record, Chat | Judged | Preference | Labelled | Question):
+    if beside and isinstance(record, Chat | Judged | Preference | Labelled | Question):
         for name, kind in beside.items():
             if not _nothing(values.get(name)) and name not in columns.values():
                 return kind, name

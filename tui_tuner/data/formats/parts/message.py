@@ -52,10 +52,13 @@ ROLE_KEYS = ("role", "from", "speaker")
 CONTENT_KEYS = ("content", "value", "text", "utterance")
 # Whether a turn is trained, as OpenAI, axolotl, ms-swift, Megatron and others name it
 FLAGS = ("train", "training", "weight", "loss_weight", "loss_mask", "loss_scale", "loss")
+_FLAGS = frozenset(FLAGS)
 DETAIL = "train_detail"  # axolotl's: which characters of a turn are trained
 _YES = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 _SPOKEN_PARTS = ("text", "output_text", "input_text", "refusal")
 _THOUGHT_PARTS = ("thinking", "reasoning", "reasoning_text")
+_PLAIN_KEYS = ({"role", "content"}, {"from", "value"})
+_PLAIN_ROLES = ("user", "assistant", "system", "human", "gpt", "tool")
 _TEXT_KEYS = ("text", "value", "content", "refusal")
 _THOUGHT_KEYS = ("thinking", "reasoning", "reasoning_content", "text", "content", "value")
 
@@ -94,6 +97,10 @@ def messages_of(item: dict[str, Any]) -> list[Message]:
     Raises:
         RowProblem: no role, an unknown one, nothing said, or something that is not text.
     """
+    if item.keys() in _PLAIN_KEYS:  # most turns: somebody says a text
+        plain, text = item.values() if next(iter(item)) in ROLE_KEYS else reversed(item.values())
+        if isinstance(text, str) and plain in _PLAIN_ROLES:
+            return [Message(SPOKEN[plain], text)]
     spoken = spoken_by(item)
     if spoken is None:
         raise RowProblem(N_("a turn has no role"))
@@ -129,9 +136,11 @@ def messages_of(item: dict[str, Any]) -> list[Message]:
 
 def unused_keys(item: dict[str, Any]) -> Iterator[str]:
     """Keys of a turn that hold something and that nothing was made of."""
+    if item.keys() in _PLAIN_KEYS:
+        return
     spoken = (spoken_by(item) or "").strip().lower()
     used = {_key_of(item, ROLE_KEYS), _key_of(item, CONTENT_KEYS), DETAIL}
-    used |= {key for key in FLAGS if _flag(item, key) is not None}
+    used |= {key for key in item.keys() & _FLAGS if _flag(item, key) is not None}
     if SPOKEN.get(spoken) == "assistant":
         used |= {_reasoning_key(item), "function_call"}
     used |= {key for key in ("name", "tool_call_id") if isinstance(item.get(key), str)}
@@ -162,7 +171,7 @@ def _train_flag(item: dict[str, Any]) -> bool | None:
     Raises:
         RowProblem: it says something between, or both.
     """
-    found = {flag for key in FLAGS if (flag := _flag(item, key)) is not None}
+    found = {flag for key in item.keys() & _FLAGS if (flag := _flag(item, key)) is not None}
     found |= _details(item.get(DETAIL))
     if len(found) > 1:
         raise RowProblem(N_("a turn is said to be trained, and not to be"))
