@@ -170,6 +170,8 @@ PREFERENCES: dict[str, dict[str, Any]] = {
     "two chats and the prompt": {"prompt": "hi", "chosen": [U, A], "rejected": [U, NO]},
     "two message columns": {"messages_chosen": [U, A], "messages_rejected": [U, NO]},
     "named the other way round": {"chosen_messages": [U, A], "rejected_messages": [U, NO]},
+    "UltraFeedback": {"prompt": "hi", "messages": [U, A], "chosen": [U, A], "rejected": [U, NO]},
+    "a chat that ends with the chosen answer": {"messages": [U, A], "chosen": "hello", "rejected": "no"},
     "TRL": {"prompt": [U], "chosen": [A], "rejected": [NO]},
     "OpenAI": {
         "input": {"messages": [U], "tools": [TOOL]},
@@ -204,6 +206,8 @@ def test_a_system_message_that_only_the_answers_repeat_is_of_the_prompt() -> Non
 
 def test_kto_of_an_instruction_with_input() -> None:
     found = read({"instruction": "hi", "input": "there", "output": "hello", "kto_tag": True})
+    number = read({"instruction": "hi", "input": "there", "output": "hello", "kto_tag": 1})
+    assert number == found
     assert found.kind == "judged" and said(found.messages) == [("user", "hi\nthere"), ("assistant", "hello")]
 
 

@@ -80,17 +80,29 @@ def does_not_fit(sample: Sample, wanted: str, recognised: Callable[[], str]) -> 
 
 
 def by_columns(sample: Sample) -> str:
-    """A command that says which column is what, with columns of this file; empty if none holds text."""
+    """A command that says which column is what, with columns of this file; words where none holds text."""
     written = [column for column in sample.columns.values() if column.written]
     worded = [column for column in written if column.worded and column.plain not in ("id", "source")]
     best = worded if len(worded) > 1 else written
     if len(best) > 1:
-        roles = {"prompt": best[0].name, "response": best[1].name}
+        asks = _first(best, sample.named("prompt"), best[0])
+        others = [column for column in best if column is not asks]
+        roles = {"prompt": asks.name, "response": _first(others, _answering(others), others[0]).name}
         command = f"--set data.format=prompt_response {set_columns(roles)}"
         return _("Say which column is what, such as {command}.", command=command)
     if best:
         return _("To learn the text alone: {command}.", command=_text_alone(best[0]))
-    return ""
+    return _("Write each row with prompt and response, or as messages with role and content.")
+
+
+def _first(columns: Sequence[Column], wanted: Sequence[Column], otherwise: Column) -> Column:
+    return next((column for column in wanted if column in columns), otherwise)
+
+
+def _answering(columns: Sequence[Column]) -> list[Column]:
+    """Columns whose names sound as if they answered."""
+    words = ("answer", "response", "output", "completion", "reply", "summary", "target")
+    return [column for column in columns if any(word in column.plain for word in words)]
 
 
 def with_more(sample: Sample, format: Format, told: Columns, missing: Sequence[str]) -> str:

@@ -14,6 +14,9 @@ from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 GOOD_NAMES = ("kto_tag", "label", "is_good", "desirable", "thumbs_up", "score")
+# Names that say it all: zero and one are false and true there
+SURE_NAMES = ("kto_tag", "is_good", "desirable", "thumbs_up")
+_GOOD = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 ANSWER = Troubles(N_("the answer is not text"), N_("the answer is empty"), N_("the answer is missing"))
 
 
@@ -24,7 +27,12 @@ class KTO(Format):
     rank = 20
 
     def recognise(self, sample: Sample, asked: bool) -> Match | None:
-        good = [column for column in sample.named(GOOD_NAMES) if column.mostly("bool")]
+        good = [
+            column
+            for column in sample.named(GOOD_NAMES)
+            if column.mostly("bool")
+            or (column.plain in SURE_NAMES and {value.lower() for value in column.values} <= set(_GOOD))
+        ]
         if not good:
             return None
         roles = {"good": good[0].name, **sample.optional("system", "tools")}
@@ -45,8 +53,7 @@ class KTO(Format):
 
     def convert(self, values: Values, columns: Columns) -> Judged:
         good = values.get(columns["good"])
-        if isinstance(good, str) and good.strip().lower() in ("true", "false"):
-            good = good.strip().lower() == "true"
+        good = _GOOD.get(str(good).strip().lower(), good)
         if not isinstance(good, bool):
             raise RowProblem(N_("the KTO label is neither true nor false"), repr(good)[:40])
         if "messages" in columns:

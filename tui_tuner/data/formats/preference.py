@@ -70,6 +70,8 @@ class Preferences(Format):
             shared = _shared(chosen, rejected)
             prompt = _together(prompt, chosen[:shared])
             chosen, rejected = chosen[shared:], rejected[shared:]
+        elif len(prompt) > 1 and prompt[-1].plain() == chosen[0].plain():
+            prompt = prompt[:-1]  # a chat that ends with the chosen answer
         # A layout that repeats the prompt inside one of the answers.
         chosen, rejected = _without(prompt, chosen), _without(prompt, rejected)
         if not any(message.role == "user" for message in prompt):
@@ -129,9 +131,13 @@ def _shared(chosen: list[Message], rejected: list[Message]) -> int:
 
 
 def _together(prompt: list[Message], shared: list[Message]) -> list[Message]:
-    """The prompt of a row that has one by itself and in front of both answers, which may say more."""
-    front = [message.plain() for message in shared]
-    return shared if all(message.plain() in front for message in prompt) else prompt + shared
+    """The prompt of a row that has one by itself and in front of both answers.
+
+    Either may say more: the answers a system message, and the prompt the whole chat with the chosen answer.
+    """
+    asked, front = [m.plain() for m in prompt], [m.plain() for m in shared]
+    both = all(message in front for message in asked) or (front and asked[: len(front)] == front)
+    return shared if both else prompt + shared
 
 
 def _without(prompt: list[Message], answer: list[Message]) -> list[Message]:

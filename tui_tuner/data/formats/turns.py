@@ -38,7 +38,7 @@ class Flat(Messages):
         if not roles or not contents:
             return None
         found = {"role": roles[0].name, "content": contents[0].name}
-        if sample.named(PARENT_NAMES):
+        if any(column.plain in PARENT_NAMES for column in sample.columns.values()):
             raise _of_tree(sample, contents[0])
         chats = [column for column in sample.named(CONVERSATION_NAMES) if column.mostly("text", "number")]
         if chats and _comes_again(chats[0], sample):

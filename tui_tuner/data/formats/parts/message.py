@@ -48,8 +48,8 @@ SPOKEN = {
 }
 CALLERS = ("function_call", "tool_call")  # whose words are the JSON of a call
 
-ROLE_KEYS = ("role", "from", "speaker")
-CONTENT_KEYS = ("content", "value", "text", "utterance")
+ROLE_KEYS = ("role", "from", "speaker", "sender")
+CONTENT_KEYS = ("content", "value", "text", "utterance", "message")
 # Whether a turn is trained, as OpenAI, axolotl, ms-swift, Megatron and others name it
 FLAGS = ("train", "training", "weight", "loss_weight", "loss_mask", "loss_scale", "loss")
 _FLAGS = frozenset(FLAGS)
