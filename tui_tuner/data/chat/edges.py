@@ -59,11 +59,17 @@ class Edges:
         closing = cut(ended)[0][-1] if ended else ""
         following = cut(gone_on)[0][-2] if gone_on and len(cut(gone_on)[1]) > 2 else closing
         always = shared(closing, following)
-        own = self.stops.run(always)
+        own = self._ending(self.stops.run(always), cut(bare)[0][0] if bare else "")
         if not own:
             own = self.stops.run(closing)[:1]
             own += [token for token in self.stops.run(following)[:1] if token in self._ends_users]
         self.stops.learn(own, always)
+
+    def _ending(self, run: list[str], header: str) -> list[str]:
+        """Those of the tokens behind an answer that end it: up to one that generation stops at, and without
+        the header of a next turn, which some templates always write."""
+        size = next((i + 1 for i, token in enumerate(run) if token in self.stops.ends), len(run))
+        return run[:1] + [token for token in run[1:size] if token in self.stops.ends or token not in header]
 
     def _try(self, turns: Sequence[Turn], tools: Any, generation: bool) -> str | None:
         try:
@@ -238,11 +244,14 @@ def _fits(before: str, behind: str, text: str) -> bool:
 
 
 def _parts_of(prompt: str) -> list[str]:
-    """A generation prompt, and what is left of it without what it opens for the model to think in."""
-    parts = [prompt] if prompt.strip() else []
-    while (rest := _OPENED.sub("", prompt)) != prompt and rest.strip():
-        # the line break between the header and the tag may or may not be there in a turn without one
-        parts += [prompt[: len(rest) + 1]] if prompt[len(rest) : len(rest) + 1].isspace() else []
-        parts.append(rest)
-        prompt = rest
-    return parts
+    """A generation prompt, and what is left of it without the white space at its end, and without what it
+    opens for the model to think in: a turn in the middle of a chat may lack either."""
+    parts: list[str] = []
+    while prompt.strip():
+        shortest = len(prompt.rstrip())
+        parts += [prompt[:size] for size in range(len(prompt), shortest - 1, -1)]
+        rest = _OPENED.sub("", prompt)
+        if rest == prompt:
+            break
+        prompt = prompt[: len(rest) + (prompt[len(rest) : len(rest) + 1].isspace())]
+    return list(dict.fromkeys(parts))

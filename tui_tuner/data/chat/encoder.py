@@ -183,8 +183,9 @@ class ChatEncoder:
             raise RowProblem(N_("the chat is longer than {most:,} characters", most=MAX_CHAT), f"{size:,}")
         messages, text, spans = self._found(messages, chat.tools)
         if spans and (added := spans[-1].added):
-            text = text[: spans[-1].end] + added
-            spans[-1] = replace(spans[-1], end=len(text), stop=added.strip())
+            end = spans[-1].end
+            text = text[:end] + added + text[end:]
+            spans[-1] = replace(spans[-1], end=end + len(added), stop=added.strip())
         last = max((span.index for span in spans), default=-1)
         wanted = []
         for span in spans:

@@ -34,7 +34,7 @@ class Span:
     """Characters [start, end) of the answer of message `index`; `stop` is its stop token's text, or empty.
 
     Args:
-        added: What has to be added at `end`, instead of all that stands behind it, to stop the answer.
+        added: What has to be put in at `end` for the answer to stop.
         missing: Kinds of pieces that the template left out: `content`, `reasoning`.
         prompted: Whether the generation prompt is what stands in front of the answer.
     """
