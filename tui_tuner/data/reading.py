@@ -122,7 +122,9 @@ class Reading:
             self._convert(read, format, beside)
             yield read
             for other in others:
-                yield Read(other, source, format=format.name, columns=detection.columns, merged=True)
+                part = Read(other, source, format=format.name, columns=detection.columns, merged=True)
+                self._note_unused(part, format)
+                yield part
 
     def _take_late(self, row: Row, detection: Detection, known: set[str]) -> None:
         """A row after the sample has columns of its own: say what they are."""
@@ -160,27 +162,40 @@ class Reading:
 
     def _convert(self, read: Read, format: Format, beside: dict[str, str]) -> None:
         """Make the record of a row, and note what of the row is not in it; `beside` are columns of media."""
-        row = read.row
+        row, needs = read.row, ""
         if row.problem:
             read.problem = RowProblem(row.problem, _shown(row))
             return
         try:
-            record = self._record(read, format, beside)
+            record, needs = self._record(read, format, beside)
             for text in texts_of(record):
                 if not text.isascii():
                     text.encode()
-            for kind, name in sorted(format.leftovers(row.values, read.columns)):
-                read.steps.append((self._not_used(kind, name), row.values.get(name, "")))
             read.record = record
         except UnicodeEncodeError:
             read.problem = RowProblem(N_("text that is not valid Unicode"))
+        except media.NeedsMedia as problem:
+            read.problem, needs = problem, problem.detail
         except RowProblem as problem:
             read.problem = problem
         except RecursionError:
             read.problem = RowProblem(N_("nested too deeply"))
+        self._note_unused(read, format, needs)
 
-    def _record(self, read: Read, format: Format, beside: dict[str, str]) -> Record:
-        """The record, with what it needs beside its text dropped or left out (`data.media`)."""
+    def _note_unused(self, read: Read, format: Format, needs: str = "") -> None:
+        """Note what nothing is made of, in rows that are dropped too, but for what a row is said to need."""
+        values = read.row.values
+        for kind, name in sorted(format.leftovers(values, read.columns)):
+            if name != needs:
+                read.steps.append((self._not_used(kind, name), values.get(name, "")))
+
+    def _record(self, read: Read, format: Format, beside: dict[str, str]) -> tuple[Record, str]:
+        """The record, with what it needs beside its text left out (`data.media`), and where that shows.
+
+        Raises:
+            NeedsMedia: it is not to be read without.
+            RowProblem: as `Format.convert`.
+        """
         values, columns, ignored = read.row.values, read.columns, self.data.media == "ignore"
         lacks = ""
         try:
@@ -189,10 +204,11 @@ class Reading:
             if not ignored:
                 raise
             lacks = problem.kind
-            record = format.convert(media.without_parts(values, columns), columns)
+            names = values.keys() if format.joins else columns.values()
+            record = format.convert(media.without_parts(values, names), columns)
         kind, where = media.needed(record, values, beside, columns)
         if kind and not ignored:
-            raise RowProblem(media.NEEDS[kind], one_line(where, 40))
+            raise media.NeedsMedia(kind, where)
         if kind:
             lacks = lacks or kind
             media.without_places(record)
@@ -200,7 +216,7 @@ class Reading:
             read.steps.append((media.AS_TEXT, ""))
         if lacks:
             read.steps.append((media.WITHOUT[lacks], where))
-        return record
+        return record, where
 
     def _not_used(self, kind: str, name: str) -> str:
         """The ledger's line for a column, or a key of a turn, that nothing is made of."""

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_templates import CHATML
+from small_tokenizers import byte_level
 
 from tui_tuner.config.load import build_config
+from tui_tuner.data.examples.prepare import prepare
 from tui_tuner.data.formats.recognise import recognise
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preview import inspect
@@ -16,6 +19,7 @@ from tui_tuner.data.reading import Reading
 from tui_tuner.data.report import inspection_lines
 from tui_tuner.data.writing import convert_file
 from tui_tuner.errors import DataError
+from tui_tuner.tasks import find_task
 
 U, A = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}
 
@@ -43,23 +47,40 @@ def test_keys_that_are_not_used_are_counted_by_name(tmp_path: Path) -> None:
         {"messages": [{**U, "mood": "sad"}, {**A, "mood": "glad"}], "source": "web", "score": 3},
         {"messages": [U, A], "source": "", "score": float("nan")},
     ]
+    dropped = {"messages": [{**U, "mood": "sad"}], "source": "web"}  # its keys count all the same
     path = write(tmp_path / "a.jsonl", rows[:2])
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(rows[2]).replace("NaN", "null") + "\n")
+        file.write(json.dumps(rows[2]).replace("NaN", "null") + "\n" + json.dumps(dropped) + "\n")
     ledger, steps, _unused = counted(path)
     assert steps == {
-        "column source is not used": 2,
+        "column source is not used": 3,
         "column score is not used": 1,
-        "key mood of a turn is not used": 2,
+        "key mood of a turn is not used": 3,
         "key id of a turn is not used": 1,
     }
-    assert ledger.outcomes["kept"] == ledger.read == 3
+    assert ledger.outcomes["kept"] == 3 and ledger.read == 4
     step = next(step for step in ledger.steps() if "source" in step.reason)
     assert (step.samples[0]["line"], step.samples[0]["text"]) == (1, "web")
     again = Ledger.from_json(json.loads(json.dumps(ledger.to_json())))
     assert again.to_json() == ledger.to_json()
     lines = inspection_lines(inspect(section(path)))
-    assert any("key mood of a turn is not used" in line and "2" in line for line in lines)
+    assert any("key mood of a turn is not used" in line and "3" in line for line in lines)
+
+
+def test_processes_and_the_cache_lose_no_count(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"a {n}", "response": f"b {n}", **({"mood": "glad"} if n % 3 == 0 else {})}
+        for n in range(300)
+    ]
+    path = write(tmp_path / "a.jsonl", rows)
+    tokenizer = byte_level(CHATML.specials, None, CHATML.eos)
+    tokenizer.chat_template = CHATML.template
+    for workers, cache in ((1, "1"), (2, "2"), (2, "2")):
+        config = build_config({"data": {"path": str(path), "validation": 0, "workers": workers}})
+        prepared = prepare(config, tokenizer, find_task("sft"), cache_dir=tmp_path / cache)
+        (step,) = prepared.ledger.steps()
+        assert (step.reason, step.count, len(step.samples)) == ("column mood is not used", 100, 5)
+        assert prepared.ledger.outcomes["kept"] == 300
 
 
 def test_rows_whose_keys_never_repeat_do_not_fill_the_ledger(tmp_path: Path) -> None:
@@ -111,6 +132,10 @@ MEDIA: dict[str, tuple[dict[str, Any], str]] = {
         },
         "needs a picture",
     ),
+    "a part in JSON": (
+        {"messages": json.dumps([{"role": "user", "content": [PART, {"type": "text", "text": "hi"}]}, A])},
+        "needs a picture",
+    ),
     "a preference": ({"prompt": "a", "chosen": "b", "rejected": "c", "images": ["x.png"]}, "needs a picture"),
 }
 
@@ -129,9 +154,9 @@ def test_a_row_that_needs_more_than_text_is_dropped_or_read_without(tmp_path: Pa
 
 
 def test_rows_beside_them_that_need_nothing_are_kept(tmp_path: Path) -> None:
-    rows = [{"messages": [U, A], "images": images} for images in ([], None, [None], ["x.png"])]
+    rows = [{"messages": [U, A], "images": images} for images in ([], None, [None], False, ["x.png"])]
     ledger, _unused, records = counted(write(tmp_path / "a.jsonl", rows))
-    assert len(records) == 3 and ledger.outcomes["dropped"] == 1
+    assert len(records) == 4 and ledger.outcomes["dropped"] == 1
 
 
 @pytest.mark.parametrize(
@@ -175,7 +200,7 @@ def test_turns_of_a_chat_that_has_a_number_are_joined(tmp_path: Path) -> None:
     ledger, steps, records = counted(path)
     assert [[m.content for m in chat.messages] for chat in records] == [["hi", "hello"], ["a", "b", "c", "d"]]
     assert (ledger.read, ledger.outcomes["kept"], ledger.outcomes["merged"]) == (6, 2, 4)
-    assert steps == {"column time is not used": 2}
+    assert steps == {"column time is not used": 6}
     out = tmp_path / "out.jsonl"
     convert_file(section(path), str(out))
     assert len(out.read_text().splitlines()) == 2 and not Path(f"{out}.dropped.jsonl").read_text()

@@ -21,7 +21,7 @@ class PlainText(Format):
     def recognise(self, sample: Sample, asked: bool) -> Match | None:
         named = sample.get("text")
         texts = sample.of_kind("text")
-        if named and named.mostly("text"):
+        if named and (named.mostly("text") or named.worded):
             return Match({"text": named.name}, 0.9 if len(texts) > 1 else 0.99, _("a column named text"))
         if len(texts) == 1 and len(sample.columns) == 1:
             return Match({"text": texts[0].name}, 0.8, _("the only column holds text"))

@@ -39,7 +39,7 @@ class Tree(Messages):
     def leftovers(self, values: Values, columns: Columns) -> set[tuple[str, str]]:
         root = columns["messages"]
         found = super().leftovers({**values, root: None}, columns)
-        path = _path(values.get(root))
+        path = _path(values.get(root)) if _is_message(values.get(root)) else []
         if any(len(message.get("replies") or []) > 1 for message in path):
             found.add(("key", "replies"))
         return found | {("key", key) for turn in path for key in unused_keys(turn) if key != "replies"}
@@ -50,7 +50,11 @@ class Tree(Messages):
 
 def _is_tree(column: Column) -> bool:
     found = column.example
-    return isinstance(found, dict) and isinstance(found.get("replies"), list) and "role" in found
+    return _is_message(found) and isinstance(found.get("replies"), list)
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and "role" in value
 
 
 def _path(message: Any) -> list[dict[str, Any]]:

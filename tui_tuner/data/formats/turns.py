@@ -72,7 +72,9 @@ class Flat(Messages):
         return super().convert(values, {"messages": JOINED})
 
     def leftovers(self, values: Values, columns: Columns) -> set[tuple[str, str]]:
-        return {("column", key) for turn in values[JOINED] for key in unused_keys(turn)}
+        # of a joined row it is the first one's: each of the others is asked about by itself
+        turn = values[JOINED][0] if JOINED in values else self.join([values], columns)[JOINED][0]
+        return {("column", key) for key in unused_keys(turn)}
 
     def fits_told(self, told: Columns, sample: Sample) -> bool:
         return set(self.needed) <= set(told)

@@ -106,10 +106,10 @@ def without_places(record: Record) -> None:
         message.content = _PLACE.sub("", message.content or "").strip()
 
 
-def without_parts(values: Values, columns: Columns) -> Values:
-    """A row without the content parts of its turns that are no text."""
+def without_parts(values: Values, names: Iterable[str]) -> Values:
+    """A row without the content parts of its turns, in these columns, that are no text."""
     found = dict(values)
-    for name in columns.values():
+    for name in names:
         loaded = loads_if_json(values.get(name))
         if isinstance(loaded, dict) or (
             isinstance(loaded, list) and any(isinstance(x, dict) for x in loaded)
@@ -151,5 +151,5 @@ def _questions(record: Record) -> list[str]:
 
 
 def _nothing(value: Any) -> bool:
-    """Whether a cell of media holds none: empty, or a list of empty ones."""
-    return is_empty(value) or (isinstance(value, list) and all(map(is_empty, value)))
+    """Whether a cell of media holds none: empty or false, or a list of empty ones."""
+    return value is False or is_empty(value) or (isinstance(value, list) and all(map(is_empty, value)))
