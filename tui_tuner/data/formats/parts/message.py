@@ -140,7 +140,7 @@ def unused_keys(item: dict[str, Any]) -> Iterator[str]:
         return
     spoken = (spoken_by(item) or "").strip().lower()
     used = {_key_of(item, ROLE_KEYS), _key_of(item, CONTENT_KEYS), DETAIL}
-    used |= {key for key in item.keys() & _FLAGS if _flag(item, key) is not None}
+    used |= _FLAGS if _flag(item, "loss") is not None else _FLAGS - {"loss"}
     if SPOKEN.get(spoken) == "assistant":
         used |= {_reasoning_key(item), "function_call"}
     used |= {key for key in ("name", "tool_call_id") if isinstance(item.get(key), str)}
