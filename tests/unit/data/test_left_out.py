@@ -11,6 +11,7 @@ from chat_templates import CHATML
 from small_tokenizers import byte_level
 
 from tui_tuner.config.load import build_config
+from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.examples.prepare import prepare
 from tui_tuner.data.formats.recognise import recognise
 from tui_tuner.data.ledger import Ledger
@@ -20,6 +21,7 @@ from tui_tuner.data.report import inspection_lines
 from tui_tuner.data.writing import convert_file
 from tui_tuner.errors import DataError
 from tui_tuner.tasks import find_task
+from tui_tuner.tasks.preview.mask import mask_row
 
 U, A = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}
 
@@ -47,7 +49,7 @@ def test_keys_that_are_not_used_are_counted_by_name(tmp_path: Path) -> None:
         {"messages": [{**U, "mood": "sad"}, {**A, "mood": "glad"}], "source": "web", "score": 3},
         {"messages": [U, A], "source": "", "score": float("nan")},
     ]
-    dropped = {"messages": [{**U, "mood": "sad"}, {**A, "weight": 0.5}], "source": "web"}  # its keys count all the same
+    dropped = {"messages": [{**U, "mood": "sad"}, {**A, "weight": 0.5}], "source": "web"}
     path = write(tmp_path / "a.jsonl", rows[:2])
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(rows[2]).replace("NaN", "null") + "\n" + json.dumps(dropped) + "\n")
@@ -181,6 +183,31 @@ def test_a_class_of_a_text_beside_a_picture_needs_it_and_a_text_does_not(tmp_pat
     path = write(tmp_path / "b.jsonl", [{"text": "An article.", "image_url": "x.png"}])
     _ledger, steps, records = counted(path)
     assert records[0].text == "An article." and steps == {"column image_url is not used": 1}
+
+
+def test_reasoning_alone_is_an_answer_and_is_cleaned_too(tmp_path: Path) -> None:
+    rows = [{"messages": [U, {"role": "assistant", "content": "", "reasoning": "<b>2</b>+2"}]}]
+    path = write(tmp_path / "a.jsonl", rows)
+    ledger = Ledger()
+    (read,) = Reading(section(path))
+    record = read.begun(ledger)
+    assert record is not None
+    cleaner = Cleaner(build_config({"data": {"cleaning": {"html": "text"}}}).data.cleaning)
+    cleaned = cleaner.clean(record, read.row.origin, ledger)
+    assert cleaned is not None and cleaned.changed
+    assert cleaned.record.messages[-1].reasoning == "2+2"  # type: ignore[union-attr]
+    assert record.messages[-1].reasoning == "<b>2</b>+2"  # type: ignore[union-attr]
+
+
+def test_the_mask_of_a_row_says_what_of_it_is_not_used(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"messages": [U, {**A, "mood": "glad"}], "id": 1}])
+    tokenizer = byte_level(CHATML.specials, None, CHATML.eos)
+    tokenizer.chat_template = CHATML.template
+    view = mask_row(build_config({}).model, section(path), 1, tokenizer)
+    assert {"column id is not used", "key mood of a turn is not used"} <= set(view.all_notes)
+    path = write(tmp_path / "b.jsonl", TURNS)
+    view = mask_row(build_config({}).model, section(path), 2, tokenizer)
+    assert (view.outcome, view.reason) == ("merged", "a turn of the chat that begins above")
 
 
 # ---- a turn in each row -----------------------------------------------------------------------------------
