@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from tui_tuner.config.chat_templates import is_template_word
 from tui_tuner.config.options import get_value, options
 from tui_tuner.config.problems import nearest, problems_of
 from tui_tuner.config.schema import RunConfig
@@ -151,7 +152,9 @@ def absolute_paths(config: RunConfig) -> RunConfig:
     changed: dict[str, Any] = {}
     for path, words in _PATHS.items():
         value = get_value(config, path)
-        if isinstance(value, str) and value not in words:
+        if not isinstance(value, str) or value in words:
+            continue
+        if path != "model.chat_template" or not is_template_word(value):
             changed[path] = _absolute(value)
     if isinstance(config.data.path, list):
         changed["data.path"] = [
@@ -161,12 +164,12 @@ def absolute_paths(config: RunConfig) -> RunConfig:
     return with_values(config, changed)
 
 
-_MODEL_WORDS = ("demo", "train", "chatml")
+_MODEL_WORDS = ("demo", "train")
 # Fields that may hold a path, and the words that are never one
 _PATHS: dict[str, tuple[str, ...]] = {
     "model.name": _MODEL_WORDS,
     "model.tokenizer": _MODEL_WORDS,
-    "model.chat_template": _MODEL_WORDS,
+    "model.chat_template": (),
     "data.path": ("demo", "demo-corpus"),
     "data.validation": (),
     "data.cleaning.phrases": (),
