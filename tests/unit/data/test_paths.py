@@ -62,6 +62,11 @@ def test_text_files_that_hold_rows(tmp_path: Path) -> None:
     assert rows_of(tmp_path / "b.csv.txt")[0].values == {"prompt": "a", "response": "b"}
 
 
+def test_html_that_the_parser_gives_up_on_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(f"<p>&#{'9' * 5000};</p>")
+    assert [row.problem for row in rows_of(tmp_path / "a.html")] == ["HTML that cannot be parsed"]
+
+
 def test_a_workbook_is_named_as_one(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")

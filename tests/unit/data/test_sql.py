@@ -18,8 +18,8 @@ from tui_tuner.errors import DataError
 Table = list[tuple[int, str, str | None]]
 PIECES = [
     "'", "''", '"', "`", "\\", "\\n", "\n", "\r\n", "\t", ";", "--", "-- x", "#", "/*", "*/", "/*!", "$$",
-    "$a$", "(", ")", ",", "),(", "');", "\nINSERT INTO t VALUES (1);\n", "\\.", "\n\\.\n", "\\N", "NULL", "E'",
-    "N'", "::", "||", "é", "你好", "😀", "\x01", "\x1a", " ", "word", "two words ", "[x]", "{y}", "%",
+    "$a$", "(", ")", ",", "),(", "');", "\nINSERT INTO t VALUES (1);\n", "\\.", "\n\\.\n", "\\N", "NULL",
+    "E'", "N'", "::", "||", "é", "你好", "😀", "\x01", "\x1a", " ", "word", "two words ", "[x]", "{y}", "%",
     "_", "\nGO\n", "q'[", "DELIMITER ;;", "\x0b", "\u2028", "\x85",
 ]  # fmt: skip
 

@@ -109,6 +109,11 @@ def test_an_unnamed_column_is_one_where_it_is_filled(tmp_path: Path) -> None:
     assert found == [{"column 1": "5", "text": "a"}, {"column 1": "7", "text": "b"}]
 
 
+def test_names_are_text_whatever_bytes_they_hold(tmp_path: Path) -> None:
+    found = values(tmp_path / "a.csv", b"prompt,\xff,response\n" + b"a,b,c\n" * 3 + "é,é,é\n".encode() * 30)
+    assert found[0] == {"prompt": "a", "\ufffd": "b", "response": "c"}
+
+
 def test_a_table_without_a_header_is_asked_about(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     for data in ("great film,1\nbad film,0\n", "What is the time?,Noon\nWho are you?,Me\n", "1,2\n3,4\n"):

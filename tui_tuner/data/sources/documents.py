@@ -33,7 +33,11 @@ def read_document(file: io.BufferedReader, name: str, told: str | None = None) -
         )
         return
     if name.lower().removesuffix(".gz").removesuffix(".zst").endswith((".html", ".htm")):
-        text = html_to_text(text)
+        try:
+            text = html_to_text(text)
+        except (ValueError, AssertionError):  # numbers of characters with thousands of digits, and the like
+            yield Row(origin, {"": text[:200]}, N_("HTML that cannot be parsed"))
+            return
     yield Row(origin, {"text": text.strip()})
 
 

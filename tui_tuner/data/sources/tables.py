@@ -166,7 +166,10 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
 
 def _columns(first: _Record, seen: list[_Record], name: str, header: str) -> list[str | None]:
     """A name for each column; empty where it has none, and None where it is passed over."""
-    cells = [cell.strip() for cell in first.cells]
+    # a name has to be text, whatever bytes stand in it
+    cells = [
+        cell.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip() for cell in first.cells
+    ]
     if header == "no":
         return [f"column {place}" for place in range(1, len(cells) + 1)]
     if header == "auto" and _looks_like_row(cells):
