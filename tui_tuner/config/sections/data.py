@@ -72,8 +72,10 @@ class DataSection(Section):
     encoding: str | None = option(
         None, N_("Text encoding of the files, where it is not recognised right."), advanced=True
     )
-    header: Literal["auto", "yes", "no"] = option(
-        "auto", N_("Whether the first line of a CSV names its columns; auto asks if unsure."), advanced=True
+    header: Literal["ask", "present", "absent"] = option(
+        "ask",
+        N_("Whether the first line of a CSV names its columns; asked where it is unsure."),
+        advanced=True,
     )
     system: str | None = option(None, N_("System message for rows that have none."), advanced=True)
     max_length: int = option(

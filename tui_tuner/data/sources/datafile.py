@@ -35,7 +35,7 @@ class DataFile:
     field: str | None = None
     size: int = 0
     encoding: str | None = None
-    header: str = "auto"
+    header: str = "ask"
     as_told: bool = False  # data.format names what its rows are
 
     @property

@@ -54,7 +54,7 @@ def resolve(data: DataSection) -> list[Resolved]:
             source = source.model_copy(update={"format": data.format})
         resolved = resolve_source(source, data.field)
         told = source.format != "auto"
-        if data.encoding is not None or data.header != "auto" or told:
+        if data.encoding is not None or data.header != "ask" or told:
             resolved.files = [
                 replace(file, encoding=data.encoding, header=data.header, as_told=told)
                 for file in resolved.files

@@ -56,7 +56,7 @@ class _Record:
 
 
 def read_csv(
-    file: io.BufferedReader, name: str, told: str | None = None, header: str = "auto"
+    file: io.BufferedReader, name: str, told: str | None = None, header: str = "ask"
 ) -> Iterator[Row]:
     """Rows of a CSV; its first line that is not empty names the columns. Empty lines are no rows.
 
@@ -64,7 +64,7 @@ def read_csv(
     rows (as pandas writes its index), and in rows in which it is empty.
 
     Args:
-        header: `data.header`: yes, no (columns are `column 1` and so on), or auto.
+        header: `data.header`: present, absent (columns are `column 1` and so on), or ask where it is unsure.
 
     Raises:
         DataError: no header, a column name twice, a first line that may be a row, a quote without an end, or
@@ -84,7 +84,7 @@ def read_csv(
         problem = first.problem if first else N_("is empty: a CSV starts with a line of column names.")
         raise DataError(_(problem), where=one_line(name))
     seen = list(itertools.islice(records, _SEEN_FIRST))
-    if header == "no":
+    if header == "absent":
         seen.insert(0, first)
     names = _columns(first, [record for record in seen if not record.blank], name, header)
     row = 0
@@ -170,16 +170,16 @@ def _columns(first: _Record, seen: list[_Record], name: str, header: str) -> lis
     cells = [
         cell.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip() for cell in first.cells
     ]
-    if header == "no":
+    if header == "absent":
         return [f"column {place}" for place in range(1, len(cells) + 1)]
-    if header == "auto" and _looks_like_row(cells):
+    if header == "ask" and _looks_like_row(cells):
         shown = ", ".join(one_line(cell, 30) for cell in cells[:6])
         raise DataError(
             _("the first line looks like a row, not like names of columns: {cells}.", cells=shown),
             where=f"{one_line(name)}:{first.line}",
             hint=_(
-                "If it is a row, --set data.header=no reads it as one, and names the columns column 1, "
-                "column 2 and so on; --set data.header=yes takes it as names."
+                "If it is a row, --set data.header=absent reads it as one, and names the columns column 1, "
+                "column 2 and so on; --set data.header=present takes it as names."
             ),
         )
     names: list[str | None] = [*cells]

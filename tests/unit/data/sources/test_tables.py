@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tui_tuner.config.load import apply_sets, build_config
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.preview import inspect
 from tui_tuner.data.records import Row
@@ -117,11 +118,13 @@ def test_names_are_text_whatever_bytes_they_hold(tmp_path: Path) -> None:
 def test_a_table_without_a_header_is_asked_about(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     for data in ("great film,1\nbad film,0\n", "What is the time?,Noon\nWho are you?,Me\n", "1,2\n3,4\n"):
-        with pytest.raises(DataError, match=r"a\.csv:1: the first line looks like a row.*data\.header=no"):
+        with pytest.raises(
+            DataError, match=r"a\.csv:1: the first line looks like a row.*data\.header=absent"
+        ):
             values(path, data)
-        assert len(values(path, data, header="no")) == 2
-        assert len(values(path, data, header="yes")) == 1
-    assert values(path, "\n\n5,x\n6,y\n", header="no") == [
+        assert len(values(path, data, header="absent")) == 2
+        assert len(values(path, data, header="present")) == 1
+    assert values(path, "\n\n5,x\n6,y\n", header="absent") == [
         {"column 1": "5", "column 2": "x"},
         {"column 1": "6", "column 2": "y"},
     ]
@@ -178,3 +181,10 @@ def test_a_line_that_the_reader_loses_is_an_error(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(tables._Lines, "__iter__", losing)
     with pytest.raises(DataError, match="rows and blank lines make 4 lines, but the file holds 5"):
         values(tmp_path / "a.csv", "prompt,response\na,b\nc,d\ne,f\ng,h\n")
+
+
+def test_the_answer_about_a_header_can_be_given_on_the_command_line() -> None:
+    for value in ("present", "absent"):
+        given: dict[str, Any] = {}
+        apply_sets(given, [f"data.header={value}"])
+        assert build_config(given).data.header == value
