@@ -21,6 +21,7 @@ from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 _TRIED = 256 * 1024  # characters of a dump that are read in each dialect that it could be in
+_SIGNED = 64 * 1024  # and those that are searched for signs of one
 # What only one program writes, and then what speaks for a dialect (texts may hold that as well)
 _SURE = {
     "mysql": r"-- (?:MySQL|MariaDB) dump|^-- phpMyAdmin SQL Dump|^/\*!40101 SET ",
@@ -36,7 +37,7 @@ _SIGNS = {
     "mssql": r"^GO\s*$|\bSET IDENTITY_INSERT\b|\[dbo\]|\bN'|^USE \[|\bnvarchar\b",
     "oracle": r"^REM |\bVARCHAR2\b|\bto_(?:date|timestamp|clob)\s*\(|^/\s*$|\bq'\[",
 }
-_OWN_TABLES = re.compile(r"sqlite_(?:sequence|stat\d)")  # SQLite's bookkeeping
+_OWN_TABLES = re.compile(r"sqlite_(?:sequence|stat\d|master|schema)")  # SQLite's bookkeeping
 
 
 def read_sql(
@@ -156,7 +157,7 @@ def dialect_of(head: str) -> str:
     for name, pattern in _SURE.items():
         if re.search(pattern, sample[:4096], re.M):
             return name
-    signs = {name: len(set(re.findall(pattern, sample, re.M))) for name, pattern in _SIGNS.items()}
+    signs = {name: len(set(re.findall(pattern, sample[:_SIGNED], re.M))) for name, pattern in _SIGNS.items()}
     likely = [name for name in sorted(signs, key=lambda name: -signs[name]) if signs[name]]
     candidates = [*likely, "standard", *([] if "mysql" in likely else ["mysql"])]
     if len(sample) < len(head) or len(head) >= HEAD // 4:

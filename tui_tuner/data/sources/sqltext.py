@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-_MYSQL = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a", "%": "\\%", "_": "\\_"}
+_MYSQL = {
+    "\\n": "\n", "\\'": "'", '\\"': '"', "\\r": "\r", "\\t": "\t", "\\0": "\0", "\\b": "\b", "\\Z": "\x1a",
+}  # fmt: skip
+_OTHER_ESCAPE = re.compile(r"\\([^%_])", re.S)  # \% and \_ stay as they are, for LIKE
 _C = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _BYTE = r"\\(?:[0-7]{1,3}|x[0-9a-fA-F]{1,2})"
 _C_ESCAPE = re.compile(rf"(?:{_BYTE})+|\\u[0-9a-fA-F]{{4}}|\\U[0-9a-fA-F]{{8}}|\\.", re.S)
@@ -14,12 +17,17 @@ _UNICODE = re.compile(r"\\(?:\\|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|\+([0-9a-fA-
 
 def mysql_text(inner: str, quote: str) -> str:
     """What stands between the quotes of a MySQL text: backslash escapes and doubled quotes."""
+    return "\\".join(_mysql_part(part, quote) for part in inner.split("\\\\"))
 
-    def one(found: re.Match[str]) -> str:
-        what = found.group()[1]
-        return quote if found.group()[0] == quote else _MYSQL.get(what, what)
 
-    return re.sub(rf"\\.|{quote}{quote}", one, inner, flags=re.S)
+def _mysql_part(text: str, quote: str) -> str:
+    """The same without doubled backslashes, so that each one left begins an escape."""
+    text = text.replace(quote + quote, quote)
+    if "\\" not in text:
+        return text
+    for escape, plain in _MYSQL.items():
+        text = text.replace(escape, plain)
+    return _OTHER_ESCAPE.sub(r"\1", text) if "\\" in text else text
 
 
 def c_text(inner: str) -> str:

@@ -235,7 +235,7 @@ class Values:
             raise Trouble(COMPUTED)
         if name in _FUNCTIONS:
             return _FUNCTIONS[name](arguments), self._lexer.next()
-        if not arguments or not isinstance(arguments[0], str):
+        if not arguments or not isinstance(arguments[0], str | None):
             raise Trouble(COMPUTED)
         return arguments[0], self._lexer.next()
 

@@ -254,6 +254,7 @@ STATEMENTS = {
     "INSERT INTO t VALUES (DATE '2020-01-01', TO_DATE('2020-02-01', 'YYYY-MM-DD'));": [
         ("2020-01-01", "2020-02-01")
     ],
+    "INSERT INTO t VALUES (TO_DATE(NULL, 'YYYY'), TO_CLOB('a') || TO_CLOB('b'));": [(None, "ab")],
     "INSERT INTO t VALUES (('x'), ARRAY['y', 'z']::text[]);": [("x", ["y", "z"])],
     "INSERT INTO t VALUES (U&'\\0041\\+01F600', 'a' || chr(10) || 'b');": [("A😀", "a\nb")],
     "INSERT INTO t VALUES (CAST('5' AS varchar(3)), CONVERT(varchar(10), 'x', 120));": [("5", "x")],
