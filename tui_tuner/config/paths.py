@@ -39,6 +39,7 @@ def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str]
         A sentence for each path that leads somewhere from the working folder too.
     """
     notes: list[str] = []
+    folder = folder.resolve() if ".." in folder.parts else folder.absolute()
     for field, words in PATHS.items():
         if any(one == field or one.startswith(f"{field}.") for one in told):
             continue
@@ -118,18 +119,18 @@ def _from_beside(path: str, folder: Path, words: tuple[str, ...], notes: list[st
         return path
     beside, here = folder / written, Path.cwd() / written
     if not _leads_somewhere(beside):
-        _looked[path] = folder.absolute()
+        _looked[path] = folder
         return path
-    if _leads_somewhere(here) and here.absolute() != beside.absolute():
+    if _leads_somewhere(here) and here != beside:
         notes.append(
             _(
                 "{path} is next to the config and in the working folder; the one next to the config is "
                 "taken: {taken}",
                 path=one_line(path),
-                taken=one_line(beside.absolute()),
+                taken=one_line(beside),
             )
         )
-    return str(beside.absolute())
+    return str(beside)
 
 
 def _leads_somewhere(path: Path) -> bool:

@@ -35,31 +35,38 @@ class Places:
 
     def of(self, path: str) -> str:
         """`--set …` or `file:line`; the file alone where the path stands nowhere in it."""
-        for told, item in self.sets.items():
-            if told == path or path.startswith(f"{told}.") or told.startswith(f"{path}."):
-                return f"--set {one_line(item, 80)}"
         line = self.lines.get(path)
-        return f"{self.file}:{line}" if self.file and line else self.file
+        return self._set(path) or (f"{self.file}:{line}" if self.file and line else self.file)
 
     def error(self, problems: Sequence[tuple[str, str]]) -> ConfigError:
         """One error that tells all problems, each with its place."""
         (first, sentence), *others = problems
         lines = [sentence]
         for path, more in others:
-            place = self.of(path)
-            known = place and place != self.file
-            lines.append(f"{place}: {more}" if known else more)
-        unknown = [path for path, _unused in problems if path not in options()]
-        peer = peers.whose(unknown)
-        hint = ""
+            told, line = self._set(path), self.lines.get(path)
+            if told:
+                lines.append(f"{told}: {more}")
+            elif line and self._set(first):
+                lines.append(f"{self.of(path)}: {more}")
+            else:
+                lines.append(_("line {line}: {sentence}", line=line, sentence=more) if line else more)
+        peer = peers.whose(path for path, _unused in problems if path not in options())
         if peer:
-            hint = _(
-                "These look like the keys of a config for {peer}; `tui-tuner presets` has examples to begin from.",
-                peer=peer,
+            lines.append(
+                _(
+                    "These look like the keys of a config for {peer}; `tui-tuner presets` has examples to "
+                    "begin from.",
+                    peer=peer,
+                )
             )
-        if hint and len(lines) > 1:
-            lines, hint = [*lines, hint], ""
-        return ConfigError("\n".join(lines), where=self.of(first), hint=hint)
+        return ConfigError("\n".join(lines), where=self.of(first))
+
+    def _set(self, path: str) -> str:
+        """The setting that a path was changed by; empty if there is none."""
+        for told, item in self.sets.items():
+            if told == path or path.startswith(f"{told}.") or told.startswith(f"{path}."):
+                return f"--set {one_line(item, 80)}"
+        return ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.config.paths import where_looked
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import N_, _
@@ -88,11 +89,9 @@ def read_template(path: str) -> str:
             what = _("no readable chat template: {problem}.", problem=error.strerror)
         else:
             what = _("no readable chat template: it is not UTF-8 text.")
-        raise ModelError(
-            what,
-            where=one_line(path),
-            hint=_("model.chat_template takes `chatml` or the path of a Jinja file."),
-        ) from None
+        takes = _("model.chat_template takes `chatml` or the path of a Jinja file.")
+        looked = "" if file.exists() else where_looked(path)
+        raise ModelError(what, where=one_line(path), hint=f"{looked} {takes}".strip()) from None
 
 
 def adds_bos(tokenizer: Any) -> bool:
