@@ -114,7 +114,11 @@ def test_all_unknown_keys_are_told_at_once_and_whose_they_are(tmp_path: Path) ->
         "torchtune": "model: {_component_: torchtune.models}\ntraining: {lora_attn_modules: [q], apply_lora_to_mlp: true}\n",
     }.items():
         found = said(tmp_path, text)
-        top = [line.partition(":")[0] for line in text.splitlines() if not line.startswith(("model:", "training:"))]
+        top = [
+            line.partition(":")[0]
+            for line in text.splitlines()
+            if not line.startswith(("model:", "training:"))
+        ]
         for key in top:
             assert f"unknown key '{key}'" in found
         assert f"config for {peer}" in found, found

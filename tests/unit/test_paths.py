@@ -51,7 +51,13 @@ def test_every_path_of_a_config_is_looked_for_next_to_it(place: tuple[Path, Path
         {
             "model": {"name": "model", "tokenizer": "./tokens", "chat_template": "chat.jinja"},
             "data": {
-                "path": ["rows.jsonl", {"path": "more.jsonl", "weight": 2}, "*.jsonl", "owner/name", "hub:a/b"],
+                "path": [
+                    "rows.jsonl",
+                    {"path": "more.jsonl", "weight": 2},
+                    "*.jsonl",
+                    "owner/name",
+                    "hub:a/b",
+                ],
                 "validation": "held.jsonl",
                 "cleaning": {"phrases": "words.yaml"},
             },
@@ -204,7 +210,8 @@ def command(tmp_path: Path, *arguments: str) -> tuple[subprocess.CompletedProces
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         check=False,
-        env=os.environ | {"PYTHONPATH": f"{hooks}{os.pathsep}{root}", "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        env=os.environ
+        | {"PYTHONPATH": f"{hooks}{os.pathsep}{root}", "XDG_CACHE_HOME": str(tmp_path / "cache")},
     )
     return done, told.read_text() if told.exists() else ""
 
@@ -247,7 +254,19 @@ def test_a_run_that_goes_on_says_so_of_its_data_too(tmp_path: Path) -> None:
 def test_the_module_is_the_command(tmp_path: Path) -> None:
     assert "tui-tuner" in command(tmp_path, "--version")[0].stdout
     listed = command(tmp_path, "--help")[0].stdout
-    for name in ("run", "resume", "demo", "data", "runs", "estimate", "lr", "doctor", "presets", "attach", "stop"):
+    for name in (
+        "run",
+        "resume",
+        "demo",
+        "data",
+        "runs",
+        "estimate",
+        "lr",
+        "doctor",
+        "presets",
+        "attach",
+        "stop",
+    ):
         assert name in listed
         done, imported = command(tmp_path, name, "--help")
         assert done.returncode == 0, done.stderr

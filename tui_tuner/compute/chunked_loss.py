@@ -51,7 +51,9 @@ def proportional(left: Any, entered: Any, exact: bool = False) -> bool:
     if one.shape != other.shape:
         return False
     largest = other.abs().argmax()
-    return bool(torch.allclose(one * other[largest], other * one[largest], rtol=1e-5 if exact else 0.02, atol=0.0))
+    return bool(
+        torch.allclose(one * other[largest], other * one[largest], rtol=1e-5 if exact else 0.02, atol=0.0)
+    )
 
 
 class ChunkedLoss(torch.autograd.Function):

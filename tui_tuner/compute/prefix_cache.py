@@ -224,9 +224,7 @@ class PrefixCache:
                 Segment(0, length, row=row) for row, length in zip(micro.rows, micro.lengths, strict=True)
             ]
         if self._held is not None:
-            parts = [
-                self._held[piece.row][piece.offset : piece.offset + piece.length] for piece in pieces
-            ]
+            parts = [self._held[piece.row][piece.offset : piece.offset + piece.length] for piece in pieces]
             return torch.cat(parts)[None]
         starts = [int(self.bounds[piece.row]) + piece.offset for piece in pieces]
         parts = [
@@ -261,9 +259,7 @@ def _stretches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
         yield rows
 
 
-def check_states(
-    cache: PrefixCache, rows: Sequence[int], losses: LossesOf, float32: bool = True
-) -> str:
+def check_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, float32: bool = True) -> str:
     """Why stored states must not be used; empty if their losses are those of the whole model for some rows.
 
     Gradients need no check of their own: below the first trained layer there are none, and above it the same

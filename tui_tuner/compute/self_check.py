@@ -189,9 +189,7 @@ class Checker:
             raise
         except Exception:  # an objective that takes one example at a time
             return MOST_HALF
-        return Bounds(
-            min(MOST_HALF.loss, max(LEAST_HALF.loss / 10, TIMES_NOISE * apart)), MOST_HALF.gradient
-        )
+        return Bounds(min(MOST_HALF.loss, max(LEAST_HALF.loss / 10, TIMES_NOISE * apart)), MOST_HALF.gradient)
 
     def problem(self, way: ForwardWay, references: Sequence[Reference]) -> str:
         """What is wrong with a way; empty if it gives the true losses and gradients in each of the numbers."""
