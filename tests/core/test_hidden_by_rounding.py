@@ -279,7 +279,7 @@ def test_memory_that_runs_out_in_float32_leaves_16_bits() -> None:
     from tui_tuner.models.device import Device
     from tui_tuner.objectives.base import Setup
 
-    model, wanted = halved(llama(), "weights")
+    model, _wanted = halved(llama(), "weights")
     inner = model.forward
     tried: list[tuple[bool, int]] = []
 

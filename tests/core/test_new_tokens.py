@@ -1,4 +1,4 @@
-"""Tokens that were added to a tokenizer: without a row in the model, with one that nobody trained, and trained."""
+"""Tokens added to a tokenizer: without a row in the model, with one that nobody trained, and trained."""
 
 from __future__ import annotations
 

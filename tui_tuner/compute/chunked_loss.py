@@ -46,7 +46,7 @@ def hidden_states(head: Any, entered: list[Any] | None = None, times: float = 1.
 
 
 def proportional(left: Any, entered: Any, exact: bool = False) -> bool:
-    """Whether one tensor is the other times a number, to the rounding of 16 bits, or of float32 if `exact`."""
+    """Whether one tensor is the other times a number, to the rounding of 16 bits; of float32 if `exact`."""
     one, other = left.flatten().double(), entered.flatten().double()
     if one.shape != other.shape:
         return False

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from tui_tuner.compute.differences import difference
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, model_inputs
 from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
-from tui_tuner.compute.self_check import EXACT, MOST_HALF, LossesOf, difference, evaluating
+from tui_tuner.compute.self_check import EXACT, MOST_HALF, LossesOf, evaluating
 from tui_tuner.compute.shared_prefix import Segment, noisy_attention
 from tui_tuner.locales import _
 from tui_tuner.methods.weights import decoder_layers, final_norms
@@ -281,7 +282,7 @@ def check_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, floa
 
 
 def _exact_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf) -> str:
-    """The same in float32, with states that are not those of the file; empty where there is no room for it."""
+    """The same in float32, with states that are not those of the file; empty if there is no room."""
     if float32_problem(cache.model, cache.device):
         return ""
     with in_float32(cache.model), cache.holding(rows, replace(cache.way, autocast=None)):

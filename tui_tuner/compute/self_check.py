@@ -10,14 +10,20 @@ truth than a few times what plain passes in 16 bits are.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tui_tuner.compute.differences import (
+    added,
+    checked_parameters,
+    compare_gradients,
+    difference,
+    gradient_of,
+    gradient_share,
+)
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, lay_padded, switch_attention
 from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
-from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 
 # Losses of a micro-batch by a way, [n] float32 in the order of its examples: one for each thing learnt
@@ -50,8 +56,8 @@ TIMES_NOISE = 4.0
 class Checked:
     """The way that proved right, and why a faster one did not; `problem` is empty if all is well.
 
-    Where `exact` is False, none did: then only batches of a single example are right. `unsure` says why it was
-    not tried in float32; empty if it was.
+    Where `exact` is False, none did: then only batches of a single example are right. `unsure` says why
+    nothing was tried in float32; empty if it was.
     """
 
     way: ForwardWay
@@ -153,7 +159,7 @@ class Checker:
                 micro = lay_padded(self.data, [row], self.pad).to(self.device)
                 losses = self.plain(self.model, micro, way)
                 if graded and losses.requires_grad:
-                    found.gradient = _added(found.gradient, gradient_of(losses, parameters))
+                    found.gradient = added(found.gradient, gradient_of(losses, parameters))
             found.losses.append(losses.detach())
         return found
 
@@ -192,7 +198,7 @@ class Checker:
         return Bounds(min(MOST_HALF.loss, max(LEAST_HALF.loss / 10, TIMES_NOISE * apart)), MOST_HALF.gradient)
 
     def problem(self, way: ForwardWay, references: Sequence[Reference]) -> str:
-        """What is wrong with a way; empty if it gives the true losses and gradients in each of the numbers."""
+        """What is wrong with a way; empty if it gives the true losses and gradients in all the numbers."""
         for reference in references:
             with self.numbers(way, reference.exact) as computed:
                 found = self.compare(computed, reference)
@@ -293,64 +299,3 @@ def evaluating(model: Any) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-
-
-def checked_parameters(model: Any) -> list[Any]:
-    """The trained parameters of the lowest layer that has any, or the first few where none has.
-
-    A gradient that reaches the lowest layer has come through all the others.
-    """
-    from tui_tuner.methods.weights import decoder_layers
-
-    try:
-        layers = decoder_layers(model)
-    except ConfigError:
-        layers = []
-    for layer in layers:
-        found = [parameter for parameter in layer.parameters() if parameter.requires_grad]
-        if found:
-            return found
-    return [parameter for parameter in model.parameters() if parameter.requires_grad][:4]
-
-
-def gradient_of(losses: Any, parameters: Sequence[Any]) -> list[Any]:
-    """Gradients of the summed losses; zeros for what they do not depend on."""
-    import torch
-
-    found = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
-    return [
-        torch.zeros_like(parameter) if one is None else one
-        for one, parameter in zip(found, parameters, strict=True)
-    ]
-
-
-def gradient_share(found: Sequence[Any], truth: Sequence[Any]) -> float:
-    """How far a gradient is from the true one, as a share of its size; infinite where it is not a number."""
-    pairs = [(one.float(), other.float()) for one, other in zip(found, truth, strict=True)]
-    apart = sum(float((one - other).square().sum()) for one, other in pairs)
-    size = sum(float(other.square().sum()) for _unused, other in pairs)
-    if not math.isfinite(apart):
-        return math.inf if math.isfinite(size) else 0.0
-    if size > 0:
-        return math.sqrt(apart / size)
-    return math.inf if apart > 0 else 0.0
-
-
-def compare_gradients(found: Sequence[Any], truth: Sequence[Any], most: float) -> str:
-    """What is wrong with a gradient; empty if it is the true one to a share of its size."""
-    share = gradient_share(found, truth)
-    return _("the gradient differs by {share:.2%}", share=share) if share > most else ""
-
-
-def _added(one: list[Any], other: list[Any]) -> list[Any]:
-    return [a + b for a, b in zip(one, other, strict=True)] if one else other
-
-
-def difference(found: Sequence[Any], truth: Sequence[Any]) -> float:
-    """The largest root mean square difference of an example's losses; infinite where one is not a number."""
-    worst = 0.0
-    for one, other in zip(found, truth, strict=True):
-        if len(other):
-            apart = float((one - other).square().mean().sqrt())
-            worst = max(worst, apart if math.isfinite(apart) else math.inf)
-    return worst

@@ -8,16 +8,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from tui_tuner.compute.differences import checked_parameters, compare_gradients, difference, gradient_of
 from tui_tuner.compute.forward import ForwardWay, Rows
-from tui_tuner.compute.self_check import (
-    Checker,
-    Reference,
-    checked_parameters,
-    compare_gradients,
-    difference,
-    evaluating,
-    gradient_of,
-)
+from tui_tuner.compute.self_check import Checker, Reference, evaluating
 from tui_tuner.compute.shared_prefix import Group, lay_groups
 from tui_tuner.data.records import Example, next_token_labels
 from tui_tuner.locales import _

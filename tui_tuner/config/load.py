@@ -28,8 +28,8 @@ def load_config(
 ) -> RunConfig:
     """Read a YAML file, apply `section.field=value` settings, and validate.
 
-    Relative paths in the file are looked for next to it, then in the working folder; those of a preset of this
-    package, and of settings, in the working folder.
+    Relative paths in the file are looked for next to it, then in the working folder; those of a preset
+    of this package, and of settings, in the working folder.
 
     Args:
         say: Told what the user should know of the paths.
@@ -117,7 +117,8 @@ def _yaml_hint(problem: str, line: str) -> str:
     """What people do that YAML does not take; empty where it is something else."""
     if "escape" in problem or "hexadecimal" in problem:
         return _(
-            "In double quotes a backslash begins an escape: write a path of Windows in single quotes, or with /."
+            "In double quotes a backslash begins an escape: write a path of Windows in single quotes, "
+            "or with /."
         )
     if "\t" in line:
         return _("There is a tab in this line: YAML takes spaces.")

@@ -1,4 +1,4 @@
-"""Paths in a config: looked for next to its file first, then in the working folder; absolute in a run's folder."""
+"""Paths in a config: looked for next to its file first, then in the working folder; absolute in a run."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ def _as_pasted(path: str) -> str:
         return _("This is a path of Windows; here folders are separated by /, and there are no drives.")
     if any(ord(letter) < 32 for letter in path):
         return _(
-            "It holds a tab or a line break: in double quotes a backslash begins one. Use single quotes, or /."
+            "It holds a tab or a line break: in double quotes a backslash begins one. Use single "
+            "quotes, or /."
         )
     if re.search(r"\$\w|\$\{", path):
         return _("Variables of the environment are not filled in: write the path itself.")
@@ -102,7 +103,7 @@ def _as_pasted(path: str) -> str:
 
 
 def _plainer(path: str) -> Iterator[str]:
-    """What a pasted path may have meant: without quotes, without file://, without backslashes before spaces."""
+    """What a pasted path may have meant: without quotes, file://, or backslashes before spaces."""
     bare = path.strip()
     if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "'\"`":
         bare = bare[1:-1].strip()

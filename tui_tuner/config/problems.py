@@ -1,4 +1,4 @@
-"""What is wrong with a config: a sentence for each field, where it is from, and what an unknown key may mean."""
+"""What is wrong with a config: a sentence for each field, its place, and what an unknown key may mean."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Whether a tokenizer's tokens are in a model: ids beyond its embeddings, and rows that were never trained.
 
-Tokens that were added to a tokenizer have no row in the embeddings until somebody resizes them, and then a row
-that means nothing until it is trained, which adapters beside the layers do not do.
+Tokens that were added to a tokenizer have no row in the embeddings until somebody resizes them, and then
+a row that means nothing until it is trained, which adapters beside the layers do not do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def embedding_rows(model: Any) -> int:
 
 
 def stored_beyond(folder: Path, rows: int) -> list[str]:
-    """Added tokens of a tokenizer's folder that a model of so many embeddings has none for; imports no torch."""
+    """Added tokens of a tokenizer's folder that a model of so many embeddings has none for."""
     path = folder / "tokenizer.json"
     try:
         return [name for number, name in _stored_added(path, path.stat().st_mtime_ns) if number >= rows]
@@ -64,7 +64,7 @@ def count_tokens(parts: Iterable[np.ndarray], wanted: Collection[int]) -> dict[i
 
 
 def fit_padding(model: Any, tokenizer: Any) -> str:
-    """Let rows be padded with the end token where the padding token has no embedding; says so in a sentence."""
+    """Let rows be padded with the end token where the padding token has no embedding; says so."""
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
     rows = embedding_rows(model)
     if pad is None or pad < rows or end is None or end >= rows:

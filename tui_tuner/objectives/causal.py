@@ -11,18 +11,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from tui_tuner.compute import chunked_loss
+from tui_tuner.compute.differences import checked_parameters, compare_gradients, gradient_of
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, lay_flat, target_logits
 from tui_tuner.compute.precision import computes_in_float32
-from tui_tuner.compute.self_check import (
-    EXACT,
-    MOST_HALF,
-    checked_parameters,
-    compare_gradients,
-    evaluating,
-    gradient_of,
-)
+from tui_tuner.compute.self_check import EXACT, MOST_HALF, Checker, evaluating
 from tui_tuner.locales import _
-from tui_tuner.compute.self_check import Checker
 from tui_tuner.objectives.base import Objective, Setup
 from tui_tuner.text import one_line
 
@@ -96,7 +89,7 @@ class CausalObjective(Objective):
         self.way = replace(way, chunked=not problem)
 
     def _chunks_problem(self, head: Any) -> str:
-        """What is wrong with logits in chunks, in float32 and in the numbers of the run; empty if all is well."""
+        """What is wrong with logits in chunks, in float32 and in the run's numbers; empty if all is well."""
         checker = self._checker
         assert checker is not None
         own = computes_in_float32(checker.model, self.way.autocast)

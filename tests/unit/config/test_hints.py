@@ -1,4 +1,4 @@
-"""What a config's mistakes are told as: peers' keys, what YAML made of a value, and settings of the command."""
+"""How mistakes in a config are told: peers' keys, what YAML made of a value, settings of the command."""
 
 from __future__ import annotations
 
@@ -106,12 +106,12 @@ def test_a_peers_key_is_known_at_every_level(tmp_path: Path, key: str, field: st
 
 def test_all_unknown_keys_are_told_at_once_and_whose_they_are(tmp_path: Path) -> None:
     for peer, text in {
-        "LLaMA-Factory": "stage: sft\nfinetuning_type: lora\ncutoff_len: 1024\ntemplate: qwen\nlearning_rate: 1.0e-4\n",
-        "axolotl": "base_model: a/b\ndatasets: [{path: a, type: alpaca}]\nsequence_len: 512\nadapter: qlora\n",
-        "transformers": "output_dir: out\nper_device_train_batch_size: 2\nnum_train_epochs: 3\nsave_steps: 5\n",
+        "LLaMA-Factory": "stage: sft\nfinetuning_type: lora\ncutoff_len: 1024\ntemplate: qwen\n",
+        "axolotl": "base_model: a/b\ndatasets: [{path: a}]\nsequence_len: 512\nadapter: qlora\n",
+        "transformers": "output_dir: a\nper_device_train_batch_size: 2\nnum_train_epochs: 3\nsave_steps: 5\n",
         "TRL": "dataset_name: a/b\nmodel_name_or_path: c/d\nuse_peft: true\nlora_r: 8\n",
         "Unsloth": "max_seq_length: 2048\nload_in_4bit: true\nr: 16\nlora_alpha: 16\nrandom_state: 3407\n",
-        "torchtune": "model: {_component_: torchtune.models}\ntraining: {lora_attn_modules: [q], apply_lora_to_mlp: true}\n",
+        "torchtune": "model: {_component_: a}\ntraining: {lora_attn_modules: [q], apply_lora_to_mlp: true}\n",
     }.items():
         found = said(tmp_path, text)
         top = [

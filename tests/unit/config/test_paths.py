@@ -1,4 +1,4 @@
-"""Paths in a config: next to its file first, then in the working folder, and both named where neither has it."""
+"""Paths in a config: next to its file first, then in the working folder, and both named if neither has it."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_a_run_keeps_absolute_paths_and_patterns(place: tuple[Path, Path], tmp_p
 
 
 def test_every_field_with_a_path_is_known() -> None:
-    """A field whose help speaks of a file or folder is looked for next to the config; the runs' folder is not."""
+    """A field whose help speaks of a file or folder is looked for next to the config."""
     speaks = {
         path
         for path, option in options().items()
@@ -202,7 +202,7 @@ def command(tmp_path: Path, *arguments: str) -> tuple[subprocess.CompletedProces
     hooks.mkdir(exist_ok=True)
     told.unlink(missing_ok=True)
     (hooks / "sitecustomize.py").write_text(HOOK.format(path=str(told)))
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     done = subprocess.run(
         [sys.executable, "-m", "tui_tuner", *arguments],
         capture_output=True,
