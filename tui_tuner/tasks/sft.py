@@ -118,20 +118,22 @@ class AnswerEncoder(Encoder):
     def learn(self, learned: dict[str, Any]) -> None:
         self.chats.stop_tokens.update(learned["stop_tokens"])
 
-    def refusal(self, where: str, record: Record) -> DataError:
+    @classmethod
+    def refusal(cls, config: RunConfig, where: str, record: Record) -> DataError:
         if isinstance(record, Text):
             return DataError(
                 _("plain text holds no answers to train on."),
                 where=where,
                 hint=_("Learn every token with --set task=pretraining, or here with --set data.format=text."),
             )
-        return super().refusal(where, record)
+        return super().refusal(config, where, record)
 
 
 class Sft(GenerativeTask):
     """Teach answers: prompts are masked, answers are trained with their stop token."""
 
     records = (Chat,)
+    encoder_class = AnswerEncoder
 
     def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
         note = choose_template(tokenizer, config.model.chat_template)

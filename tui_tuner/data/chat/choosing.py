@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.chat_templates import is_own, near_names, template_name
+from tui_tuner.config.paths import where_looked
 from tui_tuner.data.chat.named.written import Written, write
 from tui_tuner.data.chat.template import adds_bos
 from tui_tuner.errors import ModelError
@@ -112,11 +113,9 @@ def read_template(path: str) -> str:
             what = _("no readable chat template: {problem}.", problem=error.strerror)
         else:
             what = _("no readable chat template: it is not UTF-8 text.")
-        raise ModelError(
-            what,
-            where=one_line(path),
-            hint=_("model.chat_template takes a name, such as `llama3`, or the path of a Jinja file."),
-        ) from None
+        takes = _("model.chat_template takes a name, such as `llama3`, or the path of a Jinja file.")
+        looked = "" if file.exists() else where_looked(path)
+        raise ModelError(what, where=one_line(path), hint=f"{looked} {takes}".strip()) from None
 
 
 def _unknown(wanted: str) -> ModelError:

@@ -58,6 +58,7 @@ class Edges:
         ended, gone_on = self._try([user, answer], None, False), self._try([user, answer, more], None, False)
         closing = cut(ended)[0][-1] if ended else ""
         following = cut(gone_on)[0][-2] if gone_on and len(cut(gone_on)[1]) > 2 else closing
+        self._between = following
         always = shared(closing, following)
         own = self._ending(self.stops.run(always), cut(bare)[0][0] if bare else "")
         if not own:
@@ -207,7 +208,7 @@ class Edges:
             return End(place.end + size, stop)
         at = place.end + len(self.stops.uncut(closing, place.behind).rstrip())
         if last:
-            return End(at, "", self._missing_stop(turns, tools, index))
+            return End(at, "", self._missing_stop(turns, tools, index, place.behind))
         size, stop = self._stop_between(text[at:])
         return End(at + size, stop)
 
@@ -254,24 +255,32 @@ class Edges:
             size, stop = self.stops.begins(following, self.stops.own)
         return size, stop
 
-    def _missing_stop(self, turns: Sequence[Turn], tools: Any, index: int) -> str:
-        """What to add to a chat whose last answer has no stop token."""
-        calls = turns[index].get("tool_calls")
-        follow = plain_turn("tool" if calls else "user", PROBE + 1)
-        if calls and isinstance(calls[0].get("id"), str):
-            follow["tool_call_id"] = calls[0]["id"]
-        if calls:
-            follow["name"] = calls[0]["function"]["name"]
+    def _missing_stop(self, turns: Sequence[Turn], tools: Any, index: int, closing: str) -> str:
+        """What to add to a chat whose last answer has no stop token: what ends it where the chat goes on.
+
+        Nothing, where the template writes no token there either: such a model would never learn to stop.
+        """
+        between = self._going_on(turns, tools, index)
+        if between is None:
+            between = self._between
+        between = between[len(shared(closing.rstrip(), between)) :]
+        size, stop = self._stop_between(between)
+        if stop:
+            return between[len(between) - len(between.lstrip()) : size]
+        return self.stops.ends[0] if self.stops.ends and self.stops.first(between) else ""
+
+    def _going_on(self, turns: Sequence[Turn], tools: Any, index: int) -> str | None:
+        """What is written behind the words of an answer and in front of those of a turn that follows it."""
+        follow = plain_turn("user", PROBE + 99_999)
+        if calls := turns[index].get("tool_calls"):
+            follow |= {"role": "tool", "name": calls[0]["function"]["name"]}
+            follow |= {"tool_call_id": calls[0]["id"]} if "id" in calls[0] else {}
         for marked in ways_to_mark(turns[index]):
             gone_on = self._try([*turns[:index], marked.turn, follow], tools, False)
             gaps, slots = cut(gone_on) if gone_on is not None else ([], [])
-            if len(slots) > 1 and slots[-1] == PROBE + 1:
-                between = gaps[-2]
-                start = len(between) - len(between.lstrip())
-                size, stop = self._stop_between(between)
-                if stop:
-                    return between[start:size]
-        return self.stops.ends[0] if self.stops.ends else ""
+            if len(slots) > 1 and slots[-1] == PROBE + 99_999:
+                return gaps[-2]
+        return None
 
 
 def _fits(before: str, behind: str, text: str) -> bool:

@@ -150,27 +150,29 @@ class Encoder:
 
     # ---- which records ------------------------------------------------------------------------------------
 
-    def check_kind(self, read: Read, record: Record) -> None:
+    @classmethod
+    def check_kind(cls, config: RunConfig, read: Read, record: Record) -> None:
         """Raise `DataError` for a record of a kind that this task cannot use."""
-        if isinstance(record, self.takes):
+        if isinstance(record, cls.takes):
             return
-        if isinstance(record, self.takes_if_told) and format_told(self.config, read.source):
+        if isinstance(record, cls.takes_if_told) and format_told(config, read.source):
             return
-        error = self.refusal(str(read.row.origin), record)
+        error = cls.refusal(config, str(read.row.origin), record)
         way = find_format(read.format).otherwise(read.columns, read.row.values) if read.format else None
-        if way is not None and self.config.data.format == "auto":
+        if way is not None and config.data.format == "auto":
             error.hint = way.sentence()
         elif way is not None:
             error.hint = way.sentence("--set data.format=auto ")
         raise error
 
-    def refusal(self, where: str, record: Record) -> DataError:
+    @classmethod
+    def refusal(cls, config: RunConfig, where: str, record: Record) -> DataError:
         """Why records of this kind cannot be used, and what can be done with them."""
         return DataError(
             _(
                 "these rows are {format}, which task {task} cannot use.",
                 format=_(RECORD_FORMATS[_FORMAT_OF_RECORD[record.kind]]),
-                task=self.config.task,
+                task=config.task,
             ),
             where=where,
             hint=_(_HINTS.get(record.kind, "")),
@@ -256,7 +258,7 @@ class RowEncoder:
             record = read.begun(ledger)
             if record is None:
                 continue
-            self.encoder.check_kind(read, record)
+            self.encoder.check_kind(self.encoder.config, read, record)
             cleaned = self.cleaner.clean(record, read.row.origin, ledger)
             if cleaned is not None:
                 rows.append(CleanRow(read.row.origin, read.source, cleaned.record, cleaned.changed))
