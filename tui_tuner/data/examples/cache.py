@@ -170,7 +170,8 @@ class Cached:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {**asdict(self), "path": str(self.path), "data": list(self.data)}
+        own = {"path": str(self.path), "data": list(self.data), "complete": self.state == "complete"}
+        return {**asdict(self), **own}
 
 
 def cached(root: Path) -> list[Cached]:

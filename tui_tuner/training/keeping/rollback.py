@@ -68,7 +68,7 @@ def _begin_again(engine: Any, loop: Any, checkpoint: Checkpoint, scale: float, b
             step=checkpoint.step,
             scale=scale,
         ),
-        _("If it happens again, lower training.learning_rate for good."),
+        _("If it happens often, start a new run with a lower training.learning_rate."),
     )
     loop.reporter.emit(RolledBack(checkpoint.step))
     spent = loop.saver.spent
