@@ -30,9 +30,7 @@ BEFORE: dict[str, Any] = {
 
 
 def before(**more: Any) -> RunConfig:
-    return with_values(
-        build_config(BEFORE), {name.replace("__", "."): value for name, value in more.items()}
-    )
+    return with_values(build_config(BEFORE), {name.replace("__", "."): value for name, value in more.items()})
 
 
 def judged(config: RunConfig, asked: RunConfig | None = None, **now: Any) -> dict[str, str]:
@@ -119,8 +117,6 @@ def test_auto_stays_what_it_became() -> None:
 
 def test_an_edit_says_both_values_as_yaml() -> None:
     edit = Edit("method.targets", "all-linear", ["q_proj", "v_proj"], "refused", "a reason")
-    assert (
-        edit.sentence() == "method.targets was all-linear and cannot become [q_proj, v_proj]: a reason."
-    )
+    assert edit.sentence() == "method.targets was all-linear and cannot become [q_proj, v_proj]: a reason."
     edit = Edit("training.max_steps", None, 5, "taken", "a reason")
     assert edit.sentence() == "training.max_steps was null and is 5 from here on: a reason."

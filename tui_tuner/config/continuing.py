@@ -1,8 +1,9 @@
 """What becomes of each field of a config that was edited between two processes of one run.
 
-A resumed run is to be the run that it was: a field is taken where the rest of the run is then exactly what it would
-have been, or where it decides nothing that is trained; it is refused where one half of the run would differ from
-the other. `tests/unit/test_continuing.py` holds `RULES` to the schema, field by field.
+A resumed run is to be the run that it was. A field is taken where the whole run is then what it would have
+been with the new value from its beginning, or where the field decides nothing that is trained; it is refused
+where one half of the run would differ from the other. `tests/unit/test_continuing.py` holds `RULES` to the
+schema.
 """
 
 from __future__ import annotations
@@ -107,11 +108,11 @@ def _length(before: RunConfig, now: RunConfig, path: str) -> Rule:
         return "no effect", N_("training.max_steps decides how long the run is")
     training = before.training
     if training.schedule not in ("constant", "inverse_sqrt"):
-        return "refused", N_("the learning rate falls over the whole length, so earlier steps had other rates")
+        return "refused", N_("the learning rate falls over all steps, so earlier ones had other rates")
     steps = before.training.max_steps, now.training.max_steps
     warmups = [round(training.warmup * total) for total in steps if total]
     if training.warmup and (len(warmups) < 2 or warmups[0] != warmups[1]):
-        return "refused", N_("the warm-up is a share of the length, so earlier steps had other rates")
+        return "refused", N_("the warm-up is a share of all steps, so earlier ones had other rates")
     return "taken", N_("the steps that are done were the same in a run of this length")
 
 

@@ -1,7 +1,8 @@
 """The config of a resumed run: what it was trained with, and what of an edited `config.yaml` it takes.
 
-`config.yaml` in the run folder is what counts. What the run was trained with is in its checkpoints, as it was asked
-for and without any `auto`; `config.resolved.yaml` is a copy for people, and is read of runs of version 0.1 only.
+`config.yaml` in the run folder is what counts. What the run was trained with is in its checkpoints, as it was
+asked for and without any `auto`; `config.resolved.yaml` is a copy for people, and read of runs of version 0.1
+only.
 """
 
 from __future__ import annotations

@@ -49,7 +49,11 @@ def edit(folder: RunFolder, changes: dict[str, Any], name: str = "config.yaml") 
         section, _unused, last = field.partition(".")
         values[section][last] = value
     path.write_text(yaml.safe_dump(values))
-    return lambda: path.write_text(text) and None
+
+    def put_back() -> None:
+        path.write_text(text)
+
+    return put_back
 
 
 # ---- tokens -----------------------------------------------------------------------------------------------
@@ -288,9 +292,7 @@ def test_without_a_checkpoint_everything_is_taken_and_said(make_config: MakeConf
 
 
 @pytest.mark.parametrize("harm", ["damaged", "edited", "gone"])
-def test_the_copy_without_auto_is_not_what_counts(
-    make_config: MakeConfig, train: Train, harm: str
-) -> None:
+def test_the_copy_without_auto_is_not_what_counts(make_config: MakeConfig, train: Train, harm: str) -> None:
     config = make_config(training__learning_rate="auto", training__max_steps=4, output__save_every=2)
     run = train(config)
     shutil.rmtree(run.folder.checkpoints / "step-4")

@@ -127,6 +127,21 @@ def test_a_cached_run_of_another_day_is_not_taken_for_one_of_today(
     assert stores(tmp_path) == 2
 
 
+def test_mask_shows_what_a_run_started_now_would_train(
+    tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.utils import chat_template_utils
+
+    from tui_tuner.tasks.preview.mask import mask_row
+
+    made(tmp_path, tokenizer)
+    monkeypatch.setattr(chat_template_utils, "datetime", Tomorrow)
+    config = build_config({"data": {"path": str(tmp_path / "a.jsonl"), "workers": 1}})
+    shown = "".join(token.text for token in mask_row(config.model, config.data, 1, tokenizer).tokens)
+    assert shown.startswith("06 May 2031|")
+    assert shown == tokenizer.decode(made(tmp_path, tokenizer).train[0].ids)
+
+
 def test_templates_without_a_date_keep_their_cache(tmp_path: Path, tokenizer: Any) -> None:
     tokenizer.chat_template = CHATML.template
     for moment in (THEN, THEN.replace(year=2028)):

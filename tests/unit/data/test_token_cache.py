@@ -86,9 +86,7 @@ def test_a_flipped_bit_anywhere_is_found_and_never_trained(
 
 
 @pytest.mark.parametrize("harm", ["cut", "longer", "gone", "empty_meta", "list_meta", "meta_without_sum"])
-def test_a_store_of_another_shape_is_made_anew(
-    tmp_path: Path, tokenizer: Any, root: Path, harm: str
-) -> None:
+def test_a_store_of_another_shape_is_made_anew(tmp_path: Path, tokenizer: Any, root: Path, harm: str) -> None:
     first, _heard = made(tmp_path, tokenizer)
     whole, folder = ids_of(first), first.train.store.folder
     ids, meta = folder / "ids.bin", folder / "meta.json"

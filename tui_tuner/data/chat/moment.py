@@ -1,11 +1,12 @@
 """The moment a chat template is rendered at.
 
-Some templates write today's date into every chat (`strftime_now`). A run renders with one moment from its first
-row to its last, and a resumed one with the moment it began with; the moment is kept on the tokenizer, which goes
-to other processes with it. Without one, templates write the date of now.
+Some templates write today's date into every chat (`strftime_now`). A run renders with one moment from its
+first row to its last, and a resumed one with the moment it began with; the moment is kept on the tokenizer,
+which goes to other processes with it. Without one, templates write the date of now.
 
-transformers gives `strftime_now` to each template as a global of its environment, and makes plain values of all
-keywords (a function becomes the text "<function>"), so the global is replaced by one that knows the moment.
+transformers gives `strftime_now` to each template as a global of its environment, and makes plain values of
+all keywords (a function becomes the text "<function>"), so the global is replaced by one that knows the
+moment.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The cache of tokenised rows: where it is, what is in it, and what may be deleted.
 
-Each store is a folder named by its key (`identity.cache_key`). It is checked byte for byte whenever it is opened;
-one that is damaged is thrown away and made anew. All of it is the user's alone: nobody else reads the rows, and
-nobody else can put rows there that a run would train on.
+Each store is a folder named by its key (`identity.cache_key`). It is checked byte for byte whenever it is
+opened; one that is damaged is thrown away and made anew. All of it is the user's alone: nobody else reads the
+rows, and nobody else can put rows there that a run would train on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def cache_root() -> Path:
 
 
 def _made_private(root: Path) -> bool:
-    """Whether a folder is ours and writable; group and others lose the rights that an old version gave them."""
+    """Whether a folder is ours and writable; others lose the rights that an older version gave them."""
     facts = root.stat()
     if facts.st_uid != os.geteuid() and os.geteuid() != 0:
         return False
@@ -205,13 +205,14 @@ def _described(path: Path) -> Cached:
     free = lock(path, exclusive=True)
     if free is not None:
         os.close(free)
-    facts = {"key": key, "path": path, "bytes": size, "used": used, "in_use": free is None}
+    found = Cached(key, path, "unfinished", size, used, in_use=free is None)
     if beside or not marker.exists():
-        return Cached(state="unfinished", **facts)
+        return found
     try:
         meta = read_meta(path)
         made = meta.get("made") or {}
-        return Cached(
+        return replace(
+            found,
             state="complete",
             rows=meta["rows"],
             examples=meta["examples"],
@@ -221,10 +222,9 @@ def _described(path: Path) -> Cached:
             model=made.get("model", ""),
             tokenizer=made.get("tokenizer", ""),
             dates=made.get("dates"),
-            **facts,
         )
     except (OSError, ValueError, KeyError, TypeError):
-        return Cached(state="damaged", **facts)
+        return replace(found, state="damaged")
 
 
 def to_clean(found: list[Cached], days: float | None = None, every: bool = False) -> list[Cached]:

@@ -1,4 +1,4 @@
-"""What rows are, in digests: whether tokenised ones can be used again, and whether a run goes on with its own."""
+"""What rows are, in digests: for the token cache before they are read, for a resumed run afterwards."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def vocabulary_identity(tokenizer: Any) -> str:
 
 
 def splitting_identity(tokenizer: Any) -> str:
-    """A digest of how text is split into tokens, as its library writes it: another version may write it otherwise.
+    """A digest of how text is split into tokens, as the library writes it; another version may differ.
 
     How a batch was cut or padded last is a part of what the library writes, and none of this.
     """

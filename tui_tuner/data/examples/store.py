@@ -2,12 +2,12 @@
 
 A folder holds `ids.bin` and `labels.bin` (int32) of all examples one after another, an array for each fact of
 an example or row, one for each column that the task declares (`column.NAME.bin`), `records.bin` with the rows
-as JSON, and `meta.json`, written last: a folder without it is not finished. It holds the size and the CRC-32 of
-every file, and its own: damage is what is looked for (nobody but the user may write here), and a CRC is read at
-several GiB a second.
+as JSON, and `meta.json`, written last: a folder without it is not finished. It holds the size and the CRC-32
+of every file, and its own: damage is what is looked for (nobody but the user may write here), and a CRC takes
+a second for several GiB.
 
-Everything is private to the user, and mapped as long as it is in use: a folder that is deleted meanwhile stays
-readable for those who have it open. They hold a shared lock on it, so that whoever cleans up can leave it.
+Everything is private to the user, and mapped as long as it is in use: a folder that is deleted meanwhile
+stays readable for those who have it open. They hold a shared lock on it, so that who cleans up can leave it.
 """
 
 from __future__ import annotations
