@@ -64,7 +64,7 @@ def load_tokenizer(model: ModelSection) -> Any:
             source,
             revision=revision,
             trust_remote_code=model.trust_remote_code,
-            local_files_only=_cached_only(source),
+            local_files_only=cached_only(source),
         )
     if not len(tokenizer):
         raise ModelError(_("the tokenizer has no vocabulary."), where=one_line(source))
@@ -227,7 +227,7 @@ def _from_weights(
     where: dict[str, Any] = {
         "revision": None if os.path.isdir(source) else config.model.revision,
         "trust_remote_code": config.model.trust_remote_code,
-        "local_files_only": _cached_only(source),
+        "local_files_only": cached_only(source),
     }
     with _understood(source, *_MODEL):
         settings = transformers.AutoConfig.from_pretrained(source, **where)
@@ -336,7 +336,7 @@ def _from_scratch(
     return model.to(device)
 
 
-def _cached_only(source: str) -> bool:
+def cached_only(source: str) -> bool:
     """Whether only what is on this machine can be used: one quick question; the client asks for 45 s."""
     if os.path.isdir(source):
         return True

@@ -18,7 +18,8 @@ from tui_tuner.data.preflight import Problem, noted
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Record, Text, texts_of
 from tui_tuner.errors import DataError
-from tui_tuner.locales import N_, _
+from tui_tuner.locales import N_, _, _n
+from tui_tuner.models.generation import generation_ends
 from tui_tuner.tasks.generative import GenerativeTask, check_cuts
 
 
@@ -40,7 +41,8 @@ class AnswerEncoder(Encoder):
     def __init__(self, config: RunConfig, tokenizer: Any) -> None:
         super().__init__(config, tokenizer)
         data = config.data
-        self.chats = ChatEncoder(tokenizer, data.train_on, data.system)
+        ends = generation_ends(config.model, tokenizer)
+        self.chats = ChatEncoder(tokenizer, data.train_on, data.system, data.system_turns, ends)
         self.texts = TextEncoder(tokenizer, data.max_length)
         markers = special_tokens(tokenizer)
         self._markers = re.compile("|".join(map(re.escape, markers))) if markers else None
@@ -96,11 +98,11 @@ class AnswerEncoder(Encoder):
             if self._markers and any(map(self._markers.search, texts_of(record))):
                 facts.note("markers", origin)
         examples = [example for example in fitted.examples if isinstance(example, Encoded)]
-        left_out = {example.left_out for example in examples}
-        for what in ("tools", "system"):
-            if what in left_out:
-                facts.note(f"{what}_left_out", origin)
+        for remark in sorted({remark for example in examples for remark in example.remarks}):
+            facts.note(remark, origin)
         for example in examples:
+            facts.add("answers_reasoning", example.remarks.count("reasoning"))
+            facts.add("answers_reasoning_left_out", example.remarks.count("reasoning_left_out"))
             facts.add("answers", len(example.stops))
             facts.add("stopped", sum(example.stops))
             if example.doubled_bos:
@@ -149,6 +151,7 @@ class Sft(GenerativeTask):
                 _("Rows begin with two BOS tokens."),
                 _("Remove the BOS from the chat template or from the rows."),
             ),
+            *_check_reasoning(facts),
             *_check_chats(facts),
             *check_cuts(facts),
         ]
@@ -218,6 +221,46 @@ def _check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
     return []
 
 
+def _check_reasoning(facts: Facts) -> list[Problem]:
+    """Reasoning that the template does not write is not learnt; where that is all of it, the run would be in
+    vain."""
+    has, lost = facts.count("answers_reasoning"), facts.count("answers_reasoning_left_out")
+    if not lost:
+        return []
+    rows = facts.count("reasoning_left_out"), facts.rows("reasoning_left_out")
+    if lost == has:
+        return [
+            Problem(
+                "reasoning_left_out",
+                "error",
+                _n(
+                    "The chat template writes the reasoning of none of the {has:,} answer that has some, so "
+                    "it would not be learnt.",
+                    "The chat template writes the reasoning of none of the {has:,} answers that have some, "
+                    "so it would not be learnt.",
+                    has,
+                    has=has,
+                ),
+                _("Choose a template that writes it, such as --set model.chat_template=qwen3."),
+                *rows,
+            )
+        ]
+    return [
+        Problem(
+            "reasoning_left_out",
+            "warning",
+            _(
+                "The chat template leaves out the reasoning of {lost:,} of {has:,} answers, as most do in "
+                "earlier turns; it is not learnt.",
+                lost=lost,
+                has=has,
+            ),
+            "",
+            *rows,
+        )
+    ]
+
+
 def _check_chats(facts: Facts) -> list[Problem]:
     """What may be meant, and should be seen."""
     known = (
@@ -240,6 +283,42 @@ def _check_chats(facts: Facts) -> list[Problem]:
             "system_left_out",
             "system_left_out",
             N_("{count:,} rows have a system message that this chat template does not write as it is."),
+            "",
+        ),
+        (
+            "system_moved",
+            "system_moved",
+            N_("{count:,} rows have their system message in front of the first question, as asked."),
+            "",
+        ),
+        (
+            "system_dropped",
+            "system_dropped",
+            N_("{count:,} rows are trained without their system message, as asked."),
+            "",
+        ),
+        (
+            "content_left_out",
+            "content_left_out",
+            N_("{count:,} rows have answers of which this chat template leaves out the text."),
+            N_("Look at one with `tui-tuner data mask`."),
+        ),
+        (
+            "prompt_differs",
+            "prompt_differs",
+            N_(
+                "{count:,} rows have answers behind another text than this template's generation prompt "
+                "(such as one that opens <think>), so the model will be asked otherwise than it is trained."
+            ),
+            N_("Look at one with `tui-tuner data mask`."),
+        ),
+        (
+            "stop_added",
+            "stop_added",
+            N_(
+                "{count:,} rows end without a stop token in this chat template; the one that the model stops "
+                "at was added."
+            ),
             "",
         ),
         (

@@ -7,14 +7,18 @@ to the answer.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from tui_tuner.data.chat.template import adds_bos, end_tokens, render
+from tui_tuner.data.chat.marks import INLINE, Turn
+from tui_tuner.data.chat.spelling import Spelling, arguments_as_text, writes_python
+from tui_tuner.data.chat.stops import Stops
+from tui_tuner.data.chat.template import adds_bos, render
 from tui_tuner.data.chat.tokens import BatchTokenizer, Placed
 from tui_tuner.data.chat.turns import Span, Turns
 from tui_tuner.data.problems import RowProblem
@@ -23,6 +27,18 @@ from tui_tuner.locales import N_
 
 # A chat of this many characters is no chat; tokenising it whole would take gigabytes.
 MAX_CHAT = 4_000_000
+# What may be remarkable about a chat
+REMARKS = (
+    "tools_left_out",
+    "system_left_out",
+    "system_moved",
+    "system_dropped",
+    "reasoning",
+    "reasoning_left_out",
+    "content_left_out",
+    "prompt_differs",
+    "stop_added",
+)
 # Longer documents are tokenised in parts of this size, cut in front of white space.
 TEXT_PART = 500_000
 
@@ -34,13 +50,13 @@ class Encoded(Example):
     Args:
         answers: Token range and message of each answer that is trained.
         stops: For each of them, whether its stop token is in it.
-        left_out: What the template did not write: tools, or a system message.
+        remarks: What preflight counts, as in `REMARKS`.
     """
 
     answers: list[tuple[int, int, int]] = field(default_factory=list)
     stops: list[bool] = field(default_factory=list)
     doubled_bos: bool = False
-    left_out: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def trained(self) -> np.ndarray:
@@ -50,38 +66,65 @@ class Encoded(Example):
 
 @dataclass
 class Rendered:
-    """The text of a chat, its answers that are trained, and what the template did not write."""
+    """The text of a chat, its answers that are trained, and remarks on them.
+
+    `everything` lists the ranges of characters that are trained beside the answers.
+    """
 
     text: str
     spans: list[Span]
-    left_out: str = ""
+    remarks: tuple[str, ...] = ()
+    everything: list[tuple[int, int]] = field(default_factory=list)
 
 
 class ChatEncoder:
-    """Encodes chats with one tokenizer. Its template must be chosen before (`template.choose_template`)."""
+    """Encodes chats with one tokenizer. Its template must be chosen before (`choose_template`).
+
+    Args:
+        ends: Texts of the tokens that the model's generation config stops at, beside the tokenizer's eos.
+    """
 
     def __init__(
         self,
         tokenizer: Any,
         train_on: Literal["all_answers", "last_answer", "everything"] = "all_answers",
         system: str | None = None,
+        system_turns: Literal["keep", "first_user", "drop"] = "keep",
+        ends: Sequence[str] = (),
     ) -> None:
         self.tokenizer = tokenizer
         self.train_on = train_on
         self.system = system
+        self.system_turns = system_turns
         self.tokens = BatchTokenizer(tokenizer)
         self._bos = getattr(tokenizer, "bos_token_id", None)
         self.stop_tokens: dict[str, int] = {}
-        self._turns = Turns(
-            lambda messages, tools, generation: render(tokenizer, messages, tools, generation),
-            end_tokens(tokenizer),
-        )
+        self._spelling = Spelling(self._render)
+        self._turns = Turns(self._render, Stops.of(tokenizer, ends))
+
+    def _render(self, messages: Sequence[Turn], tools: Any, generation: bool) -> str:
+        return render(self.tokenizer, messages, tools, generation)
 
     def messages(self, chat: Chat) -> list[Message]:
-        """The chat's turns, with the run's system message where it has none."""
-        if self.system and (not chat.messages or chat.messages[0].role != "system"):
-            return [Message("system", self.system), *chat.messages]
-        return chat.messages
+        """The chat's turns, with the run's system message where it has none, and system turns where the run
+        wants them."""
+        messages = chat.messages
+        if self.system and (not messages or messages[0].role != "system"):
+            messages = [Message("system", self.system), *messages]
+        return messages if self.system_turns == "keep" else self._without_system(messages)
+
+    def _without_system(self, messages: list[Message]) -> list[Message]:
+        """The turns without system messages; their text in front of the first question, if that is wanted."""
+        said = [(m.content or "").strip() for m in messages if m.role == "system"]
+        said = [text for text in said if text]
+        others = [message for message in messages if message.role != "system"]
+        first = next((i for i, message in enumerate(others) if message.role == "user"), None)
+        if said and self.system_turns == "first_user":
+            if first is None:
+                return [Message("user", "\n\n".join(said)), *others]
+            asked = "\n\n".join([*said, others[first].content or ""])
+            others[first] = replace(others[first], content=asked)
+        return others
 
     def text(self, chat: Chat, generation: bool = False) -> str:
         """The rendered chat.
@@ -89,8 +132,7 @@ class ChatEncoder:
         Raises:
             RowProblem: the template refuses it.
         """
-        plain = [message.plain() for message in self.messages(chat)]
-        return render(self.tokenizer, plain, chat.tools, generation)
+        return self._render(self._spelling.turns(self.messages(chat)), chat.tools, generation)
 
     def encode(self, chat: Chat) -> Encoded:
         """Token ids and mask of one chat.
@@ -136,20 +178,75 @@ class ChatEncoder:
 
     def _rendered(self, chat: Chat) -> Rendered:
         messages = self.messages(chat)
-        size = sum(len(message.content or "") for message in messages)
+        size = sum(len(text) for m in messages for text in (m.content, m.reasoning) if text)
         if size > MAX_CHAT:
             raise RowProblem(N_("the chat is longer than {most:,} characters", most=MAX_CHAT), f"{size:,}")
-        text, spans = self._turns.find([message.plain() for message in messages], chat.tools)
-        _check_calls(messages, text)
+        messages, text, spans = self._found(messages, chat.tools)
+        if spans and (added := spans[-1].added):
+            end = spans[-1].end
+            text = text[:end] + added + text[end:]
+            spans[-1] = replace(spans[-1], end=end + len(added), stop=added.strip())
         last = max((span.index for span in spans), default=-1)
         wanted = []
         for span in spans:
             train = messages[span.index].train
             if train is None:
-                train = self.train_on == "all_answers" or span.index == last
+                train = self.train_on != "last_answer" or span.index == last
             if train:
                 wanted.append(span)
-        return Rendered(text, wanted, _left_out(messages, chat.tools, text))
+        remarks = (*self._remarks(chat, messages, text), *_remarks_on_answers(messages, wanted))
+        rest = _beside(spans, len(text)) if self.train_on == "everything" else []
+        return Rendered(text, wanted, remarks, rest)
+
+    def _found(self, messages: list[Message], tools: Any) -> tuple[list[Message], str, list[Span]]:
+        """The turns as the template takes them, its text of them, and their answers."""
+        turns = self._spelling.turns(messages)
+        try:
+            text, spans = self._turns.find(turns, tools)
+        except RowProblem as problem:
+            as_text = arguments_as_text(turns)
+            if as_text is not None:
+                with contextlib.suppress(RowProblem):
+                    return messages, *self._turns.find(as_text, tools)
+            return self._without_refused(messages, tools, problem)
+        if writes_python(turns, text):
+            text, spans = self._turns.find(arguments_as_text(turns) or turns, tools)
+        return messages, text, spans
+
+    def _without_refused(
+        self, messages: list[Message], tools: Any, problem: RowProblem
+    ) -> tuple[list[Message], str, list[Span]]:
+        """Without empty system turns, if it is these that the template refuses.
+
+        Raises:
+            RowProblem: it refuses more than that.
+        """
+        others = [message for message in messages if message.role != "system"]
+        if len(others) == len(messages):
+            raise problem
+        try:
+            text, spans = self._turns.find(self._spelling.turns(others), tools)
+        except RowProblem:
+            raise problem from None
+        if any((m.content or "").strip() for m in messages if m.role == "system"):
+            raise RowProblem(N_("the chat template refuses system messages"), problem.detail)
+        return others, text, spans
+
+    def _remarks(self, chat: Chat, messages: Sequence[Message], text: str) -> list[str]:
+        """What the template passed over of a chat's tools and system messages, or the run changed in them."""
+        found = []
+        names = [
+            str(tool["function"].get("name", ""))
+            for tool in chat.tools or ()
+            if isinstance(tool["function"], dict)
+        ]
+        if names and not any(name in text for name in names):
+            found.append("tools_left_out")
+        if any(m.role == "system" and (m.content or "").strip()[:200] not in text for m in messages):
+            found.append("system_left_out")
+        if self.system_turns != "keep" and any(m.role == "system" for m in chat.messages):
+            found.append("system_dropped" if self.system_turns == "drop" else "system_moved")
+        return found
 
     def _masked(self, rendered: Rendered, tokens: Placed) -> Encoded:
         ids = tokens.ids
@@ -165,6 +262,10 @@ class ChatEncoder:
             if span.stop and span.stop not in self.stop_tokens:
                 self.stop_tokens[span.stop] = int(ids[end - 1])
             trained[first:end] = True
+        for start, stop in rendered.everything:
+            beside = tokens.between(start, stop)
+            if beside is not None:
+                trained[beside[0] : beside[1]] = True
         bos = self._bos
         doubled = bos is not None and len(ids) > 1 and ids[0] == bos and ids[1] == bos
         return Encoded(
@@ -173,31 +274,26 @@ class ChatEncoder:
             answers=answers,
             stops=stops,
             doubled_bos=bool(doubled),
-            left_out=rendered.left_out,
+            remarks=rendered.remarks,
         )
 
 
-def _check_calls(messages: Sequence[Message], text: str) -> None:
-    """A template that does not know tool calls writes an empty answer in their place."""
-    for message in messages:
-        for call in message.tool_calls or ():
-            if str(call["function"]["name"]) not in text:
-                raise RowProblem(
-                    N_("the chat template leaves out tool calls"), str(call["function"]["name"])[:60]
-                )
+def _remarks_on_answers(messages: Sequence[Message], spans: Sequence[Span]) -> list[str]:
+    """What the template passed over of answers that are trained, once for each of them."""
+    found = []
+    for span in spans:
+        message = messages[span.index]
+        if message.reasoning or INLINE.fullmatch(message.content or ""):
+            found.append("reasoning")
+        found += [f"{kind}_left_out" for kind in sorted(span.missing)]
+        found += ["prompt_differs"] * (not span.prompted) + ["stop_added"] * bool(span.added)
+    return found
 
 
-def _left_out(messages: Sequence[Message], tools: list[Any] | None, text: str) -> str:
-    """What of a chat a template passed over: `tools`, `system`, or nothing."""
-    names = [
-        str(tool["function"].get("name", "")) for tool in tools or () if isinstance(tool["function"], dict)
-    ]
-    if names and not any(name in text for name in names):
-        return "tools"
-    for message in messages:
-        if message.role == "system" and (message.content or "").strip()[:200] not in text:
-            return "system"
-    return ""
+def _beside(spans: Sequence[Span], length: int) -> list[tuple[int, int]]:
+    """The ranges of characters that are in no answer."""
+    edges = [0, *(edge for span in spans for edge in (span.start, span.end)), length]
+    return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
 
 
 class TextEncoder:

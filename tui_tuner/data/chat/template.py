@@ -127,17 +127,6 @@ def render(
     return str(text)
 
 
-def end_tokens(tokenizer: Any) -> list[str]:
-    """Texts of the tokens that may end a turn: special tokens and what is written like one, longest first."""
-    found = {token for token in (tokenizer.eos_token, tokenizer.pad_token) if token}
-    for added in getattr(tokenizer, "added_tokens_decoder", {}).values():
-        text = str(added.content)
-        bracketed = text[:1] + text[-1:] in ("<>", "[]")
-        if text.strip() and (added.special or bracketed):
-            found.add(text)
-    return sorted(found, key=len, reverse=True)
-
-
 def special_tokens(tokenizer: Any) -> list[str]:
     """Texts of special tokens; what a person wrote should hold none of them."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()

@@ -1,0 +1,112 @@
+"""How the turns of a chat are spelt for one template, so that it writes what they hold.
+
+Templates look for reasoning under different keys, or inside the text, and take the arguments of a call as
+values or as JSON text. What a template does is tried on it, never read out of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from tui_tuner.data.chat.marks import INLINE, PROBE, Turn, plain_turn
+from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.records import REASONING_KEYS, Message
+
+_WORDS = plain_turn("assistant", PROBE)["content"]
+_REASONING = plain_turn("assistant", PROBE + 1)["content"]
+
+
+class Spelling:
+    """Spells turns for one template. `render` gives the text of messages."""
+
+    def __init__(self, render: Callable[[Sequence[Turn], Any, bool], str]) -> None:
+        self._render = render
+
+    def turns(self, messages: Sequence[Message]) -> list[Turn]:
+        """What the template gets."""
+        return [self._turn(message) for message in messages]
+
+    def _turn(self, message: Message) -> Turn:
+        turn = message.plain()
+        if message.role != "assistant":
+            return turn
+        if message.reasoning:
+            return self._with_reasoning(turn, turn.pop(message.reasoning_key), message.reasoning_key)
+        found = INLINE.fullmatch(turn["content"])
+        if found and found[2] and self._inline_is_lost:
+            return {**turn, "content": found[4], self._keys[0]: found[2]}
+        return turn
+
+    def _with_reasoning(self, turn: Turn, reasoning: str, key: str) -> Turn:
+        """Under the key that the row has it, if the template writes that, or else as it does write it."""
+        if key not in self._keys and self._keys:
+            key = self._keys[0]
+        elif key not in self._keys and self._knows_inline:
+            return {**turn, "content": f"<think>\n{reasoning}\n</think>\n\n{turn['content']}"}
+        return {**turn, key: reasoning}
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        """Keys under which the template writes the reasoning of a chat's last answer."""
+        return [key for key in REASONING_KEYS if _REASONING in self._try(_WORDS, **{key: _REASONING})]
+
+    @cached_property
+    def _inline(self) -> str:
+        """The text of an answer with its reasoning inside."""
+        return self._try(f"<think>\n{_REASONING}\n</think>\n\n{_WORDS}")
+
+    @cached_property
+    def _knows_inline(self) -> bool:
+        """Whether the template does something about reasoning inside the text, or asks for it."""
+        if _REASONING not in self._inline:
+            return False
+        try:
+            asked = self._render([plain_turn("user", PROBE)], None, True)
+        except RowProblem:
+            asked = ""
+        plain = self._try(_WORDS).replace(_WORDS, f"<think>\n{_REASONING}\n</think>\n\n{_WORDS}")
+        return self._inline != plain or asked.rstrip().endswith("<think>")
+
+    @cached_property
+    def _inline_is_lost(self) -> bool:
+        """Whether the template writes reasoning from a key, and otherwise than from the text."""
+        if not self._keys:
+            return False
+        by_key = self._try(_WORDS, **{self._keys[0]: _REASONING})
+        return "".join(by_key.split()) != "".join(self._inline.split())
+
+    def _try(self, content: str, **more: str) -> str:
+        try:
+            user = plain_turn("user", PROBE + 2)
+            return self._render([user, {"role": "assistant", "content": content, **more}], None, False)
+        except RowProblem:
+            return ""
+
+
+def arguments_as_text(turns: Sequence[Turn]) -> list[Turn] | None:
+    """The turns with the arguments of calls as JSON text; None where all of them are text, or none is."""
+    found, changed = [], False
+    for turn in turns:
+        calls = []
+        for call in turn.get("tool_calls") or ():
+            function = call["function"]
+            if not isinstance(function.get("arguments"), str):
+                written = json.dumps(function.get("arguments"), ensure_ascii=False)
+                function = {**function, "arguments": written}
+                changed = True
+            calls.append({**call, "function": function})
+        found.append({**turn, "tool_calls": calls} if calls else turn)
+    return found if changed else None
+
+
+def writes_python(turns: Sequence[Turn], text: str) -> bool:
+    """Whether a template wrote the arguments of a call as Python shows a dict: it wanted text."""
+    for turn in turns:
+        for call in turn.get("tool_calls") or ():
+            arguments = call["function"].get("arguments")
+            if isinstance(arguments, Mapping) and arguments and str(arguments) in text:
+                return True
+    return False
