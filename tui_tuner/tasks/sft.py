@@ -140,6 +140,9 @@ class Sft(GenerativeTask):
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
         return AnswerEncoder(config, tokenizer)
 
+    def read_beside(self, config: RunConfig, tokenizer: Any) -> Any:
+        return {"ends": generation_ends(config.model, tokenizer)}
+
     def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         return [
             *_check_stops(facts, config),

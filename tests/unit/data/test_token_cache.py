@@ -149,6 +149,25 @@ def test_what_stands_in_the_way_of_a_store_is_replaced(
     assert (elsewhere / "ids.bin").exists(), "where a link leads nothing is deleted"
 
 
+def test_a_model_that_ends_answers_otherwise_has_rows_of_its_own(
+    tmp_path: Path, tokenizer: Any, root: Path
+) -> None:
+    from tui_tuner.data.examples.identity import cache_key
+    from tui_tuner.data.sources.files import resolve
+
+    made(tmp_path, tokenizer)
+    keys = set()
+    for number, ends in enumerate(([0], [0, 1], [0])):
+        model = tmp_path / f"model-{number}"
+        model.mkdir()
+        (model / "config.json").write_text('{"model_type": "llama"}')
+        (model / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+        values = {"model": {"name": str(model)}, "data": {"path": str(tmp_path / "a.jsonl")}}
+        config = build_config(values)
+        keys.add(cache_key(config, config.data, tokenizer, resolve(config.data), find_task("sft")))
+    assert len(keys) == 2
+
+
 # ---- private ----------------------------------------------------------------------------------------------
 
 

@@ -34,7 +34,8 @@ def cache_key(
     settings = {k: v for k, v in data.model_dump(mode="json").items() if k not in _NOT_TOKENS}
     shape = {"version": CACHE_VERSION, "task": config.task, "data": settings}
     digest.update(orjson.dumps(shape, option=orjson.OPT_SORT_KEYS))
-    digest.update(orjson.dumps(dates_written(tokenizer, task), option=orjson.OPT_SORT_KEYS))
+    beside = None if task is None else task.read_beside(config, tokenizer)
+    digest.update(orjson.dumps([dates_written(tokenizer, task), beside], option=orjson.OPT_SORT_KEYS))
     digest.update(tokenizer_identity(tokenizer))
     for resolved in sources:
         digest.update(resolved.source.format.encode())
