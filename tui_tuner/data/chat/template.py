@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tui_tuner.data.chat.moment import rendering
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.locales import N_
 from tui_tuner.text import one_line
@@ -22,7 +23,7 @@ def adds_bos(tokenizer: Any) -> bool:
 def render(
     tokenizer: Any, messages: Sequence[dict[str, Any]], tools: Any = None, generation: bool = False
 ) -> str:
-    """The text of a chat.
+    """The text of a chat, with the date of the tokenizer's moment (`moment.py`) if the template writes one.
 
     Raises:
         RowProblem: the template refuses these turns, or fails on them.
@@ -30,9 +31,10 @@ def render(
     from jinja2 import TemplateError
 
     try:
-        text = tokenizer.apply_chat_template(
-            list(messages), tools=tools, tokenize=False, add_generation_prompt=generation
-        )
+        with rendering(tokenizer):
+            text = tokenizer.apply_chat_template(
+                list(messages), tools=tools, tokenize=False, add_generation_prompt=generation
+            )
     except TemplateError as error:
         raise RowProblem(N_("the chat template refuses these turns"), one_line(error, 200)) from None
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
