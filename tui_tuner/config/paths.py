@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from tui_tuner.config.chat_templates import is_template_word
 from tui_tuner.config.options import get_value
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import set_path, with_values
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
-_MODEL_WORDS = ("demo", "train", "chatml")
+_MODEL_WORDS = ("demo", "train")
 # Fields that may hold a path, and the words that are never one
 PATHS: dict[str, tuple[str, ...]] = {
     "model.name": _MODEL_WORDS,
     "model.tokenizer": _MODEL_WORDS,
-    "model.chat_template": _MODEL_WORDS,
+    "model.chat_template": (),
     "data.path": ("demo", "demo-corpus", "demo-held-out"),
     "data.validation": (),
     "data.cleaning.phrases": (),
@@ -44,7 +45,7 @@ def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str]
         if any(one == field or one.startswith(f"{field}.") for one in told):
             continue
         value = _get(values, field)
-        if isinstance(value, str):
+        if isinstance(value, str) and not _is_name(field, value):
             set_path(values, field, _from_beside(value, folder, words, notes))
         elif isinstance(value, list):
             for place, item in enumerate(value):
@@ -55,12 +56,17 @@ def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str]
     return notes
 
 
+def _is_name(field: str, value: str) -> bool:
+    """Whether a value is the name of a chat template; a name wins over a file of the same name."""
+    return field == "model.chat_template" and is_template_word(value)
+
+
 def absolute_paths(config: RunConfig) -> RunConfig:
     """The config with relative paths that exist made absolute: a run may be resumed from another folder."""
     changed: dict[str, Any] = {}
     for path, words in PATHS.items():
         value = get_value(config, path)
-        if isinstance(value, str) and value not in words:
+        if isinstance(value, str) and value not in words and not _is_name(path, value):
             changed[path] = _absolute(value)
     if isinstance(config.data.path, list):
         changed["data.path"] = [

@@ -96,7 +96,7 @@ def one_process() -> Ranks:
 
 
 def _check_model(config: RunConfig) -> None:
-    from tui_tuner.data.chat.template import read_template
+    from tui_tuner.data.chat.choosing import check_template
     from tui_tuner.models.loading import check_weights, model_source, tokenizer_source
 
     model = config.model
@@ -106,8 +106,8 @@ def _check_model(config: RunConfig) -> None:
             check_weights(Path(source))
     if model.tokenizer != "train":
         _check_tokenizer(tokenizer_source(model))
-    if model.chat_template not in (None, "chatml"):
-        read_template(str(model.chat_template))
+    if model.chat_template is not None:
+        check_template(model.chat_template)
 
 
 def _check_tokenizer(source: str) -> None:

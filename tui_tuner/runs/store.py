@@ -4,6 +4,7 @@
 runs/NAME/
   config.yaml            what was asked for
   config.resolved.yaml   what every `auto` became
+  moment.json            the second that chats are rendered at, where their template writes the date
   manifest.json          host, pid and start time of the process that runs it
   events.jsonl           the journal            control.jsonl   commands to the run
   run.log                output of libraries    ledger.json     the row ledger

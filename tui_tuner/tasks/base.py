@@ -62,6 +62,13 @@ class Task(ABC):
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
         """What turns records into examples with labels and columns."""
 
+    def read_beside(self, config: RunConfig, tokenizer: Any) -> Any:
+        """What else decides how records become examples, in plain values: the token cache has to know it.
+
+        The cache knows rows, the section `data`, the tokenizer with its template, and the task's own module.
+        """
+        return None
+
     def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         """What is wrong or doubtful about all rows together, before anything is trained.
 

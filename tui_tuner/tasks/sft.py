@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.chat.choosing import choose_template
 from tui_tuner.data.chat.encoder import ChatEncoder, Encoded, Rendered, TextEncoder
-from tui_tuner.data.chat.template import choose_template, special_tokens
+from tui_tuner.data.chat.moment import rendering
+from tui_tuner.data.chat.template import special_tokens
 from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts, fit_pieces
 from tui_tuner.data.examples.fitting import Fitted, fit
 from tui_tuner.data.ledger import Ledger
@@ -141,6 +143,9 @@ class Sft(GenerativeTask):
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
         return AnswerEncoder(config, tokenizer)
 
+    def read_beside(self, config: RunConfig, tokenizer: Any) -> Any:
+        return {"ends": generation_ends(config.model, tokenizer)}
+
     def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         return [
             *_check_stops(facts, config),
@@ -160,9 +165,13 @@ class Sft(GenerativeTask):
     def encode_prompt(self, tokenizer: Any, text: str) -> list[int]:
         if not getattr(tokenizer, "chat_template", None):
             return super().encode_prompt(tokenizer, text)
-        found = tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=True, return_dict=True
-        )
+        with rendering(tokenizer):
+            found = tokenizer.apply_chat_template(
+                [{"role": "user", "content": text}],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+            )
         return list(found["input_ids"])
 
 

@@ -19,8 +19,8 @@ from tui_tuner.tasks import Task, find_task
 from tui_tuner.text import one_line
 from tui_tuner.training.context import LEARNED
 from tui_tuner.training.keeping.checkpoints import Checkpoint, checkpoints
+from tui_tuner.training.resuming import RESOLVED
 from tui_tuner.training.rows import TOKENIZER
-from tui_tuner.training.settling import RESOLVED
 
 ADAPTER = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"

@@ -166,7 +166,11 @@ class Loop(TrainerCallback):
             raise RollBack(first.step, message)
         raise RunError(
             message,
-            hint=_("Lower training.learning_rate, then resume from the last checkpoint, which is sound."),
+            hint=_(
+                "The last checkpoint is sound: resume from it with training.on_bad_numbers: rollback, which "
+                "halves the rate where it happens again, or start a new run with a lower "
+                "training.learning_rate."
+            ),
         )
 
     def _evaluate(self, step: int, final: bool) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.load import dump_config, read_config
-from tui_tuner.config.options import get_value, options
+from tui_tuner.config.load import dump_config
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.errors import TunerError
 from tui_tuner.models.device import Device, find_device
@@ -20,10 +18,7 @@ from tui_tuner.planning.fit import settle
 from tui_tuner.runs.events import Resolved
 from tui_tuner.training.context import RunContext
 from tui_tuner.training.positions import check_positions
-
-RESOLVED = "config.resolved.yaml"
-# What an `auto` becomes on each machine anew: a run that began on a CPU may be resumed on a GPU.
-_ANEW = ("hardware.devices",)
+from tui_tuner.training.resuming import RESOLVED
 
 
 @dataclass(frozen=True)
@@ -39,20 +34,6 @@ class Settled:
     device: Device
     facts: ModelFacts | None
     data: DataFacts
-
-
-def keep_choices(context: RunContext) -> RunConfig:
-    """The config as asked for; in a resumed run, what an `auto` became before stays what it is."""
-    path = context.folder.path / RESOLVED
-    if context.checkpoint is None or not path.is_file():
-        return context.asked
-    before = read_config(path)
-    kept = {
-        name: get_value(before, name)
-        for name in options()
-        if name not in _ANEW and get_value(context.asked, name) == "auto"
-    }
-    return with_values(context.asked, kept)
 
 
 def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) -> Settled:
@@ -72,6 +53,8 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     for reason in found.reasons:
         reporter.emit(Resolved(reason.field, reason.value, reason.why))
     context.write(RESOLVED, dump_config(found.config))
+    context.progress.asked = context.asked.model_dump(mode="json")
+    context.progress.config = found.config.model_dump(mode="json")
     place = "cpu" if found.config.hardware.devices == "cpu" else f"cuda:{context.ranks.local_rank}"
     return Settled(found.config, find_device(place, here.devices), facts, data)
 

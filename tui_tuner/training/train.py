@@ -21,8 +21,9 @@ from tui_tuner.training.keeping.rollback import train_steps
 from tui_tuner.training.keeping.saving import Saver
 from tui_tuner.training.loading import load_trainable
 from tui_tuner.training.loop import Loop
+from tui_tuner.training.resuming import keep_choices
 from tui_tuner.training.rows import load_run_tokenizer, prepare_rows
-from tui_tuner.training.settling import Settled, keep_choices, settle_config
+from tui_tuner.training.settling import Settled, settle_config
 from tui_tuner.training.step.engine import Engine, training_arguments
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery

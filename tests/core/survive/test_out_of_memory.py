@@ -56,7 +56,7 @@ def test_a_step_is_tried_again_with_half_the_micro_batch(
 def test_the_smaller_micro_batch_outlives_the_process(
     make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = make_config(training__micro_batch=4)
+    config = make_config(training__micro_batch=4, training__schedule="constant", training__warmup=0)
     with monkeypatch.context() as patch:
         Injected(patch, "forward", at=3, times=1)
         run = train(config, before=lambda run: None)

@@ -15,7 +15,7 @@ import yaml
 from tui_tuner.config.load import absolute_paths, build_config, load_config
 from tui_tuner.config.options import options
 from tui_tuner.config.paths import PATHS
-from tui_tuner.data.chat.template import read_template
+from tui_tuner.data.chat.choosing import read_template
 from tui_tuner.data.sources.files import resolve
 from tui_tuner.errors import EXIT_DATA, DataError, ModelError
 from tui_tuner.models.loading import model_source

@@ -1,4 +1,4 @@
-"""What decides whether tokenised rows can be used again: contents, tokenizer, template, settings."""
+"""What rows are, in digests: for the token cache before they are read, for a resumed run afterwards."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from tui_tuner.config.schema import DataSection, RunConfig
+from tui_tuner.data.chat.moment import dates_of
+from tui_tuner.data.examples.store import TokenizedRows
+from tui_tuner.data.records import Chat
 from tui_tuner.data.sources.documents import hub_revision
 from tui_tuner.data.sources.files import Resolved
 
 # Raised whenever the same input would give other tokens, masks or ledgers than before.
-CACHE_VERSION = 4
+CACHE_VERSION = 6
+_BLOCK = 1 << 20  # numbers that are hashed at once
 # What changes the split or the use of rows, but not the rows themselves.
 _NOT_TOKENS = {"packing", "validation", "max_dropped", "preflight", "seed", "workers", "path"}
 
@@ -29,6 +34,8 @@ def cache_key(
     settings = {k: v for k, v in data.model_dump(mode="json").items() if k not in _NOT_TOKENS}
     shape = {"version": CACHE_VERSION, "task": config.task, "data": settings}
     digest.update(orjson.dumps(shape, option=orjson.OPT_SORT_KEYS))
+    beside = None if task is None else task.read_beside(config, tokenizer)
+    digest.update(orjson.dumps([dates_written(tokenizer, task), beside], option=orjson.OPT_SORT_KEYS))
     digest.update(tokenizer_identity(tokenizer))
     for resolved in sources:
         digest.update(resolved.source.format.encode())
@@ -38,6 +45,11 @@ def cache_key(
     if data.cleaning.phrases:
         digest.update(_content(data.cleaning.phrases, "text"))
     return digest.hexdigest()
+
+
+def dates_written(tokenizer: Any, task: Any = None) -> dict[str, str]:
+    """What of the date stands in the rows, where the task renders chats with a template that writes it."""
+    return dates_of(tokenizer) if task is None or Chat in task.records else {}
 
 
 def task_identity(task: Any) -> bytes:
@@ -53,16 +65,65 @@ def task_identity(task: Any) -> bytes:
 
 def tokenizer_identity(tokenizer: Any) -> bytes:
     """A digest of all that decides how text becomes ids, the chat template included."""
+    parts = (splitting_identity(tokenizer), vocabulary_identity(tokenizer), template_identity(tokenizer))
+    return hashlib.blake2b("".join(parts).encode(), digest_size=16).digest()
+
+
+def template_identity(tokenizer: Any) -> str:
+    """A digest of the chat template's text."""
+    template = getattr(tokenizer, "chat_template", None)
+    return _hex(repr(template).encode("utf-8", "replace"))
+
+
+def vocabulary_identity(tokenizer: Any) -> str:
+    """A digest of the tokens with their ids, and of which of them are special."""
     digest = hashlib.blake2b(digest_size=16)
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        digest.update(backend.to_str().encode())
-    else:
-        digest.update(orjson.dumps(sorted(tokenizer.get_vocab().items())))
-    digest.update(repr(getattr(tokenizer, "chat_template", None)).encode("utf-8", "replace"))
+    digest.update(orjson.dumps(sorted(tokenizer.get_vocab().items())))
     names = ("bos_token", "eos_token", "pad_token", "unk_token")
     digest.update(repr([str(getattr(tokenizer, name, None)) for name in names]).encode())
-    return digest.digest()
+    return digest.hexdigest()
+
+
+def splitting_identity(tokenizer: Any) -> str:
+    """A digest of how text is split into tokens, as the library writes it; another version may differ.
+
+    How a batch was cut or padded last is a part of what the library writes, and none of this.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return ""
+    parts = orjson.loads(backend.to_str())
+    passing = {"truncation", "padding"}
+    return _hex(orjson.dumps({name: value for name, value in parts.items() if name not in passing}))
+
+
+def rows_identity(rows: TokenizedRows | None) -> str:
+    """A digest of examples in their order: ids, labels and columns; not of where they lie in the store.
+
+    Each array is read once, at about a GiB a second.
+    """
+    if rows is None or not len(rows):
+        return ""
+    digest = hashlib.sha256()  # the quickest of hashlib on processors of the last years
+    used, order = np.unique(rows.examples, return_inverse=True)
+    digest.update(np.ascontiguousarray(order, dtype=np.int64).data)
+    for name, values in sorted({**rows.columns, "length": rows.lengths}.items()):
+        digest.update(f"{name} {values.dtype}".encode())
+        digest.update(np.ascontiguousarray(values).data)
+    store = rows.store
+    offsets = np.asarray(store.example["offset"])[used]
+    ends = offsets + np.asarray(store.example["length"])[used]
+    breaks = np.flatnonzero(offsets[1:] != ends[:-1])  # behind which examples of the other side lie
+    firsts, lasts = offsets[np.r_[0, breaks + 1]], ends[np.r_[breaks, len(ends) - 1]]
+    for array in (store.ids, store.labels):
+        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+            for start in range(first, last, _BLOCK):
+                digest.update(np.ascontiguousarray(array[start : min(start + _BLOCK, last)]).data)
+    return digest.hexdigest()
+
+
+def _hex(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def _content(path: str, kind: str) -> bytes:

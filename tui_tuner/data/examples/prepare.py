@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +14,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from tui_tuner.config.schema import DataSection, RunConfig
+from tui_tuner.data.chat.moment import one_moment
+from tui_tuner.data.examples import cache
 from tui_tuner.data.examples.encoder import CleanRow, Encoder, Facts, RowEncoder
-from tui_tuner.data.examples.identity import cache_key
+from tui_tuner.data.examples.identity import cache_key, dates_written
 from tui_tuner.data.examples.splitting import split_examples
 from tui_tuner.data.examples.store import Store, StoreWriter, TokenizedRows
 from tui_tuner.data.examples.workers import encoded_in_order
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preflight import Problem, Report, check_split
 from tui_tuner.data.reading import Read, Reading
-from tui_tuner.data.records import texts_of
+from tui_tuner.data.records import Record, texts_of
 from tui_tuner.data.sources.counting import rows_about
 from tui_tuner.data.sources.files import resolve
 from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, TunerError
@@ -36,7 +35,6 @@ from tui_tuner.text import one_line
 BATCH = 1024
 BATCH_CHARACTERS = 400_000
 REPORT_SECONDS = 0.5
-CACHE_DAYS = 30
 # What to do about the most frequent reason rows are dropped for.
 _MEND = (
     (
@@ -50,17 +48,28 @@ _MEND = (
             "loss with --set data.max_dropped={share}."
         ),
     ),
+    (
+        "needs ",
+        N_(
+            "To train the text alone, without what it speaks of: --set data.media=ignore; or accept the loss "
+            "with --set data.max_dropped={share}."
+        ),
+    ),
 )
+_MEND_MEDIA = N_("To train the text alone, without what it speaks of: --set data.media=ignore.")
+_SEE = N_("See `tui-tuner data inspect FILE`.")
 _MEND_ROWS = N_("Mend them, or accept the loss with --set data.max_dropped={share}.")
 
 
 class RowTask(Protocol):
     """What preparing rows asks of a task (`tasks.base.Task`)."""
 
+    records: tuple[type[Record], ...]
     columns: Mapping[str, str]
 
     def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]: ...
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder: ...
+    def read_beside(self, config: RunConfig, tokenizer: Any) -> Any: ...
     def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]: ...
 
 
@@ -106,7 +115,7 @@ def prepare(
     """Read, clean, tokenise and split the data of a run, or take it from the cache.
 
     What the task needs of the tokenizer, such as a chat template, is set on it. `cache_dir` defaults to the
-    user's cache folder.
+    user's cache folder. Chats are rendered at the tokenizer's moment (`chat/moment.py`), or now.
 
     Raises:
         DataError: the data cannot be read or used, or too many rows would be dropped.
@@ -115,10 +124,22 @@ def prepare(
         ModelError: the template cannot be used.
         Cancelled: `cancelled` said so.
     """
+    with one_moment(tokenizer):
+        return _prepare(config, tokenizer, task, sink, cache_dir, cancelled)
+
+
+def _prepare(
+    config: RunConfig,
+    tokenizer: Any,
+    task: RowTask,
+    sink: Sink | None,
+    cache_dir: Path | str | None,
+    cancelled: Callable[[], bool] | threading.Event | None,
+) -> Prepared:
     notes = task.prepare_tokenizer(config, tokenizer)
     stop = cancelled.is_set if isinstance(cancelled, threading.Event) else cancelled
     stop = stop or (lambda: False)
-    root = _cache_root(cache_dir)
+    root = cache.cache_root() if cache_dir is None else Path(cache_dir)
     store = _tokenised(config, config.data, tokenizer, task, root, sink, stop)
     ledger = Ledger.from_json(store.meta["ledger"])
     _check_dropped(ledger, config.data, sink)
@@ -154,20 +175,6 @@ def prepare(
     return prepared
 
 
-def _cache_root(cache_dir: Path | str | None) -> Path:
-    if cache_dir is not None:
-        return Path(cache_dir)
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    root = Path(home) / "tui-tuner" / "tokens"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        if os.access(root, os.W_OK):
-            return root
-    except OSError:
-        pass
-    return Path(tempfile.gettempdir()) / f"tui-tuner-tokens-{os.getuid() if hasattr(os, 'getuid') else 0}"
-
-
 def _tokenised(
     config: RunConfig,
     data: DataSection,
@@ -180,25 +187,18 @@ def _tokenised(
     """The store of one data section: from the cache, or made now."""
     sources = resolve(data)
     key = cache_key(config, data, tokenizer, sources, task)
-    folder = root / key
-    if (folder / "meta.json").is_file():
-        try:
-            store = Store(folder)
-            os.utime(folder / "meta.json")
-            if sink:
-                rows = store.meta["rows"]
-                sink.emit(Phase("tokenizing", rows, rows, _("cached")))
-            return store
-        except (OSError, ValueError, KeyError):
-            shutil.rmtree(folder, ignore_errors=True)
-    beside = root / f".{key}.{uuid.uuid4().hex[:8]}"
+    store = cache.open_store(root, key, sink)
+    if store is not None:
+        if sink:
+            rows = store.meta["rows"]
+            sink.emit(Phase("tokenizing", rows, rows, _("cached")))
+        return store
+    beside = cache.beside(root, key)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        _forget_old(root)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        cache.forget_old(root)
         _write(config, data, tokenizer, task, beside, sink, stop, rows_about(sources, data.limit))
-        with contextlib.suppress(OSError):  # another run may have been faster; then its folder is as good
-            beside.rename(folder)
-        return Store(folder if (folder / "meta.json").is_file() else beside)
+        return cache.keep(beside, root, key)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise DiskFullError(
@@ -208,17 +208,6 @@ def _tokenised(
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-
-
-def _forget_old(root: Path) -> None:
-    """Delete cached rows that nobody asked for in a month, and unfinished ones of a day ago."""
-    now = time.time()
-    for item in root.iterdir():
-        with contextlib.suppress(OSError):
-            marker = item / "meta.json"
-            age = now - (marker if marker.is_file() else item).stat().st_mtime
-            if age > (86400 if item.name.startswith(".") else CACHE_DAYS * 86400):
-                shutil.rmtree(item, ignore_errors=True)
 
 
 def _write(
@@ -263,10 +252,23 @@ def _write(
                 "detections": [item.to_json() for item in reading.detections],
                 "notes": reading.notes + encoder.notes,
                 "learned": encoder.learned(),
+                "made": _made_of(config, data, tokenizer, task),
             }
         )
     if sink:
         sink.emit(Phase("tokenizing", ledger.read, ledger.read, _("rows")))
+
+
+def _made_of(config: RunConfig, data: DataSection, tokenizer: Any, task: RowTask) -> dict[str, Any]:
+    """What a store was made of, in words, for a list of the cache."""
+    paths = data.path if isinstance(data.path, list) else [data.path]
+    return {
+        "data": [path if isinstance(path, str) else path.path for path in paths],
+        "task": config.task,
+        "model": config.model.name,
+        "tokenizer": config.model.tokenizer or "",
+        "dates": dates_written(tokenizer, task),
+    }
 
 
 def _cleaned(reading: Reading, encoder: RowEncoder, ledger: Ledger) -> Iterator[list[CleanRow]]:
@@ -301,7 +303,7 @@ def _nothing_left(ledger: Ledger) -> None:
             why=why,
         ),
         where=sample["origin"] if sample else "",
-        hint=_("See `tui-tuner data inspect FILE`."),
+        hint=_(_MEND_MEDIA if worst and worst.reason.startswith("needs ") else _SEE),
     )
 
 

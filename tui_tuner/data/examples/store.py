@@ -2,17 +2,24 @@
 
 A folder holds `ids.bin` and `labels.bin` (int32) of all examples one after another, an array for each fact of
 an example or row, one for each column that the task declares (`column.NAME.bin`), `records.bin` with the rows
-as JSON, and `meta.json`, written last: a folder without it is not finished.
+as JSON, and `meta.json`, written last: a folder without it is not finished. It holds the size and the CRC-32
+of every file, and its own: damage is what is looked for (nobody but the user may write here), and a CRC takes
+a second for several GiB.
+
+Everything is private to the user, and mapped as long as it is in use: a folder that is deleted meanwhile
+stays readable for those who have it open. They hold a shared lock on it, so that who cleans up can leave it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import orjson
@@ -32,6 +39,47 @@ _ROW = {
     "record": "int64",
 }
 _TOGETHER = 1024  # rows whose facts are turned into arrays at once
+_BLOCK = 8 << 20  # bytes
+META = "meta.json"
+
+
+def lock(folder: Path, exclusive: bool = False) -> int | None:
+    """A lock on a folder, as the descriptor that holds it; None where somebody else's forbids it.
+
+    A file system without locks lets everybody pass.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    except OSError:
+        pass
+    return fd
+
+
+class _File:
+    """A file of the user's own that is written once, and the CRC-32 of what was to be in it."""
+
+    def __init__(self, path: Path) -> None:
+        def private(name: str, flags: int) -> int:
+            return os.open(name, flags, 0o600)
+
+        self._file: IO[bytes] = open(path, "wb", buffering=1 << 20, opener=private)  # noqa: SIM115
+        self.bytes, self.crc = 0, 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._file.write(data)
+        self.bytes += memoryview(data).nbytes
+        self.crc = zlib.crc32(data, self.crc)
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class StoreWriter:
@@ -42,14 +90,13 @@ class StoreWriter:
     """
 
     def __init__(self, folder: Path, columns: Mapping[str, str] | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = lock(folder, exclusive=True)
         self.folder = folder
         self.columns = dict(columns or {})
         self._dtypes = {**_EXAMPLE, **_ROW, **{_column(name): kind for name, kind in self.columns.items()}}
-        self._files = {
-            name: open(folder / f"{name}.bin", "wb", buffering=1 << 20)  # noqa: SIM115
-            for name in ("ids", "labels", "records", *self._dtypes)
-        }
+        names = ("ids", "labels", "records", *self._dtypes)
+        self._files = {name: _File(folder / f"{name}.bin") for name in names}
         self._values: dict[str, list[Any]] = {name: [] for name in self._dtypes}
         self._names: dict[str, int] = {}
         self._offset = 0
@@ -65,6 +112,8 @@ class StoreWriter:
     ) -> None:
         for file in self._files.values():
             file.close()
+        if self._lock is not None:
+            os.close(self._lock)
 
     def add(
         self,
@@ -115,31 +164,87 @@ class StoreWriter:
         """Write everything to the disk and mark the folder as whole."""
         self._write_values()
         for file in self._files.values():
-            file.flush()
-            os.fsync(file.fileno())
+            file.sync()
         whole = {
             **meta,
             "rows": self.rows,
             "examples": self.examples,
             "columns": self.columns,
             "files": list(self._names),
+            "sums": {name: [file.bytes, file.crc] for name, file in self._files.items()},
         }
-        beside = self.folder / "meta.json.part"
-        beside.write_text(json.dumps(whole), encoding="utf-8")
-        beside.replace(self.folder / "meta.json")
+        beside = _File(self.folder / f"{META}.part")
+        beside.write(_sealed(whole))
+        beside.sync()
+        beside.close()
+        (self.folder / f"{META}.part").replace(self.folder / META)
+
+
+def _sealed(meta: Mapping[str, Any]) -> bytes:
+    """The text of `meta.json`: a line with its own CRC-32, and a line with the rest."""
+    text = json.dumps(meta).encode()
+    return b"%d\n%s\n" % (zlib.crc32(text), text)
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What `meta.json` says.
+
+    Raises:
+        OSError, ValueError: there is none, or it is not as it was written.
+    """
+    crc, _unused, text = (folder / META).read_bytes().partition(b"\n")
+    text = text.removesuffix(b"\n")
+    if int(crc) != zlib.crc32(text):
+        raise ValueError(f"{META} was changed or damaged")
+    meta = json.loads(text)
+    if not isinstance(meta, dict):
+        raise ValueError(f"{META} holds no mapping")
+    return meta
+
+
+def find_damage(folder: Path) -> str:
+    """The name of a file that is not as it was written; empty if every byte is.
+
+    Raises:
+        OSError, ValueError: as `read_meta`.
+    """
+    block = memoryview(bytearray(_BLOCK))
+    for name, (size, crc) in read_meta(folder)["sums"].items():
+        path = folder / f"{name}.bin"
+        try:
+            # Not through the mapping: what cannot be read there ends the process.
+            with open(path, "rb", buffering=0) as file:
+                found, count = 0, os.fstat(file.fileno()).st_size
+                while count == size and (length := file.readinto(block)):
+                    found = zlib.crc32(block[:length], found)
+        except OSError:
+            return path.name
+        if (count, found) != (size, crc):
+            return path.name
+    return ""
 
 
 class Store:
-    """A finished folder, memory-mapped."""
+    """A finished folder, memory-mapped. Whether it is as it was written `find_damage` tells.
+
+    Raises:
+        OSError, ValueError, KeyError: it is not finished, or damaged.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        self._lock = lock(folder)
+        self.meta = read_meta(folder)
         self.ids = self._map("ids", "int32")
         self.labels = self._map("labels", "int32")
         self.example = {name: self._map(name, dtype) for name, dtype in _EXAMPLE.items()}
         self.row = {name: self._map(name, dtype) for name, dtype in _ROW.items()}
         self.columns = {name: self._map(_column(name), dtype) for name, dtype in self.meta["columns"].items()}
+        self._records = self._map("records", "uint8")
+
+    def __del__(self) -> None:
+        if getattr(self, "_lock", None) is not None:
+            os.close(self._lock)  # type: ignore[arg-type]
 
     def _map(self, name: str, dtype: str) -> np.ndarray:
         path = self.folder / f"{name}.bin"
@@ -149,9 +254,9 @@ class Store:
 
     def record(self, row: int) -> Any:
         """The row as JSON values, as it was written."""
-        with open(self.folder / "records.bin", "rb") as file:
-            file.seek(int(self.row["record"][row]))
-            return orjson.loads(file.readline())
+        starts = self.row["record"]
+        end = int(starts[row + 1]) if row + 1 < len(starts) else len(self._records)
+        return orjson.loads(self._records[int(starts[row]) : end].tobytes())
 
     def origin(self, row: int) -> Origin:
         """Where a row came from."""

@@ -1,9 +1,10 @@
-"""Counters of a run that outlive its process."""
+"""Counters of a run that outlive its process, and what it began with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tui_tuner.compute.forward import MicroSize
 from tui_tuner.training.keeping.checkpoints import read_json
@@ -21,9 +22,13 @@ class Progress:
         seconds: Spent training, in all processes of the run.
         early: Early stopping has ended the run.
         owed: The evaluation of this step was interrupted, and has to be done again.
-        rows: Fingerprint of the training rows.
+        rows: Fingerprint of the training rows by their lengths alone, of a run of version 0.1.
         micro: Sequences and tokens of the micro-batch.
         path: How the loss is computed: packing, compact, segments.
+        identity: Digests of rows, template and tokenizer (`training.rows`).
+        moment: The second that chats are rendered at, in ISO 8601.
+        asked: The config as it was asked for, in plain values.
+        config: The same without any `auto`.
     """
 
     best: float | None = None
@@ -35,6 +40,14 @@ class Progress:
     rows: str = ""
     micro: list[int] = field(default_factory=list)
     path: list[bool] = field(default_factory=list)
+    identity: dict[str, str] = field(default_factory=dict)
+    moment: str = ""
+    asked: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+# What belongs to the run, and not to one of its steps
+OF_THE_RUN = ("identity", "moment", "asked", "config")
 
 
 def read_progress(folder: Path) -> Progress:

@@ -9,7 +9,7 @@ from tui_tuner.errors import RunError
 from tui_tuner.locales import _
 from tui_tuner.runs.events import RolledBack
 from tui_tuner.training.keeping.checkpoints import Checkpoint, newest_valid
-from tui_tuner.training.keeping.progress import Progress, read_progress
+from tui_tuner.training.keeping.progress import OF_THE_RUN, Progress, read_progress
 
 MOST = 3  # times in one process; what happens more often has another cause than the rate
 FACTOR = 0.5  # what the learning rate is multiplied by each time
@@ -68,13 +68,14 @@ def _begin_again(engine: Any, loop: Any, checkpoint: Checkpoint, scale: float, b
             step=checkpoint.step,
             scale=scale,
         ),
-        _("If it happens again, lower training.learning_rate for good."),
+        _("If it happens often, start a new run with a lower training.learning_rate."),
     )
     loop.reporter.emit(RolledBack(checkpoint.step))
     spent = loop.saver.spent
     before = read_progress(checkpoint.path)
     for item in fields(Progress):
-        setattr(loop.progress, item.name, getattr(before, item.name))
+        if item.name not in OF_THE_RUN:
+            setattr(loop.progress, item.name, getattr(before, item.name))
     loop.progress.seconds = spent  # time that was paid for does not come back
     for parameter in engine.model.parameters():
         parameter.grad = None

@@ -1,0 +1,152 @@
+"""`tui-tuner cache`: tokenised rows that are kept for the next run, and making room."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tui_tuner.cli.options import Json
+from tui_tuner.errors import UsageError
+from tui_tuner.locales import N_, _, _n
+from tui_tuner.text import human_bytes, one_line
+
+if TYPE_CHECKING:
+    from tui_tuner.data.examples.cache import Cached
+
+app = typer.Typer(
+    help=N_("Tokenised rows that are kept for the next run: what is there, and making room."),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command("list")
+def show(json: Json = False) -> None:
+    """List what is cached, last used first."""
+    from tui_tuner.data.examples.cache import cache_root, cached
+
+    root = cache_root()
+    found = cached(root)
+    total = sum(one.bytes for one in found)
+    if json:
+        _print_json({"folder": str(root), "bytes": total, "stores": [one.to_json() for one in found]})
+        return
+    for one in found:
+        typer.echo(_line(one))
+        if one.state == "complete":
+            typer.echo(f"    {_origin(one)}")
+    size, folder = human_bytes(total), one_line(root)
+    typer.echo(
+        _n(
+            "{count} store, {size} in {folder}",
+            "{count} stores, {size} in {folder}",
+            len(found),
+            count=len(found),
+            size=size,
+            folder=folder,
+        )
+    )
+
+
+@app.command("clean")
+def clean(
+    older_than: Annotated[
+        float | None,
+        typer.Option("--older-than", help=N_("Delete what was not used for so many days."), min=0),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help=N_("Delete all that no run is using."))] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=N_("Do not ask."))] = False,
+    json: Json = False,
+) -> None:
+    """Delete what was not used for 30 days, what is damaged and what was never finished."""
+    from tui_tuner.data.examples.cache import cache_root, cached, delete, to_clean
+
+    if every and older_than is not None:
+        raise UsageError(_("--all and --older-than ask for different things."), hint=_("Give one of them."))
+    root = cache_root()
+    found = cached(root)
+    chosen = to_clean(found, older_than, every)
+    if chosen and not yes:
+        _ask(chosen)
+    count, size = delete(chosen)
+    in_use = sum(one.in_use for one in found)
+    left = len(found) - count
+    if json:
+        _print_json({"folder": str(root), "deleted": count, "bytes": size, "left": left, "in_use": in_use})
+        return
+    typer.echo(
+        _n(
+            "deleted {count} store, {size}",
+            "deleted {count} stores, {size}",
+            count,
+            count=count,
+            size=human_bytes(size),
+        )
+    )
+    if in_use:
+        typer.echo(
+            _n(
+                "{count} store is in use by a run and stays",
+                "{count} stores are in use by runs and stay",
+                in_use,
+                count=in_use,
+            )
+        )
+    if count < len(chosen):
+        missed = len(chosen) - count
+        typer.echo(
+            _n("{count} cannot be deleted", "{count} cannot be deleted", missed, count=missed), err=True
+        )
+
+
+def _ask(chosen: list[Cached]) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            _("deleting tokenised rows costs the time to make them again."),
+            hint=_("Add --yes where nobody can be asked."),
+        )
+    count, size = len(chosen), human_bytes(sum(one.bytes for one in chosen))
+    ask = _n(
+        "Delete {count} store, {size}?",
+        "Delete {count} stores, {size}?",
+        count,
+        count=count,
+        size=size,
+    )
+    typer.confirm(ask, abort=True, err=True)
+
+
+def _line(one: Cached) -> str:
+    used = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used))
+    parts = [
+        one.key[:12],
+        _("used {when}", when=used),
+        f"{human_bytes(one.bytes):>9}",
+        _("in use") if one.in_use else _(one.state),
+    ]
+    if one.state == "complete":
+        parts.append(_n("{count:,} row", "{count:,} rows", one.rows, count=one.rows))
+        parts.append(_n("{count:,} token", "{count:,} tokens", one.tokens, count=one.tokens))
+    return "  ".join(parts)
+
+
+def _origin(one: Cached) -> str:
+    said = {
+        "data": one_line(", ".join(one.data), 200),
+        "task": one_line(one.task),
+        "model": one_line(one.tokenizer or one.model),
+    }
+    dates = ", ".join(one_line(text) for text in (one.dates or {}).values())
+    if dates:
+        return _("{data}, for {task} with the tokenizer of {model}, dated {dates}", dates=dates, **said)
+    return _("{data}, for {task} with the tokenizer of {model}", **said)
+
+
+def _print_json(value: Any) -> None:
+    import orjson
+
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

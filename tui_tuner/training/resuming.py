@@ -1,0 +1,124 @@
+"""The config of a resumed run: what it was trained with, and what of an edited `config.yaml` it takes.
+
+`config.yaml` in the run folder is what counts. What the run was trained with is in its checkpoints, as it was
+asked for and without any `auto`; `config.resolved.yaml` is a copy for people, and read of runs of version 0.1
+only.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+from tui_tuner.config.continuing import ANEW, Edit, edits, shown
+from tui_tuner.config.load import build_config, read_config
+from tui_tuner.config.options import get_value, options
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import with_values
+from tui_tuner.errors import ConfigError
+from tui_tuner.locales import N_, _
+from tui_tuner.text import one_line
+from tui_tuner.training.context import RunContext
+
+RESOLVED = "config.resolved.yaml"
+
+
+def keep_choices(context: RunContext) -> RunConfig:
+    """The config as asked for; in a resumed run, what an `auto` became before stays what it is.
+
+    Each field that was edited since is said in the journal, with what becomes of it.
+
+    Raises:
+        ConfigError: a field was edited that a run cannot change on its way, or what it had is not known.
+    """
+    if context.checkpoint is None:
+        _say_anew(context)
+        return context.asked
+    began = _began(context)
+    if began is None:
+        return context.asked
+    before, asked = began
+    found = edits(before, asked, context.asked)
+    refused = [edit for edit in found if edit.verdict == "refused"]
+    if refused:
+        raise _refusal(context, refused)
+    for edit in found:
+        context.reporter.log(edit.sentence())
+    without = {edit.field for edit in found if edit.verdict == "no effect"}
+    kept = {
+        name: get_value(before, name)
+        for name in options()
+        if name in without or (name not in ANEW and get_value(context.asked, name) == "auto")
+    }
+    return with_values(context.asked, kept)
+
+
+def _say_anew(context: RunContext) -> None:
+    """Name what was edited in a run that starts at the beginning again: all of it is taken."""
+    try:
+        before = read_config(context.folder.path / RESOLVED)
+    except ConfigError:
+        return  # it had not begun to train, or it is written anew in a moment
+    for edit in edits(before, None, context.asked):
+        anew = replace(edit, verdict="taken", why=N_("the run starts at the beginning"))
+        context.reporter.log(anew.sentence())
+
+
+def _began(context: RunContext) -> tuple[RunConfig, RunConfig | None] | None:
+    """What the run was trained with and, if it is known, as it was asked for."""
+    path = context.folder.path / RESOLVED
+    kept = context.progress
+    if kept.config:
+        assert context.checkpoint is not None
+        try:
+            where = one_line(context.checkpoint.path)
+            before, asked = build_config(kept.config, where), build_config(kept.asked, where)
+        except ConfigError as error:
+            hint = _("Resume it with the version of tui-tuner that wrote it.")
+            raise ConfigError(error.what, where=error.where, hint=hint) from None
+        _look_at_copy(context, path, before)
+        return before, asked
+    if not path.is_file():
+        return None
+    try:
+        return read_config(path), None
+    except ConfigError as error:
+        hint = _(
+            "It holds what every auto of this run became. Mend it from the journal's first line and its "
+            "lines of the kind resolved, or delete it: each auto is then chosen anew."
+        )
+        raise ConfigError(error.what, where=error.where, hint=hint) from None
+
+
+def _look_at_copy(context: RunContext, path: Path, before: RunConfig) -> None:
+    """Say so if somebody edited the copy, which changes nothing."""
+    if not path.exists():
+        return
+    try:
+        if read_config(path) == before:
+            return
+        what = _("{name} was edited, and is not what counts: it is written anew.", name=path.name)
+    except ConfigError as error:
+        what = _(
+            "{name} is damaged, and is written anew ({problem}).", name=path.name, problem=one_line(error)
+        )
+    hint = _("What the run was trained with is in its checkpoints; edit config.yaml to change it.")
+    context.reporter.warn("config_copy", what, hint)
+
+
+def _refusal(context: RunContext, refused: list[Edit]) -> ConfigError:
+    path = context.folder.path / "config.yaml"
+    old = get_value(context.asked, "output.name")
+    command = f"tui-tuner run {shlex.quote(one_line(path))}"
+    if old != "auto":
+        command += " --set output.name=auto"
+    return ConfigError(
+        " ".join(edit.sentence() for edit in refused),
+        where=one_line(path),
+        hint=_(
+            "Put back {fields} to go on, or start a new run: {command}",
+            fields=", ".join(f"{edit.field}: {shown(edit.before)}" for edit in refused),
+            command=command,
+        ),
+    )
