@@ -1,7 +1,7 @@
 """About a hundred chat templates of the shapes that public ones have, in our own words.
 
-A shape is a frame (how turns begin and end), a way to treat reasoning, and a way to treat tools: not each with
-each, but each of them with several others.
+A shape is a frame (how turns begin and end), a way to treat reasoning, and a way to treat tools: not each
+with each, but each with several others.
 """
 
 from __future__ import annotations
