@@ -275,6 +275,7 @@ def ledger_lines(ledger: Mapping[str, Any]) -> list[str]:
     else:
         lines = [_("rows: read {read:,}", read=read)]
     lines += [_reason_line(reason) for reason in (ledger.get("reasons") or [])[:REASONS_SHOWN]]
+    lines += [_step_line(step) for step in (ledger.get("steps") or [])[:REASONS_SHOWN]]
     splits = ledger.get("splits") or {}
     if splits:
         trained, held = splits.get("training_pieces", 0), splits.get("validation_pieces", 0)
@@ -282,6 +283,12 @@ def ledger_lines(ledger: Mapping[str, Any]) -> list[str]:
             _("rows: {trained:,} sequences to train on, {held:,} held out", trained=trained, held=held)
         )
     return lines
+
+
+def _step_line(step: Mapping[str, Any]) -> str:
+    """What was done to rows, or noticed in them, such as a column that is not used."""
+    what = one_line(_(recall(step.get("step"), step.get("made"))), 120)
+    return _("rows: {count:,}: {what}", count=step.get("count", 0), what=what)
 
 
 def _reason_line(reason: Mapping[str, Any]) -> str:

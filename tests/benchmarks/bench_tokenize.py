@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 from side_by_side import Claim, judge, machine, table  # noqa: E402
 
 from tui_tuner.config.load import build_config  # noqa: E402
-from tui_tuner.data.chat.template import choose_template  # noqa: E402
+from tui_tuner.data.chat.choosing import choose_template  # noqa: E402
 from tui_tuner.data.examples.encoder import Encoder  # noqa: E402
 from tui_tuner.data.examples.prepare import full, prepare  # noqa: E402
 from tui_tuner.data.examples.workers import encoded_in_order  # noqa: E402

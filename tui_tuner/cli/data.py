@@ -139,6 +139,24 @@ def convert(
     _print_written(ledger, out, json)
 
 
+@app.command()
+def templates(json: Json = False) -> None:
+    """List the chat templates that model.chat_template knows by name, and what else they are called."""
+    from tui_tuner.config.chat_templates import CHAT_TEMPLATES, other_names
+
+    rows = [(name, _(words), other_names(name)) for name, words in CHAT_TEMPLATES.items()]
+    if json:
+        _print_json([{"name": name, "for": words, "also": also} for name, words, also in rows])
+        return
+    for name, words, also in rows:
+        _print_lines([f"{name:<16} {words}"])
+        if also:
+            _print_lines([f"{'':<16} " + _("also called {names}", names=", ".join(also))])
+    _print_lines(
+        [_("Case, points, hyphens and underscores do not count. Any other template is a Jinja file.")]
+    )
+
+
 def _around(config: RunConfig, row: int, tokenizer: Any) -> tuple[Any, Any]:
     """The rows around a row as tokens and the forward pass it would be in; None where they cannot be made."""
     from tui_tuner.errors import DataError

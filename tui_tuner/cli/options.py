@@ -18,3 +18,10 @@ Sets = Annotated[
     ),
 ]
 Detach = Annotated[bool, typer.Option("--detach", help=N_("Train in the background; see it with attach."))]
+
+
+def say_aside(note: str) -> None:
+    """A line on standard error, where it is in no one's way."""
+    from tui_tuner.text import sanitize
+
+    typer.echo(sanitize(note), err=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tui_tuner.cli.options import Json, Sets
+from tui_tuner.cli.options import Json, Sets, say_aside
 from tui_tuner.locales import N_
 from tui_tuner.text import sanitize
 
@@ -73,7 +73,7 @@ def estimate(
     from tui_tuner.planning.memory.stack import installed, parse_stack
     from tui_tuner.tasks import find_task
 
-    run = load_config(find_preset(config), sets or ())
+    run = load_config(find_preset(config), sets or (), say_aside)
     hardware = None if gpu else detect()
     card = None if gpu or stack or hardware is None else _own(run, hardware)
     if gpu:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tui_tuner.cli.options import Json, Sets
+from tui_tuner.cli.options import Json, Sets, say_aside
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line, sanitize
 
@@ -33,7 +33,7 @@ def lr(
     from tui_tuner.launch.output import captured
     from tui_tuner.planning.range_test import bounds
 
-    run = load_config(find_preset(config), sets or ())
+    run = load_config(find_preset(config), sets or (), say_aside)
     check_hardware(run)
     usual = bounds(run)
     low, high = low or usual[0], high or usual[1]

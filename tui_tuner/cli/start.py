@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tui_tuner.cli.options import Detach, Json, NoTui, Runs, Sets
+from tui_tuner.cli.options import Detach, Json, NoTui, Runs, Sets, say_aside
 from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.store import RunFolder, RunStore
@@ -128,15 +128,11 @@ def _runs_option(folder: RunFolder) -> str:
 
 
 def _config(name: str, sets: list[str] | None, runs: str | None) -> RunConfig:
-    from tui_tuner.config.load import apply_sets, build_config, read_yaml
+    from tui_tuner.config.load import load_config
     from tui_tuner.config.presets import find_preset
     from tui_tuner.config.values import with_values
 
-    path = find_preset(name)
-    values, lines = read_yaml(path)
-    changes = list(sets or [])
-    apply_sets(values, changes)
-    config = build_config(values, where=one_line(path), lines=lines)
+    config = load_config(find_preset(name), sets or (), say_aside)
     return config if runs is None else with_values(config, {"output.folder": runs})
 
 

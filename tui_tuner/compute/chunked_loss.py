@@ -45,13 +45,15 @@ def hidden_states(head: Any, entered: list[Any] | None = None, times: float = 1.
         del head.forward
 
 
-def proportional(left: Any, entered: Any) -> bool:
-    """Whether one tensor is the other times a number, to the rounding of 16 bits."""
+def proportional(left: Any, entered: Any, exact: bool = False) -> bool:
+    """Whether one tensor is the other times a number, to the rounding of 16 bits; of float32 if `exact`."""
     one, other = left.flatten().double(), entered.flatten().double()
     if one.shape != other.shape:
         return False
     largest = other.abs().argmax()
-    return bool(torch.allclose(one * other[largest], other * one[largest], rtol=0.02, atol=0.0))
+    return bool(
+        torch.allclose(one * other[largest], other * one[largest], rtol=1e-5 if exact else 0.02, atol=0.0)
+    )
 
 
 class ChunkedLoss(torch.autograd.Function):

@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from tui_tuner.compute.differences import difference
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, model_inputs
-from tui_tuner.compute.self_check import LossesOf, difference, evaluating, tolerance
+from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
+from tui_tuner.compute.self_check import EXACT, MOST_HALF, LossesOf, evaluating
 from tui_tuner.compute.shared_prefix import Segment, noisy_attention
 from tui_tuner.locales import _
 from tui_tuner.methods.weights import decoder_layers, final_norms
@@ -86,6 +88,7 @@ class PrefixCache:
         self.folder: Path | None = None
         self._below, self._first = layers[:frozen], layers[frozen]
         self._current: Any = None
+        self._held: dict[int, Any] | None = None  # states of a few rows, read instead of the file
         self._capturing = False
         self._tuples = False
         for layer in self._below:
@@ -133,6 +136,16 @@ class PrefixCache:
         finally:
             self._capturing = False
         raise RuntimeError("the first trained layer was not reached")
+
+    @contextlib.contextmanager
+    def holding(self, rows: Sequence[int], way: ForwardWay) -> Iterator[None]:
+        """Compute by another way, with the states of these rows from memory."""
+        before, self.way = self.way, replace(way, shared=False)
+        try:
+            self._held = {row: self.capture([row]) for row in rows}
+            yield
+        finally:
+            self.way, self._held = before, None
 
     def fill(self, folder: Path, progress: Progress) -> None:
         """Compute all rows into `folder`, or take over a whole file of the same content.
@@ -211,6 +224,9 @@ class PrefixCache:
             pieces = [
                 Segment(0, length, row=row) for row, length in zip(micro.rows, micro.lengths, strict=True)
             ]
+        if self._held is not None:
+            parts = [self._held[piece.row][piece.offset : piece.offset + piece.length] for piece in pieces]
+            return torch.cat(parts)[None]
         starts = [int(self.bounds[piece.row]) + piece.offset for piece in pieces]
         parts = [
             self.store[start : start + piece.length] for start, piece in zip(starts, pieces, strict=True)
@@ -244,25 +260,42 @@ def _stretches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
         yield rows
 
 
-def check_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf) -> str:
+def check_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, float32: bool = True) -> str:
     """Why stored states must not be used; empty if their losses are those of the whole model for some rows.
 
     Gradients need no check of their own: below the first trained layer there are none, and above it the same
     modules compute them from the same numbers.
+
+    Args:
+        float32: Compare in float32 too, where the run computes in 16 bits.
     """
-    model = cache.model
+    model, way = cache.model, cache.way
     try:
         with torch.no_grad(), evaluating(model):
-            micro = lay_flat(cache.data, rows).to(cache.device)
-            whole = losses(model, micro, cache.way)
-            with cache.reading(micro):
-                found = losses(model, micro, cache.way)
+            exact = computes_in_float32(model, way.autocast)
+            problem = _exact_states(cache, rows, losses) if float32 and not exact else ""
+            return problem or _compare_states(cache, rows, losses, EXACT.loss if exact else MOST_HALF.loss)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # layers that need more of each other than hidden states
         return f"{type(error).__name__}: {error}"
+
+
+def _exact_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf) -> str:
+    """The same in float32, with states that are not those of the file; empty if there is no room."""
+    if float32_problem(cache.model, cache.device):
+        return ""
+    with in_float32(cache.model), cache.holding(rows, replace(cache.way, autocast=None)):
+        return _compare_states(cache, rows, losses, EXACT.loss)
+
+
+def _compare_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, most: float) -> str:
+    micro = lay_flat(cache.data, rows).to(cache.device)
+    whole = losses(cache.model, micro, cache.way)
+    with cache.reading(micro):
+        found = losses(cache.model, micro, cache.way)
     worst = difference([found], [whole])
-    return _("a loss differs by {worst:.2g}", worst=worst) if worst > tolerance(model, cache.way) else ""
+    return _("a loss differs by {worst:.2g}", worst=worst) if worst > most else ""
 
 
 def make(
@@ -274,15 +307,20 @@ def make(
     rows: Sequence[int],
     progress: Progress,
     losses: LossesOf,
+    float32: bool = True,
 ) -> tuple[PrefixCache | None, str]:
-    """A filled cache in a run's folder, or None and why there is none (empty where none can be)."""
+    """A filled cache in a run's folder, or None and why there is none (empty where none can be).
+
+    Args:
+        float32: As for `check_states`.
+    """
     frozen = frozen_layers(model)
     if not frozen or not way.packing:
         return None, ""
     cache = PrefixCache(model, data, way, device, frozen)
     try:
         cache.fill(folder / FOLDER, progress)
-        problem = check_states(cache, rows, losses)
+        problem = check_states(cache, rows, losses, float32)
         if not problem:
             return cache, ""
         problem = _("it is not exact for this model ({problem})", problem=problem)

@@ -1,41 +1,69 @@
 """Fast ways to compute are tried against plain forward passes, gradients included, before they are used.
 
-What is compared are the losses of an objective, one for each thing learnt, example by example: their root
-mean square difference must stay below 1e-4 in float32, and below 0.1 in 16 bits, where two exact orders of
-summation differ by as much. Gradients of the trained parameters of one layer are compared over the shorter
-examples.
+What is compared are the losses of an objective, one for each thing learnt, example by example, and gradients
+of the trained parameters of one layer over the shorter examples. It is done in float32, whatever the run
+computes in: there the root mean square difference of an example's losses must stay below 1e-4. Where the run
+computes in 16 bits, whose kernels are others, a way is tried in them too: it must not be farther from the
+truth than a few times what plain passes in 16 bits are.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tui_tuner.compute.differences import (
+    added,
+    checked_parameters,
+    compare_gradients,
+    difference,
+    gradient_of,
+    gradient_share,
+)
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, lay_padded, switch_attention
-from tui_tuner.errors import ConfigError
+from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
 from tui_tuner.locales import _
 
 # Losses of a micro-batch by a way, [n] float32 in the order of its examples: one for each thing learnt
 LossesOf = Callable[[Any, MicroBatch, ForwardWay], Any]
 
-GRADIENT, GRADIENT_HALF = 1e-3, 0.2  # relative difference of a gradient: float32, 16 bits
 GRADIENT_ROWS = 3  # the shortest ones: a backward pass keeps activations that training may compute again
 LEAKED, LEAKED_HALF = 5e-6, 2e-2
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far a way may be from the truth.
+
+    Args:
+        loss: Root mean square difference of an example's losses, in nats.
+        gradient: Relative difference.
+    """
+
+    loss: float
+    gradient: float
+
+
+EXACT = Bounds(1e-4, 1e-3)  # float32
+LEAST_HALF = Bounds(2e-2, 2e-2)  # 16 bits: below, nothing is told from rounding
+MOST_HALF = Bounds(0.1, 0.2)  # 16 bits without a truth in float32
+TIMES_NOISE = 4.0
 
 
 @dataclass(frozen=True)
 class Checked:
     """The way that proved right, and why a faster one did not; `problem` is empty if all is well.
 
-    Where `exact` is False, none did: then only batches of a single example are right.
+    Where `exact` is False, none did: then only batches of a single example are right. `unsure` says why
+    nothing was tried in float32; empty if it was.
     """
 
     way: ForwardWay
     problem: str = ""
     exact: bool = True
+    unsure: str = ""
 
 
 @dataclass
@@ -46,6 +74,15 @@ class Truth:
     gradient: list[Any] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A truth, how far from it a way may be, and whether the way is computed in float32 for it."""
+
+    truth: Truth
+    bounds: Bounds
+    exact: bool
+
+
 class Checker:
     """Compares ways to compute on a few examples of a run.
 
@@ -54,6 +91,10 @@ class Checker:
         losses: The objective's losses.
         plain: The same, computed for a single example in the most plain way.
         graded: How many of the rows have their gradients compared.
+        float32: Whether to compute in float32 where the run does not.
+
+    Attributes:
+        unsure: Why nothing was compared in float32; empty if it was.
     """
 
     def __init__(
@@ -66,15 +107,45 @@ class Checker:
         losses: LossesOf,
         plain: LossesOf,
         graded: int = GRADIENT_ROWS,
+        float32: bool = True,
     ) -> None:
         self.model, self.data, self.rows = model, data, list(rows)
         self.device, self.pad = device, pad
         self.losses, self.plain = losses, plain
-        self.graded = graded
+        self.graded, self.float32 = graded, float32
+        self.unsure = ""
 
     def lay(self, rows: Sequence[int], way: ForwardWay) -> MicroBatch:
         micro = lay_flat(self.data, rows) if way.packing else lay_padded(self.data, rows, self.pad)
         return micro.to(self.device)
+
+    @contextlib.contextmanager
+    def numbers(self, way: ForwardWay, exact: bool) -> Iterator[ForwardWay]:
+        """The way in float32 if `exact`, else in the numbers of the run."""
+        if not exact or computes_in_float32(self.model, way.autocast):
+            yield way
+            return
+        with in_float32(self.model):
+            yield replace(way, autocast=None)
+
+    def references(self, way: ForwardWay) -> list[Reference]:
+        """What a way is held against: float32 where that can be had, and the numbers of the run.
+
+        Raises:
+            torch.OutOfMemoryError: the examples of the check do not fit.
+        """
+        if computes_in_float32(self.model, way.autocast):
+            return [Reference(self.truth(way), EXACT, True)]
+        exact = self._exact_truth(way)
+        own = self.truth(way)
+        if exact is None:
+            return [Reference(own, self._half_bounds(way, own), False)]
+        apart = difference(own.losses, exact.losses)
+        share = gradient_share(own.gradient, exact.gradient)
+        bounds = Bounds(
+            max(LEAST_HALF.loss, TIMES_NOISE * apart), max(LEAST_HALF.gradient, TIMES_NOISE * share)
+        )
+        return [Reference(exact, EXACT, True), Reference(exact, bounds, False)]
 
     def truth(self, way: ForwardWay) -> Truth:
         """Each example alone: no packing, no padding, no choice of positions."""
@@ -88,36 +159,75 @@ class Checker:
                 micro = lay_padded(self.data, [row], self.pad).to(self.device)
                 losses = self.plain(self.model, micro, way)
                 if graded and losses.requires_grad:
-                    found.gradient = _added(found.gradient, gradient_of(losses, parameters))
+                    found.gradient = added(found.gradient, gradient_of(losses, parameters))
             found.losses.append(losses.detach())
         return found
 
-    def compare(self, way: ForwardWay, truth: Truth) -> str:
-        """What is wrong with a way; empty if it gives the true losses and gradients."""
+    def _exact_truth(self, way: ForwardWay) -> Truth | None:
+        """The truth in float32, or None, and why in `unsure`."""
         import torch
 
+        if not self.float32:
+            self.unsure = _("memory ran out in float32")
+            return None
+        self.unsure = float32_problem(self.model, self.device)
+        if self.unsure:
+            return None
+        try:
+            with self.numbers(way, exact=True) as full:
+                return self.truth(full)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # an attention that takes 16 bits only, or a model's own code
+            self.unsure = f"{type(error).__name__}: {error}"
+            return None
+
+    def _half_bounds(self, way: ForwardWay, own: Truth) -> Bounds:
+        """What two plain orders of summation differ by in 16 bits: padding lets products be cut otherwise."""
+        import torch
+
+        try:
+            with torch.no_grad():
+                micro = lay_padded(self.data, self.rows, self.pad).to(self.device)
+                losses = self.plain(self.model, micro, way)
+            apart = difference(losses.split([len(one) for one in own.losses]), own.losses)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # an objective that takes one example at a time
+            return MOST_HALF
+        return Bounds(min(MOST_HALF.loss, max(LEAST_HALF.loss / 10, TIMES_NOISE * apart)), MOST_HALF.gradient)
+
+    def problem(self, way: ForwardWay, references: Sequence[Reference]) -> str:
+        """What is wrong with a way; empty if it gives the true losses and gradients in all the numbers."""
+        for reference in references:
+            with self.numbers(way, reference.exact) as computed:
+                found = self.compare(computed, reference)
+            if found:
+                return found
+        return ""
+
+    def compare(self, way: ForwardWay, reference: Reference) -> str:
+        """What is wrong with a way in the numbers that it is given in."""
+        import torch
+
+        truth = reference.truth
         micro = self.lay(self.rows, way)
         with torch.no_grad():
             losses = self.losses(self.model, micro, way)
             found = list(losses.split([len(one) for one in truth.losses]))
         worst = difference(found, truth.losses)
-        if worst > tolerance(self.model, way):
+        if worst > reference.bounds.loss:
             return _("the loss of an example differs by {worst:.2g} a token", worst=worst)
-        if way.packing and self._leaks(way, micro, found):
+        if way.packing and self._leaks(way, micro, found, LEAKED if reference.exact else LEAKED_HALF):
             return _("examples of a row see each other")
-        return self._compare_gradient(way, truth)
-
-    def _compare_gradient(self, way: ForwardWay, truth: Truth) -> str:
-        import torch
-
         if not truth.gradient:
             return ""
         with torch.enable_grad():
             losses = self.losses(self.model, self.lay(self.rows[: self.graded], way), way)
-            found = gradient_of(losses, checked_parameters(self.model))
-        return compare_gradients(found, truth.gradient, exact=_full_precision(self.model, way))
+            gradient = gradient_of(losses, checked_parameters(self.model))
+        return compare_gradients(gradient, truth.gradient, reference.bounds.gradient)
 
-    def _leaks(self, way: ForwardWay, micro: MicroBatch, before: list[Any]) -> bool:
+    def _leaks(self, way: ForwardWay, micro: MicroBatch, before: list[Any], most: float) -> bool:
         """Whether other tokens in every second example of a flat row change the losses of those between."""
         import torch
 
@@ -131,8 +241,7 @@ class Checker:
             after = list(self.losses(self.model, changed, way).split([len(one) for one in before]))
         kept = slice(1, None, 2)
         # the shapes are the same, so what is left is noise of a mixture of experts at most
-        full = tolerance(self.model, way) < 1e-3
-        return difference(before[kept], after[kept]) > (LEAKED if full else LEAKED_HALF)
+        return difference(before[kept], after[kept]) > most
 
 
 def self_check(checker: Checker, wanted: ForwardWay) -> Checked:
@@ -151,19 +260,19 @@ def self_check(checker: Checker, wanted: ForwardWay) -> Checked:
     problem = ""
     stock = model.config._attn_implementation
     with evaluating(model):
-        truth = checker.truth(wanted)
+        references = checker.references(wanted)
         for way in candidates:
             try:
                 switch_attention(model, way, stock)
-                found = checker.compare(way, truth)
+                found = checker.problem(way, references)
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # whatever a model's own code makes of flat rows
                 found = f"{type(error).__name__}: {error}"
             if not found:
-                return Checked(way, problem)
+                return Checked(way, problem, unsure=checker.unsure)
             problem = problem or found
-    return Checked(candidates[-1], problem, exact=False)
+    return Checked(candidates[-1], problem, exact=False, unsure=checker.unsure)
 
 
 def _candidates(wanted: ForwardWay) -> list[ForwardWay]:
@@ -190,76 +299,3 @@ def evaluating(model: Any) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-
-
-def checked_parameters(model: Any) -> list[Any]:
-    """The trained parameters of the lowest layer that has any, or the first few where none has.
-
-    A gradient that reaches the lowest layer has come through all the others.
-    """
-    from tui_tuner.methods.weights import decoder_layers
-
-    try:
-        layers = decoder_layers(model)
-    except ConfigError:
-        layers = []
-    for layer in layers:
-        found = [parameter for parameter in layer.parameters() if parameter.requires_grad]
-        if found:
-            return found
-    return [parameter for parameter in model.parameters() if parameter.requires_grad][:4]
-
-
-def gradient_of(losses: Any, parameters: Sequence[Any]) -> list[Any]:
-    """Gradients of the summed losses; zeros for what they do not depend on."""
-    import torch
-
-    found = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
-    return [
-        torch.zeros_like(parameter) if one is None else one
-        for one, parameter in zip(found, parameters, strict=True)
-    ]
-
-
-def compare_gradients(found: Sequence[Any], truth: Sequence[Any], exact: bool) -> str:
-    """What is wrong with a gradient; empty if it is the true one to rounding.
-
-    Args:
-        exact: Computed in float32 throughout.
-    """
-    pairs = [(one.float(), other.float()) for one, other in zip(found, truth, strict=True)]
-    apart = sum(float((one - other).square().sum()) for one, other in pairs)
-    size = sum(float(other.square().sum()) for _unused, other in pairs)
-    if not math.isfinite(apart):
-        return _("the gradient is not a number") if math.isfinite(size) else ""
-    share = math.sqrt(apart / size) if size > 0 else (math.inf if apart > 0 else 0.0)
-    return (
-        _("the gradient differs by {share:.2%}", share=share)
-        if share > (GRADIENT if exact else GRADIENT_HALF)
-        else ""
-    )
-
-
-def _added(one: list[Any], other: list[Any]) -> list[Any]:
-    return [a + b for a, b in zip(one, other, strict=True)] if one else other
-
-
-def difference(found: Sequence[Any], truth: Sequence[Any]) -> float:
-    """The largest root mean square difference of an example's losses; infinite where one is not a number."""
-    worst = 0.0
-    for one, other in zip(found, truth, strict=True):
-        if len(other):
-            apart = float((one - other).square().mean().sqrt())
-            worst = max(worst, apart if math.isfinite(apart) else math.inf)
-    return worst
-
-
-def tolerance(model: Any, way: ForwardWay) -> float:
-    """How far losses may be apart, in nats a token."""
-    return 1e-4 if _full_precision(model, way) else 0.1
-
-
-def _full_precision(model: Any, way: ForwardWay) -> bool:
-    import torch
-
-    return way.autocast is None and model.dtype == torch.float32

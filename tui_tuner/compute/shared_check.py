@@ -8,16 +8,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from tui_tuner.compute.differences import checked_parameters, compare_gradients, difference, gradient_of
 from tui_tuner.compute.forward import ForwardWay, Rows
-from tui_tuner.compute.self_check import (
-    Checker,
-    checked_parameters,
-    compare_gradients,
-    difference,
-    evaluating,
-    gradient_of,
-    tolerance,
-)
+from tui_tuner.compute.self_check import Checker, Reference, evaluating
 from tui_tuner.compute.shared_prefix import Group, lay_groups
 from tui_tuner.data.records import Example, next_token_labels
 from tui_tuner.locales import _
@@ -54,27 +47,42 @@ def check_shared(checker: Checker, way: ForwardWay) -> str:
     Raises:
         torch.OutOfMemoryError: the examples of the check do not fit.
     """
-    model, device = checker.model, checker.device
     probe = Probe(checker.data, checker.rows)
     if len(probe) < 2:
         return _("too few rows to try it on")
     alone = Checker(
-        model, probe, range(len(probe)), device, checker.pad, checker.losses, checker.plain, graded=len(probe)
+        checker.model,
+        probe,
+        range(len(probe)),
+        checker.device,
+        checker.pad,
+        checker.losses,
+        checker.plain,
+        graded=len(probe),
+        float32=checker.float32,
     )
-    parameters = checked_parameters(model)
     try:
-        with evaluating(model):
-            truth = alone.truth(way)
-            micro = lay_groups(probe, [Group(alone.rows, probe.prefix)]).to(device)
-            with torch.set_grad_enabled(bool(truth.gradient)):
-                losses = checker.losses(model, micro, replace(way, shared=True))
-                gradient = gradient_of(losses, parameters) if truth.gradient else []
-        found = list(losses.detach().split([len(one) for one in truth.losses]))
-        worst = difference(found, truth.losses)
-        if worst > tolerance(model, way):
-            return _("the loss of an example differs by {worst:.2g} a token", worst=worst)
-        return compare_gradients(gradient, truth.gradient, exact=tolerance(model, way) < 1e-3)
+        with evaluating(checker.model):
+            for reference in alone.references(way):
+                with alone.numbers(way, reference.exact) as computed:
+                    problem = _compare(alone, probe, computed, reference)
+                if problem:
+                    return problem
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # a model that cannot be called like this keeps its plain flat rows
         return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _compare(alone: Checker, probe: Probe, way: ForwardWay, reference: Reference) -> str:
+    """What is wrong with rows that share their beginning, in the numbers that the way is given in."""
+    truth = reference.truth
+    micro = lay_groups(probe, [Group(alone.rows, probe.prefix)]).to(alone.device)
+    with torch.set_grad_enabled(bool(truth.gradient)):
+        losses = alone.losses(alone.model, micro, replace(way, shared=True))
+        gradient = gradient_of(losses, checked_parameters(alone.model)) if truth.gradient else []
+    worst = difference(losses.detach().split([len(one) for one in truth.losses]), truth.losses)
+    if worst > reference.bounds.loss:
+        return _("the loss of an example differs by {worst:.2g} a token", worst=worst)
+    return compare_gradients(gradient, truth.gradient, reference.bounds.gradient)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from tui_tuner.config.options import get_value, options
-from tui_tuner.config.problems import nearest, problems_of
+from tui_tuner.config.options import options
+from tui_tuner.config.paths import absolute_paths, take_from_beside
+from tui_tuner.config.presets import presets_folder
+from tui_tuner.config.problems import Places, problems_of, unknown_key
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import set_path, validated, with_values
+from tui_tuner.config.values import set_path, validated
 from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -20,15 +23,29 @@ from tui_tuner.text import one_line
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 
 
-def load_config(path: str | Path, sets: Iterable[str] = ()) -> RunConfig:
+def load_config(
+    path: str | Path, sets: Iterable[str] = (), say: Callable[[str], None] = lambda note: None
+) -> RunConfig:
     """Read a YAML file, apply `section.field=value` settings, and validate.
+
+    Relative paths in the file are looked for next to it, then in the working folder; those of a preset
+    of this package, and of settings, in the working folder.
+
+    Args:
+        say: Told what the user should know of the paths.
 
     Raises:
         ConfigError: the file is missing, no YAML, or holds unknown, invalid or contradictory values.
+        UsageError: a setting that is none.
     """
-    values, lines = read_yaml(Path(path))
+    file = Path(path)
+    values, lines = read_yaml(file)
+    told = apply_sets({}, sets := list(sets))
+    if file.resolve().parent != presets_folder():
+        for note in take_from_beside(values, file.parent, told):
+            say(note)
     apply_sets(values, sets)
-    return build_config(values, where=one_line(path), lines=lines)
+    return validated(RunConfig, values, Places(one_line(path), lines, told))
 
 
 def read_config(path: Path) -> RunConfig:
@@ -49,7 +66,7 @@ def build_config(
     Raises:
         ConfigError: with one sentence for each problem.
     """
-    return validated(RunConfig, values, where, lines)
+    return validated(RunConfig, values, Places(where, lines or {}))
 
 
 def config_problems(values: Mapping[str, Any]) -> dict[str, str]:
@@ -85,12 +102,29 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         mark = getattr(error, "problem_mark", None)
         place = f"{shown}:{mark.line + 1}" if mark else shown
         problem = one_line(getattr(error, "problem", None) or str(error))
-        raise ConfigError(_("is not valid YAML: {problem}.", problem=problem), where=place) from None
+        line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
+        raise ConfigError(
+            _("is not valid YAML: {problem}.", problem=problem), where=place, hint=_yaml_hint(problem, line)
+        ) from None
     except (RecursionError, ValueError) as error:
         raise ConfigError(_("is not valid YAML: {error}.", error=one_line(error)), where=shown) from None
     if not isinstance(values, dict):
         raise ConfigError(_("holds no `key: value` lines."), where=shown)
     return values, lines
+
+
+def _yaml_hint(problem: str, line: str) -> str:
+    """What people do that YAML does not take; empty where it is something else."""
+    if "escape" in problem or "hexadecimal" in problem:
+        return _(
+            "In double quotes a backslash begins an escape: write a path of Windows in single quotes, "
+            "or with /."
+        )
+    if "\t" in line:
+        return _("There is a tab in this line: YAML takes spaces.")
+    if re.search(r"^[^#'\"]*:[^ \n].*:|: .*: ", line):
+        return _("Text with a colon and a space in it needs quotes.")
+    return ""
 
 
 def _parsed(text: str, shown: str) -> tuple[Any, dict[str, int]]:
@@ -116,12 +150,16 @@ def _parsed_by(kind: Any, text: str, shown: str) -> tuple[Any, dict[str, int]]:
         loader.dispose()
 
 
-def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> None:
+def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> dict[str, str]:
     """Apply `section.field=value`; the value is YAML, so `null`, lists and numbers work.
+
+    Returns:
+        Each setting by the path that it changes.
 
     Raises:
         UsageError: no `=`, an unknown field, or a value that is no YAML.
     """
+    told: dict[str, str] = {}
     for item in sets:
         path, equals, raw = item.partition("=")
         path = path.strip()
@@ -129,53 +167,27 @@ def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> None:
             what = _("--set {text!r} has no `=`.", text=one_line(item))
             raise UsageError(what, hint=_("Write --set training.epochs=1"))
         if path not in options() and not any(path.startswith(f"{known}.") for known in options()):
-            what = _("--set: unknown field {name!r}.", name=one_line(path))
-            raise UsageError(f"{what}{nearest(path, options())}")
-        try:
-            value = yaml.safe_load(raw)
-        except yaml.YAMLError:
-            raise UsageError(
-                _("--set {path}: {raw!r} is not a YAML value.", path=one_line(path), raw=one_line(raw))
-            ) from None
-        set_path(values, path, value)
+            raise UsageError(unknown_key(path, _parsed_set(path, raw)), where="--set")
+        set_path(values, path, _parsed_set(path, raw))
+        told[path] = item
+    return told
+
+
+def _parsed_set(path: str, raw: str) -> Any:
+    try:
+        return yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        problem = one_line(getattr(error, "problem", None) or str(error))
+        raise UsageError(
+            _("--set {path}: {raw!r} is not a YAML value.", path=one_line(path), raw=one_line(raw)),
+            hint=_yaml_hint(problem, raw),
+        ) from None
 
 
 def dump_config(config: RunConfig, changed_only: bool = False) -> str:
     """YAML of a config, in the order of the schema; with `changed_only`, without the defaults."""
     values = config.model_dump(mode="json", exclude_defaults=changed_only)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
-
-
-def absolute_paths(config: RunConfig) -> RunConfig:
-    """The config with relative paths that exist made absolute: a run may be resumed from another folder."""
-    changed: dict[str, Any] = {}
-    for path, words in _PATHS.items():
-        value = get_value(config, path)
-        if isinstance(value, str) and value not in words:
-            changed[path] = _absolute(value)
-    if isinstance(config.data.path, list):
-        changed["data.path"] = [
-            _absolute(source) if isinstance(source, str) else {**dict(source), "path": _absolute(source.path)}
-            for source in config.data.path
-        ]
-    return with_values(config, changed)
-
-
-_MODEL_WORDS = ("demo", "train", "chatml")
-# Fields that may hold a path, and the words that are never one
-_PATHS: dict[str, tuple[str, ...]] = {
-    "model.name": _MODEL_WORDS,
-    "model.tokenizer": _MODEL_WORDS,
-    "model.chat_template": _MODEL_WORDS,
-    "data.path": ("demo", "demo-corpus"),
-    "data.validation": (),
-    "data.cleaning.phrases": (),
-}
-
-
-def _absolute(path: str) -> str:
-    found = Path(path).expanduser() if path else None
-    return str(found.absolute()) if found is not None and found.exists() else path
 
 
 def _index(node: yaml.Node, prefix: str, lines: dict[str, int], shown: str) -> None:
@@ -185,7 +197,13 @@ def _index(node: yaml.Node, prefix: str, lines: dict[str, int], shown: str) -> N
         path = f"{prefix}{key.value}"
         if path in lines:
             raise ConfigError(
-                _("{path} stands twice.", path=one_line(path)), where=f"{shown}:{key.start_mark.line + 1}"
+                _("{path} stands twice.", path=one_line(path)),
+                where=f"{shown}:{key.start_mark.line + 1}",
+                hint=_("It stands on line {line} too: bring the two together.", line=lines[path]),
             )
         lines[path] = key.start_mark.line + 1
         _index(value, f"{path}.", lines, shown)
+
+
+__all__ = ["absolute_paths", "apply_sets", "build_config", "config_problems", "dump_config", "load_config"]
+__all__ += ["read_config", "read_yaml"]

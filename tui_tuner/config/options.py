@@ -110,13 +110,14 @@ def _option(path: str, info: FieldInfo) -> Option:
     kinds, choices, optional = _parts(info.annotation)
     if extra.get("choices"):
         choices, kinds = tuple(str(word) for word in extra["choices"]), ()  # type: ignore[union-attr]
+    words: Any = extra.get("words") or ()
     declared: Any = extra.get("limits") or {}
     limits = tuple((_WORDS[name], float(value)) for name, value in declared.items() if name in _WORDS)
     return Option(
         path=path,
         section=path.split(".")[0] if "." in path else "",
         kinds=kinds,
-        choices=choices,
+        choices=(*choices, *map(str, words)),
         optional=optional,
         default=info.get_default(call_default_factory=True),
         help=info.description or "",

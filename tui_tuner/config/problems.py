@@ -1,15 +1,72 @@
-"""What is wrong with a config: a sentence for each field, and the nearest known name of a misspelt key."""
+"""What is wrong with a config: a sentence for each field, its place, and what an unknown key may mean."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import ValidationError
 
-from tui_tuner.config.options import options
+from tui_tuner.config import peers
+from tui_tuner.config.options import Option, options
+from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
+
+_CLOSE = 0.75  # of a name to be taken for another misspelt; below, `lr` would be `loss`
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the values of a config are from.
+
+    Args:
+        file: The file, or what else they are from.
+        lines: The line of each dotted path in it.
+        sets: Each `--set` by the path that it changed.
+    """
+
+    file: str = ""
+    lines: Mapping[str, int] = field(default_factory=dict)
+    sets: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, path: str) -> str:
+        """`--set …` or `file:line`; the file alone where the path stands nowhere in it."""
+        line = self.lines.get(path)
+        return self._set(path) or (f"{self.file}:{line}" if self.file and line else self.file)
+
+    def error(self, problems: Sequence[tuple[str, str]]) -> ConfigError:
+        """One error that tells all problems, each with its place."""
+        (first, sentence), *others = problems
+        lines = [sentence]
+        for path, more in others:
+            told, line = self._set(path), self.lines.get(path)
+            if told:
+                lines.append(f"{told}: {more}")
+            elif line and self._set(first):
+                lines.append(f"{self.of(path)}: {more}")
+            else:
+                lines.append(_("line {line}: {sentence}", line=line, sentence=more) if line else more)
+        peer = peers.whose(path for path, _unused in problems if path not in options())
+        if peer:
+            lines.append(
+                _(
+                    "These look like the keys of a config for {peer}; `tui-tuner presets` has examples to "
+                    "begin from.",
+                    peer=peer,
+                )
+            )
+        return ConfigError("\n".join(lines), where=self.of(first))
+
+    def _set(self, path: str) -> str:
+        """The setting that a path was changed by; empty if there is none."""
+        for told, item in self.sets.items():
+            if told == path or path.startswith(f"{told}.") or told.startswith(f"{path}."):
+                return f"--set {one_line(item, 80)}"
+        return ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -18,32 +75,48 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return " " + _("Did you mean {name}?", name=close[0]) if close else ""
 
 
+def unknown_key(path: str, value: Any = None) -> str:
+    """That a key is unknown, and which one may be meant."""
+    what = _("unknown key {name!r}.", name=one_line(path))
+    return f"{what} {_meant(path, value)}".strip()
+
+
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:
     """One (path, sentence) for each field that is wrong."""
     found: dict[str, str] = {}
     for detail in error.errors(include_url=False):
         path = _path_of(detail["loc"])
         if detail["type"] == "extra_forbidden":
-            what = _("unknown key {name!r}.", name=one_line(path))
-            found[path] = f"{what}{_nearest_key(path)}"
+            found[path] = unknown_key(path, detail["input"])
+        elif detail["type"] == "invalid_key":
+            found[path] = unknown_key(path)
         elif detail["type"] == "value_error" and not detail["loc"]:
             for problem in detail["msg"].removeprefix("Value error, ").splitlines():
-                field, _unused, sentence = problem.partition(": ")
-                found.setdefault(field, f"{field}: {sentence}.")
+                name, _unused, sentence = problem.partition(": ")
+                found.setdefault(name, f"{name}: {sentence}.")
         elif path in options():
-            option = options()[path]
-            got = one_line(repr(detail["input"]), 80)
             if detail["type"] == "value_error":
                 sentence = detail["msg"].removeprefix("Value error, ")
                 found[path] = f"{path}: {one_line(sentence)}."
             else:
-                sentence = _("expected {what}, got {got}.", what=option.expects(), got=got)
-                found.setdefault(path, f"{path}: {sentence}")
+                found.setdefault(path, _expected(options()[path], detail["input"]))
         else:
             got = one_line(repr(detail["input"]), 80)
             sentence = _("{problem}, got {got}.", problem=one_line(detail["msg"]), got=got)
             found.setdefault(path, f"{one_line(path)}: {sentence}")
     return list(found.items())
+
+
+def _expected(option: Option, value: Any) -> str:
+    """What a field takes and what it got, and what YAML may have made of the words."""
+    got = one_line(repr(value), 80)
+    sentence = f"{option.path}: " + _("expected {what}, got {got}.", what=option.expects(), got=got)
+    if isinstance(value, bool) and bool not in option.kinds:
+        why = _("YAML reads yes, no, on and off as true and false: put the word in quotes.")
+        return f"{sentence} {why}"
+    if isinstance(value, str) and re.fullmatch(r"-?\d+,\d+", value) and {int, float} & set(option.kinds):
+        return f"{sentence} {_('Decimals are written with a dot.')}"
+    return sentence
 
 
 def _path_of(location: tuple[int | str, ...]) -> str:
@@ -57,15 +130,24 @@ def _path_of(location: tuple[int | str, ...]) -> str:
     return path
 
 
-def _nearest_key(path: str) -> str:
+def _meant(path: str, value: Any) -> str:
+    """Which field an unknown key may mean: one of that name, a peer's, or a misspelt one."""
     section, _unused, name = path.rpartition(".")
-    inside = {known.rpartition(".")[2]: known for known in options() if known.rpartition(".")[0] == section}
-    sections = {known.split(".")[0] for known in options() if not section}
-    close = difflib.get_close_matches(name, [*inside, *sections], n=1, cutoff=0.6)
-    if close:
-        return " " + _("Did you mean {name}?", name=inside.get(close[0], close[0]))
+    if name.isdigit():
+        return _("A comma ends a value here: write decimals with a dot.")
     elsewhere = [known for known in options() if known.rpartition(".")[2] == name]
     if elsewhere:
-        return " " + _("Did you mean {name}?", name=elsewhere[0])
-    known = ", ".join(dict.fromkeys([*inside, *sorted(sections)]))
-    return nearest(path, options()) or " " + _("Known are {names}.", names=known)
+        return _("Did you mean {name}?", name=elsewhere[0])
+    told = peers.hint(path, value)
+    if told:
+        return told
+    inside = {known.rpartition(".")[2]: known for known in options() if known.rpartition(".")[0] == section}
+    sections = {known.split(".")[0]: known.split(".")[0] for known in options() if not section}
+    anywhere = {known.rpartition(".")[2]: known for known in options()}
+    for names in ({**sections, **inside}, anywhere):
+        close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=_CLOSE)
+        if close:
+            return _("Did you mean {name}?", name=names[close[0]])
+    if not inside and not sections:
+        return ""
+    return _("Known are {names}.", names=", ".join(dict.fromkeys([*inside, *sorted(sections)])))

@@ -7,22 +7,17 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tui_tuner.config.problems import problems_of
+from tui_tuner.config.problems import Places, problems_of
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.errors import ConfigError
-from tui_tuner.locales import _
 
 Config = TypeVar("Config", bound=RunConfig)
 
 
-def validated(
-    kind: type[Config], values: Mapping[str, Any], where: str = "", lines: Mapping[str, int] | None = None
-) -> Config:
+def validated(kind: type[Config], values: Mapping[str, Any], places: Places | None = None) -> Config:
     """A config of this kind.
 
     Args:
-        where: The file that the values are from, for the message.
-        lines: Its line for each dotted path.
+        places: Where the values are from, for the message.
 
     Raises:
         ConfigError: with one sentence for each problem.
@@ -30,14 +25,7 @@ def validated(
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        problems = problems_of(error)
-        first, *others = [((lines or {}).get(path), sentence) for path, sentence in problems]
-        place = f"{where}:{first[0]}" if where and first[0] else where
-        more = [
-            _("line {line}: {sentence}", line=line, sentence=sentence) if line else sentence
-            for line, sentence in others
-        ]
-        raise ConfigError("\n".join([first[1], *more]), where=place) from None
+        raise (places or Places()).error(problems_of(error)) from None
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:

@@ -21,6 +21,7 @@ OUTCOMES = (
     N_("deduplicated"),
     N_("dropped"),
     N_("unused"),
+    N_("merged"),
 )
 SAMPLES = 5
 SAMPLE_WIDTH = 160
@@ -47,7 +48,7 @@ class Reason:
                     "file": origin.file,
                     "row": origin.row,
                     "line": origin.line,
-                    "text": one_line(sample, SAMPLE_WIDTH),
+                    "text": _shown(sample),
                 }
             )
 
@@ -56,6 +57,13 @@ class Reason:
         found = {name: str(self.reason), "count": self.count, "samples": self.samples}
         made = recipe(self.reason)
         return {**found, "made": made} if made else found
+
+
+def _shown(sample: object) -> str:
+    try:
+        return one_line(sample, SAMPLE_WIDTH)
+    except RecursionError:  # a value that is nested too deeply to be written
+        return ""
 
 
 class Ledger:
@@ -99,7 +107,10 @@ class Ledger:
     def _add(
         table: dict[tuple[str, str], Reason], outcome: str, reason: str, origin: Origin, sample: object
     ) -> None:
-        table.setdefault((outcome, reason), Reason(outcome, reason)).add(origin, sample)
+        found = table.get((outcome, reason))
+        if found is None:
+            found = table[outcome, reason] = Reason(outcome, reason)
+        found.add(origin, sample)
 
     @property
     def dropped_share(self) -> float:

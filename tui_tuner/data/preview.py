@@ -13,7 +13,6 @@ from typing import Any
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import Read, Reading
 from tui_tuner.data.records import Labelled, Record, answers_of, texts_of
 from tui_tuner.errors import DataError
@@ -208,11 +207,10 @@ def inspect(
 def _counted(read: Read, cleaner: Cleaner, ledger: Ledger) -> Record | None:
     """A row's record after cleaning, counted; None if it was dropped."""
     origin = read.row.origin
-    if read.record is None:
-        problem = read.problem or RowProblem(N_("unreadable"))
-        ledger.count("dropped", origin, problem.reason, problem.detail)
+    record = read.begun(ledger)
+    if record is None:
         return None
-    cleaned = cleaner.clean(read.record, origin, ledger)
+    cleaned = cleaner.clean(record, origin, ledger)
     if cleaned is None:
         return None
     if cleaned.changed:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.formats import Format, find_format
+from tui_tuner.data.formats.parts import media
 from tui_tuner.data.formats.recognise import Detection, recognise, take_late
+from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Record, Row, texts_of
 from tui_tuner.data.sources.files import DataFile, Resolved, resolve
@@ -18,17 +20,44 @@ from tui_tuner.text import one_line
 
 SAMPLE_ROWS = 200
 NOTED_FILES = 20
+MERGED = N_("a turn of the chat that begins above")
+LONGEST_CHAT = 10_000  # rows: a file without an end to its chat must not fill the memory
 LATE_COLUMNS = 200  # more names than that are keys of something, not columns
 
 
 @dataclass
 class Read:
-    """One row: its record, or the problem that keeps it from being one. `source` counts from 0."""
+    """One row: its record, or the problem that keeps it from being one.
+
+    Args:
+        source: Which of the sources it is from; counts from 0.
+        format: The record format it was read as, and `columns` the column for each role.
+        steps: What was noticed in it, for the ledger: what it holds that is not used, with its value.
+        merged: It is part of the record of a row before it, and has none of its own.
+    """
 
     row: Row
     source: int
     record: Record | None = None
     problem: RowProblem | None = None
+    format: str = ""
+    columns: dict[str, str] = field(default_factory=dict)
+    steps: list[tuple[str, object]] = field(default_factory=list)
+    merged: bool = False
+
+    def begun(self, ledger: Ledger) -> Record | None:
+        """The record of a row whose way through the ledger begins; None if it has ended there.
+
+        What was noticed in the row is counted as steps; a row that is none is counted as dropped.
+        """
+        for name, sample in self.steps:
+            ledger.step(name, self.row.origin, sample)
+        if self.merged:
+            ledger.count("merged", self.row.origin, MERGED)
+        elif self.record is None:
+            problem = self.problem or RowProblem(N_("unreadable"))
+            ledger.count("dropped", self.row.origin, problem.reason, problem.detail)
+        return self.record
 
 
 @dataclass
@@ -52,6 +81,7 @@ class Reading:
     notes: list[str] = field(default_factory=list)
     sources: list[Resolved] = field(default_factory=list)
     _files: int = 0
+    _unused: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Read]:
         self.sources = resolve(self.data)
@@ -82,11 +112,19 @@ class Reading:
         detection = self._detect(file, usable, wanted)
         self._note_encoding(file)
         known = {*detection.columns.values(), *detection.unused}
+        beside = media.media_columns(known)
         format = find_format(detection.format)
-        for row in itertools.chain(head, rows):
-            if not row.problem and not known.issuperset(row.values):
+        for row, others in _joined(itertools.chain(head, rows), format, detection.columns):
+            if not row.problem and not format.joins and not known.issuperset(row.values):
                 self._take_late(row, detection, known)
-            yield _converted(row, source, format, detection.columns)
+                beside = media.media_columns(known)
+            read = Read(row, source, format=format.name, columns=detection.columns)
+            self._convert(read, format, beside)
+            yield read
+            for other in others:
+                part = Read(other, source, format=format.name, columns=detection.columns, merged=True)
+                self._note_unused(part, format)
+                yield part
 
     def _take_late(self, row: Row, detection: Detection, known: set[str]) -> None:
         """A row after the sample has columns of its own: say what they are."""
@@ -122,22 +160,99 @@ class Reading:
             self.detections.append(FileDetection(file.name, detection))
         return detection
 
+    def _convert(self, read: Read, format: Format, beside: dict[str, str]) -> None:
+        """Make the record of a row, and note what of the row is not in it; `beside` are columns of media."""
+        row, needs = read.row, ""
+        if row.problem:
+            read.problem = RowProblem(row.problem, _shown(row))
+            return
+        try:
+            record, needs = self._record(read, format, beside)
+            for text in texts_of(record):
+                if not text.isascii():
+                    text.encode()
+            read.record = record
+        except UnicodeEncodeError:
+            read.problem = RowProblem(N_("text that is not valid Unicode"))
+        except media.NeedsMedia as problem:
+            read.problem, needs = problem, problem.detail
+        except RowProblem as problem:
+            read.problem = problem
+        except RecursionError:
+            read.problem = RowProblem(N_("nested too deeply"))
+        self._note_unused(read, format, needs)
 
-def _converted(row: Row, source: int, format: Format, columns: dict[str, str]) -> Read:
-    if row.problem:
-        return Read(row, source, problem=RowProblem(row.problem, _shown(row)))
-    try:
-        record = format.convert(row.values, columns)
-        for text in texts_of(record):
-            if not text.isascii():
-                text.encode()
-        return Read(row, source, record)
-    except UnicodeEncodeError:
-        return Read(row, source, problem=RowProblem(N_("text that is not valid Unicode")))
-    except RowProblem as problem:
-        return Read(row, source, problem=problem)
-    except RecursionError:
-        return Read(row, source, problem=RowProblem(N_("nested too deeply")))
+    def _note_unused(self, read: Read, format: Format, needs: str = "") -> None:
+        """Note what nothing is made of, in rows that are dropped too, but for what a row is said to need."""
+        values = read.row.values
+        for kind, name in sorted(format.leftovers(values, read.columns)):
+            if name != needs:
+                read.steps.append((self._not_used(kind, name), values.get(name, "")))
+
+    def _record(self, read: Read, format: Format, beside: dict[str, str]) -> tuple[Record, str]:
+        """The record, with what it needs beside its text left out (`data.media`), and where that shows.
+
+        Raises:
+            NeedsMedia: it is not to be read without.
+            RowProblem: as `Format.convert`.
+        """
+        values, columns, ignored = read.row.values, read.columns, self.data.media == "ignore"
+        lacks = ""
+        try:
+            record = format.convert(values, columns)
+        except media.NeedsMedia as problem:
+            if not ignored:
+                raise
+            lacks = problem.kind
+            names = values.keys() if format.joins else columns.values()
+            record = format.convert(media.without_parts(values, names), columns)
+        kind, where = media.needed(record, values, beside, columns)
+        if kind and not ignored:
+            raise media.NeedsMedia(kind, where)
+        if kind:
+            lacks = lacks or kind
+            media.without_places(record)
+        elif media.speaks_of_media(record):
+            read.steps.append((media.AS_TEXT, ""))
+        if lacks:
+            read.steps.append((media.WITHOUT[lacks], where))
+        return record, where
+
+    def _not_used(self, kind: str, name: str) -> str:
+        """The ledger's line for a column, or a key of a turn, that nothing is made of."""
+        known = self._unused.get((kind, name))
+        if known is None:
+            shown = one_line(name, 40)
+            if len(self._unused) >= LATE_COLUMNS:
+                return N_("more columns and keys are not used")
+            if kind == "column":
+                known = N_("column {name} is not used", name=shown)
+            else:
+                known = N_("key {name} of a turn is not used", name=shown)
+            self._unused[kind, name] = known
+        return known
+
+
+def _joined(rows: Iterable[Row], format: Format, columns: dict[str, str]) -> Iterator[tuple[Row, list[Row]]]:
+    """Each row of a record, and the rows that are part of it, where a format joins several."""
+    chat: list[Row] = []
+    for row in rows if format.joins else ():
+        goes_on = chat and not row.problem and format.goes_on(chat[-1].values, row.values, columns)
+        if chat and not (goes_on and len(chat) < LONGEST_CHAT):
+            yield _chat(chat, format, columns)
+            chat = []
+        if row.problem:
+            yield row, []
+        else:
+            chat.append(row)
+    if chat:
+        yield _chat(chat, format, columns)
+    for row in () if format.joins else rows:
+        yield row, []
+
+
+def _chat(rows: list[Row], format: Format, columns: dict[str, str]) -> tuple[Row, list[Row]]:
+    return Row(rows[0].origin, format.join([row.values for row in rows], columns)), rows[1:]
 
 
 def _shown(row: Row) -> str:

@@ -100,6 +100,9 @@ def _turns(shown: dict[str, Any], key: str) -> list[str]:
     for turn in shown.get(key) or []:
         if isinstance(turn, dict) and "role" in turn:
             said = turn.get("content") or turn.get("tool_calls") or ""
+            if turn.get("reasoning"):
+                key, thought = turn.get("reasoning_key", ""), one_line(turn["reasoning"], 200)
+                lines.append(f"  {prefix}{one_line(turn['role'], 20)}, {one_line(key, 20)}: {thought}")
             lines.append(f"  {prefix}{one_line(turn['role'], 20)}: {one_line(said, 200)}")
     return lines
 

@@ -14,7 +14,6 @@ import orjson
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import Read, Reading
 from tui_tuner.data.records import Chat, Judged, Message, Preference, Record, texts_of
 from tui_tuner.errors import DataError, DiskFullError, UsageError
@@ -95,12 +94,12 @@ def _rows(data: DataSection, ledger: Ledger, layout: _Layout) -> Any:
     cleaner = Cleaner(data.cleaning)
     for read in Reading(data):
         origin = read.row.origin
-        if read.record is None:
-            problem = read.problem or RowProblem(N_("unreadable"))
-            ledger.count("dropped", origin, problem.reason, problem.detail)
-            yield read.row.values, False
+        record = read.begun(ledger)
+        if record is None:
+            if not read.merged:  # what is merged is written with the row it is part of
+                yield read.row.values, False
             continue
-        cleaned = cleaner.clean(read.record, origin, ledger)
+        cleaned = cleaner.clean(record, origin, ledger)
         if cleaned is None:
             yield read.row.values, False
             continue

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.paths import where_looked
+from tui_tuner.config.schema import DataSection, RunConfig
 from tui_tuner.errors import ConfigError, DataError, ModelError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.tasks import find_task
@@ -15,12 +18,17 @@ from tui_tuner.text import one_line
 if TYPE_CHECKING:
     from tui_tuner.training.ranks import Ranks
 
+MOST_ROWS = 1000  # are read to find one that can be used
+LARGEST_AT_ONCE = 64 << 20  # bytes of a file that may have to be read as a whole for its first row
+_AT_ONCE = ("json", "sql", "document")
+_ELSEWHERE = ("hub", "demo")
+
 
 def check_beforehand(config: RunConfig) -> None:
     """Look for the files, folders, devices and names that a config speaks of. Asks no hub.
 
     Raises:
-        DataError: a data file is missing, empty or of no known kind.
+        DataError: a data file is missing, empty or of no known kind, or holds rows that the task cannot use.
         ModelError: a model folder without config, tokenizer or weights, or a missing chat template.
         HardwareError: more GPUs than this machine has.
         ConfigError: an unknown metric, or several devices.
@@ -28,7 +36,7 @@ def check_beforehand(config: RunConfig) -> None:
     """
     check_hardware(config)
     _check_model(config)
-    _check_data(config)
+    check_data(config)
     measured = [metric.name for metric in find_task(config.task).metrics]
     if config.evaluation.best not in measured:
         raise ConfigError(
@@ -88,7 +96,7 @@ def one_process() -> Ranks:
 
 
 def _check_model(config: RunConfig) -> None:
-    from tui_tuner.data.chat.template import read_template
+    from tui_tuner.data.chat.choosing import check_template
     from tui_tuner.models.loading import check_weights, model_source, tokenizer_source
 
     model = config.model
@@ -98,8 +106,8 @@ def _check_model(config: RunConfig) -> None:
             check_weights(Path(source))
     if model.tokenizer != "train":
         _check_tokenizer(tokenizer_source(model))
-    if model.chat_template not in (None, "chatml"):
-        read_template(str(model.chat_template))
+    if model.chat_template is not None:
+        check_template(model.chat_template)
 
 
 def _check_tokenizer(source: str) -> None:
@@ -124,13 +132,36 @@ def _check_tokenizer(source: str) -> None:
             ) from None
 
 
-def _check_data(config: RunConfig) -> None:
-    from tui_tuner.data.sources.files import resolve
+def check_data(config: RunConfig) -> None:
+    """The data files are there, their first rows are recognised, and the task takes such rows. Asks no hub.
 
+    Raises:
+        DataError: one of that is not so.
+    """
     data = config.data
-    resolve(data)
+    _check_rows(config, data)
     if isinstance(data.validation, str):
-        resolve(data.model_copy(update={"path": data.validation}))
+        _check_rows(config, data.model_copy(update={"path": data.validation}))
     phrases = data.cleaning.phrases
     if phrases and not Path(phrases).expanduser().is_file():
-        raise DataError(_("no such file."), where=f"data.cleaning.phrases: {one_line(phrases)}")
+        raise DataError(
+            _("no such file."),
+            where=f"data.cleaning.phrases: {one_line(phrases)}",
+            hint=where_looked(phrases),
+        )
+
+
+def _check_rows(config: RunConfig, data: DataSection) -> None:
+    """The first usable row of each source, as far as it is quickly read."""
+    from tui_tuner.data.reading import Reading
+    from tui_tuner.data.sources.files import resolve
+
+    check_kind = getattr(find_task(config.task).encoder_class, "check_kind", None)
+    for number, resolved in enumerate(resolve(data)):
+        first = resolved.files[0]
+        if first.kind in _ELSEWHERE or (first.kind in _AT_ONCE and first.size > LARGEST_AT_ONCE):
+            continue
+        reading = Reading(data.model_copy(update={"path": [resolved.source]}))
+        read = next((read for read in islice(reading, MOST_ROWS) if read.record is not None), None)
+        if read is not None and read.record is not None and check_kind is not None:
+            check_kind(config, replace(read, source=number), read.record)

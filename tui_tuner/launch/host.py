@@ -23,6 +23,7 @@ from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder
 
 if TYPE_CHECKING:
+    from tui_tuner.config.schema import RunConfig
     from tui_tuner.training.ranks import Ranks
 
 
@@ -81,8 +82,16 @@ def _crashes_logged(folder: RunFolder) -> Iterator[None]:
 
 
 def _train(
-    folder: RunFolder, journal: Sink, control: Control, config: object, resume: bool, ranks: Ranks
+    folder: RunFolder, journal: Sink, control: Control, config: RunConfig, resume: bool, ranks: Ranks
 ) -> Ended:
+    from tui_tuner.launch.beforehand import check_data
+
+    try:
+        check_data(config)  # a wrong path is told in a moment, and not after the imports
+    except TunerError as error:
+        what = f"{error.where}: {error.what}" if error.where else error.what
+        journal.emit(Finished("failed", error.exit_code, what, error.hint))
+        return Ended("failed", error.exit_code, what)
     journal.emit(Phase("loading", note=_("importing torch and transformers")))
     prepare_environment()
     try:

@@ -11,7 +11,8 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from tui_tuner.errors import HardwareError
 from tui_tuner.locales import _
@@ -133,3 +134,31 @@ def torch_has_varlen() -> bool:
 def flash_installed() -> bool:
     """Whether the package flash_attn is installed. It may still fail to load, built for another torch."""
     return importlib.util.find_spec("flash_attn") is not None
+
+
+def host_memory() -> tuple[int, int]:
+    """Total and available memory of the machine in bytes, the container's limit included."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    total, available = int(memory.total), int(memory.available)
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+        if limit != "max":
+            total = min(total, int(limit))
+            available = min(available, max(0, int(limit) - used))
+    except (OSError, ValueError):
+        pass
+    return total, available
+
+
+def free_memory(device: Any) -> int:
+    """Bytes that are free on a device of torch, those included that torch holds and nobody uses."""
+    place = str(device)
+    if not place.startswith("cuda"):
+        return host_memory()[1]
+    import torch
+
+    free, _total = torch.cuda.mem_get_info(device)
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))

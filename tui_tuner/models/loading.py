@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.errors import HardwareError, HubError, ModelError
 from tui_tuner.locales import N_, _
@@ -162,7 +163,7 @@ def _checked_folder(path: Path, name: str) -> str:
     shown = one_line(name)
     if not path.is_dir():
         hint = _("Give the folder that holds config.json, or a hub id such as Qwen/Qwen3-0.6B.")
-        raise ModelError(_("no such folder."), where=shown, hint=hint)
+        raise ModelError(_("no such folder."), where=shown, hint=f"{where_looked(name)} {hint}".strip())
     if not (path / "config.json").is_file():
         hint = _("A model folder holds config.json, the tokenizer and safetensors weights.")
         if (path / "adapter_config.json").is_file():

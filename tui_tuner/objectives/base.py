@@ -183,6 +183,14 @@ class Objective(ABC):
         rows = checked_rows(setup.batches[0], setup.rows.lengths, longest)
         checked = self._check(setup, rows, self._wanted(setup))
         self.way, self.exact = checked.way, checked.exact
+        if checked.unsure:
+            setup.voice.log(
+                _(
+                    "The fast ways to compute the loss were held against plain ones in 16 bits, not in "
+                    "float32 ({why}).",
+                    why=one_line(checked.unsure, 200),
+                )
+            )
         if checked.problem:
             setup.voice.warn(
                 "self_check",
@@ -200,9 +208,10 @@ class Objective(ABC):
         self._share_beginnings(setup)
 
     def _check(self, setup: Setup, rows: list[int], wanted: ForwardWay) -> Checked:
-        """`self_check`; where it runs out of memory, with fewer and shorter rows."""
+        """`self_check`; where it runs out of memory, with fewer and shorter rows, and last in 16 bits."""
         import torch
 
+        everything, float32 = rows, True
         while True:
             self._checker = Checker(
                 setup.model,
@@ -212,13 +221,17 @@ class Objective(ABC):
                 setup.pad,
                 self.losses,
                 self.plain_losses,
+                float32=float32,
             )
             try:
                 return self_check(self._checker, wanted)
             except torch.OutOfMemoryError:
-                if len(rows) <= 1:
+                if len(rows) <= 1 and not float32:
                     raise
             setup.free()
+            if len(rows) <= 2 and float32:  # one row alone could show nothing of rows side by side
+                rows, float32 = everything, False
+                continue
             setup.voice.log(
                 _(
                     "Memory ran out while the fast ways were tried on {rows} rows; they are tried on "
@@ -315,6 +328,7 @@ class Objective(ABC):
             checker.rows,
             progress,
             self.losses,
+            float32=not checker.unsure,
         )
         if self._states is not None:
             setup.voice.log(

@@ -11,8 +11,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from tui_tuner.compute import chunked_loss
+from tui_tuner.compute.differences import checked_parameters, compare_gradients, gradient_of
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, lay_flat, target_logits
-from tui_tuner.compute.self_check import evaluating, tolerance
+from tui_tuner.compute.precision import computes_in_float32
+from tui_tuner.compute.self_check import EXACT, MOST_HALF, Checker, evaluating
 from tui_tuner.locales import _
 from tui_tuner.objectives.base import Objective, Setup
 from tui_tuner.text import one_line
@@ -74,32 +76,51 @@ class CausalObjective(Objective):
             return
         assert self._checker is not None
         try:
-            micro = lay_flat(setup.rows, self._checker.rows[:2]).to(self._checker.device)
-            with torch.no_grad(), evaluating(model):
-                self.way = replace(way, chunked=self._chunks_fit(model, micro, head))
+            with evaluating(model):
+                problem = self._chunks_problem(head)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # a model that is made otherwise computes all logits at once
-            self.way = way
+            problem = f"{type(error).__name__}: {error}"
+        if problem:
             setup.voice.log(
-                _(
-                    "All logits are computed at once: in chunks, {kind}: {error}",
-                    kind=type(error).__name__,
-                    error=one_line(error, 200),
-                )
+                _("All logits are computed at once: in chunks, {problem}.", problem=one_line(problem, 200))
             )
+        self.way = replace(way, chunked=not problem)
 
-    def _chunks_fit(self, model: Any, micro: MicroBatch, head: Any) -> bool:
-        way = self.way
-        plain = self.loss(model, micro)
+    def _chunks_problem(self, head: Any) -> str:
+        """What is wrong with logits in chunks, in float32 and in the run's numbers; empty if all is well."""
+        checker = self._checker
+        assert checker is not None
+        own = computes_in_float32(checker.model, self.way.autocast)
+        tried = [True] if own else [False] if checker.unsure else [True, False]
+        for exact in tried:
+            with checker.numbers(self.way, exact) as way:
+                problem = self._compare_chunks(checker, way, head, exact)
+            if problem:
+                return problem
+        return ""
+
+    def _compare_chunks(self, checker: Checker, way: ForwardWay, head: Any, exact: bool) -> str:
+        """The sum of the losses of two rows, and its gradient, in two chunks and at once."""
+        model, bounds = checker.model, EXACT if exact else MOST_HALF
+        micro = lay_flat(checker.data, checker.rows[:2]).to(checker.device)
         entered: list[Any] = []
-        with chunked_loss.hidden_states(head, entered, LOUD), way.computing():
+        with torch.no_grad(), chunked_loss.hidden_states(head, entered, LOUD), way.computing():
             left = target_logits(model, micro, way)
+        if not chunked_loss.proportional(left, entered[0], exact):
+            return _("the model does more to its logits than to multiply them")
+        parameters = checked_parameters(model)
         half = max(1, micro.trained_tokens // 2)
-        found = chunked_loss.summed(left / LOUD, head, micro.targets, half, way.autocast)
-        apart = float(abs(found - plain)) / max(1, micro.trained_tokens)
-        linear = chunked_loss.proportional(left, entered[0])
-        return linear and apart <= tolerance(model, way) / 10
+        with torch.set_grad_enabled(bool(parameters)):
+            plain = self.losses(model, micro, way).sum()
+            wanted = gradient_of(plain, parameters) if parameters else []
+            found = _chunked(model, micro, way, head, half)
+            gradient = gradient_of(found, parameters) if parameters else []
+        apart = float(abs(found.detach() - plain.detach())) / max(1, micro.trained_tokens)
+        if not apart <= bounds.loss / 10:
+            return _("the loss differs by {apart:.2g} a token", apart=apart)
+        return compare_gradients(gradient, wanted, bounds.gradient)
 
 
 def _chunked(model: Any, micro: MicroBatch, way: ForwardWay, head: Any, rows: int) -> Any:

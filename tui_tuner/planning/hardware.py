@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from tui_tuner.locales import _
-from tui_tuner.models.device import GIB, Device, flash_installed
+from tui_tuner.models.device import GIB, Device, flash_installed, host_memory
 from tui_tuner.text import one_line
 
 CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86 AVX-512, x86 AMX, Arm
@@ -84,7 +84,7 @@ def detect() -> Hardware:
     notes: list[str] = []
     gpus = _gpus(notes)
     cpu, flags = _cpu_model(Path("/proc/cpuinfo"))
-    total, available = _memory()
+    total, available = (size / GIB for size in host_memory())
     torch_cuda = _torch_has_cuda()
     if gpus and not torch_cuda:
         notes.append(_("A GPU is here, but the installed torch is the CPU build."))
@@ -212,20 +212,3 @@ def _cores() -> int:
     except (OSError, ValueError):
         pass
     return max(1, cores)
-
-
-def _memory() -> tuple[float, float]:
-    """Total and available memory in GiB, the container's limit included."""
-    import psutil
-
-    memory = psutil.virtual_memory()
-    total, available = int(memory.total), int(memory.available)
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
-        if limit != "max":
-            total = min(total, int(limit))
-            available = min(available, max(0, int(limit) - used))
-    except (OSError, ValueError):
-        pass
-    return total / GIB, available / GIB

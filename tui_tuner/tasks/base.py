@@ -30,6 +30,8 @@ class Task(ABC):
 
     Attributes:
         records: Kinds of records it takes as they come.
+        encoder_class: The class of its encoder, which refuses other records before anything is loaded; None
+            leaves that to the run.
         columns: What the store keeps for each example beside ids and labels, such as `{"label": "int64"}`
             (numpy dtypes). The encoder fills them, the objective reads them.
         metrics: What an evaluation on held-out rows measures. `evaluation.best` may name any of them.
@@ -39,6 +41,7 @@ class Task(ABC):
     """
 
     records: tuple[type[Record], ...] = ()
+    encoder_class: type[Encoder] | None = None
     columns: Mapping[str, str] = {}
     metrics: tuple[Metric, ...] = ()
     auto_class = "AutoModelForCausalLM"

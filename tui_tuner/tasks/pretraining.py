@@ -68,6 +68,7 @@ class Pretraining(GenerativeTask):
     """From scratch or continued: every token of every document is a target."""
 
     records = (Text,)
+    encoder_class = DocumentEncoder
 
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
         return DocumentEncoder(config, tokenizer)

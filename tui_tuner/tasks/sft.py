@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.chat.choosing import choose_template
 from tui_tuner.data.chat.encoder import ChatEncoder, Encoded, Rendered, TextEncoder
-from tui_tuner.data.chat.template import choose_template, special_tokens
+from tui_tuner.data.chat.template import special_tokens
 from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts, fit_pieces
 from tui_tuner.data.examples.fitting import Fitted, fit
 from tui_tuner.data.ledger import Ledger
@@ -117,20 +118,22 @@ class AnswerEncoder(Encoder):
     def learn(self, learned: dict[str, Any]) -> None:
         self.chats.stop_tokens.update(learned["stop_tokens"])
 
-    def refusal(self, where: str, record: Record) -> DataError:
+    @classmethod
+    def refusal(cls, config: RunConfig, where: str, record: Record) -> DataError:
         if isinstance(record, Text):
             return DataError(
                 _("plain text holds no answers to train on."),
                 where=where,
                 hint=_("Learn every token with --set task=pretraining, or here with --set data.format=text."),
             )
-        return super().refusal(where, record)
+        return super().refusal(config, where, record)
 
 
 class Sft(GenerativeTask):
     """Teach answers: prompts are masked, answers are trained with their stop token."""
 
     records = (Chat,)
+    encoder_class = AnswerEncoder
 
     def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
         note = choose_template(tokenizer, config.model.chat_template)

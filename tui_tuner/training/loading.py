@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import set_seed
 
 from tui_tuner.compute import attention, low_rank
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
 from tui_tuner.compute.numeric import matmul_precision
+from tui_tuner.config.kinds import RANKED
 from tui_tuner.config.resolved import ResolvedConfig
-from tui_tuner.errors import ModelError, OutOfMemoryError
+from tui_tuner.data.examples.store import TokenizedRows
+from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.locales import _
 from tui_tuner.methods import attach, trainable_parameters
+from tui_tuner.models import vocabulary
 from tui_tuner.models.device import Device
 from tui_tuner.tasks import Task
 from tui_tuner.training.step.recovery import Recovery
@@ -30,11 +34,13 @@ def load_trainable(
     learned: Mapping[str, Any],
     reporter: Reporter,
     recovery: Recovery,
+    rows: Sequence[TokenizedRows],
 ) -> Any:
     """Load the base model and attach the method to it.
 
     Args:
         learned: What the task's encoder found out about the data.
+        rows: The training rows, and those held out.
 
     Raises:
         OutOfMemoryError: the model does not fit.
@@ -54,8 +60,9 @@ def load_trainable(
             where="model",
             hint=_("Quantise it (model.quantization: nf4), or choose a smaller one."),
         ) from error
-    check_vocabulary(model, tokenizer)
+    check_tokens(model, tokenizer, config, rows, reporter)
     model = attach_method(model, config, task)
+    warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
     low_rank.quicken(model)
     if config.training.gradient_checkpointing:
         checkpoint_layers(model)
@@ -94,16 +101,56 @@ def _set_numerics(config: ResolvedConfig, device: Device) -> None:
     torch.set_float32_matmul_precision(matmul_precision(device, config))
 
 
-def check_vocabulary(model: Any, tokenizer: Any) -> None:
-    """Raise `ModelError` if the tokenizer has ids that the model's embeddings have not."""
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
-        raise ModelError(
-            _(
-                "the tokenizer has {tokenizer} tokens, the model only {rows}.",
-                tokenizer=len(tokenizer),
-                rows=rows,
-            ),
-            where="model.tokenizer",
-            hint=_("Use the tokenizer that belongs to the model."),
+def check_tokens(
+    model: Any, tokenizer: Any, config: ResolvedConfig, rows: Sequence[TokenizedRows], reporter: Reporter
+) -> None:
+    """Raise `ModelError` if a row or a prompt holds a token that the model has no embedding for."""
+    note = vocabulary.fit_padding(model, tokenizer)
+    if note:
+        reporter.log(note)
+    missing = vocabulary.beyond(model, tokenizer)
+    if not missing:
+        return
+    prompts = [np.asarray(tokenizer(text)["input_ids"]) for text in config.evaluation.prompts or ()]
+    used = vocabulary.count_tokens([*_ids(rows), *prompts], missing)
+    if used:
+        raise vocabulary.refuse(model, tokenizer, used)
+    reporter.log(
+        _(
+            "The model has no embedding for {count:,} tokens of its tokenizer; no row holds one of them.",
+            count=len(missing),
         )
+    )
+
+
+def warn_of_untrained_tokens(
+    model: Any, tokenizer: Any, config: ResolvedConfig, rows: Sequence[TokenizedRows], reporter: Reporter
+) -> None:
+    """Warn of added tokens in the rows that nobody has trained, where this run does not do it either."""
+    embeddings = model.get_input_embeddings()
+    if any(parameter.requires_grad for parameter in embeddings.parameters()):
+        return
+    used = vocabulary.count_tokens(_ids(rows), vocabulary.untrained(model, tokenizer))
+    if not used:
+        return
+    if config.method.kind in RANKED:
+        hint = _("Train them too with --set method.train_embeddings=true.")
+    else:
+        hint = _(
+            "Train them too with method.kind lora and method.train_embeddings, or with method.kind full."
+        )
+    reporter.warn(
+        "untrained_tokens",
+        _(
+            "The rows hold added tokens whose embeddings look as if they had never been trained, and "
+            "{method} leaves embeddings as they are: {tokens}.",
+            method=config.method.kind,
+            tokens=vocabulary.named(tokenizer, used),
+        ),
+        hint,
+    )
+
+
+def _ids(rows: Sequence[TokenizedRows]) -> list[np.ndarray]:
+    """All token ids of these rows; those held out are often from the same store as those trained."""
+    return list({id(part.store): part.store.ids for part in rows}.values())

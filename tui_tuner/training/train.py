@@ -56,6 +56,7 @@ def prepare_training(context: RunContext) -> Training:
         prepared.learned,
         context.reporter,
         recovery,
+        [part for part in (prepared.train, prepared.validation) if part is not None],
     )
     context.commands.check()
     check_room(model, settled.config, context.folder.path, context.reporter)

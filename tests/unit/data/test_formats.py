@@ -178,7 +178,7 @@ GOOD = {"messages": CHAT}
         ({"messages": [{"role": "user", "content": 1.5}, {"role": "user", "content": "x"}]}, "no answer"),
         ({"messages": []}, "the chat is empty"),
         ({"messages": "not a chat"}, "not a list of turns"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, CHAT[1]]}, "other than text"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, CHAT[1]]}, "needs a picture"),
         ({"messages": [{"role": "user"}, CHAT[1]]}, "no content"),
         ({"messages": [CHAT[0], {**CHAT[1], "weight": 0.3}]}, "neither true nor false"),
         ({"messages": [CHAT[0], {"role": "assistant", "content": None, "tool_calls": [{}]}]}, "no name"),

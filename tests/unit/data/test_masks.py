@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_tokenizers import byte_level, sentence_piece
 
+from tui_tuner.data.chat.choosing import choose_template
 from tui_tuner.data.chat.encoder import ChatEncoder, TextEncoder
-from tui_tuner.data.chat.template import choose_template
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Message
 

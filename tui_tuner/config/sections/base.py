@@ -35,13 +35,19 @@ def option(
     *,
     unit: str = "",
     choices: Any = None,
+    words: Collection[str] = (),
     advanced: bool = False,
     **limits: Any,
 ) -> Any:
-    """Declare a field: `help` of one line, `explain` for beginners, `limits` such as ge, gt, min_length."""
+    """Declare a field: `help` of one line, `explain` for beginners, `limits` such as ge, gt, min_length.
+
+    Nothing but `choices` is taken where they are given; `words` are taken beside any other text.
+    """
     extra: dict[str, Any] = {"explain": explain, "unit": unit, "advanced": advanced, "limits": limits}
     if choices is not None:
         extra["choices"] = list(choices)
+    if words:
+        extra["words"] = list(words)
     return Field(default, description=help, json_schema_extra=extra)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from tui_tuner.config.chat_templates import CHAT_TEMPLATES, OWN
 from tui_tuner.config.sections.base import Auto, Section, option
 from tui_tuner.locales import N_
 
@@ -54,11 +55,13 @@ class ModelSection(Section):
     )
     chat_template: str | None = option(
         None,
-        N_("Chat template: `chatml`, or a Jinja file; empty means the model's own."),
+        N_("Chat template: a name such as `llama3`, or a Jinja file; empty means the model's own."),
         N_(
             "How turns become text. A tuned chat model expects its own. A model without one gets ChatML, "
-            "and the run says so."
+            "and the run says so. A name wins over a file of the same name; `tui-tuner data templates` lists "
+            "them."
         ),
+        words=(*CHAT_TEMPLATES, OWN),
         advanced=True,
     )
     trust_remote_code: bool = option(

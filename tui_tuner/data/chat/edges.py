@@ -58,6 +58,7 @@ class Edges:
         ended, gone_on = self._try([user, answer], None, False), self._try([user, answer, more], None, False)
         closing = cut(ended)[0][-1] if ended else ""
         following = cut(gone_on)[0][-2] if gone_on and len(cut(gone_on)[1]) > 2 else closing
+        self._between = following
         always = shared(closing, following)
         own = self._ending(self.stops.run(always), cut(bare)[0][0] if bare else "")
         if not own:
@@ -139,13 +140,25 @@ class Edges:
         closing = self._closing_prompt(turns, tools, index)
         if closing and gap.startswith(closing):
             return reached + len(closing), True
-        if not self.prompted and closing and not gap[len(shared(closing, gap)) :].strip():
-            return reached + len(shared(closing, gap)), True
+        both = self.stops.uncut(shared(closing, gap), gap)
+        if not self.prompted and both and not gap[len(both) :].strip():
+            return reached + len(both), True
+        if self.prompt.strip() and both[len(closing) - len(self.prompt) :].strip():
+            return reached + len(both), False  # the turn and the prompt begin alike, and part here
         for part in _parts_of(self.prompt):
             at = gap.rfind(part)
             if at >= 0:
                 return reached + at + len(part), part == self.prompt
-        return place.first, not self.prompted
+        return max(reached, self._plain_start(turns, tools, index, text, place)), not self.prompted
+
+    def _plain_start(self, turns: Sequence[Turn], tools: Any, index: int, text: str, place: Place) -> int:
+        """Where the words of a plain answer would begin in this one's place."""
+        probe = self._try([*turns[:index], plain_turn("assistant", PROBE), *turns[index + 1 :]], tools, False)
+        probe = probe or self._try([*turns[:index], plain_turn("assistant", PROBE)], tools, False)
+        gaps = cut(probe)[0] if probe is not None else []
+        if len(gaps) != 2:
+            return place.first
+        return min(place.first, len(self.stops.uncut(shared(gaps[0], text), text)))
 
     def _behind_header(
         self, turns: Sequence[Turn], tools: Any, index: int, text: str, place: Place, asked: int
@@ -183,18 +196,57 @@ class Edges:
     def end(self, turns: Sequence[Turn], tools: Any, index: int, text: str, place: Place) -> End:
         """Behind the answer's stop token, or behind what closes it where there is none."""
         last = index == len(turns) - 1
-        closing = place.behind if last else self._closing(turns, tools, index, text, place)
-        size, stop = self.stops.find(closing)
+        calls = bool(turns[index].get("tool_calls"))
+        ended = place.behind if last else self._ended(turns, tools, index)
+        closing = shared(ended or "", place.behind)
+        size, stop = self.stops.find(closing, calls)
+        if not stop and not last:
+            following = self._until_next(turns, tools, index, text, place)
+            closing = closing if ended is not None else following
+            size, stop = self._same_end(ended, following, calls)
         if stop:
             return End(place.end + size, stop)
-        closed = (
-            len(closing.rstrip()) if last else len(self.stops.whole(closing, place.behind[len(closing) :]))
-        )
-        at = place.end + closed
+        at = place.end + len(self.stops.uncut(closing, place.behind).rstrip())
         if last:
-            return End(at, "", self._missing_stop(turns, tools, index))
+            return End(at, "", self._missing_stop(turns, tools, index, place.behind))
         size, stop = self._stop_between(text[at:])
         return End(at + size, stop)
+
+    def _ended(self, turns: Sequence[Turn], tools: Any, index: int) -> str | None:
+        """What is written behind the words of an answer that ends the chat; None where it cannot."""
+        for marked in ways_to_mark(turns[index]):
+            ended = self._try([*turns[:index], marked.turn], tools, False)
+            if ended is not None and cut(ended)[1]:
+                return cut(ended)[0][-1]
+        return None
+
+    def _until_next(self, turns: Sequence[Turn], tools: Any, index: int, text: str, place: Place) -> str:
+        """What stands between the words of an answer and those of the next turn."""
+        try:
+            following = self.place(turns, tools, index + 1, text)
+        except RowProblem:
+            return ""
+        return text[place.end : following.first] if following else ""
+
+    def _same_end(self, ended: str | None, following: str, calls: bool) -> tuple[int, str]:
+        """The stop in what follows an answer, if all that ends the chat is written in front of it too.
+
+        Some templates write more behind a call, such as its id, where the chat goes on.
+        """
+        if ended is None:
+            return self.stops.find(following, calls)
+        size, stop = self.stops.find(following)
+        alone, same = self.stops.find(ended, calls)
+        both = len(shared(ended, following))
+        if not same:  # a stop between turns only
+            alone, same = len(ended.rstrip()), stop
+            known = stop in self.stops.ends or stop in self._ends_users & self.stops.own
+            before = following[both : size - len(stop)].rstrip() if known else ""
+        else:
+            before = following[both:size]
+        if not stop or same != stop or not before.endswith(ended[both:alone] or "\0"):
+            return 0, ""
+        return size, stop
 
     def _stop_between(self, following: str) -> tuple[int, str]:
         """A stop token that the template writes between turns only, and that the next one may share."""
@@ -203,40 +255,32 @@ class Edges:
             size, stop = self.stops.begins(following, self.stops.own)
         return size, stop
 
-    def _closing(self, turns: Sequence[Turn], tools: Any, index: int, text: str, place: Place) -> str:
-        """What is written behind the words of an answer whether or not the chat goes on."""
-        for marked in ways_to_mark(turns[index]):
-            ended = self._try([*turns[:index], marked.turn], tools, False)
-            if ended is None:
-                continue
-            gaps, slots = cut(ended)
-            if slots:
-                return shared(gaps[-1], place.behind)
-        # The chat cannot end here; all up to the next words, then.
-        try:
-            following = self.place(turns, tools, index + 1, text)
-        except RowProblem:
-            following = None
-        return text[place.end : following.first] if following else ""
+    def _missing_stop(self, turns: Sequence[Turn], tools: Any, index: int, closing: str) -> str:
+        """What to add to a chat whose last answer has no stop token: what ends it where the chat goes on.
 
-    def _missing_stop(self, turns: Sequence[Turn], tools: Any, index: int) -> str:
-        """What to add to a chat whose last answer has no stop token."""
-        calls = turns[index].get("tool_calls")
-        follow = plain_turn("tool" if calls else "user", PROBE + 1)
-        if calls and isinstance(calls[0].get("id"), str):
-            follow["tool_call_id"] = calls[0]["id"]
-        if calls:
-            follow["name"] = calls[0]["function"]["name"]
+        Nothing, where the template writes no token there either: such a model would never learn to stop.
+        """
+        between = self._going_on(turns, tools, index)
+        if between is None:
+            between = self._between
+        between = between[len(shared(closing.rstrip(), between)) :]
+        size, stop = self._stop_between(between)
+        if stop:
+            return between[len(between) - len(between.lstrip()) : size]
+        return self.stops.ends[0] if self.stops.ends and self.stops.first(between) else ""
+
+    def _going_on(self, turns: Sequence[Turn], tools: Any, index: int) -> str | None:
+        """What is written behind the words of an answer and in front of those of a turn that follows it."""
+        follow = plain_turn("user", PROBE + 99_999)
+        if calls := turns[index].get("tool_calls"):
+            follow |= {"role": "tool", "name": calls[0]["function"]["name"]}
+            follow |= {"tool_call_id": calls[0]["id"]} if "id" in calls[0] else {}
         for marked in ways_to_mark(turns[index]):
             gone_on = self._try([*turns[:index], marked.turn, follow], tools, False)
             gaps, slots = cut(gone_on) if gone_on is not None else ([], [])
-            if len(slots) > 1 and slots[-1] == PROBE + 1:
-                between = gaps[-2]
-                start = len(between) - len(between.lstrip())
-                size, stop = self._stop_between(between)
-                if stop:
-                    return between[start:size]
-        return self.stops.ends[0] if self.stops.ends else ""
+            if len(slots) > 1 and slots[-1] == PROBE + 99_999:
+                return gaps[-2]
+        return None
 
 
 def _fits(before: str, behind: str, text: str) -> bool:

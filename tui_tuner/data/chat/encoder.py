@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tui_tuner.data.chat.marks import INLINE, Turn
-from tui_tuner.data.chat.spelling import Spelling, arguments_as_text, writes_python
+from tui_tuner.data.chat.spelling import Spelling, arguments_as_text, contents_as_parts, writes_python
 from tui_tuner.data.chat.stops import Stops
 from tui_tuner.data.chat.template import adds_bos, render
 from tui_tuner.data.chat.tokens import BatchTokenizer, Placed
@@ -182,6 +182,7 @@ class ChatEncoder:
         if size > MAX_CHAT:
             raise RowProblem(N_("the chat is longer than {most:,} characters", most=MAX_CHAT), f"{size:,}")
         messages, text, spans = self._found(messages, chat.tools)
+        remarks = self._remarks(chat, messages, text, spans)
         if spans and (added := spans[-1].added):
             end = spans[-1].end
             text = text[:end] + added + text[end:]
@@ -194,9 +195,9 @@ class ChatEncoder:
                 train = self.train_on != "last_answer" or span.index == last
             if train:
                 wanted.append(span)
-        remarks = (*self._remarks(chat, messages, text), *_remarks_on_answers(messages, wanted))
+        remarks += _remarks_on_answers(messages, wanted)
         rest = _beside(spans, len(text)) if self.train_on == "everything" else []
-        return Rendered(text, wanted, remarks, rest)
+        return Rendered(text, wanted, tuple(remarks), rest)
 
     def _found(self, messages: list[Message], tools: Any) -> tuple[list[Message], str, list[Span]]:
         """The turns as the template takes them, its text of them, and their answers."""
@@ -204,10 +205,10 @@ class ChatEncoder:
         try:
             text, spans = self._turns.find(turns, tools)
         except RowProblem as problem:
-            as_text = arguments_as_text(turns)
-            if as_text is not None:
-                with contextlib.suppress(RowProblem):
-                    return messages, *self._turns.find(as_text, tools)
+            for other in (arguments_as_text(turns), contents_as_parts(turns)):
+                if other is not None:
+                    with contextlib.suppress(RowProblem):
+                        return messages, *self._turns.find(other, tools)
             return self._without_refused(messages, tools, problem)
         if writes_python(turns, text):
             text, spans = self._turns.find(arguments_as_text(turns) or turns, tools)
@@ -232,21 +233,31 @@ class ChatEncoder:
             raise RowProblem(N_("the chat template refuses system messages"), problem.detail)
         return others, text, spans
 
-    def _remarks(self, chat: Chat, messages: Sequence[Message], text: str) -> list[str]:
+    def _remarks(
+        self, chat: Chat, messages: Sequence[Message], text: str, spans: Sequence[Span]
+    ) -> list[str]:
         """What the template passed over of a chat's tools and system messages, or the run changed in them."""
         found = []
-        names = [
-            str(tool["function"].get("name", ""))
-            for tool in chat.tools or ()
-            if isinstance(tool["function"], dict)
-        ]
-        if names and not any(name in text for name in names):
+        if chat.tools and not self._writes_tools(chat.tools, messages, text, spans):
             found.append("tools_left_out")
         if any(m.role == "system" and (m.content or "").strip()[:200] not in text for m in messages):
             found.append("system_left_out")
         if self.system_turns != "keep" and any(m.role == "system" for m in chat.messages):
             found.append("system_dropped" if self.system_turns == "drop" else "system_moved")
         return found
+
+    def _writes_tools(
+        self, tools: Sequence[Any], messages: Sequence[Message], text: str, spans: Sequence[Span]
+    ) -> bool:
+        """Whether the tools are written anywhere beside the calls in answers."""
+        outside = "".join(text[start:end] for start, end in _beside(spans, len(text)))
+        functions = [tool["function"] for tool in tools if isinstance(tool["function"], dict)]
+        if functions and not any(str(one.get("name", "")) in outside for one in functions):
+            return False
+        try:
+            return self._render(self._spelling.turns(messages), None, False) != text
+        except RowProblem:
+            return True
 
     def _masked(self, rendered: Rendered, tokens: Placed) -> Encoded:
         ids = tokens.ids

@@ -67,6 +67,11 @@ def mark(turn: Turn, first: int = PROBE, names: bool = False) -> Marked:
             marked["content"] = found[1] + pen.mark("reasoning") + found[3] + after
         else:
             marked["content"] = pen.mark("content")
+    elif isinstance(content, list):
+        marked["content"] = [
+            {**part, "text": pen.mark("content")} if str(part.get("text", "")).strip() else part
+            for part in content
+        ]
     for key in REASONING_KEYS:
         if isinstance(turn.get(key), str) and turn[key].strip():
             marked[key] = pen.mark("reasoning")

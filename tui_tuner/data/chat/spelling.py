@@ -24,6 +24,7 @@ class Spelling:
 
     def __init__(self, render: Callable[[Sequence[Turn], Any, bool], str]) -> None:
         self._render = render
+        self._alone: dict[str, bool] = {}
 
     def turns(self, messages: Sequence[Message]) -> list[Turn]:
         """What the template gets."""
@@ -42,6 +43,12 @@ class Spelling:
 
     def _with_reasoning(self, turn: Turn, reasoning: str, key: str) -> Turn:
         """Under the key that the row has it, if the template writes that, or else as it does write it."""
+        if not turn["content"] and not turn.get("tool_calls") and not self._writes_alone(key):
+            others = [other for other in REASONING_KEYS if self._writes_alone(other)]
+            if others:
+                return {**turn, others[0]: reasoning}
+            if self._knows_inline and _REASONING in self._try(f"<think>\n{_REASONING}\n</think>\n\n"):
+                return {**turn, "content": f"<think>\n{reasoning}\n</think>\n\n"}
         if key not in self._keys and self._keys:
             key = self._keys[0]
         elif key not in self._keys and self._knows_inline:
@@ -52,6 +59,12 @@ class Spelling:
     def _keys(self) -> list[str]:
         """Keys under which the template writes the reasoning of a chat's last answer."""
         return [key for key in REASONING_KEYS if _REASONING in self._try(_WORDS, **{key: _REASONING})]
+
+    def _writes_alone(self, key: str) -> bool:
+        """Whether the reasoning of an answer that says nothing else is written from under this key."""
+        if key not in self._alone:
+            self._alone[key] = _REASONING in self._try("", **{key: _REASONING})
+        return self._alone[key]
 
     @cached_property
     def _inline(self) -> str:
@@ -72,11 +85,12 @@ class Spelling:
 
     @cached_property
     def _inline_is_lost(self) -> bool:
-        """Whether the template writes reasoning from a key, and otherwise than from the text."""
+        """Whether the template writes reasoning from a key, but from the text not at all, or behind an empty
+        block of its own."""
         if not self._keys:
             return False
         by_key = self._try(_WORDS, **{self._keys[0]: _REASONING})
-        return "".join(by_key.split()) != "".join(self._inline.split())
+        return _REASONING not in self._inline or self._inline.count("<think>") > by_key.count("<think>") > 0
 
     def _try(self, content: str, **more: str) -> str:
         try:
@@ -84,6 +98,11 @@ class Spelling:
             return self._render([user, {"role": "assistant", "content": content, **more}], None, False)
         except RowProblem:
             return ""
+
+
+def contents_as_parts(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns with their contents as lists of parts, as templates of models that see want them."""
+    return [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
 
 
 def arguments_as_text(turns: Sequence[Turn]) -> list[Turn] | None:

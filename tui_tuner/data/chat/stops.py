@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
+_LONGEST = 200  # characters of a token that is written like a special one
+
 
 class Stops:
     """Finds the end of an answer in the text behind its last word.
@@ -39,16 +41,17 @@ class Stops:
         return cls(tokens, special, list(dict.fromkeys([*([eos] if eos else []), *ends])))
 
     def learn(self, own: Collection[str], closing: str) -> None:
-        """Take in the tokens that this template writes behind answers, and all that is behind each of them."""
+        """Take in the tokens that this template ends answers with, and all that it writes behind each."""
         self.own = frozenset(own)
         self._own_alone = not any(end in closing for end in self.ends)
 
-    def find(self, closing: str) -> tuple[int, str]:
+    def find(self, closing: str, calls: bool = False) -> tuple[int, str]:
         """Where in `closing`, what a template writes behind an answer, the answer ends; and its stop token.
 
         All that stands in front of the first token that generation stops at has to be written by the model
         too, and so have end tokens right behind it. But where the template ends answers in the middle of a
-        chat with a token of its own, that is the stop, whatever it writes behind the last one.
+        chat with a token of its own, that is the stop, whatever it writes behind the last one. Calls may
+        have an end of their own: without a known one, the last special token behind `calls` is it.
         Gives (0, "") where there is none.
         """
         found = list(self._known.finditer(closing)) if self._known else []
@@ -57,7 +60,7 @@ class Stops:
         if own and (self._own_alone or not places):
             places = sorted({*places, *own})
         known = self.own.union(self.ends)
-        if not places:
+        if not places and calls:
             places = [i for i, token in enumerate(found) if token.group() in self._special][-1:]
             known = self._special
         if not places:
@@ -92,10 +95,9 @@ class Stops:
             at = found.end()
         return tokens
 
-    def whole(self, text: str, beyond: str) -> str:
-        """`text`, which `beyond` goes on from, without a token that was cut through, and without white space
-        at its end."""
-        for token in self._known.finditer(text + beyond) if self._known else ():
+    def uncut(self, text: str, longer: str) -> str:
+        """`text`, which `longer` begins with, without a token at its end that was cut through."""
+        for token in self._known.finditer(longer, 0, len(text) + _LONGEST) if self._known else ():
             if token.start() < len(text) < token.end():
-                text = text[: token.start()]
-        return text.rstrip()
+                return text[: token.start()]
+        return text

@@ -99,7 +99,22 @@ class Turns:
             raise RowProblem(
                 N_("an answer cannot be found in the rendered chat"), _("turn {index}", index=index + 1)
             )
-        return self._span(messages, tools, index, text, place)
+        span = self._span(messages, tools, index, text, place)
+        if messages[index].get("tool_calls") and index + 1 < len(messages):
+            self._check_order(messages, tools, index, text, place)
+        return span
+
+    def _check_order(self, messages: Sequence[Turn], tools: Any, index: int, text: str, place: Place) -> None:
+        """Some templates write the text beside a call behind the call's result."""
+        try:
+            following = self._edges.place(messages, tools, index + 1, text)
+        except RowProblem:
+            return
+        if following and place.first <= following.first < place.end:
+            raise RowProblem(
+                N_("the chat template writes the next turn inside an answer"),
+                _("turn {index}", index=index + 1),
+            )
 
     def _span(self, messages: Sequence[Turn], tools: Any, index: int, text: str, place: Place) -> Span:
         if any(kind.startswith("call") for kind in place.missing):

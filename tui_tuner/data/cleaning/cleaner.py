@@ -130,7 +130,7 @@ class Cleaner:
         if most is not None and size > most:
             return [("dropped", N_("longer than {most} characters", most=most))]
         spoken = [m for m in getattr(record, "messages", []) if m.role == "assistant" and not m.tool_calls]
-        if any(not (m.content or "").strip() for m in spoken):
+        if any(not (m.reasoning or m.content or "").strip() for m in spoken):
             return [("dropped", N_("an answer is empty"))]
         if section.min_answer and any(len((m.content or "").strip()) < section.min_answer for m in spoken):
             return [("dropped", N_("an answer shorter than {least} characters", least=section.min_answer))]
@@ -213,6 +213,8 @@ def _mapped_turns(messages: list[Message], change: Callable[[str], str]) -> list
         new = copy.copy(message)
         if message.content:
             new.content = change(message.content)
+        if message.reasoning:
+            new.reasoning = change(message.reasoning)
         found.append(new)
     return found
 

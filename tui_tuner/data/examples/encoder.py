@@ -11,6 +11,7 @@ from tui_tuner.config.kinds import RECORD_FORMATS
 from tui_tuner.config.schema import RunConfig, Source
 from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.examples.fitting import Fitted
+from tui_tuner.data.formats import find_format
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import Read
@@ -32,14 +33,11 @@ _FORMAT_OF_RECORD = {
     "tagged": "token_tags",
     "question": "qa",
 }
+# Formats of other records say themselves how else their rows can be read (`Format.otherwise`)
 _HINTS = {
     "chat": N_("Fine-tune on chats with --set task=sft."),
-    "preference": N_(
-        "To train on the chosen answers alone: --set 'data.columns={prompt: COLUMN, response: chosen}'."
-    ),
-    "labelled": N_("To learn the text alone: --set task=pretraining --set 'data.columns={text: COLUMN}'."),
+    "text": N_("Learn plain text with --set task=pretraining."),
 }
-_HINT = N_("Or say which column is the prompt and which the response in data.columns.")
 
 
 @dataclass
@@ -152,24 +150,32 @@ class Encoder:
 
     # ---- which records ------------------------------------------------------------------------------------
 
-    def check_kind(self, read: Read, record: Record) -> None:
+    @classmethod
+    def check_kind(cls, config: RunConfig, read: Read, record: Record) -> None:
         """Raise `DataError` for a record of a kind that this task cannot use."""
-        if isinstance(record, self.takes):
+        if isinstance(record, cls.takes):
             return
-        if isinstance(record, self.takes_if_told) and format_told(self.config, read.source):
+        if isinstance(record, cls.takes_if_told) and format_told(config, read.source):
             return
-        raise self.refusal(str(read.row.origin), record)
+        error = cls.refusal(config, str(read.row.origin), record)
+        way = find_format(read.format).otherwise(read.columns, read.row.values) if read.format else None
+        if way is not None and config.data.format == "auto":
+            error.hint = way.sentence()
+        elif way is not None:
+            error.hint = way.sentence("--set data.format=auto ")
+        raise error
 
-    def refusal(self, where: str, record: Record) -> DataError:
+    @classmethod
+    def refusal(cls, config: RunConfig, where: str, record: Record) -> DataError:
         """Why records of this kind cannot be used, and what can be done with them."""
         return DataError(
             _(
                 "these rows are {format}, which task {task} cannot use.",
                 format=_(RECORD_FORMATS[_FORMAT_OF_RECORD[record.kind]]),
-                task=self.config.task,
+                task=config.task,
             ),
             where=where,
-            hint=_(_HINTS.get(record.kind, _HINT)),
+            hint=_(_HINTS.get(record.kind, "")),
         )
 
 
@@ -249,12 +255,11 @@ class RowEncoder:
         """
         rows = []
         for read in batch:
-            if read.record is None:
-                problem = read.problem or RowProblem(N_("unreadable"))
-                ledger.count("dropped", read.row.origin, problem.reason, problem.detail)
+            record = read.begun(ledger)
+            if record is None:
                 continue
-            self.encoder.check_kind(read, read.record)
-            cleaned = self.cleaner.clean(read.record, read.row.origin, ledger)
+            self.encoder.check_kind(self.encoder.config, read, record)
+            cleaned = self.cleaner.clean(record, read.row.origin, ledger)
             if cleaned is not None:
                 rows.append(CleanRow(read.row.origin, read.source, cleaned.record, cleaned.changed))
         return rows

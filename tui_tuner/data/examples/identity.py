@@ -15,7 +15,7 @@ from tui_tuner.data.sources.documents import hub_revision
 from tui_tuner.data.sources.files import Resolved
 
 # Raised whenever the same input would give other tokens, masks or ledgers than before.
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 # What changes the split or the use of rows, but not the rows themselves.
 _NOT_TOKENS = {"packing", "validation", "max_dropped", "preflight", "seed", "workers", "path"}
 

@@ -50,7 +50,16 @@ _MEND = (
             "loss with --set data.max_dropped={share}."
         ),
     ),
+    (
+        "needs ",
+        N_(
+            "To train the text alone, without what it speaks of: --set data.media=ignore; or accept the loss "
+            "with --set data.max_dropped={share}."
+        ),
+    ),
 )
+_MEND_MEDIA = N_("To train the text alone, without what it speaks of: --set data.media=ignore.")
+_SEE = N_("See `tui-tuner data inspect FILE`.")
 _MEND_ROWS = N_("Mend them, or accept the loss with --set data.max_dropped={share}.")
 
 
@@ -301,7 +310,7 @@ def _nothing_left(ledger: Ledger) -> None:
             why=why,
         ),
         where=sample["origin"] if sample else "",
-        hint=_("See `tui-tuner data inspect FILE`."),
+        hint=_(_MEND_MEDIA if worst and worst.reason.startswith("needs ") else _SEE),
     )
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tui_tuner.data.formats.parts.columns import Sample
+from tui_tuner.data.formats.parts.leftovers import leftovers
 from tui_tuner.data.formats.parts.values import Columns, Values
 from tui_tuner.data.records import Record
 from tui_tuner.errors import DataError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
+
+_BARE = re.compile(r"[A-Za-z_](?:[\w.-]*\w)?", re.ASCII)  # names that YAML takes as text as they stand
+_NO_TEXT = ("true", "false", "yes", "no", "on", "off", "null")
 
 
 @dataclass
@@ -21,6 +27,20 @@ class Match:
     columns: Columns
     confidence: float
     why: str
+
+
+@dataclass
+class Way:
+    """Another way to read the same rows: `words` with a place for the command, the task, and the roles."""
+
+    words: str
+    task: str
+    columns: Columns
+
+    def sentence(self, more: str = "") -> str:
+        """What to do, for people; `more` settings come with it."""
+        command = f"--set task={self.task} {more}{set_columns(self.columns)}"
+        return _(self.words, command=command)
 
 
 class Ambiguous(DataError):
@@ -42,6 +62,7 @@ class Format(ABC):
         rank: Formats are asked from low to high, from the particular to the general, and the first that fits
             is taken: 10 for one that nothing else could be, 90 for one that almost anything could be.
         rank_told: The same where the user has named the columns, if it differs.
+        joins: Rows are turns, and several make a record: see `turns.Flat`.
     """
 
     name: str
@@ -49,6 +70,7 @@ class Format(ABC):
     more: tuple[str, ...] = ()
     rank: int = 50
     rank_told: int | None = None
+    joins: bool = False
 
     @abstractmethod
     def recognise(self, sample: Sample, asked: bool) -> Match | None:
@@ -73,17 +95,50 @@ class Format(ABC):
             RowProblem: the row lacks what the format needs, or holds something else.
         """
 
+    def lacking(self, told: Columns) -> list[str]:
+        """Roles that these, which the user has named, do not suffice without."""
+        return [role for role in self.needed if role not in told]
+
+    def leftovers(self, values: Values, columns: Columns) -> set[tuple[str, str]]:
+        """What a row holds that nothing is made of: ("column" or "key", its name)."""
+        return leftovers(values, columns)
+
+    def goes_on(self, before: Values, values: Values, columns: Columns) -> bool:
+        """Whether a row belongs to the record of the row before it, where a format `joins` rows."""
+        return False
+
+    def join(self, rows: Sequence[Values], columns: Columns) -> Values:
+        """The rows of one record as the row that `convert` gets, where a format `joins` them."""
+        return rows[0]
+
+    def otherwise(self, columns: Columns, values: Values) -> Way | None:
+        """How the same rows can be trained on by a task that takes no records of this format, if at all."""
+        return None
+
     def fits_told(self, told: Columns, sample: Sample) -> bool:
         """Whether roles that the user has named make this format."""
         return set(self.needed) <= set(told)
 
 
+def set_columns(roles: Mapping[str, str]) -> str:
+    """The `--set` that says which column is what, ready for a shell; names are quoted where they need it."""
+    value = "data.columns={" + ", ".join(f"{role}: {_yaml(name)}" for role, name in roles.items()) + "}"
+    quoted = "'" + value.replace("'", "'\\''") + "'"
+    return f"--set {quoted}"
+
+
+def _yaml(name: str) -> str:
+    """A column's name as YAML takes it; what a terminal would not show as it is, is escaped."""
+    if _BARE.fullmatch(name) and name.lower() not in _NO_TEXT:
+        return name
+    return json.dumps(name, ensure_ascii=one_line(name) != name)
+
+
 def ask(sample: Sample, role: str, candidates: Sequence[str], others: Mapping[str, str]) -> Ambiguous:
     """What to raise if several columns could be one role; `others` are the roles that are clear."""
     names = [one_line(name, 40) for name in candidates]
-    given = ", ".join(f"{key}: {value}" for key, value in {**others, role: names[0]}.items())
     return Ambiguous(
         _("several columns could be the {role}: {names}.", role=role, names=", ".join(names)),
         where=sample.where,
-        hint=_("Say which one, such as --set 'data.columns={{{given}}}'.", given=given),
+        hint=_("Say which one, such as {command}.", command=set_columns({**others, role: candidates[0]})),
     )

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui_tuner.data.formats.base import Format, Match, ask
+from tui_tuner.data.formats.base import Format, Match, Way, ask
 from tui_tuner.data.formats.parts import troubles
-from tui_tuner.data.formats.parts.columns import Sample
+from tui_tuner.data.formats.parts.columns import LABEL_NAMES, Column, Sample
 from tui_tuner.data.formats.parts.troubles import Troubles
-from tui_tuner.data.formats.parts.values import Columns, Values, text_of
+from tui_tuner.data.formats.parts.values import Columns, Values, is_nan, text_of
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Labelled
 from tui_tuner.locales import N_, _
 from tui_tuner.text import listed, one_line
-
-LABEL_NAMES = (
-    "label", "labels", "sentiment", "class", "category", "rating", "stars", "intent", "emotion", "topic",
-    "target", "score", "label_text", "polarity", "is_duplicate", "similarity", "gold_label", "type",
-)  # fmt: skip
 
 PAIRS = (
     ("sentence1", "sentence2"),
@@ -64,13 +59,18 @@ class TextLabel(Format):
             text=one_line(texts[0].name, 40),
             label=one_line(labels[0].name, 40),
         )
-        return Match({"text": texts[0].name, "label": labels[0].name}, 0.93, why)
+        sure = 0.93 if _are_classes(labels[0], len(sample.rows)) else 0.6
+        return Match({"text": texts[0].name, "label": labels[0].name}, sure, why)
 
     def convert(self, values: Values, columns: Columns) -> Labelled:
         label = _label_of(values.get(columns["label"]))
         if label is None or label == "":
             raise RowProblem(N_("the label is missing"))
         return Labelled(text_of(values.get(columns["text"]), troubles.TEXT), label)
+
+    def otherwise(self, columns: Columns, values: Values) -> Way:
+        roles = {"prompt": columns["text"], "response": columns["label"]}
+        return Way(N_("To learn to write the class as an answer: {command}."), "sft", roles)
 
 
 class SentencePair(Format):
@@ -95,8 +95,22 @@ class SentencePair(Format):
         label = _label_of(values.get(columns["label"])) if "label" in columns else None
         return Labelled(first, label, second)
 
+    def otherwise(self, columns: Columns, values: Values) -> Way:
+        if "label" not in columns:
+            words = N_("To learn the first text alone: {command}.")
+            return Way(words, "pretraining", {"text": columns["text"]})
+        roles = {"prompt": columns["text"], "input": columns["pair"], "response": columns["label"]}
+        return Way(N_("To learn to write the class as an answer: {command}."), "sft", roles)
+
+
+def _are_classes(column: Column, rows: int) -> bool:
+    """Whether values come again, or are short: long texts that all differ are no classes."""
+    return rows < 20 or column.mean_length < 30 or 2 * len(column.values) < min(column.filled, 200)
+
 
 def _label_of(value: Any) -> str | int | float | None:
+    if is_nan(value):
+        return None
     if value is None or isinstance(value, str | int | float):
         return value
     raise RowProblem(N_("the label is neither text nor a number"), type(value).__name__)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from tui_tuner.data.formats.base import Format, Match, ask
+from tui_tuner.data.formats.base import Ambiguous, Format, Match, ask, set_columns
 from tui_tuner.data.formats.parts import troubles
-from tui_tuner.data.formats.parts.calls import tools_of
-from tui_tuner.data.formats.parts.columns import Column, Sample
-from tui_tuner.data.formats.parts.turns import history_of, prompt_text, system_of
-from tui_tuner.data.formats.parts.values import Columns, Values, text_of
+from tui_tuner.data.formats.parts.calls import tools_in
+from tui_tuner.data.formats.parts.columns import LABEL_NAMES, Column, Sample
+from tui_tuner.data.formats.parts.turns import answer_of, history_of, prompt_of, system_of, turn_keys
+from tui_tuner.data.formats.parts.values import Columns, Values
+from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Message
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 # Names that say too little alone: they are prompt and response only side by side.
@@ -39,31 +40,59 @@ class PromptResponse(Format):
     def recognise(self, sample: Sample, asked: bool) -> Match | None:
         if sample.get("instruction") and sample.get("output"):
             return None
-        prompts, answers = sample.named("prompt", "text"), sample.named("response", "text")
+        prompts = sample.named("prompt", "text") or _speaking(sample, "prompt")
+        answers = sample.named("response", "text") or _speaking(sample, "response")
         if not prompts or not answers:
             return _known_pair(sample)
         # An input beside an instruction (or another prompt) adds to it, as in alpaca.
         if len(prompts) > 1:
-            prompts = [column for column in prompts if column.plain != "input"]
+            prompts = [column for column in prompts if column.plain != "input"] or prompts
         if len(prompts) > 1:
-            others = {"response": answers[0].name} if len(answers) == 1 else {}
-            raise ask(sample, "prompt", [column.name for column in prompts], others)
+            raise ask(sample, "prompt", [c.name for c in prompts], {"response": answers[0].name})
         if len(answers) > 1:
             raise ask(sample, "response", [c.name for c in answers], {"prompt": prompts[0].name})
         if not asked and _looks_like_class(answers[0], len(sample.rows)):
-            return None
+            if sample.named(LABEL_NAMES):
+                return None
+            raise _answers_or_classes(sample, prompts[0], answers[0])
         roles = {"prompt": prompts[0].name, "response": answers[0].name}
         roles |= sample.optional("input", "system", "history", "tools", taken=list(roles.values()))
         return Match(roles, 0.95, _why(one_line(prompts[0].name, 40), one_line(answers[0].name, 40)))
 
     def convert(self, values: Values, columns: Columns) -> Chat:
-        prompt = prompt_text(values, columns)
-        messages = system_of(values, columns)
+        prompt = prompt_of(values, columns)
+        messages = system_of(values, columns) if prompt[0].role != "system" else []
         for question, answer in history_of(values.get(columns["history"])) if "history" in columns else []:
             messages += [Message("user", question), Message("assistant", answer)]
-        answer = text_of(values.get(columns["response"]), troubles.RESPONSE)
-        messages += [Message("user", prompt), Message("assistant", answer)]
-        return Chat(messages, tools_of(values, columns))
+        answers = answer_of(values.get(columns["response"]), troubles.RESPONSE)
+        if answers[-1].role != "assistant":
+            raise RowProblem(N_("the response does not end with an answer"))
+        return Chat(messages + prompt + answers, tools_in(values, columns))
+
+
+def _speaking(sample: Sample, role: str) -> list[Column]:
+    """Columns of a role that hold turns, or numbers and booleans among or instead of words."""
+    named = sample.named(role)
+    turns = [column for column in named if turn_keys(column)]
+    if turns:
+        return turns
+    if role == "prompt":
+        return [column for column in named if column.worded]
+    return [column for column in named if column.written]
+
+
+def _answers_or_classes(sample: Sample, prompt: Column, answer: Column) -> Ambiguous:
+    return Ambiguous(
+        _(
+            "{name} could be answers or classes: it holds few short values, again and again.",
+            name=one_line(answer.name, 40),
+        ),
+        where=sample.where,
+        hint=_(
+            "Learn to write them with --set data.format=prompt_response; they are classes with {command}.",
+            command=set_columns({"text": prompt.name, "label": answer.name}),
+        ),
+    )
 
 
 def _known_pair(sample: Sample) -> Match | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui_tuner.data.formats.base import Format, Match
+from tui_tuner.data.formats.base import Format, Match, Way
 from tui_tuner.data.formats.parts.columns import Sample
 from tui_tuner.data.formats.parts.troubles import Troubles
 from tui_tuner.data.formats.parts.values import Columns, Values, text_of
@@ -25,10 +25,10 @@ class QuestionAnswering(Format):
 
     def recognise(self, sample: Sample, asked: bool) -> Match | None:
         question, context = sample.get("question"), sample.get("context")
-        answers = sample.get("answers") or sample.get("answer")
+        answers = sample.get("answers") or sample.get("answer") or sample.empty("answers")
         if not question or not context or not answers:
             return None
-        if not answers.mostly("object", "objects") and not asked:
+        if answers.filled and not answers.mostly("object", "objects") and not asked:
             return None
         roles = {"question": question.name, "context": context.name, "answers": answers.name}
         return Match(roles, 0.99, _("question, context and answers with their place in it"))
@@ -40,6 +40,8 @@ class QuestionAnswering(Format):
         for text, start in _pairs(values.get(columns["answers"]), context):
             if not isinstance(text, str) or not isinstance(start, int) or isinstance(start, bool):
                 raise RowProblem(N_("an answer has no text or no start"))
+            if start < 0 and text not in context:
+                continue  # a word for that the context has no answer
             if start < 0 or context[start : start + len(text)] != text:
                 raise RowProblem(
                     N_("an answer is not at its answer_start"),
@@ -47,6 +49,10 @@ class QuestionAnswering(Format):
                 )
             answers.append((text, start))
         return Question(question, context, answers)
+
+    def otherwise(self, columns: Columns, values: Values) -> Way:
+        roles = {"prompt": columns["question"], "input": columns["context"], "response": columns["answers"]}
+        return Way(N_("To learn to write the answer: {command}."), "sft", roles)
 
 
 def _pairs(found: Any, context: str) -> list[tuple[Any, Any]]:

@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tui_tuner.config.kinds import RECORD_FORMATS
-from tui_tuner.data.formats import find_format, format_names
-from tui_tuner.data.formats.base import Format
+from tui_tuner.data.formats import advice, find_format, format_names
+from tui_tuner.data.formats.base import Format, Match
 from tui_tuner.data.formats.parts.columns import NAMES, SELDOM, Sample, plain_name
 from tui_tuner.data.formats.parts.values import Columns
 from tui_tuner.errors import DataError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
+
+SURE = 0.75  # below it a format is asked about, never taken
+SURER = 0.95  # the same where another format fits, too
 
 
 @dataclass
@@ -59,13 +61,21 @@ def recognise(
     sample = Sample(rows, where)
     if columns:
         return _as_told(sample, wanted, columns)
-    for format in _ranked() if wanted == "auto" else [find_format(wanted)]:
+    formats = _ranked() if wanted == "auto" else [find_format(wanted)]
+    unsure: list[tuple[Format, Match]] = []
+    for format in formats:
         match = format.recognise(sample, asked=wanted != "auto")
-        if match:
+        if match and wanted == "auto" and match.confidence < (SURER if unsure else SURE):
+            unsure.append((format, match))
+        elif match:
             unused = _unused(sample, match.columns)
             chosen = wanted != "auto"
             return Detection(format.name, match.columns, match.confidence, match.why, unused, chosen)
-    raise _not_found(sample, wanted)
+    if unsure:
+        raise advice.too_unsure(sample, unsure)
+    if wanted == "auto":
+        raise advice.not_recognised(sample)
+    raise advice.does_not_fit(sample, wanted, lambda: recognise(rows, where=where).format)
 
 
 def _ranked() -> list[Format]:
@@ -77,55 +87,24 @@ def _unused(sample: Sample, columns: Columns) -> list[str]:
     return [name for name in sample.columns if name not in columns.values()]
 
 
-def _not_found(sample: Sample, wanted: str) -> DataError:
-    if wanted == "auto":
-        return DataError(
-            _("the record format is not recognised. {columns}", columns=_seen(sample)),
-            where=sample.where,
-            hint=_("Say which column is what, such as --set 'data.columns={prompt: A, response: B}'."),
-        )
-    return DataError(
-        _(
-            "the rows do not look like {format} ({words}). {columns}",
-            format=wanted,
-            words=_(RECORD_FORMATS[wanted]),
-            columns=_seen(sample),
-        ),
-        where=sample.where,
-        hint=_hint(find_format(wanted)),
-    )
-
-
-def _seen(sample: Sample) -> str:
-    names = [f"{one_line(c.name, 40)} ({', '.join(c.kinds) or _('empty')})" for c in sample.columns.values()]
-    if not names:
-        return _("Columns: none.")
-    return _("Columns: {names}.", names=", ".join([*names[:12], *(["…"] if len(names) > 12 else [])]))
-
-
-def _hint(format: Format) -> str:
-    roles = ", ".join(f"{role}: COLUMN" for role in format.needed)
-    return _("Name the columns with --set 'data.columns={{{roles}}}'.", roles=roles)
-
-
 def _as_told(sample: Sample, wanted: str, columns: Columns) -> Detection:
     """What the user said, checked against the rows."""
     told = {_ALIASES.get(role, role): name for role, name in columns.items()}
     _check_told(sample, told)
     format = find_format(wanted) if wanted != "auto" else _format_of(told, sample)
-    missing = [role for role in format.needed if role not in told]
+    missing = format.lacking(told)
     if missing:
         raise DataError(
             _("{format} also needs: {roles}.", format=format.name, roles=", ".join(missing)),
             where="data.columns",
-            hint=_hint(format),
+            hint=advice.with_more(sample, format, told, missing),
         )
     stray = [role for role in told if role not in format.needed + format.more]
     if stray:
         raise DataError(
             _("{format} has no {roles}.", format=format.name, roles=", ".join(stray)),
             where="data.columns",
-            hint=_hint(format),
+            hint=advice.with_more(sample, format, told, missing),
         )
     unused = _unused(sample, told)
     return Detection(format.name, told, 1.0, _("as told in data.columns"), unused, chosen=True)
@@ -143,11 +122,17 @@ def _check_told(sample: Sample, told: Columns) -> None:
                     known=", ".join(sorted(known)),
                 ),
                 where="data.columns",
+                hint=advice.by_columns(sample),
             )
         if name not in sample.columns:
             raise DataError(
-                _("no column {name!r}. {columns}", name=one_line(name), columns=_seen(sample)),
+                _(
+                    "no column {name!r}. {columns}",
+                    name=one_line(name),
+                    columns=advice.columns_seen(sample),
+                ),
                 where=sample.where or "data.columns",
+                hint=advice.by_columns(sample),
             )
 
 
@@ -159,7 +144,7 @@ def _format_of(told: Columns, sample: Sample) -> Format:
     raise DataError(
         _("these roles make no record format: {roles}.", roles=", ".join(told)),
         where=sample.where or "data.columns",
-        hint=_("Give prompt and response, messages, text, or text and label."),
+        hint=advice.by_columns(sample),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_tuner.data.formats.base import Format, Match, ask
+from tui_tuner.data.formats.base import Format, Match, Way, ask
 from tui_tuner.data.formats.parts.columns import Sample
 from tui_tuner.data.formats.parts.values import Columns, Values
 from tui_tuner.data.problems import RowProblem
@@ -41,6 +41,10 @@ class TokenTags(Format):
         if not all(isinstance(tag, str | int) for tag in tags):
             raise RowProblem(N_("a tag is neither text nor a number"))
         return Tagged(tokens, tags)
+
+    def otherwise(self, columns: Columns, values: Values) -> Way:
+        words = N_("To learn the sentences alone, their tokens joined by spaces: {command}.")
+        return Way(words, "pretraining", {"text": columns["tokens"]})
 
 
 FORMATS = (TokenTags(),)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import DataSection, Source
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.documents import read_conll, read_document, read_hub
@@ -127,7 +128,11 @@ def resolve_source(source: Source, field: str | None = None) -> Resolved:
         matches = sorted(glob.glob(str(path), recursive=True))
         files = [file for match in matches if os.path.isfile(match) for file in _file(Path(match), field)]
         if not files:
-            raise DataError(_("no file fits this pattern."), where=one_line(source.path))
+            raise DataError(
+                _("no file fits this pattern."),
+                where=one_line(source.path),
+                hint=where_looked(source.path),
+            )
     elif _HUB_ID.fullmatch(source.path) and Path(source.path).suffix.lower() not in {
         *KINDS,
         ".zip",
@@ -140,7 +145,8 @@ def resolve_source(source: Source, field: str | None = None) -> Resolved:
             where=one_line(source.path),
         )
     else:
-        raise DataError(_("no such file."), where=one_line(source.path), hint=_nearby(path))
+        hint = f"{where_looked(source.path)} {_nearby(path)}".strip()
+        raise DataError(_("no such file."), where=one_line(source.path), hint=hint)
     return Resolved(source, files, notes)
 
 

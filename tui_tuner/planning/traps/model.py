@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tui_tuner.config.kinds import METHOD_FIELDS, METHODS, RANKED
 from tui_tuner.config.options import options
 from tui_tuner.config.schema import ADAPTERS
+from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
+from tui_tuner.models.loading import tokenizer_source
+from tui_tuner.models.vocabulary import stored_beyond
 from tui_tuner.planning.learning_rate import customary
 from tui_tuner.planning.traps.findings import Advice, Case, found, trap
 from tui_tuner.text import listed, one_line
@@ -190,3 +195,28 @@ def weight_decay(case: Case) -> Advice | None:
         "Each step then pulls the weights to zero harder than most data pulls back; 0 to 0.1 is usual."
     )
     return found(_("weight decay {decay:g} is high.", decay=decay), reason, {"training.weight_decay": 0.01})
+
+
+@trap
+def tokens_beyond(case: Case) -> Advice | None:
+    """Tokens that were added to a tokenizer, and have no row in the model's embeddings."""
+    model = case.config.model
+    if case.facts is None or model.architecture is not None or model.tokenizer == "train":
+        return None
+    try:
+        source = tokenizer_source(model)
+    except ModelError:
+        return None  # said when it is loaded
+    names = stored_beyond(Path(source), case.facts.vocab) if Path(source).is_dir() else []
+    if not names:
+        return None
+    return found(
+        _(
+            "The tokenizer has added tokens that the model has no embedding for: {tokens}.",
+            tokens=listed([one_line(name, 40) for name in names[:5]]),
+        ),
+        _(
+            "Rows that hold one are refused. model.resize_token_embeddings of transformers makes room, and "
+            "method.train_embeddings trains what is put there."
+        ),
+    )

@@ -11,7 +11,7 @@ from tui_tuner.data.examples.encoder import RowEncoder
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preview import MaskToken, MaskView
 from tui_tuner.data.problems import RowProblem
-from tui_tuner.data.reading import FileDetection, Read, Reading
+from tui_tuner.data.reading import MERGED, FileDetection, Read, Reading
 from tui_tuner.data.records import Example, Record
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
@@ -58,6 +58,8 @@ def _view(
     detections: list[FileDetection],
     wanted: str,
 ) -> MaskView:
+    if read.merged:
+        return MaskView([], str(read.row.origin), "merged", _(MERGED), [])
     if read.record is None:
         problem = read.problem or RowProblem(N_("unreadable"))
         return MaskView([], str(read.row.origin), "dropped", str(problem), [])
@@ -77,7 +79,7 @@ def _view(
     why = _(reasons[0].reason) if reasons else ""
     if reasons and outcome == "dropped" and reasons[0].samples[0]["text"]:
         why += f": {reasons[0].samples[0]['text']}"
-    notes += encoder.notes
+    notes += [*encoder.notes, *(_(step.reason) for step in ledger.steps())]
     return MaskView(tokens, str(read.row.origin), outcome, why, notes, _found_note(detections))
 
 

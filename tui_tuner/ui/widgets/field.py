@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
+from textual.suggester import SuggestFromList
 from textual.widget import Widget
 from textual.widgets import Input, Select, Static, Switch
 
@@ -78,7 +79,12 @@ class Field(Vertical):
                 return FieldSelect(
                     [(word, word) for word in words], value=text, allow_blank=False, compact=True
                 )
-        return Input(one_line(text), placeholder=_("empty") if self.option.optional else "", compact=True)
+        return Input(
+            one_line(text),
+            placeholder=_("empty") if self.option.optional else "",
+            suggester=SuggestFromList(self.option.choices, case_sensitive=False),
+            compact=True,
+        )
 
     def mark(self, changed: bool, sentence: str) -> None:
         """Show whether the value differs from its default, and what is wrong with it."""

@@ -9,10 +9,25 @@ from tui_tuner.data.formats.parts.values import Columns, Values
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.locales import N_
 
+_ARGUMENTS = ("arguments", "parameters", "input", "args")  # as OpenAI, Llama, Anthropic and others say
+
 
 def tools_of(values: Values, columns: Columns) -> list[Any] | None:
     """The tools of a row as OpenAI writes them; None if it has none."""
-    value = loads_if_json(values.get(columns["tools"])) if "tools" in columns else None
+    return _tools(loads_if_json(values.get(columns["tools"])) if "tools" in columns else None)
+
+
+def tools_in(values: Values, columns: Columns) -> list[Any] | None:
+    """The same, or those beside the messages of a chat that is an object, as OpenAI writes preferences."""
+    found = tools_of(values, columns)
+    for role in ("messages", "prompt"):
+        chat = values.get(columns[role]) if role in columns and not found else None
+        if isinstance(chat, dict):
+            found = _tools(loads_if_json(chat.get("tools")))
+    return found
+
+
+def _tools(value: Any) -> list[Any] | None:
     if value in (None, "", [], {}):
         return None
     if isinstance(value, dict):
@@ -30,6 +45,8 @@ def calls_of(value: Any) -> list[dict[str, Any]] | None:
     value = loads_if_json(value)
     if not value:
         return None
+    if isinstance(value, dict):  # one call by itself, as in `function_call`
+        value = [value]
     if not isinstance(value, list):
         raise RowProblem(N_("tool calls are not a list"))
     return [_call(item) for item in value]
@@ -49,8 +66,9 @@ def _call(item: Any) -> dict[str, Any]:
     function = item.get("function", item) if isinstance(item, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise RowProblem(N_("a tool call has no name"))
-    arguments = loads_if_json(function.get("arguments", function.get("parameters", {})))
-    if arguments in (None, ""):
+    given: Any = next((function[key] for key in _ARGUMENTS if function.get(key) is not None), {})
+    arguments = loads_if_json(given)
+    if arguments == "":
         arguments = {}
     call: dict[str, Any] = {
         "type": "function",

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from tui_tuner.data.formats.parts.values import is_nan
+
 # Roles that several formats have; the names of one that a single format has are in that format's module.
 # Names are compared in lower case, with spaces and dashes as underscores.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -25,12 +27,18 @@ NAMES: dict[str, tuple[str, ...]] = {
     "tools": ("tools", "functions", "tool_list"),
     "messages": (
         "messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns", "dialogs",
+        "dialogues", "items",
     ),
     "text": (
         "text", "review", "sentence", "document", "body", "article", "comment", "tweet", "message",
         "content", "passage", "raw_text", "title", "description",
     ),
 }  # fmt: skip
+
+LABEL_NAMES = (
+    "label", "labels", "sentiment", "class", "category", "rating", "stars", "intent", "emotion", "topic",
+    "target", "score", "label_text", "polarity", "is_duplicate", "similarity", "gold_label", "type",
+)  # fmt: skip
 
 # Roles that rows may have or lack, so the first rows of a file may not show them.
 SELDOM = ("input", "system", "history", "tools")
@@ -60,6 +68,19 @@ class Column:
     def mostly(self, *kinds: str) -> bool:
         """Whether at least 90 % of the filled rows hold one of these kinds."""
         return bool(self.filled) and sum(self.kinds.get(kind, 0) for kind in kinds) >= 0.9 * self.filled
+
+    @property
+    def written(self) -> bool:
+        """Whether most filled rows hold what can be written out: text, numbers, booleans, in any mixture.
+
+        Enough where the name says what the column is: answers are numbers at times.
+        """
+        return 2 * sum(self.kinds.get(kind, 0) for kind in ("text", "number", "bool")) > self.filled
+
+    @property
+    def worded(self) -> bool:
+        """The same, and there are words among them: what asks is never all numbers."""
+        return self.written and 2 * self.kinds.get("text", 0) >= self.filled
 
     @property
     def mean_length(self) -> float:
@@ -122,7 +143,7 @@ def _look(column: Column, value: Any) -> None:
         return
     column.filled += 1
     column.kinds[kind] = column.kinds.get(kind, 0) + 1
-    text = value if isinstance(value, str) else str(value)[:200]
+    text = value if isinstance(value, str) else _beginning(value)
     column.characters += len(text)
     if len(column.values) < 200:
         column.values.add(text[:200])
@@ -130,9 +151,25 @@ def _look(column: Column, value: Any) -> None:
         column.example = value
 
 
+def _beginning(value: Any) -> str:
+    try:
+        return str(value)[:200]
+    except RecursionError:  # nested too deeply to be written
+        return ""
+
+
 def kind_of(value: Any) -> str:
     """text, number, bool, object, none; a list by what it holds: texts, numbers, objects, lists, or list."""
-    if value is None:
+    if isinstance(value, list | tuple):
+        inner = {_kind_of_one(item) for item in value[:20]}
+        kind = inner.pop() if len(inner) == 1 else ""
+        return {"text": "texts", "number": "numbers", "object": "objects", "list": "lists"}.get(kind, "list")
+    return _kind_of_one(value)
+
+
+def _kind_of_one(value: Any) -> str:
+    """The kind of a value, a list being `list` whatever it holds: rows may be nested as deep as they like."""
+    if value is None or is_nan(value):
         return "none"
     if isinstance(value, str):
         return "text"
@@ -142,15 +179,7 @@ def kind_of(value: Any) -> str:
         return "number"
     if isinstance(value, dict):
         return "object"
-    if isinstance(value, list | tuple):
-        inner = {kind_of(item) for item in value[:20]}
-        if len(inner) == 1:
-            kind = inner.pop()
-            return {"text": "texts", "number": "numbers", "object": "objects", "list": "lists"}.get(
-                kind, "lists" if kind in ("texts", "numbers", "objects", "lists") else "list"
-            )
-        return "list"
-    return "other"
+    return "list" if isinstance(value, list | tuple) else "other"
 
 
 def loads_if_json(value: Any) -> Any:

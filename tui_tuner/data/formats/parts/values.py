@@ -12,12 +12,22 @@ Values = dict[str, Any]  # a row: column -> value
 Columns = dict[str, str]  # role -> column
 
 
+def is_nan(value: Any) -> bool:
+    """Whether a value is the number that stands for none in tables."""
+    return isinstance(value, float) and value != value
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a cell holds nothing: none, NaN, or an empty text, list or object."""
+    return value is None or is_nan(value) or (isinstance(value, str | list | dict | tuple) and not value)
+
+
 def text_of(value: Any, wrong: Troubles, required: bool = True) -> str:
-    """A column's value as text; numbers and booleans are written out."""
+    """A column's value as text; numbers and booleans are written out, NaN is a value that is missing."""
     if isinstance(value, str):
         text = value
-    elif value is None:
-        text = ""
+    elif value is None or is_nan(value):
+        value, text = None, ""
     elif isinstance(value, bool | int | float):
         text = str(value)
     else:

@@ -1,0 +1,139 @@
+"""Whether a tokenizer's tokens are in a model: ids beyond its embeddings, and rows that were never trained.
+
+Tokens that were added to a tokenizer have no row in the embeddings until somebody resizes them, and then
+a row that means nothing until it is trained, which adapters beside the layers do not do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from tui_tuner.errors import ModelError
+from tui_tuner.locales import _
+from tui_tuner.text import one_line
+
+_SAMPLED = 4096  # ordinary rows that tell what a trained one looks like
+_NEAR = 0.1  # of the usual distance from the mean: nearer is where resizing puts a new row
+_SHOWN = 5
+_PIECE = 1 << 24  # ids counted at a time
+
+
+def embedding_rows(model: Any) -> int:
+    """How many tokens a model has an embedding for."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def stored_beyond(folder: Path, rows: int) -> list[str]:
+    """Added tokens of a tokenizer's folder that a model of so many embeddings has none for."""
+    path = folder / "tokenizer.json"
+    try:
+        return [name for number, name in _stored_added(path, path.stat().st_mtime_ns) if number >= rows]
+    except OSError:
+        return []
+
+
+@lru_cache(maxsize=8)
+def _stored_added(path: Path, changed: int) -> tuple[tuple[int, str], ...]:
+    """Ids and texts of the added tokens in a file; none where it is damaged, which loading it will say."""
+    try:
+        found = orjson.loads(path.read_bytes())["added_tokens"]
+        return tuple((int(one["id"]), str(one["content"])) for one in found)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return ()
+
+
+def count_tokens(parts: Iterable[np.ndarray], wanted: Collection[int]) -> dict[int, int]:
+    """How often each of these ids stands in some arrays; those that do not are left out."""
+    ids = np.array(sorted(wanted), dtype=np.int64)
+    counts = np.zeros(len(ids), dtype=np.int64)
+    if not len(ids):
+        return {}
+    for part in parts:
+        for start in range(0, len(part), _PIECE):
+            piece = np.asarray(part[start : start + _PIECE])
+            places = np.searchsorted(ids, piece)
+            places[places == len(ids)] = 0
+            counts += np.bincount(places[ids[places] == piece], minlength=len(ids))
+    return {int(one): int(count) for one, count in zip(ids, counts, strict=True) if count}
+
+
+def fit_padding(model: Any, tokenizer: Any) -> str:
+    """Let rows be padded with the end token where the padding token has no embedding; says so."""
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    rows = embedding_rows(model)
+    if pad is None or pad < rows or end is None or end >= rows:
+        return ""
+    name = one_line(tokenizer.pad_token)
+    tokenizer.pad_token = tokenizer.eos_token
+    return _(
+        "The model has no embedding for the padding token {name}: rows are padded with {end}, which changes "
+        "nothing of what is learnt.",
+        name=name,
+        end=one_line(tokenizer.eos_token),
+    )
+
+
+def beyond(model: Any, tokenizer: Any) -> list[int]:
+    """Ids of the tokenizer that the model has no embedding for."""
+    rows = embedding_rows(model)
+    highest = max(
+        len(tokenizer), *(number + 1 for number in getattr(tokenizer, "added_tokens_decoder", {0: ""}))
+    )
+    return list(range(rows, highest))
+
+
+def refuse(model: Any, tokenizer: Any, used: Mapping[int, int]) -> ModelError:
+    """The error for rows that hold tokens beyond the embeddings, with a way out."""
+    return ModelError(
+        _(
+            "the rows hold tokens that the model has no embedding for: {tokens}. The tokenizer has {count:,} "
+            "tokens, the model {rows:,}.",
+            tokens=named(tokenizer, used),
+            count=len(tokenizer),
+            rows=embedding_rows(model),
+        ),
+        where="model.tokenizer",
+        hint=_(
+            "Use the tokenizer that belongs to the model; or give the model rows for them: load it with "
+            "transformers, call model.resize_token_embeddings({count}), save model and tokenizer into a "
+            "folder, name that in model.name, and set method.train_embeddings to true.",
+            count=len(tokenizer),
+        ),
+    )
+
+
+def named(tokenizer: Any, used: Mapping[int, int]) -> str:
+    """Some tokens with how often they are there: `<port> (12), …`."""
+    most = sorted(used.items(), key=lambda item: -item[1])
+    words = [f"{one_line(str(tokenizer.convert_ids_to_tokens(one)), 40)} ({count:,})" for one, count in most]
+    return ", ".join([*words[:_SHOWN], *(["…"] if len(words) > _SHOWN else [])])
+
+
+def untrained(model: Any, tokenizer: Any) -> list[int]:
+    """Ids of added tokens whose embedding nobody trained: all zeros, or where resizing puts a new row.
+
+    The padding token is left out: its embedding is never read for anything.
+    """
+    import torch
+
+    weight = model.get_input_embeddings().weight.detach()
+    added = {one for one in getattr(tokenizer, "added_tokens_decoder", {}) if one < len(weight)}
+    added -= {tokenizer.pad_token_id} - {tokenizer.eos_token_id}
+    step = max(1, len(weight) // _SAMPLED)
+    ordinary = [row for row in range(0, len(weight), step) if row not in added]
+    if not added or len(ordinary) < 2 or not weight.is_floating_point():
+        return []
+    usual = weight[ordinary].float()
+    mean = usual.mean(0)
+    distance = float((usual - mean).norm(dim=1).median())
+    length = float(usual.norm(dim=1).median())
+    ids = sorted(added)
+    rows = weight[ids].float()
+    new = ((rows - mean).norm(dim=1) < _NEAR * distance) | (rows.norm(dim=1) < 1e-3 * length)
+    return [one for one, found in zip(ids, torch.atleast_1d(new).tolist(), strict=True) if found]
