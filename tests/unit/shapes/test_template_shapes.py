@@ -30,14 +30,16 @@ from typing import Any
 
 import pytest
 from chat_rows import KINDS, Row
-from small_tokenizers import byte_level
 from template_parts import CLOSE, MAY_CLOSE, MAY_OPEN, OPEN, Shape
 from template_shapes import all_shapes
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
 from tui_tuner.data.examples.encoder import Facts, RowEncoder
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.reading import Read, Reading
+from tui_tuner.demo import MODEL_DIR
 from tui_tuner.tasks import find_task
 from tui_tuner.tasks.preview.mask import Collected
 
@@ -191,9 +193,11 @@ def reads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Read]:
 
 @cache
 def _tokenizer(specials: tuple[str, ...], eos: str, added: tuple[str, ...]) -> Any:
-    tokenizer = byte_level(specials, "<s>", eos)
-    tokenizer.add_tokens(list(added))
-    return tokenizer
+    """The demo's, with the markers of a template as tokens."""
+    inner = Tokenizer.from_file(str(MODEL_DIR / "tokenizer.json"))
+    inner.add_special_tokens(list(specials))
+    inner.add_tokens(list(added))
+    return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token=eos)
 
 
 def tokenizer_of(shape: Shape) -> Any:
@@ -247,10 +251,11 @@ def _reason_to_drop(shape: Shape, found: list[Truth]) -> str:
     if not found:
         return "chat template"
     best = max(found, key=Truth.written)
+    untold = "|template refuses" if shape.parts else ""  # an empty text has no parts to give
     if any(kind == "call" for lost in best.lost() for kind, _unused in lost):
-        return "tool calls|template refuses" if shape.parts else "tool calls"
+        return "tool calls" + untold
     if any(lost and lost == pieces for lost, pieces in zip(best.lost(), best.pieces, strict=True)):
-        return "answer"
+        return "answer" + untold
     return ""
 
 
