@@ -176,6 +176,7 @@ RULES: dict[str, Rule | Judge] = {
     "model.vocabulary": _vocabulary,
     "data.path": _path,
     "data.format": _path,
+    "data.header": _path,
     "data.columns": _path,
     "data.field": _path,
     "data.encoding": _path,

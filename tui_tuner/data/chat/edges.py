@@ -53,6 +53,7 @@ class Edges:
         asked, bare = self._try([user], None, True), self._try([user], None, False)
         self.prompt = asked[len(bare) :] if asked and bare and asked.startswith(bare) else ""
         self.prompted = asked != bare
+        self.opens = _OPENED.search(self.prompt) is not None
         user_end = cut(bare)[0][-1] if bare else ""
         self._ends_users = set(self.stops.run(user_end))
         ended, gone_on = self._try([user, answer], None, False), self._try([user, answer, more], None, False)
@@ -102,10 +103,7 @@ class Edges:
             missing = marked.kinds - {marked.pieces[slot] for slot in slots if slot in marked.pieces}
             return Place(len(before), len(text) - len(behind), behind, frozenset(missing))
         if nothing:
-            what = N_("the chat template leaves out tool calls")
-            if not turns[index].get("tool_calls"):
-                what = N_("the chat template leaves a whole answer out")
-            raise RowProblem(what, _("turn {index}", index=index + 1))
+            raise left_out(index, bool(turns[index].get("tool_calls")))
         return self._place_plain(turns, tools, index, text)
 
     def _place_plain(self, turns: Sequence[Turn], tools: Any, index: int, text: str) -> Place | None:
@@ -200,6 +198,9 @@ class Edges:
         ended = place.behind if last else self._ended(turns, tools, index)
         closing = shared(ended or "", place.behind)
         size, stop = self.stops.find(closing, calls)
+        header = self._header_in(closing[:size] if stop else closing)
+        if header is not None:
+            return End(place.end + len(closing[:header].rstrip()), "")  # the stop is that of an empty answer
         if not stop and not last:
             following = self._until_next(turns, tools, index, text, place)
             closing = closing if ended is not None else following
@@ -211,6 +212,15 @@ class Edges:
             return End(at, "", self._missing_stop(turns, tools, index, place.behind))
         size, stop = self._stop_between(text[at:])
         return End(at + size, stop)
+
+    def _header_in(self, closing: str) -> int | None:
+        """Where the header of another answer begins that some templates write behind a call."""
+        parts = [part.strip() for part in _parts_of(self.prompt)]
+        first = self.stops.first(self.prompt)
+        if first and first not in self.stops.own.union(self.stops.ends, self._ends_users):
+            parts.append(first)
+        places = [closing.find(part) for part in parts]
+        return min((at for at in places if at >= 0), default=None)
 
     def _ended(self, turns: Sequence[Turn], tools: Any, index: int) -> str | None:
         """What is written behind the words of an answer that ends the chat; None where it cannot."""
@@ -281,6 +291,14 @@ class Edges:
             if len(slots) > 1 and slots[-1] == PROBE + 99_999:
                 return gaps[-2]
         return None
+
+
+def left_out(index: int, calls: bool = False) -> RowProblem:
+    """The problem of a row with an answer, or its calls, that the template does not write."""
+    what = N_("the chat template leaves a whole answer out")
+    if calls:
+        what = N_("the chat template leaves out tool calls")
+    return RowProblem(what, _("turn {index}", index=index + 1))
 
 
 def _fits(before: str, behind: str, text: str) -> bool:

@@ -60,9 +60,9 @@ class Stops:
         if own and (self._own_alone or not places):
             places = sorted({*places, *own})
         known = self.own.union(self.ends)
-        if not places and calls:
-            places = [i for i, token in enumerate(found) if token.group() in self._special][-1:]
-            known = self._special
+        if not places and calls and found and not closing[found[-1].end() :].strip():
+            end = found[-1].group()
+            return (found[-1].end(), end) if end in self._special else (0, "")
         if not places:
             return 0, ""
         last = places[0]

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.data.chat.edges import Edges, Place, Render
-from tui_tuner.data.chat.marks import Turn, find_words, mark
+from tui_tuner.data.chat.edges import Edges, Place, Render, left_out
+from tui_tuner.data.chat.marks import INLINE, Turn, find_words, mark
 from tui_tuner.data.chat.stops import Stops
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import REASONING_KEYS
@@ -85,13 +85,24 @@ class Turns:
         """
         text = self._render(messages, tools, False)
         spans = None
-        if not tools and not any(message.get("tool_calls") for message in messages):
+        if not tools and not any(map(self._is_particular, messages)):
             skeleton = self._skeleton(tuple(map(_shape_of, messages)))
             spans = _match(skeleton, messages, text) if skeleton else None
         if spans is None:
             answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
             spans = [self._find_one(messages, tools, index, text) for index in answers]
+        for span in spans:
+            message = messages[span.index]
+            if "reasoning" in span.missing and not message["content"] and not message.get("tool_calls"):
+                raise left_out(span.index)
         return text, spans
+
+    def _is_particular(self, message: Turn) -> bool:
+        """Whether a turn is more than words that could be others: a call, or reasoning in the text where the
+        generation prompt opens it."""
+        if message.get("tool_calls") or not isinstance(message["content"], str):
+            return True
+        return self._edges.opens and INLINE.fullmatch(message["content"]) is not None
 
     def _find_one(self, messages: Sequence[Turn], tools: Any, index: int, text: str) -> Span:
         place = self._edges.place(messages, tools, index, text)
@@ -118,9 +129,7 @@ class Turns:
 
     def _span(self, messages: Sequence[Turn], tools: Any, index: int, text: str, place: Place) -> Span:
         if any(kind.startswith("call") for kind in place.missing):
-            raise RowProblem(
-                N_("the chat template leaves out tool calls"), _("turn {index}", index=index + 1)
-            )
+            raise left_out(index, calls=True)
         start, prompted = self._edges.start(messages, tools, index, text, place)
         end = self._edges.end(messages, tools, index, text, place)
         return Span(index, start, end.at, end.stop, end.added, place.missing, prompted)
