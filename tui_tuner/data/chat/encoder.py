@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tui_tuner.data.chat.marks import INLINE, Turn
+from tui_tuner.data.chat.marks import Turn
+from tui_tuner.data.chat.remarks import beside, remarks_on_answers, tools_shown
 from tui_tuner.data.chat.spelling import Spelling, arguments_as_text, contents_as_parts, writes_python
 from tui_tuner.data.chat.stops import Stops
 from tui_tuner.data.chat.template import adds_bos, render
@@ -27,18 +28,6 @@ from tui_tuner.locales import N_
 
 # A chat of this many characters is no chat; tokenising it whole would take gigabytes.
 MAX_CHAT = 4_000_000
-# What may be remarkable about a chat
-REMARKS = (
-    "tools_left_out",
-    "system_left_out",
-    "system_moved",
-    "system_dropped",
-    "reasoning",
-    "reasoning_left_out",
-    "content_left_out",
-    "prompt_differs",
-    "stop_added",
-)
 # Longer documents are tokenised in parts of this size, cut in front of white space.
 TEXT_PART = 500_000
 
@@ -50,7 +39,7 @@ class Encoded(Example):
     Args:
         answers: Token range and message of each answer that is trained.
         stops: For each of them, whether its stop token is in it.
-        remarks: What preflight counts, as in `REMARKS`.
+        remarks: What preflight counts, as in `remarks.REMARKS`.
     """
 
     answers: list[tuple[int, int, int]] = field(default_factory=list)
@@ -182,7 +171,7 @@ class ChatEncoder:
         if size > MAX_CHAT:
             raise RowProblem(N_("the chat is longer than {most:,} characters", most=MAX_CHAT), f"{size:,}")
         messages, text, spans = self._found(messages, chat.tools)
-        remarks = self._remarks(chat, messages, text, spans)
+        remarks = self._remarks_on_turns(chat, messages, text, spans)
         if spans and (added := spans[-1].added):
             end = spans[-1].end
             text = text[:end] + added + text[end:]
@@ -195,8 +184,8 @@ class ChatEncoder:
                 train = self.train_on != "last_answer" or span.index == last
             if train:
                 wanted.append(span)
-        remarks += _remarks_on_answers(messages, wanted)
-        rest = _beside(spans, len(text)) if self.train_on == "everything" else []
+        remarks += remarks_on_answers(messages, wanted)
+        rest = beside(spans, len(text)) if self.train_on == "everything" else []
         return Rendered(text, wanted, tuple(remarks), rest)
 
     def _found(self, messages: list[Message], tools: Any) -> tuple[list[Message], str, list[Span]]:
@@ -233,31 +222,18 @@ class ChatEncoder:
             raise RowProblem(N_("the chat template refuses system messages"), problem.detail)
         return others, text, spans
 
-    def _remarks(
+    def _remarks_on_turns(
         self, chat: Chat, messages: Sequence[Message], text: str, spans: Sequence[Span]
     ) -> list[str]:
         """What the template passed over of a chat's tools and system messages, or the run changed in them."""
         found = []
-        if chat.tools and not self._writes_tools(chat.tools, messages, text, spans):
+        if chat.tools and not (self._spelling.writes_tools and tools_shown(chat.tools, text, spans)):
             found.append("tools_left_out")
         if any(m.role == "system" and (m.content or "").strip()[:200] not in text for m in messages):
             found.append("system_left_out")
         if self.system_turns != "keep" and any(m.role == "system" for m in chat.messages):
             found.append("system_dropped" if self.system_turns == "drop" else "system_moved")
         return found
-
-    def _writes_tools(
-        self, tools: Sequence[Any], messages: Sequence[Message], text: str, spans: Sequence[Span]
-    ) -> bool:
-        """Whether the tools are written anywhere beside the calls in answers."""
-        outside = "".join(text[start:end] for start, end in _beside(spans, len(text)))
-        functions = [tool["function"] for tool in tools if isinstance(tool["function"], dict)]
-        if functions and not any(str(one.get("name", "")) in outside for one in functions):
-            return False
-        try:
-            return self._render(self._spelling.turns(messages), None, False) != text
-        except RowProblem:
-            return True
 
     def _masked(self, rendered: Rendered, tokens: Placed) -> Encoded:
         ids = tokens.ids
@@ -287,24 +263,6 @@ class ChatEncoder:
             doubled_bos=bool(doubled),
             remarks=rendered.remarks,
         )
-
-
-def _remarks_on_answers(messages: Sequence[Message], spans: Sequence[Span]) -> list[str]:
-    """What the template passed over of answers that are trained, once for each of them."""
-    found = []
-    for span in spans:
-        message = messages[span.index]
-        if message.reasoning or INLINE.fullmatch(message.content or ""):
-            found.append("reasoning")
-        found += [f"{kind}_left_out" for kind in sorted(span.missing)]
-        found += ["prompt_differs"] * (not span.prompted) + ["stop_added"] * bool(span.added)
-    return found
-
-
-def _beside(spans: Sequence[Span], length: int) -> list[tuple[int, int]]:
-    """The ranges of characters that are in no answer."""
-    edges = [0, *(edge for span in spans for edge in (span.start, span.end)), length]
-    return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
 
 
 class TextEncoder:

@@ -92,6 +92,16 @@ class Spelling:
         by_key = self._try(_WORDS, **{self._keys[0]: _REASONING})
         return _REASONING not in self._inline or self._inline.count("<think>") > by_key.count("<think>") > 0
 
+    @cached_property
+    def writes_tools(self) -> bool:
+        """Whether the template writes the tools of a chat at all."""
+        tool = {"name": _WORDS, "description": _WORDS, "parameters": {"type": "object", "properties": {}}}
+        try:
+            asked = [plain_turn("user", PROBE + 2)]
+            return _WORDS in self._render(asked, [{"type": "function", "function": tool}], True)
+        except RowProblem:
+            return True
+
     def _try(self, content: str, **more: str) -> str:
         try:
             user = plain_turn("user", PROBE + 2)

@@ -111,7 +111,8 @@ class Turns:
                 N_("an answer cannot be found in the rendered chat"), _("turn {index}", index=index + 1)
             )
         span = self._span(messages, tools, index, text, place)
-        if messages[index].get("tool_calls") and index + 1 < len(messages):
+        turn = messages[index]
+        if turn.get("tool_calls") and turn["content"] and index + 1 < len(messages):
             self._check_order(messages, tools, index, text, place)
         return span
 
