@@ -36,29 +36,24 @@ BATCH = 1024
 BATCH_CHARACTERS = 400_000
 REPORT_SECONDS = 0.5
 # What to do about the most frequent reason rows are dropped for.
-_MEND = (
+_WAYS = (
+    ("max_length", N_("Raise data.max_length.")),
     (
-        "max_length",
-        N_("Raise data.max_length, or accept the loss with --set data.max_dropped={share}."),
+        "refuses system messages",
+        N_(
+            "Put them in front of the first question with --set data.system_turns=first_user, or leave them "
+            "out with --set data.system_turns=drop."
+        ),
     ),
     (
         "chat template",
-        N_(
-            "Choose a template that can write them, such as --set model.chat_template=chatml, or accept the "
-            "loss with --set data.max_dropped={share}."
-        ),
+        N_("Choose a template that can write them, such as --set model.chat_template=chatml."),
     ),
-    (
-        "needs ",
-        N_(
-            "To train the text alone, without what it speaks of: --set data.media=ignore; or accept the loss "
-            "with --set data.max_dropped={share}."
-        ),
-    ),
+    ("needs ", N_("To train the text alone, without what it speaks of: --set data.media=ignore.")),
 )
-_MEND_MEDIA = N_("To train the text alone, without what it speaks of: --set data.media=ignore.")
 _SEE = N_("See `tui-tuner data inspect FILE`.")
-_MEND_ROWS = N_("Mend them, or accept the loss with --set data.max_dropped={share}.")
+_MEND_ROWS = N_("Mend them.")
+_ACCEPT = N_("Or accept the loss with --set data.max_dropped={share}.")
 
 
 class RowTask(Protocol):
@@ -303,7 +298,7 @@ def _nothing_left(ledger: Ledger) -> None:
             why=why,
         ),
         where=sample["origin"] if sample else "",
-        hint=_(_MEND_MEDIA if worst and worst.reason.startswith("needs ") else _SEE),
+        hint=_(_way_out(worst.reason if worst else "", _SEE)),
     )
 
 
@@ -319,7 +314,6 @@ def _check_dropped(ledger: Ledger, data: DataSection, sink: Sink | None) -> None
     if sample["text"]:
         parts[0] += f" ({sample['text']})"
     share = ledger.dropped_share
-    mend = next((hint for words, hint in _MEND if words in worst[0].reason), _MEND_ROWS)
     raise DataError(
         _(
             "{dropped:,} of {rows:,} rows ({share:.1%}) would be dropped: {reasons}.",
@@ -329,8 +323,13 @@ def _check_dropped(ledger: Ledger, data: DataSection, sink: Sink | None) -> None
             reasons="; ".join(parts),
         ),
         where=sample["origin"],
-        hint=_(mend, share=_rounded_up(share)),
+        hint=f"{_(_way_out(worst[0].reason, _MEND_ROWS))} {_(_ACCEPT, share=_rounded_up(share))}",
     )
+
+
+def _way_out(reason: str, otherwise: str) -> str:
+    """What to do about rows that are dropped for a reason."""
+    return next((way for words, way in _WAYS if words in reason), otherwise)
 
 
 def _rounded_up(share: float) -> float:
