@@ -42,8 +42,7 @@ class AnswerEncoder(Encoder):
     def __init__(self, config: RunConfig, tokenizer: Any) -> None:
         super().__init__(config, tokenizer)
         data = config.data
-        ends = generation_ends(config.model, tokenizer)
-        self.chats = ChatEncoder(tokenizer, data.train_on, data.system, data.system_turns, ends)
+        self.chats = ChatEncoder.of(config, tokenizer)
         self.texts = TextEncoder(tokenizer, data.max_length)
         markers = special_tokens(tokenizer)
         self._markers = re.compile("|".join(map(re.escape, markers))) if markers else None

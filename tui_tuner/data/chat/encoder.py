@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.chat.marks import Turn
 from tui_tuner.data.chat.remarks import beside, remarks_on_answers, tools_shown
-from tui_tuner.data.chat.spelling import Spelling, arguments_as_text, contents_as_parts, writes_python
+from tui_tuner.data.chat.spelling import Spelling, arguments_as_text, other_spellings, writes_python
 from tui_tuner.data.chat.stops import Stops
 from tui_tuner.data.chat.template import adds_bos, render
 from tui_tuner.data.chat.tokens import BatchTokenizer, Placed
@@ -25,6 +26,7 @@ from tui_tuner.data.chat.turns import Span, Turns
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import IGNORE, Chat, Example, Message, next_token_labels, next_token_mask
 from tui_tuner.locales import N_
+from tui_tuner.models.generation import generation_ends
 
 # A chat of this many characters is no chat; tokenising it whole would take gigabytes.
 MAX_CHAT = 4_000_000
@@ -90,6 +92,13 @@ class ChatEncoder:
         self.stop_tokens: dict[str, int] = {}
         self._spelling = Spelling(self._render)
         self._turns = Turns(self._render, Stops.of(tokenizer, ends))
+
+    @classmethod
+    def of(cls, config: RunConfig, tokenizer: Any) -> ChatEncoder:
+        """The encoder of a run."""
+        data = config.data
+        ends = generation_ends(config.model, tokenizer)
+        return cls(tokenizer, data.train_on, data.system, data.system_turns, ends)
 
     def _render(self, messages: Sequence[Turn], tools: Any, generation: bool) -> str:
         return render(self.tokenizer, messages, tools, generation)
@@ -170,7 +179,7 @@ class ChatEncoder:
         size = sum(len(text) for m in messages for text in (m.content, m.reasoning) if text)
         if size > MAX_CHAT:
             raise RowProblem(N_("the chat is longer than {most:,} characters", most=MAX_CHAT), f"{size:,}")
-        messages, text, spans = self._found(messages, chat.tools)
+        text, spans = self._found(messages, chat.tools)
         remarks = self._remarks_on_turns(chat, messages, text, spans)
         if spans and (added := spans[-1].added):
             end = spans[-1].end
@@ -188,39 +197,49 @@ class ChatEncoder:
         rest = beside(spans, len(text)) if self.train_on == "everything" else []
         return Rendered(text, wanted, tuple(remarks), rest)
 
-    def _found(self, messages: list[Message], tools: Any) -> tuple[list[Message], str, list[Span]]:
-        """The turns as the template takes them, its text of them, and their answers."""
+    def _found(self, messages: list[Message], tools: Any) -> tuple[str, list[Span]]:
+        """The template's text of the turns, and their answers.
+
+        Raises:
+            RowProblem: it refuses them, however they are spelt, or leaves out what is to be learnt.
+        """
+        try:
+            return self._found_as_spelt(messages, tools)
+        except RowProblem as problem:
+            return self._without_refused(messages, tools, problem)
+
+    def _found_as_spelt(self, messages: list[Message], tools: Any) -> tuple[str, list[Span]]:
         turns = self._spelling.turns(messages)
         try:
             text, spans = self._turns.find(turns, tools)
         except RowProblem as problem:
-            for other in (arguments_as_text(turns), contents_as_parts(turns)):
-                if other is not None:
-                    with contextlib.suppress(RowProblem):
-                        return messages, *self._turns.find(other, tools)
-            return self._without_refused(messages, tools, problem)
+            for other in other_spellings(turns):
+                with contextlib.suppress(RowProblem):
+                    return self._turns.find(other, tools)
+            raise problem
         if writes_python(turns, text):
             text, spans = self._turns.find(arguments_as_text(turns) or turns, tools)
-        return messages, text, spans
+        return text, spans
 
     def _without_refused(
         self, messages: list[Message], tools: Any, problem: RowProblem
-    ) -> tuple[list[Message], str, list[Span]]:
+    ) -> tuple[str, list[Span]]:
         """Without empty system turns, if it is these that the template refuses.
 
         Raises:
             RowProblem: it refuses more than that.
         """
-        others = [message for message in messages if message.role != "system"]
+        kept = [index for index, message in enumerate(messages) if message.role != "system"]
+        others = [messages[index] for index in kept]
         if len(others) == len(messages):
             raise problem
         try:
-            text, spans = self._turns.find(self._spelling.turns(others), tools)
+            text, spans = self._found_as_spelt(others, tools)
         except RowProblem:
             raise problem from None
         if any((m.content or "").strip() for m in messages if m.role == "system"):
             raise RowProblem(N_("the chat template refuses system messages"), problem.detail)
-        return others, text, spans
+        return text, [replace(span, index=kept[span.index]) for span in spans]
 
     def _remarks_on_turns(
         self, chat: Chat, messages: Sequence[Message], text: str, spans: Sequence[Span]

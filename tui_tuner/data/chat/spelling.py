@@ -7,7 +7,7 @@ values or as JSON text. What a template does is tried on it, never read out of i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -110,8 +110,18 @@ class Spelling:
             return ""
 
 
-def contents_as_parts(turns: Sequence[Turn]) -> list[Turn]:
-    """The turns with their contents as lists of parts, as templates of models that see want them."""
+def other_spellings(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
+    """The turns as other templates want them: arguments as text, contents as parts, and both."""
+    as_text = arguments_as_text(turns)
+    if as_text is not None:
+        yield as_text
+    yield _contents_as_parts(turns)
+    if as_text is not None:
+        yield _contents_as_parts(as_text)
+
+
+def _contents_as_parts(turns: Sequence[Turn]) -> list[Turn]:
+    """As templates of models that see want them."""
     return [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
 
 

@@ -53,6 +53,7 @@ def _truncate(encoded: Encoded, max_length: int) -> Fitted:
         answers=inside,
         stops=encoded.stops[: len(inside)],
         doubled_bos=encoded.doubled_bos,
+        remarks=encoded.remarks,
     )
     lost = any(start < max_length < end for start, end, _unused in encoded.answers)
     reason = N_("cut at max_length, inside an answer") if lost else N_("cut at max_length, behind an answer")

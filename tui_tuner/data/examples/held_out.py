@@ -31,7 +31,8 @@ def prompts_of(rows: TokenizedRows | None, count: int, config: RunConfig, tokeni
     """Up to `count` different validation rows in a seeded order; of a chat, the prompt of its last answer."""
     if rows is None or not len(rows) or count <= 0:
         return []
-    encoder = ChatEncoder(tokenizer, "all_answers", config.data.system)
+    encoder = ChatEncoder.of(config, tokenizer)
+    encoder.train_on = "all_answers"
     order = np.random.default_rng(config.data.seed).permutation(len(rows))
     found: list[HeldOut] = []
     seen: set[int] = set()
@@ -62,7 +63,7 @@ def _of_chat(record: dict[str, Any], encoder: ChatEncoder) -> HeldOut | None:
     turns = encoder.messages(Chat(messages))
     for start, end, index in reversed(encoded.answers):
         reference = turns[index].content
-        if not reference:
+        if not reference or turns[index].reasoning:
             reference = encoder.tokenizer.decode(encoded.ids[start:end], skip_special_tokens=True)
         asked = [turn.content or "" for turn in turns[:index] if turn.role == "user"]
         return HeldOut(
