@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.chat.encoder import TextEncoder
+from tui_tuner.data.examples.documents import TextEncoder
 from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts, fit_pieces
 from tui_tuner.data.examples.fitting import Fitted
 from tui_tuner.data.ledger import Ledger

@@ -9,9 +9,10 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.chat.choosing import choose_template
-from tui_tuner.data.chat.encoder import ChatEncoder, Encoded, Rendered, TextEncoder
+from tui_tuner.data.chat.encoder import ChatEncoder, Encoded, Rendered
 from tui_tuner.data.chat.moment import rendering
 from tui_tuner.data.chat.template import special_tokens
+from tui_tuner.data.examples.documents import TextEncoder
 from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts, fit_pieces
 from tui_tuner.data.examples.fitting import Fitted, fit
 from tui_tuner.data.ledger import Ledger
@@ -19,8 +20,9 @@ from tui_tuner.data.preflight import Problem, noted
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Record, Text, texts_of
 from tui_tuner.errors import DataError
-from tui_tuner.locales import N_, _, _n
+from tui_tuner.locales import _
 from tui_tuner.models.generation import generation_ends
+from tui_tuner.tasks.chat_checks import check_chats, check_reasoning, check_stops
 from tui_tuner.tasks.generative import GenerativeTask, check_cuts
 
 
@@ -147,7 +149,7 @@ class Sft(GenerativeTask):
 
     def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         return [
-            *_check_stops(facts, config),
+            *check_stops(facts, config),
             *noted(
                 facts,
                 "doubled_bos",
@@ -156,8 +158,8 @@ class Sft(GenerativeTask):
                 _("Rows begin with two BOS tokens."),
                 _("Remove the BOS from the chat template or from the rows."),
             ),
-            *_check_reasoning(facts),
-            *_check_chats(facts),
+            *check_reasoning(facts),
+            *check_chats(facts),
             *check_cuts(facts),
         ]
 
@@ -189,155 +191,6 @@ def out_of_order(chat: Chat) -> bool:
             return True
         before = role
     return before == "user"
-
-
-def _check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
-    """Answers must end with a token that stops generation, or the model never learns to stop."""
-    answers, stopped = facts.count("answers"), facts.count("stopped")
-    rows = facts.count("unstopped"), facts.rows("unstopped")
-    if answers and not stopped and config.data.overlong != "truncate":
-        return [
-            Problem(
-                "stop_token_untrained",
-                "error",
-                _("No answer ends with a stop token, so the model would never learn to stop."),
-                _(
-                    "Use a chat template that ends answers with the tokenizer's eos: --set "
-                    "model.chat_template=chatml."
-                ),
-                *rows,
-            )
-        ]
-    if stopped < answers:
-        return [
-            Problem(
-                "stop_token_missing",
-                "warning",
-                _(
-                    "{unstopped:,} of {answers:,} answers end without a stop token: "
-                    "this chat template writes it only behind some turns.",
-                    unstopped=answers - stopped,
-                    answers=answers,
-                ),
-                "",
-                *rows,
-            )
-        ]
-    return []
-
-
-def _check_reasoning(facts: Facts) -> list[Problem]:
-    """Reasoning that the template does not write is not learnt; where that is all of it, the run would be in
-    vain."""
-    has, lost = facts.count("answers_reasoning"), facts.count("answers_reasoning_left_out")
-    if not lost:
-        return []
-    rows = facts.count("reasoning_left_out"), facts.rows("reasoning_left_out")
-    if lost == has:
-        return [
-            Problem(
-                "reasoning_left_out",
-                "error",
-                _n(
-                    "The chat template writes the reasoning of none of the {has:,} answer that has some, so "
-                    "it would not be learnt.",
-                    "The chat template writes the reasoning of none of the {has:,} answers that have some, "
-                    "so it would not be learnt.",
-                    has,
-                    has=has,
-                ),
-                _("Choose a template that writes it, such as --set model.chat_template=qwen3."),
-                *rows,
-            )
-        ]
-    return [
-        Problem(
-            "reasoning_left_out",
-            "warning",
-            _(
-                "The chat template leaves out the reasoning of {lost:,} of {has:,} answers, as most do in "
-                "earlier turns; it is not learnt.",
-                lost=lost,
-                has=has,
-            ),
-            "",
-            *rows,
-        )
-    ]
-
-
-def _check_chats(facts: Facts) -> list[Problem]:
-    """What may be meant, and should be seen."""
-    known = (
-        (
-            "roles",
-            "roles_out_of_order",
-            N_("{count:,} rows have roles out of order (the same side twice, or an answer to nobody)."),
-            "",
-        ),
-        (
-            "tools_left_out",
-            "tools_left_out",
-            N_(
-                "{count:,} rows have tools that this chat template does not write, so the model never sees "
-                "them."
-            ),
-            N_("Choose a model whose template knows tools, or --set model.chat_template=chatml."),
-        ),
-        (
-            "system_left_out",
-            "system_left_out",
-            N_("{count:,} rows have a system message that this chat template does not write as it is."),
-            "",
-        ),
-        (
-            "system_moved",
-            "system_moved",
-            N_("{count:,} rows have their system message in front of the first question, as asked."),
-            "",
-        ),
-        (
-            "system_dropped",
-            "system_dropped",
-            N_("{count:,} rows are trained without their system message, as asked."),
-            "",
-        ),
-        (
-            "content_left_out",
-            "content_left_out",
-            N_("{count:,} rows have answers of which this chat template leaves out the text."),
-            N_("Look at one with `tui-tuner data mask`."),
-        ),
-        (
-            "prompt_differs",
-            "prompt_differs",
-            N_(
-                "{count:,} rows have answers behind another text than this template's generation prompt "
-                "(such as one that opens <think>), so the model will be asked otherwise than it is trained."
-            ),
-            N_("Look at one with `tui-tuner data mask`."),
-        ),
-        (
-            "stop_added",
-            "stop_added",
-            N_(
-                "{count:,} rows end without a stop token in this chat template; the one that the model stops "
-                "at was added."
-            ),
-            "",
-        ),
-        (
-            "markers",
-            "special_tokens_in_text",
-            N_("{count:,} rows have special tokens inside what was written; they are read as the real ones."),
-            N_("Clean the rows if that is not meant."),
-        ),
-    )
-    return [
-        problem
-        for name, code, what, hint in known
-        for problem in noted(facts, name, code, "warning", _(what, count=facts.count(name)), _(hint))
-    ]
 
 
 TASK = Sft()

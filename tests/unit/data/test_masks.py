@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from small_tokenizers import byte_level, sentence_piece
 
 from tui_tuner.data.chat.choosing import choose_template
-from tui_tuner.data.chat.encoder import ChatEncoder, TextEncoder
+from tui_tuner.data.chat.encoder import ChatEncoder
+from tui_tuner.data.examples.documents import TextEncoder
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Message
 
