@@ -18,6 +18,7 @@ from tui_tuner.data.records import Chat, Message
 from tui_tuner.errors import DataError, PreflightError
 from tui_tuner.models.generation import generation_ends
 from tui_tuner.tasks import find_task
+from tui_tuner.tasks.preview.mask import mask_row
 
 HEADER = "{% for m in messages %}<|im_start|>{{ m.role }}\n"
 ASKED = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -246,3 +247,12 @@ def test_llama_calls_without_a_template_for_them_are_refused_truly() -> None:
     tools = [{"type": "function", "function": {"name": "tide", "parameters": {}}}]
     with pytest.raises(RowProblem, match="leaves out tool calls"):
         ChatEncoder(tokenizer).encode(Chat([*CALLING, Message("assistant", "At 06:12.")], tools))
+
+
+def test_the_mask_of_a_row_says_what_is_remarkable_about_it(tmp_path: Path) -> None:
+    tokenizer = tokenizer_with(CHATML.template)
+    answer = {"role": "assistant", "content": "Two.", "reasoning_content": "One and one."}
+    row = {"messages": [{"role": "user", "content": "How many?"}, answer]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    view = mask_row(ModelSection(name="demo"), DataSection(path=str(tmp_path / "a.jsonl")), 1, tokenizer)
+    assert "This chat template leaves out reasoning of an answer, so it is not trained." in view.notes

@@ -8,19 +8,26 @@ from typing import Any
 from tui_tuner.data.chat.marks import INLINE
 from tui_tuner.data.chat.turns import Span
 from tui_tuner.data.records import Message
+from tui_tuner.locales import N_
 
-# What preflight counts: the first four once for a chat, the others once for each answer that is trained
-REMARKS = (
-    "tools_left_out",
-    "system_left_out",
-    "system_moved",
-    "system_dropped",
-    "reasoning",
-    "reasoning_left_out",
-    "content_left_out",
-    "prompt_differs",
-    "stop_added",
-)
+# What preflight counts, and what to say of one row: the first four once for a chat, the others once for each
+# answer that is trained. Reasoning by itself is nothing to say.
+REMARKS = {
+    "tools_left_out": N_("This chat template does not write the tools of this row."),
+    "system_left_out": N_("This chat template does not write the system message as it is."),
+    "system_moved": N_("The system message is in front of the first question, as asked."),
+    "system_dropped": N_("The system message is left out, as asked."),
+    "reasoning": "",
+    "reasoning_left_out": N_("This chat template leaves out reasoning of an answer, so it is not trained."),
+    "content_left_out": N_("This chat template leaves out the text of an answer, so it is not trained."),
+    "prompt_differs": N_(
+        "An answer is behind another text than this template's generation prompt, so the model will be asked "
+        "otherwise than it is trained."
+    ),
+    "stop_added": N_(
+        "This chat template ends the chat without a stop token; the one that the model stops at was added."
+    ),
+}
 
 
 def remarks_on_answers(messages: Sequence[Message], spans: Sequence[Span]) -> list[str]:
