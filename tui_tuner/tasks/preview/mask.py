@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
+from tui_tuner.data.chat.remarks import REMARKS
 from tui_tuner.data.examples.encoder import RowEncoder
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preview import MaskToken, MaskView
@@ -80,6 +81,8 @@ def _view(
     if reasons and outcome == "dropped" and reasons[0].samples[0]["text"]:
         why += f": {reasons[0].samples[0]['text']}"
     notes += [*encoder.notes, *(_(step.reason) for step in ledger.steps())]
+    said = dict.fromkeys(remark for one in collected.examples for remark in getattr(one, "remarks", ()))
+    notes += [_(REMARKS[remark]) for remark in said if REMARKS[remark]]
     return MaskView(tokens, str(read.row.origin), outcome, why, notes, _found_note(detections))
 
 
