@@ -12,6 +12,7 @@ from tui_tuner.data.chat.choosing import choose_template
 from tui_tuner.data.chat.encoder import ChatEncoder, Encoded, Rendered
 from tui_tuner.data.chat.moment import rendering
 from tui_tuner.data.chat.template import special_tokens
+from tui_tuner.data.examples.chat_checks import check_chats, check_reasoning, check_stops
 from tui_tuner.data.examples.documents import TextEncoder
 from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts, fit_pieces
 from tui_tuner.data.examples.fitting import Fitted, fit
@@ -22,7 +23,6 @@ from tui_tuner.data.records import Chat, Record, Text, texts_of
 from tui_tuner.errors import DataError
 from tui_tuner.locales import _
 from tui_tuner.models.generation import generation_ends
-from tui_tuner.tasks.chat_checks import check_chats, check_reasoning, check_stops
 from tui_tuner.tasks.generative import GenerativeTask, check_cuts
 
 

@@ -14,8 +14,7 @@ from small_tokenizers import byte_level
 
 from tests.conftest import Recorder
 from tui_tuner.config.load import build_config
-from tui_tuner.data.chat import encoder as chat
-from tui_tuner.data.examples import workers
+from tui_tuner.data.examples import documents, workers
 from tui_tuner.data.examples.held_out import prompts_of
 from tui_tuner.data.examples.prepare import Cancelled, Prepared, prepare, texts
 from tui_tuner.data.records import IGNORE, next_token_mask
@@ -312,7 +311,7 @@ def test_a_very_long_document_is_tokenised_in_parts_and_whole(
     words = "The quick brown fox jumps over the lazy dog " * 200
     text.write_text(words, encoding="utf-8")
     whole = made(tmp_path / "1", tokenizer, str(text), task="pretraining", validation=None)
-    monkeypatch.setattr(chat, "TEXT_PART", 1000)
+    monkeypatch.setattr(documents, "TEXT_PART", 1000)
     parts = made(tmp_path / "2", tokenizer, str(text), task="pretraining", validation=None)
     ids = [np.concatenate([found.train[i].ids for i in range(len(found.train))]) for found in (whole, parts)]
     assert tokenizer.decode(ids[1]) == words.strip() + "<|im_end|>" or ids[0].tolist() == ids[1].tolist()
