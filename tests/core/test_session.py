@@ -194,6 +194,16 @@ def test_imports_are_out_of_the_collector_while_it_trains(
     assert gc.get_freeze_count() == 0, "and after the run everything is collected as before"
 
 
+def test_nothing_of_a_run_is_left_in_the_process(make_config: MakeConfig, train: Train) -> None:
+    from tui_tuner.data.examples.store import Store
+    from tui_tuner.training.step.engine import Engine
+
+    for _unused in range(2):
+        train(make_config(training__max_steps=2))
+    left = [one for one in gc.get_objects() if type(one) in (Store, Engine)]
+    assert not left, "also no model, no memory of a device, no open file of the token cache"
+
+
 def test_nothing_is_printed(make_config: MakeConfig, train: Train, capfd: pytest.CaptureFixture[str]) -> None:
     train(make_config(training__max_steps=1))  # imports may warn once
     capfd.readouterr()

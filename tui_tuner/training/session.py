@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import platform
+import sys
 import time
 import traceback
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def run(
             reporter.finished("failed", EXIT_FAILED, _("ended by {kind}", kind=type(error).__name__))
             raise
         finally:
-            gc.unfreeze()
+            _let_go()
     reporter.finished(outcome.status, outcome.exit_code, outcome.message, hint)
     return outcome
 
@@ -121,6 +122,19 @@ def _run(
     # every turn of the collector a screen in this process, and the steps, would stand still for that long.
     gc.freeze()
     return _ended(training.train(), commands)
+
+
+def _let_go() -> None:
+    """Give back what the run held: its model, the memory of its device, the files of its rows.
+
+    Its objects refer to each other, so without a search for that they would stay until some later turn of the
+    collector, and the next run in this process would find the device full.
+    """
+    gc.unfreeze()
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def _ended(loop: Any, commands: Commands) -> Outcome:
