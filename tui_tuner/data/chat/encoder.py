@@ -158,7 +158,11 @@ class ChatEncoder:
     def tokenised(self, rendered: Sequence[Rendered | RowProblem]) -> list[Any]:
         """The second third, which may run in another thread: encodings of those that have a text."""
         work = [one for one in rendered if isinstance(one, Rendered)]
-        edges = [[edge for span in one.spans for edge in (span.start, span.end)] for one in work]
+        edges = [
+            [edge for span in one.spans for edge in (span.start, span.end)]
+            + [edge for both in one.everything for edge in both]
+            for one in work
+        ]
         return self.tokens.encoded([one.text for one in work], edges) if work else []
 
     def masked(
