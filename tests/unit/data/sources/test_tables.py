@@ -15,6 +15,7 @@ from tui_tuner.config.schema import DataSection
 from tui_tuner.data.preview import inspect
 from tui_tuner.data.records import Row
 from tui_tuner.data.sources import tables, tally
+from tui_tuner.data.sources.datafile import DataFile
 from tui_tuner.data.sources.files import resolve
 from tui_tuner.errors import DataError
 
@@ -188,3 +189,32 @@ def test_the_answer_about_a_header_can_be_given_on_the_command_line() -> None:
         given: dict[str, Any] = {}
         apply_sets(given, [f"data.header={value}"])
         assert build_config(given).data.header == value
+
+
+def rows_in(path: Path) -> list[Row]:
+    return list(DataFile(str(path), "csv").rows())
+
+
+def test_quotes_between_tabs_may_be_characters_like_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    said = ['"Hello, he said', "fine", '"', '"quoted"', 'she: "no"', '"oh', 'and" so']
+    path.write_text("text\tlabel\n" + "".join(f"{one}\t{i}\n" for i, one in enumerate(said)))
+    assert [row.values["text"] for row in rows_in(path)] == said
+
+
+def test_quotes_between_tabs_that_do_quote_still_do(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tnote\n"two\nlines"\t"a ""b"""\nplain\t"last\ncell"\nend\tx\n')
+    rows = [row.values for row in rows_in(path)]
+    assert rows == [
+        {"text": "two\nlines", "note": 'a "b"'},
+        {"text": "plain", "note": "last\ncell"},
+        {"text": "end", "note": "x"},
+    ]
+
+
+def test_a_first_line_with_a_date_is_asked_about(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("en,English,2008-04-30 00:00:00\nfr,French,2008-04-30 00:00:00\n")
+    with pytest.raises(DataError, match="looks like a row"):
+        rows_in(path)
