@@ -64,6 +64,7 @@ def test_calls_in_every_spelling() -> None:
         {"tool_calls": {"name": "tide", "parameters": {"port": "Tarn"}}},
         {"content": None, "function_call": {"name": "tide", "arguments": '{"port": "Tarn"}'}},
         {"content": [{"type": "tool_use", "id": "c", "name": "tide", "input": {"port": "Tarn"}}]},
+        {"content": [{"type": "tool_call", "value": '{"name": "tide", "arguments": {"port": "Tarn"}}'}]},
     ):
         found: Any = turn(**keys)
         assert found.tool_calls[0]["function"] == wanted and found.content is None

@@ -261,8 +261,8 @@ def _part(part: dict[str, Any], found: Parts) -> list[str]:
         return [text]
     if kind in _THOUGHT_PARTS and (thought := _text_in(part, _THOUGHT_KEYS)) is not None:
         found.thoughts.append(thought)
-    elif kind in ("tool_use", "tool_call", "function_call") and isinstance(part.get("name"), str):
-        found.calls.append(part)
+    elif kind in ("tool_use", "tool_call", "function_call") and (calls := _calls_in(part)):
+        found.calls += calls
     elif kind == "tool_result":
         call_id = part.get("tool_use_id") or part.get("tool_call_id")
         said = _parts(part.get("content")).text or ""
@@ -273,6 +273,18 @@ def _part(part: dict[str, Any], found: Parts) -> list[str]:
         raise NeedsMedia(media, _("a part of type {kind}", kind=str(kind)[:40]))
     else:
         raise RowProblem(N_("a turn holds something other than text"), str(kind)[:40])
+    return []
+
+
+def _calls_in(part: dict[str, Any]) -> list[dict[str, Any]]:
+    """The calls of a part: itself, or what it holds, which may be JSON text; none if it is no call."""
+    if isinstance(part.get("name"), str):
+        return [part]
+    for key in ("value", "content", "function", "tool_call"):
+        value = loads_if_json(part.get(key))
+        calls = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
+        if calls and all(isinstance(one.get("name"), str) for one in calls):
+            return calls
     return []
 
 
