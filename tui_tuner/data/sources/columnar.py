@@ -49,7 +49,7 @@ def read_arrow(path: Path, name: str) -> Iterator[Row]:
     import pyarrow.ipc
 
     try:
-        # Read and checked, not mapped: an offset that points out of a damaged file's memory would end the process.
+        # Read and checked, not mapped: a damaged file's offset out of its memory would end the process
         with pyarrow.OSFile(str(path)) as source:
             try:
                 table = pyarrow.ipc.open_file(source)
