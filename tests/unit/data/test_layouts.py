@@ -265,3 +265,9 @@ def test_squads_answers_are_answers_to_learn_too() -> None:
 def test_an_answer_that_is_a_list_is_not_cut_to_its_first_item() -> None:
     with pytest.raises(RowProblem, match="not text"):
         read({"prompt": "a", "response": ["x", "y"]}, prompt="prompt", response="response")
+
+
+def test_an_answer_of_nothing_at_no_place_is_no_answer() -> None:
+    values = {"question": "Who?", "context": "It rains.", "answers": {"text": [""], "answer_start": [-1]}}
+    record: Any = find_format("qa").convert(values, {name: name for name in values})
+    assert record.answers == []
