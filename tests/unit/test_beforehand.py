@@ -61,6 +61,18 @@ def test_missing_and_empty_data(tmp_path: Path, field: str) -> None:
         check({"data": {field: str(tmp_path / "empty.jsonl")}})
 
 
+def test_rows_that_are_all_refused_are_told_with_the_first_of_them(tmp_path: Path, rows: Path) -> None:
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"prompt":\n{"prompt": "a"\n')
+    with pytest.raises(DataError, match="no row can be trained on: 2 of 2 rows: broken JSON") as caught:
+        check({"data": {"path": str(broken)}})
+    assert caught.value.where == f"{broken}:1"
+    assert "tui-tuner data inspect FILE" in str(caught.value.hint)
+    with pytest.raises(DataError, match="no row can be trained on"):
+        check({"data": {"path": str(rows), "validation": str(broken)}})
+    check({"data": {"path": [str(broken), str(rows)]}})  # a file that holds some: the ledger judges the rest
+
+
 def test_model_folders_that_lack_something(model: Path) -> None:
     kept = model / "kept"
     (model / "model.safetensors").rename(kept)

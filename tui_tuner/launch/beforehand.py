@@ -152,16 +152,31 @@ def check_data(config: RunConfig) -> None:
 
 
 def _check_rows(config: RunConfig, data: DataSection) -> None:
-    """The first usable row of each source, as far as it is quickly read."""
+    """The first usable row of each source, as far as it is quickly read; that there is one in any of them."""
+    from tui_tuner.data.ledger import Ledger
     from tui_tuner.data.reading import Reading
     from tui_tuner.data.sources.files import resolve
 
     check_kind = getattr(find_task(config.task).encoder_class, "check_kind", None)
+    ledger = Ledger()
+    usable = False  # or may be: not everything was read
     for number, resolved in enumerate(resolve(data)):
         first = resolved.files[0]
         if first.kind in _ELSEWHERE or (first.kind in _AT_ONCE and first.size > LARGEST_AT_ONCE):
+            usable = True
             continue
         reading = Reading(data.model_copy(update={"path": [resolved.source]}))
-        read = next((read for read in islice(reading, MOST_ROWS) if read.record is not None), None)
-        if read is not None and read.record is not None and check_kind is not None:
-            check_kind(config, replace(read, source=number), read.record)
+        looked = 0
+        for looked, read in enumerate(islice(reading, MOST_ROWS), 1):  # noqa: B007
+            record = read.begun(ledger)
+            if record is None:
+                continue
+            usable = True
+            if check_kind is not None:
+                check_kind(config, replace(read, source=number), record)
+            break
+        usable = usable or looked == MOST_ROWS
+    if not usable and ledger.read:
+        from tui_tuner.data.examples.prepare import nothing_left
+
+        raise nothing_left(ledger)

@@ -239,7 +239,7 @@ def _write(
         if not writer.examples:
             if sink:
                 sink.emit(RowLedger(**ledger.to_json()))
-            _nothing_left(ledger)
+            raise nothing_left(ledger)
         writer.finish(
             {
                 "ledger": ledger.to_json(),
@@ -284,13 +284,14 @@ def full(rows: int, characters: int) -> bool:
     return rows >= BATCH or characters >= BATCH_CHARACTERS
 
 
-def _nothing_left(ledger: Ledger) -> None:
+def nothing_left(ledger: Ledger) -> DataError:
+    """What is said where every row was dropped: the most frequent reason, and the first row of it."""
     worst = ledger.reasons("dropped")[0] if ledger.reasons("dropped") else None
     sample = worst.samples[0] if worst and worst.samples else None
     why = _(worst.reason) if worst else _("all were deduplicated")
     if sample and sample["text"]:
         why += f" ({sample['text']})"
-    raise DataError(
+    return DataError(
         _(
             "no row can be trained on: {count:,} of {rows:,} rows: {why}.",
             count=worst.count if worst else 0,
