@@ -109,6 +109,7 @@ class _Lines:
         self._text = text
         self.given = self.ends = self.accounted = 0
         self.done = False
+        self.taken: list[str] = []  # as they stand, since this was last emptied
         separator = _SEPARATOR.match(sample)
         if separator:
             self.ends += text.readline().endswith("\n")
@@ -127,6 +128,7 @@ class _Lines:
             while len(rest) >= MAX_LINE and not rest.endswith("\n"):
                 rest = self._text.readline(MAX_LINE) or "\x00"
             self.ends += rest.endswith("\n")
+            self.taken.append(line)
             yield re.sub(r'\\(["\\])', _doubled, line) if self._backslash else line
 
 
@@ -138,8 +140,10 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
     # Below the length at which lines are cut, so that a cut line always ends as a problem of its own.
     csv.field_size_limit(max(MAX_LINE - 4096, MAX_LINE // 2))
     reader = csv.reader(lines, delimiter=lines.delimiter, strict=False)
+    width = 0
     while True:
         before = lines.given
+        lines.taken.clear()
         problem = ""
         try:
             cells = next(reader)
@@ -150,6 +154,12 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
         if lines.done and not problem:  # it asked for more in the middle of a field
             cells, problem = [], N_("a quote that is not closed")
         taken = lines.given - before
+        width = width or len(cells)
+        if taken > 1 and lines.delimiter == "\t" and (rows := _plain_rows(lines.taken, width)):
+            for place, row in enumerate(rows, 1):
+                lines.accounted += 1
+                yield _Record(row, before + place)
+            continue
         if taken > 1:
             if problem:
                 raise DataError(
@@ -162,6 +172,25 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
             )
         lines.accounted += 1
         yield _Record(cells, before + 1, problem)
+
+
+def _plain_rows(lines: list[str], width: int) -> list[list[str]]:
+    """A row of each line, where the quotes that made one record of them are no delimiters but part of a text.
+
+    So it is where the record is none by the rules, and each line has all columns by itself; else empty.
+    """
+    if any(line.count("\t") != width - 1 for line in lines) or _read_strictly(lines) is not None:
+        return []
+    return [_read_strictly([line]) or line.rstrip("\r\n").split("\t") for line in lines]
+
+
+def _read_strictly(lines: list[str]) -> list[str] | None:
+    """The only record in lines with columns between tabs; None if their quotes are not as they should be."""
+    try:
+        records = list(csv.reader(lines, delimiter="\t", strict=True))
+    except csv.Error:
+        return None
+    return records[0] if len(records) == 1 else None
 
 
 def _columns(first: _Record, seen: list[_Record], name: str, header: str) -> list[str | None]:
