@@ -179,7 +179,7 @@ def is_conll(head: bytes) -> bool:
 
 
 def is_blocks(head: bytes) -> bool:
-    """Whether a text file may hold tagged sentences, by its shape: short blocks of lines of two columns or more.
+    """Whether a text file may hold tagged sentences, by its shape: short blocks of lines in columns.
 
     Each line has the same number of columns, the last of which holds few values, again and again.
     """
@@ -187,7 +187,9 @@ def is_blocks(head: bytes) -> bool:
     lines = head[:_SNIFFED].decode("utf-8", "replace").removeprefix("\ufeff").split("\n")
     lines = [line.strip("\r") for line in (lines if whole else lines[:-1])]
     layout = _Layout("\n".join(lines))
-    rows = [layout.cells(line) for line in lines if line.strip() and not line.startswith(("-DOCSTART-", "# "))]
+    rows = [
+        layout.cells(line) for line in lines if line.strip() and not line.startswith(("-DOCSTART-", "# "))
+    ]
     if layout.width < 2 or len(rows) < 10 or any(len(row) != layout.width for row in rows):
         return False
     tags = [row[layout.tag] for row in rows]

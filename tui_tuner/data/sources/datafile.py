@@ -126,7 +126,7 @@ def _must_be_text(head: bytes, file: DataFile) -> None:
             _("every line is a word with its tag: it looks like tagged sentences."),
             where=one_line(file.name),
             hint=_(
-                "Read it so with --set data.format=token_tags, or as lines of text with --set data.format=text."
+                "Read it as those with --set data.format=token_tags, or as text with --set data.format=text."
             ),
         )
     if is_tabbed(head):

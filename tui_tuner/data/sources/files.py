@@ -31,7 +31,7 @@ _LFS = b"version https://git-lfs.github.com/spec/"
 _SQL = re.compile(
     rb"(?:\s|--[^\n]*\n|/\*(?!!).*?\*/)*+(?:/\*!\d{5} SET "
     rb"|INSERT\s+INTO\s+\S+\s*(?:\([^)]*\)\s*)?VALUES\b|CREATE\s+TABLE\s+[^(]{1,200}\("
-    rb"|COPY\s[^;]{1,4000}FROM\s+stdin;|SET\s+[\w@.]+\s*(?:=|TO)[^;\n]*;|PRAGMA\s+\w+\s*=|DROP\s+TABLE\s)",
+    rb"|COPY\s[^;]{1,4000}FROM\s+stdin;|SET\s+(?:NAMES\s|[\w@.]+\s*(?:=|TO))[^;\n]*;|PRAGMA\s+\w+\s*=|DROP\s+TABLE\s)",
     re.I | re.S,
 )
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

@@ -58,7 +58,8 @@ class _Record:
 def read_csv(
     file: io.BufferedReader, name: str, told: str | None = None, header: str = "ask"
 ) -> Iterator[Row]:
-    """Rows of a CSV; its first line that is not empty names the columns. Empty lines are no rows.
+    """Rows of a CSV; its first line that is not empty names the columns. Empty lines are no rows, nor are
+    lines before it that begin with `#` and have not its columns.
 
     Ragged rows and wrong bytes come as problems. A column without a name is passed over where it counts the
     rows (as pandas writes its index), and in rows in which it is empty.
@@ -115,6 +116,11 @@ class _Lines:
             self.ends += text.readline().endswith("\n")
             self.given = self.accounted = 1
             sample = sample[separator.end() :]
+        comments = _comments_before(sample)
+        for _unused in range(comments):
+            self.ends += text.readline().endswith("\n")
+        self.given = self.accounted = self.given + comments
+        sample = sample.split("\n", comments)[-1]
         self.delimiter = separator.group(1) if separator else delimiter_of(sample)
         self._backslash = _escapes_quotes(sample, self.delimiter)
 
@@ -130,6 +136,21 @@ class _Lines:
             self.ends += rest.endswith("\n")
             self.taken.append(line)
             yield re.sub(r'\\(["\\])', _doubled, line) if self._backslash else line
+
+
+def _comments_before(sample: str) -> int:
+    """How many lines before the names of columns begin with `#` and have not as many columns."""
+    lines = sample.removeprefix("\ufeff").split("\n")[:_SEEN_FIRST]
+    count = next((place for place, line in enumerate(lines) if not line.startswith("#")), 0)
+    if not count:
+        return 0
+    rest = sample.split("\n", count)[-1]
+    delimiter = delimiter_of(rest)
+    rows = _sampled(rest, delimiter)[:_SEEN_FIRST]
+    columns = len(rows[0]) if rows else 0
+    if columns < 2 or any(len(row) != columns for row in rows):
+        return 0
+    return 0 if any(line.count(delimiter) + 1 == columns for line in lines[:count]) else count
 
 
 def _doubled(found: re.Match[str]) -> str:
@@ -155,7 +176,7 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
             cells, problem = [], N_("a quote that is not closed")
         taken = lines.given - before
         width = width or len(cells)
-        if taken > 1 and lines.delimiter == "\t" and (rows := _plain_rows(lines.taken, width)):
+        if lines.delimiter == "\t" and (rows := _plain_rows(lines.taken, width)):
             for place, row in enumerate(rows, 1):
                 lines.accounted += 1
                 yield _Record(row, before + place)
@@ -175,11 +196,13 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
 
 
 def _plain_rows(lines: list[str], width: int) -> list[list[str]]:
-    """A row of each line, where the quotes that made one record of them are no delimiters but part of a text.
+    """A row of each line, where quotes are no more than a part of a text, as in tables that quote nothing.
 
-    So it is where the record is none by the rules, and each line has all columns by itself; else empty.
+    So it is where the lines are no record by the rules, and each has all columns by itself; else empty.
     """
-    if any(line.count("\t") != width - 1 for line in lines) or _read_strictly(lines) is not None:
+    if not any('"' in line for line in lines) or any(line.count("\t") != width - 1 for line in lines):
+        return []
+    if _read_strictly(lines) is not None:
         return []
     return [_read_strictly([line]) or line.rstrip("\r\n").split("\t") for line in lines]
 

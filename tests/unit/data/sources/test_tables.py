@@ -188,3 +188,34 @@ def test_the_answer_about_a_header_can_be_given_on_the_command_line() -> None:
         given: dict[str, Any] = {}
         apply_sets(given, [f"data.header={value}"])
         assert build_config(given).data.header == value
+
+
+def test_quotes_between_tabs_that_part_no_fields_take_no_line_along(tmp_path: Path) -> None:
+    lines = ["label\ttext", 'ham\t"Gee, said she', "ham\tno", 'spam\t"Win', 'ham\t"all" is one', 'ham\t"b"']
+    found = values(tmp_path / "a.tsv", "\n".join(lines) + "\n")
+    assert [(row["label"], row["text"]) for row in found] == [
+        ("ham", '"Gee, said she'),
+        ("ham", "no"),
+        ("spam", '"Win'),
+        ("ham", '"all" is one'),
+        ("ham", "b"),
+    ]
+
+
+def test_a_quoted_table_of_tabs_stays_one_field(tmp_path: Path) -> None:
+    cell = "a\tb\nc\td"
+    sink = io.StringIO(newline="")
+    csv.writer(sink, delimiter="\t").writerows([["text", "label"], [cell, "x"], ["one", "y"]])
+    assert values(tmp_path / "a.tsv", sink.getvalue())[0] == {"text": cell, "label": "x"}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_comments_before_the_names_are_no_rows(tmp_path: Path, end: str) -> None:
+    text = "# Made by hand, in May, 2014\n#\n# COLUMN a: what\ntext,label\n#one,1\ntwo,2\n".replace("\n", end)
+    path = tmp_path / "a.csv"
+    assert values(path, text) == [{"text": "#one", "label": "1"}, {"text": "two", "label": "2"}]
+    assert [row.origin.line for row in rows_of(path)] == [5, 6]
+
+
+def test_names_that_begin_with_a_hash_are_names(tmp_path: Path) -> None:
+    assert values(tmp_path / "a.csv", "#text,label\na,1\nb,2\n")[0] == {"#text": "a", "label": "1"}
