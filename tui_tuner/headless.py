@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
@@ -21,6 +23,7 @@ from tui_tuner.runs.events import (
     OutOfMemory,
     Phase,
     Resolved,
+    RolledBack,
     RowLedger,
     RunDuration,
     RunStarted,
@@ -34,6 +37,11 @@ from tui_tuner.runs.wire import encode, fields_of
 from tui_tuner.text import human_bytes, human_money, human_seconds, one_line, sanitize
 
 STEP_LINE_SECONDS = 2.0
+RECENT_STEPS = 1000  # kept; the pace is told from the last 50, also after going back some steps
+READ_AT_ONCE = 4 << 20  # bytes of a journal whose events are in memory at a time
+# What a printer's view is folded from: the rest only makes its lists longer, event by event
+_OF_STATUS = (RunStarted, RolledBack, Phase, Finished)
+_COMPARED = (RunStarted, RolledBack, Evaluation, Sample)
 REASONS_SHOWN = 5
 DURATION_MOVED = 0.1  # share by which it is worth another line
 # Names in the journal, which are translated where they are shown
@@ -54,17 +62,36 @@ class LinePrinter:
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
-        self.view = RunView()
+        self.view = RunView()  # without lists, which would be copied with each event
+        self._recent: deque[Step] = deque(maxlen=RECENT_STEPS)
+        self._shown: list[Event] = []  # what is compared at the end
         self._last_step_line = 0.0
         self._last_phase = ""
         self._last_duration = 0.0
 
     def feed(self, events: Iterable[Event]) -> None:
         for event in events:
-            self.view = fold(self.view, [event])
+            body = event.body
+            if isinstance(body, Step):
+                self._recent.append(body)
+            elif isinstance(body, _COMPARED):
+                self._shown.append(event)
+                self._forget_undone(body)
+            if isinstance(body, _OF_STATUS):
+                self.view = replace(fold(self.view, [event]), steps=())
             handler = self._HANDLERS.get(type(event.body))
             if handler:
                 handler(self, event, event.body)
+
+    def _forget_undone(self, body: Body) -> None:
+        """Steps after the one that a run goes back to are no part of its pace."""
+        back = body.step if isinstance(body, RolledBack) else None
+        if isinstance(body, RunStarted):
+            back = body.resumed_from
+        if back is not None:
+            kept = [step for step in self._recent if step.step <= back]
+            self._recent.clear()
+            self._recent.extend(kept)
 
     def _line(self, event: Event, text: str) -> None:
         self._write(f"{time.strftime('%H:%M:%S', time.localtime(event.time))}  {text}")
@@ -104,11 +131,12 @@ class LinePrinter:
                 self._line(event, _("validation {line}", line=line))
 
     def _step(self, event: Event, point: Step) -> None:
-        view = self.view
-        last = view.total_steps and view.step >= view.total_steps
-        if event.time - self._last_step_line < STEP_LINE_SECONDS and not last and view.step > 1:
+        total = self.view.total_steps
+        last = total and point.step >= total
+        if event.time - self._last_step_line < STEP_LINE_SECONDS and not last and point.step > 1:
             return
         self._last_step_line = event.time
+        view = replace(self.view, step=point.step, steps=tuple(self._recent))
         left = view.seconds_left()
         parts = [
             _("step {step}/{total}", step=point.step, total=view.total_steps or "?"),
@@ -187,7 +215,7 @@ class LinePrinter:
         self._line(event, _("out of memory: {message}", message=one_line(body.message)))
 
     def _finished(self, event: Event, body: Finished) -> None:
-        for line in _comparison(self.view):
+        for line in _comparison(fold(RunView(), self._shown)):
             self._write(line)
         message = one_line(body.message)
         self._line(event, f"{_(one_line(body.status))}{': ' + message if message else ''}")
@@ -216,11 +244,12 @@ class RawPrinter:
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
-        self.view = RunView()
+        self.view = RunView()  # what it is asked for: whether the run has ended, and how
 
     def feed(self, events: Iterable[Event]) -> None:
         for event in events:
-            self.view = fold(self.view, [event])
+            if isinstance(event.body, _OF_STATUS):
+                self.view = replace(fold(self.view, [event]), steps=())
             self._write((event.line or encode(event)).decode().rstrip("\n"))
 
 
@@ -239,6 +268,12 @@ def writer(stream: TextIO) -> Callable[[str], None]:
             gone = True
 
     return write
+
+
+def print_new(reader: JournalReader, printer: LinePrinter | RawPrinter) -> None:
+    """Print what is new in a journal, a part of it in memory at a time."""
+    while events := reader.read(READ_AT_ONCE):
+        printer.feed(events)
 
 
 class Follower:
@@ -262,8 +297,8 @@ class Follower:
 
     def _follow(self) -> None:
         while not self._done.wait(0.1):
-            self.printer.feed(self._reader.read())
-        self.printer.feed(self._reader.read())
+            print_new(self._reader, self.printer)
+        print_new(self._reader, self.printer)
 
 
 def ledger_lines(ledger: Mapping[str, Any]) -> list[str]:

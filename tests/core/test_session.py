@@ -198,9 +198,14 @@ def test_nothing_of_a_run_is_left_in_the_process(make_config: MakeConfig, train:
     from tui_tuner.data.examples.store import Store
     from tui_tuner.training.step.engine import Engine
 
+    def held() -> list[Any]:
+        return [one for one in gc.get_objects() if type(one) in (Store, Engine)]
+
+    before = held()  # of other tests
     for _unused in range(2):
         train(make_config(training__max_steps=2))
-    left = [one for one in gc.get_objects() if type(one) in (Store, Engine)]
+    known = {id(one) for one in before}
+    left = [one for one in held() if id(one) not in known]
     assert not left, "also no model, no memory of a device, no open file of the token cache"
 
 

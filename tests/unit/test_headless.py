@@ -11,11 +11,14 @@ from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.records import Origin
 from tui_tuner.headless import Follower, LinePrinter, RawPrinter, writer
 from tui_tuner.runs.events import (
+    Body,
     Evaluation,
+    Event,
     Finished,
     Heartbeat,
     Log,
     Phase,
+    RolledBack,
     RowLedger,
     RunStarted,
     Sample,
@@ -23,6 +26,8 @@ from tui_tuner.runs.events import (
     Warned,
 )
 from tui_tuner.runs.journal import JournalReader, JournalWriter
+from tui_tuner.runs.view import RunView, fold
+from tui_tuner.text import human_seconds
 
 
 def _write_run(path: Path) -> None:
@@ -108,3 +113,38 @@ def test_the_row_ledger_is_printed_with_its_reasons(tmp_path: Path) -> None:
     assert "rows: 1 dropped: unknown role" in text and "the first a.jsonl:9" in text
     assert "rows: 11 sequences to train on, 0 held out" in text
     assert "validation rows: 1 dropped: broken JSON, the first b.jsonl:1" in text
+
+
+def test_a_printer_says_what_the_whole_view_says_and_keeps_no_more_than_it_needs() -> None:
+    """Each event copied all steps before it: a long run took minutes to print."""
+    bodies: list[Body] = [RunStarted(config={}, device="cpu"), Phase("training", 0, 500)]
+    bodies += [_timed_step(number, 0.5 + number % 7) for number in range(1, 301)]
+    bodies += [RolledBack(step=200), Evaluation(step=200, stage="before", metrics={"a": 0.5})]
+    bodies += [_timed_step(number, 0.25 + number % 5) for number in range(201, 400)]
+    lines: list[str] = []
+    printer, view = LinePrinter(lines.append), RunView()
+    for number, body in enumerate(bodies):
+        event = Event(body, "r", number, 1.7e9 + 3 * number)
+        view = fold(view, [event])
+        lines.clear()
+        printer.feed([event])
+        if isinstance(body, Step):
+            speed, left = view.tokens_per_second(), view.seconds_left()
+            assert f"{speed:,.0f} trained tok/s" in lines[0]
+            assert left is None or f"{human_seconds(left)} left" in lines[0]
+    assert printer.view.steps == () and printer.view.evaluations == ()
+    assert (printer.view.status, printer.view.total_steps) == (view.status, view.total_steps)
+
+
+def _timed_step(step: int, seconds: float) -> Step:
+    return Step(
+        step=step,
+        epoch=step / 100,
+        loss=1.0,
+        learning_rate=1e-4,
+        grad_norm=1.0,
+        supervised_tokens=1000 + step,
+        tokens=2000,
+        tokens_per_second=1.0,
+        seconds=seconds,
+    )

@@ -16,7 +16,9 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import RunError, UsageError
 from tui_tuner.launch import child as child_module
 from tui_tuner.launch.child import start_detached, start_worker
+from tui_tuner.launch.host import host
 from tui_tuner.launch.lock import owned
+from tui_tuner.runs.control import Control
 from tui_tuner.runs.store import RunFolder, RunStore
 
 
@@ -213,3 +215,49 @@ def test_a_worker_has_a_session_of_its_own_and_ends_with_what_it_started(
     while psutil.pid_exists(other) and psutil.Process(other).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+_WITHOUT_STREAMS = """
+import os, sys
+from tui_tuner.cli import main
+from tui_tuner.launch.output import captured
+sys.argv = ["tui-tuner", "presets"]
+try:
+    main()
+except SystemExit as done:
+    code = done.code
+journal = open("journal", "w")
+assert journal.fileno() > 2
+with captured(None) as real:
+    real.out.write("x")
+    print("y")
+print("z", flush=True)
+for number in (1, 2):
+    os.write(number, b"w")
+journal.write(f"exit {code}")
+"""
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+def test_closed_standard_streams_harm_nothing(tmp_path: Path, closed: tuple[int, ...]) -> None:
+    """As cron, or `>&-` in a shell, starts a program. What is opened next gets the lowest free number."""
+    start = (
+        "import os, sys\n"
+        f"for number in {closed}: os.close(number)\n"
+        "os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])"
+    )
+    package = str(Path(child_module.__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": package}
+    done = subprocess.run(
+        [sys.executable, "-c", start, _WITHOUT_STREAMS], cwd=tmp_path, env=environment, check=False
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "journal").read_text() == "exit 0"
+
+
+def test_a_journal_that_cannot_be_opened_is_said_in_words(tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    folder.events.mkdir()
+    with pytest.raises(RunError, match=r"the journal cannot be written: Is a directory") as found:
+        host(folder, Control(folder.control))
+    assert found.value.where == str(folder.events)

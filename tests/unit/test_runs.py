@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import UsageError
 from tui_tuner.runs.control import Control, send
-from tui_tuner.runs.events import Heartbeat, Log, RunStarted, Step, Unknown
+from tui_tuner.runs.events import Finished, Heartbeat, Log, Phase, RunStarted, Step, Unknown
 from tui_tuner.runs.history import summary
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
@@ -250,6 +250,68 @@ def test_a_pid_that_was_given_to_another_process_is_not_the_run(tmp_path: Path) 
     manifest = folder.manifest() | {"process_started": 1.0}
     folder.write("manifest.json", json.dumps(manifest))
     assert not folder.alive()
+
+
+def test_a_stepped_clock_does_not_make_a_living_run_a_lost_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psutil
+
+    folder = RunStore(tmp_path).create(_config("r"))
+    folder.claim()
+    JournalWriter(folder.events, "r").emit(RunStarted(total_steps=3))
+    real = psutil.Process.create_time
+    for step in (-7200.0, 86400.0 * 365):  # what the system says of a start after its clock was stepped
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self, step=step: real(self) + step)
+        assert folder.alive() and folder.state() == "running"
+    monkeypatch.undo()
+    for what, value in (("ticks", 1), ("boot", "another")):
+        manifest = folder.manifest()
+        manifest["process"][what] = value
+        folder.write("manifest.json", json.dumps(manifest))
+        assert not folder.alive(), "another process, or one of another boot, with the same number"
+        folder.claim()
+        assert folder.alive()
+
+
+def test_a_manifest_without_ticks_is_compared_by_the_time_of_day(tmp_path: Path) -> None:
+    folder = RunStore(tmp_path).create(_config("r"))
+    folder.claim()
+    manifest = folder.manifest()
+    del manifest["process"]
+    folder.write("manifest.json", json.dumps(manifest))
+    assert folder.alive()
+    folder.write(
+        "manifest.json", json.dumps(manifest | {"process": {"started": 5.0, "ticks": 1, "boot": "x"}})
+    )
+    assert folder.alive(), "left over by another claim"
+
+
+def test_a_line_after_the_end_does_not_make_a_run_a_lost_one(tmp_path: Path) -> None:
+    folder = RunStore(tmp_path).create(_config("r"))
+    folder.write("manifest.json", '{"pid": 1, "process_started": 1.0}')
+    journal = JournalWriter(folder.events, "r")
+    for body in (RunStarted(total_steps=3), Finished("completed", 0), Log("late"), Phase("training", 3, 3)):
+        journal.emit(body)
+    assert folder.state() == summary(folder)["state"] == "completed"
+    journal.emit(RunStarted(total_steps=3, resumed_from=2))
+    assert folder.state() == "lost"
+
+
+def test_a_command_after_a_torn_line_is_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "control.jsonl"
+    control = Control(path)
+    send(path, "pause")
+    with open(path, "ab") as file:
+        file.write(b'{"time": 1, "comma')
+    assert control.poll() == ["pause"]
+    send(path, "stop")
+    assert control.poll() == ["stop"]
+    with open(path, "ab") as file:
+        file.write(b'{"time"')
+    late = Control(path)
+    send(path, "save")
+    assert late.poll() == ["save"]
 
 
 @pytest.mark.parametrize(

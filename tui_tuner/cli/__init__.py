@@ -12,6 +12,10 @@ from tui_tuner.text import sanitize
 
 def main() -> None:
     """Entry point of `tui-tuner`: runs a command, turns errors into one message and an exit code."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        from tui_tuner.launch.output import open_missing_streams
+
+        open_missing_streams()
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:

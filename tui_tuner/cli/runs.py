@@ -38,7 +38,7 @@ def attach(run: RunName = "last", runs: Runs = "runs", no_tui: NoTui = False, js
 
 
 def _follow(folder: RunFolder, json: bool) -> int:
-    from tui_tuner.headless import LinePrinter, RawPrinter, writer
+    from tui_tuner.headless import LinePrinter, RawPrinter, print_new, writer
     from tui_tuner.runs.journal import JournalReader
 
     write = writer(sys.stdout)
@@ -46,7 +46,7 @@ def _follow(folder: RunFolder, json: bool) -> int:
     reader = JournalReader(folder.events)
     while True:
         alive = folder.alive()
-        printer.feed(reader.read())
+        print_new(reader, printer)
         if printer.view.ended or not alive:
             break
         time.sleep(0.25)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tui_tuner.errors import EXIT_FAILED, TunerError
+from tui_tuner.errors import EXIT_FAILED, RunError, TunerError
 from tui_tuner.launch.environment import prepare_environment
 from tui_tuner.launch.lock import owned
 from tui_tuner.launch.watchdog import Watchdog
@@ -21,6 +21,7 @@ from tui_tuner.runs.events import Finished, Phase, Sink, Warned
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder
+from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig
@@ -50,7 +51,7 @@ def host(folder: RunFolder, control: Control, resume: bool = False) -> Ended:
     with owned(folder):
         config = folder.config()
         ballast.put(folder.path)
-        journal = JournalWriter(folder.events, folder.name)
+        journal = _open_journal(folder)
         try:
             with _crashes_logged(folder), Watchdog(journal, folder.path) as sink:
                 if death is not None:
@@ -60,6 +61,17 @@ def host(folder: RunFolder, control: Control, resume: bool = False) -> Ended:
         finally:
             journal.close()
             scrubber().blank_out(folder.log)
+
+
+def _open_journal(folder: RunFolder) -> JournalWriter:
+    try:
+        return JournalWriter(folder.events, folder.name)
+    except OSError as error:
+        raise RunError(
+            _("the journal cannot be written: {problem}.", problem=error.strerror),
+            where=one_line(folder.events),
+            hint=_("Move away what is there, and look at its permissions."),
+        ) from None
 
 
 @contextmanager

@@ -109,6 +109,30 @@ class _ScrubbedStream(io.TextIOBase):
             return
 
 
+def open_missing_streams() -> None:
+    """Give this process the standard streams that whoever started it (cron, a service) has closed.
+
+    A file opened later would get the number of a closed one, and whatever a library prints would land in it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+            taken = getattr(sys, name) is None  # by a file that was opened since, and is not ours to print on
+        except OSError:
+            taken = False
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            source = os.open(os.devnull, os.O_RDWR) if taken else number
+            stream = open(source, mode, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
 def scrub_streams() -> None:
     """Mask secrets in what this process writes to its standard streams, where they already are a log."""
     sys.stdout.flush()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tui_tuner.errors import EXIT_CONFIG, TunerError
 from tui_tuner.launch.host import host
-from tui_tuner.launch.output import scrub_streams
+from tui_tuner.launch.output import open_missing_streams, scrub_streams
 from tui_tuner.launch.signals import install
 from tui_tuner.locales import _
 from tui_tuner.runs.control import Control
@@ -19,6 +19,7 @@ def main(arguments: list[str]) -> int:
     paths = [argument for argument in arguments if argument != "--resume"]
     if len(paths) != 1:
         return EXIT_CONFIG
+    open_missing_streams()
     folder = RunFolder(Path(paths[0]))
     control = Control(folder.control)
     install(control)

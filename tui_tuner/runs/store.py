@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.errors import DiskFullError, RunError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.runs.events import (
+    Body,
     CheckpointSaved,
     CommandDone,
     Evaluation,
@@ -34,6 +35,7 @@ from tui_tuner.runs.events import (
     Heartbeat,
     Log,
     Phase,
+    RunStarted,
     Sample,
     Unknown,
     Warned,
@@ -126,14 +128,13 @@ class RunFolder:
         """Write this process into the manifest as the one that runs it."""
         import socket
 
-        import psutil
+        from tui_tuner.runs.process_identity import identity
 
-        me = psutil.Process()
         manifest = self.manifest()
         manifest.update(
             {
-                "pid": me.pid,
-                "process_started": me.create_time(),
+                "pid": os.getpid(),
+                **identity(os.getpid()),
                 "host": socket.gethostname(),
                 "claimed": time.time(),
                 **more,
@@ -143,18 +144,18 @@ class RunFolder:
         self.write("manifest.json", json.dumps(manifest, indent=1))
 
     def alive(self) -> bool:
-        """Whether the process in the manifest still runs: its pid *and* its start time, on this host."""
+        """Whether the process in the manifest still runs: its pid *and* its start, on this host."""
         import socket
 
         import psutil
+
+        from tui_tuner.runs.process_identity import runs_still
 
         manifest = self.manifest()
         if manifest.get("host") not in (None, socket.gethostname()):
             return False
         try:
-            process = psutil.Process(int(manifest["pid"]))
-            started = float(manifest["process_started"])
-            return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 1.0
+            return runs_still(int(manifest["pid"]), manifest)
         except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
             return False
 
@@ -164,6 +165,8 @@ class RunFolder:
 
         last = ""
         for event in JournalReader(self.events, tail=_STATE_TAIL).read():
+            if last in _ENDED and not _begins(event.body):
+                continue  # nothing that a thread still had to say makes a run that ended a lost one
             match event.body:
                 case Finished(status=status):
                     last = status
@@ -301,6 +304,11 @@ def _left_empty(path: Path) -> bool:
     if path.is_symlink() or not path.is_dir():
         return False
     return all(entry.name.startswith(".config.yaml.") for entry in path.iterdir())
+
+
+def _begins(body: Body) -> bool:
+    """Whether an event shows that a run that had ended goes on, or ended again."""
+    return isinstance(body, RunStarted | Finished) or (isinstance(body, Phase) and body.name == "loading")
 
 
 def _age(path: Path) -> float:

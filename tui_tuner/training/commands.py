@@ -28,6 +28,12 @@ class Wishes:
     save: bool = False
     evaluate: bool = False
 
+    def add(self, other: Wishes) -> None:
+        """Want what `other` wants as well."""
+        self.stop |= other.stop
+        self.save |= other.save
+        self.evaluate |= other.evaluate
+
 
 class Commands:
     """Reads `Control` and remembers what is still to be done.
@@ -90,6 +96,10 @@ class Commands:
         wishes, self._wishes = self._wishes, Wishes()
         return wishes
 
+    def put_back(self, wishes: Wishes) -> None:
+        """Give these again with the next `take`, beside what comes until then."""
+        self._wishes.add(wishes)
+
     @contextmanager
     def held(self) -> Iterator[Callable[[], bool]]:
         """Wait for something else than a command: gives a function that says whether to wait on.
@@ -108,8 +118,8 @@ class Commands:
             self._pause = paused and self._pause
 
     def wait_while_paused(self, step: int, total: int, save: Callable[[], None]) -> float:
-        """Seconds spent waiting. A save asked for meanwhile is done; stop and evaluate end the wait for
-        the caller to see."""
+        """Seconds spent waiting. A save asked for meanwhile is done at once; stop ends the wait, and what
+        else was asked for is done after it."""
         if not self._pause:
             return 0.0
         began = time.monotonic()

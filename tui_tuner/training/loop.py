@@ -15,8 +15,9 @@ from tui_tuner.errors import RunError
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Evaluation, Log
 from tui_tuner.text import one_line
-from tui_tuner.training.commands import Commands
+from tui_tuner.training.commands import Commands, Wishes
 from tui_tuner.training.evaluating import Evaluator, Interrupted
+from tui_tuner.training.keeping.checkpoints import Checkpoint
 from tui_tuner.training.keeping.disk import DiskWait
 from tui_tuner.training.keeping.progress import Progress
 from tui_tuner.training.keeping.rollback import RollBack
@@ -94,13 +95,15 @@ class Loop(TrainerCallback):
         wishes = self.commands.take()
         if not wishes.stop and not final:
             self.commands.wait_while_paused(step, self.total, lambda: self._save(step, whole=True))
-            later = self.commands.take()
-            wishes.stop |= later.stop
-            wishes.evaluate |= later.evaluate
-            wishes.save |= later.save
+            wishes.add(self.commands.take())
         if wishes.evaluate or final or due(step, self.evaluate_every):
+            # A stop that was asked for ends the evaluation, and a wait for room on the disk in it
+            self.commands.put_back(Wishes(stop=wishes.stop))
             self._evaluate(step, final)
-            wishes.stop |= self.commands.take().stop
+            later = self.commands.take()
+            # What was asked for while this step was evaluated is done after the next one
+            self.commands.put_back(Wishes(evaluate=later.evaluate))
+            wishes.add(later)
         over = self.budget.over(step, self.saver.spent, self.commands.waited)
         if (wishes.stop or over) and (not final or self.progress.owed):
             self.stopped = over or "asked"
@@ -138,7 +141,7 @@ class Loop(TrainerCallback):
 
     def _save(self, step: int, whole: bool = False) -> None:
         self._report()  # weights that are not numbers must not get into a checkpoint
-        self.saver.save(step, self._wait, whole)
+        self.saver.save(step, self._wait, whole, ending=bool(self.stopped))
 
     @property
     def _wait(self) -> DiskWait | None:
@@ -206,8 +209,9 @@ class Loop(TrainerCallback):
         own = self.metrics.get(name)
         sign = -1 if higher_is_better(name, own.higher_is_better if own else None) else 1
         if math.isfinite(value) and (best is None or sign * value < sign * best):
-            self.progress.best, self.progress.best_step, self.progress.worse = value, step, 0
-            self.saver.write_final(self.saver.folder.best, step, self._wait)
+            self.progress.worse = 0
+            if self.saver.write_final(self.saver.folder.best, step, self._wait):
+                self.progress.best, self.progress.best_step = value, step
             return
         self.progress.worse += 1
         patience = self.config.evaluation.early_stopping
@@ -219,6 +223,19 @@ class Loop(TrainerCallback):
                 name=name,
             )
             self.reporter.emit(Log(message))
+
+    def make_good(self, checkpoint: Checkpoint) -> None:
+        """Do what a run that has all its steps still owes: the evaluation of the last one."""
+        step = checkpoint.step
+        self.reporter.step = step
+        self.saver.begin(step)
+        if not self.progress.owed:
+            return
+        self._evaluate(step, final=True)
+        if self.progress.owed:
+            self.stopped = "asked"
+        else:
+            self.saver.note_progress(checkpoint, self._wait)
 
     def rescue(self) -> None:
         """Save what is whole when a step fails before it has changed anything; never raises."""

@@ -142,10 +142,23 @@ def _ended(loop: Any, commands: Commands) -> Outcome:
     step, why = loop.reporter.step, loop.stopped
     if not why:
         return Outcome("completed", EXIT_DONE, _completed(step, loop))
+    return Outcome("stopped", commands.exit_code, _stopped(step, why, loop.saver.saved_step))
+
+
+def _stopped(step: int, why: str, saved: int | None) -> str:
+    """Where a run stopped, why unless it was "asked", and which step can be resumed from."""
+    said = {"step": step, "saved": saved, "why": why}
     if why == "asked":
-        return Outcome("stopped", commands.exit_code, _("Stopped and saved at step {step}.", step=step))
-    message = _("Stopped and saved at step {step} ({why}).", step=step, why=why)
-    return Outcome("stopped", commands.exit_code, message)
+        if saved == step:
+            return _("Stopped and saved at step {step}.", **said)
+        if saved is None:
+            return _("Stopped at step {step}; nothing could be saved.", **said)
+        return _("Stopped at step {step}, which could not be saved; the last saved is {saved}.", **said)
+    if saved == step:
+        return _("Stopped and saved at step {step} ({why}).", **said)
+    if saved is None:
+        return _("Stopped at step {step} ({why}); nothing could be saved.", **said)
+    return _("Stopped at step {step} ({why}), which could not be saved; the last saved is {saved}.", **said)
 
 
 def _completed(steps: int, loop: Any) -> str:

@@ -206,9 +206,12 @@ class Training:
             self._show(0, "before")
             context.commands.check()
             set_seed(self.config.training.seed)
-        if checkpoint is not None and (start >= loop.total or context.progress.early):
+        ended = start >= loop.total or context.progress.early
+        if checkpoint is not None and not loop.saver.restore_best() and ended:
+            context.progress.owed = True  # only an evaluation makes another `best`
+        if checkpoint is not None and ended:
             engine._load_from_checkpoint(str(checkpoint.path))  # only the end is missing
-            context.reporter.step = start
+            loop.make_good(checkpoint)
         else:
             self._take_steps()
         loop.finish(context.reporter.step)

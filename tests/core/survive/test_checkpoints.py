@@ -165,3 +165,46 @@ def test_other_rows_than_before_are_refused(make_config: MakeConfig, train: Trai
     resumed = train(config, resume=run.folder)
     assert resumed.outcome.status == "failed" and resumed.outcome.exit_code == 3
     assert "not those the run began with" in resumed.outcome.message
+
+
+def test_a_damaged_later_checkpoint_never_outlives_the_sound_ones(tmp_path: Path) -> None:
+    for step in (100, 200):
+        write_checkpoint(tmp_path, step, fill("x"))
+    (tmp_path / "step-200" / "a.bin").write_text("y")  # of the same size
+    for keep, step in ((1, 150), (2, 160), (2, 170)):
+        write_checkpoint(tmp_path, step, fill("z"))
+        prune(tmp_path, keep, None)
+        found = newest_valid(tmp_path, lambda *_: None)
+        assert found is not None and found.step == step
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-160", "step-170", "step-200"]
+    write_checkpoint(tmp_path, 300, fill("z"))
+    prune(tmp_path, 1, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-300"]
+
+
+def test_a_checkpoint_damaged_while_the_run_is_on_counts_for_nothing(tmp_path: Path) -> None:
+    for step in (1, 2):
+        write_checkpoint(tmp_path, step, fill("x"))
+    (tmp_path / "step-2" / "inner" / "b.bin").unlink()
+    prune(tmp_path, 1, None)
+    found = newest_valid(tmp_path, lambda *_: None)
+    assert found is not None and found.step == 1
+
+
+def test_a_checkpoint_is_not_believed_under_another_number_or_without_files(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, 5, fill("one"))
+    (tmp_path / "step-5").rename(tmp_path / "step-9")
+    assert checkpoints.checkpoints(tmp_path)[0].problem() == "it holds step 5"
+    (tmp_path / "step-9" / "files.json").write_text('{"step": 9, "files": {}}')
+    assert checkpoints.checkpoints(tmp_path)[0].problem() == "its list of files is empty"
+
+
+def test_a_checkpoint_set_aside_by_a_killed_process_is_put_back(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, 5, fill("one"))
+    (tmp_path / "step-5").rename(tmp_path / ".step-5.before")
+    checkpoints.clear_leftovers(tmp_path)
+    assert not checkpoints.checkpoints(tmp_path)[0].problem()
+    write_checkpoint(tmp_path, 6, fill("two"))
+    (tmp_path / ".step-6.before").mkdir()
+    checkpoints.clear_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-5", "step-6"]

@@ -21,6 +21,7 @@ from tui_tuner.runs.events import Body, Finished, Step, Warned
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.training.keeping.checkpoints import checkpoints
+from tui_tuner.training.keeping.disk import free_room
 
 SIZE = 24 * 2**20
 
@@ -161,3 +162,23 @@ def test_the_predicted_size_of_a_checkpoint_is_the_real_one(
     predicted = float(number) * {"KiB": 2**10, "MiB": 2**20}[unit]
     (made,) = run.sink.of("checkpoint")[-1:]
     assert made["bytes"] <= predicted <= 1.2 * made["bytes"] + 2**20
+
+
+def test_a_disk_without_inodes_is_not_called_full_of_bytes(tmp_path: Path) -> None:
+    place = tmp_path / "few"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=4", "tmpfs", str(place)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        assert free_room(place) == "8.0 MiB free"
+        with contextlib.suppress(OSError):
+            for number in range(10):
+                (place / str(number)).touch()
+        assert free_room(place) == "no inodes left for new files, 8.0 MiB free"
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.lines import MAX_LINE, reencoded
@@ -26,6 +26,7 @@ _SEPARATOR = re.compile(
 )  # Excel's first line, if there is one
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _NUMBER = re.compile(r"[-+]?\d[\d., ]*(?:[eE][-+]?\d+)?%?")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?")
 _INDEX = re.compile(r"(?:Unnamed: \d+(?:_level_\d+)?|index)?")
 # Names that no row has in one of its cells, so that the line that holds one is the line of names
 _NAMES = {
@@ -123,6 +124,9 @@ class _Lines:
         sample = sample.split("\n", comments)[-1]
         self.delimiter = separator.group(1) if separator else delimiter_of(sample)
         self._backslash = _escapes_quotes(sample, self.delimiter)
+        self.quoting: Literal[0, 3] = (
+            csv.QUOTE_NONE if _has_stray_quotes(sample, self.delimiter) else csv.QUOTE_MINIMAL
+        )
 
     def __iter__(self) -> Iterator[str]:
         while True:
@@ -160,7 +164,7 @@ def _doubled(found: re.Match[str]) -> str:
 def _records(lines: _Lines, name: str) -> Iterator[_Record]:
     # Below the length at which lines are cut, so that a cut line always ends as a problem of its own.
     csv.field_size_limit(max(MAX_LINE - 4096, MAX_LINE // 2))
-    reader = csv.reader(lines, delimiter=lines.delimiter, strict=False)
+    reader = csv.reader(lines, delimiter=lines.delimiter, quoting=lines.quoting, strict=False)
     width = 0
     while True:
         before = lines.given
@@ -176,7 +180,8 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
             cells, problem = [], N_("a quote that is not closed")
         taken = lines.given - before
         width = width or len(cells)
-        if lines.delimiter == "\t" and (rows := _plain_rows(lines.taken, width)):
+        bare = lines.delimiter == "\t" and lines.quoting != csv.QUOTE_NONE
+        if bare and (rows := _plain_rows(lines.taken, width)):
             for place, row in enumerate(rows, 1):
                 lines.accounted += 1
                 yield _Record(row, before + place)
@@ -260,6 +265,7 @@ def _looks_like_row(cells: list[str]) -> bool:
         return False
     return any(
         _NUMBER.fullmatch(cell)
+        or _DATE.fullmatch(cell)
         or len(cell) > 100
         or (cell[-1:] in ".!?。！？…" and len(cell) > 8 and cell[-3:] != "...")
         for cell in cells
@@ -311,6 +317,35 @@ def _sampled(sample: str, delimiter: str, strict: bool = False) -> list[list[str
         return [row for row in itertools.islice(reader, 300) if any(cell.strip() for cell in row)][:200]
     except csv.Error:
         return []
+
+
+def _has_stray_quotes(text: str, delimiter: str) -> bool:
+    """Whether quotes are characters like others, as in many tables between tabs.
+
+    They are where the text is no table by the rules of quotes, and a cell begins with a quote that does not
+    end it, while its line and the next one are whole rows all the same.
+    """
+    if delimiter != "\t" or '"' not in text:
+        return False
+    try:
+        for _row in csv.reader(
+            io.StringIO(text[: text.rfind("\n") + 1], newline=""), delimiter="\t", strict=True
+        ):
+            pass
+        return False
+    except csv.Error as error:
+        if "unexpected end" in str(error):  # the sample ends inside of a cell
+            return False
+    rows = [line.split("\t") for line in text.splitlines()[:-1]]
+    return any(
+        len(row) == len(following) == len(rows[0]) and any(map(_is_open, row))
+        for row, following in itertools.pairwise(rows)
+    )
+
+
+def _is_open(cell: str) -> bool:
+    """Whether a cell begins with a quote and does not end with one."""
+    return cell.startswith('"') and not re.search(r'[^"](?:"")*"\Z', cell[1:])
 
 
 def _escapes_quotes(text: str, delimiter: str) -> bool:

@@ -14,7 +14,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,13 @@ class Checkpoint:
         """Why it cannot be used: a file missing, cut or changed. Empty if every byte is as it was written."""
         try:
             manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
-            files = dict(manifest["files"])
-        except (OSError, ValueError, KeyError, TypeError):
+            files, step = dict(manifest["files"]), manifest["step"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return _("its list of files is missing or damaged")
+        if not files:
+            return _("its list of files is empty")
+        if step != self.step:
+            return _("it holds step {step}", step=one_line(step, 40))
         for name, facts in files.items():
             target = self.path / name
             try:
@@ -112,10 +116,14 @@ class Unfinished:
             manifest = json.dumps({"step": self.step, "files": files}, indent=1)
             (self.folder / MANIFEST).write_text(manifest, encoding="utf-8")
             _sync_tree(self.folder)
-            if target.exists():
-                shutil.rmtree(target)
+            before = target.with_name(f".{target.name}.before")
+            if target.exists():  # set aside until the new one stands, for it may be the only one
+                shutil.rmtree(before, ignore_errors=True)
+                target.rename(before)
             self.folder.rename(target)
             _sync(self.root)
+            shutil.rmtree(before, ignore_errors=True)
+        _SOUND[target] = _files(target)
         return Checkpoint(target, self.step)
 
 
@@ -158,16 +166,52 @@ def restore_folder(target: Path) -> None:
 
 
 def clear_leftovers(root: Path, name: str = "step-") -> None:
-    """Remove half-written folders of a process that was killed."""
+    """Remove half-written folders of a process that was killed, and put back what it had set aside."""
+    for aside in root.glob(f".{name}*.before"):
+        target = aside.with_name(aside.name[1 : -len(".before")])
+        if target.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(target)
     for leftover in root.glob(f".{name}*"):
         if leftover.is_dir() and leftover.name.endswith((".writing", ".old")):
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+# Checkpoints found sound in this process, by their files' names, sizes and times: bytes are read once
+_SOUND: dict[Path, frozenset[tuple[str, int, int]]] = {}
+
+
+def _is_sound(checkpoint: Checkpoint) -> bool:
+    files = _files(checkpoint.path)
+    if _SOUND.get(checkpoint.path) == files:
+        return True
+    sound = not checkpoint.problem()
+    if sound:
+        _SOUND[checkpoint.path] = files
+    return sound
+
+
+def _files(folder: Path) -> frozenset[tuple[str, int, int]]:
+    found = set()
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            facts = path.stat()
+            found.add((str(path), facts.st_size, facts.st_mtime_ns))
+    return frozenset(found)
+
+
 def prune(root: Path, keep: int, best_step: int | None) -> None:
-    """Delete all but the newest `keep` checkpoints and that of the best evaluation."""
-    for checkpoint in checkpoints(root)[keep:]:
-        if checkpoint.step != best_step:
+    """Delete all but the newest `keep` sound checkpoints and that of the best evaluation.
+
+    A damaged one counts for nothing: with the number of a later step it would outlive all that are sound.
+    """
+    sound = 0
+    for checkpoint in checkpoints(root):
+        if sound < keep:
+            sound += _is_sound(checkpoint)
+        elif checkpoint.step != best_step:
+            _SOUND.pop(checkpoint.path, None)
             # renamed first, so that a kill in between leaves no checkpoint with half its files
             doomed = checkpoint.path.with_name(f".{checkpoint.path.name}.old")
             try:

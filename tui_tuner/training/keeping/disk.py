@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -102,6 +103,19 @@ def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) 
         reporter.emit(Log(text))
 
 
+def free_room(folder: Path) -> str:
+    """What is free on a disk, in words; a disk that has bytes but can hold no more files is said to be so."""
+    try:
+        bytes_free = shutil.disk_usage(folder).free
+        status = os.statvfs(folder)
+    except OSError:
+        return _("free space unknown")
+    # Some file systems make inodes as they go, and tell of none
+    if status.f_files and not status.f_favail:
+        return _("no inodes left for new files, {free} free", free=human_bytes(bytes_free))
+    return _("{free} free", free=human_bytes(bytes_free))
+
+
 def _used(folder: Path) -> int:
     """What a resumed run has on the disk already; it will be replaced, not added to."""
     found = 0
@@ -146,10 +160,10 @@ class DiskWait:
         return True
 
     def _say(self, name: str, step: int) -> None:
-        free = human_bytes(self._free())
+        free = free_room(self._folder)
         if name:
             message = _(
-                "The disk is full ({free} free): the folder {name} of step {step} cannot be written. "
+                "The disk is full ({free}): the folder {name} of step {step} cannot be written. "
                 "The run waits.",
                 free=free,
                 name=name,
@@ -157,8 +171,7 @@ class DiskWait:
             )
         else:
             message = _(
-                "The disk is full ({free} free): the checkpoint of step {step} cannot be written. The run "
-                "waits.",
+                "The disk is full ({free}): the checkpoint of step {step} cannot be written. The run waits.",
                 free=free,
                 step=step,
             )
@@ -170,7 +183,7 @@ class DiskWait:
 
     def _wait(self, step: int, total: int) -> bool:
         """Until it is worth trying again; False if told to stop or to go on without."""
-        note = _("the disk is full, {free} free", free=human_bytes(self._free()))
+        note = _("the disk is full, {free}", free=free_room(self._folder))
         self._reporter.phase("paused", step, total, note=note)
         before, began = self._free(), time.monotonic()
         with self._commands.held() as still_held:

@@ -16,8 +16,8 @@ from tui_tuner.errors import DiskFullError
 from tui_tuner.locales import _
 from tui_tuner.runs.events import CheckpointSaved, OutOfMemory
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.text import human_bytes
 from tui_tuner.training.keeping import checkpoints
+from tui_tuner.training.keeping.disk import free_room
 from tui_tuner.training.keeping.final_model import write_final_model
 from tui_tuner.training.keeping.progress import STATE, Progress
 from tui_tuner.training.keeping.writer import Writer
@@ -59,6 +59,7 @@ class Saver:
         self.engine: Engine | None = None
         self.every = interval(config.output.save_every, total_steps)
         self._saved = -1
+        self._on_disk = -1
         self._retry_after = math.inf
         self._last = self._began = time.monotonic()
         self._writer = Writer()
@@ -67,12 +68,18 @@ class Saver:
     def begin(self, step: int, anew: bool = False) -> None:
         """Training begins at `step`; what was resumed is on disk already, unless it is to be written anew."""
         self._saved = step if step and not anew else -1
+        self._on_disk = step or -1
         self._last = self._began = time.monotonic()
 
     @property
     def spent(self) -> float:
         """Seconds of training so far, in all processes of the run."""
         return self.progress.seconds + time.monotonic() - self._began
+
+    @property
+    def saved_step(self) -> int | None:
+        """The step of the last checkpoint on the disk, as far as this process knows."""
+        return None if self._on_disk < 0 else self._on_disk
 
     def due(self, step: int) -> bool:
         """By steps, by minutes, or because the last attempt failed."""
@@ -82,8 +89,9 @@ class Saver:
         late = (now - self._last) / 60 >= self.config.output.save_minutes
         return late or now >= self._retry_after or due(step, self.every)
 
-    def save(self, step: int, wait: Wait | None = None, whole: bool = False) -> None:
-        """A checkpoint. No room for it on the disk or in memory is said, and it is tried again later.
+    def save(self, step: int, wait: Wait | None = None, whole: bool = False, ending: bool = False) -> None:
+        """A checkpoint. No room for it on the disk or in memory is said; it is tried again later, except in a
+        run that is `ending`.
 
         With `wait`, the run is held while the disk is full. With `whole`, and after one that failed in the
         background, the checkpoint is on the disk when this returns; else training may go on meanwhile.
@@ -98,7 +106,7 @@ class Saver:
                 self.recovery.enter("saving")
                 self._write(step, wait, whole, began)
             except Exception as error:
-                self._not_saved(step, error)
+                self._not_saved(step, error, ending)
             else:
                 self._retry_after = math.inf
                 self._saved, self._last = step, began
@@ -129,6 +137,7 @@ class Saver:
 
         def finish() -> None:
             checkpoint = begun[-1].finish()
+            self._on_disk = step
             checkpoints.prune(root, self.config.output.keep, best)
             self.reporter.emit(
                 CheckpointSaved(
@@ -156,7 +165,7 @@ class Saver:
             self._writing = step
             self._writer.start(finish)
 
-    def _not_saved(self, step: int, error: Exception) -> None:
+    def _not_saved(self, step: int, error: Exception, ending: bool = False) -> None:
         """Say why there is no checkpoint; a full disk is tried again a minute later, memory at once.
 
         Raises:
@@ -164,21 +173,25 @@ class Saver:
         """
         self._last = time.monotonic()
         if isinstance(error, DiskFullError):
-            free = human_bytes(shutil.disk_usage(self.folder.path).free)
             self._retry_after = time.monotonic() + DISK_RETRY_SECONDS
-            message = _(
-                "No checkpoint at step {step}: {what} {free} are free. Training goes on.",
-                step=step,
-                what=error.what,
-                free=free,
-            )
-            self.reporter.warn("disk_full", message, _("Make room; the checkpoint is tried again."))
+            said = {"step": step, "what": error.what, "free": free_room(self.folder.path)}
+            if ending:
+                message = _("No checkpoint at step {step}: {what} {free}.", **said)
+                hint = _("Make room before the run is resumed.")
+            else:
+                message = _("No checkpoint at step {step}: {what} {free}. Training goes on.", **said)
+                hint = _("Make room; the checkpoint is tried again.")
+            self.reporter.warn("disk_full", message, hint)
         elif self.recovery.is_out_of_memory(error):
             self.recovery.free()
             self._retry_after = time.monotonic()
-            message = _(
-                "Memory ran out while saving step {step}; it is tried again after the next step.", step=step
-            )
+            if ending:
+                message = _("Memory ran out while saving step {step}.", step=step)
+            else:
+                message = _(
+                    "Memory ran out while saving step {step}; it is tried again after the next step.",
+                    step=step,
+                )
             self.reporter.emit(OutOfMemory(step, "saving", (1, 0), message))
         else:
             raise error
@@ -188,6 +201,9 @@ class Saver:
         engine = self.engine
         assert engine is not None
         engine.save_state(folder)
+        self._write_state(folder, engine)
+
+    def _write_state(self, folder: Path, engine: Engine) -> None:
         size = engine.size
         state = replace(
             self.progress,
@@ -196,6 +212,61 @@ class Saver:
             path=engine.objective.state(),
         )
         (folder / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
+
+    def note_progress(self, checkpoint: checkpoints.Checkpoint, wait: Wait | None = None) -> None:
+        """Write the counters anew into a checkpoint that is otherwise as it should be."""
+        engine = self.engine
+        if not self.writes or engine is None:
+            return
+
+        def fill(folder: Path) -> None:
+            leave_out = shutil.ignore_patterns(checkpoints.MANIFEST, STATE)
+            shutil.copytree(checkpoint.path, folder, ignore=leave_out, dirs_exist_ok=True)
+            self._write_state(folder, engine)
+
+        def write() -> None:
+            checkpoints.begin_checkpoint(self.folder.checkpoints, checkpoint.step, fill).finish()
+
+        try:
+            if wait is None:
+                write()
+            else:
+                wait(write, "", checkpoint.step, self.total)
+        except DiskFullError as error:
+            self._not_saved(checkpoint.step, error, ending=True)
+
+    def restore_best(self) -> bool:
+        """Write `best` anew where a resumed run has lost it, from the checkpoint of its step.
+
+        Whether there is a `best` then, or none was ever written. Without that checkpoint the next evaluation
+        counts as the best. The model is left with those weights.
+        """
+        progress, step = self.progress, self.progress.best_step
+        if step is None or not self.writes or any(self.folder.best.glob("*.safetensors")):
+            return True
+        assert self.engine is not None
+        for checkpoint in checkpoints.checkpoints(self.folder.checkpoints):
+            if checkpoint.step == step and not checkpoint.problem():
+                self.engine._load_from_checkpoint(str(checkpoint.path))
+                if self.write_final(self.folder.best, step):
+                    self.reporter.log(
+                        _(
+                            "The folder best was gone; it is made anew from the checkpoint of step {step}.",
+                            step=step,
+                        )
+                    )
+                    return True
+        self.reporter.warn(
+            "best_gone",
+            _(
+                "The folder best, with the model of step {step}, is gone, and so is that step's checkpoint.",
+                step=step,
+            ),
+            _("The next evaluation counts as the best, and writes the folder anew."),
+        )
+        progress.best = progress.best_step = None
+        progress.worse = 0
+        return False
 
     def write_final(self, target: Path, step: int, wait: Wait | None = None) -> bool:
         """Write `best` or `last`; without room the old one stays, and the journal says so. Whether it was.

@@ -15,6 +15,7 @@ from tui_tuner.config.schema import DataSection
 from tui_tuner.data.preview import inspect
 from tui_tuner.data.records import Row
 from tui_tuner.data.sources import tables, tally
+from tui_tuner.data.sources.datafile import DataFile
 from tui_tuner.data.sources.files import resolve
 from tui_tuner.errors import DataError
 
@@ -190,16 +191,43 @@ def test_the_answer_about_a_header_can_be_given_on_the_command_line() -> None:
         assert build_config(given).data.header == value
 
 
-def test_quotes_between_tabs_that_part_no_fields_take_no_line_along(tmp_path: Path) -> None:
-    lines = ["label\ttext", 'ham\t"Gee, said she', "ham\tno", 'spam\t"Win', 'ham\t"all" is one', 'ham\t"b"']
-    found = values(tmp_path / "a.tsv", "\n".join(lines) + "\n")
-    assert [(row["label"], row["text"]) for row in found] == [
-        ("ham", '"Gee, said she'),
-        ("ham", "no"),
-        ("spam", '"Win'),
-        ("ham", '"all" is one'),
-        ("ham", "b"),
+def rows_in(path: Path) -> list[Row]:
+    return list(DataFile(str(path), "csv").rows())
+
+
+def test_quotes_between_tabs_may_be_characters_like_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    said = ['"Hello, he said', "fine", '"', '"quoted"', 'she: "no"', '"oh', 'and" so']
+    path.write_text("text\tlabel\n" + "".join(f"{one}\t{i}\n" for i, one in enumerate(said)))
+    assert [row.values["text"] for row in rows_in(path)] == said
+
+
+def test_quotes_between_tabs_that_do_quote_still_do(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tnote\n"two\nlines"\t"a ""b"""\nplain\t"last\ncell"\nend\tx\n')
+    rows = [row.values for row in rows_in(path)]
+    assert rows == [
+        {"text": "two\nlines", "note": 'a "b"'},
+        {"text": "plain", "note": "last\ncell"},
+        {"text": "end", "note": "x"},
     ]
+
+
+def test_a_first_line_with_a_date_is_asked_about(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("en,English,2008-04-30 00:00:00\nfr,French,2008-04-30 00:00:00\n")
+    with pytest.raises(DataError, match="looks like a row"):
+        rows_in(path)
+
+
+def test_quotes_that_quote_nothing_take_no_line_along_however_late_they_come(tmp_path: Path) -> None:
+    before = ["text\tlabel", *(f"a plain line of text\t{number}" for number in range(60_000))]
+    after = ['"Gee, said she\tham', "no\tham", '"Win\tspam', '"all" is one\tham', "end\tham"]
+    path = tmp_path / "a.tsv"
+    path.write_text("\n".join(before + after) + "\n")
+    rows = rows_in(path)
+    assert [row.values["text"] for row in rows[60_000:]] == [line.partition("\t")[0] for line in after]
+    assert rows[-1].origin.line == len(before + after) == len(rows) + 1
 
 
 def test_a_quoted_table_of_tabs_stays_one_field(tmp_path: Path) -> None:

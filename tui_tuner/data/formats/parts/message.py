@@ -277,7 +277,7 @@ def _part(part: dict[str, Any], found: Parts) -> list[str]:
 
 
 def _calls_in(part: dict[str, Any]) -> list[dict[str, Any]]:
-    """The calls of a part: the part itself, or what it holds, which may be JSON text; none if it is no call."""
+    """The calls of a part: itself, or what it holds, which may be JSON text; none if it is no call."""
     if isinstance(part.get("name"), str):
         return [part]
     for key in ("value", "content", "function", "tool_call"):
