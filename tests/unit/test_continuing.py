@@ -120,3 +120,9 @@ def test_an_edit_says_both_values_as_yaml() -> None:
     assert edit.sentence() == "method.targets was all-linear and cannot become [q_proj, v_proj]: a reason."
     edit = Edit("training.max_steps", None, 5, "taken", "a reason")
     assert edit.sentence() == "training.max_steps was null and is 5 from here on: a reason."
+
+
+@pytest.mark.parametrize(("kind", "verdict"), [("lora", "refused"), ("full", "taken")])
+def test_smaller_parts_of_a_batch_are_refused_where_dropout_draws_for_each(kind: str, verdict: str) -> None:
+    config = before(method__kind=kind, method__dropout=0.1)
+    assert judged(config, training__micro_batch=2) == {"training.micro_batch": verdict}

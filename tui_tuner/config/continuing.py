@@ -131,6 +131,8 @@ def _validation(before: RunConfig, now: RunConfig, path: str) -> Rule:
 def _micro_batch(before: RunConfig, now: RunConfig, path: str) -> Rule:
     if now.training.micro_batch > before.training.micro_batch:  # type: ignore[operator]
         return "no effect", N_("the micro-batch of a run gets smaller where memory asks for it, never larger")
+    if before.method.dropout and "dropout" in METHOD_FIELDS.get(before.method.kind, ()):
+        return "refused", N_("dropout draws other random numbers where a batch is cut into other parts")
     return "taken", N_("a batch is the same in smaller parts")
 
 

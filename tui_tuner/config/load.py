@@ -86,6 +86,8 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """
     shown = one_line(path)
     try:
+        if path.exists() and not path.is_file():  # a device or a pipe may never end
+            raise ConfigError(_("is no regular file."), where=shown)
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ConfigError(_("is larger than 4 MiB, so it is no config."), where=shown)
         text = path.read_text(encoding="utf-8-sig")

@@ -26,6 +26,8 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     shown = one_line(path)
     try:
+        if path.exists() and not path.is_file():  # a device or a pipe may never end
+            raise ModelError(_("is no regular file."), where=shown)
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ModelError(_("is larger than 16 MiB, so it is no config."), where=shown)
         values = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -136,12 +138,30 @@ def safetensors_header(path: Path) -> dict[str, Any]:
             header = json.loads(file.read(size))
     except OSError as error:
         raise ModelError(_("cannot be read: {problem}.", problem=error.strerror), where=shown) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ModelError(_("is damaged: its header is no JSON."), where=shown, hint=_(_AGAIN)) from None
     if not isinstance(header, dict):
         raise ModelError(_("is damaged: its header is no JSON object."), where=shown)
     header.pop("__metadata__", None)
+    for name, tensor in header.items():
+        if not (
+            isinstance(tensor, dict)
+            and isinstance(tensor.get("dtype"), str)
+            and _whole_numbers(tensor.get("shape"))
+            and _whole_numbers(tensor.get("data_offsets"), 2)
+        ):
+            what = _("is damaged: its header does not describe {tensor}.", tensor=one_line(name, 80))
+            raise ModelError(what, where=shown, hint=_(_AGAIN))
     return header
+
+
+def _whole_numbers(values: Any, count: int | None = None) -> bool:
+    """Whether this is a list of sizes: whole numbers of 64 bits at most, and so many."""
+    return (
+        isinstance(values, list)
+        and (count is None or len(values) == count)
+        and all(type(value) is int and 0 <= value < 2**63 for value in values)
+    )
 
 
 def check_safetensors(folder: Path) -> None:

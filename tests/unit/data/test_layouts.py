@@ -267,6 +267,12 @@ def test_an_answer_that_is_a_list_is_not_cut_to_its_first_item() -> None:
         read({"prompt": "a", "response": ["x", "y"]}, prompt="prompt", response="response")
 
 
+def test_an_answer_of_nothing_at_no_place_is_no_answer() -> None:
+    values = {"question": "Who?", "context": "It rains.", "answers": {"text": [""], "answer_start": [-1]}}
+    record: Any = find_format("qa").convert(values, {name: name for name in values})
+    assert record.answers == []
+
+
 def test_texts_that_may_all_be_questions_are_asked_about() -> None:
     row = {"question_id": 81, "category": "writing", "turns": ["Write a post.", "Now make it rhyme."]}
     with pytest.raises(Ambiguous, match="60% sure") as error:

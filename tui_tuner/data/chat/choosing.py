@@ -103,6 +103,8 @@ def read_template(path: str) -> str:
     """
     file = Path(path).expanduser()
     try:
+        if file.exists() and not file.is_file():  # a device or a pipe may never end
+            raise ModelError(_("is no regular file."), where=one_line(path))
         if file.stat().st_size > MAX_TEMPLATE_BYTES:
             raise ModelError(_("is larger than 1 MiB, so it is no template."), where=one_line(path))
         return file.read_text(encoding="utf-8-sig")

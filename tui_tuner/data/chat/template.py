@@ -37,8 +37,12 @@ def render(
             )
     except TemplateError as error:
         raise RowProblem(N_("the chat template refuses these turns"), one_line(error, 200)) from None
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         raise RowProblem(N_("the chat template fails on these turns"), one_line(error, 200)) from None
+    except RecursionError:
+        raise RowProblem(N_("the chat template calls itself without an end")) from None
+    except MemoryError:
+        raise RowProblem(N_("the chat template wants more memory than there is")) from None
     return str(text)
 
 

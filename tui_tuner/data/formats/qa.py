@@ -40,7 +40,7 @@ class QuestionAnswering(Format):
         for text, start in _pairs(values.get(columns["answers"]), context):
             if not isinstance(text, str) or not isinstance(start, int) or isinstance(start, bool):
                 raise RowProblem(N_("an answer has no text or no start"))
-            if start < 0 and text not in context:
+            if start < 0 and (not text or text not in context):
                 continue  # a word for that the context has no answer
             if start < 0 or context[start : start + len(text)] != text:
                 raise RowProblem(

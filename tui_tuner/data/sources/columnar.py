@@ -49,7 +49,8 @@ def read_arrow(path: Path, name: str) -> Iterator[Row]:
     import pyarrow.ipc
 
     try:
-        with pyarrow.memory_map(str(path)) as source:
+        # Read and checked, not mapped: a damaged file's offset out of its memory would end the process
+        with pyarrow.OSFile(str(path)) as source:
             try:
                 table = pyarrow.ipc.open_file(source)
                 batches: Any = (table.get_batch(i) for i in range(table.num_record_batches))
@@ -67,6 +68,7 @@ def read_arrow(path: Path, name: str) -> Iterator[Row]:
 
 def _small(batches: Any, counts: list[int]) -> Iterator[Any]:
     for batch in batches:
+        batch.validate(full=True)
         counts.append(batch.num_rows)
         for start in range(0, batch.num_rows, _BATCH_ROWS):
             yield batch.slice(start, _BATCH_ROWS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import decimal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +97,26 @@ def test_rows_have_to_be_as_many_as_the_file_says(tmp_path: Path, monkeypatch: p
     for rows in (read_parquet(parquet, "p"), read_arrow(feather, "f")):
         assert sum(1 for _row in rows) == 1000
     assert seen == [(1000, 1000)] * 2
+
+
+@pytest.mark.parametrize("kind", [pyarrow.ipc.new_file, pyarrow.ipc.new_stream])
+def test_a_damaged_offset_of_arrow_ends_in_words_and_not_the_process(tmp_path: Path, kind: Any) -> None:
+    table = pa.table({"text": ["the first row", "the second row", "the third row"]})
+    path = tmp_path / "a.arrow"
+    with kind(path, table.schema) as sink:
+        sink.write_table(table)
+    offsets = b"".join(number.to_bytes(4, "little") for number in (0, 13, 27, 40))
+    whole = path.read_bytes()
+    assert whole.count(offsets) == 1
+    far = offsets[:4] + (0x40000000).to_bytes(4, "little") + offsets[8:]
+    path.write_bytes(whole.replace(offsets, far))
+    code = (
+        "import sys, pathlib\n"
+        "from tui_tuner.data.sources.columnar import read_arrow\n"
+        "from tui_tuner.errors import DataError\n"
+        "try:\n    list(read_arrow(pathlib.Path(sys.argv[1]), 'a.arrow'))\n"
+        "except DataError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "a.arrow" in done.stdout and "no readable Arrow" in done.stdout
