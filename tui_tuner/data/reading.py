@@ -15,6 +15,7 @@ from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Record, Row, texts_of
 from tui_tuner.data.sources.files import DataFile, Resolved, resolve
+from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
@@ -109,7 +110,12 @@ class Reading:
                 yield Read(row, source, problem=RowProblem(row.problem, _shown(row)))
             if not usable:
                 return
-        detection = self._detect(file, usable, wanted)
+        try:
+            detection = self._detect(file, usable, wanted)
+        except DataError:
+            for _row in rows if file.kind == "sql" and not file.field else ():
+                pass  # that a dump holds several tables comes before what the first of them looks like
+            raise
         self._note_encoding(file)
         known = {*detection.columns.values(), *detection.unused}
         beside = media.media_columns(known)

@@ -271,3 +271,26 @@ def test_an_answer_of_nothing_at_no_place_is_no_answer() -> None:
     values = {"question": "Who?", "context": "It rains.", "answers": {"text": [""], "answer_start": [-1]}}
     record: Any = find_format("qa").convert(values, {name: name for name in values})
     assert record.answers == []
+
+
+def test_texts_that_may_all_be_questions_are_asked_about() -> None:
+    row = {"question_id": 81, "category": "writing", "turns": ["Write a post.", "Now make it rhyme."]}
+    with pytest.raises(Ambiguous, match="60% sure") as error:
+        read(row)
+    assert "question_id" not in (error.value.hint or "")
+    assert said(read(row, "messages").messages) == [
+        ("user", "Write a post."),
+        ("assistant", "Now make it rhyme."),
+    ]
+
+
+def test_the_reason_of_a_transcript_whose_chosen_answer_is_empty_names_it() -> None:
+    row = {"chosen": "\n\nHuman: hi\n\nAssistant: ", "rejected": "\n\nHuman: hi\n\nAssistant: hello"}
+    with pytest.raises(RowProblem, match="the chosen answer is missing"):
+        find_format("preference").convert(row, {"chosen": "chosen", "rejected": "rejected"})
+
+
+def test_what_tells_rows_apart_is_not_offered_as_a_text() -> None:
+    with pytest.raises(DataError) as error:
+        recognise([{"id": f"a_{n}", "calls": [[{"a": 1}]]} for n in range(5)])
+    assert "id" not in (error.value.hint or "").replace("Write each row", "")

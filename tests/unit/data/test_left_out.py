@@ -124,6 +124,11 @@ MEDIA: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a placeholder": ({"messages": [{**U, "content": "<image>\nWhat is it?"}, A]}, "needs a picture"),
     "a placeholder at the end": ({"messages": [{**U, "content": "What is it?<video>"}, A]}, "needs a film"),
+    "Qwen-VL's picture": (
+        {"query": "Look: <img>https://example.org/a.jpeg</img> What is it?", "response": "A cat."},
+        "needs a picture",
+    ),
+    "Qwen-Audio's sound": ({"query": "1: <audio>a/b.wav</audio> Who?", "response": "Ann."}, "needs sound"),
     "a placeholder beside an empty column": (
         {
             "conversations": [
@@ -167,6 +172,7 @@ def test_rows_beside_them_that_need_nothing_are_kept(tmp_path: Path) -> None:
         "What does the <image> tag do?",
         "<video>\n<source src='a.mp4'>\n</video>\nWhy does it not play?",
         "Is `<audio>` valid in HTML 5?",
+        "Why is <image>no path</image> wrong?",
     ],
 )
 def test_a_text_about_tags_is_text(tmp_path: Path, text: str) -> None:

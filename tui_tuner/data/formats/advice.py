@@ -81,8 +81,8 @@ def does_not_fit(sample: Sample, wanted: str, recognised: Callable[[], str]) -> 
 
 def by_columns(sample: Sample) -> str:
     """A command that says which column is what, with columns of this file; words where none holds text."""
-    written = [column for column in sample.columns.values() if column.written]
-    worded = [column for column in written if column.worded and column.plain not in ("id", "source")]
+    written = [column for column in sample.columns.values() if column.written and not _numbers_rows(column)]
+    worded = [column for column in written if column.worded and column.plain != "source"]
     best = worded if len(worded) > 1 else written
     if len(best) > 1:
         asks = _first(best, sample.named("prompt"), best[0])
@@ -93,6 +93,11 @@ def by_columns(sample: Sample) -> str:
     if best:
         return _("To learn the text alone: {command}.", command=_text_alone(best[0]))
     return _("Write each row with prompt and response, or as messages with role and content.")
+
+
+def _numbers_rows(column: Column) -> bool:
+    """Whether a column's name says that it tells rows apart: nobody wants to learn to write that."""
+    return column.plain in ("id", "uuid", "index") or column.plain.endswith(("_id", "_hash"))
 
 
 def _first(columns: Sequence[Column], wanted: Sequence[Column], otherwise: Column) -> Column:

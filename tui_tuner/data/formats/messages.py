@@ -38,7 +38,9 @@ class Messages(Format):
         if not best or not self.spelt_like_this(best[0]):
             return None
         roles = {"messages": best[0].name, **sample.optional("system", "tools", taken=[best[0].name])}
-        return Match(roles, 0.99 if known else 0.9, _why(best[0]))
+        # MT-Bench keeps questions alone like this, and each second one would be taken for an answer
+        sure = 0.6 if chat_shape(best[0].example) == "texts" and best[0].plain == "turns" else 0.9
+        return Match(roles, 0.99 if known else sure, _why(best[0]))
 
     def convert(self, values: Values, columns: Columns) -> Chat:
         messages = turns_of(values.get(columns["messages"]))

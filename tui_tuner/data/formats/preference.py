@@ -74,12 +74,12 @@ class Preferences(Format):
             prompt = prompt[:-1]  # a chat that ends with the chosen answer
         # A layout that repeats the prompt inside one of the answers.
         chosen, rejected = _without(prompt, chosen), _without(prompt, rejected)
-        if not any(message.role == "user" for message in prompt):
-            raise RowProblem(N_("a preference row has no prompt"))
         if chosen[-1].role != "assistant":
             raise RowProblem(CHOSEN.missing)
         if rejected[-1].role != "assistant":
             raise RowProblem(REJECTED.missing)
+        if not any(message.role == "user" for message in prompt):
+            raise RowProblem(N_("a preference row has no prompt"))
         if prompt[0].role != "system":
             prompt = system_of(values, columns) + prompt
         return Preference(prompt, chosen, rejected, tools_in(values, columns))

@@ -15,7 +15,7 @@ from tui_tuner.text import human_bytes
 
 _U_COLUMNS = 10
 _U_NUMBER = re.compile(r"\d+(?:[-.]\d+)?")
-_SPAN_TAG = re.compile(r"O|[BIESLUM]-\S+")
+_SPAN_TAG = re.compile(r"[Oo]|[BIESLUMbieslum]-\S+")
 _BLANKS = re.compile(r"[ \t]+")
 _SEEN_LINES = 400
 _SNIFFED = 256 * 1024
@@ -176,3 +176,29 @@ def is_conll(head: bytes) -> bool:
     if layout.universal:
         return rows > 1
     return rows > 1 and len(tags) > 1 and all(map(_SPAN_TAG.fullmatch, tags))
+
+
+def is_blocks(head: bytes) -> bool:
+    """Whether a text file may hold tagged sentences, by its shape: short blocks of lines in columns.
+
+    Each line has the same number of columns, the last of which holds few values, again and again.
+    """
+    whole = len(head) < _SNIFFED
+    lines = head[:_SNIFFED].decode("utf-8", "replace").removeprefix("\ufeff").split("\n")
+    lines = [line.strip("\r") for line in (lines if whole else lines[:-1])]
+    layout = _Layout("\n".join(lines))
+    rows = [
+        layout.cells(line) for line in lines if line.strip() and not line.startswith(("-DOCSTART-", "# "))
+    ]
+    if layout.width < 2 or len(rows) < 10 or any(len(row) != layout.width for row in rows):
+        return False
+    tags = [row[layout.tag] for row in rows]
+    words = {row[layout.token] for row in rows}
+    return 1 < len(set(tags)) <= 100 and 2 * len(set(tags)) < min(len(words), len(rows)) and _in_blocks(lines)
+
+
+def _in_blocks(lines: list[str]) -> bool:
+    """Whether blank lines part the others, and not each from the next."""
+    blank = [not line.strip() for line in lines]
+    inner = sum(blank[:-1])
+    return inner > 0 and (len(lines) - inner) > 2 * inner

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.columnar import read_arrow, read_parquet
-from tui_tuner.data.sources.conll import is_conll, read_conll
+from tui_tuner.data.sources.conll import is_blocks, is_conll, read_conll
 from tui_tuner.data.sources.documents import read_document, read_hub
 from tui_tuner.data.sources.jsonvalues import is_json_list, is_jsonl
 from tui_tuner.data.sources.lines import read_json, read_jsonl, read_text
@@ -36,7 +36,7 @@ class DataFile:
     size: int = 0
     encoding: str | None = None
     header: str = "ask"
-    as_told: bool = False  # data.format names what its rows are
+    told: str = "auto"  # data.format: what its rows are
 
     @property
     def name(self) -> str:
@@ -95,22 +95,46 @@ def _jsonl_rows(file: DataFile) -> Iterator[Row]:
 
 
 def _csv_rows(file: DataFile) -> Iterator[Row]:
+    """Rows of a table; tagged sentences where the columns between tabs are surely those."""
     with open_bytes(Path(file.path), file.member) as source:
-        yield from read_csv(source, file.name, file.encoding, file.header)
+        if file.told in ("auto", "token_tags") and is_conll(source.peek(HEAD)[:HEAD]):
+            yield from read_conll(source, file.name, file.encoding)
+        else:
+            yield from read_csv(source, file.name, file.encoding, file.header)
 
 
 def _text_rows(file: DataFile) -> Iterator[Row]:
-    """Lines of text; tagged sentences or JSON where they look like it and `data.format` is silent."""
+    """Lines of text; tagged sentences or JSON where they look like it and `data.format` does not say text."""
     with open_bytes(Path(file.path), file.member) as source:
-        head = b"" if file.as_told else source.peek(HEAD)[:HEAD]
+        head = b"" if file.told == "text" else source.peek(HEAD)[:HEAD]
         read = read_conll if is_conll(head) else read_jsonl if is_jsonl(head) else read_text
-        if read is read_text and is_tabbed(head):
-            raise DataError(
-                _("every line has columns between tabs: it looks like a table."),
-                where=one_line(file.name),
-                hint=_("Rename it to .tsv, or read it as lines of text with --set data.format=text."),
-            )
+        if read is read_text and file.told == "token_tags":
+            read = read_conll
+        elif read is read_text and file.told == "auto":
+            _must_be_text(head, file)
         yield from read(source, file.name, file.encoding)
+
+
+def _must_be_text(head: bytes, file: DataFile) -> None:
+    """Ask about lines that look like rows of something else.
+
+    Raises:
+        DataError: they do.
+    """
+    if is_blocks(head):
+        raise DataError(
+            _("every line is a word with its tag: it looks like tagged sentences."),
+            where=one_line(file.name),
+            hint=_(
+                "Read it as those with --set data.format=token_tags, or as text with --set data.format=text."
+            ),
+        )
+    if is_tabbed(head):
+        raise DataError(
+            _("every line has columns between tabs: it looks like a table."),
+            where=one_line(file.name),
+            hint=_("Rename it to .tsv, or read it as lines of text with --set data.format=text."),
+        )
 
 
 def _sql_rows(file: DataFile) -> Iterator[Row]:

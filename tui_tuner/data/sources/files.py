@@ -13,7 +13,7 @@ from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import DataSection, Source
 from tui_tuner.data.sources.datafile import DEMO, PACKED, DataFile
 from tui_tuner.data.sources.paths import as_meant
-from tui_tuner.data.sources.streams import compression, open_bytes, zip_members
+from tui_tuner.data.sources.streams import compression, encoding_of, open_bytes, zip_members
 from tui_tuner.errors import DataError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -26,6 +26,14 @@ KINDS = {
 }  # fmt: skip
 _DOCUMENTS = {"text", "document"}
 MAX_FILES = 1_000_000
+_LFS = b"version https://git-lfs.github.com/spec/"
+# How a dump begins whose name does not say so; a comment alone may begin anything
+_SQL = re.compile(
+    rb"(?:\s|--[^\n]*\n|/\*(?!!).*?\*/)*+(?:/\*!\d{5} SET "
+    rb"|INSERT\s+INTO\s+\S+\s*(?:\([^)]*\)\s*)?VALUES\b|CREATE\s+TABLE\s+[^(]{1,200}\("
+    rb"|COPY\s[^;]{1,4000}FROM\s+stdin;|SET\s+(?:NAMES\s|[\w@.]+\s*(?:=|TO))[^;\n]*;|PRAGMA\s+\w+\s*=|DROP\s+TABLE\s)",
+    re.I | re.S,
+)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -54,10 +62,9 @@ def resolve(data: DataSection) -> list[Resolved]:
         if source.format == "auto" and data.format != "auto":
             source = source.model_copy(update={"format": data.format})
         resolved = resolve_source(source, data.field)
-        told = source.format != "auto"
-        if data.encoding is not None or data.header != "ask" or told:
+        if data.encoding is not None or data.header != "ask" or source.format != "auto":
             resolved.files = [
-                replace(file, encoding=data.encoding, header=data.header, as_told=told)
+                replace(file, encoding=data.encoding, header=data.header, told=source.format)
                 for file in resolved.files
             ]
         found.append(resolved)
@@ -143,6 +150,12 @@ def _file(path: Path, field: str | None) -> list[DataFile]:
         raise DataError(_("cannot be read: {problem}.", problem=error.strerror), where=where) from None
     if not size:
         raise DataError(_("is empty."), where=where)
+    if head.startswith(_LFS):
+        raise DataError(
+            _("is a pointer of Git LFS, and not the data itself."),
+            where=where,
+            hint=_("Fetch the data with: git lfs pull"),
+        )
     kind = kind_of_file(path)
     if compression(head) == "zip" and kind not in ("parquet", "arrow"):
         return _zip(path, field)
@@ -171,8 +184,14 @@ def _sniff(head: bytes) -> str:
         return "jsonl"
     if start == b"[":
         return "json"
-    control = sum(byte < 9 or 13 < byte < 27 for byte in head)
-    return "" if control > len(head) // 10 else "text"
+    return "" if _is_binary(head) else "sql" if _SQL.match(head) else "text"
+
+
+def _is_binary(head: bytes) -> bool:
+    """Whether bytes are no text: a NUL in them, but for UTF-16 and UTF-32, or many control characters."""
+    if b"\0" in head and not encoding_of(head, False).startswith(("utf-16", "utf-32")):
+        return True
+    return sum(byte < 9 or 13 < byte < 27 for byte in head.replace(b"\0", b"")) > len(head) // 10
 
 
 def _zip(path: Path, field: str | None) -> list[DataFile]:

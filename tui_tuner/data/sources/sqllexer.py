@@ -161,6 +161,8 @@ class Lexer:
         if kind in ("open", "dollar", "quoted_q"):
             return self._long(kind, begin, end)
         self._pos = end
+        if kind == "mark" and self.dialect.mysql and buffer.startswith("*/", begin):
+            return None  # the end of /*!50705 … */, wherever it stands
         if kind == "word":
             value = buffer[begin:end]
             if self.dialect.postgres and value in ("E", "e") and buffer.startswith("'", end):

@@ -59,7 +59,8 @@ class _Record:
 def read_csv(
     file: io.BufferedReader, name: str, told: str | None = None, header: str = "ask"
 ) -> Iterator[Row]:
-    """Rows of a CSV; its first line that is not empty names the columns. Empty lines are no rows.
+    """Rows of a CSV; its first line that is not empty names the columns. Empty lines are no rows, nor are
+    lines before it that begin with `#` and have not its columns.
 
     Ragged rows and wrong bytes come as problems. A column without a name is passed over where it counts the
     rows (as pandas writes its index), and in rows in which it is empty.
@@ -110,11 +111,17 @@ class _Lines:
         self._text = text
         self.given = self.ends = self.accounted = 0
         self.done = False
+        self.taken: list[str] = []  # as they stand, since this was last emptied
         separator = _SEPARATOR.match(sample)
         if separator:
             self.ends += text.readline().endswith("\n")
             self.given = self.accounted = 1
             sample = sample[separator.end() :]
+        comments = _comments_before(sample)
+        for _unused in range(comments):
+            self.ends += text.readline().endswith("\n")
+        self.given = self.accounted = self.given + comments
+        sample = sample.split("\n", comments)[-1]
         self.delimiter = separator.group(1) if separator else delimiter_of(sample)
         self._backslash = _escapes_quotes(sample, self.delimiter)
         self.quoting: Literal[0, 3] = (
@@ -131,7 +138,23 @@ class _Lines:
             while len(rest) >= MAX_LINE and not rest.endswith("\n"):
                 rest = self._text.readline(MAX_LINE) or "\x00"
             self.ends += rest.endswith("\n")
+            self.taken.append(line)
             yield re.sub(r'\\(["\\])', _doubled, line) if self._backslash else line
+
+
+def _comments_before(sample: str) -> int:
+    """How many lines before the names of columns begin with `#` and have not as many columns."""
+    lines = sample.removeprefix("\ufeff").split("\n")[:_SEEN_FIRST]
+    count = next((place for place, line in enumerate(lines) if not line.startswith("#")), 0)
+    if not count:
+        return 0
+    rest = sample.split("\n", count)[-1]
+    delimiter = delimiter_of(rest)
+    rows = _sampled(rest, delimiter)[:_SEEN_FIRST]
+    columns = len(rows[0]) if rows else 0
+    if columns < 2 or any(len(row) != columns for row in rows):
+        return 0
+    return 0 if any(line.count(delimiter) + 1 == columns for line in lines[:count]) else count
 
 
 def _doubled(found: re.Match[str]) -> str:
@@ -142,8 +165,10 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
     # Below the length at which lines are cut, so that a cut line always ends as a problem of its own.
     csv.field_size_limit(max(MAX_LINE - 4096, MAX_LINE // 2))
     reader = csv.reader(lines, delimiter=lines.delimiter, quoting=lines.quoting, strict=False)
+    width = 0
     while True:
         before = lines.given
+        lines.taken.clear()
         problem = ""
         try:
             cells = next(reader)
@@ -154,6 +179,13 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
         if lines.done and not problem:  # it asked for more in the middle of a field
             cells, problem = [], N_("a quote that is not closed")
         taken = lines.given - before
+        width = width or len(cells)
+        bare = lines.delimiter == "\t" and lines.quoting != csv.QUOTE_NONE
+        if bare and (rows := _plain_rows(lines.taken, width)):
+            for place, row in enumerate(rows, 1):
+                lines.accounted += 1
+                yield _Record(row, before + place)
+            continue
         if taken > 1:
             if problem:
                 raise DataError(
@@ -166,6 +198,27 @@ def _records(lines: _Lines, name: str) -> Iterator[_Record]:
             )
         lines.accounted += 1
         yield _Record(cells, before + 1, problem)
+
+
+def _plain_rows(lines: list[str], width: int) -> list[list[str]]:
+    """A row of each line, where quotes are no more than a part of a text, as in tables that quote nothing.
+
+    So it is where the lines are no record by the rules, and each has all columns by itself; else empty.
+    """
+    if not any('"' in line for line in lines) or any(line.count("\t") != width - 1 for line in lines):
+        return []
+    if _read_strictly(lines) is not None:
+        return []
+    return [_read_strictly([line]) or line.rstrip("\r\n").split("\t") for line in lines]
+
+
+def _read_strictly(lines: list[str]) -> list[str] | None:
+    """The only record in lines with columns between tabs; None if their quotes are not as they should be."""
+    try:
+        records = list(csv.reader(lines, delimiter="\t", strict=True))
+    except csv.Error:
+        return None
+    return records[0] if len(records) == 1 else None
 
 
 def _columns(first: _Record, seen: list[_Record], name: str, header: str) -> list[str | None]:

@@ -9,6 +9,7 @@ import pytest
 
 from tui_tuner.config.schema import DataSection
 from tui_tuner.data.reading import Read, Reading
+from tui_tuner.errors import DataError
 
 
 def read(path: Path, text: str, **options: Any) -> list[Read]:
@@ -99,3 +100,43 @@ def test_other_text_stays_text(tmp_path: Path) -> None:
             assert item.record is not None and item.record.kind == "text"
     (first, *_others) = read(tmp_path / "a.txt", TWEETS, format="text")
     assert first.record is not None and first.record.kind == "text" and first.record.text == "@ann\tO"
+
+
+GERMAN = '#\thttp://example.org/a\t[2010-07-04]\n1\tAnna\tB-PER\tO\n2\t"\tO\tO\n3\tkam\tO\tO\n\n'
+
+
+def test_tagged_sentences_under_the_name_of_a_table(tmp_path: Path) -> None:
+    text = GERMAN.replace("Anna\tB-PER\tO", "Anna\tO\tB-PER") * 2
+    assert sentences(tmp_path / "a.tsv", text) == [(["Anna", '"', "kam"], ["B-PER", "O", "O"])] * 2
+
+
+def test_tags_in_small_letters(tmp_path: Path) -> None:
+    assert sentences(tmp_path / "a.txt", "It b-np\nis o\n\nNo o\n") == [
+        (["It", "is"], ["b-np", "o"]),
+        (["No"], ["o"]),
+    ]
+
+
+def test_words_with_tags_of_another_kind_are_asked_about_and_read_as_told(tmp_path: Path) -> None:
+    block = "".join(f"Ann{n} NNP\nsees{n} VBZ\nit{n} PRP\n\n" for n in range(4))
+    path = tmp_path / "a.txt"
+    with pytest.raises(DataError, match="looks like tagged sentences") as error:
+        read(path, block)
+    assert "--set data.format=token_tags" in (error.value.hint or "")
+    found = sentences(path, block, format="token_tags")
+    assert found[0] == (["Ann0", "sees0", "it0"], ["NNP", "VBZ", "PRP"]) and len(found) == 4
+    assert len(read(path, block, format="text")) == 12
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Two words\nand two\n\nmore lines\nof four\n\nthat rhyme\nnot much\n\n"
+        "with each\nother here\n\nat all\nsome time\n",
+        "one two\nthree four five\n\nsix seven\n",
+    ],
+)
+def test_verses_are_text(tmp_path: Path, text: str) -> None:
+    found = read(tmp_path / "a.txt", text)
+    assert len(found) == sum(bool(line.strip()) for line in text.split("\n"))
+    assert all(item.format == "text" for item in found)

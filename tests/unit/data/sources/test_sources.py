@@ -17,6 +17,7 @@ from tui_tuner.config.schema import DataSection
 from tui_tuner.data.preview import first_rows, inspect
 from tui_tuner.data.reading import Read, Reading
 from tui_tuner.data.sources import lines, streams, tables
+from tui_tuner.data.sources.files import resolve
 from tui_tuner.errors import DataError, HubError, TunerError
 
 ROWS = [{"prompt": f"question {i}", "response": f"answer {i}"} for i in range(5)]
@@ -383,3 +384,29 @@ def test_what_is_no_zip_and_links_to_nowhere_are_named(tmp_path: Path) -> None:
     (tmp_path / "self").symlink_to("self")
     with pytest.raises(DataError, match="symbolic link that leads nowhere"):
         read(tmp_path / "self")
+
+
+def test_bytes_that_are_no_text_are_no_data(tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01" + bytes(range(32, 256)) * 40)
+    with pytest.raises(DataError, match="no data file"):
+        resolve(DataSection(path=str(path)))
+    for encoding in ("utf-8", "utf-16", "utf-16-le", "latin-1"):
+        path.write_bytes("Grüße an alle\nund mehr\n".encode(encoding))
+        assert resolve(DataSection(path=str(path)))[0].files[0].kind == "text"
+
+
+def test_a_pointer_of_git_lfs_is_not_the_data(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl.gz"
+    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 875191\n")
+    with pytest.raises(DataError, match="Git LFS") as error:
+        resolve(DataSection(path=str(path)))
+    assert "git lfs pull" in (error.value.hint or "")
+
+
+def test_a_text_file_of_json_is_read_as_such_whatever_format_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text('{"instruction": "hi", "output": "hello"}\n' * 3)
+    reads = list(Reading(DataSection(path=str(path), format="alpaca")))
+    assert [read.record is not None for read in reads] == [True] * 3
+    assert [read.format for read in Reading(DataSection(path=str(path), format="text"))] == ["text"] * 3

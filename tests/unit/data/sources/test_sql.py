@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tui_tuner.config.schema import DataSection
+from tui_tuner.data.reading import Reading
 from tui_tuner.data.records import Row
 from tui_tuner.data.sources import sqllexer
+from tui_tuner.data.sources.files import resolve
 from tui_tuner.data.sources.sqldump import dialect_of, read_sql
 from tui_tuner.errors import DataError
 
@@ -387,3 +390,45 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
         assert sum(1 for _row in read_sql(source, "a.sql")) == 60_001
     assert tracemalloc.get_traced_memory()[1] < path.stat().st_size / 1.5
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "INSERT INTO `t` VALUES (1,'a'),(2,'b');\n",
+        "-- a dump\n\nSET NAMES utf8;\nINSERT INTO t (id, text) VALUES (1,'a'),(2,'b');\n",
+        "--\n-- PostgreSQL database dump\n--\n\nSET statement_timeout = 0;\n"
+        "COPY t (id, text) FROM stdin;\n1\ta\n2\tb\n\\.\n",
+        "PRAGMA foreign_keys=OFF;\nCREATE TABLE t(id, text);\n"
+        "INSERT INTO t VALUES(1,'a');\nINSERT INTO t VALUES(2,'b');\n",
+    ],
+)
+def test_a_dump_is_one_whatever_its_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.dump"
+    path.write_text(text)
+    (resolved,) = resolve(DataSection(path=str(path)))
+    assert [list(row.values.values())[1] for file in resolved.files for row in file.rows()] == ["a", "b"]
+    path.write_text("Select a seat. Insert into the slot what values you have.\n")
+    assert resolve(DataSection(path=str(path)))[0].files[0].kind == "text"
+
+
+def test_values_for_later_versions_of_mysql_are_values() -> None:
+    text = (
+        "SET NAMES utf8;\nCREATE TABLE `t` (`id` int, /*!50705 `place` GEOMETRY NOT NULL,*/ `text` text);\n"
+        "INSERT INTO `t` VALUES (1,/*!50705 0x0000000001F0,*/'it\\'s'),\n(2,/*!50705 0x6869,*/'b');\n"
+    )
+    assert dialect_of(text) == "mysql"
+    rows = list(read_sql(io.BufferedReader(io.BytesIO(text.encode())), "a.sql"))  # type: ignore[arg-type]
+    assert not any(row.problem for row in rows)
+    assert [row.values for row in rows] == [
+        {"id": 1, "text": "it's"},  # bytes that are no text are no value
+        {"id": 2, "place": "hi", "text": "b"},
+    ]
+
+
+def test_several_tables_are_told_before_what_the_first_looks_like(tmp_path: Path) -> None:
+    path = tmp_path / "a.sql"
+    one = "".join(f"INSERT INTO one VALUES ({n}, {n}, {n});\n" for n in range(300))
+    path.write_text(one + "INSERT INTO two VALUES ('hi', 'hello');\n")
+    with pytest.raises(DataError, match=r"several tables: one \(300\), two \(1\)"):
+        list(Reading(DataSection(path=str(path))))

@@ -218,3 +218,32 @@ def test_a_first_line_with_a_date_is_asked_about(tmp_path: Path) -> None:
     path.write_text("en,English,2008-04-30 00:00:00\nfr,French,2008-04-30 00:00:00\n")
     with pytest.raises(DataError, match="looks like a row"):
         rows_in(path)
+
+
+def test_quotes_that_quote_nothing_take_no_line_along_however_late_they_come(tmp_path: Path) -> None:
+    before = ["text\tlabel", *(f"a plain line of text\t{number}" for number in range(60_000))]
+    after = ['"Gee, said she\tham', "no\tham", '"Win\tspam', '"all" is one\tham', "end\tham"]
+    path = tmp_path / "a.tsv"
+    path.write_text("\n".join(before + after) + "\n")
+    rows = rows_in(path)
+    assert [row.values["text"] for row in rows[60_000:]] == [line.partition("\t")[0] for line in after]
+    assert rows[-1].origin.line == len(before + after) == len(rows) + 1
+
+
+def test_a_quoted_table_of_tabs_stays_one_field(tmp_path: Path) -> None:
+    cell = "a\tb\nc\td"
+    sink = io.StringIO(newline="")
+    csv.writer(sink, delimiter="\t").writerows([["text", "label"], [cell, "x"], ["one", "y"]])
+    assert values(tmp_path / "a.tsv", sink.getvalue())[0] == {"text": cell, "label": "x"}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_comments_before_the_names_are_no_rows(tmp_path: Path, end: str) -> None:
+    text = "# Made by hand, in May, 2014\n#\n# COLUMN a: what\ntext,label\n#one,1\ntwo,2\n".replace("\n", end)
+    path = tmp_path / "a.csv"
+    assert values(path, text) == [{"text": "#one", "label": "1"}, {"text": "two", "label": "2"}]
+    assert [row.origin.line for row in rows_of(path)] == [5, 6]
+
+
+def test_names_that_begin_with_a_hash_are_names(tmp_path: Path) -> None:
+    assert values(tmp_path / "a.csv", "#text,label\na,1\nb,2\n")[0] == {"#text": "a", "label": "1"}

@@ -54,7 +54,9 @@ _PARTS = (
     ("document", "file"),
 )
 _PLACE = re.compile(r"<\|?(image|video|audio)(?:[_-]?\d+|_pad|_placeholder)?\|?>", re.IGNORECASE)
-_PLACE_KIND = {"image": "picture", "video": "film", "audio": "sound"}
+# Qwen-VL's and Qwen-Audio's: the place of a file between tags, which nobody writes in a sentence
+_FILED = re.compile(r"<(img|image|video|audio)>\s*[^<>\s]+[./][^<>\s]+\s*</\1>", re.IGNORECASE)
+_PLACE_KIND = {"img": "picture", "image": "picture", "video": "film", "audio": "sound"}
 
 
 class NeedsMedia(RowProblem):
@@ -103,7 +105,7 @@ def speaks_of_media(record: Record) -> bool:
 def without_places(record: Record) -> None:
     """Take the placeholders out of a record's questions, in place."""
     for message in _asking(record):
-        message.content = _PLACE.sub("", message.content or "").strip()
+        message.content = _PLACE.sub("", _FILED.sub("", message.content or "")).strip()
 
 
 def without_parts(values: Values, names: Iterable[str]) -> Values:
@@ -132,6 +134,8 @@ def _is_media_part(item: dict[str, Any]) -> bool:
 
 
 def _placeholder(text: str, anywhere: bool) -> re.Match[str] | None:
+    if filed := _FILED.search(text):
+        return filed
     for found in _PLACE.finditer(text):
         if f"</{found.group(1).lower()}" in text.lower():
             continue
