@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def _read(model: ModelSection, name: str) -> dict[str, Any]:
         return {}
 
 
+@cache  # the cache key and each encoder ask, and a hub that is out of reach takes seconds each time
 def _find(source: str, name: str, revision: str | None) -> Path | None:
     """A file of a hub model, from the cache on this machine or the hub; None if it has none."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache

@@ -116,9 +116,7 @@ class Edges:
         place = Place(len(gaps[0]), len(text) - len(gaps[1]), gaps[1])
         names = [str(call["function"]["name"]) for call in turns[index].get("tool_calls") or ()]
         if any(name not in text[place.first : place.end] for name in names):
-            raise RowProblem(
-                N_("the chat template leaves out tool calls"), _("turn {index}", index=index + 1)
-            )
+            raise left_out(index, calls=True)
         return place
 
     # ---- where the answer begins --------------------------------------------------------------------------

@@ -47,12 +47,12 @@ class Spelling:
             others = [other for other in REASONING_KEYS if self._writes_alone(other)]
             if others:
                 return {**turn, others[0]: reasoning}
-            if self._knows_inline and _REASONING in self._try(f"<think>\n{_REASONING}\n</think>\n\n"):
-                return {**turn, "content": f"<think>\n{reasoning}\n</think>\n\n"}
+            if self._knows_inline and _REASONING in self._try(_in_text(_REASONING)):
+                return {**turn, "content": _in_text(reasoning)}
         if key not in self._keys and self._keys:
             key = self._keys[0]
         elif key not in self._keys and self._knows_inline:
-            return {**turn, "content": f"<think>\n{reasoning}\n</think>\n\n{turn['content']}"}
+            return {**turn, "content": _in_text(reasoning, turn["content"])}
         return {**turn, key: reasoning}
 
     @cached_property
@@ -69,7 +69,7 @@ class Spelling:
     @cached_property
     def _inline(self) -> str:
         """The text of an answer with its reasoning inside."""
-        return self._try(f"<think>\n{_REASONING}\n</think>\n\n{_WORDS}")
+        return self._try(_in_text(_REASONING, _WORDS))
 
     @cached_property
     def _knows_inline(self) -> bool:
@@ -80,7 +80,7 @@ class Spelling:
             asked = self._render([plain_turn("user", PROBE)], None, True)
         except RowProblem:
             asked = ""
-        plain = self._try(_WORDS).replace(_WORDS, f"<think>\n{_REASONING}\n</think>\n\n{_WORDS}")
+        plain = self._try(_WORDS).replace(_WORDS, _in_text(_REASONING, _WORDS))
         return self._inline != plain or asked.rstrip().endswith("<think>")
 
     @cached_property
@@ -108,6 +108,11 @@ class Spelling:
             return self._render([user, {"role": "assistant", "content": content, **more}], None, False)
         except RowProblem:
             return ""
+
+
+def _in_text(reasoning: str, content: str = "") -> str:
+    """Reasoning inside the text of an answer."""
+    return f"<think>\n{reasoning}\n</think>\n\n{content}"
 
 
 def other_spellings(turns: Sequence[Turn]) -> Iterator[list[Turn]]:

@@ -15,7 +15,7 @@ Where neither is certain, the row is named and not trained on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tui_tuner.data.chat.edges import Edges, Place, Render, left_out
@@ -175,8 +175,12 @@ class Turns:
 
 def _shape_of(message: Turn) -> str:
     """A turn's role, and the key of its reasoning if it has any."""
-    key = next((key for key in REASONING_KEYS if message.get(key)), "")
-    return f"{message['role']} {key}".rstrip()
+    return f"{message['role']} {_reasoning_key(message)}".rstrip()
+
+
+def _reasoning_key(message: Turn) -> str:
+    """The key that a turn has its reasoning under; empty if it has none."""
+    return next((key for key in REASONING_KEYS if message.get(key)), "")
 
 
 def _missing(slots: Sequence[int], index: int) -> frozenset[str]:
@@ -205,14 +209,10 @@ def _match(skeleton: _Skeleton, messages: Sequence[Turn], text: str) -> list[Spa
     if at != len(text):
         return None
     return [
-        Span(
-            shape.span.index,
-            places[shape.first_slot][0] - shape.lead,
-            places[shape.last_slot][1] + shape.tail,
-            shape.span.stop,
-            shape.span.added,
-            shape.span.missing,
-            shape.span.prompted,
+        replace(
+            shape.span,
+            start=places[shape.first_slot][0] - shape.lead,
+            end=places[shape.last_slot][1] + shape.tail,
         )
         for shape in skeleton.shapes
     ]
@@ -220,6 +220,5 @@ def _match(skeleton: _Skeleton, messages: Sequence[Turn], text: str) -> list[Spa
 
 def _piece(message: Turn, number: int) -> str:
     """A turn's content (0) or reasoning (1)."""
-    if number == 0:
-        return str(message.get("content") or "")
-    return next((str(message[key]) for key in REASONING_KEYS if message.get(key)), "")
+    key = "content" if number == 0 else _reasoning_key(message)
+    return str(message.get(key) or "")
