@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.columnar import read_arrow, read_parquet
 from tui_tuner.data.sources.conll import is_blocks, is_conll, read_conll
@@ -16,7 +17,7 @@ from tui_tuner.data.sources.sqldump import read_sql
 from tui_tuner.data.sources.streams import HEAD, encoding_of, open_bytes
 from tui_tuner.data.sources.tables import is_tabbed, read_csv
 from tui_tuner.errors import DataError
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 # Names in data.path that mean data inside this package, and the function of `demo` that makes its rows.
@@ -125,15 +126,26 @@ def _must_be_text(head: bytes, file: DataFile) -> None:
         raise DataError(
             _("every line is a word with its tag: it looks like tagged sentences."),
             where=one_line(file.name),
-            hint=_(
-                "Read it as those with --set data.format=token_tags, or as text with --set data.format=text."
+            hint=advise(
+                N_(
+                    "Read it as those with {tags}, or as text with {text}.",
+                    tags=setting({"data.format": "token_tags"}),
+                    text=setting({"data.format": "text"}),
+                )
             ),
+            field="data.format",
         )
     if is_tabbed(head):
         raise DataError(
             _("every line has columns between tabs: it looks like a table."),
             where=one_line(file.name),
-            hint=_("Rename it to .tsv, or read it as lines of text with --set data.format=text."),
+            hint=advise(
+                N_(
+                    "Rename it to .tsv, or read it as lines of text with {text}.",
+                    text=setting({"data.format": "text"}),
+                )
+            ),
+            field="data.format",
         )
 
 

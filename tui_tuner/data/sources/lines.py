@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.jsonvalues import Numbered, concatenated, loads, pandas_rows, row_of, squad_rows
 from tui_tuner.data.sources.streams import HEAD, encoding_of
@@ -195,7 +196,8 @@ def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
         raise DataError(
             _("several keys hold rows: {names}.", names=names),
             where=where,
-            hint=_("Say which one: --set data.field={name}", name=one_line(next(iter(tables)))),
+            hint=advise(N_("Say which one: {command}", command=setting({"data.field": next(iter(tables))}))),
+            field="data.field",
         )
     if tables:
         found = next(iter(tables.values()))
