@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from tui_tuner.config.advice import fixes_of, on_screen
+from tui_tuner.errors import TunerError
+
 VERSION = 1
 
 
@@ -234,6 +237,17 @@ class Finished(Body):
     exit_code: int | None = None  # of the process
     message: str = ""
     hint: str = ""
+    field: str = sparse(default="")  # of the config, by its dotted name: where a failure comes from
+    advice: str = sparse(default="")  # the hint for a screen, where it differs
+    fixes: Sequence[Any] = sparse(default=())  # the ways that the hint tells: each {field: value}
+
+    @classmethod
+    def failed(cls, error: TunerError) -> Finished:
+        """The end that an error makes."""
+        what = f"{error.where}: {error.what}" if error.where else error.what
+        shown = on_screen(error.hint)
+        advice = shown if shown != error.hint else ""
+        return cls("failed", error.exit_code, what, error.hint, error.field, advice, fixes_of(error.hint))
 
 
 @dataclass(frozen=True, slots=True)

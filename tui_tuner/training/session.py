@@ -21,7 +21,7 @@ from tui_tuner.locales import _
 from tui_tuner.models.loading import quiet_libraries
 from tui_tuner.runs import kernel
 from tui_tuner.runs.control import Control
-from tui_tuner.runs.events import RunStarted, Sink
+from tui_tuner.runs.events import Finished, RunStarted, Sink
 from tui_tuner.runs.gpu_faults import classify, from_kernel_log
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import find_task
@@ -71,9 +71,10 @@ def run(
             outcome = Outcome("stopped", commands.exit_code, _("Stopped before the first step."))
             hint = _("Start it again with `tui-tuner resume`.")
         except TunerError as error:
-            what = f"{error.where}: {error.what}" if error.where else error.what
-            outcome, hint = Outcome("failed", error.exit_code, what), error.hint
+            ended = Finished.failed(error)
+            outcome, hint = Outcome("failed", error.exit_code, ended.message), error.hint
             _log(folder, error)
+            reporter.end(ended)
         except Exception as error:
             outcome, hint = _unexpected(folder, error)
         except BaseException as error:  # the interpreter is ending; say so in the journal, and let it

@@ -50,9 +50,13 @@ class Reporter:
         self.emit(Log(message, level))
 
     def finished(self, status: str, exit_code: int, message: str = "", hint: str = "") -> None:
+        self.end(Finished(status, exit_code, message, hint))
+
+    def end(self, ended: Finished) -> None:
+        """Say how the run ended, unless that was said."""
         if not self._finished:
             self._finished = True
-            self.emit(Finished(status, exit_code, message, hint))
+            self.emit(ended)
 
 
 class Heartbeat:
