@@ -12,8 +12,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from tui_tuner.locales import Sentence, _
 from tui_tuner.text import one_line
 
@@ -114,6 +112,8 @@ def written(value: Any) -> str:
         return "{" + ", ".join(f"{_name(str(key))}: {written(item)}" for key, item in value.items()) + "}"
     if isinstance(value, str):
         return _name(value)
+    import yaml  # the first frame of the workbench does not wait for it
+
     return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
 
 

@@ -25,6 +25,7 @@ from textual.worker import get_current_worker
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
+from tui_tuner.ui.drafts import DraftKeeper
 from tui_tuner.ui.garbage import Garbage
 from tui_tuner.ui.hosting import AppResult, Host, HostFactory, Tuner, thread_host
 from tui_tuner.ui.preferences import read_preferences, remember
@@ -87,7 +88,7 @@ class TunerApp(App[AppResult]):
     ) -> None:
         super().__init__()
         self.store = store
-        self.draft: dict[str, Any] = config or {}
+        self.drafts = DraftKeeper(config)
         kept_card = read_preferences().get("card")
         self.card: str = kept_card if isinstance(kept_card, str) else ""  # planned for; empty: this machine
         self.host: Host | None = None
@@ -98,6 +99,16 @@ class TunerApp(App[AppResult]):
         self._told_of_end = True
         self._garbage = Garbage()
         self._helper: Helper | None = None
+
+    @property
+    def draft(self) -> dict[str, Any]:
+        """Values of the settings form, as in a YAML config; it is kept on disk as it changes."""
+        return self.drafts.draft.values
+
+    @draft.setter
+    def draft(self, values: dict[str, Any]) -> None:
+        self.drafts.draft.values = values
+        self.drafts.touch()
 
     @property
     def helper(self) -> Helper:
@@ -129,6 +140,7 @@ class TunerApp(App[AppResult]):
 
     def on_unmount(self) -> None:
         self._garbage.end()
+        self.drafts.flush()
         if self._helper is not None:
             self._helper.close()
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tui_tuner.runs.control import Control
     from tui_tuner.runs.store import RunFolder, RunStore
     from tui_tuner.ui.bridge import Follower
+    from tui_tuner.ui.drafts import DraftKeeper
 
 
 class Host(Protocol):
@@ -53,9 +54,16 @@ class Tuner(Protocol):
     """
 
     store: RunStore
-    draft: dict[str, Any]  # values of the settings form, as in a YAML config
+    drafts: DraftKeeper
     card: str  # the card that is planned for; empty: this machine
     host: Host | None
+
+    @property
+    def draft(self) -> dict[str, Any]:
+        """Values of the settings form, as in a YAML config."""
+
+    @draft.setter
+    def draft(self, values: dict[str, Any]) -> None: ...
 
     @property
     def training(self) -> bool: ...

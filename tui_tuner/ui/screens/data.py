@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,8 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import datalook
-from tui_tuner.ui.form import put
+from tui_tuner.ui.checking import Refusal, refusal_of
+from tui_tuner.ui.form import at, given, put
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.file_tree import FileTree
 from tui_tuner.ui.widgets.mask_view import MaskView
@@ -33,17 +35,17 @@ _MASK_DELAY = 0.15  # seconds the cursor must rest on a row before its tokens ar
 class Looked(Message):
     """The first rows were read, or not."""
 
-    def __init__(self, path: str, look: datalook.Look | None, error: str) -> None:
+    def __init__(self, turn: int, look: datalook.Look | None, refusal: Refusal | None) -> None:
         super().__init__()
-        self.path, self.look, self.error = path, look, error
+        self.turn, self.look, self.refusal = turn, look, refusal
 
 
 class Counted(Message):
     """The rows were counted, so far or to the end."""
 
-    def __init__(self, path: str, census: datalook.Census) -> None:
+    def __init__(self, turn: int, census: datalook.Census) -> None:
         super().__init__()
-        self.path, self.census = path, census
+        self.turn, self.census = turn, census
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, Counted)
@@ -70,6 +72,8 @@ class DataScreen(TunerScreen):
 
     HELP_TEXT = _(
         "Type a path (a file, a folder, a hub data set, or demo), or choose a file in the tree.\n"
+        "u takes the data into a run, once its task can use them; else it offers what can be done.\n"
+        "c says which column is what, f which record format it is.\n"
         "Between ▸ and ◂ are the tokens the model learns to produce: answers with their stop token.\n"
         "Everything else is read only. Special tokens are shown as they are.\n"
         "l shows how long rows are in tokens, and the row among those it could be trained beside.\n"
@@ -79,8 +83,11 @@ class DataScreen(TunerScreen):
         Binding("escape", "back", _("Back")),
         Binding("o", "pick", _("Other file")),
         Binding("u", "use", _("Use in a run")),
+        Binding("u,f4", "mend", _("Mend"), key_display="u"),
+        Binding("c", "columns", _("Columns")),
+        Binding("f", "format", _("Format")),
         Binding("m", "model", _("Model")),
-        Binding("t", "borders", _("Token borders")),
+        Binding("t", "borders", _("Borders")),
         Binding("l", "lengths", _("Lengths")),
         Binding("tab", "app.focus_next", _("Next part"), show=False),
     ]
@@ -97,7 +104,9 @@ class DataScreen(TunerScreen):
     def __init__(self) -> None:
         super().__init__()
         self.look: datalook.Look | None = None
+        self.refusal: Refusal | None = None  # why these data cannot be used
         self._path = ""
+        self._turn = 0  # of reading: what an earlier one finds out is passed over
 
     def crumb(self) -> Content:
         return Content(_("Data"))
@@ -117,13 +126,14 @@ class DataScreen(TunerScreen):
 
     def on_mount(self) -> None:
         self._show_model()
-        path = (self.tuner.draft.get("data") or {}).get("path")
+        path = given(self.tuner.draft, "data.path")
         if isinstance(path, str) and path:
             self._open(path)
-        self.set_focus(self.query_one("#path"))
+        else:
+            self.set_focus(self.query_one("#path"))
 
     def _show_model(self) -> None:
-        name = (self.tuner.draft.get("model") or {}).get("name", "demo")
+        name = at(self.tuner.draft, "model.name")
         words = _("tokens of {model}", model=mark(one_line(name, 40), ""))
         self.query_one(TopBar).say(marked(words, "$dim"))
 
@@ -143,8 +153,11 @@ class DataScreen(TunerScreen):
         self._open(str(event.path))
 
     def _open(self, path: str) -> None:
+        """Read from the beginning; the focus goes to the rows now, for later it would leave a typing hand."""
         self._path = path
-        self.look = None
+        self._turn += 1
+        self.look = self.refusal = None
+        self.set_focus(self.query_one("#rows"))
         with self.prevent(Input.Changed):
             self.query_one("#path", Input).value = one_line(path)
         self.query_one("#main", ContentSwitcher).current = "look"
@@ -152,38 +165,41 @@ class DataScreen(TunerScreen):
         self.query_one("#rows").border_title = Content(_("Rows"))
         self.query_one("#how", Static).update(Content(_("Reading the first rows…")).stylize("$dim"))
         self.query_one(MaskView).say(Content(""))
-        self._read(dict(self.tuner.draft), path)
+        self._read(self._turn, self._draft(), path)
+
+    def _draft(self) -> dict[str, Any]:
+        """The draft for the file on view."""
+        return datalook.draft_for(self.tuner.draft, self._path)
 
     @work(thread=True, group="look", exclusive=True)
-    def _read(self, draft: dict[str, Any], path: str) -> None:
-        look, error = None, ""
+    def _read(self, turn: int, draft: dict[str, Any], path: str) -> None:
+        look, refusal = None, None
         try:
             look = datalook.look(draft, path)
+            refusal = look.refusal
         except (TunerError, OSError) as problem:
-            error = str(problem)
+            refusal = refusal_of(problem)
         worker = get_current_worker()
         if not worker.is_cancelled:
-            self.post_message(Looked(path, look, error))
+            self.post_message(Looked(turn, look, refusal))
         if look is None:
             return
         with contextlib.suppress(TunerError, OSError):  # what is wrong with the data was said above
 
             def said(census: datalook.Census) -> None:
-                self.post_message(Counted(path, census))
+                self.post_message(Counted(turn, census))
 
             datalook.census(draft, path, said, lambda: worker.is_cancelled)
 
     @on(Looked)
     def _looked(self, message: Looked) -> None:
-        if message.path != self._path:
+        if message.turn != self._turn:
             return
-        self.look = message.look
+        self.look, self.refusal = message.look, message.refusal
         self.refresh_bindings()
-        how = self.query_one("#how", Static)
+        self._draw_how()
         if message.look is None:
-            how.update(Content.assemble(("✗ ", "$error"), block(message.error)))
             return
-        how.update(_how(message.look))
         rows = self.query_one("#rows", OptionList)
         options = [
             Option(
@@ -199,12 +215,26 @@ class DataScreen(TunerScreen):
         rows.border_title = Content(_("First {n} rows, counting the others…", n=len(options)))
         if options:
             rows.highlighted = 0
-            self.set_focus(rows)
+
+    def _draw_how(self) -> None:
+        """How the file is read, and what is to be done where its rows cannot be used."""
+        parts = []
+        if self.refusal is not None:
+            parts.append(_refused(self.refusal))
+        if self.look is not None:
+            parts.append(_how(self.look))
+        self.query_one("#how", Static).update(Content("\n").join(parts))
 
     @on(Counted)
     def _counted(self, message: Counted) -> None:
-        if message.path == self._path:
-            self.query_one("#rows").border_title = _counts(message.census)
+        if message.turn != self._turn:
+            return
+        self.query_one("#rows").border_title = _counts(message.census)
+        found = message.census.refusal
+        if found is not None and self.refusal is None:  # further down than the first rows
+            self.refusal = found
+            self.refresh_bindings()
+            self._draw_how()
 
     @on(OptionList.OptionHighlighted, "#rows")
     def _row(self, event: OptionList.OptionHighlighted) -> None:
@@ -218,9 +248,9 @@ class DataScreen(TunerScreen):
         if view.mask is None:
             view.say(Content(_("Loading the tokenizer…")).stylize("$dim"))
         if view.lengths:
-            self._around(dict(self.tuner.draft), path, index)
+            self._around(self._draft(), path, index)
             return
-        self._mask(dict(self.tuner.draft), path, index)
+        self._mask(self._draft(), path, index)
 
     @work(thread=True, group="mask", exclusive=True)
     def _mask(self, draft: dict[str, Any], path: str, row: int) -> None:
@@ -272,7 +302,13 @@ class DataScreen(TunerScreen):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return self.look is not None if action in ("use", "borders", "lengths") else True
+        if action in ("borders", "lengths"):
+            return self.look is not None
+        if action == "use":
+            return self.look is not None and self.refusal is None
+        if action == "mend":
+            return self.refusal is not None
+        return bool(self._path) if action in ("columns", "format") else True
 
     def action_back(self) -> None:
         if self.query_one("#main", ContentSwitcher).current == "look" and self.focused is self.query_one(
@@ -291,13 +327,65 @@ class DataScreen(TunerScreen):
         """Take this data into the settings of a run."""
         from tui_tuner.ui.screens.settings import SettingsScreen
 
-        put(self.tuner.draft, "data.path", self._path)
+        self._keep({})
         self.app.switch_screen(SettingsScreen())
+
+    def _keep(self, values: Mapping[str, Any]) -> None:
+        """Put this data, and what is said of it, into the draft."""
+        from tui_tuner.ui.screens.offers import apply_fix
+
+        self.tuner.drafts.draft.values = self._draft()
+        apply_fix(self.app, {"data.path": self._path, **values})
+
+    def action_mend(self) -> None:
+        """What can be done with data that cannot be used as they are."""
+        from tui_tuner.ui.screens.offers import Offers
+
+        if self.refusal is not None:
+            self.app.push_screen(Offers(self.refusal, on_data=True), self._mended)
+
+    def _mended(self, answer: str | None) -> None:
+        from tui_tuner.ui.screens.offers import COLUMNS, DATA, FIELD, FORMAT
+        from tui_tuner.ui.screens.settings import SettingsScreen
+
+        if answer == COLUMNS:
+            self.action_columns()
+        elif answer == FORMAT:
+            self.action_format()
+        elif answer == DATA:
+            self.action_pick()
+        elif answer == FIELD:
+            self._keep({})
+            self.app.switch_screen(SettingsScreen(told=self.refusal))
+        elif answer is not None and self.refusal is not None:
+            self._said(self.refusal.fixes[int(answer)])
+
+    def action_columns(self) -> None:
+        """Say which column is what, from two lists."""
+        from tui_tuner.ui.screens.columns import ColumnsDialog
+
+        self.app.push_screen(ColumnsDialog(self._draft(), self._path), self._said)
+
+    def action_format(self) -> None:
+        """Choose the record format from a list."""
+        from tui_tuner.ui.screens.offers import Formats
+
+        now = self.look.format if self.look else str(at(self._draft(), "data.format"))
+        self.app.push_screen(Formats(now), self._format_chosen)
+
+    def _format_chosen(self, format: str | None) -> None:
+        self._said({"data.format": format, "data.columns": None} if format else None)
+
+    def _said(self, values: Mapping[str, Any] | None) -> None:
+        """Take what was said of the rows into the draft, and read them anew."""
+        if values is not None:
+            self._keep(values)
+            self._open(self._path)
 
     def action_model(self) -> None:
         from tui_tuner.ui.screens.dialogs import AskPath
 
-        now = str((self.tuner.draft.get("model") or {}).get("name", "demo"))
+        now = str(at(self.tuner.draft, "model.name"))
         question = _("Whose tokenizer? A hub id, a local folder, or demo.")
         self.app.push_screen(AskPath(_("Model"), question, one_line(now)), self._model_chosen)
 
@@ -305,6 +393,7 @@ class DataScreen(TunerScreen):
         if not name:
             return
         put(self.tuner.draft, "model.name", name)
+        self.tuner.drafts.touch()
         self._show_model()
         index = self.query_one("#rows", OptionList).highlighted
         if index is not None:
@@ -326,6 +415,14 @@ class DataScreen(TunerScreen):
         view.borders = not view.borders
         if view.mask is not None:
             view.show(view.mask, self.query_one("#rows", OptionList).highlighted or 0)
+
+
+def _refused(refusal: Refusal) -> Content:
+    """Why the rows cannot be used, and the key that offers what can be done."""
+    sentence = Content.assemble(("✗ ", "$error"), Content(one_line(refusal.sentence)).stylize("$error"))
+    offer = marked(_("{key} offers what can be done.", key=mark("u")))
+    advice = (one_line(refusal.advice) + " ", "$dim") if refusal.advice else ""
+    return Content.assemble(sentence, "\n", advice, offer)
 
 
 def _how(look: datalook.Look) -> Content:

@@ -14,7 +14,7 @@ from textual.widgets import Input, OptionList, Static
 from tui_tuner.config.load import dump_config
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
-from tui_tuner.ui.overview import RunRow
+from tui_tuner.ui.overview import RunRow, can_resume, run_values
 from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
 from tui_tuner.ui.widgets.run_list import RunList
 from tui_tuner.ui.words import block, figure, state_content
@@ -108,7 +108,7 @@ class RunsScreen(RowsScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "resume":
             row = self._row() if self.is_mounted else None
-            return bool(row and row.state in ("stopped", "failed", "lost"))
+            return bool(row and can_resume(row.state, row.step, row.exit_code))
         return True
 
     def action_back(self) -> None:
@@ -139,13 +139,11 @@ class RunsScreen(RowsScreen):
         from tui_tuner.ui.screens.settings import SettingsScreen
 
         try:
-            values = row.folder.config().model_dump(mode="json", exclude_defaults=True)
+            values = run_values(row.folder)
         except TunerError as error:
             self.tuner.say(str(error), "error")
             return
-        for key in ("name", "folder"):
-            values.get("output", {}).pop(key, None)
-        self.tuner.draft = values
+        self.tuner.drafts.begin(values, row.folder.name)
         self.app.push_screen(SettingsScreen(row.folder.name))
 
 

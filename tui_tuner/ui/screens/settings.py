@@ -1,7 +1,12 @@
-"""Settings: a form made from `RunConfig`, checked as one types; start the run, or keep it as YAML."""
+"""Settings: a form made from `RunConfig`, checked as one types; start the run, or keep it as YAML.
+
+What is typed is kept as a draft, so leaving loses nothing. "Ready" is said only once the check that a start
+makes has passed for the values as they are.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,19 +20,22 @@ from textual.widgets import ContentSwitcher, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui_tuner.config.load import build_config, dump_config
+from tui_tuner.config.options import Option as FormOption
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.store import RunStore
 from tui_tuner.text import one_line
 from tui_tuner.ui import form
+from tui_tuner.ui.checking import Refusal, known_field, refusal_of
 from tui_tuner.ui.presets import preset_rows, preset_values
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.field import Field, FieldChanged, explanation
 from tui_tuner.ui.widgets.memory_bar import breakdown
 from tui_tuner.ui.widgets.plan_line import Looked, PlanLine
+from tui_tuner.ui.widgets.start_check import Checked, StartCheck
 from tui_tuner.ui.widgets.topbar import TopBar
-from tui_tuner.ui.words import column, mark, marked, safe
+from tui_tuner.ui.words import block, column, mark, marked, safe
 
 
 class Page(VerticalScroll, inherit_bindings=False):
@@ -49,6 +57,8 @@ class SettingsScreen(TunerScreen):
         Binding("ctrl+o", "preset", _("Preset"), key_display="^o"),
         Binding("f2", "advanced", _("Advanced")),
         Binding("f3", "plan", _("Plan")),
+        Binding("f4", "mend", _("Mend")),
+        Binding("f4", "columns", _("Columns")),
         Binding("down", "step(1)", _("Next field"), show=False),
         Binding("up", "step(-1)", _("Field before"), show=False),
     ]
@@ -65,17 +75,34 @@ class SettingsScreen(TunerScreen):
     SettingsScreen.-wide #parts { display: block; }
     """
 
-    def __init__(self, preset: str = "") -> None:
+    def __init__(self, preset: str = "", told: Refusal | None = None, mend: bool = False) -> None:
+        """Show the draft.
+
+        Args:
+            preset: What it began as.
+            told: Why a run with these values has failed; it stands at its field until a value changes.
+            mend: Offer at once what can be done about that.
+        """
         super().__init__()
         self._preset = preset
         self._advanced = False
+        self._wanted: set[str] = set()  # advanced fields that are shown all the same
         self._untyped: dict[str, str] = {}
         self._problems: dict[str, str] = {}
+        self._told = told
+        self._mend = mend
+        self._refusal: Refusal | None = None  # of the check before a start
+        self._passed = False
 
     @property
     def values(self) -> dict[str, Any]:
-        """The draft that is edited; the app keeps it while screens come and go."""
+        """The draft that is edited; it outlives the screen and the program."""
         return self.tuner.draft
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """What stands in a field of the draft and is no value."""
+        return self.tuner.drafts.draft.texts
 
     def crumb(self) -> Content:
         name = Content.assemble("  ", (safe(self._preset).plain, "$dim")) if self._preset else Content("")
@@ -92,21 +119,33 @@ class SettingsScreen(TunerScreen):
                 )
             yield ContentSwitcher(id="fields")
         yield PlanLine()
+        yield StartCheck()
 
     async def on_mount(self) -> None:
         self.query_one("#help").border_title = Content(_("About this setting"))
-        nav = self.query_one("#nav", OptionList)
-        nav.highlighted = 0
-        await self._show_section("model")
+        for path, text in self.texts.items():
+            self._untyped[path] = form.complaint(path, text)
+        draft, nav = self.tuner.drafts.draft, self.query_one("#nav", OptionList)
+        section = draft.section if draft.section in form.SECTIONS else "model"
+        nav.highlighted = list(form.SECTIONS).index(section)
+        await self._show_section(section)
         self.set_focus(nav)
-        self._check()
+        self._check(changed=False)
+        field = known_field(self._told.field) if self._told else draft.at
+        if field:
+            await self._go_to(field)
+        if self._mend:
+            self.action_mend()
 
     # Sections
 
     @on(OptionList.OptionHighlighted, "#nav")
     async def _section_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         if event.option.id:
+            self.tuner.drafts.draft.section = event.option.id
             await self._show_section(event.option.id)
+            if event.option_list.has_focus:
+                self._explain_section()
 
     @on(OptionList.OptionSelected, "#nav")
     def _section_chosen(self) -> None:
@@ -128,12 +167,36 @@ class SettingsScreen(TunerScreen):
 
     async def _mount_page(self, section: str, page_id: str) -> None:
         fields = [
-            Field(option, form.value_of(self.values, option))
+            Field(option, self.texts.get(option.path, form.value_of(self.values, option)))
             for option in form.section_options(section)
-            if self._advanced or not option.advanced or form.is_set(self.values, option)
+            if self._shown(option)
         ]
         page = Page(*fields, id=page_id, can_focus=False)
         await self.query_one("#fields", ContentSwitcher).mount(page)
+
+    def _shown(self, option: FormOption) -> bool:
+        return (
+            self._advanced
+            or not option.advanced
+            or option.path in self._wanted
+            or form.is_set(self.values, option)
+        )
+
+    async def _go_to(self, path: str) -> None:
+        """Show a field, be it an advanced one, and put the focus into it."""
+        if path not in form.options():
+            return
+        section = form.section_of(path)
+        self._wanted.add(path)
+        self.query_one("#nav", OptionList).highlighted = list(form.SECTIONS).index(section)
+        await self._show_section(section)
+        if not any(field.option.path == path for field in self._page().query(Field)):
+            await self._page().remove()
+            await self._show_section(section)
+        for field in self._page().query(Field):
+            if field.option.path == path:
+                self._focus_field(field)
+        self._explain(path)
 
     async def _rebuild(self) -> None:
         """Begin again from the draft: another preset, or advanced fields shown or folded."""
@@ -154,30 +217,69 @@ class SettingsScreen(TunerScreen):
 
     @on(FieldChanged)
     def _field_changed(self, message: FieldChanged) -> None:
+        path = message.option.path
         if message.sentence:
-            self._untyped[message.option.path] = message.sentence
+            self._untyped[path], self.texts[path] = message.sentence, str(message.value)
         else:
-            self._untyped.pop(message.option.path, None)
-            form.put(self.values, message.option.path, message.value)
+            self._untyped.pop(path, None)
+            self.texts.pop(path, None)
+            form.put(self.values, path, message.value)
         self._check()
-        self._explain(message.option.path)
+        self._explain(path)
 
     @on(DescendantFocus)
     def _focused(self, event: DescendantFocus) -> None:
         for node in event.widget.ancestors:
             if isinstance(node, Field):
+                draft = self.tuner.drafts.draft
+                draft.section, draft.at = self._section(), node.option.path
+                if draft.id:
+                    self.tuner.drafts.touch()
                 self._explain(node.option.path)
                 return
-        self.query_one("#explanation", Static).update(_sections_words())
+        self._explain_section()
+
+    def _explain_section(self) -> None:
+        """What is wrong in the section under the cursor, or how the form is used."""
+        section = self._section()
+        wrong = [text for path, text in self._problems.items() if form.section_of(path) == section]
+        lines = [Content.assemble(("✗ ", "$error"), block(sentence)) for sentence in wrong]
+        words = Content("\n").join(lines) if lines else _sections_words()
+        self.query_one("#explanation", Static).update(words)
 
     def _explain(self, path: str) -> None:
         option = form.options()[path]
         sentence = form.problem_of(path, self._problems)
-        self.query_one("#explanation", Static).update(explanation(option, sentence))
+        refusal = self._told or self._refusal
+        advice = refusal.advice if refusal is not None and refusal.field == path else ""
+        self.query_one("#explanation", Static).update(explanation(option, sentence, advice))
 
-    def _check(self) -> None:
-        """Ask the config about the draft, and mark what it finds."""
+    def _check(self, changed: bool = True) -> None:
+        """Ask the config about the draft, and mark what it finds; then, in a while, what it speaks of."""
+        if changed:
+            self._told = None
+            self.tuner.drafts.touch()
+        self._refusal, self._passed = None, False
         self._problems = form.problems(self.values, self._untyped)
+        check = self.query_one(StartCheck)
+        if self._problems:
+            check.clear()
+        else:
+            if check.starting:
+                self.tuner.say(_("The settings have changed: it was not started."), "warning")
+            check.ask(self.values)
+        self._draw_problems()
+        line = self.query_one(PlanLine)
+        if self._problems:
+            line.clear()
+        else:
+            line.ask(self.values)
+
+    def _draw_problems(self) -> None:
+        """Mark what is wrong: at the field, in the list of sections, and in the title."""
+        refusal = self._told or self._refusal
+        if refusal is not None and not self._problems:
+            self._problems = {refusal.field or "task": refusal.sentence}
         self._mark_fields()
         counts: dict[str, int] = {}
         for path in self._problems:
@@ -186,15 +288,41 @@ class SettingsScreen(TunerScreen):
         for index, (key, label) in enumerate(form.SECTIONS.items()):
             mark = (f" ✗{counts[key]}", "$error") if key in counts else ""
             nav.replace_option_prompt_at_index(index, Content.assemble(label, mark))
+        self.query_one(TopBar).say(self._title())
+        self.refresh_bindings()
+        if self.focused is nav:
+            self._explain_section()
+
+    def _title(self) -> Content:
         count = len(self._problems)
-        words = _n("✗ {n} problem", "✗ {n} problems", count, n=count)
-        ready = Content(_("✓ ready, ^r starts it")).stylize("$success")
-        self.query_one(TopBar).say(Content(words).stylize("$error") if count else ready)
-        line = self.query_one(PlanLine)
+        refusal = self._told or self._refusal
+        if count and (refusal is None or self._problems.get(refusal.field or "task") != refusal.sentence):
+            return Content(_n("✗ {n} problem", "✗ {n} problems", count, n=count)).stylize("$error")
         if count:
-            line.clear()
+            return Content.assemble("✗ ", safe(refusal.sentence if refusal else "")).stylize("$error")
+        if self.query_one(StartCheck).starting:
+            return Content(_("checking, then it starts…")).stylize("$primary")
+        if not self._passed:
+            return Content(_("checking…")).stylize("$dim")
+        return Content(_("✓ ready, ^r starts it")).stylize("$success")
+
+    @on(Checked)
+    async def _checked(self, message: Checked) -> None:
+        self._told = None if message.start else self._told
+        self._refusal, self._passed = message.refusal, message.refusal is None
+        self._problems = form.problems(self.values, self._untyped)
+        self._draw_problems()
+        for field in self.query(Field):
+            if field.has_focus_within:
+                self._explain(field.option.path)
+        if not message.start:
+            return
+        if message.refusal is None:
+            self._begin(build_config(message.values))
+        elif message.refusal.field:
+            await self._go_to(message.refusal.field)
         else:
-            line.ask(self.values)
+            self.tuner.say(message.refusal.sentence, "error", 10)
 
     @on(Looked)
     def _looked(self, message: Looked) -> None:
@@ -241,6 +369,7 @@ class SettingsScreen(TunerScreen):
         if self.focused is nav or self.focused is None:
             super().action_back()
         else:
+            self.tuner.drafts.draft.at = ""
             self.set_focus(nav)
 
     async def action_advanced(self) -> None:
@@ -256,7 +385,62 @@ class SettingsScreen(TunerScreen):
         if self._config() is not None:
             self.app.push_screen(PlanScreen(), self._planned)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """F4 mends what is wrong, where something is offered for it; else it says which column is what."""
+        if action in ("mend", "columns"):
+            refusal = self._told or self._refusal
+            offered = refusal is not None and bool(refusal.fixes or refusal.of_data)
+            return offered == (action == "mend")
+        return True
+
+    def action_mend(self) -> None:
+        """What can be done about the problem, to choose from."""
+        from tui_tuner.ui.screens.offers import Offers
+
+        refusal = self._told or self._refusal
+        if refusal is not None:
+            self.app.push_screen(Offers(refusal), self._mended)
+
+    async def _mended(self, answer: str | None) -> None:
+        from tui_tuner.ui.screens.offers import COLUMNS, DATA, FORMAT, Formats
+
+        refusal = self._told or self._refusal
+        if answer == COLUMNS:
+            self.action_columns()
+        elif answer == FORMAT:
+            dialog = Formats(str(form.at(self.values, "data.format")))
+            self.app.push_screen(dialog, self._format_chosen)
+        elif answer == DATA:
+            from tui_tuner.ui.screens.data import DataScreen
+
+            self.app.switch_screen(DataScreen())
+        elif answer is not None and refusal is not None:
+            await self._take(refusal.fixes[int(answer)])
+
+    def action_columns(self) -> None:
+        """Say which column is what, from two lists."""
+        from tui_tuner.ui.screens.columns import ColumnsDialog
+
+        path = form.at(self.values, "data.path")
+        self.app.push_screen(ColumnsDialog(self.values, path), self._take)
+
+    async def _format_chosen(self, format: str | None) -> None:
+        await self._take({"data.format": format} if format else None)
+
+    async def _take(self, fix: Mapping[str, Any] | None) -> None:
+        """Put values into the form."""
+        from tui_tuner.ui.screens.offers import apply_fix
+
+        if fix is None:
+            return
+        apply_fix(self.app, fix)
+        for path in fix:
+            self._untyped.pop(path, None)
+        await self._rebuild()
+        self.set_focus(self.query_one("#nav"))
+
     async def _planned(self, _nothing: None) -> None:
+        self.tuner.drafts.touch()
         await self._rebuild()
         self.set_focus(self.query_one("#nav"))
 
@@ -275,22 +459,44 @@ class SettingsScreen(TunerScreen):
             return
         try:
             chosen = [preset for preset in preset_rows() if preset.name == name]
-            self.tuner.draft = preset_values(chosen[0]) if chosen else {}
+            values = preset_values(chosen[0]) if chosen else {}
         except TunerError as error:
             self.tuner.say(str(error), "error")
             return
+        if self.tuner.drafts.changed:
+            self.tuner.say(_("What was set before is kept: it is on the home screen."), timeout=8)
+        self.tuner.drafts.begin(values, name)
         self._untyped.clear()
         await self._rebuild()
 
     def _config(self) -> RunConfig | None:
-        """The config if all is well; else says what is wrong, and goes there."""
-        self._check()
-        if self._problems:
-            path, sentence = next(iter(self._problems.items()))
-            self.tuner.say(sentence, "error", 8)
-            self.query_one("#nav", OptionList).highlighted = list(form.SECTIONS).index(form.section_of(path))
+        """The config if all values are right; else says what is wrong, and goes there."""
+        found = form.problems(self.values, self._untyped)
+        if not found:
+            return build_config(self.values)
+        path, sentence = next(iter(found.items()))
+        strange = [path for path in form.unknown(self.values) if path in found]
+        if strange:
+            self._ask_to_leave_out(strange)
             return None
-        return build_config(self.values)
+        self.tuner.say(sentence, "error", 8)
+        self.run_worker(self._go_to(known_field(path) or path), exclusive=True)
+        return None
+
+    def _ask_to_leave_out(self, strange: list[str]) -> None:
+        """A draft of another version, or an edited file, may hold what no field of the form shows."""
+        from tui_tuner.ui.screens.dialogs import Confirm
+
+        names = ", ".join(one_line(path, 60) for path in strange)
+        question = _("This version has no settings of these names: {names}. Leave them out?", names=names)
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.tuner.draft = form.without(self.values, strange)
+                self._check()
+
+        dialog = Confirm(_("Unknown settings"), question, _("Leave them out"), _("Keep them"))
+        self.app.push_screen(dialog, answered)
 
     def action_save(self) -> None:
         from tui_tuner.ui.screens.dialogs import AskPath
@@ -323,24 +529,29 @@ class SettingsScreen(TunerScreen):
         self.tuner.say(_("Saved. Run it with: tui-tuner run {path}", path=one_line(path)), timeout=8)
 
     def action_start(self) -> None:
+        """Look whether it can be started, and start it."""
+        if self._config() is None or self.query_one(StartCheck).starting:
+            return
+        self.query_one(StartCheck).ask(self.values, start=True)
+        self.query_one(TopBar).say(self._title())
+
+    def _begin(self, config: RunConfig) -> None:
         """Make the run and show its live pane."""
         from tui_tuner.config.values import with_values
-        from tui_tuner.launch.beforehand import check_beforehand
 
-        config = self._config()
-        if config is None:
-            return
         own_folder = isinstance(self.values.get("output"), dict) and self.values["output"].get("folder")
         store = RunStore(config.output.folder) if own_folder else self.tuner.store
         try:
             config = with_values(config, {"output.folder": str(store.root)})
-            check_beforehand(config)
             folder = store.create(config)
-        except TunerError as error:
-            self.tuner.say(str(error), "error", 10)
+        except (TunerError, OSError) as error:
+            self._refusal, self._passed = refusal_of(error), False
+            self._draw_problems()
+            self.run_worker(self._go_to(self._refusal.field), exclusive=True)
             return
         from tui_tuner.ui.screens.run import RunScreen
 
+        self.tuner.drafts.used()
         self.tuner.launch(folder)
         self.app.switch_screen(RunScreen(folder))
 
