@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -249,7 +249,8 @@ def table(draft: dict[str, Any], path: str) -> Table:
     from tui_tuner.data.formats.recognise import recognise
     from tui_tuner.data.preview import raw_rows
 
-    data = _config(draft, path).data
+    config = _config(draft, path)
+    data = config.data
     sample = Sample(raw_rows(data, ROWS), one_line(path))
     if not sample.columns:
         raise DataError(_("holds no rows."), where=one_line(path))
@@ -257,9 +258,16 @@ def table(draft: dict[str, Any], path: str) -> Table:
         ColumnSeen(column.name, tuple(column.kinds), _example(column.example))
         for column in sample.columns.values()
     )
-    fix: dict[str, Any] = {}
+    fix: Mapping[str, Any] = {}
     try:
         found = recognise(sample.rows, data.format, data.columns, sample.where)
+        refusal = _refused(config)
+        for fix in refusal.fixes if refusal is not None else ():
+            if fix.get("task", config.task) == config.task and fix.get(
+                "data.columns"
+            ):  # the same, to be used
+                found = recognise(sample.rows, "auto", dict(fix["data.columns"]), sample.where)
+                break
         return Table(columns, found.format, dict(found.columns))
     except DataError as error:
         fix = next(iter(fixes_of(error.hint)), {})
@@ -287,7 +295,8 @@ def read_as(draft: dict[str, Any], path: str, format: str, columns: dict[str, st
         told = {**(data if isinstance(data, dict) else {}), "format": format, "columns": columns or None}
         config = _config({**draft, "data": told}, path)
         row = first_rows(config.data, 1).rows[0]
-        lines = record_lines(row.record) if row.record is not None else [_(row.problem)]
+        held = {key: value for key, value in (row.record or {}).items() if value is not None}
+        lines = record_lines(held) if row.record is not None else [_(row.problem)]
         return Reading(format, tuple(one_line(line, 400) for line in lines), _refused(config))
     except (TunerError, OSError) as error:
         return Reading(format, (), refusal_of(error))

@@ -26,7 +26,7 @@ from tui_tuner.text import one_line
 from tui_tuner.ui import datalook
 from tui_tuner.ui.checking import Refusal, refusal_of
 from tui_tuner.ui.screens.offers import Formats
-from tui_tuner.ui.words import block, column, safe
+from tui_tuner.ui.words import column, safe
 
 _FORMAT, _USE, _NONE = "format", "use", "none"
 
@@ -63,15 +63,14 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"]):
         Binding("tab", "app.focus_next", _("Next part"), show=False),
     ]
     DEFAULT_CSS = """
-    ColumnsDialog > .dialog { width: 96%; max-width: 116; height: 92%; padding: 0 2; }
     ColumnsDialog #lists { height: 1fr; }
     ColumnsDialog #roles { width: 55%; height: 1fr; margin: 0; padding-right: 1; }
     ColumnsDialog #columns { width: 1fr; height: 1fr; margin: 0; border-left: solid $line; padding-left: 1; }
     ColumnsDialog #columns:focus { border-left: solid $primary; }
     ColumnsDialog OptionList { text-wrap: nowrap; text-overflow: ellipsis; }
     ColumnsDialog #meaning { height: 1; color: $dim; }
-    ColumnsDialog #first { height: 6; border-top: solid $line; border-title-color: $dim;
-                           border-title-align: left; }
+    ColumnsDialog #first { height: 7; text-wrap: nowrap; text-overflow: ellipsis; border-top: solid $line;
+                           border-title-color: $dim; border-title-align: left; }
     """
 
     def __init__(self, draft: dict[str, Any], path: str) -> None:
@@ -86,7 +85,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"]):
         self._role = ""  # which a column is picked for
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog") as box:
+        with Vertical(classes="dialog wide") as box:
             box.border_title = Content(_("Which column is what?"))
             box.border_subtitle = Content(_("Enter picks · Del takes away · Esc back"))
             with Horizontal(id="lists"):
@@ -242,9 +241,9 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"]):
     def _tried(self, message: Tried) -> None:
         if message.turn != self._turn:
             return
-        lines = [safe(line.strip(), 300) for line in message.reading.lines[:3]]
+        lines = [safe(line.strip(), 300) for line in message.reading.lines[:4]]
         if message.reading.refusal is not None:
-            lines.append(Content.assemble(("✗ ", "$error"), block(message.reading.refusal.sentence)))
+            lines.insert(0, Content.assemble(("✗ ", "$error"), safe(message.reading.refusal.sentence)))
         self.query_one("#first", Static).update(Content("\n").join(lines))
 
     # Keys

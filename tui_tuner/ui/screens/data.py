@@ -81,7 +81,7 @@ class DataScreen(TunerScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
-        Binding("o", "pick", _("Other file")),
+        Binding("o", "pick", _("File")),
         Binding("u", "use", _("Use in a run")),
         Binding("u,f4", "mend", _("Mend"), key_display="u"),
         Binding("c", "columns", _("Columns")),
@@ -97,7 +97,7 @@ class DataScreen(TunerScreen):
     DataScreen #top > Input { width: 1fr; }
     DataScreen #main { height: 1fr; margin-top: 1; }
     DataScreen #look { height: 1fr; }
-    DataScreen #how { height: auto; max-height: 4; padding: 0 1; }
+    DataScreen #how { height: auto; max-height: 7; padding: 0 1; }
     DataScreen #rows { height: 35%; padding: 0 1; }
     """
 
@@ -342,7 +342,7 @@ class DataScreen(TunerScreen):
         from tui_tuner.ui.screens.offers import Offers
 
         if self.refusal is not None:
-            self.app.push_screen(Offers(self.refusal, on_data=True), self._mended)
+            self.app.push_screen(Offers(self.refusal, self._draft(), on_data=True), self._mended)
 
     def _mended(self, answer: str | None) -> None:
         from tui_tuner.ui.screens.offers import COLUMNS, DATA, FIELD, FORMAT

@@ -13,6 +13,7 @@ from tui_tuner.config.kinds import RECORD_FORMATS
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.checking import Refusal
+from tui_tuner.ui.form import at, put
 from tui_tuner.ui.screens.dialogs import Choose
 from tui_tuner.ui.words import block
 
@@ -22,8 +23,8 @@ COLUMNS, FORMAT, DATA, FIELD = "columns", "format", "data", "field"
 class Offers(Choose):
     """The ways out of a refusal. Gives the number of a fix, or one of the words above; None for none."""
 
-    def __init__(self, refusal: Refusal, *, on_data: bool = False) -> None:
-        answers = [(str(number), fix_words(fix), "") for number, fix in enumerate(refusal.fixes)]
+    def __init__(self, refusal: Refusal, values: Mapping[str, Any], *, on_data: bool = False) -> None:
+        answers = [(str(number), fix_words(fix, values), "") for number, fix in enumerate(refusal.fixes)]
         if refusal.of_data:
             words = _("Pick from two lists; the first row is shown as it would be read.")
             answers.append((COLUMNS, _("Say which column is what"), words))
@@ -51,15 +52,15 @@ class Formats(Choose):
         self.choose(self._now)
 
 
-def fix_words(fix: Mapping[str, Any]) -> str:
-    """A fix as a list shows it: what it sets."""
-    what = ", ".join(f"{path} = {one_line(written(value), 80)}" for path, value in fix.items())
+def fix_words(fix: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """A fix as a list shows it: what it changes."""
+    changed = {path: value for path, value in fix.items() if at(values, path) != value} or fix
+    what = ", ".join(f"{path} = {one_line(written(value), 80)}" for path, value in changed.items())
     return _("Set {what}", what=what)
 
 
 def apply_fix(app: App[Any], fix: Mapping[str, Any]) -> None:
     """Put values into the draft, and keep it."""
-    from tui_tuner.ui.form import put
     from tui_tuner.ui.hosting import tuner_of
 
     tuner = tuner_of(app)

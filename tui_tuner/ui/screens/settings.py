@@ -399,7 +399,7 @@ class SettingsScreen(TunerScreen):
 
         refusal = self._told or self._refusal
         if refusal is not None:
-            self.app.push_screen(Offers(refusal), self._mended)
+            self.app.push_screen(Offers(refusal, self.values), self._mended)
 
     async def _mended(self, answer: str | None) -> None:
         from tui_tuner.ui.screens.offers import COLUMNS, DATA, FORMAT, Formats
