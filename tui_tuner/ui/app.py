@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tui_tuner.launch.helper import Helper
     from tui_tuner.runs.store import RunFolder, RunStore
     from tui_tuner.ui.bridge import Follower
+    from tui_tuner.ui.checking import Refusal
 
 POLL_SECONDS = 0.15
 
@@ -179,6 +180,26 @@ class TunerApp(App[AppResult]):
         from tui_tuner.ui.screens.results import ResultsScreen
 
         self.push_screen(ResultsScreen(folder))
+
+    def open_settings(
+        self, name: str = "", told: Refusal | None = None, *, mend: bool = False, instead: bool = False
+    ) -> None:
+        """Show the draft; `instead` of the screen on top, and else as `SettingsScreen` has it."""
+        from tui_tuner.ui.screens.settings import SettingsScreen
+
+        self._show(SettingsScreen(name, told, mend), instead)
+
+    def open_data(self, *, instead: bool = False) -> None:
+        """Show the data of the draft, or let one choose some."""
+        from tui_tuner.ui.screens.data import DataScreen
+
+        self._show(DataScreen(), instead)
+
+    def _show(self, screen: Screen[Any], instead: bool) -> None:
+        if instead:
+            self.switch_screen(screen)
+        else:
+            self.push_screen(screen)
 
     def train_here(self, folder: RunFolder, resume: bool = False) -> None:
         """Train a run in a thread of this process."""

@@ -14,6 +14,7 @@ import orjson
 from tui_tuner.config.advice import fixes_of
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
+from tui_tuner.config.values import with_values
 from tui_tuner.errors import DataError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.runs.wire import plain
@@ -263,10 +264,9 @@ def table(draft: dict[str, Any], path: str) -> Table:
         found = recognise(sample.rows, data.format, data.columns, sample.where)
         refusal = _refused(config)
         for fix in refusal.fixes if refusal is not None else ():
-            if fix.get("task", config.task) == config.task and fix.get(
-                "data.columns"
-            ):  # the same, to be used
-                found = recognise(sample.rows, "auto", dict(fix["data.columns"]), sample.where)
+            told = dict(fix.get("data.columns") or {})
+            if told and _refused(with_values(config, {"data.columns": told, "data.format": "auto"})) is None:
+                found = recognise(sample.rows, "auto", told, sample.where)
                 break
         return Table(columns, found.format, dict(found.columns))
     except DataError as error:

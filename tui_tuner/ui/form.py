@@ -189,14 +189,20 @@ def problems(values: Mapping[str, Any], untyped: Mapping[str, str]) -> dict[str,
     return found
 
 
-def complaint(path: str, text: str) -> str:
-    """Why a text is no value of a field; empty if it is one, or if there is no such field."""
-    try:
-        if path in options():
-            parse(options()[path], text)
-    except ValueError as error:
-        return str(error)
-    return ""
+def take_texts(values: dict[str, Any], texts: dict[str, str]) -> dict[str, str]:
+    """Why each text of a draft is no value of its field. Those that are one by now become it, in place."""
+    wrong = {}
+    for path, text in tuple(texts.items()):
+        try:
+            value = parse(options()[path], text)
+        except ValueError as error:
+            wrong[path] = str(error)
+            continue
+        except KeyError:
+            value = text  # no field has this name any more: it is shown as such
+        put(values, path, value)
+        del texts[path]
+    return wrong
 
 
 def problem_of(path: str, found: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tui_tuner.runs.control import Control
     from tui_tuner.runs.store import RunFolder, RunStore
     from tui_tuner.ui.bridge import Follower
+    from tui_tuner.ui.checking import Refusal
     from tui_tuner.ui.drafts import DraftKeeper
 
 
@@ -78,6 +79,12 @@ class Tuner(Protocol):
     def open_run(self, folder: RunFolder) -> None: ...
 
     def open_results(self, folder: RunFolder) -> None: ...
+
+    def open_settings(
+        self, name: str = "", told: Refusal | None = None, *, mend: bool = False, instead: bool = False
+    ) -> None: ...
+
+    def open_data(self, *, instead: bool = False) -> None: ...
 
     def launch(self, folder: RunFolder, resume: bool = False) -> None: ...
 

@@ -25,7 +25,7 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import datalook
 from tui_tuner.ui.checking import Refusal, refusal_of
-from tui_tuner.ui.screens.offers import Formats
+from tui_tuner.ui.screens.dialogs import Choose
 from tui_tuner.ui.words import column, safe
 
 _FORMAT, _USE, _NONE = "format", "use", "none"
@@ -45,6 +45,18 @@ class Tried(Message):
     def __init__(self, turn: int, reading: datalook.Reading) -> None:
         super().__init__()
         self.turn, self.reading = turn, reading
+
+
+class Formats(Choose):
+    """A record format by name, each with what it expects."""
+
+    def __init__(self, now: str) -> None:
+        answers = [(name, name, _(words)) for name, words in RECORD_FORMATS.items()]
+        super().__init__(_("Record format"), Content(_("How are the rows laid out?")), answers)
+        self._now = now
+
+    def on_mount(self) -> None:
+        self.choose(self._now)
 
 
 class ColumnsDialog(ModalScreen["dict[str, Any] | None"]):

@@ -23,7 +23,7 @@ from tui_tuner.text import one_line
 from tui_tuner.ui import datalook
 from tui_tuner.ui.checking import Refusal, refusal_of
 from tui_tuner.ui.form import at, given, put
-from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.screens.offers import MendingScreen, put_values
 from tui_tuner.ui.widgets.file_tree import FileTree
 from tui_tuner.ui.widgets.mask_view import MaskView
 from tui_tuner.ui.widgets.topbar import TopBar
@@ -67,7 +67,7 @@ class Surrounded(Message):
         self.path, self.row, self.found, self.error = path, row, found, error
 
 
-class DataScreen(TunerScreen):
+class DataScreen(MendingScreen):
     """A path and a tree; then the rows above, and the tokens of the row under the cursor below."""
 
     HELP_TEXT = _(
@@ -325,62 +325,38 @@ class DataScreen(TunerScreen):
 
     def action_use(self) -> None:
         """Take this data into the settings of a run."""
-        from tui_tuner.ui.screens.settings import SettingsScreen
-
         self._keep({})
-        self.app.switch_screen(SettingsScreen())
+        self.tuner.open_settings(instead=True)
 
     def _keep(self, values: Mapping[str, Any]) -> None:
         """Put this data, and what is said of it, into the draft."""
-        from tui_tuner.ui.screens.offers import apply_fix
-
         self.tuner.drafts.draft.values = self._draft()
-        apply_fix(self.app, {"data.path": self._path, **values})
+        put_values(self.tuner, {"data.path": self._path, **values})
 
     def action_mend(self) -> None:
         """What can be done with data that cannot be used as they are."""
-        from tui_tuner.ui.screens.offers import Offers
-
         if self.refusal is not None:
-            self.app.push_screen(Offers(self.refusal, self._draft(), on_data=True), self._mended)
+            self.offer(self.refusal, self._draft(), on_data=True)
 
-    def _mended(self, answer: str | None) -> None:
-        from tui_tuner.ui.screens.offers import COLUMNS, DATA, FIELD, FORMAT
-        from tui_tuner.ui.screens.settings import SettingsScreen
+    def other_data(self) -> None:
+        self.action_pick()
 
-        if answer == COLUMNS:
-            self.action_columns()
-        elif answer == FORMAT:
-            self.action_format()
-        elif answer == DATA:
-            self.action_pick()
-        elif answer == FIELD:
-            self._keep({})
-            self.app.switch_screen(SettingsScreen(told=self.refusal))
-        elif answer is not None and self.refusal is not None:
-            self._said(self.refusal.fixes[int(answer)])
+    def show_field(self, field: str) -> None:
+        self._keep({})
+        self.tuner.open_settings(told=self.refusal, instead=True)
 
     def action_columns(self) -> None:
         """Say which column is what, from two lists."""
-        from tui_tuner.ui.screens.columns import ColumnsDialog
-
-        self.app.push_screen(ColumnsDialog(self._draft(), self._path), self._said)
+        self.ask_columns(self._draft())
 
     def action_format(self) -> None:
         """Choose the record format from a list."""
-        from tui_tuner.ui.screens.offers import Formats
+        self.ask_format(self.look.format if self.look else str(at(self._draft(), "data.format")))
 
-        now = self.look.format if self.look else str(at(self._draft(), "data.format"))
-        self.app.push_screen(Formats(now), self._format_chosen)
-
-    def _format_chosen(self, format: str | None) -> None:
-        self._said({"data.format": format, "data.columns": None} if format else None)
-
-    def _said(self, values: Mapping[str, Any] | None) -> None:
+    async def take(self, values: Mapping[str, Any]) -> None:
         """Take what was said of the rows into the draft, and read them anew."""
-        if values is not None:
-            self._keep(values)
-            self._open(self._path)
+        self._keep(values)
+        self._open(self._path)
 
     def action_model(self) -> None:
         from tui_tuner.ui.screens.dialogs import AskPath

@@ -237,14 +237,10 @@ class HomeScreen(RowsScreen):
         self._settings("")
 
     def _settings(self, name: str) -> None:
-        from tui_tuner.ui.screens.settings import SettingsScreen
-
-        self.app.push_screen(SettingsScreen(name))
+        self.tuner.open_settings(name)
 
     def action_data(self) -> None:
-        from tui_tuner.ui.screens.data import DataScreen
-
-        self.app.push_screen(DataScreen())
+        self.tuner.open_data()
 
     def action_runs(self) -> None:
         from tui_tuner.ui.screens.runs import RunsScreen

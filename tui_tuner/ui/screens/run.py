@@ -239,8 +239,6 @@ class RunScreen(TunerScreen):
 
     def action_settings(self, mend: bool = False) -> None:
         """Back to the settings with the values of this run, to the field that kept it from beginning."""
-        from tui_tuner.ui.screens.settings import SettingsScreen
-
         if self.snapshot is None:
             return
         try:
@@ -250,7 +248,7 @@ class RunScreen(TunerScreen):
             return
         self.tuner.drafts.begin(values, self.folder.name)
         refusal = refusal_of_run(self.snapshot.view)
-        self.app.switch_screen(SettingsScreen(self.folder.name, refusal, mend))
+        self.tuner.open_settings(self.folder.name, refusal, mend=mend, instead=True)
 
     def action_mend(self) -> None:
         """The same, and what can be done there."""

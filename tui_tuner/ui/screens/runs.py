@@ -136,15 +136,13 @@ class RunsScreen(RowsScreen):
         row = self._row()
         if row is None:
             return
-        from tui_tuner.ui.screens.settings import SettingsScreen
-
         try:
             values = run_values(row.folder)
         except TunerError as error:
             self.tuner.say(str(error), "error")
             return
         self.tuner.drafts.begin(values, row.folder.name)
-        self.app.push_screen(SettingsScreen(row.folder.name))
+        self.tuner.open_settings(row.folder.name)
 
 
 def _about(row: RunRow) -> Content:

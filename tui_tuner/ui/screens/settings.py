@@ -7,7 +7,6 @@ makes has passed for the values as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import on
@@ -16,11 +15,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.events import DescendantFocus
-from textual.widgets import ContentSwitcher, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui_tuner.config.load import build_config, dump_config
-from tui_tuner.config.options import Option as FormOption
+from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
@@ -29,20 +27,17 @@ from tui_tuner.text import one_line
 from tui_tuner.ui import form
 from tui_tuner.ui.checking import Refusal, known_field, refusal_of
 from tui_tuner.ui.presets import preset_rows, preset_values
-from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.screens.offers import MendingScreen, put_values
 from tui_tuner.ui.widgets.field import Field, FieldChanged, explanation
+from tui_tuner.ui.widgets.form_pages import FormPages, form_words
 from tui_tuner.ui.widgets.memory_bar import breakdown
 from tui_tuner.ui.widgets.plan_line import Looked, PlanLine
 from tui_tuner.ui.widgets.start_check import Checked, StartCheck
 from tui_tuner.ui.widgets.topbar import TopBar
-from tui_tuner.ui.words import block, column, mark, marked, safe
+from tui_tuner.ui.words import block, column, safe
 
 
-class Page(VerticalScroll, inherit_bindings=False):
-    """The fields of a section; the arrow keys go from field to field instead of scrolling."""
-
-
-class SettingsScreen(TunerScreen):
+class SettingsScreen(MendingScreen):
     """Sections on the left, their fields in the middle, help for the one in focus beside or below."""
 
     HELP_TEXT = _(
@@ -66,8 +61,6 @@ class SettingsScreen(TunerScreen):
     SettingsScreen #area { height: 1fr; }
     SettingsScreen #nav-box { width: 17; border-top: solid $line; border-title-color: $dim; }
     SettingsScreen #nav { height: 1fr; padding: 0 1; }
-    SettingsScreen #fields { width: 1fr; height: 1fr; border-top: solid $line; border-title-color: $dim; }
-    SettingsScreen #fields > Page { height: 1fr; }
     SettingsScreen #help { dock: bottom; height: 7; }
     SettingsScreen.-wide #help { dock: right; width: 40; height: 1fr; }
     SettingsScreen #help Static { height: auto; }
@@ -85,8 +78,6 @@ class SettingsScreen(TunerScreen):
         """
         super().__init__()
         self._preset = preset
-        self._advanced = False
-        self._wanted: set[str] = set()  # advanced fields that are shown all the same
         self._untyped: dict[str, str] = {}
         self._problems: dict[str, str] = {}
         self._told = told
@@ -100,9 +91,13 @@ class SettingsScreen(TunerScreen):
         return self.tuner.draft
 
     @property
-    def texts(self) -> dict[str, str]:
-        """What stands in a field of the draft and is no value."""
-        return self.tuner.drafts.draft.texts
+    def _pages(self) -> FormPages:
+        return self.query_one(FormPages)
+
+    @property
+    def _why(self) -> Refusal | None:
+        """Why a run cannot be started, or why the last one failed."""
+        return self._told or self._refusal
 
     def crumb(self) -> Content:
         name = Content.assemble("  ", (safe(self._preset).plain, "$dim")) if self._preset else Content("")
@@ -117,23 +112,20 @@ class SettingsScreen(TunerScreen):
                 yield OptionList(
                     *(Option(Content(label), key) for key, label in form.SECTIONS.items()), id="nav"
                 )
-            yield ContentSwitcher(id="fields")
+            yield FormPages()
         yield PlanLine()
         yield StartCheck()
 
     async def on_mount(self) -> None:
         self.query_one("#help").border_title = Content(_("About this setting"))
-        for path, text in self.texts.items():
-            self._untyped[path] = form.complaint(path, text)
         draft, nav = self.tuner.drafts.draft, self.query_one("#nav", OptionList)
+        self._untyped = form.take_texts(draft.values, draft.texts)
         section = draft.section if draft.section in form.SECTIONS else "model"
         nav.highlighted = list(form.SECTIONS).index(section)
         await self._show_section(section)
         self.set_focus(nav)
         self._check(changed=False)
-        field = known_field(self._told.field) if self._told else draft.at
-        if field:
-            await self._go_to(field)
+        await self._go_to(self._told.field if self._told else draft.at)
         if self._mend:
             self.action_mend()
 
@@ -149,80 +141,44 @@ class SettingsScreen(TunerScreen):
 
     @on(OptionList.OptionSelected, "#nav")
     def _section_chosen(self) -> None:
-        fields = list(self._page().query(Field))
-        if fields:
-            self._focus_field(fields[0])
+        if self._pages.fields:
+            self._focus_field(self._pages.fields[0])
 
     async def _show_section(self, section: str) -> None:
-        switcher = self.query_one("#fields", ContentSwitcher)
-        page_id = f"page-{section.replace('.', '-')}"
-        if not switcher.query(f"#{page_id}"):
-            await self._mount_page(section, page_id)
-        switcher.current = page_id
-        switcher.border_title = Content(_(form.section_words(section)))
-        hidden = sum(option.advanced for option in form.section_options(section))
-        note = _("F2: {n} more", n=hidden) if hidden and not self._advanced else ""
-        switcher.border_subtitle = Content(note)
-        self._mark_fields()
-
-    async def _mount_page(self, section: str, page_id: str) -> None:
-        fields = [
-            Field(option, self.texts.get(option.path, form.value_of(self.values, option)))
-            for option in form.section_options(section)
-            if self._shown(option)
-        ]
-        page = Page(*fields, id=page_id, can_focus=False)
-        await self.query_one("#fields", ContentSwitcher).mount(page)
-
-    def _shown(self, option: FormOption) -> bool:
-        return (
-            self._advanced
-            or not option.advanced
-            or option.path in self._wanted
-            or form.is_set(self.values, option)
-        )
+        await self._pages.show(section, self.tuner.drafts.draft)
+        self._pages.mark(self.values, self._problems)
 
     async def _go_to(self, path: str) -> None:
-        """Show a field, be it an advanced one, and put the focus into it."""
+        """Put the focus into a field; nothing where there is none of that name."""
         if path not in form.options():
             return
-        section = form.section_of(path)
-        self._wanted.add(path)
-        self.query_one("#nav", OptionList).highlighted = list(form.SECTIONS).index(section)
-        await self._show_section(section)
-        if not any(field.option.path == path for field in self._page().query(Field)):
-            await self._page().remove()
-            await self._show_section(section)
-        for field in self._page().query(Field):
-            if field.option.path == path:
-                self._focus_field(field)
+        nav = self.query_one("#nav", OptionList)
+        nav.highlighted = list(form.SECTIONS).index(form.section_of(path))
+        field = await self._pages.show_field(path, self.tuner.drafts.draft)
+        self._pages.mark(self.values, self._problems)
+        if field is not None:
+            self._focus_field(field)
         self._explain(path)
 
-    async def _rebuild(self) -> None:
+    async def _rebuild(self, changed: bool = True) -> None:
         """Begin again from the draft: another preset, or advanced fields shown or folded."""
-        section = self._section()
-        await self.query_one("#fields", ContentSwitcher).remove_children()
-        await self._show_section(section)
-        self._check()
+        await self._pages.rebuild(self._section(), self.tuner.drafts.draft)
+        self._check(changed)
 
     def _section(self) -> str:
         highlighted = self.query_one("#nav", OptionList).highlighted or 0
         return list(form.SECTIONS)[highlighted]
 
-    def _page(self) -> Page:
-        switcher = self.query_one("#fields", ContentSwitcher)
-        return switcher.query_one(f"#{switcher.current}", Page)
-
     # Fields
 
     @on(FieldChanged)
     def _field_changed(self, message: FieldChanged) -> None:
-        path = message.option.path
+        path, texts = message.option.path, self.tuner.drafts.draft.texts
         if message.sentence:
-            self._untyped[path], self.texts[path] = message.sentence, str(message.value)
+            self._untyped[path], texts[path] = message.sentence, str(message.value)
         else:
             self._untyped.pop(path, None)
-            self.texts.pop(path, None)
+            texts.pop(path, None)
             form.put(self.values, path, message.value)
         self._check()
         self._explain(path)
@@ -244,13 +200,13 @@ class SettingsScreen(TunerScreen):
         section = self._section()
         wrong = [text for path, text in self._problems.items() if form.section_of(path) == section]
         lines = [Content.assemble(("✗ ", "$error"), block(sentence)) for sentence in wrong]
-        words = Content("\n").join(lines) if lines else _sections_words()
+        words = Content("\n").join(lines) if lines else form_words()
         self.query_one("#explanation", Static).update(words)
 
     def _explain(self, path: str) -> None:
         option = form.options()[path]
         sentence = form.problem_of(path, self._problems)
-        refusal = self._told or self._refusal
+        refusal = self._why
         advice = refusal.advice if refusal is not None and refusal.field == path else ""
         self.query_one("#explanation", Static).update(explanation(option, sentence, advice))
 
@@ -261,26 +217,23 @@ class SettingsScreen(TunerScreen):
             self.tuner.drafts.touch()
         self._refusal, self._passed = None, False
         self._problems = form.problems(self.values, self._untyped)
-        check = self.query_one(StartCheck)
+        check, line = self.query_one(StartCheck), self.query_one(PlanLine)
+        if check.starting:
+            self.tuner.say(_("The settings have changed: it was not started."), "warning")
         if self._problems:
             check.clear()
-        else:
-            if check.starting:
-                self.tuner.say(_("The settings have changed: it was not started."), "warning")
-            check.ask(self.values)
-        self._draw_problems()
-        line = self.query_one(PlanLine)
-        if self._problems:
             line.clear()
         else:
+            check.ask(self.values)
             line.ask(self.values)
+        self._draw_problems()
 
     def _draw_problems(self) -> None:
         """Mark what is wrong: at the field, in the list of sections, and in the title."""
-        refusal = self._told or self._refusal
+        refusal = self._why
         if refusal is not None and not self._problems:
             self._problems = {refusal.field or "task": refusal.sentence}
-        self._mark_fields()
+        self._pages.mark(self.values, self._problems)
         counts: dict[str, int] = {}
         for path in self._problems:
             counts[form.section_of(path)] = counts.get(form.section_of(path), 0) + 1
@@ -294,8 +247,7 @@ class SettingsScreen(TunerScreen):
             self._explain_section()
 
     def _title(self) -> Content:
-        count = len(self._problems)
-        refusal = self._told or self._refusal
+        count, refusal = len(self._problems), self._why
         if count and (refusal is None or self._problems.get(refusal.field or "task") != refusal.sentence):
             return Content(_n("✗ {n} problem", "✗ {n} problems", count, n=count)).stylize("$error")
         if count:
@@ -312,9 +264,9 @@ class SettingsScreen(TunerScreen):
         self._refusal, self._passed = message.refusal, message.refusal is None
         self._problems = form.problems(self.values, self._untyped)
         self._draw_problems()
-        for field in self.query(Field):
-            if field.has_focus_within:
-                self._explain(field.option.path)
+        here = self._pages.here
+        if here is not None:
+            self._explain(here.option.path)
         if not message.start:
             return
         if message.refusal is None:
@@ -330,14 +282,9 @@ class SettingsScreen(TunerScreen):
         parts.border_title = Content(_("Memory at its peak"))
         parts.update(breakdown(message.look.estimate, 36) if message.look else Content(""))
 
-    def _mark_fields(self) -> None:
-        for field in self.query(Field):
-            sentence = form.problem_of(field.option.path, self._problems)
-            field.mark(form.is_set(self.values, field.option), sentence)
-
     def action_step(self, by: int) -> None:
         """To the next field, or the one before; at the end of a section, to its neighbour."""
-        fields = list(self._page().query(Field))
+        fields = self._pages.fields
         here = next((index for index, field in enumerate(fields) if field.has_focus_within), None)
         if here is None:
             return
@@ -353,7 +300,7 @@ class SettingsScreen(TunerScreen):
             return
         await self._show_section(sections[index])
         self.query_one("#nav", OptionList).highlighted = index
-        fields = list(self._page().query(Field))
+        fields = self._pages.fields
         self._focus_field(fields[0] if by > 0 else fields[-1])
 
     def _focus_field(self, field: Field) -> None:
@@ -374,8 +321,8 @@ class SettingsScreen(TunerScreen):
 
     async def action_advanced(self) -> None:
         """Show or fold the advanced fields."""
-        self._advanced = not self._advanced
-        await self._rebuild()
+        self._pages.advanced = not self._pages.advanced
+        await self._rebuild(changed=False)
         self.set_focus(self.query_one("#nav"))
 
     def action_plan(self) -> None:
@@ -388,53 +335,23 @@ class SettingsScreen(TunerScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """F4 mends what is wrong, where something is offered for it; else it says which column is what."""
         if action in ("mend", "columns"):
-            refusal = self._told or self._refusal
+            refusal = self._why
             offered = refusal is not None and bool(refusal.fixes or refusal.of_data)
             return offered == (action == "mend")
         return True
 
     def action_mend(self) -> None:
         """What can be done about the problem, to choose from."""
-        from tui_tuner.ui.screens.offers import Offers
-
-        refusal = self._told or self._refusal
-        if refusal is not None:
-            self.app.push_screen(Offers(refusal, self.values), self._mended)
-
-    async def _mended(self, answer: str | None) -> None:
-        from tui_tuner.ui.screens.offers import COLUMNS, DATA, FORMAT, Formats
-
-        refusal = self._told or self._refusal
-        if answer == COLUMNS:
-            self.action_columns()
-        elif answer == FORMAT:
-            dialog = Formats(str(form.at(self.values, "data.format")))
-            self.app.push_screen(dialog, self._format_chosen)
-        elif answer == DATA:
-            from tui_tuner.ui.screens.data import DataScreen
-
-            self.app.switch_screen(DataScreen())
-        elif answer is not None and refusal is not None:
-            await self._take(refusal.fixes[int(answer)])
+        if self._why is not None:
+            self.offer(self._why, self.values)
 
     def action_columns(self) -> None:
         """Say which column is what, from two lists."""
-        from tui_tuner.ui.screens.columns import ColumnsDialog
+        self.ask_columns(self.values)
 
-        path = form.at(self.values, "data.path")
-        self.app.push_screen(ColumnsDialog(self.values, path), self._take)
-
-    async def _format_chosen(self, format: str | None) -> None:
-        await self._take({"data.format": format} if format else None)
-
-    async def _take(self, fix: Mapping[str, Any] | None) -> None:
-        """Put values into the form."""
-        from tui_tuner.ui.screens.offers import apply_fix
-
-        if fix is None:
-            return
-        apply_fix(self.app, fix)
-        for path in fix:
+    async def take(self, values: Mapping[str, Any]) -> None:
+        put_values(self.tuner, values)
+        for path in values:
             self._untyped.pop(path, None)
         await self._rebuild()
         self.set_focus(self.query_one("#nav"))
@@ -477,56 +394,19 @@ class SettingsScreen(TunerScreen):
         path, sentence = next(iter(found.items()))
         strange = [path for path in form.unknown(self.values) if path in found]
         if strange:
-            self._ask_to_leave_out(strange)
+            self.ask_to_leave_out(strange, self._check)
             return None
         self.tuner.say(sentence, "error", 8)
         self.run_worker(self._go_to(known_field(path) or path), exclusive=True)
         return None
 
-    def _ask_to_leave_out(self, strange: list[str]) -> None:
-        """A draft of another version, or an edited file, may hold what no field of the form shows."""
-        from tui_tuner.ui.screens.dialogs import Confirm
-
-        names = ", ".join(one_line(path, 60) for path in strange)
-        question = _("This version has no settings of these names: {names}. Leave them out?", names=names)
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self.tuner.draft = form.without(self.values, strange)
-                self._check()
-
-        dialog = Confirm(_("Unknown settings"), question, _("Leave them out"), _("Keep them"))
-        self.app.push_screen(dialog, answered)
-
     def action_save(self) -> None:
-        from tui_tuner.ui.screens.dialogs import AskPath
+        """Keep the settings as YAML."""
+        from tui_tuner.ui.screens.save import save_config
 
-        if self._config() is not None:
-            question = _("Keep these settings as YAML in")
-            self.app.push_screen(AskPath(_("Save"), question, "my-run.yaml"), self._save_answered)
-
-    def _save_answered(self, name: str | None) -> None:
-        config = self._config() if name else None
-        if not name or config is None:
-            return
-        path = Path(name).expanduser()
-        if path.exists():
-            from tui_tuner.ui.screens.dialogs import Confirm
-
-            question = _("{path} exists. Write over it?", path=one_line(path))
-            dialog = Confirm(_("Save"), question, _("Write over it"), _("Keep it"))
-            self.app.push_screen(dialog, lambda yes: self._write(path, config) if yes else None)
-        else:
-            self._write(path, config)
-
-    def _write(self, path: Path, config: RunConfig) -> None:
-        text = f"# tui-tuner run {path.name}\n" + dump_config(config, changed_only=True)
-        try:
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            self.tuner.say(f"{one_line(path)}: {error.strerror}", "error")
-            return
-        self.tuner.say(_("Saved. Run it with: tui-tuner run {path}", path=one_line(path)), timeout=8)
+        config = self._config()
+        if config is not None:
+            save_config(self, config)
 
     def action_start(self) -> None:
         """Look whether it can be started, and start it."""
@@ -554,15 +434,3 @@ class SettingsScreen(TunerScreen):
         self.tuner.drafts.used()
         self.tuner.launch(folder)
         self.app.switch_screen(RunScreen(folder))
-
-
-def _sections_words() -> Content:
-    start = _("Every value has a default, so a run can start at once: {key}.", key=mark("^r"))
-    keys = _(
-        "{enter} goes into a section, {escape} comes back. {advanced} shows the advanced settings too.",
-        enter=mark("Enter"),
-        escape=mark("Esc"),
-        advanced=mark("F2"),
-    )
-    auto = Content(_("`auto` is worked out when the run starts; the run shows what it became and why."))
-    return Content("\n").join((marked(start), marked(keys), auto.stylize("$dim")))
