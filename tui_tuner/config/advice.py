@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tui_tuner.errors import TunerError
 from tui_tuner.locales import Sentence, _
 from tui_tuner.text import one_line
 
@@ -97,6 +98,14 @@ def on_screen(hint: str) -> str:
 def fixes_of(hint: str) -> tuple[dict[str, Any], ...]:
     """The ways that a hint tells, each as values of fields."""
     return hint.fixes if isinstance(hint, Hint) else ()
+
+
+def words_of(error: BaseException) -> str:
+    """What a screen says of an error: what is wrong, where, and what to do."""
+    if not isinstance(error, TunerError):
+        return str(error)
+    what = f"{error.where}: {error.what}" if error.where else error.what
+    return f"{what} {on_screen(error.hint)}".strip()
 
 
 def setting(fix: Fix) -> Setting:

@@ -34,7 +34,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         if isinstance(self.hint, Hint):
-            self.on_screen, self.fixes = self.hint.on_screen, list(self.hint.fixes)
+            self.on_screen = self.hint.on_screen if self.hint.on_screen != self.hint else ""
+            self.fixes = list(self.hint.fixes)
 
     def sentence(self) -> str:
         """The message with the rows."""

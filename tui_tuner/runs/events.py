@@ -20,6 +20,12 @@ from tui_tuner.errors import TunerError
 VERSION = 1
 
 
+def advice_of(hint: str) -> str:
+    """A hint for a screen, where it differs from that for a command line."""
+    shown = on_screen(hint)
+    return shown if shown != hint else ""
+
+
 class Body:
     """What an event says, of whatever kind."""
 
@@ -181,6 +187,7 @@ class Warned(Body):
     code: str
     message: str
     hint: str = ""
+    advice: str = sparse(default="")  # the hint for a screen, where it differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +252,7 @@ class Finished(Body):
     def failed(cls, error: TunerError) -> Finished:
         """The end that an error makes."""
         what = f"{error.where}: {error.what}" if error.where else error.what
-        shown = on_screen(error.hint)
-        advice = shown if shown != error.hint else ""
+        advice = advice_of(error.hint)
         return cls("failed", error.exit_code, what, error.hint, error.field, advice, fixes_of(error.hint))
 
 

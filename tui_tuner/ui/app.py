@@ -22,6 +22,7 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.worker import get_current_worker
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -228,7 +229,7 @@ class TunerApp(App[AppResult]):
         try:
             start_detached(folder, resume, say, lambda: worker.is_cancelled or not self.is_running)
         except (TunerError, OSError) as error:
-            self.call_later(self.say, one_line(error), "error")
+            self.call_later(self.say, one_line(words_of(error)), "error")
             return
         self.call_later(self.say, _("The run goes on in a process of its own."))
 

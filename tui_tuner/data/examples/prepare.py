@@ -172,7 +172,7 @@ def _prepare(
         held_rows = held_ledger.to_json() if held_ledger else None
         sink.emit(RowLedger(**ledger.to_json(), validation=held_rows))
         for problem in report.problems:
-            sink.emit(Warned(problem.code, problem.sentence(), problem.hint))
+            sink.emit(Warned(problem.code, problem.sentence(), problem.hint, problem.on_screen))
         for note in prepared.notes:
             sink.emit(Log(note))
     if config.data.preflight == "stop":

@@ -17,6 +17,7 @@ from textual.widgets import ContentSwitcher, DirectoryTree, Input, OptionList, S
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -258,7 +259,7 @@ class DataScreen(MendingScreen):
         try:
             mask = datalook.mask(draft, path, row)
         except (TunerError, OSError, ImportError) as problem:
-            error = str(problem)
+            error = words_of(problem)
         if not get_current_worker().is_cancelled:
             self.post_message(Masked(path, row, mask, error))
 
@@ -280,7 +281,7 @@ class DataScreen(MendingScreen):
         try:
             found = datalook.around(draft, path, row)
         except (TunerError, OSError, ImportError) as problem:
-            error = str(problem)
+            error = words_of(problem)
         if not get_current_worker().is_cancelled:
             self.post_message(Surrounded(path, row, found, error))
 

@@ -14,6 +14,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
@@ -226,7 +227,7 @@ class HomeScreen(RowsScreen):
         try:
             values = preset_values(preset)
         except TunerError as error:
-            self.tuner.say(str(error), "error")
+            self.tuner.say(words_of(error), "error")
             return
         self.tuner.drafts.begin(values, preset.name)
         self._settings(preset.name)

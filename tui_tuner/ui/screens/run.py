@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
@@ -244,7 +245,7 @@ class RunScreen(TunerScreen):
         try:
             values = run_values(self.folder)
         except TunerError as error:
-            self.tuner.say(str(error), "error")
+            self.tuner.say(words_of(error), "error")
             return
         self.tuner.drafts.begin(values, self.folder.name)
         refusal = refusal_of_run(self.snapshot.view)

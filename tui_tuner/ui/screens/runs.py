@@ -11,6 +11,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.config.load import dump_config
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
@@ -139,7 +140,7 @@ class RunsScreen(RowsScreen):
         try:
             values = run_values(row.folder)
         except TunerError as error:
-            self.tuner.say(str(error), "error")
+            self.tuner.say(words_of(error), "error")
             return
         self.tuner.drafts.begin(values, row.folder.name)
         self.tuner.open_settings(row.folder.name)
@@ -150,7 +151,7 @@ def _about(row: RunRow) -> Content:
     try:
         config = dump_config(row.folder.config(), changed_only=True)
     except TunerError as error:
-        config = str(error)
+        config = words_of(error)
     lines = [
         state_content(row.state),
         Content(_("loss {loss}   validation {v}", loss=figure(row.loss), v=figure(row.validation))),

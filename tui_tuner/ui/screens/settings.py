@@ -18,6 +18,7 @@ from textual.events import DescendantFocus
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
@@ -378,7 +379,7 @@ class SettingsScreen(MendingScreen):
             chosen = [preset for preset in preset_rows() if preset.name == name]
             values = preset_values(chosen[0]) if chosen else {}
         except TunerError as error:
-            self.tuner.say(str(error), "error")
+            self.tuner.say(words_of(error), "error")
             return
         if self.tuner.drafts.changed:
             self.tuner.say(_("What was set before is kept: it is on the home screen."), timeout=8)
