@@ -120,7 +120,7 @@ class DraftKeeper:
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         self.draft = Draft()
         self.trouble = ""  # why the last one could not be kept
-        self._begun = ""
+        self._begun: tuple[dict[str, Any], dict[str, str]] = ({}, {})
         self._wake = threading.Condition()
         self._waiting: tuple[str, str] | None = None  # what is to be written, and as which draft
         self._due = 0.0
@@ -143,7 +143,7 @@ class DraftKeeper:
 
             take_from_beside(draft.values, Path(draft.folder))
         self.draft = draft
-        self._begun = ""
+        self._begun = ({}, {})
         if not self._owned_by_another(kept):
             draft.id = _own_name()
             with contextlib.suppress(OSError):  # if it is gone, it is written anew
@@ -255,13 +255,13 @@ def _path(name: str) -> Path:
     return drafts_folder() / f"{name}.json"
 
 
-def _essence(draft: Draft) -> str:
+def _essence(draft: Draft) -> tuple[dict[str, Any], dict[str, str]]:
     """What makes two drafts differ: their values but for defaults, and texts that are no values."""
     if not draft.values and not draft.texts:
-        return ""  # without importing the form: so it is when the workbench opens
+        return {}, {}  # without importing the form: so it is when the workbench opens
     from tui_tuner.ui.form import differing
 
-    return json.dumps([differing(draft.values), draft.texts], sort_keys=True, default=str)
+    return copy.deepcopy(differing(draft.values)), dict(draft.texts)
 
 
 def _about(values: Mapping[str, Any]) -> tuple[str, ...]:
