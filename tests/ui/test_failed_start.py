@@ -93,14 +93,12 @@ def fakes_last(run: RunFolder) -> Any:
     return JournalReader(run.events).read(1 << 20)[-1].body
 
 
-async def test_a_question_about_a_run_ends_with_it(
-    store: RunStore, opened: Opened, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fakes.FakeHost, "total", 40)
+async def test_a_question_about_a_run_ends_with_it(store: RunStore, opened: Opened) -> None:
     async with opened(open_run=fakes.make_run(store, "short"), train=True) as pilot:
         await until(pilot, lambda: "● running" in text(pilot))
         await pilot.press("x")
         await until(pilot, lambda: "Stop this run?" in text(pilot))
-        await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen) and "✓" in text(pilot), 20)
-        assert "Stop this run?" not in text(pilot)
-        assert any("complete" in said.message for said in pilot.app._notifications)
+        pilot.app.host.control.request("stop")  # as from another terminal
+        said = "The run has ended by itself meanwhile."
+        await until(pilot, lambda: said in [notice.message for notice in pilot.app._notifications], 20)
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen) and "■ stopped" in text(pilot))

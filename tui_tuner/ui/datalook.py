@@ -73,12 +73,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Look:
-    """The first rows of a data set.
-
-    Args:
-        sure: 0 to 1, how sure the format is; None if the user said it.
-        refusal: Why the task of the draft cannot use them, if it cannot.
-    """
+    """The first rows of a data set. `sure`: 0 to 1, how sure the format is; None if the user said it."""
 
     path: str
     format: str
@@ -87,7 +82,6 @@ class Look:
     columns: dict[str, str] = field(default_factory=dict)
     rows: tuple[Row, ...] = ()
     notes: tuple[str, ...] = ()
-    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True)
@@ -196,8 +190,15 @@ def look(draft: dict[str, Any], path: str) -> Look:
         dict(found.get("columns") or {}),
         rows,
         tuple(notes),
-        _refused(config),
     )
+
+
+def refusal(draft: dict[str, Any], path: str) -> Refusal | None:
+    """Why the task of a draft cannot use `path`, if it cannot."""
+    try:
+        return _refused(_config(draft, path))
+    except TunerError as error:
+        return refusal_of(error)
 
 
 def _refused(config: RunConfig) -> Refusal | None:

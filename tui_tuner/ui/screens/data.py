@@ -26,9 +26,10 @@ from tui_tuner.ui.checking import Refusal, refusal_of
 from tui_tuner.ui.form import at, given, put
 from tui_tuner.ui.screens.offers import MendingScreen, put_values
 from tui_tuner.ui.widgets.file_tree import FileTree
+from tui_tuner.ui.widgets.how_read import HowRead, counts
 from tui_tuner.ui.widgets.mask_view import MaskView
 from tui_tuner.ui.widgets.topbar import TopBar
-from tui_tuner.ui.words import block, mark, marked, safe
+from tui_tuner.ui.words import block, mark, marked
 
 _MASK_DELAY = 0.15  # seconds the cursor must rest on a row before its tokens are worked out
 
@@ -39,6 +40,14 @@ class Looked(Message):
     def __init__(self, turn: int, look: datalook.Look | None, refusal: Refusal | None) -> None:
         super().__init__()
         self.turn, self.look, self.refusal = turn, look, refusal
+
+
+class Judged(Message):
+    """Whether the task can use the rows."""
+
+    def __init__(self, turn: int, refusal: Refusal | None) -> None:
+        super().__init__()
+        self.turn, self.refusal = turn, refusal
 
 
 class Counted(Message):
@@ -98,7 +107,6 @@ class DataScreen(MendingScreen):
     DataScreen #top > Input { width: 1fr; }
     DataScreen #main { height: 1fr; margin-top: 1; }
     DataScreen #look { height: 1fr; }
-    DataScreen #how { height: auto; max-height: 7; padding: 0 1; }
     DataScreen #rows { height: 35%; padding: 0 1; }
     """
 
@@ -106,6 +114,7 @@ class DataScreen(MendingScreen):
         super().__init__()
         self.look: datalook.Look | None = None
         self.refusal: Refusal | None = None  # why these data cannot be used
+        self.judged = False  # whether they can is known
         self._path = ""
         self._turn = 0  # of reading: what an earlier one finds out is passed over
 
@@ -121,7 +130,7 @@ class DataScreen(MendingScreen):
                 box.border_title = Content(_("Choose a file"))
                 yield FileTree(Path.cwd(), id="tree")
             with Vertical(id="look"):
-                yield Static(id="how")
+                yield HowRead(id="how")
                 yield OptionList(id="rows", classes="panel")
                 yield MaskView(id="mask")
 
@@ -157,7 +166,7 @@ class DataScreen(MendingScreen):
         """Read from the beginning; the focus goes to the rows now, for later it would leave a typing hand."""
         self._path = path
         self._turn += 1
-        self.look = self.refusal = None
+        self.look, self.refusal, self.judged = None, None, False
         self.set_focus(self.query_one("#rows"))
         with self.prevent(Input.Changed):
             self.query_one("#path", Input).value = one_line(path)
@@ -177,7 +186,6 @@ class DataScreen(MendingScreen):
         look, refusal = None, None
         try:
             look = datalook.look(draft, path)
-            refusal = look.refusal
         except (TunerError, OSError) as problem:
             refusal = refusal_of(problem)
         worker = get_current_worker()
@@ -185,6 +193,7 @@ class DataScreen(MendingScreen):
             self.post_message(Looked(turn, look, refusal))
         if look is None:
             return
+        self.post_message(Judged(turn, datalook.refusal(draft, path)))
         with contextlib.suppress(TunerError, OSError):  # what is wrong with the data was said above
 
             def said(census: datalook.Census) -> None:
@@ -196,7 +205,7 @@ class DataScreen(MendingScreen):
     def _looked(self, message: Looked) -> None:
         if message.turn != self._turn:
             return
-        self.look, self.refusal = message.look, message.refusal
+        self.look, self.refusal, self.judged = message.look, message.refusal, message.look is None
         self.refresh_bindings()
         self._draw_how()
         if message.look is None:
@@ -217,20 +226,21 @@ class DataScreen(MendingScreen):
         if options:
             rows.highlighted = 0
 
+    @on(Judged)
+    def _judged(self, message: Judged) -> None:
+        if message.turn == self._turn:
+            self.refusal, self.judged = message.refusal, True
+            self.refresh_bindings()
+            self._draw_how()
+
     def _draw_how(self) -> None:
-        """How the file is read, and what is to be done where its rows cannot be used."""
-        parts = []
-        if self.refusal is not None:
-            parts.append(_refused(self.refusal))
-        if self.look is not None:
-            parts.append(_how(self.look))
-        self.query_one("#how", Static).update(Content("\n").join(parts))
+        self.query_one(HowRead).show(self.look, self.refusal)
 
     @on(Counted)
     def _counted(self, message: Counted) -> None:
         if message.turn != self._turn:
             return
-        self.query_one("#rows").border_title = _counts(message.census)
+        self.query_one("#rows").border_title = counts(message.census)
         found = message.census.refusal
         if found is not None and self.refusal is None:  # further down than the first rows
             self.refusal = found
@@ -306,7 +316,7 @@ class DataScreen(MendingScreen):
         if action in ("borders", "lengths"):
             return self.look is not None
         if action == "use":
-            return self.look is not None and self.refusal is None
+            return self.judged and self.refusal is None
         if action == "mend":
             return self.refusal is not None
         return bool(self._path) if action in ("columns", "format") else True
@@ -392,42 +402,3 @@ class DataScreen(MendingScreen):
         view.borders = not view.borders
         if view.mask is not None:
             view.show(view.mask, self.query_one("#rows", OptionList).highlighted or 0)
-
-
-def _refused(refusal: Refusal) -> Content:
-    """Why the rows cannot be used, and the key that offers what can be done."""
-    sentence = Content.assemble(("✗ ", "$error"), Content(one_line(refusal.sentence)).stylize("$error"))
-    offer = marked(_("{key} offers what can be done.", key=mark("u")))
-    advice = (one_line(refusal.advice) + " ", "$dim") if refusal.advice else ""
-    return Content.assemble(sentence, "\n", advice, offer)
-
-
-def _how(look: datalook.Look) -> Content:
-    """The format, how sure it is, why, and which column is what."""
-    sure = _("as you said") if look.sure is None else _("{p:.0%} sure", p=look.sure)
-    parts: list[Content | str | tuple[str, str]] = [(one_line(look.format), "bold $primary"), f"  {sure}"]
-    if look.why:
-        parts.append((f"  {one_line(look.why)}", "$dim"))
-    if look.columns:
-        pairs = ", ".join(f"{one_line(role)} ← {one_line(name)}" for role, name in look.columns.items())
-        parts.append(("\n" + pairs, "$foreground"))
-    parts += [Content.assemble(("\n! ", "$warning"), safe(note)) for note in look.notes]
-    return Content.assemble(*parts)
-
-
-def _counts(census: datalook.Census) -> Content:
-    """The row ledger in one line."""
-    counts = ", ".join(f"{count:,} {_(name)}" for name, count in census.outcomes.items() if count)
-    if census.done:
-        words = _("{n:,} rows: {counts}", n=census.read, counts=counts)
-    else:
-        words = _("{n:,} rows so far: {counts}", n=census.read, counts=counts)
-    parts: list[str | tuple[str, str]] = [words]
-    if census.done and census.longest:
-        lengths = _(
-            "{mean:,.0f} characters on average, at most {longest:,}", mean=census.mean, longest=census.longest
-        )
-        parts.append((f"  {lengths}", "$dim"))
-    if census.reasons:
-        parts.append(("  " + "; ".join(one_line(reason) for reason in census.reasons), "$warning"))
-    return Content.assemble(*parts)

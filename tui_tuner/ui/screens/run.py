@@ -133,7 +133,7 @@ class RunScreen(TunerScreen):
         if not snapshot.live and self._asking is not None and self.app.screen is self._asking:
             self._asking.dismiss(False)
             if snapshot.state != "completed":
-                self.tuner.say(_("The run has ended by itself meanwhile."), "warning")
+                self.tuner.say(_("The run has ended by itself meanwhile."), "warning", 10)
         if self._failed_early:
             return  # the screen says it, and nothing must cover it
         if snapshot.state == "completed":
@@ -165,7 +165,8 @@ class RunScreen(TunerScreen):
         if self.snapshot is None or not self.on_view:
             return
         self.query_one(RunHead).show(self.snapshot)
-        self.query_one(LogPane).show(self.snapshot)
+        if not self.has_class("-failed"):  # lines are broken at the width that the pane has
+            self.query_one(LogPane).show(self.snapshot)
         self.query_one(Numbers).show(
             self.snapshot, self._load if self.snapshot.live and self._local else None
         )
@@ -294,6 +295,7 @@ class RunScreen(TunerScreen):
         parts = [(f" {label} ", "bold $primary" if key == name else "$dim") for key, label in _TABS]
         switcher.border_title = Content.assemble(*parts, ("  tab", "$accent"))
         self._draw_lower()
+        self.call_after_refresh(self._draw_figures)
         self.set_focus(self.query_one(f"#{name}"), scroll_visible=False)
 
 
