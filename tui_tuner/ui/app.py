@@ -287,11 +287,10 @@ class TunerApp(SturdyApp[AppResult]):
         loop = asyncio.get_running_loop()
 
         def close(gone: bool) -> None:  # in another thread
-            if gone:
-                self.keep_off_terminal()
             loop.call_soon_threadsafe(self.leave, gone)
 
-        self._way_out.watch(Watched(close, lambda: self.host))
+        mute = getattr(self._driver, "keep_off", lambda: None)
+        self._way_out.watch(Watched(close, lambda: self.host, mute))
         self._stalls = StallWatch(self.fault_log, self._stood_still)
         self._stalls.begin()
         self.set_interval(0.5, self._stalls.beat)
@@ -328,12 +327,6 @@ class TunerApp(SturdyApp[AppResult]):
     def terminal_lost(self) -> None:
         if self._way_out is not None:
             self._way_out.lost()
-
-    def keep_off_terminal(self) -> None:
-        """Write nothing more, if the terminal is gone or somebody else's."""
-        keep_off = getattr(self._driver, "keep_off", None)
-        if keep_off is not None and self._way_out is not None and self._way_out.keep_off:
-            keep_off()
 
     # Looks and help
 

@@ -64,10 +64,12 @@ class Screen:
     Args:
         close: Asks it to close; called in another thread, with whether the terminal is gone.
         host: The run that this process trains, if it does.
+        mute: Has it write nothing more to the terminal.
     """
 
-    close: Callable[[bool], None] = lambda _: None
-    host: Callable[[], HostedRun | None] = lambda: None
+    close: Callable[[bool], None]
+    host: Callable[[], HostedRun | None]
+    mute: Callable[[], None]
 
 
 class WayOut:
@@ -145,6 +147,8 @@ class WayOut:
         if not self.terminal_gone:
             self.terminal_gone = True
             self._first_told = self._first_told or time.monotonic()
+            if self.terminal_taken or hung_up(0):
+                self._mute()
             self._close()
 
     def leaving(self) -> None:
@@ -267,6 +271,7 @@ class WayOut:
         if GAVE_UP in block:
             self.terminal_taken = True
         elif not block and not self.terminal_taken and self._open and not hung_up(0):
+            self._mute()
             self.terminal.restore()  # it was killed, and nobody else would
             self.terminal_taken = True
         self.lost()
@@ -292,6 +297,7 @@ class WayOut:
             return
         restore = self._open
         self._open = False
+        self._mute()
         for work in (lambda: os._exit(self._stay(self._code(), restore)), self._free_main):
             threading.Thread(target=work, daemon=True).start()
 
@@ -312,15 +318,14 @@ class WayOut:
             sys.stdout.flush()
         os._exit(code)
 
-    @property
-    def keep_off(self) -> bool:
-        """Whether the terminal must not be touched: it has hung up, or is the shell's again."""
-        return self.terminal_taken or hung_up(0)
-
     # ---- odds and ends ---------------------------------------------------------------------------------
 
     def _host(self) -> HostedRun | None:
         return self._screen.host() if self._screen is not None else None
+
+    def _mute(self) -> None:
+        if self._screen is not None:
+            self._screen.mute()
 
     def _say(self, **words: Any) -> None:
         if self._line is not None:

@@ -29,6 +29,8 @@ class TerminalState:
 
     def __init__(self, keys: int = 0, out: int = 1) -> None:
         self._keys, self._out = keys, out
+        with contextlib.suppress(OSError):
+            self._out = os.dup(out)  # standard output will lead to a log
         self._attributes: list[Any] | None = None
         with contextlib.suppress(termios.error, OSError, ValueError):
             self._attributes = termios.tcgetattr(keys)
