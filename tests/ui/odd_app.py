@@ -1,7 +1,7 @@
 """`python -m tests.ui.odd_app FOLDER RUN`: the workbench as `tui-tuner` opens it, with keys that break it.
 
 RUN is the name of a run to train with a host that only writes a journal, or `-` for none; `slow` in its name
-makes it take long to save. The environment's ODD names what F6 does.
+makes it take long to save. What F6 does stands in the file `odd` of the working folder.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class OddApp(app_module.TunerApp):
         self.say("still here")
 
     def action_odd(self) -> None:
-        what, _unused, more = os.environ["ODD"].partition(":")
+        what, _unused, more = Path("odd").read_text().partition(":")
         getattr(self, f"do_{what}")(more)
 
     def do_spin(self, _more: str) -> None:

@@ -77,6 +77,11 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self.fd, keys.encode())
 
+    def odd(self, what: str) -> None:
+        """Have `tests.ui.odd_app` do something odd."""
+        (self._folder / "odd").write_text(what)
+        self.press("\x1b[17~")
+
     def modes(self) -> int:
         """Whether keys are echoed and lines are collected: 0 while a screen has the terminal."""
         return int(termios.tcgetattr(self.fd)[3] & (termios.ECHO | termios.ICANON))

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.text import one_line
+
+_CANNOT_PAINT = ("dumb", "unknown")  # values of TERM; such as an editor's shell has
+
+
+def can_show() -> bool:
+    """Whether keys come from a terminal, and a screen can be painted on it."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "") not in _CANNOT_PAINT
 
 
 def open_workbench(runs: str) -> int:
@@ -16,9 +25,13 @@ def open_workbench(runs: str) -> int:
     Raises:
         UsageError: there is no terminal.
     """
+    hint = _("`tui-tuner run CONFIG --no-tui` works without one.")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(_("the workbench needs a terminal."), hint=hint)
+    if not can_show():
+        kind = one_line(os.environ.get("TERM", ""), 40)
         raise UsageError(
-            _("the workbench needs a terminal."), hint=_("`tui-tuner run CONFIG --no-tui` works without one.")
+            _("the workbench needs a terminal that can paint; TERM is {kind}.", kind=kind), hint=hint
         )
     return show(RunStore(runs))
 

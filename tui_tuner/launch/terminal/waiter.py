@@ -206,10 +206,16 @@ class Waiter:
                 os.kill(self._child, signal.SIGKILL)
             self._speak("", restore=self._screen)
             return 128 + number
+        name = one_line(self._run)
         if guard:
             self._guard()
-        name = one_line(self._run)
-        if number == signal.SIGHUP:
+            words = _(
+                "run {name} was told to save and end, and its process does not answer; it is killed after "
+                "{seconds:.0f} s more. Go on then with: tui-tuner resume {name}",
+                name=name,
+                seconds=_GUARDED,
+            )
+        elif number == signal.SIGHUP:
             words = _("run {name} goes on; see it with `tui-tuner attach {name}`", name=name)
         else:
             words = saving_words(name)

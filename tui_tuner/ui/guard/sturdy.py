@@ -32,12 +32,20 @@ from tui_tuner.ui.guard.textual_base import Survivor, WorkStopped, mend
 
 R = TypeVar("R")
 _SAME_AGAIN = 10.0  # seconds in which the same fault is not told twice
+_AT_ONCE = 3  # notices in that time
 _TELL = 20.0  # seconds that a notice stands
 _PAINTING = ("_compositor.py", "_refresh_layout", "_compositor_refresh", "render_lines", "_styles_cache.py")
 _PAINTS = 3  # faults in painting after which a screen is left
 _WHILE = 5.0  # seconds that they are counted together in
 
 mend()
+
+
+class Works:
+    """A screen or widget that has work done in workers, and shows that it waits for it."""
+
+    def work_failed(self, group: str, words: str) -> None:
+        """A worker of this group has failed; the app has told why."""
 
 
 class SturdyApp(App[R], Survivor):
@@ -99,31 +107,26 @@ class SturdyApp(App[R], Survivor):
 
     def _survive(self, error: BaseException, pump: MessagePump | None = None, made: bool = False) -> None:
         """Note it, say it, and leave the screen if it cannot be shown."""
+        worker = None
         if isinstance(error, WorkerFailed):
             error = error.error
             with contextlib.suppress(NoActiveWorker):
-                pump = get_current_worker().node
+                worker = get_current_worker()
+                pump = worker.node
         try:
             place = _screen_of(pump)
-            title = self._title(place, pump)
-            path = self.fault_log.note(title, error)
+            title = _title(place)
+            part = f"{type(pump).__name__}.{worker.name}" if worker else type(pump).__name__
+            path = self.fault_log.note(f"{title}, {part}", error)
             if place is None or place not in self._left:
                 self._say_fault(error, title, path)
+            if worker is not None and isinstance(pump, Works):
+                pump.work_failed(worker.group, one_line(error_text(error, 300), 200))
             if place is not None and (made or (_is_painting(error) and self._paints_badly(place))):
                 self._left.add(place)
                 self.call_later(self._leave_screen, place)
         except Exception as second:  # not even that
             self.fault_log.note("while a fault was told", second)
-
-    def _title(self, place: Screen[Any] | None, pump: MessagePump | None) -> str:
-        name = ""
-        with contextlib.suppress(Exception):
-            crumb = getattr(place, "crumb", None)
-            name = one_line(crumb().plain, 40) if crumb else ""
-        part = type(pump).__name__ if pump is not None else "App"
-        with contextlib.suppress(NoActiveWorker):
-            part = f"{part}.{get_current_worker().name}"
-        return f"{name} ({part})" if name else part
 
     def _say_fault(self, error: BaseException, title: str, path: str) -> None:
         words = one_line(error_text(error, 300), 200)
@@ -132,13 +135,18 @@ class SturdyApp(App[R], Survivor):
             return
         self._told = {key: when for key, when in self._told.items() if now - when < _SAME_AGAIN}
         self._told[words] = now
-        where = one_line(title, 60)
+        if len(self._told) > _AT_ONCE:
+            return  # they stand in the log
         if isinstance(error, TunerError):
             words = one_line(error, 300)
         if isinstance(error, MemoryError):
-            said = _("{where}: the memory ran out. Everything else goes on.", where=where)
+            said = _("Something failed in {where}: memory ran out. Everything else goes on.", where=title)
         else:
-            said = _("{where}: {error}. Everything else goes on.", where=where, error=words.rstrip("."))
+            said = _(
+                "Something failed in {where}: {error}. Everything else goes on.",
+                where=title,
+                error=words.rstrip("."),
+            )
         if path:
             said = f"{said} {_('Try again, or report it with {path}.', path=one_line(path))}"
         else:
@@ -208,6 +216,16 @@ class _Guarded:
             raise
         except BaseException as error:
             raise WorkStopped(error_text(error)) from error
+
+
+def _title(place: Screen[Any] | None) -> str:
+    """What a screen calls itself."""
+    with contextlib.suppress(Exception):
+        crumb = getattr(place, "crumb", None)
+        name = one_line(crumb().plain, 40) if crumb else ""
+        if name:
+            return name
+    return _("the workbench")
 
 
 def _screen_of(pump: MessagePump | None) -> Screen[Any] | None:

@@ -212,6 +212,13 @@ class PlanScreen(TunerScreen):
             words = Content(said).stylize("$dim")
         self.query_one(TopBar).say(words)
 
+    def work_failed(self, group: str, words: str) -> None:
+        if group == "range":
+            self._ranging = None
+        self._say_card()
+        if group == "plan" and self.look is None:
+            self.query_one("#verdict", Static).update(Content.assemble(("✗ ", "$error"), words))
+
     # Drawing
 
     def _draw(self, look: planlook.Look) -> None:
