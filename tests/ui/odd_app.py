@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from textual.worker import get_current_worker
 import tui_tuner.ui.app as app_module
 from tests.ui import fakes
 from tui_tuner.cli.screen import show
+from tui_tuner.ui.guard.stalls import StallWatch
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.screens.home import HomeScreen
 
@@ -119,7 +121,7 @@ class OddApp(app_module.TunerApp):
         raise {"error": ValueError, "memory": MemoryError, "exit": SystemExit}[kind]("[bold raised [/x]")
 
     def do_timer(self, _more: str) -> None:
-        self.set_interval(0.05, deep)
+        self.set_interval(0.05, deep, repeat=20)
 
     def do_worker(self, kind: str) -> None:
         def work() -> None:
@@ -164,6 +166,7 @@ class OddApp(app_module.TunerApp):
 
 if __name__ == "__main__":
     app_module.TunerApp = OddApp  # type: ignore[misc]
+    app_module.StallWatch = partial(StallWatch, least=1.0, look=0.1)  # type: ignore[misc, assignment]
     store = fakes.store_at(Path(sys.argv[1]))
     folder = None if sys.argv[2] == "-" else fakes.make_run(store, sys.argv[2])
     sys.exit(show(store, folder, train=folder is not None))

@@ -28,7 +28,7 @@ class Terminal:
 
     def __init__(self, folder: Path, *command: str, **environment: str) -> None:
         self.raw = b""
-        self._folder = folder
+        self.folder = folder
         self.pid, self.fd = pty.fork()
         if not self.pid:
             os.chdir(folder)
@@ -79,7 +79,7 @@ class Terminal:
 
     def odd(self, what: str) -> None:
         """Have `tests.ui.odd_app` do something odd."""
-        (self._folder / "odd").write_text(what)
+        (self.folder / "odd").write_text(what)
         self.press("\x1b[17~")
 
     def modes(self) -> int:
@@ -112,7 +112,7 @@ class Terminal:
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
-                if process.cwd() == str(self._folder) and process.status() != psutil.STATUS_ZOMBIE:
+                if process.cwd() == str(self.folder) and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
 

@@ -12,6 +12,7 @@ import contextlib
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any, TypeVar
 
 from textual import events
@@ -31,12 +32,12 @@ from tui_tuner.ui.guard.faultlog import FaultLog, error_text
 from tui_tuner.ui.guard.textual_base import Survivor, WorkStopped, mend
 
 R = TypeVar("R")
-_SAME_AGAIN = 10.0  # seconds in which the same fault is not told twice
-_AT_ONCE = 3  # notices in that time
+_SAME_AGAIN = 60.0  # seconds in which the same fault is not told twice
+_AT_ONCE = 3  # notices of faults in a while
 _TELL = 20.0  # seconds that a notice stands
 _PAINTING = ("_compositor.py", "_refresh_layout", "_compositor_refresh", "render_lines", "_styles_cache.py")
-_PAINTS = 3  # faults in painting after which a screen is left
-_WHILE = 5.0  # seconds that they are counted together in
+_PAINTS = 3  # faults in painting in a while after which a screen is left
+_WHILE = 5.0  # seconds
 
 mend()
 
@@ -57,7 +58,8 @@ class SturdyApp(App[R], Survivor):
         self.fatal = ""  # the sentence about a fault that ended the app
         self._workers = _Workers(self)
         self._turning = False
-        self._told: dict[str, float] = {}
+        self._seen: dict[str, float] = {}
+        self._told: list[float] = []
         self._painted_badly: list[float] = []
         self._left: set[Screen[Any]] = set()
 
@@ -117,9 +119,10 @@ class SturdyApp(App[R], Survivor):
             place = _screen_of(pump)
             title = _title(place)
             part = f"{type(pump).__name__}.{worker.name}" if worker else type(pump).__name__
-            path = self.fault_log.note(f"{title}, {part}", error)
-            if place is None or place not in self._left:
-                self._say_fault(error, title, path)
+            if self._is_new(f"{part} {error_text(error, 300)} {_where(error)}"):
+                path = self.fault_log.note(f"{title}, {part}", error)
+                if place is None or place not in self._left:
+                    self._say_fault(error, title, path)
             if worker is not None and isinstance(pump, Works):
                 pump.work_failed(worker.group, one_line(error_text(error, 300), 200))
             if place is not None and (made or (_is_painting(error) and self._paints_badly(place))):
@@ -128,15 +131,18 @@ class SturdyApp(App[R], Survivor):
         except Exception as second:  # not even that
             self.fault_log.note("while a fault was told", second)
 
-    def _say_fault(self, error: BaseException, title: str, path: str) -> None:
-        words = one_line(error_text(error, 300), 200)
+    def _is_new(self, fault: str) -> bool:
+        """Whether it was not told a moment ago: what a timer raises comes again and again."""
         now = time.monotonic()
-        if now - self._told.get(words, -_SAME_AGAIN) < _SAME_AGAIN:
-            return
-        self._told = {key: when for key, when in self._told.items() if now - when < _SAME_AGAIN}
-        self._told[words] = now
+        self._seen = {key: when for key, when in self._seen.items() if now - when < _SAME_AGAIN}
+        return self._seen.setdefault(fault, now) == now
+
+    def _say_fault(self, error: BaseException, title: str, path: str) -> None:
+        now = time.monotonic()
+        self._told = [when for when in self._told if now - when < _WHILE] + [now]
         if len(self._told) > _AT_ONCE:
-            return  # they stand in the log
+            return  # it stands in the log
+        words = one_line(error_text(error, 300), 200)
         if isinstance(error, TunerError):
             words = one_line(error, 300)
         if isinstance(error, MemoryError):
@@ -168,6 +174,8 @@ class SturdyApp(App[R], Survivor):
         from tui_tuner.ui.guard.plain import PlainScreen
 
         if place is not self.screen:
+            if place in self.screen_stack:  # under a dialog
+                self.set_timer(0.5, partial(self._leave_screen, place))
             return
         if len(self.screen_stack) > 1:
             await self.pop_screen()
@@ -235,6 +243,14 @@ def _screen_of(pump: MessagePump | None) -> Screen[Any] | None:
         if isinstance(pump, Widget):
             return pump.screen
     return None
+
+
+def _where(error: BaseException) -> str:
+    """The line that raised it."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return f"{step.tb_frame.f_code.co_filename}:{step.tb_lineno}" if step is not None else ""
 
 
 def _is_outermost(error: BaseException) -> bool:
