@@ -42,6 +42,7 @@ class Terminal:
                 }
             )
             os.execvp(command[0], command)
+        os.set_inheritable(self.fd, False)  # another one would keep this terminal open
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self._status: int | None = None
 

@@ -63,29 +63,25 @@ def stopped(screen: Terminal, run: str) -> None:
     screen.until(lambda: gone(screen), "the end of the process", 30)
 
 
-@pytest.mark.parametrize("odd", ["", "spin", "sleep", "hold", "reader"])
-@pytest.mark.parametrize("to_app", [False, True])
+@pytest.mark.parametrize(
+    ("odd", "to_app"), [("spin", False), ("sleep", True), ("hold", True), ("reader", False)]
+)
 def test_sigterm_ends_a_screen_whatever_it_does(opened: Open, odd: str, to_app: bool) -> None:
     """`spin`: Python that never ends; `sleep`: a call that blocks; `hold`: C that keeps the interpreter."""
-    if to_app and odd not in ("", "hold"):
-        pytest.skip("the same way as by the waiter")
     screen = opened()
     app = app_of(screen)
-    if odd:
-        screen.odd(odd)
-        screen.read(0.4)
+    screen.odd(odd)
+    screen.read(0.4)
     os.kill(app if to_app else screen.pid, signal.SIGTERM)
     assert screen.exit_code(PROMPT) == 143
     screen.until(lambda: gone(screen), "end of all processes", 10)
     assert screen.modes() != 0 and screen.raw.count(LEFT) == 1
 
 
-@pytest.mark.parametrize("odd", ["", "spin"])
-def test_sigterm_saves_the_run_and_the_shell_is_told_where_that_takes_long(opened: Open, odd: str) -> None:
+def test_sigterm_saves_the_run_and_the_shell_is_told_where_that_takes_long(opened: Open) -> None:
     screen = opened("slow")
-    if odd:
-        screen.odd(odd)
-        screen.read(0.4)
+    screen.odd("spin")
+    screen.read(0.4)
     os.kill(screen.pid, signal.SIGTERM)
     assert screen.exit_code(PROMPT) == 143
     assert "run slow is saving, and ends then; see it with `tui-tuner attach slow`" in screen.text()
@@ -134,37 +130,37 @@ def test_kill_9_of_the_waiter_leaves_no_screen_without_a_terminal(opened: Open) 
 
 
 def test_lost_terminals_leave_no_orphan_and_runs_go_on(opened: Open) -> None:
-    """Windows are closed over a screen that is idle, that spins, that blocks, and over two runs."""
-    idle, spinning = opened("-", "sh", "-c"), opened()
+    """Windows are closed: over a screen that is idle, one that spins, and one that blocks beside a run."""
+    idle, spinning, training = opened("-", "sh", "-c"), opened(), opened("job", "bash", "-c")
     spinning.odd("spin")
-    training, stuck = opened("job", "bash", "-c"), opened("job")
-    stuck.odd("sleep")
-    for screen in (spinning, stuck):
+    training.odd("sleep")
+    for screen in (spinning, training):
         screen.read(0.3)
-    for screen in (idle, spinning, training, stuck):
+    for screen in (idle, spinning, training):
         screen.hang_up()
     for screen in (idle, spinning):
         screen.until(lambda screen=screen: gone(screen), "end of the app", 15)
-    for screen in (training, stuck):
-        goes_on(screen, "job")
-        (screen.folder / "runs" / "job" / "control.jsonl").write_text('{"time": 1, "command": "stop"}\n')
-        stopped(screen, "job")
+    goes_on(training, "job")
+    (training.folder / "runs" / "job" / "control.jsonl").write_text('{"time": 1, "command": "stop"}\n')
+    stopped(training, "job")
 
 
-def test_quitting_waits_for_no_thread_that_reads_for_ever(opened: Open) -> None:
-    screen = opened()
+def test_a_screen_is_painted_on_the_terminal_stops_goes_on_and_quits(opened: Open) -> None:
+    """Nothing of it lands in standard error, and a thread that reads for ever is not waited for."""
+    screen = opened("-", "sh", "-c", "exec 2>errors;")
+    app = next(one for one in screen.processes() if one.children() == [] and "python" in one.name())
+    app.send_signal(signal.SIGTSTP)
+    screen.until(lambda: app.status() == psutil.STATUS_STOPPED, "a stop", 20)
+    app.send_signal(signal.SIGCONT)
+    time.sleep(0.2)
+    screen.raw = b""
+    screen.press("\x1b[18~")
+    screen.shows("still here", 20)
     screen.odd("reader")
     screen.read(0.3)
     screen.press("\x11")
-    assert screen.exit_code(15) == 0
-    assert screen.modes() != 0 and gone(screen)
-
-
-def test_the_screen_is_painted_where_the_terminal_is_and_not_on_standard_error(opened: Open) -> None:
-    screen = opened("-", "sh", "-c", "exec 2>errors;")
-    assert (screen.folder / "errors").read_bytes() == b""
-    screen.press("\x11")
-    screen.shows("prompt 0")
+    screen.shows("prompt 0", 20)
+    assert screen.modes() != 0
     assert (screen.folder / "errors").read_bytes() == b""
 
 
@@ -176,15 +172,3 @@ def test_a_terminal_that_cannot_paint_is_refused_in_one_line(tmp_path: Path) -> 
         assert "TERM is dumb" in screen.text() and "--no-tui" in screen.text()
     finally:
         screen.end()
-
-
-def test_a_stopped_screen_comes_back(opened: Open) -> None:
-    screen = opened()
-    app = psutil.Process(app_of(screen))
-    app.send_signal(signal.SIGTSTP)
-    screen.until(lambda: app.status() == psutil.STATUS_STOPPED, "a stop", 20)
-    app.send_signal(signal.SIGCONT)
-    time.sleep(0.2)
-    screen.raw = b""
-    screen.press("\x1b[18~")
-    screen.shows("still here", 20)
