@@ -19,7 +19,7 @@ from tui_tuner.text import human_bytes, one_line
 
 # Text rarely compresses better than 30:1; a bomb does 1,000:1 and more.
 MAX_RATIO = 200
-FREE_BYTES = 256 * 1024 * 1024
+FREE_BYTES = 32 * 1024 * 1024
 MAX_MEMBERS = 200_000
 HEAD = 1024 * 1024
 _DAMAGED = (zlib.error, EOFError, gzip.BadGzipFile, zipfile.BadZipFile, NotImplementedError, RuntimeError)
