@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -15,15 +15,38 @@ from tui_tuner.data.sources.streams import HEAD
 from tui_tuner.locales import N_
 
 _NO_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)|-?\b(?:NaN|Infinity)\b', re.S)
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.S)
+_OPENED = 1000  # brackets that a block may open and not close
 _WORD = re.compile(rb"-?[A-Za-z]{0,12}\Z")
 _BLANKS = re.compile(r"\s*")
+
+
+# Nesting of a row: chats with tools have about 10, and a tree of 50 replies has 100; a terminal, JSON's writer (254)
+# and everything that walks rows by calling itself live with it.
+MAX_DEPTH = 128
+
+
+def is_deeper(values: Iterable[Any], most: int) -> bool:
+    """Whether values are nested more than so many levels."""
+    level = [value for value in values if type(value) is list or type(value) is dict]
+    while level:
+        if most == 0:
+            return True
+        most -= 1
+        level = [
+            item
+            for value in level
+            for item in (value.values() if type(value) is dict else value)
+            if type(item) is list or type(item) is dict
+        ]
+    return False
 
 
 class Broken:
     """A value that makes no row, and why."""
 
     def __init__(self, reason: str, value: Any) -> None:
-        self.reason, self.shown = reason, str(value)[:200]
+        self.reason, self.shown = reason, "" if is_deeper([value], MAX_DEPTH) else str(value)[:200]
 
 
 def loads(data: bytes) -> Any:
@@ -68,11 +91,23 @@ class Numbered(io.RawIOBase):
         buffer[: len(part)] = part
         return len(part)
 
+    def _must_close(self, block: bytes) -> None:
+        """Look closer at a block that opens more than it closes.
+
+        Raises:
+            RecursionError: it does so outside of texts, too.
+        """
+        bare = _TEXT.sub(b"", b'"' + block if self._in_text else block)
+        if bare.count(b"[") + bare.count(b"{") > _OPENED + bare.count(b"]") + bare.count(b"}"):
+            raise RecursionError
+
     def _mended(self, block: bytes, ended: bool) -> bytes:
         cut = len(block)
         if not ended and (word := _WORD.search(block, max(0, cut - 16))):
             cut = len(block[: word.start()].rstrip(b"\\"))
         block, self._kept = block[:cut], block[cut:]
+        if block.count(b"[") + block.count(b"{") > _OPENED + block.count(b"]") + block.count(b"}"):
+            self._must_close(block)
         if b"NaN" in block or b"Infinity" in block:
             opened = b'"' + block if self._in_text else block
             block = _NO_NUMBER.sub(_nulled, opened)[len(opened) - len(block) :]
