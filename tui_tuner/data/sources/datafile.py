@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tui_tuner.data.nesting import MAX_DEPTH, is_deeper
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.columnar import read_arrow, read_parquet
 from tui_tuner.data.sources.conll import is_blocks, is_conll, read_conll
 from tui_tuner.data.sources.documents import read_document, read_hub
-from tui_tuner.data.sources.jsonvalues import MAX_DEPTH, is_deeper, is_json_list, is_jsonl
+from tui_tuner.data.sources.jsonvalues import is_json_list, is_jsonl
 from tui_tuner.data.sources.lines import read_json, read_jsonl, read_text
 from tui_tuner.data.sources.native.process import FREE_ROWS, ROWS_RATIO
 from tui_tuner.data.sources.sqldump import read_sql

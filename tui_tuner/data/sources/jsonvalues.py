@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
+from tui_tuner.data.nesting import MAX_DEPTH, is_deeper
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.streams import HEAD
 from tui_tuner.locales import N_
@@ -19,27 +20,6 @@ _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.S)
 _OPENED = 1000  # brackets that a block may open and not close
 _WORD = re.compile(rb"-?[A-Za-z]{0,12}\Z")
 _BLANKS = re.compile(r"\s*")
-
-
-# Nesting of a row: chats with tools have about 10, and a tree of 50 replies has 100; a terminal, JSON's writer (254)
-# and everything that walks rows by calling itself live with it.
-MAX_DEPTH = 128
-
-
-def is_deeper(values: Iterable[Any], most: int) -> bool:
-    """Whether values are nested more than so many levels."""
-    level = [value for value in values if type(value) is list or type(value) is dict]
-    while level:
-        if most == 0:
-            return True
-        most -= 1
-        level = [
-            item
-            for value in level
-            for item in (value.values() if type(value) is dict else value)
-            if type(item) is list or type(item) is dict
-        ]
-    return False
 
 
 class Broken:
