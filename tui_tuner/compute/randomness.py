@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tui_tuner.errors import ConfigError
-from tui_tuner.models.out_of_memory import is_out_of_memory
+from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 
 ATTENTION_DROPOUT = ("attention_dropout", "attn_dropout", "attn_pdrop", "attention_probs_dropout_prob")
 TOKENS = 8  # of the made-up row
@@ -53,9 +53,10 @@ def find_randomness(model: Any) -> Randomness:
         with _as_it_was(model):
             found = _compare_passes(model, layers)
     except Exception as error:  # whatever a model's own code makes of such a row
+        problem = f"{type(error).__name__}: {error}"
         if is_out_of_memory(error):
-            raise
-        return Randomness(True, 0, f"{type(error).__name__}: {error}")
+            free_memory_of(error)
+        return Randomness(True, 0, problem)
     return Randomness(found.anything or declared.anything, min(found.quiet, declared.quiet))
 
 
