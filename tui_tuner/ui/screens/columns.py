@@ -25,6 +25,7 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import datalook
 from tui_tuner.ui.checking import Refusal, refusal_of
+from tui_tuner.ui.guard.sturdy import Works
 from tui_tuner.ui.screens.dialogs import Choose
 from tui_tuner.ui.words import column, safe
 
@@ -59,7 +60,7 @@ class Formats(Choose):
         self.choose(self._now)
 
 
-class ColumnsDialog(ModalScreen["dict[str, Any] | None"]):
+class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
     """Gives values for `data.format` and `data.columns`, or None.
 
     Args:
@@ -257,6 +258,12 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"]):
         if message.reading.refusal is not None:
             lines.insert(0, Content.assemble(("✗ ", "$error"), safe(message.reading.refusal.sentence)))
         self.query_one("#first", Static).update(Content("\n").join(lines))
+
+    def work_failed(self, group: str, words: str) -> None:
+        if group == "columns":
+            self.post_message(Opened(None, Refusal("", words)))
+        else:
+            self.post_message(Tried(self._turn, datalook.Reading(self.format, (), Refusal("", words))))
 
     # Keys
 

@@ -310,6 +310,13 @@ class DataScreen(MendingScreen):
             around, laid = message.found
             view.show_around(around, laid, message.row)
 
+    def work_failed(self, group: str, words: str) -> None:
+        failed = Content.assemble(("✗ ", "$error"), words)
+        if group == "look":
+            self.post_message(Looked(self._turn, None, Refusal("", words)))
+        else:
+            self.query_one(MaskView).say(failed)
+
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

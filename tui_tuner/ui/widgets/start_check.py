@@ -11,9 +11,12 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.worker import get_current_worker
 
+from tui_tuner.ui.guard.sturdy import Works
+
 if TYPE_CHECKING:
     from tui_tuner.ui.checking import Refusal
 
+_GROUP = "start-check"
 REST = 0.35  # seconds without a change before files are looked at
 
 
@@ -25,7 +28,7 @@ class Checked(Message):
         self.turn, self.values, self.refusal, self.start = turn, values, refusal, start
 
 
-class StartCheck(Widget):
+class StartCheck(Widget, Works):
     """`ask` it after each change; it answers with `Checked`, and only for the values that were asked last."""
 
     DEFAULT_CSS = "StartCheck { display: none; }"
@@ -34,6 +37,7 @@ class StartCheck(Widget):
         super().__init__()
         self.starting = False  # the check that is on was asked for by a start
         self._turn = 0
+        self._asked: dict[str, Any] = {}
         self._timer: Timer | None = None
 
     def ask(self, values: dict[str, Any], start: bool = False) -> None:
@@ -41,6 +45,7 @@ class StartCheck(Widget):
         self.clear()
         self.starting = start
         turn, kept = self._turn, copy.deepcopy(values)
+        self._asked = kept
         if start:
             self._look(turn, kept, start)
         else:
@@ -53,13 +58,19 @@ class StartCheck(Widget):
         if self._timer is not None:
             self._timer.stop()
 
-    @work(thread=True, group="start-check", exclusive=True)
+    @work(thread=True, group=_GROUP, exclusive=True)
     def _look(self, turn: int, values: dict[str, Any], start: bool) -> None:
         from tui_tuner.ui.checking import check_start
 
         refusal = check_start(values) if turn == self._turn else None
         if not get_current_worker().is_cancelled:
             self.post_message(Checked(turn, values, refusal, start))
+
+    def work_failed(self, group: str, words: str) -> None:
+        from tui_tuner.ui.checking import Refusal
+
+        if group == _GROUP:  # nobody knows whether it can be started: that is not "ready"
+            self.post_message(Checked(self._turn, self._asked, Refusal("", words), self.starting))
 
     @on(Checked)
     def _checked(self, message: Checked) -> None:
