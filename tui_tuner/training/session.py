@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+from tui_tuner.config.advice import Command, advise
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 from tui_tuner.models.loading import quiet_libraries
 from tui_tuner.runs import kernel
 from tui_tuner.runs.control import Control
@@ -66,10 +67,12 @@ def run(
     commands = Commands(control, reporter, ranks)
     with Heartbeat(reporter):
         try:
-            outcome, hint = _run(config, folder, reporter, commands, resume, ranks), ""
+            hint: str = ""
+            outcome = _run(config, folder, reporter, commands, resume, ranks)
         except Stopped:
             outcome = Outcome("stopped", commands.exit_code, _("Stopped before the first step."))
-            hint = _("Start it again with `tui-tuner resume`.")
+            again = Command("`tui-tuner resume`", _("Resume"))
+            hint = advise(N_("Start it again with {command}.", command=again))
         except TunerError as error:
             ended = Finished.failed(error)
             outcome, hint = Outcome("failed", error.exit_code, ended.message), error.hint

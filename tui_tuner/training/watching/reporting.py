@@ -50,7 +50,7 @@ class Reporter:
         self.emit(Log(message, level))
 
     def finished(self, status: str, exit_code: int, message: str = "", hint: str = "") -> None:
-        self.end(Finished(status, exit_code, message, hint))
+        self.end(Finished(status, exit_code, message, hint, advice=advice_of(hint)))
 
     def end(self, ended: Finished) -> None:
         """Say how the run ended, unless that was said."""

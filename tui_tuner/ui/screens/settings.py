@@ -199,7 +199,9 @@ class SettingsScreen(MendingScreen):
     def _explain_section(self) -> None:
         """What is wrong in the section under the cursor, or how the form is used."""
         section = self._section()
-        wrong = [text for path, text in self._problems.items() if form.section_of(path) == section]
+        wrong = [
+            text for path, text in self._problems.items() if not path or form.section_of(path) == section
+        ]
         lines = [Content.assemble(("✗ ", "$error"), block(sentence)) for sentence in wrong]
         words = Content("\n").join(lines) if lines else form_words()
         self.query_one("#explanation", Static).update(words)
@@ -233,10 +235,10 @@ class SettingsScreen(MendingScreen):
         """Mark what is wrong: at the field, in the list of sections, and in the title."""
         refusal = self._why
         if refusal is not None and not self._problems:
-            self._problems = {refusal.field or "task": refusal.sentence}
+            self._problems = {refusal.field: refusal.sentence}  # of no field: in the title and the help alone
         self._pages.mark(self.values, self._problems)
         counts: dict[str, int] = {}
-        for path in self._problems:
+        for path in filter(None, self._problems):
             counts[form.section_of(path)] = counts.get(form.section_of(path), 0) + 1
         nav = self.query_one("#nav", OptionList)
         for index, (key, label) in enumerate(form.SECTIONS.items()):
@@ -249,7 +251,7 @@ class SettingsScreen(MendingScreen):
 
     def _title(self) -> Content:
         count, refusal = len(self._problems), self._why
-        if count and (refusal is None or self._problems.get(refusal.field or "task") != refusal.sentence):
+        if count and (refusal is None or self._problems.get(refusal.field) != refusal.sentence):
             return Content(_n("✗ {n} problem", "✗ {n} problems", count, n=count)).stylize("$error")
         if count:
             return Content.assemble("✗ ", safe(refusal.sentence if refusal else "")).stylize("$error")
