@@ -97,7 +97,7 @@ class DataScreen(MendingScreen):
         Binding("c", "columns", _("Columns")),
         Binding("f", "format", _("Format")),
         Binding("m", "model", _("Model")),
-        Binding("t", "borders", _("Borders")),
+        Binding("t", "borders", _("Token borders"), show=False),
         Binding("l", "lengths", _("Lengths")),
         Binding("tab", "app.focus_next", _("Next part"), show=False),
     ]
