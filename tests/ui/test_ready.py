@@ -10,7 +10,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
-from tests.ui.conftest import SIZES, Opened, text, until
+from tests.ui.conftest import Opened, text, until
 from tui_tuner.runs.store import RunStore
 from tui_tuner.ui import datalook, form
 from tui_tuner.ui.checking import check_start
@@ -90,11 +90,8 @@ async def type_path(pilot: Pilot[Any], path: Path) -> None:
     pilot.app.focused.value = str(path)
 
 
-@pytest.mark.parametrize("size", SIZES)
-async def test_the_form_refuses_and_one_key_mends_it(
-    store: RunStore, compared: Path, opened: Opened, size: tuple[int, int]
-) -> None:
-    async with opened(size) as pilot:
+async def test_the_form_refuses_and_one_key_mends_it(store: RunStore, compared: Path, opened: Opened) -> None:
+    async with opened() as pilot:
         await type_path(pilot, compared)
         await pilot.pause()
         seen: list[str] = []
