@@ -145,7 +145,11 @@ def test_a_screen_that_stands_still_is_written_down_once(tmp_path: Path) -> None
     ((seconds, path),) = told
     assert path == str(log.path) and seconds >= 0.9
     text = log.path.read_text()
-    assert len(re.findall(r"stands still for \d", text)) == 1 and "MainThread" in text and "in test_a_screen_that" in text
+    assert (
+        len(re.findall(r"stands still for \d", text)) == 1
+        and "MainThread" in text
+        and "in test_a_screen_that" in text
+    )
 
 
 def test_a_process_that_was_held_is_no_screen_that_stands_still(tmp_path: Path) -> None:
