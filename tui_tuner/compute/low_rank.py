@@ -28,8 +28,8 @@ CLOSE_HALF = 3e-2
 class LowRankLinear(torch.autograd.Function):
     """`x W^T + bias + scaling (x A^T) B^T` with gradients for x [..., in], A [r, in] and B [out, r].
 
-    Returns [tokens, out]: autograd forbids to change a view that was made in here, and some models add to what
-    a layer returns in place.
+    Returns [tokens, out]: autograd forbids to change a view that was made in here, and some models add to
+    what a layer returns in place.
     """
 
     @staticmethod
