@@ -149,8 +149,8 @@ class Objective(ABC):
         if self.randomness.problem:
             setup.voice.log(
                 _(
-                    "Whether training draws random numbers could not be found out ({why}), so it counts as if "
-                    "it did.",
+                    "Whether training draws random numbers could not be found out ({why}), so it counts as "
+                    "if it did.",
                     why=one_line(self.randomness.problem, 200),
                 )
             )
