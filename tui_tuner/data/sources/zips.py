@@ -116,7 +116,10 @@ class Member(io.RawIOBase):
             else:
                 packed = self._packed(_BLOCK) if self._unpack.needs_input else b""
                 starved = self._unpack.needs_input and not packed
-                block = self._unpack.decompress(packed, most)
+                try:
+                    block = self._unpack.decompress(packed, most)
+                except OSError as error:  # of bz2
+                    raise zipfile.BadZipFile(str(error)) from None
                 self._ended = self._unpack.eof
                 if starved and not block and not self._ended:
                     if self._given != self._about.file_size:  # LZMA need not have an end of its own

@@ -63,7 +63,7 @@ def batches(kind: str, path: Path, name: str) -> Iterator[Batch | int]:
     size = path.stat().st_size
     request = {
         "kind": kind,
-        "path": str(path),
+        "path": os.path.abspath(path),
         "memory": MEMORY + MEMORY_RATIO * size,
         "row": MOST_ROW,
         "rows": max(FREE_ROWS, ROWS_RATIO * size),
@@ -97,7 +97,7 @@ def _received(process: _Process, request: dict[str, Any], name: str) -> Iterator
 def rows_in_parquet(paths: list[str]) -> list[int | None]:
     """The number of rows that each Parquet file says it has; None where it cannot be told."""
     counts: list[int | None] = []
-    request = {"kind": "count", "paths": paths, "memory": MEMORY}
+    request = {"kind": "count", "paths": [os.path.abspath(path) for path in paths], "memory": MEMORY}
     with contextlib.suppress(DataError), _asked(request, "") as process:
         for letter, block in process.frames(""):
             if letter == b"N":
@@ -123,6 +123,7 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
+            cwd=os.sep,  # nothing is imported from the folder that somebody works in
             start_new_session=True,
         )
         assert self._child.stdin is not None and self._child.stdout is not None
