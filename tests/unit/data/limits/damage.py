@@ -23,10 +23,11 @@ _CONLL = "EU B-ORG\nrejects O\n\nPeter B-PER\nBlackburn I-PER\n\n"
 _ROW = "1\tDas\tder\tDET\tART\t_\t2\tdet\t_\t_\n2\tHaus\tHaus\tNOUN\tNN\t_\t0\troot\t_\t_\n\n"
 _SQUAD = {"data": [{"title": "t", "paragraphs": [{"context": "abc", "qas": [{"id": "1", "question": "q"}]}]}]}
 _ODD = (
-    b"9" * 5000, b"1e400", b"-1e-400", b"NaN", b"null", b"{", b"[" * 600, b'{"a":' * 300, b'"', b"\\", b"\x00",
-    b"\xff\xfe", b"\xef\xbb\xbf", b"\xf0\x9f\x98", b"\\ud800", b"\r", b"\n" * 40, b"\t" * 40, b"," * 40, b"(" * 600,
-    b"<div>" * 300, b"&#99999999999;", b"\xe2\x80\xae", b"' OR '", b"/*", b"--", b"PK\x03\x04", b"\x1f\x8b", b"true",
-    b"[]", b"{}", b"0x", b"\x1b[2J", b" " * 3000,
+    b"9" * 5000, b"1e400", b"-1e-400", b"NaN", b"null", b"{", b"[" * 600, b'{"a":' * 300, b'"', b"\\",
+    b"\x00",
+    b"\xff\xfe", b"\xef\xbb\xbf", b"\xf0\x9f\x98", b"\\ud800", b"\r", b"\n" * 40, b"\t" * 40, b"," * 40,
+    b"(" * 600, b"<div>" * 300, b"&#99999999999;", b"\xe2\x80\xae", b"' OR '", b"/*", b"--", b"PK\x03\x04",
+    b"\x1f\x8b", b"true", b"[]", b"{}", b"0x", b"\x1b[2J", b" " * 3000,
 )  # fmt: skip
 
 
@@ -69,11 +70,11 @@ def seeds() -> dict[str, bytes]:
         "table.tsv": "text\tlabel\nGood.\tyes\nBad.\tno\n",
         "lines.txt": "Eine Zeile.\nNoch eine.\n",
         "page.md": "# Titel\n\nText mit *Wort*.\n",
-        "page.html": "<html><head><title>t</title></head><body><p>Ein <b>Wort</b>&amp;<br>mehr</p></body></html>",
+        "page.html": "<html><head><title>t</title></head><p>Ein <b>Wort</b>&amp;<br>mehr</p></html>",
         "words.conll": _CONLL * 3,
         "words.conllu": _ROW * 3,
-        "dump.sql": "CREATE TABLE t (prompt text, response text);\nINSERT INTO t VALUES ('a','b'),('it''s',NULL);\n",
-        "copy.sql": "-- PostgreSQL database dump\nCOPY public.t (prompt, response) FROM stdin;\na\tb\nc\t\\N\n\\.\n",
+        "dump.sql": "CREATE TABLE t (prompt text, response text);\nINSERT INTO t VALUES ('a','it''s');\n",
+        "copy.sql": "-- PostgreSQL database dump\nCOPY t (prompt, response) FROM stdin;\na\tb\nc\t\\N\n\\.\n",
     }
     found = {name: text.encode() for name, text in texts.items()}
     found["wide.csv"] = texts["table.csv"].encode("utf-16")

@@ -1,8 +1,8 @@
-"""Columnar files, read by a process of its own: whatever a damaged one does to Arrow's native code ends that alone.
+"""Columnar files, read by a process of its own: what they do to Arrow's native code ends that alone.
 
-`batches` gives what `native.child` sends: small record batches of plain types, written by it after it has checked
-them. The process is killed as soon as nobody wants more of them, and ends by itself with this one, kill -9
-included. After a file it waits a moment for the next, for a data set may be a thousand of them.
+`batches` gives what `native.child` sends: small record batches of plain types, written by it after it has
+checked them. The process is killed as soon as nobody wants more of them, and ends by itself with this one,
+kill -9 included. After a file it waits a moment for the next, for a data set may be a thousand of them.
 """
 
 from __future__ import annotations
@@ -254,7 +254,9 @@ def _refused(said: dict[str, Any], request: dict[str, Any], name: str) -> DataEr
     anew = _("Write it anew, with smaller row groups, or as JSONL.")
     trust = _("Unpack it yourself if you trust it, into several files or as JSONL.")
     if said["reason"] == "rows":
-        what = _("holds more than {rows:,} rows, too many for its size: that is no data.", rows=request["rows"])
+        what = _(
+            "holds more than {rows:,} rows, too many for its size: that is no data.", rows=request["rows"]
+        )
         return DataError(what, where=where, hint=trust)
     if said["reason"] == "bytes":
         what = _(
