@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 from tui_tuner.config.advice import Hint, Setting, advise, hints, setting
@@ -18,7 +19,10 @@ SHOWN = 12
 
 def columns_seen(sample: Sample) -> str:
     """The columns with what they hold."""
-    names = [f"{one_line(c.name, 40)} ({', '.join(c.kinds) or _('empty')})" for c in sample.columns.values()]
+    names = [
+        f"{one_line(column.name, 40)} ({', '.join(column.kinds) or _('empty')})"
+        for column in itertools.islice(sample.columns.values(), SHOWN + 1)
+    ]
     if not names:
         return _("Columns: none.")
     return _("Columns: {names}.", names=", ".join([*names[:SHOWN], *(["…"] if len(names) > SHOWN else [])]))

@@ -68,7 +68,10 @@ class DataFile:
             for number, row in enumerate(_READERS[self.kind](self), 1):
                 if number > most:
                     raise DataError(
-                        _("holds more than {rows:,} rows, too many for its size: that is no data.", rows=most),
+                        _(
+                            "holds more than {rows:,} rows, too many for its size: that is no data.",
+                            rows=most,
+                        ),
                         where=one_line(self.name),
                         hint=_("Unpack it yourself if you trust it."),
                     )

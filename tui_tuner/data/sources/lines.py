@@ -20,7 +20,7 @@ from tui_tuner.text import human_bytes, one_line
 MAX_LINE = 32 * 1024 * 1024
 WHOLE_JSON = 64 * 1024 * 1024
 WHOLE_PACKED_JSON = 8 * 1024 * 1024  # of a small packed file, empty lists may take a hundred times its bytes
-MOST_BLANK = 500_000  # lines one after the other
+MOST_BLANK = 250_000  # lines one after the other
 # ijson copies an unfinished string with each block: small blocks make a huge string take minutes.
 _JSON_BUFFER = 8 * 1024 * 1024
 
