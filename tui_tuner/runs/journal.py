@@ -17,6 +17,7 @@ from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.wire import decode, encode
 
 MOST_WAITING = 32 << 20  # bytes of events kept in memory while the disk refuses them
+LONGEST_LINE = 64 << 20  # bytes that are read for a line which does not end
 _CHUNK = 1 << 20
 _ONLY_NUMBERS = (Step, Heartbeat)
 
@@ -114,29 +115,40 @@ class JournalReader:
         self.path = path
         self.offset = _line_start(path, tail) if tail else 0
         self.damaged = 0
+        self._file: tuple[int, int] | None = None
 
     def read(self, limit: int | None = None) -> list[Event]:
         """Events that are new since the last call, at most about `limit` bytes of them."""
         events: list[Event] = []
-        try:
-            with open(self.path, "rb") as file:
-                if os.fstat(file.fileno()).st_size < self.offset:
-                    self.offset = 0
-                file.seek(self.offset)
-                block = file.read(-1 if limit is None else limit)
-                if limit is not None and block and b"\n" not in block:
-                    block += file.readline()
-        except OSError:
-            return events
-        whole = block.rfind(b"\n") + 1
-        self.offset += whole
-        for line in block[:whole].splitlines():
+        for line in self.read_block(limit).splitlines():
             event = decode(line) if line.strip() else None
             if event is not None:
                 events.append(event)
             elif line.strip():
                 self.damaged += 1
         return events
+
+    def read_block(self, limit: int | None = None) -> bytes:
+        """The whole lines that are new since the last call, at most about `limit` bytes of them."""
+        try:
+            with open(self.path, "rb") as file:
+                status = os.fstat(file.fileno())
+                known, self._file = self._file, (status.st_dev, status.st_ino)
+                if status.st_size < self.offset or known not in (None, self._file):
+                    self.offset = 0  # cut, or replaced by another
+                file.seek(self.offset)
+                block = file.read(-1 if limit is None else limit)
+                if limit is not None and block and b"\n" not in block:
+                    block += file.readline(LONGEST_LINE)
+                    if len(block) > LONGEST_LINE and not block.endswith(b"\n"):
+                        self.offset += len(block)  # no event: passed over piece by piece
+                        self.damaged += 1
+                        return b"\n"
+        except OSError:
+            return b""
+        whole = block.rfind(b"\n") + 1
+        self.offset += whole
+        return block[:whole]
 
 
 def _line_start(path: Path, tail: int) -> int:
