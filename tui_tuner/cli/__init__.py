@@ -69,7 +69,9 @@ def _runs_of_workbench(arguments: list[str]) -> str | None:
 
 
 def _complain(text: str) -> None:
+    from tui_tuner.runs.secrets import scrubber
+
     try:
-        sys.stderr.write(sanitize(text) + "\n")
+        sys.stderr.write(sanitize(scrubber().text(text)) + "\n")
     except (OSError, ValueError):
         return

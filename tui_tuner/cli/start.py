@@ -58,10 +58,15 @@ def resume(
     no_tui: NoTui = False,
     json: Json = False,
     detach: Detach = False,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option("--trust-remote-code", help=N_("Agree to run the code that the model comes with.")),
+    ] = False,
 ) -> None:
     """Go on with a run from its last checkpoint."""
     folder = RunStore(runs).find(run)
     _check_resumable(folder)
+    _ask_consent(folder, trust_remote_code)
     raise typer.Exit(train(folder, going_on=True, no_tui=no_tui, json=json, detach=detach))
 
 
@@ -158,6 +163,9 @@ def _same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
         return _new(store, config), False
     if folder.state() == "completed":
         raise typer.Exit(0)
+    from tui_tuner.config import consent
+
+    consent.remember(config.model)  # the config is the user's own
     _name_changes(folder, config)
     return folder, True
 
@@ -184,6 +192,27 @@ def _name_changes(folder: RunFolder, config: RunConfig) -> None:
             ),
             err=True,
         )
+
+
+def _ask_consent(folder: RunFolder, agreed: bool) -> None:
+    """The user's word for the code of the run's model, if it asks for any and they have not given it."""
+    from tui_tuner.config import consent
+    from tui_tuner.launch.host import require_consent
+
+    config = folder.config()
+    if consent.allowed(config.model):
+        return
+    if not agreed and sys.stdin.isatty() and sys.stdout.isatty():
+        question = _(
+            "{name} runs code that comes with the model {model}, and you have not agreed to that here. "
+            "Run it?",
+            name=one_line(folder.name),
+            model=one_line(config.model.name, 120),
+        )
+        agreed = typer.confirm(question)
+    if agreed:
+        consent.remember(config.model)
+    require_consent(folder, config)
 
 
 def _check_resumable(folder: RunFolder) -> None:

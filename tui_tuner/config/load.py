@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from tui_tuner.config import consent
 from tui_tuner.config.options import options
 from tui_tuner.config.paths import absolute_paths, take_from_beside
 from tui_tuner.config.presets import presets_folder
@@ -45,7 +46,11 @@ def load_config(
         for note in take_from_beside(values, file.parent, told):
             say(note)
     apply_sets(values, sets)
-    return validated(RunConfig, values, Places(one_line(path), lines, told))
+    config = validated(RunConfig, values, Places(one_line(path), lines, told))
+    if consent.FIELD not in told and consent.of_a_run(file):
+        agree = _("Look at that code, and agree with --set {field}=true.", field=consent.FIELD)
+        consent.require(config.model, str(path), agree)
+    return config
 
 
 def read_config(path: Path) -> RunConfig:

@@ -7,11 +7,24 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tui_tuner.errors import UsageError
+from tui_tuner.errors import RunError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.runs.death import vital_signs
+from tui_tuner.runs.private import open_private
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
+
+
+def _open_lock(folder: RunFolder) -> int:
+    path = folder.path / ".lock"
+    try:
+        return open_private(path, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise RunError(
+            _("cannot be locked: {problem}.", problem=error.strerror),
+            where=one_line(path),
+            hint=_("Look at the folder's permissions, and at what stands in the place of this file."),
+        ) from None
 
 
 @contextmanager
@@ -20,8 +33,9 @@ def owned(folder: RunFolder) -> Iterator[None]:
 
     Raises:
         UsageError: another process trains it now.
+        RunError: the folder cannot be written.
     """
-    fd = os.open(folder.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = _open_lock(folder)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,6 +16,7 @@ from tui_tuner.runs.death import Death, cause_of_death
 from tui_tuner.runs.events import VERSION
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.notes import read_notes
+from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.runs.tally import tally
 from tui_tuner.runs.view import RunView, fold
@@ -128,7 +129,8 @@ def log_tail(path: Path, lines: int) -> list[str]:
         return []
     # A progress bar redraws its line with carriage returns: only its last state counts.
     whole = [_COLOUR.sub("", line).rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-    return [sanitize(line.rstrip())[:500] for line in whole if line.strip()][-lines:]
+    mask = scrubber().text  # what a library printed past Python may not be masked yet
+    return [sanitize(mask(line.rstrip()))[:500] for line in whole if line.strip()][-lines:]
 
 
 def disk_use(path: Path) -> int:

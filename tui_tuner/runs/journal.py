@@ -13,6 +13,7 @@ from pathlib import Path
 from tui_tuner.locales import _
 from tui_tuner.runs.ballast import release
 from tui_tuner.runs.events import Body, Event, Heartbeat, Step, Warned
+from tui_tuner.runs.private import open_private
 from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.wire import decode, encode
 
@@ -39,8 +40,7 @@ class JournalWriter:
         self._waiting_bytes = 0
         self._torn = _ends_torn(path)
         self._seq = last_seq(path) + 1
-        self._scrub = scrubber().line
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._fd = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def emit(self, body: Body) -> None:
         with self._lock:
@@ -58,7 +58,9 @@ class JournalWriter:
     def _queue(self, body: Body) -> None:
         line = self._line(body)
         self._seq += 1
-        self._waiting.append(line if isinstance(body, _ONLY_NUMBERS) else self._scrub(line))
+        if not isinstance(body, _ONLY_NUMBERS):
+            line = scrubber().line(line)
+        self._waiting.append(line)
         self._waiting_bytes += len(line)
         while self._waiting_bytes > MOST_WAITING and len(self._waiting) > 1:
             self._waiting_bytes -= len(self._waiting.popleft())

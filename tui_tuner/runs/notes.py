@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
+from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 
@@ -78,4 +79,5 @@ def change_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
 
 
 def _write(folder: RunFolder, notes: Notes) -> None:
-    folder.write(_FILE, json.dumps({"note": notes.note, "tags": list(notes.tags)}, ensure_ascii=False))
+    kept = {"note": notes.note, "tags": list(notes.tags)}
+    folder.write(_FILE, scrubber().text(json.dumps(kept, ensure_ascii=False)))

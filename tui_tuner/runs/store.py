@@ -40,6 +40,7 @@ from tui_tuner.runs.events import (
     Unknown,
     Warned,
 )
+from tui_tuner.runs.private import open_private
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -113,7 +114,9 @@ class RunFolder:
 
         beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
         try:
-            with open(beside, "w", encoding="utf-8") as file:
+            with open(
+                open_private(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="utf-8"
+            ) as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -200,12 +203,14 @@ class RunStore:
         name = config.output.name
         if name != "auto":
             check_name(name)
+        from tui_tuner.config import consent
         from tui_tuner.config.load import absolute_paths, dump_config
         from tui_tuner.runs.secrets import refuse_secrets
 
         config = absolute_paths(config)
         text = dump_config(config)
         refuse_secrets(text, "config")
+        consent.remember(config.model)  # to start a run with it is the user's word
         if self.root.exists() and not self.root.is_dir():
             hint = _("Choose another folder with --runs.")
             raise UsageError(_("is a file, not a folder."), where=one_line(self.root), hint=hint)

@@ -17,6 +17,7 @@ from tui_tuner.runs.events import Evaluation, Log
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands, Wishes
 from tui_tuner.training.evaluating import Evaluator, Interrupted
+from tui_tuner.training.keeping.best import Stamp
 from tui_tuner.training.keeping.checkpoints import Checkpoint
 from tui_tuner.training.keeping.disk import DiskWait
 from tui_tuner.training.keeping.progress import Progress
@@ -72,6 +73,7 @@ class Loop(TrainerCallback):
     ) -> None:
         step = state.global_step
         self.reporter.step = step
+        self._evaluated = -1  # also where the run goes back: what it had measured after this step is void
         self.reporter.phase("training", step, self.total)
         owed = self.progress.owed
         if owed:
@@ -210,7 +212,7 @@ class Loop(TrainerCallback):
         sign = -1 if higher_is_better(name, own.higher_is_better if own else None) else 1
         if math.isfinite(value) and (best is None or sign * value < sign * best):
             self.progress.worse = 0
-            if self.saver.write_final(self.saver.folder.best, step, self._wait):
+            if self.saver.write_best(Stamp(step, value), self._wait):
                 self.progress.best, self.progress.best_step = value, step
             return
         self.progress.worse += 1

@@ -203,6 +203,7 @@ class Training:
         start = checkpoint.step if checkpoint else 0
         context.reporter.emit(Phase("training", start, loop.total))
         if checkpoint is None:
+            loop.saver.begin_again()
             self._show(0, "before")
             context.commands.check()
             set_seed(self.config.training.seed)

@@ -139,8 +139,13 @@ def begin_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> Unf
     return Unfinished(folder, root, step)
 
 
-def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
+def write_folder(target: Path, fill: Callable[[Path], None], keep: Path | None = None) -> None:
     """Replace a folder by one that `fill(folder)` writes; the old one stays until the new one is whole.
+
+    Args:
+        target: The folder.
+        fill: Writes the new one.
+        keep: Where the old one is kept then; it is deleted otherwise.
 
     Raises:
         DiskFullError, OSError: as `begin_checkpoint`; the old folder is still there.
@@ -153,15 +158,20 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
         if target.exists():
             target.rename(old)
         folder.rename(target)
+        if keep is not None and old.exists():
+            shutil.rmtree(keep, ignore_errors=True)
+            old.rename(keep)
         _sync(target.parent)
         shutil.rmtree(old, ignore_errors=True)
 
 
-def restore_folder(target: Path) -> None:
-    """Finish or undo a `write_folder` that was killed between its two renames, and clear leftovers."""
+def restore_folder(target: Path, keep: Path | None = None) -> None:
+    """Finish or undo a `write_folder` that was killed between its renames, and clear leftovers."""
     old = target.with_name(f".{target.name}.old")
     if old.is_dir() and not target.exists():
         old.rename(target)
+    elif old.is_dir() and keep is not None and not keep.exists():
+        old.rename(keep)
     clear_leftovers(target.parent, target.name)
 
 

@@ -11,6 +11,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 
+from tui_tuner.config import consent
 from tui_tuner.config.load import dump_config
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
@@ -139,7 +140,10 @@ class RunsScreen(RowsScreen):
         from tui_tuner.ui.screens.settings import SettingsScreen
 
         try:
-            values = row.folder.config().model_dump(mode="json", exclude_defaults=True)
+            config = row.folder.config()
+            values = config.model_dump(mode="json", exclude_defaults=True)
+            if not consent.allowed(config.model):
+                values["model"].pop("trust_remote_code")  # a stranger's word is not the user's
         except TunerError as error:
             self.tuner.say(str(error), "error")
             return

@@ -1,0 +1,28 @@
+"""Files of a run folder, opened for writing: never through a link that somebody planted, never a pipe."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+
+def open_private(path: Path | str, flags: int) -> int:
+    """A descriptor of a regular file, made private to this user if it is new.
+
+    Raises:
+        OSError: as `os.open`; ELOOP for a link, EINVAL for what is no file.
+    """
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+    os.set_blocking(fd, True)
+    return fd
+
+
+def may_steer(fd: int) -> bool:
+    """Whether an open file can only have been written by this user (or the administrator)."""
+    status = os.fstat(fd)
+    return stat.S_ISREG(status.st_mode) and status.st_uid in (os.geteuid(), 0) and not status.st_mode & 0o022
