@@ -13,7 +13,7 @@ from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
 from tui_tuner.locales import _
 from tui_tuner.runs.wire import plain
-from tui_tuner.text import one_line
+from tui_tuner.text import mark_blanks, one_line
 
 if TYPE_CHECKING:
     from tui_tuner.tasks.preview.around import Around
@@ -223,4 +223,4 @@ def _tokenizer(model: ModelSection) -> Any:
 
 
 def _one_row(values: dict[str, Any]) -> str:
-    return one_line(orjson.dumps(plain(values), default=str).decode(), 400)
+    return one_line(mark_blanks(orjson.dumps(plain(values), default=str).decode()), 400)
