@@ -22,6 +22,7 @@ from tui_tuner.runs.events import (
     Finished,
     Log,
     Memory,
+    ModelSource,
     OutOfMemory,
     Phase,
     Resolved,
@@ -59,6 +60,7 @@ PHASES = (
     N_("saving"),
     N_("paused"),
 )
+SOURCES = (N_("model"), N_("tokenizer"))
 STAGES = (N_("before"), N_("during"), N_("after"), N_("validation"))
 
 
@@ -212,6 +214,9 @@ class LinePrinter(_Printer):
             ),
         )
 
+    def _model_source(self, event: Event, body: ModelSource) -> None:
+        self._line(event, f"{_(one_line(body.what))}: {one_line(body.text)}")
+
     def _ledger(self, event: Event, body: RowLedger) -> None:
         # what stands inside a ledger's tables is as it was written, and may be damaged
         with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError):
@@ -343,6 +348,7 @@ class LinePrinter(_Printer):
         RunStarted: _run_started,
         Phase: _phase,
         Resolved: _resolved,
+        ModelSource: _model_source,
         RowLedger: _ledger,
         Step: _step,
         RunDuration: _duration,

@@ -62,9 +62,15 @@ def resume(
         bool,
         typer.Option("--trust-remote-code", help=N_("Agree to run the code that the model comes with.")),
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help=N_("Take the run though another machine seems to train it.")),
+    ] = False,
 ) -> None:
     """Go on with a run from its last checkpoint."""
     folder = RunStore(runs).find(run)
+    if force and folder.elsewhere():
+        folder.disown()
     _check_resumable(folder)
     _ask_consent(folder, trust_remote_code)
     raise typer.Exit(train(folder, going_on=True, no_tui=no_tui, json=json, detach=detach))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,39 @@ from tui_tuner.runs.death import vital_signs
 from tui_tuner.runs.private import open_private
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
+
+HEARTBEATS_SECONDS = 12.0  # in which a run that is alive shows two of them
+
+
+def _not_elsewhere(folder: RunFolder) -> None:
+    """Raise `UsageError` if another host trains the run: on a network's disk a lock may not reach it.
+
+    Its heartbeats are waited for, for a machine may have got another name since (a container, started again).
+    """
+    host = folder.elsewhere()
+    if not host:
+        return
+    size, deadline = _size(folder), time.monotonic() + HEARTBEATS_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(0.25)
+        if _size(folder) != size:
+            name = one_line(folder.name)
+            raise UsageError(
+                _("is being trained on another machine, {host}.", host=one_line(host)),
+                where=name,
+                hint=_(
+                    "Watch it with `tui-tuner attach {name}`, or end it with `tui-tuner stop {name}`. If you "
+                    "know better, take the run with `tui-tuner resume {name} --force`.",
+                    name=name,
+                ),
+            )
+
+
+def _size(folder: RunFolder) -> int:
+    try:
+        return folder.events.stat().st_size
+    except OSError:
+        return 0
 
 
 def _open_lock(folder: RunFolder) -> int:
@@ -50,6 +84,7 @@ def owned(folder: RunFolder) -> Iterator[None]:
                     name=name,
                 ),
             ) from None
+        _not_elsewhere(folder)
         folder.claim(vital_signs=vital_signs())
         yield
     finally:

@@ -78,6 +78,8 @@ def summary(folder: RunFolder, deadline: float | None = None) -> dict[str, Any]:
         "training_seconds": round(known.training_seconds, 1),
         "paid_seconds": round(known.paid_seconds, 1),
         "cost": round(known.paid_seconds / 3600 * price, 4) if price is not None and complete else None,
+        "model_from": known.model_from,
+        "host": folder.elsewhere(),
         "resumes": known.resumes,
         "warnings": known.warnings,
         "message": cause_of_death(folder).message if state == "lost" else known.message,

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 _STATE_TAIL = 64 * 1024  # bytes of the journal that tell the state
 _WHILE_PAUSED = (Log, Warned, CommandDone, CheckpointSaved, Evaluation, Sample, Unknown)
+_SILENT_SECONDS = 60.0  # without a heartbeat, after which a run of another host counts as dead
+_CLOCKS_DIFFER = 3600.0  # seconds by which the clock of another host may be ahead
 _ENDED = ("completed", "stopped", "failed")
 
 
@@ -147,7 +149,8 @@ class RunFolder:
         self.write("manifest.json", json.dumps(manifest, indent=1))
 
     def alive(self) -> bool:
-        """Whether the process in the manifest still runs: its pid *and* its start, on this host."""
+        """Whether the process in the manifest still runs: its pid *and* its start; of one on another host, as
+        far as its journal tells."""
         import socket
 
         import psutil
@@ -156,14 +159,51 @@ class RunFolder:
 
         manifest = self.manifest()
         if manifest.get("host") not in (None, socket.gethostname()):
-            return False
+            return bool(self.elsewhere())
         try:
             return runs_still(int(manifest["pid"]), manifest)
         except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
             return False
 
+    def elsewhere(self) -> str:
+        """The other host that trains this run, on a disk that both see; empty if none seems to.
+
+        Its processes cannot be seen from here, but its heartbeats: they come every 5 s.
+        """
+        import socket
+
+        host = self.manifest().get("host")
+        if not isinstance(host, str) or host == socket.gethostname():
+            return ""
+        try:
+            quiet = time.time() - self.events.stat().st_mtime
+        except OSError:
+            return ""
+        fresh = -_CLOCKS_DIFFER < quiet < _SILENT_SECONDS and self._last_status() not in _ENDED
+        return host if fresh else ""
+
+    def disown(self) -> None:
+        """Forget which process trains this run.
+
+        Raises:
+            DiskFullError: the folder cannot be written.
+        """
+        manifest = self.manifest()
+        for name in ("pid", "host", "process", "process_started"):
+            manifest.pop(name, None)
+        self.write("manifest.json", json.dumps(manifest, indent=1))
+
     def state(self) -> str:
         """running, paused, completed, stopped, failed, lost (dead without a word) or new (never started)."""
+        last = self._last_status()
+        if self.alive() and last not in _ENDED:
+            return last or "running"
+        if last in _ENDED:
+            return last
+        return "lost" if last or self.manifest() else "new"
+
+    def _last_status(self) -> str:
+        """What the end of the journal says of the run; empty where there is none."""
         from tui_tuner.runs.journal import JournalReader
 
         last = ""
@@ -179,11 +219,7 @@ class RunFolder:
                     pass
                 case body if not (last == "paused" and isinstance(body, _WHILE_PAUSED)):
                     last = "running"
-        if self.alive() and last not in _ENDED:
-            return last or "running"
-        if last in _ENDED:
-            return last
-        return "lost" if last or self.manifest() else "new"
+        return last
 
 
 class RunStore:

@@ -24,6 +24,7 @@ from tui_tuner.runs.events import (
     CheckpointSaved,
     Evaluation,
     Finished,
+    ModelSource,
     OutOfMemory,
     Phase,
     RolledBack,
@@ -36,7 +37,7 @@ from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.wire import body_of, moment, peek, plain, real
 
 CACHE = ".summary.json"
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 _CHUNK = 8 << 20
 _HEAD = 256  # bytes at the start of a journal that tell it from another one
 _SILENCE = 60.0  # seconds; heartbeats come every 5, so nobody ran during a longer gap
@@ -67,6 +68,7 @@ class Tally:
     paid_seconds: float = 0.0
     training_seconds: float = 0.0
     device: str = ""
+    model_from: str = ""
     message: str = ""
     hint: str = ""
     directions: dict[str, bool] = field(default_factory=dict)  # of the task's metrics: is higher better?
@@ -224,6 +226,10 @@ def _warning(known: Tally, _: Warned | OutOfMemory) -> None:
     known.warnings += 1
 
 
+def _model_source(known: Tally, body: ModelSource) -> None:
+    known.model_from = body.text
+
+
 def _finished(known: Tally, body: Finished) -> None:
     known.message, known.hint = body.message, body.hint
 
@@ -237,6 +243,7 @@ _HANDLERS: dict[type[Body], Callable[[Tally, Any], None]] = {
     Warned: _warning,
     OutOfMemory: _warning,
     Finished: _finished,
+    ModelSource: _model_source,
 }
 
 

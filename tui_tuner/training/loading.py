@@ -22,6 +22,7 @@ from tui_tuner.methods import attach, trainable_parameters
 from tui_tuner.models import vocabulary
 from tui_tuner.models.device import Device
 from tui_tuner.tasks import Task
+from tui_tuner.training.origin import sources
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -60,6 +61,8 @@ def load_trainable(
             where="model",
             hint=_("Quantise it (model.quantization: nf4), or choose a smaller one."),
         ) from error
+    for source in sources(config.model):
+        reporter.emit(source)
     check_tokens(model, tokenizer, config, rows, reporter)
     model = attach_method(model, config, task)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
