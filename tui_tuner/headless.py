@@ -70,6 +70,7 @@ class Writer:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.gone = False
+        self.problem: OSError | None = None  # why, if it is not that the reader has left
 
     def __call__(self, line: str) -> None:
         self.lines([line])
@@ -81,7 +82,10 @@ class Writer:
         try:
             self._stream.write("\n".join(lines) + "\n")
             self._stream.flush()
-        except (OSError, ValueError):
+        except OSError as error:
+            self.gone = True
+            self.problem = None if isinstance(error, BrokenPipeError) else error
+        except ValueError:  # closed
             self.gone = True
 
 

@@ -57,6 +57,11 @@ def runs(
         return
     from tui_tuner.runs.history import matches, summaries
 
+    if Path(runs).expanduser().is_file():
+        raise UsageError(
+            _("is a file, not a folder."), where=one_line(runs), hint=_("Choose another folder with --runs.")
+        )
+
     if state and state not in STATES:
         raise UsageError(
             _(

@@ -54,6 +54,8 @@ def _follow(folder: RunFolder, json: bool) -> int:
     while True:
         alive = folder.alive()
         print_new(reader, printer)
+        if write.problem is not None:
+            raise write.problem
         if printer.view.ended or not alive:
             break
         if write.gone:

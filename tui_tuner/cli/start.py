@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,8 +108,13 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
         if not json:
             write(_("run folder {path}", path=one_line(folder.path)))
         follower.start()
+
+        def end(code: int) -> None:
+            follower.finish(1.0)
+            os._exit(code)
+
         try:
-            return host(folder, control, going_on).exit_code
+            return host(folder, control, going_on, end).exit_code
         finally:
             follower.finish()
 

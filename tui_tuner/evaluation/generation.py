@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from tui_tuner.methods.prompts import virtual_tokens
 
 Progress = Callable[[int, int], None]
 
+_WORD_SECONDS = 0.5  # in a batch, between two calls of `on_progress`
 # Says where an assistant turn ends in a rendered template; no tokenizer merges it with what follows.
 _PROBE = "\u2042\u2042"
 
@@ -52,7 +54,8 @@ def generate(
         model: A causal language model of transformers, with or without adapters.
         prompts: Token ids, special tokens and generation prompt included.
         max_new_tokens: Longest answer; less where the model's context ends before.
-        on_progress: Called with (done, total) prompts after each batch; what it raises ends the generation.
+        on_progress: Called with (done, total) prompts after each batch, and now and then in one; what it
+            raises ends the generation.
 
     Raises:
         torch.OutOfMemoryError: not even one prompt fits.
@@ -72,13 +75,22 @@ def generate(
                 note=_("the prompt fills the context of {context} tokens", context=context)
             )
     todo = sorted((i for i in range(len(prompts)) if i not in answers), key=lambda i: len(prompts[i]))
+    last = time.monotonic()
+
+    def at_token() -> None:
+        nonlocal last
+        if on_progress is not None and time.monotonic() - last > _WORD_SECONDS:
+            last = time.monotonic()
+            on_progress(len(answers), len(prompts))
+
     with _answering(model):
         while todo:
             batch = todo[:batch_size]
             if virtual:
                 batch = [i for i in batch if len(prompts[i]) == len(prompts[batch[0]])]
             try:
-                found = _answer(model, tokenizer, [prompts[i] for i in batch], max_new_tokens, stops, context)
+                asked = [prompts[i] for i in batch]
+                found = _answer(model, tokenizer, asked, max_new_tokens, stops, context, at_token)
             except torch.OutOfMemoryError:
                 if len(batch) == 1:
                     raise
@@ -144,9 +156,17 @@ def _answer(
     max_new_tokens: int,
     stops: list[int],
     context: int | None,
+    at_token: Callable[[], None],
 ) -> list[Generated]:
     import torch
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+    class Look(StoppingCriteria):  # type: ignore[misc]
+        """Ends nothing; what `at_token` raises does."""
+
+        def __call__(self, input_ids: Any, scores: Any, **_more: Any) -> Any:
+            at_token()
+            return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
     longest = max(map(len, prompts))
     room = max_new_tokens if context is None else min(max_new_tokens, context - longest)
@@ -177,6 +197,7 @@ def _answer(
             input_ids=torch.tensor(ids, device=device),
             attention_mask=torch.tensor(seen, device=device),
             generation_config=config,
+            stopping_criteria=StoppingCriteriaList([Look()]),
         )
     note = (
         ""

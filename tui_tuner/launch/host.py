@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tui_tuner.errors import EXIT_FAILED, RunError, TunerError
 from tui_tuner.launch.environment import prepare_environment
 from tui_tuner.launch.lock import owned
+from tui_tuner.launch.stopping import Stopping
 from tui_tuner.launch.watchdog import Watchdog
 from tui_tuner.locales import _
 from tui_tuner.runs import ballast
@@ -38,8 +39,17 @@ class Ended:
     message: str = ""
 
 
-def host(folder: RunFolder, control: Control, resume: bool = False) -> Ended:
+def host(
+    folder: RunFolder, control: Control, resume: bool = False, end: Callable[[int], None] | None = None
+) -> Ended:
     """Train `folder`'s run in this thread until it ends. The core reports its own failures in the journal.
+
+    Args:
+        folder: The run.
+        control: What it is told.
+        resume: Whether it goes on from its last checkpoint.
+        end: Ends this process with an exit code, where it is there for the run alone: a stop before the first
+            step does not wait then for what is just read, imported or loaded.
 
     Raises:
         UsageError: another process trains this run, or this is one of several processes.
@@ -56,7 +66,8 @@ def host(folder: RunFolder, control: Control, resume: bool = False) -> Ended:
         scrubber().blank_out(folder.log)  # what a process that was killed has left
         journal = _open_journal(folder)
         try:
-            with _crashes_logged(folder), Watchdog(journal, folder.path) as sink:
+            stopping = Stopping(control, journal.sync, end)
+            with _crashes_logged(folder), Watchdog(journal, folder.path, stopping=stopping) as sink:
                 if death is not None:
                     message = f"{_('The run was lost.')} {death.message}"
                     sink.emit(Warned(f"lost_{death.code}", message, death.hint))

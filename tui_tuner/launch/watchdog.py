@@ -18,6 +18,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+from tui_tuner.launch.stopping import Stopping
 from tui_tuner.locales import _
 from tui_tuner.runs.events import (
     Body,
@@ -47,8 +48,16 @@ class Watchdog:
     """
 
     def __init__(
-        self, sink: Sink, folder: Path, *, least: float = LEAST, factor: float = FACTOR, look: float = 5.0
+        self,
+        sink: Sink,
+        folder: Path,
+        *,
+        least: float = LEAST,
+        factor: float = FACTOR,
+        look: float = 5.0,
+        stopping: Stopping | None = None,
     ) -> None:
+        self._stopping = stopping
         self._sink, self._folder = sink, folder
         self._least, self._factor, self._look = least, factor, look
         self._seconds: deque[float] = deque(maxlen=101)
@@ -68,6 +77,8 @@ class Watchdog:
         """Note progress, then pass the event on."""
         if not isinstance(body, _NO_PROGRESS):
             self._last = time.monotonic()
+        if self._stopping is not None:
+            self._stopping.see(body)
         match body:
             case Step(step=step, seconds=seconds):
                 self._step = step
@@ -84,6 +95,8 @@ class Watchdog:
     def __enter__(self) -> Watchdog:
         self._last = time.monotonic()
         self._thread.start()
+        if self._stopping is not None:
+            self._stopping.watch(self._sink, self._done)
         return self
 
     def __exit__(self, *_unused: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> int:
     try:
         if "--trust-remote-code" in arguments:
             consent.remember(folder.config().model)
-        return host(folder, control, resume="--resume" in arguments).exit_code
+        return host(folder, control, resume="--resume" in arguments, end=os._exit).exit_code
     except TunerError as error:
         sys.stderr.write(_("error: {error}", error=error) + "\n")
         return error.exit_code

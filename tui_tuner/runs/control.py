@@ -48,6 +48,7 @@ class Control:
         self._lock = threading.Lock()
         self._local: list[str] = []
         self.stop_reason = ""
+        self.stop_asked: float | None = None  # when this process was told to end (`time.monotonic`)
         self.refused = 0  # commands in a file that others could have written
         try:
             self._offset = path.stat().st_size
@@ -59,6 +60,7 @@ class Control:
         self._local.append(command)
         if command == "stop" and reason:
             self.stop_reason = reason
+            self.stop_asked = self.stop_asked or time.monotonic()
 
     def poll(self) -> list[str]:
         """Commands that came since the last call, in order. One `stat` when there are none."""

@@ -172,6 +172,8 @@ class RunFolder:
         """
         import socket
 
+        from tui_tuner.runs.journal import JournalReader
+
         host = self.manifest().get("host")
         if not isinstance(host, str) or host == socket.gethostname():
             return ""
@@ -179,8 +181,11 @@ class RunFolder:
             quiet = time.time() - self.events.stat().st_mtime
         except OSError:
             return ""
-        fresh = -_CLOCKS_DIFFER < quiet < _SILENT_SECONDS and self._last_status() not in _ENDED
-        return host if fresh else ""
+        if not -_CLOCKS_DIFFER < quiet < _SILENT_SECONDS or self._last_status() in _ENDED:
+            return ""
+        # a copy that was made just now is as fresh, and its last words are old
+        said = [event.time for event in JournalReader(self.events, tail=_STATE_TAIL).read()]
+        return host if said and abs(time.time() - said[-1]) < _CLOCKS_DIFFER else ""
 
     def disown(self) -> None:
         """Forget which process trains this run.
