@@ -114,7 +114,10 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
             os._exit(code)
 
         try:
-            return host(folder, control, going_on, end).exit_code
+            ended = host(folder, control, going_on, end)
+            if not folder.events.exists() and ended.message:
+                write(one_line(ended.message))  # nobody can read it in the run's folder
+            return ended.exit_code
         finally:
             follower.finish()
 

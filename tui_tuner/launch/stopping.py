@@ -1,8 +1,8 @@
 """A stop that is obeyed within seconds, or else is answered.
 
 A signal asks for a stop, and the core obeys at the next step, row or token. Before the first step, where
-nothing can be lost, a library may be at work for minutes in between: importing, reading, tokenising in processes
-of its own, loading weights. A process that is there for the run alone ends then.
+nothing can be lost, a library may be at work for minutes in between: importing, reading, tokenising in
+processes of its own, loading weights. A process that is there for the run alone ends then.
 """
 
 from __future__ import annotations

@@ -45,6 +45,8 @@ class JournalWriter:
     def emit(self, body: Body) -> None:
         with self._lock:
             try:
+                if isinstance(body, Heartbeat):
+                    self._look_for_file()
                 self._queue(body)
                 self._flush()
             except Exception:  # a journal must never end a run
@@ -54,6 +56,23 @@ class JournalWriter:
     def waiting(self) -> int:
         """Events that the disk has refused so far."""
         return len(self._waiting)
+
+    def _look_for_file(self) -> None:
+        """Go on in a new file where somebody has deleted or replaced the journal."""
+        try:
+            there = os.stat(self.path)
+        except FileNotFoundError:
+            there = None
+        own = os.fstat(self._fd)
+        if there is not None and (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino):
+            return
+        fresh = open_private(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)  # not without its folder
+        os.close(self._fd)
+        self._fd, self._torn = fresh, _ends_torn(self.path)
+        message = _(
+            "The journal was deleted or replaced while the run wrote it; what it said is gone."
+        )
+        self._queue(Warned("journal_replaced", message))
 
     def _queue(self, body: Body) -> None:
         line = self._line(body)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.errors import DiskFullError
+from tui_tuner.errors import DiskFullError, RunError
 from tui_tuner.locales import _
 from tui_tuner.runs.events import CheckpointSaved, OutOfMemory
 from tui_tuner.runs.store import RunFolder
+from tui_tuner.text import one_line
 from tui_tuner.training.keeping import checkpoints
 from tui_tuner.training.keeping.best import (
     KEPT,
@@ -140,7 +141,17 @@ class Saver:
         """Until nothing is being written."""
         self._writer.wait()
 
+    def _look_for_folder(self) -> None:
+        """Raise `RunError` where the run's folder is gone: what is saved then would be found by nobody."""
+        if not (self.folder.path / "config.yaml").exists():
+            raise RunError(
+                _("the run folder was deleted or renamed while the run was on, so nothing can be saved."),
+                where=one_line(self.folder.path),
+                hint=_("If it was renamed, resume it under its new name."),
+            )
+
     def _write(self, step: int, wait: Wait | None, whole: bool, began: float) -> None:
+        self._look_for_folder()
         root = self.folder.checkpoints
         best, named = self.progress.best_step, self._wanted
         begun: list[checkpoints.Unfinished] = []
@@ -358,6 +369,7 @@ class Saver:
         assert self.engine is not None
         if not self.writes:
             return True
+        self._look_for_folder()
         self.reporter.phase("saving", 0, 1, note=target.name)
         self.wait()
         model = self.engine.model
