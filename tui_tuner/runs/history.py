@@ -16,6 +16,7 @@ from tui_tuner.runs.death import Death, cause_of_death
 from tui_tuner.runs.events import VERSION
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.notes import read_notes
+from tui_tuner.runs.private import open_file
 from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.runs.tally import tally
@@ -123,7 +124,7 @@ _COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
 def log_tail(path: Path, lines: int) -> list[str]:
     """The last lines of a log that hold something, safe for a terminal; empty where there is no log."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _LOG_TAIL))
             text = file.read().decode("utf-8", "replace")

@@ -13,7 +13,7 @@ from pathlib import Path
 from tui_tuner.locales import _
 from tui_tuner.runs.ballast import release
 from tui_tuner.runs.events import Body, Event, Heartbeat, Step, Warned
-from tui_tuner.runs.private import open_private
+from tui_tuner.runs.private import open_file, open_private
 from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.wire import decode, encode
 
@@ -69,9 +69,7 @@ class JournalWriter:
         fresh = open_private(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)  # not without its folder
         os.close(self._fd)
         self._fd, self._torn = fresh, _ends_torn(self.path)
-        message = _(
-            "The journal was deleted or replaced while the run wrote it; what it said is gone."
-        )
+        message = _("The journal was deleted or replaced while the run wrote it; what it said is gone.")
         self._queue(Warned("journal_replaced", message))
 
     def _queue(self, body: Body) -> None:
@@ -152,7 +150,7 @@ class JournalReader:
     def read_block(self, limit: int | None = None) -> bytes:
         """The whole lines that are new since the last call, at most about `limit` bytes of them."""
         try:
-            with open(self.path, "rb") as file:
+            with open_file(self.path) as file:
                 status = os.fstat(file.fileno())
                 known, self._file = self._file, (status.st_dev, status.st_ino)
                 if status.st_size < self.offset or known not in (None, self._file):
@@ -174,7 +172,7 @@ class JournalReader:
 
 def _line_start(path: Path, tail: int) -> int:
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             size = file.seek(0, os.SEEK_END)
             if size <= tail:
                 return 0
@@ -188,7 +186,7 @@ def _line_start(path: Path, tail: int) -> int:
 def last_seq(path: Path) -> int:
     """The highest `seq` near the end of a journal, -1 where there is none."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             file.seek(0, os.SEEK_END)
             size = file.tell()
             back = min(size, _CHUNK)
@@ -204,7 +202,7 @@ def last_seq(path: Path) -> int:
 
 def _ends_torn(path: Path) -> bool:
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             if file.seek(0, os.SEEK_END) == 0:
                 return False
             file.seek(-1, os.SEEK_END)

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 
 def open_private(path: Path | str, flags: int) -> int:
@@ -20,6 +21,33 @@ def open_private(path: Path | str, flags: int) -> int:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
     os.set_blocking(fd, True)
     return fd
+
+
+def open_file(path: Path | str) -> BinaryIO:
+    """A regular file to read; whoever opens a pipe in its place would wait for ever.
+
+    Raises:
+        OSError: as `open`; EINVAL for what is no file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+    return open(fd, "rb")
+
+
+def read_file(path: Path | str, most: int = 16 << 20) -> str:
+    """The text of a small file.
+
+    Raises:
+        OSError: as `open_file`; EFBIG where it is larger than `most` bytes.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    with open_file(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return content.decode("utf-8")
 
 
 def may_steer(fd: int) -> bool:

@@ -32,6 +32,7 @@ from tui_tuner.runs.events import (
     Step,
     Warned,
 )
+from tui_tuner.runs.private import open_file
 from tui_tuner.runs.scan import Figures, scan
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.wire import body_of, moment, peek, plain, real
@@ -90,7 +91,7 @@ def tally(folder: RunFolder, may_read: int | None = None) -> tuple[Tally, bool]:
     """
     known = _load(folder)
     try:
-        with open(folder.events, "rb") as journal:
+        with open_file(folder.events) as journal:
             size = journal.seek(0, 2)
             journal.seek(0)
             head = hashlib.sha256(journal.read(min(_HEAD, known.offset or _HEAD))).hexdigest()[:16]

@@ -75,10 +75,13 @@ class Loop(TrainerCallback):
         self.reporter.step = step
         self._evaluated = -1  # also where the run goes back: what it had measured after this step is void
         self.reporter.phase("training", step, self.total)
-        owed = self.progress.owed
+        owed, answers = self.progress.owed, self.progress.owed_answers
         if owed:
             self._evaluate(step, final=False)
-        self.saver.begin(step, anew=owed and not self.progress.owed)
+        elif answers:
+            self._answer(step)
+        done = (owed or answers) and not (self.progress.owed or self.progress.owed_answers)
+        self.saver.begin(step, anew=done)
         self._clock = time.monotonic()
 
     def on_pre_optimizer_step(
@@ -192,11 +195,21 @@ class Loop(TrainerCallback):
             if metrics is not None:
                 self.reporter.emit(Evaluation(step, "validation", metrics))
                 self._judge(metrics, step, final)
-            if not final:
-                self.evaluator.answer(engine.model, step, "during")
         except Interrupted:
             self.reporter.emit(Log(_("The evaluation at step {step} was interrupted.", step=step)))
+        else:
+            if not final:
+                self._answer(step)
         self.reporter.phase("training", step, self.total)
+
+    def _answer(self, step: int) -> None:
+        """A few answers; owed where they are interrupted."""
+        self.progress.owed_answers = True
+        try:
+            self.evaluator.answer(self.engine.model, step, "during")
+            self.progress.owed_answers = False
+        except Interrupted:
+            self.reporter.emit(Log(_("The evaluation at step {step} was interrupted.", step=step)))
 
     def _judge(self, metrics: dict[str, float], step: int, final: bool) -> None:
         name = self.config.evaluation.best

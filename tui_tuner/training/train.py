@@ -216,8 +216,8 @@ class Training:
         else:
             self._take_steps()
         loop.finish(context.reporter.step)
-        if not loop.stopped:
-            self._show(context.reporter.step, "after")
+        if not loop.stopped and not self._show(context.reporter.step, "after"):
+            loop.stopped = "asked"  # resumed, it shows them
         return loop
 
     def _take_steps(self) -> None:
@@ -237,11 +237,13 @@ class Training:
         if self.plan.world == 1 and self.total >= 2 * self.plan.steps_per_epoch:
             objective.store_states(self.setup, self.context.folder.path, self.context.commands.check)
 
-    def _show(self, step: int, stage: Any) -> None:
+    def _show(self, step: int, stage: Any) -> bool:
+        """What the model makes of the samples; whether that was not interrupted."""
         try:
             self.loop.evaluator.answer(self.model, step, stage)
         except Interrupted:
-            return
+            return False
+        return True
 
 
 def _forget_accelerator() -> None:

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from tui_tuner.runs.events import Evaluation, Event, Finished, Phase, RunStarted, Step
+from tui_tuner.runs.private import open_file
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.runs.wire import decode
 
@@ -72,7 +73,7 @@ def row(folder: RunFolder, hosted: bool = False) -> RunRow:
 def _tail(folder: RunFolder) -> list[Event]:
     """Events at the end of a journal, and the one with the total from its beginning."""
     try:
-        with open(folder.events, "rb") as file:
+        with open_file(folder.events) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             head = file.read(_TAIL) if size > 2 * _TAIL else b""
