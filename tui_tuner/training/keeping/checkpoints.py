@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -237,7 +238,12 @@ def folder_bytes(path: Path) -> int:
 
 
 # safetensors and torch wrap the system's error in their own words
-_FULL_WORDS = ("No space left on device", "os error 28")
+_FULL_WORDS = (
+    *("No space left on device", "os error 28)"),
+    *("Disk quota exceeded", "os error 122)"),
+    *("File too large", "os error 27)"),
+)
+_NO_REASON = ("PytorchStreamWriter", "iostream error", "unexpected pos")  # torch's, whatever the system said
 _NO_ROOM = (
     1 << 20
 )  # bytes free at which a failure to write is put down to the disk, whatever the library says
@@ -272,7 +278,7 @@ def _removed_on_failure(folder: Path, target: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         # Asked before the folder is removed, which makes room. torch's writer of archives gives no reason.
-        full = isinstance(error, Exception) and (disk_full(error) or _lacks_room(folder))
+        full = isinstance(error, Exception) and (disk_full(error) or _lacks_room(folder, error))
         shutil.rmtree(folder, ignore_errors=True)
         if full:
             where = one_line(target)
@@ -280,11 +286,21 @@ def _removed_on_failure(folder: Path, target: Path) -> Iterator[None]:
         raise
 
 
-def _lacks_room(folder: Path) -> bool:
-    try:
-        return shutil.disk_usage(folder).free < _NO_ROOM
-    except OSError:
+def _lacks_room(folder: Path, error: BaseException) -> bool:
+    """Whether a failure that gives no reason is put down to the disk, a quota, or a limit of this process."""
+    with suppress(OSError):
+        if shutil.disk_usage(folder).free < _NO_ROOM:
+            return True
+    if not any(words in str(error) for words in _NO_REASON):
         return False
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        return True
+    try:
+        with open(folder / ".room", "wb") as probe:
+            os.posix_fallocate(probe.fileno(), 0, _NO_ROOM)
+    except OSError as refused:
+        return refused.errno in _FULL
+    return False
 
 
 def _sha256(path: Path) -> str:
