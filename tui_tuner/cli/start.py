@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -81,7 +80,9 @@ def train(folder: RunFolder, going_on: bool = False, *, no_tui: bool, json: bool
     """Train in the host that fits: a child, the screen's thread, or this process without a screen."""
     if detach:
         return _detached(folder, going_on, json)
-    if not no_tui and not json and sys.stdin.isatty() and sys.stdout.isatty():
+    from tui_tuner.cli.screen import can_show
+
+    if not no_tui and not json and can_show():
         return _on_screen(folder, going_on)
     return _headless(folder, going_on, json)
 
@@ -211,13 +212,14 @@ def _name_changes(folder: RunFolder, config: RunConfig) -> None:
 
 def _ask_consent(folder: RunFolder, agreed: bool) -> None:
     """The user's word for the code of the run's model, if it asks for any and they have not given it."""
+    from tui_tuner.cli.screen import can_show
     from tui_tuner.config import consent
     from tui_tuner.launch.host import require_consent
 
     config = folder.config()
     if consent.allowed(config.model):
         return
-    if not agreed and sys.stdin.isatty() and sys.stdout.isatty():
+    if not agreed and can_show():
         question = _(
             "{name} runs code that comes with the model {model}, and you have not agreed to that here. "
             "Run it?",

@@ -19,6 +19,7 @@ from tui_tuner.errors import HardwareError, HubError, ModelError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.device import find_device
 from tui_tuner.models.lookup import check_safetensors, read_config
+from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
 _TOKENIZER_FILES = (
@@ -373,15 +374,11 @@ def _understood(source: str, needs: str, fails: str) -> Iterator[None]:
     except ImportError as error:
         raise ModelError(_(needs, error=one_line(error, 300)), where=shown) from error
     except Exception as error:
-        if _out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         if not os.path.isdir(source):
             _raise_hub(error, shown)
         raise ModelError(_(fails, error=one_line(error, 300)), where=shown) from error
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def _raise_hub(error: BaseException, shown: str) -> None:

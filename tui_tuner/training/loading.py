@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from tui_tuner.methods import attach, trainable_parameters
 from tui_tuner.models import vocabulary
 from tui_tuner.models.device import Device
 from tui_tuner.tasks import Task
+from tui_tuner.text import one_line
 from tui_tuner.training.origin import sources
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.watching.reporting import Reporter
@@ -50,21 +52,13 @@ def load_trainable(
     reporter.phase("loading", note=_("model"))
     _set_numerics(config, device)
     attention.register()
-    try:
-        recovery.enter("loading")
+    with _fitting(config, recovery):
         model = load_base(config, device.place, tokenizer, task, learned)
-    except Exception as error:
-        if not recovery.is_out_of_memory(error):
-            raise
-        raise OutOfMemoryError(
-            _("memory ran out while the model was loaded."),
-            where="model",
-            hint=_("Quantise it (model.quantization: nf4), or choose a smaller one."),
-        ) from error
     for source in sources(config.model):
         reporter.emit(source)
     check_tokens(model, tokenizer, config, rows, reporter)
-    model = attach_method(model, config, task)
+    with _fitting(config, recovery):
+        model = attach_method(model, config, task)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
     low_rank.quicken(model)
     if config.training.gradient_checkpointing:
@@ -79,6 +73,28 @@ def load_trainable(
         )
     )
     return model
+
+
+@contextlib.contextmanager
+def _fitting(config: ResolvedConfig, recovery: Recovery) -> Iterator[None]:
+    """Turn memory that runs out while a model is made into an error that says what to do."""
+    try:
+        recovery.enter("loading")
+        yield
+    except Exception as error:
+        if not recovery.is_out_of_memory(error):
+            raise
+        problem = one_line(error, 200)
+        recovery.free(error)
+        if config.model.quantization == "none":
+            hint = _("Quantise it (model.quantization: nf4), or choose a smaller one.")
+        else:
+            hint = _("Choose a smaller model, or end what else uses the memory.")
+        raise OutOfMemoryError(
+            _("memory ran out while the model was loaded ({problem}).", problem=problem),
+            where="model",
+            hint=hint,
+        ) from None
 
 
 def load_base(

@@ -39,7 +39,7 @@ def keep_choices(context: RunContext) -> RunConfig:
     if began is None:
         return context.asked
     before, asked = began
-    found = edits(before, asked, context.asked)
+    found = [_with_random(context, edit) for edit in edits(before, asked, context.asked)]
     refused = [edit for edit in found if edit.verdict == "refused"]
     if refused:
         raise _refusal(context, refused)
@@ -52,6 +52,14 @@ def keep_choices(context: RunContext) -> RunConfig:
         if name in without or (name not in ANEW and get_value(context.asked, name) == "auto")
     }
     return with_values(context.asked, kept)
+
+
+def _with_random(context: RunContext, edit: Edit) -> Edit:
+    """The same, but refused where the model's own dropout draws other numbers with it."""
+    if edit.field != "training.micro_batch" or edit.verdict != "taken" or not context.progress.random:
+        return edit
+    why = N_("the model draws random numbers, and others where a batch is cut into other parts")
+    return replace(edit, verdict="refused", why=why)
 
 
 def _say_anew(context: RunContext) -> None:

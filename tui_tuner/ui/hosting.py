@@ -39,11 +39,13 @@ class AppResult:
         exit_code: For the shell, where no run is on any more.
         host: The run this process trains or trained last. While it is alive, the caller keeps the process.
         terminal_gone: The terminal hung up: nothing can be written to it.
+        words: For the shell, where a fault ended the screen.
     """
 
     exit_code: int = 0
     host: Host | None = None
     terminal_gone: bool = False
+    words: str = ""
 
 
 class Tuner(Protocol):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tui_tuner.data.records import Origin, Row
-from tui_tuner.data.sources.lines import MAX_LINE, reencoded
+from tui_tuner.data.sources.lines import MAX_LINE, MOST_BLANK, reencoded, too_blank
 from tui_tuner.data.sources.streams import HEAD, encoding_of
 from tui_tuner.data.sources.tally import lines_must_agree, tallied
 from tui_tuner.errors import DataError
@@ -80,7 +80,7 @@ def read_csv(
     file, tally = tallied(file)
     text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
     lines = _Lines(text, sample)
-    records = _records(lines, name)
+    records = _ending(_records(lines, name), name)
     first = next((record for record in records if not record.blank), None)
     if first is None or first.problem:
         problem = first.problem if first else N_("is empty: a CSV starts with a line of column names.")
@@ -159,6 +159,16 @@ def _comments_before(sample: str) -> int:
 
 def _doubled(found: re.Match[str]) -> str:
     return '""' if found.group(1) == '"' else "\\"
+
+
+def _ending(records: Iterator[_Record], name: str) -> Iterator[_Record]:
+    """The same records, as long as blank ones do not go on without end."""
+    blank = 0
+    for record in records:
+        blank = blank + 1 if record.blank else 0
+        if blank > MOST_BLANK:
+            raise too_blank(name, record.line)
+        yield record
 
 
 def _records(lines: _Lines, name: str) -> Iterator[_Record]:

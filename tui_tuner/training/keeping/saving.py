@@ -205,7 +205,7 @@ class Saver:
                 hint = _("Make room; the checkpoint is tried again.")
             self.reporter.warn("disk_full", message, hint)
         elif self.recovery.is_out_of_memory(error):
-            self.recovery.free()
+            self.recovery.free(error)
             self._retry_after = time.monotonic()
             if ending:
                 message = _("Memory ran out while saving step {step}.", step=step)

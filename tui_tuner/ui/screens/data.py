@@ -269,6 +269,13 @@ class DataScreen(TunerScreen):
             around, laid = message.found
             view.show_around(around, laid, message.row)
 
+    def work_failed(self, group: str, words: str) -> None:
+        failed = Content.assemble(("✗ ", "$error"), words)
+        if group == "look":
+            self.query_one("#how", Static).update(failed)
+        else:
+            self.query_one(MaskView).say(failed)
+
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -136,7 +136,8 @@ class PlanScreen(TunerScreen):
             yield Static(id="bar")
             yield Static(id="footing")
         yield Tabs(
-            *(Tab(f"{i + 1} {title}", id=name) for i, (name, title) in enumerate(PAGES.items())), id="tabs"
+            *(Tab(Content(f"{i + 1} {title}"), id=name) for i, (name, title) in enumerate(PAGES.items())),
+            id="tabs",
         )
         with ContentSwitcher(initial="memory", id="pages"):
             with Horizontal(id="memory"):
@@ -212,6 +213,13 @@ class PlanScreen(TunerScreen):
             words = Content(said).stylize("$dim")
         self.query_one(TopBar).say(words)
 
+    def work_failed(self, group: str, words: str) -> None:
+        if group == "range":
+            self._ranging = None
+        self._say_card()
+        if group == "plan" and self.look is None:
+            self.query_one("#verdict", Static).update(Content.assemble(("✗ ", "$error"), words))
+
     # Drawing
 
     def _draw(self, look: planlook.Look) -> None:
@@ -221,7 +229,8 @@ class PlanScreen(TunerScreen):
         self._fill("rates", range_offers(self._ranged) + rule_offers(look))
         self._fill("advice", advice_offers(look))
         count = len(look.plan.advice)
-        self.query_one("#tabs #advice", Tab).label = f"4 {PAGES['advice']}" + (f" ({count})" if count else "")
+        label = f"4 {PAGES['advice']}" + (f" ({count})" if count else "")
+        self.query_one("#tabs #advice", Tab).label = Content(label)
         if self.focused is None:
             self._focus_list()
 

@@ -15,6 +15,7 @@ from textual.worker import get_current_worker
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
+from tui_tuner.ui.guard.sturdy import Works
 from tui_tuner.ui.hosting import tuner_of
 from tui_tuner.ui.words import rough, safe
 
@@ -40,7 +41,7 @@ class Looked(Message):
         self.look = look
 
 
-class PlanLine(Static):
+class PlanLine(Static, Works):
     """`ask` it after each change."""
 
     DEFAULT_CSS = """
@@ -81,6 +82,9 @@ class PlanLine(Static):
             error = str(problem)
         if not get_current_worker().is_cancelled:
             self.post_message(Planned(turn, found, error))
+
+    def work_failed(self, group: str, words: str) -> None:
+        self._planned(Planned(self._turn, None, words))
 
     @on(Planned)
     def _planned(self, message: Planned) -> None:
