@@ -30,6 +30,10 @@ from tui_tuner.training.watching.reporting import BadNumbers, PendingStep, Repor
 NAMED_ROWS = 3
 
 
+class StopHere(Exception):
+    """Raised where a stop interrupts what is owed before the first step of a resumed run."""
+
+
 class Loop(TrainerCallback):
     """Trainer calls it at each step boundary."""
 
@@ -80,8 +84,11 @@ class Loop(TrainerCallback):
             self._evaluate(step, final=False)
         elif answers:
             self._answer(step)
-        done = (owed or answers) and not (self.progress.owed or self.progress.owed_answers)
-        self.saver.begin(step, anew=done)
+        still = self.progress.owed or self.progress.owed_answers
+        self.saver.begin(step, anew=(owed or answers) and not still)
+        if still:  # the next step would make it impossible
+            self.stopped = "asked"
+            raise StopHere
         self._clock = time.monotonic()
 
     def on_pre_optimizer_step(

@@ -21,7 +21,7 @@ from tui_tuner.training.keeping.progress import micro_size
 from tui_tuner.training.keeping.rollback import train_steps
 from tui_tuner.training.keeping.saving import Saver
 from tui_tuner.training.loading import load_trainable
-from tui_tuner.training.loop import Loop
+from tui_tuner.training.loop import Loop, StopHere
 from tui_tuner.training.resuming import keep_choices
 from tui_tuner.training.rows import load_run_tokenizer, prepare_rows
 from tui_tuner.training.settling import Settled, settle_config
@@ -228,6 +228,8 @@ class Training:
         self._store_states(self.objective)
         try:
             train_steps(self.engine, self.loop, self.context.checkpoint)
+        except StopHere:
+            return
         except Exception:
             self.loop.rescue()
             raise

@@ -41,14 +41,6 @@ def here():
     if seen == count:
         os.kill(os.getpid(), signal.SIGKILL)
 
-def before(owner, name, when=lambda *_: True):
-    real = getattr(owner, name)
-    def call(*args, **more):
-        if when(*args):
-            here()
-        return real(*args, **more)
-    setattr(owner, name, call)
-
 def after(owner, name, when=lambda *_: True):
     real = getattr(owner, name)
     def call(*args, **more):
@@ -62,16 +54,12 @@ is_best = lambda path, *_: Path(path).name == "best"
 
 def arm():
     match point:
-        case "evaluated":
-            before(saving.Saver, "write_best")
         case "aside":
             after(Path, "rename", lambda path, *_: is_best(path))
         case "in place":
             after(Path, "rename", lambda path, to, *_: is_best(to) and ".writing" in str(path))
         case "best written":
             after(saving.Saver, "write_best")
-        case "before the checkpoint":
-            before(checkpoints.Unfinished, "finish")
         case "checkpoint":
             after(checkpoints.Unfinished, "finish")
 
@@ -85,12 +73,10 @@ for job in sys.argv[1:]:
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 POINTS = (
-    ("evaluated", 2),
     ("aside", 1),
     ("in place", 2),
     ("best written", 1),
     ("best written", 2),
-    ("before the checkpoint", 2),
     ("checkpoint", 1),
 )
 

@@ -143,6 +143,13 @@ def test_answers_that_a_stop_interrupts_are_given_after_the_resume(
         run = train(config, before=holder.append)
         monkeypatch.undo()
         assert run.outcome.status == "stopped", stage
+        if stage == "during":  # stopped once more, before they were given: no step is taken meanwhile
+            holder.clear()
+            monkeypatch.setattr(Evaluator, "answer", answer)
+            once_more = train(config, resume=run.folder, before=holder.append)
+            monkeypatch.undo()
+            assert once_more.outcome.message == "Stopped and saved at step 2."
+            assert not once_more.sink.of("step")
         again = train(config, resume=run.folder)
         assert again.outcome.status == "completed"
         given = [fields for fields in again.sink.of("sample") if fields["stage"] == stage]
