@@ -327,7 +327,7 @@ def make(
         problem = check_states(cache, rows, losses, float32)
         if not problem:
             return cache, ""
-        problem = _("it is not exact for this model ({problem})", problem=problem)
+        problem = _("it cannot be used for this model ({problem})", problem=problem)
     except OSError as error:
         problem = error.strerror or str(error)
     except BaseException:

@@ -18,13 +18,14 @@ _BLOCKS = {
 }  # fmt: skip
 _EMPTY = {
     "area", "base", "basefont", "bgsound", "br", "col", "command", "embed", "frame", "hr", "image", "img",
-    "input", "isindex", "keygen", "link", "menuitem", "meta", "nextid", "param", "source", "spacer", "track", "wbr",
+    "input", "isindex", "keygen", "link", "menuitem", "meta", "nextid", "param", "source", "spacer", "track",
+    "wbr",
 }  # fmt: skip
 _KEPT = {"pre", "textarea"}  # white space counts
 _SPACES = " \n\t\f\r"
 _NUMBER = re.compile(r"&#([xX]?)0*+([0-9a-fA-F]{1,8})[0-9a-fA-F]*+")  # no character's number is longer
 _MOST_BLANKS = 200  # together: markdownify's patterns try each of them anew
-_LONG = re.compile(r"\s{%d,}+" % (_MOST_BLANKS + 1))
+_LONG = re.compile(rf"\s{{{_MOST_BLANKS + 1},}}+")
 _COMMENT = "<!--"
 
 
@@ -76,7 +77,11 @@ def _read(text: str) -> _Text:
 
 
 def _harmless(text: str) -> str:
-    """The same HTML without what takes its parser long: numbers of thousands of digits, comments without end."""
+    """The same HTML without numbers of thousands of digits, which its parser refuses.
+
+    Raises:
+        Unparsable: comments without end, which take its parser long.
+    """
     if "&#" in text:
         text = _NUMBER.sub(r"&#\1\2", text)
     if text.count(_COMMENT, text.rfind("-->") + 1) > 50:
@@ -159,7 +164,7 @@ class _Text(HTMLParser):
         return tag
 
     def _flush(self) -> None:
-        """A piece of text is complete; white space between marks is a blank or a line end, however much it is."""
+        """A piece of text is complete; white space alone is one blank or line end, however much it is."""
         piece = "".join(self._piece)
         self._piece.clear()
         if self._silent or self._ruby or not piece:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-# Chats with tools have about 10 levels, and a tree of 50 replies has 100; orjson writes 254, and whatever walks a
+# Chats with tools have about 10 levels, and a tree of 50 replies has 100; orjson writes 254, and what walks a
 # row by calling itself has 1,000 calls at most.
 MAX_DEPTH = 128
 

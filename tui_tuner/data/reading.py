@@ -121,9 +121,9 @@ class Reading:
         beside = media.media_columns(known)
         format = find_format(detection.format)
         for row, others in _joined(itertools.chain(head, rows), format, detection.columns):
-            if not row.problem and not format.joins and not known.issuperset(row.values):
-                if self._take_late(row, detection, known):
-                    beside = media.media_columns(known)
+            late = not row.problem and not format.joins and not known.issuperset(row.values)
+            if late and self._take_late(row, detection, known):
+                beside = media.media_columns(known)
             read = Read(row, source, format=format.name, columns=detection.columns)
             self._convert(read, format, beside)
             yield read

@@ -33,8 +33,8 @@ class Scored:
 
 # The two ways of writing an attribute list, each on one line and with two attributes at least: that of
 # AdvertiseGen, `key#value*key#value`, and `key: value | key: value`. A key is one word, so that what stands
-# before the first stays outside; a value may hold spaces. Of what stands between two bars only the first key is
-# tried: where no list follows it, none follows the others, and a text of many colons takes no quadratic time.
+# before the first stays outside; a value may hold spaces. Of what stands between two bars only the first key
+# is tried: where no list follows it, none follows the others, and many colons take no quadratic time.
 _LISTS = (
     (re.compile(r"(?<![\w-])([\w-]++#[^#*\n]+(?:\*[^#*\n]+#[^#*\n]+)+)"), "*", "#"),
     (
@@ -205,7 +205,7 @@ def _token_f1(answer: list[str], reference: list[str]) -> float:
 
 
 def _longest_common_subsequence(first: list[str], second: list[str]) -> int:
-    """Its length, with a bit for each token of `second` (Hyyrö 2004): whole rows of the table are one number."""
+    """Its length, with a bit for each token of `second` (Hyyrö 2004): a row of the table is one number."""
     places: dict[str, int] = {}
     for place, token in enumerate(second):
         places[token] = places.get(token, 0) | 1 << place

@@ -146,6 +146,14 @@ class Objective(ABC):
         """Settle on the fastest way that proves exact on rows of the first step, gradients included."""
         self.pad = setup.pad
         self.randomness = find_randomness(setup.model)
+        if self.randomness.problem:
+            setup.voice.log(
+                _(
+                    "Whether training draws random numbers could not be found out ({why}), so it counts as "
+                    "if it did.",
+                    why=one_line(self.randomness.problem, 200),
+                )
+            )
         chooser = Chooser(setup, self.losses, self.plain_losses)
         checked = chooser.choose(self.wanted_way(setup))
         self._checker = chooser.checker

@@ -13,7 +13,7 @@ from typing import Any
 
 from tui_tuner.locales import _
 from tui_tuner.models.device import GIB, Device, flash_installed, host_memory
-from tui_tuner.planning.cuda_devices import Listed, Part, Seen, seen_devices
+from tui_tuner.planning.cuda_devices import BY_SLOT, Listed, Part, Seen, seen_devices
 from tui_tuner.text import one_line
 
 CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86 AVX-512, x86 AMX, Arm
@@ -108,7 +108,7 @@ def detect() -> Hardware:
 
 
 def _gpus(notes: list[str]) -> tuple[Gpu, ...]:
-    """The GPUs that CUDA shows to this process, in its order."""
+    """The GPUs that CUDA shows to a run of this user, in its order."""
     try:
         import pynvml
     except ImportError:
@@ -122,7 +122,9 @@ def _gpus(notes: list[str]) -> tuple[Gpu, ...]:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         parts = [_parts(pynvml, handle) for handle in handles]
         listed = [_listed(pynvml, handle, found) for handle, found in zip(handles, parts, strict=True)]
-        visible, order = (os.environ.get(f"CUDA_{name}") for name in ("VISIBLE_DEVICES", "DEVICE_ORDER"))
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        # where the user has not set it, every process that trains does (`launch.environment`)
+        order = os.environ.get("CUDA_DEVICE_ORDER", BY_SLOT)
         return tuple(_gpu(pynvml, seen, handles, parts) for seen in seen_devices(listed, visible, order))
     except pynvml.NVMLError as error:
         notes.append(_("The NVIDIA driver does not answer: {error}.", error=one_line(error)))

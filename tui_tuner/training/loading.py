@@ -14,11 +14,12 @@ from transformers import set_seed
 from tui_tuner.compute import attention, low_rank
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
 from tui_tuner.compute.numeric import matmul_precision
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.config.kinds import RANKED
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.errors import OutOfMemoryError
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 from tui_tuner.methods import attach, trainable_parameters
 from tui_tuner.models import vocabulary
 from tui_tuner.models.device import Device
@@ -153,7 +154,9 @@ def warn_of_untrained_tokens(
     if not used:
         return
     if config.method.kind in RANKED:
-        hint = _("Train them too with --set method.train_embeddings=true.")
+        hint: str = advise(
+            N_("Train them too with {command}.", command=setting({"method.train_embeddings": True}))
+        )
     else:
         hint = _(
             "Train them too with method.kind lora and method.train_embeddings, or with method.kind full."

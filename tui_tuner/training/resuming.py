@@ -11,6 +11,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+from tui_tuner.config.advice import Command, advise
 from tui_tuner.config.continuing import ANEW, Edit, edits, shown
 from tui_tuner.config.load import build_config, read_config
 from tui_tuner.config.options import get_value, options
@@ -124,9 +125,12 @@ def _refusal(context: RunContext, refused: list[Edit]) -> ConfigError:
     return ConfigError(
         " ".join(edit.sentence() for edit in refused),
         where=one_line(path),
-        hint=_(
-            "Put back {fields} to go on, or start a new run: {command}",
-            fields=", ".join(f"{edit.field}: {shown(edit.before)}" for edit in refused),
-            command=command,
+        hint=advise(
+            N_(
+                "Put back {fields} to go on, or start a new run: {command}",
+                fields=", ".join(f"{edit.field}: {shown(edit.before)}" for edit in refused),
+                command=Command(command, _("from its settings.")),
+            )
         ),
+        field=refused[0].field,
     )

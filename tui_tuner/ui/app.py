@@ -21,9 +21,11 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.worker import get_current_worker
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import human_seconds, one_line
+from tui_tuner.ui.drafts import DraftKeeper
 from tui_tuner.ui.garbage import Garbage
 from tui_tuner.ui.guard.stalls import StallWatch
 from tui_tuner.ui.guard.sturdy import SturdyApp
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from tui_tuner.launch.terminal.leaving import WayOut
     from tui_tuner.runs.store import RunFolder, RunStore
     from tui_tuner.ui.bridge import Follower
+    from tui_tuner.ui.checking import Refusal
 
 POLL_SECONDS = 0.15
 
@@ -91,7 +94,7 @@ class TunerApp(SturdyApp[AppResult]):
     ) -> None:
         super().__init__()
         self.store = store
-        self.draft: dict[str, Any] = config or {}
+        self.drafts = DraftKeeper(config)
         kept_card = read_preferences().get("card")
         self.card: str = kept_card if isinstance(kept_card, str) else ""  # planned for; empty: this machine
         self.host: Host | None = None
@@ -104,6 +107,16 @@ class TunerApp(SturdyApp[AppResult]):
         self._helper: Helper | None = None
         self._way_out = way_out
         self._stalls: StallWatch | None = None
+
+    @property
+    def draft(self) -> dict[str, Any]:
+        """Values of the settings form, as in a YAML config; it is kept on disk as it changes."""
+        return self.drafts.draft.values
+
+    @draft.setter
+    def draft(self, values: dict[str, Any]) -> None:
+        self.drafts.draft.values = values
+        self.drafts.touch()
 
     @property
     def helper(self) -> Helper:
@@ -135,6 +148,7 @@ class TunerApp(SturdyApp[AppResult]):
 
     def on_unmount(self) -> None:
         self._garbage.end()
+        self.drafts.flush()
         if self._stalls is not None:
             self._stalls.end()
         if self._helper is not None:
@@ -176,6 +190,26 @@ class TunerApp(SturdyApp[AppResult]):
 
         self.push_screen(ResultsScreen(folder))
 
+    def open_settings(
+        self, name: str = "", told: Refusal | None = None, *, mend: bool = False, instead: bool = False
+    ) -> None:
+        """Show the draft; `instead` of the screen on top, and else as `SettingsScreen` has it."""
+        from tui_tuner.ui.screens.settings import SettingsScreen
+
+        self._show(SettingsScreen(name, told, mend), instead)
+
+    def open_data(self, *, instead: bool = False) -> None:
+        """Show the data of the draft, or let one choose some."""
+        from tui_tuner.ui.screens.data import DataScreen
+
+        self._show(DataScreen(), instead)
+
+    def _show(self, screen: Screen[Any], instead: bool) -> None:
+        if instead:
+            self.switch_screen(screen)
+        else:
+            self.push_screen(screen)
+
     def train_here(self, folder: RunFolder, resume: bool = False) -> None:
         """Train a run in a thread of this process."""
         self.host = self._host_factory(folder, resume)
@@ -205,7 +239,7 @@ class TunerApp(SturdyApp[AppResult]):
         try:
             start_detached(folder, resume, say, lambda: worker.is_cancelled or not self.is_running)
         except (TunerError, OSError) as error:
-            self.call_later(self.say, one_line(error), "error")
+            self.call_later(self.say, one_line(words_of(error)), "error")
             return
         self.call_later(self.say, _("The run goes on in a process of its own."))
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from tui_tuner.runs.control import Control
     from tui_tuner.runs.store import RunFolder, RunStore
     from tui_tuner.ui.bridge import Follower
+    from tui_tuner.ui.checking import Refusal
+    from tui_tuner.ui.drafts import DraftKeeper
 
 
 class Host(Protocol):
@@ -55,9 +57,16 @@ class Tuner(Protocol):
     """
 
     store: RunStore
-    draft: dict[str, Any]  # values of the settings form, as in a YAML config
+    drafts: DraftKeeper
     card: str  # the card that is planned for; empty: this machine
     host: Host | None
+
+    @property
+    def draft(self) -> dict[str, Any]:
+        """Values of the settings form, as in a YAML config."""
+
+    @draft.setter
+    def draft(self, values: dict[str, Any]) -> None: ...
 
     @property
     def training(self) -> bool: ...
@@ -72,6 +81,12 @@ class Tuner(Protocol):
     def open_run(self, folder: RunFolder) -> None: ...
 
     def open_results(self, folder: RunFolder) -> None: ...
+
+    def open_settings(
+        self, name: str = "", told: Refusal | None = None, *, mend: bool = False, instead: bool = False
+    ) -> None: ...
+
+    def open_data(self, *, instead: bool = False) -> None: ...
 
     def launch(self, folder: RunFolder, resume: bool = False) -> None: ...
 

@@ -173,7 +173,8 @@ class Nvml(SimpleNamespace):
     ("split", "visible", "order", "names", "memory"),
     [
         (0, None, SLOTS, ["Tesla T4", "A100-40"], [15, 40]),
-        (0, None, None, ["A100-40", "Tesla T4"], [40, 15]),
+        (0, None, None, ["Tesla T4", "A100-40"], [15, 40]),  # which every process that trains sets
+        (0, None, FASTEST, ["A100-40", "Tesla T4"], [40, 15]),
         (0, "0", FASTEST, ["A100-40"], [40]),
         (0, "GPU-a", FASTEST, ["Tesla T4"], [15]),
         (1, None, SLOTS, ["A100 MIG 1g.5gb"], [5]),

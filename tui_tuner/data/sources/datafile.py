@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.nesting import MAX_DEPTH, is_deeper
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.columnar import read_arrow, read_parquet
@@ -67,7 +68,10 @@ class DataFile:
             for number, row in enumerate(_READERS[self.kind](self), 1):
                 if number > most:
                     raise DataError(
-                        _("holds more than {rows:,} rows, too many for its size: that is no data.", rows=most),
+                        _(
+                            "holds more than {rows:,} rows, too many for its size: that is no data.",
+                            rows=most,
+                        ),
                         where=one_line(self.name),
                         hint=_("Unpack it yourself if you trust it."),
                     )
@@ -151,15 +155,26 @@ def _must_be_text(head: bytes, file: DataFile) -> None:
         raise DataError(
             _("every line is a word with its tag: it looks like tagged sentences."),
             where=one_line(file.name),
-            hint=_(
-                "Read it as those with --set data.format=token_tags, or as text with --set data.format=text."
+            hint=advise(
+                N_(
+                    "Read it as those with {tags}, or as text with {text}.",
+                    tags=setting({"data.format": "token_tags"}),
+                    text=setting({"data.format": "text"}),
+                )
             ),
+            field="data.format",
         )
     if is_tabbed(head):
         raise DataError(
             _("every line has columns between tabs: it looks like a table."),
             where=one_line(file.name),
-            hint=_("Rename it to .tsv, or read it as lines of text with --set data.format=text."),
+            hint=advise(
+                N_(
+                    "Rename it to .tsv, or read it as lines of text with {text}.",
+                    text=setting({"data.format": "text"}),
+                )
+            ),
+            field="data.format",
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.jsonvalues import Numbered, concatenated, loads, pandas_rows, row_of, squad_rows
 from tui_tuner.data.sources.streams import HEAD, encoding_of
@@ -19,7 +20,7 @@ from tui_tuner.text import human_bytes, one_line
 MAX_LINE = 32 * 1024 * 1024
 WHOLE_JSON = 64 * 1024 * 1024
 WHOLE_PACKED_JSON = 8 * 1024 * 1024  # of a small packed file, empty lists may take a hundred times its bytes
-MOST_BLANK = 500_000  # lines one after the other
+MOST_BLANK = 250_000  # lines one after the other
 # ijson copies an unfinished string with each block: small blocks make a huge string take minutes.
 _JSON_BUFFER = 8 * 1024 * 1024
 
@@ -233,7 +234,8 @@ def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
         raise DataError(
             _("several keys hold rows: {names}.", names=names),
             where=where,
-            hint=_("Say which one: --set data.field={name}", name=one_line(next(iter(tables)))),
+            hint=advise(N_("Say which one: {command}", command=setting({"data.field": next(iter(tables))}))),
+            field="data.field",
         )
     if tables:
         found = next(iter(tables.values()))

@@ -107,7 +107,9 @@ def _member(path: Path, member: str, raw: IO[bytes], where: str) -> tuple[zips.M
         about = zips.members_of(path)[member]
         return zips.Member(raw, about), about.compress_size
     except (*zips.DAMAGED, KeyError) as error:
-        raise DataError(_("is a damaged archive: {error}.", error=one_line(error, 120)), where=where) from None
+        raise DataError(
+            _("is a damaged archive: {error}.", error=one_line(error, 120)), where=where
+        ) from None
 
 
 def zip_members(path: Path) -> list[str]:
@@ -120,7 +122,9 @@ def zip_members(path: Path) -> list[str]:
     try:
         members = zips.members_of(path)
     except (*zips.DAMAGED, OSError) as error:
-        raise DataError(_("is a damaged archive: {error}.", error=one_line(error, 120)), where=where) from None
+        raise DataError(
+            _("is a damaged archive: {error}.", error=one_line(error, 120)), where=where
+        ) from None
     if len(members) > MAX_MEMBERS:
         raise DataError(
             _("holds {count:,} files, more than {most:,}.", count=len(members), most=MAX_MEMBERS), where=where

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.lines import MAX_LINE, MOST_BLANK, reencoded, too_blank
 from tui_tuner.data.sources.streams import HEAD, encoding_of
@@ -244,10 +245,15 @@ def _columns(first: _Record, seen: list[_Record], name: str, header: str) -> lis
         raise DataError(
             _("the first line looks like a row, not like names of columns: {cells}.", cells=shown),
             where=f"{one_line(name)}:{first.line}",
-            hint=_(
-                "If it is a row, --set data.header=absent reads it as one, and names the columns column 1, "
-                "column 2 and so on; --set data.header=present takes it as names."
+            hint=advise(
+                N_(
+                    "If it is a row, {row} reads it as one, and names the columns column 1, column 2 and so "
+                    "on; {names} takes it as names.",
+                    row=setting({"data.header": "absent"}),
+                    names=setting({"data.header": "present"}),
+                )
             ),
+            field="data.header",
         )
     names: list[str | None] = [*cells]
     if _INDEX.fullmatch(cells[0]) and _counts(seen):

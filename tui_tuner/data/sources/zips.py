@@ -1,4 +1,4 @@
-"""Files in a zip archive: an index that is read once, and members that are unpacked no further than asked for."""
+"""Files in a zip archive: an index that is read once, and members that are unpacked as far as asked for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
-_HEADER = struct.Struct("<4s2xHH16xHH")  # of a member: signature, flags, method, length of its name and of the rest
+_HEADER = struct.Struct(
+    "<4s2xHH16xHH"
+)  # of a member: signature, flags, method, length of its name and of the rest
 _ENCRYPTED = 1
 _BLOCK = 64 * 1024
 _MAX_DICTIONARY = 64 * 1024 * 1024
@@ -41,7 +43,7 @@ def members_of(path: Path) -> dict[str, zipfile.ZipInfo]:
 
 @lru_cache(maxsize=2)
 def _index(path: Path, changed: int, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The same; kept, for each file in it is opened by itself. `changed` and `size` are those of the archive."""
+    """The same; kept, for each file in it is opened by itself, as long as the archive is not written anew."""
     with zipfile.ZipFile(path) as archive:
         found = {item.filename: item for item in archive.infolist() if not item.is_dir()}
     places = sorted(found.values(), key=lambda item: item.header_offset)
@@ -116,7 +118,10 @@ class Member(io.RawIOBase):
             else:
                 packed = self._packed(_BLOCK) if self._unpack.needs_input else b""
                 starved = self._unpack.needs_input and not packed
-                block = self._unpack.decompress(packed, most)
+                try:
+                    block = self._unpack.decompress(packed, most)
+                except OSError as error:  # of bz2
+                    raise zipfile.BadZipFile(str(error)) from None
                 self._ended = self._unpack.eof
                 if starved and not block and not self._ended:
                     if self._given != self._about.file_size:  # LZMA need not have an end of its own

@@ -164,7 +164,7 @@ class WayOut:
         Args:
             code: For the shell, where no run ends with one of its own.
             gone: Whether nothing can be written to the terminal.
-            words: A sentence for the shell instead of the usual one.
+            words: A sentence for the shell before the usual one.
         """
         self._main_is_out = True
         while True:
@@ -189,10 +189,11 @@ class WayOut:
                 self._print(words)
             return host.outcome.exit_code if host is not None and host.outcome else code
         name = one_line(host.folder.name)
-        if not words and self.signal in _CODES:
-            words = saving_words(name)
-        elif not words:
-            words = _("run {name} goes on; see it with `tui-tuner attach {name}`", name=name)
+        if self.signal in _CODES:
+            what = saving_words(name)
+        else:
+            what = _("run {name} goes on; see it with `tui-tuner attach {name}`", name=name)
+        words = f"{words}\n{what}" if words else what
         self._deadline = None
         self._release(code, restore, words)
         while host.alive:

@@ -15,6 +15,7 @@ from textual.widgets import ContentSwitcher, OptionList, Static, Tab, Tabs
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.config.load import config_problems
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
@@ -184,7 +185,7 @@ class PlanScreen(TunerScreen):
         try:
             found = planlook.look(draft, card, self.tuner.store.root, exact=exact)
         except (TunerError, OSError, ImportError) as problem:
-            error = str(problem)
+            error = words_of(problem)
         if not get_current_worker().is_cancelled:
             self.post_message(Planned(turn, found, error))
 
@@ -400,7 +401,7 @@ class PlanScreen(TunerScreen):
         try:
             test = process.run(draft)
         except (TunerError, OSError, ValueError, KeyError) as problem:
-            error = str(problem)
+            error = words_of(problem)
         self.post_message(Ranged(test, error))
 
     @on(RangeStep)

@@ -12,6 +12,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
@@ -79,7 +80,7 @@ class PlanLine(Static, Works):
         try:
             found = planlook.look(draft, card, tuner_of(self.app).store.root, network=False)
         except (TunerError, OSError) as problem:
-            error = str(problem)
+            error = words_of(problem)
         if not get_current_worker().is_cancelled:
             self.post_message(Planned(turn, found, error))
 

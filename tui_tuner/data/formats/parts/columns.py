@@ -101,7 +101,9 @@ class Sample:
                 if column is None:
                     column = self.columns[str(name)] = Column(str(name))
                 _look(column, value)
-        self._called: dict[str, list[Column]] = {}  # by the name that is compared: there may be 20,000 of them
+        self._called: dict[
+            str, list[Column]
+        ] = {}  # by the name that is compared: there may be 20,000 of them
         for column in self.columns.values():
             self._called.setdefault(column.plain, []).append(column)
 

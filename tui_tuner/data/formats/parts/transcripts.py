@@ -9,8 +9,8 @@ from tui_tuner.data.records import Message
 from tui_tuner.locales import N_
 
 _WHO = {"human": "user", "user": "user", "assistant": "assistant", "system": "system"}
-# A marker stands at the beginning of the text, or behind a blank line; `###` says enough without one. White space
-# is taken at once, and from its begin only: to try each of a thousand line ends anew takes a million steps.
+# A marker stands at the beginning of the text, or behind a blank line; `###` says enough without one. White
+# space is taken at once, and from its begin only: to try each of 1,000 line ends anew is a million steps.
 _MARKED = re.compile(r"(?<!\s)(\s*+)(Human|Assistant|System):")
 _HASHED = re.compile(r"()###\s*+(Human|User|Assistant|System)\s*+:")
 _PLAIN, _HASH = re.compile(r"\s*+(?:Human|System):"), re.compile(r"\s*+###\s*+(?:Human|User|System)\s*+:")

@@ -1,9 +1,10 @@
 """Reads Parquet and Arrow files for `native.process`, in a process of its own that may crash.
 
-A script, not a module of the package: started by its path with `python -P`, it imports the standard library and
-pyarrow, and nothing from the folder that it is started in. Requests come as lines of JSON on standard input:
+A script, not a module of the package: started by its path with `python -P`, it imports the standard library
+and pyarrow, and nothing from the folder that it is started in. Requests come as lines of JSON on its standard
+input; `bytes` and `rows` are the most that a file may hold, and `row` the most bytes of one:
 
-    {"kind": "parquet", "path": "…", "memory": bytes, "bytes": most in all, "rows": most in all, "row": most in one}
+    {"kind": "parquet", "path": "…", "memory": bytes, "bytes": bytes, "rows": number, "row": bytes}
     {"kind": "count", "paths": ["…"], "memory": bytes}
 
 Answers go to standard output as frames: a letter, eight bytes of length, and so many bytes.
@@ -15,8 +16,8 @@ Answers go to standard output as frames: a letter, eight bytes of length, and so
     E  JSON: the rows that the file says it has; the request is done
     X  JSON: {"reason": "damaged", …, "text": "…"}: the file cannot be read
 
-It ends with its parent: the kernel kills it once the other end of its standard input is closed (on Linux), and
-writing to nobody ends it anywhere.
+It ends with its parent: the kernel kills it once the other end of its standard input is closed (on Linux),
+and writing to nobody ends it anywhere.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ BATCH_BYTES = 1024 * 1024  # what a pipe takes at once, so that the next batch i
 BATCH_ROWS = 1024
 BATCH_CELLS = 100_000  # of wide tables
 CHECKED_DEPTH = 32  # nesting that is written as it is; Arrow's own limit for files is 64
-CPU_FREE, CPU_RATE = 3, 2_000_000  # seconds of CPU without an answer, and bytes of file that are worth one more
+CPU_FREE, CPU_RATE = (
+    3,
+    2_000_000,
+)  # seconds of CPU without an answer, and bytes of file that are worth one more
 
 
 class Refused(Exception):
@@ -56,7 +60,9 @@ class Sender:
     def __init__(self, out: int, request: dict[str, Any]) -> None:
         self._out = out
         self._request = request
-        self._allowance = CPU_FREE + os.path.getsize(request["path"]) // CPU_RATE if "path" in request else CPU_FREE
+        self._allowance = (
+            CPU_FREE + os.path.getsize(request["path"]) // CPU_RATE if "path" in request else CPU_FREE
+        )
         self._fields: list[tuple[str, bool]] = []
         self._schema: Any = None
         self.rows = self.bytes = 0
@@ -200,7 +206,7 @@ def is_plain(kind: Any, depth: int = 0) -> bool:
 
 
 def as_json(array: Any) -> Any:
-    """A column of any type as JSON, for types that few programs write (unions, views, dictionaries in lists)."""
+    """A column of any type as JSON: for unions, dictionaries in lists, and what else few programs write."""
     import pyarrow
 
     values = [json.dumps(listed(value), default=str) for value in map(value_of, array)]
@@ -215,7 +221,7 @@ def value_of(scalar: Any) -> Any:
 
 
 def listed(value: Any) -> Any:
-    """A value that JSON can hold; of an object only the keys that are not null, for Arrow fills in the others."""
+    """A value that JSON can hold; of an object only the keys that are not null: Arrow fills in the others."""
     if isinstance(value, dict):
         return {str(name): listed(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
@@ -239,7 +245,12 @@ def read_parquet(path: str, send: Sender) -> int:
             part = about.row_group(group)
             check_rows(part.num_rows, send)
             size = part.total_byte_size // max(1, part.num_rows)
-            wanted = (BATCH_ROWS, part.num_rows, BATCH_BYTES // max(1, size), BATCH_CELLS // max(1, part.num_columns))
+            wanted = (
+                BATCH_ROWS,
+                part.num_rows,
+                BATCH_BYTES // max(1, size),
+                BATCH_CELLS // max(1, part.num_columns),
+            )
             read_group(table, group, max(1, min(wanted)), send)
         return int(about.num_rows)
 
@@ -315,7 +326,7 @@ READERS = {"parquet": read_parquet, "arrow": read_arrow}
 
 
 def answer(request: dict[str, Any], send: Sender) -> Callable[[], None]:
-    """Do what is asked; returns what sends the last frame, which says what is wrong where it cannot be done."""
+    """Do what is asked; returns what sends the last frame, which says so where it cannot be done."""
     try:
         import pyarrow
     except ImportError as error:
@@ -360,7 +371,7 @@ def limit_memory(limit: int) -> None:
 def end_with_parent(now: bool) -> None:
     """Let the kernel kill this process if the other end of its standard input is closed (Linux only), or not.
 
-    So it is while a request is answered, when nothing may come from there; between two of them reading it tells.
+    So it is while a request is answered, when nothing may come from there; between two, reading tells.
     """
     if sys.platform != "linux":
         return

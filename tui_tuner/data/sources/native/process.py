@@ -1,8 +1,8 @@
-"""Columnar files, read by a process of its own: whatever a damaged one does to Arrow's native code ends that alone.
+"""Columnar files, read by a process of its own: what they do to Arrow's native code ends that alone.
 
-`batches` gives what `native.child` sends: small record batches of plain types, written by it after it has checked
-them. The process is killed as soon as nobody wants more of them, and ends by itself with this one, kill -9
-included. After a file it waits a moment for the next, for a data set may be a thousand of them.
+`batches` gives what `native.child` sends: small record batches of plain types, written by it after it has
+checked them. The process is killed as soon as nobody wants more of them, and ends by itself with this one,
+kill -9 included. After a file it waits a moment for the next, for a data set may be a thousand of them.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def batches(kind: str, path: Path, name: str) -> Iterator[Batch | int]:
     size = path.stat().st_size
     request = {
         "kind": kind,
-        "path": str(path),
+        "path": os.path.abspath(path),
         "memory": MEMORY + MEMORY_RATIO * size,
         "row": MOST_ROW,
         "rows": max(FREE_ROWS, ROWS_RATIO * size),
@@ -97,7 +97,7 @@ def _received(process: _Process, request: dict[str, Any], name: str) -> Iterator
 def rows_in_parquet(paths: list[str]) -> list[int | None]:
     """The number of rows that each Parquet file says it has; None where it cannot be told."""
     counts: list[int | None] = []
-    request = {"kind": "count", "paths": paths, "memory": MEMORY}
+    request = {"kind": "count", "paths": [os.path.abspath(path) for path in paths], "memory": MEMORY}
     with contextlib.suppress(DataError), _asked(request, "") as process:
         for letter, block in process.frames(""):
             if letter == b"N":
@@ -123,6 +123,7 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
+            cwd=os.sep,  # nothing is imported from the folder that somebody works in
             start_new_session=True,
         )
         assert self._child.stdin is not None and self._child.stdout is not None
@@ -253,7 +254,9 @@ def _refused(said: dict[str, Any], request: dict[str, Any], name: str) -> DataEr
     anew = _("Write it anew, with smaller row groups, or as JSONL.")
     trust = _("Unpack it yourself if you trust it, into several files or as JSONL.")
     if said["reason"] == "rows":
-        what = _("holds more than {rows:,} rows, too many for its size: that is no data.", rows=request["rows"])
+        what = _(
+            "holds more than {rows:,} rows, too many for its size: that is no data.", rows=request["rows"]
+        )
         return DataError(what, where=where, hint=trust)
     if said["reason"] == "bytes":
         what = _(
