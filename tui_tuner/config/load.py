@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from tui_tuner.config import consent
 from tui_tuner.config.options import options
 from tui_tuner.config.paths import absolute_paths, take_from_beside
 from tui_tuner.config.presets import presets_folder
@@ -20,6 +21,7 @@ from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 
 
@@ -41,11 +43,29 @@ def load_config(
     file = Path(path)
     values, lines = read_yaml(file)
     told = apply_sets({}, sets := list(sets))
+    written = told.get("model.name", "").partition("=")[2] or _name_of_model(values)
     if file.resolve().parent != presets_folder():
         for note in take_from_beside(values, file.parent, told):
             say(note)
     apply_sets(values, sets)
-    return validated(RunConfig, values, Places(one_line(path), lines, told))
+    config = validated(RunConfig, values, Places(one_line(path), lines, told))
+    if _HUB_ID.fullmatch(written) and Path(config.model.name).is_dir():
+        say(
+            _(
+                "model.name: the folder {path} is taken, not the model {name} of a hub.",
+                path=one_line(Path(config.model.name).resolve()),
+                name=one_line(written),
+            )
+        )
+    if consent.FIELD not in told and consent.of_a_run(file):
+        agree = _("Look at that code, and agree with --set {field}=true.", field=consent.FIELD)
+        consent.require(config.model, str(path), agree)
+    return config
+
+
+def _name_of_model(values: Mapping[str, Any]) -> str:
+    model = values.get("model")
+    return str(model.get("name", "")) if isinstance(model, Mapping) else ""
 
 
 def read_config(path: Path) -> RunConfig:
