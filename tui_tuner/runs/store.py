@@ -300,7 +300,8 @@ class RunStore:
     def runs(self) -> Iterator[RunFolder]:
         """Every run folder, newest first."""
         try:
-            found = [path for path in self.root.iterdir() if (path / "config.yaml").is_file()]
+            # `Path.is_file` raises for a folder of somebody else, and all runs would be gone for its sake
+            found = [path for path in self.root.iterdir() if os.path.isfile(path / "config.yaml")]
         except OSError:
             return
         yield from (RunFolder(path) for path in sorted(found, key=_age, reverse=True))

@@ -142,7 +142,10 @@ class Waiter:
             self._hear()
 
     def _pass_on(self, number: int) -> None:
-        if number in ENDING:
+        if number == signal.SIGQUIT:  # ends the child at once; this process stays to give the terminal back
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._child, number)
+        elif number in ENDING:
             self._told = self._told or (number, time.monotonic())
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._child, number)
@@ -269,7 +272,7 @@ def _own_signals() -> Iterator[int]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, *ENDING):
+    for number in (signal.SIGCHLD, signal.SIGQUIT, *ENDING):
         signal.signal(number, lambda *_unused: None)
     try:
         yield reading
