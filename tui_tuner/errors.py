@@ -20,14 +20,16 @@ class TunerError(Exception):
         what: What was wrong, one sentence.
         where: File, line, field or run it concerns; shown in front of `what`.
         hint: What to do next.
+        field: The field of the config that it comes from, such as `data.columns`; empty where there is none.
     """
 
     exit_code = EXIT_FAILED
 
-    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", hint: str = "", field: str = "") -> None:
         self.what = what
         self.where = where
         self.hint = hint
+        self.field = field
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -36,11 +38,11 @@ class TunerError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling across worker processes (keyword arguments get lost by default)."""
-        return (_rebuild, (type(self), self.what, self.where, self.hint))
+        return (_rebuild, (type(self), self.what, self.where, self.hint, self.field))
 
 
-def _rebuild(kind: type[TunerError], what: str, where: str, hint: str) -> TunerError:
-    return kind(what, where=where, hint=hint)
+def _rebuild(kind: type[TunerError], what: str, where: str, hint: str, field: str) -> TunerError:
+    return kind(what, where=where, hint=hint, field=field)
 
 
 class UsageError(TunerError):
