@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +17,8 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
+MOST_PROBLEMS = 200  # of a config are looked at
+MOST_TOLD = 30  # of them are told at once
 _CLOSE = 0.75  # of a name to be taken for another misspelt; below, `lr` would be `loss`
 
 
@@ -42,6 +45,7 @@ class Places:
         """One error that tells all problems, each with its place."""
         (first, sentence), *others = problems
         lines = [sentence]
+        others = others[: MOST_TOLD - 1]
         for path, more in others:
             told, line = self._set(path), self.lines.get(path)
             if told:
@@ -50,6 +54,8 @@ class Places:
                 lines.append(f"{self.of(path)}: {more}")
             else:
                 lines.append(_("line {line}: {sentence}", line=line, sentence=more) if line else more)
+        if len(problems) > MOST_TOLD:
+            lines.append(_("There is more that is wrong."))
         peer = peers.whose(path for path, _unused in problems if path not in options())
         if peer:
             lines.append(
@@ -59,7 +65,7 @@ class Places:
                     peer=peer,
                 )
             )
-        return ConfigError("\n".join(lines), where=self.of(first))
+        return ConfigError("\n".join(lines), where=self.of(first), field=one_line(first, 80))
 
     def _set(self, path: str) -> str:
         """The setting that a path was changed by; empty if there is none."""
@@ -84,7 +90,7 @@ def unknown_key(path: str, value: Any = None) -> str:
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:
     """One (path, sentence) for each field that is wrong."""
     found: dict[str, str] = {}
-    for detail in error.errors(include_url=False):
+    for detail in islice(error.errors(include_url=False, include_context=False), MOST_PROBLEMS):
         path = _path_of(detail["loc"])
         if detail["type"] == "extra_forbidden":
             found[path] = unknown_key(path, detail["input"])

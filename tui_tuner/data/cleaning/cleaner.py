@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 
 from tui_tuner.config.schema import CleaningSection
+from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.data.cleaning.duplicates import NearDuplicates
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.markup import html_to_markdown, html_to_text
@@ -171,8 +171,8 @@ def _phrases(path: str | None) -> tuple[list[str], list[str]]:
         try:
             if file.stat().st_size > 4 * 1024 * 1024:
                 raise ConfigError(_("is larger than 4 MiB, so it is no phrase list."), where=where)
-            lists: Any = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+            lists: Any = parse_yaml(file.read_text(encoding="utf-8-sig"))[0]
+        except (OSError, UnicodeDecodeError, BadYaml) as error:
             raise ConfigError(
                 _("no readable phrase list: {error}.", error=one_line(error, 120)), where=where
             ) from None
