@@ -181,7 +181,9 @@ def _measure(events: Iterator[Any], keys: _Keys) -> None:
         nodes = 1
         if isinstance(event, yaml.AliasEvent):
             if any(one.anchor == event.anchor for one in stack):
-                what = _("the alias *{name} stands inside of what it repeats", name=one_line(event.anchor, 40))
+                what = _(
+                    "the alias *{name} stands inside of what it repeats", name=one_line(event.anchor, 40)
+                )
                 raise BadYaml(what, line, path)
             nodes = sizes.get(event.anchor, 1)
         total += nodes
@@ -246,9 +248,7 @@ class _Careful:
         except yaml.YAMLError:
             raise
         except Exception:  # a tag that does not fit: KeyError, ValueError, AttributeError, OverflowError ...
-            raise _refused(
-                node, _("{value!r} is no {kind}", value=shown, kind=one_line(kind, 40))
-            ) from None
+            raise _refused(node, _("{value!r} is no {kind}", value=shown, kind=one_line(kind, 40))) from None
 
 
 def _refused(node: yaml.Node, problem: str, hint: str = "") -> yaml.constructor.ConstructorError:
