@@ -132,8 +132,8 @@ def _contradictions(config: RunConfig) -> list[str]:
         found.append(
             "training.batch_size: "
             + _(
-                "{batch_size:,} sequences of up to data.max_length {max_length:,} tokens are more than a step "
-                "can hold; lower one of the two",
+                "{batch_size:,} sequences of up to data.max_length {max_length:,} tokens are more than a "
+                "step can hold; lower one of the two",
                 batch_size=training.batch_size,
                 max_length=config.data.max_length,
             )

@@ -10,7 +10,6 @@ from tui_tuner.config.kinds import RECORD_FORMATS
 from tui_tuner.config.sections.base import Auto, Section, known, option
 from tui_tuner.locales import N_
 
-
 MOST_CHARACTERS = 1_000_000_000  # of a row: one of a gigabyte is never held
 
 

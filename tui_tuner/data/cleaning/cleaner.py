@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 from tui_tuner.config.schema import CleaningSection
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.data.cleaning.duplicates import NearDuplicates
