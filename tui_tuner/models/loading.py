@@ -18,7 +18,9 @@ from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.errors import HardwareError, HubError, ModelError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.device import find_device
-from tui_tuner.models.lookup import check_safetensors, read_config
+from tui_tuner.models.facts import check_described
+from tui_tuner.models.lookup import check_safetensors, read_model_config
+from tui_tuner.models.sizes import check_sizes, check_small_files
 from tui_tuner.text import one_line
 
 _TOKENIZER_FILES = (
@@ -61,6 +63,8 @@ def load_tokenizer(model: ModelSection) -> Any:
 
     revision = model.revision if model.tokenizer is None and not os.path.isdir(source) else None
     with _understood(source, *_TOKENIZER):
+        if not os.path.isdir(source):
+            _check_hub_config(source, {"revision": revision, "local_files_only": cached_only(source)})
         tokenizer = AutoTokenizer.from_pretrained(
             source,
             revision=revision,
@@ -102,6 +106,7 @@ def load_model(
     source = model_source(config.model.name)
     if os.path.isdir(source):
         check_weights(Path(source))
+        check_described(config.model)
     return _from_weights(config, source, device, auto_class, values or {}, new_modules)
 
 
@@ -156,6 +161,10 @@ def tokenizer_source(model: ModelSection) -> str:
                 "Copy tokenizer.json and tokenizer_config.json beside the weights, or set model.tokenizer."
             ),
         )
+    if os.path.isdir(source) and model.tokenizer is not None:
+        check_small_files(Path(source))
+        if (Path(source) / "config.json").is_file():  # the class of the tokenizer may be looked up there
+            read_model_config(Path(source) / "config.json")
     return source
 
 
@@ -169,9 +178,10 @@ def _checked_folder(path: Path, name: str) -> str:
         if (path / "adapter_config.json").is_file():
             hint = _("This is an adapter: give the model it was trained on.")
         raise ModelError(_("this folder holds no config.json, so it is no model."), where=shown, hint=hint)
-    if not read_config(path / "config.json").get("model_type"):
+    if not read_model_config(path / "config.json").get("model_type"):
         hint = _("Take the config.json that belongs to the weights.")
         raise ModelError(_("has no model_type."), where=f"{shown}/config.json", hint=hint)
+    check_small_files(path)
     return str(path.resolve())
 
 
@@ -231,6 +241,7 @@ def _from_weights(
         "local_files_only": cached_only(source),
     }
     with _understood(source, *_MODEL):
+        _check_hub_config(source, where)
         settings = transformers.AutoConfig.from_pretrained(source, **where)
         for name, value in values.items():
             setattr(settings, name, value)
@@ -280,6 +291,17 @@ def _from_weights(
     return model
 
 
+def _check_hub_config(source: str, where: Mapping[str, Any]) -> None:
+    """Look at the sizes in a config.json before anything is built of it; a folder's was looked at."""
+    if os.path.isdir(source):
+        return
+    from transformers import PretrainedConfig
+
+    options = {name: value for name, value in where.items() if name != "trust_remote_code"}
+    values, _unused = PretrainedConfig.get_config_dict(source, **options)
+    check_sizes(values, f"{one_line(source)}/config.json")
+
+
 def _attention(config: RunConfig) -> str | None:
     """What to load with; None is transformers' own choice: sdpa, or eager where a model needs it."""
     asked = config.model.attention
@@ -305,6 +327,7 @@ def _from_scratch(
     if tokenizer is None:
         raise ModelError(_("random weights need a tokenizer for the vocabulary."), where="model.architecture")
     shape = dict(config.model.architecture or {})
+    check_sizes(shape, "model.architecture")
     kind = shape.pop("model_type", None)
     where = "model.architecture"
     if not isinstance(kind, str):
@@ -377,6 +400,10 @@ def _understood(source: str, needs: str, fails: str) -> Iterator[None]:
             raise
         if not os.path.isdir(source):
             _raise_hub(error, shown)
+        raise ModelError(_(fails, error=one_line(error, 300)), where=shown) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of libraries in Rust, which is no Exception
+            raise
         raise ModelError(_(fails, error=one_line(error, 300)), where=shown) from error
 
 

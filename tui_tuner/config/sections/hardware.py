@@ -12,7 +12,7 @@ class HardwareSection(Section):
     """Which devices, and what they may cost."""
 
     devices: int | Literal["auto", "cpu"] = option(
-        "auto", N_("auto takes a GPU where there is one; cpu, or a number of GPUs."), ge=1, le=1024
+        "auto", N_("auto takes a GPU where there is one; cpu, or a number of GPUs."), ge=1, le=10_000
     )
     budget: float | None = option(
         None, N_("Stop, resumably, before the run costs more."), unit=N_("currency"), gt=0, le=10**12
