@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tui_tuner.config.options import options
 from tui_tuner.config.paths import absolute_paths, take_from_beside
 from tui_tuner.config.presets import presets_folder
-from tui_tuner.config.problems import Places, problems_of, unknown_key
+from tui_tuner.config.problems import Places, field_of, problems_of, unknown_key
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import set_path, validated
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
@@ -19,6 +19,7 @@ from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
+_places = Places()
 MAX_CONFIG_BYTES = 1024 * 1024
 
 
@@ -44,7 +45,17 @@ def load_config(
         for note in take_from_beside(values, file.parent, told):
             say(note)
     apply_sets(values, sets)
-    return validated(RunConfig, values, Places(one_line(path), lines, told))
+    global _places
+    _places = Places(one_line(path), lines, told)
+    return validated(RunConfig, values, _places)
+
+
+def place_of(field: str) -> str:
+    """Where a field of the config that was loaded last has its value from: `job.yaml:3` or `--set …`.
+
+    What is found wrong later, such as a file that is missing, is told with it.
+    """
+    return _places.of(field) if _places.knows(field) else ""
 
 
 def read_config(path: Path) -> RunConfig:
@@ -108,7 +119,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
             bad.sentence(),
             where=f"{shown}:{bad.line}" if bad.line else shown,
             hint=bad.hint,
-            field=one_line(bad.path, 80),
+            field=field_of(bad.path),
         ) from None
     if values is None and not lines:
         raise ConfigError(_("is empty."), where=shown, hint=_("Start from a preset: `tui-tuner presets`."))

@@ -41,6 +41,10 @@ class Places:
         line = self.lines.get(path)
         return self._set(path) or (f"{self.file}:{line}" if self.file and line else self.file)
 
+    def knows(self, path: str) -> bool:
+        """Whether a path was given a value, and is not at its default."""
+        return path in self.lines or bool(self._set(path))
+
     def error(self, problems: Sequence[tuple[str, str]]) -> ConfigError:
         """One error that tells all problems, each with its place."""
         (first, sentence), *others = problems
@@ -65,7 +69,7 @@ class Places:
                     peer=peer,
                 )
             )
-        return ConfigError("\n".join(lines), where=self.of(first), field=one_line(first, 80))
+        return ConfigError("\n".join(lines), where=self.of(first), field=field_of(first))
 
     def _set(self, path: str) -> str:
         """The setting that a path was changed by; empty if there is none."""
@@ -85,6 +89,15 @@ def unknown_key(path: str, value: Any = None) -> str:
     """That a key is unknown, and which one may be meant."""
     what = _("unknown key {name!r}.", name=one_line(path))
     return f"{what} {_meant(path, value)}".strip()
+
+
+def field_of(path: str) -> str:
+    """The field that a path leads to or into; the path itself where there is none."""
+    parts = path.split(".")
+    for end in range(len(parts), 0, -1):
+        if ".".join(parts[:end]) in options():
+            return ".".join(parts[:end])
+    return one_line(path, 80)
 
 
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:

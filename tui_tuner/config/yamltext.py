@@ -185,7 +185,7 @@ def _measure(events: Iterator[Any], keys: _Keys) -> None:
                     "the alias *{name} stands inside of what it repeats", name=one_line(event.anchor, 40)
                 )
                 raise BadYaml(what, line, path)
-            nodes = sizes.get(event.anchor, 1)
+            nodes = sizes.get(event.anchor or "", 1)
         total += nodes
         if total > MOST_NODES:
             raise BadYaml(_("it holds more than {most:,} values", most=MOST_NODES), line, path, valid=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import DataSection, RunConfig
-from tui_tuner.errors import ConfigError, DataError, UsageError
+from tui_tuner.errors import ConfigError, DataError, UsageError, about
 from tui_tuner.locales import _
 from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
@@ -97,22 +97,24 @@ def one_process() -> Ranks:
 
 def _check_model(config: RunConfig) -> None:
     from tui_tuner.data.chat.choosing import check_template
-    from tui_tuner.models.facts import check_described
+    from tui_tuner.models.described import check_described
     from tui_tuner.models.loading import check_weights, model_source, tokenizer_source
     from tui_tuner.models.sizes import check_sizes, check_small_files
 
     model = config.model
     if model.architecture is None:
-        source = model_source(model.name)
-        if os.path.isdir(source):
-            check_weights(Path(source))
-            check_described(model)
+        with about("model.name"):
+            source = model_source(model.name)
+            if os.path.isdir(source):
+                check_weights(Path(source))
+                check_described(model)
     else:
         check_sizes(model.architecture, "model.architecture")
     if model.tokenizer != "train":
-        source = tokenizer_source(model)
-        if os.path.isdir(source):
-            check_small_files(Path(source))
+        with about("model.name" if model.tokenizer is None else "model.tokenizer"):
+            source = tokenizer_source(model)
+            if os.path.isdir(source):
+                check_small_files(Path(source))
     if model.chat_template is not None:
         check_template(model.chat_template)
 
@@ -126,13 +128,15 @@ def check_data(config: RunConfig) -> None:
     data = config.data
     _check_rows(config, data)
     if isinstance(data.validation, str):
-        _check_rows(config, data.model_copy(update={"path": data.validation}))
+        with about("data.validation", instead_of="data.path"):
+            _check_rows(config, data.model_copy(update={"path": data.validation}))
     phrases = data.cleaning.phrases
     if phrases and not Path(phrases).expanduser().is_file():
         raise DataError(
             _("no such file."),
             where=f"data.cleaning.phrases: {one_line(phrases)}",
             hint=where_looked(phrases),
+            field="data.cleaning.phrases",
         )
 
 

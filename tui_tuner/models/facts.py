@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import ModelSection
-from tui_tuner.errors import ModelError
+from tui_tuner.errors import ModelError, about
 from tui_tuner.locales import _
 from tui_tuner.models.families import FAMILIES, GENERIC, Family
 from tui_tuner.models.lookup import config_from_hub, read_model_config, stored_parameters
@@ -384,6 +384,11 @@ def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
         ModelError: no such model, or its config cannot be used.
         HubError: the hub cannot be reached, or wants an access token.
     """
+    with about("model.name" if model.architecture is None else "model.architecture"):
+        return _load_facts(model, network)
+
+
+def _load_facts(model: ModelSection, network: bool) -> ModelFacts:
     if model.architecture is not None:
         shape = {**model.architecture}
         if model.tokenizer == "train":
@@ -405,34 +410,6 @@ def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
         return facts_from_config(known, model.name, model.name)
     path = config_from_hub(model, network)
     return facts_from_config(read_model_config(path), model.name, f"{one_line(model.name)}/config.json")
-
-
-def check_described(model: ModelSection) -> None:
-    """A folder's config.json and weights speak of models of about the same size.
-
-    What is described and not stored would be made of random numbers, however large, before it is missed.
-
-    Raises:
-        ModelError: much more is described than stored.
-    """
-    folder = Path(model.name).expanduser()
-    stored = stored_parameters(folder) if folder.is_dir() else None
-    if not stored:
-        return
-    try:
-        facts = facts_from_config(read_model_config(folder / "config.json"))
-    except ModelError:
-        return  # an architecture that is not in the table may name its sizes otherwise
-    if facts.family.verified and facts.model_type in FAMILIES and facts.parameters > 4 * stored:
-        raise ModelError(
-            _(
-                "config.json describes {described:,} parameters, but the weights hold {stored:,}.",
-                described=facts.parameters,
-                stored=stored,
-            ),
-            where=one_line(folder),
-            hint=_("The config and the weights belong to different models."),
-        )
 
 
 def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:

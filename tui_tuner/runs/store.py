@@ -208,7 +208,9 @@ class RunStore:
         refuse_secrets(text, "config")
         if self.root.exists() and not self.root.is_dir():
             hint = _("Choose another folder with --runs.")
-            raise UsageError(_("is a file, not a folder."), where=one_line(self.root), hint=hint)
+            raise UsageError(
+                _("is a file, not a folder."), where=one_line(self.root), hint=hint, field="output.folder"
+            )
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             folder = self._make(name, config)
@@ -218,13 +220,19 @@ class RunStore:
                 name=one_line(name),
             )
             raise UsageError(
-                _("a run of this name exists."), where=one_line(self.root / name), hint=hint
+                _("a run of this name exists."),
+                where=one_line(self.root / name),
+                hint=hint,
+                field="output.name",
             ) from None
         except OSError as error:
             where = one_line(self.root)
             hint = _("Choose another folder with --runs.")
             raise DiskFullError(
-                _("a run cannot be kept here: {problem}.", problem=error.strerror), where=where, hint=hint
+                _("a run cannot be kept here: {problem}.", problem=error.strerror),
+                where=where,
+                hint=hint,
+                field="output.folder",
             ) from None
         try:
             folder.write("config.yaml", text)

@@ -58,6 +58,7 @@ def load_trainable(
         raise OutOfMemoryError(
             _("memory ran out while the model was loaded."),
             where="model",
+            field="model.name",
             hint=_("Quantise it (model.quantization: nf4), or choose a smaller one."),
         ) from error
     check_tokens(model, tokenizer, config, rows, reporter)

@@ -76,7 +76,7 @@ def _began(context: RunContext) -> tuple[RunConfig, RunConfig | None] | None:
             before, asked = build_config(kept.config, where), build_config(kept.asked, where)
         except ConfigError as error:
             hint = _("Resume it with the version of tui-tuner that wrote it.")
-            raise ConfigError(error.what, where=error.where, hint=hint) from None
+            raise ConfigError(error.what, where=error.where, hint=hint, field=error.field) from None
         _look_at_copy(context, path, before)
         return before, asked
     if not path.is_file():
@@ -116,6 +116,7 @@ def _refusal(context: RunContext, refused: list[Edit]) -> ConfigError:
     return ConfigError(
         " ".join(edit.sentence() for edit in refused),
         where=one_line(path),
+        field=refused[0].field,
         hint=_(
             "Put back {fields} to go on, or start a new run: {command}",
             fields=", ".join(f"{edit.field}: {shown(edit.before)}" for edit in refused),

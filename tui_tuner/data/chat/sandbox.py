@@ -35,7 +35,18 @@ _PLAIN = 65_536  # characters that the filters of _SLOW may be given
 _SHORTER = ("strip", "lstrip", "rstrip", "startswith", "endswith", "lower", "upper", "removeprefix")
 _FREE = ("default", "d", "length", "count", "first", "last", "attr", "abs", "items")
 _SLOW = ("striptags", "urlize", "xmlattr", "wordwrap", "title", "pprint", "wordcount", "random")
-_TEXT = ("string", "tojson", "join", "pprint", "format", "escape", "e", "forceescape", "upper", "lower")
+_TEXT: tuple[str, ...] = (
+    "string",
+    "tojson",
+    "join",
+    "pprint",
+    "format",
+    "escape",
+    "e",
+    "forceescape",
+    "upper",
+    "lower",
+)
 _TEXT += ("trim", "replace", "capitalize", "title", "center", "indent", "truncate", "wordwrap", "striptags")
 _TEXT += ("urlize", "urlencode", "xmlattr", "wordcount", "safe")
 _OPERATORS = frozenset(("*", "**", "%", "//"))
@@ -106,9 +117,9 @@ class _Generator(CodeGenerator):
         """Whether what is shown becomes text by `str` alone; texts are counted where they are joined."""
         return not (frame.eval_ctx.volatile or frame.eval_ctx.autoescape or finalize.src)
 
-    def visit_Add(self, node: nodes.Add, frame: Frame) -> None:
+    def visit_Add(self, node: nodes.BinExpr, frame: Frame) -> None:
         parts: list[nodes.Expr] = []
-        one: nodes.Expr = node
+        one: Any = node
         while isinstance(one, nodes.Add):
             parts.append(one.right)
             one = one.left
@@ -333,7 +344,8 @@ def _listed(context: Any, values: Iterator[Any]) -> list[Any]:
 
 def _count_rounds(tree: nodes.Template) -> None:
     """Let each round of a loop, and each call of a macro, count what is in it."""
-    for node in list(tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block))):
+    found: list[Any] = list(tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block)))
+    for node in found:
         tick = _code(f"context.tick({_weight(node.body)})", node.lineno)
         node.body.insert(0, nodes.ExprStmt(tick, lineno=node.lineno))
         if isinstance(node, nodes.For) and node.test is not None:

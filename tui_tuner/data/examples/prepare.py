@@ -27,7 +27,7 @@ from tui_tuner.data.reading import Read, Reading
 from tui_tuner.data.records import Record, texts_of
 from tui_tuner.data.sources.counting import rows_about
 from tui_tuner.data.sources.files import resolve
-from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, TunerError
+from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, TunerError, about
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Log, Phase, RowLedger, Sink, Warned
 from tui_tuner.text import one_line
@@ -141,7 +141,8 @@ def _prepare(
     second = held_ledger = None
     if isinstance(config.data.validation, str):
         held = config.data.model_copy(update={"path": config.data.validation, "limit": None})
-        second = _tokenised(config, held, tokenizer, task, root, sink, stop)
+        with about("data.validation", instead_of="data.path"):
+            second = _tokenised(config, held, tokenizer, task, root, sink, stop)
         held_ledger = Ledger.from_json(second.meta["ledger"])
         _check_dropped(held_ledger, held, sink)
     train, validation = split_examples(store, second, config.data, ledger)
@@ -235,7 +236,9 @@ def _write(
                 note = _("rows") if total is None else _("rows, total estimated")
                 sink.emit(Phase("tokenizing", ledger.read, total, note))
         if not ledger.read:
-            raise DataError(_("holds no rows."), where=one_line(data.path), hint=_("Check data.path."))
+            raise DataError(
+                _("holds no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
+            )
         if not writer.examples:
             if sink:
                 sink.emit(RowLedger(**ledger.to_json()))
@@ -299,6 +302,7 @@ def nothing_left(ledger: Ledger) -> DataError:
             why=why,
         ),
         where=sample["origin"] if sample else "",
+        field="data.path",
         hint=_(_way_out(worst.reason if worst else "", _SEE)),
     )
 
@@ -324,6 +328,7 @@ def _check_dropped(ledger: Ledger, data: DataSection, sink: Sink | None) -> None
             reasons="; ".join(parts),
         ),
         where=sample["origin"],
+        field="data.max_dropped",
         hint=f"{_(_way_out(worst[0].reason, _MEND_ROWS))} {_(_ACCEPT, share=_rounded_up(share))}",
     )
 
