@@ -58,10 +58,13 @@ def resume(
     no_tui: NoTui = False,
     json: Json = False,
     detach: Detach = False,
+    sets: Sets = None,
 ) -> None:
     """Go on with a run from its last checkpoint."""
     folder = RunStore(runs).find(run)
     _check_resumable(folder)
+    if sets:
+        _edit(folder, sets)
     raise typer.Exit(train(folder, going_on=True, no_tui=no_tui, json=json, detach=detach))
 
 
@@ -184,6 +187,22 @@ def _name_changes(folder: RunFolder, config: RunConfig) -> None:
             ),
             err=True,
         )
+
+
+def _edit(folder: RunFolder, sets: list[str]) -> None:
+    """Change the config of a run, as an editor would, if the run can take it on its way."""
+    from tui_tuner.config.load import absolute_paths, dump_config, load_config
+    from tui_tuner.training.resuming import check_edits
+
+    if folder.alive():
+        raise UsageError(
+            _("is running, and its config cannot be changed now."),
+            where=one_line(folder.name),
+            hint=_("Stop it first: `tui-tuner stop {name}`", name=one_line(folder.name)),
+        )
+    config = absolute_paths(load_config(folder.path / "config.yaml", sets, say_aside))
+    check_edits(folder, config)
+    folder.write("config.yaml", dump_config(config))
 
 
 def _check_resumable(folder: RunFolder) -> None:

@@ -18,8 +18,11 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import N_, _
+from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 from tui_tuner.training.context import RunContext
+from tui_tuner.training.keeping.checkpoints import checkpoints
+from tui_tuner.training.keeping.progress import read_progress
 
 RESOLVED = "config.resolved.yaml"
 
@@ -42,7 +45,7 @@ def keep_choices(context: RunContext) -> RunConfig:
     found = edits(before, asked, context.asked)
     refused = [edit for edit in found if edit.verdict == "refused"]
     if refused:
-        raise _refusal(context, refused)
+        raise _refusal(context.folder, context.asked, refused)
     for edit in found:
         context.reporter.log(edit.sentence())
     without = {edit.field for edit in found if edit.verdict == "no effect"}
@@ -52,6 +55,27 @@ def keep_choices(context: RunContext) -> RunConfig:
         if name in without or (name not in ANEW and get_value(context.asked, name) == "auto")
     }
     return with_values(context.asked, kept)
+
+
+def check_edits(folder: RunFolder, asked: RunConfig) -> None:
+    """Refuse, before anything is imported or read, edits that a run cannot take on its way.
+
+    Reads what the newest checkpoint says of its config, sound or not; `keep_choices` looks at a sound one.
+
+    Raises:
+        ConfigError: a field was edited that a run cannot change.
+    """
+    for checkpoint in checkpoints(folder.checkpoints)[:1]:
+        try:
+            kept = read_progress(checkpoint.path)
+            before, had = build_config(kept.config), build_config(kept.asked)
+        except (OSError, ValueError, TypeError, ConfigError):
+            return  # damaged, or of version 0.1
+        if not kept.config:
+            return
+        refused = [edit for edit in edits(before, had, asked) if edit.verdict == "refused"]
+        if refused:
+            raise _refusal(folder, asked, refused)
 
 
 def _say_anew(context: RunContext) -> None:
@@ -107,9 +131,9 @@ def _look_at_copy(context: RunContext, path: Path, before: RunConfig) -> None:
     context.reporter.warn("config_copy", what, hint)
 
 
-def _refusal(context: RunContext, refused: list[Edit]) -> ConfigError:
-    path = context.folder.path / "config.yaml"
-    old = get_value(context.asked, "output.name")
+def _refusal(folder: RunFolder, asked: RunConfig, refused: list[Edit]) -> ConfigError:
+    path = folder.path / "config.yaml"
+    old = get_value(asked, "output.name")
     command = f"tui-tuner run {shlex.quote(one_line(path))}"
     if old != "auto":
         command += " --set output.name=auto"
