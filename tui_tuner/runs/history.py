@@ -16,6 +16,7 @@ from tui_tuner.runs.death import Death, cause_of_death
 from tui_tuner.runs.events import VERSION
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.notes import read_notes
+from tui_tuner.runs.regular import open_regular
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.runs.tally import tally
 from tui_tuner.runs.view import RunView, fold
@@ -52,7 +53,7 @@ def summary(folder: RunFolder, deadline: float | None = None) -> dict[str, Any]:
     known, complete = tally(folder, None if deadline is None else _STEP)
     while not complete and deadline is not None and time.monotonic() < deadline:
         known, complete = tally(folder, _STEP)
-    config = _config(folder)
+    config, damage = _config(folder)
     price = config.hardware.price_per_hour if config else None
     metric = config.evaluation.best if config else "loss"
     notes = read_notes(folder)
@@ -79,7 +80,7 @@ def summary(folder: RunFolder, deadline: float | None = None) -> dict[str, Any]:
         "cost": round(known.paid_seconds / 3600 * price, 4) if price is not None and complete else None,
         "resumes": known.resumes,
         "warnings": known.warnings,
-        "message": cause_of_death(folder).message if state == "lost" else known.message,
+        "message": cause_of_death(folder).message if state == "lost" else known.message or damage,
         "note": notes.note,
         "tags": list(notes.tags),
         "bytes": disk_use(folder.path),
@@ -120,7 +121,7 @@ _COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
 def log_tail(path: Path, lines: int) -> list[str]:
     """The last lines of a log that hold something, safe for a terminal; empty where there is no log."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _LOG_TAIL))
             text = file.read().decode("utf-8", "replace")
@@ -148,11 +149,12 @@ def disk_use(path: Path) -> int:
     return total
 
 
-def _config(folder: RunFolder) -> RunConfig | None:
+def _config(folder: RunFolder) -> tuple[RunConfig | None, str]:
+    """The config, or what is wrong with it."""
     try:
-        return folder.config()
-    except TunerError:
-        return None
+        return folder.config(), ""
+    except TunerError as error:
+        return None, one_line(error, 300)
 
 
 def _data(config: RunConfig) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tui_tuner.locales import _
 from tui_tuner.runs.ballast import release
 from tui_tuner.runs.events import Body, Event, Heartbeat, Step, Warned
+from tui_tuner.runs.regular import open_regular
 from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.wire import decode, encode
 
@@ -119,7 +120,7 @@ class JournalReader:
         """Events that are new since the last call, at most about `limit` bytes of them."""
         events: list[Event] = []
         try:
-            with open(self.path, "rb") as file:
+            with open_regular(self.path) as file:
                 if os.fstat(file.fileno()).st_size < self.offset:
                     self.offset = 0
                 file.seek(self.offset)
@@ -141,7 +142,7 @@ class JournalReader:
 
 def _line_start(path: Path, tail: int) -> int:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, os.SEEK_END)
             if size <= tail:
                 return 0
@@ -155,7 +156,7 @@ def _line_start(path: Path, tail: int) -> int:
 def last_seq(path: Path) -> int:
     """The highest `seq` near the end of a journal, -1 where there is none."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             file.seek(0, os.SEEK_END)
             size = file.tell()
             back = min(size, _CHUNK)
@@ -171,7 +172,7 @@ def last_seq(path: Path) -> int:
 
 def _ends_torn(path: Path) -> bool:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             if file.seek(0, os.SEEK_END) == 0:
                 return False
             file.seek(-1, os.SEEK_END)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
+from tui_tuner.runs.regular import read_regular
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 
@@ -25,8 +26,8 @@ class Notes:
 def read_notes(folder: RunFolder) -> Notes:
     """The notes; empty where there are none, or a damaged file."""
     try:
-        data = json.loads((Path(folder.path) / _FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = json.loads(read_regular(Path(folder.path) / _FILE))
+    except (OSError, ValueError, RecursionError):
         return Notes()
     if not isinstance(data, dict):
         return Notes()

@@ -40,6 +40,7 @@ from tui_tuner.runs.events import (
     Unknown,
     Warned,
 )
+from tui_tuner.runs.regular import read_regular
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ class RunFolder:
     def manifest(self) -> dict[str, Any]:
         """The manifest, or an empty dict where it is missing or damaged."""
         try:
-            data = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            data = json.loads(read_regular(self.path / "manifest.json"))
+        except (OSError, ValueError, RecursionError):
             return {}
         return data if isinstance(data, dict) else {}
 

@@ -31,6 +31,7 @@ from tui_tuner.runs.events import (
     Step,
     Warned,
 )
+from tui_tuner.runs.regular import open_regular, read_regular
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.wire import body_of, moment, peek, plain, real
 
@@ -87,7 +88,7 @@ def tally(folder: RunFolder, may_read: int | None = None) -> tuple[Tally, bool]:
     """
     known = _load(folder)
     try:
-        with open(folder.events, "rb") as journal:
+        with open_regular(folder.events) as journal:
             size = journal.seek(0, 2)
             journal.seek(0)
             head = hashlib.sha256(journal.read(min(_HEAD, known.offset or _HEAD))).hexdigest()[:16]
@@ -222,7 +223,7 @@ def _path(folder: RunFolder) -> Path:
 def _load(folder: RunFolder) -> Tally:
     """The kept sums, or empty ones where they are missing, damaged or of another version."""
     try:
-        data = orjson.loads(_path(folder).read_bytes())
+        data = orjson.loads(read_regular(_path(folder)))
     except (OSError, orjson.JSONDecodeError):
         return Tally()
     if not isinstance(data, dict) or data.pop("cache", None) != _CACHE_VERSION:
