@@ -106,11 +106,12 @@ def one_run(folder: Path, answers: bool) -> dict[str, float]:
 
 def _time_the_proofs(timed: Callable[..., Any]) -> None:
     from tui_tuner.compute import shared_check, shared_prefix
-    from tui_tuner.objectives import base
+    from tui_tuner.objectives import base, choosing
     from tui_tuner.objectives.causal import CausalObjective
 
     for module, name, part in (
-        (base, "self_check", "self_check"),
+        (base, "find_randomness", "self_check"),
+        (choosing, "self_check", "self_check"),
         (CausalObjective, "_chunk", "self_check"),
         (shared_prefix, "saving", "shared"),
         (shared_check, "check_shared", "shared"),

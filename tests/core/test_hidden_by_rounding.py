@@ -190,7 +190,7 @@ def test_stored_states_that_lose_a_little_are_refused(held: str, tmp_path: Any) 
         model.set_attn_implementation(attention.NAME)
         causal = objective(way)
         cache, problem = prefix_cache.make(
-            model, ROWS, way, torch.device("cpu"), tmp_path, ORDER, lambda *_: None, causal.losses
+            model, ROWS, way, torch.device("cpu"), tmp_path, ORDER, lambda *_: None, causal.losses, 2
         )
         if cache is not None:
             cache.close()
@@ -277,7 +277,7 @@ def test_memory_that_runs_out_in_float32_leaves_16_bits() -> None:
     from tests.core.ways import Silent
     from tui_tuner.config.schema import RunConfig
     from tui_tuner.models.device import Device
-    from tui_tuner.objectives.base import Setup
+    from tui_tuner.objectives.setup import Setup
 
     model, _wanted = halved(llama(), "weights")
     inner = model.forward

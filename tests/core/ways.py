@@ -13,8 +13,8 @@ from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, Rows
 from tui_tuner.compute.self_check import Checked, Checker, self_check
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.records import Example, next_token_labels
-from tui_tuner.objectives.base import Setup
 from tui_tuner.objectives.causal import CausalObjective
+from tui_tuner.objectives.setup import Setup
 
 
 class ExampleRows:

@@ -44,6 +44,8 @@ def opened(store: RunStore) -> Opened:
             if app.host is not None and app.host.alive:
                 app.host.control.request("stop")
                 app.host.join(5)
+        faults = app.fault_log.path
+        assert not faults.exists(), f"the app survived what should not be:\n{faults.read_text()[-4000:]}"
 
     return open_app
 

@@ -231,7 +231,7 @@ async def test_garbage_is_collected_again_once_the_first_frame_stands(opened: Op
 
 def test_the_first_frame_waits_for_no_library_that_only_other_screens_need() -> None:
     code = (
-        "import sys, tui_tuner.cli.screen, tui_tuner.launch.waiter, tui_tuner.launch.output,"
+        "import sys, tui_tuner.cli.screen, tui_tuner.launch.terminal.leaving, tui_tuner.launch.output,"
         " tui_tuner.ui.app, tui_tuner.ui.screens.home;"
         "print([m for m in ('typer','pydantic','yaml','psutil','orjson','numpy') if m in sys.modules])"
     )

@@ -63,8 +63,8 @@ def test_a_run_has_one_owner_and_a_dead_owner_holds_nothing(tmp_path: Path) -> N
 
 WAITED = """
 import os, sys, time
-from tui_tuner.launch.waiter import behind_waiter
-release = behind_waiter()
+from tui_tuner.launch.terminal.waiter import behind_waiter
+release = behind_waiter().release
 print(os.getpid(), flush=True)
 mode = sys.argv[1]
 if mode == "exit":

@@ -30,9 +30,9 @@ def attach(run: RunName = "last", runs: Runs = "runs", no_tui: NoTui = False, js
     """Watch a run, live or ended, from any terminal."""
     store = RunStore(runs)
     folder = store.find(run)
-    if not no_tui and not json and sys.stdin.isatty() and sys.stdout.isatty():
-        from tui_tuner.cli.screen import show
+    from tui_tuner.cli.screen import can_show, show
 
+    if not no_tui and not json and can_show():
         raise typer.Exit(show(store, folder))
     raise typer.Exit(_follow(folder, json))
 

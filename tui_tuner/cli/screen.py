@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
-from tui_tuner.errors import EXIT_DONE, UsageError
+from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
+
+_CANNOT_PAINT = ("dumb", "unknown")  # values of TERM; such as an editor's shell has
+
+
+def can_show() -> bool:
+    """Whether keys come from a terminal, and a screen can be painted on it."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "") not in _CANNOT_PAINT
 
 
 def open_workbench(runs: str) -> int:
@@ -17,9 +25,13 @@ def open_workbench(runs: str) -> int:
     Raises:
         UsageError: there is no terminal.
     """
+    hint = _("`tui-tuner run CONFIG --no-tui` works without one.")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(_("the workbench needs a terminal."), hint=hint)
+    if not can_show():
+        kind = one_line(os.environ.get("TERM", ""), 40)
         raise UsageError(
-            _("the workbench needs a terminal."), hint=_("`tui-tuner run CONFIG --no-tui` works without one.")
+            _("the workbench needs a terminal that can paint; TERM is {kind}.", kind=kind), hint=hint
         )
     return show(RunStore(runs))
 
@@ -34,26 +46,17 @@ def show(
     without a screen, to the run's end.
     """
     gc.disable()  # what is made until the first frame stays; the app turns it on again
-    from tui_tuner.launch.waiter import behind_waiter
+    from tui_tuner.launch.terminal.waiter import behind_waiter
 
-    release = behind_waiter()  # before the imports: a small process forks sooner
+    line = behind_waiter()  # before the imports: a small process forks sooner
     from tui_tuner.launch.output import captured
-    from tui_tuner.launch.signals import install
-    from tui_tuner.ui.app import run_app
+    from tui_tuner.launch.terminal.leaving import WayOut
 
-    with captured(folder.log if folder and train else None) as terminal:
-        result = run_app(store, open_run=folder, train=train, resume=resume)
-        host = result.host
-        if host is None:
-            return result.exit_code
-        install(host.control)
-        if host.alive:
-            if not result.terminal_gone:
-                name = one_line(host.folder.name)
-                words = _("run {name} goes on; see it with `tui-tuner attach {name}`", name=name)
-                terminal.out.write(words + "\n")
-                terminal.out.flush()
-            release()
-        while host.alive:
-            host.join(0.5)  # in slices, so that signal handlers get their turn
-        return host.outcome.exit_code if host.outcome else EXIT_DONE
+    way_out = WayOut(line)
+    with captured(folder.log if folder and train else None):
+        way_out.begin()
+        from tui_tuner.ui.app import run_app
+
+        result = run_app(store, open_run=folder, train=train, resume=resume, way_out=way_out)
+        code = way_out.end(result.exit_code, result.terminal_gone, result.words)
+    return code if result.host is not None or way_out.signal else result.exit_code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -72,7 +71,9 @@ def train(folder: RunFolder, going_on: bool = False, *, no_tui: bool, json: bool
     """Train in the host that fits: a child, the screen's thread, or this process without a screen."""
     if detach:
         return _detached(folder, going_on, json)
-    if not no_tui and not json and sys.stdin.isatty() and sys.stdout.isatty():
+    from tui_tuner.cli.screen import can_show
+
+    if not no_tui and not json and can_show():
         return _on_screen(folder, going_on)
     return _headless(folder, going_on, json)
 

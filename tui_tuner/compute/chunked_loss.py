@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.nn.functional import linear, log_softmax
+from torch.nn.functional import cross_entropy, linear, log_softmax
 
 from tui_tuner.compute.chunks import chunk_rows
 
@@ -43,6 +43,34 @@ def hidden_states(head: Any, entered: list[Any] | None = None, times: float = 1.
         yield
     finally:
         del head.forward
+
+
+@contextlib.contextmanager
+def labelled_only(head: Any, keep: Any) -> Iterator[list[bool]]:
+    """Let a head compute the logits of some positions of a row only, whatever else the model does to them.
+
+    Args:
+        keep: [B, T] bool, as the head is entered; elsewhere it computes all.
+
+    Yields:
+        A list that is not empty once it has been entered so.
+    """
+    inner, own = head.forward, head.__dict__.get("forward")
+    entered: list[bool] = []
+
+    def forward(hidden: Any) -> Any:
+        if hidden.shape[:-1] != keep.shape:
+            return inner(hidden)
+        entered.append(True)
+        return inner(hidden[keep][None])
+
+    head.forward = forward
+    try:
+        yield entered
+    finally:
+        del head.forward
+        if own is not None:
+            head.forward = own
 
 
 def proportional(left: Any, entered: Any, exact: bool = False) -> bool:
@@ -117,4 +145,34 @@ def summed(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -
         return ChunkedLoss.apply(hidden, weight, bias, targets, rows)
 
 
-__all__ = ["ChunkedLoss", "chunk_rows", "head_of", "hidden_states", "proportional", "summed"]
+def measured(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -> tuple[Any, Any]:
+    """Sum of the cross-entropies, and how often the target is the most likely; float64 scalars.
+
+    Without a gradient. Arguments as for `summed`.
+    """
+    dtype = dtype or head.weight.dtype
+    weight, bias = head.weight.to(dtype), head.bias
+    hidden = hidden.reshape(-1, hidden.shape[-1]).to(dtype)
+    bias = None if bias is None else bias.to(dtype)
+    loss = torch.zeros((), dtype=torch.float64, device=hidden.device)
+    right = torch.zeros_like(loss)
+    with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
+        for start in range(0, len(hidden), rows):
+            wanted = targets[start : start + rows]
+            logits = linear(hidden[start : start + rows], weight, bias)
+            right += (logits.argmax(-1) == wanted).sum()
+            loss += cross_entropy(logits.float(), wanted, reduction="sum")
+            del logits  # or there would be two chunks while the next is computed
+    return loss, right
+
+
+__all__ = [
+    "ChunkedLoss",
+    "chunk_rows",
+    "head_of",
+    "hidden_states",
+    "labelled_only",
+    "measured",
+    "proportional",
+    "summed",
+]

@@ -28,6 +28,7 @@ class ForwardWay:
         shared: A beginning that examples of a flat row have in common is computed once.
         virtual: Positions of virtual tokens that the model puts before each example (prompt methods).
         chunked: Head and cross-entropy of a few positions at a time, where all their logits would be large.
+        router: What the loss of a mixture's router is multiplied by; 0 without one.
     """
 
     packing: bool
@@ -38,6 +39,7 @@ class ForwardWay:
     shared: bool = False
     virtual: int = 0
     chunked: bool = False
+    router: float = 0.0
 
     def computing(self) -> contextlib.AbstractContextManager[Any]:
         """The numeric context of a forward pass."""
@@ -55,8 +57,12 @@ def model_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, An
         return inputs | {"attention_mask": micro.attention_mask}
     inputs["position_ids"] = micro.position_ids
     if way.segments:
-        # A mask of four dimensions is taken as it is, so none is built; the attention reads the lengths.
-        inputs["attention_mask"] = micro.input_ids.new_zeros((1, 1, 1, 1), dtype=bool)
+        if way.router:
+            # The router's loss reads the mask: which tokens count. The attention does not.
+            inputs["attention_mask"] = micro.input_ids.new_ones(micro.input_ids.shape)
+        else:
+            # A mask of four dimensions is taken as it is, so none is built; the attention reads the lengths.
+            inputs["attention_mask"] = micro.input_ids.new_zeros((1, 1, 1, 1), dtype=bool)
         inputs["segment_lengths"] = micro.lengths
         if micro.layout is not None:
             inputs["segment_layout"] = micro.layout

@@ -26,7 +26,11 @@ CLOSE_HALF = 3e-2
 
 
 class LowRankLinear(torch.autograd.Function):
-    """`x W^T + bias + scaling (x A^T) B^T` with gradients for x [..., in], A [r, in] and B [out, r]."""
+    """`x W^T + bias + scaling (x A^T) B^T` with gradients for x [..., in], A [r, in] and B [out, r].
+
+    Returns [tokens, out]: autograd forbids to change a view that was made in here, and some models add to
+    what a layer returns in place.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scaling: float) -> Any:
@@ -36,13 +40,13 @@ class LowRankLinear(torch.autograd.Function):
         out.addmm_(low, b.t(), alpha=scaling)
         ctx.save_for_backward(rows, low, weight, a, b)
         ctx.scaling, ctx.shape = scaling, x.shape
-        return out.view(*x.shape[:-1], -1)
+        return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
         rows, low, weight, a, b = ctx.saved_tensors
-        above = gradients[0].reshape(-1, gradients[0].shape[-1])
+        above = gradients[0]
         scaled = (above @ b).mul_(ctx.scaling)
         to_b = (low.t().mul(ctx.scaling) @ above).t()
         to_a = scaled.t() @ rows
@@ -105,10 +109,10 @@ def _forward(layer: Any, stock: Callable[..., Any], x: Any, *args: Any, **kwargs
         x, weight, a, b = (tensor.to(dtype) for tensor in (x, weight, a, b))
         bias = None if bias is None else bias.to(dtype)
         with torch.autocast("cpu", enabled=False):
-            return LowRankLinear.apply(x, weight, bias, a, b, scaling)
+            return LowRankLinear.apply(x, weight, bias, a, b, scaling).view(*x.shape[:-1], -1)
     if not x.dtype == weight.dtype == a.dtype:
         return stock(x)
-    return LowRankLinear.apply(x, weight, bias, a, b, scaling)
+    return LowRankLinear.apply(x, weight, bias, a, b, scaling).view(*x.shape[:-1], -1)
 
 
 def _same(layer: Any, stock: Callable[..., Any]) -> bool:

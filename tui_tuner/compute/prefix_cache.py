@@ -25,9 +25,10 @@ from tui_tuner.compute.differences import difference
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, model_inputs
 from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
 from tui_tuner.compute.self_check import EXACT, MOST_HALF, LossesOf, evaluating
-from tui_tuner.compute.shared_prefix import Segment, noisy_attention
+from tui_tuner.compute.shared_prefix import Segment
 from tui_tuner.locales import _
 from tui_tuner.methods.weights import decoder_layers, final_norms
+from tui_tuner.models.out_of_memory import is_out_of_memory
 
 MOST_BYTES = 64 << 30
 MOST_OF_FREE = 0.5  # share of the free disk
@@ -36,11 +37,13 @@ FOLDER = "hidden-states"
 Progress = Callable[[int, int], None]
 
 
-def frozen_layers(model: Any) -> int:
+def frozen_layers(model: Any, quiet: int) -> int:
     """How many layers, from the bottom, no gradient reaches and no trained weight comes before.
 
-    0 where something else than layers, the norm after them or the head is trained, or where dropout below the
-    first trained layer makes each pass different.
+    0 where something else than layers, the norm after them or the head is trained.
+
+    Args:
+        quiet: Layers from the bottom that compute the same in each pass (`randomness.find_randomness`).
     """
     layers = list(decoder_layers(model))
     count = 0
@@ -56,11 +59,7 @@ def frozen_layers(model: Any) -> int:
     for parameter in model.parameters():
         if parameter.requires_grad and (id(parameter) not in late or id(parameter) in early):
             return 0
-    trained = {id(module) for layer in layers[count:] for module in layer.modules()}
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout) and module.p > 0 and id(module) not in trained:
-            return 0
-    return 0 if noisy_attention(model) or count == len(layers) else count
+    return 0 if count == len(layers) else min(count, quiet)
 
 
 class _Reached(Exception):
@@ -275,9 +274,9 @@ def check_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, floa
             exact = computes_in_float32(model, way.autocast)
             problem = _exact_states(cache, rows, losses) if float32 and not exact else ""
             return problem or _compare_states(cache, rows, losses, EXACT.loss if exact else MOST_HALF.loss)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # layers that need more of each other than hidden states
+        if is_out_of_memory(error):
+            raise
         return f"{type(error).__name__}: {error}"
 
 
@@ -307,14 +306,19 @@ def make(
     rows: Sequence[int],
     progress: Progress,
     losses: LossesOf,
+    quiet: int,
     float32: bool = True,
 ) -> tuple[PrefixCache | None, str]:
     """A filled cache in a run's folder, or None and why there is none (empty where none can be).
 
     Args:
+        quiet: As for `frozen_layers`.
         float32: As for `check_states`.
+
+    Raises:
+        torch.OutOfMemoryError: memory ran out; nothing of the cache is left.
     """
-    frozen = frozen_layers(model)
+    frozen = frozen_layers(model, quiet)
     if not frozen or not way.packing:
         return None, ""
     cache = PrefixCache(model, data, way, device, frozen)
@@ -323,7 +327,7 @@ def make(
         problem = check_states(cache, rows, losses, float32)
         if not problem:
             return cache, ""
-        problem = _("it is not exact for this model ({problem})", problem=problem)
+        problem = _("it cannot be used for this model ({problem})", problem=problem)
     except OSError as error:
         problem = error.strerror or str(error)
     except BaseException:

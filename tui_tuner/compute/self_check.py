@@ -25,6 +25,7 @@ from tui_tuner.compute.differences import (
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, lay_padded, switch_attention
 from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
 from tui_tuner.locales import _
+from tui_tuner.models.out_of_memory import is_out_of_memory
 
 # Losses of a micro-batch by a way, [n] float32 in the order of its examples: one for each thing learnt
 LossesOf = Callable[[Any, MicroBatch, ForwardWay], Any]
@@ -189,8 +190,6 @@ class Checker:
 
     def _exact_truth(self, way: ForwardWay) -> Truth | None:
         """The truth in float32, or None, and why in `unsure`."""
-        import torch
-
         if not self.float32:
             self.unsure = _("memory ran out in float32")
             return None
@@ -200,9 +199,9 @@ class Checker:
         try:
             with self.numbers(way, exact=True) as full:
                 return self.truth(full)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # an attention that takes 16 bits only, or a model's own code
+            if is_out_of_memory(error):
+                raise
             self.unsure = f"{type(error).__name__}: {error}"
             return None
 
@@ -215,9 +214,9 @@ class Checker:
                 micro = lay_padded(self.data, self.rows, self.pad).to(self.device)
                 losses = self.plain(self.model, micro, way)
             apart = difference(losses.split([len(one) for one in own.losses]), own.losses)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception:  # an objective that takes one example at a time
+        except Exception as error:  # an objective that takes one example at a time
+            if is_out_of_memory(error):
+                raise
             return MOST_HALF
         return Bounds(min(MOST_HALF.loss, max(LEAST_HALF.loss / 10, TIMES_NOISE * apart)), MOST_HALF.gradient)
 
@@ -269,8 +268,6 @@ def self_check(checker: Checker, wanted: ForwardWay) -> Checked:
     Raises:
         torch.OutOfMemoryError: the examples of the check do not fit.
     """
-    import torch
-
     model = checker.model
     candidates = _candidates(wanted)
     problem = ""
@@ -281,14 +278,19 @@ def self_check(checker: Checker, wanted: ForwardWay) -> Checked:
             try:
                 switch_attention(model, way, stock)
                 found = checker.tried(way, references, checker.compare)
-            except torch.OutOfMemoryError:
-                raise
             except Exception as error:  # whatever a model's own code makes of flat rows
+                if is_out_of_memory(error):
+                    raise
                 found = f"{type(error).__name__}: {error}"
             if not found:
                 return Checked(way, problem, unsure=checker.unsure)
             problem = problem or found
     return Checked(candidates[-1], problem, exact=False, unsure=checker.unsure)
+
+
+def plainest(wanted: ForwardWay) -> ForwardWay:
+    """Padded rows with full logits, which need no check where a batch is a single example."""
+    return replace(wanted, packing=False, compact=False, segments=False, shared=False)
 
 
 def _candidates(wanted: ForwardWay) -> list[ForwardWay]:
@@ -302,7 +304,7 @@ def _candidates(wanted: ForwardWay) -> list[ForwardWay]:
         ways.append(like(True, False, wanted.segments))
         ways.append(like(True, wanted.compact, False))
         ways.append(like(False, wanted.compact, False))
-    ways.append(like(False, False, False))
+    ways.append(plainest(wanted))
     return [way for place, way in enumerate(ways) if way not in ways[:place]]
 
 

@@ -9,12 +9,14 @@ from functools import partial
 import numpy as np
 import torch
 
+from tui_tuner.compute.check_rows import LEAST_LABELS, thin_labels
 from tui_tuner.compute.differences import checked_parameters, compare_gradients, difference, gradient_of
 from tui_tuner.compute.forward import ForwardWay, Rows
 from tui_tuner.compute.self_check import Checker, Reference, evaluating
 from tui_tuner.compute.shared_prefix import Group, lay_groups
 from tui_tuner.data.records import Example, next_token_labels
 from tui_tuner.locales import _
+from tui_tuner.models.out_of_memory import is_out_of_memory
 
 
 class Probe:
@@ -29,7 +31,8 @@ class Probe:
             example = data[row]
             ids = np.concatenate([head, example.ids[half:]])
             labels = next_token_labels(ids, np.arange(len(ids)) > half)
-            self._rows.append(Example(ids, labels, example.columns))
+            most = max(LEAST_LABELS, int(data.trained_tokens[row]))  # as many logits as the check had before
+            self._rows.append(thin_labels(Example(ids, labels, example.columns), most))
         self.lengths = np.array([len(example) for example in self._rows])
         self.trained_tokens = np.array([example.trained_tokens for example in self._rows])
         self.prefix = half
@@ -65,9 +68,9 @@ def check_shared(checker: Checker, way: ForwardWay) -> str:
     try:
         with evaluating(checker.model):
             return alone.tried(way, alone.references(way), partial(_compare, alone, probe))
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # a model that cannot be called like this keeps its plain flat rows
+        if is_out_of_memory(error):
+            raise
         return f"{type(error).__name__}: {error}"
 
 

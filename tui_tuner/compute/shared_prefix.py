@@ -195,22 +195,3 @@ def saving(data: Rows, batches: Iterable[Sequence[int]]) -> float:
         saved += sum(group.prefix * (len(group.rows) - 1) for group in groups(data, batch))
         tokens += sum(int(data.lengths[row]) for row in batch)
     return saved / max(1, tokens)
-
-
-def draws_noise(model: Any) -> bool:
-    """Whether a forward pass in training is random: then rows that share would share their noise."""
-    import torch
-
-    if any(isinstance(part, torch.nn.Dropout) and part.p > 0 for part in model.modules()):
-        return True
-    return noisy_attention(model)
-
-
-def noisy_attention(model: Any) -> bool:
-    """Whether attention drops weights at random in training."""
-    settings = model.config.get_text_config().to_dict()
-    return any(
-        isinstance(value, float) and value > 0
-        for name, value in settings.items()
-        if name in ("attention_dropout", "attn_dropout", "attn_pdrop", "attention_probs_dropout_prob")
-    )

@@ -123,3 +123,28 @@ RECORD_FORMATS: dict[str, str] = {
     "token_tags": N_("tokens and their tags"),
     "qa": N_("question, context, answers"),
 }
+
+# What `data.columns` may call a column, and what such a column holds
+ROLES: dict[str, str] = {
+    "prompt": N_("what the model is asked"),
+    "response": N_("the answer it learns to give"),
+    "input": N_("more to what is asked: a context, a text to work on"),
+    "system": N_("the system message"),
+    "history": N_("earlier questions and answers of the same chat"),
+    "tools": N_("the tools that the model may call"),
+    "messages": N_("a whole chat: a list of turns"),
+    "chosen": N_("the better answer"),
+    "rejected": N_("the worse answer"),
+    "good": N_("whether the answer is good: true or false"),
+    "text": N_("the text"),
+    "pair": N_("the second text of a pair"),
+    "label": N_("its class, or a number"),
+    "tokens": N_("a list of words"),
+    "tags": N_("a tag for each of the words"),
+    "question": N_("the question"),
+    "context": N_("the text in which the answer stands"),
+    "answers": N_("the answers, with where each begins"),
+    "role": N_("who speaks: user, assistant or system"),
+    "content": N_("what is said in the turn"),
+    "conversation": N_("which chat the turn belongs to"),
+}

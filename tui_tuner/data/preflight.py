@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tui_tuner.config.advice import Hint, advise, hints, setting
 from tui_tuner.errors import PreflightError
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 
 if TYPE_CHECKING:
     from tui_tuner.data.examples.encoder import Facts
@@ -28,6 +29,13 @@ class Problem:
     hint: str = ""
     count: int = 0
     rows: list[str] = field(default_factory=list)
+    on_screen: str = ""  # the hint for a screen, where it differs
+    fixes: list[dict[str, Any]] = field(default_factory=list)  # the ways that it tells: `config.advice`
+
+    def __post_init__(self) -> None:
+        if isinstance(self.hint, Hint):
+            self.on_screen = self.hint.on_screen if self.hint.on_screen != self.hint else ""
+            self.fixes = list(self.hint.fixes)
 
     def sentence(self) -> str:
         """The message with the rows."""
@@ -57,11 +65,13 @@ class Report:
             return
         first = self.errors[0]
         message = "\n".join(problem.sentence() for problem in self.errors)
-        way = _("To train all the same: --set data.preflight=warn.")
+        told = Hint(first.hint, first.on_screen or first.hint, tuple(first.fixes))
+        warn = setting({"data.preflight": "warn"})
         raise PreflightError(
             message,
             where=first.rows[0] if first.rows else "",
-            hint=f"{first.hint} {way}".strip(),
+            hint=hints(told, advise(N_("To train all the same: {command}.", command=warn))),
+            field=next((path for fix in first.fixes for path in fix), "data.preflight"),
         )
 
     def to_json(self) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.reading import Read, Reading
 from tui_tuner.data.records import Labelled, Record, answers_of, texts_of
+from tui_tuner.data.sources.files import resolve
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
@@ -83,6 +84,7 @@ class Inspection:
     answer_lengths: Lengths
     labels: dict[str, int]
     seconds: float
+    refusal: DataError | None = None  # why the first row is of no use, where it was asked what can be used
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -154,6 +156,17 @@ def first_rows(data: DataSection, count: int = 20) -> Preview:
     return Preview(rows, [item.to_json() for item in reading.detections], reading.notes)
 
 
+def raw_rows(data: DataSection, count: int = 100) -> list[dict[str, Any]]:
+    """The first rows as they stand in the file, whatever their format: those that are not broken.
+
+    Raises:
+        DataError: the data cannot be read.
+    """
+    files = (file for resolved in resolve(data) for file in resolved.files)
+    rows = (row for file in files for row in file.rows() if not row.problem)
+    return [row.values for row in itertools.islice(rows, count)]
+
+
 def _shown(read: Read) -> PreviewRow:
     record = asdict(read.record) if read.record is not None else None
     return PreviewRow(
@@ -165,10 +178,14 @@ def inspect(
     data: DataSection,
     progress: Callable[[int, Ledger], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    check: Callable[[Read, Record], None] | None = None,
 ) -> Inspection:
     """Read everything once, clean as the section says, and count. Memory stays flat at any file size.
 
     Stops early, with what was counted so far, when `cancelled` says so.
+
+    Args:
+        check: Raises `DataError` for a row that cannot be used, which is then counted as dropped.
 
     Raises:
         DataError: the data cannot be read or understood.
@@ -177,8 +194,13 @@ def inspect(
     reading, ledger, cleaner = Reading(data), Ledger(), Cleaner(data.cleaning)
     lengths, answers = Lengths("characters"), Lengths("characters")
     labels: Counter[str] = Counter()
+    refusal: DataError | None = None
     for read in reading:
-        record = _counted(read, cleaner, ledger)
+        try:
+            record = _counted(read, cleaner, ledger, check)
+        except DataError as error:
+            refusal, record = refusal or error, None
+            ledger.count("dropped", read.row.origin, N_("rows that this task cannot use"))
         if record is not None:
             lengths.add(sum(map(len, texts_of(record))))
             for answer in answers_of(record):
@@ -205,15 +227,20 @@ def inspect(
         answer_lengths=answers,
         labels=dict(labels.most_common(50)),
         seconds=time.monotonic() - started,
+        refusal=refusal,
     )
 
 
-def _counted(read: Read, cleaner: Cleaner, ledger: Ledger) -> Record | None:
+def _counted(
+    read: Read, cleaner: Cleaner, ledger: Ledger, check: Callable[[Read, Record], None] | None
+) -> Record | None:
     """A row's record after cleaning, counted; None if it was dropped."""
     origin = read.row.origin
     record = read.begun(ledger)
     if record is None:
         return None
+    if check is not None:
+        check(read, record)
     cleaned = cleaner.clean(record, origin, ledger)
     if cleaned is None:
         return None
@@ -231,4 +258,5 @@ __all__ = [
     "Preview",
     "first_rows",
     "inspect",
+    "raw_rows",
 ]

@@ -125,8 +125,8 @@ class Reading:
         beside = media.media_columns(known)
         format = find_format(detection.format)
         for row, others in _joined(itertools.chain(head, rows), format, detection.columns):
-            if not row.problem and not format.joins and not known.issuperset(row.values):
-                self._take_late(row, detection, known)
+            late = not row.problem and not format.joins and not known.issuperset(row.values)
+            if late and self._take_late(row, detection, known):
                 beside = media.media_columns(known)
             read = Read(row, source, format=format.name, columns=detection.columns)
             self._convert(read, format, beside)
@@ -136,14 +136,16 @@ class Reading:
                 self._note_unused(part, format)
                 yield part
 
-    def _take_late(self, row: Row, detection: Detection, known: set[str]) -> None:
-        """A row after the sample has columns of its own: say what they are."""
+    def _take_late(self, row: Row, detection: Detection, known: set[str]) -> bool:
+        """A row after the sample has columns of its own: say what they are. Whether they are known now."""
         late = [str(name) for name, value in row.values.items() if name not in known and value is not None]
-        if len(known) < 10 * LATE_COLUMNS:
+        noted = bool(late) and len(known) < 10 * LATE_COLUMNS
+        if noted:
             known.update(late)
         said = take_late(detection, late[: max(0, LATE_COLUMNS - len(detection.unused))])
         if said and len(self.notes) < NOTED_FILES:
             self.notes.append(_("From {origin} on, {said}.", origin=row.origin, said=", ".join(said)))
+        return noted
 
     def _note_encoding(self, file: DataFile) -> None:
         self._files += 1

@@ -81,17 +81,17 @@ def preview_lines(found: Preview) -> list[str]:
     lines = detection_lines(found.detections)
     for row in found.rows:
         lines += ["", row.origin + (f"  {one_line(row.problem)}" if row.problem else "")]
-        shown = row.record if row.record is not None else row.values
-        turns = [turn for key in ("messages", "chosen", "rejected") for turn in _turns(shown, key)]
-        if turns:
-            lines += turns
-        else:
-            lines += [
-                f"  {one_line(key, 30)}: {one_line(value, 200)}"
-                for key, value in shown.items()
-                if key != "kind"
-            ]
+        lines += record_lines(row.record if row.record is not None else row.values)
     return lines + [sanitize(note) for note in found.notes]
+
+
+def record_lines(shown: dict[str, Any]) -> list[str]:
+    """A record, or a row as it stands in its file: its turns, or what it holds."""
+    turns = [turn for key in ("messages", "chosen", "rejected") for turn in _turns(shown, key)]
+    plain = [
+        f"  {one_line(key, 30)}: {one_line(value, 200)}" for key, value in shown.items() if key != "kind"
+    ]
+    return turns or plain
 
 
 def _turns(shown: dict[str, Any], key: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from tui_tuner.config.schema import EvaluationSection
 from tui_tuner.evaluation.metrics import Scored, score
 from tui_tuner.evaluation.samples import Progress, SampleReport, Samples, Shown, Stage
+from tui_tuner.locales import _
 
 DURING = 2  # prompts answered at an evaluation, of those answered before and after
 
@@ -66,17 +67,27 @@ class GeneratedAnswers(Samples):
         if not shown and not scored:
             return None
         answers = self._generate(model, [*shown, *scored], progress)
+        notes = sorted({found.note for found in answers if found.short_of_memory})
         samples = [
             Shown(prompt.text, found.text, prompt.reference, found.stopped)
             for prompt, found in zip(shown, answers, strict=False)
         ]
-        if not scored:
-            return SampleReport(samples)
         rows = [
             Scored(prompt=prompt.text, reference=prompt.reference, text=found.text, stopped=found.stopped)
             for prompt, found in zip(scored, answers[len(shown) :], strict=True)
+            if not found.short_of_memory
         ]
-        return SampleReport(samples, score(self.settings.metrics, rows), len(rows))
+        if scored and len(rows) < len(scored):
+            notes.append(
+                _(
+                    "{missing} of {count} held-out answers are not scored: memory ran out",
+                    missing=len(scored) - len(rows),
+                    count=len(scored),
+                )
+            )
+        if not rows:
+            return SampleReport(samples, notes=notes)
+        return SampleReport(samples, score(self.settings.metrics, rows), len(rows), notes)
 
     def _generate(self, model: Any, prompts: list[Prompt], progress: Progress) -> list[Any]:
         from tui_tuner.evaluation.generation import generate

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tui_tuner.data.chat.template import render
 from tui_tuner.locales import _
 from tui_tuner.methods.prompts import virtual_tokens
+from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 
 Progress = Callable[[int, int], None]
+LEAST_TOKENS = 8  # of an answer that is shortened for want of memory
 
 # Says where an assistant turn ends in a rendered template; no tokenizer merges it with what follows.
 _PROBE = "\u2042\u2042"
@@ -26,12 +28,14 @@ class Generated:
         text: The same as text, special tokens left out.
         stopped: Whether a stop token ended it; False at the length limit.
         note: Why there is no answer, or a shorter one than asked for; empty otherwise.
+        short_of_memory: There is none, or a shorter one, as memory ran out: it says nothing of the model.
     """
 
     ids: list[int] = field(default_factory=list)
     text: str = ""
     stopped: bool = False
     note: str = ""
+    short_of_memory: bool = False
 
 
 def generate(
@@ -45,21 +49,16 @@ def generate(
     """Answer prompts greedily, in the order given.
 
     Prompts of similar length are answered together, padded on the left; before a model with virtual tokens
-    only those of the same length, as padding would stand between them and the text. If a GPU's memory runs
-    out, the batch is halved down to one prompt at a time. The model is left in the mode (train or eval) it
-    was in.
+    only those of the same length, as padding would stand between them and the text. If memory runs out, the
+    batch is halved down to one prompt at a time, then the answer may have half the tokens, and in the end
+    there is none. The model is left in the mode (train or eval) it was in.
 
     Args:
         model: A causal language model of transformers, with or without adapters.
         prompts: Token ids, special tokens and generation prompt included.
         max_new_tokens: Longest answer; less where the model's context ends before.
         on_progress: Called with (done, total) prompts after each batch; what it raises ends the generation.
-
-    Raises:
-        torch.OutOfMemoryError: not even one prompt fits.
     """
-    import torch
-
     stops = sorted(stop_tokens(model, tokenizer))
     answers: dict[int, Generated] = {
         index: Generated(note=_("the prompt is empty")) for index, prompt in enumerate(prompts) if not prompt
@@ -78,14 +77,17 @@ def generate(
             batch = todo[:batch_size]
             if virtual:
                 batch = [i for i in batch if len(prompts[i]) == len(prompts[batch[0]])]
+            chosen = [prompts[i] for i in batch]
             try:
-                found = _answer(model, tokenizer, [prompts[i] for i in batch], max_new_tokens, stops, context)
-            except torch.OutOfMemoryError:
-                if len(batch) == 1:
+                found = _answer(model, tokenizer, chosen, max_new_tokens, stops, context)
+            except Exception as error:
+                if not is_out_of_memory(error):
                     raise
-                torch.cuda.empty_cache()
-                batch_size = len(batch) // 2
-                continue
+                free_memory_of(error)
+                if len(batch) > 1:
+                    batch_size = len(batch) // 2
+                    continue
+                found = [_shorter(model, tokenizer, chosen, max_new_tokens // 2, stops, context)]
             answers.update(zip(batch, found, strict=True))
             todo = todo[len(batch) :]
             if on_progress is not None:
@@ -185,6 +187,32 @@ def _answer(
         else _("cut short: the context of {context} tokens is full", context=context)
     )
     return [_cut(row, tokenizer, set(stops), note) for row in output[:, longest:].tolist()]
+
+
+def _shorter(
+    model: Any,
+    tokenizer: Any,
+    prompts: list[Sequence[int]],
+    max_new_tokens: int,
+    stops: list[int],
+    context: int | None,
+) -> Generated:
+    """The answer to one prompt that had no memory for a longer one; an empty one where nothing fits."""
+    while max_new_tokens >= LEAST_TOKENS:
+        try:
+            found = _answer(model, tokenizer, prompts, max_new_tokens, stops, context)[0]
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            free_memory_of(error)
+            max_new_tokens //= 2
+            continue
+        if found.stopped:
+            return found  # it needed no more
+        note = _("cut short after {tokens} tokens: memory ran out", tokens=max_new_tokens)
+        return replace(found, note=note, short_of_memory=True)
+    note = _("not answered: memory ran out with a prompt of {tokens} tokens", tokens=len(prompts[0]))
+    return Generated(note=note, short_of_memory=True)
 
 
 def _cut(ids: list[int], tokenizer: Any, stops: set[int], note: str) -> Generated:

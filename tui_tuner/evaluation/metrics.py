@@ -33,10 +33,19 @@ class Scored:
 
 # The two ways of writing an attribute list, each on one line and with two attributes at least: that of
 # AdvertiseGen, `key#value*key#value`, and `key: value | key: value`. A key is one word, so that what stands
-# before the first stays outside; a value may hold spaces.
+# before the first stays outside; a value may hold spaces. Of what stands between two bars only the first key
+# is tried: where no list follows it, none follows the others, and many colons take no quadratic time.
 _LISTS = (
-    (re.compile(r"[\w-]+#[^#*\n]+(?:\*[^#*\n]+#[^#*\n]+)+"), "*", "#"),
-    (re.compile(r"[\w-]+: [^|\n]+(?:\| *[\w-]+: [^|\n]+)+"), "|", ":"),
+    (re.compile(r"(?<![\w-])([\w-]++#[^#*\n]+(?:\*[^#*\n]+#[^#*\n]+)+)"), "*", "#"),
+    (
+        re.compile(
+            r"(?:^|(?<=\|))(?>[^|\n]*?(?<![\w-])(?=[\w-]+: [^|\n]))"
+            r"([\w-]+: [^|\n]+(?:\| *[\w-]+: [^|\n]+)+)",
+            re.MULTILINE,
+        ),
+        "|",
+        ":",
+    ),
 )
 _MARK = re.compile(r"<\|[^|>]*\|>|</?s>|</?[a-z]+_of_turn>|\[/?INST\]")
 # Scripts written without spaces: there a value is looked for anywhere, elsewhere as whole words. (Kana,
@@ -59,7 +68,7 @@ def attributes(prompt: str) -> list[tuple[str, str]]:
     for part in _MARK.split(prompt):
         for pattern, between, inside in _LISTS:
             for match in pattern.finditer(part):
-                pairs = [pair.partition(inside) for pair in match.group().split(between)]
+                pairs = [pair.partition(inside) for pair in match.group(1).split(between)]
                 named = [(key.strip(), value.strip()) for key, _unused, value in pairs]
                 named = [(key, value) for key, value in named if key and value]
                 found.extend(named if len(named) > 1 else [])
@@ -196,14 +205,15 @@ def _token_f1(answer: list[str], reference: list[str]) -> float:
 
 
 def _longest_common_subsequence(first: list[str], second: list[str]) -> int:
-    row = [0] * (len(second) + 1)
+    """Its length, with a bit for each token of `second` (Hyyrö 2004): a row of the table is one number."""
+    places: dict[str, int] = {}
+    for place, token in enumerate(second):
+        places[token] = places.get(token, 0) | 1 << place
+    whole = row = (1 << len(second)) - 1
     for token in first:
-        diagonal = 0
-        for column, other in enumerate(second, start=1):
-            above = row[column]
-            row[column] = diagonal + 1 if token == other else max(above, row[column - 1])
-            diagonal = above
-    return row[-1]
+        matched = row & places.get(token, 0)
+        row = ((row + matched) | (row - matched)) & whole
+    return len(second) - row.bit_count()
 
 
 def _mean(values: list[float]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -30,11 +30,16 @@ class Shown:
 
 @dataclass(frozen=True)
 class SampleReport:
-    """What is shown, and metrics of `rows` held-out rows that were measured on the way."""
+    """What is shown, and metrics of `rows` held-out rows that were measured on the way.
+
+    Args:
+        notes: What was left out, and why, for the journal.
+    """
 
     shown: list[Shown] = field(default_factory=list)
     metrics: Mapping[str, float] = field(default_factory=dict)
     rows: int = 0
+    notes: Sequence[str] = ()
 
 
 class Samples(ABC):

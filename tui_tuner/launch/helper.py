@@ -22,7 +22,8 @@ and these come from its standard output, any number of the first, then one of th
 
     {"id": 1, "progress": ...}                     any JSON: a count, or a piece of a chat's answer
     {"id": 1, "result": ...}                       any JSON
-    {"id": 1, "error": {"kind": "DataError", "what": "...", "where": "...", "hint": "...", "exit_code": 3}}
+    {"id": 1, "error": {"kind": "DataError", "what": "...", "where": "...", "hint": "...", "exit_code": 3,
+                        "field": "data.path", "on_screen": "...", "fixes": [{"task": "sft"}]}}
 
 NaN and infinities are written as Python's `json` does. Whatever libraries print to either standard stream of
 the process lands in its standard error, whose end is kept for the words about its death. A line that is no
@@ -42,6 +43,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tui_tuner import errors
+from tui_tuner.config.advice import Hint
 from tui_tuner.errors import RunError, TunerError, UsageError
 from tui_tuner.launch.helper_process import POLL, Process, ProcessEnded, Question
 from tui_tuner.launch.operations import ALONE, known
@@ -245,8 +247,13 @@ def rebuilt(error: dict[str, Any], title: str) -> TunerError:
         hint = _("Check the installation with `tui-tuner doctor`.") if missing else ""
         return RunError(f"{one_line(kind)}: {one_line(what, 400)}", where=title, hint=hint)
     found = getattr(errors, kind, TunerError)
+    hint = sanitize(error.get("hint", ""))
+    shown = sanitize(error.get("on_screen") or hint)
     made = (found if isinstance(found, type) and issubclass(found, TunerError) else TunerError)(
-        what, where=sanitize(error.get("where", "")), hint=sanitize(error.get("hint", ""))
+        what,
+        where=sanitize(error.get("where", "")),
+        hint=Hint(hint, shown, tuple(error.get("fixes") or ())),
+        field=sanitize(error.get("field", "")),
     )
     made.exit_code = int(error["exit_code"])
     return made

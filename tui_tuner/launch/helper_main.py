@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
+from tui_tuner.config.advice import fixes_of, on_screen
 from tui_tuner.errors import EXIT_FAILED, TunerError, UsageError
 from tui_tuner.launch.environment import prepare_environment
 from tui_tuner.launch.operations import Operation, known
@@ -117,10 +118,17 @@ class Server:
 
 
 def described(error: BaseException) -> dict[str, Any]:
-    """An error as JSON: its kind, what, where, hint and exit code."""
+    """An error as JSON: its kind, what, where, hint, field and exit code."""
     kind, text = type(error).__name__, str(error)
     if isinstance(error, TunerError):
-        more = {"where": error.where, "hint": error.hint, "exit_code": error.exit_code}
+        more = {
+            "where": error.where,
+            "hint": error.hint,
+            "on_screen": on_screen(error.hint),
+            "fixes": fixes_of(error.hint),
+            "field": error.field,
+            "exit_code": error.exit_code,
+        }
         return {"kind": kind, "what": error.what, **more}
     return {"kind": kind, "what": text[:_LONGEST], "exit_code": None}
 

@@ -104,9 +104,9 @@ def _train(
             check_edits(folder, config)
         check_data(config)  # a wrong path is told in a moment, and not after the imports
     except TunerError as error:
-        what = f"{error.where}: {error.what}" if error.where else error.what
-        journal.emit(Finished("failed", error.exit_code, what, error.hint))
-        return Ended("failed", error.exit_code, what)
+        ended = Finished.failed(error)
+        journal.emit(ended)
+        return Ended("failed", error.exit_code, ended.message)
     journal.emit(Phase("loading", note=_("importing torch and transformers")))
     prepare_environment()
     try:

@@ -87,14 +87,19 @@ def target_names(model: Any, targets: str | list[str]) -> list[str]:
 
 
 def linear_names(model: Any) -> list[str]:
-    """The last parts of the names of all linear layers in the stack of layers, in order of appearance."""
+    """The last parts of the names of all linear layers in the stack of layers, in order of appearance.
+
+    A model's own kind of linear layer is none of them: a router of experts may return several tensors
+    (Llama 4), which an adapter beside it cannot take.
+    """
     import torch
     from transformers.pytorch_utils import Conv1D
 
     names: dict[str, None] = {}
     for layer in decoder_layers(model):
         for name, module in layer.named_modules():
-            if isinstance(module, torch.nn.Linear | Conv1D):
+            own = type(module).__module__.startswith("transformers.models.")
+            if isinstance(module, torch.nn.Linear | Conv1D) and not own:
                 names[name.rpartition(".")[2]] = None
     return list(names)
 

@@ -16,6 +16,7 @@ from tui_tuner.config.kinds import METHODS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, TunerError
 from tui_tuner.locales import _
+from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
 FREQUENT = 5000  # tokens that a byte-pair vocabulary lists first are its most frequent
@@ -42,9 +43,11 @@ def attach_prompt(model: Any, config: RunConfig, peft_type: str) -> Any:
                 with torch.no_grad():
                     _begin_as(model, words)
             _check(model, words)
-    except (TunerError, torch.OutOfMemoryError):
+    except TunerError:
         raise
     except Exception as error:  # whatever a model's own code makes of virtual tokens
+        if is_out_of_memory(error):
+            raise
         raise _refused(config.method.kind, f"{type(error).__name__}: {error}") from error
     return model
 

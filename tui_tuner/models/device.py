@@ -31,7 +31,7 @@ class Device:
     Args:
         kind: `cuda` or `cpu`.
         index: Number of the GPU among those that this process sees.
-        uuid: As NVML writes it (`GPU-…`); empty where it is not known.
+        uuid: As NVML writes it (`GPU-…`, `MIG-…` of a part); empty where it is not known.
         capability: CUDA compute capability; (0, 0) on a processor.
         memory: GiB in all; 0 where it is not known.
         cpu_bf16: The processor has instructions for bfloat16.
@@ -110,7 +110,7 @@ def find_device(place: str, known: Sequence[Device] = ()) -> Device:
         )
     facts = torch.cuda.get_device_properties(index)
     uuid = f"GPU-{facts.uuid}"
-    same = next((device for device in known if device.uuid == uuid), None)
+    same = next((device for device in known if device.uuid in (uuid, f"MIG-{facts.uuid}")), None)
     asked = same or Device(
         "cuda",
         name=one_line(facts.name),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from tui_tuner.errors import HardwareError, HubError, ModelError
 from tui_tuner.locales import N_, _
+from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
 # What is said where a package is missing, and where something else is wrong
@@ -30,7 +31,7 @@ def understood(source: str, needs: str, fails: str) -> Iterator[None]:
     except ImportError as error:
         raise ModelError(_(needs, error=one_line(error, 300)), where=shown) from error
     except Exception as error:
-        if _out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         if not os.path.isdir(source):
             _raise_hub(error, shown)
@@ -39,10 +40,6 @@ def understood(source: str, needs: str, fails: str) -> Iterator[None]:
         if type(error).__name__ != "PanicException":  # of libraries in Rust, which is no Exception
             raise
         raise ModelError(_(fails, error=one_line(error, 300)), where=shown) from error
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def _raise_hub(error: BaseException, shown: str) -> None:

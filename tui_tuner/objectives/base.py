@@ -12,9 +12,9 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tui_tuner.compute import prefix_cache, shared_check, shared_prefix
 from tui_tuner.compute.forward import (
@@ -30,49 +30,15 @@ from tui_tuner.compute.forward import (
 )
 from tui_tuner.compute.noise import EmbeddingNoise
 from tui_tuner.compute.numeric import autocast_name
-from tui_tuner.compute.self_check import Checked, Checker, self_check
-from tui_tuner.config.resolved import ResolvedConfig
+from tui_tuner.compute.randomness import Randomness, find_randomness
+from tui_tuner.compute.self_check import GRADIENT_ROWS, Checker
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
-from tui_tuner.models.device import Device
+from tui_tuner.models.out_of_memory import is_out_of_memory
+from tui_tuner.objectives.choosing import LONGEST_CHECKED, Chooser, checked_rows
+from tui_tuner.objectives.setup import Setup, Voice
 from tui_tuner.text import human_bytes, one_line
-
-CHECKED_ROWS = 4
-LONGEST_CHECKED = 1024  # tokens
-LONGEST_WITH_WINDOW = 4096  # so that a window of usual size is left behind
-
-
-class Voice(Protocol):
-    """What an objective may say into the journal (`training.watching.reporting.Reporter`)."""
-
-    def warn(self, code: str, message: str, hint: str = "") -> None: ...
-    def log(self, message: str) -> None: ...
-    def phase(self, name: str, done: int = 0, total: int = 0, note: str = "") -> None: ...
-
-
-@dataclass
-class Setup:
-    """What an objective is prepared with: one model and the rows it will be trained on.
-
-    Args:
-        batches: Row numbers of the first optimizer steps.
-        tokens: The most tokens that a micro-batch may have.
-        pad: The token id of padding.
-        state: What `state` returned in the run that is resumed; empty for a new one.
-        free: Gives memory back after it ran out.
-    """
-
-    model: Any
-    rows: Rows
-    batches: Sequence[Sequence[int]]
-    config: ResolvedConfig
-    device: Device
-    pad: int
-    tokens: int
-    voice: Voice
-    state: Sequence[bool] = ()
-    free: Callable[[], None] = field(default=lambda: None)
 
 
 class Objective(ABC):
@@ -89,6 +55,7 @@ class Objective(ABC):
         self.way = ForwardWay(packing=False, compact=False, segments=False)
         self.exact = True
         self.pad = 0
+        self.randomness = Randomness(False, 0)
         self._noise: EmbeddingNoise | None = None
         self._states: prefix_cache.PrefixCache | None = None
         self._checker: Checker | None = None
@@ -177,11 +144,19 @@ class Objective(ABC):
 
     def prepare(self, setup: Setup) -> None:
         """Settle on the fastest way that proves exact on rows of the first step, gradients included."""
-        model, config = setup.model, setup.config
         self.pad = setup.pad
-        longest = LONGEST_WITH_WINDOW if has_window(model) else LONGEST_CHECKED
-        rows = checked_rows(setup.batches[0], setup.rows.lengths, longest)
-        checked = self._check(setup, rows, self._wanted(setup))
+        self.randomness = find_randomness(setup.model)
+        if self.randomness.problem:
+            setup.voice.log(
+                _(
+                    "Whether training draws random numbers could not be found out ({why}), so it counts as "
+                    "if it did.",
+                    why=one_line(self.randomness.problem, 200),
+                )
+            )
+        chooser = Chooser(setup, self.losses, self.plain_losses)
+        checked = chooser.choose(self.wanted_way(setup))
+        self._checker = chooser.checker
         self.way, self.exact = checked.way, checked.exact
         if checked.unsure:
             setup.voice.log(
@@ -195,53 +170,24 @@ class Objective(ABC):
             setup.voice.warn(
                 "self_check",
                 _(
-                    "The fast way to compute the loss is not exact for this model ({problem}); a plainer "
-                    "one is used: packing {packing}, trained positions only {compact}.",
+                    "The fast way to compute the loss is not taken for this model ({problem}), but a plainer "
+                    "one: packing {packing}, trained positions only {compact}.",
                     problem=one_line(checked.problem, 200),
                     packing=self.way.packing,
                     compact=self.way.compact,
                 ),
                 _("The loss is right, and training is slower."),
             )
-        if config.training.neftune_alpha:
-            self._noise = EmbeddingNoise(model, config.training.neftune_alpha)
+        if setup.config.training.neftune_alpha:
+            self._noise = EmbeddingNoise(setup.model, setup.config.training.neftune_alpha)
         self._share_beginnings(setup)
 
-    def _check(self, setup: Setup, rows: list[int], wanted: ForwardWay) -> Checked:
-        """`self_check`; where it runs out of memory, with fewer and shorter rows, and last in 16 bits."""
-        import torch
+    @property
+    def random(self) -> bool:
+        """Whether training draws random numbers, so that a batch in other parts draws others."""
+        return self.randomness.anything or self._noise is not None
 
-        everything, float32 = rows, True
-        while True:
-            self._checker = Checker(
-                setup.model,
-                setup.rows,
-                rows,
-                torch.device(setup.device.place),
-                setup.pad,
-                self.losses,
-                self.plain_losses,
-                float32=float32,
-            )
-            try:
-                return self_check(self._checker, wanted)
-            except torch.OutOfMemoryError:
-                if len(rows) <= 1 and not float32:
-                    raise
-            setup.free()
-            if len(rows) <= 2 and float32:  # one row alone could show nothing of rows side by side
-                rows, float32 = everything, False
-                continue
-            setup.voice.log(
-                _(
-                    "Memory ran out while the fast ways were tried on {rows} rows; they are tried on "
-                    "shorter ones.",
-                    rows=len(rows),
-                )
-            )
-            rows = rows[:-1]
-
-    def _wanted(self, setup: Setup) -> ForwardWay:
+    def wanted_way(self, setup: Setup) -> ForwardWay:
         """The fastest way, or that of the run that is resumed, so that it continues with the same numbers."""
         import torch
 
@@ -279,19 +225,24 @@ class Objective(ABC):
 
     def _share_beginnings(self, setup: Setup) -> None:
         """Compute common beginnings once, where there are some and it is exact."""
-        if not self.way.segments or self._noise is not None or shared_prefix.draws_noise(setup.model):
+        if not self.way.segments or self.random or self.way.router:
             return
         share = shared_prefix.saving(setup.rows, setup.batches)
         if share < shared_prefix.LEAST_SAVING:
             return
         assert self._checker is not None
-        problem = shared_check.check_shared(self._checker, self.way)
+        try:
+            problem = shared_check.check_shared(self._checker, self.way)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            setup.free(error)
+            problem = _("memory ran out while it was tried")
         if problem:
             why = one_line(problem, 200)
             setup.voice.log(
                 _(
-                    "Many sequences share a prefix, but computing it once is not exact for this model "
-                    "({why}).",
+                    "Many sequences share a prefix, but it is not computed once for this model ({why}).",
                     why=why,
                 )
             )
@@ -311,25 +262,39 @@ class Objective(ABC):
             folder: The run's.
             check: Called between rows; raises where the run shall stop.
         """
-        if self._noise is not None or self._checker is None:
-            return
+        if self._noise is not None or self._checker is None or self.way.router:
+            return  # the router's loss needs all layers
 
         def progress(done: int, total: int) -> None:
             setup.voice.phase("loading", done, total, note=_("hidden states below the first trained layer"))
             check()
 
-        checker = self._checker
-        self._states, problem = prefix_cache.make(
-            checker.model,
-            checker.data,
-            self.way,
-            checker.device,
-            folder,
-            checker.rows,
-            progress,
-            self.losses,
-            float32=not checker.unsure,
-        )
+        try:
+            self._states, problem = prefix_cache.make(
+                setup.model,
+                setup.rows,
+                self.way,
+                self._checker.device,
+                folder,
+                checked_rows(setup.batches[0], setup.rows.lengths, LONGEST_CHECKED)[:GRADIENT_ROWS],
+                progress,
+                self.losses,
+                self.randomness.quiet,
+                float32=not self._checker.unsure,
+            )
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            setup.free(error)
+            setup.voice.warn(
+                "states_not_stored",
+                _(
+                    "Memory ran out while hidden states below the first trained layer were stored: those "
+                    "layers are computed in each epoch."
+                ),
+                _("The loss is the same, and training is slower."),
+            )
+            return
         if self._states is not None:
             setup.voice.log(
                 _(
@@ -354,21 +319,6 @@ class Objective(ABC):
     def state(self) -> list[bool]:
         """How this run computes, for the run that resumes it: packing, compact, segments."""
         return [self.way.packing, self.way.compact, self.way.segments]
-
-
-def checked_rows(batch: Sequence[int], lengths: Any, longest: int) -> list[int]:
-    """A few short examples of a batch, and its longest one of at most `longest` tokens, shortest first."""
-    rows = sorted(batch, key=lambda row: (int(lengths[row]), row))
-    short, rest = rows[: CHECKED_ROWS - 1], rows[CHECKED_ROWS - 1 :]
-    long = [row for row in rest if lengths[row] <= longest]
-    return short + long[-1:]
-
-
-def has_window(model: Any) -> bool:
-    """Whether a model's attention may look back over a part of a sequence only."""
-    settings = model.config.get_text_config().to_dict()
-    settings.pop("chunk_size_feed_forward", None)
-    return any(value for name, value in settings.items() if "window" in name or "chunk" in name)
 
 
 __all__ = ["MicroBatch", "Objective", "Setup", "Voice", "model_inputs"]

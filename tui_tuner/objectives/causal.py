@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 
-from tui_tuner.compute import chunked_loss
+from tui_tuner.compute import chunked_loss, router_loss
 from tui_tuner.compute.differences import checked_parameters, compare_gradients, gradient_of
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, lay_flat, target_logits
 from tui_tuner.compute.precision import computes_in_float32
 from tui_tuner.compute.self_check import EXACT, MOST_HALF, Checker, evaluating
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.records import IGNORE
 from tui_tuner.locales import _
+from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.objectives.base import Objective, Setup
 from tui_tuner.text import one_line
 
@@ -23,7 +27,14 @@ LOUD = 1024.0  # makes logits so large that a cap on them shows, and changes no 
 
 
 class CausalObjective(Objective):
-    """Sum of the cross-entropies of all labels, over their number in the effective batch."""
+    """Sum of the cross-entropies of all labels, over their number in the effective batch.
+
+    Where the model's config asks for it, the loss of a mixture's router is added (`compute.router_loss`).
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__(config)
+        self._router: list[tuple[Any, int]] = []  # of each micro-batch of the step, with its labels
 
     def losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
         with way.computing():
@@ -31,12 +42,40 @@ class CausalObjective(Objective):
         return cross_entropy(logits.float(), micro.targets, reduction="none")
 
     def plain_losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
-        """One sequence without positions, mask or choice of logits, as any user would call the model."""
-        with way.computing():
-            logits = model(input_ids=micro.input_ids, use_cache=False).logits[:, way.virtual :]
-        return cross_entropy(logits[micro.keep].float(), micro.targets, reduction="none")
+        """One sequence without positions, mask or choice of logits, as any user would call the model.
+
+        Only its head is entered with the labelled positions alone: nobody looks at the logits of the others,
+        and of a long row they may be more than the memory holds.
+        """
+        keep = pad(micro.keep, (way.virtual, 0))
+        head = model.get_output_embeddings()
+        chosen: contextlib.AbstractContextManager[list[bool]] = contextlib.nullcontext([])
+        if head is not None:
+            chosen = chunked_loss.labelled_only(head, keep)
+        with way.computing(), chosen as entered:
+            logits = model(input_ids=micro.input_ids, use_cache=False).logits
+        logits = logits[0] if entered else logits[keep]
+        return cross_entropy(logits.float(), micro.targets, reduction="none")
+
+    def begin_step(self) -> None:
+        self._router.clear()
+
+    def metrics(self) -> Mapping[str, Any]:
+        if not self._router:
+            return {}
+        targets = sum(count for _unused, count in self._router)
+        return {"router_loss": sum(loss * count for loss, count in self._router) / targets}
 
     def loss(self, model: Any, micro: MicroBatch) -> Any:
+        if not self.way.router:
+            return self._cross_entropy(model, micro)
+        with router_loss.catch_router_loss(model) as caught:
+            loss = self._cross_entropy(model, micro)
+        balance = caught[-1].float()
+        self._router.append((balance.detach(), micro.trained_tokens))
+        return loss + self.way.router * micro.trained_tokens * balance
+
+    def _cross_entropy(self, model: Any, micro: MicroBatch) -> Any:
         if self.way.chunked:
             head = chunked_loss.head_of(model)
             rows = chunked_loss.chunk_rows(head.out_features, self.way.device)
@@ -47,6 +86,13 @@ class CausalObjective(Objective):
         return cross_entropy(logits.float(), micro.targets, reduction="sum")
 
     def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
+        if self.way.chunked:
+            head = chunked_loss.head_of(model)
+            rows = chunked_loss.chunk_rows(head.out_features, self.way.device)
+            if micro.trained_tokens > rows:
+                hidden = _entering_head(model, micro, self.way, head)
+                loss, right = chunked_loss.measured(hidden, head, micro.targets, rows, self.way.autocast)
+                return {"loss": loss, "right": right}
         with self.way.computing():
             logits = target_logits(model, micro, self.way)
         loss = cross_entropy(logits.float(), micro.targets, reduction="sum")
@@ -58,7 +104,67 @@ class CausalObjective(Objective):
 
     def prepare(self, setup: Setup) -> None:
         super().prepare(setup)
+        if self.way.router:
+            self._check_router(setup)
         self._chunk(setup)
+
+    def _check_router(self, setup: Setup) -> None:
+        """Leave the router's loss out where it is not what the model itself adds, and say so."""
+        assert self._checker is not None
+        try:
+            with evaluating(setup.model), torch.no_grad():
+                problem = self._router_problem(self._checker)
+        except Exception as error:  # whatever a model's own code makes of labels
+            problem = f"{type(error).__name__}: {error}"
+            if is_out_of_memory(error):
+                problem = _("memory ran out while it was tried")
+                setup.free(error)
+        if problem:
+            setup.voice.warn(
+                "router_loss",
+                _(
+                    "The loss of the model's router is left out, though its config asks for it: {problem}.",
+                    problem=one_line(problem, 200),
+                ),
+                _("Its experts may become unequally busy where many of its weights are trained."),
+            )
+            self.way = replace(self.way, router=0.0)
+
+    def _router_problem(self, checker: Checker) -> str:
+        """What is wrong with the loss of one row, against what the model computes from its labels itself."""
+        micro = checker.lay(checker.rows[:1], self.way)
+        labels = micro.input_ids.new_full(micro.input_ids.shape, IGNORE)
+        labels[:, 1:][micro.keep[:, :-1]] = micro.targets
+        with self.way.computing():
+            wanted = checker.model(input_ids=micro.input_ids, labels=labels).loss.float()
+        found = self.loss(checker.model, micro) / micro.trained_tokens
+        self.begin_step()
+        apart = float(abs(found - wanted))
+        if not apart <= (EXACT if computes_in_float32(checker.model, self.way.autocast) else MOST_HALF).loss:
+            return _("it differs from the model's own by {apart:.2g}", apart=apart)
+        return ""
+
+    def wanted_way(self, setup: Setup) -> ForwardWay:
+        coefficient = router_loss.router_coefficient(setup.model)
+        if coefficient is None:
+            setup.voice.warn(
+                "router_loss",
+                _(
+                    "The model's config asks for its router's loss (output_router_logits), but does not say "
+                    "what to multiply it by: it is left out."
+                ),
+                _("Its experts may become unequally busy where many of its weights are trained."),
+            )
+        elif coefficient:
+            setup.voice.log(
+                _(
+                    "The loss of the model's router is added, {coefficient:g} times, as its config asks "
+                    "(output_router_logits). It is that of each forward pass, so it depends a little on the "
+                    "micro-batch.",
+                    coefficient=coefficient,
+                )
+            )
+        return replace(super().wanted_way(setup), router=coefficient or 0.0)
 
     def _chunk(self, setup: Setup) -> None:
         """Take the logits in chunks, where a micro-batch can ask for so many that it saves memory.
@@ -78,10 +184,11 @@ class CausalObjective(Objective):
         try:
             with evaluating(model):
                 problem = self._chunks_problem(head)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # a model that is made otherwise computes all logits at once
             problem = f"{type(error).__name__}: {error}"
+            if is_out_of_memory(error):
+                problem = _("memory ran out while it was tried")
+                setup.free(error)
         if problem:
             setup.voice.log(
                 _("All logits are computed at once: in chunks, {problem}.", problem=one_line(problem, 200))
@@ -124,9 +231,13 @@ class CausalObjective(Objective):
 
 
 def _chunked(model: Any, micro: MicroBatch, way: ForwardWay, head: Any, rows: int) -> Any:
-    with chunked_loss.hidden_states(head), way.computing():
-        hidden = target_logits(model, micro, way)
+    hidden = _entering_head(model, micro, way, head)
     return chunked_loss.summed(hidden, head, micro.targets, rows, way.autocast)
+
+
+def _entering_head(model: Any, micro: MicroBatch, way: ForwardWay, head: Any) -> Any:
+    with chunked_loss.hidden_states(head), way.computing():
+        return target_logits(model, micro, way)
 
 
 def _exp(value: float) -> float:

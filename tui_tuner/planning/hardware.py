@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 from tui_tuner.locales import _
 from tui_tuner.models.device import GIB, Device, flash_installed, host_memory
+from tui_tuner.planning.cuda_devices import BY_SLOT, Listed, Part, Seen, seen_devices
 from tui_tuner.text import one_line
 
 CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86 AVX-512, x86 AMX, Arm
@@ -19,7 +21,10 @@ CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86 AVX-512, 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA GPU. Memory in GiB; `free_gib` is what nothing else holds at the time of asking."""
+    """One NVIDIA GPU, or a part of one (MIG). Memory in GiB; `free_gib` is what nothing holds when asked.
+
+    `index` is that of the GPU in NVML's list.
+    """
 
     index: int
     name: str
@@ -102,31 +107,8 @@ def detect() -> Hardware:
     )
 
 
-def visible_indices(count: int, visible: str | None, uuids: Sequence[str] = ()) -> list[int]:
-    """Physical indices that CUDA_VISIBLE_DEVICES leaves, in its order.
-
-    Args:
-        count: GPUs that NVML sees.
-        visible: The variable's value; None is unset. Parts of GPUs (MIG) are not told apart here, so they
-            hide nothing.
-        uuids: Of each GPU, such as `GPU-8f6e…`; the variable may hold beginnings of them.
-    """
-    if visible is None:
-        return list(range(count))
-    chosen: list[int] = []
-    for part in (piece.strip() for piece in visible.split(",")):
-        if part.startswith("MIG-") or (part.startswith("GPU-") and not uuids):
-            return list(range(count))
-        if part.startswith("GPU-"):
-            same = [index for index, uuid in enumerate(uuids) if uuid.startswith(part)]
-            part = str(same[0]) if len(same) == 1 else ""
-        if not part.isdecimal() or int(part) >= count:
-            break  # CUDA ignores everything from the first invalid entry on
-        chosen.append(int(part))
-    return chosen
-
-
 def _gpus(notes: list[str]) -> tuple[Gpu, ...]:
+    """The GPUs that CUDA shows to a run of this user, in its order."""
     try:
         import pynvml
     except ImportError:
@@ -137,10 +119,13 @@ def _gpus(notes: list[str]) -> tuple[Gpu, ...]:
     except pynvml.NVMLError:
         return ()
     try:
-        count = pynvml.nvmlDeviceGetCount()
-        uuids = [_uuid(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count)]
-        indices = visible_indices(count, os.environ.get("CUDA_VISIBLE_DEVICES"), uuids)
-        return tuple(_gpu(pynvml, index) for index in indices)
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        parts = [_parts(pynvml, handle) for handle in handles]
+        listed = [_listed(pynvml, handle, found) for handle, found in zip(handles, parts, strict=True)]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        # where the user has not set it, every process that trains does (`launch.environment`)
+        order = os.environ.get("CUDA_DEVICE_ORDER", BY_SLOT)
+        return tuple(_gpu(pynvml, seen, handles, parts) for seen in seen_devices(listed, visible, order))
     except pynvml.NVMLError as error:
         notes.append(_("The NVIDIA driver does not answer: {error}.", error=one_line(error)))
         return ()
@@ -148,25 +133,71 @@ def _gpus(notes: list[str]) -> tuple[Gpu, ...]:
         pynvml.nvmlShutdown()
 
 
-def _gpu(nvml: object, index: int) -> Gpu:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)  # type: ignore[attr-defined]
-    name = nvml.nvmlDeviceGetName(handle)  # type: ignore[attr-defined]
-    memory = nvml.nvmlDeviceGetMemoryInfo(handle)  # type: ignore[attr-defined]
-    capability = nvml.nvmlDeviceGetCudaComputeCapability(handle)  # type: ignore[attr-defined]
-    return Gpu(
-        index=index,
-        name=one_line(name.decode() if isinstance(name, bytes) else name),
-        total_gib=int(memory.total) / GIB,
-        free_gib=int(memory.free) / GIB,
-        capability=(int(capability[0]), int(capability[1])),
-        uuid=_uuid(nvml, handle),
+def _listed(nvml: Any, handle: Any, parts: Sequence[Any]) -> Listed:
+    """A GPU with what decides about its place among those that CUDA shows."""
+    cores = _asked(nvml, lambda: nvml.nvmlDeviceGetNumGpuCores(handle), 0)
+    clock = _asked(nvml, lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM), 1)
+    current, _pending = _asked(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle), (0, 0))
+    return Listed(
+        _uuid(nvml, handle),
+        bus=_text(_asked(nvml, lambda: nvml.nvmlDeviceGetPciInfo(handle).busId, "")).lower(),
+        speed=float(cores * clock),
+        split=bool(current),
+        parts=tuple(_part(nvml, part) for part in parts),
     )
 
 
-def _uuid(nvml: object, handle: object) -> str:
-    """`GPU-…`; older bindings give bytes."""
-    uuid = nvml.nvmlDeviceGetUUID(handle)  # type: ignore[attr-defined]
-    return uuid.decode() if isinstance(uuid, bytes) else str(uuid)
+def _part(nvml: Any, handle: Any) -> Part:
+    return Part(
+        _uuid(nvml, handle),
+        _asked(nvml, lambda: nvml.nvmlDeviceGetGpuInstanceId(handle), 0),
+        _asked(nvml, lambda: nvml.nvmlDeviceGetComputeInstanceId(handle), 0),
+    )
+
+
+def _parts(nvml: Any, handle: Any) -> list[Any]:
+    """Handles of the parts of a GPU that is split; none of one that is whole."""
+    places = range(_asked(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle), 0))
+    if not places:
+        return []
+    one = nvml.nvmlDeviceGetMigDeviceHandleByIndex
+    found = [_asked(nvml, partial(one, handle, place), None) for place in places]
+    return [part for part in found if part is not None]  # places between parts may be free
+
+
+def _asked(nvml: Any, question: Callable[[], Any], otherwise: Any) -> Any:
+    """What NVML answers, or `otherwise` where this GPU, driver or binding has no answer."""
+    try:
+        return question()
+    except (nvml.NVMLError, AttributeError):
+        return otherwise
+
+
+def _gpu(nvml: Any, seen: Seen, handles: Sequence[Any], parts: Sequence[Sequence[Any]]) -> Gpu:
+    """A GPU, or a part of it with its own share of the memory."""
+    whole = handles[seen.gpu]
+    own = whole if seen.part is None else parts[seen.gpu][seen.part]
+    memory = nvml.nvmlDeviceGetMemoryInfo(own)
+    capability = nvml.nvmlDeviceGetCudaComputeCapability(whole)
+    name = _asked(nvml, lambda: nvml.nvmlDeviceGetName(own), None) or nvml.nvmlDeviceGetName(whole)
+    return Gpu(
+        index=seen.gpu,
+        name=one_line(_text(name)),
+        total_gib=int(memory.total) / GIB,
+        free_gib=int(memory.free) / GIB,
+        capability=(int(capability[0]), int(capability[1])),
+        uuid=_uuid(nvml, own),
+    )
+
+
+def _uuid(nvml: Any, handle: Any) -> str:
+    """`GPU-…`, or `MIG-…` of a part."""
+    return _text(nvml.nvmlDeviceGetUUID(handle))
+
+
+def _text(value: Any) -> str:
+    """Older bindings give bytes."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 @lru_cache(maxsize=1)

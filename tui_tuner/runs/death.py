@@ -24,7 +24,6 @@ from tui_tuner.runs.events import Heartbeat
 from tui_tuner.runs.gpu_faults import from_kernel_log
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.kernel import records
-from tui_tuner.runs.regular import read_regular
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import human_bytes
 
@@ -169,7 +168,7 @@ def _integer(text: str) -> int | None:
 
 def _read(path: Path) -> str:
     try:
-        return read_regular(path).decode("utf-8", "replace").strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
 

@@ -14,7 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from tui_tuner.config.advice import fixes_of, on_screen
+from tui_tuner.errors import TunerError
+
 VERSION = 1
+
+
+def advice_of(hint: str) -> str:
+    """A hint for a screen, where it differs from that for a command line."""
+    shown = on_screen(hint)
+    return shown if shown != hint else ""
 
 
 class Body:
@@ -178,6 +187,7 @@ class Warned(Body):
     code: str
     message: str
     hint: str = ""
+    advice: str = sparse(default="")  # the hint for a screen, where it differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +244,16 @@ class Finished(Body):
     exit_code: int | None = None  # of the process
     message: str = ""
     hint: str = ""
+    field: str = sparse(default="")  # of the config, by its dotted name: where a failure comes from
+    advice: str = sparse(default="")  # the hint for a screen, where it differs
+    fixes: Sequence[Any] = sparse(default=())  # the ways that the hint tells: each {field: value}
+
+    @classmethod
+    def failed(cls, error: TunerError) -> Finished:
+        """The end that an error makes."""
+        what = f"{error.where}: {error.what}" if error.where else error.what
+        advice = advice_of(error.hint)
+        return cls("failed", error.exit_code, what, error.hint, error.field, advice, fixes_of(error.hint))
 
 
 @dataclass(frozen=True, slots=True)

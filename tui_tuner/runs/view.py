@@ -54,6 +54,9 @@ class RunView:
     exit_code: int | None = None
     message: str = ""
     hint: str = ""
+    field: str = ""  # of the config, where a failure comes from
+    advice: str = ""  # the hint for a screen
+    fixes: tuple[Mapping[str, Any], ...] = ()  # the ways that the hint tells: each {field: value}
     host_memory: int = 0
     memory: Memory | None = None
     duration: RunDuration | None = None  # the newest
@@ -124,6 +127,9 @@ def _run_started(draft: _Draft, event: Event, body: RunStarted) -> None:
         exit_code=None,
         message="",
         hint="",
+        field="",
+        advice="",
+        fixes=(),
     )
     if body.resumed_from is not None:
         _back_to(draft, body.resumed_from)
@@ -182,6 +188,9 @@ def _finished(draft: _Draft, _: Event, body: Finished) -> None:
         exit_code=body.exit_code,
         message=body.message,
         hint=body.hint,
+        field=body.field,
+        advice=body.advice or body.hint,
+        fixes=tuple(fix for fix in body.fixes if isinstance(fix, Mapping)),
         phase="",
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.chat.choosing import choose_template
 from tui_tuner.data.chat.encoder import ChatEncoder, Encoded, Rendered
@@ -21,7 +22,7 @@ from tui_tuner.data.preflight import Problem, noted
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Record, Text, texts_of
 from tui_tuner.errors import DataError
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 from tui_tuner.models.generation import generation_ends
 from tui_tuner.tasks.generative import GenerativeTask, check_cuts
 
@@ -126,7 +127,14 @@ class AnswerEncoder(Encoder):
             return DataError(
                 _("plain text holds no answers to train on."),
                 where=where,
-                hint=_("Learn every token with --set task=pretraining, or here with --set data.format=text."),
+                hint=advise(
+                    N_(
+                        "Learn every token with {command}, or here with {here}.",
+                        command=setting({"task": "pretraining"}),
+                        here=setting({"data.format": "text"}),
+                    )
+                ),
+                field="data.path",
             )
         return super().refusal(config, where, record)
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tui_tuner.compute.forward import MicroSize, Rows
-from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.evaluation.samples import SampleReport, Samples, Stage
 from tui_tuner.locales import _
 from tui_tuner.objectives.base import Objective
 from tui_tuner.runs.events import Evaluation, OutOfMemory, Sample
+from tui_tuner.training.keeping.progress import Progress, evaluation_size
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -25,6 +25,7 @@ class Evaluator:
     Args:
         rows: What is measured on; None for nothing.
         samples: What is shown; None for nothing.
+        progress: Keeps how much can be computed at once.
         interrupted: Whether to give up.
     """
 
@@ -36,6 +37,7 @@ class Evaluator:
         objective: Objective,
         rows: Rows | None,
         samples: Samples | None,
+        progress: Progress,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         self.reporter = reporter
@@ -44,15 +46,19 @@ class Evaluator:
         self.objective = objective
         self.rows = rows
         self.samples = samples
+        self.progress = progress
         self.interrupted = interrupted
 
     def validation(self, model: Any, size: MicroSize, step: int) -> dict[str, float] | None:
-        """What the objective measures over all held-out rows; None without any.
+        """What the objective measures over all held-out rows; None without any, or without memory for them.
 
-        The model is left in the mode it was in.
+        The model is left in the mode it was in. Where memory runs out, less is computed at once from then on,
+        also in later evaluations and by whoever resumes the run.
+
+        Args:
+            size: The micro-batch of training.
 
         Raises:
-            OutOfMemoryError: one example alone does not fit.
             Interrupted: a stop was asked for meanwhile.
         """
         import torch
@@ -66,33 +72,41 @@ class Evaluator:
         model.eval()
         try:
             with torch.no_grad():
-                sums = self._sums(model, size, step)
+                sums = self._sums(model, evaluation_size(self.progress, size), step)
         finally:
             model.train(training)
-        return self.objective.summarise(sums, weight)
+        return None if sums is None else self.objective.summarise(sums, weight)
 
-    def _sums(self, model: Any, size: MicroSize, step: int) -> dict[str, Any]:
-        """What the objective measures, added up; read from the device once."""
+    def _sums(self, model: Any, size: MicroSize, step: int) -> dict[str, Any] | None:
+        """What the objective measures, added up; read from the device once. None without memory for it."""
         assert self.rows is not None
-        total = len(self.rows)
+        total, done = len(self.rows), 0
         sums: dict[str, Any] = {}
+        begun = size
         todo = self.objective.groups(self.rows, range(total), size)
-        done = 0
         while todo:
             if self.interrupted():
                 raise Interrupted
-            rows = todo.pop(0)
+            rows = todo[0]
             try:
                 self.recovery.enter("evaluation", rows)
                 measured = self._measure(model, rows)
             except Exception as error:
                 if not self.recovery.is_out_of_memory(error):
                     raise
-                todo[:0] = self._smaller(rows, step, size)
-                self.recovery.free()
+                self.recovery.free(error)
+                if len(rows) == 1:
+                    self._leave_out(rows[0], step)
+                    return None
+                size = self._smaller(rows, size)
+                todo = self.objective.groups(self.rows, [row for group in todo for row in group], size)
                 continue
+            if size != begun:  # said once what is enough is known, and not for each group
+                self.recovery.announce("evaluation", step, begun, size)
+                begun, self.progress.evaluated = size, [size.sequences, size.tokens]
             for name, value in measured.items():
                 sums[name] = sums[name] + value if name in sums else value
+            todo.pop(0)
             done += len(rows)
             self.reporter.phase("evaluating", done, total)
         return {name: value.tolist() for name, value in sums.items()}
@@ -104,23 +118,25 @@ class Evaluator:
         micro = self.objective.lay(self.rows, rows, training=False).to(self.device)
         return self.objective.measure(model, micro)
 
-    def _smaller(self, rows: list[int], step: int, size: MicroSize) -> list[list[int]]:
-        """The same rows in smaller forward passes.
-
-        Raises:
-            OutOfMemoryError: they cannot be taken apart.
-        """
+    def _smaller(self, rows: list[int], size: MicroSize) -> MicroSize:
+        """Half of what these rows are, so that they are taken apart: the size may allow for far more."""
         assert self.rows is not None
         tokens = sum(int(self.rows.lengths[row]) for row in rows)
-        smaller = MicroSize(max(1, len(rows) // 2), max(1, tokens // 2))
-        parts = self.objective.groups(self.rows, rows, smaller)
-        if len(parts) == 1:
-            raise OutOfMemoryError(
-                _("memory ran out in the evaluation at step {step} with a single sequence.", step=step),
-                hint=_("Lower data.max_length."),
-            )
-        self.recovery.announce("evaluation", step, size, size.halved())
-        return parts
+        return MicroSize(min(size.sequences, len(rows)), min(size.tokens, tokens)).halved()
+
+    def _leave_out(self, row: int, step: int) -> None:
+        """Say that this evaluation is left out, as one held-out sequence alone does not fit."""
+        assert self.rows is not None
+        self.reporter.warn(
+            "evaluation_left_out",
+            _(
+                "Memory ran out in the evaluation at step {step} with a single sequence of {tokens:,} "
+                "tokens, so it is left out. Training goes on.",
+                step=step,
+                tokens=int(self.rows.lengths[row]),
+            ),
+            _("Lower data.max_length in a new run, or hold other rows out (data.validation)."),
+        )
 
     def answer(self, model: Any, step: int, stage: Stage) -> None:
         """Show what the model makes of the sample rows, and score held-out rows before and after.
@@ -139,7 +155,7 @@ class Evaluator:
         except Exception as error:
             if not self.recovery.is_out_of_memory(error):
                 raise
-            self.recovery.free()
+            self.recovery.free(error)
             message = _(
                 "Memory ran out while answering prompts at step {step}; they are left out.", step=step
             )
@@ -154,6 +170,8 @@ class Evaluator:
             raise Interrupted
 
     def _tell(self, report: SampleReport, step: int, stage: Stage) -> None:
+        for note in report.notes:
+            self.reporter.log(_("Prompts at step {step}: {note}.", step=step, note=note))
         for index, sample in enumerate(report.shown):
             self.reporter.emit(
                 Sample(

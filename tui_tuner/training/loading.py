@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,17 @@ from transformers import set_seed
 from tui_tuner.compute import attention, low_rank
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
 from tui_tuner.compute.numeric import matmul_precision
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.config.kinds import RANKED
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.errors import OutOfMemoryError
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 from tui_tuner.methods import attach, trainable_parameters
 from tui_tuner.models import vocabulary
 from tui_tuner.models.device import Device
 from tui_tuner.tasks import Task
+from tui_tuner.text import one_line
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -49,20 +52,11 @@ def load_trainable(
     reporter.phase("loading", note=_("model"))
     _set_numerics(config, device)
     attention.register()
-    try:
-        recovery.enter("loading")
+    with _fitting(config, recovery):
         model = load_base(config, device.place, tokenizer, task, learned)
-    except Exception as error:
-        if not recovery.is_out_of_memory(error):
-            raise
-        raise OutOfMemoryError(
-            _("memory ran out while the model was loaded."),
-            where="model",
-            field="model.name",
-            hint=_("Quantise it (model.quantization: nf4), or choose a smaller one."),
-        ) from error
     check_tokens(model, tokenizer, config, rows, reporter)
-    model = attach_method(model, config, task)
+    with _fitting(config, recovery):
+        model = attach_method(model, config, task)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
     low_rank.quicken(model)
     if config.training.gradient_checkpointing:
@@ -77,6 +71,29 @@ def load_trainable(
         )
     )
     return model
+
+
+@contextlib.contextmanager
+def _fitting(config: ResolvedConfig, recovery: Recovery) -> Iterator[None]:
+    """Turn memory that runs out while a model is made into an error that says what to do."""
+    try:
+        recovery.enter("loading")
+        yield
+    except Exception as error:
+        if not recovery.is_out_of_memory(error):
+            raise
+        problem = one_line(error, 200)
+        recovery.free(error)
+        if config.model.quantization == "none":
+            hint = _("Quantise it (model.quantization: nf4), or choose a smaller one.")
+        else:
+            hint = _("Choose a smaller model, or end what else uses the memory.")
+        raise OutOfMemoryError(
+            _("memory ran out while the model was loaded ({problem}).", problem=problem),
+            where="model",
+            field="model.name",
+            hint=hint,
+        ) from None
 
 
 def load_base(
@@ -135,7 +152,9 @@ def warn_of_untrained_tokens(
     if not used:
         return
     if config.method.kind in RANKED:
-        hint = _("Train them too with --set method.train_embeddings=true.")
+        hint: str = advise(
+            N_("Train them too with {command}.", command=setting({"method.train_embeddings": True}))
+        )
     else:
         hint = _(
             "Train them too with method.kind lora and method.train_embeddings, or with method.kind full."

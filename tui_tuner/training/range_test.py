@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tui_tuner.config.values import with_values
 from tui_tuner.errors import RunError
 from tui_tuner.locales import _
 from tui_tuner.models.loading import quiet_libraries
+from tui_tuner.models.out_of_memory import free_cached_memory
 from tui_tuner.planning.range_test import WORSE, RangeTest, bounds, evaluate, geometric
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.events import Body, OutOfMemory, Phase, Warned
@@ -109,11 +111,18 @@ def range_test(
         context = RunContext(
             _short(config, rates), folder, reporter, commands, task, None, Progress(), Ranks()
         )
+        training = None
         try:
             training = prepare_training(context)
+            return _run(training, rates, commands, say)
         except Stopped:
             raise RunError(_("stopped before the first step.")) from None
-        return _run(training, rates, commands, say)
+        except Exception as error:
+            traceback.clear_frames(error.__traceback__)  # they hold the model while the error is known
+            raise
+        finally:
+            del training, context
+            free_cached_memory()
 
 
 def _short(config: RunConfig, rates: list[float]) -> RunConfig:

@@ -11,6 +11,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+from tui_tuner.config.advice import Command, advise
 from tui_tuner.config.continuing import ANEW, Edit, edits, shown
 from tui_tuner.config.load import build_config, read_config
 from tui_tuner.config.options import get_value, options
@@ -22,7 +23,7 @@ from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 from tui_tuner.training.context import RunContext
 from tui_tuner.training.keeping.checkpoints import checkpoints
-from tui_tuner.training.keeping.progress import read_progress
+from tui_tuner.training.keeping.progress import Progress, read_progress
 
 RESOLVED = "config.resolved.yaml"
 
@@ -42,7 +43,7 @@ def keep_choices(context: RunContext) -> RunConfig:
     if began is None:
         return context.asked
     before, asked = began
-    found = edits(before, asked, context.asked)
+    found = [_with_random(context.progress, edit) for edit in edits(before, asked, context.asked)]
     refused = [edit for edit in found if edit.verdict == "refused"]
     if refused:
         raise _refusal(context.folder, context.asked, refused)
@@ -73,9 +74,18 @@ def check_edits(folder: RunFolder, asked: RunConfig) -> None:
             return  # damaged, or of version 0.1
         if not kept.config:
             return
-        refused = [edit for edit in edits(before, had, asked) if edit.verdict == "refused"]
+        found = [_with_random(kept, edit) for edit in edits(before, had, asked)]
+        refused = [edit for edit in found if edit.verdict == "refused"]
         if refused:
             raise _refusal(folder, asked, refused)
+
+
+def _with_random(progress: Progress, edit: Edit) -> Edit:
+    """The same, but refused where the model's own dropout draws other numbers with it."""
+    if edit.field != "training.micro_batch" or edit.verdict != "taken" or not progress.random:
+        return edit
+    why = N_("the model draws random numbers, and others where a batch is cut into other parts")
+    return replace(edit, verdict="refused", why=why)
 
 
 def _say_anew(context: RunContext) -> None:
@@ -140,10 +150,12 @@ def _refusal(folder: RunFolder, asked: RunConfig, refused: list[Edit]) -> Config
     return ConfigError(
         " ".join(edit.sentence() for edit in refused),
         where=one_line(path),
-        field=refused[0].field,
-        hint=_(
-            "Put back {fields} to go on, or start a new run: {command}",
-            fields=", ".join(f"{edit.field}: {shown(edit.before)}" for edit in refused),
-            command=command,
+        hint=advise(
+            N_(
+                "Put back {fields} to go on, or start a new run: {command}",
+                fields=", ".join(f"{edit.field}: {shown(edit.before)}" for edit in refused),
+                command=Command(command, _("from its settings.")),
+            )
         ),
+        field=refused[0].field,
     )

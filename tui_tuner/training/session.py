@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+from tui_tuner.config.advice import Command, advise
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 from tui_tuner.models.loading import quiet_libraries
 from tui_tuner.runs import kernel
 from tui_tuner.runs.control import Control
-from tui_tuner.runs.events import RunStarted, Sink
+from tui_tuner.runs.events import Finished, RunStarted, Sink
 from tui_tuner.runs.gpu_faults import classify, from_kernel_log
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import find_task
@@ -66,14 +67,17 @@ def run(
     commands = Commands(control, reporter, ranks)
     with Heartbeat(reporter):
         try:
-            outcome, hint = _run(config, folder, reporter, commands, resume, ranks), ""
+            hint: str = ""
+            outcome = _run(config, folder, reporter, commands, resume, ranks)
         except Stopped:
             outcome = Outcome("stopped", commands.exit_code, _("Stopped before the first step."))
-            hint = _("Start it again with `tui-tuner resume`.")
+            again = Command("`tui-tuner resume`", _("Resume"))
+            hint = advise(N_("Start it again with {command}.", command=again))
         except TunerError as error:
-            what = f"{error.where}: {error.what}" if error.where else error.what
-            outcome, hint = Outcome("failed", error.exit_code, what), error.hint
+            ended = Finished.failed(error)
+            outcome, hint = Outcome("failed", error.exit_code, ended.message), error.hint
             _log(folder, error)
+            reporter.end(ended)
         except Exception as error:
             outcome, hint = _unexpected(folder, error)
         except BaseException as error:  # the interpreter is ending; say so in the journal, and let it

@@ -10,7 +10,8 @@ from transformers import PrinterCallback, set_seed
 
 from tui_tuner.compute.forward import MicroSize
 from tui_tuner.data.examples.prepare import Prepared
-from tui_tuner.objectives.base import Objective, Setup
+from tui_tuner.objectives.base import Objective
+from tui_tuner.objectives.setup import Setup
 from tui_tuner.planning.data_facts import steps_of
 from tui_tuner.runs.events import Phase
 from tui_tuner.training.context import RunContext
@@ -92,6 +93,7 @@ class Training:
         self.size = self._first_size()
         self.objective = context.task.objective(self.config)
         self.objective.prepare(self.setup)
+        self.recovery.random = context.progress.random = self.objective.random
         if not self.objective.exact:
             self.size = MicroSize(1, self.size.tokens)
         self.loop = self._make_loop()
@@ -108,7 +110,7 @@ class Training:
         """What the objective is prepared with."""
         plan, context = self.plan, self.context
         first = range(min(SAMPLED_STEPS, plan.steps_per_epoch))
-        pad = self.tokenizer.pad_token_id
+        pad, held_out = self.tokenizer.pad_token_id, self.prepared.validation
         return Setup(
             model=self.model,
             rows=self.prepared.train,
@@ -119,7 +121,7 @@ class Training:
             tokens=self.size.tokens,
             voice=context.reporter,
             state=context.progress.path,
-            free=self.recovery.free,
+            longest_row=max(int(rows.lengths.max()) for rows in (self.prepared.train, held_out) if rows),
         )
 
     def _make_loop(self) -> Loop:
@@ -134,6 +136,7 @@ class Training:
             context.task.samples(config, self.tokenizer, self.prepared.validation)
             if context.ranks.main
             else None,
+            context.progress,
             context.commands.stop_wanted,
         )
         reports = StepReports(reporter, config.training.report_every, device_memory(self.device.place))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -22,18 +21,24 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.worker import get_current_worker
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
-from tui_tuner.text import one_line
+from tui_tuner.text import human_seconds, one_line
+from tui_tuner.ui.drafts import DraftKeeper
 from tui_tuner.ui.garbage import Garbage
+from tui_tuner.ui.guard.stalls import StallWatch
+from tui_tuner.ui.guard.sturdy import SturdyApp
 from tui_tuner.ui.hosting import AppResult, Host, HostFactory, Tuner, thread_host
 from tui_tuner.ui.preferences import read_preferences, remember
 from tui_tuner.ui.themes import DARK, LIGHT, THEMES
 
 if TYPE_CHECKING:
     from tui_tuner.launch.helper import Helper
+    from tui_tuner.launch.terminal.leaving import WayOut
     from tui_tuner.runs.store import RunFolder, RunStore
     from tui_tuner.ui.bridge import Follower
+    from tui_tuner.ui.checking import Refusal
 
 POLL_SECONDS = 0.15
 
@@ -49,7 +54,7 @@ def _first_theme(_app: App[Any]) -> str:
     return kept if kept in THEMES else DARK
 
 
-class TunerApp(App[AppResult]):
+class TunerApp(SturdyApp[AppResult]):
     """The workbench. It owns the run that this process trains; screens only look at journals.
 
     Args:
@@ -59,6 +64,7 @@ class TunerApp(App[AppResult]):
         resume: Go on from its last checkpoint.
         config: Values to begin the settings with, as in a YAML config.
         host_factory: What trains a run in this process.
+        way_out: How this process ends; None makes one of its own.
     """
 
     TITLE = "tui-tuner"
@@ -84,10 +90,11 @@ class TunerApp(App[AppResult]):
         resume: bool = False,
         config: dict[str, Any] | None = None,
         host_factory: HostFactory = thread_host,
+        way_out: WayOut | None = None,
     ) -> None:
         super().__init__()
         self.store = store
-        self.draft: dict[str, Any] = config or {}
+        self.drafts = DraftKeeper(config)
         kept_card = read_preferences().get("card")
         self.card: str = kept_card if isinstance(kept_card, str) else ""  # planned for; empty: this machine
         self.host: Host | None = None
@@ -98,6 +105,18 @@ class TunerApp(App[AppResult]):
         self._told_of_end = True
         self._garbage = Garbage()
         self._helper: Helper | None = None
+        self._way_out = way_out
+        self._stalls: StallWatch | None = None
+
+    @property
+    def draft(self) -> dict[str, Any]:
+        """Values of the settings form, as in a YAML config; it is kept on disk as it changes."""
+        return self.drafts.draft.values
+
+    @draft.setter
+    def draft(self, values: dict[str, Any]) -> None:
+        self.drafts.draft.values = values
+        self.drafts.touch()
 
     @property
     def helper(self) -> Helper:
@@ -118,7 +137,7 @@ class TunerApp(App[AppResult]):
         return HomeScreen()
 
     def on_mount(self) -> None:
-        self._catch_signals()
+        self._watch_over()
         self.set_interval(POLL_SECONDS, self._tick)
         self.call_after_refresh(self._garbage.begin)
         folder, train, resume = self._open
@@ -129,6 +148,9 @@ class TunerApp(App[AppResult]):
 
     def on_unmount(self) -> None:
         self._garbage.end()
+        self.drafts.flush()
+        if self._stalls is not None:
+            self._stalls.end()
         if self._helper is not None:
             self._helper.close()
 
@@ -168,10 +190,32 @@ class TunerApp(App[AppResult]):
 
         self.push_screen(ResultsScreen(folder))
 
+    def open_settings(
+        self, name: str = "", told: Refusal | None = None, *, mend: bool = False, instead: bool = False
+    ) -> None:
+        """Show the draft; `instead` of the screen on top, and else as `SettingsScreen` has it."""
+        from tui_tuner.ui.screens.settings import SettingsScreen
+
+        self._show(SettingsScreen(name, told, mend), instead)
+
+    def open_data(self, *, instead: bool = False) -> None:
+        """Show the data of the draft, or let one choose some."""
+        from tui_tuner.ui.screens.data import DataScreen
+
+        self._show(DataScreen(), instead)
+
+    def _show(self, screen: Screen[Any], instead: bool) -> None:
+        if instead:
+            self.switch_screen(screen)
+        else:
+            self.push_screen(screen)
+
     def train_here(self, folder: RunFolder, resume: bool = False) -> None:
         """Train a run in a thread of this process."""
         self.host = self._host_factory(folder, resume)
         self._told_of_end = False
+        if self._way_out is not None:
+            self._way_out.run_here(folder.name)
         self.host.start()
 
     def launch(self, folder: RunFolder, resume: bool = False) -> None:
@@ -195,7 +239,7 @@ class TunerApp(App[AppResult]):
         try:
             start_detached(folder, resume, say, lambda: worker.is_cancelled or not self.is_running)
         except (TunerError, OSError) as error:
-            self.call_later(self.say, one_line(error), "error")
+            self.call_later(self.say, one_line(words_of(error)), "error")
             return
         self.call_later(self.say, _("The run goes on in a process of its own."))
 
@@ -263,23 +307,60 @@ class TunerApp(App[AppResult]):
 
     def leave(self, terminal_gone: bool = False) -> None:
         """Close the screen. A run that is on in this process goes on without it."""
+        if self._way_out is not None:
+            self._way_out.leaving()
         keep = self.host if self.training or self._open[1] else None
         self.exit(AppResult(0, keep, terminal_gone))
 
-    def _catch_signals(self) -> None:
-        """SIGHUP: the run goes on without a screen. SIGTERM, SIGINT: it saves and stops."""
-        if self.is_headless:
+    def _watch_over(self) -> None:
+        """SIGHUP: the run goes on without a screen. SIGTERM, SIGINT: it saves and stops. Stalls are seen."""
+        if self.is_headless or self._way_out is None:
             return
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(signal.SIGHUP, self.leave, True)
-            for which in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(which, self._terminated, which.name)
+        from tui_tuner.launch.terminal.leaving import Screen as Watched
 
-    def _terminated(self, name: str) -> None:
-        if self.host is not None and self.training:
-            self.host.control.request("stop", reason=name)
-        self.leave()
+        loop = asyncio.get_running_loop()
+
+        def close(gone: bool) -> None:  # in another thread
+            loop.call_soon_threadsafe(self.leave, gone)
+
+        mute = getattr(self._driver, "keep_off", lambda: None)
+        self._way_out.watch(Watched(close, lambda: self.host, mute))
+        self._stalls = StallWatch(self.fault_log, self._stood_still)
+        self._stalls.begin()
+        self.set_interval(0.5, self._stalls.beat)
+
+    def _stood_still(self, seconds: float, path: str) -> None:
+        words = _("The screen stood still for {time}.", time=human_seconds(seconds))
+        if path:
+            words = f"{words} {_('Where it stood is in {path}.', path=one_line(path))}"
+        self.call_later(self.say, words, "warning", 15)
+
+    def run(self, **more: Any) -> AppResult | None:
+        """As Textual's, with a way out that needs no event loop."""
+        if self._way_out is not None or more.get("headless"):
+            return super().run(**more)
+        from tui_tuner.launch.terminal.leaving import WayOut
+
+        self._way_out = WayOut()
+        self._way_out.begin()
+        try:
+            return super().run(**more)
+        finally:
+            self._way_out.stand_down()
+
+    # What the terminal's driver asks for, in any thread
+
+    def screen_opens(self) -> None:
+        if self._way_out is not None:
+            self._way_out.screen_opens()
+
+    def screen_closed(self) -> None:
+        if self._way_out is not None:
+            self._way_out.screen_closed()
+
+    def terminal_lost(self) -> None:
+        if self._way_out is not None:
+            self._way_out.lost()
 
     # Looks and help
 
@@ -313,18 +394,21 @@ def run_app(
     train: bool = False,
     resume: bool = False,
     config: dict[str, Any] | None = None,
+    way_out: WayOut | None = None,
 ) -> AppResult:
     """Show the workbench, or the live pane of `open_run` at once; with `train`, train it in this process.
 
-    While `AppResult.host` is alive the caller must keep the process: the run goes on without a screen. The
-    signal handlers of the screen are gone then; the caller installs its own (`launch.signals`).
+    While `AppResult.host` is alive the caller must keep the process: the run goes on without a screen
+    (`launch.terminal.leaving.WayOut.end`).
     """
-    app = TunerApp(store, open_run=open_run, train=train, resume=resume, config=config)
+    app = TunerApp(store, open_run=open_run, train=train, resume=resume, config=config, way_out=way_out)
     result = None
     try:
         result = app.run()
-    except OSError:  # the terminal went away under the driver
-        result = AppResult(1, app.host if app.training else None, True)
-    if result is None:  # the app itself failed: Textual has shown why
-        result = AppResult(app.return_code or 1, app.host if app.training else None)
+    except (KeyboardInterrupt, OSError):  # thrown out of it, or the terminal went away under the driver
+        return AppResult(1, app.host if app.training else None, True)
+    except Exception as error:  # a defect in Textual's core
+        app.end_by(error)
+    if result is None:
+        result = AppResult(1, app.host if app.training else None, words=app.fatal)
     return result

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
+from textual.fuzzy import Matcher
 
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -53,13 +55,13 @@ class TunerCommands(Provider):
 
     async def discover(self) -> Hits:
         for name, help_text, command in self._actions():
-            yield DiscoveryHit(Content(name), command, text=name, help=help_text)
+            yield DiscoveryHit(Content(name), command, text=name, help=_plain(help_text))
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
         for name, help_text, command in self._actions():
             if (score := matcher.match(name)) > 0:
-                yield Hit(score, matcher.highlight(name), command, text=name, help=help_text)
+                yield Hit(score, _highlighted(matcher, name), command, text=name, help=_plain(help_text))
         for index, folder in enumerate(self.tuner.store.runs()):
             if index >= _MOST_RUNS:
                 break
@@ -67,3 +69,16 @@ class TunerCommands(Provider):
             if (score := matcher.match(name)) > 0:
                 title = Content.assemble((_("Run"), "$dim"), " ", safe(name))
                 yield Hit(score, title, partial(self.tuner.open_run, folder), text=name)
+
+
+def _plain(text: str) -> str:
+    """Text that is not read as markup: the palette takes a `Content` too, though it does not say so."""
+    return cast(str, Content(text))
+
+
+def _highlighted(matcher: Matcher, name: str) -> Content:
+    """As `matcher.highlight`, which reads a name as markup."""
+    content = Content(name)
+    for offset in matcher.fuzzy_search.match(matcher.query, name)[1]:
+        content = content.stylize(matcher.match_style, offset, offset + 1)
+    return content

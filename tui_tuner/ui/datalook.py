@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from tui_tuner.config.advice import fixes_of
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
+from tui_tuner.config.values import with_values
+from tui_tuner.errors import DataError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.runs.wire import plain
 from tui_tuner.text import one_line
+from tui_tuner.ui.checking import Refusal, refusal_of
 
 if TYPE_CHECKING:
     from tui_tuner.tasks.preview.around import Around
@@ -80,7 +86,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Census:
-    """All rows, counted: the ledger's outcomes, its most frequent reasons, lengths in characters."""
+    """All rows, counted: the ledger's outcomes, its most frequent reasons, lengths in characters.
+
+    A row that the task of the draft cannot use is counted as dropped; `refusal` says why the first one is.
+    """
 
     read: int
     outcomes: dict[str, int]
@@ -88,10 +97,52 @@ class Census:
     longest: int
     mean: float
     done: bool
+    refusal: Refusal | None = None
 
 
 _tokenizers: dict[str, Any] = {}
 _lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class ColumnSeen:
+    """A column of a file: what kinds of value it holds, and one of them."""
+
+    name: str
+    kinds: tuple[str, ...]
+    example: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of a file, and which format and roles they are taken for, or might be."""
+
+    columns: tuple[ColumnSeen, ...]
+    format: str
+    roles: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How rows are read with certain columns: the lines of the first, or why that cannot be."""
+
+    format: str
+    lines: tuple[str, ...]
+    refusal: Refusal | None = None
+
+
+_SAID = ("format", "columns", "field", "encoding", "header")  # fields of `data` that are said of one file
+
+
+def draft_for(draft: dict[str, Any], path: str) -> dict[str, Any]:
+    """A draft with another path: what was said of the rows of the file before is not said of this one."""
+    found = copy.deepcopy(draft)
+    data = found.get("data")
+    data = data if isinstance(data, dict) else {}
+    if data.get("path") not in (None, path):
+        data = {name: value for name, value in data.items() if name not in _SAID}
+    found["data"] = {**data, "path": path}
+    return found
 
 
 def sections(draft: dict[str, Any], path: str) -> tuple[ModelSection, DataSection]:
@@ -107,7 +158,10 @@ def sections(draft: dict[str, Any], path: str) -> tuple[ModelSection, DataSectio
 def _config(draft: dict[str, Any], path: str, *more: str) -> RunConfig:
     """The config of a draft with another path, and only the sections that data needs (and `more`)."""
     named = {name: draft.get(name) or {} for name in ("model", "method", *more)}
-    return build_config({**named, "data": {**(draft.get("data") or {}), "path": path}})
+    if "task" in draft:
+        named["task"] = draft["task"]
+    data = draft.get("data")
+    return build_config({**named, "data": {**(data if isinstance(data, dict) else {}), "path": path}})
 
 
 def look(draft: dict[str, Any], path: str) -> Look:
@@ -119,8 +173,8 @@ def look(draft: dict[str, Any], path: str) -> Look:
     """
     from tui_tuner.data.preview import first_rows
 
-    _model, data = sections(draft, path)
-    preview = first_rows(data, ROWS)
+    config = _config(draft, path)
+    preview = first_rows(config.data, ROWS)
     found = preview.detections[0] if preview.detections else {}
     rows = tuple(Row(_one_row(row.values), one_line(row.problem)) for row in preview.rows)
     notes = [one_line(note) for note in preview.notes]
@@ -139,6 +193,25 @@ def look(draft: dict[str, Any], path: str) -> Look:
     )
 
 
+def refusal(draft: dict[str, Any], path: str) -> Refusal | None:
+    """Why the task of a draft cannot use `path`, if it cannot."""
+    try:
+        return _refused(_config(draft, path))
+    except TunerError as error:
+        return refusal_of(error)
+
+
+def _refused(config: RunConfig) -> Refusal | None:
+    """Why the task of a config cannot use its data, if it cannot."""
+    from tui_tuner.launch.beforehand import check_data
+
+    try:
+        check_data(config)
+    except (TunerError, OSError) as error:
+        return refusal_of(error)
+    return None
+
+
 def census(
     draft: dict[str, Any], path: str, said: Callable[[Census], None], cancelled: Callable[[], bool]
 ) -> None:
@@ -148,18 +221,92 @@ def census(
         DataError: it cannot be read or understood.
     """
     from tui_tuner.data.preview import inspect
+    from tui_tuner.tasks import find_task
 
-    _model, data = sections(draft, path)
+    config = _config(draft, path)
+    encoder = find_task(config.task).encoder_class
     inspection = inspect(
-        data,
+        config.data,
         lambda _count, ledger: said(Census(ledger.read, dict(ledger.outcomes), (), 0, 0.0, False)),
         cancelled,
+        partial(encoder.check_kind, config) if encoder is not None else None,
     )
+    refusal = refusal_of(inspection.refusal) if inspection.refusal is not None else None
     ledger, lengths = inspection.ledger, inspection.lengths
     reasons = [f"{reason.count:,} {_(reason.outcome)}: {_(reason.reason)}" for reason in ledger.reasons()[:3]]
     mean = lengths.total / lengths.count if lengths.count else 0.0
     if not cancelled():
-        said(Census(ledger.read, dict(ledger.outcomes), tuple(reasons), lengths.longest, mean, True))
+        outcomes = dict(ledger.outcomes)
+        said(Census(ledger.read, outcomes, tuple(reasons), lengths.longest, mean, True, refusal))
+
+
+def table(draft: dict[str, Any], path: str) -> Table:
+    """The columns of `path`, whatever their format.
+
+    Raises:
+        DataError: it cannot be read, or has none.
+        ConfigError: the draft is invalid.
+    """
+    from tui_tuner.data.formats.parts.columns import Sample
+    from tui_tuner.data.formats.recognise import recognise
+    from tui_tuner.data.preview import raw_rows
+
+    config = _config(draft, path)
+    data = config.data
+    sample = Sample(raw_rows(data, ROWS), one_line(path))
+    if not sample.columns:
+        raise DataError(_("holds no rows."), where=one_line(path))
+    columns = tuple(
+        ColumnSeen(column.name, tuple(column.kinds), _example(column.example))
+        for column in sample.columns.values()
+    )
+    fix: Mapping[str, Any] = {}
+    try:
+        found = recognise(sample.rows, data.format, data.columns, sample.where)
+        refusal = _refused(config)
+        for fix in refusal.fixes if refusal is not None else ():
+            told = dict(fix.get("data.columns") or {})
+            if told and _refused(with_values(config, {"data.columns": told, "data.format": "auto"})) is None:
+                found = recognise(sample.rows, "auto", told, sample.where)
+                break
+        return Table(columns, found.format, dict(found.columns))
+    except DataError as error:
+        fix = next(iter(fixes_of(error.hint)), {})
+    roles = data.columns or fix.get("data.columns") or {}
+    format = fix.get("data.format") or (data.format if data.format != "auto" else "prompt_response")
+    known = {column.name for column in columns}
+    return Table(columns, format, {role: name for role, name in roles.items() if name in known})
+
+
+def roles_of(format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The roles that a format needs, and those that it may have."""
+    from tui_tuner.data.formats import find_format
+
+    found = find_format(format)
+    return tuple(found.needed), tuple(found.more)
+
+
+def read_as(draft: dict[str, Any], path: str, format: str, columns: dict[str, str]) -> Reading:
+    """How the rows of `path` are read with this format and these columns."""
+    from tui_tuner.data.preview import first_rows
+    from tui_tuner.data.report import record_lines
+
+    try:
+        data = draft.get("data")
+        told = {**(data if isinstance(data, dict) else {}), "format": format, "columns": columns or None}
+        config = _config({**draft, "data": told}, path)
+        row = first_rows(config.data, 1).rows[0]
+        held = {key: value for key, value in (row.record or {}).items() if value is not None}
+        lines = record_lines(held) if row.record is not None else [_(row.problem)]
+        return Reading(format, tuple(one_line(line, 400) for line in lines), _refused(config))
+    except (TunerError, OSError) as error:
+        return Reading(format, (), refusal_of(error))
+
+
+def _example(value: Any) -> str:
+    if isinstance(value, str):
+        return one_line(value, 200)
+    return one_line(orjson.dumps(plain(value), default=str).decode(), 200)
 
 
 def mask(draft: dict[str, Any], path: str, row: int) -> Mask:

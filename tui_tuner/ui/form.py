@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -67,6 +68,56 @@ def value_of(values: Mapping[str, Any], option: Option) -> Any:
         if found is _MISSING:
             return option.default
     return found
+
+
+def at(values: Mapping[str, Any], path: str) -> Any:
+    """The value of a field in a draft, or its default."""
+    return value_of(values, options()[path])
+
+
+def given(values: Mapping[str, Any], path: str) -> Any:
+    """The value of a field that a draft sets; None where it sets none."""
+    return _inside(values, path)
+
+
+def unknown(values: Mapping[str, Any]) -> list[str]:
+    """What a draft holds under names that no field has, or in place of a section."""
+    return list(_unknown(values, ""))
+
+
+def _unknown(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if path in options():
+            continue
+        section = any(known.startswith(f"{path}.") for known in options())
+        if section and isinstance(value, Mapping):
+            yield from _unknown(value, f"{path}.")
+        elif not section or value is not None:
+            yield path
+
+
+def differing(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a draft sets that is no default, by the dotted names."""
+    found = {path: value_of(values, option) for path, option in options().items() if is_set(values, option)}
+    return {**found, **{path: _inside(values, path) for path in unknown(values)}}
+
+
+def without(values: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """A draft without these keys."""
+    kept = copy.deepcopy(dict(values))
+    for path in paths:
+        inner, parts = kept, path.split(".")
+        while len(parts) > 1 and parts[0] in inner:
+            inner = inner[parts.pop(0)]
+        inner.pop(".".join(parts), None)
+    return kept
+
+
+def _inside(values: Any, path: str) -> Any:
+    for part in path.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
 
 
 def is_set(values: Mapping[str, Any], option: Option) -> bool:
@@ -137,6 +188,22 @@ def problems(values: Mapping[str, Any], untyped: Mapping[str, str]) -> dict[str,
     found = dict(config_problems(values))
     found.update(untyped)
     return found
+
+
+def take_texts(values: dict[str, Any], texts: dict[str, str]) -> dict[str, str]:
+    """Why each text of a draft is no value of its field. Those that are one by now become it, in place."""
+    wrong = {}
+    for path, text in tuple(texts.items()):
+        try:
+            value = parse(options()[path], text)
+        except ValueError as error:
+            wrong[path] = str(error)
+            continue
+        except KeyError:
+            value = text  # no field has this name any more: it is shown as such
+        put(values, path, value)
+        del texts[path]
+    return wrong
 
 
 def problem_of(path: str, found: Mapping[str, str]) -> str:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from tui_tuner.runs.control import Control
     from tui_tuner.runs.store import RunFolder, RunStore
     from tui_tuner.ui.bridge import Follower
+    from tui_tuner.ui.checking import Refusal
+    from tui_tuner.ui.drafts import DraftKeeper
 
 
 class Host(Protocol):
@@ -39,11 +41,13 @@ class AppResult:
         exit_code: For the shell, where no run is on any more.
         host: The run this process trains or trained last. While it is alive, the caller keeps the process.
         terminal_gone: The terminal hung up: nothing can be written to it.
+        words: For the shell, where a fault ended the screen.
     """
 
     exit_code: int = 0
     host: Host | None = None
     terminal_gone: bool = False
+    words: str = ""
 
 
 class Tuner(Protocol):
@@ -53,9 +57,16 @@ class Tuner(Protocol):
     """
 
     store: RunStore
-    draft: dict[str, Any]  # values of the settings form, as in a YAML config
+    drafts: DraftKeeper
     card: str  # the card that is planned for; empty: this machine
     host: Host | None
+
+    @property
+    def draft(self) -> dict[str, Any]:
+        """Values of the settings form, as in a YAML config."""
+
+    @draft.setter
+    def draft(self, values: dict[str, Any]) -> None: ...
 
     @property
     def training(self) -> bool: ...
@@ -70,6 +81,12 @@ class Tuner(Protocol):
     def open_run(self, folder: RunFolder) -> None: ...
 
     def open_results(self, folder: RunFolder) -> None: ...
+
+    def open_settings(
+        self, name: str = "", told: Refusal | None = None, *, mend: bool = False, instead: bool = False
+    ) -> None: ...
+
+    def open_data(self, *, instead: bool = False) -> None: ...
 
     def launch(self, folder: RunFolder, resume: bool = False) -> None: ...
 

@@ -92,7 +92,7 @@ def _checkpoint(time: float, body: CheckpointSaved, phase: str) -> LogLine:
 
 
 def _warning(time: float, body: Warned, phase: str) -> LogLine:
-    return LogLine(time, "warning", body.message, body.hint)
+    return LogLine(time, "warning", body.message, body.advice or body.hint)
 
 
 def _out_of_memory(time: float, body: OutOfMemory, phase: str) -> LogLine:
@@ -112,7 +112,7 @@ def _command(time: float, body: CommandDone, phase: str) -> LogLine:
 def _finished(time: float, body: Finished, phase: str) -> LogLine:
     level = {"completed": "good", "failed": "error"}.get(body.status, "warning")
     text = f"{_(body.status)}: {body.message}" if body.message else _(body.status)
-    return LogLine(time, level, text, body.hint)
+    return LogLine(time, level, text, body.advice or body.hint)
 
 
 _MAKERS: dict[type[Body], Callable[[float, Any, str], LogLine | None]] = {

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
+from typing import Any
 
+from tui_tuner.errors import EXIT_CONFIG, EXIT_DATA
 from tui_tuner.runs.events import Evaluation, Event, Finished, Phase, RunStarted, Step
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.runs.wire import decode
@@ -25,6 +27,28 @@ class RunRow:
     validation: float | None
     when: float
     message: str
+    exit_code: int | None = None
+
+
+def can_resume(state: str, steps: int, exit_code: int | None) -> bool:
+    """Whether it may help to go on with a run: not if its config or its data kept it from its first step."""
+    if state == "failed" and not steps:
+        return exit_code not in (EXIT_CONFIG, EXIT_DATA)
+    return state in ("stopped", "failed", "lost")
+
+
+def run_values(folder: RunFolder) -> dict[str, Any]:
+    """The settings of a run as a form takes them, to change and start again.
+
+    Raises:
+        ConfigError: its config is damaged.
+    """
+    values = folder.config().model_dump(mode="json", exclude_defaults=True)
+    for key in ("name", "folder"):
+        values.get("output", {}).pop(key, None)
+    if not values.get("output", True):
+        del values["output"]
+    return values
 
 
 def rows(store: RunStore, hosted: RunFolder | None = None) -> list[RunRow]:
@@ -37,7 +61,7 @@ def row(folder: RunFolder, hosted: bool = False) -> RunRow:
     events = _tail(folder)
     status, message = "", ""
     step = total = 0
-    loss = validation = None
+    loss = validation = exit_code = None
     when = 0.0
     for event in events:
         when = max(when, event.time)
@@ -47,8 +71,8 @@ def row(folder: RunFolder, hosted: bool = False) -> RunRow:
             case Evaluation(metrics=metrics):
                 measured = metrics.get("loss")
                 validation = validation if measured is None else measured
-            case Finished(status=end, message=words):
-                status, message = end, words
+            case Finished(status=end, message=words, exit_code=code):
+                status, message, exit_code = end, words, code
             case RunStarted(total_steps=known):
                 status, total = "running", known or total
             case Phase(name=name, total=known):
@@ -66,7 +90,7 @@ def row(folder: RunFolder, hosted: bool = False) -> RunRow:
             status = "lost" if events or manifest else "new"
     with contextlib.suppress(OSError):
         when = when or (folder.path / "config.yaml").stat().st_mtime
-    return RunRow(folder, status, step, total, loss, validation, when, message)
+    return RunRow(folder, status, step, total, loss, validation, when, message, exit_code)
 
 
 def _tail(folder: RunFolder) -> list[Event]:

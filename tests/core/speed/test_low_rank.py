@@ -116,6 +116,22 @@ def test_adapters_switched_off_or_merged_are_honoured() -> None:
         assert torch.allclose(model(ids).logits, tuned, atol=1e-4)
 
 
+def test_a_model_may_change_what_a_layer_returns() -> None:
+    """Mixtures add the experts' output to that of a shared layer in place."""
+    model = adapted(LLAMA)
+    layer = model.base_model.model.model.layers[0].mlp.down_proj
+    x = torch.randn(2, 5, layer.in_features, generator=torch.Generator().manual_seed(0))
+    found = []
+    for quickened in (False, True):
+        if quickened:
+            assert low_rank.quicken(model)
+        layer(x).add_(1.0).square().sum().backward()
+        found.append([p.grad.clone() for p in layer.parameters() if p.requires_grad])
+        model.zero_grad()
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("key_heads", [4, 2, 1])
 @pytest.mark.parametrize("prefix", [0, 7])
 def test_short_attention_is_attention(key_heads: int, prefix: int) -> None:

@@ -13,6 +13,7 @@ from tests.core.test_session import reacting
 from tests.core.ways import ExampleRows, summed_loss, token_losses
 from tui_tuner.compute import attention, prefix_cache, shared_prefix
 from tui_tuner.compute.forward import ForwardWay, lay_flat
+from tui_tuner.compute.randomness import find_randomness
 
 FAST = ForwardWay(packing=True, compact=True, segments=True)
 
@@ -46,10 +47,12 @@ def load(folder: Path, top: int = 1) -> Any:
     return model
 
 
+def frozen(model: Any) -> int:
+    return prefix_cache.frozen_layers(model, find_randomness(model).quiet)
+
+
 def filled(model: Any, rows: SomeRows, folder: Path) -> prefix_cache.PrefixCache:
-    cache = prefix_cache.PrefixCache(
-        model, rows, FAST, torch.device("cpu"), prefix_cache.frozen_layers(model)
-    )
+    cache = prefix_cache.PrefixCache(model, rows, FAST, torch.device("cpu"), frozen(model))
     cache.fill(folder / "states", lambda done, total: None)
     return cache
 
@@ -134,6 +137,7 @@ def test_a_file_that_would_be_too_large_is_not_begun(
         [0],
         lambda *_: None,
         token_losses,
+        2,
     )
     assert found is None
     assert "bytes" in problem
@@ -142,14 +146,14 @@ def test_a_file_that_would_be_too_large_is_not_begun(
 
 def test_dropout_or_training_below_rules_it_out(tiny_model: Path) -> None:
     model = load(tiny_model, top=2)
-    assert prefix_cache.frozen_layers(model) == 1
+    assert frozen(model) == 1
     model.model.layers[2].mlp.drop = torch.nn.Dropout(0.1)
-    assert prefix_cache.frozen_layers(model) == 1
+    assert frozen(model) == 1
     model.model.layers[0].mlp.drop = torch.nn.Dropout(0.1)
-    assert prefix_cache.frozen_layers(model) == 0
+    assert frozen(model) == 0
     model.model.layers[0].mlp.drop = torch.nn.Dropout(0.0)
     model.model.embed_tokens.weight.requires_grad_(True)
-    assert prefix_cache.frozen_layers(model) == 0
+    assert frozen(model) == 0
 
 
 def test_layers_that_need_more_than_hidden_states_are_noticed(tiny_model: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.core.ways import ExampleRows, batches, shares_exactly, summed_loss, token_losses
 from tui_tuner.compute import attention, shared_prefix
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, lay_flat
+from tui_tuner.compute.randomness import find_randomness
 
 PLAIN = ForwardWay(packing=True, compact=True, segments=True)
 SHARED = ForwardWay(packing=True, compact=True, segments=True, shared=True)
@@ -201,9 +202,9 @@ def test_the_check_tells_a_model_that_looks_at_its_neighbours(tiny_model: Path) 
 
 def test_noise_of_one_row_is_never_shared_with_another(tiny_model: Path) -> None:
     model = load(tiny_model)
-    assert not shared_prefix.draws_noise(model)
+    assert not find_randomness(model).anything
     model.config.attention_dropout = 0.1
-    assert shared_prefix.draws_noise(model)
+    assert find_randomness(model).anything
 
 
 def test_a_run_shares_by_itself_and_says_so(make_config: Any, train: Any, tmp_path: Path) -> None:

@@ -158,10 +158,48 @@ def test_generation_is_left_out(
 def test_saving_is_tried_again(
     make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Injected(monkeypatch, "saving", at=1)
+    Injected(monkeypatch, "saving", at=2)  # the first is `best`
     run = train(make_config())
     assert run.outcome.status == "completed"
     assert [fields["step"] for fields in run.sink.of("checkpoint")] == [4, 6]
+
+
+def test_the_last_checkpoint_and_the_model_are_tried_once_more(
+    make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`best` is written first here, then the checkpoint, then `last`."""
+    config = make_config(training__max_steps=2, evaluation__every=2, output__save_every=None)
+    for at in (2, 3):
+        with monkeypatch.context() as patch:
+            Injected(patch, "saving", at=at)
+            run = train(config)
+        assert run.outcome.status == "completed", run.outcome
+        assert not run.codes() and not run.sink.of("out_of_memory"), at
+        assert [fields["step"] for fields in run.sink.of("checkpoint")] == [2]
+        assert list(run.folder.best.glob("*.safetensors")) and list(run.folder.last.glob("*.safetensors"))
+
+
+def test_a_model_that_cannot_be_written_does_not_end_the_training(
+    make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tui_tuner.training.keeping import saving
+
+    inner = saving.write_final_model
+
+    def write(model: Any, tokenizer: Any, target: Any) -> None:
+        if target.name == "best":
+            raise torch.OutOfMemoryError("CUDA out of memory (injected)")
+        inner(model, tokenizer, target)
+
+    monkeypatch.setattr(saving, "write_final_model", write)
+    run = train(make_config())
+    assert run.outcome.status == "completed", run.outcome
+    assert set(run.codes()) == {"out_of_memory"}
+    assert (
+        "best" in run.sink.of("warning")[0]["message"]
+        and "memory ran out" in run.sink.of("warning")[0]["message"]
+    )
+    assert sorted(run.steps()) == [1, 2, 3, 4, 5, 6] and not run.folder.best.exists()
 
 
 def test_loading_stops_cleanly(

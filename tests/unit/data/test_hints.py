@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import shlex
 from pathlib import Path
@@ -12,8 +13,13 @@ import pytest
 from chat_templates import CHATML
 from small_tokenizers import byte_level
 
+from tui_tuner.config.advice import fixes_of, on_screen
+from tui_tuner.config.kinds import ROLES
 from tui_tuner.config.load import apply_sets, build_config
+from tui_tuner.config.options import options
+from tui_tuner.config.values import set_path
 from tui_tuner.data.examples.prepare import Prepared, prepare
+from tui_tuner.data.formats import find_format, format_names
 from tui_tuner.errors import DataError
 from tui_tuner.tasks import find_task
 
@@ -129,4 +135,28 @@ def test_what_a_refusal_says_to_type_works(tmp_path: Path, name: str) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     with pytest.raises(DataError) as caught:
         run(path, sets)
+    offers_the_same(caught.value)
     follow(path, sets, caught.value.hint)
+
+
+def offers_the_same(error: DataError) -> None:
+    """What a screen can set is what a command line is told to type, and the error names a field."""
+    told = []
+    for command in _COMMAND.findall(error.hint):
+        values: dict[str, Any] = {}
+        apply_sets(values, [part.rstrip(".;,") for part in shlex.split(command) if part != "--set"])
+        told.append(values)
+    offered = []
+    for fix in fixes_of(error.hint):
+        offered.append({})
+        for field, value in fix.items():
+            set_path(offered[-1], field, value)
+    assert offered == told and told
+    assert "--set" not in on_screen(error.hint)
+    assert error.field in options()
+    assert on_screen(pickle.loads(pickle.dumps(error)).hint) == on_screen(error.hint)
+
+
+def test_every_role_that_a_column_may_have_is_explained() -> None:
+    roles = {role for name in format_names() for role in (*find_format(name).needed, *find_format(name).more)}
+    assert roles == set(ROLES)

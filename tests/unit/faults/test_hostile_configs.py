@@ -100,7 +100,7 @@ def test_a_step_of_too_many_tokens_is_told() -> None:
         ("data: {path: nowhere.jsonl}", "data.path"),
         ("data: {path: empty.jsonl}", "data.path"),
         ("data: {path: rows.jsonl, columns: {prompt: nothing, response: b}}", "data.columns"),
-        ("data: {path: odd.jsonl}", "data.format"),
+        ("data: {path: odd.jsonl}", "data.columns"),
         ("data: {path: rows.jsonl, format: turns}", "data.format"),
         ("data: {path: rows.jsonl, encoding: klingon}", "data.encoding"),
         ("data: {path: rows.json, field: absent}", "data.field"),

@@ -12,7 +12,7 @@ from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.changes import possible_changes
 from tui_tuner.planning.fit import _choices
 from tui_tuner.planning.gpus import find_card
-from tui_tuner.planning.hardware import Gpu, Hardware, detect, visible_indices
+from tui_tuner.planning.hardware import Gpu, Hardware, detect
 from tui_tuner.planning.resolve import DataFacts, resolve
 
 A100 = Hardware(gpus=(Gpu(0, "A100", 80.0, 79.0, (8, 0)),), cores=8, memory_gib=64, cpu_bf16=False)
@@ -116,29 +116,6 @@ def test_detect_describes_this_machine():
     assert found.cores >= 1
     assert 0 < found.available_gib <= found.memory_gib
     assert found.summary()
-
-
-@pytest.mark.parametrize(
-    ("count", "visible", "expected"),
-    [
-        (4, None, [0, 1, 2, 3]),
-        (4, "2,0", [2, 0]),
-        (4, "", []),
-        (4, "-1", []),
-        (4, "1,9,2", [1]),
-        (2, "GPU-ab", [0, 1]),
-    ],
-)
-def test_visible_devices(count, visible, expected):
-    assert visible_indices(count, visible) == expected
-
-
-@pytest.mark.parametrize(
-    ("visible", "expected"),
-    [("GPU-bb", [1]), ("GPU-bb,0", [1, 0]), ("GPU-zz", []), ("GPU-", []), ("MIG-bb", [0, 1])],
-)
-def test_visible_devices_by_uuid(visible, expected):
-    assert visible_indices(2, visible, ["GPU-aa11", "GPU-bb22"]) == expected
 
 
 @pytest.mark.parametrize("kind", PROMPTS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +12,6 @@ from tui_tuner.data.problems import RowProblem
 from tui_tuner.locales import N_, _
 
 Render = Callable[[Sequence[Turn], Any, bool], str]
-# What a generation prompt may open for the model to think in
-_OPENED = re.compile(r"\s*[<\[][^<>\[\]]*(?:think|reason)[^<>\[\]]*[>\]]\s*\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Edges:
         asked, bare = self._try([user], None, True), self._try([user], None, False)
         self.prompt = asked[len(bare) :] if asked and bare and asked.startswith(bare) else ""
         self.prompted = asked != bare
-        self.opens = _OPENED.search(self.prompt) is not None
+        self.opens = _without_opened(self.prompt) != self.prompt
         user_end = cut(bare)[0][-1] if bare else ""
         self._ends_users = set(self.stops.run(user_end))
         ended, gone_on = self._try([user, answer], None, False), self._try([user, answer, more], None, False)
@@ -310,8 +307,18 @@ def _parts_of(prompt: str) -> list[str]:
     while prompt.strip():
         shortest = len(prompt.rstrip())
         parts += [prompt[:size] for size in range(len(prompt), shortest - 1, -1)]
-        rest = _OPENED.sub("", prompt)
+        rest = _without_opened(prompt)
         if rest == prompt:
             break
         prompt = prompt[: len(rest) + (prompt[len(rest) : len(rest) + 1].isspace())]
     return list(dict.fromkeys(parts))
+
+
+def _without_opened(prompt: str) -> str:
+    """A generation prompt without what it opens at its end for the model to think in, such as `<think>`."""
+    shown = prompt.rstrip()
+    start = max(shown.rfind("<"), shown.rfind("["))
+    inner = shown[start + 1 : -1].lower()
+    if start < 0 or shown[-1] not in ">]" or ">" in inner or "]" in inner:
+        return prompt
+    return shown[:start].rstrip() if "think" in inner or "reason" in inner else prompt

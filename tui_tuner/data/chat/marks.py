@@ -19,7 +19,9 @@ PROBE = 900_000  # markers from here on are looked for; those below are the word
 _PROBED = re.compile(r"qVzk(9\d{5})kzVq")
 _MARKED = re.compile(r"qVzk(\d{1,5})kzVq")
 # Reasoning inside the text of an answer: the block in front, and what is said after it
-INLINE = re.compile(r"(\s*<think>\s*)(.*?)(\s*</think>\s*)(.*)", re.DOTALL)
+INLINE = re.compile(
+    r"(\s*+<think>\s*+)((?:\s++(?!</think>)|(?!</think>)\S)*+)(\s*+</think>\s*+)(.*)", re.DOTALL
+)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from tui_tuner.config.schema import CleaningSection
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.data.cleaning.duplicates import NearDuplicates
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.markup import html_to_markdown, html_to_text
+from tui_tuner.data.markup import Unparsable, html_to_markdown, html_to_text
 from tui_tuner.data.records import (
     Chat,
     Judged,
@@ -89,7 +89,12 @@ class Cleaner:
         """The cleaned record, or None if a step dropped it, which is then in the ledger."""
         if self._idle:
             return Cleaned(record)
-        record, changed = self._change(record, origin, ledger)
+        try:
+            record, changed = self._change(record, origin, ledger)
+        except Unparsable as problem:
+            detail = f"{problem}: {' | '.join(texts_of(record))}"
+            ledger.count("dropped", origin, N_("HTML that cannot be parsed"), detail)
+            return None
         for outcome, reason in self._verdict(record):
             ledger.count(outcome, origin, reason, " | ".join(texts_of(record)))
             return None

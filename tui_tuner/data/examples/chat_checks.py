@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from tui_tuner.config.advice import Command, advise, setting
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.encoder import Facts
 from tui_tuner.data.preflight import Problem, noted
 from tui_tuner.locales import N_, _, _n
+
+LOOK = N_("Look at one with {command}.", command=Command("`tui-tuner data mask`", N_("the data screen")))
 
 
 def check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
@@ -18,9 +21,11 @@ def check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
                 "stop_token_untrained",
                 "error",
                 _("No answer ends with a stop token, so the model would never learn to stop."),
-                _(
-                    "Use a chat template that ends answers with the tokenizer's eos: --set "
-                    "model.chat_template=chatml."
+                advise(
+                    N_(
+                        "Use a chat template that ends answers with the tokenizer's eos: {command}.",
+                        command=setting({"model.chat_template": "chatml"}),
+                    )
                 ),
                 *rows,
             )
@@ -63,7 +68,12 @@ def check_reasoning(facts: Facts) -> list[Problem]:
                     has,
                     has=has,
                 ),
-                _("Choose a template that writes it, such as --set model.chat_template=qwen3."),
+                advise(
+                    N_(
+                        "Choose a template that writes it, such as {command}.",
+                        command=setting({"model.chat_template": "qwen3"}),
+                    )
+                ),
                 *rows,
             )
         ]
@@ -99,7 +109,10 @@ def check_chats(facts: Facts) -> list[Problem]:
                 "{count:,} rows have tools that this chat template does not write, so the model never sees "
                 "them."
             ),
-            N_("Choose a model whose template knows tools, or --set model.chat_template=chatml."),
+            N_(
+                "Choose a model whose template knows tools, or {command}.",
+                command=setting({"model.chat_template": "chatml"}),
+            ),
         ),
         (
             "system_left_out",
@@ -123,7 +136,7 @@ def check_chats(facts: Facts) -> list[Problem]:
             "content_left_out",
             "content_left_out",
             N_("{count:,} rows have answers of which this chat template leaves out the text."),
-            N_("Look at one with `tui-tuner data mask`."),
+            LOOK,
         ),
         (
             "prompt_differs",
@@ -132,7 +145,7 @@ def check_chats(facts: Facts) -> list[Problem]:
                 "{count:,} rows have answers behind another text than this template's generation prompt "
                 "(such as one that opens <think>), so the model will be asked otherwise than it is trained."
             ),
-            N_("Look at one with `tui-tuner data mask`."),
+            LOOK,
         ),
         (
             "stop_added",
@@ -153,5 +166,5 @@ def check_chats(facts: Facts) -> list[Problem]:
     return [
         problem
         for name, code, what, hint in known
-        for problem in noted(facts, name, code, "warning", _(what, count=facts.count(name)), _(hint))
+        for problem in noted(facts, name, code, "warning", _(what, count=facts.count(name)), advise(hint))
     ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.config.kinds import RECORD_FORMATS
 from tui_tuner.config.schema import RunConfig, Source
 from tui_tuner.data.cleaning.cleaner import Cleaner
@@ -35,8 +36,8 @@ _FORMAT_OF_RECORD = {
 }
 # Formats of other records say themselves how else their rows can be read (`Format.otherwise`)
 _HINTS = {
-    "chat": N_("Fine-tune on chats with --set task=sft."),
-    "text": N_("Learn plain text with --set task=pretraining."),
+    "chat": N_("Fine-tune on chats with {command}.", command=setting({"task": "sft"})),
+    "text": N_("Learn plain text with {command}.", command=setting({"task": "pretraining"})),
 }
 
 
@@ -160,9 +161,9 @@ class Encoder:
         error = cls.refusal(config, str(read.row.origin), record)
         way = find_format(read.format).otherwise(read.columns, read.row.values) if read.format else None
         if way is not None and config.data.format == "auto":
-            error.hint = way.sentence()
+            error.hint = way.hint()
         elif way is not None:
-            error.hint = way.sentence("--set data.format=auto ")
+            error.hint = way.hint({"data.format": "auto"})
         raise error
 
     @classmethod
@@ -175,7 +176,8 @@ class Encoder:
                 task=config.task,
             ),
             where=where,
-            hint=_(_HINTS.get(record.kind, "")),
+            hint=advise(_HINTS.get(record.kind, "")),
+            field="data.path",
         )
 
 

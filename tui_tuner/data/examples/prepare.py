@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tui_tuner.config.advice import Command, advise, hints, setting
 from tui_tuner.config.schema import DataSection, RunConfig
 from tui_tuner.data.chat.moment import one_moment
 from tui_tuner.data.examples import cache
@@ -41,19 +42,28 @@ _WAYS = (
     (
         "refuses system messages",
         N_(
-            "Put them in front of the first question with --set data.system_turns=first_user, or leave them "
-            "out with --set data.system_turns=drop."
+            "Put them in front of the first question with {first}, or leave them out with {drop}.",
+            first=setting({"data.system_turns": "first_user"}),
+            drop=setting({"data.system_turns": "drop"}),
         ),
     ),
     (
         "chat template",
-        N_("Choose a template that can write them, such as --set model.chat_template=chatml."),
+        N_(
+            "Choose a template that can write them, such as {command}.",
+            command=setting({"model.chat_template": "chatml"}),
+        ),
     ),
-    ("needs ", N_("To train the text alone, without what it speaks of: --set data.media=ignore.")),
+    (
+        "needs ",
+        N_(
+            "To train the text alone, without what it speaks of: {command}.",
+            command=setting({"data.media": "ignore"}),
+        ),
+    ),
 )
-_SEE = N_("See `tui-tuner data inspect FILE`.")
+_SEE = N_("See {command}.", command=Command("`tui-tuner data inspect FILE`", N_("the data screen")))
 _MEND_ROWS = N_("Mend them.")
-_ACCEPT = N_("Or accept the loss with --set data.max_dropped={share}.")
 
 
 class RowTask(Protocol):
@@ -163,7 +173,7 @@ def _prepare(
         held_rows = held_ledger.to_json() if held_ledger else None
         sink.emit(RowLedger(**ledger.to_json(), validation=held_rows))
         for problem in report.problems:
-            sink.emit(Warned(problem.code, problem.sentence(), problem.hint))
+            sink.emit(Warned(problem.code, problem.sentence(), problem.hint, problem.on_screen))
         for note in prepared.notes:
             sink.emit(Log(note))
     if config.data.preflight == "stop":
@@ -302,8 +312,8 @@ def nothing_left(ledger: Ledger) -> DataError:
             why=why,
         ),
         where=sample["origin"] if sample else "",
+        hint=advise(_way_out(worst.reason if worst else "", _SEE)),
         field="data.path",
-        hint=_(_way_out(worst.reason if worst else "", _SEE)),
     )
 
 
@@ -319,6 +329,7 @@ def _check_dropped(ledger: Ledger, data: DataSection, sink: Sink | None) -> None
     if sample["text"]:
         parts[0] += f" ({sample['text']})"
     share = ledger.dropped_share
+    accepted = float(_rounded_up(share))
     raise DataError(
         _(
             "{dropped:,} of {rows:,} rows ({share:.1%}) would be dropped: {reasons}.",
@@ -328,8 +339,11 @@ def _check_dropped(ledger: Ledger, data: DataSection, sink: Sink | None) -> None
             reasons="; ".join(parts),
         ),
         where=sample["origin"],
+        hint=hints(
+            advise(_way_out(worst[0].reason, _MEND_ROWS)),
+            advise(N_("Or accept the loss with {command}.", command=setting({"data.max_dropped": accepted}))),
+        ),
         field="data.max_dropped",
-        hint=f"{_(_way_out(worst[0].reason, _MEND_ROWS))} {_(_ACCEPT, share=_rounded_up(share))}",
     )
 
 

@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -172,10 +173,19 @@ class _Pool:
 
 def _start(made: bytes, config: str) -> None:
     global _encoder
+    threading.Thread(target=_end_with_parent, name="lifeline", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     make, tokenizer = pickle.loads(made)
     _encoder = make(RunConfig.model_validate_json(config), tokenizer)
+
+
+def _end_with_parent() -> None:
+    """A worker that waits for records would wait for ever if the process that sends them is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _encode(records: list[Record]) -> tuple[Encodings, dict[str, Any]]:

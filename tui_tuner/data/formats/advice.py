@@ -1,15 +1,17 @@
-"""What to do about rows that no format fits: commands with this file's own columns, which can be followed."""
+"""What to do about rows that no format fits: settings with this file's own columns, which can be followed."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
+from tui_tuner.config.advice import Hint, Setting, advise, hints, setting
 from tui_tuner.config.kinds import RECORD_FORMATS
 from tui_tuner.data.formats.base import Ambiguous, Format, Match, set_columns
 from tui_tuner.data.formats.parts.columns import Column, Sample, plain_name
 from tui_tuner.data.formats.parts.values import Columns
 from tui_tuner.errors import DataError
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 SHOWN = 12
@@ -17,7 +19,10 @@ SHOWN = 12
 
 def columns_seen(sample: Sample) -> str:
     """The columns with what they hold."""
-    names = [f"{one_line(c.name, 40)} ({', '.join(c.kinds) or _('empty')})" for c in sample.columns.values()]
+    names = [
+        f"{one_line(column.name, 40)} ({', '.join(column.kinds) or _('empty')})"
+        for column in itertools.islice(sample.columns.values(), SHOWN + 1)
+    ]
     if not names:
         return _("Columns: none.")
     return _("Columns: {names}.", names=", ".join([*names[:SHOWN], *(["…"] if len(names) > SHOWN else [])]))
@@ -34,12 +39,14 @@ def not_recognised(sample: Sample) -> DataError:
                 name=one_line(segments.name, 40),
             ),
             where=sample.where,
-            hint=_("To learn every segment: {command}.", command=_text_alone(segments)),
+            hint=advise(N_("To learn every segment: {command}.", command=_text_alone(segments))),
+            field="data.columns",
         )
     return DataError(
         _("the record format is not recognised. {columns}", columns=columns_seen(sample)),
         where=sample.where,
         hint=by_columns(sample),
+        field="data.columns",
     )
 
 
@@ -52,11 +59,11 @@ def too_unsure(sample: Sample, found: Sequence[tuple[Format, Match]]) -> Ambiguo
     return Ambiguous(
         _("the record format is not sure: {formats}. {columns}", formats=names, columns=columns_seen(sample)),
         where=sample.where,
-        hint=_(
-            "Say so with --set data.format={name}. {otherwise}",
-            name=found[0][0].name,
-            otherwise=by_columns(sample),
-        ).strip(),
+        hint=hints(
+            advise(N_("Say so with {command}.", command=setting({"data.format": found[0][0].name}))),
+            by_columns(sample),
+        ),
+        field="data.format",
     )
 
 
@@ -64,9 +71,10 @@ def does_not_fit(sample: Sample, wanted: str, recognised: Callable[[], str]) -> 
     """The format that was asked for is not theirs; `recognised` finds out the name of what is."""
     try:
         name = recognised()
-        hint = _("They look like {format}: {command}.", format=name, command=f"--set data.format={name}")
+        fix = setting({"data.format": name})
+        said: str = advise(N_("They look like {format}: {command}.", format=name, command=fix))
     except DataError as error:
-        hint = error.hint
+        said = error.hint
     return DataError(
         _(
             "the rows do not look like {format} ({words}). {columns}",
@@ -75,12 +83,13 @@ def does_not_fit(sample: Sample, wanted: str, recognised: Callable[[], str]) -> 
             columns=columns_seen(sample),
         ),
         where=sample.where,
-        hint=hint,
+        hint=said,
+        field="data.format",
     )
 
 
-def by_columns(sample: Sample) -> str:
-    """A command that says which column is what, with columns of this file; words where none holds text."""
+def by_columns(sample: Sample) -> Hint:
+    """A setting that says which column is what, with columns of this file; words where none holds text."""
     written = [column for column in sample.columns.values() if column.written and not _numbers_rows(column)]
     worded = [column for column in written if column.worded and column.plain != "source"]
     best = worded if len(worded) > 1 else written
@@ -88,11 +97,11 @@ def by_columns(sample: Sample) -> str:
         asks = _first(best, sample.named("prompt"), best[0])
         others = [column for column in best if column is not asks]
         roles = {"prompt": asks.name, "response": _first(others, _answering(others), others[0]).name}
-        command = f"--set data.format=prompt_response {set_columns(roles)}"
-        return _("Say which column is what, such as {command}.", command=command)
+        command = set_columns(roles, format="prompt_response")
+        return advise(N_("Say which column is what, such as {command}.", command=command))
     if best:
-        return _("To learn the text alone: {command}.", command=_text_alone(best[0]))
-    return _("Write each row with prompt and response, or as messages with role and content.")
+        return advise(N_("To learn the text alone: {command}.", command=_text_alone(best[0])))
+    return advise(N_("Write each row with prompt and response, or as messages with role and content."))
 
 
 def _numbers_rows(column: Column) -> bool:
@@ -110,7 +119,7 @@ def _answering(columns: Sequence[Column]) -> list[Column]:
     return [column for column in columns if any(word in column.plain for word in words)]
 
 
-def with_more(sample: Sample, format: Format, told: Columns, missing: Sequence[str]) -> str:
+def with_more(sample: Sample, format: Format, told: Columns, missing: Sequence[str]) -> Hint:
     """What the user said, without roles that the format has not and with columns for those it lacks."""
     roles = {role: name for role, name in told.items() if role in format.needed + format.more}
     left = [c for c in sample.columns.values() if c.filled and c.name not in roles.values()]
@@ -122,7 +131,7 @@ def with_more(sample: Sample, format: Format, told: Columns, missing: Sequence[s
             return by_columns(sample)
         roles[role] = best[0].name
         left.remove(best[0])
-    return _("Name the columns, such as {command}.", command=set_columns(roles))
+    return advise(N_("Name the columns, such as {command}.", command=set_columns(roles)))
 
 
 def _may_be(role: str, column: Column) -> bool:
@@ -133,8 +142,8 @@ def _may_be(role: str, column: Column) -> bool:
     return column.worded
 
 
-def _text_alone(column: Column) -> str:
-    return f"--set task=pretraining --set data.format=text {set_columns({'text': column.name})}"
+def _text_alone(column: Column) -> Setting:
+    return setting({"task": "pretraining", "data.format": "text", "data.columns": {"text": column.name}})
 
 
 def _are_segments(column: Column) -> bool:

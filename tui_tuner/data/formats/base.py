@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from tui_tuner.config.advice import Hint, Setting, advise, setting
 from tui_tuner.data.formats.parts.columns import Sample
 from tui_tuner.data.formats.parts.leftovers import leftovers
 from tui_tuner.data.formats.parts.values import Columns, Values
 from tui_tuner.data.records import Record
 from tui_tuner.errors import DataError
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
-
-_BARE = re.compile(r"[A-Za-z_](?:[\w.-]*\w)?", re.ASCII)  # names that YAML takes as text as they stand
-_NO_TEXT = ("true", "false", "yes", "no", "on", "off", "null")
 
 
 @dataclass
@@ -37,10 +34,10 @@ class Way:
     task: str
     columns: Columns
 
-    def sentence(self, more: str = "") -> str:
+    def hint(self, more: Mapping[str, Any] | None = None) -> Hint:
         """What to do, for people; `more` settings come with it."""
-        command = f"--set task={self.task} {more}{set_columns(self.columns)}"
-        return _(self.words, command=command)
+        fix = {"task": self.task, **(more or {}), "data.columns": dict(self.columns)}
+        return advise(N_(self.words, command=setting(fix)))
 
 
 class Ambiguous(DataError):
@@ -120,25 +117,18 @@ class Format(ABC):
         return set(self.needed) <= set(told)
 
 
-def set_columns(roles: Mapping[str, str]) -> str:
-    """The `--set` that says which column is what, ready for a shell; names are quoted where they need it."""
-    value = "data.columns={" + ", ".join(f"{role}: {_yaml(name)}" for role, name in roles.items()) + "}"
-    quoted = "'" + value.replace("'", "'\\''") + "'"
-    return f"--set {quoted}"
-
-
-def _yaml(name: str) -> str:
-    """A column's name as YAML takes it; what a terminal would not show as it is, is escaped."""
-    if _BARE.fullmatch(name) and name.lower() not in _NO_TEXT:
-        return name
-    return json.dumps(name, ensure_ascii=one_line(name) != name)
+def set_columns(roles: Mapping[str, str], **more: Any) -> Setting:
+    """The setting that says which column is what, after `more` fields of `data`."""
+    return setting({**{f"data.{name}": value for name, value in more.items()}, "data.columns": dict(roles)})
 
 
 def ask(sample: Sample, role: str, candidates: Sequence[str], others: Mapping[str, str]) -> Ambiguous:
     """What to raise if several columns could be one role; `others` are the roles that are clear."""
     names = [one_line(name, 40) for name in candidates]
+    command = set_columns({**others, role: candidates[0]})
     return Ambiguous(
         _("several columns could be the {role}: {names}.", role=role, names=", ".join(names)),
         where=sample.where,
-        hint=_("Say which one, such as {command}.", command=set_columns({**others, role: candidates[0]})),
+        hint=advise(N_("Say which one, such as {command}.", command=command)),
+        field="data.columns",
     )

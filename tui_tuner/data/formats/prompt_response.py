@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.formats.base import Ambiguous, Format, Match, ask, set_columns
 from tui_tuner.data.formats.parts import troubles
 from tui_tuner.data.formats.parts.calls import tools_in
@@ -88,10 +89,14 @@ def _answers_or_classes(sample: Sample, prompt: Column, answer: Column) -> Ambig
             name=one_line(answer.name, 40),
         ),
         where=sample.where,
-        hint=_(
-            "Learn to write them with --set data.format=prompt_response; they are classes with {command}.",
-            command=set_columns({"text": prompt.name, "label": answer.name}),
+        hint=advise(
+            N_(
+                "Learn to write them with {answers}; they are classes with {command}.",
+                answers=setting({"data.format": "prompt_response"}),
+                command=set_columns({"text": prompt.name, "label": answer.name}),
+            )
         ),
+        field="data.format",
     )
 
 

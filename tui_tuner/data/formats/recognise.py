@@ -97,6 +97,7 @@ def _as_told(sample: Sample, wanted: str, columns: Columns) -> Detection:
         raise DataError(
             _("{format} also needs: {roles}.", format=format.name, roles=", ".join(missing)),
             where="data.columns",
+            field="data.columns",
             hint=advice.with_more(sample, format, told, missing),
         )
     stray = [role for role in told if role not in format.needed + format.more]
@@ -104,6 +105,7 @@ def _as_told(sample: Sample, wanted: str, columns: Columns) -> Detection:
         raise DataError(
             _("{format} has no {roles}.", format=format.name, roles=", ".join(stray)),
             where="data.columns",
+            field="data.columns",
             hint=advice.with_more(sample, format, told, missing),
         )
     unused = _unused(sample, told)
@@ -122,6 +124,7 @@ def _check_told(sample: Sample, told: Columns) -> None:
                     known=", ".join(sorted(known)),
                 ),
                 where="data.columns",
+                field="data.columns",
                 hint=advice.by_columns(sample),
             )
         if name not in sample.columns:
@@ -132,6 +135,7 @@ def _check_told(sample: Sample, told: Columns) -> None:
                     columns=advice.columns_seen(sample),
                 ),
                 where=sample.where or "data.columns",
+                field="data.columns",
                 hint=advice.by_columns(sample),
             )
 
@@ -144,6 +148,7 @@ def _format_of(told: Columns, sample: Sample) -> Format:
     raise DataError(
         _("these roles make no record format: {roles}.", roles=", ".join(told)),
         where=sample.where or "data.columns",
+        field="data.columns",
         hint=advice.by_columns(sample),
     )
 

@@ -6,13 +6,14 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from tui_tuner.data.formats.base import Ambiguous, Match, set_columns
+from tui_tuner.config.advice import advise, setting
+from tui_tuner.data.formats.base import Ambiguous, Match
 from tui_tuner.data.formats.messages import Messages
 from tui_tuner.data.formats.parts.columns import LABEL_NAMES, Column, Sample
 from tui_tuner.data.formats.parts.message import CONTENT_KEYS, ROLE_KEYS, SPOKEN, unused_keys
 from tui_tuner.data.formats.parts.values import Columns, Values
 from tui_tuner.errors import DataError
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 CONVERSATION_NAMES = (
@@ -95,11 +96,14 @@ def _one_chat(sample: Sample) -> Ambiguous:
     return Ambiguous(
         _("each row is one turn, and no column says which chat it belongs to."),
         where=sample.where,
-        hint=_(
-            "If the file is one chat, or each of its chats begins with a system message: {command}. "
-            "Otherwise give each row the number of its chat in a column conversation_id.",
-            command="--set data.format=turns",
+        hint=advise(
+            N_(
+                "If the file is one chat, or each of its chats begins with a system message: {command}. "
+                "Otherwise give each row the number of its chat in a column conversation_id.",
+                command=setting({"data.format": "turns"}),
+            )
         ),
+        field="data.format",
     )
 
 
@@ -107,11 +111,14 @@ def _of_tree(sample: Sample, content: Column) -> DataError:
     return DataError(
         _("each row is one message of a tree: several answers to the same message are no chat."),
         where=sample.where,
-        hint=_(
-            "Put each path from a first message to a last one into a row with messages; or learn the texts "
-            "alone: {command}.",
-            command=f"--set task=pretraining {set_columns({'text': content.name})}",
+        hint=advise(
+            N_(
+                "Put each path from a first message to a last one into a row with messages; or learn the "
+                "texts alone: {command}.",
+                command=setting({"task": "pretraining", "data.columns": {"text": content.name}}),
+            )
         ),
+        field="task",
     )
 
 

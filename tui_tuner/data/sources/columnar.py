@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from tui_tuner.data.records import Origin, Row
-from tui_tuner.data.sources.lines import MAX_LINE
+from tui_tuner.data.sources.native.process import MOST_ROW, batches
 from tui_tuner.data.sources.sqltext import bytes_text
 from tui_tuner.data.sources.tally import must_agree
-from tui_tuner.errors import DataError
-from tui_tuner.locales import N_, _
-from tui_tuner.text import human_bytes, one_line
+from tui_tuner.locales import N_
+from tui_tuner.text import human_bytes
 
-_BATCH_ROWS = 256
+_REASONS = {
+    "large": N_("the row is larger than {size}", size=human_bytes(MOST_ROW)),
+    "text": N_("bytes that are not {encoding} text", encoding="UTF-8"),
+}
 
 
 def read_parquet(path: Path, name: str) -> Iterator[Row]:
@@ -25,18 +28,7 @@ def read_parquet(path: Path, name: str) -> Iterator[Row]:
     Raises:
         DataError: damaged, or no Parquet.
     """
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as table:
-            number = yield from _batches(table.iter_batches(batch_size=_BATCH_ROWS), name)
-            expected = int(table.metadata.num_rows)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(
-            _("is no readable Parquet: {error}.", error=one_line(error, 160)), where=one_line(name)
-        ) from None
-    must_agree(name, number, expected)
+    return _rows("parquet", path, name)
 
 
 def read_arrow(path: Path, name: str) -> Iterator[Row]:
@@ -45,51 +37,29 @@ def read_arrow(path: Path, name: str) -> Iterator[Row]:
     Raises:
         DataError: damaged, or no Arrow.
     """
-    import pyarrow
-    import pyarrow.ipc
-
-    try:
-        # Read and checked, not mapped: a damaged file's offset out of its memory would end the process
-        with pyarrow.OSFile(str(path)) as source:
-            try:
-                table = pyarrow.ipc.open_file(source)
-                batches: Any = (table.get_batch(i) for i in range(table.num_record_batches))
-            except pyarrow.ArrowInvalid:
-                source.seek(0)
-                batches = pyarrow.ipc.open_stream(source)
-            counts: list[int] = []
-            number = yield from _batches(_small(batches, counts), name)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(
-            _("is no readable Arrow file: {error}.", error=one_line(error, 160)), where=one_line(name)
-        ) from None
-    must_agree(name, number, sum(counts))
+    return _rows("arrow", path, name)
 
 
-def _small(batches: Any, counts: list[int]) -> Iterator[Any]:
-    for batch in batches:
-        batch.validate(full=True)
-        counts.append(batch.num_rows)
-        for start in range(0, batch.num_rows, _BATCH_ROWS):
-            yield batch.slice(start, _BATCH_ROWS)
-
-
-def _batches(batches: Any, name: str) -> Generator[Row, None, int]:
-    """Rows of record batches; returns how many there were."""
-    number = 0
+def _rows(kind: str, path: Path, name: str) -> Iterator[Row]:
+    number = expected = 0
     converters: dict[str, Callable[[Any], Any] | None] | None = None
-    for batch in batches:
-        if converters is None:
-            converters = {field.name: _converter(field.type) for field in batch.schema}
-        for values in _values(batch):
-            number += 1
-            origin = Origin(name, number)
-            large = sum(len(value) for value in values.values() if isinstance(value, str | bytes))
-            if large > MAX_LINE:
-                yield Row(origin, {}, N_("the row is larger than {size}", size=human_bytes(MAX_LINE)))
-            else:
-                yield Row(origin, _plain(values, converters))
-    return number
+    for found in batches(kind, path, name):
+        if isinstance(found, int):
+            expected = found
+        elif found.batch is None:
+            for _unused in range(found.rows):
+                number += 1
+                yield Row(Origin(name, number), {}, _REASONS[found.reason])
+        else:
+            if converters is None:
+                converters = {
+                    field.name: _loaded if field.name in found.coded else _converter(field.type)
+                    for field in found.batch.schema
+                }
+            for values in _values(found.batch):
+                number += 1
+                yield Row(Origin(name, number), _plain(values, converters))
+    must_agree(name, number, expected)
 
 
 def _plain(values: dict[str, Any], converters: dict[str, Callable[[Any], Any] | None]) -> dict[str, Any]:
@@ -113,10 +83,6 @@ def _converter(kind: Any) -> Callable[[Any], Any] | None:
     """
     from pyarrow import types
 
-    if isinstance(kind, _extension()):
-        return _converter(kind.storage_type)
-    if types.is_dictionary(kind):
-        return _converter(kind.value_type)
     if types.is_struct(kind):
         inner = {
             kind.field(place).name: _converter(kind.field(place).type) for place in range(kind.num_fields)
@@ -139,10 +105,8 @@ def _converter(kind: Any) -> Callable[[Any], Any] | None:
     return None
 
 
-def _extension() -> Any:
-    import pyarrow
-
-    return pyarrow.BaseExtensionType
+def _loaded(value: str) -> Any:
+    return json.loads(value)
 
 
 def _applied(convert: Callable[[Any], Any] | None, value: Any) -> Any:
@@ -161,7 +125,7 @@ def _values(batch: Any) -> list[dict[str, Any]]:
     """Rows of a batch; moments that Python cannot name (before year 1, after 9999) as their numbers."""
     try:
         return list(batch.to_pylist())
-    except (OverflowError, ValueError):
+    except (ArithmeticError, ValueError, LookupError):
         columns = {
             field.name: [_scalar(item) for item in column]
             for field, column in zip(batch.schema, batch.columns, strict=True)
@@ -174,7 +138,7 @@ def _scalar(scalar: Any) -> Any:
 
     try:
         return scalar.as_py()
-    except (OverflowError, ValueError):
+    except (ArithmeticError, ValueError, LookupError):
         if isinstance(scalar, pyarrow.StructScalar):
             return {name: _scalar(item) for name, item in scalar.items()}
         if isinstance(scalar, pyarrow.ListScalar | pyarrow.MapScalar):

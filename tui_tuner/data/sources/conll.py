@@ -18,6 +18,7 @@ _U_NUMBER = re.compile(r"\d+(?:[-.]\d+)?")
 _SPAN_TAG = re.compile(r"[Oo]|[BIESLUMbieslum]-\S+")
 _BLANKS = re.compile(r"[ \t]+")
 _SEEN_LINES = 400
+_MOST_COLUMNS = 100  # CoNLL has 2 to 14; a sentence all on one line has thousands
 _SNIFFED = 256 * 1024
 
 
@@ -41,7 +42,7 @@ def read_conll(file: io.BufferedReader, name: str, told: str | None = None) -> I
     file, tally = tallied(file)
     sentence = _Sentence(layout, encoding)
     row = lines = 0
-    for number, line in raw_lines(file):
+    for number, line in raw_lines(file, name):
         if number == 1 and line is not None:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if line is not None and not line.strip():
@@ -131,6 +132,8 @@ class _Sentence:
         if layout.is_comment(text, cells, self.lines > 0) or (no_word and _U_NUMBER.fullmatch(cells[0])):
             self.lines += self.lines > 0
             return int(self.lines == 0)
+        if len(cells) > _MOST_COLUMNS:
+            return self._wrong(number, N_("more than {most} columns", most=_MOST_COLUMNS))
         if len(cells) != layout.width or layout.width < 2:
             return self._wrong(
                 number,
@@ -151,7 +154,7 @@ class _Sentence:
         """The sentence as a row, with a list for each column."""
         layout = self._layout
         values = {"tokens": [cells[layout.token] for cells in self._cells]}
-        for place, column in enumerate(layout.names()):
+        for place, column in enumerate(layout.names() if self._cells else ()):
             if place not in (layout.token, 0 if layout.token else -1):
                 values[column] = [cells[place] for cells in self._cells]
         return Row(Origin(name, number, self._begin), values, self._problem)
@@ -162,7 +165,7 @@ def is_conll(head: bytes) -> bool:
     whole = len(head) < _SNIFFED
     text = head[:_SNIFFED].decode("utf-8", "replace").removeprefix("\ufeff")
     layout = _Layout(text, whole)
-    if layout.width < 2:
+    if not 2 <= layout.width <= _MOST_COLUMNS:
         return False
     rows, tags = 0, set()
     for line in text.split("\n")[: None if whole else -1][:_SEEN_LINES]:

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 from tui_tuner.data.sources.files import DataFile, Resolved
+from tui_tuner.data.sources.native.process import rows_in_parquet
 from tui_tuner.data.sources.streams import compression
 
 BLOCK = 256 * 1024
@@ -18,8 +19,11 @@ def rows_about(sources: list[Resolved], limit: int | None = None) -> int | None:
     """Estimated rows, at most `limit`; None where files do not tell (packed, JSON, a hub set)."""
     files = [file for resolved in sources for file in resolved.files]
     total = 0
-    for file in files[:MOST_FILES]:
-        found = _rows(file)
+    files_read = files[:MOST_FILES]
+    columnar = [file.path for file in files_read if file.kind == "parquet"]
+    told = iter(rows_in_parquet(columnar) if columnar else [])
+    for file in files_read:
+        found = next(told) if file.kind == "parquet" else _rows(file)
         if found is None:
             return None
         total += found
@@ -33,10 +37,6 @@ def _rows(file: DataFile) -> int | None:
     if file.member or not file.size:
         return None
     try:
-        if file.kind == "parquet":
-            import pyarrow.parquet as parquet
-
-            return int(parquet.read_metadata(file.path).num_rows)
         return _lines(file) if file.kind in ("jsonl", "text", "csv") else None
     except (OSError, ValueError):
         return None

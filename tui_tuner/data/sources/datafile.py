@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tui_tuner.config.advice import advise, setting
+from tui_tuner.data.nesting import MAX_DEPTH, is_deeper
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.columnar import read_arrow, read_parquet
 from tui_tuner.data.sources.conll import is_blocks, is_conll, read_conll
 from tui_tuner.data.sources.documents import read_document, read_hub
 from tui_tuner.data.sources.jsonvalues import is_json_list, is_jsonl
 from tui_tuner.data.sources.lines import read_json, read_jsonl, read_text
+from tui_tuner.data.sources.native.process import FREE_ROWS, ROWS_RATIO
 from tui_tuner.data.sources.sqldump import read_sql
 from tui_tuner.data.sources.streams import HEAD, encoding_of, open_bytes
 from tui_tuner.data.sources.tables import is_tabbed, read_csv
 from tui_tuner.errors import DataError
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 # Names in data.path that mean data inside this package, and the function of `demo` that makes its rows.
@@ -55,10 +61,21 @@ class DataFile:
         """Every row of the file, broken ones with their problem.
 
         Raises:
-            DataError: the file as a whole cannot be read.
+            DataError: the file as a whole cannot be read, or holds more rows than a file of its size can.
         """
+        most = sys.maxsize if self.kind in ("hub", "demo") else _most_rows(self)
         try:
-            yield from _READERS[self.kind](self)
+            for number, row in enumerate(_READERS[self.kind](self), 1):
+                if number > most:
+                    raise DataError(
+                        _(
+                            "holds more than {rows:,} rows, too many for its size: that is no data.",
+                            rows=most,
+                        ),
+                        where=one_line(self.name),
+                        hint=_("Unpack it yourself if you trust it."),
+                    )
+                yield _without_depths(row) if is_deeper(row.values.values(), MAX_DEPTH) else row
         except UnicodeError as error:
             raise DataError(
                 _("holds bytes that are not text: {error}.", error=one_line(error, 80)),
@@ -66,6 +83,20 @@ class DataFile:
             ) from None
         except RecursionError:
             raise DataError(_("is nested too deeply."), where=one_line(self.name)) from None
+
+
+def _most_rows(file: DataFile) -> int:
+    """More rows than this come only out of a file that unpacks to nothing but the same again and again."""
+    try:
+        size = os.path.getsize(file.path)
+    except OSError:
+        return FREE_ROWS
+    return max(FREE_ROWS, ROWS_RATIO * size)
+
+
+def _without_depths(row: Row) -> Row:
+    names = ", ".join(map(str, itertools.islice(row.values, 20)))
+    return Row(row.origin, {"": names[:200]}, N_("nested more than {most} deep", most=MAX_DEPTH))
 
 
 def _bytes_reader(
@@ -80,9 +111,8 @@ def _bytes_reader(
 
 def _json_rows(file: DataFile) -> Iterator[Row]:
     packed = file.member or Path(file.path).suffix.lower() in PACKED
-    size = 2**62 if packed else file.size
     with open_bytes(Path(file.path), file.member) as source:
-        yield from read_json(source, file.name, size, file.field, file.encoding)
+        yield from read_json(source, file.name, None if packed else file.size, file.field, file.encoding)
 
 
 def _jsonl_rows(file: DataFile) -> Iterator[Row]:
@@ -125,15 +155,26 @@ def _must_be_text(head: bytes, file: DataFile) -> None:
         raise DataError(
             _("every line is a word with its tag: it looks like tagged sentences."),
             where=one_line(file.name),
-            hint=_(
-                "Read it as those with --set data.format=token_tags, or as text with --set data.format=text."
+            hint=advise(
+                N_(
+                    "Read it as those with {tags}, or as text with {text}.",
+                    tags=setting({"data.format": "token_tags"}),
+                    text=setting({"data.format": "text"}),
+                )
             ),
+            field="data.format",
         )
     if is_tabbed(head):
         raise DataError(
             _("every line has columns between tabs: it looks like a table."),
             where=one_line(file.name),
-            hint=_("Rename it to .tsv, or read it as lines of text with --set data.format=text."),
+            hint=advise(
+                N_(
+                    "Rename it to .tsv, or read it as lines of text with {text}.",
+                    text=setting({"data.format": "text"}),
+                )
+            ),
+            field="data.format",
         )
 
 

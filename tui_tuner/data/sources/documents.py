@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from tui_tuner.data.markup import html_to_text
+from tui_tuner.data.markup import Unparsable, html_to_text
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.lines import MAX_LINE
 from tui_tuner.data.sources.streams import HEAD, encoding_of
@@ -35,7 +35,7 @@ def read_document(file: io.BufferedReader, name: str, told: str | None = None) -
     if name.lower().removesuffix(".gz").removesuffix(".zst").endswith((".html", ".htm")):
         try:
             text = html_to_text(text)
-        except (ValueError, AssertionError):  # numbers of characters with thousands of digits, and the like
+        except Unparsable:
             yield Row(origin, {"": text[:200]}, N_("HTML that cannot be parsed"))
             return
     yield Row(origin, {"text": text.strip()})

@@ -10,11 +10,14 @@ from typing import Any
 
 import orjson
 
+from tui_tuner.data.nesting import MAX_DEPTH, is_deeper
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.streams import HEAD
 from tui_tuner.locales import N_
 
 _NO_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)|-?\b(?:NaN|Infinity)\b', re.S)
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.S)
+_OPENED = 1000  # brackets that a block may open and not close
 _WORD = re.compile(rb"-?[A-Za-z]{0,12}\Z")
 _BLANKS = re.compile(r"\s*")
 
@@ -23,7 +26,7 @@ class Broken:
     """A value that makes no row, and why."""
 
     def __init__(self, reason: str, value: Any) -> None:
-        self.reason, self.shown = reason, str(value)[:200]
+        self.reason, self.shown = reason, "" if is_deeper([value], MAX_DEPTH) else str(value)[:200]
 
 
 def loads(data: bytes) -> Any:
@@ -68,11 +71,23 @@ class Numbered(io.RawIOBase):
         buffer[: len(part)] = part
         return len(part)
 
+    def _must_close(self, block: bytes) -> None:
+        """Look closer at a block that opens more than it closes.
+
+        Raises:
+            RecursionError: it does so outside of texts, too.
+        """
+        bare = _TEXT.sub(b"", b'"' + block if self._in_text else block)
+        if bare.count(b"[") + bare.count(b"{") > _OPENED + bare.count(b"]") + bare.count(b"}"):
+            raise RecursionError
+
     def _mended(self, block: bytes, ended: bool) -> bytes:
         cut = len(block)
         if not ended and (word := _WORD.search(block, max(0, cut - 16))):
             cut = len(block[: word.start()].rstrip(b"\\"))
         block, self._kept = block[:cut], block[cut:]
+        if block.count(b"[") + block.count(b"{") > _OPENED + block.count(b"]") + block.count(b"}"):
+            self._must_close(block)
         if b"NaN" in block or b"Infinity" in block:
             opened = b'"' + block if self._in_text else block
             block = _NO_NUMBER.sub(_nulled, opened)[len(opened) - len(block) :]

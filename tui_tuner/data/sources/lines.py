@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.jsonvalues import Numbered, concatenated, loads, pandas_rows, row_of, squad_rows
 from tui_tuner.data.sources.streams import HEAD, encoding_of
@@ -18,18 +19,36 @@ from tui_tuner.text import human_bytes, one_line
 
 MAX_LINE = 32 * 1024 * 1024
 WHOLE_JSON = 64 * 1024 * 1024
+WHOLE_PACKED_JSON = 8 * 1024 * 1024  # of a small packed file, empty lists may take a hundred times its bytes
+MOST_BLANK = 250_000  # lines one after the other
 # ijson copies an unfinished string with each block: small blocks make a huge string take minutes.
 _JSON_BUFFER = 8 * 1024 * 1024
 
 
-def raw_lines(file: io.BufferedReader) -> Iterator[tuple[int, bytes | None]]:
-    """(line number from 1, bytes without the line end); None for a line over `MAX_LINE`, which is skipped."""
-    number = 0
+def too_blank(name: str, line: int) -> DataError:
+    """What is wrong with a file that goes on and on with blank lines."""
+    return DataError(
+        _("more than {count:,} blank lines follow one another: that is no data.", count=MOST_BLANK),
+        where=f"{one_line(name)}:{line}",
+        hint=_("Remove the blank lines."),
+    )
+
+
+def raw_lines(file: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes | None]]:
+    """(line number from 1, bytes without the line end); None for a line over `MAX_LINE`, which is skipped.
+
+    Raises:
+        DataError: blank lines without end.
+    """
+    number = blank = 0
     while True:
         line = file.readline(MAX_LINE + 1)
         if not line:
             return
         number += 1
+        blank = blank + 1 if line == b"\n" or line == b"\r\n" else 0
+        if blank > MOST_BLANK:
+            raise too_blank(name, number)
         if len(line) <= MAX_LINE:
             yield number, line.rstrip(b"\r\n")
             continue
@@ -51,7 +70,7 @@ def read_jsonl(file: io.BufferedReader, name: str, told: str | None = None) -> I
         encoding = "utf-8-sig"
     file, tally = tallied(file)
     row = blank = 0
-    for number, line in raw_lines(file):
+    for number, line in raw_lines(file, name):
         if number == 1 and line:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if line is not None and not line.strip():
@@ -108,21 +127,41 @@ def reencoded(file: io.BufferedReader, encoding: str) -> io.BufferedReader:
 
 
 def read_json(
-    file: io.BufferedReader, name: str, size: int, field: str | None = None, told: str | None = None
+    file: io.BufferedReader, name: str, size: int | None, field: str | None = None, told: str | None = None
 ) -> Iterator[Row]:
     """A JSON list of objects, or an object that holds one under a key; also one object after another.
+
+    Args:
+        size: Of the file, in bytes; None where it is packed, and nobody knows.
 
     Raises:
         DataError: broken JSON (with its line), no list in it, or several and no `field`.
     """
     head = file.peek(HEAD)[:HEAD]
-    encoding = encoding_of(head, len(head) >= size, told)
-    if size <= WHOLE_JSON:
-        yield from _whole_json(file.read(), encoding, name, field)
-        return
+    encoding = encoding_of(head, size is not None and len(head) >= size, told)
+    most = WHOLE_PACKED_JSON if size is None else WHOLE_JSON
+    if size is None or size <= most:
+        begin = file.read(most + 1)
+        if len(begin) <= most:
+            yield from _whole_json(begin, encoding, name, field)
+            return
+        file = io.BufferedReader(_Chained(begin, file), HEAD)  # type: ignore[type-var]
     if encoding not in ("utf-8", "utf-8-sig"):
         file = reencoded(file, encoding)
     yield from _streamed_json(file, name, field)
+
+
+class _Chained(io.RawIOBase):
+    """What was read of a file, and then its rest."""
+
+    def __init__(self, begin: bytes, rest: io.BufferedReader) -> None:
+        self._begin, self._rest = io.BytesIO(begin), rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._begin.readinto(buffer) or self._rest.readinto(buffer)
 
 
 def _whole_json(data: bytes, encoding: str, name: str, field: str | None) -> Iterator[Row]:
@@ -198,7 +237,8 @@ def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
         raise DataError(
             _("several keys hold rows: {names}.", names=names),
             where=where,
-            hint=_("Say which one: --set data.field={name}", name=one_line(next(iter(tables)))),
+            hint=advise(N_("Say which one: {command}", command=setting({"data.field": next(iter(tables))}))),
+            field="data.field",
         )
     if tables:
         found = next(iter(tables.values()))
@@ -271,7 +311,7 @@ def read_text(file: io.BufferedReader, name: str, told: str | None = None) -> It
         file, encoding = reencoded(file, encoding), "utf-8"
     file, tally = tallied(file)
     row = blank = 0
-    for number, line in raw_lines(file):
+    for number, line in raw_lines(file, name):
         if line is not None and not line.strip():
             blank += 1
             continue

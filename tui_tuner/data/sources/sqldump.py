@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.records import Origin, Row
 from tui_tuner.data.sources.sqllexer import DIALECTS, Lexer
 from tui_tuner.data.sources.sqlstatements import Found, Statements
@@ -115,7 +116,8 @@ class _Dump:
             raise DataError(
                 _("rows of several tables: {tables}.", tables=", ".join([*shown, *["…"] * (len(most) > 12)])),
                 where=one_line(self.name),
-                hint=_("Say which one: --set data.field={name}", name=one_line(most[0], 40)),
+                hint=advise(N_("Say which one: {command}", command=setting({"data.field": most[0]}))),
+                field="data.field",
             )
         if number:
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tui_tuner.data.sources.sqllexer import Lexer, Token
+from tui_tuner.data.sources.sqllexer import MAX_TEXT, Lexer, Token
 from tui_tuner.data.sources.sqltext import bytes_text, hex_bytes, number, unistr
 from tui_tuner.locales import N_
 
@@ -48,6 +48,7 @@ _TYPED = {
     "BINARY",
 }
 _CONSTANTS = {"NULL": None, "TRUE": True, "FALSE": False}
+_MOST_BITS = 64  # of MySQL's BIT
 _CLOSING = {")": "(", "]": "[", "}": "{"}
 
 
@@ -214,7 +215,8 @@ class Values:
         if name == "X":
             return _known(bytes_text(hex_bytes(value))), after
         if name == "B":
-            return (int(value or "0", 2) if self._lexer.dialect.mysql else value), after
+            whole = self._lexer.dialect.mysql and len(value) <= _MOST_BITS
+            return (int(value or "0", 2) if whole else value), after
         if name in ("_BINARY", "BINARY"):
             return _known(bytes_text(value.encode("utf-8", "surrogateescape"))), after
         if name == "N" or name in _TYPED or name.startswith("_"):
@@ -317,14 +319,25 @@ def _joined(*values: Any) -> Any:
         raise Trouble(COMPUTED)
     if any(value is None for value in values):
         return None
-    return "".join(map(str, values))
+    return _not_too_long("".join(map(str, values)))
 
 
 def _replaced(values: list[Any]) -> Any:
     text, old, new = values
     if None in values:
         return None
-    return str(text).replace(str(old), str(new)) if old else str(text)
+    text, old, new = str(text), str(old), str(new)
+    if not old:
+        return text
+    if len(text) + text.count(old) * len(new) > MAX_TEXT:
+        raise Trouble(TOO_LONG)
+    return text.replace(old, new)
+
+
+def _not_too_long(text: str) -> str:
+    if len(text) > MAX_TEXT:
+        raise Trouble(TOO_LONG)
+    return text
 
 
 def _characters(values: list[Any]) -> str:

@@ -6,23 +6,21 @@ import codecs
 import gzip
 import io
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
+from tui_tuner.data.sources import zips
 from tui_tuner.errors import DataError
 from tui_tuner.locales import _
 from tui_tuner.text import human_bytes, one_line
 
 # Text rarely compresses better than 30:1; a bomb does 1,000:1 and more.
 MAX_RATIO = 200
-FREE_BYTES = 256 * 1024 * 1024
+FREE_BYTES = 32 * 1024 * 1024
 MAX_MEMBERS = 200_000
 HEAD = 1024 * 1024
-_DAMAGED = (zlib.error, EOFError, gzip.BadGzipFile, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 
 
 class _Counted(io.RawIOBase):
@@ -41,23 +39,14 @@ class _Counted(io.RawIOBase):
         try:
             block = self._source.read(len(buffer))
         except Exception as error:
-            if isinstance(error, _DAMAGED) or type(error).__name__ == "ZstdError":
+            if isinstance(error, zips.DAMAGED) or type(error).__name__ == "ZstdError":
                 raise DataError(
                     _("is damaged: {error}.", error=one_line(error, 120)), where=self._where
                 ) from None
             raise
         self._given += len(block)
         if self._given > self._limit:
-            raise DataError(
-                _(
-                    "unpacks to more than {limit}, {ratio} times its size: that is no "
-                    "data, or a decompression bomb.",
-                    limit=human_bytes(self._limit),
-                    ratio=MAX_RATIO,
-                ),
-                where=self._where,
-                hint=_("Unpack it yourself if you trust it."),
-            )
+            raise _bomb(self._limit, self._where)
         buffer[: len(block)] = block
         return len(block)
 
@@ -97,10 +86,7 @@ def open_bytes(path: Path, member: str | None = None) -> Iterator[io.BufferedRea
                     raw, read_across_frames=True
                 )
             elif packed == "zip" and member is not None:
-                with zipfile.ZipFile(raw) as archive, archive.open(member) as inside:
-                    packed_size = archive.getinfo(member).compress_size
-                    yield io.BufferedReader(_Counted(inside, packed_size, where), HEAD)
-                return
+                source, size = _member(path, member, raw, where)
             else:
                 yield cast(io.BufferedReader, raw)
                 return
@@ -111,35 +97,54 @@ def open_bytes(path: Path, member: str | None = None) -> Iterator[io.BufferedRea
         raise DataError(
             _("cannot be read: {problem}.", problem=error.strerror or one_line(error)), where=where
         ) from None
-    except (zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+    except zips.Encrypted:
+        raise DataError(_("is an encrypted archive."), where=where, hint=_("Unpack it first.")) from None
+
+
+def _member(path: Path, member: str, raw: IO[bytes], where: str) -> tuple[zips.Member, int]:
+    """One file of a zip, and the bytes that it takes there."""
+    try:
+        about = zips.members_of(path)[member]
+        return zips.Member(raw, about), about.compress_size
+    except (*zips.DAMAGED, KeyError) as error:
         raise DataError(
             _("is a damaged archive: {error}.", error=one_line(error, 120)), where=where
         ) from None
-    except RuntimeError as error:
-        if "encrypted" in str(error) or "password" in str(error):
-            raise DataError(_("is an encrypted archive."), where=where, hint=_("Unpack it first.")) from None
-        raise
 
 
 def zip_members(path: Path) -> list[str]:
     """Names of the files in a zip, in its order.
 
     Raises:
-        DataError: damaged, or too many.
+        DataError: damaged, too many, or a decompression bomb.
     """
+    where = one_line(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [item.filename for item in archive.infolist() if not item.is_dir()]
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        members = zips.members_of(path)
+    except (*zips.DAMAGED, OSError) as error:
         raise DataError(
-            _("is a damaged archive: {error}.", error=one_line(error, 120)), where=one_line(path)
+            _("is a damaged archive: {error}.", error=one_line(error, 120)), where=where
         ) from None
-    if len(names) > MAX_MEMBERS:
+    if len(members) > MAX_MEMBERS:
         raise DataError(
-            _("holds {count:,} files, more than {most:,}.", count=len(names), most=MAX_MEMBERS),
-            where=one_line(path),
+            _("holds {count:,} files, more than {most:,}.", count=len(members), most=MAX_MEMBERS), where=where
         )
-    return names
+    limit = max(FREE_BYTES, path.stat().st_size * MAX_RATIO)
+    if sum(item.file_size for item in members.values()) > limit:
+        raise _bomb(limit, where)
+    return list(members)
+
+
+def _bomb(limit: int, where: str) -> DataError:
+    return DataError(
+        _(
+            "unpacks to more than {limit}, {ratio} times its size: that is no data, or a decompression bomb.",
+            limit=human_bytes(limit),
+            ratio=MAX_RATIO,
+        ),
+        where=where,
+        hint=_("Unpack it yourself if you trust it."),
+    )
 
 
 def encoding_of(head: bytes, whole: bool, told: str | None = None) -> str:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.records import Origin, Row
-from tui_tuner.data.sources.lines import MAX_LINE, reencoded
+from tui_tuner.data.sources.lines import MAX_LINE, MOST_BLANK, reencoded, too_blank
 from tui_tuner.data.sources.streams import HEAD, encoding_of
 from tui_tuner.data.sources.tally import lines_must_agree, tallied
 from tui_tuner.errors import DataError
@@ -80,7 +81,7 @@ def read_csv(
     file, tally = tallied(file)
     text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
     lines = _Lines(text, sample)
-    records = _records(lines, name)
+    records = _ending(_records(lines, name), name)
     first = next((record for record in records if not record.blank), None)
     if first is None or first.problem:
         problem = first.problem if first else N_("is empty: a CSV starts with a line of column names.")
@@ -161,6 +162,16 @@ def _doubled(found: re.Match[str]) -> str:
     return '""' if found.group(1) == '"' else "\\"
 
 
+def _ending(records: Iterator[_Record], name: str) -> Iterator[_Record]:
+    """The same records, as long as blank ones do not go on without end."""
+    blank = 0
+    for record in records:
+        blank = blank + 1 if record.blank else 0
+        if blank > MOST_BLANK:
+            raise too_blank(name, record.line)
+        yield record
+
+
 def _records(lines: _Lines, name: str) -> Iterator[_Record]:
     # Below the length at which lines are cut, so that a cut line always ends as a problem of its own.
     csv.field_size_limit(max(MAX_LINE - 4096, MAX_LINE // 2))
@@ -234,10 +245,15 @@ def _columns(first: _Record, seen: list[_Record], name: str, header: str) -> lis
         raise DataError(
             _("the first line looks like a row, not like names of columns: {cells}.", cells=shown),
             where=f"{one_line(name)}:{first.line}",
-            hint=_(
-                "If it is a row, --set data.header=absent reads it as one, and names the columns column 1, "
-                "column 2 and so on; --set data.header=present takes it as names."
+            hint=advise(
+                N_(
+                    "If it is a row, {row} reads it as one, and names the columns column 1, column 2 and so "
+                    "on; {names} takes it as names.",
+                    row=setting({"data.header": "absent"}),
+                    names=setting({"data.header": "present"}),
+                )
             ),
+            field="data.header",
         )
     names: list[str | None] = [*cells]
     if _INDEX.fullmatch(cells[0]) and _counts(seen):

@@ -74,6 +74,8 @@ def ledger(setup: Setup, seen: Simulated | None = None) -> Ledger:
     """Simulate a step with two and three layers and extend the line to all of them.
 
     Layers are alike, so each row of each phase grows by the same amount with every further layer.
+    Evaluations have no phase of their own: they take as many tokens at once, keep nothing for a backward
+    pass, and compute the loss in the same chunks.
 
     Args:
         seen: Simulations of one model and software stack, which a search keeps: what differs only in

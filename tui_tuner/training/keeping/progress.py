@@ -24,6 +24,8 @@ class Progress:
         owed: The evaluation of this step was interrupted, and has to be done again.
         rows: Fingerprint of the training rows by their lengths alone, of a run of version 0.1.
         micro: Sequences and tokens of the micro-batch.
+        evaluated: The same of a forward pass over held-out rows, where memory ran out in one.
+        random: Training draws random numbers, such as those of dropout.
         path: How the loss is computed: packing, compact, segments.
         identity: Digests of rows, template and tokenizer (`training.rows`).
         moment: The second that chats are rendered at, in ISO 8601.
@@ -39,6 +41,8 @@ class Progress:
     owed: bool = False
     rows: str = ""
     micro: list[int] = field(default_factory=list)
+    evaluated: list[int] = field(default_factory=list)
+    random: bool = False
     path: list[bool] = field(default_factory=list)
     identity: dict[str, str] = field(default_factory=dict)
     moment: str = ""
@@ -47,7 +51,7 @@ class Progress:
 
 
 # What belongs to the run, and not to one of its steps
-OF_THE_RUN = ("identity", "moment", "asked", "config")
+OF_THE_RUN = ("identity", "moment", "asked", "config", "evaluated", "random")
 
 
 def read_progress(folder: Path) -> Progress:
@@ -57,6 +61,15 @@ def read_progress(folder: Path) -> Progress:
 
 def micro_size(progress: Progress, wanted: MicroSize) -> MicroSize:
     """The micro-batch a run ended with, if memory had run out in it."""
-    if len(progress.micro) == 2 and progress.micro[1] < wanted.tokens:
-        return MicroSize(*progress.micro)
+    return _smaller(progress.micro, wanted)
+
+
+def evaluation_size(progress: Progress, wanted: MicroSize) -> MicroSize:
+    """How much of held-out rows is computed at once: less than in training, if memory had run out in it."""
+    return _smaller(progress.evaluated, wanted)
+
+
+def _smaller(known: list[int], wanted: MicroSize) -> MicroSize:
+    if len(known) == 2 and known[1] < wanted.tokens:
+        return MicroSize(*known)
     return wanted

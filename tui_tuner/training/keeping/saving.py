@@ -103,14 +103,30 @@ class Saver:
         whole = not self.settle() or whole
         if self._saved != step:
             try:
-                self.recovery.enter("saving")
-                self._write(step, wait, whole, began)
+                if whole:  # the run ends or waits: nothing comes after it that could try again
+                    self._twice(lambda: self._write(step, wait, whole, began))
+                else:
+                    self.recovery.enter("saving")
+                    self._write(step, wait, whole, began)
             except Exception as error:
                 self._not_saved(step, error, ending)
             else:
                 self._retry_after = math.inf
                 self._saved, self._last = step, began
         self.reporter.phase("training", step, self.total)
+
+    def _twice(self, write: Callable[[], None]) -> None:
+        """Write, and once more where memory ran out, with all given back that nobody needs."""
+        try:
+            self.recovery.enter("saving")
+            write()
+            return
+        except Exception as error:
+            if not self.recovery.is_out_of_memory(error):
+                raise
+            self.recovery.free(error)
+        self.recovery.enter("saving")
+        write()
 
     def settle(self) -> bool:
         """Wait for what is being written; whether it was. If not, it is said, and due again.
@@ -183,7 +199,7 @@ class Saver:
                 hint = _("Make room; the checkpoint is tried again.")
             self.reporter.warn("disk_full", message, hint)
         elif self.recovery.is_out_of_memory(error):
-            self.recovery.free()
+            self.recovery.free(error)
             self._retry_after = time.monotonic()
             if ending:
                 message = _("Memory ran out while saving step {step}.", step=step)
@@ -281,7 +297,7 @@ class Saver:
         model = self.engine.model
 
         def write() -> None:
-            write_final_model(model, self.tokenizer, target)
+            self._twice(lambda: write_final_model(model, self.tokenizer, target))
 
         try:
             if wait is None:
@@ -289,17 +305,20 @@ class Saver:
             elif not wait(write, target.name, step, self.total):
                 raise DiskFullError(_("no room left on the disk."))
         except DiskFullError as error:
-            self.reporter.warn(
-                "disk_full",
-                _(
-                    "{name} of step {step} was not written: {what}",
-                    name=target.name,
-                    step=step,
-                    what=error.what,
-                ),
-            )
+            self._not_written("disk_full", target.name, step, error.what)
+            return False
+        except Exception as error:
+            if not self.recovery.is_out_of_memory(error):
+                raise
+            self.recovery.free(error)
+            self._not_written("out_of_memory", target.name, step, _("memory ran out."))
             return False
         return True
+
+    def _not_written(self, code: str, name: str, step: int, what: str) -> None:
+        self.reporter.warn(
+            code, _("{name} of step {step} was not written: {what}", name=name, step=step, what=what)
+        )
 
 
 def interval(every: int | float | str | None, total: int) -> int | None:

@@ -137,7 +137,7 @@ class Engine(Trainer):
                     before.restore()  # so that the state before this step can still be saved
                     raise
                 place = self.recovery.place
-            self._clean(model)
+                self._clean(model, error)
             before.restore()
             self.size = self.recovery.smaller(self.size, place, self.state.global_step + 1)
         self.last_loss = loss
@@ -182,11 +182,11 @@ class Engine(Trainer):
         larger = part.input_ids.numel() > rows * length
         self.fullest = (*((shape[0], shape[1]) if larger else (rows, length)), max(most, part.trained_tokens))
 
-    def _clean(self, model: Any) -> None:
-        """Forget the gradients of a failed attempt and give cached memory back."""
+    def _clean(self, model: Any, error: Exception) -> None:
+        """Forget the gradients and activations of a failed attempt, and give cached memory back."""
         for parameter in model.parameters():
             parameter.grad = None
-        self.recovery.free()
+        self.recovery.free(error)
 
     def _clip_grad_norm(self, model: Any) -> Any:
         # Trainer looks through all parameters of the model, which takes longer than clipping an adapter's

@@ -1,8 +1,7 @@
-"""Going on after memory ran out: recognise it, say where, halve the micro-batch, keep the effective batch."""
+"""Going on after memory ran out: say where, halve the micro-batch, keep the effective batch."""
 
 from __future__ import annotations
 
-import gc
 import random
 import types
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import torch
 from tui_tuner.compute.forward import MicroSize
 from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.locales import _
+from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.runs.events import OutOfMemory
 from tui_tuner.text import one_line
 from tui_tuner.training.watching.reporting import Reporter
@@ -59,6 +59,7 @@ class Recovery:
         self._reporter = reporter
         self._retry = retry
         self.origin = origin
+        self.random = False  # whether training draws numbers: the model is not known yet
         self.place = ""
         self.rows: list[int] = []
         self.probe: Callable[[str], None] | None = None
@@ -71,21 +72,9 @@ class Recovery:
         if self.probe is not None and place:
             self.probe(place)
 
-    @staticmethod
-    def is_out_of_memory(error: BaseException) -> bool:
-        """Whether an error says that device or host memory ran out."""
-        if isinstance(error, torch.OutOfMemoryError | MemoryError):
-            return True
-        text = str(error)
-        known = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-        return isinstance(error, RuntimeError) and any(sign in text for sign in known)
-
-    @staticmethod
-    def free() -> None:
-        """Give cached memory back."""
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    # Where memory runs out, whoever catches the error calls `free` with it before trying anything again
+    is_out_of_memory = staticmethod(is_out_of_memory)
+    free = staticmethod(free_memory_of)
 
     def smaller(self, size: MicroSize, place: str, step: int) -> MicroSize:
         """Half the micro-batch, announced in the journal.
@@ -114,13 +103,19 @@ class Recovery:
         return after
 
     def announce(self, place: str, step: int, before: MicroSize, after: MicroSize) -> None:
-        message = _(
-            "Memory ran out in {place} at step {step}. The micro-batch is now at most {tokens} tokens; the "
-            "effective batch and the loss stay the same.",
-            place=place,
-            step=step,
-            tokens=after.tokens,
-        )
+        said = {"place": place, "step": step, "tokens": after.tokens}
+        if self.random and place != "evaluation":
+            message = _(
+                "Memory ran out in {place} at step {step}. The micro-batch is now at most {tokens} tokens; "
+                "the effective batch stays the same, and dropout draws other random numbers for it.",
+                **said,
+            )
+        else:
+            message = _(
+                "Memory ran out in {place} at step {step}. The micro-batch is now at most {tokens} tokens; "
+                "the effective batch and the loss stay the same.",
+                **said,
+            )
         sizes = (before.sequences, after.sequences)
         self._reporter.emit(OutOfMemory(step, place, sizes, message))
 
@@ -143,12 +138,12 @@ class Recovery:
                 if not self.is_out_of_memory(error) or not self._retry:
                     raise
                 message = str(error)
+                self.free(error)
             if begun and _touched(optimizer, before):
                 raise OutOfMemoryError(
                     _("memory ran out in the middle of optimizer step {step}.", step=step()),
                     hint=_("Resume from the last checkpoint with adamw_8bit or a quantised model."),
                 )
-            self.free()
             said = _(
                 "Memory ran out in the optimizer; it is tried again. {message}",
                 message=one_line(message, 200),

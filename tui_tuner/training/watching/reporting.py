@@ -11,7 +11,7 @@ from typing import Any
 
 from tui_tuner.locales import _
 from tui_tuner.runs import events
-from tui_tuner.runs.events import Body, Finished, Log, Phase, Sink, Step, Warned
+from tui_tuner.runs.events import Body, Finished, Log, Phase, Sink, Step, Warned, advice_of
 from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.watching.numbers import NumberWatch
 
@@ -44,15 +44,19 @@ class Reporter:
         self.emit(Phase(name, done, total, note))
 
     def warn(self, code: str, message: str, hint: str = "") -> None:
-        self.emit(Warned(code, message, hint))
+        self.emit(Warned(code, message, hint, advice_of(hint)))
 
     def log(self, message: str, level: str = "info") -> None:
         self.emit(Log(message, level))
 
     def finished(self, status: str, exit_code: int, message: str = "", hint: str = "") -> None:
+        self.end(Finished(status, exit_code, message, hint, advice=advice_of(hint)))
+
+    def end(self, ended: Finished) -> None:
+        """Say how the run ended, unless that was said."""
         if not self._finished:
             self._finished = True
-            self.emit(Finished(status, exit_code, message, hint))
+            self.emit(ended)
 
 
 class Heartbeat:

@@ -11,11 +11,12 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer
 
 from tui_tuner.locales import _
+from tui_tuner.ui.guard.sturdy import Works
 from tui_tuner.ui.hosting import Tuner, tuner_of
 from tui_tuner.ui.widgets.topbar import TopBar
 
 
-class TunerScreen(Screen[None]):
+class TunerScreen(Screen[None], Works):
     """A full screen. Subclasses give `crumb()` (where we are), `body()` (the widgets) and `HELP_TEXT`."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012

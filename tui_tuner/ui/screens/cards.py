@@ -15,6 +15,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
@@ -78,7 +79,7 @@ class CardDialog(ModalScreen[str | None]):
         try:
             planlook.cards(self._draft, said, lambda: worker.is_cancelled)
         except (TunerError, OSError) as problem:
-            self.app.call_later(self.query_one(Static).update, safe(problem, 120))
+            self.app.call_later(self.query_one(Static).update, safe(words_of(problem), 120))
 
     @on(Judged)
     def _judged(self, message: Judged) -> None:

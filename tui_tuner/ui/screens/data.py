@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,16 +17,19 @@ from textual.widgets import ContentSwitcher, DirectoryTree, Input, OptionList, S
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import datalook
-from tui_tuner.ui.form import put
-from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.checking import Refusal, refusal_of
+from tui_tuner.ui.form import at, given, put
+from tui_tuner.ui.screens.offers import MendingScreen, put_values
 from tui_tuner.ui.widgets.file_tree import FileTree
+from tui_tuner.ui.widgets.how_read import HowRead, counts
 from tui_tuner.ui.widgets.mask_view import MaskView
 from tui_tuner.ui.widgets.topbar import TopBar
-from tui_tuner.ui.words import block, mark, marked, safe
+from tui_tuner.ui.words import block, mark, marked
 
 _MASK_DELAY = 0.15  # seconds the cursor must rest on a row before its tokens are worked out
 
@@ -33,17 +37,25 @@ _MASK_DELAY = 0.15  # seconds the cursor must rest on a row before its tokens ar
 class Looked(Message):
     """The first rows were read, or not."""
 
-    def __init__(self, path: str, look: datalook.Look | None, error: str) -> None:
+    def __init__(self, turn: int, look: datalook.Look | None, refusal: Refusal | None) -> None:
         super().__init__()
-        self.path, self.look, self.error = path, look, error
+        self.turn, self.look, self.refusal = turn, look, refusal
+
+
+class Judged(Message):
+    """Whether the task can use the rows."""
+
+    def __init__(self, turn: int, refusal: Refusal | None) -> None:
+        super().__init__()
+        self.turn, self.refusal = turn, refusal
 
 
 class Counted(Message):
     """The rows were counted, so far or to the end."""
 
-    def __init__(self, path: str, census: datalook.Census) -> None:
+    def __init__(self, turn: int, census: datalook.Census) -> None:
         super().__init__()
-        self.path, self.census = path, census
+        self.turn, self.census = turn, census
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, Counted)
@@ -65,11 +77,13 @@ class Surrounded(Message):
         self.path, self.row, self.found, self.error = path, row, found, error
 
 
-class DataScreen(TunerScreen):
+class DataScreen(MendingScreen):
     """A path and a tree; then the rows above, and the tokens of the row under the cursor below."""
 
     HELP_TEXT = _(
         "Type a path (a file, a folder, a hub data set, or demo), or choose a file in the tree.\n"
+        "u takes the data into a run, once its task can use them; else it offers what can be done.\n"
+        "c says which column is what, f which record format it is.\n"
         "Between ▸ and ◂ are the tokens the model learns to produce: answers with their stop token.\n"
         "Everything else is read only. Special tokens are shown as they are.\n"
         "l shows how long rows are in tokens, and the row among those it could be trained beside.\n"
@@ -77,10 +91,13 @@ class DataScreen(TunerScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
-        Binding("o", "pick", _("Other file")),
+        Binding("o", "pick", _("File")),
         Binding("u", "use", _("Use in a run")),
+        Binding("u,f4", "mend", _("Mend"), key_display="u"),
+        Binding("c", "columns", _("Columns")),
+        Binding("f", "format", _("Format")),
         Binding("m", "model", _("Model")),
-        Binding("t", "borders", _("Token borders")),
+        Binding("t", "borders", _("Token borders"), show=False),
         Binding("l", "lengths", _("Lengths")),
         Binding("tab", "app.focus_next", _("Next part"), show=False),
     ]
@@ -90,14 +107,16 @@ class DataScreen(TunerScreen):
     DataScreen #top > Input { width: 1fr; }
     DataScreen #main { height: 1fr; margin-top: 1; }
     DataScreen #look { height: 1fr; }
-    DataScreen #how { height: auto; max-height: 4; padding: 0 1; }
     DataScreen #rows { height: 35%; padding: 0 1; }
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.look: datalook.Look | None = None
+        self.refusal: Refusal | None = None  # why these data cannot be used
+        self.judged = False  # whether they can is known
         self._path = ""
+        self._turn = 0  # of reading: what an earlier one finds out is passed over
 
     def crumb(self) -> Content:
         return Content(_("Data"))
@@ -111,19 +130,20 @@ class DataScreen(TunerScreen):
                 box.border_title = Content(_("Choose a file"))
                 yield FileTree(Path.cwd(), id="tree")
             with Vertical(id="look"):
-                yield Static(id="how")
+                yield HowRead(id="how")
                 yield OptionList(id="rows", classes="panel")
                 yield MaskView(id="mask")
 
     def on_mount(self) -> None:
         self._show_model()
-        path = (self.tuner.draft.get("data") or {}).get("path")
+        path = given(self.tuner.draft, "data.path")
         if isinstance(path, str) and path:
             self._open(path)
-        self.set_focus(self.query_one("#path"))
+        else:
+            self.set_focus(self.query_one("#path"))
 
     def _show_model(self) -> None:
-        name = (self.tuner.draft.get("model") or {}).get("name", "demo")
+        name = at(self.tuner.draft, "model.name")
         words = _("tokens of {model}", model=mark(one_line(name, 40), ""))
         self.query_one(TopBar).say(marked(words, "$dim"))
 
@@ -143,8 +163,11 @@ class DataScreen(TunerScreen):
         self._open(str(event.path))
 
     def _open(self, path: str) -> None:
+        """Read from the beginning; the focus goes to the rows now, for later it would leave a typing hand."""
         self._path = path
-        self.look = None
+        self._turn += 1
+        self.look, self.refusal, self.judged = None, None, False
+        self.set_focus(self.query_one("#rows"))
         with self.prevent(Input.Changed):
             self.query_one("#path", Input).value = one_line(path)
         self.query_one("#main", ContentSwitcher).current = "look"
@@ -152,38 +175,41 @@ class DataScreen(TunerScreen):
         self.query_one("#rows").border_title = Content(_("Rows"))
         self.query_one("#how", Static).update(Content(_("Reading the first rows…")).stylize("$dim"))
         self.query_one(MaskView).say(Content(""))
-        self._read(dict(self.tuner.draft), path)
+        self._read(self._turn, self._draft(), path)
+
+    def _draft(self) -> dict[str, Any]:
+        """The draft for the file on view."""
+        return datalook.draft_for(self.tuner.draft, self._path)
 
     @work(thread=True, group="look", exclusive=True)
-    def _read(self, draft: dict[str, Any], path: str) -> None:
-        look, error = None, ""
+    def _read(self, turn: int, draft: dict[str, Any], path: str) -> None:
+        look, refusal = None, None
         try:
             look = datalook.look(draft, path)
         except (TunerError, OSError) as problem:
-            error = str(problem)
+            refusal = refusal_of(problem)
         worker = get_current_worker()
         if not worker.is_cancelled:
-            self.post_message(Looked(path, look, error))
+            self.post_message(Looked(turn, look, refusal))
         if look is None:
             return
+        self.post_message(Judged(turn, datalook.refusal(draft, path)))
         with contextlib.suppress(TunerError, OSError):  # what is wrong with the data was said above
 
             def said(census: datalook.Census) -> None:
-                self.post_message(Counted(path, census))
+                self.post_message(Counted(turn, census))
 
             datalook.census(draft, path, said, lambda: worker.is_cancelled)
 
     @on(Looked)
     def _looked(self, message: Looked) -> None:
-        if message.path != self._path:
+        if message.turn != self._turn:
             return
-        self.look = message.look
+        self.look, self.refusal, self.judged = message.look, message.refusal, message.look is None
         self.refresh_bindings()
-        how = self.query_one("#how", Static)
+        self._draw_how()
         if message.look is None:
-            how.update(Content.assemble(("✗ ", "$error"), block(message.error)))
             return
-        how.update(_how(message.look))
         rows = self.query_one("#rows", OptionList)
         options = [
             Option(
@@ -199,12 +225,27 @@ class DataScreen(TunerScreen):
         rows.border_title = Content(_("First {n} rows, counting the others…", n=len(options)))
         if options:
             rows.highlighted = 0
-            self.set_focus(rows)
+
+    @on(Judged)
+    def _judged(self, message: Judged) -> None:
+        if message.turn == self._turn:
+            self.refusal, self.judged = message.refusal, True
+            self.refresh_bindings()
+            self._draw_how()
+
+    def _draw_how(self) -> None:
+        self.query_one(HowRead).show(self.look, self.refusal)
 
     @on(Counted)
     def _counted(self, message: Counted) -> None:
-        if message.path == self._path:
-            self.query_one("#rows").border_title = _counts(message.census)
+        if message.turn != self._turn:
+            return
+        self.query_one("#rows").border_title = counts(message.census)
+        found = message.census.refusal
+        if found is not None and self.refusal is None:  # further down than the first rows
+            self.refusal = found
+            self.refresh_bindings()
+            self._draw_how()
 
     @on(OptionList.OptionHighlighted, "#rows")
     def _row(self, event: OptionList.OptionHighlighted) -> None:
@@ -218,9 +259,9 @@ class DataScreen(TunerScreen):
         if view.mask is None:
             view.say(Content(_("Loading the tokenizer…")).stylize("$dim"))
         if view.lengths:
-            self._around(dict(self.tuner.draft), path, index)
+            self._around(self._draft(), path, index)
             return
-        self._mask(dict(self.tuner.draft), path, index)
+        self._mask(self._draft(), path, index)
 
     @work(thread=True, group="mask", exclusive=True)
     def _mask(self, draft: dict[str, Any], path: str, row: int) -> None:
@@ -228,7 +269,7 @@ class DataScreen(TunerScreen):
         try:
             mask = datalook.mask(draft, path, row)
         except (TunerError, OSError, ImportError) as problem:
-            error = str(problem)
+            error = words_of(problem)
         if not get_current_worker().is_cancelled:
             self.post_message(Masked(path, row, mask, error))
 
@@ -250,7 +291,7 @@ class DataScreen(TunerScreen):
         try:
             found = datalook.around(draft, path, row)
         except (TunerError, OSError, ImportError) as problem:
-            error = str(problem)
+            error = words_of(problem)
         if not get_current_worker().is_cancelled:
             self.post_message(Surrounded(path, row, found, error))
 
@@ -269,10 +310,23 @@ class DataScreen(TunerScreen):
             around, laid = message.found
             view.show_around(around, laid, message.row)
 
+    def work_failed(self, group: str, words: str) -> None:
+        failed = Content.assemble(("✗ ", "$error"), words)
+        if group == "look":
+            self.post_message(Looked(self._turn, None, Refusal("", words)))
+        else:
+            self.query_one(MaskView).say(failed)
+
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return self.look is not None if action in ("use", "borders", "lengths") else True
+        if action in ("borders", "lengths"):
+            return self.look is not None
+        if action == "use":
+            return self.judged and self.refusal is None
+        if action == "mend":
+            return self.refusal is not None
+        return bool(self._path) if action in ("columns", "format") else True
 
     def action_back(self) -> None:
         if self.query_one("#main", ContentSwitcher).current == "look" and self.focused is self.query_one(
@@ -289,15 +343,43 @@ class DataScreen(TunerScreen):
 
     def action_use(self) -> None:
         """Take this data into the settings of a run."""
-        from tui_tuner.ui.screens.settings import SettingsScreen
+        self._keep({})
+        self.tuner.open_settings(instead=True)
 
-        put(self.tuner.draft, "data.path", self._path)
-        self.app.switch_screen(SettingsScreen())
+    def _keep(self, values: Mapping[str, Any]) -> None:
+        """Put this data, and what is said of it, into the draft."""
+        self.tuner.drafts.draft.values = self._draft()
+        put_values(self.tuner, {"data.path": self._path, **values})
+
+    def action_mend(self) -> None:
+        """What can be done with data that cannot be used as they are."""
+        if self.refusal is not None:
+            self.offer(self.refusal, self._draft(), on_data=True)
+
+    def other_data(self) -> None:
+        self.action_pick()
+
+    def show_field(self, field: str) -> None:
+        self._keep({})
+        self.tuner.open_settings(told=self.refusal, instead=True)
+
+    def action_columns(self) -> None:
+        """Say which column is what, from two lists."""
+        self.ask_columns(self._draft())
+
+    def action_format(self) -> None:
+        """Choose the record format from a list."""
+        self.ask_format(self.look.format if self.look else str(at(self._draft(), "data.format")))
+
+    async def take(self, values: Mapping[str, Any]) -> None:
+        """Take what was said of the rows into the draft, and read them anew."""
+        self._keep(values)
+        self._open(self._path)
 
     def action_model(self) -> None:
         from tui_tuner.ui.screens.dialogs import AskPath
 
-        now = str((self.tuner.draft.get("model") or {}).get("name", "demo"))
+        now = str(at(self.tuner.draft, "model.name"))
         question = _("Whose tokenizer? A hub id, a local folder, or demo.")
         self.app.push_screen(AskPath(_("Model"), question, one_line(now)), self._model_chosen)
 
@@ -305,6 +387,7 @@ class DataScreen(TunerScreen):
         if not name:
             return
         put(self.tuner.draft, "model.name", name)
+        self.tuner.drafts.touch()
         self._show_model()
         index = self.query_one("#rows", OptionList).highlighted
         if index is not None:
@@ -326,34 +409,3 @@ class DataScreen(TunerScreen):
         view.borders = not view.borders
         if view.mask is not None:
             view.show(view.mask, self.query_one("#rows", OptionList).highlighted or 0)
-
-
-def _how(look: datalook.Look) -> Content:
-    """The format, how sure it is, why, and which column is what."""
-    sure = _("as you said") if look.sure is None else _("{p:.0%} sure", p=look.sure)
-    parts: list[Content | str | tuple[str, str]] = [(one_line(look.format), "bold $primary"), f"  {sure}"]
-    if look.why:
-        parts.append((f"  {one_line(look.why)}", "$dim"))
-    if look.columns:
-        pairs = ", ".join(f"{one_line(role)} ← {one_line(name)}" for role, name in look.columns.items())
-        parts.append(("\n" + pairs, "$foreground"))
-    parts += [Content.assemble(("\n! ", "$warning"), safe(note)) for note in look.notes]
-    return Content.assemble(*parts)
-
-
-def _counts(census: datalook.Census) -> Content:
-    """The row ledger in one line."""
-    counts = ", ".join(f"{count:,} {_(name)}" for name, count in census.outcomes.items() if count)
-    if census.done:
-        words = _("{n:,} rows: {counts}", n=census.read, counts=counts)
-    else:
-        words = _("{n:,} rows so far: {counts}", n=census.read, counts=counts)
-    parts: list[str | tuple[str, str]] = [words]
-    if census.done and census.longest:
-        lengths = _(
-            "{mean:,.0f} characters on average, at most {longest:,}", mean=census.mean, longest=census.longest
-        )
-        parts.append((f"  {lengths}", "$dim"))
-    if census.reasons:
-        parts.append(("  " + "; ".join(one_line(reason) for reason in census.reasons), "$warning"))
-    return Content.assemble(*parts)

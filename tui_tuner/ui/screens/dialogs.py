@@ -45,6 +45,12 @@ class Choose(ModalScreen[str | None]):
             ]
             yield OptionList(*options)
 
+    def choose(self, answer: str) -> None:
+        """Put the cursor on an answer."""
+        box = self.query_one(OptionList)
+        if any(id == answer for id, _label, _meaning in self._answers):
+            box.highlighted = box.get_option_index(answer)
+
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)

@@ -1,24 +1,38 @@
-"""Home: the runs there are, and what one can begin."""
+"""Home: the runs there are, what one can begin, and the drafts of what one began."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
+from textual.worker import get_current_worker
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 from tui_tuner.ui.presets import PresetRow, about, preset_rows, preset_values
 from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
 from tui_tuner.ui.widgets.run_list import RunList
-from tui_tuner.ui.words import block, column, mark, marked, safe
+from tui_tuner.ui.words import age, block, column, mark, marked, safe
+
+if TYPE_CHECKING:
+    from tui_tuner.ui.drafts import Draft
+
+
+class DraftsRead(Message):
+    """The drafts that are kept were read."""
+
+    def __init__(self, found: list[Draft]) -> None:
+        super().__init__()
+        self.found = found
 
 
 class HomeScreen(RowsScreen):
@@ -26,15 +40,18 @@ class HomeScreen(RowsScreen):
 
     HELP_TEXT = _(
         "Enter on a preset opens its settings; on a run, its live pane.\n"
+        "What was typed into settings and not started is kept: c goes on with it, Del forgets it.\n"
         "A run is one folder: its config, its journal, its checkpoints and the model it made.\n"
         "The demo needs no network and no GPU."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("c", "go_on", _("Continue")),
         Binding("n", "new", _("New run")),
         Binding("d", "data", _("Data")),
         Binding("r", "runs", _("All runs")),
         Binding("tab", "app.focus_next", _("Runs/presets")),
         Binding("ctrl+p", "app.command_palette", _("Commands"), key_display="^p"),
+        Binding("delete", "forget", _("Forget draft"), show=False),
         Binding("q", "app.quit", _("Quit")),
     ]
     DEFAULT_CSS = """
@@ -53,6 +70,7 @@ class HomeScreen(RowsScreen):
     def __init__(self) -> None:
         super().__init__()
         self._presets: list[PresetRow] = []
+        self._drafts: list[Draft] = []
         self._first = True
         self._title = ""
 
@@ -74,6 +92,57 @@ class HomeScreen(RowsScreen):
 
     def on_resize(self) -> None:
         self._draw_presets()
+
+    def on_screen_resume(self) -> None:
+        self.call_after_refresh(self._read_drafts)
+
+    # Drafts
+
+    @work(thread=True, group="drafts", exclusive=True)
+    def _read_drafts(self) -> None:
+        from tui_tuner.ui.drafts import read_drafts
+
+        self.tuner.drafts.flush()
+        found = read_drafts()
+        if not get_current_worker().is_cancelled:
+            self.post_message(DraftsRead(found))
+
+    @on(DraftsRead)
+    def _drafts_read(self, message: DraftsRead) -> None:
+        before, self._drafts = [draft.id for draft in self._drafts], message.found
+        self.refresh_bindings()
+        if before != [draft.id for draft in self._drafts]:
+            self._fill_presets()
+        else:
+            self._draw_presets()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return bool(self._drafts) if action in ("go_on", "forget") else True
+
+    def action_go_on(self) -> None:
+        """Go on with the newest draft."""
+        self._go_on(self._drafts[0])
+
+    def _go_on(self, draft: Draft) -> None:
+        self.tuner.drafts.go_on(draft)
+        self._settings(draft.name)
+
+    def action_forget(self) -> None:
+        """Forget the draft under the cursor."""
+        from tui_tuner.ui.screens.dialogs import Confirm
+
+        index = self.query_one("#presets", OptionList).highlighted
+        if index is None or index >= len(self._drafts):
+            return
+        draft = self._drafts[index]
+        question = _("Forget the draft “{draft}”?", draft=_about_draft(draft))
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.tuner.drafts.discard(draft)
+                self._read_drafts()
+
+        self.app.push_screen(Confirm(_("Draft"), question, _("Forget it"), _("Keep it")), answered)
 
     # Runs
 
@@ -101,18 +170,34 @@ class HomeScreen(RowsScreen):
     # Presets
 
     def _fill_presets(self) -> None:
-        self._presets = preset_rows()
+        self._presets = self._presets or preset_rows()
         presets = self.query_one("#presets", OptionList)
+        under = presets.highlighted_option if presets.highlighted else None  # the first is where it began
+        kept = under.id if under else None
+        presets.clear_options()
+        presets.add_options(Option(Content(""), f"draft {draft.id}") for draft in self._drafts)
         presets.add_options(Option(Content(p.name), str(index)) for index, p in enumerate(self._presets))
         presets.add_option(Option(Content(""), "new"))
-        presets.highlighted = 0
+        ids = [option.id for option in presets.options]
+        presets.highlighted = ids.index(kept) if kept in ids else 0
+        self.query_one("#start").border_title = Content(
+            _("Continue your draft, or begin with a preset") if self._drafts else _("Begin with a preset")
+        )
         self._draw_presets()
 
     def _draw_presets(self) -> None:
         presets = self.query_one("#presets", OptionList)
         width = max(20, self.size.width - 5)
         names = min(28, max((len(p.name) for p in self._presets), default=8) + 3)
-        for index, preset in enumerate(self._presets):
+        if not presets.option_count:
+            return
+        for index, draft in enumerate(self._drafts):
+            words = _("{draft}, {when}", draft=_about_draft(draft), when=age(draft.saved))
+            mark = ("✎ " + column(_("your draft"), names - 2), "bold $accent")
+            presets.replace_option_prompt_at_index(
+                index, Content.assemble(mark, column(words, width - names))
+            )
+        for index, preset in enumerate(self._presets, len(self._drafts)):
             words = one_line(preset.description.splitlines()[0] if preset.description else "")
             line = Content.assemble(
                 (column(preset.name, names), "bold"), (column(words, width - names), "$dim")
@@ -125,40 +210,48 @@ class HomeScreen(RowsScreen):
 
     @on(OptionList.OptionHighlighted, "#presets")
     def _about(self, event: OptionList.OptionHighlighted) -> None:
-        index = event.option_index
-        text = about(self._presets[index]) if index < len(self._presets) else ""
+        index = event.option_index - len(self._drafts)
+        text = about(self._presets[index]) if 0 <= index < len(self._presets) else ""
         self.query_one("#about", Static).update(block(text))
 
     @on(OptionList.OptionSelected, "#presets")
     def _begin(self, event: OptionList.OptionSelected) -> None:
-        if event.option_index >= len(self._presets):
+        index = event.option_index - len(self._drafts)
+        if index < 0:
+            self._go_on(self._drafts[event.option_index])
+            return
+        if index >= len(self._presets):
             self.action_new()
             return
+        preset = self._presets[index]
         try:
-            self.tuner.draft = preset_values(self._presets[event.option_index])
+            values = preset_values(preset)
         except TunerError as error:
-            self.tuner.say(str(error), "error")
+            self.tuner.say(words_of(error), "error")
             return
-        self._settings(self._presets[event.option_index].name)
+        self.tuner.drafts.begin(values, preset.name)
+        self._settings(preset.name)
 
     def action_new(self) -> None:
-        self.tuner.draft = {}
+        """Begin with the defaults; what was typed before stays among the drafts."""
+        self.tuner.drafts.begin({})
         self._settings("")
 
     def _settings(self, name: str) -> None:
-        from tui_tuner.ui.screens.settings import SettingsScreen
-
-        self.app.push_screen(SettingsScreen(name))
+        self.tuner.open_settings(name)
 
     def action_data(self) -> None:
-        from tui_tuner.ui.screens.data import DataScreen
-
-        self.app.push_screen(DataScreen())
+        self.tuner.open_data()
 
     def action_runs(self) -> None:
         from tui_tuner.ui.screens.runs import RunsScreen
 
         self.app.push_screen(RunsScreen())
+
+
+def _about_draft(draft: Draft) -> str:
+    """Data, task and method of a draft on one line."""
+    return one_line(" · ".join(part for part in (*draft.about, draft.name) if part), 200)
 
 
 def _lead() -> Content:

@@ -15,6 +15,7 @@ from textual.widgets import ContentSwitcher, OptionList, Static, Tab, Tabs
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.config.load import config_problems
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
@@ -136,7 +137,8 @@ class PlanScreen(TunerScreen):
             yield Static(id="bar")
             yield Static(id="footing")
         yield Tabs(
-            *(Tab(f"{i + 1} {title}", id=name) for i, (name, title) in enumerate(PAGES.items())), id="tabs"
+            *(Tab(Content(f"{i + 1} {title}"), id=name) for i, (name, title) in enumerate(PAGES.items())),
+            id="tabs",
         )
         with ContentSwitcher(initial="memory", id="pages"):
             with Horizontal(id="memory"):
@@ -183,7 +185,7 @@ class PlanScreen(TunerScreen):
         try:
             found = planlook.look(draft, card, self.tuner.store.root, exact=exact)
         except (TunerError, OSError, ImportError) as problem:
-            error = str(problem)
+            error = words_of(problem)
         if not get_current_worker().is_cancelled:
             self.post_message(Planned(turn, found, error))
 
@@ -212,6 +214,13 @@ class PlanScreen(TunerScreen):
             words = Content(said).stylize("$dim")
         self.query_one(TopBar).say(words)
 
+    def work_failed(self, group: str, words: str) -> None:
+        if group == "range":
+            self._ranging = None
+        self._say_card()
+        if group == "plan" and self.look is None:
+            self.query_one("#verdict", Static).update(Content.assemble(("✗ ", "$error"), words))
+
     # Drawing
 
     def _draw(self, look: planlook.Look) -> None:
@@ -221,7 +230,8 @@ class PlanScreen(TunerScreen):
         self._fill("rates", range_offers(self._ranged) + rule_offers(look))
         self._fill("advice", advice_offers(look))
         count = len(look.plan.advice)
-        self.query_one("#tabs #advice", Tab).label = f"4 {PAGES['advice']}" + (f" ({count})" if count else "")
+        label = f"4 {PAGES['advice']}" + (f" ({count})" if count else "")
+        self.query_one("#tabs #advice", Tab).label = Content(label)
         if self.focused is None:
             self._focus_list()
 
@@ -391,7 +401,7 @@ class PlanScreen(TunerScreen):
         try:
             test = process.run(draft)
         except (TunerError, OSError, ValueError, KeyError) as problem:
-            error = str(problem)
+            error = words_of(problem)
         self.post_message(Ranged(test, error))
 
     @on(RangeStep)

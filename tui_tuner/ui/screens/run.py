@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
+from tui_tuner.config.advice import words_of
+from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 from tui_tuner.ui.bridge import RunUpdated, Snapshot
+from tui_tuner.ui.checking import refusal_of_run
 from tui_tuner.ui.machine import Load, Machine
+from tui_tuner.ui.overview import can_resume, run_values
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.chart import LossChart
 from tui_tuner.ui.widgets.choices import Choices
+from tui_tuner.ui.widgets.failure import Failure
 from tui_tuner.ui.widgets.log_pane import LogPane
 from tui_tuner.ui.widgets.numbers import Numbers
 from tui_tuner.ui.widgets.run_head import RunHead
@@ -45,6 +51,8 @@ class RunScreen(TunerScreen):
         Binding("x", "stop", _("Stop")),
         Binding("s", "tell('save')", _("Save")),
         Binding("e", "tell('evaluate')", _("Evaluate")),
+        Binding("enter", "settings", _("Settings")),
+        Binding("f4", "mend", _("Mend")),
         Binding("r", "resume", _("Resume")),
         Binding("v", "results", _("Results")),
         Binding("tab,1", "turn", _("Log/answers/choices"), show=False),
@@ -61,6 +69,9 @@ class RunScreen(TunerScreen):
     RunScreen #bottom { height: 1fr; }
     RunScreen #tabs { height: 1; padding: 0 1; }
     RunScreen #lower { height: 1fr; border-top: solid $line; }
+    RunScreen Failure { display: none; }
+    RunScreen.-failed Failure { display: block; }
+    RunScreen.-failed #middle, RunScreen.-failed #lower { display: none; }
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -69,6 +80,7 @@ class RunScreen(TunerScreen):
         self.snapshot: Snapshot | None = None
         self._machine: Machine | None = None
         self._load: Load | None = None
+        self._asking: Screen[Any] | None = None  # a question that only makes sense while the run is on
         self._local = folder.manifest().get("host") in (None, _hostname())
 
     def crumb(self) -> Content:
@@ -76,6 +88,7 @@ class RunScreen(TunerScreen):
 
     def body(self) -> ComposeResult:
         yield RunHead()
+        yield Failure()
         with Horizontal(id="middle"):
             yield LossChart(id="chart")
             yield Numbers(classes="panel")
@@ -110,22 +123,50 @@ class RunScreen(TunerScreen):
             self._draw_figures()
 
     def _state_changed(self, before: Snapshot | None) -> None:
+        self._show_failure()
         self._draw_figures()
         self.query_one(LossChart).repaint()
         self.refresh_bindings()
         snapshot = self.snapshot
         if snapshot is None or before is None or not before.live:
             return
+        if not snapshot.live and self._asking is not None and self.app.screen is self._asking:
+            self._asking.dismiss(False)
+            if snapshot.state != "completed":
+                self.tuner.say(_("The run has ended by itself meanwhile."), "warning", 10)
+        if self._failed_early:
+            return  # the screen says it, and nothing must cover it
         if snapshot.state == "completed":
             self.tuner.say(_("The run is complete. Press v for its results."), timeout=10)
         elif snapshot.state in ("failed", "lost"):
             self.tuner.say(snapshot.view.message or _("The process of the run is gone."), "error", 15)
 
+    @property
+    def _failed_early(self) -> bool:
+        """Whether the run failed before its first step: then nothing of it is worth more than the reason."""
+        found = self.snapshot
+        return found is not None and found.state == "failed" and not found.view.steps
+
+    @property
+    def _can_resume(self) -> bool:
+        found = self.snapshot
+        return found is not None and can_resume(found.state, len(found.view.steps), found.view.exit_code)
+
+    def _show_failure(self) -> None:
+        self.set_class(self._failed_early, "-failed")
+        if self._failed_early and self.snapshot is not None:
+            pane = self.query_one(Failure)
+            pane.show(refusal_of_run(self.snapshot.view), self._can_resume)
+            self.set_focus(pane, scroll_visible=False)
+        elif isinstance(self.focused, Failure):
+            self._show_tab("log")
+
     def _draw_figures(self) -> None:
         if self.snapshot is None or not self.on_view:
             return
         self.query_one(RunHead).show(self.snapshot)
-        self.query_one(LogPane).show(self.snapshot)
+        if not self.has_class("-failed"):  # lines are broken at the width that the pane has
+            self.query_one(LogPane).show(self.snapshot)
         self.query_one(Numbers).show(
             self.snapshot, self._load if self.snapshot.live and self._local else None
         )
@@ -156,7 +197,14 @@ class RunScreen(TunerScreen):
         if action == "stop":
             return live
         if action == "resume":
-            return state in ("stopped", "failed", "lost")
+            return self._can_resume
+        if action == "settings":
+            return self._failed_early
+        if action == "mend":
+            if not self._failed_early or self.snapshot is None:
+                return False
+            refusal = refusal_of_run(self.snapshot.view)
+            return bool(refusal.fixes or refusal.of_data)
         if action == "results":
             return not live and bool(self.snapshot and self.snapshot.view.steps)
         if action == "detach":
@@ -178,9 +226,8 @@ class RunScreen(TunerScreen):
         from tui_tuner.ui.screens.dialogs import Confirm
 
         question = _("Stop this run? It saves a checkpoint first and can be resumed.")
-        self.app.push_screen(
-            Confirm(_("Stop"), question, _("Stop and save"), _("Let it run")), self._stop_answered
-        )
+        self._asking = Confirm(_("Stop"), question, _("Stop and save"), _("Let it run"))
+        self.app.push_screen(self._asking, self._stop_answered)
 
     def _stop_answered(self, yes: bool | None) -> None:
         if yes:
@@ -191,6 +238,23 @@ class RunScreen(TunerScreen):
         """Go on from the last checkpoint."""
         self.tuner.launch(self.folder, resume=True)
         self.tuner.follow(self.folder).listen(self)
+
+    def action_settings(self, mend: bool = False) -> None:
+        """Back to the settings with the values of this run, to the field that kept it from beginning."""
+        if self.snapshot is None:
+            return
+        try:
+            values = run_values(self.folder)
+        except TunerError as error:
+            self.tuner.say(words_of(error), "error")
+            return
+        self.tuner.drafts.begin(values, self.folder.name)
+        refusal = refusal_of_run(self.snapshot.view)
+        self.tuner.open_settings(self.folder.name, refusal, mend=mend, instead=True)
+
+    def action_mend(self) -> None:
+        """The same, and what can be done there."""
+        self.action_settings(True)
 
     def action_results(self) -> None:
         self.tuner.open_results(self.folder)
@@ -206,6 +270,7 @@ class RunScreen(TunerScreen):
             )
             command = attach_command(self.folder)
             dialog = Confirm(_("Detach"), question, _("Detach"), _("Stay"), code=command)
+            self._asking = dialog
             self.app.push_screen(dialog, lambda yes: self.tuner.leave() if yes else None)
         else:
             self.tuner.leave()
@@ -216,14 +281,21 @@ class RunScreen(TunerScreen):
         self._show_tab(names[(names.index(now) + 1) % len(names)])
 
     def action_tab(self, name: str) -> None:
-        self._show_tab("log" if self.query_one("#lower", ContentSwitcher).current == name else name)
+        if self.has_class("-failed"):
+            self._show_tab(name)
+        elif self._failed_early and self.query_one("#lower", ContentSwitcher).current == name:
+            self._show_failure()
+        else:
+            self._show_tab("log" if self.query_one("#lower", ContentSwitcher).current == name else name)
 
     def _show_tab(self, name: str) -> None:
+        self.remove_class("-failed")
         switcher = self.query_one("#lower", ContentSwitcher)
         switcher.current = name
         parts = [(f" {label} ", "bold $primary" if key == name else "$dim") for key, label in _TABS]
         switcher.border_title = Content.assemble(*parts, ("  tab", "$accent"))
         self._draw_lower()
+        self.call_after_refresh(self._draw_figures)
         self.set_focus(self.query_one(f"#{name}"), scroll_visible=False)
 
 

@@ -11,10 +11,11 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.config.load import dump_config
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
-from tui_tuner.ui.overview import RunRow
+from tui_tuner.ui.overview import RunRow, can_resume, run_values
 from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
 from tui_tuner.ui.widgets.run_list import RunList
 from tui_tuner.ui.words import block, figure, state_content
@@ -108,7 +109,7 @@ class RunsScreen(RowsScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "resume":
             row = self._row() if self.is_mounted else None
-            return bool(row and row.state in ("stopped", "failed", "lost"))
+            return bool(row and can_resume(row.state, row.step, row.exit_code))
         return True
 
     def action_back(self) -> None:
@@ -136,17 +137,13 @@ class RunsScreen(RowsScreen):
         row = self._row()
         if row is None:
             return
-        from tui_tuner.ui.screens.settings import SettingsScreen
-
         try:
-            values = row.folder.config().model_dump(mode="json", exclude_defaults=True)
+            values = run_values(row.folder)
         except TunerError as error:
-            self.tuner.say(str(error), "error")
+            self.tuner.say(words_of(error), "error")
             return
-        for key in ("name", "folder"):
-            values.get("output", {}).pop(key, None)
-        self.tuner.draft = values
-        self.app.push_screen(SettingsScreen(row.folder.name))
+        self.tuner.drafts.begin(values, row.folder.name)
+        self.tuner.open_settings(row.folder.name)
 
 
 def _about(row: RunRow) -> Content:
@@ -154,7 +151,7 @@ def _about(row: RunRow) -> Content:
     try:
         config = dump_config(row.folder.config(), changed_only=True)
     except TunerError as error:
-        config = str(error)
+        config = words_of(error)
     lines = [
         state_content(row.state),
         Content(_("loss {loss}   validation {v}", loss=figure(row.loss), v=figure(row.validation))),

@@ -1,8 +1,12 @@
-"""Settings: a form made from `RunConfig`, checked as one types; start the run, or keep it as YAML."""
+"""Settings: a form made from `RunConfig`, checked as one types; start the run, or keep it as YAML.
+
+What is typed is kept as a draft, so leaving loses nothing. "Ready" is said only once the check that a start
+makes has passed for the values as they are.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from textual import on
@@ -11,30 +15,30 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.events import DescendantFocus
-from textual.widgets import ContentSwitcher, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui_tuner.config.load import build_config, dump_config
+from tui_tuner.config.advice import words_of
+from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.store import RunStore
 from tui_tuner.text import one_line
 from tui_tuner.ui import form
+from tui_tuner.ui.checking import Refusal, known_field, refusal_of
 from tui_tuner.ui.presets import preset_rows, preset_values
-from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.screens.offers import MendingScreen, put_values
 from tui_tuner.ui.widgets.field import Field, FieldChanged, explanation
+from tui_tuner.ui.widgets.form_pages import FormPages, form_words
 from tui_tuner.ui.widgets.memory_bar import breakdown
 from tui_tuner.ui.widgets.plan_line import Looked, PlanLine
+from tui_tuner.ui.widgets.start_check import Checked, StartCheck
 from tui_tuner.ui.widgets.topbar import TopBar
-from tui_tuner.ui.words import column, mark, marked, safe
+from tui_tuner.ui.words import block, column, safe
 
 
-class Page(VerticalScroll, inherit_bindings=False):
-    """The fields of a section; the arrow keys go from field to field instead of scrolling."""
-
-
-class SettingsScreen(TunerScreen):
+class SettingsScreen(MendingScreen):
     """Sections on the left, their fields in the middle, help for the one in focus beside or below."""
 
     HELP_TEXT = _(
@@ -49,6 +53,8 @@ class SettingsScreen(TunerScreen):
         Binding("ctrl+o", "preset", _("Preset"), key_display="^o"),
         Binding("f2", "advanced", _("Advanced")),
         Binding("f3", "plan", _("Plan")),
+        Binding("f4", "mend", _("Mend")),
+        Binding("f4", "columns", _("Columns")),
         Binding("down", "step(1)", _("Next field"), show=False),
         Binding("up", "step(-1)", _("Field before"), show=False),
     ]
@@ -56,8 +62,6 @@ class SettingsScreen(TunerScreen):
     SettingsScreen #area { height: 1fr; }
     SettingsScreen #nav-box { width: 17; border-top: solid $line; border-title-color: $dim; }
     SettingsScreen #nav { height: 1fr; padding: 0 1; }
-    SettingsScreen #fields { width: 1fr; height: 1fr; border-top: solid $line; border-title-color: $dim; }
-    SettingsScreen #fields > Page { height: 1fr; }
     SettingsScreen #help { dock: bottom; height: 7; }
     SettingsScreen.-wide #help { dock: right; width: 40; height: 1fr; }
     SettingsScreen #help Static { height: auto; }
@@ -65,17 +69,36 @@ class SettingsScreen(TunerScreen):
     SettingsScreen.-wide #parts { display: block; }
     """
 
-    def __init__(self, preset: str = "") -> None:
+    def __init__(self, preset: str = "", told: Refusal | None = None, mend: bool = False) -> None:
+        """Show the draft.
+
+        Args:
+            preset: What it began as.
+            told: Why a run with these values has failed; it stands at its field until a value changes.
+            mend: Offer at once what can be done about that.
+        """
         super().__init__()
         self._preset = preset
-        self._advanced = False
         self._untyped: dict[str, str] = {}
         self._problems: dict[str, str] = {}
+        self._told = told
+        self._mend = mend
+        self._refusal: Refusal | None = None  # of the check before a start
+        self._passed = False
 
     @property
     def values(self) -> dict[str, Any]:
-        """The draft that is edited; the app keeps it while screens come and go."""
+        """The draft that is edited; it outlives the screen and the program."""
         return self.tuner.draft
+
+    @property
+    def _pages(self) -> FormPages:
+        return self.query_one(FormPages)
+
+    @property
+    def _why(self) -> Refusal | None:
+        """Why a run cannot be started, or why the last one failed."""
+        return self._told or self._refusal
 
     def crumb(self) -> Content:
         name = Content.assemble("  ", (safe(self._preset).plain, "$dim")) if self._preset else Content("")
@@ -90,111 +113,171 @@ class SettingsScreen(TunerScreen):
                 yield OptionList(
                     *(Option(Content(label), key) for key, label in form.SECTIONS.items()), id="nav"
                 )
-            yield ContentSwitcher(id="fields")
+            yield FormPages()
         yield PlanLine()
+        yield StartCheck()
 
     async def on_mount(self) -> None:
         self.query_one("#help").border_title = Content(_("About this setting"))
-        nav = self.query_one("#nav", OptionList)
-        nav.highlighted = 0
-        await self._show_section("model")
+        draft, nav = self.tuner.drafts.draft, self.query_one("#nav", OptionList)
+        self._untyped = form.take_texts(draft.values, draft.texts)
+        section = draft.section if draft.section in form.SECTIONS else "model"
+        nav.highlighted = list(form.SECTIONS).index(section)
+        await self._show_section(section)
         self.set_focus(nav)
-        self._check()
+        self._check(changed=False)
+        await self._go_to(self._told.field if self._told else draft.at)
+        if self._mend:
+            self.action_mend()
 
     # Sections
 
     @on(OptionList.OptionHighlighted, "#nav")
     async def _section_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         if event.option.id:
+            self.tuner.drafts.draft.section = event.option.id
             await self._show_section(event.option.id)
+            if event.option_list.has_focus:
+                self._explain_section()
 
     @on(OptionList.OptionSelected, "#nav")
     def _section_chosen(self) -> None:
-        fields = list(self._page().query(Field))
-        if fields:
-            self._focus_field(fields[0])
+        if self._pages.fields:
+            self._focus_field(self._pages.fields[0])
 
     async def _show_section(self, section: str) -> None:
-        switcher = self.query_one("#fields", ContentSwitcher)
-        page_id = f"page-{section.replace('.', '-')}"
-        if not switcher.query(f"#{page_id}"):
-            await self._mount_page(section, page_id)
-        switcher.current = page_id
-        switcher.border_title = Content(_(form.section_words(section)))
-        hidden = sum(option.advanced for option in form.section_options(section))
-        note = _("F2: {n} more", n=hidden) if hidden and not self._advanced else ""
-        switcher.border_subtitle = Content(note)
-        self._mark_fields()
+        await self._pages.show(section, self.tuner.drafts.draft)
+        self._pages.mark(self.values, self._problems)
 
-    async def _mount_page(self, section: str, page_id: str) -> None:
-        fields = [
-            Field(option, form.value_of(self.values, option))
-            for option in form.section_options(section)
-            if self._advanced or not option.advanced or form.is_set(self.values, option)
-        ]
-        page = Page(*fields, id=page_id, can_focus=False)
-        await self.query_one("#fields", ContentSwitcher).mount(page)
+    async def _go_to(self, path: str) -> None:
+        """Put the focus into a field; nothing where there is none of that name."""
+        if path not in form.options():
+            return
+        nav = self.query_one("#nav", OptionList)
+        nav.highlighted = list(form.SECTIONS).index(form.section_of(path))
+        field = await self._pages.show_field(path, self.tuner.drafts.draft)
+        self._pages.mark(self.values, self._problems)
+        if field is not None:
+            self._focus_field(field)
+        self._explain(path)
 
-    async def _rebuild(self) -> None:
+    async def _rebuild(self, changed: bool = True) -> None:
         """Begin again from the draft: another preset, or advanced fields shown or folded."""
-        section = self._section()
-        await self.query_one("#fields", ContentSwitcher).remove_children()
-        await self._show_section(section)
-        self._check()
+        await self._pages.rebuild(self._section(), self.tuner.drafts.draft)
+        self._check(changed)
 
     def _section(self) -> str:
         highlighted = self.query_one("#nav", OptionList).highlighted or 0
         return list(form.SECTIONS)[highlighted]
 
-    def _page(self) -> Page:
-        switcher = self.query_one("#fields", ContentSwitcher)
-        return switcher.query_one(f"#{switcher.current}", Page)
-
     # Fields
 
     @on(FieldChanged)
     def _field_changed(self, message: FieldChanged) -> None:
+        path, texts = message.option.path, self.tuner.drafts.draft.texts
         if message.sentence:
-            self._untyped[message.option.path] = message.sentence
+            self._untyped[path], texts[path] = message.sentence, str(message.value)
         else:
-            self._untyped.pop(message.option.path, None)
-            form.put(self.values, message.option.path, message.value)
+            self._untyped.pop(path, None)
+            texts.pop(path, None)
+            form.put(self.values, path, message.value)
         self._check()
-        self._explain(message.option.path)
+        self._explain(path)
 
     @on(DescendantFocus)
     def _focused(self, event: DescendantFocus) -> None:
         for node in event.widget.ancestors:
             if isinstance(node, Field):
+                draft = self.tuner.drafts.draft
+                draft.section, draft.at = self._section(), node.option.path
+                if draft.id:
+                    self.tuner.drafts.touch()
                 self._explain(node.option.path)
                 return
-        self.query_one("#explanation", Static).update(_sections_words())
+        self._explain_section()
+
+    def _explain_section(self) -> None:
+        """What is wrong in the section under the cursor, or how the form is used."""
+        section = self._section()
+        wrong = [
+            text for path, text in self._problems.items() if not path or form.section_of(path) == section
+        ]
+        lines = [Content.assemble(("✗ ", "$error"), block(sentence)) for sentence in wrong]
+        words = Content("\n").join(lines) if lines else form_words()
+        self.query_one("#explanation", Static).update(words)
 
     def _explain(self, path: str) -> None:
         option = form.options()[path]
         sentence = form.problem_of(path, self._problems)
-        self.query_one("#explanation", Static).update(explanation(option, sentence))
+        refusal = self._why
+        advice = refusal.advice if refusal is not None and refusal.field == path else ""
+        self.query_one("#explanation", Static).update(explanation(option, sentence, advice))
 
-    def _check(self) -> None:
-        """Ask the config about the draft, and mark what it finds."""
+    def _check(self, changed: bool = True) -> None:
+        """Ask the config about the draft, and mark what it finds; then, in a while, what it speaks of."""
+        if changed:
+            self._told = None
+            self.tuner.drafts.touch()
+        self._refusal, self._passed = None, False
         self._problems = form.problems(self.values, self._untyped)
-        self._mark_fields()
+        check, line = self.query_one(StartCheck), self.query_one(PlanLine)
+        if check.starting:
+            self.tuner.say(_("The settings have changed: it was not started."), "warning")
+        if self._problems:
+            check.clear()
+            line.clear()
+        else:
+            check.ask(self.values)
+            line.ask(self.values)
+        self._draw_problems()
+
+    def _draw_problems(self) -> None:
+        """Mark what is wrong: at the field, in the list of sections, and in the title."""
+        refusal = self._why
+        if refusal is not None and not self._problems:
+            self._problems = {refusal.field: refusal.sentence}  # of no field: in the title and the help alone
+        self._pages.mark(self.values, self._problems)
         counts: dict[str, int] = {}
-        for path in self._problems:
+        for path in filter(None, self._problems):
             counts[form.section_of(path)] = counts.get(form.section_of(path), 0) + 1
         nav = self.query_one("#nav", OptionList)
         for index, (key, label) in enumerate(form.SECTIONS.items()):
             mark = (f" ✗{counts[key]}", "$error") if key in counts else ""
             nav.replace_option_prompt_at_index(index, Content.assemble(label, mark))
-        count = len(self._problems)
-        words = _n("✗ {n} problem", "✗ {n} problems", count, n=count)
-        ready = Content(_("✓ ready, ^r starts it")).stylize("$success")
-        self.query_one(TopBar).say(Content(words).stylize("$error") if count else ready)
-        line = self.query_one(PlanLine)
+        self.query_one(TopBar).say(self._title())
+        self.refresh_bindings()
+        if self.focused is nav:
+            self._explain_section()
+
+    def _title(self) -> Content:
+        count, refusal = len(self._problems), self._why
+        if count and (refusal is None or self._problems.get(refusal.field) != refusal.sentence):
+            return Content(_n("✗ {n} problem", "✗ {n} problems", count, n=count)).stylize("$error")
         if count:
-            line.clear()
+            return Content.assemble("✗ ", safe(refusal.sentence if refusal else "")).stylize("$error")
+        if self.query_one(StartCheck).starting:
+            return Content(_("checking, then it starts…")).stylize("$primary")
+        if not self._passed:
+            return Content(_("checking…")).stylize("$dim")
+        return Content(_("✓ ready, ^r starts it")).stylize("$success")
+
+    @on(Checked)
+    async def _checked(self, message: Checked) -> None:
+        self._told = None if message.start else self._told
+        self._refusal, self._passed = message.refusal, message.refusal is None
+        self._problems = form.problems(self.values, self._untyped)
+        self._draw_problems()
+        here = self._pages.here
+        if here is not None:
+            self._explain(here.option.path)
+        if not message.start:
+            return
+        if message.refusal is None:
+            self._begin(build_config(message.values))
+        elif message.refusal.field:
+            await self._go_to(message.refusal.field)
         else:
-            line.ask(self.values)
+            self.tuner.say(message.refusal.sentence, "error", 10)
 
     @on(Looked)
     def _looked(self, message: Looked) -> None:
@@ -202,14 +285,9 @@ class SettingsScreen(TunerScreen):
         parts.border_title = Content(_("Memory at its peak"))
         parts.update(breakdown(message.look.estimate, 36) if message.look else Content(""))
 
-    def _mark_fields(self) -> None:
-        for field in self.query(Field):
-            sentence = form.problem_of(field.option.path, self._problems)
-            field.mark(form.is_set(self.values, field.option), sentence)
-
     def action_step(self, by: int) -> None:
         """To the next field, or the one before; at the end of a section, to its neighbour."""
-        fields = list(self._page().query(Field))
+        fields = self._pages.fields
         here = next((index for index, field in enumerate(fields) if field.has_focus_within), None)
         if here is None:
             return
@@ -225,7 +303,7 @@ class SettingsScreen(TunerScreen):
             return
         await self._show_section(sections[index])
         self.query_one("#nav", OptionList).highlighted = index
-        fields = list(self._page().query(Field))
+        fields = self._pages.fields
         self._focus_field(fields[0] if by > 0 else fields[-1])
 
     def _focus_field(self, field: Field) -> None:
@@ -241,12 +319,13 @@ class SettingsScreen(TunerScreen):
         if self.focused is nav or self.focused is None:
             super().action_back()
         else:
+            self.tuner.drafts.draft.at = ""
             self.set_focus(nav)
 
     async def action_advanced(self) -> None:
         """Show or fold the advanced fields."""
-        self._advanced = not self._advanced
-        await self._rebuild()
+        self._pages.advanced = not self._pages.advanced
+        await self._rebuild(changed=False)
         self.set_focus(self.query_one("#nav"))
 
     def action_plan(self) -> None:
@@ -256,7 +335,32 @@ class SettingsScreen(TunerScreen):
         if self._config() is not None:
             self.app.push_screen(PlanScreen(), self._planned)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """F4 mends what is wrong, where something is offered for it; else it says which column is what."""
+        if action in ("mend", "columns"):
+            refusal = self._why
+            offered = refusal is not None and bool(refusal.fixes or refusal.of_data)
+            return offered == (action == "mend")
+        return True
+
+    def action_mend(self) -> None:
+        """What can be done about the problem, to choose from."""
+        if self._why is not None:
+            self.offer(self._why, self.values)
+
+    def action_columns(self) -> None:
+        """Say which column is what, from two lists."""
+        self.ask_columns(self.values)
+
+    async def take(self, values: Mapping[str, Any]) -> None:
+        put_values(self.tuner, values)
+        for path in values:
+            self._untyped.pop(path, None)
+        await self._rebuild()
+        self.set_focus(self.query_one("#nav"))
+
     async def _planned(self, _nothing: None) -> None:
+        self.tuner.drafts.touch()
         await self._rebuild()
         self.set_focus(self.query_one("#nav"))
 
@@ -275,83 +379,61 @@ class SettingsScreen(TunerScreen):
             return
         try:
             chosen = [preset for preset in preset_rows() if preset.name == name]
-            self.tuner.draft = preset_values(chosen[0]) if chosen else {}
+            values = preset_values(chosen[0]) if chosen else {}
         except TunerError as error:
-            self.tuner.say(str(error), "error")
+            self.tuner.say(words_of(error), "error")
             return
+        if self.tuner.drafts.changed:
+            self.tuner.say(_("What was set before is kept: it is on the home screen."), timeout=8)
+        self.tuner.drafts.begin(values, name)
         self._untyped.clear()
         await self._rebuild()
 
     def _config(self) -> RunConfig | None:
-        """The config if all is well; else says what is wrong, and goes there."""
-        self._check()
-        if self._problems:
-            path, sentence = next(iter(self._problems.items()))
-            self.tuner.say(sentence, "error", 8)
-            self.query_one("#nav", OptionList).highlighted = list(form.SECTIONS).index(form.section_of(path))
+        """The config if all values are right; else says what is wrong, and goes there."""
+        found = form.problems(self.values, self._untyped)
+        if not found:
+            return build_config(self.values)
+        path, sentence = next(iter(found.items()))
+        strange = [path for path in form.unknown(self.values) if path in found]
+        if strange:
+            self.ask_to_leave_out(strange, self._check)
             return None
-        return build_config(self.values)
+        self.tuner.say(sentence, "error", 8)
+        self.run_worker(self._go_to(known_field(path) or path), exclusive=True)
+        return None
 
     def action_save(self) -> None:
-        from tui_tuner.ui.screens.dialogs import AskPath
-
-        if self._config() is not None:
-            question = _("Keep these settings as YAML in")
-            self.app.push_screen(AskPath(_("Save"), question, "my-run.yaml"), self._save_answered)
-
-    def _save_answered(self, name: str | None) -> None:
-        config = self._config() if name else None
-        if not name or config is None:
-            return
-        path = Path(name).expanduser()
-        if path.exists():
-            from tui_tuner.ui.screens.dialogs import Confirm
-
-            question = _("{path} exists. Write over it?", path=one_line(path))
-            dialog = Confirm(_("Save"), question, _("Write over it"), _("Keep it"))
-            self.app.push_screen(dialog, lambda yes: self._write(path, config) if yes else None)
-        else:
-            self._write(path, config)
-
-    def _write(self, path: Path, config: RunConfig) -> None:
-        text = f"# tui-tuner run {path.name}\n" + dump_config(config, changed_only=True)
-        try:
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            self.tuner.say(f"{one_line(path)}: {error.strerror}", "error")
-            return
-        self.tuner.say(_("Saved. Run it with: tui-tuner run {path}", path=one_line(path)), timeout=8)
-
-    def action_start(self) -> None:
-        """Make the run and show its live pane."""
-        from tui_tuner.config.values import with_values
-        from tui_tuner.launch.beforehand import check_beforehand
+        """Keep the settings as YAML."""
+        from tui_tuner.ui.screens.save import save_config
 
         config = self._config()
-        if config is None:
+        if config is not None:
+            save_config(self, config)
+
+    def action_start(self) -> None:
+        """Look whether it can be started, and start it."""
+        if self._config() is None or self.query_one(StartCheck).starting:
             return
+        self.query_one(StartCheck).ask(self.values, start=True)
+        self.query_one(TopBar).say(self._title())
+
+    def _begin(self, config: RunConfig) -> None:
+        """Make the run and show its live pane."""
+        from tui_tuner.config.values import with_values
+
         own_folder = isinstance(self.values.get("output"), dict) and self.values["output"].get("folder")
         store = RunStore(config.output.folder) if own_folder else self.tuner.store
         try:
             config = with_values(config, {"output.folder": str(store.root)})
-            check_beforehand(config)
             folder = store.create(config)
-        except TunerError as error:
-            self.tuner.say(str(error), "error", 10)
+        except (TunerError, OSError) as error:
+            self._refusal, self._passed = refusal_of(error), False
+            self._draw_problems()
+            self.run_worker(self._go_to(self._refusal.field), exclusive=True)
             return
         from tui_tuner.ui.screens.run import RunScreen
 
+        self.tuner.drafts.used()
         self.tuner.launch(folder)
         self.app.switch_screen(RunScreen(folder))
-
-
-def _sections_words() -> Content:
-    start = _("Every value has a default, so a run can start at once: {key}.", key=mark("^r"))
-    keys = _(
-        "{enter} goes into a section, {escape} comes back. {advanced} shows the advanced settings too.",
-        enter=mark("Enter"),
-        escape=mark("Esc"),
-        advanced=mark("F2"),
-    )
-    auto = Content(_("`auto` is worked out when the run starts; the run shows what it became and why."))
-    return Content("\n").join((marked(start), marked(keys), auto.stylize("$dim")))

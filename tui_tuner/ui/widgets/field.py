@@ -123,11 +123,13 @@ class Field(Vertical):
             self.post_message(FieldChanged(self.option, value, sentence))
 
 
-def explanation(option: Option, sentence: str) -> Content:
-    """Everything the help panel says about a field."""
+def explanation(option: Option, sentence: str, advice: str = "") -> Content:
+    """Everything the help panel says about a field, what is wrong with it and what to do about that first."""
     parts: list[Content | str | tuple[str, str]] = [(f"{option.path}\n", "bold $primary")]
     if sentence:
         parts.append((f"✗ {one_line(sentence)}\n", "$error"))
+    if advice:
+        parts.append((f"{one_line(advice)} {_('F4 offers it.')}\n", "$warning"))
     parts.append(_(option.help) + "\n")
     if option.explain:
         parts.append(_(option.explain) + "\n")

@@ -12,9 +12,11 @@ from textual.timer import Timer
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
+from tui_tuner.ui.guard.sturdy import Works
 from tui_tuner.ui.hosting import tuner_of
 from tui_tuner.ui.words import rough, safe
 
@@ -40,7 +42,7 @@ class Looked(Message):
         self.look = look
 
 
-class PlanLine(Static):
+class PlanLine(Static, Works):
     """`ask` it after each change."""
 
     DEFAULT_CSS = """
@@ -78,9 +80,12 @@ class PlanLine(Static):
         try:
             found = planlook.look(draft, card, tuner_of(self.app).store.root, network=False)
         except (TunerError, OSError) as problem:
-            error = str(problem)
+            error = words_of(problem)
         if not get_current_worker().is_cancelled:
             self.post_message(Planned(turn, found, error))
+
+    def work_failed(self, group: str, words: str) -> None:
+        self._planned(Planned(self._turn, None, words))
 
     @on(Planned)
     def _planned(self, message: Planned) -> None:

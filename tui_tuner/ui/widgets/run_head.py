@@ -74,7 +74,7 @@ def _words(snapshot: Snapshot) -> list[Content]:
         took = duration(view.last_time - view.started)
         text = _("{time} so far", time=took) if snapshot.live else _("took {time}", time=took)
         words.append(Content(text).stylize("$dim"))
-    if not snapshot.live and view.message:
+    if not snapshot.live and view.message and (view.steps or snapshot.state != "failed"):
         words.append(block(view.message.splitlines()[0]))
     return words
 

@@ -63,7 +63,7 @@ def test_text_files_that_hold_rows(tmp_path: Path) -> None:
 
 
 def test_html_that_the_parser_gives_up_on_is_a_problem(tmp_path: Path) -> None:
-    (tmp_path / "a.html").write_text(f"<p>&#{'9' * 5000};</p>")
+    (tmp_path / "a.html").write_text("<p>" + "<!--" * 1000)
     assert [row.problem for row in rows_of(tmp_path / "a.html")] == ["HTML that cannot be parsed"]
 
 

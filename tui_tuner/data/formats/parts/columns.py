@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from tui_tuner.data.formats.parts.values import is_nan
+from tui_tuner.data.nesting import MAX_DEPTH, is_deeper
 
 # Roles that several formats have; the names of one that a single format has are in that format's module.
 # Names are compared in lower case, with spaces and dashes as underscores.
@@ -96,7 +97,15 @@ class Sample:
         self.columns: dict[str, Column] = {}
         for row in self.rows:
             for name, value in row.items():
-                _look(self.columns.setdefault(str(name), Column(str(name))), value)
+                column = self.columns.get(str(name))
+                if column is None:
+                    column = self.columns[str(name)] = Column(str(name))
+                _look(column, value)
+        self._called: dict[
+            str, list[Column]
+        ] = {}  # by the name that is compared: there may be 20,000 of them
+        for column in self.columns.values():
+            self._called.setdefault(column.plain, []).append(column)
 
     def named(self, role: str | tuple[str, ...], *kinds: str) -> list[Column]:
         """Filled columns of a role, holding these kinds if given; best known name first.
@@ -105,12 +114,12 @@ class Sample:
             role: A key of `NAMES`, or names that a format knows itself.
         """
         names = NAMES[role] if isinstance(role, str) else role
-        found = [
+        return [
             column
-            for column in self.columns.values()
-            if column.plain in names and column.filled and (not kinds or column.mostly(*kinds))
+            for name in dict.fromkeys(names)
+            for column in self._called.get(name, ())
+            if column.filled and (not kinds or column.mostly(*kinds))
         ]
-        return sorted(found, key=lambda column: names.index(column.plain))
 
     def of_kind(self, *kinds: str) -> list[Column]:
         """Filled columns that mostly hold these kinds of value, in their order."""
@@ -118,7 +127,7 @@ class Sample:
 
     def get(self, name: str) -> Column | None:
         """The column of this compared name, if it is filled."""
-        return next((c for c in self.columns.values() if c.plain == name and c.filled), None)
+        return next((c for c in self._called.get(name, ()) if c.filled), None)
 
     def optional(self, *roles: str, taken: Sequence[str] = ()) -> dict[str, str]:
         """Roles (keys of `NAMES`) that a row may lack: the column for each that is there and not `taken`."""
@@ -134,7 +143,7 @@ class Sample:
 
     def empty(self, name: str) -> Column | None:
         """The column of this compared name, if no row of the sample fills it."""
-        return next((c for c in self.columns.values() if c.plain == name and not c.filled), None)
+        return next((c for c in self._called.get(name, ()) if not c.filled), None)
 
 
 def _look(column: Column, value: Any) -> None:
@@ -186,7 +195,9 @@ def loads_if_json(value: Any) -> Any:
     """A text that is a JSON list or object, as that; anything else unchanged."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
-            return orjson.loads(value)
+            loaded = orjson.loads(value)
         except orjson.JSONDecodeError:
             return value
+        opened = value.count("[") + value.count("{")
+        return value if opened > MAX_DEPTH and is_deeper([loaded], MAX_DEPTH) else loaded
     return value

@@ -55,7 +55,9 @@ _PARTS = (
 )
 _PLACE = re.compile(r"<\|?(image|video|audio)(?:[_-]?\d+|_pad|_placeholder)?\|?>", re.IGNORECASE)
 # Qwen-VL's and Qwen-Audio's: the place of a file between tags, which nobody writes in a sentence
-_FILED = re.compile(r"<(img|image|video|audio)>\s*[^<>\s]+[./][^<>\s]+\s*</\1>", re.IGNORECASE)
+_FILED = re.compile(
+    r"<(img|image|video|audio)>\s*+[^<>\s][^<>\s./]*+[./](?=[^<>\s])[^<>\s]++\s*+</\1>", re.IGNORECASE
+)
 _PLACE_KIND = {"img": "picture", "image": "picture", "video": "film", "audio": "sound"}
 
 
@@ -136,10 +138,12 @@ def _is_media_part(item: dict[str, Any]) -> bool:
 def _placeholder(text: str, anywhere: bool) -> re.Match[str] | None:
     if filed := _FILED.search(text):
         return filed
+    plain, begin, end = text.lower(), len(text) - len(text.lstrip()), len(text.rstrip())
+    closed = {name: f"</{name}" in plain for name in _PLACE_KIND}
     for found in _PLACE.finditer(text):
-        if f"</{found.group(1).lower()}" in text.lower():
+        if closed[found.group(1).lower()]:
             continue
-        if anywhere or not text[: found.start()].strip() or not text[found.end() :].strip():
+        if anywhere or found.start() <= begin or found.end() >= end:
             return found
     return None
 

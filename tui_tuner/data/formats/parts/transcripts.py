@@ -9,10 +9,11 @@ from tui_tuner.data.records import Message
 from tui_tuner.locales import N_
 
 _WHO = {"human": "user", "user": "user", "assistant": "assistant", "system": "system"}
-# A marker stands at the beginning of the text, or behind a blank line; `###` says enough without one.
-_MARKED = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant|System):")
-_HASHED = re.compile(r"###\s*(Human|User|Assistant|System)\s*:")
-_PLAIN, _HASH = re.compile(r"\s*(?:Human|System):"), re.compile(r"\s*###\s*(?:Human|User|System)\s*:")
+# A marker stands at the beginning of the text, or behind a blank line; `###` says enough without one. White
+# space is taken at once, and from its begin only: to try each of 1,000 line ends anew is a million steps.
+_MARKED = re.compile(r"(?<!\s)(\s*+)(Human|Assistant|System):")
+_HASHED = re.compile(r"()###\s*+(Human|User|Assistant|System)\s*+:")
+_PLAIN, _HASH = re.compile(r"\s*+(?:Human|System):"), re.compile(r"\s*+###\s*+(?:Human|User|System)\s*+:")
 
 
 def is_transcript(text: object) -> bool:
@@ -31,14 +32,19 @@ def turns_of_transcript(text: str) -> list[Message]:
         RowProblem: nobody speaks, or somebody says nothing.
     """
     pattern = _HASHED if _HASH.match(text) else _MARKED
-    marks = list(pattern.finditer(text))
+    marks = [mark for mark in pattern.finditer(text) if pattern is _HASHED or _stands_alone(mark)]
     if not marks:
         raise RowProblem(N_("nobody is marked as speaking in the chat"))
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     said = [
-        Message(_WHO[mark.group(1).lower()], text[mark.end() : end].strip())
+        Message(_WHO[mark.group(2).lower()], text[mark.end() : end].strip())
         for mark, end in zip(marks, ends, strict=True)
     ]
     if said[-1].role == "assistant" and not said[-1].content and len(said) > 1:
         said.pop()
     return said
+
+
+def _stands_alone(mark: re.Match[str]) -> bool:
+    """Whether a marker stands at the beginning of the text or behind a blank line."""
+    return mark.start() == 0 or "\n\n" in mark.group(1)

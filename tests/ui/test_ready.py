@@ -1,0 +1,184 @@
+""" "Ready" is true: what the task cannot use is refused before a run, and each way out is a key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, OptionList
+
+from tests.ui.conftest import Opened, text, until
+from tui_tuner.runs.store import RunStore
+from tui_tuner.ui import datalook, form
+from tui_tuner.ui.checking import check_start
+from tui_tuner.ui.screens.columns import ColumnsDialog
+from tui_tuner.ui.screens.data import DataScreen
+from tui_tuner.ui.screens.settings import SettingsScreen
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def compared(tmp_path: Path) -> Path:
+    """Rows that supervised fine-tuning cannot use as they are."""
+    return write(tmp_path / "compared.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}] * 30)
+
+
+@pytest.fixture
+def german(tmp_path: Path) -> Path:
+    """Columns that no format knows."""
+    rows = [{"nr": n, "frage": f"Was ist {n}?", "antwort": f"{n} [b]", "lob": "gut"} for n in range(30)]
+    return write(tmp_path / "german.jsonl", rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "field"),
+    [
+        ("empty.jsonl", b"", "data.path"),
+        ("broken.jsonl", b"not json\n{nor this\n", "data.path"),
+        ("broken.parquet", b"PAR1 and nothing else", "data.path"),
+        ("unknown.csv", b"a1,b2\nx,y\n", "data.columns"),
+        ("classes.csv", b"text,label\ngood film,1\nbad film,0\n", "data.path"),
+        ("words.txt", b"only text\n\nand more\n", "data.path"),
+        ("no answer.jsonl", b'{"prompt": "a", "response": ""}\n' * 9, "data.columns"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_with_its_field(
+    tmp_path: Path, name: str, content: bytes, field: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    refusal = check_start({"data": {"path": str(tmp_path / name)}})
+    assert refusal is not None and refusal.field == field and refusal.sentence
+    assert "--set" not in refusal.sentence + refusal.advice
+    assert str(tmp_path) not in refusal.sentence  # the place first would push the reason off the screen
+    for fix in refusal.fixes[:1]:
+        values: dict[str, Any] = {"data": {"path": str(tmp_path / name)}}
+        for path, value in fix.items():
+            form.put(values, path, value)
+        assert check_start(values) is None, fix
+
+
+def test_kept_counts_rows_that_the_task_can_use(tmp_path: Path, compared: Path) -> None:
+    write(tmp_path / "a.jsonl", [{"prompt": str(n), "response": "b"} for n in range(20)])
+    found: list[datalook.Census] = []
+    datalook.census(
+        {}, str(tmp_path), found.append, lambda: False
+    )  # both files: only the first row is usable
+    last = found[-1]
+    assert (last.read, last.outcomes["kept"], last.outcomes["dropped"]) == (50, 20, 30)
+    assert last.refusal is not None and "compared.jsonl" in last.refusal.sentence
+    datalook.census({}, str(tmp_path / "a.jsonl"), found.append, lambda: False)
+    assert found[-1].outcomes["kept"] == 20 and found[-1].refusal is None
+
+
+def joined(pilot: Pilot[Any]) -> str:
+    """What stands in the panel of help, which at 120 columns is on the right, without its line breaks."""
+    return " ".join(pilot.app.screen.query_one("#explanation").render().plain.split())
+
+
+async def type_path(pilot: Pilot[Any], path: Path) -> None:
+    await pilot.press("n")
+    await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
+    await pilot.press("down", "enter")
+    await until(pilot, lambda: isinstance(pilot.app.focused, Input))
+    pilot.app.focused.value = str(path)
+
+
+async def test_the_form_refuses_and_one_key_mends_it(store: RunStore, compared: Path, opened: Opened) -> None:
+    async with opened() as pilot:
+        await type_path(pilot, compared)
+        await pilot.pause()
+        seen: list[str] = []
+
+        def refused() -> bool:
+            seen.append(text(pilot))
+            return "Data ✗1" in seen[-1]
+
+        await until(pilot, refused)
+        assert not any("✓ ready" in shown for shown in seen)
+        await until(pilot, lambda: "✗ compared.jsonl:1: these rows" in text(pilot).splitlines()[0])
+        sentence = "these rows are chosen and rejected answers, which task sft cannot use."
+        await until(
+            pilot, lambda: "✗ compared.jsonl:1: " + sentence in joined(pilot) and "f4 Mend" in text(pilot)
+        )
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "checking" not in text(pilot))
+        await pilot.pause(0.3)
+        assert isinstance(pilot.app.screen, SettingsScreen) and not list(store.runs())
+        await pilot.press("f4")
+        await until(pilot, lambda: "What to do" in text(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: "✓ ready" in text(pilot))
+        assert pilot.app.draft["data"]["columns"] == {"prompt": "prompt", "response": "chosen"}
+
+
+async def test_columns_are_picked_from_two_lists(german: Path, opened: Opened) -> None:
+    async with opened() as pilot:
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(pilot.app.focused, Input))
+        pilot.app.focused.value = str(german)
+        await pilot.press("enter")
+        await until(pilot, lambda: "is not recognised" in text(pilot))
+        assert "--set" not in text(pilot)
+        await pilot.press("u")  # refuses, and offers
+        await until(pilot, lambda: "Say which column is what" in text(pilot))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "← frage" in text(pilot))
+        dialog = pilot.app.screen
+        assert isinstance(dialog, ColumnsDialog)
+        roles = dialog.query_one("#roles", OptionList)
+        roles.highlighted = roles.get_option_index("response")
+        await pilot.press("delete")
+        await until(pilot, lambda: "needed" in text(pilot))
+        await pilot.press("enter")
+        columns = dialog.query_one("#columns", OptionList)
+        columns.highlighted = 3  # no column, nr, frage, antwort
+        await pilot.press("enter")
+        await until(pilot, lambda: "assistant: 0 [b]" in text(pilot))  # the first row as it would be read
+        assert roles.highlighted_option.id == "use"
+        await pilot.press("enter")
+        await until(pilot, lambda: "30 rows: 30 kept" in text(pilot))
+        assert pilot.app.draft["data"] == {
+            "path": str(german),
+            "format": "prompt_response",
+            "columns": {"prompt": "frage", "response": "antwort"},
+        }
+        await pilot.press("f")  # a format that is not theirs
+        await until(pilot, lambda: "How are the rows laid out?" in text(pilot))
+        pilot.app.screen.query_one(OptionList).highlighted = 2
+        await pilot.press("enter")
+        await until(pilot, lambda: "do not look like sharegpt" in text(pilot))
+
+
+async def test_the_focus_stays_with_a_hand_that_types(tmp_path: Path, opened: Opened) -> None:
+    rows = write(tmp_path / "rows.jsonl", [{"prompt": str(n), "response": "b"} for n in range(20)])
+    async with opened(config={"data": {"path": str(rows), "format": "alpaca"}}) as pilot:
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(pilot.app.screen, DataScreen))
+        screen = pilot.app.screen
+        first = pilot.app.focused
+        await until(pilot, lambda: screen.refusal is not None or screen.look is not None)
+        await pilot.pause()
+        assert pilot.app.focused is first  # reading has not moved it
+        path = screen.query_one("#path", Input)
+        screen._open(str(rows))
+        screen.set_focus(path)
+        path.value = ""
+        await pilot.press("u", "m", "x")
+        await until(pilot, lambda: screen.refusal is not None or screen.look is not None)
+        await pilot.press("y")
+        assert pilot.app.focused is path and path.value == "umxy" and pilot.app.screen is screen
+
+
+def test_what_was_said_of_one_file_is_not_said_of_another() -> None:
+    draft = {"task": "sft", "data": {"path": "a", "format": "alpaca", "columns": {"a": "b"}, "limit": 3}}
+    assert datalook.draft_for(draft, "a") == draft
+    assert datalook.draft_for(draft, "b") == {"task": "sft", "data": {"path": "b", "limit": 3}}
+    assert datalook.draft_for({"data": {"format": "alpaca"}}, "b")["data"]["format"] == "alpaca"
+    assert datalook.draft_for({"data": 3}, "b") == {"data": {"path": "b"}}

@@ -1,0 +1,53 @@
+"""The loss that keeps the experts of a mixture equally busy, where the model's own config asks for it.
+
+transformers computes it in the forward pass (`output_router_logits`), and adds it to a loss of its own only.
+It is taken from there, so its formula is the model's. It looks at all tokens of a forward pass together, so a
+batch in several micro-batches has the mean of theirs, weighted by what each has to learn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+_COEFFICIENTS = ("router_aux_loss_coef", "aux_loss_coef")
+
+
+def router_coefficient(model: Any) -> float | None:
+    """What the router's loss is multiplied by; 0 where none is asked for, None where that is not known."""
+    inner = _causal(model)
+    settings = inner.config.get_text_config()
+    if not (
+        getattr(settings, "output_router_logits", False)
+        or getattr(inner.config, "output_router_logits", False)
+    ):
+        return 0.0
+    for holder in (inner, settings):
+        for name in _COEFFICIENTS:
+            value = getattr(holder, name, None)
+            if isinstance(value, int | float):
+                return float(value)
+    return None
+
+
+@contextlib.contextmanager
+def catch_router_loss(model: Any) -> Iterator[list[Any]]:
+    """Collect the router's loss of each forward pass, a scalar with its gradient."""
+    caught: list[Any] = []
+
+    def keep(module: Any, inputs: Any, output: Any) -> None:
+        found = getattr(output, "aux_loss", None)
+        if found is not None:
+            caught.append(found)
+
+    hook = _causal(model).register_forward_hook(keep)
+    try:
+        yield caught
+    finally:
+        hook.remove()
+
+
+def _causal(model: Any) -> Any:
+    """The model of transformers inside of an adapter's."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -1,0 +1,415 @@
+"""Reads Parquet and Arrow files for `native.process`, in a process of its own that may crash.
+
+A script, not a module of the package: started by its path with `python -P`, it imports the standard library
+and pyarrow, and nothing from the folder that it is started in. Requests come as lines of JSON on its standard
+input; `bytes` and `rows` are the most that a file may hold, and `row` the most bytes of one:
+
+    {"kind": "parquet", "path": "…", "memory": bytes, "bytes": bytes, "rows": number, "row": bytes}
+    {"kind": "count", "paths": ["…"], "memory": bytes}
+
+Answers go to standard output as frames: a letter, eight bytes of length, and so many bytes.
+
+    S  an Arrow schema of plain types; columns with the metadata `json` hold JSON as text
+    B  a record batch of it, validated and small
+    P  JSON: {"rows": n, "reason": "large" or "text"}: rows that stand here and could not be sent
+    N  JSON: rows of one file to be counted, or null
+    E  JSON: the rows that the file says it has; the request is done
+    X  JSON: {"reason": "damaged", …, "text": "…"}: the file cannot be read
+
+It ends with its parent: the kernel kills it once the other end of its standard input is closed (on Linux),
+and writing to nobody ends it anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import resource
+import select
+import signal
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+FRAME = struct.Struct(">cQ")
+BATCH_BYTES = 1024 * 1024  # what a pipe takes at once, so that the next batch is decoded meanwhile
+BATCH_ROWS = 1024
+BATCH_CELLS = 100_000  # of wide tables
+CHECKED_DEPTH = 32  # nesting that is written as it is; Arrow's own limit for files is 64
+CPU_FREE, CPU_RATE = (
+    3,
+    2_000_000,
+)  # seconds of CPU without an answer, and bytes of file that are worth one more
+
+
+class Refused(Exception):
+    """The file cannot be read; `reason` is known to the parent."""
+
+    def __init__(self, reason: str, text: str = "") -> None:
+        self.reason, self.text = reason, text
+        super().__init__(reason, text)
+
+
+class Sender:
+    """Writes the frames of one request, and counts what it sends."""
+
+    def __init__(self, out: int, request: dict[str, Any]) -> None:
+        self._out = out
+        self._request = request
+        self._allowance = (
+            CPU_FREE + os.path.getsize(request["path"]) // CPU_RATE if "path" in request else CPU_FREE
+        )
+        self._fields: list[tuple[str, bool]] = []
+        self._schema: Any = None
+        self.rows = self.bytes = 0
+        self.patience()
+
+    def patience(self) -> None:
+        """Let the kernel end this process if it works for long without a further answer."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        until = int(used.ru_utime + used.ru_stime + self._allowance) + 1
+        with contextlib.suppress(ValueError, OSError):
+            hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+            resource.setrlimit(resource.RLIMIT_CPU, (until, hard))
+
+    def frame(self, kind: bytes, *parts: Any) -> None:
+        size = sum(memoryview(part).nbytes for part in parts)
+        for part in (FRAME.pack(kind, size), *parts):
+            view = memoryview(part).cast("B")
+            while view:
+                view = view[os.write(self._out, view) :]
+        self.patience()
+
+    def say(self, kind: bytes, value: Any) -> None:
+        self.frame(kind, json.dumps(value).encode("utf-8", "replace"))
+
+    def batch(self, batch: Any) -> None:
+        """Rows, in pieces that are small and valid, each row that is not with its reason."""
+        if batch.num_rows == 0:
+            return
+        try:
+            if batch.nbytes > BATCH_BYTES or batch.num_rows > self._most(batch):
+                raise MemoryError
+            found = self._plain(batch)
+            if found.nbytes > BATCH_BYTES and found.num_rows > 1:
+                raise MemoryError
+            problem = ""
+        except MemoryError:  # so it is halved; what does not fit into memory is, too
+            if batch.num_rows > 1:
+                half = min(batch.num_rows // 2, self._most(batch))
+                for start in range(0, batch.num_rows, half):
+                    self.batch(batch.slice(start, half))
+                return
+            found, problem = self._one(batch)
+        except UnicodeError:
+            if batch.num_rows > 1:
+                half = batch.num_rows // 2
+                self.batch(batch.slice(0, half))
+                self.batch(batch.slice(half))
+                return
+            found, problem = None, "text"
+        self._count(batch.num_rows, found.nbytes if found is not None else 0)
+        if problem:
+            self.say(b"P", {"rows": batch.num_rows, "reason": problem})
+        else:
+            self.frame(b"B", found.serialize())
+
+    def _most(self, batch: Any) -> int:
+        return max(1, min(BATCH_ROWS, BATCH_CELLS // max(1, batch.num_columns)))
+
+    def _one(self, batch: Any) -> tuple[Any, str]:
+        """A single row, which may be large, or the reason why it is not sent."""
+        if batch.nbytes > 4 * self._request["row"]:
+            return None, "large"
+        try:
+            found = self._plain(batch)
+        except MemoryError:
+            return None, "large"
+        except UnicodeError:
+            return None, "text"
+        return found, "large" if found.nbytes > self._request["row"] + 4096 * batch.num_columns else ""
+
+    def _count(self, rows: int, size: int) -> None:
+        self.rows += rows
+        self.bytes += size
+        if self.rows > self._request["rows"]:
+            raise Refused("rows")
+        if self.bytes > self._request["bytes"]:
+            raise Refused("bytes")
+
+    def _plain(self, batch: Any) -> Any:
+        """The batch in plain types, valid.
+
+        Raises:
+            UnicodeError: a text in it is none.
+        """
+        import pyarrow
+
+        columns = [plain_column(column) for column in batch.columns]
+        arrays = [array for array, _coded in columns]
+        if self._schema is None:
+            coded = [{"json": "1"} if coded else None for _array, coded in columns]
+            fields = [
+                pyarrow.field(name, array.type, metadata=more)
+                for name, array, more in zip(batch.schema.names, arrays, coded, strict=True)
+            ]
+            self._schema = pyarrow.schema(fields)
+            self.frame(b"S", self._schema.serialize())
+        found = pyarrow.record_batch(arrays, schema=self._schema)
+        try:
+            found.validate(full=True)
+        except pyarrow.ArrowInvalid as error:
+            if "UTF8" in str(error):
+                raise UnicodeError(str(error)) from None
+            raise
+        return found
+
+
+def plain_column(array: Any) -> tuple[Any, bool]:
+    """A column in types that are read without ado, and whether it is JSON as text."""
+    from pyarrow import types
+
+    kind = array.type
+    if hasattr(kind, "storage_type"):
+        return plain_column(array.storage)
+    if types.is_dictionary(kind):
+        return plain_column(array.dictionary_decode())
+    if is_plain(kind):
+        return array, False
+    wanted = {"string_view": "large_string", "binary_view": "large_binary"}.get(str(kind))
+    if wanted:
+        return array.cast(wanted), False
+    return as_json(array), True
+
+
+def is_plain(kind: Any, depth: int = 0) -> bool:
+    """Whether a type is written and read as it is."""
+    from pyarrow import types
+
+    if depth > CHECKED_DEPTH or hasattr(kind, "storage_type") or types.is_dictionary(kind):
+        return False
+    if types.is_struct(kind):
+        return all(is_plain(kind.field(place).type, depth + 1) for place in range(kind.num_fields))
+    if types.is_map(kind):
+        return is_plain(kind.key_type, depth + 1) and is_plain(kind.item_type, depth + 1)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return is_plain(kind.value_type, depth + 1)
+    plain = (
+        types.is_null, types.is_primitive, types.is_decimal, types.is_string, types.is_large_string,
+        types.is_binary, types.is_large_binary, types.is_fixed_size_binary,
+    )  # fmt: skip
+    return any(check(kind) for check in plain) and not types.is_interval(kind)
+
+
+def as_json(array: Any) -> Any:
+    """A column of any type as JSON: for unions, dictionaries in lists, and what else few programs write."""
+    import pyarrow
+
+    values = [json.dumps(listed(value), default=str) for value in map(value_of, array)]
+    return pyarrow.array(values, pyarrow.large_string())
+
+
+def value_of(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except (ArithmeticError, ValueError, LookupError):
+        return str(getattr(scalar, "value", None))
+
+
+def listed(value: Any) -> Any:
+    """A value that JSON can hold; of an object only the keys that are not null: Arrow fills in the others."""
+    if isinstance(value, dict):
+        return {str(name): listed(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [listed(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    if isinstance(value, bytes | bytearray):
+        return bytes(value).decode("utf-8", "replace")
+    return value
+
+
+def read_parquet(path: str, send: Sender) -> int:
+    """Send the rows of a Parquet file; returns how many it says it has."""
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as table:
+        about = table.metadata
+        distinct(table.schema_arrow.names)
+        check_rows(about.num_rows, send)
+        for group in range(about.num_row_groups):
+            part = about.row_group(group)
+            check_rows(part.num_rows, send)
+            size = part.total_byte_size // max(1, part.num_rows)
+            wanted = (
+                BATCH_ROWS,
+                part.num_rows,
+                BATCH_BYTES // max(1, size),
+                BATCH_CELLS // max(1, part.num_columns),
+            )
+            read_group(table, group, max(1, min(wanted)), send)
+        return int(about.num_rows)
+
+
+def check_rows(rows: int, send: Sender) -> None:
+    if rows < 0:
+        raise Refused("damaged", "a negative number of rows")
+    if rows > send._request["rows"]:
+        raise Refused("rows")
+
+
+def read_group(table: Any, group: int, most: int, send: Sender) -> None:
+    """Send the rows of a row group; with fewer at a time where so many do not fit into memory."""
+    begun = send.rows
+    while True:
+        done = send.rows - begun
+        try:
+            for batch in table.iter_batches(batch_size=most, row_groups=[group], use_threads=False):
+                over, done = min(done, batch.num_rows), done - min(done, batch.num_rows)
+                if over < batch.num_rows:
+                    send.batch(batch.slice(over))
+            return
+        except MemoryError:
+            if most == 1:
+                raise
+            most = max(1, most // 32)
+
+
+def read_arrow(path: str, send: Sender) -> int:
+    """Send the rows of an Arrow file or stream; returns how many its batches have."""
+    import pyarrow
+    import pyarrow.ipc
+
+    counts = 0
+    with pyarrow.memory_map(path) as source:
+        try:
+            table = pyarrow.ipc.open_file(source)
+            schema, batches = table.schema, (table.get_batch(i) for i in range(table.num_record_batches))
+        except pyarrow.ArrowInvalid:
+            source.seek(0)
+            batches = pyarrow.ipc.open_stream(source)
+            schema = batches.schema
+        distinct(schema.names)
+        for batch in batches:
+            check_rows(batch.num_rows, send)
+            batch.validate()
+            counts += batch.num_rows
+            send.batch(batch)
+            send.patience()
+    return counts
+
+
+def distinct(names: list[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise Refused("twice", name)
+        seen.add(name)
+
+
+def count(paths: list[str], send: Sender) -> None:
+    """Send the number of rows that each Parquet file says it has."""
+    import pyarrow.parquet
+
+    for path in paths:
+        rows = None
+        with contextlib.suppress(Exception):
+            rows = pyarrow.parquet.read_metadata(path).num_rows
+        send.say(b"N", rows)
+
+
+READERS = {"parquet": read_parquet, "arrow": read_arrow}
+
+
+def answer(request: dict[str, Any], send: Sender) -> Callable[[], None]:
+    """Do what is asked; returns what sends the last frame, which says so where it cannot be done."""
+    try:
+        import pyarrow
+    except ImportError as error:
+        return partial(send.say, b"X", {"reason": "missing", "text": str(error)})
+    try:
+        limit_memory(request["memory"])
+        if request["kind"] == "count":
+            count(request["paths"], send)
+            return partial(send.say, b"E", 0)
+        with opened(request["path"]) as path:
+            return partial(send.say, b"E", READERS[request["kind"]](path, send))
+    except Refused as error:
+        said = {"reason": error.reason, "text": error.text}
+    except MemoryError:
+        said = {"reason": "memory"}
+    except (pyarrow.ArrowException, OSError, ValueError, RuntimeError, LookupError) as error:
+        said = {"reason": "damaged", "text": str(error)[:2000]}
+    return partial(send.say, b"X", said)
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[str]:
+    """The path, or where it is no UTF-8, which Arrow does not take, another one of the same file."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        with open(path, "rb") as file:
+            yield f"/dev/fd/{file.fileno()}"
+    else:
+        yield path
+
+
+def limit_memory(limit: int) -> None:
+    """Let allocations fail beyond so many bytes (Linux; elsewhere the system's own limits hold)."""
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if hard not in (resource.RLIM_INFINITY, -1):
+        limit = min(limit, hard)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def end_with_parent(now: bool) -> None:
+    """Let the kernel kill this process if the other end of its standard input is closed (Linux only), or not.
+
+    So it is while a request is answered, when nothing may come from there; between two, reading tells.
+    """
+    if sys.platform != "linux":
+        return
+    flags = fcntl.fcntl(0, fcntl.F_GETFL)
+    fcntl.fcntl(0, fcntl.F_SETFL, flags | fcntl.FASYNC if now else flags & ~fcntl.FASYNC)
+    if now and select.select([0], [], [], 0)[0]:  # it was closed before
+        os._exit(1)
+
+
+def requests() -> Iterator[dict[str, Any]]:
+    """What is asked."""
+    rest = b""
+    while True:
+        while b"\n" not in rest:
+            block = os.read(0, 1 << 16)
+            if not block:
+                return
+            rest += block
+        line, rest = rest.split(b"\n", 1)
+        yield json.loads(line)
+
+
+def main() -> None:
+    """Answer one request after the other, until standard input ends."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    out = os.dup(1)
+    os.dup2(2, 1)  # what a library prints is no frame
+    if sys.platform == "linux":
+        fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGKILL)
+    for request in requests():
+        end_with_parent(True)
+        last = answer(request, Sender(out, request))
+        end_with_parent(False)  # before the last frame, for the next request may follow at once
+        last()
+
+
+if __name__ == "__main__":
+    main()

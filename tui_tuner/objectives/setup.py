@@ -1,0 +1,46 @@
+"""What an objective is prepared with, and what it may say into the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tui_tuner.compute.forward import Rows
+from tui_tuner.config.resolved import ResolvedConfig
+from tui_tuner.models.device import Device
+from tui_tuner.models.out_of_memory import free_memory_of
+
+
+class Voice(Protocol):
+    """What an objective may say into the journal (`training.watching.reporting.Reporter`)."""
+
+    def warn(self, code: str, message: str, hint: str = "") -> None: ...
+    def log(self, message: str) -> None: ...
+    def phase(self, name: str, done: int = 0, total: int = 0, note: str = "") -> None: ...
+
+
+@dataclass
+class Setup:
+    """What an objective is prepared with: one model and the rows it will be trained on.
+
+    Args:
+        batches: Row numbers of the first optimizer steps.
+        tokens: The most tokens that a micro-batch may have.
+        pad: The token id of padding.
+        state: What `state` returned in the run that is resumed; empty for a new one.
+        longest_row: Tokens of the longest row that is trained or held out; 0 where all are short.
+        free: Lets go of what a failed attempt held after memory ran out.
+    """
+
+    model: Any
+    rows: Rows
+    batches: Sequence[Sequence[int]]
+    config: ResolvedConfig
+    device: Device
+    pad: int
+    tokens: int
+    voice: Voice
+    state: Sequence[bool] = ()
+    longest_row: int = 0
+    free: Callable[[BaseException], None] = free_memory_of

@@ -1,0 +1,293 @@
+"""What was typed into the settings and not started yet: a small file each, so that nothing ends it.
+
+A draft is written a moment after each change, in a thread of its own, as a whole or not at all. Every
+workbench writes files of its own, so two that are open do not spoil each other's. Nothing heavy is imported
+before something is typed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.ui.preferences import preferences_path
+
+MOST = 5  # are kept
+REST = 0.4  # seconds without a change before it is written
+LARGEST = 1 << 20  # bytes; a larger file is none of ours
+_VERSION = 1
+
+
+@dataclass
+class Draft:
+    """Values of the form, as in a YAML config, and where one was.
+
+    Args:
+        id: The name of its file; empty for one that was not kept yet.
+        texts: What stands in a field and is no value, by the field.
+        name: What it began as: a preset, or a run.
+        section: The section that was open, and `at` the field that had the focus.
+        folder: The working folder, which relative paths are to be seen from.
+        about: For a list of drafts: its data, task and method.
+        saved: Unix seconds.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    id: str = ""
+    name: str = ""
+    section: str = ""
+    at: str = ""
+    folder: str = ""
+    about: tuple[str, ...] = ()
+    saved: float = 0.0
+
+    def written(self) -> str:
+        """As its file has it, without secrets."""
+        from tui_tuner.runs.secrets import scrubber
+
+        held = {
+            "version": _VERSION,
+            "values": self.values,
+            "texts": self.texts,
+            "name": self.name,
+            "section": self.section,
+            "at": self.at,
+            "folder": self.folder,
+            "about": self.about,
+            "saved": self.saved,
+        }
+        return scrubber().text(json.dumps(held, indent=1, default=str, ensure_ascii=False))
+
+
+def drafts_folder() -> Path:
+    """Where they are."""
+    return preferences_path().parent / "drafts"
+
+
+def read_drafts() -> list[Draft]:
+    """The drafts that are kept, newest first. What cannot be read is left alone and passed over."""
+    found = []
+    with contextlib.suppress(OSError):
+        for path in drafts_folder().glob("*.json"):
+            draft = read_draft(path)
+            if draft is not None:
+                found.append(draft)
+    return sorted(found, key=lambda draft: -draft.saved)
+
+
+def read_draft(path: Path) -> Draft | None:
+    """A draft, whatever version wrote it. What this one does not know is kept: the form shows it."""
+    try:
+        if path.stat().st_size > LARGEST:
+            return None
+        held = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        saved = float(held.get("saved") or path.stat().st_mtime)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    values, texts, about = held.get("values"), held.get("texts"), held.get("about")
+    if not isinstance(values, dict):
+        return None
+    return Draft(
+        values=values,
+        texts={str(key): str(text) for key, text in texts.items()} if isinstance(texts, dict) else {},
+        id=path.stem,
+        name=str(held.get("name") or ""),
+        section=str(held.get("section") or ""),
+        at=str(held.get("at") or ""),
+        folder=str(held.get("folder") or ""),
+        about=tuple(map(str, about)) if isinstance(about, list) else (),
+        saved=saved,
+    )
+
+
+class DraftKeeper:
+    """The draft that is being edited, and its way to the disk.
+
+    Args:
+        values: What it begins with.
+    """
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        self.draft = Draft()
+        self.trouble = ""  # why the last one could not be kept
+        self._begun: tuple[dict[str, Any], dict[str, str]] = ({}, {})
+        self._wake = threading.Condition()
+        self._waiting: tuple[str, str] | None = None  # what is to be written, and as which draft
+        self._due = 0.0
+        self._writing = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self.begin(values or {})
+
+    def begin(self, values: Mapping[str, Any], name: str = "") -> None:
+        """Edit something else from here on. What was edited before stays among the drafts."""
+        self.flush()
+        self.draft = Draft(copy.deepcopy(dict(values)), name=name)
+        self._begun = _essence(self.draft)
+
+    def go_on(self, draft: Draft) -> None:
+        """Edit a draft that was kept; in a file of its own, for another workbench may have it open."""
+        self.flush()
+        kept, draft.id = draft.id, ""
+        if draft.folder and draft.folder != os.getcwd():
+            from tui_tuner.config.paths import take_from_beside
+
+            take_from_beside(draft.values, Path(draft.folder))
+        self.draft = draft
+        self._begun = ({}, {})
+        if not self._owned_by_another(kept):
+            draft.id = _own_name()
+            with contextlib.suppress(OSError):  # if it is gone, it is written anew
+                os.replace(_path(kept), _path(draft.id))
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything in the draft that it did not begin with."""
+        return _essence(self.draft) != self._begun
+
+    def touch(self) -> None:
+        """The draft has changed: keep it, once no other change comes for a moment."""
+        draft = self.draft
+        if not self.changed:
+            if draft.id:
+                self._hand_over("", draft.id)  # all is as it was: nothing to keep
+            return
+        draft.id = draft.id or _own_name()
+        draft.saved = time.time()
+        draft.about = _about(draft.values)
+        draft.folder = os.getcwd()
+        self._hand_over(draft.written(), draft.id)
+
+    def discard(self, draft: Draft) -> None:
+        """Forget a draft, on disk and, if it is the one that is edited, here."""
+        self.flush()
+        remove_draft(draft.id)
+        if draft.id == self.draft.id:
+            self.begin({})
+
+    def used(self) -> None:
+        """A run was started from the draft: it is kept there from now on."""
+        self.flush()
+        if self.draft.id:
+            remove_draft(self.draft.id)
+            self.draft.id = ""
+        self._begun = _essence(self.draft)
+
+    def flush(self) -> None:
+        """Write what waits, now."""
+        with self._writing:
+            with self._wake:
+                waiting, self._waiting = self._waiting, None
+            if waiting is not None:
+                self._write(*waiting)
+
+    def _hand_over(self, text: str, name: str) -> None:
+        with self._wake:
+            self._waiting = (text, name)
+            self._due = time.monotonic() + REST
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._keep, name="drafts", daemon=True)
+                self._thread.start()
+            self._wake.notify()
+
+    def _keep(self) -> None:
+        while True:
+            with self._wake:
+                while self._waiting is None:
+                    if not self._wake.wait(60):
+                        self._thread = None
+                        return
+                rest = self._due - time.monotonic()
+                if rest > 0:
+                    self._wake.wait(rest)
+                    continue
+            self.flush()
+
+    def _write(self, text: str, name: str) -> None:
+        if not text:
+            remove_draft(name)
+            return
+        try:
+            _write_whole(_path(name), text)
+            self.trouble = ""
+        except OSError as error:  # it costs the memory, and no more
+            self.trouble = error.strerror or str(error)
+            return
+        for old in read_drafts()[MOST:]:
+            if not self._owned_by_another(old.id):
+                remove_draft(old.id)
+
+    @staticmethod
+    def _owned_by_another(name: str) -> bool:
+        """Whether another process that is alive has this draft open."""
+        pid = name.partition("-")[0]
+        if not pid.isdigit() or int(pid) == os.getpid():
+            return False
+        try:
+            os.kill(int(pid), 0)
+        except PermissionError:
+            return True
+        except (OSError, OverflowError):
+            return False
+        return True
+
+
+def remove_draft(name: str) -> None:
+    """Forget a draft."""
+    with contextlib.suppress(OSError):
+        _path(name).unlink(missing_ok=True)
+
+
+def _own_name() -> str:
+    return f"{os.getpid()}-{secrets.token_hex(6)}"
+
+
+def _path(name: str) -> Path:
+    return drafts_folder() / f"{name}.json"
+
+
+def _essence(draft: Draft) -> tuple[dict[str, Any], dict[str, str]]:
+    """What makes two drafts differ: their values but for defaults, and texts that are no values."""
+    if not draft.values and not draft.texts:
+        return {}, {}  # without importing the form: so it is when the workbench opens
+    from tui_tuner.ui.form import differing
+
+    return copy.deepcopy(differing(draft.values)), dict(draft.texts)
+
+
+def _about(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Data, task and method of a draft, in words of its own."""
+    from tui_tuner.ui.form import at
+
+    path = at(values, "data.path")
+    if isinstance(path, list):
+        path = path[0] if path else ""
+    if isinstance(path, Mapping):
+        path = path.get("path", "")
+    name = os.path.basename(str(path).rstrip("/")) or str(path)
+    return name, str(at(values, "task")), str(at(values, "method.kind"))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that nobody else may read, as a whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    other = path.with_suffix(".tmp")
+    handle = os.open(other, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    with open(handle, "w", encoding="utf-8", errors="replace") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(other, path)

@@ -1,0 +1,110 @@
+"""The terminal's driver: paints on the terminal wherever standard error goes, and outlives odd input.
+
+Textual's own writes to standard error, so that `2>file` would get the screen; its writing thread dies of the
+first error, and the screen then waits for it for ever; and its reading thread ends the app.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO, cast
+
+from textual.drivers.linux_driver import LinuxDriver
+
+_MOST_TRIES = 20
+
+
+class Output:
+    """The terminal as a file that never raises: once it is gone, what is written is thrown away."""
+
+    def __init__(self, file: TextIO, gone: Callable[[], None]) -> None:
+        self._file = file
+        self._tell = gone
+        self.closed_off = False  # nothing more may be written
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if not self.closed_off:
+            try:
+                self._file.write(text)
+            except UnicodeError:  # a terminal that knows few characters
+                encoding = self._file.encoding or "ascii"
+                self.write(text.encode(encoding, "replace").decode(encoding))
+            except (OSError, ValueError):
+                self._close_off()
+        return len(text)
+
+    def flush(self) -> None:
+        if not self.closed_off:
+            try:
+                self._file.flush()
+            except (OSError, ValueError):
+                self._close_off()
+
+    def _close_off(self) -> None:
+        self.closed_off = True
+        self._tell()
+
+
+def terminal_stream() -> TextIO:
+    """The stream that leads to the terminal: standard output, else standard error, else /dev/tty."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        try:
+            if stream is not None and os.isatty(stream.fileno()):
+                return stream
+        except (OSError, ValueError):
+            continue
+    try:
+        return open("/dev/tty", "w", encoding="utf-8", errors="replace")
+    except OSError:
+        return cast(TextIO, sys.__stdout__)
+
+
+class TunerDriver(LinuxDriver):
+    """Reads keys from standard input. Its app has `terminal_lost`, `screen_opens`, `screen_closed` and
+    `fault_outside`.
+    """
+
+    def __init__(self, app: Any, **more: Any) -> None:
+        super().__init__(app, **more)
+        self._tuner = app
+        self._file = self.output = Output(terminal_stream(), app.terminal_lost)  # type: ignore[assignment]
+
+    def start_application_mode(self) -> None:
+        self._tuner.screen_opens()
+        super().start_application_mode()
+        # A process that is no longer in front gets an error, and is not stopped together with its run.
+        signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+
+    def stop_application_mode(self) -> None:
+        if self.output.closed_off:
+            self.attrs_before = None
+        super().stop_application_mode()
+
+    def close(self) -> None:
+        super().close()
+        self._tuner.screen_closed()
+
+    def keep_off(self) -> None:
+        """The terminal is somebody else's now."""
+        self.output.closed_off = True
+
+    def _run_input_thread(self) -> None:
+        for _unused in range(_MOST_TRIES):
+            try:
+                self.run_input_thread()
+                return
+            except OSError:  # hung up, or no longer in front of it
+                self._tuner.terminal_lost()
+                return
+            except BaseException as error:  # input that its parser does not understand
+                self._tuner.fault_outside(error)
