@@ -95,10 +95,11 @@ def _explained(error: yaml.YAMLError, text: str, keys: _Keys) -> BadYaml:
     line = mark.line + 1 if mark else None
     problem = one_line(getattr(error, "problem", None) or str(error))
     shown = _LINE_END.split(text)[line - 1 :][:1] if line else []
+    key = re.match(r"\s*([\w.]+)\s*:", shown[0]) if shown else None  # where the parser had come to none yet
     hint = getattr(error, "note", None) or ""
     if not isinstance(error, yaml.constructor.ConstructorError):
         hint = yaml_hint(problem, shown[0] if shown else "")
-    return BadYaml(problem, line, keys.near(line), hint)
+    return BadYaml(problem, line, keys.near(line) or (key[1] if key else ""), hint)
 
 
 def _unreadable(error: yaml.reader.ReaderError, text: str, keys: _Keys) -> BadYaml:
