@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
-from tui_tuner.locales import N_, _, recall
+import orjson
+
+from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import (
     Body,
     CheckpointSaved,
@@ -20,6 +22,7 @@ from tui_tuner.runs.events import (
     Finished,
     Log,
     Memory,
+    ModelSource,
     OutOfMemory,
     Phase,
     Resolved,
@@ -32,17 +35,20 @@ from tui_tuner.runs.events import (
     Warned,
 )
 from tui_tuner.runs.journal import JournalReader
+from tui_tuner.runs.pace import Pace, StepText, figure
+from tui_tuner.runs.scan import Figures, scan, whole_lines
+from tui_tuner.runs.told import comparison, ledger_lines
 from tui_tuner.runs.view import RunView, fold
-from tui_tuner.runs.wire import encode, fields_of
-from tui_tuner.text import human_bytes, human_money, human_seconds, one_line, sanitize
+from tui_tuner.runs.wire import decode, encode, fields_of, real
+from tui_tuner.text import human_bytes, human_money, human_seconds, one_line
 
 STEP_LINE_SECONDS = 2.0
-RECENT_STEPS = 1000  # kept; the pace is told from the last 50, also after going back some steps
+LONG_JOURNAL = 32 << 20  # bytes; of what is longer not each line of a step that it would have is printed
+MOST_STEP_LINES = 10_000  # of the past of a long journal
 READ_AT_ONCE = 4 << 20  # bytes of a journal whose events are in memory at a time
 # What a printer's view is folded from: the rest only makes its lists longer, event by event
 _OF_STATUS = (RunStarted, RolledBack, Phase, Finished)
 _COMPARED = (RunStarted, RolledBack, Evaluation, Sample)
-REASONS_SHOWN = 5
 DURATION_MOVED = 0.1  # share by which it is worth another line
 # Names in the journal, which are translated where they are shown
 PHASES = (
@@ -54,34 +60,123 @@ PHASES = (
     N_("saving"),
     N_("paused"),
 )
+SOURCES = (N_("model"), N_("tokenizer"))
 STAGES = (N_("before"), N_("during"), N_("after"), N_("validation"))
 
 
-class LinePrinter:
+class Writer:
+    """Writes lines to a stream, and goes quiet when the reader or the terminal is gone (`gone`)."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.gone = False
+        self.problem: OSError | None = None  # why, if it is not that the reader has left
+
+    def __call__(self, line: str) -> None:
+        self.lines([line])
+
+    def lines(self, lines: Sequence[str]) -> None:
+        """Write these at once."""
+        if self.gone or not lines:
+            return
+        try:
+            self._stream.write("\n".join(lines) + "\n")
+            self._stream.flush()
+        except OSError as error:
+            self.gone = True
+            self.problem = None if isinstance(error, BrokenPipeError) else error
+        except ValueError:  # closed
+            self.gone = True
+
+
+class _Printer:
+    """What printers share: lines of a feed are written together; the view knows whether a run has ended."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._out = write
+        self._lines: list[str] = []
+        self.view = RunView()  # without lists, which would be copied with each event
+
+    def feed(self, events: Iterable[Event]) -> None:
+        """Print events."""
+        for event in events:
+            self._take(event)
+        self._send()
+
+    def feed_block(self, block: bytes) -> None:
+        """Print whole lines of a journal."""
+        raise NotImplementedError
+
+    def _take(self, event: Event) -> None:
+        raise NotImplementedError
+
+    def _take_line(self, line: bytes) -> None:
+        """A line as it stands in a journal; what is no event says nothing."""
+        for part in line.splitlines():
+            event = decode(part) if part.strip() else None
+            if event is not None:
+                self._take(event)
+
+    def _look_at(self, event: Event) -> None:
+        """Keep the view up to date."""
+        if isinstance(event.body, _OF_STATUS):
+            self.view = replace(fold(self.view, [event]), steps=())
+
+    def _send(self) -> None:
+        lines, self._lines = self._lines, []
+        if isinstance(self._out, Writer):
+            self._out.lines(lines)
+            return
+        for line in lines:
+            self._out(line)
+
+
+class LinePrinter(_Printer):
     """Prints what a person wants to read. `write` gets one line each; text from outside is sanitised."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
-        self.view = RunView()  # without lists, which would be copied with each event
-        self._recent: deque[Step] = deque(maxlen=RECENT_STEPS)
+        super().__init__(write)
+        self.step_seconds = STEP_LINE_SECONDS  # at least, from one line of a step to the next
+        self._pace = Pace()
+        self._step_text = StepText()
         self._shown: list[Event] = []  # what is compared at the end
         self._last_step_line = 0.0
         self._last_phase = ""
         self._last_duration = 0.0
 
-    def feed(self, events: Iterable[Event]) -> None:
-        for event in events:
-            body = event.body
-            if isinstance(body, Step):
-                self._recent.append(body)
-            elif isinstance(body, _COMPARED):
-                self._shown.append(event)
-                self._forget_undone(body)
-            if isinstance(body, _OF_STATUS):
-                self.view = replace(fold(self.view, [event]), steps=())
-            handler = self._HANDLERS.get(type(event.body))
-            if handler:
-                handler(self, event, event.body)
+    def feed_block(self, block: bytes) -> None:
+        """Print whole lines of a journal; of steps, which are most of a long one, no events are made."""
+        found = scan(block)
+        added = 0  # lines whose steps the pace knows of
+        due, last = self._last_step_line + self.step_seconds, self.view.total_steps or math.inf
+        for index, figures in enumerate(found):
+            try:
+                when, step = float(figures[0]), int(figures[1])
+            except ValueError:  # another line, or one with what only looks like a number
+                if figures[-1]:
+                    self._pace.add_all(found[added:index])
+                    added = index + 1
+                    self._take_line(figures[-1])
+                    due, last = self._last_step_line + self.step_seconds, self.view.total_steps or math.inf
+                continue
+            if when >= due or step >= last or step <= 1:
+                self._pace.add_all(found[added : index + 1])
+                added = index + 1
+                with contextlib.suppress(ValueError, OverflowError):
+                    self._print_figures(when, step, figures)
+                due = self._last_step_line + self.step_seconds
+        self._pace.add_all(found[added:])
+        self._send()
+
+    def _take(self, event: Event) -> None:
+        body = event.body
+        if isinstance(body, _COMPARED):
+            self._shown.append(event)
+            self._forget_undone(body)
+        self._look_at(event)
+        handler = self._HANDLERS.get(type(body))
+        if handler:
+            handler(self, event, body)
 
     def _forget_undone(self, body: Body) -> None:
         """Steps after the one that a run goes back to are no part of its pace."""
@@ -89,12 +184,13 @@ class LinePrinter:
         if isinstance(body, RunStarted):
             back = body.resumed_from
         if back is not None:
-            kept = [step for step in self._recent if step.step <= back]
-            self._recent.clear()
-            self._recent.extend(kept)
+            self._pace.back_to(back)
 
     def _line(self, event: Event, text: str) -> None:
-        self._write(f"{time.strftime('%H:%M:%S', time.localtime(event.time))}  {text}")
+        self._say(event.time, text)
+
+    def _say(self, moment: float, text: str) -> None:
+        self._lines.append(f"{time.strftime('%H:%M:%S', time.localtime(moment))}  {text}")
 
     def _run_started(self, event: Event, body: RunStarted) -> None:
         run, step, device = one_line(event.run), body.resumed_from, one_line(body.device or _("unknown"))
@@ -122,6 +218,9 @@ class LinePrinter:
             ),
         )
 
+    def _model_source(self, event: Event, body: ModelSource) -> None:
+        self._line(event, f"{_(one_line(body.what))}: {one_line(body.text)}")
+
     def _ledger(self, event: Event, body: RowLedger) -> None:
         # what stands inside a ledger's tables is as it was written, and may be damaged
         with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError):
@@ -130,28 +229,56 @@ class LinePrinter:
             for line in ledger_lines(body.validation) if body.validation is not None else ():
                 self._line(event, _("validation {line}", line=line))
 
+    def _print_figures(self, when: float, step: int, figures: Figures) -> None:
+        _when, _step, epoch, loss, rate, norm, _trained, memory, _seconds, metrics, *_rest = figures
+        self._print_step(
+            when,
+            step,
+            float(epoch),
+            None if loss == b"null" else float(loss),
+            float(rate),
+            None if norm == b"null" else float(norm),
+            int(memory),
+            {name: real(value) for name, value in orjson.loads(metrics).items()} if metrics else {},
+        )
+
     def _step(self, event: Event, point: Step) -> None:
-        total = self.view.total_steps
-        last = total and point.step >= total
-        if event.time - self._last_step_line < STEP_LINE_SECONDS and not last and point.step > 1:
-            return
-        self._last_step_line = event.time
-        view = replace(self.view, step=point.step, steps=tuple(self._recent))
-        left = view.seconds_left()
-        parts = [
-            _("step {step}/{total}", step=point.step, total=view.total_steps or "?"),
-            _("epoch {epoch:.2f}", epoch=point.epoch),
-            _("loss {loss}", loss=_figure(point.loss)),
-            _("lr {rate:.2e}", rate=point.learning_rate),
-            _("grad norm {norm}", norm=_figure(point.grad_norm, 2)),
-            *(f"{one_line(name, 40)} {_figure(value)}" for name, value in point.metrics.items()),
-            _("{speed:,.0f} trained tok/s", speed=view.tokens_per_second() or 0),
-        ]
-        if point.memory_reserved:
-            parts.append(human_bytes(point.memory_reserved))
-        if left is not None and not last:
-            parts.append(_("{time} left", time=human_seconds(left)))
-        self._line(event, "  ".join(parts))
+        self._pace.add(point.step, point.seconds, point.supervised_tokens)
+        late = event.time >= self._last_step_line + self.step_seconds
+        if late or point.step <= 1 or point.step >= (self.view.total_steps or math.inf):
+            self._print_step(
+                event.time,
+                point.step,
+                point.epoch,
+                point.loss,
+                point.learning_rate,
+                point.grad_norm,
+                point.memory_reserved,
+                point.metrics,
+            )
+
+    def _print_step(
+        self,
+        moment: float,
+        step: int,
+        epoch: float,
+        loss: float | None,
+        rate: float,
+        norm: float | None,
+        memory: int,
+        metrics: Mapping[str, float | None],
+    ) -> None:
+        self._last_step_line = moment
+        total, speed = self.view.total_steps, self._pace.tokens_per_second() or 0
+        said = figure(loss), rate, figure(norm, 2), speed
+        text = self._step_text.of(step, total or "?", epoch, *said, metrics)
+        if memory:
+            text += f"  {human_bytes(memory)}"
+        if not (total and step >= total):
+            left = None if self.view.ended else self._pace.seconds_left(step, total)
+            if left is not None:
+                text += "  " + _("{time} left", time=human_seconds(left))
+        self._say(moment, text)
 
     def _duration(self, event: Event, body: RunDuration) -> None:
         before = self._last_duration
@@ -189,7 +316,7 @@ class LinePrinter:
         self._line(event, line)
 
     def _evaluation(self, event: Event, body: Evaluation) -> None:
-        metrics = [f"{one_line(name)} {_figure(value)}" for name, value in body.metrics.items()]
+        metrics = [f"{one_line(name)} {figure(value)}" for name, value in body.metrics.items()]
         said = {"step": body.step, "metrics": ", ".join(metrics)}
         if body.stage:
             line = _("evaluation {stage} at step {step}: {metrics}", stage=_(one_line(body.stage)), **said)
@@ -215,8 +342,7 @@ class LinePrinter:
         self._line(event, _("out of memory: {message}", message=one_line(body.message)))
 
     def _finished(self, event: Event, body: Finished) -> None:
-        for line in _comparison(fold(RunView(), self._shown)):
-            self._write(line)
+        self._lines += comparison(fold(RunView(), self._shown))
         message = one_line(body.message)
         self._line(event, f"{_(one_line(body.status))}{': ' + message if message else ''}")
         if body.hint:
@@ -226,6 +352,7 @@ class LinePrinter:
         RunStarted: _run_started,
         Phase: _phase,
         Resolved: _resolved,
+        ModelSource: _model_source,
         RowLedger: _ledger,
         Step: _step,
         RunDuration: _duration,
@@ -239,41 +366,45 @@ class LinePrinter:
     }
 
 
-class RawPrinter:
+class RawPrinter(_Printer):
     """Prints the journal's own lines."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
-        self.view = RunView()  # what it is asked for: whether the run has ended, and how
+    def feed_block(self, block: bytes) -> None:
+        """Print whole lines of a journal; steps in one piece."""
+        for lines, steps in whole_lines(block):
+            if steps:
+                self._lines.append(lines[:-1].decode())
+            else:
+                self._take_line(lines)
+        self._send()
 
-    def feed(self, events: Iterable[Event]) -> None:
-        for event in events:
-            if isinstance(event.body, _OF_STATUS):
-                self.view = replace(fold(self.view, [event]), steps=())
-            self._write((event.line or encode(event)).decode().rstrip("\n"))
+    def _take(self, event: Event) -> None:
+        self._look_at(event)
+        self._lines.append((event.line or encode(event)).decode().rstrip("\n"))
 
 
-def writer(stream: TextIO) -> Callable[[str], None]:
-    """A `write` for the printers that goes quiet when the reader or the terminal is gone."""
-    gone = False
+def writer(stream: TextIO) -> Writer:
+    """A `write` for the printers."""
+    return Writer(stream)
 
-    def write(line: str) -> None:
-        nonlocal gone
-        if gone:
-            return
-        try:
-            stream.write(line + "\n")
-            stream.flush()
-        except (OSError, ValueError):
-            gone = True
 
-    return write
+def step_seconds(events: Path) -> float:
+    """Seconds from one line of a step to the next: more than usual for the past of a long journal."""
+    reader = JournalReader(events)
+    try:
+        if events.stat().st_size < LONG_JOURNAL:
+            return STEP_LINE_SECONDS
+        first = next((event.time for event in reader.read(1 << 16) if event.time), 0.0)
+        last = max((event.time for event in JournalReader(events, tail=1 << 16).read()), default=0.0)
+    except OSError:
+        return STEP_LINE_SECONDS
+    return max(STEP_LINE_SECONDS, (last - first) / MOST_STEP_LINES) if first else STEP_LINE_SECONDS
 
 
 def print_new(reader: JournalReader, printer: LinePrinter | RawPrinter) -> None:
     """Print what is new in a journal, a part of it in memory at a time."""
-    while events := reader.read(READ_AT_ONCE):
-        printer.feed(events)
+    while block := reader.read_block(READ_AT_ONCE):
+        printer.feed_block(block)
 
 
 class Follower:
@@ -299,85 +430,3 @@ class Follower:
         while not self._done.wait(0.1):
             print_new(self._reader, self.printer)
         print_new(self._reader, self.printer)
-
-
-def ledger_lines(ledger: Mapping[str, Any]) -> list[str]:
-    """The row ledger of a `ledger` event: its sums, then why rows were not taken as they are."""
-    outcomes, read = ledger.get("outcomes") or {}, ledger.get("read", 0)
-    parts = ", ".join(f"{_(one_line(name))} {count:,}" for name, count in outcomes.items() if count)
-    if parts:
-        lines = [_("rows: read {read:,} = {parts}", read=read, parts=parts)]
-    else:
-        lines = [_("rows: read {read:,}", read=read)]
-    lines += [_reason_line(reason) for reason in (ledger.get("reasons") or [])[:REASONS_SHOWN]]
-    lines += [_step_line(step) for step in (ledger.get("steps") or [])[:REASONS_SHOWN]]
-    splits = ledger.get("splits") or {}
-    if splits:
-        trained, held = splits.get("training_pieces", 0), splits.get("validation_pieces", 0)
-        lines.append(
-            _("rows: {trained:,} sequences to train on, {held:,} held out", trained=trained, held=held)
-        )
-    return lines
-
-
-def _step_line(step: Mapping[str, Any]) -> str:
-    """What was done to rows, or noticed in them, such as a column that is not used."""
-    what = one_line(_(recall(step.get("step"), step.get("made"))), 120)
-    return _("rows: {count:,}: {what}", count=step.get("count", 0), what=what)
-
-
-def _reason_line(reason: Mapping[str, Any]) -> str:
-    said = {
-        "count": reason.get("count", 0),
-        "outcome": _(one_line(reason.get("outcome"))),
-        "why": one_line(_(recall(reason.get("reason"), reason.get("made"))), 120),
-    }
-    samples = reason.get("samples") or []
-    if not samples:
-        return _("rows: {count:,} {outcome}: {why}", **said)
-    first = one_line(samples[0].get("origin"), 120)
-    return _("rows: {count:,} {outcome}: {why}, the first {first}", first=first, **said)
-
-
-def _figure(value: object, digits: int = 4) -> str:
-    return f"{value:.{digits}f}" if isinstance(value, int | float) else _("not a number")
-
-
-def _comparison(view: RunView) -> list[str]:
-    """Held-out prompts answered before and after, and the metrics that moved."""
-    before = {sample.index: sample for sample in view.samples if sample.stage == "before"}
-    after = {sample.index: sample for sample in view.samples if sample.stage == "after"}
-    lines: list[str] = []
-    for index in sorted(before.keys() & after.keys()):
-        lines += ["", f"{_('prompt'):9} {_flat(after[index].prompt)}"]
-        lines.append(f"{_('before'):9} {_answer(before[index])}")
-        lines.append(f"{_('after'):9} {_answer(after[index])}")
-        if after[index].reference:
-            lines.append(f"{_('expected'):9} {_flat(after[index].reference)}")
-    first, last = _generated_metrics(view)
-    if first and last:
-        lines.append("")
-        for name in last:
-            lines.append(
-                _(
-                    "{name}: {before} before, {after} after",
-                    name=one_line(name),
-                    before=_figure(first.get(name), 3),
-                    after=_figure(last[name], 3),
-                )
-            )
-    return [*lines, ""] if lines else lines
-
-
-def _generated_metrics(view: RunView) -> tuple[dict[str, float | None], dict[str, float | None]]:
-    """Metrics of the first and the last evaluation that share names beyond the loss."""
-    scored = [dict(point.metrics) for point in view.evaluations if "loss" not in point.metrics]
-    return (scored[0], scored[-1]) if len(scored) > 1 else ({}, {})
-
-
-def _flat(text: str) -> str:
-    return one_line(sanitize(text).strip(), 300)
-
-
-def _answer(sample: Sample) -> str:
-    return _flat(sample.text) + ("" if sample.stopped else "  " + _("[did not stop]"))

@@ -2,33 +2,95 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable
 
 from tui_tuner.locales import _
 
-# C0 but tab and newline, DEL, C1, bidi marks/embeddings/overrides/isolates, line and paragraph separators,
-# lone surrogates (a terminal cannot encode them) and interlinear annotation marks.
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]"
+# Unsafe: C0 but tab and newline, DEL, C1, bidi marks, embeddings, overrides and isolates, line and paragraph
+# separators, lone surrogates (a terminal cannot encode them) and interlinear annotation marks.
+_UNSAFE = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff"
+# Invisible: what the Unicode property Default_Ignorable_Code_Point covers, and blanks of braille and music.
+# Source: DerivedCoreProperties.txt of the Unicode Character Database
+_INVISIBLE = (
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200d\u2060-\u2065\u206a-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff"
 )
+_SUSPECT = re.compile(f"[{_UNSAFE}{_INVISIBLE}]")
+
+# Where invisible characters are a part of how a language or an emoji is written
+_JOINING = (  # scripts in which a joiner changes the shape of letters: Arabic to N'Ko, Brahmic, Mongolian
+    "\u0600-\u061b\u061d-\u07ff\u0840-\u086f\u08a0-\u0dff\u0f00-\u109f\u1780-\u17b3\u17b6-\u180a\u1810-\u18af\u1a20-\u1aaf\u1b00-\u1bff"
+    "\ua800-\ua9ff\uaa00-\uaaff\uabc0-\uabff\ufb50-\ufdff\ufe70-\ufefc\U00010a00-\U00011fff"
+)
+_UNSPACED = "\u0e00-\u0eff\u0f00-\u109f\u1780-\u17b3\u17b6-\u17ff\u19e0-\u19ff\u1a20-\u1aaf"
+_VARYING = (  # may be followed by a variation selector that chooses a form: ideographs, marks, symbols
+    "\u2010-\u2027\u2030-\u205e\u2200-\u22ff\u2a00-\u2aff\u3000-\u303f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff01-\uff9f"
+    "\uffa1-\uffef\U00020000-\U000323af"
+)
+_EMOJI = (
+    "\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u27bf\u2900-\u297f"
+    "\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
+)
+_ONE_EMOJI = f"[{_EMOJI}](?:[\ufe0e\ufe0f]|[\U0001f3fb-\U0001f3ff]\ufe0f?)?"
+_IN_PLACE = re.compile(
+    "("
+    "\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f"  # a flag of a region
+    f"|{_ONE_EMOJI}(?:\u200d{_ONE_EMOJI}){{0,9}}"
+    "|[0-9#*]\ufe0f\u20e3"  # a keycap
+    f"|[{_JOINING}][\u200c\u200d]"
+    f"|[{_UNSPACED}]\u200b(?=[{_UNSPACED}])"
+    f"|[{_VARYING}][\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+    "|[\u1820-\u18aa][\u180b-\u180f]"
+    "|\u115f[\u1161-\u11a7]|[\u1100-\u115e\ua960-\ua97c]\u1160"  # old Hangul without one of its parts
+    "|[\u2801-\u28ff]\u2800+(?=[\u2801-\u28ff])"  # a blank between braille cells
+    ")"
+)
+_MARKS = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
+MOST_MARKS = 8  # combining marks on one letter that are shown; no language has more
+_FLOOD = re.compile(f"([{_MARKS}]{{{MOST_MARKS}}})([{_MARKS}]+)")
+_NO_BREAK = str.maketrans({"\u00a0": "\u237d", "\u2007": "\u237d", "\u202f": "\u237d"})
 
 
-def _visible(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "\u2421" if code == 0x7F else "\ufffd"
+@functools.cache
+def _shown() -> dict[int, str]:
+    """Of each suspect character what stands for it."""
+    ranges = range(0x10000), range(0x1BCA0, 0x1BCB0), range(0x1D150, 0x1D180), range(0xE0000, 0xE1000)
+    text = "".join(chr(code) for codes in ranges for code in codes)
+    table = {ord(character): f"<U+{ord(character):04X}>" for character in _SUSPECT.findall(text)}
+    for code in map(ord, re.findall(f"[{_UNSAFE}]", text)):
+        table[code] = chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else "\ufffd"
+    return table
 
 
 def sanitize(text: object) -> str:
-    """Make text safe to write to a terminal, keeping newlines and tabs.
+    """Make text safe to write to a terminal, keeping newlines and tabs, and show what is invisible in it.
 
     Control characters become their visible pictures (ESC becomes U+241B), everything else that could
-    move the cursor, reorder the line or break the encoding becomes U+FFFD. Never raises.
+    move the cursor, reorder the line or break the encoding becomes U+FFFD. What no one could see, such as a
+    space of no width, is spelt out (`<U+200B>`), but not where it belongs to the writing: joiners in Persian
+    or Hindi, parts of an emoji. Of many combining marks on one letter some are shown. Never raises.
     """
-    return _UNSAFE.sub(_visible, str(text).replace("\r\n", "\n"))
+    line = str(text).replace("\r\n", "\n")
+    if line.isascii():
+        return line.translate(_shown()) if _SUSPECT.search(line) else line
+    if _SUSPECT.search(line):
+        parts = _IN_PLACE.split(line)
+        parts[::2] = [part.translate(_shown()) if part else part for part in parts[::2]]
+        line = "".join(parts)
+    return _FLOOD.sub(_counted, line)
+
+
+def _counted(flood: re.Match[str]) -> str:
+    return f"{flood[1]}<+{len(flood[2])}>"
+
+
+def mark_blanks(text: object) -> str:
+    """Show spaces at which a line does not break as \u237d: in rows that somebody judges they matter."""
+    return str(text).translate(_NO_BREAK)
 
 
 def one_line(text: object, width: int = 0) -> str:

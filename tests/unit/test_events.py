@@ -33,6 +33,7 @@ from tui_tuner.runs.events import (
     Heartbeat,
     Log,
     Memory,
+    ModelSource,
     OutOfMemory,
     Phase,
     Resolved,
@@ -57,6 +58,7 @@ EXAMPLES: tuple[Body, ...] = (
     RunStarted({"task": "sft", "model": {"name": "x"}}, {"torch": "2.13"}, "CPU", 17, 4, 90),
     Phase("tokenizing", 40, None, "rows"),
     Resolved("training.optimizer", "adamw", "it fits"),
+    ModelSource("model", "org/name", "hub", "/cache/snapshots/abc", "abc"),
     Resolved("data.packing", True),
     RowLedger(
         9, {"kept": 8, "dropped": 1}, 8, {"training_pieces": 8}, True, [{"count": 1}], [], ["a"], {"read": 2}

@@ -57,6 +57,11 @@ def runs(
         return
     from tui_tuner.runs.history import matches, summaries
 
+    if Path(runs).expanduser().is_file():
+        raise UsageError(
+            _("is a file, not a folder."), where=one_line(runs), hint=_("Choose another folder with --runs.")
+        )
+
     if state and state not in STATES:
         raise UsageError(
             _(
@@ -123,6 +128,10 @@ def _details(row: dict[str, Any]) -> list[str]:
         found.append(" ".join([*(f"#{one_line(tag)}" for tag in row["tags"]), one_line(row["note"], 200)]))
     if row["newer_journal"]:
         found.append(_("written by a newer tui-tuner: what this one does not know is not shown"))
+    if row["host"]:
+        found.append(_("on the machine {host}", host=one_line(row["host"])))
+    if row["model_from"]:
+        found.append(_("model: {source}", source=one_line(row["model_from"], 200)))
     if row["state"] == "failed" and row["message"]:
         found.append(one_line(row["message"], 200))
     if row["state"] == "lost":

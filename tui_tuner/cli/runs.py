@@ -11,10 +11,10 @@ import typer
 
 from tui_tuner.cli.options import Json, NoTui, Runs
 from tui_tuner.cli.start import RunName
-from tui_tuner.errors import EXIT_FAILED, UsageError
+from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.text import one_line
+from tui_tuner.text import human_seconds, one_line
 
 COMMAND_HELP = {
     "stop": N_("Save a checkpoint and end a run; it can be resumed."),
@@ -38,17 +38,30 @@ def attach(run: RunName = "last", runs: Runs = "runs", no_tui: NoTui = False, js
 
 
 def _follow(folder: RunFolder, json: bool) -> int:
-    from tui_tuner.headless import LinePrinter, RawPrinter, print_new, writer
+    from tui_tuner.headless import LinePrinter, RawPrinter, print_new, step_seconds, writer
     from tui_tuner.runs.journal import JournalReader
 
     write = writer(sys.stdout)
     printer = RawPrinter(write) if json else LinePrinter(write)
     reader = JournalReader(folder.events)
+    if isinstance(printer, LinePrinter):
+        usual, printer.step_seconds = printer.step_seconds, step_seconds(folder.events)
+        if printer.step_seconds > usual:
+            between = human_seconds(printer.step_seconds)
+            write(
+                _("a long journal: of its steps, one every {time} is printed; --json has all", time=between)
+            )
     while True:
         alive = folder.alive()
         print_new(reader, printer)
+        if write.problem is not None:
+            raise write.problem
         if printer.view.ended or not alive:
             break
+        if write.gone:
+            return EXIT_DONE  # whoever read this has left
+        if isinstance(printer, LinePrinter):
+            printer.step_seconds = usual
         time.sleep(0.25)
     if not printer.view.ended:
         if not json:

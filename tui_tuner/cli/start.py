@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,10 +59,21 @@ def resume(
     json: Json = False,
     detach: Detach = False,
     sets: Sets = None,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option("--trust-remote-code", help=N_("Agree to run the code that the model comes with.")),
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help=N_("Take the run though another machine seems to train it.")),
+    ] = False,
 ) -> None:
     """Go on with a run from its last checkpoint."""
     folder = RunStore(runs).find(run)
+    if force and folder.elsewhere():
+        folder.disown()
     _check_resumable(folder)
+    _ask_consent(folder, trust_remote_code)
     if sets:
         _edit(folder, sets)
     raise typer.Exit(train(folder, going_on=True, no_tui=no_tui, json=json, detach=detach))
@@ -100,8 +112,16 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
         if not json:
             write(_("run folder {path}", path=one_line(folder.path)))
         follower.start()
+
+        def end(code: int) -> None:
+            follower.finish(1.0)
+            os._exit(code)
+
         try:
-            return host(folder, control, going_on).exit_code
+            ended = host(folder, control, going_on, end)
+            if not folder.events.exists() and ended.message:
+                write(one_line(ended.message))  # nobody can read it in the run's folder
+            return ended.exit_code
         finally:
             follower.finish()
 
@@ -162,6 +182,9 @@ def _same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
         return _new(store, config), False
     if folder.state() == "completed":
         raise typer.Exit(0)
+    from tui_tuner.config import consent
+
+    consent.remember(config.model)  # the config is the user's own
     _name_changes(folder, config)
     return folder, True
 
@@ -193,6 +216,7 @@ def _name_changes(folder: RunFolder, config: RunConfig) -> None:
 def _edit(folder: RunFolder, sets: list[str]) -> None:
     """Change the config of a run, as an editor would, if the run can take it on its way."""
     from tui_tuner.config.load import absolute_paths, dump_config, load_config
+    from tui_tuner.runs.secrets import refuse_secrets
     from tui_tuner.training.resuming import check_edits
 
     if folder.alive():
@@ -203,7 +227,31 @@ def _edit(folder: RunFolder, sets: list[str]) -> None:
         )
     config = absolute_paths(load_config(folder.path / "config.yaml", sets, say_aside))
     check_edits(folder, config)
-    folder.write("config.yaml", dump_config(config))
+    text = dump_config(config)
+    refuse_secrets(text, "config")
+    folder.write("config.yaml", text)
+
+
+def _ask_consent(folder: RunFolder, agreed: bool) -> None:
+    """The user's word for the code of the run's model, if it asks for any and they have not given it."""
+    from tui_tuner.cli.screen import can_show
+    from tui_tuner.config import consent
+    from tui_tuner.launch.host import require_consent
+
+    config = folder.config()
+    if consent.allowed(config.model):
+        return
+    if not agreed and can_show():
+        question = _(
+            "{name} runs code that comes with the model {model}, and you have not agreed to that here. "
+            "Run it?",
+            name=one_line(folder.name),
+            model=one_line(config.model.name, 120),
+        )
+        agreed = typer.confirm(question)
+    if agreed:
+        consent.remember(config.model)
+    require_consent(folder, config)
 
 
 def _check_resumable(folder: RunFolder) -> None:

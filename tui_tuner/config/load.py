@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from tui_tuner.config import consent
 from tui_tuner.config.options import options
 from tui_tuner.config.paths import absolute_paths, take_from_beside
 from tui_tuner.config.presets import presets_folder
@@ -19,6 +21,7 @@ from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _places = Places()
 MAX_CONFIG_BYTES = 1024 * 1024
 
@@ -41,13 +44,26 @@ def load_config(
     file = Path(path)
     values, lines = read_yaml(file)
     told = apply_sets({}, sets := list(sets))
+    written = told.get("model.name", "").partition("=")[2] or _name_of_model(values)
     if file.resolve().parent != presets_folder():
         for note in take_from_beside(values, file.parent, told):
             say(note)
     apply_sets(values, sets)
     global _places
     _places = Places(one_line(path), lines, told)
-    return validated(RunConfig, values, _places)
+    config = validated(RunConfig, values, _places)
+    if _HUB_ID.fullmatch(written) and Path(config.model.name).is_dir():
+        say(
+            _(
+                "model.name: the folder {path} is taken, not the model {name} of a hub.",
+                path=one_line(Path(config.model.name).resolve()),
+                name=one_line(written),
+            )
+        )
+    if consent.FIELD not in told and consent.of_a_run(file):
+        agree = _("Look at that code, and agree with --set {field}=true.", field=consent.FIELD)
+        consent.require(config.model, str(path), agree)
+    return config
 
 
 def place_of(field: str) -> str:
@@ -56,6 +72,11 @@ def place_of(field: str) -> str:
     What is found wrong later, such as a file that is missing, is told with it.
     """
     return _places.of(field) if _places.knows(field) else ""
+
+
+def _name_of_model(values: Mapping[str, Any]) -> str:
+    model = values.get("model")
+    return str(model.get("name", "")) if isinstance(model, Mapping) else ""
 
 
 def read_config(path: Path) -> RunConfig:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.locales import N_, _, _n
-from tui_tuner.text import one_line, sanitize
+from tui_tuner.text import mark_blanks, one_line, sanitize
 
 if TYPE_CHECKING:
     from tui_tuner.data.preview import Inspection, MaskToken, MaskView, Preview
@@ -89,7 +89,9 @@ def record_lines(shown: dict[str, Any]) -> list[str]:
     """A record, or a row as it stands in its file: its turns, or what it holds."""
     turns = [turn for key in ("messages", "chosen", "rejected") for turn in _turns(shown, key)]
     plain = [
-        f"  {one_line(key, 30)}: {one_line(value, 200)}" for key, value in shown.items() if key != "kind"
+        f"  {one_line(key, 30)}: {one_line(mark_blanks(value), 200)}"
+        for key, value in shown.items()
+        if key != "kind"
     ]
     return turns or plain
 
@@ -103,7 +105,7 @@ def _turns(shown: dict[str, Any], key: str) -> list[str]:
             if turn.get("reasoning"):
                 key, thought = turn.get("reasoning_key", ""), one_line(turn["reasoning"], 200)
                 lines.append(f"  {prefix}{one_line(turn['role'], 20)}, {one_line(key, 20)}: {thought}")
-            lines.append(f"  {prefix}{one_line(turn['role'], 20)}: {one_line(said, 200)}")
+            lines.append(f"  {prefix}{one_line(turn['role'], 20)}: {one_line(mark_blanks(said), 200)}")
     return lines
 
 
@@ -143,4 +145,4 @@ def mask_lines(view: MaskView) -> list[Text]:
 
 def shown_token(token: MaskToken) -> str:
     """A token on one line; newlines and tabs as pictures."""
-    return one_line(token.text.replace("\t", "\u21e5"))
+    return one_line(mark_blanks(token.text).replace("\t", "\u21e5"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 Progress = Callable[[int, int], None]
 LEAST_TOKENS = 8  # of an answer that is shortened for want of memory
 
+_WORD_SECONDS = 0.5  # in a batch, between two calls of `on_progress`
 # Says where an assistant turn ends in a rendered template; no tokenizer merges it with what follows.
 _PROBE = "\u2042\u2042"
 
@@ -57,7 +59,8 @@ def generate(
         model: A causal language model of transformers, with or without adapters.
         prompts: Token ids, special tokens and generation prompt included.
         max_new_tokens: Longest answer; less where the model's context ends before.
-        on_progress: Called with (done, total) prompts after each batch; what it raises ends the generation.
+        on_progress: Called with (done, total) prompts after each batch, and now and then in one; what it
+            raises ends the generation.
     """
     stops = sorted(stop_tokens(model, tokenizer))
     answers: dict[int, Generated] = {
@@ -72,6 +75,14 @@ def generate(
                 note=_("the prompt fills the context of {context} tokens", context=context)
             )
     todo = sorted((i for i in range(len(prompts)) if i not in answers), key=lambda i: len(prompts[i]))
+    last = time.monotonic()
+
+    def at_token() -> None:
+        nonlocal last
+        if on_progress is not None and time.monotonic() - last > _WORD_SECONDS:
+            last = time.monotonic()
+            on_progress(len(answers), len(prompts))
+
     with _answering(model):
         while todo:
             batch = todo[:batch_size]
@@ -79,7 +90,7 @@ def generate(
                 batch = [i for i in batch if len(prompts[i]) == len(prompts[batch[0]])]
             chosen = [prompts[i] for i in batch]
             try:
-                found = _answer(model, tokenizer, chosen, max_new_tokens, stops, context)
+                found = _answer(model, tokenizer, chosen, max_new_tokens, stops, context, at_token)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -87,7 +98,7 @@ def generate(
                 if len(batch) > 1:
                     batch_size = len(batch) // 2
                     continue
-                found = [_shorter(model, tokenizer, chosen, max_new_tokens // 2, stops, context)]
+                found = [_shorter(model, tokenizer, chosen, max_new_tokens // 2, stops, context, at_token)]
             answers.update(zip(batch, found, strict=True))
             todo = todo[len(batch) :]
             if on_progress is not None:
@@ -147,9 +158,17 @@ def _answer(
     max_new_tokens: int,
     stops: list[int],
     context: int | None,
+    at_token: Callable[[], None],
 ) -> list[Generated]:
     import torch
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+    class Look(StoppingCriteria):  # type: ignore[misc]
+        """Ends nothing; what `at_token` raises does."""
+
+        def __call__(self, input_ids: Any, scores: Any, **_more: Any) -> Any:
+            at_token()
+            return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
     longest = max(map(len, prompts))
     room = max_new_tokens if context is None else min(max_new_tokens, context - longest)
@@ -180,6 +199,7 @@ def _answer(
             input_ids=torch.tensor(ids, device=device),
             attention_mask=torch.tensor(seen, device=device),
             generation_config=config,
+            stopping_criteria=StoppingCriteriaList([Look()]),
         )
     note = (
         ""
@@ -196,11 +216,12 @@ def _shorter(
     max_new_tokens: int,
     stops: list[int],
     context: int | None,
+    at_token: Callable[[], None],
 ) -> Generated:
     """The answer to one prompt that had no memory for a longer one; an empty one where nothing fits."""
     while max_new_tokens >= LEAST_TOKENS:
         try:
-            found = _answer(model, tokenizer, prompts, max_new_tokens, stops, context)[0]
+            found = _answer(model, tokenizer, prompts, max_new_tokens, stops, context, at_token)[0]
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -6,7 +6,8 @@ import os
 import time
 from collections.abc import Callable
 
-from tui_tuner.errors import RunError
+from tui_tuner.errors import RunError, TunerError
+from tui_tuner.launch.output import open_log
 from tui_tuner.launch.spawning import Child
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
@@ -20,14 +21,27 @@ def start_worker(folder: RunFolder, resume: bool = False) -> Child:
     """The worker of a run, with its output in the run's log. It outlives this process.
 
     Raises:
-        OSError: the log cannot be written, or the system starts no process.
+        RunError: the log cannot be written.
+        OSError: the system starts no process.
     """
-    log = os.open(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    log = open_log(folder.log)
     try:
-        arguments = [str(folder.path.resolve()), *["--resume"] * resume]
+        arguments = [str(folder.path.resolve()), *["--resume"] * resume, *_consent(folder)]
         return Child("tui_tuner.launch.worker", *arguments, stdout=log, stderr=log)
     finally:
         os.close(log)
+
+
+def _consent(folder: RunFolder) -> list[str]:
+    """Where the user's word cannot be kept on the disk, it is handed on."""
+    from tui_tuner.config import consent
+
+    try:
+        model = folder.config().model
+    except TunerError:
+        return []  # the worker says so
+    agreed = model.trust_remote_code and consent.allowed(model)
+    return ["--trust-remote-code"] * agreed
 
 
 def start_detached(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tui_tuner.errors import EXIT_FAILED, RunError, TunerError
 from tui_tuner.launch.environment import prepare_environment
 from tui_tuner.launch.lock import owned
+from tui_tuner.launch.stopping import Stopping
 from tui_tuner.launch.watchdog import Watchdog
 from tui_tuner.locales import _
 from tui_tuner.runs import ballast
@@ -19,6 +20,7 @@ from tui_tuner.runs.control import Control
 from tui_tuner.runs.death import cause_of_death
 from tui_tuner.runs.events import Finished, Phase, Sink, Warned
 from tui_tuner.runs.journal import JournalWriter
+from tui_tuner.runs.private import open_private
 from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
@@ -37,12 +39,21 @@ class Ended:
     message: str = ""
 
 
-def host(folder: RunFolder, control: Control, resume: bool = False) -> Ended:
+def host(
+    folder: RunFolder, control: Control, resume: bool = False, end: Callable[[int], None] | None = None
+) -> Ended:
     """Train `folder`'s run in this thread until it ends. The core reports its own failures in the journal.
+
+    Args:
+        folder: The run.
+        control: What it is told.
+        resume: Whether it goes on from its last checkpoint.
+        end: Ends this process with an exit code, where it is there for the run alone: a stop before the first
+            step does not wait then for what is just read, imported or loaded.
 
     Raises:
         UsageError: another process trains this run, or this is one of several processes.
-        ConfigError: the folder's config is damaged.
+        ConfigError: the folder's config is damaged, or asks for code that nobody here agreed to run.
     """
     from tui_tuner.launch.beforehand import one_process
 
@@ -50,10 +61,13 @@ def host(folder: RunFolder, control: Control, resume: bool = False) -> Ended:
     death = cause_of_death(folder) if folder.state() == "lost" else None
     with owned(folder):
         config = folder.config()
+        require_consent(folder, config)
         ballast.put(folder.path)
+        scrubber().blank_out(folder.log)  # what a process that was killed has left
         journal = _open_journal(folder)
         try:
-            with _crashes_logged(folder), Watchdog(journal, folder.path) as sink:
+            stopping = Stopping(control, journal.sync, end)
+            with _crashes_logged(folder), Watchdog(journal, folder.path, stopping=stopping) as sink:
                 if death is not None:
                     message = f"{_('The run was lost.')} {death.message}"
                     sink.emit(Warned(f"lost_{death.code}", message, death.hint))
@@ -61,6 +75,21 @@ def host(folder: RunFolder, control: Control, resume: bool = False) -> Ended:
         finally:
             journal.close()
             scrubber().blank_out(folder.log)
+
+
+def require_consent(folder: RunFolder, config: RunConfig) -> None:
+    """The user has agreed to the code that the run's model comes with, if any is to run.
+
+    Raises:
+        ConfigError: they have not: the folder may be a stranger's.
+    """
+    from tui_tuner.config import consent
+
+    hint = _(
+        "Look at that code, and agree with `tui-tuner resume {name} --trust-remote-code`.",
+        name=one_line(folder.name),
+    )
+    consent.require(config.model, str(folder.path / "config.yaml"), hint)
 
 
 def _open_journal(folder: RunFolder) -> JournalWriter:
@@ -81,7 +110,7 @@ def _crashes_logged(folder: RunFolder) -> Iterator[None]:
         yield
         return
     try:
-        fd = os.open(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        fd = open_private(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     except OSError:  # no room: the run itself will say so
         yield
         return

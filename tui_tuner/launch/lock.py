@@ -4,14 +4,61 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tui_tuner.errors import UsageError
+from tui_tuner.errors import RunError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.runs.death import vital_signs
+from tui_tuner.runs.private import open_private
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
+
+HEARTBEATS_SECONDS = 12.0  # in which a run that is alive shows two of them
+
+
+def _not_elsewhere(folder: RunFolder) -> None:
+    """Raise `UsageError` if another host trains the run: on a network's disk a lock may not reach it.
+
+    Its heartbeats are waited for, for a machine may have got another name since (a container, started again).
+    """
+    host = folder.elsewhere()
+    if not host:
+        return
+    size, deadline = _size(folder), time.monotonic() + HEARTBEATS_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(0.25)
+        if _size(folder) != size:
+            name = one_line(folder.name)
+            raise UsageError(
+                _("is being trained on another machine, {host}.", host=one_line(host)),
+                where=name,
+                hint=_(
+                    "Watch it with `tui-tuner attach {name}`, or end it with `tui-tuner stop {name}`. If you "
+                    "know better, take the run with `tui-tuner resume {name} --force`.",
+                    name=name,
+                ),
+            )
+
+
+def _size(folder: RunFolder) -> int:
+    try:
+        return folder.events.stat().st_size
+    except OSError:
+        return 0
+
+
+def _open_lock(folder: RunFolder) -> int:
+    path = folder.path / ".lock"
+    try:
+        return open_private(path, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise RunError(
+            _("cannot be locked: {problem}.", problem=error.strerror),
+            where=one_line(path),
+            hint=_("Look at the folder's permissions, and at what stands in the place of this file."),
+        ) from None
 
 
 @contextmanager
@@ -20,8 +67,9 @@ def owned(folder: RunFolder) -> Iterator[None]:
 
     Raises:
         UsageError: another process trains it now.
+        RunError: the folder cannot be written.
     """
-    fd = os.open(folder.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = _open_lock(folder)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,6 +84,7 @@ def owned(folder: RunFolder) -> Iterator[None]:
                     name=name,
                 ),
             ) from None
+        _not_elsewhere(folder)
         folder.claim(vital_signs=vital_signs())
         yield
     finally:

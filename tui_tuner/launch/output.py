@@ -17,6 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, cast
 
+from tui_tuner.errors import RunError
+from tui_tuner.locales import _
+from tui_tuner.runs.private import open_private
+from tui_tuner.text import one_line
+
 _LONGEST_LINE = 65536  # characters kept back while a line is not ended
 
 
@@ -53,12 +58,27 @@ def captured(log: Path | None) -> Iterator[Terminal]:
 
 def redirect(log: Path | None) -> int:
     """Point descriptors 1 and 2 at the end of `log`; the way to move to another run's log. Returns 1."""
-    path = os.devnull if log is None else str(log)
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    fd = os.open(os.devnull, os.O_WRONLY) if log is None else open_log(log)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)
     return 1
+
+
+def open_log(log: Path) -> int:
+    """A descriptor that appends to a log.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    try:
+        return open_private(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    except OSError as error:
+        raise RunError(
+            _("the log cannot be written: {problem}.", problem=error.strerror),
+            where=one_line(log),
+            hint=_("Move away what is there, and look at its permissions."),
+        ) from None
 
 
 class _ScrubbedStream(io.TextIOBase):

@@ -33,6 +33,7 @@ from tui_tuner.text import one_line
 STEPS = 16
 _ATTEMPTS = 5
 _POLL = 0.005
+_STATES = ("*.safetensors", "optimizer.*", "scheduler.*", "scaler.*", "rng_state*")
 _NUMBERS = ("loss", "learning_rate", "grad_norm", "supervised_tokens", "tokens", "epoch")
 Say = Callable[[str], None]
 
@@ -194,12 +195,13 @@ def _compare_files(whole: RunFolder, killed: RunFolder, found: Proof) -> None:
 
 
 def _weights(folder: RunFolder) -> Iterator[Path]:
-    """Take-home weights, and the newest checkpoint's weights."""
+    """Take-home weights, and all that the newest checkpoint resumes from."""
     for name in (folder.last, folder.best):
         yield from name.rglob("*.safetensors")
     steps = sorted(folder.checkpoints.glob("step-*"), key=lambda path: int(path.name[5:]))
     for newest in steps[-1:]:
-        yield from newest.rglob("*.safetensors")
+        for pattern in _STATES:
+            yield from newest.rglob(pattern)
 
 
 def _named(config: RunConfig, name: str) -> RunConfig:

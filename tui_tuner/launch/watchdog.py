@@ -18,6 +18,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+from tui_tuner.launch.stopping import Stopping
 from tui_tuner.locales import _
 from tui_tuner.runs.events import (
     Body,
@@ -30,6 +31,8 @@ from tui_tuner.runs.events import (
     Step,
     Warned,
 )
+from tui_tuner.runs.private import open_private
+from tui_tuner.runs.secrets import scrubber
 from tui_tuner.text import human_bytes, human_seconds
 
 LEAST = 600.0  # seconds without progress that are always allowed
@@ -45,8 +48,16 @@ class Watchdog:
     """
 
     def __init__(
-        self, sink: Sink, folder: Path, *, least: float = LEAST, factor: float = FACTOR, look: float = 5.0
+        self,
+        sink: Sink,
+        folder: Path,
+        *,
+        least: float = LEAST,
+        factor: float = FACTOR,
+        look: float = 5.0,
+        stopping: Stopping | None = None,
     ) -> None:
+        self._stopping = stopping
         self._sink, self._folder = sink, folder
         self._least, self._factor, self._look = least, factor, look
         self._seconds: deque[float] = deque(maxlen=101)
@@ -58,6 +69,7 @@ class Watchdog:
         self._dumps = 0
         self._checkpoint_bytes = 0
         self._disk_said = False
+        self._log_bytes = 0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -65,6 +77,8 @@ class Watchdog:
         """Note progress, then pass the event on."""
         if not isinstance(body, _NO_PROGRESS):
             self._last = time.monotonic()
+        if self._stopping is not None:
+            self._stopping.see(body)
         match body:
             case Step(step=step, seconds=seconds):
                 self._step = step
@@ -81,6 +95,8 @@ class Watchdog:
     def __enter__(self) -> Watchdog:
         self._last = time.monotonic()
         self._thread.start()
+        if self._stopping is not None:
+            self._stopping.watch(self._sink, self._done)
         return self
 
     def __exit__(self, *_unused: object) -> None:
@@ -97,6 +113,7 @@ class Watchdog:
             with contextlib.suppress(Exception):  # watching must never harm what is watched
                 self._check(time.monotonic())
                 self._look_at_disk()
+                self._scrub_log()
 
     def _check(self, now: float) -> None:
         quiet = now - self._last
@@ -123,6 +140,14 @@ class Watchdog:
             self._sink.emit(Warned("disk_low", message, hint))
         self._disk_said = low
 
+    def _scrub_log(self) -> None:
+        """Mask secrets in what libraries have printed past Python since the last look."""
+        path = self._folder / "run.log"
+        size = path.stat().st_size
+        if size != self._log_bytes:
+            scrubber().blank_out(path, start=self._log_bytes)
+            self._log_bytes = size
+
     def _report(self, quiet: float) -> None:
         hint = _("It may only be slow; if it is stuck, kill the process and resume the run.")
         if self._dumps < _MOST_DUMPS:
@@ -140,11 +165,12 @@ class Watchdog:
 
     def _dump(self, name: str) -> bool:
         try:
-            fd = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            fd = open_private(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         except OSError:
             return False
         with open(fd, "w", encoding="utf-8") as file:
             file.write(f"pid {os.getpid()}, phase {self._phase or 'unknown'}, after step {self._step}\n\n")
             file.flush()
             faulthandler.dump_traceback(file=file, all_threads=True)
+        scrubber().blank_out(self._folder / name)
         return True

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import orjson
 
+from tui_tuner.runs.private import may_steer, open_private
+
+_MOST_AT_ONCE = 1 << 20  # bytes
 COMMANDS = ("pause", "continue", "stop", "save", "evaluate")
 
 
@@ -18,12 +21,12 @@ def send(path: Path, command: str) -> None:
 
     Raises:
         ValueError: not one of `COMMANDS`.
-        OSError: the run folder cannot be written.
+        OSError: the run folder cannot be written, or the file of its commands is a link or no file.
     """
     if command not in COMMANDS:
         raise ValueError(f"unknown command {command!r}; known are {', '.join(COMMANDS)}")
     line = orjson.dumps({"time": time.time(), "command": command}) + b"\n"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    fd = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     try:
         size = os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
@@ -45,6 +48,8 @@ class Control:
         self._lock = threading.Lock()
         self._local: list[str] = []
         self.stop_reason = ""
+        self.stop_asked: float | None = None  # when this process was told to end (`time.monotonic`)
+        self.refused = 0  # commands in a file that others could have written
         try:
             self._offset = path.stat().st_size
         except OSError:
@@ -55,24 +60,36 @@ class Control:
         self._local.append(command)
         if command == "stop" and reason:
             self.stop_reason = reason
+            self.stop_asked = self.stop_asked or time.monotonic()
 
     def poll(self) -> list[str]:
         """Commands that came since the last call, in order. One `stat` when there are none."""
         with self._lock:
             commands, self._local = self._local, []
             try:
-                if self.path.stat().st_size > self._offset:
-                    with open(self.path, "rb") as file:
-                        file.seek(self._offset)
-                        block = file.read()
-                    whole = block.rfind(b"\n") + 1
-                    self._offset += whole
-                    commands += [
-                        command for line in block[:whole].splitlines() if (command := _command(line))
-                    ]
+                size = self.path.stat().st_size
+                if size < self._offset:
+                    self._offset = 0  # cut, or replaced
+                if size > self._offset:
+                    commands += self._read()
             except OSError:
                 pass
             return commands
+
+    def _read(self) -> list[str]:
+        """New commands from the file; none of a file that anybody but this user could have written."""
+        fd = open_private(self.path, os.O_RDONLY)
+        with open(fd, "rb") as file:
+            trusted = may_steer(fd)
+            file.seek(self._offset)
+            block = file.read(_MOST_AT_ONCE)
+        whole = block.rfind(b"\n") + 1
+        self._offset += whole or (len(block) if len(block) == _MOST_AT_ONCE else 0)
+        found = [command for line in block[:whole].splitlines() if (command := _command(line))]
+        if found and not trusted:
+            self.refused += len(found)
+            return []
+        return found
 
 
 def _command(line: bytes) -> str:

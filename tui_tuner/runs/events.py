@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 from tui_tuner.config.advice import fixes_of, on_screen
 from tui_tuner.errors import TunerError
+from tui_tuner.locales import _
 
 VERSION = 1
 
@@ -63,6 +64,32 @@ class Phase(Body):
     done: int = 0  # steps, rows or files
     total: int | None = 0  # of the same; 0 or None where it is not known
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource(Body):
+    """Where the model, or a tokenizer that is not its own, was taken from."""
+
+    KIND = "model_source"
+    what: str = "model"  # or tokenizer
+    name: str = ""  # as the config has it
+    place: str = ""  # package, folder, hub or random (no weights were loaded)
+    path: str = ""  # of the folder, or of the snapshot in the hub's cache
+    revision: str = ""  # of a hub: the commit
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        said = {"name": self.name, "path": self.path, "revision": self.revision or _("unknown")}
+        match self.place:
+            case "package":
+                return _("{name}, of this package", **said)
+            case "folder":
+                return _("folder {path}", **said)
+            case "random":
+                return _("{name}, with random weights", **said)
+            case _:
+                return _("hub {name}, revision {revision}, in {path}", **said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from tui_tuner.runs.death import Death, cause_of_death
 from tui_tuner.runs.events import VERSION
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.notes import read_notes
-from tui_tuner.runs.regular import open_regular
+from tui_tuner.runs.private import open_file
+from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.runs.tally import tally
 from tui_tuner.runs.view import RunView, fold
@@ -78,6 +79,8 @@ def summary(folder: RunFolder, deadline: float | None = None) -> dict[str, Any]:
         "training_seconds": round(known.training_seconds, 1),
         "paid_seconds": round(known.paid_seconds, 1),
         "cost": round(known.paid_seconds / 3600 * price, 4) if price is not None and complete else None,
+        "model_from": known.model_from,
+        "host": folder.elsewhere(),
         "resumes": known.resumes,
         "warnings": known.warnings,
         "message": cause_of_death(folder).message if state == "lost" else known.message or damage,
@@ -121,7 +124,7 @@ _COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
 def log_tail(path: Path, lines: int) -> list[str]:
     """The last lines of a log that hold something, safe for a terminal; empty where there is no log."""
     try:
-        with open_regular(path) as file:
+        with open_file(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _LOG_TAIL))
             text = file.read().decode("utf-8", "replace")
@@ -129,7 +132,8 @@ def log_tail(path: Path, lines: int) -> list[str]:
         return []
     # A progress bar redraws its line with carriage returns: only its last state counts.
     whole = [_COLOUR.sub("", line).rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-    return [sanitize(line.rstrip())[:500] for line in whole if line.strip()][-lines:]
+    mask = scrubber().text  # what a library printed past Python may not be masked yet
+    return [sanitize(mask(line.rstrip()))[:500] for line in whole if line.strip()][-lines:]
 
 
 def disk_use(path: Path) -> int:

@@ -13,11 +13,12 @@ from pathlib import Path
 from tui_tuner.locales import _
 from tui_tuner.runs.ballast import release
 from tui_tuner.runs.events import Body, Event, Heartbeat, Step, Warned
-from tui_tuner.runs.regular import open_regular
+from tui_tuner.runs.private import open_file, open_private
 from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.wire import decode, encode
 
 MOST_WAITING = 32 << 20  # bytes of events kept in memory while the disk refuses them
+LONGEST_LINE = 64 << 20  # bytes that are read for a line which does not end
 _CHUNK = 1 << 20
 _ONLY_NUMBERS = (Step, Heartbeat)
 
@@ -39,12 +40,13 @@ class JournalWriter:
         self._waiting_bytes = 0
         self._torn = _ends_torn(path)
         self._seq = last_seq(path) + 1
-        self._scrub = scrubber().line
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._fd = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def emit(self, body: Body) -> None:
         with self._lock:
             try:
+                if isinstance(body, Heartbeat):
+                    self._look_for_file()
                 self._queue(body)
                 self._flush()
             except Exception:  # a journal must never end a run
@@ -55,10 +57,27 @@ class JournalWriter:
         """Events that the disk has refused so far."""
         return len(self._waiting)
 
+    def _look_for_file(self) -> None:
+        """Go on in a new file where somebody has deleted or replaced the journal."""
+        try:
+            there = os.stat(self.path)
+        except FileNotFoundError:
+            there = None
+        own = os.fstat(self._fd)
+        if there is not None and (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino):
+            return
+        fresh = open_private(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)  # not without its folder
+        os.close(self._fd)
+        self._fd, self._torn = fresh, _ends_torn(self.path)
+        message = _("The journal was deleted or replaced while the run wrote it; what it said is gone.")
+        self._queue(Warned("journal_replaced", message))
+
     def _queue(self, body: Body) -> None:
         line = self._line(body)
         self._seq += 1
-        self._waiting.append(line if isinstance(body, _ONLY_NUMBERS) else self._scrub(line))
+        if not isinstance(body, _ONLY_NUMBERS):
+            line = scrubber().line(line)
+        self._waiting.append(line)
         self._waiting_bytes += len(line)
         while self._waiting_bytes > MOST_WAITING and len(self._waiting) > 1:
             self._waiting_bytes -= len(self._waiting.popleft())
@@ -115,23 +134,12 @@ class JournalReader:
         self.path = path
         self.offset = _line_start(path, tail) if tail else 0
         self.damaged = 0
+        self._file: tuple[int, int] | None = None
 
     def read(self, limit: int | None = None) -> list[Event]:
         """Events that are new since the last call, at most about `limit` bytes of them."""
         events: list[Event] = []
-        try:
-            with open_regular(self.path) as file:
-                if os.fstat(file.fileno()).st_size < self.offset:
-                    self.offset = 0
-                file.seek(self.offset)
-                block = file.read(-1 if limit is None else limit)
-                if limit is not None and block and b"\n" not in block:
-                    block += file.readline()
-        except OSError:
-            return events
-        whole = block.rfind(b"\n") + 1
-        self.offset += whole
-        for line in block[:whole].splitlines():
+        for line in self.read_block(limit).splitlines():
             event = decode(line) if line.strip() else None
             if event is not None:
                 events.append(event)
@@ -139,10 +147,32 @@ class JournalReader:
                 self.damaged += 1
         return events
 
+    def read_block(self, limit: int | None = None) -> bytes:
+        """The whole lines that are new since the last call, at most about `limit` bytes of them."""
+        try:
+            with open_file(self.path) as file:
+                status = os.fstat(file.fileno())
+                known, self._file = self._file, (status.st_dev, status.st_ino)
+                if status.st_size < self.offset or known not in (None, self._file):
+                    self.offset = 0  # cut, or replaced by another
+                file.seek(self.offset)
+                block = file.read(-1 if limit is None else limit)
+                if limit is not None and block and b"\n" not in block:
+                    block += file.readline(LONGEST_LINE)
+                    if len(block) > LONGEST_LINE and not block.endswith(b"\n"):
+                        self.offset += len(block)  # no event: passed over piece by piece
+                        self.damaged += 1
+                        return b"\n"
+        except OSError:
+            return b""
+        whole = block.rfind(b"\n") + 1
+        self.offset += whole
+        return block[:whole]
+
 
 def _line_start(path: Path, tail: int) -> int:
     try:
-        with open_regular(path) as file:
+        with open_file(path) as file:
             size = file.seek(0, os.SEEK_END)
             if size <= tail:
                 return 0
@@ -156,7 +186,7 @@ def _line_start(path: Path, tail: int) -> int:
 def last_seq(path: Path) -> int:
     """The highest `seq` near the end of a journal, -1 where there is none."""
     try:
-        with open_regular(path) as file:
+        with open_file(path) as file:
             file.seek(0, os.SEEK_END)
             size = file.tell()
             back = min(size, _CHUNK)
@@ -172,7 +202,7 @@ def last_seq(path: Path) -> int:
 
 def _ends_torn(path: Path) -> bool:
     try:
-        with open_regular(path) as file:
+        with open_file(path) as file:
             if file.seek(0, os.SEEK_END) == 0:
                 return False
             file.seek(-1, os.SEEK_END)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
-from tui_tuner.runs.regular import read_regular
+from tui_tuner.runs.private import read_file
+from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 
@@ -26,7 +27,7 @@ class Notes:
 def read_notes(folder: RunFolder) -> Notes:
     """The notes; empty where there are none, or a damaged file."""
     try:
-        data = json.loads(read_regular(Path(folder.path) / _FILE))
+        data = json.loads(read_file(Path(folder.path) / _FILE))
     except (OSError, ValueError, RecursionError):
         return Notes()
     if not isinstance(data, dict):
@@ -79,4 +80,5 @@ def change_tags(folder: RunFolder, changes: list[str]) -> tuple[str, ...]:
 
 
 def _write(folder: RunFolder, notes: Notes) -> None:
-    folder.write(_FILE, json.dumps({"note": notes.note, "tags": list(notes.tags)}, ensure_ascii=False))
+    kept = {"note": notes.note, "tags": list(notes.tags)}
+    folder.write(_FILE, scrubber().text(json.dumps(kept, ensure_ascii=False)))

@@ -7,41 +7,64 @@ and the shapes that well-known tokens have. What is found becomes `[secret]`.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
+from tui_tuner.runs.private import open_private
 
 _NAMES = re.compile(
     r"(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|(?:API|ACCESS|PRIVATE|AUTH|SECRET)_?KEY)$",
     re.IGNORECASE,
 )
 _LEAST = 8  # characters; shorter values would blank out ordinary words
+# No letter or digit before, but for those of an escape that JSON writes for a new line
+_EDGE = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\u00[0-9a-f][0-9a-f]))"
+_IS = r"[\"'\\]*\s*[:=]\s*[\"'\\]*"
 # A piece of text that must be there, looked for first because that is 20 times cheaper, and the whole shape.
 _SHAPES = (
-    ("hf_", r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{20,}"),  # Hugging Face
-    ("sk-", r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{20,}"),  # OpenAI, Anthropic
-    ("gh", r"(?<![A-Za-z0-9])gh[pousr]_[A-Za-z0-9]{30,}"),  # GitHub
+    ("hf_", _EDGE + r"hf_[A-Za-z0-9]{20,}"),  # Hugging Face
+    ("sk-", _EDGE + r"sk-[A-Za-z0-9_-]{20,}"),  # OpenAI, Anthropic
+    ("gh", _EDGE + r"gh[pousr]_[A-Za-z0-9]{30,}"),  # GitHub
     ("github_pat_", r"github_pat_[A-Za-z0-9_]{30,}"),
     ("glpat-", r"glpat-[A-Za-z0-9_-]{20,}"),  # GitLab
     ("xox", r"xox[abprs]-[A-Za-z0-9-]{10,}"),  # Slack
-    ("AKIA", r"(?<![A-Za-z0-9])AKIA[A-Z0-9]{16}"),  # AWS key id
+    ("AKIA", _EDGE + r"AKIA[A-Z0-9]{16}"),  # AWS key id
+    ("ASIA", _EDGE + r"ASIA[A-Z0-9]{16}"),  # AWS, for a session
+    # AWS: a secret has no shape of its own, so it is known by what stands before it
+    ("ecret", rf"(?i:aws_secret_access_key|SecretAccessKey){_IS}([A-Za-z0-9/+=]{{30,}})"),
+    ("SECRET", rf"(?i:aws_secret_access_key){_IS}([A-Za-z0-9/+=]{{30,}})"),
+    ("wandb", rf"wandb_api_key{_IS}([A-Za-z0-9_-]{{20,}})"),
+    ("WANDB", rf"WANDB_API_KEY{_IS}([A-Za-z0-9_-]{{20,}})"),
+    ("wandb_v1_", r"wandb_v1_[A-Za-z0-9_-]{20,}"),
+    ("npm_", _EDGE + r"npm_[A-Za-z0-9]{30,}"),
+    ("pypi-", r"pypi-[A-Za-z0-9_-]{40,}"),
     ("AIza", r"AIza[A-Za-z0-9_-]{35}"),  # Google
     (".eyJ", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),  # JSON web token
     ("earer ", r"(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{12,}"),
-    ("://", r"(?<=://)[^\s/@:\"\\]{1,80}:[^\s/@\"\\]{3,200}(?=@)"),  # user:password in an address
+    ("://", r"(?<=://)[^\s/@:\"\\]{0,80}:[^\s/@\"\\]{1,200}(?=@)"),  # user:password in an address
+    ("://", r"(?<=://)[A-Za-z0-9_.~-]{16,200}(?=@)"),  # a token alone
 )
 MASK = "[secret]"
 
 
+def _place(found: re.Match[bytes]) -> tuple[int, int]:
+    """Where the secret itself stands: the group of a shape that has one, or all of it."""
+    return found.span(found.re.groups)
+
+
+def _masked(found: re.Match[bytes]) -> bytes:
+    (start, end), whole = _place(found), found.start()
+    return found[0][: start - whole] + MASK.encode() + found[0][end - whole :]
+
+
 class Scrubber:
-    """Replaces secrets in text. Made once; the environment is read then."""
+    """Replaces secrets in text, those of an environment and of the user's files as they are now."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         values = _values(os.environ if environment is None else environment)
@@ -58,29 +81,31 @@ class Scrubber:
         """A line, of JSON or not: what is put in has no character that JSON escapes."""
         for needle, shape in self._rules:
             if needle in line:
-                line = shape.sub(MASK.encode(), line)
+                line = shape.sub(_masked, line)
         return line
 
     def finds(self, text: str) -> bool:
         return self.text(text) != text
 
-    def blank_out(self, path: Path) -> int:
+    def blank_out(self, path: Path, start: int = 0) -> int:
         """Overwrite secrets in a file with `*` where they stand, so that open appenders are not disturbed.
 
-        Returns how many there were; 0 where the file cannot be read or written.
+        Looks from a little before byte `start` on. Returns how many there were; 0 where the file cannot be
+        read or written.
         """
         try:
-            with open(path, "r+b") as file:
-                return self._blank_out(file)
+            with open(open_private(path, os.O_RDWR), "r+b") as file:
+                return self._blank_out(file, max(0, start - _OVERLAP))
         except OSError:
             return 0
 
-    def _blank_out(self, file: BinaryIO) -> int:
-        count, start, carry = 0, 0, b""
+    def _blank_out(self, file: BinaryIO, start: int) -> int:
+        count, carry = 0, b""
+        file.seek(start)
         while block := file.read(_BLOCK):
             text = carry + block
             rules = [shape for needle, shape in self._rules if needle in text]
-            for first, end in {found.span() for shape in rules for found in shape.finditer(text)}:
+            for first, end in {_place(found) for shape in rules for found in shape.finditer(text)}:
                 file.seek(start + first)
                 file.write(b"*" * (end - first))
                 count += 1
@@ -91,14 +116,48 @@ class Scrubber:
         return count
 
 
+def _in_file(name: str, text: str) -> set[str]:
+    """The secrets in a file of tokens: all of it, or what stands behind a word that says so."""
+    if name == "token":
+        return {text.strip()}
+    return set(re.findall(r"(?:hf_token\s*=|password)\s+(\S+)", text))
+
+
+_MOST_OF_FILE = 1 << 20
 _BLOCK = 4 << 20
 _OVERLAP = 4096  # bytes looked at twice, for a secret across two blocks
 
 
-@functools.lru_cache(maxsize=1)
+_made: tuple[Any, Scrubber] | None = None
+_known: dict[str, None] = {}  # values that were secret in this process at some time
+
+
 def scrubber() -> Scrubber:
-    """The scrubber of this process's environment."""
-    return Scrubber()
+    """The scrubber of this process's environment; made anew when that, or a file of tokens, has changed."""
+    global _made
+    files = token_files(os.environ)
+    state = dict(os.environb), [_written(path) for path in files]
+    if _made is None or _made[0] != state:
+        _made = state, Scrubber()
+    return _made[1]
+
+
+def token_files(environment: Mapping[str, str]) -> list[Path]:
+    """Where the hub's and other programs' tokens lie, whether they are there or not."""
+    try:
+        home = Path(environment.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+        token = Path(environment.get("HF_TOKEN_PATH") or home / "token").expanduser()
+        return [token, home / "stored_tokens", Path("~/.netrc").expanduser()]
+    except RuntimeError:  # nobody knows where the home is
+        return []
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def refuse_secrets(text: str, where: str) -> None:
@@ -115,10 +174,12 @@ def refuse_secrets(text: str, where: str) -> None:
 def _values(environment: Mapping[str, str]) -> list[str]:
     """Secret values, longest first, so that one that contains another is replaced whole."""
     values = {value.strip() for name, value in environment.items() if _NAMES.search(name)}
-    home = Path(environment.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    path = Path(environment.get("HF_TOKEN_PATH") or home / "token").expanduser()
     values.discard(environment.get("HF_TOKEN_PATH", ""))
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        values.add(path.read_text(encoding="utf-8").strip())
+    for path in token_files(environment):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            values |= _in_file(path.name, path.read_text(encoding="utf-8")[:_MOST_OF_FILE])
+    if environment is os.environ:
+        values |= _known.keys()
+        _known.update(dict.fromkeys(values))
     plain = {value for value in values if len(value) >= _LEAST and not value.startswith(("/", "~"))}
     return sorted(plain, key=len, reverse=True)

@@ -40,7 +40,7 @@ from tui_tuner.runs.events import (
     Unknown,
     Warned,
 )
-from tui_tuner.runs.regular import read_regular
+from tui_tuner.runs.private import open_private, read_file
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 _STATE_TAIL = 64 * 1024  # bytes of the journal that tell the state
 _WHILE_PAUSED = (Log, Warned, CommandDone, CheckpointSaved, Evaluation, Sample, Unknown)
+_SILENT_SECONDS = 60.0  # without a heartbeat, after which a run of another host counts as dead
+_CLOCKS_DIFFER = 3600.0  # seconds by which the clock of another host may be ahead
 _ENDED = ("completed", "stopped", "failed")
 
 
@@ -98,7 +100,7 @@ class RunFolder:
     def manifest(self) -> dict[str, Any]:
         """The manifest, or an empty dict where it is missing or damaged."""
         try:
-            data = json.loads(read_regular(self.path / "manifest.json"))
+            data = json.loads(read_file(self.path / "manifest.json"))
         except (OSError, ValueError, RecursionError):
             return {}
         return data if isinstance(data, dict) else {}
@@ -114,7 +116,9 @@ class RunFolder:
 
         beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
         try:
-            with open(beside, "w", encoding="utf-8") as file:
+            with open(
+                open_private(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="utf-8"
+            ) as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -145,7 +149,8 @@ class RunFolder:
         self.write("manifest.json", json.dumps(manifest, indent=1))
 
     def alive(self) -> bool:
-        """Whether the process in the manifest still runs: its pid *and* its start, on this host."""
+        """Whether the process in the manifest still runs: its pid *and* its start; of one on another host, as
+        far as its journal tells."""
         import socket
 
         import psutil
@@ -154,14 +159,56 @@ class RunFolder:
 
         manifest = self.manifest()
         if manifest.get("host") not in (None, socket.gethostname()):
-            return False
+            return bool(self.elsewhere())
         try:
             return runs_still(int(manifest["pid"]), manifest)
         except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
             return False
 
+    def elsewhere(self) -> str:
+        """The other host that trains this run, on a disk that both see; empty if none seems to.
+
+        Its processes cannot be seen from here, but its heartbeats: they come every 5 s.
+        """
+        import socket
+
+        from tui_tuner.runs.journal import JournalReader
+
+        host = self.manifest().get("host")
+        if not isinstance(host, str) or host == socket.gethostname():
+            return ""
+        try:
+            quiet = time.time() - self.events.stat().st_mtime
+        except OSError:
+            return ""
+        if not -_CLOCKS_DIFFER < quiet < _SILENT_SECONDS or self._last_status() in _ENDED:
+            return ""
+        # a copy that was made just now is as fresh, and its last words are old
+        said = [event.time for event in JournalReader(self.events, tail=_STATE_TAIL).read()]
+        return host if said and abs(time.time() - said[-1]) < _CLOCKS_DIFFER else ""
+
+    def disown(self) -> None:
+        """Forget which process trains this run.
+
+        Raises:
+            DiskFullError: the folder cannot be written.
+        """
+        manifest = self.manifest()
+        for name in ("pid", "host", "process", "process_started"):
+            manifest.pop(name, None)
+        self.write("manifest.json", json.dumps(manifest, indent=1))
+
     def state(self) -> str:
         """running, paused, completed, stopped, failed, lost (dead without a word) or new (never started)."""
+        last = self._last_status()
+        if self.alive() and last not in _ENDED:
+            return last or "running"
+        if last in _ENDED:
+            return last
+        return "lost" if last or self.manifest() else "new"
+
+    def _last_status(self) -> str:
+        """What the end of the journal says of the run; empty where there is none."""
         from tui_tuner.runs.journal import JournalReader
 
         last = ""
@@ -177,11 +224,7 @@ class RunFolder:
                     pass
                 case body if not (last == "paused" and isinstance(body, _WHILE_PAUSED)):
                     last = "running"
-        if self.alive() and last not in _ENDED:
-            return last or "running"
-        if last in _ENDED:
-            return last
-        return "lost" if last or self.manifest() else "new"
+        return last
 
 
 class RunStore:
@@ -201,12 +244,14 @@ class RunStore:
         name = config.output.name
         if name != "auto":
             check_name(name)
+        from tui_tuner.config import consent
         from tui_tuner.config.load import absolute_paths, dump_config
         from tui_tuner.runs.secrets import refuse_secrets
 
         config = absolute_paths(config)
         text = dump_config(config)
         refuse_secrets(text, "config")
+        consent.remember(config.model)  # to start a run with it is the user's word
         if self.root.exists() and not self.root.is_dir():
             hint = _("Choose another folder with --runs.")
             raise UsageError(

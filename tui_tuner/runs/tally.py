@@ -24,6 +24,7 @@ from tui_tuner.runs.events import (
     CheckpointSaved,
     Evaluation,
     Finished,
+    ModelSource,
     OutOfMemory,
     Phase,
     RolledBack,
@@ -31,12 +32,13 @@ from tui_tuner.runs.events import (
     Step,
     Warned,
 )
-from tui_tuner.runs.regular import open_regular, read_regular
+from tui_tuner.runs.private import open_file, read_file
+from tui_tuner.runs.scan import Figures, scan
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.wire import body_of, moment, peek, plain, real
 
 CACHE = ".summary.json"
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 _CHUNK = 8 << 20
 _HEAD = 256  # bytes at the start of a journal that tell it from another one
 _SILENCE = 60.0  # seconds; heartbeats come every 5, so nobody ran during a longer gap
@@ -67,6 +69,7 @@ class Tally:
     paid_seconds: float = 0.0
     training_seconds: float = 0.0
     device: str = ""
+    model_from: str = ""
     message: str = ""
     hint: str = ""
     directions: dict[str, bool] = field(default_factory=dict)  # of the task's metrics: is higher better?
@@ -88,7 +91,7 @@ def tally(folder: RunFolder, may_read: int | None = None) -> tuple[Tally, bool]:
     """
     known = _load(folder)
     try:
-        with open_regular(folder.events) as journal:
+        with open_file(folder.events) as journal:
             size = journal.seek(0, 2)
             journal.seek(0)
             head = hashlib.sha256(journal.read(min(_HEAD, known.offset or _HEAD))).hexdigest()[:16]
@@ -120,20 +123,44 @@ def tally(folder: RunFolder, may_read: int | None = None) -> tuple[Tally, bool]:
 def _add(known: Tally, block: bytes) -> bytes:
     """Count the whole lines of a block; returns what is left of a line that has no end yet."""
     whole = block.rfind(b"\n") + 1
-    for line in block[:whole].split(b"\n"):
-        found = peek(line) if line else None
-        if found is not None:
-            _count(known, *found)
+    for figures in scan(block[:whole]):
+        line = figures[-1]
+        if line:
+            found = peek(line)
+            if found is not None:
+                _count(known, *found)
+        elif figures[0]:
+            _plain_step(known, figures)
+        elif figures[-2]:
+            with contextlib.suppress(ValueError):
+                _pass_time(known, float(figures[-2]))
     known.offset += whole
     return block[whole:]
 
 
-def _count(known: Tally, kind: type[Body], data: dict[str, Any]) -> None:
-    time, version = moment(data), data.get("v")
+def _plain_step(known: Tally, figures: Figures) -> None:
+    """A step as its line has it."""
+    when, step, _epoch, loss, _rate, _norm, _trained, _memory, seconds, *_rest = figures
+    try:
+        time, number, took = float(when), int(step), float(seconds)
+        last = known.loss if loss == b"null" else float(loss)
+    except ValueError:  # what looks like a number, and is none
+        return
+    _pass_time(known, time)
+    known.step, known.loss = number, last
+    known.training_seconds += took
+
+
+def _pass_time(known: Tally, time: float) -> None:
     if known.last_time and 0 < time - known.last_time < _SILENCE:
         known.paid_seconds += time - known.last_time
     if time:
         known.last_time = time
+
+
+def _count(known: Tally, kind: type[Body], data: dict[str, Any]) -> None:
+    version = data.get("v")
+    _pass_time(known, moment(data))
     if type(version) is int and version > known.newest_version:
         known.newest_version = version
     if kind is Step:
@@ -200,6 +227,10 @@ def _warning(known: Tally, _: Warned | OutOfMemory) -> None:
     known.warnings += 1
 
 
+def _model_source(known: Tally, body: ModelSource) -> None:
+    known.model_from = body.text
+
+
 def _finished(known: Tally, body: Finished) -> None:
     known.message, known.hint = body.message, body.hint
 
@@ -213,6 +244,7 @@ _HANDLERS: dict[type[Body], Callable[[Tally, Any], None]] = {
     Warned: _warning,
     OutOfMemory: _warning,
     Finished: _finished,
+    ModelSource: _model_source,
 }
 
 
@@ -223,8 +255,8 @@ def _path(folder: RunFolder) -> Path:
 def _load(folder: RunFolder) -> Tally:
     """The kept sums, or empty ones where they are missing, damaged or of another version."""
     try:
-        data = orjson.loads(read_regular(_path(folder)))
-    except (OSError, orjson.JSONDecodeError):
+        data = orjson.loads(read_file(_path(folder)))
+    except (OSError, ValueError):
         return Tally()
     if not isinstance(data, dict) or data.pop("cache", None) != _CACHE_VERSION:
         return Tally()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tui_tuner.errors import DiskFullError, UsageError
 from tui_tuner.locales import N_, _
+from tui_tuner.runs.private import open_private
 from tui_tuner.runs.store import RunFolder, RunStore, check_name
 from tui_tuner.text import one_line
 
@@ -117,7 +118,7 @@ _DELETE = N_("cannot be deleted: {problem}."), N_("is on, so it cannot be delete
 def _at_rest(folder: RunFolder, said: tuple[str, str]) -> Iterator[None]:
     """Hold the run's lock, so that nobody starts it meanwhile; refuse if somebody runs it."""
     try:
-        fd = os.open(folder.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = open_private(folder.path / ".lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise DiskFullError(_(said[0], problem=error.strerror), where=one_line(folder.path)) from None
     try:

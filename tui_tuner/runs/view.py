@@ -15,6 +15,7 @@ from tui_tuner.runs.events import (
     Finished,
     Heartbeat,
     Memory,
+    ModelSource,
     Phase,
     Resolved,
     RolledBack,
@@ -59,6 +60,7 @@ class RunView:
     fixes: tuple[Mapping[str, Any], ...] = ()  # the ways that the hint tells: each {field: value}
     host_memory: int = 0
     memory: Memory | None = None
+    sources: tuple[ModelSource, ...] = ()  # of the newest process
     duration: RunDuration | None = None  # the newest
     planned: RunDuration | None = None  # as it was before the first step
 
@@ -127,6 +129,7 @@ def _run_started(draft: _Draft, event: Event, body: RunStarted) -> None:
         exit_code=None,
         message="",
         hint="",
+        sources=(),
         field="",
         advice="",
         fixes=(),
@@ -195,6 +198,10 @@ def _finished(draft: _Draft, _: Event, body: Finished) -> None:
     )
 
 
+def _model_source(draft: _Draft, _: Event, body: ModelSource) -> None:
+    draft.values["sources"] = (*draft.get("sources"), body)
+
+
 def _ledger(draft: _Draft, _: Event, body: RowLedger) -> None:
     draft.values["ledger"] = body
 
@@ -223,6 +230,7 @@ _HANDLERS: dict[type[Body], Callable[[_Draft, Event, Any], None]] = {
     Evaluation: _evaluation,
     Sample: _sample,
     Resolved: _resolved,
+    ModelSource: _model_source,
     RowLedger: _ledger,
     CheckpointSaved: _checkpoint,
     Heartbeat: _heartbeat,

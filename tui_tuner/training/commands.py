@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tui_tuner.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
+from tui_tuner.locales import _
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.events import CommandDone
 from tui_tuner.training.ranks import Ranks
@@ -63,7 +64,15 @@ class Commands:
 
     def poll(self) -> Wishes:
         """Take in new commands; the result is shared and changes with the next call."""
-        for command in self._control.poll() if self._ranks.main else ():
+        found = self._control.poll() if self._ranks.main else []
+        if self._control.refused:
+            self._control.refused = 0
+            self._reporter.warn(
+                "commands_refused",
+                _("Commands in control.jsonl were refused: others than you can write that file."),
+                _("Run `chmod 600` on it, or delete it; and look at who can write the run folder."),
+            )
+        for command in found:
             self._reporter.emit(CommandDone(command))
             if command == "pause":
                 self._pause = True

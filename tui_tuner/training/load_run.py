@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tui_tuner.config import consent
 from tui_tuner.config.load import read_config
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.values import with_values
@@ -45,10 +46,18 @@ def load_run(run: RunFolder | Path | str, which: str = "best", device: str = "au
     Raises:
         RunError: the run has no such model, or it is damaged; the message names those it has.
         ModelError, HubError, HardwareError: the base model cannot be loaded.
-        ConfigError: the run's config is damaged.
+        ConfigError: the run's config is damaged, or asks for code that nobody here agreed to run.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(Path(run).expanduser())
     config = _read_config(folder)
+    consent.require(
+        config.model,
+        str(folder.path / RESOLVED),
+        _(
+            "Look at that code, and agree with `tui-tuner resume {name} --trust-remote-code`.",
+            name=one_line(folder.name),
+        ),
+    )
     device = _choose_device(device)
     task = find_task(config.task)
     if which in ("best", "last"):

@@ -25,6 +25,7 @@ from tui_tuner.models import vocabulary
 from tui_tuner.models.device import Device
 from tui_tuner.tasks import Task
 from tui_tuner.text import one_line
+from tui_tuner.training.origin import sources
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -54,6 +55,8 @@ def load_trainable(
     attention.register()
     with _fitting(config, recovery):
         model = load_base(config, device.place, tokenizer, task, learned)
+    for source in sources(config.model):
+        reporter.emit(source)
     check_tokens(model, tokenizer, config, rows, reporter)
     with _fitting(config, recovery):
         model = attach_method(model, config, task)

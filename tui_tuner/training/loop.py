@@ -17,6 +17,7 @@ from tui_tuner.runs.events import Evaluation, Log
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands, Wishes
 from tui_tuner.training.evaluating import Evaluator, Interrupted
+from tui_tuner.training.keeping.best import Stamp
 from tui_tuner.training.keeping.checkpoints import Checkpoint
 from tui_tuner.training.keeping.disk import DiskWait
 from tui_tuner.training.keeping.progress import Progress
@@ -27,6 +28,10 @@ from tui_tuner.training.watching.budget import Budget
 from tui_tuner.training.watching.reporting import BadNumbers, PendingStep, Reporter, StepReports
 
 NAMED_ROWS = 3
+
+
+class StopHere(Exception):
+    """Raised where a stop interrupts what is owed before the first step of a resumed run."""
 
 
 class Loop(TrainerCallback):
@@ -72,11 +77,18 @@ class Loop(TrainerCallback):
     ) -> None:
         step = state.global_step
         self.reporter.step = step
+        self._evaluated = -1  # also where the run goes back: what it had measured after this step is void
         self.reporter.phase("training", step, self.total)
-        owed = self.progress.owed
+        owed, answers = self.progress.owed, self.progress.owed_answers
         if owed:
             self._evaluate(step, final=False)
-        self.saver.begin(step, anew=owed and not self.progress.owed)
+        elif answers:
+            self._answer(step)
+        still = self.progress.owed or self.progress.owed_answers
+        self.saver.begin(step, anew=(owed or answers) and not still)
+        if still:  # the next step would make it impossible
+            self.stopped = "asked"
+            raise StopHere
         self._clock = time.monotonic()
 
     def on_pre_optimizer_step(
@@ -190,11 +202,21 @@ class Loop(TrainerCallback):
             if metrics is not None:
                 self.reporter.emit(Evaluation(step, "validation", metrics))
                 self._judge(metrics, step, final)
-            if not final:
-                self.evaluator.answer(engine.model, step, "during")
         except Interrupted:
             self.reporter.emit(Log(_("The evaluation at step {step} was interrupted.", step=step)))
+        else:
+            if not final:
+                self._answer(step)
         self.reporter.phase("training", step, self.total)
+
+    def _answer(self, step: int) -> None:
+        """A few answers; owed where they are interrupted."""
+        self.progress.owed_answers = True
+        try:
+            self.evaluator.answer(self.engine.model, step, "during")
+            self.progress.owed_answers = False
+        except Interrupted:
+            self.reporter.emit(Log(_("The evaluation at step {step} was interrupted.", step=step)))
 
     def _judge(self, metrics: dict[str, float], step: int, final: bool) -> None:
         name = self.config.evaluation.best
@@ -210,7 +232,7 @@ class Loop(TrainerCallback):
         sign = -1 if higher_is_better(name, own.higher_is_better if own else None) else 1
         if math.isfinite(value) and (best is None or sign * value < sign * best):
             self.progress.worse = 0
-            if self.saver.write_final(self.saver.folder.best, step, self._wait):
+            if self.saver.write_best(Stamp(step, value), self._wait):
                 self.progress.best, self.progress.best_step = value, step
             return
         self.progress.worse += 1

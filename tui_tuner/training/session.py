@@ -24,10 +24,13 @@ from tui_tuner.runs import kernel
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.events import Finished, RunStarted, Sink
 from tui_tuner.runs.gpu_faults import classify, from_kernel_log
+from tui_tuner.runs.private import open_private
+from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands, Stopped
+from tui_tuner.training.keeping.best import KEPT
 from tui_tuner.training.keeping.checkpoints import Checkpoint, clear_leftovers, newest_valid, restore_folder
 from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.watching.reporting import Heartbeat, Reporter
@@ -184,7 +187,7 @@ def _completed(steps: int, loop: Any) -> str:
 def _find_checkpoint(folder: RunFolder, reporter: Reporter) -> Checkpoint | None:
     """The newest sound checkpoint; each one passed over is named in the journal."""
     clear_leftovers(folder.checkpoints)
-    restore_folder(folder.best)
+    restore_folder(folder.best, folder.best.with_name(KEPT))
     restore_folder(folder.last)
 
     def on_bad(checkpoint: Checkpoint, problem: str) -> None:
@@ -222,9 +225,10 @@ def _unexpected(folder: RunFolder, error: Exception) -> tuple[Outcome, str]:
 
 
 def _log(folder: RunFolder, error: BaseException) -> None:
-    text = "".join(traceback.format_exception(error))
+    text = scrubber().text("".join(traceback.format_exception(error)))
     try:
-        with open(folder.log, "a", encoding="utf-8", errors="replace") as file:
+        fd = open_private(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        with open(fd, "a", encoding="utf-8", errors="replace") as file:
             file.write(text)
     except OSError:
         return  # the journal has the message; a log that cannot be written must not hide it

@@ -21,7 +21,7 @@ from tui_tuner.training.keeping.progress import micro_size
 from tui_tuner.training.keeping.rollback import train_steps
 from tui_tuner.training.keeping.saving import Saver
 from tui_tuner.training.loading import load_trainable
-from tui_tuner.training.loop import Loop
+from tui_tuner.training.loop import Loop, StopHere
 from tui_tuner.training.resuming import keep_choices
 from tui_tuner.training.rows import load_run_tokenizer, prepare_rows
 from tui_tuner.training.settling import Settled, settle_config
@@ -206,6 +206,7 @@ class Training:
         start = checkpoint.step if checkpoint else 0
         context.reporter.emit(Phase("training", start, loop.total))
         if checkpoint is None:
+            loop.saver.begin_again()
             self._show(0, "before")
             context.commands.check()
             set_seed(self.config.training.seed)
@@ -218,8 +219,8 @@ class Training:
         else:
             self._take_steps()
         loop.finish(context.reporter.step)
-        if not loop.stopped:
-            self._show(context.reporter.step, "after")
+        if not loop.stopped and not self._show(context.reporter.step, "after"):
+            loop.stopped = "asked"  # resumed, it shows them
         return loop
 
     def _take_steps(self) -> None:
@@ -227,6 +228,8 @@ class Training:
         self._store_states(self.objective)
         try:
             train_steps(self.engine, self.loop, self.context.checkpoint)
+        except StopHere:
+            return
         except Exception:
             self.loop.rescue()
             raise
@@ -239,11 +242,13 @@ class Training:
         if self.plan.world == 1 and self.total >= 2 * self.plan.steps_per_epoch:
             objective.store_states(self.setup, self.context.folder.path, self.context.commands.check)
 
-    def _show(self, step: int, stage: Any) -> None:
+    def _show(self, step: int, stage: Any) -> bool:
+        """What the model makes of the samples; whether that was not interrupted."""
         try:
             self.loop.evaluator.answer(self.model, step, stage)
         except Interrupted:
-            return
+            return False
+        return True
 
 
 def _forget_accelerator() -> None:

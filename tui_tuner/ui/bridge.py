@@ -19,6 +19,7 @@ from textual.message_pump import MessagePump
 
 from tui_tuner.runs.events import Event, Phase
 from tui_tuner.runs.journal import JournalReader
+from tui_tuner.runs.private import open_file
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.view import RunView, fold
 from tui_tuner.ui.loglines import LogLine, log_line
@@ -149,7 +150,7 @@ class Follower:
 
 def tail(path: Path, count: int) -> list[str]:
     """The last `count` lines of a text file that are not blank; none where it cannot be read."""
-    with contextlib.suppress(OSError), open(path, "rb") as file:
+    with contextlib.suppress(OSError), open_file(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 64 * 1024))
         lines = file.read().decode("utf-8", "replace").splitlines()

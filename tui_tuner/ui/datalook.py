@@ -18,7 +18,7 @@ from tui_tuner.config.values import with_values
 from tui_tuner.errors import DataError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.runs.wire import plain
-from tui_tuner.text import one_line
+from tui_tuner.text import mark_blanks, one_line
 from tui_tuner.ui.checking import Refusal, refusal_of
 
 if TYPE_CHECKING:
@@ -370,4 +370,4 @@ def _tokenizer(model: ModelSection) -> Any:
 
 
 def _one_row(values: dict[str, Any]) -> str:
-    return one_line(orjson.dumps(plain(values), default=str).decode(), 400)
+    return one_line(mark_blanks(orjson.dumps(plain(values), default=str).decode()), 400)

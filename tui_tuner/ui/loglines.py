@@ -18,6 +18,7 @@ from tui_tuner.runs.events import (
     Event,
     Finished,
     Log,
+    ModelSource,
     OutOfMemory,
     Phase,
     RunStarted,
@@ -77,6 +78,10 @@ def _phase(time: float, body: Phase, phase: str) -> LogLine | None:
     return LogLine(time, "info", f"{text}: {body.note}" if body.note else text)
 
 
+def _model_source(time: float, body: ModelSource, phase: str) -> LogLine:
+    return LogLine(time, "info", f"{_(body.what)}: {body.text}")
+
+
 def _evaluation(time: float, body: Evaluation, phase: str) -> LogLine:
     metrics = ", ".join(f"{name} {figure(value)}" for name, value in body.metrics.items())
     return LogLine(time, "good", _("evaluated at step {step}: {m}", step=body.step, m=metrics))
@@ -118,6 +123,7 @@ def _finished(time: float, body: Finished, phase: str) -> LogLine:
 _MAKERS: dict[type[Body], Callable[[float, Any, str], LogLine | None]] = {
     RunStarted: _started,
     Phase: _phase,
+    ModelSource: _model_source,
     Evaluation: _evaluation,
     CheckpointSaved: _checkpoint,
     Warned: _warning,

@@ -7,8 +7,10 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from tui_tuner.config import consent
 from tui_tuner.errors import EXIT_CONFIG, EXIT_DATA
 from tui_tuner.runs.events import Evaluation, Event, Finished, Phase, RunStarted, Step
+from tui_tuner.runs.private import open_file
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.runs.wire import decode
 
@@ -43,7 +45,10 @@ def run_values(folder: RunFolder) -> dict[str, Any]:
     Raises:
         ConfigError: its config is damaged.
     """
-    values = folder.config().model_dump(mode="json", exclude_defaults=True)
+    config = folder.config()
+    values = config.model_dump(mode="json", exclude_defaults=True)
+    if not consent.allowed(config.model):
+        values["model"].pop("trust_remote_code")  # a stranger's word is not the user's
     for key in ("name", "folder"):
         values.get("output", {}).pop(key, None)
     if not values.get("output", True):
@@ -96,7 +101,7 @@ def row(folder: RunFolder, hosted: bool = False) -> RunRow:
 def _tail(folder: RunFolder) -> list[Event]:
     """Events at the end of a journal, and the one with the total from its beginning."""
     try:
-        with open(folder.events, "rb") as file:
+        with open_file(folder.events) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             head = file.read(_TAIL) if size > 2 * _TAIL else b""

@@ -39,7 +39,7 @@ def prepared(memory: Memory, lengths: list[int], limit: int | None, **more: Any)
 def test_the_check_of_long_rows_holds_no_more_logits_than_a_chunk_of_training() -> None:
     """All logits of the longest row alone are 160 MB, twice that with a softmax; those of a chunk 34."""
     memory = Memory()
-    causal, voice = prepared(memory, [2000, 1900, 1800, 1700], None)
+    causal, voice = prepared(memory, [2000, 1000], None)
     assert causal.way.packing and causal.way.segments and causal.exact and not voice.said
     assert memory.peak < 100e6
     assert memory.live == 0
@@ -136,11 +136,11 @@ def test_answers_take_fewer_prompts_then_fewer_tokens_then_none(
 
     model = load(tiny_model)
     generator = np.random.default_rng(0)
-    prompts = [generator.integers(3, 300, length).tolist() for length in (3, 4, 5)]
+    prompts = [generator.integers(3, 300, length).tolist() for length in (3, 5)]
 
     def answered(limit: int | None, prompts: list[list[int]] = prompts) -> tuple[list[Any], int]:
         with Memory() as memory, memory.limited(limit):
-            return generate(model, tiny_tokenizer, prompts, 24), memory.peak
+            return generate(model, tiny_tokenizer, prompts, 16), memory.peak
 
     calm, needed = answered(None)
     _longest, alone = answered(None, prompts[-1:])
@@ -148,7 +148,7 @@ def test_answers_take_fewer_prompts_then_fewer_tokens_then_none(
     short = answered(int(0.8 * alone))[0]
     assert all(found.short_of_memory and "cut short after" in found.note for found in short)
     for found, whole in zip(short, calm, strict=True):
-        assert 8 <= len(found.ids) < 24 and found.ids == whole.ids[: len(found.ids)]
+        assert 8 <= len(found.ids) < 16 and found.ids == whole.ids[: len(found.ids)]
     none = answered(10_000)[0]
     assert all(found.short_of_memory and "not answered" in found.note for found in none)
 

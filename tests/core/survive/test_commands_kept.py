@@ -78,12 +78,12 @@ def test_best_names_what_is_on_the_disk(
     written: list[Path] = []
 
     def before(run: Trained) -> None:
-        def write(model: Any, tokenizer: Any, target: Path) -> None:
+        def write(model: Any, tokenizer: Any, target: Path, *more: Any) -> None:
             if target.name == "best" and written:
                 run.control.request("continue")
                 raise DiskFullError("no room left on the disk.")
             written.append(target)
-            real(model, tokenizer, target)
+            real(model, tokenizer, target, *more)
 
         monkeypatch.setattr(saving, "write_final_model", write)
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -139,8 +140,13 @@ def begin_checkpoint(root: Path, step: int, fill: Callable[[Path], None]) -> Unf
     return Unfinished(folder, root, step)
 
 
-def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
+def write_folder(target: Path, fill: Callable[[Path], None], keep: Path | None = None) -> None:
     """Replace a folder by one that `fill(folder)` writes; the old one stays until the new one is whole.
+
+    Args:
+        target: The folder.
+        fill: Writes the new one.
+        keep: Where the old one is kept then; it is deleted otherwise.
 
     Raises:
         DiskFullError, OSError: as `begin_checkpoint`; the old folder is still there.
@@ -153,15 +159,20 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
         if target.exists():
             target.rename(old)
         folder.rename(target)
+        if keep is not None and old.exists():
+            shutil.rmtree(keep, ignore_errors=True)
+            old.rename(keep)
         _sync(target.parent)
         shutil.rmtree(old, ignore_errors=True)
 
 
-def restore_folder(target: Path) -> None:
-    """Finish or undo a `write_folder` that was killed between its two renames, and clear leftovers."""
+def restore_folder(target: Path, keep: Path | None = None) -> None:
+    """Finish or undo a `write_folder` that was killed between its renames, and clear leftovers."""
     old = target.with_name(f".{target.name}.old")
     if old.is_dir() and not target.exists():
         old.rename(target)
+    elif old.is_dir() and keep is not None and not keep.exists():
+        old.rename(keep)
     clear_leftovers(target.parent, target.name)
 
 
@@ -227,7 +238,12 @@ def folder_bytes(path: Path) -> int:
 
 
 # safetensors and torch wrap the system's error in their own words
-_FULL_WORDS = ("No space left on device", "os error 28")
+_FULL_WORDS = (
+    *("No space left on device", "os error 28)"),
+    *("Disk quota exceeded", "os error 122)"),
+    *("File too large", "os error 27)"),
+)
+_NO_REASON = ("PytorchStreamWriter", "iostream error", "unexpected pos")  # torch's, whatever the system said
 _NO_ROOM = (
     1 << 20
 )  # bytes free at which a failure to write is put down to the disk, whatever the library says
@@ -262,7 +278,7 @@ def _removed_on_failure(folder: Path, target: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         # Asked before the folder is removed, which makes room. torch's writer of archives gives no reason.
-        full = isinstance(error, Exception) and (disk_full(error) or _lacks_room(folder))
+        full = isinstance(error, Exception) and (disk_full(error) or _lacks_room(folder, error))
         shutil.rmtree(folder, ignore_errors=True)
         if full:
             where = one_line(target)
@@ -270,11 +286,21 @@ def _removed_on_failure(folder: Path, target: Path) -> Iterator[None]:
         raise
 
 
-def _lacks_room(folder: Path) -> bool:
-    try:
-        return shutil.disk_usage(folder).free < _NO_ROOM
-    except OSError:
+def _lacks_room(folder: Path, error: BaseException) -> bool:
+    """Whether a failure that gives no reason is put down to the disk, a quota, or a limit of this process."""
+    with suppress(OSError):
+        if shutil.disk_usage(folder).free < _NO_ROOM:
+            return True
+    if not any(words in str(error) for words in _NO_REASON):
         return False
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        return True
+    try:
+        with open(folder / ".room", "wb") as probe:
+            os.posix_fallocate(probe.fileno(), 0, _NO_ROOM)
+    except OSError as refused:
+        return refused.errno in _FULL
+    return False
 
 
 def _sha256(path: Path) -> str:

@@ -45,8 +45,9 @@ class Prediction:
 
     @property
     def most(self) -> int:
-        """`keep` checkpoints, the best one's, one being written; `best`, `last`, and one being written."""
-        return (self.keep + 2) * self.checkpoint + 3 * self.final_model
+        """`keep` checkpoints, the best one's, one being written; `best`, the one before it, `last`, and one
+        being written."""
+        return (self.keep + 2) * self.checkpoint + 4 * self.final_model
 
 
 def predict(model: Any, config: RunConfig) -> Prediction:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tui_tuner.training.keeping.checkpoints import write_folder
 
 
-def write_final_model(model: Any, tokenizer: Any, target: Path) -> None:
+def write_final_model(
+    model: Any,
+    tokenizer: Any,
+    target: Path,
+    stamp: Callable[[Path], None] | None = None,
+    keep: Path | None = None,
+) -> None:
     """Replace `target` by the model as it is now: an adapter of peft, or a safetensors model.
+
+    Args:
+        stamp: Writes more into the folder.
+        keep: Where what stood there before is kept.
 
     Raises:
         DiskFullError: no room; what was there before stays.
@@ -22,5 +33,7 @@ def write_final_model(model: Any, tokenizer: Any, target: Path) -> None:
             options["save_embedding_layers"] = False
         model.save_pretrained(str(folder), safe_serialization=True, **options)
         tokenizer.save_pretrained(str(folder))
+        if stamp is not None:
+            stamp(folder)
 
-    write_folder(target, fill)
+    write_folder(target, fill, keep)

@@ -22,6 +22,7 @@ class Progress:
         seconds: Spent training, in all processes of the run.
         early: Early stopping has ended the run.
         owed: The evaluation of this step was interrupted, and has to be done again.
+        owed_answers: What it shows was interrupted, after what it measures.
         rows: Fingerprint of the training rows by their lengths alone, of a run of version 0.1.
         micro: Sequences and tokens of the micro-batch.
         evaluated: The same of a forward pass over held-out rows, where memory ran out in one.
@@ -39,6 +40,7 @@ class Progress:
     seconds: float = 0.0
     early: bool = False
     owed: bool = False
+    owed_answers: bool = False
     rows: str = ""
     micro: list[int] = field(default_factory=list)
     evaluated: list[int] = field(default_factory=list)

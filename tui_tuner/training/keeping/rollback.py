@@ -79,5 +79,6 @@ def _begin_again(engine: Any, loop: Any, checkpoint: Checkpoint, scale: float, b
     loop.progress.seconds = spent  # time that was paid for does not come back
     for parameter in engine.model.parameters():
         parameter.grad = None
+    loop.saver.restore_best()
     engine.optimizer = engine.lr_scheduler = None
     engine.rate_scale = scale

@@ -12,11 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.errors import DiskFullError
+from tui_tuner.errors import DiskFullError, RunError
 from tui_tuner.locales import _
 from tui_tuner.runs.events import CheckpointSaved, OutOfMemory
 from tui_tuner.runs.store import RunFolder
+from tui_tuner.text import one_line
 from tui_tuner.training.keeping import checkpoints
+from tui_tuner.training.keeping.best import (
+    KEPT,
+    Stamp,
+    forget_kept,
+    holds_model,
+    is_of,
+    put_back,
+    read_stamp,
+)
 from tui_tuner.training.keeping.disk import free_room
 from tui_tuner.training.keeping.final_model import write_final_model
 from tui_tuner.training.keeping.progress import STATE, Progress
@@ -64,6 +74,7 @@ class Saver:
         self._last = self._began = time.monotonic()
         self._writer = Writer()
         self._writing = -1
+        self._named: Stamp | None = None  # what the last checkpoint on the disk says is the best
 
     def begin(self, step: int, anew: bool = False) -> None:
         """Training begins at `step`; what was resumed is on disk already, unless it is to be written anew."""
@@ -146,14 +157,25 @@ class Saver:
         """Until nothing is being written."""
         self._writer.wait()
 
+    def _look_for_folder(self) -> None:
+        """Raise `RunError` where the run's folder is gone: what is saved then would be found by nobody."""
+        if not (self.folder.path / "config.yaml").exists():
+            raise RunError(
+                _("the run folder was deleted or renamed while the run was on, so nothing can be saved."),
+                where=one_line(self.folder.path),
+                hint=_("If it was renamed, resume it under its new name."),
+            )
+
     def _write(self, step: int, wait: Wait | None, whole: bool, began: float) -> None:
+        self._look_for_folder()
         root = self.folder.checkpoints
-        best = self.progress.best_step
+        best, named = self.progress.best_step, self._wanted
         begun: list[checkpoints.Unfinished] = []
 
         def finish() -> None:
             checkpoint = begun[-1].finish()
-            self._on_disk = step
+            self._on_disk, self._named = step, named
+            forget_kept(self.folder.best)  # the new checkpoint names what is in its place
             checkpoints.prune(root, self.config.output.keep, best)
             self.reporter.emit(
                 CheckpointSaved(
@@ -242,6 +264,8 @@ class Saver:
 
         def write() -> None:
             checkpoints.begin_checkpoint(self.folder.checkpoints, checkpoint.step, fill).finish()
+            self._named = self._wanted
+            forget_kept(self.folder.best)
 
         try:
             if wait is None:
@@ -251,20 +275,70 @@ class Saver:
         except DiskFullError as error:
             self._not_saved(checkpoint.step, error, ending=True)
 
-    def restore_best(self) -> bool:
-        """Write `best` anew where a resumed run has lost it, from the checkpoint of its step.
+    @property
+    def _wanted(self) -> Stamp | None:
+        """The evaluation that the counters name as the best."""
+        progress = self.progress
+        if progress.best_step is None or progress.best is None:
+            return None
+        return Stamp(progress.best_step, progress.best)
 
-        Whether there is a `best` then, or none was ever written. Without that checkpoint the next evaluation
-        counts as the best. The model is left with those weights.
+    def restore_best(self) -> bool:
+        """Make `best` the one that the counters speak of, after a run has gone back to a checkpoint.
+
+        See `keeping.best` for what may be there instead. Where it can neither be put back nor made anew, the
+        counters forget it, and the next evaluation counts as the best: False then. The model may be left with
+        the weights of that step.
         """
-        progress, step = self.progress, self.progress.best_step
-        if step is None or not self.writes or any(self.folder.best.glob("*.safetensors")):
+        if not self.writes:
             return True
+        best, wanted = self.folder.best, self._wanted
+        self._named = wanted
+        if wanted is None:
+            self._drop_best()
+            return True
+        if is_of(best, wanted):
+            forget_kept(best)
+            return True
+        if put_back(best, wanted):
+            self.reporter.log(
+                _("The folder best is that of step {step} again, where the run went back.", step=wanted.step)
+            )
+            return True
+        return self._make_best_anew(wanted)
+
+    def _drop_best(self) -> None:
+        """Remove a `best` of steps that the run has gone back behind."""
+        forget_kept(self.folder.best)
+        if read_stamp(self.folder.best) is not None:
+            shutil.rmtree(self.folder.best, ignore_errors=True)
+
+    def begin_again(self) -> None:
+        """A run that starts at its beginning, perhaps once more: what stands in `best` is none of its own."""
+        if not self.writes:
+            return
+        if not checkpoints.checkpoints(self.folder.checkpoints):
+            self._drop_best()
+        elif holds_model(self.folder.best):  # its checkpoints are damaged: this may be all that is left of it
+            aside = self.folder.best.with_name("best-earlier")
+            shutil.rmtree(aside, ignore_errors=True)
+            self.folder.best.rename(aside)
+            self.reporter.warn(
+                "best_aside",
+                _(
+                    "The run starts at the beginning; the best model it had before is in {name}.",
+                    name=aside.name,
+                ),
+                _("Take it away or delete it."),
+            )
+
+    def _make_best_anew(self, wanted: Stamp) -> bool:
         assert self.engine is not None
+        step, best = wanted.step, self.folder.best
         for checkpoint in checkpoints.checkpoints(self.folder.checkpoints):
             if checkpoint.step == step and not checkpoint.problem():
                 self.engine._load_from_checkpoint(str(checkpoint.path))
-                if self.write_final(self.folder.best, step):
+                if self.write_best(wanted):
                     self.reporter.log(
                         _(
                             "The folder best was gone; it is made anew from the checkpoint of step {step}.",
@@ -280,24 +354,44 @@ class Saver:
             ),
             _("The next evaluation counts as the best, and writes the folder anew."),
         )
-        progress.best = progress.best_step = None
-        progress.worse = 0
+        shutil.rmtree(best, ignore_errors=True)
+        forget_kept(best)
+        self.progress.best = self.progress.best_step = self._named = None
+        self.progress.worse = 0
         return False
+
+    def write_best(self, stamp: Stamp, wait: Wait | None = None) -> bool:
+        """Write `best`, as `write_final` does; what the last checkpoint names is kept until another does."""
+        metric, best = self.config.evaluation.best, self.folder.best
+        self.wait()  # a checkpoint that is finished meanwhile would name another
+        keep = best.with_name(KEPT) if self._named is not None and is_of(best, self._named) else None
+        return self._write_model(best, stamp.step, wait, lambda folder: stamp.write(folder, metric), keep)
 
     def write_final(self, target: Path, step: int, wait: Wait | None = None) -> bool:
         """Write `best` or `last`; without room the old one stays, and the journal says so. Whether it was.
 
         With `wait`, the run is held while the disk is full.
         """
+        return self._write_model(target, step, wait)
+
+    def _write_model(
+        self,
+        target: Path,
+        step: int,
+        wait: Wait | None = None,
+        stamp: Callable[[Path], None] | None = None,
+        keep: Path | None = None,
+    ) -> bool:
         assert self.engine is not None
         if not self.writes:
             return True
+        self._look_for_folder()
         self.reporter.phase("saving", 0, 1, note=target.name)
         self.wait()
         model = self.engine.model
 
         def write() -> None:
-            self._twice(lambda: write_final_model(model, self.tokenizer, target))
+            self._twice(lambda: write_final_model(model, self.tokenizer, target, stamp, keep))
 
         try:
             if wait is None:

@@ -160,6 +160,7 @@ def _head(snapshot: Snapshot) -> Content:
     tokens = sum(point.supervised_tokens for point in view.steps)
     if tokens:
         parts.append(Content(_("{n:,} trained tokens", n=tokens)))
+    parts += [Content(f"{_(source.what)}: {one_line(source.text)}") for source in view.sources]
     if view.message and snapshot.state != "completed":
         parts.append(block(view.message))
     return Content("   ").join(parts)

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui_tuner.locales import _
-from tui_tuner.text import sanitize
+from tui_tuner.text import mark_blanks, sanitize
 from tui_tuner.ui.datalook import Mask, Token
 from tui_tuner.ui.widgets.around_view import around_content, forward_content
 from tui_tuner.ui.words import safe
@@ -109,7 +109,7 @@ def mask_content(tokens: tuple[Token, ...], borders: bool) -> Content:
             inside = token.trained
         elif borders and parts:
             parts.append(("│", "$dim"))
-        text = sanitize(token.text).replace("\n", "↵\n").replace("\t", "→   ")
+        text = sanitize(mark_blanks(token.text)).replace("\n", "↵\n").replace("\t", "→   ")
         if borders:
             text = text.replace(" ", "·")
         colour = _TRAINED if token.trained else "$foreground"

@@ -31,7 +31,7 @@ MEMORY = 384 * 1024 * 1024  # for pyarrow, a page of each column and a batch
 MEMORY_RATIO = 8  # and for what a larger file may hold in one piece
 MOST_ROW = 32 * 1024 * 1024
 # Rows and bytes that a file may unpack to: columns of one value compress without end
-FREE_ROWS, ROWS_RATIO = 500_000, 16
+FREE_ROWS, ROWS_RATIO = 200_000, 2
 BYTES_RATIO = 1000
 STALLED = 120.0  # seconds without an answer, the CPU idle: the child ends itself long before if it is not
 REST = 1.0  # seconds that a process waits for another file

@@ -1,0 +1,113 @@
+"""How fast a run takes its steps, and a step as a line of text: both may be asked for a million times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from tui_tuner.locales import N_, _
+from tui_tuner.runs.scan import Figures
+from tui_tuner.text import one_line
+
+RECENT_STEPS = 1000  # kept at least; the pace is told from the last 50, also after going back some steps
+_OF_SPEED, _OF_TIME_LEFT = 20, 50  # steps
+
+
+class Pace:
+    """The last steps, as far as they tell the pace."""
+
+    def __init__(self) -> None:
+        self._steps: list[int] = []
+        self._seconds: list[float] = []
+        self._trained: list[int] = []
+
+    def add(self, step: int, seconds: float, trained: int) -> None:
+        """A step, its seconds and its trained tokens."""
+        self._steps.append(step)
+        self._seconds.append(seconds)
+        self._trained.append(trained)
+        self._forget_old()
+
+    def add_all(self, found: Sequence[Figures]) -> None:
+        """Steps, as `scan` has them; other lines among them are passed over."""
+        for _when, step, _e, _l, _r, _n, trained, _m, seconds, *_rest in found[-RECENT_STEPS:]:
+            try:
+                took, number, tokens = float(seconds), int(step), int(trained)
+            except ValueError:  # another line, or what only looks like a number
+                continue
+            self._steps.append(number)
+            self._seconds.append(took)
+            self._trained.append(tokens)
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        if len(self._steps) >= 2 * RECENT_STEPS:
+            for kept in (self._steps, self._seconds, self._trained):
+                del kept[:-RECENT_STEPS]
+
+    def back_to(self, step: int) -> None:
+        """Forget steps after this one, which a run went back to."""
+        kept = [index for index, number in enumerate(self._steps) if number <= step]
+        self._seconds = [self._seconds[index] for index in kept]
+        self._trained = [self._trained[index] for index in kept]
+        self._steps = [self._steps[index] for index in kept]
+
+    def tokens_per_second(self) -> float | None:
+        """Trained tokens per second over the last steps; None before the first."""
+        seconds = sum(self._seconds[-_OF_SPEED:])
+        return sum(self._trained[-_OF_SPEED:]) / seconds if seconds > 0 else None
+
+    def seconds_left(self, step: int, total: int) -> float | None:
+        """Remaining time from the last steps' pace; None where it cannot be known."""
+        recent = self._seconds[-_OF_TIME_LEFT:]
+        if len(recent) < 2 or not total:
+            return None
+        pace = sum(recent) / len(recent)
+        return pace * max(0, total - step) if math.isfinite(pace) else None
+
+
+def figure(value: object, digits: int = 4) -> str:
+    """A number, or that it is none."""
+    return f"{value:.{digits}f}" if isinstance(value, int | float) else _("not a number")
+
+
+class StepText:
+    """A step in words; the sentences are looked up once, and filled in together."""
+
+    def __init__(self) -> None:
+        begin = (
+            N_("step {step}/{total}"),
+            N_("epoch {epoch:.2f}"),
+            N_("loss {loss}"),
+            N_("lr {rate:.2e}"),
+            N_("grad norm {norm}"),
+        )
+        self._begin, self._end = _together(begin), _together((N_("{speed:,.0f} trained tok/s"),))
+
+    def of(
+        self,
+        step: int,
+        total: int | str,
+        epoch: float,
+        loss: str,
+        rate: float,
+        norm: str,
+        speed: float,
+        metrics: Mapping[str, float | None],
+    ) -> str:
+        """A step's figures, between them the objective's own."""
+        text = self._begin(step=step, total=total, epoch=epoch, loss=loss, rate=rate, norm=norm)
+        for name, value in metrics.items():
+            text += f"  {one_line(name, 40)} {figure(value)}"
+        return f"{text}  {self._end(speed=speed)}"
+
+
+def _together(sentences: tuple[str, ...]) -> Callable[..., str]:
+    """What fills in these sentences, in the user's language unless a translation has other places."""
+    english, said = "  ".join(sentences), "  ".join(_(sentence) for sentence in sentences)
+    sample = {"step": 1, "total": 1, "epoch": 0.5, "loss": "", "rate": 0.5, "norm": "", "speed": 0.5}
+    try:
+        said.format(**sample)
+    except (LookupError, ValueError, AttributeError, TypeError):
+        return english.format
+    return said.format

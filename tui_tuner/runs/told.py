@@ -1,0 +1,92 @@
+"""The larger parts of a journal in lines of text: the row ledger, and what a model said before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tui_tuner.locales import _, recall
+from tui_tuner.runs.events import Sample
+from tui_tuner.runs.pace import figure
+from tui_tuner.runs.view import RunView
+from tui_tuner.text import one_line, sanitize
+
+REASONS_SHOWN = 5
+
+
+def ledger_lines(ledger: Mapping[str, Any]) -> list[str]:
+    """The row ledger of a `ledger` event: its sums, then why rows were not taken as they are."""
+    outcomes, read = ledger.get("outcomes") or {}, ledger.get("read", 0)
+    parts = ", ".join(f"{_(one_line(name))} {count:,}" for name, count in outcomes.items() if count)
+    if parts:
+        lines = [_("rows: read {read:,} = {parts}", read=read, parts=parts)]
+    else:
+        lines = [_("rows: read {read:,}", read=read)]
+    lines += [_reason_line(reason) for reason in (ledger.get("reasons") or [])[:REASONS_SHOWN]]
+    lines += [_step_line(step) for step in (ledger.get("steps") or [])[:REASONS_SHOWN]]
+    splits = ledger.get("splits") or {}
+    if splits:
+        trained, held = splits.get("training_pieces", 0), splits.get("validation_pieces", 0)
+        lines.append(
+            _("rows: {trained:,} sequences to train on, {held:,} held out", trained=trained, held=held)
+        )
+    return lines
+
+
+def _step_line(step: Mapping[str, Any]) -> str:
+    """What was done to rows, or noticed in them, such as a column that is not used."""
+    what = one_line(_(recall(step.get("step"), step.get("made"))), 120)
+    return _("rows: {count:,}: {what}", count=step.get("count", 0), what=what)
+
+
+def _reason_line(reason: Mapping[str, Any]) -> str:
+    said = {
+        "count": reason.get("count", 0),
+        "outcome": _(one_line(reason.get("outcome"))),
+        "why": one_line(_(recall(reason.get("reason"), reason.get("made"))), 120),
+    }
+    samples = reason.get("samples") or []
+    if not samples:
+        return _("rows: {count:,} {outcome}: {why}", **said)
+    first = one_line(samples[0].get("origin"), 120)
+    return _("rows: {count:,} {outcome}: {why}, the first {first}", first=first, **said)
+
+
+def comparison(view: RunView) -> list[str]:
+    """Held-out prompts answered before and after, and the metrics that moved."""
+    before = {sample.index: sample for sample in view.samples if sample.stage == "before"}
+    after = {sample.index: sample for sample in view.samples if sample.stage == "after"}
+    lines: list[str] = []
+    for index in sorted(before.keys() & after.keys()):
+        lines += ["", f"{_('prompt'):9} {_flat(after[index].prompt)}"]
+        lines.append(f"{_('before'):9} {_answer(before[index])}")
+        lines.append(f"{_('after'):9} {_answer(after[index])}")
+        if after[index].reference:
+            lines.append(f"{_('expected'):9} {_flat(after[index].reference)}")
+    first, last = _generated_metrics(view)
+    if first and last:
+        lines.append("")
+        for name in last:
+            lines.append(
+                _(
+                    "{name}: {before} before, {after} after",
+                    name=one_line(name),
+                    before=figure(first.get(name), 3),
+                    after=figure(last[name], 3),
+                )
+            )
+    return [*lines, ""] if lines else lines
+
+
+def _generated_metrics(view: RunView) -> tuple[dict[str, float | None], dict[str, float | None]]:
+    """Metrics of the first and the last evaluation that share names beyond the loss."""
+    scored = [dict(point.metrics) for point in view.evaluations if "loss" not in point.metrics]
+    return (scored[0], scored[-1]) if len(scored) > 1 else ({}, {})
+
+
+def _flat(text: str) -> str:
+    return one_line(sanitize(text).strip(), 300)
+
+
+def _answer(sample: Sample) -> str:
+    return _flat(sample.text) + ("" if sample.stopped else "  " + _("[did not stop]"))

@@ -1,0 +1,82 @@
+"""The folder `best`, and whether it is the one that a run's counters speak of.
+
+The folder is written when an evaluation finds a better model, and the counters that name it
+(`Progress.best_step`) come to the disk with the next checkpoint. In between, a kill or a rollback takes the
+run back to counters that name another model. So the folder says itself which evaluation it is of, and the one
+that the last checkpoint names is kept beside it until a later checkpoint names the new one:
+
+| the run goes back to its last checkpoint    | `best` | beside it    | named | what is done          |
+|---------------------------------------------|--------|--------------|-------|-----------------------|
+| before the new folder is in its place       | old    | -            | old   | nothing               |
+| when the old one was moved away             | -      | `.best.old`  | old   | moved back            |
+| when the new one has its place              | new    | `.best.old`  | old   | moved back            |
+| before the next checkpoint is whole         | new    | `.best.kept` | old   | moved back            |
+| the same, and there was none before         | new    | -            | -     | removed               |
+| when the next checkpoint is whole           | new    | `.best.kept` | new   | the kept one removed  |
+| and somebody has deleted or damaged it      | -      | -            | old   | made of a checkpoint, |
+|                                             |        |              |       | or forgotten in words |
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+STAMP = "evaluation.json"
+KEPT = ".best.kept"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """The evaluation that found a model the best: its step, and the value of its metric."""
+
+    step: int
+    value: float
+
+    def write(self, folder: Path, metric: str) -> None:
+        """Into a folder of model files, which are complete."""
+        files = {path.name: path.stat().st_size for path in folder.glob("*.safetensors")}
+        content = {"step": self.step, "metric": metric, "value": self.value, "files": files}
+        (folder / STAMP).write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def read_stamp(folder: Path) -> Stamp | None:
+    """Of which evaluation a folder is; None for one of an older version, damaged or incomplete."""
+    try:
+        content = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+        whole = all((folder / name).stat().st_size == size for name, size in content["files"].items())
+        return Stamp(int(content["step"]), float(content["value"])) if whole else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether there is a model in a folder."""
+    return any(folder.glob("*.safetensors"))
+
+
+def is_of(folder: Path, wanted: Stamp) -> bool:
+    """Whether a folder is of this evaluation; one of an older version, which does not say so, is believed."""
+    found = read_stamp(folder)
+    return found == wanted or (found is None and not (folder / STAMP).exists() and holds_model(folder))
+
+
+def put_back(best: Path, wanted: Stamp) -> bool:
+    """Put the folder of this evaluation in the place of `best`, if it was kept beside it; whether it was."""
+    kept = best.with_name(KEPT)
+    if read_stamp(kept) != wanted:
+        return False
+    old = best.with_name(f".{best.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if best.exists():
+        best.rename(old)
+    kept.rename(best)
+    shutil.rmtree(old, ignore_errors=True)
+    return True
+
+
+def forget_kept(best: Path) -> None:
+    """Remove what was kept beside `best`."""
+    shutil.rmtree(best.with_name(KEPT), ignore_errors=True)

@@ -1,0 +1,43 @@
+"""Where a model comes from: this package, a folder, or a hub and which commit of it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from tui_tuner.config.schema import ModelSection
+from tui_tuner.locales import _
+from tui_tuner.models.loading import model_source, tokenizer_source
+from tui_tuner.runs.events import ModelSource
+
+_FILES = {"model": "config.json", "tokenizer": "tokenizer_config.json"}
+
+
+def sources(model: ModelSection) -> list[ModelSource]:
+    """Of the model that was loaded, and of its tokenizer if it has another."""
+    if model.architecture is not None:
+        found = [
+            ModelSource("model", str(model.architecture.get("model_type") or _("a new model")), "random")
+        ]
+    else:
+        found = [_source("model", model.name, model_source(model.name), model.revision)]
+    if model.tokenizer not in (None, "train"):
+        found.append(_source("tokenizer", str(model.tokenizer), tokenizer_source(model), None))
+    return found
+
+
+def _source(what: str, name: str, source: str, revision: str | None) -> ModelSource:
+    if name == "demo":
+        return ModelSource(what, name, "package", source)
+    if os.path.isdir(source):
+        return ModelSource(what, name, "folder", source)
+    from huggingface_hub import try_to_load_from_cache
+
+    path = None
+    with suppress(Exception):  # a name that the library does not take, or a damaged cache: nothing is known
+        path = try_to_load_from_cache(source, _FILES[what], revision=revision)
+    if not isinstance(path, str):
+        return ModelSource(what, name, "hub", revision=revision or "")
+    snapshot = Path(path).parent
+    return ModelSource(what, name, "hub", str(snapshot), snapshot.name)
