@@ -28,7 +28,7 @@ def read_notes(folder: RunFolder) -> Notes:
     """The notes; empty where there are none, or a damaged file."""
     try:
         data = json.loads(read_file(Path(folder.path) / _FILE))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Notes()
     if not isinstance(data, dict):
         return Notes()

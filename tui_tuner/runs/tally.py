@@ -32,7 +32,7 @@ from tui_tuner.runs.events import (
     Step,
     Warned,
 )
-from tui_tuner.runs.private import open_file
+from tui_tuner.runs.private import open_file, read_file
 from tui_tuner.runs.scan import Figures, scan
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.wire import body_of, moment, peek, plain, real
@@ -255,8 +255,8 @@ def _path(folder: RunFolder) -> Path:
 def _load(folder: RunFolder) -> Tally:
     """The kept sums, or empty ones where they are missing, damaged or of another version."""
     try:
-        data = orjson.loads(_path(folder).read_bytes())
-    except (OSError, orjson.JSONDecodeError):
+        data = orjson.loads(read_file(_path(folder)))
+    except (OSError, ValueError):
         return Tally()
     if not isinstance(data, dict) or data.pop("cache", None) != _CACHE_VERSION:
         return Tally()
