@@ -5,12 +5,19 @@ Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 bad data, 130 interrupted
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_DATA = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+
+
+_FIELD = re.compile(r"(?:model|data|method|training|evaluation|output|hardware)(?:\.[a-z0-9_]+)+")
 
 
 class TunerError(Exception):
@@ -29,7 +36,7 @@ class TunerError(Exception):
         self.what = what
         self.where = where
         self.hint = hint
-        self.field = field
+        self.field = field or (where if _FIELD.fullmatch(where) else "")
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -43,6 +50,17 @@ class TunerError(Exception):
 
 def _rebuild(kind: type[TunerError], what: str, where: str, hint: str, field: str) -> TunerError:
     return kind(what, where=where, hint=hint, field=field)
+
+
+@contextmanager
+def about(field: str, instead_of: str = "") -> Iterator[None]:
+    """Errors inside that name no field of the config, or `instead_of`, come from this one."""
+    try:
+        yield
+    except TunerError as error:
+        if error.field in ("", instead_of):
+            error.field = field
+        raise
 
 
 class UsageError(TunerError):

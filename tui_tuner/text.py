@@ -123,11 +123,9 @@ def human_seconds(seconds: float) -> str:
 
 
 def listed(items: Iterable[str]) -> str:
-    """Things named one after the other in a sentence: `a`, `a and b`, `a and b and c`."""
-    first, *others = items
-    for other in others:
-        first = _("{first} and {last}", first=first, last=other)
-    return first
+    """Things named one after the other in a sentence: `a`, `a and b`, `a, b and c`."""
+    *others, last = items
+    return _("{first} and {last}", first=", ".join(others), last=last) if others else last
 
 
 def human_money(amount: float) -> str:

@@ -29,7 +29,7 @@ def main() -> None:
     except TunerError as error:
         if debug:
             raise
-        _complain(_("error: {error}", error=error))
+        _tell(error, "--json" in arguments)
         code = error.exit_code
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
@@ -81,6 +81,31 @@ def _runs_of_workbench(arguments: list[str]) -> str | None:
     if len(arguments) == 2 and arguments[0] == "--runs" and not arguments[1].startswith("-"):
         return arguments[1]
     return None
+
+
+def _tell(error: TunerError, as_json: bool) -> None:
+    """One message, with the field of the config and where that has its value from; an object for --json."""
+    place = _place(error)
+    parts = [part for part in (error.field, place) if part and part not in str(error)]
+    told = _("error: {error}", error=error)
+    _complain(f"{told} ({', '.join(parts)})" if parts else told)
+    if as_json:
+        import json
+
+        from tui_tuner.runs.secrets import scrubber
+
+        parts_of = {"what": error.what, "where": error.where, "hint": error.hint, "field": error.field}
+        try:
+            line = json.dumps({"error": {**parts_of, "place": place, "code": error.exit_code}})
+            sys.stdout.write(scrubber().text(line) + "\n")
+        except (OSError, ValueError):
+            return
+
+
+def _place(error: TunerError) -> str:
+    """`job.yaml:3` or `--set data.path=x`: where the field has its value from; empty if that is not known."""
+    load = sys.modules.get("tui_tuner.config.load")
+    return str(load.place_of(error.field)) if load is not None and error.field else ""
 
 
 # A name that cannot be one; and what else the system refuses, which is no defect of this program

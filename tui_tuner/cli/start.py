@@ -58,6 +58,7 @@ def resume(
     no_tui: NoTui = False,
     json: Json = False,
     detach: Detach = False,
+    sets: Sets = None,
     trust_remote_code: Annotated[
         bool,
         typer.Option("--trust-remote-code", help=N_("Agree to run the code that the model comes with.")),
@@ -73,6 +74,8 @@ def resume(
         folder.disown()
     _check_resumable(folder)
     _ask_consent(folder, trust_remote_code)
+    if sets:
+        _edit(folder, sets)
     raise typer.Exit(train(folder, going_on=True, no_tui=no_tui, json=json, detach=detach))
 
 
@@ -208,6 +211,25 @@ def _name_changes(folder: RunFolder, config: RunConfig) -> None:
             ),
             err=True,
         )
+
+
+def _edit(folder: RunFolder, sets: list[str]) -> None:
+    """Change the config of a run, as an editor would, if the run can take it on its way."""
+    from tui_tuner.config.load import absolute_paths, dump_config, load_config
+    from tui_tuner.runs.secrets import refuse_secrets
+    from tui_tuner.training.resuming import check_edits
+
+    if folder.alive():
+        raise UsageError(
+            _("is running, and its config cannot be changed now."),
+            where=one_line(folder.name),
+            hint=_("Stop it first: `tui-tuner stop {name}`", name=one_line(folder.name)),
+        )
+    config = absolute_paths(load_config(folder.path / "config.yaml", sets, say_aside))
+    check_edits(folder, config)
+    text = dump_config(config)
+    refuse_secrets(text, "config")
+    folder.write("config.yaml", text)
 
 
 def _ask_consent(folder: RunFolder, agreed: bool) -> None:

@@ -7,22 +7,23 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from tui_tuner.config import consent
 from tui_tuner.config.options import options
 from tui_tuner.config.paths import absolute_paths, take_from_beside
 from tui_tuner.config.presets import presets_folder
-from tui_tuner.config.problems import Places, problems_of, unknown_key
+from tui_tuner.config.problems import Places, field_of, problems_of, unknown_key
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import set_path, validated
+from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.errors import ConfigError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-MAX_CONFIG_BYTES = 4 * 1024 * 1024
+_places = Places()
+MAX_CONFIG_BYTES = 1024 * 1024
 
 
 def load_config(
@@ -48,7 +49,9 @@ def load_config(
         for note in take_from_beside(values, file.parent, told):
             say(note)
     apply_sets(values, sets)
-    config = validated(RunConfig, values, Places(one_line(path), lines, told))
+    global _places
+    _places = Places(one_line(path), lines, told)
+    config = validated(RunConfig, values, _places)
     if _HUB_ID.fullmatch(written) and Path(config.model.name).is_dir():
         say(
             _(
@@ -61,6 +64,14 @@ def load_config(
         agree = _("Look at that code, and agree with --set {field}=true.", field=consent.FIELD)
         consent.require(config.model, str(path), agree)
     return config
+
+
+def place_of(field: str) -> str:
+    """Where a field of the config that was loaded last has its value from: `job.yaml:3` or `--set …`.
+
+    What is found wrong later, such as a file that is missing, is told with it.
+    """
+    return _places.of(field) if _places.knows(field) else ""
 
 
 def _name_of_model(values: Mapping[str, Any]) -> str:
@@ -109,67 +120,33 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         if path.exists() and not path.is_file():  # a device or a pipe may never end
             raise ConfigError(_("is no regular file."), where=shown)
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(_("is larger than 4 MiB, so it is no config."), where=shown)
-        text = path.read_text(encoding="utf-8-sig")
+            raise ConfigError(_("is larger than 1 MiB, so it is no config."), where=shown)
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         hint = _("`tui-tuner presets` lists the ones that come with the package.")
         raise ConfigError(_("no such file."), where=shown, hint=hint) from None
-    except UnicodeDecodeError:
-        raise ConfigError(_("is not UTF-8 text, so it is no config."), where=shown) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            _("is not UTF-8 text, so it is no config."),
+            where=f"{shown}:{error.object.count(10, 0, error.start) + 1}",
+            hint=_("Save it as UTF-8."),
+        ) from None
     except OSError as error:
         raise ConfigError(_("cannot be read: {problem}.", problem=error.strerror), where=shown) from None
     try:
-        values, lines = _parsed(text, shown)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{shown}:{mark.line + 1}" if mark else shown
-        problem = one_line(getattr(error, "problem", None) or str(error))
-        line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
+        values, lines = parse_yaml(text)
+    except BadYaml as bad:
         raise ConfigError(
-            _("is not valid YAML: {problem}.", problem=problem), where=place, hint=_yaml_hint(problem, line)
+            bad.sentence(),
+            where=f"{shown}:{bad.line}" if bad.line else shown,
+            hint=bad.hint,
+            field=field_of(bad.path),
         ) from None
-    except (RecursionError, ValueError) as error:
-        raise ConfigError(_("is not valid YAML: {error}.", error=one_line(error)), where=shown) from None
+    if values is None and not lines:
+        raise ConfigError(_("is empty."), where=shown, hint=_("Start from a preset: `tui-tuner presets`."))
     if not isinstance(values, dict):
         raise ConfigError(_("holds no `key: value` lines."), where=shown)
     return values, lines
-
-
-def _yaml_hint(problem: str, line: str) -> str:
-    """What people do that YAML does not take; empty where it is something else."""
-    if "escape" in problem or "hexadecimal" in problem:
-        return _(
-            "In double quotes a backslash begins an escape: write a path of Windows in single quotes, "
-            "or with /."
-        )
-    if "\t" in line:
-        return _("There is a tab in this line: YAML takes spaces.")
-    if re.search(r"^[^#'\"]*:[^ \n].*:|: .*: ", line):
-        return _("Text with a colon and a space in it needs quotes.")
-    return ""
-
-
-def _parsed(text: str, shown: str) -> tuple[Any, dict[str, int]]:
-    """Values and lines of a YAML text; by libyaml where PyYAML has it, which is several times faster."""
-    try:
-        return _parsed_by(getattr(yaml, "CSafeLoader", yaml.SafeLoader), text, shown)
-    except yaml.YAMLError:
-        return _parsed_by(yaml.SafeLoader, text, shown)  # its messages say more
-
-
-def _parsed_by(kind: Any, text: str, shown: str) -> tuple[Any, dict[str, int]]:
-    loader = kind(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            raise ConfigError(
-                _("is empty."), where=shown, hint=_("Start from a preset: `tui-tuner presets`.")
-            )
-        lines: dict[str, int] = {}
-        _index(node, "", lines, shown)  # before merges are written into the nodes
-        return loader.construct_document(node), lines
-    finally:
-        loader.dispose()
 
 
 def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> dict[str, str]:
@@ -187,9 +164,10 @@ def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> dict[str, str]:
         path = path.strip()
         if not equals:
             what = _("--set {text!r} has no `=`.", text=one_line(item))
-            raise UsageError(what, hint=_("Write --set training.epochs=1"))
+            raise UsageError(what, hint=_("Write --set training.epochs=1"), field=one_line(path, 80))
         if path not in options() and not any(path.startswith(f"{known}.") for known in options()):
-            raise UsageError(unknown_key(path, _parsed_set(path, raw)), where="--set")
+            told_of = unknown_key(path, _parsed_set(path, raw))
+            raise UsageError(told_of, where="--set", field=one_line(path, 80))
         set_path(values, path, _parsed_set(path, raw))
         told[path] = item
     return told
@@ -197,34 +175,23 @@ def apply_sets(values: dict[str, Any], sets: Iterable[str]) -> dict[str, str]:
 
 def _parsed_set(path: str, raw: str) -> Any:
     try:
-        return yaml.safe_load(raw)
-    except yaml.YAMLError as error:
-        problem = one_line(getattr(error, "problem", None) or str(error))
-        raise UsageError(
-            _("--set {path}: {raw!r} is not a YAML value.", path=one_line(path), raw=one_line(raw)),
-            hint=_yaml_hint(problem, raw),
-        ) from None
+        return parse_yaml(raw)[0]
+    except BadYaml as bad:
+        if bad.valid:
+            told = _("--set {path}: {problem}.", path=one_line(path, 80), problem=bad.problem)
+        else:
+            told = _(
+                "--set {path}: {raw!r} is not a YAML value.", path=one_line(path, 80), raw=one_line(raw, 80)
+            )
+        raise UsageError(told, hint=bad.hint, field=one_line(path, 80)) from None
 
 
 def dump_config(config: RunConfig, changed_only: bool = False) -> str:
     """YAML of a config, in the order of the schema; with `changed_only`, without the defaults."""
+    import yaml
+
     values = config.model_dump(mode="json", exclude_defaults=changed_only)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
-
-
-def _index(node: yaml.Node, prefix: str, lines: dict[str, int], shown: str) -> None:
-    if not isinstance(node, yaml.MappingNode):
-        return
-    for key, value in node.value:
-        path = f"{prefix}{key.value}"
-        if path in lines:
-            raise ConfigError(
-                _("{path} stands twice.", path=one_line(path)),
-                where=f"{shown}:{key.start_mark.line + 1}",
-                hint=_("It stands on line {line} too: bring the two together.", line=lines[path]),
-            )
-        lines[path] = key.start_mark.line + 1
-        _index(value, f"{path}.", lines, shown)
 
 
 __all__ = ["absolute_paths", "apply_sets", "build_config", "config_problems", "dump_config", "load_config"]

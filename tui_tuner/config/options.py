@@ -53,7 +53,7 @@ class Option:
         }
         kinds = [kind for kind in self.kinds if not (kind is int and float in self.kinds)]
         parts = [names.get(kind, kind.__name__) for kind in kinds]
-        limits = [_(words, value=value) for words, value in self.limits]
+        limits = [_(words, value=_number(value)) for words, value in self.limits]
         if limits and parts:
             parts[0] = _("{kind} {limits}", kind=parts[0], limits=listed(limits))
         parts += self.choices
@@ -62,6 +62,11 @@ class Option:
         if len(parts) == 1:
             return parts[0]
         return _("{others} or {last}", others=", ".join(parts[:-1]), last=parts[-1])
+
+
+def _number(value: float) -> str:
+    """A limit as it is written."""
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:g}"
 
 
 @cache
@@ -98,10 +103,10 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[Option]:
 
 
 _WORDS = {
-    "ge": N_("of at least {value:g}"),
-    "gt": N_("above {value:g}"),
-    "le": N_("at most {value:g}"),
-    "lt": N_("below {value:g}"),
+    "ge": N_("of at least {value}"),
+    "gt": N_("above {value}"),
+    "le": N_("at most {value}"),
+    "lt": N_("below {value}"),
 }
 
 

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +17,8 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
+MOST_PROBLEMS = 200  # of a config are looked at
+MOST_TOLD = 30  # of them are told at once
 _CLOSE = 0.75  # of a name to be taken for another misspelt; below, `lr` would be `loss`
 
 
@@ -38,10 +41,15 @@ class Places:
         line = self.lines.get(path)
         return self._set(path) or (f"{self.file}:{line}" if self.file and line else self.file)
 
+    def knows(self, path: str) -> bool:
+        """Whether a path was given a value, and is not at its default."""
+        return path in self.lines or bool(self._set(path))
+
     def error(self, problems: Sequence[tuple[str, str]]) -> ConfigError:
         """One error that tells all problems, each with its place."""
         (first, sentence), *others = problems
         lines = [sentence]
+        others = others[: MOST_TOLD - 1]
         for path, more in others:
             told, line = self._set(path), self.lines.get(path)
             if told:
@@ -50,6 +58,8 @@ class Places:
                 lines.append(f"{self.of(path)}: {more}")
             else:
                 lines.append(_("line {line}: {sentence}", line=line, sentence=more) if line else more)
+        if len(problems) > MOST_TOLD:
+            lines.append(_("There is more that is wrong."))
         peer = peers.whose(path for path, _unused in problems if path not in options())
         if peer:
             lines.append(
@@ -59,7 +69,7 @@ class Places:
                     peer=peer,
                 )
             )
-        return ConfigError("\n".join(lines), where=self.of(first))
+        return ConfigError("\n".join(lines), where=self.of(first), field=field_of(first))
 
     def _set(self, path: str) -> str:
         """The setting that a path was changed by; empty if there is none."""
@@ -81,10 +91,19 @@ def unknown_key(path: str, value: Any = None) -> str:
     return f"{what} {_meant(path, value)}".strip()
 
 
+def field_of(path: str) -> str:
+    """The field that a path leads to or into; the path itself where there is none."""
+    parts = path.split(".")
+    for end in range(len(parts), 0, -1):
+        if ".".join(parts[:end]) in options():
+            return ".".join(parts[:end])
+    return one_line(path, 80)
+
+
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:
     """One (path, sentence) for each field that is wrong."""
     found: dict[str, str] = {}
-    for detail in error.errors(include_url=False):
+    for detail in islice(error.errors(include_url=False, include_context=False), MOST_PROBLEMS):
         path = _path_of(detail["loc"])
         if detail["type"] == "extra_forbidden":
             found[path] = unknown_key(path, detail["input"])

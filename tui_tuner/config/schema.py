@@ -38,6 +38,9 @@ __all__ = [
 ]
 
 
+MOST_TOKENS = 10**12  # of an optimizer step
+
+
 class RunConfig(Section):
     """One run. Everything that starts a run makes one of these, and nothing else starts a run."""
 
@@ -122,19 +125,26 @@ def _contradictions(config: RunConfig) -> list[str]:
     if method.kind == "freeze" and method.layers is None:
         found.append("method.layers: " + _("freeze needs the number of top layers to train, such as 2"))
     validation = config.data.validation
-    if isinstance(validation, float | int) and not 0 <= validation < 1:
-        found.append(
-            "data.validation: "
-            + _("{validation} is not a share from 0 up to, but without, 1", validation=validation)
-        )
     if config.evaluation.early_stopping and not validation:
         found.append("evaluation.early_stopping: " + _("there is nothing to judge by; set data.validation"))
-    for field, value in (
-        ("evaluation.every", config.evaluation.every),
-        ("output.save_every", config.output.save_every),
-    ):
-        if isinstance(value, int | float) and value <= 0:
-            found.append(f"{field}: {_('{value} is not above 0', value=value)}")
+    tokens = training.batch_size * config.data.max_length
+    if tokens > MOST_TOKENS:
+        found.append(
+            "training.batch_size: "
+            + _(
+                "{batch_size:,} sequences of up to data.max_length {max_length:,} tokens are more than a "
+                "step can hold; lower one of the two",
+                batch_size=training.batch_size,
+                max_length=config.data.max_length,
+            )
+        )
+    cleaning = config.data.cleaning
+    least, most = cleaning.min_characters, cleaning.max_characters
+    if least is not None and most is not None and least > most:
+        found.append(
+            "data.cleaning.min_characters: "
+            + _("{least:,} is more than max_characters {most:,}: no row is left", least=least, most=most)
+        )
     if config.hardware.budget and config.hardware.price_per_hour is None:
         found.append("hardware.price_per_hour: " + _("a budget needs the price of an hour"))
     return found

@@ -150,7 +150,9 @@ def first_rows(data: DataSection, count: int = 20) -> Preview:
     reading = Reading(data)
     rows = [_shown(read) for read in itertools.islice(reading, count)]
     if not rows:
-        raise DataError(_("holds no rows."), where=one_line(data.path), hint=_("Check data.path."))
+        raise DataError(
+            _("holds no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
+        )
     return Preview(rows, [item.to_json() for item in reading.detections], reading.notes)
 
 
@@ -213,7 +215,9 @@ def inspect(
                 reading.notes.append(_("Stopped after {read:,} rows, as asked.", read=ledger.read))
                 break
     if not ledger.read:
-        raise DataError(_("holds no rows."), where=one_line(data.path), hint=_("Check data.path."))
+        raise DataError(
+            _("holds no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
+        )
     return Inspection(
         path=one_line(data.path),
         ledger=ledger,

@@ -15,7 +15,7 @@ from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Record, Row, texts_of
 from tui_tuner.data.sources.files import DataFile, Resolved, resolve
-from tui_tuner.errors import DataError
+from tui_tuner.errors import DataError, about
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
@@ -85,6 +85,10 @@ class Reading:
     _unused: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Read]:
+        with about("data.path"):
+            yield from self._rows()
+
+    def _rows(self) -> Iterator[Read]:
         self.sources = resolve(self.data)
         counts = itertools.count()
         for number, resolved in enumerate(self.sources):
@@ -163,7 +167,8 @@ class Reading:
                 known.files += 1
                 return known.detection
         columns = self.data.columns
-        detection = recognise(usable, wanted, columns, one_line(file.name))
+        with about("data.columns" if columns else "data.format"):
+            detection = recognise(usable, wanted, columns, one_line(file.name))
         if len(self.detections) < 1000:
             self.detections.append(FileDetection(file.name, detection))
         return detection

@@ -111,7 +111,7 @@ def _rows(data: DataSection, ledger: Ledger, layout: _Layout) -> Any:
 
 def _checked(ledger: Ledger, data: DataSection) -> Ledger:
     if not ledger.read:
-        raise DataError(_("holds no rows."), where=one_line(data.path))
+        raise DataError(_("holds no rows."), where=one_line(data.path), field="data.path")
     return ledger
 
 

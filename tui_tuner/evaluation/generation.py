@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tui_tuner.data.chat.template import render
 from tui_tuner.locales import _
 from tui_tuner.methods.prompts import virtual_tokens
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
@@ -126,7 +127,7 @@ def template_stop_token(tokenizer: Any) -> int | None:
         return None
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _PROBE}]
     try:
-        rendered = tokenizer.apply_chat_template(messages, tokenize=False)
+        rendered = render(tokenizer, messages)
     except (
         Exception
     ):  # a template may refuse these two turns in any way it likes; then it names no stop token

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import DataSection, RunConfig
-from tui_tuner.errors import ConfigError, DataError, ModelError, UsageError
+from tui_tuner.errors import ConfigError, DataError, UsageError, about
 from tui_tuner.locales import _
 from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
@@ -97,39 +97,26 @@ def one_process() -> Ranks:
 
 def _check_model(config: RunConfig) -> None:
     from tui_tuner.data.chat.choosing import check_template
+    from tui_tuner.models.described import check_described
     from tui_tuner.models.loading import check_weights, model_source, tokenizer_source
+    from tui_tuner.models.sizes import check_sizes, check_small_files
 
     model = config.model
     if model.architecture is None:
-        source = model_source(model.name)
-        if os.path.isdir(source):
-            check_weights(Path(source))
+        with about("model.name"):
+            source = model_source(model.name)
+            if os.path.isdir(source):
+                check_weights(Path(source))
+                check_described(model)
+    else:
+        check_sizes(model.architecture, "model.architecture")
     if model.tokenizer != "train":
-        _check_tokenizer(tokenizer_source(model))
+        with about("model.name" if model.tokenizer is None else "model.tokenizer"):
+            source = tokenizer_source(model)
+            if os.path.isdir(source):
+                check_small_files(Path(source))
     if model.chat_template is not None:
         check_template(model.chat_template)
-
-
-def _check_tokenizer(source: str) -> None:
-    """The JSON files of a tokenizer's folder can be read."""
-    import orjson
-
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-        path = Path(source) / name
-        if not path.is_file():
-            continue
-        try:
-            orjson.loads(path.read_bytes())
-        except OSError as error:
-            raise ModelError(
-                _("cannot be read: {problem}.", problem=error.strerror), where=one_line(path)
-            ) from None
-        except orjson.JSONDecodeError as error:
-            raise ModelError(
-                _("is damaged: {error}.", error=one_line(error.msg)),
-                where=f"{one_line(path)}:{error.lineno}",
-                hint=_("Download or copy it again."),
-            ) from None
 
 
 def check_data(config: RunConfig) -> None:
@@ -141,13 +128,15 @@ def check_data(config: RunConfig) -> None:
     data = config.data
     _check_rows(config, data)
     if isinstance(data.validation, str):
-        _check_rows(config, data.model_copy(update={"path": data.validation}))
+        with about("data.validation", instead_of="data.path"):
+            _check_rows(config, data.model_copy(update={"path": data.validation}))
     phrases = data.cleaning.phrases
     if phrases and not Path(phrases).expanduser().is_file():
         raise DataError(
             _("no such file."),
             where=f"data.cleaning.phrases: {one_line(phrases)}",
             hint=where_looked(phrases),
+            field="data.cleaning.phrases",
         )
 
 

@@ -126,8 +126,11 @@ def _train(
     folder: RunFolder, journal: Sink, control: Control, config: RunConfig, resume: bool, ranks: Ranks
 ) -> Ended:
     from tui_tuner.launch.beforehand import check_data
+    from tui_tuner.training.resuming import check_edits
 
     try:
+        if resume:
+            check_edits(folder, config)
         check_data(config)  # a wrong path is told in a moment, and not after the imports
     except TunerError as error:
         ended = Finished.failed(error)

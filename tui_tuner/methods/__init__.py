@@ -45,7 +45,7 @@ def attach(model: Any, config: RunConfig, peft_type: str = CAUSAL) -> Any:
     """
     model = METHODS[config.method.kind](model, config, peft_type)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError(_("nothing of this model would be trained."), where="method")
+        raise ConfigError(_("nothing of this model would be trained."), where="method", field="method.kind")
     return model
 
 

@@ -32,7 +32,7 @@ def attach_ia3(model: Any, config: RunConfig, peft_type: str) -> Any:
         )
         model = get_peft_model(model, settings)
     except ValueError as error:
-        raise ConfigError(one_line(error, 300), where="method") from error
+        raise ConfigError(one_line(error, 300), where="method", field="method.kind") from error
     return model
 
 

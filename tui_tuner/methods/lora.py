@@ -38,7 +38,7 @@ def attach_lora(model: Any, config: RunConfig, peft_type: str) -> Any:
         )
         return get_peft_model(model, settings)
     except ValueError as error:
-        raise ConfigError(one_line(error, 300), where="method") from error
+        raise ConfigError(one_line(error, 300), where="method", field="method.kind") from error
 
 
 def transposed(model: Any) -> bool:

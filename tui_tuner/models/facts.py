@@ -14,24 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.schema import ModelSection
-from tui_tuner.errors import ModelError
+from tui_tuner.errors import ModelError, about
 from tui_tuner.locales import _
 from tui_tuner.models.families import FAMILIES, GENERIC, Family
-from tui_tuner.models.lookup import config_from_hub, read_config, stored_parameters
+from tui_tuner.models.lookup import config_from_hub, read_model_config, stored_parameters
+from tui_tuner.models.sizes import LIMITS, MOST_PARAMETERS, check_sizes, shown
 from tui_tuner.text import one_line
-
-LIMITS = {
-    "hidden_size": 1_000_000,
-    "num_hidden_layers": 10_000,
-    "num_attention_heads": 100_000,
-    "num_key_value_heads": 100_000,
-    "head_dim": 100_000,
-    "intermediate_size": 10_000_000,
-    "vocab_size": 100_000_000,
-    "num_experts": 100_000,
-    "experts_per_token": 100_000,
-    "expert_size": 10_000_000,
-}
 
 
 @dataclass(frozen=True)
@@ -242,6 +230,7 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
     if not isinstance(kind, str) or not kind:
         hint = _("A transformers config.json names its architecture there.")
         raise ModelError(_("has no `model_type`."), where=where, hint=hint)
+    check_sizes(config, where)
     outer = kind
     text = config.get("text_config")
     if isinstance(text, Mapping) and kind not in FAMILIES:
@@ -252,6 +241,9 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
     family = FAMILIES.get(kind, GENERIC)
     values = _Reader(config, family, where)
     facts = _build(values, family, kind, name or str(config.get("_name_or_path") or kind))
+    if facts.parameters > MOST_PARAMETERS:
+        what = _("describes {count:,} parameters, which no model has.", count=facts.parameters)
+        raise ModelError(what, where=where)
     why = ""
     if kind not in FAMILIES:
         why = _(
@@ -287,27 +279,19 @@ class _Reader:
             )
         if isinstance(value, bool) or not isinstance(value, int):
             raise ModelError(
-                _("`{alias}` is {value!r}, not a whole number.", alias=alias, value=_shown(value)),
+                _("`{alias}` is {value!r}, not a whole number.", alias=alias, value=shown(value)),
                 where=self.where,
             )
         most = LIMITS.get(field, 10**9)
         if not least <= value <= most:
             hint = _("It must lie between {least} and {most}.", least=least, most=most)
-            problem = _("`{alias}` is {value}, which no model has.", alias=alias, value=_shown(value))
+            problem = _("`{alias}` is {value}, which no model has.", alias=alias, value=shown(value))
             raise ModelError(problem, where=self.where, hint=hint)
         return value
 
     def flag(self, field: str, default: bool) -> bool:
         value = self.config.get(field)
         return bool(self.family.defaults.get(field, default)) if value is None else bool(value)
-
-
-def _shown(value: object) -> str:
-    """A value of a config for an error; numbers too long for Python's own text are named as such."""
-    try:
-        return one_line(value, 60)
-    except ValueError:
-        return _("a number of thousands of digits")
 
 
 def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
@@ -400,6 +384,11 @@ def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
         ModelError: no such model, or its config cannot be used.
         HubError: the hub cannot be reached, or wants an access token.
     """
+    with about("model.name" if model.architecture is None else "model.architecture"):
+        return _load_facts(model, network)
+
+
+def _load_facts(model: ModelSection, network: bool) -> ModelFacts:
     if model.architecture is not None:
         shape = {**model.architecture}
         if model.tokenizer == "train":
@@ -409,18 +398,18 @@ def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
         from tui_tuner.demo import MODEL_DIR  # type: ignore[attr-defined]
 
         folder = Path(MODEL_DIR)
-        return facts_from_config(read_config(folder / "config.json"), "demo", "demo/config.json")
+        return facts_from_config(read_model_config(folder / "config.json"), "demo", "demo/config.json")
     folder = Path(model.name).expanduser()
     if folder.is_dir():
         path = folder / "config.json"
-        return _with_header(facts_from_config(read_config(path), folder.name, one_line(path)), folder)
+        return _with_header(facts_from_config(read_model_config(path), folder.name, one_line(path)), folder)
     from tui_tuner.models.catalog import find
 
     known = find(model.name)
     if known is not None and model.revision is None:
         return facts_from_config(known, model.name, model.name)
     path = config_from_hub(model, network)
-    return facts_from_config(read_config(path), model.name, f"{one_line(model.name)}/config.json")
+    return facts_from_config(read_model_config(path), model.name, f"{one_line(model.name)}/config.json")
 
 
 def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:

@@ -5,21 +5,22 @@ Weights are read from safetensors only. Code that comes with a model runs only w
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import ModelSection, RunConfig
-from tui_tuner.errors import HardwareError, HubError, ModelError
-from tui_tuner.locales import N_, _
+from tui_tuner.errors import ModelError, about
+from tui_tuner.locales import _
+from tui_tuner.models.described import check_described
 from tui_tuner.models.device import find_device
-from tui_tuner.models.lookup import check_safetensors, read_config
-from tui_tuner.models.out_of_memory import is_out_of_memory
+from tui_tuner.models.lookup import check_safetensors, read_model_config
+from tui_tuner.models.sizes import check_sizes, check_small_files
+from tui_tuner.models.understood import ARCHITECTURE, MODEL, TOKENIZER, understood
 from tui_tuner.text import one_line
 
 _TOKENIZER_FILES = (
@@ -57,11 +58,18 @@ def load_tokenizer(model: ModelSection) -> Any:
     """
     if model.tokenizer == "train":
         raise ModelError(_("the tokenizer is learnt from the data of the run."), where="model.tokenizer")
+    with about("model.name" if model.tokenizer is None else "model.tokenizer"):
+        return _load_tokenizer(model)
+
+
+def _load_tokenizer(model: ModelSection) -> Any:
     source = tokenizer_source(model)
     from transformers import AutoTokenizer
 
     revision = model.revision if model.tokenizer is None and not os.path.isdir(source) else None
-    with _understood(source, *_TOKENIZER):
+    with understood(source, *TOKENIZER):
+        if not os.path.isdir(source):
+            _check_hub_config(source, {"revision": revision, "local_files_only": cached_only(source)})
         tokenizer = AutoTokenizer.from_pretrained(
             source,
             revision=revision,
@@ -98,12 +106,25 @@ def load_model(
         HardwareError: the device is absent.
     """
     check_device(device)
+    with about("model.name" if config.model.architecture is None else "model.architecture"):
+        return _load_model(config, device, tokenizer, auto_class, values or {}, new_modules)
+
+
+def _load_model(
+    config: RunConfig,
+    device: str,
+    tokenizer: Any,
+    auto_class: str,
+    values: Mapping[str, Any],
+    new_modules: Sequence[str],
+) -> Any:
     if config.model.architecture is not None:
-        return _from_scratch(config, device, tokenizer, auto_class, values or {})
+        return _from_scratch(config, device, tokenizer, auto_class, values)
     source = model_source(config.model.name)
     if os.path.isdir(source):
         check_weights(Path(source))
-    return _from_weights(config, source, device, auto_class, values or {}, new_modules)
+        check_described(config.model)
+    return _from_weights(config, source, device, auto_class, values, new_modules)
 
 
 def check_device(device: str) -> None:
@@ -157,6 +178,10 @@ def tokenizer_source(model: ModelSection) -> str:
                 "Copy tokenizer.json and tokenizer_config.json beside the weights, or set model.tokenizer."
             ),
         )
+    if os.path.isdir(source) and model.tokenizer is not None:
+        check_small_files(Path(source))
+        if (Path(source) / "config.json").is_file():  # the class of the tokenizer may be looked up there
+            read_model_config(Path(source) / "config.json")
     return source
 
 
@@ -170,9 +195,10 @@ def _checked_folder(path: Path, name: str) -> str:
         if (path / "adapter_config.json").is_file():
             hint = _("This is an adapter: give the model it was trained on.")
         raise ModelError(_("this folder holds no config.json, so it is no model."), where=shown, hint=hint)
-    if not read_config(path / "config.json").get("model_type"):
+    if not read_model_config(path / "config.json").get("model_type"):
         hint = _("Take the config.json that belongs to the weights.")
         raise ModelError(_("has no model_type."), where=f"{shown}/config.json", hint=hint)
+    check_small_files(path)
     return str(path.resolve())
 
 
@@ -231,7 +257,8 @@ def _from_weights(
         "trust_remote_code": config.model.trust_remote_code,
         "local_files_only": cached_only(source),
     }
-    with _understood(source, *_MODEL):
+    with understood(source, *MODEL):
+        _check_hub_config(source, where)
         settings = transformers.AutoConfig.from_pretrained(source, **where)
         for name, value in values.items():
             setattr(settings, name, value)
@@ -281,6 +308,17 @@ def _from_weights(
     return model
 
 
+def _check_hub_config(source: str, where: Mapping[str, Any]) -> None:
+    """Look at the sizes in a config.json before anything is built of it; a folder's was looked at."""
+    if os.path.isdir(source):
+        return
+    from transformers import PretrainedConfig
+
+    options = {name: value for name, value in where.items() if name != "trust_remote_code"}
+    values, _unused = PretrainedConfig.get_config_dict(source, **options)
+    check_sizes(values, f"{one_line(source)}/config.json")
+
+
 def _attention(config: RunConfig) -> str | None:
     """What to load with; None is transformers' own choice: sdpa, or eager where a model needs it."""
     asked = config.model.attention
@@ -306,6 +344,7 @@ def _from_scratch(
     if tokenizer is None:
         raise ModelError(_("random weights need a tokenizer for the vocabulary."), where="model.architecture")
     shape = dict(config.model.architecture or {})
+    check_sizes(shape, "model.architecture")
     kind = shape.pop("model_type", None)
     where = "model.architecture"
     if not isinstance(kind, str):
@@ -326,7 +365,7 @@ def _from_scratch(
         )
     transformers.set_seed(config.training.seed)
     try:
-        with _understood(kind, *_ARCHITECTURE):
+        with understood(kind, *ARCHITECTURE):
             settings = transformers.AutoConfig.for_model(kind, **shape | dict(values))
             model = getattr(transformers, auto_class).from_config(
                 settings,
@@ -352,62 +391,3 @@ def cached_only(source: str) -> bool:
     except Exception:  # whatever the HTTP client raises, the hub was not reached
         return True
     return False
-
-
-# What is said where a package is missing, and where something else is wrong
-_TOKENIZER = N_("the tokenizer needs a package: {error}"), N_("the tokenizer cannot be loaded: {error}")
-_MODEL = N_("the model needs a package: {error}"), N_("the model cannot be loaded: {error}")
-_ARCHITECTURE = (
-    N_("the architecture needs a package: {error}"),
-    N_("the architecture cannot be loaded: {error}"),
-)
-
-
-@contextlib.contextmanager
-def _understood(source: str, needs: str, fails: str) -> Iterator[None]:
-    """Turn what transformers and the hub client raise into an error that says what to do."""
-    shown = one_line(source)
-    try:
-        yield
-    except (ModelError, HubError, HardwareError):
-        raise
-    except ImportError as error:
-        raise ModelError(_(needs, error=one_line(error, 300)), where=shown) from error
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        if not os.path.isdir(source):
-            _raise_hub(error, shown)
-        raise ModelError(_(fails, error=one_line(error, 300)), where=shown) from error
-
-
-def _raise_hub(error: BaseException, shown: str) -> None:
-    """Raise `HubError` if the chain of causes speaks of a hub."""
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
-    names = {kind.__name__ for item in chain for kind in type(item).__mro__}
-    if "GatedRepoError" in names:
-        hint = _("Accept its terms on the hub's page, and log in with `hf auth login`.")
-        raise HubError(
-            _("the hub gives this model only to approved accounts."), where=shown, hint=hint
-        ) from error
-    if "RevisionNotFoundError" in names:
-        raise HubError(_("the hub has no such revision of this model."), where=shown) from error
-    if "RepositoryNotFoundError" in names:
-        hint = _("Check the spelling; for a private one, log in with `hf auth login`.")
-        raise HubError(
-            _("the hub has no such model, or hides it from you."), where=shown, hint=hint
-        ) from error
-    if "HFValidationError" in names:
-        hint = _("A hub id looks like Qwen/Qwen3-0.6B; a folder may be written ./name.")
-        raise ModelError(_("is neither a folder nor a hub id."), where=shown, hint=hint) from error
-    offline = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "TimeoutException"}
-    offline |= {"ConnectionError", "HfHubHTTPError", "HTTPError", "NetworkError", "ProxyError"}
-    if names & offline or any("couldn't connect" in str(item).lower() for item in chain):
-        hint = _("Check the network (or HF_HUB_OFFLINE, HF_ENDPOINT), or give a folder that holds the model.")
-        raise HubError(
-            _("the hub cannot be reached, and this model is not on this machine."), where=shown, hint=hint
-        )

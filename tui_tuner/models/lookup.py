@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import HubError, ModelError
 from tui_tuner.locales import N_, _
+from tui_tuner.models.sizes import check_sizes
 from tui_tuner.text import one_line
 
 HUB_SECONDS = 3.0
@@ -40,6 +41,17 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ModelError(_("is not valid JSON: {error}.", error=one_line(error)), where=shown) from None
     if not isinstance(values, dict):
         raise ModelError(_("holds no JSON object."), where=shown)
+    return values
+
+
+def read_model_config(path: Path, where: str = "") -> dict[str, Any]:
+    """The `config.json` of a model, whose sizes some model has.
+
+    Raises:
+        ModelError: it cannot be read, or describes what cannot be.
+    """
+    values = read_config(path)
+    check_sizes(values, where or one_line(path))
     return values
 
 

@@ -54,7 +54,7 @@ def summary(folder: RunFolder, deadline: float | None = None) -> dict[str, Any]:
     known, complete = tally(folder, None if deadline is None else _STEP)
     while not complete and deadline is not None and time.monotonic() < deadline:
         known, complete = tally(folder, _STEP)
-    config = _config(folder)
+    config, damage = _config(folder)
     price = config.hardware.price_per_hour if config else None
     metric = config.evaluation.best if config else "loss"
     notes = read_notes(folder)
@@ -83,7 +83,7 @@ def summary(folder: RunFolder, deadline: float | None = None) -> dict[str, Any]:
         "host": folder.elsewhere(),
         "resumes": known.resumes,
         "warnings": known.warnings,
-        "message": cause_of_death(folder).message if state == "lost" else known.message,
+        "message": cause_of_death(folder).message if state == "lost" else known.message or damage,
         "note": notes.note,
         "tags": list(notes.tags),
         "bytes": disk_use(folder.path),
@@ -153,11 +153,12 @@ def disk_use(path: Path) -> int:
     return total
 
 
-def _config(folder: RunFolder) -> RunConfig | None:
+def _config(folder: RunFolder) -> tuple[RunConfig | None, str]:
+    """The config, or what is wrong with it."""
     try:
-        return folder.config()
-    except TunerError:
-        return None
+        return folder.config(), ""
+    except TunerError as error:
+        return None, one_line(error, 300)
 
 
 def _data(config: RunConfig) -> str:

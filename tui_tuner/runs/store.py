@@ -254,7 +254,9 @@ class RunStore:
         consent.remember(config.model)  # to start a run with it is the user's word
         if self.root.exists() and not self.root.is_dir():
             hint = _("Choose another folder with --runs.")
-            raise UsageError(_("is a file, not a folder."), where=one_line(self.root), hint=hint)
+            raise UsageError(
+                _("is a file, not a folder."), where=one_line(self.root), hint=hint, field="output.folder"
+            )
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             folder = self._make(name, config)
@@ -264,13 +266,19 @@ class RunStore:
                 name=one_line(name),
             )
             raise UsageError(
-                _("a run of this name exists."), where=one_line(self.root / name), hint=hint
+                _("a run of this name exists."),
+                where=one_line(self.root / name),
+                hint=hint,
+                field="output.name",
             ) from None
         except OSError as error:
             where = one_line(self.root)
             hint = _("Choose another folder with --runs.")
             raise DiskFullError(
-                _("a run cannot be kept here: {problem}.", problem=error.strerror), where=where, hint=hint
+                _("a run cannot be kept here: {problem}.", problem=error.strerror),
+                where=where,
+                hint=hint,
+                field="output.folder",
             ) from None
         try:
             folder.write("config.yaml", text)
@@ -300,8 +308,7 @@ class RunStore:
     def runs(self) -> Iterator[RunFolder]:
         """Every run folder, newest first."""
         try:
-            # `Path.is_file` raises for a folder of somebody else, and all runs would be gone for its sake
-            found = [path for path in self.root.iterdir() if os.path.isfile(path / "config.yaml")]
+            found = [path for path in self.root.iterdir() if _is_run(path)]
         except OSError:
             return
         yield from (RunFolder(path) for path in sorted(found, key=_age, reverse=True))
@@ -328,6 +335,13 @@ class RunStore:
             raise UsageError(
                 _("{name!r} fits several runs: {names}.", name=one_line(name), names=names), where=where
             )
+        for folder in (direct, self.root / name):
+            if name not in ("", "last") and folder.is_dir():
+                raise UsageError(
+                    _("this folder holds no config.yaml, so it is no run."),
+                    where=one_line(folder),
+                    hint=_("`tui-tuner runs` lists the runs."),
+                )
         raise UsageError(
             _("no run {name!r}.", name=one_line(name)), where=where, hint=_("`tui-tuner runs` lists them.")
         )
@@ -356,6 +370,15 @@ def _left_empty(path: Path) -> bool:
 def _begins(body: Body) -> bool:
     """Whether an event shows that a run that had ended goes on, or ended again."""
     return isinstance(body, RunStarted | Finished) or (isinstance(body, Phase) and body.name == "loading")
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder is a run, be its config a pipe, a link that leads nowhere, or not for us to see."""
+    try:
+        (path / "config.yaml").lstat()
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return True
 
 
 def _age(path: Path) -> float:

@@ -94,6 +94,7 @@ def _fitting(config: ResolvedConfig, recovery: Recovery) -> Iterator[None]:
         raise OutOfMemoryError(
             _("memory ran out while the model was loaded ({problem}).", problem=problem),
             where="model",
+            field="model.name",
             hint=hint,
         ) from None
 

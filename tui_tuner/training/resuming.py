@@ -19,8 +19,11 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import N_, _
+from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
 from tui_tuner.training.context import RunContext
+from tui_tuner.training.keeping.checkpoints import checkpoints
+from tui_tuner.training.keeping.progress import Progress, read_progress
 
 RESOLVED = "config.resolved.yaml"
 
@@ -40,10 +43,10 @@ def keep_choices(context: RunContext) -> RunConfig:
     if began is None:
         return context.asked
     before, asked = began
-    found = [_with_random(context, edit) for edit in edits(before, asked, context.asked)]
+    found = [_with_random(context.progress, edit) for edit in edits(before, asked, context.asked)]
     refused = [edit for edit in found if edit.verdict == "refused"]
     if refused:
-        raise _refusal(context, refused)
+        raise _refusal(context.folder, context.asked, refused)
     for edit in found:
         context.reporter.log(edit.sentence())
     without = {edit.field for edit in found if edit.verdict == "no effect"}
@@ -55,9 +58,31 @@ def keep_choices(context: RunContext) -> RunConfig:
     return with_values(context.asked, kept)
 
 
-def _with_random(context: RunContext, edit: Edit) -> Edit:
+def check_edits(folder: RunFolder, asked: RunConfig) -> None:
+    """Refuse, before anything is imported or read, edits that a run cannot take on its way.
+
+    Reads what the newest checkpoint says of its config, sound or not; `keep_choices` looks at a sound one.
+
+    Raises:
+        ConfigError: a field was edited that a run cannot change.
+    """
+    for checkpoint in checkpoints(folder.checkpoints)[:1]:
+        try:
+            kept = read_progress(checkpoint.path)
+            before, had = build_config(kept.config), build_config(kept.asked)
+        except (OSError, ValueError, TypeError, ConfigError):
+            return  # damaged, or of version 0.1
+        if not kept.config:
+            return
+        found = [_with_random(kept, edit) for edit in edits(before, had, asked)]
+        refused = [edit for edit in found if edit.verdict == "refused"]
+        if refused:
+            raise _refusal(folder, asked, refused)
+
+
+def _with_random(progress: Progress, edit: Edit) -> Edit:
     """The same, but refused where the model's own dropout draws other numbers with it."""
-    if edit.field != "training.micro_batch" or edit.verdict != "taken" or not context.progress.random:
+    if edit.field != "training.micro_batch" or edit.verdict != "taken" or not progress.random:
         return edit
     why = N_("the model draws random numbers, and others where a batch is cut into other parts")
     return replace(edit, verdict="refused", why=why)
@@ -85,7 +110,7 @@ def _began(context: RunContext) -> tuple[RunConfig, RunConfig | None] | None:
             before, asked = build_config(kept.config, where), build_config(kept.asked, where)
         except ConfigError as error:
             hint = _("Resume it with the version of tui-tuner that wrote it.")
-            raise ConfigError(error.what, where=error.where, hint=hint) from None
+            raise ConfigError(error.what, where=error.where, hint=hint, field=error.field) from None
         _look_at_copy(context, path, before)
         return before, asked
     if not path.is_file():
@@ -116,9 +141,9 @@ def _look_at_copy(context: RunContext, path: Path, before: RunConfig) -> None:
     context.reporter.warn("config_copy", what, hint)
 
 
-def _refusal(context: RunContext, refused: list[Edit]) -> ConfigError:
-    path = context.folder.path / "config.yaml"
-    old = get_value(context.asked, "output.name")
+def _refusal(folder: RunFolder, asked: RunConfig, refused: list[Edit]) -> ConfigError:
+    path = folder.path / "config.yaml"
+    old = get_value(asked, "output.name")
     command = f"tui-tuner run {shlex.quote(one_line(path))}"
     if old != "auto":
         command += " --set output.name=auto"

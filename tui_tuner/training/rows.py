@@ -96,7 +96,9 @@ def prepare_rows(context: RunContext, config: RunConfig, tokenizer: Any) -> Prep
     except Cancelled:
         raise Stopped from None
     if not len(prepared.train):
-        raise DataError(_("nothing is left to train on."), where=one_line(config.data.path))
+        raise DataError(
+            _("nothing is left to train on."), where=one_line(config.data.path), field="data.path"
+        )
     _check_same(context, config, prepared)
     context.write(LEARNED, json.dumps(prepared.learned, indent=1))
     return prepared
@@ -133,6 +135,7 @@ def _check_same(context: RunContext, config: RunConfig, prepared: Prepared) -> N
                 parts=listed(_(PARTS[part]) for part in changed),
             ),
             where=_place(config, changed),
+            field=_field(config, changed),
             hint=_way_back(changed),
         )
     context.progress.identity = found
@@ -163,6 +166,16 @@ def _place(config: RunConfig, changed: list[str]) -> str:
     if changed == ["validation"] and isinstance(data.validation, str):
         return one_line(data.validation)
     return one_line(data.path)
+
+
+def _field(config: RunConfig, changed: list[str]) -> str:
+    """The field of that setting."""
+    if changed[0] == "template" and config.model.chat_template:
+        return "model.chat_template"
+    if changed[0] in ("tokenizer", "splitting", "template"):
+        return "model.tokenizer" if config.model.tokenizer else "model.name"
+    held = changed == ["validation"] and isinstance(config.data.validation, str)
+    return "data.validation" if held else "data.path"
 
 
 def _way_back(changed: list[str]) -> str:

@@ -11,6 +11,7 @@ import yaml
 from tui_tuner.config.load import config_problems
 from tui_tuner.config.options import Option, options, section_help
 from tui_tuner.config.values import set_path
+from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -169,8 +170,8 @@ def parse(option: Option, text: str) -> Any:
 
 def _yaml(option: Option, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text)[0]
+    except BadYaml:
         what = _("a list such as [a, b]") if list in option.kinds else _("a mapping such as {a: b}")
         got = one_line(text, 40)
         raise ValueError(

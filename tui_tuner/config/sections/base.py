@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from pydantic_core import PydanticCustomError
 
 from tui_tuner.locales import _
+from tui_tuner.text import one_line
 
 Auto = Literal["auto"]
 
@@ -22,7 +23,7 @@ def known(names: Collection[str], unknown: str) -> AfterValidator:
 
     def check(value: str) -> str:
         if value not in names:
-            raise ValueError(_(unknown, value=value, names=", ".join(names)))
+            raise ValueError(_(unknown, value=one_line(value, 80), names=", ".join(names)))
         return value
 
     return AfterValidator(check)

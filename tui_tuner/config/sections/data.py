@@ -10,12 +10,16 @@ from tui_tuner.config.kinds import RECORD_FORMATS
 from tui_tuner.config.sections.base import Auto, Section, known, option
 from tui_tuner.locales import N_
 
+MOST_CHARACTERS = 1_000_000_000  # of a row: one of a gigabyte is never held
+
 
 class Source(Section):
     """One data set of several, with its share."""
 
     path: str = option("", N_("File, folder, glob or hub data set."), min_length=1)
-    weight: float = option(1.0, N_("How often its rows are used, relative to the others."), gt=0)
+    weight: float = option(
+        1.0, N_("How often its rows are used, relative to the others."), gt=0, le=1_000_000
+    )
     format: Annotated[str, known(RECORD_FORMATS, N_("unknown format {value!r}; known are {names}"))] = option(
         "auto", N_("Record format of this source.")
     )
@@ -35,13 +39,15 @@ class CleaningSection(Section):
     refusals: bool = option(False, N_("Drop answers that refuse or speak of being a language model."))
     html: Literal["keep", "text", "markdown"] = option("keep", N_("What becomes of HTML inside fields."))
     control_characters: bool = option(False, N_("Remove control characters."))
-    min_answer: int = option(0, N_("Drop rows whose answer is shorter."), unit=N_("characters"), ge=0)
+    min_answer: int = option(
+        0, N_("Drop rows whose answer is shorter."), unit=N_("characters"), ge=0, le=MOST_CHARACTERS
+    )
     languages: list[str] | None = option(None, N_("Keep these languages only (ISO codes)."), advanced=True)
     min_characters: int | None = option(
-        None, N_("Drop shorter rows."), unit=N_("characters"), ge=0, advanced=True
+        None, N_("Drop shorter rows."), unit=N_("characters"), ge=0, le=MOST_CHARACTERS, advanced=True
     )
     max_characters: int | None = option(
-        None, N_("Drop longer rows."), unit=N_("characters"), ge=1, advanced=True
+        None, N_("Drop longer rows."), unit=N_("characters"), ge=1, le=MOST_CHARACTERS, advanced=True
     )
     personal_data: bool = option(False, N_("Flag e-mail addresses and phone numbers."))
     phrases: str | None = option(None, N_("YAML file with more refusal phrases."), advanced=True)
@@ -127,8 +133,10 @@ class DataSection(Section):
         0.05,
         N_("Share of the rows held out, or a file."),
         N_("Held-out rows are never trained; the loss on them tells learning from memorising."),
+        ge=0,
+        lt=1,
     )
-    limit: int | None = option(None, N_("Use at most this many rows."), unit=N_("rows"), ge=1)
+    limit: int | None = option(None, N_("Use at most this many rows."), unit=N_("rows"), ge=1, le=10**12)
     max_dropped: float = option(
         0.01,
         N_("Share of rows that may be dropped before the run stops and asks."),
@@ -139,8 +147,8 @@ class DataSection(Section):
     preflight: Literal["stop", "warn", "off"] = option(
         "stop", N_("What an error found before training does."), advanced=True
     )
-    seed: int = option(42, N_("Seed of the split and of mixing."), ge=0, advanced=True)
+    seed: int = option(42, N_("Seed of the split and of mixing."), ge=0, le=2**32 - 1, advanced=True)
     workers: int | Auto = option(
-        "auto", N_("Processes that tokenise; auto uses every core."), ge=1, advanced=True
+        "auto", N_("Processes that tokenise; auto uses every core."), ge=1, le=1024, advanced=True
     )
     cleaning: CleaningSection = Field(default_factory=CleaningSection, description=N_("Clean-up of rows."))

@@ -14,6 +14,8 @@ class EvaluationSection(Section):
         N_(
             "Evaluate every so many steps (a share below 1 means of the whole run); empty is only at the end."
         ),
+        gt=0,
+        le=10**9,
     )
     samples: int = option(
         4,
@@ -37,5 +39,9 @@ class EvaluationSection(Section):
     max_new_tokens: int = option(200, N_("Longest generated answer."), unit=N_("tokens"), ge=1, le=100_000)
     best: str = option("loss", N_("Metric that decides which checkpoint is best."), advanced=True)
     early_stopping: int | None = option(
-        None, N_("Stop after this many evaluations without a better one."), unit=N_("evaluations"), ge=1
+        None,
+        N_("Stop after this many evaluations without a better one."),
+        unit=N_("evaluations"),
+        ge=1,
+        le=1_000_000,
     )

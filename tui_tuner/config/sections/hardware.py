@@ -12,9 +12,11 @@ class HardwareSection(Section):
     """Which devices, and what they may cost."""
 
     devices: int | Literal["auto", "cpu"] = option(
-        "auto", N_("auto takes a GPU where there is one; cpu, or a number of GPUs."), ge=1
+        "auto", N_("auto takes a GPU where there is one; cpu, or a number of GPUs."), ge=1, le=10_000
     )
     budget: float | None = option(
-        None, N_("Stop, resumably, before the run costs more."), unit=N_("currency"), gt=0
+        None, N_("Stop, resumably, before the run costs more."), unit=N_("currency"), gt=0, le=10**12
     )
-    price_per_hour: float | None = option(None, N_("What the machine costs."), unit=N_("currency/hour"), ge=0)
+    price_per_hour: float | None = option(
+        None, N_("What the machine costs."), unit=N_("currency/hour"), ge=0, le=1_000_000
+    )

@@ -33,6 +33,7 @@ class MethodSection(Section):
         N_("Alpha: the update is scaled by alpha / rank (LoRA, LoHa)."),
         N_("Twice the rank is customary."),
         gt=0,
+        le=1_000_000,
     )
     dropout: float = option(0.0, N_("Dropout before the matrices (LoRA, VeRA)."), ge=0, lt=1)
     targets: str | list[str] = option(
@@ -45,6 +46,7 @@ class MethodSection(Section):
         N_("Only the last N layers are trained (freeze; of methods with targets, only they get adapters)."),
         unit=N_("layers"),
         ge=1,
+        le=10_000,
     )
     train_embeddings: bool = option(False, N_("Also train embeddings and head (LoRA)."), advanced=True)
     virtual_tokens: int = option(

@@ -17,8 +17,10 @@ class OutputSection(Section):
         "auto",
         N_("Checkpoint every so many steps (a share below 1 means of the whole run)."),
         N_("auto saves often enough that at most save_minutes of work can be lost."),
+        gt=0,
+        le=10**9,
     )
     save_minutes: float = option(
-        10.0, N_("At most this much work can be lost."), unit=N_("minutes"), gt=0, advanced=True
+        10.0, N_("At most this much work can be lost."), unit=N_("minutes"), gt=0, le=525_600, advanced=True
     )
     keep: int = option(2, N_("Checkpoints kept beside the best."), ge=1, le=1000)

@@ -24,7 +24,9 @@ class TrainingSection(Section):
         le=10,
     )
     epochs: float = option(3.0, N_("Passes over the training rows."), unit=N_("epochs"), gt=0, le=10_000)
-    max_steps: int | None = option(None, N_("Stop after this many optimizer steps."), unit=N_("steps"), ge=1)
+    max_steps: int | None = option(
+        None, N_("Stop after this many optimizer steps."), unit=N_("steps"), ge=1, le=10**9
+    )
     batch_size: int = option(
         16,
         N_("Sequences per optimizer step."),
@@ -39,6 +41,7 @@ class TrainingSection(Section):
         N_("Lower it if memory runs out: the result stays the same."),
         unit=N_("sequences"),
         ge=1,
+        le=1_000_000,
     )
     gradient_checkpointing: bool | Auto = option(
         "auto",
@@ -61,7 +64,9 @@ class TrainingSection(Section):
         unit=N_("share"),
     )
     weight_decay: float = option(0.0, N_("Weight decay (decoupled)."), ge=0, le=10)
-    max_grad_norm: float = option(1.0, N_("Gradients are clipped to this norm; 0 is off."), ge=0)
+    max_grad_norm: float = option(
+        1.0, N_("Gradients are clipped to this norm; 0 is off."), ge=0, le=1_000_000
+    )
     adam_beta1: float = option(0.9, N_("AdamW beta 1."), ge=0, lt=1, advanced=True)
     adam_beta2: float = option(0.999, N_("AdamW beta 2."), ge=0, lt=1, advanced=True)
     loss: Literal["auto", "full_logits"] = option(
@@ -71,7 +76,7 @@ class TrainingSection(Section):
         advanced=True,
     )
     neftune_alpha: float | None = option(
-        None, N_("Noise on the embeddings (NEFTune, arXiv 2310.05914)."), gt=0, advanced=True
+        None, N_("Noise on the embeddings (NEFTune, arXiv 2310.05914)."), gt=0, le=1000, advanced=True
     )
     autocast: bool | Auto = option(
         "auto", N_("Mixed precision: compute in 16 bits over float32 weights."), advanced=True

@@ -8,12 +8,12 @@ from typing import Any
 from tui_tuner.config.chat_templates import is_own, near_names, template_name
 from tui_tuner.config.paths import where_looked
 from tui_tuner.data.chat.named.written import Written, write
-from tui_tuner.data.chat.template import adds_bos
+from tui_tuner.data.chat.template import MOST_LETTERS, adds_bos
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 
-MAX_TEMPLATE_BYTES = 1024 * 1024
+FIELD = "model.chat_template"
 
 
 def choose_template(tokenizer: Any, wanted: str | None = None) -> str:
@@ -37,7 +37,10 @@ def choose_template(tokenizer: Any, wanted: str | None = None) -> str:
         written = _set(tokenizer, name)
         said = _("Chat template: {name}, as asked; answers end with {ending}.", name=name, ending=written.end)
         return " ".join([said, *_remarks(written)])
-    if getattr(tokenizer, "chat_template", None):
+    own = getattr(tokenizer, "chat_template", None)
+    if own:
+        for text in own.values() if isinstance(own, dict) else (own,):
+            _of_length(str(text), str(getattr(tokenizer, "name_or_path", "") or "chat_template"))
         return ""
     written = _set(tokenizer, "chatml")
     return _(
@@ -52,7 +55,8 @@ def _set(tokenizer: Any, name: str) -> Written:
     if not written.end:
         raise ModelError(
             _("this tokenizer has no eos token, and nothing else an answer could end with."),
-            where="model.chat_template",
+            where=FIELD,
+            field="model.tokenizer",
             hint=_("Give a tokenizer with an eos token in model.tokenizer."),
         )
     tokenizer.chat_template = written.template
@@ -104,10 +108,12 @@ def read_template(path: str) -> str:
     file = Path(path).expanduser()
     try:
         if file.exists() and not file.is_file():  # a device or a pipe may never end
-            raise ModelError(_("is no regular file."), where=one_line(path))
-        if file.stat().st_size > MAX_TEMPLATE_BYTES:
-            raise ModelError(_("is larger than 1 MiB, so it is no template."), where=one_line(path))
-        return file.read_text(encoding="utf-8-sig")
+            raise ModelError(_("is no regular file."), where=one_line(path), field=FIELD)
+        if file.stat().st_size > 4 * MOST_LETTERS:
+            raise ModelError(
+                _("is larger than 1 MiB, so it is no template."), where=one_line(path), field=FIELD
+            )
+        return _of_length(file.read_text(encoding="utf-8-sig"), path)
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(error, FileNotFoundError) and file.name == path and not file.suffix[1:].isalpha():
             raise _unknown(path) from None
@@ -117,7 +123,23 @@ def read_template(path: str) -> str:
             what = _("no readable chat template: it is not UTF-8 text.")
         takes = _("model.chat_template takes a name, such as `llama3`, or the path of a Jinja file.")
         looked = "" if file.exists() else where_looked(path)
-        raise ModelError(what, where=one_line(path), hint=f"{looked} {takes}".strip()) from None
+        raise ModelError(what, where=one_line(path), hint=f"{looked} {takes}".strip(), field=FIELD) from None
+
+
+def _of_length(text: str, where: str) -> str:
+    """A template that is not so long that to compile it alone would take seconds."""
+    if len(text) > MOST_LETTERS:
+        raise ModelError(
+            _(
+                "a chat template of {count:,} characters; {most:,} are taken.",
+                count=len(text),
+                most=MOST_LETTERS,
+            ),
+            where=one_line(where),
+            hint=_("Give a shorter one in model.chat_template."),
+            field=FIELD,
+        )
+    return text
 
 
 def _unknown(wanted: str) -> ModelError:
@@ -132,5 +154,8 @@ def _unknown(wanted: str) -> ModelError:
     else:
         hint = _("`tui-tuner data templates` lists the names. A Jinja file is given by its path.")
     return ModelError(
-        _("no chat template has this name, and no file either."), where=one_line(wanted), hint=hint
+        _("no chat template has this name, and no file either."),
+        where=one_line(wanted),
+        hint=hint,
+        field=FIELD,
     )

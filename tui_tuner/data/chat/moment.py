@@ -55,6 +55,9 @@ def one_moment(tokenizer: Any) -> Iterator[datetime]:
 @contextmanager
 def rendering(tokenizer: Any) -> Iterator[None]:
     """What is rendered inside with this tokenizer's template has its moment."""
+    from tui_tuner.data.chat.sandbox import install
+
+    install()
     moment = moment_of(tokenizer)
     asking = [text for text in _texts(tokenizer) if FUNCTION in text] if moment is not None else []
     if not asking:
@@ -100,6 +103,9 @@ def _texts(tokenizer: Any) -> list[str]:
 
 def _compiled(text: str) -> Any:
     """The template as transformers compiles it, and keeps it for its next use."""
+    from tui_tuner.data.chat.sandbox import install
+
+    install()
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     return _compile_jinja_template(text)

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tui_tuner.config.schema import CleaningSection
+from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.data.cleaning.duplicates import NearDuplicates
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.markup import Unparsable, html_to_markdown, html_to_text
@@ -172,20 +171,26 @@ def _phrases(path: str | None) -> tuple[list[str], list[str]]:
     anywhere: list[str] = []
     beginning: list[str] = []
     for file in [PHRASES, *([Path(path).expanduser()] if path else [])]:
-        where = one_line(file)
+        where, field = one_line(file), "data.cleaning.phrases"
         try:
+            if not file.is_file():
+                raise ConfigError(_("is no regular file."), where=where, field=field)
             if file.stat().st_size > 4 * 1024 * 1024:
-                raise ConfigError(_("is larger than 4 MiB, so it is no phrase list."), where=where)
-            lists: Any = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+                raise ConfigError(
+                    _("is larger than 4 MiB, so it is no phrase list."), where=where, field=field
+                )
+            lists: Any = parse_yaml(file.read_text(encoding="utf-8-sig"))[0]
+        except (OSError, UnicodeDecodeError, BadYaml) as error:
             raise ConfigError(
-                _("no readable phrase list: {error}.", error=one_line(error, 120)), where=where
+                _("no readable phrase list: {error}.", error=one_line(error, 120)), where=where, field=field
             ) from None
         if isinstance(lists, list):
             lists = {"anywhere": lists}
         if not isinstance(lists, dict) or set(lists) - {"anywhere", "beginning"}:
             raise ConfigError(
-                _("a phrase list has the keys anywhere and beginning, or is a list."), where=where
+                _("a phrase list has the keys anywhere and beginning, or is a list."),
+                where=where,
+                field=field,
             )
         for name, into in (("anywhere", anywhere), ("beginning", beginning)):
             into += [

@@ -28,7 +28,7 @@ from tui_tuner.data.reading import Read, Reading
 from tui_tuner.data.records import Record, texts_of
 from tui_tuner.data.sources.counting import rows_about
 from tui_tuner.data.sources.files import resolve
-from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, TunerError
+from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, TunerError, about
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Log, Phase, RowLedger, Sink, Warned
 from tui_tuner.text import one_line
@@ -151,7 +151,8 @@ def _prepare(
     second = held_ledger = None
     if isinstance(config.data.validation, str):
         held = config.data.model_copy(update={"path": config.data.validation, "limit": None})
-        second = _tokenised(config, held, tokenizer, task, root, sink, stop)
+        with about("data.validation", instead_of="data.path"):
+            second = _tokenised(config, held, tokenizer, task, root, sink, stop)
         held_ledger = Ledger.from_json(second.meta["ledger"])
         _check_dropped(held_ledger, held, sink)
     train, validation = split_examples(store, second, config.data, ledger)
@@ -245,7 +246,9 @@ def _write(
                 note = _("rows") if total is None else _("rows, total estimated")
                 sink.emit(Phase("tokenizing", ledger.read, total, note))
         if not ledger.read:
-            raise DataError(_("holds no rows."), where=one_line(data.path), hint=_("Check data.path."))
+            raise DataError(
+                _("holds no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
+            )
         if not writer.examples:
             if sink:
                 sink.emit(RowLedger(**ledger.to_json()))

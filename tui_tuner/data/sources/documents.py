@@ -66,7 +66,9 @@ def read_hub(name: str, field: str | None) -> Iterator[Row]:
     except DatasetNotFoundError:
         raise HubError(_("is no file here, and no data set on the hub."), where=where, hint=hint) from None
     except ValueError as error:
-        raise DataError(f"{one_line(error, 300)}", where=where, hint=_("See data.field.")) from None
+        raise DataError(
+            f"{one_line(error, 300)}", where=where, hint=_("See data.field."), field="data.field"
+        ) from None
     except (OSError, RuntimeError) as error:
         problem = one_line(error, 160)
         what = _("is no file here, and the hub cannot be reached: {problem}.", problem=problem)

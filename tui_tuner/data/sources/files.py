@@ -14,7 +14,7 @@ from tui_tuner.config.schema import DataSection, Source
 from tui_tuner.data.sources.datafile import DEMO, PACKED, DataFile
 from tui_tuner.data.sources.paths import as_meant
 from tui_tuner.data.sources.streams import compression, encoding_of, open_bytes, zip_members
-from tui_tuner.errors import DataError
+from tui_tuner.errors import DataError, about
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -53,6 +53,11 @@ def resolve(data: DataSection) -> list[Resolved]:
         DataError: nothing there, or nothing in it that can be read.
         HubError: a hub data set that cannot be reached.
     """
+    with about("data.path"):
+        return _resolve(data)
+
+
+def _resolve(data: DataSection) -> list[Resolved]:
     paths = data.path if isinstance(data.path, list) else [data.path]
     if not paths:
         raise DataError(_("no data set is named."), where="data.path")

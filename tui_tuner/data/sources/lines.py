@@ -216,7 +216,10 @@ def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
         value = value.get(part) if isinstance(value, dict) else None
         if value is None:
             raise DataError(
-                _("has no key {field!r}.", field=one_line(field)), where=where, hint=_("See data.field.")
+                _("has no key {field!r}.", field=one_line(field)),
+                where=where,
+                hint=_("See data.field."),
+                field="data.field",
             )
     if isinstance(value, list):
         return _squad(value) or value
@@ -270,7 +273,12 @@ def _streamed_json(file: io.BufferedReader, name: str, field: str | None) -> Ite
         what = _("broken JSON after row {row}: {error}.", row=number, error=one_line(error, 160))
         raise DataError(what, where=where) from None
     if not number:
-        raise DataError(_("holds no list of rows."), where=where, hint=_("Name its key in data.field."))
+        raise DataError(
+            _("holds no list of rows."),
+            where=where,
+            hint=_("Name its key in data.field."),
+            field="data.field",
+        )
 
 
 def _first_list(file: io.BufferedReader) -> tuple[str, io.BufferedReader]:

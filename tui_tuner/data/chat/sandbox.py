@@ -1,0 +1,373 @@
+"""The sandbox that chat templates run in: that of Jinja, with a meter that ends what does not end by itself.
+
+transformers compiles and renders chat templates in Jinja's sandbox, which keeps a template from the machine
+but neither from time nor from memory. `install` gives transformers this one instead. What an ordinary
+template writes stays the same, letter by letter; each loop, call, filter and growing value is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, wraps
+from typing import Any
+
+from jinja2 import nodes, pass_context
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
+from jinja2.utils import _PassArg
+
+from tui_tuner.data.chat.meter import (
+    LONGEST,
+    MOST_ITEMS,
+    SHORT,
+    TEXT,
+    Meter,
+    TooCostly,
+    check_format,
+    check_method,
+    check_operation,
+    check_replaced,
+)
+from tui_tuner.locales import _
+
+_PLAIN = 65_536  # characters that the filters of _SLOW may be given
+_SHORTER = ("strip", "lstrip", "rstrip", "startswith", "endswith", "lower", "upper", "removeprefix")
+_FREE = ("default", "d", "length", "count", "first", "last", "attr", "abs", "items")
+_SLOW = ("striptags", "urlize", "xmlattr", "wordwrap", "title", "pprint", "wordcount", "random")
+_TEXT: tuple[str, ...] = (
+    "string",
+    "tojson",
+    "join",
+    "pprint",
+    "format",
+    "escape",
+    "e",
+    "forceescape",
+    "upper",
+    "lower",
+)
+_TEXT += ("trim", "replace", "capitalize", "title", "center", "indent", "truncate", "wordwrap", "striptags")
+_TEXT += ("urlize", "urlencode", "xmlattr", "wordcount", "safe")
+_OPERATORS = frozenset(("*", "**", "%", "//"))
+
+
+@cache
+def install() -> None:
+    """Let transformers render every chat template of this process in this sandbox."""
+    from transformers.utils import chat_template_utils
+
+    chat_template_utils.ImmutableSandboxedEnvironment = _Environment
+    chat_template_utils._compile_jinja_template.cache_clear()
+
+
+class _Context(Context):
+    """The variables of a template, and the meter of this rendering, which compiled templates call."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._share(Meter(self.parent))
+
+    def _share(self, meter: Meter) -> None:
+        self.meter = meter
+        self.tick, self.shown, self.made, self.added = meter.tick, meter.shown, meter.made, meter.added
+
+    def derived(self, locals: dict[str, Any] | None = None) -> Context:
+        context = super().derived(locals)
+        context._share(self.meter)  # type: ignore[attr-defined]
+        return context
+
+    def cut(self, value: Any, part: slice) -> Any:
+        """A slice, which holds no more than what it is cut from."""
+        found = value[part]
+        self.meter.wrote(len(found) if isinstance(found, str) else 8 * len(found))
+        return found
+
+    def joined(self, join: Callable[..., Any], parts: tuple[Any, ...]) -> Any:
+        """Texts put together by `~`."""
+        for part in parts:
+            self.shown(part)
+        text = join(parts)
+        self.meter.wrote(len(text))
+        return text
+
+
+class _Generator(CodeGenerator):
+    """Compiles a template so that what it makes passes the meter."""
+
+    def write_commons(self) -> None:
+        super().write_commons()
+        self.writeline("concat = context.meter.joined")
+
+    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
+        if self._plainly(frame, finalize):
+            self.write("(_shown if type(_shown := ")
+        else:
+            super()._output_child_pre(node, frame, finalize)
+            self.write("context.shown(")
+
+    def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
+        if self._plainly(frame, finalize):
+            self.write(") is str else str(context.shown(_shown)))")
+        else:
+            self.write(")")
+            super()._output_child_post(node, frame, finalize)
+
+    def _plainly(self, frame: Frame, finalize: Any) -> bool:
+        """Whether what is shown becomes text by `str` alone; texts are counted where they are joined."""
+        return not (frame.eval_ctx.volatile or frame.eval_ctx.autoescape or finalize.src)
+
+    def visit_Add(self, node: nodes.BinExpr, frame: Frame) -> None:
+        parts: list[nodes.Expr] = []
+        one: Any = node
+        while isinstance(one, nodes.Add):
+            parts.append(one.right)
+            one = one.left
+        self.write("context.added(")
+        for part in (one, *reversed(parts)):
+            self.visit(part, frame)
+            self.write(", ")
+        self.write(")")
+
+    def _wrapped(self, node: nodes.Expr, frame: Frame, visit: Callable[..., None], parts: Any) -> None:
+        if all(isinstance(part, nodes.Const) for part in parts):
+            visit(node, frame)
+            return
+        self.write("context.made(")
+        visit(node, frame)
+        self.write(")")
+
+    def visit_List(self, node: nodes.List, frame: Frame) -> None:
+        self._wrapped(node, frame, super().visit_List, node.items)
+
+    def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:
+        if node.ctx == "load":
+            self._wrapped(node, frame, super().visit_Tuple, node.items)
+        else:
+            super().visit_Tuple(node, frame)
+
+    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
+        self._wrapped(node, frame, super().visit_Dict, [pair.value for pair in node.items])
+
+    def visit_Name(self, node: nodes.Name, frame: Frame) -> None:
+        if node.ctx == "load" and node.name in ("varargs", "kwargs"):
+            self.write("context.made(")
+            super().visit_Name(node, frame)
+            self.write(")")
+        else:
+            super().visit_Name(node, frame)
+
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
+        if not isinstance(node.arg, nodes.Slice):
+            super().visit_Getitem(node, frame)
+            return
+        self.write("context.cut(")
+        self.visit(node.node, frame)
+        self.write(", slice(")
+        for part in (node.arg.start, node.arg.stop, node.arg.step):
+            if part is None:
+                self.write("None")
+            else:
+                self.visit(part, frame)
+            self.write(", ")
+        self.write("))")
+
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
+        join = "markup_join" if frame.eval_ctx.autoescape else "str_join"
+        if frame.eval_ctx.volatile:
+            join = "(markup_join if context.eval_ctx.autoescape else str_join)"
+        self.write(f"context.joined({join}, (")
+        for part in node.nodes:
+            self.visit(part, frame)
+            self.write(", ")
+        self.write("))")
+
+
+class _Formatter(SandboxedFormatter):
+    """`str.format` with widths that are held to what may be made."""
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        digits = "".join(letter if letter.isdigit() else " " for letter in format_spec).split()
+        if any(len(number) > 7 or int(number) > LONGEST for number in digits):
+            raise TooCostly(_("it makes a text of millions of characters"))
+        return super().format_field(value, format_spec)
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, with a meter."""
+
+    context_class = _Context
+    code_generator_class = _Generator
+    intercepted_binops = _OPERATORS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.globals.pop("lipsum", None)  # writes any number of random words
+        self.filters = _Filters({name: _bounded(name, one) for name, one in self.filters.items()})
+
+    def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
+        _count_rounds(source)
+        return super()._generate(source, *args, **kwargs)
+
+    @staticmethod
+    def concat(pieces: Iterable[str]) -> str:  # type: ignore[override]
+        """The whole text of a template."""
+        pieces = list(pieces)
+        if sum(map(len, pieces)) > TEXT:
+            raise TooCostly(_("it writes without an end"))
+        return "".join(pieces)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        context.tick(1)
+        check_operation(context.meter, operator, left, right)
+        return context.made(self.binop_table[operator](left, right))
+
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        __context.tick(12)
+        owner = getattr(__obj, "__self__", None)
+        if type(owner) is str and len(owner) < SHORT and __obj.__name__ in _SHORTER:
+            return super().call(__context, __obj, *args, **kwargs)
+        if owner is not None and isinstance(owner, str | bytes | int | list | tuple | dict):
+            name = getattr(__obj, "__name__", "")
+            if name == "join" and args and isinstance(args[0], Iterator):
+                args = (_listed(__context, args[0]), *args[1:])
+            check_method(__context.meter, owner, name, args)
+        result = super().call(__context, __obj, *args, **kwargs)
+        return __context.made(result)
+
+    def wrap_str_format(self, value: Any) -> Any:
+        wrapper = super().wrap_str_format(value)
+        if wrapper is None:
+            return None
+        text, mapping = value.__self__, value.__name__ == "format_map"
+
+        @pass_context
+        def fill(context: Any, *args: Any, **kwargs: Any) -> str:
+            if mapping and (kwargs or len(args) != 1):
+                return str(wrapper(*args, **kwargs))  # says what is wrong
+            given = args[0] if mapping else kwargs
+            values = [*(() if mapping else args), *(given.values() if isinstance(given, dict) else ())]
+            check_format(context.meter, text, values)
+            if type(text) is not str:
+                return wrapper(*args, **kwargs)  # type: ignore[no-any-return]
+            return _Formatter(self).vformat(text, () if mapping else args, given)
+
+        return fill
+
+
+class _Filters(dict[str, Any]):
+    """Filters by name; one that is added later is bounded like the others."""
+
+    def __setitem__(self, name: str, one: Any) -> None:
+        super().__setitem__(name, _bounded(name, one))
+
+
+def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that counts what it is given and what it makes."""
+    if name in _FREE:
+        return function
+    passes = _PassArg.from_obj(function)
+
+    @pass_context
+    @wraps(function)
+    def bounded(context: Any, value: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if args or kwargs or type(value) is not str or len(value) > SHORT:
+            value = _weighed(context, name, value, args, kwargs)
+        if passes is None:
+            result = function(value, *args, **kwargs)
+        elif passes is _PassArg.context:
+            result = function(context, value, *args, **kwargs)
+        elif passes is _PassArg.eval_context:
+            result = function(context.eval_ctx, value, *args, **kwargs)
+        else:
+            result = function(context.environment, value, *args, **kwargs)
+        if type(result) is str and len(result) < SHORT:
+            context.meter._text -= len(result)
+            return result
+        return context.made(result)
+
+    return bounded
+
+
+def _weighed(context: Any, name: str, value: Any, args: Any, kwargs: Any) -> Any:
+    """Refuse a filter that would make or take too much; gives the value, an iterator as a list."""
+    meter: Meter = context.meter
+    given = [*args, *kwargs.values()]
+    if name in ("join", "sum") and isinstance(value, Iterator | range):
+        value = _listed(context, iter(value))
+    size = len(value) if isinstance(value, str | bytes | list | tuple | dict) else 1
+    meter.tick(size // 16 if isinstance(value, str) else 2 * size)
+    if name in _SLOW and (size if isinstance(value, str) else sum(meter.measured(value))) > _PLAIN:
+        raise TooCostly(_("it gives the filter {name} {size:,} characters or values", name=name, size=size))
+    for one in given:
+        if isinstance(one, int) and abs(one) > MOST_ITEMS and name not in ("default", "truncate", "int"):
+            raise TooCostly(_("it gives the filter {name} a number of millions", name=name))
+    if name in _TEXT and not isinstance(value, str):
+        meter.shown(value)
+    longest = max((_length(one) for one in given), default=0)
+    if name == "join":
+        items, characters = meter.measured(value)
+        meter.fits(items * longest + characters)
+    elif name == "replace" and len(given) > 1 and isinstance(value, str):
+        check_replaced(meter, value, given[0], given[1])
+    elif name == "format":
+        check_format(meter, str(value), given)
+    elif name == "indent" and isinstance(value, str):
+        meter.fits(size + (value.count("\n") + 1) * longest)
+    elif name == "tojson" and given:
+        items, characters = meter.measured(value)
+        meter.fits(characters + items * longest * 8)
+    elif name in ("center", "wordwrap", "truncate"):
+        meter.fits(size * longest if name == "wordwrap" and longest > SHORT else size + longest)
+    elif name == "sum" and size > 1000 and any(isinstance(one, list | tuple) for one in given):
+        raise TooCostly(_("it makes a list without an end"))
+    return value
+
+
+def _length(value: Any) -> int:
+    """How much longer a text may become by one argument."""
+    if isinstance(value, int):
+        return max(0, value)
+    if isinstance(value, list | tuple):
+        return sum(map(_length, value))
+    return len(value) if isinstance(value, str) else 0
+
+
+def _listed(context: Any, values: Iterator[Any]) -> list[Any]:
+    """The items of an iterator, as long as it ends."""
+    found = []
+    for value in values:
+        context.tick(1)
+        found.append(value)
+    return found
+
+
+def _count_rounds(tree: nodes.Template) -> None:
+    """Let each round of a loop, and each call of a macro, count what is in it."""
+    found: list[Any] = list(tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block)))
+    for node in found:
+        tick = _code(f"context.tick({_weight(node.body)})", node.lineno)
+        node.body.insert(0, nodes.ExprStmt(tick, lineno=node.lineno))
+        if isinstance(node, nodes.For) and node.test is not None:
+            tick = _code(f"context.tick({_weight([node.test])})", node.lineno)
+            node.test = nodes.And(tick, node.test, lineno=node.lineno)
+
+
+def _code(text: str, line: int) -> nodes.InternalName:
+    """Python in a template's tree, made as Jinja's parser makes its own names."""
+    made = object.__new__(nodes.InternalName)
+    nodes.Node.__init__(made, text, lineno=line)
+    return made
+
+
+def _weight(body: list[Any]) -> int:
+    """Parts that are carried out once in a body; inner loops and macros count themselves."""
+    steps, waiting = 1, list(body)
+    while waiting:
+        node = waiting.pop()
+        steps += 1
+        if isinstance(node, nodes.For):
+            waiting.append(node.iter)
+        elif not isinstance(node, nodes.Macro):
+            waiting += node.iter_child_nodes()
+    return steps

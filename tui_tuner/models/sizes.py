@@ -1,0 +1,157 @@
+"""Whether the small files of a model can be what they say: sizes that some model has, files that end.
+
+Everything that opens a model asks here first, for libraries begin to build what a config.json describes, be
+it a thousand million layers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tui_tuner.errors import ModelError
+from tui_tuner.locales import N_, _
+from tui_tuner.text import one_line
+
+LIMITS = {
+    "hidden_size": 1_000_000,
+    "num_hidden_layers": 10_000,
+    "num_attention_heads": 100_000,
+    "num_key_value_heads": 100_000,
+    "head_dim": 100_000,
+    "intermediate_size": 10_000_000,
+    "vocab_size": 100_000_000,
+    "num_experts": 100_000,
+    "experts_per_token": 100_000,
+    "expert_size": 10_000_000,
+}
+MOST_PARAMETERS = 10**14  # tens of times the largest model there is
+# What other architectures call these: a pattern, the limit it has, and whether nothing but a number fits
+_NAMES = (
+    (r"hidden_size|d_model|n_embd|dim|embedding_size|word_embed_proj_dim", "hidden_size", True),
+    (r"num_hidden_layers|n_layers?|num_(?:encoder_|decoder_)?layers", "num_hidden_layers", True),
+    (r"num_attention_heads|n_heads?|num_heads|num_key_value_heads|n_head_kv", "num_attention_heads", True),
+    (r"intermediate_size|n_inner|ffn_dim|d_ff|hidden_dim|ffn_hidden_size", "intermediate_size", True),
+    (r"vocab_size|type_vocab_size", "vocab_size", True),
+    (r"\w*_layers", "num_hidden_layers", False),
+    (r"\w*_heads", "num_attention_heads", False),
+    (r"\w*head_dim", "head_dim", False),
+    (r"\w*_intermediate_size|\w*ffn_dim", "intermediate_size", False),
+    (r"num_\w*experts|\w*_experts", "num_experts", False),
+    (r"max_position_embeddings|n_positions", "vocab_size", False),
+)
+_PATTERNS = tuple((re.compile(names), LIMITS[limit], strict) for names, limit, strict in _NAMES)
+_MiB = 1 << 20
+# Files that libraries read as a whole, and how large one may be
+SMALL_FILES = {
+    "config.json": 16 * _MiB,
+    "generation_config.json": 16 * _MiB,
+    "adapter_config.json": 16 * _MiB,
+    "tokenizer_config.json": 64 * _MiB,
+    "special_tokens_map.json": 16 * _MiB,
+    "added_tokens.json": 64 * _MiB,
+    "chat_template.json": 16 * _MiB,
+    "chat_template.jinja": 16 * _MiB,
+    "tokenizer.json": 512 * _MiB,
+    "vocab.json": 512 * _MiB,
+    "vocab.txt": 512 * _MiB,
+    "merges.txt": 512 * _MiB,
+    "tokenizer.model": 512 * _MiB,
+    "spiece.model": 512 * _MiB,
+    "model.safetensors.index.json": 64 * _MiB,
+}
+_JSON = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+_AGAIN = N_("Download or copy it again.")
+
+
+def check_sizes(config: Mapping[str, Any], where: str) -> None:
+    """Look for sizes in a transformers config that no model has; what is left out is no error here.
+
+    Raises:
+        ModelError: one is too large, negative, or no number; it is named.
+    """
+    for name, value in _named(config, "", 0):
+        for pattern, most, strict in _PATTERNS:
+            if pattern.fullmatch(name.rpartition(".")[2]):
+                _check_size(name, value, most, strict, where)
+                break
+
+
+def _named(config: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    """Fields of a config and of those in it (`text_config`), by their dotted names."""
+    for name, value in config.items():
+        if isinstance(value, Mapping) and str(name).endswith("config") and depth < 3:
+            yield from _named(value, f"{prefix}{name}.", depth + 1)
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _check_size(name: str, value: Any, most: int, strict: bool, where: str) -> None:
+    values = value if isinstance(value, list) else [value]
+    for one in values:
+        if one is None or (not strict and (isinstance(one, bool) or not isinstance(one, int | float))):
+            continue
+        if isinstance(one, bool) or not isinstance(one, int | float) or (strict and one != int_of(one)):
+            problem = _("`{name}` is {value!r}, not a whole number.", name=one_line(name), value=shown(one))
+            raise ModelError(
+                problem, where=where, hint=_("Take the config.json that belongs to the weights.")
+            )
+        least = 0 if strict else -1
+        if not least <= one <= most:
+            raise ModelError(
+                _("`{name}` is {value}, which no model has.", name=one_line(name), value=shown(one)),
+                where=where,
+                hint=_("It must lie between {least} and {most}.", least=1, most=most),
+            )
+    if len(values) > LIMITS["num_hidden_layers"]:
+        problem = _("`{name}` is a list of {count:,} values.", name=one_line(name), count=len(values))
+        raise ModelError(problem, where=where)
+
+
+def int_of(value: float) -> int | None:
+    """The whole number that a number is; None for what is none."""
+    return int(value) if value == value and abs(value) != float("inf") else None
+
+
+def shown(value: object) -> str:
+    """A value of a config for an error; numbers too long for Python's own text are named as such."""
+    try:
+        return one_line(value, 60)
+    except ValueError:
+        return _("a number of thousands of digits")
+    except RecursionError:
+        return _("a list in a list in a list without an end")
+
+
+def check_small_files(folder: Path) -> None:
+    """The small files of a model or tokenizer are regular files of sensible length, and its JSON can be read.
+
+    Raises:
+        ModelError: one is not; it is named.
+    """
+    import orjson
+
+    for name, most in SMALL_FILES.items():
+        path = folder / name
+        shown = one_line(path)
+        try:
+            if not path.exists():
+                continue
+            if not path.is_file():  # a device or a pipe may never end
+                raise ModelError(_("is no regular file."), where=shown)
+            size = path.stat().st_size
+            if size > most:
+                what = _("is larger than {most} MiB, so it is no file of a model.", most=most // _MiB)
+                raise ModelError(what, where=shown, hint=_(_AGAIN))
+            if name in _JSON and not isinstance(orjson.loads(path.read_bytes()), dict):
+                raise ModelError(_("holds no JSON object."), where=shown, hint=_(_AGAIN))
+        except OSError as error:
+            raise ModelError(_("cannot be read: {problem}.", problem=error.strerror), where=shown) from None
+        except orjson.JSONDecodeError as error:
+            raise ModelError(
+                _("is damaged: {error}.", error=one_line(error.msg)),
+                where=f"{shown}:{error.lineno}",
+                hint=_(_AGAIN),
+            ) from None
