@@ -69,4 +69,10 @@ def refusal_of_run(view: RunView) -> Refusal:
     """What the end of a run says to a form. A journal may be anybody's: what it names has to be there."""
     field = known_field(view.field) or _BY_CODE.get(view.exit_code or 0, "")
     fixes = [fix for fix in view.fixes if all(known_field(str(path)) == path for path in fix)]
-    return Refusal(field, view.message, view.advice, tuple(fixes))
+    return Refusal(field, _without_folder(view.message), view.advice, tuple(fixes))
+
+
+def _without_folder(sentence: str) -> str:
+    """A sentence that begins with the whole path of a file, with its name alone: a title is one line."""
+    place, colon, rest = sentence.partition(": ")
+    return f"{os.path.basename(place)}{colon}{rest}" if os.path.isabs(place) and rest else sentence

@@ -21,7 +21,7 @@ from typing import Any
 
 from tui_tuner.ui.preferences import preferences_path
 
-MOST = 5  # are kept
+MOST = 9  # are kept; the home screen lists them all
 REST = 0.4  # seconds without a change before it is written
 LARGEST = 1 << 20  # bytes; a larger file is none of ours
 _VERSION = 1

@@ -230,7 +230,7 @@ class SettingsScreen(MendingScreen):
             check.clear()
             line.clear()
         else:
-            check.ask(self.values)
+            check.ask(self.values, at_once=not changed)
             line.ask(self.values)
         self._draw_problems()
 

@@ -40,13 +40,13 @@ class StartCheck(Widget, Works):
         self._asked: dict[str, Any] = {}
         self._timer: Timer | None = None
 
-    def ask(self, values: dict[str, Any], start: bool = False) -> None:
-        """Look at what these values speak of: at once for a start, else when no other change comes."""
+    def ask(self, values: dict[str, Any], start: bool = False, *, at_once: bool = False) -> None:
+        """Look at what these values speak of: for a start or `at_once` now, else when no change follows."""
         self.clear()
         self.starting = start
         turn, kept = self._turn, copy.deepcopy(values)
         self._asked = kept
-        if start:
+        if start or at_once:
             self._look(turn, kept, start)
         else:
             self._timer = self.set_timer(REST, lambda: self._look(turn, kept, start))
