@@ -86,10 +86,29 @@ def test_a_real_failed_start_names_its_field_in_the_journal(store: RunStore, tmp
     assert found.state == "failed" and not can_resume(found.state, found.step, found.exit_code)
 
 
+@pytest.mark.parametrize(
+    ("sections", "field"),
+    [
+        ({"data": {"path": "demo", "max_length": 16}}, "data.max_length"),
+        ({"data": {"path": "demo"}, "method": {"layers": 99}}, "method.layers"),
+        ({"data": {"path": "demo"}, "model": {"chat_template": "refusing.jinja"}}, "model.chat_template"),
+    ],
+)
+def test_a_failed_start_leads_to_the_field_that_mends_it(
+    store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any], field: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "refusing.jinja").write_text("{{ raise_exception('no') }}")
+    run = fakes.make_run(store, "led", **sections)
+    host(run, Control(run.control))
+    assert fakes_last(run).field == field
+
+
 def fakes_last(run: RunFolder) -> Any:
     from tui_tuner.runs.journal import JournalReader
 
-    return JournalReader(run.events).read(1 << 20)[-1].body
+    bodies = [event.body for event in JournalReader(run.events).read(1 << 20)]
+    return next(body for body in reversed(bodies) if isinstance(body, Finished))
 
 
 async def test_a_question_about_a_run_ends_with_it(store: RunStore, opened: Opened) -> None:

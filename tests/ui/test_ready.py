@@ -38,6 +38,44 @@ def german(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
+    ("method", "fix"),
+    [
+        ({"layers": 99}, {"method.layers": 3}),
+        ({"kind": "freeze", "layers": 99}, {"method.layers": 3}),
+        ({"targets": ["q_proj", "foo"]}, {"method.targets": "all-linear"}),
+    ],
+)
+def test_layers_that_a_model_has_not_are_refused_before_a_run(
+    method: dict[str, Any], fix: dict[str, Any]
+) -> None:
+    refusal = check_start({"data": {"path": "demo"}, "method": method})
+    assert refusal is not None and refusal.fixes == (fix,) and refusal.field == next(iter(fix))
+    mended = {**method, **{name.removeprefix("method."): value for name, value in fix.items()}}
+    assert check_start({"data": {"path": "demo"}, "method": mended}) is None
+    # what a method does not read hinders nothing
+    assert check_start({"data": {"path": "demo"}, "method": {"kind": "full", "layers": 99}}) is None
+
+
+async def test_a_key_is_named_only_where_it_offers_something(opened: Opened, tmp_path: Path) -> None:
+    async with opened() as pilot:
+        pilot.app.draft = {"data": {"path": "demo"}, "model": {"name": str(tmp_path / "nowhere")}}
+        pilot.app.open_settings()
+        await until(pilot, lambda: "no such folder" in text(pilot))
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "Give the folder" in text(pilot))
+        assert "F4 offers it" not in text(pilot)
+        pilot.app.pop_screen()
+        pilot.app.draft = {"data": {"path": "demo"}, "method": {"layers": 99}}
+        pilot.app.open_settings()
+        await until(pilot, lambda: "99 is more than" in text(pilot))
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "F4 offers it" in text(pilot))
+        await pilot.press("f4", "enter")
+        await until(pilot, lambda: "✓ ready" in text(pilot))
+        assert pilot.app.draft["method"]["layers"] == 3
+
+
+@pytest.mark.parametrize(
     ("name", "content", "field"),
     [
         ("empty.jsonl", b"", "data.path"),

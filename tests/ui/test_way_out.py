@@ -119,6 +119,16 @@ def test_kill_9_gives_the_terminal_back_and_names_the_run(opened: Open) -> None:
         assert gone(screen)
 
 
+def test_sigquit_of_the_group_gives_the_terminal_back(opened: Open) -> None:
+    screen = opened()
+    assert screen.modes() == 0
+    os.kill(screen.pid, signal.SIGQUIT)
+    os.kill(app_of(screen), signal.SIGQUIT)
+    assert screen.exit_code(PROMPT) == 128 + signal.SIGQUIT
+    assert screen.modes() != 0 and screen.raw.count(LEFT) == 1
+    assert gone(screen)
+
+
 def test_kill_9_of_the_waiter_leaves_no_screen_without_a_terminal(opened: Open) -> None:
     idle, training = opened(), opened("job")
     for screen in (idle, training):

@@ -418,6 +418,7 @@ def test_secrets_are_masked_wherever_they_stand() -> None:
         "token=my-own-token-1,",
         'key quo"ted\\key',
         "https://me:s3cret@host/path",
+        f"/home/me/{Path('https://me:s3cret@host/path')}",
         "sk-" + "a1" * 15,
         "ghp_" + "a" * 36,
         "AKIA" + "A" * 16,

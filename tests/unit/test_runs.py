@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,11 @@ from tui_tuner.runs.events import Finished, Heartbeat, Log, Phase, RunStarted, S
 from tui_tuner.runs.history import summary
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.runs.tally import CACHE
 from tui_tuner.runs.view import RunView, fold
 from tui_tuner.runs.wire import decode
+from tui_tuner.training.keeping.best import STAMP, read_stamp
+from tui_tuner.training.keeping.checkpoints import MANIFEST, Checkpoint
 
 
 def _config(name: str = "auto") -> RunConfig:
@@ -324,3 +328,46 @@ def test_damaged_manifests_are_dead_runs(tmp_path: Path, content: str) -> None:
     assert folder.state() in ("new", "lost")
     (folder.path / "config.yaml").write_text("{")
     assert summary(RunFolder(folder.path))["model"] == ""
+
+
+def test_one_folder_that_cannot_be_read_hides_no_other_run(tmp_path: Path) -> None:
+    root = tmp_path
+    while len(str(root)) < 3900:
+        root /= "x" * min(200, 3900 - len(str(root)))
+    root.mkdir(parents=True)
+    store = RunStore(root)
+    store.create(_config("whole"))
+    (root / "closed").mkdir(mode=0)
+    inside = os.open(root, os.O_RDONLY)
+    os.mkdir("y" * 200, dir_fd=inside)  # the path of a file in it is too long for the system
+    os.close(inside)
+    assert "whole" in [folder.name for folder in store.runs()]
+    assert store.find("last").name == "whole"
+
+
+@pytest.mark.parametrize("name", [CACHE, "notes.json", "manifest.json", "events.jsonl", "run.log"])
+def test_a_pipe_or_deep_brackets_in_place_of_a_file_hold_nothing_up(tmp_path: Path, name: str) -> None:
+    folder = RunStore(tmp_path).create(_config("r"))
+    (folder.path / name).write_text("[" * 100_000)
+    assert summary(folder)["name"] == "r"
+    (folder.path / name).unlink()
+    os.mkfifo(folder.path / name)
+    with ThreadPoolExecutor(1) as pool:
+        row = pool.submit(summary, folder)
+        try:
+            assert row.result(20)["name"] == "r"
+        finally:
+            os.close(os.open(folder.path / name, os.O_RDWR | os.O_NONBLOCK))  # lets a reader go
+
+
+def test_a_pipe_in_a_checkpoint_is_damage(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / MANIFEST)
+    os.mkfifo(tmp_path / STAMP)
+    with ThreadPoolExecutor(1) as pool:
+        problem, stamp = pool.submit(Checkpoint(tmp_path, 1).problem), pool.submit(read_stamp, tmp_path)
+        try:
+            assert "missing or damaged" in problem.result(20)
+            assert stamp.result(20) is None
+        finally:
+            for name in (MANIFEST, STAMP, STAMP):
+                os.close(os.open(tmp_path / name, os.O_RDWR | os.O_NONBLOCK))

@@ -12,8 +12,16 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import DataError, HardwareError, ModelError, TunerError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import listed
+
+# Where an error is looked for that names no field
+_BY_KIND: tuple[tuple[type[TunerError], str], ...] = (
+    (DataError, "data.path"),
+    (ModelError, "model.name"),
+    (HardwareError, "hardware.devices"),
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,19 @@ def _number(value: float) -> str:
 def options() -> dict[str, Option]:
     """Every field of `RunConfig` by its dotted path, in the order of the schema."""
     return {option.path: option for option in _walk(RunConfig, "")}
+
+
+def known_field(name: str) -> str:
+    """The field that a dotted name is, or lies in; empty if it is none."""
+    parts = name.split(".")
+    names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((name for name in names if name in options()), "")
+
+
+def field_of(error: TunerError) -> str:
+    """The field that an error comes from: that it names, that it is about, or else by its kind."""
+    named = next(filter(None, map(known_field, (error.field, error.where))), "")
+    return named or next((path for kind, path in _BY_KIND if isinstance(error, kind)), "")
 
 
 def section_help() -> dict[str, str]:

@@ -8,12 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tui_tuner.config.advice import advise, setting
+from tui_tuner.config.kinds import METHOD_FIELDS
 from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import DataSection, RunConfig
-from tui_tuner.errors import ConfigError, DataError, UsageError, about
-from tui_tuner.locales import _
+from tui_tuner.errors import ConfigError, DataError, TunerError, UsageError, about
+from tui_tuner.locales import N_, _
 from tui_tuner.tasks import find_task
-from tui_tuner.text import one_line
+from tui_tuner.text import listed, one_line
 
 if TYPE_CHECKING:
     from tui_tuner.training.ranks import Ranks
@@ -31,11 +33,12 @@ def check_beforehand(config: RunConfig) -> None:
         DataError: a data file is missing, empty or of no known kind, or holds rows that the task cannot use.
         ModelError: a model folder without config, tokenizer or weights, or a missing chat template.
         HardwareError: more GPUs than this machine has.
-        ConfigError: an unknown metric, or several devices.
+        ConfigError: an unknown metric, several devices, or layers that the model has not.
         UsageError: this is one of several processes.
     """
     check_hardware(config)
     _check_model(config)
+    _check_method(config)
     check_data(config)
     measured = [metric.name for metric in find_task(config.task).metrics]
     if config.evaluation.best not in measured:
@@ -117,6 +120,39 @@ def _check_model(config: RunConfig) -> None:
                 check_small_files(Path(source))
     if model.chat_template is not None:
         check_template(model.chat_template)
+
+
+def _check_method(config: RunConfig) -> None:
+    """The layers that the method asks for are there, where the model's shapes are known here."""
+    method = config.method
+    if method.layers is None and method.targets == "all-linear":
+        return
+    from tui_tuner.models.facts import load_facts
+    from tui_tuner.planning.traps.model import unknown_targets
+
+    try:
+        facts = load_facts(config.model, network=False)
+    except TunerError:  # the run will see: it may know a shape that planning does not
+        return
+    asked = (method.layers or 0) if "layers" in METHOD_FIELDS[method.kind] else 0
+    if facts.verified and asked > facts.layers:
+        every = setting({"method.layers": facts.layers})
+        raise ConfigError(
+            _("{asked} is more than this model's {layers} layers.", asked=asked, layers=facts.layers),
+            where="method.layers",
+            hint=advise(N_("Take them all with {command}.", command=every)),
+        )
+    wrong, known = unknown_targets(method, facts)
+    if wrong:
+        every = setting({"method.targets": "all-linear"})
+        hint = N_(
+            "Its linear layers are {names}; {command} takes all.", names=listed(sorted(known)), command=every
+        )
+        raise ConfigError(
+            _("this model has no layer {name!r}.", name=one_line(wrong[0])),
+            where="method.targets",
+            hint=advise(hint),
+        )
 
 
 def check_data(config: RunConfig) -> None:

@@ -280,7 +280,10 @@ class Finished(Body):
         """The end that an error makes."""
         what = f"{error.where}: {error.what}" if error.where else error.what
         advice = advice_of(error.hint)
-        return cls("failed", error.exit_code, what, error.hint, error.field, advice, fixes_of(error.hint))
+        from tui_tuner.config.options import field_of
+
+        field = field_of(error)
+        return cls("failed", error.exit_code, what, error.hint, field, advice, fixes_of(error.hint))
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,7 @@ class Lost:
 
 def lost(folder: RunFolder, lines: int = 5) -> Lost:
     """What to show of a lost run. Never raises; the lines are safe for a terminal."""
+    scrubber().blank_out(folder.log)  # a killed process had no time to
     name = one_line(folder.name)
     root = folder.path.parent
     place = "" if str(root) == "runs" else f" --runs {one_line(root)}"

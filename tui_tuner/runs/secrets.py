@@ -47,8 +47,9 @@ _SHAPES = (
     ("AIza", r"AIza[A-Za-z0-9_-]{35}"),  # Google
     (".eyJ", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),  # JSON web token
     ("earer ", r"(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{12,}"),
-    ("://", r"(?<=://)[^\s/@:\"\\]{0,80}:[^\s/@\"\\]{1,200}(?=@)"),  # user:password in an address
-    ("://", r"(?<=://)[A-Za-z0-9_.~-]{16,200}(?=@)"),  # a token alone
+    # user:password in an address, and a token alone; a path made of an address has one slash left
+    (":/", r"(?:(?<=://)|(?<=:/))[^\s/@:\"\\]{0,80}:[^\s/@\"\\]{1,200}(?=@)"),
+    (":/", r"(?:(?<=://)|(?<=:/))[A-Za-z0-9_.~-]{16,200}(?=@)"),
 )
 MASK = "[secret]"
 

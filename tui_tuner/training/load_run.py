@@ -15,6 +15,7 @@ from tui_tuner.config.values import with_values
 from tui_tuner.errors import ModelError, RunError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.models.loading import check_device, load_tokenizer
+from tui_tuner.runs.private import read_file
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import Task, find_task
 from tui_tuner.text import one_line
@@ -94,8 +95,8 @@ def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(read_file(path))
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise RunError(_("is damaged."), where=one_line(path), hint=_("Resume the run: it is written anew."))

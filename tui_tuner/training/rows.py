@@ -16,6 +16,7 @@ from tui_tuner.data.examples.prepare import Cancelled, Prepared, prepare, texts
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.loading import load_tokenizer
+from tui_tuner.runs.private import read_file
 from tui_tuner.text import listed, one_line
 from tui_tuner.training.commands import Stopped
 from tui_tuner.training.context import LEARNED, RunContext
@@ -59,8 +60,8 @@ def _moment(context: RunContext) -> datetime:
     kept = context.progress.moment
     if not kept and path.is_file():
         try:
-            kept = str(json.loads(path.read_text(encoding="utf-8"))["rendered_at"])
-        except (OSError, ValueError, KeyError, TypeError):
+            kept = str(json.loads(read_file(path))["rendered_at"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             kept = ""  # no step has been saved, so another moment does no harm
     found = _read_moment(kept) or _moment_of_older(context) or now()
     context.progress.moment = found.isoformat()

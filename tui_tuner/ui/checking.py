@@ -9,17 +9,11 @@ from typing import Any
 
 from tui_tuner.config.advice import fixes_of, on_screen
 from tui_tuner.config.load import build_config
-from tui_tuner.config.options import options
-from tui_tuner.errors import DataError, HardwareError, ModelError, TunerError
+from tui_tuner.config.options import field_of, known_field
+from tui_tuner.errors import DataError, TunerError
 from tui_tuner.runs.view import RunView
 
-# Where an error is looked for that names no field, by its kind and by the exit code that a run ended with
-_FIELDS: tuple[tuple[type[TunerError], str], ...] = (
-    (DataError, "data.path"),
-    (ModelError, "model.name"),
-    (HardwareError, "hardware.devices"),
-)
-_BY_CODE = {DataError.exit_code: "data.path"}
+_BY_CODE = {DataError.exit_code: "data.path"}  # of runs that an older version ended
 
 
 @dataclass(frozen=True)
@@ -43,6 +37,11 @@ class Refusal:
         """Whether it may help to say what the rows are."""
         return self.field in ("data.path", "data.columns", "data.format", "task")
 
+    @property
+    def mendable(self) -> bool:
+        """Whether there is something to choose from."""
+        return bool(self.fixes) or self.of_data
+
 
 def check_start(values: Mapping[str, Any]) -> Refusal | None:
     """Look at what a draft speaks of; None if a run can be started. Reads files, so it has its time."""
@@ -59,9 +58,7 @@ def refusal_of(error: TunerError | OSError) -> Refusal:
     """What an error says to a form."""
     if not isinstance(error, TunerError):
         return Refusal("", str(error))
-    field = next(filter(None, map(known_field, (error.field, error.where))), "")
-    if not field:
-        field = next((path for kind, path in _FIELDS if isinstance(error, kind)), "")
+    field = field_of(error)
     named = known_field(error.where) or not error.where
     place = os.path.basename(error.where) if os.path.isabs(error.where) else error.where
     sentence = error.what if named else f"{place}: {error.what}"
@@ -73,10 +70,3 @@ def refusal_of_run(view: RunView) -> Refusal:
     field = known_field(view.field) or _BY_CODE.get(view.exit_code or 0, "")
     fixes = [fix for fix in view.fixes if all(known_field(str(path)) == path for path in fix)]
     return Refusal(field, view.message, view.advice, tuple(fixes))
-
-
-def known_field(name: str) -> str:
-    """The field of the form that a dotted name is, or lies in; empty if it is none."""
-    parts = name.split(".")
-    names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
-    return next((name for name in names if name in options()), "")

@@ -186,10 +186,10 @@ def test_a_model_that_cannot_be_written_does_not_end_the_training(
 
     inner = saving.write_final_model
 
-    def write(model: Any, tokenizer: Any, target: Any) -> None:
+    def write(model: Any, tokenizer: Any, target: Any, *rest: Any) -> None:
         if target.name == "best":
             raise torch.OutOfMemoryError("CUDA out of memory (injected)")
-        inner(model, tokenizer, target)
+        inner(model, tokenizer, target, *rest)
 
     monkeypatch.setattr(saving, "write_final_model", write)
     run = train(make_config())

@@ -17,7 +17,7 @@ from tui_tuner.config.options import options
 from tui_tuner.config.paths import PATHS, where_looked
 from tui_tuner.data.chat.choosing import read_template
 from tui_tuner.data.sources.files import resolve
-from tui_tuner.errors import EXIT_DATA, DataError, ModelError
+from tui_tuner.errors import EXIT_DATA, ConfigError, DataError, ModelError
 from tui_tuner.models.loading import model_source
 from tui_tuner.runs.store import RunStore
 
@@ -283,3 +283,18 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
     done, _imported = command(tmp_path, "run", "nothing.yaml")
     assert done.returncode == 2
     assert "nothing.yaml" in done.stderr
+
+
+def test_a_link_to_a_run_folder_brings_no_consent(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "theirs"
+    folder.mkdir(parents=True)
+    (folder / "events.jsonl").touch()
+    (folder / "config.yaml").write_text(f"model: {{name: {tmp_path}, trust_remote_code: true}}\n")
+    (tmp_path / "job.yaml").symlink_to(folder / "config.yaml")
+    (tmp_path / "linked").symlink_to(folder)
+    (tmp_path / "hop.yaml").symlink_to("job.yaml")
+    for path in (folder / "config.yaml", *(tmp_path / name for name in ("job.yaml", "hop.yaml"))):
+        with pytest.raises(ConfigError, match="have not agreed"):
+            load_config(path)
+    with pytest.raises(ConfigError, match="have not agreed"):
+        load_config(tmp_path / "linked" / "config.yaml")

@@ -36,11 +36,12 @@ from tui_tuner.text import one_line
 BATCH = 1024
 BATCH_CHARACTERS = 400_000
 REPORT_SECONDS = 0.5
-# What to do about the most frequent reason rows are dropped for.
+# What to do about the most frequent reason rows are dropped for, and in which field.
 _WAYS = (
-    ("max_length", N_("Raise data.max_length.")),
+    ("max_length", "data.max_length", N_("Raise data.max_length.")),
     (
         "refuses system messages",
+        "data.system_turns",
         N_(
             "Put them in front of the first question with {first}, or leave them out with {drop}.",
             first=setting({"data.system_turns": "first_user"}),
@@ -49,6 +50,7 @@ _WAYS = (
     ),
     (
         "chat template",
+        "model.chat_template",
         N_(
             "Choose a template that can write them, such as {command}.",
             command=setting({"model.chat_template": "chatml"}),
@@ -56,6 +58,7 @@ _WAYS = (
     ),
     (
         "needs ",
+        "data.media",
         N_(
             "To train the text alone, without what it speaks of: {command}.",
             command=setting({"data.media": "ignore"}),
@@ -301,7 +304,8 @@ def nothing_left(ledger: Ledger) -> DataError:
     """What is said where every row was dropped: the most frequent reason, and the first row of it."""
     worst = ledger.reasons("dropped")[0] if ledger.reasons("dropped") else None
     sample = worst.samples[0] if worst and worst.samples else None
-    why = _(worst.reason) if worst else _("all were deduplicated")
+    reason = worst.reason if worst else ""
+    why = _(reason) if worst else _("all were deduplicated")
     if sample and sample["text"]:
         why += f" ({sample['text']})"
     return DataError(
@@ -312,8 +316,8 @@ def nothing_left(ledger: Ledger) -> DataError:
             why=why,
         ),
         where=sample["origin"] if sample else "",
-        hint=advise(_way_out(worst.reason if worst else "", _SEE)),
-        field="data.path",
+        hint=advise(_way_out(reason, _SEE)),
+        field=next((field for words, field, _way in _WAYS if words in reason), "data.path"),
     )
 
 
@@ -349,7 +353,7 @@ def _check_dropped(ledger: Ledger, data: DataSection, sink: Sink | None) -> None
 
 def _way_out(reason: str, otherwise: str) -> str:
     """What to do about rows that are dropped for a reason."""
-    return next((way for words, way in _WAYS if words in reason), otherwise)
+    return next((way for words, _field, way in _WAYS if words in reason), otherwise)
 
 
 def _rounded_up(share: float) -> float:

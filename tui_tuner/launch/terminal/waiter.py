@@ -19,7 +19,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -74,11 +74,14 @@ def behind_waiter() -> Line:
     terminal = TerminalState()
     ours, childs = socket.socketpair()
     signals_in, signals_out = socket.socketpair()
+    # A signal that comes before the waiter listens would end it, and the child would hear of none
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     child = os.fork()
     if child:
         childs.close()
         signals_out.close()
-        os._exit(Waiter(child, ours, signals_in, terminal).wait())
+        os._exit(Waiter(child, ours, signals_in, terminal).wait(before))
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     ours.close()
     signals_out.setblocking(False)
     return Line(childs, signals_out, signals_in, terminal)
@@ -98,9 +101,14 @@ class Waiter:
         self._told: tuple[int, float] | None = None  # the first signal that came here, and when
         self._unread_since: float | None = None
 
-    def wait(self) -> int:
-        """The exit code, once it is known."""
+    def wait(self, mask: Iterable[int] = ()) -> int:
+        """The exit code, once it is known.
+
+        Args:
+            mask: The signals to block once these are listened for.
+        """
         with _own_signals() as wake:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             while True:
                 code = self._look()
                 if code is not None:
@@ -142,7 +150,10 @@ class Waiter:
             self._hear()
 
     def _pass_on(self, number: int) -> None:
-        if number in ENDING:
+        if number == signal.SIGQUIT:  # ends the child at once; this process stays to give the terminal back
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._child, number)
+        elif number in ENDING:
             self._told = self._told or (number, time.monotonic())
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._child, number)
@@ -269,7 +280,7 @@ def _own_signals() -> Iterator[int]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, *ENDING):
+    for number in (signal.SIGCHLD, signal.SIGQUIT, *ENDING):
         signal.signal(number, lambda *_unused: None)
     try:
         yield reading

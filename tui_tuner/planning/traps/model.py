@@ -6,9 +6,10 @@ from pathlib import Path
 
 from tui_tuner.config.kinds import METHOD_FIELDS, METHODS, RANKED
 from tui_tuner.config.options import options
-from tui_tuner.config.schema import ADAPTERS
+from tui_tuner.config.schema import ADAPTERS, MethodSection
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
+from tui_tuner.models.facts import ModelFacts
 from tui_tuner.models.loading import tokenizer_source
 from tui_tuner.models.vocabulary import stored_beyond
 from tui_tuner.planning.learning_rate import customary
@@ -92,15 +93,24 @@ def high_rank(case: Case) -> Advice | None:
     )
 
 
+def unknown_targets(method: MethodSection, facts: ModelFacts) -> tuple[list[str], set[str]]:
+    """Names in `method.targets` that no linear layer of the model has, and those that there are."""
+    known = {linear.name.split(".")[-1] for linear in facts.linears}
+    if "targets" not in METHOD_FIELDS[method.kind] or not facts.verified or facts.moe:
+        return [], known
+    asked = [method.targets] if isinstance(method.targets, str) else method.targets
+    return [
+        name for name in asked if name != "all-linear" and name.isidentifier() and name not in known
+    ], known
+
+
 @trap
 def no_such_target(case: Case) -> Advice | None:
-    method, facts = case.config.method, case.facts
-    if "targets" not in METHOD_FIELDS[method.kind] or facts is None or not facts.verified:
+    facts = case.facts
+    if facts is None:
         return None
-    asked = [method.targets] if isinstance(method.targets, str) else method.targets
-    known = {linear.name.split(".")[-1] for linear in facts.linears}
-    wrong = [name for name in asked if name != "all-linear" and name.isidentifier() and name not in known]
-    if not wrong or facts.moe:
+    wrong, known = unknown_targets(case.config.method, facts)
+    if not wrong:
         return None
     return found(
         _(
@@ -116,15 +126,16 @@ def no_such_target(case: Case) -> Advice | None:
 
 @trap
 def more_layers_than_there_are(case: Case) -> Advice | None:
-    layers, facts = case.config.method.layers, case.facts
-    if not layers or facts is None or layers <= facts.layers:
+    method, facts = case.config.method, case.facts
+    layers = method.layers
+    if not layers or "layers" not in METHOD_FIELDS[method.kind] or facts is None or layers <= facts.layers:
         return None
     text = _(
         "method.layers is {asked}, and the model has {layers}.",
         asked=layers,
         layers=facts.layers,
     )
-    return found(text, _("All of them are trained then."), {"method.layers": facts.layers})
+    return found(text, _("A run does not begin so."), {"method.layers": facts.layers}, serious=True)
 
 
 @trap

@@ -24,6 +24,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from tui_tuner.runs.private import read_file
+
 STAMP = "evaluation.json"
 KEPT = ".best.kept"
 
@@ -45,10 +47,10 @@ class Stamp:
 def read_stamp(folder: Path) -> Stamp | None:
     """Of which evaluation a folder is; None for one of an older version, damaged or incomplete."""
     try:
-        content = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+        content = json.loads(read_file(folder / STAMP))
         whole = all((folder / name).stat().st_size == size for name, size in content["files"].items())
         return Stamp(int(content["step"]), float(content["value"])) if whole else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

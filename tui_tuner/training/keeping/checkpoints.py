@@ -22,11 +22,13 @@ from typing import Any
 
 from tui_tuner.errors import DiskFullError
 from tui_tuner.locales import _
+from tui_tuner.runs.private import open_file, read_file
 from tui_tuner.text import one_line
 
 MANIFEST = "files.json"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BLOCK = 1 << 20
+_MOST_JSON = 256 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Checkpoint:
     def problem(self) -> str:
         """Why it cannot be used: a file missing, cut or changed. Empty if every byte is as it was written."""
         try:
-            manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+            manifest = json.loads(read_file(self.path / MANIFEST))
             files, step = dict(manifest["files"]), manifest["step"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return _("its list of files is missing or damaged")
@@ -305,7 +307,7 @@ def _lacks_room(folder: Path, error: BaseException) -> bool:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
@@ -327,7 +329,7 @@ def _sync(path: Path) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object of a checkpoint."""
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = json.loads(read_file(path, most=_MOST_JSON))
     if not isinstance(data, dict):
         raise ValueError(f"{path.name} is not an object")
     return data

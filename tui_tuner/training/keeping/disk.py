@@ -79,9 +79,11 @@ def check_room(model: Any, config: RunConfig, folder: Path, reporter: Reporter) 
     if free + used < expected.least:
         raise DiskFullError(
             _(
-                "a checkpoint takes about {size}, and {free} are free: nothing could be saved.",
+                "one checkpoint of about {size} next to another, and the final model, take {least}, and "
+                "{free} are free: nothing could be saved.",
                 size=size,
-                free=human_bytes(free),
+                least=human_bytes(expected.least),
+                free=human_bytes(free + used),
             ),
             where=one_line(folder),
             hint=_(

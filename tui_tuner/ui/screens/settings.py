@@ -20,13 +20,14 @@ from textual.widgets.option_list import Option
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.config.load import build_config
+from tui_tuner.config.options import known_field
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.store import RunStore
 from tui_tuner.text import one_line
 from tui_tuner.ui import form
-from tui_tuner.ui.checking import Refusal, known_field, refusal_of
+from tui_tuner.ui.checking import Refusal, refusal_of
 from tui_tuner.ui.presets import preset_rows, preset_values
 from tui_tuner.ui.screens.offers import MendingScreen, put_values
 from tui_tuner.ui.widgets.field import Field, FieldChanged, explanation
@@ -210,8 +211,10 @@ class SettingsScreen(MendingScreen):
         option = form.options()[path]
         sentence = form.problem_of(path, self._problems)
         refusal = self._why
-        advice = refusal.advice if refusal is not None and refusal.field == path else ""
-        self.query_one("#explanation", Static).update(explanation(option, sentence, advice))
+        said = explanation(option, sentence)
+        if refusal is not None and refusal.field == path:
+            said = explanation(option, sentence, refusal.advice, refusal.mendable)
+        self.query_one("#explanation", Static).update(said)
 
     def _check(self, changed: bool = True) -> None:
         """Ask the config about the draft, and mark what it finds; then, in a while, what it speaks of."""
@@ -339,7 +342,7 @@ class SettingsScreen(MendingScreen):
         """F4 mends what is wrong, where something is offered for it; else it says which column is what."""
         if action in ("mend", "columns"):
             refusal = self._why
-            offered = refusal is not None and bool(refusal.fixes or refusal.of_data)
+            offered = refusal is not None and refusal.mendable
             return offered == (action == "mend")
         return True
 

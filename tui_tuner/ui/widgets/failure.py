@@ -41,7 +41,7 @@ class Failure(VerticalScroll):
                 field=mark(refusal.field, "bold"),
             )
         lines += [Content(""), marked(back)]
-        if refusal.fixes or refusal.of_data:
+        if refusal.mendable:
             lines.append(marked(_("{key} offers what can be done.", key=mark("F4"))))
         if resumable:
             lines.append(marked(_("{key} tries again.", key=mark("r"))))

@@ -123,13 +123,18 @@ class Field(Vertical):
             self.post_message(FieldChanged(self.option, value, sentence))
 
 
-def explanation(option: Option, sentence: str, advice: str = "") -> Content:
-    """Everything the help panel says about a field, what is wrong with it and what to do about that first."""
+def explanation(option: Option, sentence: str, advice: str = "", offered: bool = False) -> Content:
+    """Everything the help panel says about a field: what is wrong with it, and what to do about that, first.
+
+    Args:
+        offered: There is something to choose from.
+    """
     parts: list[Content | str | tuple[str, str]] = [(f"{option.path}\n", "bold $primary")]
     if sentence:
         parts.append((f"✗ {one_line(sentence)}\n", "$error"))
+    way = f"{one_line(advice)} {_('F4 offers it.') if offered else ''}".strip()
     if advice:
-        parts.append((f"{one_line(advice)} {_('F4 offers it.')}\n", "$warning"))
+        parts.append((f"{way}\n", "$warning"))
     parts.append(_(option.help) + "\n")
     if option.explain:
         parts.append(_(option.explain) + "\n")

@@ -79,18 +79,6 @@ def spoken_by(item: dict[str, Any]) -> str | None:
     return item[key] if key and isinstance(item[key], str) else None
 
 
-def message_of(item: dict[str, Any]) -> Message:
-    """A turn that is one message.
-
-    Raises:
-        RowProblem: it is none, or several.
-    """
-    found = messages_of(item)
-    if len(found) != 1:
-        raise RowProblem(N_("an answer is several turns"))
-    return found[0]
-
-
 def messages_of(item: dict[str, Any]) -> list[Message]:
     """A turn as messages: one, or with the results of tools that Anthropic's turns of a user hold, several.
 
