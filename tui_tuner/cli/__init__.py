@@ -40,16 +40,16 @@ def main() -> None:
     except OSError as error:
         if debug or error.errno not in _OF_THE_SYSTEM:
             raise
-        _complain(_("error: {error}", error=_in_words(error)))
         code = EXIT_CONFIG if error.errno in _OF_THE_NAME else EXIT_FAILED
+        _tell_of(_in_words(error), code, "--json" in arguments and error.filename is not None)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except Exception as error:
         if debug:
             raise
-        _complain(_("error: {kind}: {error}", kind=type(error).__name__, error=error))
-        _complain(_("This is a defect in tui-tuner. The same command with --debug shows where it happened."))
         code = EXIT_FAILED
+        _tell_of(f"{type(error).__name__}: {error}", code, "--json" in arguments)
+        _complain(_("This is a defect in tui-tuner. The same command with --debug shows where it happened."))
     sys.exit(code)
 
 
@@ -100,6 +100,13 @@ def _tell(error: TunerError, as_json: bool) -> None:
             sys.stdout.write(scrubber().text(line) + "\n")
         except (OSError, ValueError):
             return
+
+
+def _tell_of(what: str, code: int, as_json: bool) -> None:
+    """The same of what no command had foreseen."""
+    error = TunerError(what)
+    error.exit_code = code
+    _tell(error, as_json)
 
 
 def _place(error: TunerError) -> str:

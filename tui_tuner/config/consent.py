@@ -78,7 +78,7 @@ def _identity(model: ModelSection) -> str:
     digest = hashlib.sha256()
     for name, revision in names:
         path = Path(name).expanduser()
-        if path.is_dir():
+        if os.path.isdir(path):
             digest.update(f"folder {path.resolve()}\0".encode("utf-8", "surrogateescape"))
             for file in _code(path):
                 digest.update(f"{file.relative_to(path)}\0".encode("utf-8", "surrogateescape"))

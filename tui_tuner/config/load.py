@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -52,7 +53,7 @@ def load_config(
     global _places
     _places = Places(one_line(path), lines, told)
     config = validated(RunConfig, values, _places)
-    if _HUB_ID.fullmatch(written) and Path(config.model.name).is_dir():
+    if _HUB_ID.fullmatch(written) and os.path.isdir(config.model.name):
         say(
             _(
                 "model.name: the folder {path} is taken, not the model {name} of a hub.",

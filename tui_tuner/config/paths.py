@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -94,7 +95,7 @@ def _as_pasted(path: str) -> str:
     """What is wrong with a path as it is written, in a sentence; empty if nothing is."""
     for plain in plainer(path):
         found = _expanded(plain)
-        if found is not None and found.exists():
+        if found is not None and os.path.exists(found):
             return _("Write it plainly: {path}", path=one_line(plain)) + "."
     if re.match(r"[A-Za-z]:[\\/]|\\\\", path):
         return _("This is a path of Windows; here folders are separated by /, and there are no drives.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def find_preset(name: str, folder: Path | None = None) -> Path:
     if name in known:
         return known[name]
     path = Path(name).expanduser()
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+    if path.suffix in (".yaml", ".yml") or os.path.isfile(path):
         return path
     from tui_tuner.config.problems import nearest  # pydantic takes 0.1 s
 

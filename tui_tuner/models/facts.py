@@ -7,6 +7,7 @@ default of its class there, so a missing field is only an error where that class
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -400,7 +401,7 @@ def _load_facts(model: ModelSection, network: bool) -> ModelFacts:
         folder = Path(MODEL_DIR)
         return facts_from_config(read_model_config(folder / "config.json"), "demo", "demo/config.json")
     folder = Path(model.name).expanduser()
-    if folder.is_dir():
+    if os.path.isdir(folder):
         path = folder / "config.json"
         return _with_header(facts_from_config(read_model_config(path), folder.name, one_line(path)), folder)
     from tui_tuner.models.catalog import find

@@ -44,7 +44,7 @@ def model_source(name: str) -> str:
 
         return _checked_folder(Path(MODEL_DIR), name)
     path = Path(name).expanduser()
-    if path.exists() or name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
+    if os.path.exists(path) or name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
         return _checked_folder(path, name)
     return name
 
@@ -167,7 +167,7 @@ def tokenizer_source(model: ModelSection) -> str:
     """
     if model.tokenizer is not None:
         path = Path(model.tokenizer).expanduser()
-        source = str(path.resolve()) if path.is_dir() else model.tokenizer
+        source = str(path.resolve()) if os.path.isdir(path) else model.tokenizer
     else:
         source = model_source(model.name)
     if os.path.isdir(source) and not any((Path(source) / name).is_file() for name in _TOKENIZER_FILES):
@@ -187,7 +187,7 @@ def tokenizer_source(model: ModelSection) -> str:
 
 def _checked_folder(path: Path, name: str) -> str:
     shown = one_line(name)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         hint = _("Give the folder that holds config.json, or a hub id such as Qwen/Qwen3-0.6B.")
         raise ModelError(_("no such folder."), where=shown, hint=f"{where_looked(name)} {hint}".strip())
     if not (path / "config.json").is_file():

@@ -245,3 +245,44 @@ def test_mutated_configs_are_taken_or_refused_with_a_field(tmp_path: Path) -> No
             refused += 1
             assert error.field or error.where.startswith(str(path)), error
     assert refused > 100
+
+
+@pytest.mark.parametrize(
+    ("field", "code"),
+    [
+        ("data.path", 3),
+        ("data.validation", 3),
+        ("data.cleaning.phrases", 3),
+        ("model.name", 2),
+        ("model.chat_template", 2),
+    ],
+)
+def test_a_name_that_the_system_refuses_is_told_with_its_field(
+    field: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = tmp_path / "a.jsonl"
+    rows.write_text('{"prompt": "a", "response": "b"}\n' * 30)
+    config = tmp_path / "job.yaml"
+    config.write_text(f"model: {{name: demo}}\ndata: {{path: {rows}}}\n")
+    with pytest.raises(TunerError) as caught:
+        made = load_config(config, [f"{field}=./{'n' * 300}"])
+        check_beforehand(made)
+    assert caught.value.field == field and caught.value.exit_code == code
+
+
+def test_json_tells_what_no_command_had_foreseen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tui_tuner import cli
+
+    def broken(arguments: list[str]) -> int:
+        raise ZeroDivisionError("nobody knows why")
+
+    monkeypatch.setattr(cli, "_run", broken)
+    monkeypatch.setattr(sys, "argv", ["tui-tuner", "doctor", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr()
+    assert ended.value.code == 1 and "defect" in told.err
+    assert json.loads(told.out)["error"]["code"] == 1

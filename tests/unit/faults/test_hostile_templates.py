@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from transformers import PreTrainedTokenizerBase
 
 from tui_tuner.data.chat.template import render
@@ -108,3 +109,22 @@ def test_a_long_chat_may_cost_more_than_a_short_one() -> None:
 )
 def test_ordinary_templates_write_what_they_wrote(template: str, text: str) -> None:
     assert render(tokenizer(template), TURN) == text
+
+
+@pytest.mark.parametrize("template", ["{% if a %}" + "{% elif b %}" * 3000 + "{% endif %}", "{% for %}"])
+def test_a_template_that_cannot_be_compiled_costs_its_time_once(
+    template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+    plain = ImmutableSandboxedEnvironment.from_string
+    monkeypatch.setattr(
+        ImmutableSandboxedEnvironment,
+        "from_string",
+        lambda *args, **kwargs: compiled.append(1) or plain(*args, **kwargs),
+    )
+    said = set()
+    for _row in range(5):
+        with pytest.raises(RowProblem) as caught:
+            render(tokenizer(template), TURN)
+        said.add(str(caught.value))
+    assert len(compiled) == 1 and len(said) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def read_template(path: str) -> str:
     """
     file = Path(path).expanduser()
     try:
-        if file.exists() and not file.is_file():  # a device or a pipe may never end
+        if os.path.exists(file) and not file.is_file():  # a device or a pipe may never end
             raise ModelError(_("is no regular file."), where=one_line(path), field=FIELD)
         if file.stat().st_size > 4 * MOST_LETTERS:
             raise ModelError(
@@ -122,7 +123,7 @@ def read_template(path: str) -> str:
         else:
             what = _("no readable chat template: it is not UTF-8 text.")
         takes = _("model.chat_template takes a name, such as `llama3`, or the path of a Jinja file.")
-        looked = "" if file.exists() else where_looked(path)
+        looked = "" if os.path.exists(file) else where_looked(path)
         raise ModelError(what, where=one_line(path), hint=f"{looked} {takes}".strip(), field=FIELD) from None
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache, wraps
 from typing import Any
 
-from jinja2 import nodes, pass_context
+from jinja2 import TemplateError, nodes, pass_context
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
@@ -49,6 +49,7 @@ _TEXT: tuple[str, ...] = (
 )
 _TEXT += ("trim", "replace", "capitalize", "title", "center", "indent", "truncate", "wordwrap", "striptags")
 _TEXT += ("urlize", "urlencode", "xmlattr", "wordcount", "safe")
+_failed: dict[Any, TemplateError] = {}  # the last template that could not be compiled
 _OPERATORS = frozenset(("*", "**", "%", "//"))
 
 
@@ -204,6 +205,21 @@ class _Environment(ImmutableSandboxedEnvironment):
         super().__init__(*args, **kwargs)
         self.globals.pop("lipsum", None)  # writes any number of random words
         self.filters = _Filters({name: _bounded(name, one) for name, one in self.filters.items()})
+
+    def from_string(self, source: Any, *args: Any, **kwargs: Any) -> Any:
+        """Compile a template; one that cannot be costs its time once, and not for each row."""
+        known = _failed.get(source)
+        if known is not None:
+            raise known.with_traceback(None)
+        try:
+            return super().from_string(source, *args, **kwargs)
+        except (RecursionError, MemoryError, SyntaxError):  # of Python's own compiler
+            error = TemplateError(_("it is nested too deeply, or too long, to be compiled"))
+        except TemplateError as problem:
+            error = problem
+        _failed.clear()
+        _failed[source] = error
+        raise error from None
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
         _count_rounds(source)

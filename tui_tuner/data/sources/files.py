@@ -63,6 +63,8 @@ def _resolve(data: DataSection) -> list[Resolved]:
         raise DataError(_("no data set is named."), where="data.path")
     found = []
     for item in paths:
+        if item == "":
+            raise DataError(_("no data set is named."), where="data.path")
         source = item if isinstance(item, Source) else Source(path=item, format=data.format)
         if source.format == "auto" and data.format != "auto":
             source = source.model_copy(update={"format": data.format})
@@ -89,9 +91,9 @@ def resolve_source(source: Source, field: str | None = None) -> Resolved:
         return Resolved(source, [DataFile(source.path.removeprefix("hub:"), "hub", field=field)], notes)
     name = as_meant(source.path)
     path = Path(name).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # false, too, of a name that the system refuses
         files = _folder(path, field, notes)
-    elif path.exists():
+    elif os.path.exists(path):
         files = _file(path, field)
     elif glob.has_magic(name):
         matches = sorted(glob.glob(str(path), recursive=True))
@@ -108,7 +110,7 @@ def resolve_source(source: Source, field: str | None = None) -> Resolved:
         *PACKED,
     }:
         files = [DataFile(name, "hub", field=field)]
-    elif path.is_symlink():
+    elif os.path.islink(path):
         raise DataError(
             _("is a symbolic link that leads nowhere (to {target}).", target=one_line(os.readlink(path))),
             where=one_line(source.path),

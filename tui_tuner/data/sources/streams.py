@@ -178,11 +178,20 @@ def encoding_of(head: bytes, whole: bool, told: str | None = None) -> str:
     return _guess(head)
 
 
+# Of host names, which take quadratic time or no text with errors in it
+_NO_ENCODINGS = ("idna", "punycode", "undefined")
+
+
 def _known(name: str) -> str:
+    """What Python calls an encoding; it knows by name what is none of text, too, such as `hex` and `zip`."""
     try:
-        return codecs.lookup(name).name
-    except LookupError:
-        raise DataError(_("unknown encoding {name!r}.", name=one_line(name)), where="data.encoding") from None
+        b"a".decode(name, "replace")
+        found = codecs.lookup(name).name
+        if found not in _NO_ENCODINGS:
+            return found
+    except (LookupError, ValueError):
+        pass
+    raise DataError(_("unknown encoding {name!r}.", name=one_line(name)), where="data.encoding")
 
 
 # Encodings of Latin letters, which a guess can hardly tell apart. Western European is meant most often, so it

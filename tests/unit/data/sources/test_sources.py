@@ -126,8 +126,18 @@ def test_a_guessed_encoding_is_said_and_can_be_corrected(tmp_path: Path) -> None
     assert any("cp1252" in note for note in first_rows(DataSection(path=str(path))).notes)
     told = DataSection(path=str(path), encoding="cp1250")
     assert not any("guess" in note for note in first_rows(told).notes)
-    with pytest.raises(DataError, match="unknown encoding"):
-        read(path, encoding="klingon")
+    # `hex` and `zip` are codecs of no text; the time of `punycode` is quadratic; a NUL is in no name
+    for name in ("klingon", "hex", "rot13", "zip", "punycode", "idna", "undefined", "a\0b"):
+        with pytest.raises(DataError, match="unknown encoding") as caught:
+            read(write(tmp_path / "a.txt", b"a text"), encoding=name)
+        assert caught.value.field == "data.encoding"
+
+
+@pytest.mark.parametrize("path", ["", [""], ["a.jsonl", ""]])
+def test_an_empty_path_is_told_with_its_field(path: str | list[str], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no data set is named|no such file") as caught:
+        list(Reading(DataSection(path=path)))
+    assert caught.value.field == "data.path"
 
 
 def test_large_json_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
