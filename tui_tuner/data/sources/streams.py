@@ -138,9 +138,9 @@ def zip_members(path: Path) -> list[str]:
 def _bomb(limit: int, where: str) -> DataError:
     return DataError(
         _(
-            "unpacks to more than {limit}, {ratio} times its size: that is no data, or a decompression bomb.",
+            "unpacks to more than {limit}, which is too much for its size: that is no data, or a "
+            "decompression bomb.",
             limit=human_bytes(limit),
-            ratio=MAX_RATIO,
         ),
         where=where,
         hint=_("Unpack it yourself if you trust it."),

@@ -228,7 +228,7 @@ def _begun(request: dict[str, Any], name: str) -> _Process:
         process.ask(request)
     except OSError as error:
         what = _("cannot be read: no process can be started for it ({problem}).", problem=error.strerror)
-        raise DataError(what, where=one_line(name)) from None
+        raise DataError(what, where=one_line(name), hint=_("Close other programs, or try again.")) from None
     return process
 
 
@@ -250,7 +250,7 @@ def _rest(process: _Process) -> None:
 
 def _refused(said: dict[str, Any], request: dict[str, Any], name: str) -> DataError:
     """What is wrong with a file, by what its process says."""
-    where, text = one_line(name), one_line(said.get("text", ""), 160)
+    where, text = one_line(name), one_line(str(said.get("text", "")).rstrip(".\n "), 160)
     anew = _("Write it anew, with smaller row groups, or as JSONL.")
     trust = _("Unpack it yourself if you trust it, into several files or as JSONL.")
     if said["reason"] == "rows":
@@ -276,5 +276,7 @@ def _refused(said: dict[str, Any], request: dict[str, Any], name: str) -> DataEr
         what = _("cannot be read: {problem}.", problem=text)
         return DataError(what, where=where, hint=_("Check the installation with `tui-tuner doctor`."))
     if request["kind"] == "parquet":
-        return DataError(_("is no readable Parquet: {error}.", error=text), where=where)
-    return DataError(_("is no readable Arrow file: {error}.", error=text), where=where)
+        what = _("is no readable Parquet: {error}.", error=text)
+    else:
+        what = _("is no readable Arrow file: {error}.", error=text)
+    return DataError(what, where=where, hint=_("Copy or write it again: it may be damaged, or cut off."))
