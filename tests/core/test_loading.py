@@ -57,7 +57,7 @@ def test_damaged_files(copy: Path, make_config: MakeConfig) -> None:
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_model(config, "cpu")
     (copy / "tokenizer.json").write_text("{")
-    with pytest.raises(ModelError, match="tokenizer.json:1: is damaged"):
+    with pytest.raises(ModelError, match="is damaged"):
         load_tokenizer(ModelSection(name=str(copy)))
 
 

@@ -31,6 +31,8 @@ class Terminal:
         self.folder = folder
         self.pid, self.fd = pty.fork()
         if not self.pid:
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)  # a shell may have us ignore some, as nohup does
             os.chdir(folder)
             os.environ.update(
                 {
