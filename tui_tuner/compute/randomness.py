@@ -11,7 +11,7 @@ import contextlib
 import pickle
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,16 +39,19 @@ class Randomness:
     problem: str = ""
 
 
+EVERYTHING = Randomness(True, 0)
+
+
 def find_randomness(model: Any) -> Randomness:
     """Compute a row of a few made-up tokens in training mode, and see what is random.
 
     What is declared counts too: a module for dropout that this row does not reach, and a share of layers that
-    are left out, which six passes need not show.
+    are left out, which six passes need not show. Where it tells all, nothing is computed.
     """
     layers = _layers(model)
-    if _leaves_layers_out(model):
-        return Randomness(True, 0)
     declared = _declared(model, layers)
+    if declared == EVERYTHING:
+        return declared
     try:
         with _as_it_was(model):
             found = _compare_passes(model, layers)
@@ -56,47 +59,47 @@ def find_randomness(model: Any) -> Randomness:
         problem = f"{type(error).__name__}: {error}"
         if is_out_of_memory(error):
             free_memory_of(error)
-        return Randomness(True, 0, problem)
+        return replace(EVERYTHING, problem=problem)
     return Randomness(found.anything or declared.anything, min(found.quiet, declared.quiet))
 
 
-def _leaves_layers_out(model: Any) -> bool:
-    settings = model.config.get_text_config().to_dict()
-    return any(
-        isinstance(value, float) and value > 0
-        for name, value in settings.items()
-        if name.replace("_", "").endswith("layerdrop")
-    )
-
-
 def _declared(model: Any, layers: list[Any]) -> Randomness:
-    """What modules and the config say of dropout."""
+    """What modules and the config say of dropout, and of layers that are left out."""
     import torch
 
     def drops(holder: Any) -> set[int]:
         return {id(part) for part in holder.modules() if isinstance(part, torch.nn.Dropout) and part.p > 0}
 
-    everywhere, inside = drops(model), [drops(layer) for layer in layers]
     settings = model.config.get_text_config().to_dict()
-    if any(isinstance(settings.get(name), float) and settings[name] > 0 for name in ATTENTION_DROPOUT):
-        return Randomness(True, 0)
+    shares = (share for name, share in settings.items() if _is_of_all_layers(name))
+    if any(isinstance(share, float) and share > 0 for share in shares):
+        return EVERYTHING
+    everywhere, inside = drops(model), [drops(layer) for layer in layers]
     if not everywhere:
         return Randomness(False, len(layers))
     first = next((place for place, found in enumerate(inside) if found), len(layers))
     return Randomness(True, 0 if everywhere - set().union(*inside) else first)
 
 
+def _is_of_all_layers(name: str) -> bool:
+    """Whether a field of a config is a share of attention weights, or of layers, that are left out."""
+    return name in ATTENTION_DROPOUT or name.replace("_", "").endswith("layerdrop")
+
+
 def _compare_passes(model: Any, layers: list[Any]) -> Randomness:
     first = _Pass(model, layers)
     if not first.drew:
         return Randomness(False, len(layers))
-    quiet = first.before_noise
-    differs = first.drew_in_layers
+    found = Randomness(first.drew_in_layers, first.before_noise)
     for _unused in range(PASSES - 1):
+        if found == EVERYTHING:
+            break
         again = _Pass(model, layers)
-        quiet = min(quiet, again.before_noise, first.same_layers(again))
-        differs = differs or again.drew_in_layers or not _same(first.result, again.result)
-    return Randomness(differs, quiet)
+        found = Randomness(
+            found.anything or again.drew_in_layers or not _same(first.result, again.result),
+            min(found.quiet, again.before_noise, first.same_layers(again)),
+        )
+    return found
 
 
 class _Pass:
