@@ -35,7 +35,7 @@ from tui_tuner.compute.self_check import GRADIENT_ROWS, Checker
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
-from tui_tuner.models.out_of_memory import is_out_of_memory
+from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.objectives.choosing import LONGEST_CHECKED, Chooser, checked_rows
 from tui_tuner.objectives.setup import Setup, Voice
 from tui_tuner.text import human_bytes, one_line
@@ -236,7 +236,7 @@ class Objective(ABC):
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            setup.free(error)
+            free_memory_of(error)
             problem = _("memory ran out while it was tried")
         if problem:
             why = one_line(problem, 200)
@@ -285,7 +285,7 @@ class Objective(ABC):
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            setup.free(error)
+            free_memory_of(error)
             setup.voice.warn(
                 "states_not_stored",
                 _(

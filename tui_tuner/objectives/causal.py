@@ -19,7 +19,7 @@ from tui_tuner.compute.self_check import EXACT, MOST_HALF, Checker, evaluating
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.records import IGNORE
 from tui_tuner.locales import _
-from tui_tuner.models.out_of_memory import is_out_of_memory
+from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.objectives.base import Objective, Setup
 from tui_tuner.text import one_line
 
@@ -118,7 +118,7 @@ class CausalObjective(Objective):
             problem = f"{type(error).__name__}: {error}"
             if is_out_of_memory(error):
                 problem = _("memory ran out while it was tried")
-                setup.free(error)
+                free_memory_of(error)
         if problem:
             setup.voice.warn(
                 "router_loss",
@@ -188,7 +188,7 @@ class CausalObjective(Objective):
             problem = f"{type(error).__name__}: {error}"
             if is_out_of_memory(error):
                 problem = _("memory ran out while it was tried")
-                setup.free(error)
+                free_memory_of(error)
         if problem:
             setup.voice.log(
                 _("All logits are computed at once: in chunks, {problem}.", problem=one_line(problem, 200))

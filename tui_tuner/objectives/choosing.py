@@ -11,7 +11,7 @@ from tui_tuner.compute.chunks import chunk_rows
 from tui_tuner.compute.forward import ForwardWay, Rows
 from tui_tuner.compute.self_check import GRADIENT_ROWS, Checked, Checker, LossesOf, plainest, self_check
 from tui_tuner.locales import _
-from tui_tuner.models.out_of_memory import is_out_of_memory
+from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.objectives.setup import Setup
 
 CHECKED_ROWS = 4
@@ -71,7 +71,7 @@ class Chooser:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            self.setup.free(error)
+            free_memory_of(error)
             return None
 
     def _untried(self, wanted: ForwardWay) -> Checked:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tui_tuner.compute.forward import Rows
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.models.device import Device
-from tui_tuner.models.out_of_memory import free_memory_of
 
 
 class Voice(Protocol):
@@ -30,7 +29,6 @@ class Setup:
         pad: The token id of padding.
         state: What `state` returned in the run that is resumed; empty for a new one.
         longest_row: Tokens of the longest row that is trained or held out; 0 where all are short.
-        free: Lets go of what a failed attempt held after memory ran out.
     """
 
     model: Any
@@ -43,4 +41,3 @@ class Setup:
     voice: Voice
     state: Sequence[bool] = ()
     longest_row: int = 0
-    free: Callable[[BaseException], None] = free_memory_of
