@@ -76,27 +76,32 @@ class CausalObjective(Objective):
         return loss + self.way.router * micro.trained_tokens * balance
 
     def _cross_entropy(self, model: Any, micro: MicroBatch) -> Any:
-        if self.way.chunked:
-            head = chunked_loss.head_of(model)
-            rows = chunked_loss.chunk_rows(head.out_features, self.way.device)
-            if micro.trained_tokens > rows:
-                return _chunked(model, micro, self.way, head, rows)
+        chunks = self._chunks(model, micro)
+        if chunks is not None:
+            return _chunked(model, micro, self.way, *chunks)
         with self.way.computing():
             logits = target_logits(model, micro, self.way)
         return cross_entropy(logits.float(), micro.targets, reduction="sum")
 
     def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
-        if self.way.chunked:
-            head = chunked_loss.head_of(model)
-            rows = chunked_loss.chunk_rows(head.out_features, self.way.device)
-            if micro.trained_tokens > rows:
-                hidden = _entering_head(model, micro, self.way, head)
-                loss, right = chunked_loss.measured(hidden, head, micro.targets, rows, self.way.autocast)
-                return {"loss": loss, "right": right}
+        chunks = self._chunks(model, micro)
+        if chunks is not None:
+            head, rows = chunks
+            hidden = _entering_head(model, micro, self.way, head)
+            loss, right = chunked_loss.measured(hidden, head, micro.targets, rows, self.way.autocast)
+            return {"loss": loss, "right": right}
         with self.way.computing():
             logits = target_logits(model, micro, self.way)
         loss = cross_entropy(logits.float(), micro.targets, reduction="sum")
         return {"loss": loss.double(), "right": (logits.argmax(-1) == micro.targets).sum().double()}
+
+    def _chunks(self, model: Any, micro: MicroBatch) -> tuple[Any, int] | None:
+        """The head, and how many positions go through it at a time; None where all do at once."""
+        if not self.way.chunked:
+            return None
+        head = chunked_loss.head_of(model)
+        rows = chunked_loss.chunk_rows(head.out_features, self.way.device)
+        return (head, rows) if micro.trained_tokens > rows else None
 
     def summarise(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
         mean = sums["loss"] / weight
