@@ -4,13 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from tui_tuner.locales import N_, _
-from tui_tuner.runs.scan import Figures
 from tui_tuner.text import one_line
 
+if TYPE_CHECKING:
+    from tui_tuner.runs.scan import Figures
+
 RECENT_STEPS = 1000  # kept at least; the pace is told from the last 50, also after going back some steps
-_OF_SPEED, _OF_TIME_LEFT = 20, 50  # steps
+OF_SPEED, OF_TIME_LEFT = 20, 50  # steps
+
+
+def tokens_per_second(seconds: Sequence[float], trained: Sequence[int]) -> float | None:
+    """Trained tokens per second over the last steps; None before the first.
+
+    Args:
+        seconds: Of each step.
+        trained: Tokens of each step.
+    """
+    took = sum(seconds[-OF_SPEED:])
+    return sum(trained[-OF_SPEED:]) / took if took > 0 else None
+
+
+def seconds_left(seconds: Sequence[float], step: int, total: int) -> float | None:
+    """Remaining time from the last steps' pace; None where it cannot be known."""
+    recent = seconds[-OF_TIME_LEFT:]
+    if len(recent) < 2 or not total:
+        return None
+    pace = sum(recent) / len(recent)
+    return pace * max(0, total - step) if math.isfinite(pace) else None
 
 
 class Pace:
@@ -53,17 +76,10 @@ class Pace:
         self._steps = [self._steps[index] for index in kept]
 
     def tokens_per_second(self) -> float | None:
-        """Trained tokens per second over the last steps; None before the first."""
-        seconds = sum(self._seconds[-_OF_SPEED:])
-        return sum(self._trained[-_OF_SPEED:]) / seconds if seconds > 0 else None
+        return tokens_per_second(self._seconds, self._trained)
 
     def seconds_left(self, step: int, total: int) -> float | None:
-        """Remaining time from the last steps' pace; None where it cannot be known."""
-        recent = self._seconds[-_OF_TIME_LEFT:]
-        if len(recent) < 2 or not total:
-            return None
-        pace = sum(recent) / len(recent)
-        return pace * max(0, total - step) if math.isfinite(pace) else None
+        return seconds_left(self._seconds, step, total)
 
 
 def figure(value: object, digits: int = 4) -> str:

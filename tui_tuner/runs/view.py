@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tui_tuner.runs import pace
 from tui_tuner.runs.events import (
     Body,
     CheckpointSaved,
@@ -68,19 +68,18 @@ class RunView:
     def ended(self) -> bool:
         return self.status in ("completed", "stopped", "failed")
 
-    def tokens_per_second(self, window: int = 20) -> float | None:
-        """Supervised tokens per second over the last `window` steps; None before the first."""
-        recent = self.steps[-window:]
-        seconds = sum(point.seconds for point in recent)
-        return sum(point.supervised_tokens for point in recent) / seconds if seconds > 0 else None
+    def tokens_per_second(self) -> float | None:
+        """Trained tokens per second over the last steps; None before the first."""
+        recent = self.steps[-pace.OF_SPEED :]
+        trained = [point.supervised_tokens for point in recent]
+        return pace.tokens_per_second([point.seconds for point in recent], trained)
 
-    def seconds_left(self, window: int = 50) -> float | None:
+    def seconds_left(self) -> float | None:
         """Remaining time from the last steps' pace; None where it cannot be known."""
-        recent = self.steps[-window:]
-        if len(recent) < 2 or not self.total_steps or self.ended:
+        if self.ended:
             return None
-        pace = sum(point.seconds for point in recent) / len(recent)
-        return pace * max(0, self.total_steps - self.step) if math.isfinite(pace) else None
+        seconds = [point.seconds for point in self.steps[-pace.OF_TIME_LEFT :]]
+        return pace.seconds_left(seconds, self.step, self.total_steps)
 
 
 def fold(view: RunView, events: Iterable[Event]) -> RunView:
