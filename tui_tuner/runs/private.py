@@ -15,12 +15,7 @@ def open_private(path: Path | str, flags: int) -> int:
     Raises:
         OSError: as `os.open`; ELOOP for a link, EINVAL for what is no file.
     """
-    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
-    os.set_blocking(fd, True)
-    return fd
+    return _open(path, flags | os.O_NOFOLLOW)
 
 
 def open_file(path: Path | str) -> BinaryIO:
@@ -29,11 +24,16 @@ def open_file(path: Path | str) -> BinaryIO:
     Raises:
         OSError: as `open`; EINVAL for what is no file.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    return open(_open(path, os.O_RDONLY), "rb")
+
+
+def _open(path: Path | str, flags: int) -> int:
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
-    return open(fd, "rb")
+    os.set_blocking(fd, True)
+    return fd
 
 
 def read_file(path: Path | str, most: int = 16 << 20) -> str:
