@@ -43,10 +43,7 @@ def keep_choices(context: RunContext) -> RunConfig:
     if began is None:
         return context.asked
     before, asked = began
-    found = [_with_random(context.progress, edit) for edit in edits(before, asked, context.asked)]
-    refused = [edit for edit in found if edit.verdict == "refused"]
-    if refused:
-        raise _refusal(context.folder, context.asked, refused)
+    found = _edits(context.folder, context.progress, before, asked, context.asked)
     for edit in found:
         context.reporter.log(edit.sentence())
     without = {edit.field for edit in found if edit.verdict == "no effect"}
@@ -72,12 +69,23 @@ def check_edits(folder: RunFolder, asked: RunConfig) -> None:
             before, had = build_config(kept.config), build_config(kept.asked)
         except (OSError, ValueError, TypeError, ConfigError):
             return  # damaged, or of version 0.1
-        if not kept.config:
-            return
-        found = [_with_random(kept, edit) for edit in edits(before, had, asked)]
-        refused = [edit for edit in found if edit.verdict == "refused"]
-        if refused:
-            raise _refusal(folder, asked, refused)
+        if kept.config:
+            _edits(folder, kept, before, had, asked)
+
+
+def _edits(
+    folder: RunFolder, progress: Progress, before: RunConfig, had: RunConfig | None, asked: RunConfig
+) -> list[Edit]:
+    """What was edited since the run began.
+
+    Raises:
+        ConfigError: a field was edited that a run cannot change.
+    """
+    found = [_with_random(progress, edit) for edit in edits(before, had, asked)]
+    refused = [edit for edit in found if edit.verdict == "refused"]
+    if refused:
+        raise _refusal(folder, asked, refused)
+    return found
 
 
 def _with_random(progress: Progress, edit: Edit) -> Edit:
