@@ -9,6 +9,7 @@ from typing import Any
 from tui_tuner.compute.check_rows import reach_beyond, shorten, windows
 from tui_tuner.compute.chunks import chunk_rows
 from tui_tuner.compute.forward import ForwardWay, Rows
+from tui_tuner.compute.precision import computes_in_float32
 from tui_tuner.compute.self_check import GRADIENT_ROWS, Checked, Checker, LossesOf, plainest, self_check
 from tui_tuner.locales import _
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
@@ -62,6 +63,8 @@ class Chooser:
                         length=length,
                     )
                 )
+            if self._own_numbers(self.checker, wanted):
+                break
         return self._untried(wanted)
 
     def _try(self, checker: Checker, wanted: ForwardWay) -> Checked | None:
@@ -73,6 +76,10 @@ class Chooser:
                 raise
             free_memory_of(error)
             return None
+
+    def _own_numbers(self, checker: Checker, way: ForwardWay) -> bool:
+        """Whether an attempt was in the run's own numbers, so that one in 16 bits would be the same again."""
+        return bool(checker.unsure) or computes_in_float32(self.setup.model, way.autocast)
 
     def _untried(self, wanted: ForwardWay) -> Checked:
         """What is taken where memory does not allow any check."""
@@ -107,6 +114,8 @@ class Chooser:
             found = self._try(tried, checked.way)
             if found is not None:
                 return replace(found, problem=found.problem or checked.problem, unsure=checked.unsure)
+            if not graded and self._own_numbers(tried, checked.way):
+                break
         plainer = self._check(replace(checked.way, packing=False, segments=False))
         problem = _(
             "memory ran out while rows longer than the model's window of {size} tokens were tried", size=size

@@ -60,6 +60,7 @@ def test_the_plain_way_is_taken_where_nothing_can_be_tried() -> None:
     assert not causal.exact and not causal.way.packing and not causal.way.compact
     (warned,) = [line for line in voice.said if line.startswith("self_check")]
     assert "Memory ran out" in warned and "exact" not in warned
+    assert len(voice.said) == len(set(voice.said))  # nothing is tried twice
     assert memory.live == 0
 
 
