@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.core.test_loss import FAST, SomeRows
-from tests.core.ways import check_ways, checker, objective, shares_exactly, summed_loss, with_chunks
+from tests.core.ways import check_ways, checker, objective, prepared, shares_exactly, summed_loss, with_chunks
 from tui_tuner.compute import attention, low_rank, prefix_cache
 from tui_tuner.compute.forward import ForwardWay, lay_flat, lay_padded
 from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
@@ -274,10 +274,6 @@ def test_an_attention_that_takes_16_bits_only_is_compared_in_them() -> None:
 
 
 def test_memory_that_runs_out_in_float32_leaves_16_bits() -> None:
-    from tests.core.ways import Silent
-    from tui_tuner.config.schema import RunConfig
-    from tui_tuner.models.device import Device
-    from tui_tuner.objectives.setup import Setup
 
     model, _wanted = halved(llama(), "weights")
     inner = model.forward
@@ -291,12 +287,7 @@ def test_memory_that_runs_out_in_float32_leaves_16_bits() -> None:
         return inner(*args, **kwargs)
 
     model.forward = forward
-    voice = Silent()
-    config = RunConfig.model_validate({"training": {"autocast": False}, "model": {"dtype": "bfloat16"}})
-    setup = Setup(model, ROWS, [ORDER], config, Device("cpu"), 0, 100, voice)
-    causal = objective(FAST)
-    causal.config = config
-    causal.prepare(setup)
+    causal, voice = prepared(model, ROWS, [ORDER], 100, "bfloat16")
     assert causal.way.packing
     assert any("16 bits" in line and "memory ran out" in line for line in voice.said)
 

@@ -47,8 +47,8 @@ def rows(tiny_tokenizer: Any) -> SomeRows:
     return SomeRows([17, 5, 40, 9, 23, 31, 2], len(tiny_tokenizer))
 
 
-def plain_loss(model: Any, data: SomeRows, rows: list[int]) -> torch.Tensor:
-    """Hugging Face's own way: padded rows, an attention mask, labels of -100, every position's logits."""
+def padded(data: SomeRows, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ids, attention mask and labels as Hugging Face has them."""
     longest = max(data.lengths[row] for row in rows)
     ids = torch.zeros((len(rows), longest), dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -58,6 +58,12 @@ def plain_loss(model: Any, data: SomeRows, rows: list[int]) -> torch.Tensor:
         ids[line, : len(tokens)] = torch.from_numpy(tokens.astype(np.int64))
         mask[line, : len(tokens)] = 1
         labels[line, : len(tokens)] = torch.where(torch.from_numpy(trained), ids[line, : len(tokens)], -100)
+    return ids, mask, labels
+
+
+def plain_loss(model: Any, data: SomeRows, rows: list[int]) -> torch.Tensor:
+    """Hugging Face's own way: padded rows, an attention mask, labels of -100, every position's logits."""
+    ids, mask, labels = padded(data, rows)
     logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
     targets = labels[:, 1:]
     total = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum")

@@ -11,8 +11,10 @@ import torch
 from tui_tuner.compute import shared_check
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, Rows
 from tui_tuner.compute.self_check import Checked, Checker, self_check
+from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.records import Example, next_token_labels
+from tui_tuner.models.device import Device
 from tui_tuner.objectives.causal import CausalObjective
 from tui_tuner.objectives.setup import Setup
 
@@ -57,6 +59,21 @@ def objective(way: ForwardWay) -> CausalObjective:
     found = CausalObjective(RunConfig())
     found.way = way
     return found
+
+
+def prepared(
+    model: Any,
+    data: Rows,
+    batches: Sequence[Sequence[int]],
+    tokens: int,
+    dtype: str = "float32",
+    **more: Any,
+) -> tuple[CausalObjective, Silent]:
+    """The causal objective, prepared as a run does it, and what it said; `more` is for its `Setup`."""
+    config = build_config({"training": {"autocast": False}, "model": {"dtype": dtype}})
+    found, voice = CausalObjective(config), Silent()
+    found.prepare(Setup(model, data, batches, config, Device("cpu"), 0, tokens, voice, **more))
+    return found, voice
 
 
 def summed_loss(model: Any, micro: MicroBatch, way: ForwardWay) -> Any:

@@ -11,15 +11,13 @@ import pytest
 import torch
 
 from tests.conftest import MakeConfig, Trained
+from tests.core import ways
 from tests.core.test_architectures import SHAPE
-from tests.core.test_loss import FAST, SomeRows
-from tests.core.ways import Silent, objective
+from tests.core.test_loss import SomeRows, gradients, padded
+from tests.core.ways import Silent
 from tui_tuner.compute import attention, chunked_loss, chunks
 from tui_tuner.compute.forward import MicroSize
 from tui_tuner.compute.router_loss import router_coefficient
-from tui_tuner.config.load import build_config
-from tui_tuner.models.device import Device
-from tui_tuner.objectives.setup import Setup
 
 Train = Callable[..., Trained]
 MIXTURES: dict[str, dict[str, Any]] = {
@@ -43,32 +41,13 @@ def mixture(kind: str, **more: Any) -> Any:
 
 
 def prepared(model: Any, rows: SomeRows) -> tuple[Any, Silent]:
-    voice, causal = Silent(), objective(FAST)
-    causal.config = build_config({"training": {"autocast": False}, "model": {"dtype": "float32"}})
-    batches = [list(range(len(rows)))]
-    causal.prepare(Setup(model, rows, batches, causal.config, Device("cpu"), 0, 200, voice))
-    return causal, voice
+    return ways.prepared(model, rows, [list(range(len(rows)))], 200)
 
 
 def models_own(model: Any, rows: SomeRows) -> Any:
     """The loss that transformers gives for a padded batch with labels."""
-    longest = int(rows.lengths.max())
-    ids = torch.zeros((len(rows), longest), dtype=torch.long)
-    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
-    for line in range(len(rows)):
-        tokens, trained = rows.masked(line)
-        ids[line, : len(tokens)] = torch.from_numpy(tokens.astype("int64"))
-        mask[line, : len(tokens)] = 1
-        labels[line, : len(tokens)][torch.from_numpy(trained)] = ids[line, : len(tokens)][
-            torch.from_numpy(trained)
-        ]
+    ids, mask, labels = padded(rows, list(range(len(rows))))
     return model(input_ids=ids, attention_mask=mask, labels=labels).loss
-
-
-def gradients(model: Any) -> dict[str, Any]:
-    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
-    return found
 
 
 @pytest.mark.parametrize("kind", MIXTURES)

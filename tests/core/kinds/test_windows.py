@@ -11,16 +11,14 @@ import pytest
 import torch
 
 from tests.conftest import MakeConfig, Trained, chat_rows, write_jsonl
+from tests.core import ways
 from tests.core.test_architectures import EXPERTS, SHAPE
-from tests.core.test_loss import FAST, SomeRows
-from tests.core.ways import Silent, objective
+from tests.core.test_loss import SomeRows
+from tests.core.ways import Silent
 from tui_tuner.compute import attention
 from tui_tuner.compute.check_rows import reach_beyond, shorten, windows
 from tui_tuner.compute.forward import lay_padded
-from tui_tuner.config.load import build_config
 from tui_tuner.data.records import IGNORE
-from tui_tuner.models.device import Device
-from tui_tuner.objectives.setup import Setup
 
 Train = Callable[..., Trained]
 SLIDING = {"layer_types": ["sliding_attention", "full_attention"]}
@@ -43,12 +41,8 @@ def prepared(kind: str, longest_row: int) -> tuple[Any, Any, SomeRows, Silent]:
     attention.register()
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**SHAPE, **KINDS[kind][0]})).eval()
-    rows, voice, causal = SomeRows(SHORT + LONG, 300), Silent(), objective(FAST)
-    causal.config = build_config({"training": {"autocast": False}, "model": {"dtype": "float32"}})
-    setup = Setup(
-        model, rows, [[0, 1, 2, 3]], causal.config, Device("cpu"), 0, 100, voice, longest_row=longest_row
-    )
-    causal.prepare(setup)
+    rows = SomeRows(SHORT + LONG, 300)
+    causal, voice = ways.prepared(model, rows, [[0, 1, 2, 3]], 100, longest_row=longest_row)
     return causal, model, rows, voice
 
 

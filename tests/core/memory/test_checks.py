@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import MakeConfig, Trained, chat_rows, write_jsonl
+from tests.core import ways
 from tests.core.memory.limited import Memory
 from tests.core.memory.test_evaluation import wide_model
-from tests.core.test_loss import FAST, SomeRows
-from tests.core.ways import Silent, objective
-from tui_tuner.config.load import build_config
-from tui_tuner.models.device import Device
+from tests.core.test_loss import SomeRows
+from tests.core.ways import Silent
 from tui_tuner.objectives.base import Objective
-from tui_tuner.objectives.setup import Setup
 
 Train = Callable[..., Trained]
 VOCABULARY = 20_000
@@ -27,13 +25,9 @@ VOCABULARY = 20_000
 def prepared(memory: Memory, lengths: list[int], limit: int | None, **more: Any) -> tuple[Any, Silent]:
     """The causal objective, prepared on a model whose logits are most of what is needed."""
     rows = SomeRows(lengths, VOCABULARY)
-    config = build_config({"training": {"autocast": False}, "model": {"dtype": "float32"}})
-    voice, causal = Silent(), objective(FAST)
-    causal.config = config
-    setup = Setup(wide_model(), rows, [list(range(len(rows)))], config, Device("cpu"), 0, 10, voice, **more)
+    model = wide_model()
     with memory, memory.limited(limit):
-        causal.prepare(setup)
-    return causal, voice
+        return ways.prepared(model, rows, [list(range(len(rows)))], 10, **more)
 
 
 def test_the_check_of_long_rows_holds_no_more_logits_than_a_chunk_of_training() -> None:
