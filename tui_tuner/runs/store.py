@@ -172,8 +172,6 @@ class RunFolder:
         """
         import socket
 
-        from tui_tuner.runs.journal import JournalReader
-
         host = self.manifest().get("host")
         if not isinstance(host, str) or host == socket.gethostname():
             return ""
@@ -181,11 +179,11 @@ class RunFolder:
             quiet = time.time() - self.events.stat().st_mtime
         except OSError:
             return ""
-        if not -_CLOCKS_DIFFER < quiet < _SILENT_SECONDS or self._last_status() in _ENDED:
+        if not -_CLOCKS_DIFFER < quiet < _SILENT_SECONDS:
             return ""
+        last, said = self._end()
         # a copy that was made just now is as fresh, and its last words are old
-        said = [event.time for event in JournalReader(self.events, tail=_STATE_TAIL).read()]
-        return host if said and abs(time.time() - said[-1]) < _CLOCKS_DIFFER else ""
+        return host if last not in _ENDED and abs(time.time() - said) < _CLOCKS_DIFFER else ""
 
     def disown(self) -> None:
         """Forget which process trains this run.
@@ -200,19 +198,20 @@ class RunFolder:
 
     def state(self) -> str:
         """running, paused, completed, stopped, failed, lost (dead without a word) or new (never started)."""
-        last = self._last_status()
+        last, _said = self._end()
         if self.alive() and last not in _ENDED:
             return last or "running"
         if last in _ENDED:
             return last
         return "lost" if last or self.manifest() else "new"
 
-    def _last_status(self) -> str:
-        """What the end of the journal says of the run; empty where there is none."""
+    def _end(self) -> tuple[str, float]:
+        """What the end of the journal says of the run, and when; empty and 0 where there is none."""
         from tui_tuner.runs.journal import JournalReader
 
-        last = ""
+        last, said = "", 0.0
         for event in JournalReader(self.events, tail=_STATE_TAIL).read():
+            said = event.time
             if last in _ENDED and not _begins(event.body):
                 continue  # nothing that a thread still had to say makes a run that ended a lost one
             match event.body:
@@ -224,7 +223,7 @@ class RunFolder:
                     pass
                 case body if not (last == "paused" and isinstance(body, _WHILE_PAUSED)):
                     last = "running"
-        return last
+        return last, said
 
 
 class RunStore:
