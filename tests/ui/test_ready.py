@@ -79,6 +79,8 @@ async def test_a_key_is_named_only_where_it_offers_something(opened: Opened, tmp
     ("name", "content", "field"),
     [
         ("empty.jsonl", b"", "data.path"),
+        ("blank.jsonl", b"\n\n", "data.path"),
+        ("no rows.json", b"[]", "data.path"),
         ("broken.jsonl", b"not json\n{nor this\n", "data.path"),
         ("broken.parquet", b"PAR1 and nothing else", "data.path"),
         ("unknown.csv", b"a1,b2\nx,y\n", "data.columns"),

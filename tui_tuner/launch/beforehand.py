@@ -201,7 +201,7 @@ def _check_rows(config: RunConfig, data: DataSection) -> None:
                 check_kind(config, replace(read, source=number), record)
             break
         usable = usable or looked == MOST_ROWS
-    if not usable and ledger.read:
+    if not usable:
         from tui_tuner.data.examples.prepare import nothing_left
 
-        raise nothing_left(ledger)
+        raise nothing_left(data, ledger)

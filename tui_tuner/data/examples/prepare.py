@@ -248,14 +248,10 @@ def _write(
                 total = about if about is not None and about > ledger.read else None
                 note = _("rows") if total is None else _("rows, total estimated")
                 sink.emit(Phase("tokenizing", ledger.read, total, note))
-        if not ledger.read:
-            raise DataError(
-                _("holds no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
-            )
         if not writer.examples:
-            if sink:
+            if sink and ledger.read:
                 sink.emit(RowLedger(**ledger.to_json()))
-            raise nothing_left(ledger)
+            raise nothing_left(data, ledger)
         writer.finish(
             {
                 "ledger": ledger.to_json(),
@@ -300,8 +296,12 @@ def full(rows: int, characters: int) -> bool:
     return rows >= BATCH or characters >= BATCH_CHARACTERS
 
 
-def nothing_left(ledger: Ledger) -> DataError:
-    """What is said where every row was dropped: the most frequent reason, and the first row of it."""
+def nothing_left(data: DataSection, ledger: Ledger) -> DataError:
+    """What is said where no row is left: that there was none, or the most frequent reason with its first row."""
+    if not ledger.read:
+        return DataError(
+            _("holds no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
+        )
     worst = ledger.reasons("dropped")[0] if ledger.reasons("dropped") else None
     sample = worst.samples[0] if worst and worst.samples else None
     reason = worst.reason if worst else ""
