@@ -97,6 +97,10 @@ class DataError(TunerError):
     exit_code = EXIT_DATA
 
 
+class RowsError(DataError):
+    """Rows that were read and can be looked at, but that the task cannot use as they are."""
+
+
 class PreflightError(DataError):
     """A check before training found something that would waste the run."""
 

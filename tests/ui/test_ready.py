@@ -10,12 +10,19 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
+from tests.ui import fakes
 from tests.ui.conftest import Opened, text, until
-from tui_tuner.runs.store import RunStore
+from tui_tuner.errors import DataError
+from tui_tuner.launch.host import host
+from tui_tuner.runs.control import Control
+from tui_tuner.runs.journal import JournalReader
+from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.runs.view import RunView, fold
 from tui_tuner.ui import datalook, form
-from tui_tuner.ui.checking import check_start
+from tui_tuner.ui.checking import check_start, refusal_of_run
 from tui_tuner.ui.screens.columns import ColumnsDialog
 from tui_tuner.ui.screens.data import DataScreen
+from tui_tuner.ui.screens.offers import Offers
 from tui_tuner.ui.screens.settings import SettingsScreen
 
 
@@ -102,6 +109,48 @@ def test_what_cannot_be_trained_is_refused_with_its_field(
         for path, value in fix.items():
             form.put(values, path, value)
         assert check_start(values) is None, fix
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "seen"),
+    [
+        ("missing.jsonl", None, False),
+        ("empty.jsonl", b"", False),
+        ("no rows.json", b"[]", False),
+        ("broken.jsonl", b"not json\n{nor this\n", False),
+        ("broken.parquet", b"PAR1 and nothing else", False),
+        ("unknown.csv", b"a1,b2\nx,y\n", True),
+        ("words.txt", b"only text\n\nand more\n", True),
+        ("compared.jsonl", b'{"prompt": "a", "chosen": "b", "rejected": "c"}\n' * 9, True),
+        ("half broken.jsonl", b'{"messages": [{"role": "user", "content": "a"}]}\nnot json\n', True),
+    ],
+)
+async def test_what_rows_are_is_asked_only_where_some_can_be_looked_at(
+    store: RunStore, tmp_path: Path, opened: Opened, name: str, content: bytes | None, seen: bool
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    run = fakes.make_run(store, "refused", data={"path": str(path)})
+    host(run, Control(run.control))
+    refusals = [check_start({"data": {"path": str(path)}}), refusal_of_run(view_of(run))]
+    async with opened() as pilot:
+        for refusal in refusals:
+            assert refusal is not None and refusal.mendable
+            await pilot.app.push_screen(Offers(refusal, {}))
+            words = text(pilot)
+            assert ("Say which column is what" in words, "Choose the record format" in words) == (seen, seen)
+            assert "Look at the data" in words
+            pilot.app.pop_screen()
+    if seen:
+        assert datalook.table({}, str(path)).columns
+    else:
+        with pytest.raises(DataError):
+            datalook.table({}, str(path))
+
+
+def view_of(run: RunFolder) -> RunView:
+    return fold(RunView(), JournalReader(run.events).read(1 << 20))
 
 
 def test_kept_counts_rows_that_the_task_can_use(tmp_path: Path, compared: Path) -> None:

@@ -185,6 +185,7 @@ def _check_rows(config: RunConfig, data: DataSection) -> None:
     check_kind = getattr(find_task(config.task).encoder_class, "check_kind", None)
     ledger = Ledger()
     usable = False  # or may be: not everything was read
+    legible = False
     for number, resolved in enumerate(resolve(data)):
         first = resolved.files[0]
         if first.kind in _ELSEWHERE or (first.kind in _AT_ONCE and first.size > LARGEST_AT_ONCE):
@@ -201,7 +202,8 @@ def _check_rows(config: RunConfig, data: DataSection) -> None:
                 check_kind(config, replace(read, source=number), record)
             break
         usable = usable or looked == MOST_ROWS
+        legible = legible or bool(reading.detections)
     if not usable:
         from tui_tuner.data.examples.prepare import nothing_left
 
-        raise nothing_left(data, ledger)
+        raise nothing_left(data, ledger, legible)

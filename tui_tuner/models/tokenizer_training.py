@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tui_tuner.errors import ConfigError, DataError
+from tui_tuner.errors import ConfigError, RowsError
 from tui_tuner.locales import _
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def train_tokenizer(
 
     Raises:
         ConfigError: a vocabulary with no room for the bytes.
-        DataError: no text at all.
+        RowsError: no text at all.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -64,7 +64,7 @@ def train_tokenizer(
     )
     tokenizer.train_from_iterator(counted, trainer)
     if not counted.characters:
-        raise DataError(_("there is no text to learn a tokenizer from"), where="data.path")
+        raise RowsError(_("there is no text to learn a tokenizer from"), where="data.path")
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BEGIN} $A",
         pair=f"{BEGIN} $A $B",

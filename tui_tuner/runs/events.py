@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from tui_tuner.config.advice import fixes_of, on_screen
-from tui_tuner.errors import TunerError
+from tui_tuner.errors import RowsError, TunerError
 from tui_tuner.locales import _
 
 VERSION = 1
@@ -274,6 +274,7 @@ class Finished(Body):
     field: str = sparse(default="")  # of the config, by its dotted name: where a failure comes from
     advice: str = sparse(default="")  # the hint for a screen, where it differs
     fixes: Sequence[Any] = sparse(default=())  # the ways that the hint tells: each {field: value}
+    rows_seen: bool = sparse(default=False)  # a failure over rows that were read, and not over their file
 
     @classmethod
     def failed(cls, error: TunerError) -> Finished:
@@ -282,8 +283,8 @@ class Finished(Body):
         advice = advice_of(error.hint)
         from tui_tuner.config.options import field_of
 
-        field = field_of(error)
-        return cls("failed", error.exit_code, what, error.hint, field, advice, fixes_of(error.hint))
+        field, seen = field_of(error), isinstance(error, RowsError)
+        return cls("failed", error.exit_code, what, error.hint, field, advice, fixes_of(error.hint), seen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ class RunView:
     field: str = ""  # of the config, where a failure comes from
     advice: str = ""  # the hint for a screen
     fixes: tuple[Mapping[str, Any], ...] = ()  # the ways that the hint tells: each {field: value}
+    rows_seen: bool = False  # a failure over rows that were read, and not over their file
     host_memory: int = 0
     memory: Memory | None = None
     sources: tuple[ModelSource, ...] = ()  # of the newest process
@@ -132,6 +133,7 @@ def _run_started(draft: _Draft, event: Event, body: RunStarted) -> None:
         field="",
         advice="",
         fixes=(),
+        rows_seen=False,
     )
     if body.resumed_from is not None:
         _back_to(draft, body.resumed_from)
@@ -193,6 +195,7 @@ def _finished(draft: _Draft, _: Event, body: Finished) -> None:
         field=body.field,
         advice=body.advice or body.hint,
         fixes=tuple(fix for fix in body.fixes if isinstance(fix, Mapping)),
+        rows_seen=body.rows_seen,
         phase="",
     )
 

@@ -21,7 +21,7 @@ from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.preflight import Problem, noted
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Record, Text, texts_of
-from tui_tuner.errors import DataError
+from tui_tuner.errors import DataError, RowsError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.generation import generation_ends
 from tui_tuner.tasks.generative import GenerativeTask, check_cuts
@@ -124,7 +124,7 @@ class AnswerEncoder(Encoder):
     @classmethod
     def refusal(cls, config: RunConfig, where: str, record: Record) -> DataError:
         if isinstance(record, Text):
-            return DataError(
+            return RowsError(
                 _("plain text holds no answers to train on."),
                 where=where,
                 hint=advise(

@@ -13,7 +13,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.chat.moment import now, set_moment
 from tui_tuner.data.examples import identity
 from tui_tuner.data.examples.prepare import Cancelled, Prepared, prepare, texts
-from tui_tuner.errors import DataError
+from tui_tuner.errors import DataError, RowsError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.loading import load_tokenizer
 from tui_tuner.runs.private import read_file
@@ -96,7 +96,7 @@ def prepare_rows(context: RunContext, config: RunConfig, tokenizer: Any) -> Prep
     except Cancelled:
         raise Stopped from None
     if not len(prepared.train):
-        raise DataError(
+        raise RowsError(
             _("nothing is left to train on."), where=one_line(config.data.path), field="data.path"
         )
     _check_same(context, config, prepared)

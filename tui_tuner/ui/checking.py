@@ -10,9 +10,10 @@ from typing import Any
 from tui_tuner.config.advice import fixes_of, on_screen
 from tui_tuner.config.load import build_config
 from tui_tuner.config.options import field_of, known_field
-from tui_tuner.errors import DataError, TunerError
+from tui_tuner.errors import DataError, RowsError, TunerError
 from tui_tuner.runs.view import RunView
 
+_OF_ROWS = ("data.columns", "data.format", "task")
 _BY_CODE = {DataError.exit_code: "data.path"}  # of runs that an older version ended
 
 
@@ -25,22 +26,24 @@ class Refusal:
         sentence: What is wrong.
         advice: What to do, in words for a screen.
         fixes: The ways that these tell: values by the dotted names of their fields.
+        rows_seen: It is over rows that were read, and not over their file.
     """
 
     field: str
     sentence: str
     advice: str = ""
     fixes: tuple[Mapping[str, Any], ...] = ()
+    rows_seen: bool = False
 
     @property
-    def of_data(self) -> bool:
-        """Whether it may help to say what the rows are."""
-        return self.field in ("data.path", "data.columns", "data.format", "task")
+    def of_rows(self) -> bool:
+        """Whether it may help to say what the rows are: there are some to be looked at."""
+        return self.field in _OF_ROWS or (self.field == "data.path" and self.rows_seen)
 
     @property
     def mendable(self) -> bool:
         """Whether there is something to choose from."""
-        return bool(self.fixes) or self.of_data
+        return bool(self.fixes) or self.of_rows or self.field == "data.path"
 
 
 def check_start(values: Mapping[str, Any]) -> Refusal | None:
@@ -62,14 +65,17 @@ def refusal_of(error: TunerError | OSError) -> Refusal:
     named = known_field(error.where) or not error.where
     place = os.path.basename(error.where) if os.path.isabs(error.where) else error.where
     sentence = error.what if named else f"{place}: {error.what}"
-    return Refusal(field, sentence, on_screen(error.hint), fixes_of(error.hint))
+    seen = isinstance(error, RowsError)
+    return Refusal(field, sentence, on_screen(error.hint), fixes_of(error.hint), seen)
 
 
 def refusal_of_run(view: RunView) -> Refusal:
     """What the end of a run says to a form. A journal may be anybody's: what it names has to be there."""
-    field = known_field(view.field) or _BY_CODE.get(view.exit_code or 0, "")
+    named = known_field(view.field)
+    field = named or _BY_CODE.get(view.exit_code or 0, "")
     fixes = [fix for fix in view.fixes if all(known_field(str(path)) == path for path in fix)]
-    return Refusal(field, _without_folder(view.message), view.advice, tuple(fixes))
+    seen = view.rows_seen or not named  # an older version told neither
+    return Refusal(field, _without_folder(view.message), view.advice, tuple(fixes), seen)
 
 
 def _without_folder(sentence: str) -> str:

@@ -17,7 +17,7 @@ from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import Read
 from tui_tuner.data.records import Example, Labelled, Origin, Record, texts_of
-from tui_tuner.errors import DataError, ModelError
+from tui_tuner.errors import DataError, ModelError, RowsError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
@@ -169,7 +169,7 @@ class Encoder:
     @classmethod
     def refusal(cls, config: RunConfig, where: str, record: Record) -> DataError:
         """Why records of this kind cannot be used, and what can be done with them."""
-        return DataError(
+        return RowsError(
             _(
                 "these rows are {format}, which task {task} cannot use.",
                 format=_(RECORD_FORMATS[_FORMAT_OF_RECORD[record.kind]]),

@@ -28,7 +28,7 @@ from tui_tuner.data.reading import Read, Reading
 from tui_tuner.data.records import Record, texts_of
 from tui_tuner.data.sources.counting import rows_about
 from tui_tuner.data.sources.files import resolve
-from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, TunerError, about
+from tui_tuner.errors import EXIT_INTERRUPTED, DataError, DiskFullError, RowsError, TunerError, about
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Log, Phase, RowLedger, Sink, Warned
 from tui_tuner.text import one_line
@@ -251,7 +251,7 @@ def _write(
         if not writer.examples:
             if sink and ledger.read:
                 sink.emit(RowLedger(**ledger.to_json()))
-            raise nothing_left(data, ledger)
+            raise nothing_left(data, ledger, bool(reading.detections))
         writer.finish(
             {
                 "ledger": ledger.to_json(),
@@ -296,8 +296,12 @@ def full(rows: int, characters: int) -> bool:
     return rows >= BATCH or characters >= BATCH_CHARACTERS
 
 
-def nothing_left(data: DataSection, ledger: Ledger) -> DataError:
-    """What is said where no row is left: that there was none, or the most frequent reason with its first row."""
+def nothing_left(data: DataSection, ledger: Ledger, legible: bool) -> DataError:
+    """What is said where no row is left: that there was none, or the most frequent reason with its first row.
+
+    Args:
+        legible: Whether any row could be looked at: not all were broken lines.
+    """
     if not ledger.read:
         return DataError(
             _("holds no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
@@ -308,7 +312,7 @@ def nothing_left(data: DataSection, ledger: Ledger) -> DataError:
     why = _(reason) if worst else _("all were deduplicated")
     if sample and sample["text"]:
         why += f" ({sample['text']})"
-    return DataError(
+    return (RowsError if legible else DataError)(
         _(
             "no row can be trained on: {count:,} of {rows:,} rows: {why}.",
             count=worst.count if worst else 0,

@@ -25,7 +25,7 @@ class Offers(Choose):
 
     def __init__(self, refusal: Refusal, values: Mapping[str, Any], *, on_data: bool = False) -> None:
         answers = [(str(number), fix_words(fix, values), "") for number, fix in enumerate(refusal.fixes)]
-        if refusal.of_data:
+        if refusal.of_rows:
             words = _("Pick from two lists; the first row is shown as it would be read.")
             answers.append((COLUMNS, _("Say which column is what"), words))
             words = _("Each with what it expects.")

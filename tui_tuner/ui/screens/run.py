@@ -201,10 +201,8 @@ class RunScreen(TunerScreen):
         if action == "settings":
             return self._failed_early
         if action == "mend":
-            if not self._failed_early or self.snapshot is None:
-                return False
-            refusal = refusal_of_run(self.snapshot.view)
-            return bool(refusal.fixes or refusal.of_data)
+            found = self.snapshot
+            return self._failed_early and found is not None and refusal_of_run(found.view).mendable
         if action == "results":
             return not live and bool(self.snapshot and self.snapshot.view.steps)
         if action == "detach":
