@@ -27,9 +27,7 @@ from typing import Any, NoReturn, Protocol
 
 from tui_tuner.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from tui_tuner.launch.terminal.state import TerminalState, hung_up
-from tui_tuner.launch.terminal.waiter import ENDING, GAVE_UP, Line, saving_words
-from tui_tuner.locales import _
-from tui_tuner.text import one_line
+from tui_tuner.launch.terminal.waiter import ENDING, GAVE_UP, Line, going_on_words, saving_words
 
 SCREEN_HAS = 1.0  # seconds for a screen to close after a signal
 QUIT_HAS = 3.0  # and after its own key, with threads that still read something
@@ -37,7 +35,7 @@ RUN_HAS = 1.5  # seconds after a signal in which a run may end before the shell 
 _AGAIN = 0.3  # seconds in which a second signal of a kind is the same one, by way of the waiter
 _IMPATIENT = 3
 _LOOK = 0.1
-_CODES = {signal.SIGTERM: EXIT_TERMINATED, signal.SIGINT: EXIT_INTERRUPTED}
+_CODES: dict[int, int] = {signal.SIGTERM: EXIT_TERMINATED, signal.SIGINT: EXIT_INTERRUPTED}
 
 
 class HostedRun(Protocol):
@@ -179,7 +177,7 @@ class WayOut:
 
     def _stay(self, code: int, restore: bool, words: str = "") -> int:
         host = self._host()
-        code = _CODES.get(signal.Signals(self.signal), code) if self.signal else code
+        code = self._code(code)
         if host is not None and host.alive and self.signal in _CODES:
             host.join(max(0.0, self._first_told + RUN_HAS - time.monotonic()))
         if host is None or not host.alive:
@@ -187,18 +185,14 @@ class WayOut:
                 self._release(code, True, words)
             elif words:
                 self._print(words)
-            return host.outcome.exit_code if host is not None and host.outcome else code
-        name = one_line(host.folder.name)
-        if self.signal in _CODES:
-            what = saving_words(name)
-        else:
-            what = _("run {name} goes on; see it with `tui-tuner attach {name}`", name=name)
+            return _code_of(host, code)
+        what = (saving_words if self.signal in _CODES else going_on_words)(host.folder.name)
         words = f"{words}\n{what}" if words else what
         self._deadline = None
         self._release(code, restore, words)
         while host.alive:
             host.join(0.5)
-        return host.outcome.exit_code if host.outcome else code
+        return _code_of(host, code)
 
     def _release(self, code: int, restore: bool, words: str) -> None:
         """Have the shell go on: by way of the waiter, or by ourselves where it is gone."""
@@ -280,7 +274,7 @@ class WayOut:
     def _close(self) -> None:
         """Ask the screen to close; in vain, for it may be stuck."""
         if self._screen is None and not self._deciding.locked():  # nothing is on yet
-            self._end_now(_CODES.get(signal.Signals(self.signal), 0) if self.signal else 0)
+            self._end_now(self._code())
         if self._deciding.locked():
             return
         self._deadline = min(self._deadline or float("inf"), time.monotonic() + SCREEN_HAS)
@@ -294,7 +288,7 @@ class WayOut:
         if not self._deciding.acquire(blocking=False):  # it has closed; something else holds the process up
             host = self._host()
             if host is None or not host.alive:
-                self._end_now(host.outcome.exit_code if host is not None and host.outcome else self._code())
+                self._end_now(_code_of(host, self._code()))
             return
         restore = self._open
         self._open = False
@@ -309,8 +303,9 @@ class WayOut:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(ScreenLost))
             time.sleep(0.25)
 
-    def _code(self) -> int:
-        return _CODES.get(signal.Signals(self.signal), 0) if self.signal else 0
+    def _code(self, otherwise: int = 0) -> int:
+        """For the shell: that of the signal, if one ends the process."""
+        return _CODES.get(self.signal, otherwise)
 
     def _end_now(self, code: int) -> NoReturn:
         if self._open:
@@ -331,6 +326,11 @@ class WayOut:
     def _say(self, **words: Any) -> None:
         if self._line is not None:
             self._line.say(**words)
+
+
+def _code_of(host: HostedRun | None, otherwise: int) -> int:
+    """The exit code of a run that has ended."""
+    return int(host.outcome.exit_code) if host is not None and host.outcome else otherwise
 
 
 def _heard(_number: int, _frame: object) -> None:

@@ -217,19 +217,18 @@ class Waiter:
                 os.kill(self._child, signal.SIGKILL)
             self._speak("", restore=self._screen)
             return 128 + number
-        name = one_line(self._run)
         if guard:
             self._guard()
             words = _(
                 "run {name} was told to save and end, and its process does not answer; it is killed after "
                 "{seconds:.0f} s more. Go on then with: tui-tuner resume {name}",
-                name=name,
+                name=one_line(self._run),
                 seconds=_GUARDED,
             )
         elif number == signal.SIGHUP:
-            words = _("run {name} goes on; see it with `tui-tuner attach {name}`", name=name)
+            words = going_on_words(self._run)
         else:
-            words = saving_words(name)
+            words = saving_words(self._run)
         self._speak(words, restore=self._screen)
         return 128 + number
 
@@ -260,6 +259,11 @@ class Waiter:
             self._terminal.write(words.encode("utf-8", "replace") + b"\n")
 
 
+def going_on_words(name: str) -> str:
+    """What the shell is told of a run that goes on without its screen."""
+    return _("run {name} goes on; see it with `tui-tuner attach {name}`", name=one_line(name))
+
+
 def saving_words(name: str) -> str:
     """What the shell is told where a run takes longer to save than one may wait."""
     return _(
@@ -269,7 +273,7 @@ def saving_words(name: str) -> str:
 
 def _name(number: int) -> str:
     try:
-        return f"{signal.Signals(number).name}"
+        return signal.Signals(number).name
     except ValueError:
         return str(number)
 
