@@ -11,7 +11,6 @@ import contextlib
 import copy
 import json
 import os
-import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.runs.private import open_private
 from tui_tuner.ui.preferences import preferences_path
 
 MOST = 9  # are kept; the home screen lists them all
@@ -248,7 +248,7 @@ def remove_draft(name: str) -> None:
 
 
 def _own_name() -> str:
-    return f"{os.getpid()}-{secrets.token_hex(6)}"
+    return f"{os.getpid()}-{os.urandom(6).hex()}"
 
 
 def _path(name: str) -> Path:
@@ -285,7 +285,7 @@ def _write_whole(path: Path, text: str) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     other = path.with_suffix(".tmp")
-    handle = os.open(other, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    handle = open_private(other, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     with open(handle, "w", encoding="utf-8", errors="replace") as file:
         file.write(text)
         file.flush()

@@ -75,9 +75,11 @@ def at(values: Mapping[str, Any], path: str) -> Any:
     return value_of(values, options()[path])
 
 
-def given(values: Mapping[str, Any], path: str) -> Any:
-    """The value of a field that a draft sets; None where it sets none."""
-    return _inside(values, path)
+def given(values: Any, path: str) -> Any:
+    """What a draft holds under a dotted name; None where it holds nothing."""
+    for part in path.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
 
 
 def unknown(values: Mapping[str, Any]) -> list[str]:
@@ -100,7 +102,7 @@ def _unknown(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
 def differing(values: Mapping[str, Any]) -> dict[str, Any]:
     """What a draft sets that is no default, by the dotted names."""
     found = {path: value_of(values, option) for path, option in options().items() if is_set(values, option)}
-    return {**found, **{path: _inside(values, path) for path in unknown(values)}}
+    return {**found, **{path: given(values, path) for path in unknown(values)}}
 
 
 def without(values: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
@@ -112,12 +114,6 @@ def without(values: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
             inner = inner[parts.pop(0)]
         inner.pop(".".join(parts), None)
     return kept
-
-
-def _inside(values: Any, path: str) -> Any:
-    for part in path.split("."):
-        values = values.get(part) if isinstance(values, Mapping) else None
-    return values
 
 
 def is_set(values: Mapping[str, Any], option: Option) -> bool:

@@ -10,11 +10,12 @@ import contextlib
 import io
 import itertools
 import os
-import stat
 import threading
 import time
 import traceback
 from pathlib import Path
+
+from tui_tuner.runs.private import open_private
 
 _FILE = "workbench.log"
 _MOST_BYTES = 1 << 20  # then the file is set aside, and a new one begun
@@ -85,12 +86,11 @@ def _opened(path: Path) -> int:
     Raises:
         OSError: it cannot be written, or is not a plain file of this user's.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    fd = os.open(path, flags, 0o600)
+    fd = open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid():
+    if status.st_uid != os.getuid():
         os.close(fd)
-        raise OSError(f"{path} is not a plain file of this user")
+        raise OSError(f"{path} is not a file of this user")
     if status.st_mode & 0o077:
         os.fchmod(fd, 0o600)
     return fd

@@ -142,8 +142,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
         """Ask for the roles of a format; columns stay with the roles that it has too."""
         self.format = format
         self._needed, self._more = datalook.roles_of(format)
-        kept = (*self._needed, *self._more)
-        self.roles = {role: name for role, name in self.roles.items() if role in kept}
+        self.roles = {role: name for role, name in self.roles.items() if role in self._asked}
         self._draw()
 
     # The lists
@@ -187,16 +186,15 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
     def _explain(self, event: OptionList.OptionHighlighted) -> None:
         role = event.option.id or ""
         if role == _FORMAT:
-            words = _("The layout of the rows: {words}. Enter chooses another.", words=_(self._expects))
+            words = _(
+                "The layout of the rows: {words}. Enter chooses another.",
+                words=_(RECORD_FORMATS.get(self.format, "")),
+            )
         elif role == _USE:
             words = _("Takes it into the settings; the data are read again.")
         else:
             words = _("{role}: {meaning}", role=role, meaning=_(ROLES.get(role, "")))
         self.query_one("#meaning", Static).update(Content(words))
-
-    @property
-    def _expects(self) -> str:
-        return RECORD_FORMATS.get(self.format, "")
 
     @on(OptionList.OptionSelected, "#roles")
     def _role_chosen(self, event: OptionList.OptionSelected) -> None:
