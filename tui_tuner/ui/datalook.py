@@ -106,10 +106,9 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class ColumnSeen:
-    """A column of a file: what kinds of value it holds, and one of them."""
+    """A column of a file, and one of the values in it."""
 
     name: str
-    kinds: tuple[str, ...]
     example: str
 
 
@@ -256,10 +255,7 @@ def table(draft: dict[str, Any], path: str) -> Table:
     sample = Sample(raw_rows(data, ROWS), one_line(path))
     if not sample.columns:
         raise DataError(_("holds no rows."), where=one_line(path))
-    columns = tuple(
-        ColumnSeen(column.name, tuple(column.kinds), _example(column.example))
-        for column in sample.columns.values()
-    )
+    columns = tuple(ColumnSeen(column.name, _example(column.example)) for column in sample.columns.values())
     fix: Mapping[str, Any] = {}
     try:
         found = recognise(sample.rows, data.format, data.columns, sample.where)
