@@ -236,3 +236,20 @@ def test_two_columns_of_one_name_are_asked_about(tmp_path: Path) -> None:
         sink.write_table(table)
     with pytest.raises(DataError, match=r"^a.feather: has two columns with the name text"):
         read(path)
+
+
+def test_a_request_that_comes_while_another_is_answered_ends_nothing(large: Path) -> None:
+    """As it may where the kernel tells of a request only after the process has read it."""
+    request = {"kind": "parquet", "path": str(large), "memory": process.MEMORY, "row": process.MOST_ROW}
+    request |= {"rows": process.FREE_ROWS, "bytes": 1 << 30}
+    reader = process._Process()
+    try:
+        reader.ask(request)
+        answer = reader.frames("a")
+        letters = [next(answer)[0], next(answer)[0]]
+        reader.ask(request)
+        letters += [letter for letter, _block in answer]
+        again = [letter for letter, _block in reader.frames("b")]
+        assert letters == again and letters[0] == b"S" and letters[-1] == b"E"
+    finally:
+        reader.end()

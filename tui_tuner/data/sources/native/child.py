@@ -16,8 +16,8 @@ Answers go to standard output as frames: a letter, eight bytes of length, and so
     E  JSON: the rows that the file says it has; the request is done
     X  JSON: {"reason": "damaged", …, "text": "…"}: the file cannot be read
 
-It ends with its parent: the kernel kills it once the other end of its standard input is closed (on Linux),
-and writing to nobody ends it anywhere.
+It ends with its parent: the kernel kills it once the other end of the pipe is closed whose number is its
+argument (on Linux), and writing to nobody ends it anywhere.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ import select
 import signal
 import struct
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 FRAME = struct.Struct(">cQ")
@@ -325,26 +324,26 @@ def count(paths: list[str], send: Sender) -> None:
 READERS = {"parquet": read_parquet, "arrow": read_arrow}
 
 
-def answer(request: dict[str, Any], send: Sender) -> Callable[[], None]:
-    """Do what is asked; returns what sends the last frame, which says so where it cannot be done."""
+def answer(request: dict[str, Any], send: Sender) -> tuple[bytes, Any]:
+    """Do what is asked; returns the last frame, which says so where it cannot be done."""
     try:
         import pyarrow
     except ImportError as error:
-        return partial(send.say, b"X", {"reason": "missing", "text": str(error)})
+        return b"X", {"reason": "missing", "text": str(error)}
     try:
         limit_memory(request["memory"])
         if request["kind"] == "count":
             count(request["paths"], send)
-            return partial(send.say, b"E", 0)
+            return b"E", 0
         with opened(request["path"]) as path:
-            return partial(send.say, b"E", READERS[request["kind"]](path, send))
+            return b"E", READERS[request["kind"]](path, send)
     except Refused as error:
         said = {"reason": error.reason, "text": error.text}
     except MemoryError:
         said = {"reason": "memory"}
     except (pyarrow.ArrowException, OSError, ValueError, RuntimeError, LookupError) as error:
         said = {"reason": "damaged", "text": str(error)[:2000]}
-    return partial(send.say, b"X", said)
+    return b"X", said
 
 
 @contextlib.contextmanager
@@ -368,16 +367,18 @@ def limit_memory(limit: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
-def end_with_parent(now: bool) -> None:
-    """Let the kernel kill this process if the other end of its standard input is closed (Linux only), or not.
+def end_with_parent(lifeline: int) -> None:
+    """Let the kernel kill this process once the other end of a pipe is closed (Linux only).
 
-    So it is while a request is answered, when nothing may come from there; between two, reading tells.
+    Nothing may ever be written to it, for that kills as well: the kernel tells of what is written only after
+    it can be read, so requests could not come this way without a race.
     """
     if sys.platform != "linux":
         return
-    flags = fcntl.fcntl(0, fcntl.F_GETFL)
-    fcntl.fcntl(0, fcntl.F_SETFL, flags | fcntl.FASYNC if now else flags & ~fcntl.FASYNC)
-    if now and select.select([0], [], [], 0)[0]:  # it was closed before
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | fcntl.FASYNC)
+    if select.select([lifeline], [], [], 0)[0]:  # it was closed before
         os._exit(1)
 
 
@@ -401,14 +402,10 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no frame
-    if sys.platform == "linux":
-        fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGKILL)
+    end_with_parent(int(sys.argv[1]))
     for request in requests():
-        end_with_parent(True)
-        last = answer(request, Sender(out, request))
-        end_with_parent(False)  # before the last frame, for the next request may follow at once
-        last()
+        send = Sender(out, request)
+        send.say(*answer(request, send))
 
 
 if __name__ == "__main__":

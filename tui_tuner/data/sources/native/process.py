@@ -8,6 +8,7 @@ kill -9 included. After a file it waits a moment for the next, for a data set ma
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -19,7 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tui_tuner.data.sources.native.child import FRAME
 from tui_tuner.data.sources.streams import FREE_BYTES
@@ -116,21 +117,22 @@ class _Process:
             "MALLOC_ARENA_MAX": "1",
             "OMP_NUM_THREADS": "1",
         }
-        self._child = subprocess.Popen(
-            [sys.executable, "-P", str(_CHILD)],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            cwd=os.sep,  # nothing is imported from the folder that somebody works in
-            start_new_session=True,
-        )
+        self._lifeline, childs = _pipe()
+        with childs:
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", str(_CHILD), str(childs.fileno())],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                cwd=os.sep,  # nothing is imported from the folder that somebody works in
+                start_new_session=True,
+                pass_fds=(childs.fileno(),),
+            )
         assert self._child.stdin is not None and self._child.stdout is not None
         self._in, self._out = self._child.stdin, self._child.stdout
         if sys.platform == "linux":
-            import fcntl
-
             with contextlib.suppress(OSError):  # more than the system allows one user
                 fcntl.fcntl(self._out.fileno(), _F_SETPIPE_SZ, _PIPE)
 
@@ -193,9 +195,19 @@ class _Process:
         if kill:
             self._child.kill()
         self._in.close()
+        self._lifeline.close()
         with contextlib.suppress(subprocess.TimeoutExpired):  # it may hang in a file system that does
             self._child.wait(2)
         self._out.close()
+
+
+def _pipe() -> tuple[IO[bytes], IO[bytes]]:
+    """The writing and the reading end of a pipe, none of them where a child has its standard streams."""
+    reading, writing = os.pipe()
+    ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in (writing, reading)]
+    os.close(reading)
+    os.close(writing)
+    return open(ends[0], "wb", buffering=0), open(ends[1], "rb", buffering=0)
 
 
 _resting: list[_Process] = []
