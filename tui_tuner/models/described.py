@@ -29,8 +29,6 @@ def check_described(model: ModelSection) -> None:
         facts = facts_from_config(read_model_config(folder / "config.json"))
     except ModelError:
         return  # an architecture that is not in the table may name its sizes otherwise
-    if facts.moe:
-        return  # which layers have experts, and of what width, is told in too many ways
     if facts.family.verified and facts.model_type in FAMILIES and facts.parameters > 4 * stored:
         raise ModelError(
             _(
