@@ -18,7 +18,7 @@ from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError, about
 from tui_tuner.locales import _
 from tui_tuner.models.families import FAMILIES, GENERIC, Family
-from tui_tuner.models.lookup import config_from_hub, read_model_config, stored_parameters
+from tui_tuner.models.lookup import config_from_hub, read_config, stored_parameters
 from tui_tuner.models.sizes import LIMITS, MOST_PARAMETERS, check_sizes, shown
 from tui_tuner.text import one_line
 
@@ -410,18 +410,18 @@ def _load_facts(model: ModelSection, network: bool) -> ModelFacts:
         from tui_tuner.demo import MODEL_DIR  # type: ignore[attr-defined]
 
         folder = Path(MODEL_DIR)
-        return facts_from_config(read_model_config(folder / "config.json"), "demo", "demo/config.json")
+        return facts_from_config(read_config(folder / "config.json"), "demo", "demo/config.json")
     folder = Path(model.name).expanduser()
     if os.path.isdir(folder):
         path = folder / "config.json"
-        return _with_header(facts_from_config(read_model_config(path), folder.name, one_line(path)), folder)
+        return _with_header(facts_from_config(read_config(path), folder.name, one_line(path)), folder)
     from tui_tuner.models.catalog import find
 
     known = find(model.name)
     if known is not None and model.revision is None:
         return facts_from_config(known, model.name, model.name)
     path = config_from_hub(model, network)
-    return facts_from_config(read_model_config(path), model.name, f"{one_line(model.name)}/config.json")
+    return facts_from_config(read_config(path), model.name, f"{one_line(model.name)}/config.json")
 
 
 def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:
