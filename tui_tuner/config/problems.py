@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tui_tuner.config import peers
-from tui_tuner.config.options import Option, options
+from tui_tuner.config.options import Option, known_field, options
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -93,11 +93,7 @@ def unknown_key(path: str, value: Any = None) -> str:
 
 def field_of(path: str) -> str:
     """The field that a path leads to or into; the path itself where there is none."""
-    parts = path.split(".")
-    for end in range(len(parts), 0, -1):
-        if ".".join(parts[:end]) in options():
-            return ".".join(parts[:end])
-    return one_line(path, 80)
+    return known_field(path) or one_line(path, 80)
 
 
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:

@@ -102,7 +102,7 @@ def _check_model(config: RunConfig) -> None:
     from tui_tuner.data.chat.choosing import check_template
     from tui_tuner.models.described import check_described
     from tui_tuner.models.loading import check_weights, model_source, tokenizer_source
-    from tui_tuner.models.sizes import check_sizes, check_small_files
+    from tui_tuner.models.sizes import check_sizes
 
     model = config.model
     if model.architecture is None:
@@ -115,9 +115,7 @@ def _check_model(config: RunConfig) -> None:
         check_sizes(model.architecture, "model.architecture")
     if model.tokenizer != "train":
         with about("model.name" if model.tokenizer is None else "model.tokenizer"):
-            source = tokenizer_source(model)
-            if os.path.isdir(source):
-                check_small_files(Path(source))
+            tokenizer_source(model)
     if model.chat_template is not None:
         check_template(model.chat_template)
 

@@ -9,7 +9,7 @@ from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.models.families import FAMILIES
-from tui_tuner.models.lookup import read_model_config, stored_parameters
+from tui_tuner.models.lookup import read_config, stored_parameters
 from tui_tuner.text import one_line
 
 
@@ -26,11 +26,9 @@ def check_described(model: ModelSection) -> None:
     if not stored:
         return
     try:
-        facts = facts_from_config(read_model_config(folder / "config.json"))
+        facts = facts_from_config(read_config(folder / "config.json"))
     except ModelError:
         return  # an architecture that is not in the table may name its sizes otherwise
-    if facts.moe:
-        return  # which layers have experts, and of what width, is told in too many ways
     if facts.family.verified and facts.model_type in FAMILIES and facts.parameters > 4 * stored:
         raise ModelError(
             _(

@@ -18,7 +18,7 @@ from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError, about
 from tui_tuner.locales import _
 from tui_tuner.models.families import FAMILIES, GENERIC, Family
-from tui_tuner.models.lookup import config_from_hub, read_model_config, stored_parameters
+from tui_tuner.models.lookup import config_from_hub, read_config, stored_parameters
 from tui_tuner.models.sizes import LIMITS, MOST_PARAMETERS, check_sizes, shown
 from tui_tuner.text import one_line
 
@@ -94,7 +94,7 @@ class ModelFacts:
 
     @property
     def moe(self) -> bool:
-        return self.experts > 1
+        return self.experts > 0
 
     @cached_property
     def linears(self) -> tuple[Linear, ...]:
@@ -268,7 +268,8 @@ class _Reader:
         self.config, self.family, self.where = config, family, where
 
     def number(self, field: str, default: int | None = None, least: int = 1) -> int:
-        alias = self.family.aliases.get(field, field)
+        names = self.family.aliases.get(field, (field,))
+        alias = next((name for name in names if self.config.get(name) is not None), names[-1])
         value = self.config.get(alias)
         if value is None:
             value = self.family.defaults.get(field, default)
@@ -322,11 +323,12 @@ def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
     experts = values.number("num_experts", 0, 0) if family.moe else 0
     dtype = values.config.get("dtype") or values.config.get("torch_dtype") or ""
     ffn = values.number("intermediate_size", 4 * hidden)
+    layers = values.number("num_hidden_layers")
     return ModelFacts(
         name=one_line(name, 200),
         model_type=kind,
         hidden=hidden,
-        layers=values.number("num_hidden_layers"),
+        layers=layers,
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
@@ -341,8 +343,8 @@ def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
         experts_per_token=values.number("experts_per_token", 2) if experts else 0,
         expert_ffn=values.number("expert_size", ffn) if experts else 0,
         shared_ffn=_shared(values, family) if experts else 0,
-        dense_layers=values.number("first_k_dense_replace", 0, 0) if experts else 0,
-        low_rank_query=(values.number("q_lora_rank", 0, 0) if values.config.get("q_lora_rank") else 0),
+        dense_layers=_dense(values, layers) if experts else 0,
+        low_rank_query=values.number("q_lora_rank", 0, 0) if values.config.get("q_lora_rank", latent) else 0,
         low_rank_key=latent,
         rope_dim=rope_dim,
         value_dim=values.number("v_head_dim", 128) if family.latent else 0,
@@ -364,6 +366,15 @@ def _rate(values: _Reader, field: str, default: float) -> float:
     """A rate of dropout while a model trains."""
     found = values.config.get(field, default)
     return float(found) if isinstance(found, int | float) else default
+
+
+def _dense(values: _Reader, layers: int) -> int:
+    """How many layers of a mixture have no experts."""
+    first = values.number("first_k_dense_replace", 0, 0)
+    step = values.number("decoder_sparse_step", 1)
+    named = values.config.get("mlp_only_layers")
+    plain = {place for place in named if isinstance(place, int)} if isinstance(named, list) else set()
+    return sum(place < first or place in plain or (place + 1) % step != 0 for place in range(layers))
 
 
 def _shared(values: _Reader, family: Family) -> int:
@@ -399,18 +410,18 @@ def _load_facts(model: ModelSection, network: bool) -> ModelFacts:
         from tui_tuner.demo import MODEL_DIR  # type: ignore[attr-defined]
 
         folder = Path(MODEL_DIR)
-        return facts_from_config(read_model_config(folder / "config.json"), "demo", "demo/config.json")
+        return facts_from_config(read_config(folder / "config.json"), "demo", "demo/config.json")
     folder = Path(model.name).expanduser()
     if os.path.isdir(folder):
         path = folder / "config.json"
-        return _with_header(facts_from_config(read_model_config(path), folder.name, one_line(path)), folder)
+        return _with_header(facts_from_config(read_config(path), folder.name, one_line(path)), folder)
     from tui_tuner.models.catalog import find
 
     known = find(model.name)
     if known is not None and model.revision is None:
         return facts_from_config(known, model.name, model.name)
     path = config_from_hub(model, network)
-    return facts_from_config(read_model_config(path), model.name, f"{one_line(model.name)}/config.json")
+    return facts_from_config(read_config(path), model.name, f"{one_line(model.name)}/config.json")
 
 
 def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:

@@ -22,7 +22,8 @@ class Family:
     and likewise that of attention itself;
     `norm` is rms, layer or plain (no parameters); `norms` counts them in a layer; `parallel` means that
     attention and MLP read the same norm; `multipliers` that activations are scaled (Granite);
-    `scaled_logits`, `softcap` that logits are; `qk_norm` is "", head or full.
+    `scaled_logits`, `softcap` that logits are; `qk_norm` is "", head or full;
+    `aliases` are the names that a config may have for a field: of several that are there the first holds.
     """
 
     attention: tuple[str, ...] = SEPARATE
@@ -57,18 +58,18 @@ class Family:
     shared_field: str = ""
     shared_gate: bool = False
     verified: bool = True
-    aliases: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
 
 
 GENERIC = Family(verified=False)
 _LAYER_NORM = Family(norm="layer", mlp=("fc1", "fc2"), gated=False, attention_bias=True, mlp_bias=True)
 _GPT2_NAMES = {
-    "hidden_size": "n_embd",
-    "num_hidden_layers": "n_layer",
-    "num_attention_heads": "n_head",
-    "intermediate_size": "n_inner",
-    "max_position_embeddings": "n_positions",
+    "hidden_size": ("hidden_size", "n_embd"),
+    "num_hidden_layers": ("num_hidden_layers", "n_layer"),
+    "num_attention_heads": ("num_attention_heads", "n_head"),
+    "intermediate_size": ("n_inner",),
+    "max_position_embeddings": ("max_position_embeddings", "n_positions"),
 }
 _BERT = replace(
     _LAYER_NORM,
@@ -92,32 +93,36 @@ _BERT = replace(
 _MIXTRAL = Family(
     moe=True,
     mlp=("w1", "w3", "w2"),
-    aliases={"num_experts": "num_local_experts", "experts_per_token": "num_experts_per_tok"},
+    aliases={
+        "num_experts": ("num_experts", "num_local_experts"),
+        "experts_per_token": ("num_experts_per_tok",),
+    },
     defaults={"num_experts": 8, "num_key_value_heads": 8},
 )
-_QWEN_MOE = {
-    "num_experts": "num_experts",
-    "experts_per_token": "num_experts_per_tok",
-    "expert_size": "moe_intermediate_size",
+_QWEN_MOE: dict[str, tuple[str, ...]] = {
+    "experts_per_token": ("num_experts_per_tok",),
+    "expert_size": ("moe_intermediate_size",),
 }
 _DEEPSEEK = Family(
     moe=True,
     latent=True,
     shared_field="n_shared_experts",
     verified=False,
-    aliases={
-        "num_experts": "n_routed_experts",
-        "experts_per_token": "num_experts_per_tok",
-        "expert_size": "moe_intermediate_size",
+    aliases={**_QWEN_MOE, "num_experts": ("num_experts", "n_routed_experts")},
+    defaults={
+        "kv_lora_rank": 512,
+        "q_lora_rank": 1536,
+        "num_experts": 64,
+        "expert_size": 1407,
+        "n_shared_experts": 2,
     },
-    defaults={"kv_lora_rank": 512},
 )
 
 FAMILIES: dict[str, Family] = {
     "llama": Family(),
     "mistral": Family(defaults={"num_key_value_heads": 8}),
     "ministral": Family(),
-    "smollm3": Family(),
+    "smollm3": Family(tied=True),
     "mixtral": _MIXTRAL,
     "qwen2": Family(attention_bias=True, output_bias=False),
     "qwen2_moe": Family(
@@ -127,10 +132,21 @@ FAMILIES: dict[str, Family] = {
         shared_field="shared_expert_intermediate_size",
         shared_gate=True,
         aliases=_QWEN_MOE,
+        defaults={
+            "num_experts": 60,
+            "experts_per_token": 4,
+            "expert_size": 1408,
+            "shared_expert_intermediate_size": 5632,
+        },
         verified=False,
     ),
     "qwen3": Family(qk_norm="head", defaults={"head_dim": 128}),
-    "qwen3_moe": Family(moe=True, qk_norm="head", aliases=_QWEN_MOE, defaults={"num_experts": 128}),
+    "qwen3_moe": Family(
+        moe=True,
+        qk_norm="head",
+        aliases={**_QWEN_MOE, "num_experts": ("num_local_experts", "num_experts")},
+        defaults={"num_experts": 128, "experts_per_token": 8, "expert_size": 768},
+    ),
     "gemma": Family(tied=True, norm_late=True, defaults={"head_dim": 256}),
     "gemma2": Family(tied=True, norm_late=True, norms=4, softcap=True, defaults={"head_dim": 256}),
     "gemma3_text": Family(tied=True, norm_late=True, norms=4, qk_norm="head", defaults={"head_dim": 256}),
@@ -177,7 +193,7 @@ FAMILIES: dict[str, Family] = {
         tied=True,
         learned_positions=True,
         position_offset=2,
-        aliases={"intermediate_size": "ffn_dim"},
+        aliases={"intermediate_size": ("ffn_dim",)},
     ),
     "starcoder2": replace(
         _LAYER_NORM, tied=True, mlp=("c_fc", "c_proj"), defaults={"num_key_value_heads": 2}
@@ -189,17 +205,38 @@ FAMILIES: dict[str, Family] = {
     "olmoe": Family(
         moe=True,
         qk_norm="full",
-        aliases={"experts_per_token": "num_experts_per_tok", "num_experts": "num_experts"},
+        aliases={
+            "num_experts": ("num_local_experts", "num_experts"),
+            "experts_per_token": ("num_experts_per_tok",),
+        },
+        defaults={"num_experts": 64, "experts_per_token": 8},
         verified=False,
     ),
     "granite": Family(multipliers=True, scaled_logits=True),
     "granitemoe": replace(
-        _MIXTRAL, multipliers=True, scaled_logits=True, mlp=("input_linear", "output_linear"), verified=False
+        _MIXTRAL,
+        multipliers=True,
+        scaled_logits=True,
+        mlp=("input_linear", "output_linear"),
+        verified=False,
+        aliases={**_MIXTRAL.aliases, "num_experts": ("num_local_experts",)},
+        defaults={"num_experts": 8},
     ),
     "cohere": Family(norm="layer", norm_bias=False, norms=1, parallel=True, tied=True, scaled_logits=True),
     "cohere2": Family(norm="layer", norm_bias=False, norms=1, parallel=True, tied=True, scaled_logits=True),
     "deepseek_v2": _DEEPSEEK,
-    "deepseek_v3": replace(_DEEPSEEK, defaults={"kv_lora_rank": 512, "first_k_dense_replace": 3}),
+    "deepseek_v3": replace(
+        _DEEPSEEK,
+        aliases={**_QWEN_MOE, "num_experts": ("num_local_experts", "n_routed_experts")},
+        defaults={
+            **_DEEPSEEK.defaults,
+            "num_experts": 256,
+            "experts_per_token": 8,
+            "expert_size": 2048,
+            "n_shared_experts": 1,
+            "first_k_dense_replace": 3,
+        },
+    ),
     "bert": _BERT,
     "electra": replace(_BERT, verified=False),
     "roberta": replace(_BERT, defaults={**_BERT.defaults, "vocab_size": 50265}),
@@ -210,10 +247,10 @@ FAMILIES: dict[str, Family] = {
         attention=("q_lin", "k_lin", "v_lin", "out_lin"),
         mlp=("lin1", "lin2"),
         aliases={
-            "hidden_size": "dim",
-            "num_hidden_layers": "n_layers",
-            "num_attention_heads": "n_heads",
-            "intermediate_size": "hidden_dim",
+            "hidden_size": ("hidden_size", "dim"),
+            "num_hidden_layers": ("num_hidden_layers", "n_layers"),
+            "num_attention_heads": ("num_attention_heads", "n_heads"),
+            "intermediate_size": ("hidden_dim",),
         },
         defaults={**_BERT.defaults, "num_hidden_layers": 6, "type_vocab_size": 0},
     ),

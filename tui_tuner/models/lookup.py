@@ -44,14 +44,14 @@ def read_config(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_model_config(path: Path, where: str = "") -> dict[str, Any]:
+def read_model_config(path: Path) -> dict[str, Any]:
     """The `config.json` of a model, whose sizes some model has.
 
     Raises:
         ModelError: it cannot be read, or describes what cannot be.
     """
     values = read_config(path)
-    check_sizes(values, where or one_line(path))
+    check_sizes(values, one_line(path))
     return values
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +142,11 @@ def check_small_files(folder: Path) -> None:
                 continue
             if not path.is_file():  # a device or a pipe may never end
                 raise ModelError(_("is no regular file."), where=shown)
-            size = path.stat().st_size
-            if size > most:
+            status = path.stat()
+            if status.st_size > most:
                 what = _("is larger than {most} MiB, so it is no file of a model.", most=most // _MiB)
                 raise ModelError(what, where=shown, hint=_(_AGAIN))
-            if name in _JSON and not isinstance(orjson.loads(path.read_bytes()), dict):
+            if name in _JSON and not _is_object(path, status.st_mtime_ns, status.st_size):
                 raise ModelError(_("holds no JSON object."), where=shown, hint=_(_AGAIN))
         except OSError as error:
             raise ModelError(_("cannot be read: {problem}.", problem=error.strerror), where=shown) from None
@@ -155,3 +156,11 @@ def check_small_files(folder: Path) -> None:
                 where=f"{shown}:{error.lineno}",
                 hint=_(_AGAIN),
             ) from None
+
+
+@lru_cache(maxsize=16)
+def _is_object(path: Path, changed: int, size: int) -> bool:
+    """Whether a JSON file holds an object; kept while it is not written anew, for a run asks ten times."""
+    import orjson
+
+    return isinstance(orjson.loads(path.read_bytes()), dict)

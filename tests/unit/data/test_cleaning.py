@@ -70,6 +70,9 @@ def test_phrases_of_the_user(tmp_path: Path) -> None:
     own.write_text("anywhere: [", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"mine\.yaml"):
         cleaned("x", refusals=True, phrases=str(own))
+    own.unlink()
+    with pytest.raises(ConfigError, match=r"mine\.yaml.*No such file"):
+        cleaned("x", refusals=True, phrases=str(own))
 
 
 def test_html_and_control_characters() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError
+from tui_tuner.models.described import check_described
 from tui_tuner.models.facts import facts_from_config, load_facts
 from tui_tuner.models.lookup import stored_parameters
 
@@ -73,6 +74,41 @@ def test_parameters_are_those_of_the_real_model(kind):
     assert facts.parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
+FEW = {**SMALL, "num_experts_per_tok": 1}
+OTHERWISE = (
+    *((kind, {**FEW, "num_experts": 6}) for kind in ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe")),
+    *((kind, {**FEW, "num_local_experts": 6}) for kind in ("mixtral", "qwen3_moe", "olmoe", "granitemoe")),
+    ("mixtral", {**FEW, "num_experts": 1}),
+    ("mixtral", {**FEW, "num_experts": 4, "num_local_experts": 8}),
+    ("qwen3_moe", {**FEW, "num_experts": 4, "num_local_experts": 8}),
+    ("qwen3_moe", {**FEW, "num_experts": 1}),
+    ("qwen3_moe", {**FEW, "num_experts": 6, "decoder_sparse_step": 2}),
+    ("qwen2_moe", {**FEW, "num_experts": 6, "mlp_only_layers": [0, 2, 7]}),
+    ("deepseek_v2", {**LATENT, "num_experts": 4}),
+    ("deepseek_v3", {**LATENT, "num_local_experts": 4}),
+    ("deepseek_v3", {**LATENT, "first_k_dense_replace": 9}),
+    *(("gpt2", {**CONFIGS["gpt2"], **more}) for more in ({"hidden_size": 64}, {"num_hidden_layers": 5})),
+    ("distilbert", {**CONFIGS["distilbert"], "num_hidden_layers": 5}),
+    *((kind, SMALL) for kind in ("qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "smollm3")),
+    *((kind, {**SMALL, "num_key_value_heads": 4}) for kind in ("deepseek_v2", "deepseek_v3")),
+)
+
+
+@pytest.mark.parametrize(("kind", "values"), OTHERWISE)
+def test_other_names_left_out_values_and_layers_without_experts(kind, values):
+    torch = pytest.importorskip("torch")
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForMaskedLM
+
+    config = CONFIG_MAPPING[kind](**values)
+    with torch.device("meta"):
+        auto = AutoModelForMaskedLM if kind == "distilbert" else AutoModelForCausalLM
+        real = sum(parameter.numel() for parameter in auto.from_config(config).parameters())
+    written = facts_from_config({**values, "model_type": kind})
+    assert written.parameters == real
+    assert facts_from_config(json.loads(config.to_json_string())).parameters == real
+    assert written.experts_per_token == (getattr(config, "num_experts_per_tok", 0) or 2 * written.moe)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -119,6 +155,22 @@ def test_weights_that_are_not_the_config_are_noticed(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 64)
     with pytest.raises(ModelError, match="damaged"):
         load_facts(ModelSection(name=str(tmp_path)), network=False)
+
+
+def test_a_mixture_that_is_not_stored_is_refused(tmp_path):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    (tmp_path / "config.json").write_text(
+        json.dumps({**SMALL, "model_type": "qwen3_moe", "num_local_experts": 4})
+    )
+    model = ModelSection(name=str(tmp_path))
+    described = load_facts(model, network=False).parameters
+    save_file({"a": np.zeros(described // 2, np.float32)}, tmp_path / "model.safetensors")
+    check_described(model)
+    save_file({"a": np.zeros(described // 5, np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=f"{described:,} parameters"):
+        check_described(model)
 
 
 def test_a_multimodal_config_counts_its_language_part():

@@ -37,6 +37,7 @@ LLAMA, MIXTRAL = "meta-llama/Llama-3.2-1B", "mistralai/Mixtral-8x7B-v0.1"
 RAW = {
     "bert": {"model_type": "bert"},
     "gpt2": {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257},
+    "gpt2 by other names": {"model_type": "gpt2", "hidden_size": 384, "num_hidden_layers": 9},
     "phi": {
         "model_type": "phi",
         "hidden_size": 2048,
@@ -70,6 +71,7 @@ GRID = [
     (MIXTRAL, FULL),
     ("gpt2", {}),
     ("gpt2", FULL),
+    ("gpt2 by other names", {}),
     ("gpt2", {**NF4, **CHECKPOINTING}),
     ("phi", {}),
     ("phi", {**FULL, **CHECKPOINTING}),

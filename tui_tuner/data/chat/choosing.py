@@ -8,6 +8,7 @@ from typing import Any
 
 from tui_tuner.config.chat_templates import is_own, near_names, template_name
 from tui_tuner.config.paths import where_looked
+from tui_tuner.data.chat.moment import template_texts
 from tui_tuner.data.chat.named.written import Written, write
 from tui_tuner.data.chat.template import MOST_LETTERS, adds_bos
 from tui_tuner.errors import ModelError
@@ -38,10 +39,9 @@ def choose_template(tokenizer: Any, wanted: str | None = None) -> str:
         written = _set(tokenizer, name)
         said = _("Chat template: {name}, as asked; answers end with {ending}.", name=name, ending=written.end)
         return " ".join([said, *_remarks(written)])
-    own = getattr(tokenizer, "chat_template", None)
-    if own:
-        for text in own.values() if isinstance(own, dict) else (own,):
-            _of_length(str(text), str(getattr(tokenizer, "name_or_path", "") or "chat_template"))
+    if getattr(tokenizer, "chat_template", None):
+        for text in template_texts(tokenizer):
+            _of_length(text, str(getattr(tokenizer, "name_or_path", "") or "chat_template"))
         return ""
     written = _set(tokenizer, "chatml")
     return _(

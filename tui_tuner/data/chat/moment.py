@@ -59,7 +59,7 @@ def rendering(tokenizer: Any) -> Iterator[None]:
 
     install()
     moment = moment_of(tokenizer)
-    asking = [text for text in _texts(tokenizer) if FUNCTION in text] if moment is not None else []
+    asking = [text for text in template_texts(tokenizer) if FUNCTION in text] if moment is not None else []
     if not asking:
         yield
         return
@@ -81,7 +81,7 @@ def dates_of(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
         moment: None is the tokenizer's own, or now.
     """
     found: dict[str, str] = {}
-    for text in _texts(tokenizer):
+    for text in template_texts(tokenizer):
         if FUNCTION not in text:
             continue
         moment = moment or moment_of(tokenizer) or now()
@@ -93,7 +93,7 @@ def dates_of(tokenizer: Any, moment: datetime | None = None) -> dict[str, str]:
     return found
 
 
-def _texts(tokenizer: Any) -> list[str]:
+def template_texts(tokenizer: Any) -> list[str]:
     """The text of its template, or of each of its named templates."""
     template = getattr(tokenizer, "chat_template", None)
     if isinstance(template, dict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tui_tuner.data.chat.moment import rendering
+from tui_tuner.data.chat.moment import rendering, template_texts
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import N_, _
@@ -76,10 +76,8 @@ def _give_up(tokenizer: Any, problem: str) -> None:
 
 def _check_length(tokenizer: Any) -> None:
     """Refuse a template whose mere compiling would take seconds."""
-    template = getattr(tokenizer, "chat_template", None)
-    for text in template.values() if isinstance(template, dict) else (template,):
-        if isinstance(text, str) and len(text) > MOST_LETTERS:
-            raise RowProblem(N_("the chat template is longer than 262,144 characters"))
+    if any(len(text) > MOST_LETTERS for text in template_texts(tokenizer)):
+        raise RowProblem(N_("the chat template is longer than 262,144 characters"))
 
 
 def special_tokens(tokenizer: Any) -> list[str]:

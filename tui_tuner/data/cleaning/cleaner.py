@@ -173,7 +173,7 @@ def _phrases(path: str | None) -> tuple[list[str], list[str]]:
     for file in [PHRASES, *([Path(path).expanduser()] if path else [])]:
         where, field = one_line(file), "data.cleaning.phrases"
         try:
-            if not file.is_file():
+            if file.exists() and not file.is_file():  # a device or a pipe may never end
                 raise ConfigError(_("is no regular file."), where=where, field=field)
             if file.stat().st_size > 4 * 1024 * 1024:
                 raise ConfigError(

@@ -53,7 +53,7 @@ def _rows(kind: str, path: Path, name: str) -> Iterator[Row]:
         else:
             if converters is None:
                 converters = {
-                    field.name: _loaded if field.name in found.coded else _converter(field.type)
+                    field.name: json.loads if field.name in found.coded else _converter(field.type)
                     for field in found.batch.schema
                 }
             for values in _values(found.batch):
@@ -103,10 +103,6 @@ def _converter(kind: Any) -> Callable[[Any], Any] | None:
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
         return lambda value: bytes_text(bytes(value))
     return None
-
-
-def _loaded(value: str) -> Any:
-    return json.loads(value)
 
 
 def _applied(convert: Callable[[Any], Any] | None, value: Any) -> Any:

@@ -102,7 +102,7 @@ def _model(request: dict[str, Any], layers: int) -> Any:
 def _values(config: dict[str, Any], names: dict[str, str], layers: int) -> dict[str, Any]:
     """A config's values with fewer layers, all of the kind that most of them are."""
     left_out = {"model_type", "architectures", "transformers_version", "auto_map", "layer_types"}
-    left_out |= {"quantization_config", "mlp_only_layers", "max_window_layers"}
+    left_out |= {"quantization_config", "mlp_only_layers", "max_window_layers", "num_hidden_layers"}
     values = {key: value for key, value in config.items() if key not in left_out}
     values[names.get("num_hidden_layers", "num_hidden_layers")] = layers
     if "first_k_dense_replace" in config:
