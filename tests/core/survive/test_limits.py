@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,29 @@ def test_a_run_whose_folder_is_gone_ends_in_words(make_config: MakeConfig, train
     assert (run.outcome.status, run.outcome.exit_code) == ("failed", 1)
     assert "deleted or renamed" in run.outcome.message
     assert not run.folder.path.exists(), "no half of a run in its place"
+
+
+def test_a_run_folder_that_goes_while_a_checkpoint_is_finished_ends_in_the_same_words(
+    make_config: MakeConfig, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = threading.Event()
+    real = checkpoints._sha256
+
+    def hash_late(path: Path) -> str:
+        if threading.current_thread().name == "checkpoint":
+            gone.wait(20)
+        return real(path)
+
+    def lose(run: Trained) -> None:
+        shutil.rmtree(run.folder.path)
+        gone.set()
+
+    monkeypatch.setattr(checkpoints, "_sha256", hash_late)
+    config = make_config(training__max_steps=8, training__report_every=0.0001, output__save_every=2)
+    run = train(config, before=_at_step(3, lose))
+    assert (run.outcome.status, run.outcome.exit_code) == ("failed", 1)
+    assert "deleted or renamed" in run.outcome.message
+    assert not run.folder.path.exists()
 
 
 def test_answers_that_a_stop_interrupts_are_given_after_the_resume(

@@ -268,7 +268,7 @@ def _beside(target: Path) -> Iterator[Path]:
     """A new folder next to `target`; gone if the body fails."""
     folder = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.writing")
     with _removed_on_failure(folder, target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(exist_ok=True)  # not its parents: a run folder that was deleted stays deleted
         folder.mkdir(mode=0o700)
         yield folder
 

@@ -36,6 +36,7 @@ from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.watching.reporting import Reporter
 
 DISK_RETRY_SECONDS = 60.0
+_DELETING = 1.0  # seconds that deleting a run folder may take
 Wait = Callable[[Callable[[], None], str, int, int], bool]
 
 
@@ -157,14 +158,22 @@ class Saver:
         """Until nothing is being written."""
         self._writer.wait()
 
-    def _look_for_folder(self) -> None:
-        """Raise `RunError` where the run's folder is gone: what is saved then would be found by nobody."""
-        if not (self.folder.path / "config.yaml").exists():
+    def _look_for_folder(self, error: Exception | None = None) -> None:
+        """Raise `RunError` where the run's folder is gone: what is saved then would be found by nobody.
+
+        Args:
+            error: What failed for that reason, if anything has.
+        """
+        config = self.folder.path / "config.yaml"
+        until = time.monotonic() + (_DELETING if isinstance(error, FileNotFoundError) else 0.0)
+        while config.exists() and time.monotonic() < until:
+            time.sleep(0.01)  # what is deleting the folder may not have come to this file yet
+        if not config.exists():
             raise RunError(
                 _("the run folder was deleted or renamed while the run was on, so nothing can be saved."),
                 where=one_line(self.folder.path),
                 hint=_("If it was renamed, resume it under its new name."),
-            )
+            ) from error
 
     def _write(self, step: int, wait: Wait | None, whole: bool, began: float) -> None:
         self._look_for_folder()
@@ -207,6 +216,7 @@ class Saver:
         """Say why there is no checkpoint; a full disk is tried again a minute later, memory at once.
 
         Raises:
+            RunError: the run's folder is gone.
             The error itself, if it is neither.
         """
         self._last = time.monotonic()
@@ -232,6 +242,7 @@ class Saver:
                 )
             self.reporter.emit(OutOfMemory(step, "saving", (1, 0), message))
         else:
+            self._look_for_folder(error)
             raise error
 
     def fill(self, folder: Path) -> None:
@@ -403,6 +414,7 @@ class Saver:
             return False
         except Exception as error:
             if not self.recovery.is_out_of_memory(error):
+                self._look_for_folder(error)
                 raise
             self.recovery.free(error)
             self._not_written("out_of_memory", target.name, step, _("memory ran out."))
