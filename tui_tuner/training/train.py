@@ -29,6 +29,7 @@ from tui_tuner.training.step.engine import Engine, training_arguments
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.watching.memory_check import MemoryCheck
+from tui_tuner.training.watching.meter import step_meter
 from tui_tuner.training.watching.pace import Pace
 from tui_tuner.training.watching.reporting import StepReports, device_memory
 
@@ -139,7 +140,17 @@ class Training:
             context.progress,
             context.commands.stop_wanted,
         )
-        reports = StepReports(reporter, config.training.report_every, device_memory(self.device.place))
+        meter = step_meter(
+            context.asked,
+            config,
+            self.device,
+            self.settled.facts,
+            lambda: self.objective.stored_layers,
+            reporter.emit,
+            reporter.log,
+        )
+        every = config.training.report_every
+        reports = StepReports(reporter, every, device_memory(self.device.place), meter)
         saver = Saver(
             config,
             context.folder,
@@ -235,6 +246,7 @@ class Training:
             raise
         finally:
             self.loop.saver.wait()  # whoever resumes clears half-written checkpoints away
+            self.loop.reports.meter.stop()
             self.objective.close()
 
     def _store_states(self, objective: Objective) -> None:

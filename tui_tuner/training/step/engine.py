@@ -94,6 +94,7 @@ class Engine(Trainer):
         self.last_loss: Any = None
         self.last_grad_norm: Any = None
         self.last_counts = (0, 0)
+        self.last_parts: list[MicroBatch] = []  # the forward passes of this process
         self.last_metrics: Mapping[str, Any] = {}
         self.fullest = (0, 0, 0)  # sequences, their length with padding, and most labels of a forward pass
         self.last_rate = 0.0
@@ -157,7 +158,7 @@ class Engine(Trainer):
         total = torch.zeros((), device=self.args.device)
         # DDP averages the gradients of the devices, and the loss is a sum over them
         scale = self.plan.world / (weight or 1)
-        parts = objective.batches(self.data, rows, self.size)
+        self.last_parts = parts = objective.batches(self.data, rows, self.size)
         for place, part in enumerate(parts):
             if not objective.weight(self.data, part.rows):
                 continue
