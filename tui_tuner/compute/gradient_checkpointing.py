@@ -1,7 +1,7 @@
 """Gradient checkpointing: which layers compute again in the backward pass what they did not keep.
 
-Four degrees (`training.gradient_checkpointing`): no layer, every layer, every second one, and every layer with
-its input in host memory until it is needed again. What is computed is the same in all of them.
+Four degrees (`training.gradient_checkpointing`): no layer, every second one, every layer, and every layer
+with its input in host memory until it is needed again. What is computed is the same in all of them.
 """
 
 from __future__ import annotations
@@ -132,7 +132,8 @@ class Offload:
             self._failed = True
             warnings.warn(
                 _(
-                    "Host memory for the inputs of layers could not be had ({problem}); they stay on the GPU.",
+                    "Host memory for the inputs of layers could not be had ({problem}); "
+                    "they stay on the GPU.",
                     problem=one_line(error, 120),
                 ),
                 stacklevel=2,

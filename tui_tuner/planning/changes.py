@@ -63,7 +63,7 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
 
 
 def _less_kept(degree: Any, gpu: bool) -> list[Change]:
-    """Degrees of checkpointing that keep less on the device than this one; nobody offloads from RAM to RAM."""
+    """Degrees of checkpointing that keep less on the device than this one; from RAM nothing is offloaded."""
     path = "training.gradient_checkpointing"
     found = [
         Change(path, EVERY_SECOND, _("checkpointing of every second layer"), 0),

@@ -30,7 +30,8 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
         request: `config` (of the model), `method` (its section of a run's config), `dtype`, `quantization`,
             `double_quant`, `rows` (tokens of each sequence), `supervised` (targets in all), `packing`,
             `compact` (logits at targets only), `chunk` (of so many at once; 0 is all), `eager`, `autocast`,
-            `checkpointing` (its degree), `accumulate`, `frozen` (whether layers below the trained ones are frozen).
+            `checkpointing` (its degree), `accumulate`, `frozen` (whether layers below the trained ones are
+            frozen).
         layers: Trained layers to build.
 
     Returns:
