@@ -52,7 +52,7 @@ class TrainingSection(Section):
         N_("Compute activations twice instead of keeping them."),
         N_(
             "Saves much memory and costs up to 40 % speed; every_second is half of both. offload keeps what is "
-            "left in the machine's memory, where a GPU is still too small. auto takes the fastest that fits."
+            "left in the machine's memory, if the GPU is too small. auto takes the fastest that fits."
         ),
     )
     optimizer: Auto | Optimizer = option(
