@@ -65,7 +65,7 @@ def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     row = [min(per_row, config.data.max_length)]
     targets = tokens if supervised is None else supervised
     layers = rows * cost.step(row, 0)
-    again = rows * cost.recomputed(row) if config.training.gradient_checkpointing is True else 0.0
+    again = rows * cost.recomputed(row, config.training.gradient_checkpointing)
     said: dict[str, Any] = {
         "weights": cost.weights,
         "tokens": tokens,

@@ -25,6 +25,8 @@ from typing import Any
 
 from tui_tuner.config.kinds import METHOD_FIELDS, PROMPTS, RANKED
 from tui_tuner.config.schema import MethodSection
+from tui_tuner.config.sections.base import Auto
+from tui_tuner.config.sections.training import EVERY_SECOND, Checkpointing
 from tui_tuner.models.facts import Linear, ModelFacts
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.memory.stack import Stack, installed
@@ -78,11 +80,18 @@ class Flops:
         tokens, pairs = self._sizes(segments, self.pairs)
         return tokens * self.token + targets * self.target + pairs
 
-    def recomputed(self, segments: Iterable[float | Segment]) -> float:
-        """Operations that checkpointing of each layer adds: a second forward pass where gradients go."""
+    def recomputed(self, segments: Iterable[float | Segment], degree: Auto | Checkpointing) -> float:
+        """Operations that checkpointing adds: a second forward pass of the layers that gradients reach, or of
+        every second one.
+
+        Args:
+            degree: `training.gradient_checkpointing`; `auto` counts as none.
+        """
+        if degree in (False, "auto"):
+            return 0.0
         token, costs = self.again
         tokens, pairs = self._sizes(segments, costs)
-        return tokens * token + pairs
+        return (tokens * token + pairs) * (0.5 if degree == EVERY_SECOND else 1.0)
 
     def _sizes(
         self, segments: Iterable[float | Segment], costs: Mapping[int | None, float]

@@ -135,13 +135,13 @@ class Step(Body):
     memory_reserved: int = 0  # peak [bytes] held by the allocator
     seconds: float = 0.0
     metrics: Mapping[str, float | None] = sparse(default_factory=dict)  # the objective's own {name: value}
-    # Model FLOP utilisation: the model's own operations (`planning.flops`, so nothing that is computed twice) by
+    # Model FLOP utilisation: the model's own operations (`planning.flops`: nothing that is computed twice) by
     # the seconds that the device took and its peak in these numbers; None where no data sheet tells the peak
     mfu: float | None = sparse(default=None)
-    # Share of the time of the steps read together with this one in which the device computed: the driver's (NVML)
-    # share of time with a kernel running, held within what two device events a step prove (idle from the end of
-    # a step to the beginning of the next, busy from the last launch to the end). Without the driver's word, or
-    # where others use the device, only where the events alone say it within 10 points; else None
+    # Share of the time of the steps read together with this one in which the device computed: the driver's
+    # (NVML's) share of time with a kernel running, held within what two device events a step prove (idle from
+    # the end of a step to the beginning of the next, busy from the last launch to the end). Without the
+    # driver's word, or where others use the device, only where the events leave no more than 10 points open
     gpu_busy: float | None = sparse(default=None)
 
 

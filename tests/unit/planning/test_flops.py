@@ -103,14 +103,16 @@ def test_virtual_tokens_lengthen_a_sequence_and_prefixes_only_what_it_sees():
 def test_layers_whose_output_is_stored_cost_nothing():
     whole, stored = cost("lora", layers=2), cost("lora", layers=2, stored=4)
     assert whole.token - stored.token == 4 * 2 * LAYER
-    assert stored.recomputed([10]) == whole.recomputed([10])
+    assert stored.recomputed([10], True) == whole.recomputed([10], True)
 
 
 def test_checkpointing_repeats_the_forward_pass_where_gradients_go():
     found = cost("full")
-    assert found.recomputed([10]) == pytest.approx(found.step([10], 0) / 3)
+    assert found.recomputed([10], True) == pytest.approx(found.step([10], 0) / 3)
+    assert found.recomputed([10], "offload") == 2 * found.recomputed([10], "every_second")
+    assert found.recomputed([10], False) == found.recomputed([10], "auto") == 0
     top = cost("freeze", layers=1)
-    assert top.recomputed([10]) == pytest.approx(10 * 2 * LAYER + 50 * PAIR)
+    assert top.recomputed([10], True) == pytest.approx(10 * 2 * LAYER + 50 * PAIR)
 
 
 MIXTURE = {**SHAPE, "model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2}
@@ -215,12 +217,12 @@ def test_the_plan_counts_the_same():
     asked = {"model": {"name": "any"}, "training": {"epochs": 1, "batch_size": 10}}
     facts = facts_from_config(SHAPE)
     for kind in ("full", "lora", "prompt_tuning"):
-        for checkpointing in (False, True):
+        for checkpointing in (False, True, "every_second"):
             asked["training"]["gradient_checkpointing"] = checkpointing
             config = RunConfig.model_validate({**asked, "method": {"kind": kind}})
             found = flops_of(facts, config.method)
             expected = found.step([50] * 100, 2_000)
-            expected += found.recomputed([50] * 100) if checkpointing else 0
+            expected += found.recomputed([50] * 100, checkpointing)
             assert work_of(config, facts, data).flops == pytest.approx(expected)
 
 

@@ -1,4 +1,4 @@
-"""What limits the speed of a run's steps on a GPU, told in words once it is sure, with the settings that help."""
+"""What limits the speed of a run's steps on a GPU, told in words, with the settings that help."""
 
 from __future__ import annotations
 

@@ -5,12 +5,13 @@ the host recorded it and a time when the device reached it. With both on one clo
 
 - from the end of a step to the beginning of the next, the device has nothing to do: it is idle. Evaluations,
   checkpoints and pauses lie there too; they are no part of any step, and are left out;
-- after the host's last launch, until the device reaches the event behind it, there is work in the queue: it is
-  busy.
+- after the host's last launch, until the device reaches the event behind it, there is work in the queue: it
+  is busy.
 
-In between, a device that finishes with the host's last launch may have waited for each kernel or for none, which
-two events cannot tell. NVML can: its utilisation is the share of the time in which a kernel ran. It counts all
-processes and knows no steps, so it is asked where the run is alone on its device, and held within what is certain.
+In between, a device that finishes with the host's last launch may have waited for each kernel or for none,
+which two events cannot tell. NVML can: its utilisation is the share of the time in which a kernel ran. It
+counts all processes and knows no steps, so it is asked where the run is alone on its device, and held within
+what is certain.
 """
 
 from __future__ import annotations

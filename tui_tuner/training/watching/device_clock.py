@@ -1,28 +1,9 @@
 """Two events a step in the queue of a device, read together with the loss: nothing waits for them.
 
-The device's clock and the host's are tied together anew at each reading: the queue is empty then, as the loss was
-just read, so an event that is recorded is reached at once. Without a reading there is no tie, so the steps before
-the first one have no times.
-"""
-
-from __future__ import annotations
-
-import contextlib
-import threading
-import time
-from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol
-
-from tui_tuner.training.watching.busy import Stamps, Use, times_of, use_of
-
-EVERY = 0.2  # seconds between two questions to the driver
-PERIOD = 1.0  # seconds that an answer of the driver may reach back
-LOOK_AGAIN = 30.0  # seconds after which it is looked again whether others use the device
-
-
-class DeviceEvent(Protocol):
-    """A place in the queue of a device, as `torch.cuda.Event(enable_timing=True)` is one."""
+The device's clock and the host's are tied together anew at each reading: the queue is empty then, as the
+loss was just read, so an event that is recorded is reached at once. Without a reading there is no tie, so the
+steps before the first one have no times.
+"""A place in the queue of a device, as `torch.cuda.Event(enable_timing=True)` is one."""
 
     def record(self) -> Any: ...
     def elapsed_time(self, end_event: Any) -> float: ...
@@ -84,8 +65,8 @@ class DeviceClock:
     def read(self) -> tuple[list[float | None], Use | None]:
         """Seconds on the device of each step since the last reading, and what it did over them all.
 
-        Call it just after numbers of the last step were read from the device. Empty before there is a tie, and
-        after a failure.
+        Call it just after numbers of the last step were read from the device. Empty before there is a tie,
+        and after a failure.
         """
         steps, self._steps = self._steps, []
         tie = self._tie

@@ -10,6 +10,7 @@ from tui_tuner.compute.numeric import compute_name
 from tui_tuner.config.kinds import QUANTISABLE
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.sections.training import Checkpointing
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 from tui_tuner.models.facts import ModelFacts
@@ -38,7 +39,7 @@ class StepMeter:
         clock: Of the device; None where there is none to read.
         cost: What the model costs, asked once and at the first step; None where its shapes are not known.
         peak: The most operations a second of the device; None where no data sheet tells.
-        checkpointed: Whether layers are computed a second time.
+        degree: Of checkpointing: which layers are computed a second time.
         watch: Is fed with what was measured.
         complain: Is told, once, why nothing is measured.
     """
@@ -48,11 +49,11 @@ class StepMeter:
         clock: DeviceClock | None = None,
         cost: Callable[[], Flops] | None = None,
         peak: float | None = None,
-        checkpointed: bool = False,
+        degree: Checkpointing = False,
         watch: BottleneckWatch | None = None,
         complain: Callable[[str], None] | None = None,
     ) -> None:
-        self.clock, self.peak, self.checkpointed = clock, peak, checkpointed
+        self.clock, self.peak, self.degree = clock, peak, degree
         self._cost, self._watch, self._complain = cost, watch, complain
         self._flops: Flops | None = None
 
@@ -84,7 +85,7 @@ class StepMeter:
             if self._flops is None:
                 self._flops = self._cost()
             found = list(segments_of(parts, lengths))
-            again = self._flops.recomputed(found) if self.checkpointed else 0.0
+            again = self._flops.recomputed(found, self.degree)
             return Work(self._flops.step(found, sum(part.trained_tokens for part in parts)), again)
         except Exception as error:  # a figure for the curious must not end a run
             self._cost = None
@@ -158,10 +159,9 @@ def step_meter(
         return StepMeter()
     card = card_of(Gpu(device.index, device.name, device.memory, device.memory, device.capability))
     peak = peak_of(card, compute_name(device, config), config.training.tf32)
-    on = bool(config.training.gradient_checkpointing)
     cost = None if facts is None else lambda: flops_of(facts, config.method, stored=stored())
     watch = BottleneckWatch(circumstances_of(asked, config), say)
-    return StepMeter(clock, cost, peak, on, watch, complain)
+    return StepMeter(clock, cost, peak, config.training.gradient_checkpointing, watch, complain)
 
 
 def circumstances_of(asked: RunConfig, config: ResolvedConfig) -> Circumstances:
