@@ -3,7 +3,26 @@
 The device's clock and the host's are tied together anew at each reading: the queue is empty then, as the
 loss was just read, so an event that is recorded is reached at once. Without a reading there is no tie, so the
 steps before the first one have no times.
-"""A place in the queue of a device, as `torch.cuda.Event(enable_timing=True)` is one."""
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tui_tuner.training.watching.busy import Stamps, Use, times_of, use_of
+
+EVERY = 0.2  # seconds between two questions to the driver
+PERIOD = 1.0  # seconds that an answer of the driver may reach back
+LOOK_AGAIN = 30.0  # seconds after which it is looked again whether others use the device
+
+
+class DeviceEvent(Protocol):
+    """A place in the queue of a device, as `torch.cuda.Event(enable_timing=True)` is one."""
 
     def record(self) -> Any: ...
     def elapsed_time(self, end_event: Any) -> float: ...
