@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from transformers import PrinterCallback, set_seed
 
 from tui_tuner.compute.forward import MicroSize
+from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.objectives.base import Objective
 from tui_tuner.objectives.setup import Setup
@@ -28,6 +30,7 @@ from tui_tuner.training.settling import Settled, settle_config
 from tui_tuner.training.step.engine import Engine, training_arguments
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery
+from tui_tuner.training.watching.kernels import attention_chosen, kernels_event
 from tui_tuner.training.watching.memory_check import MemoryCheck
 from tui_tuner.training.watching.meter import step_meter
 from tui_tuner.training.watching.pace import Pace
@@ -51,6 +54,7 @@ def prepare_training(context: RunContext) -> Training:
     settled = settle_config(context, config, prepared)
     retry = settled.config.training.on_out_of_memory == "retry"
     recovery = Recovery(context.reporter, retry, lambda row: str(prepared.train.origin(row)))
+    kernels: list[Chosen] = []
     model = load_trainable(
         settled.config,
         settled.device,
@@ -60,10 +64,11 @@ def prepare_training(context: RunContext) -> Training:
         context.reporter,
         recovery,
         [part for part in (prepared.train, prepared.validation) if part is not None],
+        kernels,
     )
     context.commands.check()
     check_room(model, settled.config, context.folder.path, context.reporter)
-    return Training(context, settled, prepared, tokenizer, model, recovery)
+    return Training(context, settled, prepared, tokenizer, model, recovery, kernels)
 
 
 class Training:
@@ -77,6 +82,7 @@ class Training:
         tokenizer: Any,
         model: Any,
         recovery: Recovery,
+        kernels: Sequence[Chosen] = (),
     ) -> None:
         self.context, self.settled, self.prepared = context, settled, prepared
         self.config, self.device = settled.config, settled.device
@@ -94,6 +100,8 @@ class Training:
         self.size = self._first_size()
         self.objective = context.task.objective(self.config)
         self.objective.prepare(self.setup)
+        attention = attention_chosen(model, self.objective.way)
+        context.reporter.emit(kernels_event([attention, *kernels]))
         self.recovery.random = context.progress.random = self.objective.random
         if not self.objective.exact:
             self.size = MicroSize(1, self.size.tokens)

@@ -1,4 +1,4 @@
-"""A device that works through a queue while the host goes on, on a clock of its own: what is busy is known."""
+"""A device that works through a queue while the host goes on, on a clock of its own."""
 
 from __future__ import annotations
 

@@ -11,14 +11,15 @@ from tests.core.watching.fake_gpu import FakeDriver, FakeGpu
 from tui_tuner.training.watching.busy import Stamps, Use, times_of, use_of
 from tui_tuner.training.watching.device_clock import DeviceClock, DriverWatch
 
+TWO = [Stamps(0, 0, 0.1, 0.0, 1.0), Stamps(0.1, 0.1, 0.2, 1.0, 2.0)]
 # name, steps, before, the driver's word -> seconds, idle, for data, surely computing, busy
 TABLE = [
     # the host is done long before the device, which never waits: saturated
-    ("saturated", [Stamps(0, 0, 0.1, 0.0, 1.0), Stamps(0.1, 0.1, 0.2, 1.0, 2.0)], 0.0, None, 2, 0, 0, 1.9, 0.975),
+    ("saturated", TWO, 0.0, None, 2, 0, 0, 1.9, 0.975),
     # the same where the driver tells
-    ("told", [Stamps(0, 0, 0.1, 0.0, 1.0), Stamps(0.1, 0.1, 0.2, 1.0, 2.0)], 0.0, 0.99, 2, 0, 0, 1.9, 0.99),
+    ("told", TWO, 0.0, 0.99, 2, 0, 0, 1.9, 0.99),
     # a driver that is wrong is held within what is certain
-    ("doubted", [Stamps(0, 0, 0.1, 0.0, 1.0), Stamps(0.1, 0.1, 0.2, 1.0, 2.0)], 0.0, 0.2, 2, 0, 0, 1.9, 0.95),
+    ("doubted", TWO, 0.0, 0.2, 2, 0, 0, 1.9, 0.95),
     # the device ends with the host: only the driver knows
     ("starved", [Stamps(0, 0, 1.0, 0.0, 1.0)], 0.0, None, 1, 0, 0, 0, None),
     ("starved, told", [Stamps(0, 0, 1.0, 0.0, 1.0)], 0.0, 0.35, 1, 0, 0, 0, 0.35),
@@ -54,7 +55,7 @@ def test_two_uses_are_joined_by_their_time() -> None:
     assert one.joined(Use(1, 1.0)).busy is None
 
 
-# ---- a device that is known -----------------------------------------------------------------------------------
+# ---- a device that is known ------------------------------------------------------------------------
 
 Step = Callable[[FakeGpu], None]
 
@@ -96,7 +97,9 @@ SIMULATED = [  # step, seconds for rows, driver, how far off it may be (None: it
 ]
 
 
-@pytest.mark.parametrize(("name", "step", "rows", "told", "off"), SIMULATED, ids=[one[0] for one in SIMULATED])
+@pytest.mark.parametrize(
+    ("name", "step", "rows", "told", "off"), SIMULATED, ids=[one[0] for one in SIMULATED]
+)
 def test_a_known_device(name: str, step: Step, rows: float, told: bool, off: float | None) -> None:
     gpu = FakeGpu()
     clock = DeviceClock(gpu.event, FakeDriver(gpu) if told else None, gpu.clock)
