@@ -241,9 +241,8 @@ class LinePrinter(_Printer):
                 self._line(event, _("validation {line}", line=line))
 
     def _print_figures(self, when: float, step: int, figures: Figures) -> None:
-        _when, _step, epoch, loss, rate, norm, _trained, memory, _seconds, metrics, mfu, busy, *_rest = (
-            figures
-        )
+        _when, _step, epoch, loss, rate, norm, _trained, memory, seconds, metrics, mfu, busy, *_rest = figures
+        float(seconds)  # a line with one number that only looks like one says nothing
         self._print_step(
             when,
             step,

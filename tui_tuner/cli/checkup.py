@@ -108,7 +108,7 @@ def _kernels() -> dict[str, list[dict[str, Any]]]:
         from tui_tuner.planning.hardware import detect
         from tui_tuner.training.watching.kernels import kernels_on
 
-        return {device.name or device.place: kernels_on(device) for device in detect().devices}
+        return {f"{device.place} {device.name}".strip(): kernels_on(device) for device in detect().devices}
     except Exception:  # a torch that cannot be imported is told elsewhere
         return {}
 
