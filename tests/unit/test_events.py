@@ -69,7 +69,9 @@ EXAMPLES: tuple[Body, ...] = (
     Step(4),
     Step(5, mfu=0.41, gpu_busy=0.0),
     Kernels([{"part": "attention", "kernel": "varlen_attn", "why": "", "layers": 32}]),
-    Bottleneck("processor", "it waits", "raise it", 40, 0.41, None, 0.5, "raise", [{"training.batch_size": 32}]),
+    Bottleneck(
+        "processor", "it waits", "raise it", 40, 0.41, None, 0.5, "raise", [{"training.batch_size": 32}]
+    ),
     Bottleneck(),
     Memory(1, 2, 3, 4, 5, None, -0.125, True),
     RunDuration(60.0, 50.0, 70.0, 1.5, 2.0, 2.5, 0.25, 3, "steps"),

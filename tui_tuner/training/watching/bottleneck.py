@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tui_tuner.config.advice import advise, fixes_of, setting
 from tui_tuner.locales import N_, _
@@ -131,6 +131,23 @@ def _memory_hint(about: Circumstances) -> str:
     return _("Lower data.max_length if the rows allow it, or take a GPU with more memory.")
 
 
+@dataclass
+class _Sums:
+    """What some steps did, and the operations in them: of the model, and of recomputation."""
+
+    use: Use = field(default_factory=Use)
+    model: float = 0.0
+    again: float = 0.0
+
+    def add(self, use: Use, model: float, again: float) -> None:
+        self.use, self.model, self.again = self.use.joined(use), self.model + model, self.again + again
+
+    def seen(self, peak: float | None) -> Seen:
+        work = self.model + self.again
+        mfu = self.model / (self.use.seconds * peak) if peak and self.model else None
+        return Seen(self.use, mfu, self.again / work if work else 0.0)
+
+
 class BottleneckWatch:
     """Collects what was measured until it is enough to go by, and tells each kind of bottleneck once.
 
@@ -140,8 +157,7 @@ class BottleneckWatch:
     def __init__(self, about: Circumstances, tell: Callable[[Bottleneck], None]) -> None:
         self._about, self._tell = about, tell
         self._skipped = 0
-        self._use, self._model, self._again = Use(), 0.0, 0.0
-        self._peak: float | None = None
+        self._known, self._unknown = _Sums(), _Sums()  # steps with and without a share of busy time
         self._now = ""
         self._told: dict[str, float] = {}
 
@@ -157,19 +173,13 @@ class BottleneckWatch:
         if self._skipped < WARM_UP:
             self._skipped += use.steps
             return
-        self._use, self._peak = self._use.joined(use), peak
-        self._model, self._again = self._model + model, self._again + again
-        if self._use.steps < FEWEST or self._use.seconds < SECONDS:
+        sums = self._unknown if use.busy is None else self._known
+        sums.add(use, model, again)
+        enough = sums is self._known or not self._known.use.steps
+        if not enough or sums.use.steps < FEWEST or sums.use.seconds < SECONDS:
             return
-        seen = self._seen()
-        self._use, self._model, self._again = Use(), 0.0, 0.0
-        self._decide(step, seen)
-
-    def _seen(self) -> Seen:
-        work = self._model + self._again
-        known = self._peak and self._model
-        mfu = self._model / (self._use.seconds * self._peak) if known and self._peak else None
-        return Seen(self._use, mfu, self._again / work if work else 0.0)
+        self._known, self._unknown = _Sums(), _Sums()
+        self._decide(step, sums.seen(peak))
 
     def _decide(self, step: int, seen: Seen) -> None:
         what = find_bottleneck(seen, self._about)

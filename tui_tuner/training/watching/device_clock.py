@@ -96,6 +96,8 @@ class DeviceClock:
             self._fail(error)
             return [], None
         self._free += [event for step in steps for event in (step[3], step[4])]
+        if tie is None and self._tie is not None:
+            self._before = self._since = self._tie[0]
         if not stamps:
             return [], None
         for index, step in enumerate(stamps):
