@@ -61,7 +61,7 @@ def load_trainable(
     with _fitting(config, recovery):
         model = attach_method(model, config, task)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
-    low_rank.quicken(model)
+    low_rank.quicken(model, device)
     if config.training.gradient_checkpointing:
         checkpoint_layers(model)
     trained, total = trainable_parameters(model)
