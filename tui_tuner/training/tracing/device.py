@@ -238,7 +238,7 @@ class Tracker(TorchDispatchMode):
             args = tuple(self._places(value) for value in args)
         result = func(*args, **kwargs)
         for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
+            if isinstance(leaf, Tensor) and leaf.device.type != "meta":
                 self._count(leaf.untyped_storage())
         self.peaks[self.phase] = max(self.peaks.get(self.phase, 0), self.live)
         return result

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from tui_tuner.config.sections.training import EVERY_SECOND
 from tui_tuner.errors import RunError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -29,7 +30,8 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
         request: `config` (of the model), `method` (its section of a run's config), `dtype`, `quantization`,
             `double_quant`, `rows` (tokens of each sequence), `supervised` (targets in all), `packing`,
             `compact` (logits at targets only), `chunk` (of so many at once; 0 is all), `eager`, `autocast`,
-            `checkpointing`, `accumulate`, `frozen` (whether layers below the trained ones are frozen).
+            `checkpointing` (its degree), `accumulate`, `frozen` (whether layers below the trained ones are
+            frozen).
         layers: Trained layers to build.
 
     Returns:
@@ -55,7 +57,7 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
         tracker = Tracker(request["supervised"])
         inputs = [micro.input_ids, micro.keep, micro.targets, micro.position_ids, micro.attention_mask]
         tracker.ignore([*_tensors(model), *(tensor for tensor in inputs if tensor is not None)])
-        mark_layers(model, tracker)
+        mark_layers(model, tracker, request["checkpointing"] == EVERY_SECOND)
         with tracker:
             for _unused in range(2 if request["accumulate"] else 1):
                 tracker.phase = "forward"
@@ -98,11 +100,22 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
 
         with Tracker():  # it calls the model once
             low_rank.quicken(model, TRACED)
-    if request["checkpointing"]:
-        from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
-
-        checkpoint_layers(model)
+    _checkpoint(model, request["checkpointing"])
     return model
+
+
+def _checkpoint(model: Any, degree: Any) -> None:
+    from tui_tuner.compute import gradient_checkpointing
+
+    gradient_checkpointing.host_like = _beside  # the host's memory is none of a GPU's
+    gradient_checkpointing.checkpoint_layers(model, degree)
+
+
+def _beside(tensor: Any) -> Any:
+    """Room that counts nowhere."""
+    import torch
+
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
 
 
 def _values(config: dict[str, Any], names: dict[str, str], layers: int) -> dict[str, Any]:
@@ -150,7 +163,7 @@ def make_way(request: dict[str, Any]) -> Any:
     )
 
 
-def mark_layers(model: Any, tracker: Any) -> None:
+def mark_layers(model: Any, tracker: Any, every_second: bool = False) -> None:
     """Tell apart the layers' forward pass, what follows it, and the backward passes of the last, the first
     and the other layers: each grows on its own."""
     from tui_tuner.methods.weights import decoder_layers
@@ -170,7 +183,8 @@ def mark_layers(model: Any, tracker: Any) -> None:
 
         return hook
 
-    names = ["first", *["between"] * (len(layers) - 2), "last"][: len(layers)]
+    tops = 2 if every_second and len(layers) > 2 else 1  # of these, either may need most
+    names = ["first", *["between"] * (len(layers) - 1 - tops), *["last"] * tops][: len(layers)]
     for layer, name in zip(layers, names, strict=True):
         layer.register_forward_hook(marking(name))
 
