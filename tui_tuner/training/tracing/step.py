@@ -96,8 +96,10 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
     model.train()
     if request.get("quick"):
         from tui_tuner.compute import low_rank
+        from tui_tuner.training.tracing.device import TRACED, Tracker
 
-        low_rank.quicken(model)
+        with Tracker():  # it calls the model once
+            low_rank.quicken(model, TRACED)
     _checkpoint(model, request["checkpointing"])
     return model
 
