@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
+from dataclasses import asdict
 from typing import Any
 
 import typer
@@ -108,7 +109,10 @@ def _kernels() -> dict[str, list[dict[str, Any]]]:
         from tui_tuner.planning.hardware import detect
         from tui_tuner.training.watching.kernels import kernels_on
 
-        return {f"{device.place} {device.name}".strip(): kernels_on(device) for device in detect().devices}
+        return {
+            f"{device.place} {device.name}".strip(): [asdict(one) for one in kernels_on(device)]
+            for device in detect().devices
+        }
     except Exception:  # a torch that cannot be imported is told elsewhere
         return {}
 

@@ -28,7 +28,6 @@ from tui_tuner.tasks import Task
 from tui_tuner.text import one_line
 from tui_tuner.training.origin import sources
 from tui_tuner.training.step.recovery import Recovery
-from tui_tuner.training.watching.kernels import lora_chosen
 from tui_tuner.training.watching.reporting import Reporter
 
 
@@ -56,7 +55,7 @@ def load_trainable(
     """
     reporter.phase("loading", note=_("model"))
     _set_numerics(config, device)
-    attention.register()
+    attention.register(hub=config.model.attention == "hub")
     with _fitting(config, recovery):
         model = load_base(config, device.place, tokenizer, task, learned)
     for source in sources(config.model):
@@ -65,7 +64,7 @@ def load_trainable(
     with _fitting(config, recovery):
         model = attach_method(model, config, task)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
-    kernels += lora_chosen(low_rank.quicken(model))
+    kernels += low_rank.quicken(model, device)
     checkpoint_layers(model, config.training.gradient_checkpointing)
     trained, total = trainable_parameters(model)
     reporter.log(

@@ -100,8 +100,8 @@ class Training:
         self.size = self._first_size()
         self.objective = context.task.objective(self.config)
         self.objective.prepare(self.setup)
-        attention = attention_chosen(model, self.objective.way)
-        context.reporter.emit(kernels_event([attention, *kernels]))
+        attention = attention_chosen(model, self.objective.way, self.device)
+        context.reporter.emit(kernels_event([*attention, *kernels]))
         self.recovery.random = context.progress.random = self.objective.random
         if not self.objective.exact:
             self.size = MicroSize(1, self.size.tokens)

@@ -1,4 +1,4 @@
-"""What computes each part of a run's model, for the journal."""
+"""What computes each part of a run's model, for the journal and for `tui-tuner doctor`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tui_tuner.compute.attention import NAME
+from tui_tuner.compute import attention
 from tui_tuner.compute.forward import ForwardWay
 from tui_tuner.compute.kernels.chosen import Chosen
+from tui_tuner.compute.low_rank.choosing import JOINT, ONE, PART
 from tui_tuner.locales import _
-from tui_tuner.models.device import Device, torch_has_varlen
+from tui_tuner.models.device import Device
 from tui_tuner.runs.events import Kernels
 
 
@@ -19,40 +20,24 @@ def kernels_event(chosen: Sequence[Chosen]) -> Kernels:
     return Kernels([asdict(one) for one in chosen])
 
 
-def lora_chosen(quickened: int | Sequence[Chosen]) -> list[Chosen]:
-    """What computes LoRA layers: what `low_rank.quicken` says, or the number of layers it has replaced."""
-    if not isinstance(quickened, int):
-        return list(quickened)
-    return [Chosen("lora", _("one step of autograd"), "", quickened)] if quickened else []
-
-
-def attention_chosen(model: Any, way: ForwardWay) -> Chosen:
-    """What computes the attention of flat or padded rows, once the way is settled."""
+def attention_chosen(model: Any, way: ForwardWay, device: Device) -> list[Chosen]:
+    """What computes attention, once the way is settled and was tried."""
     if way.segments:
-        return Chosen("attention", NAME, _("each sequence of a flat row sees itself alone"))
+        return attention.kernels_in_use() or [_attention_on(device)]
     stock = str(getattr(model.config, "_attn_implementation", "") or "eager")
-    return Chosen("attention", stock, _("the model's own"))
+    return [Chosen("attention", stock, _("the model's own"))]
 
 
-def kernels_on(device: Device) -> list[dict[str, Any]]:
-    """What can compute the parts of a model on a device, as `kernels` events have it."""
-    return [asdict(one) for one in (*_attention_on(device), *_lora_on(device))]
+def kernels_on(device: Device) -> list[Chosen]:
+    """What can compute the parts of a model on a device, and why not what is faster."""
+    return [_attention_on(device), _lora_on(device)]
 
 
-def _attention_on(device: Device) -> list[Chosen]:
+def _attention_on(device: Device) -> Chosen:
+    return attention.describe_attention(device, attention.means_on(device, lambda kernel, error: None))
+
+
+def _lora_on(device: Device) -> Chosen:
     if device.kind == "cpu":
-        return [Chosen("attention", NAME, _("one call a sequence"))]
-    if torch_has_varlen() and device.ampere:
-        return [Chosen("attention", "torch varlen_attn", _("one call for all sequences of a row"))]
-    why = (
-        _("torch varlen_attn: needs a GPU of Ampere's generation or newer")
-        if not device.ampere
-        else _("torch varlen_attn: this PyTorch has none with all that is asked of it")
-    )
-    return [Chosen("attention", NAME, why)]
-
-
-def _lora_on(device: Device) -> list[Chosen]:
-    if device.kind == "cpu":
-        return [Chosen("lora", _("one step of autograd"), _("where no dropout and no quantised weight is"))]
-    return [Chosen("lora", "PEFT", _("one step of autograd: for processors only"))]
+        return Chosen(PART, ONE, _("for layers without dropout whose weights are not quantised"))
+    return Chosen(PART, JOINT, _("for layers that prove to give peft's own outputs and gradients"))
