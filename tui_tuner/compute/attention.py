@@ -15,6 +15,8 @@ from itertools import accumulate
 from typing import Any
 
 from tui_tuner.compute.numeric import varlen_fits
+from tui_tuner.compute.router_loss import COUNTS_ONLY
+from tui_tuner.compute.transfer import send_numbers
 from tui_tuner.models.device import Device, find_device
 
 NAME = "tui_tuner_segments"
@@ -24,10 +26,18 @@ _UNKNOWN_EXTRAS = ("softcap", "s_aux", "position_bias", "sinks")
 def register() -> None:
     """Make `NAME` an attention implementation of transformers."""
     from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
 
     AttentionInterface.register(NAME, segment_attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    AttentionMaskInterface.register(NAME, padding_mask)
+
+
+def padding_mask(*args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
+    """The usual mask of padded rows; None for a flat one, whose attention reads the lengths."""
+    from transformers.masking_utils import sdpa_mask
+
+    if getattr(attention_mask, COUNTS_ONLY, False):
+        return None
+    return sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
 
 
 def segment_attention(
@@ -211,8 +221,7 @@ def segment_bounds(lengths: tuple[int, ...], device: Any) -> tuple[Any, int]:
     global _last_bounds
     name = (lengths, device)
     if _last_bounds is None or _last_bounds[0] != name:
-        bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
-        _last_bounds = (name, bounds.to(device, non_blocking=True))
+        _last_bounds = (name, send_numbers([0, *accumulate(lengths)], device, torch.int32))
     return _last_bounds[1], max(lengths)
 
 
