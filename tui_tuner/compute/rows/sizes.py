@@ -1,9 +1,9 @@
 """How long rows are on a GPU: their lengths come from a small set. Pure functions; imports no torch.
 
 Whatever is kept by shape there (cached memory, tuned kernels, compiled regions) meets few shapes then. What a
-row lacks is filled up with tokens nobody is trained on (`rows.filler`), which costs their share of a step. Most
-sizes lie where the steps of the run do: for chats of log-normal length (sigma 0.8, mean 280 tokens) 4 % of what
-is computed is filler in steps of 16 of them, and 2 to 3 % in steps of 64; by fixed ratios it would be a tenth.
+row lacks is filled up with tokens nobody is trained on (`rows.filler`), which costs their share of a step.
+Most sizes lie where the steps of the run do: for chats of log-normal length (sigma 0.8, mean 280 tokens) 4 % of
+what is computed is filler in steps of 16 of them, and 2 to 3 % in steps of 64; by fixed ratios it would be 10.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ USUAL_SIZES = 13  # of them, for steps as they usually are
 GRAIN, SMALL_GRAIN = 128, 64  # tokens; tiles of a matrix product, and what is left of them in small rows
 SMALL = 2048  # tokens of a small row
 RATIO = 1.25  # between neighbours, where nothing is known of the steps
+NEAR = 1.1  # times a usual size: no other is needed there
 PADDED_GRAIN = 16  # tokens: least step between lengths of padded rows
 PADDED_STEPS = 8  # lengths from a power of two to the next
 
@@ -97,8 +98,8 @@ def _descending(most: int, above: int, count: int) -> list[int]:
     while len(found) < count:
         size = _rounded(int(found[-1] / RATIO), most)
         if size >= found[-1]:
-            size = found[-1] - SMALL_GRAIN
-        if size <= above:
+            size = (found[-1] - 1) // SMALL_GRAIN * SMALL_GRAIN
+        if size <= NEAR * above:
             break
         found.append(size)
     return found
