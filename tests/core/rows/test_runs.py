@@ -199,7 +199,7 @@ def test_a_run_asks_for_no_number_from_step_to_step(
         with monkeypatch.context() as patch:
 
             def training(self: Engine, *args: Any, **kwargs: Any) -> Any:
-                with Host(patch) as mode:  # noqa: B023
+                with Host(patch) as mode:
                     out = inner(self, *args, **kwargs)
                 questions.append(mode.asked)
                 return out

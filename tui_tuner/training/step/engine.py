@@ -197,7 +197,7 @@ class Engine(Trainer):
             self._ahead.prepare(self.plan.share(batch), self.size)
 
     def _tried(self) -> MicroSize:
-        """What did not fit: where a step is one pass, far less than the size allows for, which says little."""
+        """What did not fit; a step that is one pass may be far less than the size allows for."""
         if not self.objective.way.filled:
             return self.size
         tokens = sum(int(self.data.lengths[row]) for row in self.recovery.rows)
@@ -232,7 +232,7 @@ class Engine(Trainer):
     def _leave_out_bad(self, model: Any) -> None:
         """Let the optimizer pass over this step where its loss or its gradient is not finite."""
         finite = torch.isfinite(torch.as_tensor(self.last_grad_norm)) & torch.isfinite(self.last_loss)
-        inner = getattr(self.optimizer, "optimizer", self.optimizer)
+        inner: Any = getattr(self.optimizer, "optimizer", self.optimizer)
         if self.accelerator.scaler is None and all(group.get("fused") for group in inner.param_groups):
             # Its kernel reads this and changes nothing, as for a loss scaler; so the device is not asked
             inner.found_inf = (~finite).float()
