@@ -108,9 +108,16 @@ def _static(setup: Setup, trace: dict[str, Any]) -> float:
     """Bytes between two steps: weights as traced, and what follows from the trained tensors."""
     weights, trained = trace["weights"], setup.layers or setup.facts.layers
     size = weights["rest"] + trained * weights["trained"] + (setup.facts.layers - trained) * weights["frozen"]
-    for count, width, copies in _trained(setup, trace):
-        size += copies * state_bytes(setup.optimizer, count, width)
+    if setup.states:
+        size += _states(setup, trace)
     return size + 4 * rounded(8.0 * setup.tokens) + setup.workspace
+
+
+def _states(setup: Setup, trace: dict[str, Any]) -> float:
+    """Bytes that the optimizer keeps between steps."""
+    return sum(
+        copies * state_bytes(setup.optimizer, count, width) for count, width, copies in _trained(setup, trace)
+    )
 
 
 def _trained(setup: Setup, trace: dict[str, Any]) -> list[tuple[int, int, int]]:
@@ -123,7 +130,7 @@ def _trained(setup: Setup, trace: dict[str, Any]) -> list[tuple[int, int, int]]:
 def _step(setup: Setup, trace: dict[str, Any]) -> float:
     """Bytes beyond the static ones while the optimizer steps."""
     gradients = sum(count * width * copies for count, width, copies in _trained(setup, trace))
-    return step_temporary(setup) + gradients
+    return step_temporary(setup) + gradients + (0.0 if setup.states else _states(setup, trace))
 
 
 def untraceable(setup: Setup) -> str:

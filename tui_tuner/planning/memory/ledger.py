@@ -11,7 +11,7 @@ from tui_tuner.planning.memory.ops import dropout
 from tui_tuner.planning.memory.programs import layer_of, loss_of, table_uses
 from tui_tuner.planning.memory.prompts import prepend
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.static import static_rows, step_temporary, trained_tensors
+from tui_tuner.planning.memory.static import optimizer_states, static_rows, step_temporary, trained_tensors
 
 # Names of phases and of what memory is for are the same in every language in a plan, and are translated where
 # they are shown.
@@ -94,7 +94,7 @@ def ledger(setup: Setup, seen: Simulated | None = None) -> Ledger:
     return Ledger(tuple(phases), {row: size for row, size in static.items() if size})
 
 
-_STATIC_ONLY = {"facts", "stack", "double_quant", "optimizer", "foreach", "workspace"}
+_STATIC_ONLY = {"facts", "stack", "double_quant", "optimizer", "foreach", "workspace", "states"}
 _SIMULATED = tuple(name for name in Setup.__dataclass_fields__ if name not in _STATIC_ONLY)
 
 
@@ -123,7 +123,8 @@ def _sum(left: dict[str, float], right: dict[str, float]) -> dict[str, float]:
 def _step_rows(setup: Setup) -> dict[str, float]:
     kept = setup.accumulate or setup.in_backward
     gradients = 0.0 if kept else sum(t.count * t.width * t.copies for t in trained_tensors(setup))
-    return {"gradients": gradients, "temporary": step_temporary(setup)}
+    made = 0.0 if setup.states else optimizer_states(setup)
+    return {"gradients": gradients, "temporary": step_temporary(setup), "optimizer states": made}
 
 
 def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:

@@ -26,7 +26,8 @@ class Setup:
         quantization: none, nf4, int8.
         weight: Width of matrices that are not quantised. norm: of norms. embedding: of embeddings and head.
         compute: Width in which products are computed under autocast (or of dequantised weights).
-        attention: flash (also PyTorch's fused kernels without a mask), masked or eager.
+        attention: flash (also PyTorch's fused kernels without a mask), apart (such a kernel for each
+            sequence of a flat row), masked or eager.
         expand_keys: Keys and values are repeated for all heads first.
         logits: full (all positions), kept (all positions, while the loop holds on to the outputs),
             supervised (trained positions only), chunked (as `PROGRAMS` do) or tiled (a fused head).
@@ -37,6 +38,7 @@ class Setup:
         compiled: Layers and loss go through `torch.compile`.
         offload: Checkpoints wait in host memory.
         accumulate: Gradients of an earlier micro-batch are there already.
+        states: So are the optimizer's states, which its first step makes.
     """
 
     facts: ModelFacts
@@ -72,6 +74,7 @@ class Setup:
     compiled: bool = False
     offload: bool = False
     accumulate: bool = False
+    states: bool = True
     virtual_tokens: int = 0
     encoder: int = 0
     keep_cache: bool = False

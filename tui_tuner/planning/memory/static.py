@@ -34,17 +34,21 @@ def static_rows(setup: Setup) -> dict[str, float]:
     for elements, outputs, copies in quantised_tensors(setup):
         rows["weights"] += rounded(elements * (0.5 if setup.quantization == "nf4" else 1)) * copies
         rows["quantisation constants"] += _constants(setup, elements, outputs) * copies
-    states = gradients = 0.0
+    gradients = 0.0
     for trained in trained_tensors(setup):
         size = rounded(trained.count * trained.width) * trained.copies
         rows["adapters" if trained.adapter else "weights"] += size
-        states += state_bytes(setup.optimizer, trained.count, trained.width) * trained.copies
         gradients += size
-    rows["optimizer states"] = states
+    rows["optimizer states"] = optimizer_states(setup) if setup.states else 0.0
     rows["gradients"] = gradients if setup.accumulate else 0.0
     rows["batch"] = 4 * rounded(8.0 * setup.tokens)  # ids, labels, mask, positions as int64
     rows["workspace"] = setup.workspace
     return rows
+
+
+def optimizer_states(setup: Setup) -> float:
+    """Bytes that the optimizer keeps between steps, from the end of its first on."""
+    return sum(state_bytes(setup.optimizer, t.count, t.width) * t.copies for t in trained_tensors(setup))
 
 
 @dataclass(frozen=True)
