@@ -62,8 +62,7 @@ def load_trainable(
         model = attach_method(model, config, task)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
     low_rank.quicken(model)
-    if config.training.gradient_checkpointing:
-        checkpoint_layers(model)
+    checkpoint_layers(model, config.training.gradient_checkpointing)
     trained, total = trainable_parameters(model)
     reporter.log(
         _(
