@@ -5,10 +5,39 @@ In which order they compute is `layers.Layer`, with `attention` and `mlp`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tui_tuner.models.facts import Linear
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.prompts import layer_size
 from tui_tuner.planning.memory.setup import Setup
+
+SHARED = "shared."  # before the names of an expert that every token passes
+# Tokens of the busiest expert against an equal share. What a router chooses is not known before; this is what
+# the two measured runs of Mixtral-8x7B come down to whose peak lies there.
+BUSIEST = 2.0
+
+
+def expert_groups(experts: int, per_token: int) -> list[tuple[int, float]]:
+    """Experts as a loop over them is simulated: how many at a time, and their share of all tokens.
+
+    The last is the busiest alone. Before it come halves of what is left, so that few stand for many and none
+    of them peaks above the last: of each, at least as much is still to come.
+    """
+    busiest = min(1.0 / per_token, BUSIEST / experts)
+    groups, left = [], experts - 1
+    while left:
+        together = 1 if experts <= 8 else max(1, left // 2)
+        groups.append((together, (1 - busiest) * together / (experts - 1)))
+        left -= together
+    return [*groups, (1, busiest)]
+
+
+def expert_name(name: str, group: int) -> str:
+    """A matrix of a group of experts among those of a layer."""
+    return f"{name}.{group}"
 
 
 class LayerParts:
@@ -20,13 +49,25 @@ class LayerParts:
         self.family = facts.family
         self.tokens = float(setup.tokens)
         self.full = setup.full and trained
-        matrices = [Matrix(setup, linear, trained=trained, full=self.full) for linear in facts.linears]
-        self.parameters: list[Parameter] = [own for matrix in matrices for own in matrix.parameters]
-        self.linears = {matrix.shape.name: matrix for matrix in matrices}
-        self.names = [linear.name for linear in facts.linears]
+        apart = facts.moe and not setup.stack.fused_experts
+        self.groups = expert_groups(facts.experts, facts.experts_per_token) if apart else []
+        self.linears = {
+            name: Matrix(setup, linear, trained=trained, full=self.full) for name, linear in self._shapes()
+        }
+        self.names = list(self.linears)
+        self.parameters: list[Parameter] = [own for one in self.linears.values() for own in one.parameters]
         self.prefix = self._prefix_parameter()
         self.norms = [self._norm_parameter(facts.hidden) for _ in range(max(2, self.family.norms))]
         self.query_norm, self.key_norm = self._head_norms()
+
+    def _shapes(self) -> Iterator[tuple[str, Linear]]:
+        """The layer's matrices by names of their own: experts and the shared one have the same in a model."""
+        for linear in self.setup.facts.linears:
+            if linear.group == "expert" and self.groups:
+                for number, (together, _share) in enumerate(self.groups):
+                    yield expert_name(linear.name, number), replace(linear, copies=together)
+            else:
+                yield (SHARED if linear.group == "shared" else "") + linear.name, linear
 
     def _head_norms(self) -> tuple[Parameter | None, Parameter | None]:
         """Those of queries and keys."""

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tui_tuner.planning.memory.meter import SINGLE
-from tui_tuner.planning.memory.programs import layer_of, quantised_head, quantised_tensors
+from tui_tuner.planning.memory.programs import (
+    counted,
+    layer_kinds,
+    layer_of,
+    of_kind,
+    quantised_head,
+    quantised_tensors,
+)
 from tui_tuner.planning.memory.prompts import trained_sizes
 from tui_tuner.planning.memory.setup import Setup
 
@@ -67,10 +74,9 @@ def trained_tensors(setup: Setup) -> Iterator[Trained]:
     if setup.virtual_tokens:
         for size in trained_sizes(setup):
             yield Trained(size, SINGLE, 1, True)
-    layer = layer_of(setup, True)
-    layers = setup.layers or facts.layers
-    for parameter in layer.parameters:
-        yield Trained(parameter.count, parameter.width, layers, not setup.full)
+    for dense, layers in counted(layer_kinds(setup)[1]):
+        for parameter in layer_of(of_kind(setup, dense), True).parameters:
+            yield Trained(parameter.count, parameter.width, layers, not setup.full)
     if setup.method == "full":
         yield Trained(float(facts.embedding_parameters), setup.embedding, 1, False)
         if facts.head_parameters:
@@ -85,14 +91,13 @@ def trained_tensors(setup: Setup) -> Iterator[Trained]:
 def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
     """(elements, width, copies) of each frozen tensor that is not quantised."""
     facts = setup.facts
-    frozen = facts.layers - _trained_layers(setup)
-    layer = layer_of(setup, False)
-    for matrix in layer.linears.values():
-        if not matrix.quantised and frozen:
-            yield matrix.count, setup.weight, frozen
-        if matrix.shape.bias and frozen:
-            yield float(matrix.shape.outputs), setup.weight, frozen
-    if frozen:
+    for dense, frozen in counted(_frozen_layers(setup)):
+        layer = layer_of(of_kind(setup, dense), False)
+        for matrix in layer.linears.values():
+            if not matrix.quantised:
+                yield matrix.count, setup.weight, frozen
+            if matrix.shape.bias:
+                yield float(matrix.shape.outputs), setup.weight, frozen
         yield float(facts.norm_parameters), setup.norm, frozen
     if setup.variant == "vera":  # one pair of random matrices, as large as the largest layer needs
         adapted = [linear for linear in facts.linears if setup.stack.adapts(linear, setup.targets)]
@@ -106,10 +111,10 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
         yield float(facts.hidden), setup.norm, 1
 
 
-def _trained_layers(setup: Setup) -> int:
-    if setup.method == "full":
-        return setup.facts.layers
-    return setup.layers if setup.method == "freeze" else 0
+def _frozen_layers(setup: Setup) -> tuple[bool, ...]:
+    """The kinds of the layers whose own weights are not trained."""
+    below, top = layer_kinds(setup)
+    return below if setup.full else (*below, *top)
 
 
 def _constants(setup: Setup, elements: float, outputs: int) -> float:
