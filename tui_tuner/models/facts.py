@@ -22,6 +22,8 @@ from tui_tuner.models.lookup import config_from_hub, read_config, stored_paramet
 from tui_tuner.models.sizes import LIMITS, MOST_PARAMETERS, check_sizes, shown
 from tui_tuner.text import one_line
 
+SHARED_GATE = "shared_expert_gate"  # says how much of the shared expert counts (Qwen2-MoE)
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -221,7 +223,7 @@ class ModelFacts:
         router = Linear("gate", self.hidden, self.experts, False, "router")
         shared = self._mlp(self.shared_ffn, "shared") if self.shared_ffn else ()
         if shared and self.family.shared_gate:
-            shared = (*shared, Linear("shared_expert_gate", self.hidden, 1, False, "router"))
+            shared = (*shared, Linear(SHARED_GATE, self.hidden, 1, False, "shared"))
         return (router, *self._mlp(self.expert_ffn, "expert", self.experts), *shared)
 
 

@@ -49,12 +49,12 @@ def _project(layer: LayerParts, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, 
 def _latent(layer: LayerParts, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     facts = layer.setup.facts
     if facts.low_rank_query:
-        low = norm(tape, layer.linear(tape, x, "q_a_proj"), layer.setup, None)
+        low = norm(tape, layer.linear(tape, x, "q_a_proj"), layer.setup, layer.low_norms[0])
         query = layer.linear(tape, low, "q_b_proj")
     else:
         query = layer.linear(tape, x, "q_proj")
     packed = layer.linear(tape, x, "kv_a_proj_with_mqa")
-    both = layer.linear(tape, norm(tape, packed, layer.setup, None), "kv_b_proj")
+    both = layer.linear(tape, norm(tape, packed, layer.setup, layer.low_norms[1]), "kv_b_proj")
     key = tape.op(layer.tokens * facts.query_dim, both.width, (both,))  # cat with the rotated part
     value = tape.op(layer.tokens * facts.heads * facts.value_dim, both.width, (both,), view=both.buffer)
     return query, key, value

@@ -204,4 +204,3 @@ def _layer(setup: Setup, tape: Tape, hidden: Tensor, above: int) -> Tensor:
         stays = above < ON_DEVICE and setup.stack.program == "transformers"
         return checkpointed(tape, layer, hidden, setup.offload and not stays)
     return layer(tape, hidden)
-

@@ -25,9 +25,12 @@ class Matrix:
         self.trained = trained
         self.grouped = shape.group == "expert" and setup.stack.fused_experts
         self.weight = Parameter(self.count, self.width) if full else None
+        self.bias = (
+            Parameter(float(shape.outputs * shape.copies), self.width) if full and shape.bias else None
+        )
         adapted = trained and bool(setup.rank) and setup.stack.adapts(shape, setup.targets)
         self.adapter: Adapter | None = adapter_for(setup, shape) if adapted else None
-        self.parameters: list[Parameter] = [self.weight] if self.weight is not None else []
+        self.parameters: list[Parameter] = [own for own in (self.weight, self.bias) if own is not None]
         if self.adapter is not None:
             self.parameters += self.adapter.parameters
 
@@ -52,6 +55,8 @@ class Matrix:
         if self.weight is not None:
             saved.append(inner.buffer)
             parameters = ((self.weight, self.count * width),)
+        if self.bias is not None:
+            parameters = (*parameters, (self.bias, self.bias.count * width))
         if self.width != width:  # autocast's copy of the weights, kept for the input's gradient
             copy = Buffer(tape.meter, self.count * width, "16-bit copies of weights")
             saved.append(copy)

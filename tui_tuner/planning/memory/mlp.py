@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tui_tuner.models.facts import SHARED_GATE
 from tui_tuner.planning.memory.meter import SINGLE, Tape, Tensor
 from tui_tuner.planning.memory.ops import activate, add, multiply
 from tui_tuner.planning.memory.parts import SHARED, LayerParts, expert_name
@@ -33,8 +34,18 @@ def mixture(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     routed = _looped if layer.groups else _grouped
     total = routed(layer, tape, x)
     if layer.setup.facts.shared_ffn:
-        total = add(tape, total, mlp(layer, tape, x, prefix=SHARED))
+        total = add(tape, total, _shared(layer, tape, x))
     return total
+
+
+def _shared(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
+    """The expert that every token passes, and where there is one, its gate."""
+    out = mlp(layer, tape, x, prefix=SHARED)
+    if SHARED + SHARED_GATE not in layer.linears:
+        return out
+    gate = layer.linear(tape, x, SHARED + SHARED_GATE)
+    gate = tape.op(gate.count, gate.width, (gate,), (gate.buffer,))
+    return tape.op(out.count, out.width, (gate, out), (gate.buffer, out.buffer))
 
 
 def _grouped(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ class LayerParts:
         self.prefix = self._prefix_parameter()
         self.norms = [self._norm_parameter(facts.hidden) for _ in range(max(2, self.family.norms))]
         self.query_norm, self.key_norm = self._head_norms()
+        self.low_norms = [self._norm_parameter(size) for size in (facts.low_rank_query, facts.low_rank_key)]
 
     def _shapes(self) -> Iterator[tuple[str, Linear]]:
         """The layer's matrices by names of their own: experts and the shared one have the same in a model."""
@@ -79,7 +80,7 @@ class LayerParts:
         return query, key
 
     def _norm_parameter(self, size: int) -> Parameter | None:
-        if not self.full and self.setup.variant != "ln":
+        if not size or (not self.full and self.setup.variant != "ln"):
             return None
         if self.family.norm == "plain" or not self.trained:
             return None
