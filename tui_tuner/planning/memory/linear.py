@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui_tuner.models.facts import Linear
-from tui_tuner.planning.memory.adapters import Adapter
+from tui_tuner.planning.memory.adapters import Adapter, Lora
 from tui_tuner.planning.memory.adapters_more import adapter_for
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
@@ -36,6 +36,12 @@ class Matrix:
 
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
         return self.adapter(tape, x, self) if self.adapter is not None else self.base(tape, x)
+
+    @property
+    def joint(self) -> bool:
+        """Whether it and its adapter are one step of autograd, with those of others that read the same input."""
+        fits = self.setup.autocast or self.width == self.setup.adapter == self.setup.compute
+        return self.setup.joint and fits and type(self.adapter) is Lora
 
     def rows(self, x: Tensor) -> float:
         """Vectors that go through this layer."""

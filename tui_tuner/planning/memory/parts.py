@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tui_tuner.models.facts import Linear
+from tui_tuner.planning.memory.joint import joint
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.prompts import layer_size
@@ -56,6 +57,8 @@ class LayerParts:
         }
         self.names = list(self.linears)
         self.parameters: list[Parameter] = [own for one in self.linears.values() for own in one.parameters]
+        self._together = self._same_input()
+        self._waiting: dict[str, Tensor] = {}
         self.prefix = self._prefix_parameter()
         self.norms = [self._norm_parameter(facts.hidden) for _ in range(max(2, self.family.norms))]
         self.query_norm, self.key_norm = self._head_norms()
@@ -97,8 +100,26 @@ class LayerParts:
         return parameter
 
     def linear(self, tape: Tape, x: Tensor, name: str) -> Tensor:
-        """A linear layer by its name."""
-        return self.linears[name](tape, x)
+        """A linear layer by its name. The first of those that are computed together computes all of them."""
+        if not self.linears[name].joint:
+            return self.linears[name](tape, x)
+        if name not in self._waiting:
+            together = next((names for names in self._together if name in names), (name,))
+            found = joint(tape, x, [self.linears[one] for one in together])
+            self._waiting = dict(zip(together, found, strict=True))
+            del found
+        return self._waiting.pop(name)
+
+    def _same_input(self) -> list[tuple[str, ...]]:
+        """Names of matrices of one module that read the same input and get an adapter of the same kind."""
+        latent = ("q_a_proj", "q_proj", "kv_a_proj_with_mqa")
+        mlp = self.family.mlp[:-1]
+        sets = [latent if self.setup.facts.low_rank_key else self.family.attention[:-1], mlp]
+        sets.append(tuple(SHARED + name for name in mlp))
+        return [
+            tuple(name for name in names if name in self.linears and self.linears[name].joint)
+            for names in sets
+        ]
 
     def output_name(self) -> str:
         """The projection behind attention."""

@@ -48,9 +48,24 @@ def static_rows(setup: Setup) -> dict[str, float]:
         gradients += size
     rows["optimizer states"] = optimizer_states(setup) if setup.states else 0.0
     rows["gradients"] = gradients if setup.accumulate else 0.0
+    rows["16-bit copies of weights"] = shadow_bytes(setup)
     rows["batch"] = 4 * rounded(8.0 * setup.tokens)  # ids, labels, mask, positions as int64
     rows["workspace"] = setup.workspace
     return rows
+
+
+def shadow_bytes(setup: Setup) -> float:
+    """16-bit copies of LoRA matrices that are kept for all layers (`compute.low_rank.shadow`)."""
+    if not setup.joint or setup.adapter == setup.compute:
+        return 0.0
+    layers = [(layer_of(of_kind(setup, dense), True), count) for dense, count in counted(layer_kinds(setup)[1])]
+    return sum(
+        parameter.count * setup.compute * count
+        for layer, count in layers
+        for matrix in layer.linears.values()
+        if getattr(matrix, "joint", False)
+        for parameter in matrix.parameters
+    )
 
 
 def optimizer_states(setup: Setup) -> float:
