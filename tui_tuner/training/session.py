@@ -19,6 +19,7 @@ from tui_tuner.config.advice import Command, advise
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
 from tui_tuner.locales import N_, _
+from tui_tuner.models.libraries import import_libraries
 from tui_tuner.models.loading import quiet_libraries
 from tui_tuner.runs import kernel
 from tui_tuner.runs.control import Control
@@ -118,6 +119,7 @@ def _run(
     commands.check()
     reporter.phase("loading", note=_("importing torch and transformers"))
     quiet_libraries()  # before peft and bitsandbytes are imported, which speak while they are
+    import_libraries(_quantised(config))
     from tui_tuner.training.context import RunContext
     from tui_tuner.training.keeping.progress import Progress, read_progress
     from tui_tuner.training.train import prepare_training
@@ -129,6 +131,11 @@ def _run(
     # every turn of the collector a screen in this process, and the steps, would stand still for that long.
     gc.freeze()
     return _ended(training.train(), commands)
+
+
+def _quantised(config: RunConfig) -> bool:
+    """Whether weights, or the optimizer's states, are held in 8 bits or fewer."""
+    return config.model.quantization != "none" or "8bit" in config.training.optimizer
 
 
 def _let_go() -> None:
