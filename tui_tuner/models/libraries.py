@@ -13,9 +13,10 @@ import contextlib
 import importlib
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+LIBRARIES = ("torch", "transformers.modeling_utils", "peft", "transformers.trainer")
 # For quantised weights, for rows that are data sets of that package, for losses and images of other tasks
 QUANTISING = ("bitsandbytes",)
 OF_OTHER_TASKS = ("datasets", "scipy", "sklearn", "torchvision", "torchaudio")
@@ -31,15 +32,18 @@ _TAKEN = {
 _ASKED = ("transformers.utils.import_utils", "peft.import_utils")
 
 
-def import_libraries(quantised: bool) -> None:
+def import_libraries(quantised: bool, say: Callable[[int, int], None] = lambda done, total: None) -> None:
     """Import torch, transformers' Trainer and peft, and nothing that this run does not need.
 
     Args:
         quantised: The run's weights are, or its optimizer's states.
+        say: Told how many of them are imported, and how many there are.
     """
     with without(*OF_OTHER_TASKS, *(() if quantised else QUANTISING)):
-        importlib.import_module("transformers.trainer")
-        importlib.import_module("peft")
+        for done, name in enumerate(LIBRARIES):
+            say(done, len(LIBRARIES))
+            importlib.import_module(name)
+    say(len(LIBRARIES), len(LIBRARIES))
 
 
 @contextlib.contextmanager

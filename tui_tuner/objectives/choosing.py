@@ -51,7 +51,9 @@ class Chooser:
 
     def choose(self, wanted: ForwardWay) -> Checked:
         """The fastest way, beginning with the wanted one, that proves exact. No lack of memory ends this."""
-        return self._check_windows(self._check(wanted))
+        found = self._check_windows(self._check(wanted))
+        self._count.end()
+        return found
 
     def _check(self, wanted: ForwardWay) -> Checked:
         """`self_check`; where memory runs out, on shorter rows, then in 16 bits, and last not at all."""
