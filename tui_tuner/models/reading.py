@@ -1,4 +1,4 @@
-"""Weights on their way into memory: files read ahead while other work is done, and a count while they load."""
+"""Weights on their way into memory: files read ahead meanwhile, and a count while they are loaded."""
 
 from __future__ import annotations
 
