@@ -18,7 +18,7 @@ from tui_tuner.config.sections.evaluation import EvaluationSection
 from tui_tuner.config.sections.hardware import HardwareSection
 from tui_tuner.config.sections.model import Attention, Dtype, ModelSection
 from tui_tuner.config.sections.output import OutputSection
-from tui_tuner.config.sections.training import Optimizer, TrainingSection
+from tui_tuner.config.sections.training import Checkpointing, Optimizer, TrainingSection
 from tui_tuner.config.values import validated
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _n
@@ -42,7 +42,7 @@ class ResolvedData(DataSection):
 class ResolvedTraining(TrainingSection):
     learning_rate: float = _settled(TrainingSection, "learning_rate")
     micro_batch: int = _settled(TrainingSection, "micro_batch")
-    gradient_checkpointing: bool = _settled(TrainingSection, "gradient_checkpointing")
+    gradient_checkpointing: Checkpointing = _settled(TrainingSection, "gradient_checkpointing")
     optimizer: Optimizer = _settled(TrainingSection, "optimizer")
     autocast: bool = _settled(TrainingSection, "autocast")
 

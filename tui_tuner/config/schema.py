@@ -195,7 +195,7 @@ def _method_contradictions(method: MethodSection, training: TrainingSection) -> 
                     "method.encoder_size empty"
                 )
             )
-    if method.kind == "prefix_tuning" and training.gradient_checkpointing is True:
+    if method.kind == "prefix_tuning" and training.gradient_checkpointing not in (False, "auto"):
         found.append(
             "training.gradient_checkpointing: "
             + _("computing activations again would leave the prefix out; use false, or prompt_tuning")

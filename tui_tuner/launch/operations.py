@@ -35,6 +35,7 @@ OPERATIONS: dict[str, Operation] = {
     # Makes torch behave like a GPU's for good, and copies its process by fork, which neither CUDA nor
     # OpenMP survives once it is in use. So nothing else may run there.
     "trace": Operation("tui_tuner.training.tracing.step:answer", process="trace"),
+    "launches": Operation("tui_tuner.training.tracing.launches:answer", process="trace"),
     # Trains. Its GPU memory, the CUDA context with it, is only free again when its process has ended.
     "range_test": Operation("tui_tuner.training.range_test:answer", process=ALONE),
 }

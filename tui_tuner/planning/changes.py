@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from tui_tuner.config.kinds import QUANTISABLE, RANKED
 from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.config.sections.training import DEGREES, EVERY_SECOND, OFFLOAD
 from tui_tuner.locales import _
 from tui_tuner.planning.gpus import Card
 
@@ -40,9 +41,9 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
         found.append(Change("training.micro_batch", half, _("micro-batch {size}", size=half), 0))
         if half > 1:
             found.append(Change("training.micro_batch", 1, _("micro-batch {size}", size=1), 0))
-    if not training.gradient_checkpointing and method.kind != "prefix_tuning":
-        found.append(Change("training.gradient_checkpointing", True, _("gradient checkpointing"), 0))
     gpu = card is None or not card.cpu
+    if method.kind != "prefix_tuning":
+        found += _less_kept(training.gradient_checkpointing, gpu)
     if training.optimizer == "adamw" and gpu:
         found.append(Change("training.optimizer", "adamw_8bit", _("8-bit AdamW"), 1))
         found.append(Change("training.optimizer", "paged_adamw_8bit", _("paged 8-bit AdamW"), 1))
@@ -59,6 +60,18 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
     if method.kind not in ADAPTERS and model.architecture is None:
         found.append(Change("method.kind", "lora", _("LoRA"), 2))
     return found
+
+
+def _less_kept(degree: Any, gpu: bool) -> list[Change]:
+    """Degrees of checkpointing that keep less on the device than this one; from RAM nothing is offloaded."""
+    path = "training.gradient_checkpointing"
+    found = [
+        Change(path, EVERY_SECOND, _("checkpointing of every second layer"), 0),
+        Change(path, True, _("gradient checkpointing"), 0),
+        Change(path, OFFLOAD, _("checkpointing with offloading"), 0),
+    ]
+    place = DEGREES.index(degree) if degree in DEGREES else 0
+    return found[place : None if gpu else -1]
 
 
 def apply(config: Config, changes: tuple[Change, ...]) -> Config:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.config.sections.training import EVERY_SECOND
 from tui_tuner.locales import _, _n
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts, steps_of
@@ -63,23 +64,23 @@ def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     tokens = round(share * data.rows * per_row)
     virtual = round(share * data.rows * config.method.prompt_length)
     frozen = config.method.kind in ADAPTERS
-    passes = 2 if frozen else 3
-    if config.training.gradient_checkpointing is True:
-        passes += 1
+    passes: float = 2 if frozen else 3
+    degree = config.training.gradient_checkpointing
+    passes += 0 if degree in (False, "auto") else 0.5 if degree == EVERY_SECOND else 1
     weights = facts.active_parameters - facts.embedding_parameters + (facts.vocab * facts.hidden)
     attention = facts.layers * facts.query_dim * min(per_row, config.data.max_length)
     flops = float(tokens + virtual) * passes * 2 * (weights + attention)
     said = {"passes": passes, "weights": weights, "attention": attention, "tokens": tokens}
     if virtual:
         formula = _(
-            "{passes} passes * 2 * ({weights:,} weights + {attention:,.0f} attention) "
+            "{passes:g} passes * 2 * ({weights:,} weights + {attention:,.0f} attention) "
             "* ({tokens:,} + {virtual:,} virtual) tokens",
             virtual=virtual,
             **said,
         )
     else:
         formula = _(
-            "{passes} passes * 2 * ({weights:,} weights + {attention:,.0f} attention) * {tokens:,} tokens",
+            "{passes:g} passes * 2 * ({weights:,} weights + {attention:,.0f} attention) * {tokens:,} tokens",
             **said,
         )
     supervised = round(share * data.supervised) if data.supervised is not None else None

@@ -10,6 +10,7 @@ from tui_tuner.compute.numeric import compute_name
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
 from tui_tuner.config.values import with_values
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.models.facts import ModelFacts, load_facts
@@ -177,7 +178,9 @@ def setup_for(
         adapter=4,
         autocast=training.autocast,
         compute=2 if training.autocast or weight == 2 else 4,
-        checkpointing=training.gradient_checkpointing,
+        checkpointing=training.gradient_checkpointing is not False,
+        every_second=training.gradient_checkpointing == EVERY_SECOND,
+        offload=training.gradient_checkpointing == OFFLOAD,
         attention=attention,
         expand_keys=attention == "masked"
         or (model.attention != "flash_attention_2" and not stack.gqa_in_sdpa),

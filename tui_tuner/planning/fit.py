@@ -286,4 +286,6 @@ def _time(tokens: int, checkpointing: bool, quantised: bool = False) -> float:
 def _time_of(config: ResolvedConfig) -> float:
     """The same of a resolved config."""
     tokens = config.training.micro_batch * config.data.max_length
-    return _time(tokens, config.training.gradient_checkpointing, config.model.quantization != "none")
+    return _time(
+        tokens, config.training.gradient_checkpointing is not False, config.model.quantization != "none"
+    )

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
 from tui_tuner.locales import _
-from tui_tuner.planning.memory.ledger import FIRST, FORWARD, LAST, LOSS, STEP, ledger
+from tui_tuner.planning.memory.ledger import FIRST, FORWARD, LAST, LOSS, STEP, ledger, simulated_layers
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.static import rounded, state_bytes, step_temporary
 
@@ -75,13 +76,11 @@ def check(setup: Setup, traces: dict[str, Any]) -> Check:
     Args:
         traces: By the number of trained layers, as text: what `training.tracing.step.trace` returns.
     """
-    trained, counts = setup.layers or setup.facts.layers, _counts(setup)
+    trained, counts = setup.layers or setup.facts.layers, simulated_layers(setup)
     few, more = traces[str(counts[0])], traces[str(counts[-1])]
     static = _static(setup, more)
-    sizes = {
-        name: static + _extended(few["peaks"], more["peaks"], name, trained - counts[0])
-        for name in more["peaks"]
-    }
+    further = (trained - counts[0]) / max(1, counts[-1] - counts[0])
+    sizes = {name: static + _extended(few["peaks"], more["peaks"], name, further) for name in more["peaks"]}
     sizes["step"] = static + _step(setup, more)
     computed = {phase.name: phase.total for phase in ledger(setup).phases}
     phases = {
@@ -92,14 +91,8 @@ def check(setup: Setup, traces: dict[str, Any]) -> Check:
     return Check(max(computed.values()), max(sizes.values()), phases)
 
 
-def _counts(setup: Setup) -> list[int]:
-    """How many trained layers are traced."""
-    trained = setup.layers or setup.facts.layers
-    return [trained] if trained <= 3 else [2, 3]
-
-
-def _extended(few: dict[str, float], more: dict[str, float], name: str, further: int) -> float:
-    """A phase's peak with so many layers more than in `few`, by the difference that one makes."""
+def _extended(few: dict[str, float], more: dict[str, float], name: str, further: float) -> float:
+    """A phase's peak with so many times the layers more that `more` has beyond `few`."""
     start = few.get(name, 0.0)
     return start + further * (more.get(name, 0.0) - start)
 
@@ -173,8 +166,12 @@ def request_for(setup: Setup) -> dict[str, Any]:
         "compact": setup.logits == "supervised",
         "eager": setup.attention == "eager",
         "autocast": setup.autocast,
-        "checkpointing": setup.checkpointing,
+        "checkpointing": EVERY_SECOND
+        if setup.every_second
+        else OFFLOAD
+        if setup.offload
+        else setup.checkpointing,
         "accumulate": setup.accumulate,
         "frozen": 0 < setup.layers < setup.facts.layers,
-        "layers": _counts(setup),
+        "layers": list(simulated_layers(setup)),
     }

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tui_tuner.config.resolved import ResolvedConfig
+from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
 from tui_tuner.locales import _
 from tui_tuner.planning.counting import Counted
 from tui_tuner.planning.duration import Duration, Work
@@ -63,6 +64,18 @@ def settings_words(used: ResolvedConfig) -> str:
         "optimizer": training.optimizer,
         "dtype": used.model.dtype,
     }
+    if training.gradient_checkpointing == EVERY_SECOND:
+        return _(
+            "Micro-batch {micro_batch} of batch {batch}, with gradient checkpointing of every second layer, "
+            "{optimizer}, {dtype} weights.",
+            **said,
+        )
+    if training.gradient_checkpointing == OFFLOAD:
+        return _(
+            "Micro-batch {micro_batch} of batch {batch}, with gradient checkpointing and offloading, "
+            "{optimizer}, {dtype} weights.",
+            **said,
+        )
     if training.gradient_checkpointing:
         return _(
             "Micro-batch {micro_batch} of batch {batch}, with gradient checkpointing, {optimizer}, "

@@ -53,7 +53,7 @@ def load_trainable(
     """
     reporter.phase("loading", note=_("model"))
     _set_numerics(config, device)
-    attention.register()
+    attention.register(hub=config.model.attention == "hub")
 
     def say(done: int, total: int) -> None:
         reporter.phase("loading", done, total, note=_("weights of the model"))
@@ -67,9 +67,8 @@ def load_trainable(
     with _fitting(config, recovery):
         model = attach_method(model, config, task)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
-    low_rank.quicken(model)
-    if config.training.gradient_checkpointing:
-        checkpoint_layers(model)
+    low_rank.quicken(model, device)
+    checkpoint_layers(model, config.training.gradient_checkpointing)
     trained, total = trainable_parameters(model)
     reporter.log(
         _(

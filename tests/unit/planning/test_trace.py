@@ -33,6 +33,8 @@ NF4 = {"quantization": "nf4"}
 INT8 = {"quantization": "int8"}
 DORA = {"variant": "dora"}
 CHECKPOINTING = {"checkpointing": True}
+EVERY_SECOND = {"checkpointing": True, "every_second": True}
+OFFLOAD = {"checkpointing": True, "offload": True}
 LLAMA, MIXTRAL = "meta-llama/Llama-3.2-1B", "mistralai/Mixtral-8x7B-v0.1"
 RAW = {
     "bert": {"model_type": "bert"},
@@ -62,6 +64,11 @@ GRID = [
     (LLAMA, {**HALF, **CHECKPOINTING}),
     (LLAMA, FREEZE),
     (LLAMA, {**FREEZE, **CHECKPOINTING}),
+    (LLAMA, EVERY_SECOND),
+    (LLAMA, {**FREEZE, **EVERY_SECOND, "layers": 7}),
+    (LLAMA, {**OFFLOAD, "supervised": 0.1}),
+    ("Qwen/Qwen3-8B", {**NF4, **EVERY_SECOND}),
+    ("Qwen/Qwen3-8B", {**NF4, **OFFLOAD}),
     (LLAMA, {"layers": 2, "supervised": 0.3}),
     (LLAMA, {"logits": "full"}),
     (LLAMA, {"chunk": 523, **CHECKPOINTING}),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from tui_tuner.config.sections.base import Auto, Section, option
 from tui_tuner.locales import N_
 
+EVERY_SECOND: Final = "every_second"
+OFFLOAD: Final = "offload"
+Checkpointing = bool | Literal["every_second", "offload"]
+DEGREES: tuple[Checkpointing, ...] = (False, EVERY_SECOND, True, OFFLOAD)  # each keeps less on the device
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "sgd", "adafactor"]
 
 
@@ -43,11 +47,12 @@ class TrainingSection(Section):
         ge=1,
         le=1_000_000,
     )
-    gradient_checkpointing: bool | Auto = option(
+    gradient_checkpointing: Auto | Checkpointing = option(
         "auto",
         N_("Compute activations twice instead of keeping them."),
         N_(
-            "Saves much memory and costs about 40 % speed. auto switches it on only where memory asks for it."
+            "Saves much memory and costs up to 40 % speed; every_second is half of both. offload keeps what is "
+            "left in the machine's memory, if the GPU is too small. auto takes the fastest that fits."
         ),
     )
     optimizer: Auto | Optimizer = option(

@@ -40,6 +40,7 @@ PARTS = (
     N_("workspace"),
 )
 MIDDLE = "backward, between"
+ON_DEVICE = 2  # inputs of layers that stay where the others go to the host (compute/gradient_checkpointing)
 
 
 @dataclass(frozen=True)
@@ -101,18 +102,33 @@ _SIMULATED = tuple(name for name in Setup.__dataclass_fields__ if name not in _S
 def _moving(setup: Setup) -> dict[str, dict[str, float]]:
     """Peaks of the phases over all trained layers, without what is static."""
     trained = setup.layers or setup.facts.layers
-    if trained <= 3:
+    counts = simulated_layers(setup)
+    if len(counts) == 1:
         return _simulate(setup, trained)
-    two, three = _simulate(setup, 2), _simulate(setup, 3)
+    few, more = (_simulate(setup, count) for count in counts)
+    share = (trained - counts[0]) / (counts[1] - counts[0])
     return {
         phase: {
-            row: two[phase].get(row, 0.0)
-            + (trained - 2) * (three[phase].get(row, 0.0) - two[phase].get(row, 0.0))
-            for row in {**two[phase], **three[phase]}
+            row: few[phase].get(row, 0.0) + share * (more[phase].get(row, 0.0) - few[phase].get(row, 0.0))
+            for row in {**few[phase], **more[phase]}
         }
-        for phase in three
-        if phase in two
+        for phase in more
+        if phase in few
     }
+
+
+def simulated_layers(setup: Setup) -> tuple[int, ...]:
+    """Numbers of trained layers from which the line goes on to all of them; one number where they are few.
+
+    Where every second layer keeps what it computed, two layers are what repeats; where inputs go to the host,
+    the last layers differ from the others.
+    """
+    trained = setup.layers or setup.facts.layers
+    if setup.every_second:
+        return (trained,) if trained <= 5 else (4 + trained % 2, 6 + trained % 2)
+    if setup.offload and setup.stack.program == "transformers":
+        return (trained,) if trained <= 5 else (4, 5)
+    return (trained,) if trained <= 3 else (2, 3)
 
 
 def _sum(left: dict[str, float], right: dict[str, float]) -> dict[str, float]:
@@ -149,8 +165,10 @@ def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
     if 0 < setup.layers < facts.layers:
         hidden = _frozen(setup, tape, hidden)
     for index in range(layers):
-        hidden = _layer(setup, tape, hidden)
-        name = FIRST if index == 0 else LAST if index == layers - 1 else MIDDLE
+        above = layers - 1 - index
+        hidden = _layer(setup, tape, hidden, above)
+        last = above == 0 or (above == 1 and setup.every_second)  # of these two, either may need most
+        name = FIRST if index == 0 else LAST if last else MIDDLE
         tape.marks[len(tape.nodes)] = name  # the backward pass of this layer begins here
     meter.enter(LOSS)
     holder = [hidden]
@@ -163,11 +181,13 @@ def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
     return peaks
 
 
-def _layer(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
+def _layer(setup: Setup, tape: Tape, hidden: Tensor, above: int) -> Tensor:
+    """A trained layer with so many above it."""
     layer = layer_of(setup, True)
     tape.meter.held.append(layer)
-    if setup.checkpointing:
-        return checkpointed(tape, layer, hidden, setup.offload)
+    if setup.checkpointing and not (setup.every_second and above % 2 == 0):
+        stays = above < ON_DEVICE and setup.stack.program == "transformers"
+        return checkpointed(tape, layer, hidden, setup.offload and not stays)
     return layer(tape, hidden)
 
 

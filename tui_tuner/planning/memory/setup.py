@@ -35,7 +35,9 @@ class Setup:
         keep_cache: The loop holds on to the keys and values of `use_cache` (a copy each).
         in_backward: The optimizer steps in the backward pass, so gradients go as soon as they are complete.
         compiled: Layers and loss go through `torch.compile`.
-        offload: Checkpoints wait in host memory.
+        checkpointing: Layers keep their inputs only. every_second: The last layer keeps what it computed all
+            the same, the one before it does not, and so on.
+        offload: Checkpoints wait in host memory, but for those on their way.
         accumulate: Gradients of an earlier micro-batch are there already.
     """
 
@@ -62,6 +64,7 @@ class Setup:
     autocast: bool = True
     compute: int = 2
     checkpointing: bool = False
+    every_second: bool = False
     attention: str = "flash"
     expand_keys: bool = False
     logits: str = "full"

@@ -10,6 +10,13 @@ import torch
 
 BLOCK, NESTED_BLOCK = 64, 256  # weights that share a constant, and constants that share one
 
+# Kernels of an operator's own, where others stand for the rest of it (0.50, `backends/cuda/ops.py`)
+OWN_KERNELS = {
+    "bitsandbytes::int8_mm_dequant": 1,
+    "bitsandbytes::int8_vectorwise_quant": 2,  # whether any column holds an outlier, and the rows' numbers
+    "aten::_grouped_mm": 1,
+}
+
 
 def quantise(model: Any, kind: str, double: bool, dtype: Any) -> Any:
     """Put bitsandbytes' layers where transformers puts them, with weights that hold no data.
@@ -163,7 +170,8 @@ def _gemm_4bit(
 ) -> Any:
     """Beyond 1,536 rows the weight is dequantised as a whole; below, some GPUs do without."""
     if absmax_8bit is not None:
-        absmax = torch.empty(absmax_8bit.shape) + absmax_offset
+        operator = torch.ops.bitsandbytes.dequantize_blockwise
+        absmax = operator(absmax_8bit, absmax, absmax_code, NESTED_BLOCK, torch.float32) + absmax_offset
     weight = torch.ops.bitsandbytes.dequantize_4bit(packed, absmax, blocksize, quant_type, shape, x.dtype)
     return torch.nn.functional.linear(x, weight, bias)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from tui_tuner.config.sections.training import EVERY_SECOND
 from tui_tuner.errors import RunError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -29,7 +30,8 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
         request: `config` (of the model), `method` (its section of a run's config), `dtype`, `quantization`,
             `double_quant`, `rows` (tokens of each sequence), `supervised` (targets in all), `packing`,
             `compact` (logits at targets only), `chunk` (of so many at once; 0 is all), `eager`, `autocast`,
-            `checkpointing`, `accumulate`, `frozen` (whether layers below the trained ones are frozen).
+            `checkpointing` (its degree), `accumulate`, `frozen` (whether layers below the trained ones are
+            frozen).
         layers: Trained layers to build.
 
     Returns:
@@ -46,8 +48,8 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
     from tui_tuner.training.tracing.device import Tracker
 
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model = _model(request, layers)
-        micro, way = _micro(request), _way(request)
+        model = make_model(request, layers)
+        micro, way = make_micro(request), make_way(request)
         objective = CausalObjective(RunConfig())
         objective.way = way
         chunked_loss.chunk_rows = lambda *_: request["chunk"]  # those of a GPU
@@ -55,7 +57,7 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
         tracker = Tracker(request["supervised"])
         inputs = [micro.input_ids, micro.keep, micro.targets, micro.position_ids, micro.attention_mask]
         tracker.ignore([*_tensors(model), *(tensor for tensor in inputs if tensor is not None)])
-        _mark_layers(model, tracker)
+        mark_layers(model, tracker, request["checkpointing"] == EVERY_SECOND)
         with tracker:
             for _unused in range(2 if request["accumulate"] else 1):
                 tracker.phase = "forward"
@@ -66,7 +68,7 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
         return {"peaks": tracker.peaks, **_sizes(model)}
 
 
-def _model(request: dict[str, Any], layers: int) -> Any:
+def make_model(request: dict[str, Any], layers: int) -> Any:
     """As a run makes it: built, quantised, with its method, checkpointed."""
     import torch
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM
@@ -92,11 +94,28 @@ def _model(request: dict[str, Any], layers: int) -> Any:
     run: Any = SimpleNamespace(method=section)  # all of a run's config that a method reads
     model = attach(model, run)
     model.train()
-    if request["checkpointing"]:
-        from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
+    if request.get("quick"):
+        from tui_tuner.compute import low_rank
+        from tui_tuner.training.tracing.device import TRACED, Tracker
 
-        checkpoint_layers(model)
+        with Tracker():  # it calls the model once
+            low_rank.quicken(model, TRACED)
+    _checkpoint(model, request["checkpointing"])
     return model
+
+
+def _checkpoint(model: Any, degree: Any) -> None:
+    from tui_tuner.compute import gradient_checkpointing
+
+    gradient_checkpointing.host_like = _beside  # the host's memory is none of a GPU's
+    gradient_checkpointing.checkpoint_layers(model, degree)
+
+
+def _beside(tensor: Any) -> Any:
+    """Room that counts nowhere."""
+    import torch
+
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
 
 
 def _values(config: dict[str, Any], names: dict[str, str], layers: int) -> dict[str, Any]:
@@ -110,7 +129,7 @@ def _values(config: dict[str, Any], names: dict[str, str], layers: int) -> dict[
     return values
 
 
-def _micro(request: dict[str, Any]) -> Any:
+def make_micro(request: dict[str, Any]) -> Any:
     """A forward pass of the shape asked for, without data."""
     import torch
 
@@ -130,7 +149,7 @@ def _micro(request: dict[str, Any]) -> Any:
     )
 
 
-def _way(request: dict[str, Any]) -> Any:
+def make_way(request: dict[str, Any]) -> Any:
     import torch
 
     from tui_tuner.compute.forward import ForwardWay
@@ -144,7 +163,7 @@ def _way(request: dict[str, Any]) -> Any:
     )
 
 
-def _mark_layers(model: Any, tracker: Any) -> None:
+def mark_layers(model: Any, tracker: Any, every_second: bool = False) -> None:
     """Tell apart the layers' forward pass, what follows it, and the backward passes of the last, the first
     and the other layers: each grows on its own."""
     from tui_tuner.methods.weights import decoder_layers
@@ -164,7 +183,8 @@ def _mark_layers(model: Any, tracker: Any) -> None:
 
         return hook
 
-    names = ["first", *["between"] * (len(layers) - 2), "last"][: len(layers)]
+    tops = 2 if every_second and len(layers) > 2 else 1  # of these, either may need most
+    names = ["first", *["between"] * (len(layers) - 1 - tops), *["last"] * tops][: len(layers)]
     for layer, name in zip(layers, names, strict=True):
         layer.register_forward_hook(marking(name))
 
@@ -211,10 +231,10 @@ def prepare() -> None:
     from tui_tuner.compute import attention
     from tui_tuner.compute.gradient_checkpointing import checkpoint_layers  # noqa: F401
     from tui_tuner.methods import attach  # noqa: F401
-    from tui_tuner.training.tracing.device import behave_like_a_gpu
+    from tui_tuner.training.tracing.device import attend_like_a_gpu, behave_like_a_gpu
 
     behave_like_a_gpu()
-    attention.register()
+    attention.register(attend_like_a_gpu)
     masking_utils.is_tracing = lambda *_: False  # else fake tensors get a mask that real ones do without
     masking_utils.fast_all = lambda *_: False  # some token of a padded row is padding
     masking_utils.find_packed_sequence_indices = lambda *_: None
@@ -230,15 +250,28 @@ def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], boo
     Raises:
         RunError: it failed, in the libraries' words.
     """
+    return answer_apart(trace, arguments, cancelled)
+
+
+def answer_apart(
+    measure: Callable[[dict[str, Any], int], dict[str, Any]],
+    arguments: dict[str, Any],
+    cancelled: Callable[[], bool],
+) -> dict[str, Any]:
+    """What `measure` finds for each of the numbers of layers asked for, each time in a copy of this process.
+
+    Raises:
+        RunError: it failed, in the libraries' words.
+    """
     global _prepared
     if not _prepared:
         prepare()
         _prepared = True
     if not hasattr(os, "fork"):
-        return _found(_reply(arguments))
+        return _found(_reply(measure, arguments))
     code = 0
     for _unused in range(2):
-        reply, code = _apart(arguments, cancelled)
+        reply, code = _apart(measure, arguments, cancelled)
         if reply or cancelled():
             return _found(reply)
     if code < 0:
@@ -246,14 +279,14 @@ def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], boo
     raise _failed(_("the process ended with code {code}", code=code))
 
 
-def _apart(arguments: dict[str, Any], cancelled: Callable[[], bool]) -> tuple[str, int]:
+def _apart(measure: Any, arguments: dict[str, Any], cancelled: Callable[[], bool]) -> tuple[str, int]:
     """The answer of a copy of this process, empty if it has none, and the copy's exit code."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         try:
             with os.fdopen(writing, "w", encoding="utf-8") as pipe:
-                pipe.write(_reply(arguments))
+                pipe.write(_reply(measure, arguments))
         except BaseException:  # nothing may leave the copy by another way than this
             os._exit(1)
         os._exit(0)
@@ -267,11 +300,11 @@ def _apart(arguments: dict[str, Any], cancelled: Callable[[], bool]) -> tuple[st
     return ("" if code else reply), code
 
 
-def _reply(arguments: dict[str, Any]) -> str:
-    """Traces or an error as JSON."""
+def _reply(measure: Any, arguments: dict[str, Any]) -> str:
+    """What is measured, or an error, as JSON."""
     try:
         found: dict[str, Any] = {
-            "traces": {str(count): trace(arguments, count) for count in arguments["layers"]}
+            "traces": {str(count): measure(arguments, count) for count in arguments["layers"]}
         }
     except Exception as error:
         found = {"error": f"{type(error).__name__}: {error}"}

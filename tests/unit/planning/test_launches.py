@@ -1,0 +1,57 @@
+"""What a training step would launch on a GPU: counted through tensors without data, and held."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tui_tuner.launch.helper import Helper
+from tui_tuner.models.catalog import find
+from tui_tuner.models.facts import facts_from_config
+from tui_tuner.planning.memory.setup import Setup
+from tui_tuner.planning.memory.stack import installed
+from tui_tuner.planning.trace import request_for
+
+pytest.importorskip("peft")
+LLAMA = "meta-llama/Llama-3.1-8B"
+LORA: dict[str, Any] = {"targets": frozenset(["all-linear"])}
+QLORA = {**LORA, "quantization": "nf4"}
+FULL = {"method": "full", "rank": 0, "autocast": False}
+CHECKPOINTING = {"checkpointing": True}
+
+
+@pytest.fixture(scope="module")
+def helper():
+    with Helper() as process:
+        yield process
+
+
+def share(helper: Helper, name: str, quick: bool, **changes: Any) -> dict[str, int]:
+    """Launches of one layer, forward and backward, by kind."""
+    setup = Setup(facts_from_config(find(name), name), installed(), 4, 1024, logits="supervised", **changes)
+    request = {**request_for(setup), "layers": [2, 3], "quick": quick}
+    found = helper.request("launches", request, seconds=240).wait()
+    few, more = (found[str(layers)]["phases"] for layers in (2, 3))
+    kinds: dict[str, int] = {}
+    for phase in ("forward", "backward"):
+        for kind in more[phase]:
+            kinds[kind] = kinds.get(kind, 0) + more[phase][kind] - few[phase].get(kind, 0)
+    return kinds
+
+
+@pytest.mark.parametrize(
+    ("changes", "launches", "casts", "products"),
+    [
+        (LORA, 232, 64, 56),
+        ({**LORA, **CHECKPOINTING}, 322, 96, 76),
+        (QLORA, 253, 36, 56),
+        (FULL, 117, 8, 21),
+    ],
+)
+def test_what_the_libraries_launch_as_they_are(
+    helper: Helper, changes: dict[str, Any], launches: int, casts: int, products: int
+) -> None:
+    """transformers and peft alone: what all savings are measured against."""
+    found = share(helper, LLAMA, quick=False, **changes)
+    assert (sum(found.values()), found["cast"], found["product"]) == (launches, casts, products)
