@@ -24,6 +24,7 @@ from tui_tuner.locales import N_, _
 from tui_tuner.methods import attach, trainable_parameters
 from tui_tuner.models import vocabulary
 from tui_tuner.models.device import Device
+from tui_tuner.models.reading import counting_weights
 from tui_tuner.tasks import Task
 from tui_tuner.text import one_line
 from tui_tuner.training.origin import sources
@@ -56,11 +57,16 @@ def load_trainable(
     reporter.phase("loading", note=_("model"))
     _set_numerics(config, device)
     attention.register(hub=config.model.attention == "hub")
-    with _fitting(config, recovery):
+
+    def say(done: int, total: int) -> None:
+        reporter.phase("loading", done, total, note=_("weights of the model"))
+
+    with _fitting(config, recovery), counting_weights(say):
         model = load_base(config, device.place, tokenizer, task, learned)
     for source in sources(config.model):
         reporter.emit(source)
     check_tokens(model, tokenizer, config, rows, reporter)
+    reporter.phase("loading", note=_("attaching the method"))
     with _fitting(config, recovery):
         model = attach_method(model, config, task)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
