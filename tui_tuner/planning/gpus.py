@@ -17,6 +17,7 @@ from tui_tuner.errors import HardwareError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.device import Device
 from tui_tuner.planning.hardware import Gpu, Hardware
+from tui_tuner.planning.speed.rates import Rates
 from tui_tuner.text import one_line
 
 MOST_GPUS = 8  # of a kind in a machine
@@ -33,7 +34,7 @@ class Card:
 
     `cpu` is a processor, whose card is its RAM and whose context is the process itself. What runs on this
     machine have shown: `cache` (reserved beyond allocated, as a share; None where nobody measured), `error`
-    (measured against predicted allocated, as a share) and how many `runs` that rests on.
+    (measured against predicted allocated, as a share) and how many `runs` that rests on; and its `rates`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Card:
     cache: float | None = None
     error: float = 0.0
     runs: int = 0
+    rates: Rates | None = None
 
     @property
     def device(self) -> Device:
