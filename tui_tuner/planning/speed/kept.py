@@ -1,4 +1,4 @@
-"""Rates of this machine's GPUs, as a run measured them, kept so that plans and further runs choose by them."""
+"""Rates of this machine's GPUs, as runs measured them: plans and further runs choose by what is kept."""
 
 from __future__ import annotations
 
@@ -71,4 +71,5 @@ def _rates(values: Any) -> Rates | None:
         return None
     if not all(math.isfinite(number) and number > 0 for number in numbers):
         return None
-    return Rates(*numbers, measured=True)
+    launch, products, memory, link = numbers
+    return Rates(launch, products, memory, link, measured=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tui_tuner.locales import _
+
 if TYPE_CHECKING:
     from tui_tuner.planning.gpus import Card  # which holds the rates of a machine
 
@@ -45,6 +47,18 @@ class Rates:
         return all(5 / 6 <= a / b <= 6 / 5 for a, b in zip(mine, yours, strict=True))
 
 
+def rates_words(found: Rates) -> str:
+    """What was measured, in a sentence."""
+    return _(
+        "This GPU: {launch:.1f} microseconds of the processor for a launch, {products:,.0f} TFLOP/s in "
+        "products of matrices, {memory:,.0f} GB/s of memory, {link:.0f} GB/s from the host.",
+        launch=found.launch * 1e6,
+        products=found.products / 1e12,
+        memory=found.memory / 1e9,
+        link=found.link / 1e9,
+    )
+
+
 def rates_of(card: Card) -> Rates:
     """What was measured on this card, or else what its data sheet and common experience say."""
     if card.rates is not None:
@@ -56,3 +70,8 @@ def rates_of(card: Card) -> Rates:
         memory=bandwidth * 1e9 * MEMORY,
         link=LINKS.get(card.capability, OLD_LINK),
     )
+
+
+def step_words(seconds: float) -> str:
+    """Seconds of a step, as short as they can be told apart."""
+    return _("{seconds:.2f} s", seconds=seconds) if seconds >= 0.1 else _("{ms:.1f} ms", ms=seconds * 1000)

@@ -11,6 +11,7 @@ out. Counts are those of `layers`, rates those of `rates`.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, replace
 
@@ -33,6 +34,10 @@ ATTENTION_BACK = 2.5
 # cards for data centres since the A100, an eighth on the T4 and V100, half on the others
 TF32, FULL_PRECISION, OLD, CONSUMER = 1 / 2, 1 / 16, 1 / 8, 1 / 2
 DATA_CENTRE = ((8, 0), (9, 0), (10, 0))
+# What machines and models differ by, in times of the seconds for a launch and for what the GPU does: products
+# are up to 80 % of the data sheet instead of 65 %, a slow or shared host launches in three times the usual,
+# and kernels of small tensors do not reach the speed of memory
+QUICK, SLOW = (0.5, 0.8), (3.0, 1.6)
 # Beside the layers: embeddings, the head's norm and the loss, counted; and for each piece of the logits
 OUTSIDE, PIECE = Cost(20, 15), Cost(8, 10)
 LOGITS = Cost(0, 0, 18, 24)  # bytes of each logit beside the head's products, counted
@@ -78,6 +83,11 @@ class Workload:
     length: float
     supervised: float
 
+    @property
+    def total(self) -> float:
+        """Tokens of all passes."""
+        return self.passes * self.tokens
+
 
 def workload(config: ResolvedConfig, micro: int, data: DataFacts | None) -> Workload:
     """How a step of a mean batch is cut into passes of at most so many sequences."""
@@ -117,9 +127,13 @@ class Clock:
         self.attention = ATTENTION.get(card.capability, 1.0)
         self._parts: dict[Workload, _Parts] = {}
 
+    def work(self, micro: int) -> Workload:
+        """What a step computes on this device, cut into passes."""
+        return workload(self.config, micro, self.data)
+
     def step(self, micro: int, degree: Checkpointing) -> StepTime:
         """Predict a step."""
-        rates, work = self.rates, workload(self.config, micro, self.data)
+        rates, work = self.rates, self.work(micro)
         one, tail = self._pass(work, degree), _optimizer(self.setup, self.rates)
         launching, computing = one.launches * rates.launch, one.products + one.moved + one.copies
         return StepTime(
@@ -133,6 +147,24 @@ class Clock:
             passes=work.passes,
             launches=work.passes * one.launches + tail.host / rates.launch,
         )
+
+    def span(self, micro: int, degree: Checkpointing) -> tuple[float, float, float]:
+        """Seconds of a step: at the least, as predicted, and at the most (see `QUICK` and `SLOW`)."""
+        quick, slow = (self._with(*shares).step(micro, degree).seconds for shares in (QUICK, SLOW))
+        return quick, self.step(micro, degree).seconds, slow
+
+    def _with(self, launch: float, others: float) -> Clock:
+        """The same at so many times the seconds of a launch, and of what the GPU does."""
+        clock = copy.copy(self)
+        clock._parts = {}
+        clock.rates = replace(
+            self.rates,
+            launch=self.rates.launch * launch,
+            products=self.rates.products / others,
+            memory=self.rates.memory / others,
+            link=self.rates.link / others,
+        )
+        return clock
 
     def _pass(self, work: Workload, degree: Checkpointing) -> _Sum:
         """One micro-batch forward and back."""

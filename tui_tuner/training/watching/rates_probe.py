@@ -104,9 +104,7 @@ def launching(device: torch.device) -> Callable[[], Any]:
 def _time_product(device: torch.device, side: int) -> float:
     """Of two matrices full of numbers: zeros would need less power, and be quicker."""
     made = torch.Generator(device).manual_seed(0)
-    a, b = (
-        torch.randn(side, side, device=device, generator=made).to(_half(device)) for _unused in range(2)
-    )
+    a, b = (torch.randn(side, side, device=device, generator=made).to(_half(device)) for _unused in range(2))
     out = torch.empty_like(a)
     return _quickest(lambda: torch.mm(a, b, out=out), device)
 
@@ -124,7 +122,7 @@ def _time_sending(device: torch.device, size: int) -> float:
 
 
 def _quickest(work: Callable[[], Any], device: torch.device, waits: bool = True) -> float:
-    """Seconds of the quickest of a few tries; with `waits` until the GPU is done, else until all is launched."""
+    """Seconds of the quickest of a few tries: until the GPU is done, or until all is launched."""
     found = []
     for _unused in range(TIMES + 1):
         _wait(device)
