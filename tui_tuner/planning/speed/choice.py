@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tui_tuner.config.resolved import ResolvedConfig
@@ -157,10 +157,9 @@ def ranked(options: list[Option], base: ResolvedConfig, clock: Clock | None) -> 
     """
     if clock is None:
         return sorted(options, key=lambda one: (_mild(one), relative_time(_tokens(one, base), one.degree)))
-    timed = [
-        Option(*one, seconds=clock.step(one[0], one[1]).seconds)
-        for one in ((option.micro_batch, option.degree, option.optimizer) for option in options)
-    ]
+    pairs = dict.fromkeys((option.micro_batch, option.degree) for option in options)
+    seconds = {pair: clock.step(*pair).seconds for pair in pairs}
+    timed = [replace(one, seconds=seconds[one.micro_batch, one.degree]) for one in options]
 
     def rank(one: Option) -> tuple[int, int, int, int]:
         slowness = round(math.log(max(one.seconds or 0.0, 1e-9)) / ALIKE)

@@ -126,6 +126,7 @@ class Clock:
         self.rates = replace(rates, products=rates.products * _precision(config, setup, card))
         self.attention = ATTENTION.get(card.capability, 1.0)
         self._parts: dict[Workload, _Parts] = {}
+        self._elements, self._tensors = _trained(setup)
 
     def work(self, micro: int) -> Workload:
         """What a step computes on this device, cut into passes."""
@@ -134,7 +135,7 @@ class Clock:
     def step(self, micro: int, degree: Checkpointing) -> StepTime:
         """Predict a step."""
         rates, work = self.rates, self.work(micro)
-        one, tail = self._pass(work, degree), _optimizer(self.setup, self.rates)
+        one, tail = self._pass(work, degree), self._optimizer()
         launching, computing = one.launches * rates.launch, one.products + one.moved + one.copies
         return StepTime(
             seconds=work.passes * max(launching, computing) + max(tail.host, tail.device),
@@ -165,6 +166,13 @@ class Clock:
             link=self.rates.link / others,
         )
         return clock
+
+    def _optimizer(self) -> _Tail:
+        """Clipping and the step itself: fused over all tensors, or one by one."""
+        name = self.setup.optimizer
+        launches = 10 + (self._tensors if name in PER_TENSOR else self._tensors / 32)
+        moved = self._elements * (CLIPPED + STEPPED.get(name, 28))
+        return _Tail(launches * self.rates.launch, moved / self.rates.memory)
 
     def _pass(self, work: Workload, degree: Checkpointing) -> _Sum:
         """One micro-batch forward and back."""
@@ -269,14 +277,11 @@ def _head(setup: Setup, rates: Rates, work: Workload) -> _Sum:
     return _Sum(launches.forward + launches.back, products, moved / rates.memory)
 
 
-def _optimizer(setup: Setup, rates: Rates) -> _Tail:
-    """Clipping and the step itself: fused over all tensors, or one by one."""
+def _trained(setup: Setup) -> tuple[float, float]:
+    """Trained elements, as many as there would be in float32, and tensors."""
     tensors = list(trained_tensors(setup))
     elements = sum(tensor.count * tensor.copies * tensor.width / 4 for tensor in tensors)
-    count = sum(tensor.copies for tensor in tensors)
-    launches = 10 + (count if setup.optimizer in PER_TENSOR else count / 32)
-    moved = elements * (CLIPPED + STEPPED.get(setup.optimizer, 28))
-    return _Tail(launches * rates.launch, moved / rates.memory)
+    return elements, sum(tensor.copies for tensor in tensors)
 
 
 def _precision(config: ResolvedConfig, setup: Setup, card: Card) -> float:
