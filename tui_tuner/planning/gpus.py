@@ -17,7 +17,7 @@ from tui_tuner.errors import HardwareError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.device import Device
 from tui_tuner.planning.hardware import Gpu, Hardware
-from tui_tuner.planning.speed.rates import Rates
+from tui_tuner.planning.speed.rates import Rates, usual_rates
 from tui_tuner.text import one_line
 
 MOST_GPUS = 8  # of a kind in a machine
@@ -55,6 +55,11 @@ class Card:
         """The same as a device to compute on. Whether a processor computes bfloat16 is not known here."""
         kind: Literal["cpu", "cuda"] = "cpu" if self.cpu else "cuda"
         return Device(kind, name=self.name, capability=self.capability, memory=self.total)
+
+    @property
+    def reached(self) -> Rates:
+        """What is reached of its speed: as measured, or as its data sheet lets expect."""
+        return self.rates or usual_rates(self.tflops, self.bandwidth, self.capability)
 
     @property
     def workspace(self) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 from tui_tuner.planning.gpus import CARDS
 from tui_tuner.planning.speed.kept import keep_rates, kept_rates, rated
-from tui_tuner.planning.speed.rates import Rates, rates_of, rates_words
+from tui_tuner.planning.speed.rates import Rates, rates_words
 
 FOUND = Rates(9e-6, 6.4e14, 3.0e12, 5.2e10, measured=True)
 
@@ -54,10 +54,10 @@ def test_where_the_disk_refuses_the_run_goes_on(tmp_path: Path) -> None:
 def test_a_card_has_its_data_sheet_or_what_was_measured(tmp_path: Path) -> None:
     path = tmp_path / "rates.json"
     card = CARDS["H100"]
-    assert rated(card, path) == card and not rates_of(card).measured
-    assert rates_of(card).products < card.tflops * 1e12 and rates_of(card).memory < card.bandwidth * 1e9
+    assert rated(card, path) == card and not card.reached.measured
+    assert card.reached.products < card.tflops * 1e12 and card.reached.memory < card.bandwidth * 1e9
     keep_rates(card.name, FOUND, path)
-    assert rates_of(rated(card, path)) == FOUND
+    assert rated(card, path).reached == FOUND
     here = dataclasses.replace(card, cpu=True)
     assert rated(here, path) == here
     assert json.loads(path.read_text())["H100"]["launch"] == 9e-6
@@ -94,3 +94,12 @@ def test_the_probe_times_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch, "mm", broken)
     assert rates_probe.measure_rates("cpu") is None
+
+
+def test_without_a_gpu_the_probe_of_one_says_nothing() -> None:
+    import torch
+
+    from tui_tuner.training.watching.rates_probe import measure_rates
+
+    if not torch.cuda.is_available():
+        assert measure_rates("cuda:0") is None

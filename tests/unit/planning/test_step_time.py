@@ -21,7 +21,7 @@ from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import installed, parse_stack
 from tui_tuner.planning.speed.layers import LIBRARIES, OURS, layer_cost
-from tui_tuner.planning.speed.rates import Rates, rates_of
+from tui_tuner.planning.speed.rates import Rates
 from tui_tuner.planning.speed.step import Clock, StepTime
 from tui_tuner.planning.trace import request_for
 
@@ -54,21 +54,18 @@ def machine(free: float) -> Hardware:
 # ---- the table of launches -----------------------------------------------------------------------------
 
 LORA = {"targets": frozenset(["all-linear"])}
+FULL = {"method": "full", "rank": 0}
+LLAMA, QWEN = "meta-llama/Llama-3.1-8B", "Qwen/Qwen3-8B"
 COUNTED = [
-    ("meta-llama/Llama-3.1-8B", LORA),
-    ("meta-llama/Llama-3.1-8B", {**LORA, "quantization": "nf4"}),
-    ("meta-llama/Llama-3.1-8B", {**LORA, "quantization": "int8"}),
-    ("meta-llama/Llama-3.1-8B", {**LORA, "variant": "dora"}),
-    ("meta-llama/Llama-3.1-8B", {**LORA, "dropout": 0.1}),
-    ("meta-llama/Llama-3.1-8B", {**LORA, "autocast": False}),
-    ("meta-llama/Llama-3.1-8B", {"method": "full", "rank": 0, "autocast": False}),
-    ("meta-llama/Llama-3.1-8B", {"method": "full", "rank": 0, "weight": 4, "norm": 4, "embedding": 4}),
-    ("Qwen/Qwen3-8B", LORA),
-    ("Qwen/Qwen2.5-7B", {"targets": frozenset(["q_proj", "v_proj"])}),
-    ("microsoft/phi-4", LORA),
-    ("gpt2", LORA),
-    ("allenai/OLMo-2-0425-1B", {"method": "full", "rank": 0, "autocast": False}),
-    ("mistralai/Mixtral-8x7B-v0.1", LORA),
+    (LIBRARIES, LLAMA, LORA),
+    (LIBRARIES, LLAMA, {**LORA, "variant": "dora", "quantization": "nf4"}),
+    (LIBRARIES, "mistralai/Mixtral-8x7B-v0.1", LORA),
+    (OURS, LLAMA, LORA),
+    (OURS, LLAMA, {**LORA, "quantization": "nf4"}),
+    (OURS, LLAMA, {**LORA, "quantization": "int8", "dropout": 0.1}),
+    (OURS, LLAMA, {**FULL, "autocast": False}),
+    (OURS, QWEN, {"targets": frozenset(["q_proj", "v_proj"])}),
+    (OURS, "gpt2", LORA),
 ]
 GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257}
 
@@ -80,16 +77,15 @@ def helper():
         yield process
 
 
-@pytest.mark.parametrize("quick", [False, True], ids=["libraries", "ours"])
-@pytest.mark.parametrize(("name", "changes"), COUNTED)
-def test_the_table_says_what_a_count_says(helper, name, changes, quick):
+@pytest.mark.parametrize(("kernels", "name", "changes"), COUNTED)
+def test_the_table_says_what_a_count_says(helper, kernels, name, changes):
     facts = facts_from_config(find(name) or GPT2, name)
     setup = Setup(facts, STACK, 4, 1024, logits="supervised", **changes)
-    request = {**request_for(setup), "layers": [2, 3], "quick": quick}
+    request = {**request_for(setup), "layers": [2, 3], "quick": kernels is OURS}
     found = helper.request("launches", request, seconds=240).wait()
     few, more = (found[str(layers)]["phases"] for layers in (2, 3))
     counted = sum(sum(more[phase].values()) - sum(few[phase].values()) for phase in ("forward", "backward"))
-    cost = layer_cost(setup, setup.tokens, setup.length, True, OURS if quick else LIBRARIES)
+    cost = layer_cost(setup, setup.tokens, setup.length, True, kernels)
     assert cost.forward + cost.back == pytest.approx(counted, rel=0.15)
 
 
@@ -104,7 +100,7 @@ def test_a_foreign_stack_computes_as_the_libraries_do():
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("data", [CHATS, None], ids=["chats", "full rows"])
 def test_nothing_better_is_ever_slower(run, data):
-    base = rates_of(H100)
+    base = H100.reached
     for micro, degree in itertools.product((1, 4, 16), DEGREES):
         usual = clock(H100, data, **RUNS[run]).step(micro, degree).seconds
         for name in ("launch", "products", "memory", "link"):
@@ -176,12 +172,12 @@ def test_what_is_computed_again_costs_what_it_cost_on_a_processor():
     assert 1.25 < on / off < 1.5
     assert half == pytest.approx((off + on) / 2, rel=0.01)
     assert away == pytest.approx(on), "copies hide behind what is computed"
-    slow = dataclasses.replace(H100, rates=dataclasses.replace(rates_of(H100), link=1e9))
+    slow = dataclasses.replace(H100, rates=dataclasses.replace(H100.reached, link=1e9))
     assert clock(slow).step(4, "offload").seconds > clock(slow).step(4, True).seconds
 
 
 def test_a_slow_host_is_what_is_waited_for():
-    slow = dataclasses.replace(H100, rates=dataclasses.replace(rates_of(H100), launch=1e-4))
+    slow = dataclasses.replace(H100, rates=dataclasses.replace(H100.reached, launch=1e-4))
     assert clock(slow).step(16, False).waits_for_processor
     assert not clock(data=None).step(16, False).waits_for_processor
     many, few = (clock(slow, **RUNS["dora"]).step(micro, False).seconds for micro in (1, 16))
@@ -251,7 +247,7 @@ def test_larger_passes_win_where_launches_cost():
     """Computing again is worth it where it lets more tokens into a pass, and the processor is slow."""
     asked = config(data={"max_length": 1024}, training={"batch_size": 32})
     usual = settle(asked, hardware=machine(34.0), model_facts=FACTS)
-    slow = dataclasses.replace(rates_of(H100), launch=4e-4)
+    slow = dataclasses.replace(H100.reached, launch=4e-4)
     found = settle(asked, hardware=machine(34.0), model_facts=FACTS, rates=slow)
     assert usual.config.training.gradient_checkpointing in (False, "every_second")
     assert found.config.training.gradient_checkpointing is True

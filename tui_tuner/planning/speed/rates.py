@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from tui_tuner.locales import _
-
-if TYPE_CHECKING:
-    from tui_tuner.planning.gpus import Card  # which holds the rates of a machine
 
 # Shares of a data sheet that are reached. Products of matrices: 80 % at the best shapes of an H100, 86 % of
 # an A100 (S. Bekman, Machine Learning Engineering, "Maximum Achievable Matmul FLOPS"), but a layer's shapes
@@ -59,16 +54,15 @@ def rates_words(found: Rates) -> str:
     )
 
 
-def rates_of(card: Card) -> Rates:
-    """What was measured on this card, or else what its data sheet and common experience say."""
-    if card.rates is not None:
-        return card.rates
-    tflops, bandwidth = (card.tflops, card.bandwidth) if card.tflops else UNKNOWN
+def usual_rates(tflops: float, bandwidth: float, capability: tuple[int, int]) -> Rates:
+    """What a data sheet and common experience say of a card; 0 TFLOP/s are those of an unknown one."""
+    if not tflops:
+        tflops, bandwidth = UNKNOWN
     return Rates(
         launch=LAUNCH,
         products=tflops * 1e12 * PRODUCTS,
         memory=bandwidth * 1e9 * MEMORY,
-        link=LINKS.get(card.capability, OLD_LINK),
+        link=LINKS.get(capability, OLD_LINK),
     )
 
 

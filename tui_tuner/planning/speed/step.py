@@ -23,7 +23,7 @@ from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.static import trained_tensors
 from tui_tuner.planning.speed.layers import Cost, layer_cost, share_of
-from tui_tuner.planning.speed.rates import Rates, rates_of
+from tui_tuner.planning.speed.rates import Rates
 
 # Attention of long sequences against products: FlashAttention 2 reaches 35 % of an H100's peak (Shah et al.,
 # arXiv 2407.08608) and up to 73 % of an A100's (Dao, arXiv 2307.08691), products 65 %; and its pass back has
@@ -122,7 +122,7 @@ class Clock:
         self, config: ResolvedConfig, setup: Setup, card: Card, data: DataFacts | None = None
     ) -> None:
         self.config, self.setup, self.data = config, setup, data
-        rates = rates_of(card)
+        rates = card.reached
         self.rates = replace(rates, products=rates.products * _precision(config, setup, card))
         self.attention = ATTENTION.get(card.capability, 1.0)
         self._parts: dict[Workload, _Parts] = {}
