@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 from tui_tuner.locales import _
 
 # Shares of a data sheet that are reached. Products of matrices: 80 % at the best shapes of an H100, 86 % of
