@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.resolved import ResolvedConfig
-from tui_tuner.config.schema import ADAPTERS, RunConfig
-from tui_tuner.config.sections.training import EVERY_SECOND
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _, _n
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts, steps_of
+from tui_tuner.planning.flops import flops_of
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.memory.stack import installed
 from tui_tuner.planning.speed.rates import step_words
@@ -53,39 +53,41 @@ def steps_in(config: RunConfig, rows: int) -> int:
 
 
 def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
-    """Steps, tokens and floating-point operations.
+    """Steps, tokens and floating-point operations (`planning.flops`, and those of recomputation).
 
-    Each weight a token meets costs 2 operations forward, 2 for the input's gradient and 2 for its own (Kaplan
-    et al., arXiv 2001.08361); frozen weights have no gradient of their own, and recomputation adds another
-    forward pass. Causal attention adds 6 * layers * query width * length, likewise.
+    Rows are taken to be of their mean length. Where nobody counted trained tokens, all count as trained.
     """
     steps = steps_in(config, data.rows)
     share = steps / math.ceil(max(1, data.rows) / config.training.batch_size)  # epochs
-    per_row = data.mean or float(config.data.max_length)
-    tokens = round(share * data.rows * per_row)
-    virtual = round(share * data.rows * config.method.prompt_length)
-    frozen = config.method.kind in ADAPTERS
-    passes: float = 2 if frozen else 3
-    degree = config.training.gradient_checkpointing
-    passes += 0 if degree in (False, "auto") else 0.5 if degree == EVERY_SECOND else 1
-    weights = facts.active_parameters - facts.embedding_parameters + (facts.vocab * facts.hidden)
-    attention = facts.layers * facts.query_dim * min(per_row, config.data.max_length)
-    flops = float(tokens + virtual) * passes * 2 * (weights + attention)
-    said = {"passes": passes, "weights": weights, "attention": attention, "tokens": tokens}
-    if virtual:
+    rows, per_row = share * data.rows, data.mean or float(config.data.max_length)
+    tokens = round(rows * per_row)
+    supervised = round(share * data.supervised) if data.supervised is not None else None
+    cost = flops_of(facts, config.method)
+    row = [min(per_row, config.data.max_length)]
+    targets = tokens if supervised is None else supervised
+    layers = rows * cost.step(row, 0)
+    again = rows * cost.recomputed(row, config.training.gradient_checkpointing)
+    said: dict[str, Any] = {
+        "weights": cost.weights,
+        "tokens": tokens,
+        "layers": layers,
+        "head": targets * cost.target,
+        "targets": targets,
+    }
+    if again:
         formula = _(
-            "{passes:g} passes * 2 * ({weights:,} weights + {attention:,.0f} attention) "
-            "* ({tokens:,} + {virtual:,} virtual) tokens",
-            virtual=virtual,
+            "{layers:.3g} in the layers ({weights:,} weights a token, {tokens:,} tokens) + {head:.3g} in the "
+            "head ({targets:,} trained tokens) + {again:.3g} computed twice",
+            again=again,
             **said,
         )
     else:
         formula = _(
-            "{passes:g} passes * 2 * ({weights:,} weights + {attention:,.0f} attention) * {tokens:,} tokens",
+            "{layers:.3g} in the layers ({weights:,} weights a token, {tokens:,} tokens) + {head:.3g} in the "
+            "head ({targets:,} trained tokens)",
             **said,
         )
-    supervised = round(share * data.supervised) if data.supervised is not None else None
-    return Work(steps, tokens, supervised, flops, formula)
+    return Work(steps, tokens, supervised, layers + targets * cost.target + again, formula)
 
 
 def duration_of(

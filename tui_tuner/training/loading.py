@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from tui_tuner.compute import attention, low_rank
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
+from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.compute.numeric import matmul_precision
 from tui_tuner.config.advice import advise, setting
 from tui_tuner.config.kinds import RANKED
@@ -39,12 +40,14 @@ def load_trainable(
     reporter: Reporter,
     recovery: Recovery,
     rows: Sequence[TokenizedRows],
+    kernels: list[Chosen],
 ) -> Any:
     """Load the base model and attach the method to it.
 
     Args:
         learned: What the task's encoder found out about the data.
         rows: The training rows, and those held out.
+        kernels: Gets what computes parts of the model.
 
     Raises:
         OutOfMemoryError: the model does not fit.
@@ -61,7 +64,7 @@ def load_trainable(
     with _fitting(config, recovery):
         model = attach_method(model, config, task)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
-    low_rank.quicken(model, device)
+    kernels += low_rank.quicken(model, device)
     checkpoint_layers(model, config.training.gradient_checkpointing)
     trained, total = trainable_parameters(model)
     reporter.log(
