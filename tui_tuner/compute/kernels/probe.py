@@ -77,7 +77,7 @@ def agree(
     """Whether both give the same tensors and the same gradients of `leaves`, dtypes included."""
     found, wanted = with_gradients(compute, leaves), with_gradients(truth, leaves)
     with torch.autocast(found[0].device.type, enabled=False):
-        return len(found) == len(wanted) and all(map(_same, found, wanted, [close] * len(found)))
+        return len(found) == len(wanted) and all(map(same, found, wanted, [close] * len(found)))
 
 
 def with_gradients(compute: Callable[[], Sequence[Any]], leaves: Sequence[Any]) -> list[Any]:
@@ -92,7 +92,7 @@ def with_gradients(compute: Callable[[], Sequence[Any]], leaves: Sequence[Any]) 
     ]
 
 
-def _same(one: Any, other: Any, close: float) -> bool:
+def same(one: Any, other: Any, close: float) -> bool:
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
     apart = (one.double() - other.double()).norm()
