@@ -69,9 +69,6 @@ def compile_layers(model: Any, device: Device, autocast: Any = None, backend: st
     if not problem:
         return Chosen("compile", f"torch.compile ({backend})", "", len(layers))
     restore_layers(model)
-    warnings.warn(
-        _("Layers are not compiled, and compute as they are: {problem}", problem=problem), stacklevel=2
-    )
     return Chosen("compile", "", problem)
 
 
