@@ -57,4 +57,6 @@ def choose_compile(
     said = {"cost": human_seconds(gain.seconds), "saved": human_seconds(saved)}
     if saved < PAID_BACK * gain.seconds:
         return False, _("Compiling takes about {cost} and would save {saved} in this run.", **said)
-    return True, _("Compiling takes about {cost} before the first step and saves {saved} in this run.", **said)
+    return True, _(
+        "Compiling takes about {cost} before the first step and saves {saved} in this run.", **said
+    )

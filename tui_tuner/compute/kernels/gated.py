@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
 from typing import Any
 
@@ -19,36 +20,9 @@ from torch.nn import functional
 
 from tui_tuner.compute.kernels import liger
 from tui_tuner.compute.kernels.probe import Draws, Numbers, agree, proves
+from tui_tuner.compute.kernels.steps import ACTIVATIONS, activated, times_slope, to_parts
 
-_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
-    "silu": functional.silu,
-    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
-    "gelu": functional.gelu,
-}
 WIDTH, TOKENS = 32, 6  # of a try
-
-
-def activated(gate: Any, activation: str) -> Any:
-    """The activation of a tensor, as a new one."""
-    return _ACTIVATIONS[activation](gate)
-
-
-def _times_slope(above: Any, gate: Any, activation: str, into: Any = None) -> Any:
-    """`above` times the derivative of the activation at `gate`; into a tensor of that shape where given."""
-    aten = torch.ops.aten
-    if activation == "silu":
-        if into is None:
-            return aten.silu_backward(above, gate)
-        return aten.silu_backward.grad_input(above, gate, grad_input=into)
-    how = "tanh" if activation == "gelu_tanh" else "none"
-    if into is None:
-        return aten.gelu_backward(above, gate, approximate=how)
-    return aten.gelu_backward.grad_input(above, gate, approximate=how, grad_input=into)
-
-
-def to_parts(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
-    """Gradients of gate and up for that of their product."""
-    return _times_slope(above * up, gate, activation), activated(gate, activation).mul_(above)
 
 
 class Gated(torch.autograd.Function):
@@ -87,7 +61,7 @@ class GatedHalves(torch.autograd.Function):
         to_both = torch.empty_like(both)
         to_gate, to_up = _parts(to_both, ctx.gate_first)
         torch.mul(activated(gate, ctx.activation), above, out=to_up)
-        _times_slope(above * up, gate, ctx.activation, into=to_gate)
+        times_slope(above * up, gate, ctx.activation, into=to_gate)
         return to_both, None, None
 
 
@@ -141,9 +115,13 @@ def kind_of(module: Any, device: Any, numbers: list[Numbers], fast: bool) -> Gat
         fast: Try Liger's kernel first.
     """
     for kind in _candidates(module, fast):
-        if proves(lambda kind=kind: all(_agrees(kind, module, device, one) for one in numbers)):
+        if proves(partial(_is, kind, module, device, numbers)):
             return kind
     return None
+
+
+def _is(kind: GatedKind, module: Any, device: Any, numbers: list[Numbers]) -> bool:
+    return all(_agrees(kind, module, device, one) for one in numbers)
 
 
 def looks_gated(module: Any) -> bool:
@@ -169,7 +147,7 @@ def _candidates(module: Any, fast: bool) -> Iterator[GatedKind]:
         width, hidden = sizes[ups[0]][1], sizes[down][0]
         if hidden * (3 - len(ups)) != width or any(sizes[name] != sizes[ups[0]] for name in ups):
             continue
-        for activation in _ACTIVATIONS:
+        for activation in ACTIVATIONS:
             if len(ups) == 1:
                 yield GatedKind(ups[0], "", down, activation)
                 yield GatedKind(ups[0], "", down, activation, gate_first=False)

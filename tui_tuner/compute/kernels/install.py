@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tui_tuner.compute.kernels import gated, liger, norm, rotary
+from tui_tuner.compute.kernels.available import liger_problem, liger_version
 from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.compute.kernels.probe import Numbers, device_of, numbers_of
 from tui_tuner.locales import _
@@ -41,8 +42,8 @@ def install_kernels(
     fast = liger.usable(device)
     return [
         _norms(model, place, numbers),
-        _rotations(model, place, numbers, fast, liger.why_not(device)),
-        _products(model, place, numbers, fast, checkpointed, liger.why_not(device)),
+        _rotations(model, place, numbers, fast, liger_problem(device)),
+        _products(model, place, numbers, fast, checkpointed, liger_problem(device)),
     ]
 
 
@@ -152,7 +153,7 @@ def _head_width(model: Any) -> tuple[int, int]:
 
 
 def _liger() -> str:
-    return f"Liger {liger.version()}"
+    return f"Liger {liger_version()}"
 
 
 def _without_liger(why_not: str) -> str:

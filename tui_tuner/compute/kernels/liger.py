@@ -7,21 +7,19 @@ into what they are given, and get copies of what others keep.
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import warnings
 from functools import cache
 from typing import Any
 
 import torch
 
+from tui_tuner.compute.kernels.available import liger_problem
 from tui_tuner.compute.kernels.declared import declare_launches
+from tui_tuner.compute.kernels.steps import RotaryKind, activated, to_parts, turn
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 from tui_tuner.text import one_line
 
-PACKAGE = "liger-kernel"
-LEAST, BELOW = (0, 5), (0, 9)  # the versions that are known to have these functions
 ACTIVATIONS = ("silu", "gelu_tanh")  # that its gated kernels compute
 
 _LIBRARY = torch.library.Library("tui_tuner", "FRAGMENT")
@@ -37,34 +35,6 @@ declare_launches("tui_tuner::liger_gated", 1)
 declare_launches("tui_tuner::liger_gated_backward", 3)
 
 
-def version() -> str:
-    """The installed version; empty without one."""
-    try:
-        return importlib.metadata.version(PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def why_not(device: Device) -> str:
-    """Why its kernels are not used on a device, as far as that can be told without importing it; empty if
-    they are."""
-    found = version()
-    if device.kind != "cuda":
-        return _("its kernels run on GPUs")
-    if not found:
-        return _("not installed (pip install 'tui-tuner[gpu]')")
-    if not LEAST <= _numbers(found) < BELOW:
-        return _("version {version} is not one that is known here", version=one_line(found))
-    if importlib.util.find_spec("triton") is None:
-        return _("Triton is not installed")
-    return ""
-
-
-def _numbers(name: str) -> tuple[int, int]:
-    parts = [int(part) if part.isdigit() else 0 for part in name.split(".")[:2]]
-    return (parts[0], parts[1]) if len(parts) == 2 else (parts[0] if parts else 0, 0)
-
-
 @cache
 def functions() -> dict[str, Any]:
     """Its functions by name; none where it cannot be imported, of which a warning tells."""
@@ -73,9 +43,7 @@ def functions() -> dict[str, Any]:
         from liger_kernel.ops.rope import rope_backward, rope_forward
         from liger_kernel.ops.swiglu import swiglu_backward, swiglu_forward
     except Exception as error:  # built for another torch or Triton
-        warnings.warn(
-            _("liger-kernel cannot be used: {problem}", problem=one_line(error, 200)), stacklevel=2
-        )
+        warnings.warn(_("liger-kernel cannot be used: {problem}", problem=one_line(error, 200)), stacklevel=2)
         return {}
     return {
         "rope": rope_forward,
@@ -89,7 +57,7 @@ def functions() -> dict[str, Any]:
 
 def usable(device: Device) -> bool:
     """Whether its kernels may be tried on a device. Imports it, but for tensors that are on no GPU."""
-    return not why_not(device) and (not torch.cuda.is_available() or bool(functions()))
+    return not liger_problem(device) and (not torch.cuda.is_available() or bool(functions()))
 
 
 # ---- on a GPU: its kernels --------------------------------------------------------------------------------
@@ -117,22 +85,20 @@ def _gated_backward(above: Any, gate: Any, up: Any, activation: str) -> tuple[An
 
 
 def _rotate_plainly(query: Any, key: Any, cos: Any, sin: Any, back: bool) -> tuple[Any, Any]:
-    from tui_tuner.compute.kernels.rotary import RotaryKind, turn
-
     cos, sin = cos[:, None], sin[:, None]
-    turned = (turn(one, cos, sin, RotaryKind(), one.dtype, back) for one in (query, key))
-    return next(turned), next(turned)
+
+    def turned(one: Any) -> Any:
+        out = turn(one, cos, sin, RotaryKind(), one.dtype, back)
+        return out.transpose(1, 2).contiguous().transpose(1, 2)
+
+    return turned(query), turned(key)
 
 
 def _gated_plainly(gate: Any, up: Any, activation: str) -> Any:
-    from tui_tuner.compute.kernels.gated import activated
-
     return activated(gate, activation).mul_(up)
 
 
 def _gated_backward_plainly(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any, Any]:
-    from tui_tuner.compute.kernels.gated import to_parts
-
     return to_parts(above, gate, up, activation)
 
 
@@ -177,4 +143,4 @@ def multiply_back(above: Any, gate: Any, up: Any, activation: str) -> tuple[Any,
     return torch.ops.tui_tuner.liger_gated_backward(above, gate, up, activation)
 
 
-__all__ = ["multiply", "multiply_back", "rotate", "usable", "version", "why_not"]
+__all__ = ["multiply", "multiply_back", "rotate", "usable"]

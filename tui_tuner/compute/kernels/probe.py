@@ -107,7 +107,7 @@ def probing() -> Iterator[None]:
 
 
 def proves(attempt: Callable[[], bool]) -> bool:
-    """What `attempt` finds; False where it fails: a part that is made otherwise than thought is left alone."""
+    """What `attempt` finds; False where it fails: what is made otherwise than thought is left alone."""
     try:
         with probing():
             return attempt()

@@ -12,9 +12,6 @@ then or later, costs a warning and the layer's own way.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import os
-import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +21,7 @@ from typing import Any
 import torch
 
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, model_inputs
+from tui_tuner.compute.kernels.available import compiler_problem
 from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.compute.kernels.probe import CLOSE, CLOSE_HALF, Draws, device_of, same, with_gradients
 from tui_tuner.locales import _
@@ -37,16 +35,6 @@ _PLAIN = (bool, int, float, str, type(None), torch.Tensor)
 _carried = threading.local()
 
 
-def why_not(device: Device) -> str:
-    """Why nothing can be compiled for a device; empty if it can, as far as is known without trying."""
-    if device.kind == "cuda":
-        return "" if importlib.util.find_spec("triton") else _("Triton is not installed")
-    named = os.environ.get("CXX", "")
-    if any(shutil.which(name) for name in (named, "c++", "g++", "clang++") if name):
-        return ""
-    return _("no C++ compiler was found")
-
-
 def compile_layers(model: Any, device: Device, autocast: Any = None, backend: str = "inductor") -> Chosen:
     """Let the layers of a model compute through PyTorch's compiler; without a kernel's name if they do not.
 
@@ -56,7 +44,7 @@ def compile_layers(model: Any, device: Device, autocast: Any = None, backend: st
         autocast: The dtype that autocast computes in; None without it.
         backend: What `torch.compile` takes.
     """
-    problem = why_not(device) if backend == "inductor" else ""
+    problem = compiler_problem(device) if backend == "inductor" else ""
     layers: list[Any] = []
     if not problem:
         try:
@@ -107,9 +95,10 @@ class Region:
         broken: It failed, and is not tried again.
     """
 
-    def __init__(self, layer: type, backend: str) -> None:
+    def __init__(self, layer: Any, backend: str) -> None:
         # what checkpoints a layer is wrapped around its forward pass
-        self.plain: Callable[..., Any] = getattr(layer.forward, "__wrapped__", layer.forward)  # type: ignore[attr-defined]
+        function: Any = layer.forward
+        self.plain: Callable[..., Any] = getattr(function, "__wrapped__", function)
         self.compiled = torch.compile(self.plain, dynamic=True, backend=backend)
         self.broken = False
 
@@ -256,4 +245,4 @@ def _without_dropout(layer: Any) -> Iterator[None]:
             one.p = before
 
 
-__all__ = ["compile_layers", "restore_layers", "why_not"]
+__all__ = ["compile_layers", "restore_layers"]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from types import FunctionType
 from typing import Any
 
@@ -23,24 +23,9 @@ import torch
 
 from tui_tuner.compute.kernels import liger
 from tui_tuner.compute.kernels.probe import Draws, Numbers, agree, proves
+from tui_tuner.compute.kernels.steps import RotaryKind, turn
 
 HEADS, KEY_HEADS, TOKENS = 4, 2, 5  # of a try
-Pair = tuple[Any, Any]
-
-
-@dataclass(frozen=True)
-class RotaryKind:
-    """How a function rotates.
-
-    Args:
-        pairs: Neighbours are rotated together; else the first half with the second.
-        repeated: Pairs whose cosines are the first half of what is given, each taken twice (GLM).
-        narrow: The result is in the dtype of queries and keys, not in the wider one of them and the cosines.
-    """
-
-    pairs: bool = False
-    repeated: bool = False
-    narrow: bool = False
 
 
 KINDS = tuple(
@@ -49,54 +34,6 @@ KINDS = tuple(
     for narrow in (False, True)
 )
 FAST = (RotaryKind(), RotaryKind(narrow=True))  # what Liger's kernel computes
-
-
-def _halves(x: Any, kind: RotaryKind) -> Pair:
-    """The two parts of [..., width] that are rotated into each other."""
-    if kind.pairs:
-        return x[..., 0::2], x[..., 1::2]
-    half = x.shape[-1] // 2
-    return x[..., :half], x[..., half:]
-
-
-def _factors(x: Any, kind: RotaryKind) -> Pair:
-    """The cosines or sines of both parts."""
-    if kind.repeated:
-        half = x[..., : x.shape[-1] // 2]
-        return half, half
-    return _halves(x, kind)
-
-
-def turn(x: Any, cos: Any, sin: Any, kind: RotaryKind, dtype: Any, back: bool = False) -> Any:
-    """x [batch, heads, tokens, head_dim] rotated by cosines and sines [batch, 1, tokens, width], in `dtype`.
-
-    Dimensions beyond `width` stay as they are. Lies in memory as x does.
-
-    Args:
-        back: What a gradient of the result is for x.
-    """
-    out = torch.empty_like(x, dtype=dtype)
-    width = cos.shape[-1]
-    turned, rest = out[..., :width], out[..., width:]
-    if rest.shape[-1]:
-        rest.copy_(x[..., width:])
-        x = x[..., :width]
-    first, second = _halves(x, kind)
-    into_first, into_second = _halves(turned, kind)
-    sin_first, sin_second = _factors(sin, kind)
-    if kind.repeated:
-        cos_first, cos_second = _factors(cos, kind)
-        torch.mul(first, cos_first, out=into_first)
-        torch.mul(second, cos_second, out=into_second)
-    else:
-        torch.mul(x, cos, out=turned)
-    if back:
-        into_first.addcmul_(second, sin_second)
-        into_second.addcmul_(first, sin_first, value=-1)
-    else:
-        into_first.addcmul_(second, sin_first, value=-1)
-        into_second.addcmul_(first, sin_second)
-    return out
 
 
 class Rotation(torch.autograd.Function):
@@ -134,14 +71,14 @@ class Rotate:
         stock: The function it stands for.
         kind: What that one computes.
         proved: Dtypes of queries and of cosines that it was tried with.
-        partial: It was tried with fewer cosines than a head has dimensions.
+        some: It was tried with fewer cosines than a head has dimensions.
         fast: Use Liger's kernel.
     """
 
     stock: Callable[..., Any]
     kind: RotaryKind
     proved: frozenset[tuple[Any, Any]]
-    partial: bool = False
+    some: bool = False
     fast: bool = False
 
     def __call__(self, query: Any, key: Any, cos: Any, sin: Any, *args: Any, **kwargs: Any) -> Any:
@@ -156,7 +93,7 @@ class Rotate:
         if cos.shape != sin.shape or query.dtype != key.dtype or cos.dtype != sin.dtype:
             return False
         width = query.shape[-1]
-        if cos.shape[-1] % 2 or (cos.shape[-1] >= width if self.partial else cos.shape[-1] != width):
+        if cos.shape[-1] % 2 or (cos.shape[-1] >= width if self.some else cos.shape[-1] != width):
             return False
         if cos.requires_grad or sin.requires_grad:
             return False
@@ -164,7 +101,7 @@ class Rotate:
 
 
 def rotating_names(module: Any) -> tuple[str, ...]:
-    """Names under which a module's forward pass finds functions that rotate; none where it is no plain one."""
+    """Names by which a module's forward pass finds functions that rotate; none where it is no plain one."""
     function = type(module).forward
     if "forward" in module.__dict__ or type(function) is not FunctionType:
         return ()
@@ -226,10 +163,10 @@ def _agrees(ours: Rotate, width: int, rotated: int, device: Any, numbers: Number
             cos, sin = (one[..., : rotated // 2].repeat_interleave(2, dim=-1) for one in (cos, sin))
         with numbers.computing(torch.device(device)):
             right = agree(
-                lambda q=query, k=key, c=cos, s=sin: ours(q, k, c, s),
-                lambda q=query, k=key, c=cos, s=sin: ours.stock(q, k, c, s),
+                partial(ours, query, key, cos, sin),
+                partial(ours.stock, query, key, cos, sin),
                 [query, key],
-                numbers.close if dtype == numbers.dtype else max(numbers.close, 1e-4),
+                numbers.close,
             )
         if not right:
             return False

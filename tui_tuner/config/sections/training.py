@@ -91,8 +91,7 @@ class TrainingSection(Section):
         N_("Compile the model's layers when the run begins."),
         N_(
             "PyTorch's compiler brings many small operations together. It takes a while before the first step, "
-            "needs a compiler on this machine, and gains where steps are small. auto compiles only where a "
-            "measured gain pays that back."
+            "and gains where steps are small. auto compiles only where a measured gain pays that back."
         ),
         advanced=True,
     )
