@@ -15,8 +15,8 @@ from tui_tuner.compute import attention, low_rank
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
 from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.compute.kernels.install import install_kernels
-from tui_tuner.compute.kernels.regions import compile_layers
 from tui_tuner.compute.numeric import autocast_name, matmul_precision
+from tui_tuner.compute.regions import compile_layers
 from tui_tuner.config.advice import advise, setting
 from tui_tuner.config.kinds import RANKED
 from tui_tuner.config.resolved import ResolvedConfig

@@ -1,4 +1,4 @@
-"""Kernels in the place of a model's parts: the numbers, the weights and all other models stay what they are."""
+"""Kernels in the place of a model's parts: numbers, weights and all other models stay what they are."""
 
 from __future__ import annotations
 
@@ -324,6 +324,4 @@ def test_operations_keep_what_they_promise() -> None:
         (ours.liger_gated, (x, x.clone(), "silu")),
         (ours.liger_gated_backward, (x, x.clone(), x.clone(), "silu")),
     ):
-        torch.library.opcheck(
-            operation.default, arguments, test_utils=("test_schema", "test_faketensor")
-        )
+        torch.library.opcheck(operation.default, arguments, test_utils=("test_schema", "test_faketensor"))

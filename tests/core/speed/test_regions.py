@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from tui_tuner.compute import attention
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
-from tui_tuner.compute.kernels.regions import compile_layers, restore_layers
+from tui_tuner.compute.regions import compile_layers, restore_layers
 from tui_tuner.models.device import Device
 
 CPU = Device("cpu")

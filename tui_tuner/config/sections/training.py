@@ -90,8 +90,8 @@ class TrainingSection(Section):
         "auto",
         N_("Compile the model's layers when the run begins."),
         N_(
-            "PyTorch's compiler brings many small operations together. It takes a while before the first step, "
-            "and gains where steps are small. auto compiles only where a measured gain pays that back."
+            "PyTorch's compiler brings many small operations together. It takes a while before the first "
+            "step, and gains where steps are small. auto compiles only where a measured gain pays that back."
         ),
         advanced=True,
     )
