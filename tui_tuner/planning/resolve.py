@@ -15,6 +15,7 @@ from tui_tuner.config.values import with_values
 from tui_tuner.errors import HardwareError
 from tui_tuner.locales import _, _n
 from tui_tuner.models.device import Device
+from tui_tuner.planning.compiling import choose_compile
 from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.learning_rate import customary
@@ -258,6 +259,10 @@ def _save_every(work: _Work) -> tuple[int | float, str]:
     )
 
 
+def _compile(work: _Work) -> tuple[bool, str]:
+    return choose_compile(work.device, work.steps())
+
+
 _RULES = (
     ("hardware.devices", _devices),
     ("model.dtype", _dtype),
@@ -267,6 +272,7 @@ _RULES = (
     ("training.optimizer", _optimizer),
     ("training.gradient_checkpointing", _checkpointing),
     ("training.micro_batch", _micro_batch),
+    ("training.compile", _compile),
     ("training.learning_rate", _learning_rate),
     ("evaluation.every", _every),
     ("output.save_every", _save_every),

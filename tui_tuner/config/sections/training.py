@@ -86,6 +86,15 @@ class TrainingSection(Section):
     autocast: bool | Auto = option(
         "auto", N_("Mixed precision: compute in 16 bits over float32 weights."), advanced=True
     )
+    compile: bool | Auto = option(
+        "auto",
+        N_("Compile the model's layers when the run begins."),
+        N_(
+            "PyTorch's compiler brings many small operations together. It takes a while before the first "
+            "step, and gains where steps are small. auto compiles only where a measured gain pays that back."
+        ),
+        advanced=True,
+    )
     tf32: bool = option(
         False,
         N_("TensorFloat-32 on GPUs."),
