@@ -18,6 +18,7 @@ from tui_tuner.compute.attention.spans import Ask, Spans
 
 BLOCK = 128  # tokens
 NARROWEST = 16  # numbers of a head
+VARIANTS = 64  # of compiled code
 
 
 @cache
@@ -25,6 +26,9 @@ def compiled_flex() -> Callable[..., Any]:
     """Flex attention, compiled for any lengths."""
     from torch.nn.attention.flex_attention import flex_attention
 
+    # a variant for each dtype, with and without gradients, caps and sinks; beyond the limit torch would go on
+    # without compiling, with the scores of the whole row in memory
+    torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
     found: Callable[..., Any] = torch.compile(flex_attention, dynamic=True)
     return found
 
