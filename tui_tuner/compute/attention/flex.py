@@ -23,14 +23,18 @@ VARIANTS = 64  # of compiled code
 
 @cache
 def compiled_flex() -> Callable[..., Any]:
-    """Flex attention, compiled for any lengths."""
+    """Flex attention, compiled for any lengths, and anew for another cap or scale only."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    # a variant for each dtype, with and without gradients, caps and sinks; beyond the limit torch would go on
-    # without compiling, with the scores of the whole row in memory
-    torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
-    found: Callable[..., Any] = torch.compile(flex_attention, dynamic=True)
-    return found
+    compiled = torch.compile(flex_attention, dynamic=True)
+
+    def call(*tensors: Any, **options: Any) -> Any:
+        # Numbers such as the cap are part of the code: as inputs they would be tensors of the processor.
+        # Beyond the limit torch would go on without compiling, with the scores of the whole row in memory.
+        with torch._dynamo.config.patch(specialize_float=True, recompile_limit=VARIANTS):
+            return compiled(*tensors, **options)
+
+    return call
 
 
 def attend_flex(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 
-from tui_tuner.compute.attention.choice import NAMES, Kernel, Means, Need, choose, explain
+from tui_tuner.compute.attention.choice import NAMES, Kernel, Means, Need, choose, describe_attention, explain
 from tui_tuner.compute.attention.means import means_on
 from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.locales import _
@@ -80,6 +80,11 @@ def kernels_in_use() -> list[Chosen]:
         if one not in found:
             found.append(one)
     return found
+
+
+def describe_on(device: Device) -> Chosen:
+    """Which kernel most of today's models would get on a device, and why not a faster one. Tries nothing."""
+    return describe_attention(device, means_on(device, lambda kernel, error: None))
 
 
 def explain_times(times: dict[Kernel, float]) -> str:
