@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from tui_tuner.compute.attention.spans import Ask, Spans
+from tui_tuner.compute.transfer import send
 
 BLOCK = 128  # tokens
 NARROWEST = 16  # numbers of a head
@@ -97,17 +98,15 @@ def _make_block_mask(spans: Spans, ask: Ask, device: Any) -> Any:
 
     reach = key_ranges(spans, ask)
     counts, indices = key_blocks(reach)
-    first, end, prefix, prefix_end = (
-        torch.from_numpy(part).to(device, non_blocking=True) for part in reach.astype(np.int32)
-    )
+    first, end, prefix, prefix_end = (send(torch.from_numpy(part), device) for part in reach.astype(np.int32))
 
     def sees(batch: Any, head: Any, query: Any, key: Any) -> Any:
         own = (key >= first[query]) & (key < end[query])
         return own | ((key >= prefix[query]) & (key < prefix_end[query]))
 
     return BlockMask.from_kv_blocks(
-        torch.from_numpy(counts)[None, None].to(device),
-        torch.from_numpy(indices)[None, None].to(device),
+        send(torch.from_numpy(counts)[None, None], device),
+        send(torch.from_numpy(indices)[None, None], device),
         BLOCK_SIZE=BLOCK,
         mask_mod=sees,
         seq_lengths=(spans.tokens, spans.tokens),
