@@ -34,7 +34,7 @@ def kernels_on(device: Device) -> list[Chosen]:
 
 
 def _attention_on(device: Device) -> Chosen:
-    return attention.describe_attention(device, attention.means_on(device, lambda kernel, error: None))
+    return attention.describe_on(device)
 
 
 def _lora_on(device: Device) -> Chosen:
