@@ -61,14 +61,8 @@ def load_trainable(
     with _fitting(config, recovery):
         model = attach_method(model, config, task)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
-<<<<<<< HEAD
     low_rank.quicken(model, device)
-    if config.training.gradient_checkpointing:
-        checkpoint_layers(model)
-=======
-    low_rank.quicken(model)
     checkpoint_layers(model, config.training.gradient_checkpointing)
->>>>>>> main
     trained, total = trainable_parameters(model)
     reporter.log(
         _(
