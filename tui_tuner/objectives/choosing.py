@@ -136,6 +136,7 @@ class Chooser:
             self.plain,
             graded=graded,
             float32=float32,
+            limit=setup.config.data.max_length,
         )
 
 

@@ -52,7 +52,7 @@ def load_trainable(
     """
     reporter.phase("loading", note=_("model"))
     _set_numerics(config, device)
-    attention.register()
+    attention.register(hub=config.model.attention == "hub")
     with _fitting(config, recovery):
         model = load_base(config, device.place, tokenizer, task, learned)
     for source in sources(config.model):
