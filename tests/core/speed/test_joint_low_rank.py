@@ -398,6 +398,17 @@ def test_quickening_twice_is_quickening_once() -> None:
     assert_same(step(model), truth)
 
 
+def test_a_compiled_region_is_one_graph_of_what_peft_does(products: list[int]) -> None:
+    model = adapted()
+    truth = step(model)
+    low_rank.quicken(model, GPU)
+    products.clear()
+    for layer in model.base_model.model.model.layers:
+        layer.compile(backend="eager", fullgraph=True)
+    assert_same(step(model), truth)
+    assert not products
+
+
 @pytest.mark.parametrize(
     ("facts", "on_cpu", "on_gpu"),
     [

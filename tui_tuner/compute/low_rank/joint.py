@@ -104,7 +104,7 @@ class Group:
 
     def takes(self, x: Any) -> Any:
         """The dtype to compute an input in; None where peft has to."""
-        if not all(one.is_plain() for one in self.members) or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or not all(one.is_plain() for one in self.members):
             return None
         if len({one.dropout is None for one in self.members}) > 1:
             return None
