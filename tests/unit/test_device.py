@@ -146,26 +146,6 @@ def test_flash_attention_that_is_asked_for_gets_16_bit_numbers_or_an_error() -> 
             numeric.check_numbers(device, config)
 
 
-@pytest.mark.parametrize(
-    ("device", "dtype", "sizes", "dropout", "fits"),
-    [
-        (A100, "bfloat16", (128, 128), 0.0, True),
-        (RTX4090, "float16", (64, 64), 0.0, True),
-        (H100, "bfloat16", (256, 256), 0.0, True),
-        (H100, "bfloat16", (257, 257), 0.0, False),
-        (H100, "bfloat16", (192, 128), 0.0, False),
-        (H100, "bfloat16", (128, 128), 0.1, False),
-        (H100, "float32", (128, 128), 0.0, False),
-        (T4, "float16", (64, 64), 0.0, False),
-        (V100, "float16", (64, 64), 0.0, False),
-        (CPU, "bfloat16", (64, 64), 0.0, False),
-        (Device("cuda", capability=(9, 0), has_varlen=False), "bfloat16", (64, 64), 0.0, False),
-    ],
-)
-def test_attention_over_sequences_of_unequal_length(device, dtype, sizes, dropout, fits) -> None:
-    assert numeric.varlen_fits(device, dtype, *sizes, dropout) is fits
-
-
 # Optimizer and matrix products
 
 

@@ -11,8 +11,6 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 
-HALF = ("bfloat16", "float16")
-MOST_HEAD_DIM = 256  # of torch's attention over sequences of unequal length
 # Trainer's name of each optimizer on a processor, and on a GPU, where one kernel updates many tensors
 OPTIMIZERS = {
     "adamw": ("adamw_torch", "adamw_torch_fused"),
@@ -105,11 +103,6 @@ def trainer_optimizer(device: Device, config: ResolvedConfig) -> str:
 def matmul_precision(device: Device, config: RunConfig) -> str:
     """What `torch.set_float32_matmul_precision` is told: `high` is TensorFloat-32, new in Ampere."""
     return "high" if config.training.tf32 and device.ampere else "highest"
-
-
-def varlen_fits(device: Device, dtype: str, head_dim: int, value_dim: int, dropout: float = 0.0) -> bool:
-    """Whether torch's attention over sequences of unequal length takes such queries and values."""
-    return device.varlen and dtype in HALF and not dropout and head_dim == value_dim <= MOST_HEAD_DIM
 
 
 def check_numbers(device: Device, config: ResolvedConfig) -> None:

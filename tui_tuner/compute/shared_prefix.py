@@ -42,9 +42,14 @@ class Segment:
 
 @dataclass
 class Layout:
-    """The segments of a flat row; masks and bounds are made once and used by all layers."""
+    """The segments of a flat row; masks and bounds are made once and used by all layers.
+
+    Args:
+        spans: The same for attention on a device (`attention.spans`), once a layer has asked for it.
+    """
 
     segments: list[Segment]
+    spans: dict[Any, Any] = field(default_factory=dict, repr=False)
     _made: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def mask(self, segment: Segment, window: int | None, like: Any) -> Any:

@@ -7,7 +7,6 @@ What follows from them, for a config, is in `compute.numeric`.
 from __future__ import annotations
 
 import importlib.util
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -123,12 +122,29 @@ def find_device(place: str, known: Sequence[Device] = ()) -> Device:
 
 @cache
 def torch_has_varlen() -> bool:
-    """Whether the installed torch has `varlen_attn` with all that is asked of it here."""
+    """Whether the installed torch has `varlen_attn`; what its version takes is asked where it is called."""
     try:
-        from torch.nn.attention.varlen import varlen_attn
+        from torch.nn.attention.varlen import varlen_attn  # noqa: F401
     except ImportError:
         return False
-    return {"window_size", "scale", "enable_gqa"} <= inspect.signature(varlen_attn).parameters.keys()
+    return True
+
+
+def prepare_device(place: str) -> None:
+    """Make sure that torch can use a device, and settle how this process computes on it.
+
+    cuDNN's attention builds a plan for each length that it has not seen, which takes longer than a step.
+    Rows, held-out rows and each token of an answer are of ever new lengths, so it is kept off: PyTorch's own
+    kernels know any length.
+
+    Raises:
+        HardwareError: torch cannot use it.
+    """
+    find_device(place)
+    if place.startswith("cuda"):
+        import torch
+
+        torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def flash_installed() -> bool:

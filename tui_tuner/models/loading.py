@@ -17,7 +17,7 @@ from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.errors import ModelError, about
 from tui_tuner.locales import _
 from tui_tuner.models.described import check_described
-from tui_tuner.models.device import find_device
+from tui_tuner.models.device import find_device, prepare_device
 from tui_tuner.models.lookup import check_safetensors, read_model_config
 from tui_tuner.models.sizes import check_sizes, check_small_files
 from tui_tuner.models.understood import ARCHITECTURE, MODEL, TOKENIZER, understood
@@ -105,7 +105,7 @@ def load_model(
         HubError: the hub cannot be reached, or refuses.
         HardwareError: the device is absent.
     """
-    check_device(device)
+    prepare_device(device)
     with about("model.name" if config.model.architecture is None else "model.architecture"):
         return _load_model(config, device, tokenizer, auto_class, values or {}, new_modules)
 
@@ -322,7 +322,7 @@ def _check_hub_config(source: str, where: Mapping[str, Any]) -> None:
 def _attention(config: RunConfig) -> str | None:
     """What to load with; None is transformers' own choice: sdpa, or eager where a model needs it."""
     asked = config.model.attention
-    return None if asked in ("auto", "sdpa") else asked
+    return None if asked in ("auto", "sdpa", "hub") else asked
 
 
 def _keep_quantised_weights(model: Any) -> None:

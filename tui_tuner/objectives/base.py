@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.compute import prefix_cache, shared_check, shared_prefix
+from tui_tuner.compute import attention, prefix_cache, shared_check, shared_prefix
 from tui_tuner.compute.forward import (
     ForwardWay,
     MicroBatch,
@@ -164,6 +164,8 @@ class Objective(ABC):
         checked = chooser.choose(self.wanted_way(setup))
         self._checker = chooser.checker
         self.way, self.exact = checked.way, checked.exact
+        for notice in attention.take_notices():
+            setup.voice.warn("attention", notice, _("Another kernel takes its place: the loss is right."))
         if checked.unsure:
             setup.voice.log(
                 _(
@@ -204,7 +206,8 @@ class Objective(ABC):
         wanted = ForwardWay(
             packing=packing,
             compact=config.training.loss != "full_logits",
-            segments=packing and config.model.attention in ("auto", "sdpa"),
+            segments=packing
+            and attention.replaces(config.model.attention, setup.device, attention.caps_scores(setup.model)),
             autocast=None if name is None else getattr(torch, name),
             device=setup.device.place,
             virtual=virtual_positions(setup.model),

@@ -52,7 +52,7 @@ def load_trainable(
     """
     reporter.phase("loading", note=_("model"))
     _set_numerics(config, device)
-    attention.register()
+    attention.register(hub=config.model.attention == "hub")
     with _fitting(config, recovery):
         model = load_base(config, device.place, tokenizer, task, learned)
     for source in sources(config.model):
@@ -61,7 +61,7 @@ def load_trainable(
     with _fitting(config, recovery):
         model = attach_method(model, config, task)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
-    low_rank.quicken(model)
+    low_rank.quicken(model, device)
     checkpoint_layers(model, config.training.gradient_checkpointing)
     trained, total = trainable_parameters(model)
     reporter.log(

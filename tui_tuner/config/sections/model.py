@@ -9,7 +9,7 @@ from tui_tuner.config.sections.base import Auto, Section, option
 from tui_tuner.locales import N_
 
 Dtype = Literal["bfloat16", "float16", "float32"]
-Attention = Literal["sdpa", "flash_attention_2", "flex_attention", "eager"]
+Attention = Literal["sdpa", "flash_attention_2", "flex_attention", "eager", "hub"]
 
 
 class ModelSection(Section):
@@ -50,7 +50,10 @@ class ModelSection(Section):
     attention: Auto | Attention = option(
         "auto",
         N_("Attention implementation."),
-        N_("auto takes the fastest one that is exact here."),
+        N_(
+            "auto takes the fastest one that is exact here. hub also tries a kernel of the hub, which the "
+            "package kernels downloads, and uses it where it is exact and faster."
+        ),
         advanced=True,
     )
     chat_template: str | None = option(

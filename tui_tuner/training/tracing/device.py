@@ -20,7 +20,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from tui_tuner.compute import attention
-from tui_tuner.models.device import AMPERE, Device, torch_has_varlen
+from tui_tuner.compute.attention.choice import flash_width
+from tui_tuner.compute.attention.efficient import efficient_takes
+from tui_tuner.compute.attention.spans import by_token
+from tui_tuner.compute.attention.varlen import torch_varlen
+from tui_tuner.models.device import AMPERE, Device
 from tui_tuner.training.tracing.quantised import kernels
 
 # Operations that autocast runs in float32 on a GPU (ATen/autocast_mode.h, torch 2.13) and not on a CPU.
@@ -49,7 +53,8 @@ TO_FLOAT32 = {
     "linalg_vector_norm": None,
 }
 QUERY_BLOCK = 128  # FlashAttention 2 pads each sequence of queries to it
-TRACED = Device("cuda", capability=AMPERE, has_varlen=torch_has_varlen())  # the GPU that is traced
+TRACED = Device("cuda", capability=AMPERE)  # the GPU that is traced, and what computes attention on it
+MEANS = attention.Means(varlen=torch_varlen()[1], efficient=efficient_takes())
 LISTENERS: list[Callable[[str, int], None]] = []  # told of what a stand-in's kernel launches: kind, how many
 _ALONE = 4  # uses of a tensor that are autograd's and this module's own
 _ENGINE = "_engine_run_backward"
@@ -68,7 +73,6 @@ def behave_like_a_gpu() -> None:
     torch.nn.functional.dropout = _dropout  # type: ignore[assignment]
     torch.nn.functional.scaled_dot_product_attention = _attention  # type: ignore[assignment]
     torch.nn.Module.to = lambda self, *_, **__: self  # type: ignore[method-assign]  # fakes cannot be moved
-    attention.segment_attention = _segment_attention  # type: ignore[assignment]
     _autocast_library()
 
 
@@ -124,16 +128,32 @@ def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = 
     return torch.native_dropout(input, p, training)[0] if training and p else input
 
 
-def _segment_attention(
+def attend_like_a_gpu(
     module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any
 ) -> tuple[Any, None]:
-    """What `attention.segment_attention` does on a GPU: queries, keys and values laid out token by token."""
+    """What `attention.segment_attention` does on a GPU, with the kernel that is chosen there."""
     query, key, value = _as_autocast(query, key, value)
-    if not attention.varlen_takes(query, value, options.get("dropout") or 0.0, TRACED):
-        out = _attention(query, key, value)
-        return torch.cat([out.transpose(1, 2)], dim=1), None
-    query, key, value = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
-    return _Flash.apply(query, key, value, len(options["segment_lengths"]))[None], None
+    need = attention.Need(
+        dtype=str(query.dtype).removeprefix("torch."),
+        head_dim=query.shape[-1],
+        value_dim=value.shape[-1],
+        heads=query.shape[1],
+        key_heads=key.shape[1],
+        dropout=bool(options.get("dropout")),
+        window=options.get("sliding_window") is not None,
+        causal=options.get("is_causal") is not False,
+    )
+    kernel, _passed = attention.choose(need, TRACED, MEANS)
+    sequences = len(options["segment_lengths"])
+    if kernel is attention.Kernel.VARLEN:
+        width = flash_width(need.head_dim, need.value_dim, TRACED.capability)
+        repeated = 0 if "enable_gqa" in MEANS.varlen else need.heads
+        note_launches("elements", 1)  # it sets its state of random numbers to 0
+        query = by_token(query, width=width).contiguous()
+        key, value = (by_token(part, None, repeated, width).contiguous() for part in (key, value))
+    else:  # the memory-efficient one takes views
+        query, key, value = (by_token(part, None, need.heads) for part in (query, key, value))
+    return _Flash.apply(query, key, value, sequences)[None, ..., : need.value_dim], None
 
 
 def _as_autocast(*tensors: Any) -> Any:

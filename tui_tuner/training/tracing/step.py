@@ -96,8 +96,10 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
     model.train()
     if request.get("quick"):
         from tui_tuner.compute import low_rank
+        from tui_tuner.training.tracing.device import TRACED, Tracker
 
-        low_rank.quicken(model)
+        with Tracker():  # it calls the model once
+            low_rank.quicken(model, TRACED)
     _checkpoint(model, request["checkpointing"])
     return model
 
@@ -229,10 +231,10 @@ def prepare() -> None:
     from tui_tuner.compute import attention
     from tui_tuner.compute.gradient_checkpointing import checkpoint_layers  # noqa: F401
     from tui_tuner.methods import attach  # noqa: F401
-    from tui_tuner.training.tracing.device import behave_like_a_gpu
+    from tui_tuner.training.tracing.device import attend_like_a_gpu, behave_like_a_gpu
 
     behave_like_a_gpu()
-    attention.register()
+    attention.register(attend_like_a_gpu)
     masking_utils.is_tracing = lambda *_: False  # else fake tensors get a mask that real ones do without
     masking_utils.fast_all = lambda *_: False  # some token of a padded row is padding
     masking_utils.find_packed_sequence_indices = lambda *_: None

@@ -1,0 +1,105 @@
+"""PyTorch's `varlen_attn`, and the function of flash-attn, over all sequences of a flat row in one call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from tui_tuner.compute.attention.choice import flash_width
+from tui_tuner.compute.attention.spans import Ask, Spans, by_token
+
+
+@cache
+def torch_varlen() -> tuple[Callable[..., Any] | None, frozenset[str]]:
+    """The installed torch's function and the names of its parameters, which changed between versions."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None, frozenset()
+    return varlen_attn, frozenset(inspect.signature(varlen_attn).parameters)
+
+
+def attend_varlen(
+    query: Any,
+    key: Any,
+    value: Any,
+    spans: Spans,
+    ask: Ask,
+    call: Callable[..., Any],
+    takes: frozenset[str],
+    capability: tuple[int, int] = (8, 0),
+) -> Any:
+    """Attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim].
+
+    Args:
+        call: `varlen_attn`, or what computes the same.
+        takes: Its parameters. Without `enable_gqa` keys and values are repeated, without `scale` the queries
+            are scaled.
+    """
+    heads, head_dim, value_dim = query.shape[1], query.shape[-1], value.shape[-1]
+    width = flash_width(head_dim, value_dim, capability)
+    options: dict[str, Any] = {}
+    scale = ask.scaling
+    if scale is None and width != head_dim:
+        scale = head_dim**-0.5
+    if "scale" in takes:
+        options["scale"] = scale
+    elif scale is not None and abs(scale * width**0.5 - 1) > 1e-6:
+        query = query * (scale * width**0.5)  # the kernel divides by the root of what it sees
+    if "window_size" in takes:
+        back = -1 if ask.window is None else ask.window - 1
+        options["window_size"] = (back, 0 if ask.causal else back)
+    else:
+        options["is_causal"] = ask.causal
+    grouped = heads != key.shape[1]
+    if "enable_gqa" in takes:
+        options["enable_gqa"] = grouped
+    repeated = heads if grouped and "enable_gqa" not in takes else 0
+    out = call(
+        by_token(query, width=width).contiguous(),
+        by_token(key, spans.places, repeated, width).contiguous(),
+        by_token(value, spans.places, repeated, width).contiguous(),
+        spans.query_bounds,
+        spans.key_bounds,
+        spans.longest_query,
+        spans.longest_key,
+        **options,
+    )
+    return out[None, ..., :value_dim]
+
+
+def attend_flash(
+    query: Any,
+    key: Any,
+    value: Any,
+    spans: Spans,
+    ask: Ask,
+    call: Callable[..., Any],
+    takes: frozenset[str],
+    capability: tuple[int, int] = (8, 0),
+) -> Any:
+    """The same by `flash_attn_varlen_func` of the package flash_attn, or of a kernel of the hub."""
+    head_dim, value_dim = query.shape[-1], value.shape[-1]
+    width = flash_width(head_dim, value_dim, capability)
+    options: dict[str, Any] = {"causal": ask.causal}
+    options["softmax_scale"] = head_dim**-0.5 if ask.scaling is None else ask.scaling
+    if ask.window is not None:
+        options["window_size"] = (ask.window - 1, 0 if ask.causal else ask.window - 1)
+    if ask.dropout:
+        options["dropout_p"] = ask.dropout
+    if ask.softcap:
+        options["softcap"] = ask.softcap
+    out = call(
+        by_token(query, width=width).contiguous(),
+        by_token(key, spans.places, width=width).contiguous(),
+        by_token(value, spans.places, width=width).contiguous(),
+        cu_seqlens_q=spans.query_bounds,
+        cu_seqlens_k=spans.key_bounds,
+        max_seqlen_q=spans.longest_query,
+        max_seqlen_k=spans.longest_key,
+        **options,
+    )
+    out = out[0] if isinstance(out, tuple) else out  # some versions also return the sums of a softmax
+    return out[None, ..., :value_dim]
