@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from tests.core import ways
+from tests.core.attention.test_gpu_path import Card
 from tests.core.kinds.test_router_loss import MIXTURES, mixture, models_own
 from tests.core.speed import test_prefix_cache as states
 from tests.core.speed.test_shared_prefix import two_prompts
 from tests.core.test_architectures import EXPERTS, SHAPE
 from tests.core.test_loss import FAST, SomeRows, gradients, load
 from tui_tuner.compute import attention, shared_prefix
+from tui_tuner.compute.attention.choice import Kernel
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, lay_flat, model_inputs
 from tui_tuner.compute.noise import EmbeddingNoise
 from tui_tuner.compute.rows.filler import fill
@@ -259,3 +261,20 @@ def test_an_encoder_sees_no_filler(kind: str) -> None:
         alone = [model(input_ids=torch.from_numpy(rows.ids[row]).long()[None])[0][0] for row in range(4)]
         found = model(**model_inputs(model, fill(micro, 128), FAST))[0][0, :71]
     torch.testing.assert_close(found, torch.cat(alone), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_filled_rows_go_through_the_kernels_of_a_gpu(
+    shared: bool, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(tiny_model).train()
+    micro = shared_prefix.lay_shared(two_prompts(), range(9)) if shared else lay_flat(two_prompts(), range(9))
+    assert (micro.layout is not None) == shared
+    losses, wanted = computed(model, micro, FAST)
+    card = Card(monkeypatch)
+    filled = fill(micro, 384)
+    found_losses, found = computed(model, filled, FAST)
+    assert card.calls and Kernel.EACH not in card.calls
+    torch.testing.assert_close(found_losses, losses, atol=2e-6, rtol=1e-6)
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, atol=2e-6 * float(gradient.abs().max()), rtol=1e-5)
