@@ -64,11 +64,7 @@ def load_trainable(
     with _fitting(config, recovery):
         model = attach_method(model, config, task)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
-<<<<<<< HEAD
     kernels += low_rank.quicken(model, device)
-=======
-    low_rank.quicken(model, device)
->>>>>>> main
     checkpoint_layers(model, config.training.gradient_checkpointing)
     trained, total = trainable_parameters(model)
     reporter.log(

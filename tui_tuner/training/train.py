@@ -10,11 +10,8 @@ import torch
 from transformers import PrinterCallback, set_seed
 
 from tui_tuner.compute.forward import MicroSize
-<<<<<<< HEAD
 from tui_tuner.compute.kernels.chosen import Chosen
-=======
 from tui_tuner.compute.rows.sizes import fills_rows
->>>>>>> main
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.objectives.base import Objective
 from tui_tuner.objectives.setup import Setup

@@ -161,11 +161,7 @@ class Engine(Trainer):
         total = torch.zeros((), device=self.args.device)
         # DDP averages the gradients of the devices, and the loss is a sum over them
         scale = self.plan.world / (weight or 1)
-<<<<<<< HEAD
-        self.last_parts = parts = objective.batches(self.data, rows, self.size)
-=======
-        parts = self._parts(rows)
->>>>>>> main
+        self.last_parts = parts = self._parts(rows)
         for place, part in enumerate(parts):
             if not objective.weight(self.data, part.rows):
                 continue
