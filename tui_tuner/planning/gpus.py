@@ -17,6 +17,7 @@ from tui_tuner.errors import HardwareError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.device import Device
 from tui_tuner.planning.hardware import Gpu, Hardware
+from tui_tuner.planning.speed.rates import Rates, usual_rates
 from tui_tuner.text import one_line
 
 MOST_GPUS = 8  # of a kind in a machine
@@ -33,7 +34,7 @@ class Card:
 
     `cpu` is a processor, whose card is its RAM and whose context is the process itself. What runs on this
     machine have shown: `cache` (reserved beyond allocated, as a share; None where nobody measured), `error`
-    (measured against predicted allocated, as a share) and how many `runs` that rests on.
+    (measured against predicted allocated, as a share) and how many `runs` that rests on; and its `rates`.
     """
 
     name: str
@@ -47,12 +48,18 @@ class Card:
     cache: float | None = None
     error: float = 0.0
     runs: int = 0
+    rates: Rates | None = None
 
     @property
     def device(self) -> Device:
         """The same as a device to compute on. Whether a processor computes bfloat16 is not known here."""
         kind: Literal["cpu", "cuda"] = "cpu" if self.cpu else "cuda"
         return Device(kind, name=self.name, capability=self.capability, memory=self.total)
+
+    @property
+    def reached(self) -> Rates:
+        """What is reached of its speed: as measured, or as its data sheet lets expect."""
+        return self.rates or usual_rates(self.tflops, self.bandwidth, self.capability)
 
     @property
     def workspace(self) -> float:

@@ -158,6 +158,10 @@ class Memory(Body):
     device: int | None = None  # as the driver counts; None if others use the device too
     difference: float | None = None  # measured by predicted, allocated, less 1
     verified: bool = False  # whether the prediction is of a kind that was held against measurements
+    predicted_cache: int | None = None
+    cache: int | None = None  # what the allocator holds beyond tensors: reserved less allocated
+    predicted_context: int | None = None
+    context: int | None = None  # outside of the allocator: device less reserved; None as for `device`
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ class Training:
         engine.remove_callback(PrinterCallback)
         if self.device.kind == "cuda":
             engine.add_callback(
-                MemoryCheck(config, self.device.place, context.reporter, lambda: engine.fullest)
+                MemoryCheck(config, self.device.place, context.reporter, engine.passes.fullest)
             )
         saver = self.loop.saver
         pace = Pace(

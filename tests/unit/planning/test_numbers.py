@@ -142,6 +142,7 @@ TRAPS = [
     ({"evaluation": {"every": 1}}, DataFacts(1000, validation_rows=500), "costly_evaluation"),
     ({"method": {"targets": ["q_prj", "v_proj"]}}, None, "no_such_target"),
     ({"method": {"layers": 99}}, None, "more_layers_than_there_are"),
+    ({"training": {"compile": True}}, DataFacts(1000), "compiling"),
 ]
 
 
