@@ -23,10 +23,10 @@ from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.models.device import Device
 from tui_tuner.objectives.base import Objective
 from tui_tuner.training.step.ahead import Ahead
-from tui_tuner.training.step.passes import Pass, Passes
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery, RngState
 from tui_tuner.training.step.scaling import ScaleWatch
+from tui_tuner.training.watching.passes import Pass, Passes
 
 SCHEDULES = {"constant": "constant_with_warmup"}  # plain `constant` passes over the warm-up
 TRAINED = "trained.safetensors"
