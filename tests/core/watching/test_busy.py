@@ -211,7 +211,7 @@ def test_the_driver_is_asked_in_a_thread_and_counts_each_answer_once() -> None:
         return found
 
     watch = DriverWatch(ask, lambda: now[0])
-    watch.start()
+    assert watch.mean(0.0, 1.0) is None  # nobody was asked yet
     assert asked.wait(10)
     watch.stop()
     assert watch.mean(9.0, 12.5) == pytest.approx(0.3)

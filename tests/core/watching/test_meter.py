@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import MakeConfig, Recorder, Trained
 from tui_tuner.compute.forward import lay_flat
+from tui_tuner.compute.rows.filler import fill
 from tui_tuner.compute.shared_prefix import lay_shared
 from tui_tuner.data.records import IGNORE, Example
 from tui_tuner.models.facts import load_facts
@@ -143,9 +144,10 @@ def test_sequences_of_a_pass_and_a_shared_beginning_once() -> None:
     rows = _rows()
     flat, shared = lay_flat(rows, [0, 1, 2]), lay_shared(rows, [0, 1, 2])
     assert list(segments_of([flat, lay_flat(rows, [1])], rows.lengths)) == [51, 52, 53, 52]
-    assert list(segments_of([shared], rows.lengths)) == [
-        Segment(40), Segment(11, 40), Segment(12, 40), Segment(13, 40)
-    ]  # fmt: skip
+    once = [Segment(40), Segment(11, 40), Segment(12, 40), Segment(13, 40)]
+    assert list(segments_of([shared], rows.lengths)) == once
+    assert list(segments_of([fill(flat, 256)], rows.lengths)) == [51, 52, 53]
+    assert list(segments_of([fill(shared, 256)], rows.lengths)) == once
 
 
 def test_counting_that_fails_is_said_once() -> None:

@@ -148,7 +148,8 @@ class DeviceClock:
 
 
 class DriverWatch:
-    """Asks NVML in a thread of its own what share of the time kernels ran; never raises.
+    """Asks NVML in a thread of its own, from the first question on, what share of the time kernels ran; never
+    raises.
 
     Args:
         ask: Gives that share, or None where it is not known (others use the device too).
@@ -160,9 +161,6 @@ class DriverWatch:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="gpu use", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
     def stop(self) -> None:
         """End the thread."""
         self._done.set()
@@ -170,6 +168,8 @@ class DriverWatch:
     def mean(self, since: float, until: float) -> float | None:
         """The share between two moments of the host's clock, of which the first has to be long enough ago for
         the driver's answers to reach back no further; each answer counts once. None where it is not known."""
+        if self._thread.ident is None and not self._done.is_set():
+            self._thread.start()
         found = []
         while self._answers and self._answers[0][0] <= until:
             moment, share = self._answers.popleft()
@@ -216,7 +216,4 @@ def device_clock(device: str) -> DeviceClock | None:
         return None
     import torch
 
-    watch = driver_watch(device)
-    if watch is not None:
-        watch.start()
-    return DeviceClock(lambda: torch.cuda.Event(enable_timing=True), watch)
+    return DeviceClock(lambda: torch.cuda.Event(enable_timing=True), driver_watch(device))

@@ -8,6 +8,7 @@ from typing import Any
 
 from tui_tuner.compute import attention
 from tui_tuner.compute.forward import ForwardWay
+from tui_tuner.compute.kernels.available import list_kernels
 from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.compute.low_rank.choosing import JOINT, ONE, PART
 from tui_tuner.locales import _
@@ -30,7 +31,7 @@ def attention_chosen(model: Any, way: ForwardWay, device: Device) -> list[Chosen
 
 def kernels_on(device: Device) -> list[Chosen]:
     """What can compute the parts of a model on a device, and why not what is faster."""
-    return [_attention_on(device), _lora_on(device)]
+    return [_attention_on(device), _lora_on(device), *list_kernels(device)]
 
 
 def _attention_on(device: Device) -> Chosen:

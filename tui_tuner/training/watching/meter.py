@@ -133,7 +133,8 @@ def segments_of(parts: Iterable[Any], lengths: Any) -> Iterator[float | Segment]
     """The sequences of forward passes, a shared beginning once; what fills rows up is none."""
     for part in parts:
         if part.layout is not None:
-            yield from (Segment(one.length, one.prefix) for one in part.layout.segments)
+            known = len(part.layout.segments) - len(part.filler)
+            yield from (Segment(one.length, one.prefix) for one in part.layout.segments[:known])
         else:
             yield from (int(lengths[row]) for row in part.rows)
 
