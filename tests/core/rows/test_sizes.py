@@ -20,6 +20,7 @@ from tui_tuner.compute.rows.sizes import (
     waste,
 )
 from tui_tuner.models.device import Device
+from tui_tuner.training.step.plan import StepPlan
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
 
@@ -110,3 +111,14 @@ def test_a_step_that_fits_is_one_row_and_others_are_cut_evenly() -> None:
     full = [int(lengths[row].sum()) for row in pack(range(10), lengths, MicroSize(1, 1500))]
     assert len(cut) == len(full) == 2
     assert max(cut) - min(cut) < 100 < max(full) - min(full)
+
+
+def test_a_plan_tells_how_many_tokens_its_steps_have() -> None:
+    lengths = np.arange(1, 11)
+    plan = StepPlan(lengths, 4, seed=0)
+    found = plan.tokens_of_steps(256)
+    assert len(found) == 3 and sum(found) == 55
+    assert found == [int(lengths[plan.batch(0, step)].sum()) for step in range(3)]
+    assert plan.tokens_of_steps(2) == found[:2]
+    shares = [StepPlan(lengths, 4, 0, 2, rank).tokens_of_steps(3) for rank in (0, 1)]
+    assert [one + other for one, other in zip(*shares, strict=True)] == found
