@@ -350,6 +350,11 @@ class Objective(ABC):
             self._states.close()
             self._states = None
 
+    @property
+    def stored_layers(self) -> int:
+        """How many layers, from below, `store_states` has computed before the steps."""
+        return 0 if self._states is None else self._states.frozen
+
     def state(self) -> list[bool]:
         """How this run computes, for the run that resumes it: packing, compact, segments; filled if it is."""
         return [self.way.packing, self.way.compact, self.way.segments, *[True] * self.way.filled]

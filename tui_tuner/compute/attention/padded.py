@@ -75,7 +75,7 @@ def attend_scores(query: Any, key: Any, value: Any, mask: Any, ask: Ask) -> Any:
         scores = ask.softcap * torch.tanh(scores / ask.softcap)
     if mask is None and ask.causal and query.shape[-2] > 1:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
-        mask = mask.tril(scores.shape[-1] - scores.shape[-2])
+        mask = mask.tril()  # with more keys than queries, those after them are not filled yet
     if mask is not None and mask.dtype == torch.bool:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     elif mask is not None:
