@@ -30,7 +30,6 @@ def send_together(tensors: Mapping[str, Any], device: Any) -> dict[str, Any]:
 
     They are views of one piece of memory there, each aligned.
     """
-    import torch
 
     present = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     bounds, end = {}, 0

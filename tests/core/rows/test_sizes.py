@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tui_tuner.compute.forward import MicroSize, pack
@@ -22,6 +22,7 @@ from tui_tuner.compute.rows.sizes import (
 from tui_tuner.models.device import Device
 from tui_tuner.training.step.plan import StepPlan
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
 
 
@@ -54,6 +55,7 @@ def test_the_table_of_sizes(most: int, usual: tuple[int, ...], sizes: tuple[int,
     assert row_sizes(most, usual) == sizes
 
 
+@PATIENT
 @given(st.integers(1, 40_000), st.lists(st.integers(0, 50_000), max_size=40))
 def test_sizes_are_few_and_of_whole_tiles_up_to_the_budget(most: int, usual: list[int]) -> None:
     sizes = row_sizes(most, usual)
@@ -94,6 +96,7 @@ def test_lengths_without_a_set_are_round_and_have_room() -> None:
     assert pieces_of(4000, 4096) == 4000 and pieces_of(4500, 4096) == 2250
 
 
+@PATIENT
 @given(LENGTHS, st.integers(1, 400))
 def test_dealing_keeps_every_sequence_once_and_within_the_budget(lengths: list[int], budget: int) -> None:
     array, size = np.array(lengths), MicroSize(1, budget)
