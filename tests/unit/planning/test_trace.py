@@ -32,6 +32,7 @@ FREEZE = {**FULL, "method": "freeze", "layers": 4}
 NF4 = {"quantization": "nf4"}
 INT8 = {"quantization": "int8"}
 DORA = {"variant": "dora"}
+JOINT = {"joint": True}
 CHECKPOINTING = {"checkpointing": True}
 EVERY_SECOND = {"checkpointing": True, "every_second": True}
 OFFLOAD = {"checkpointing": True, "offload": True}
@@ -93,6 +94,12 @@ GRID = [
     (LLAMA, {"logits": "full"}),
     (LLAMA, {"chunk": 523, **CHECKPOINTING}),
     (LLAMA, {"padded": True, "attention": "masked", "expand_keys": True}),
+    (LLAMA, {**JOINT, **CHECKPOINTING, "dropout": 0.1}),
+    (LLAMA, {**JOINT, **NF4}),
+    (LLAMA, {**JOINT, **INT8, **CHECKPOINTING}),
+    (LLAMA, {**JOINT, **WIDE, "autocast": False, "compute": 4}),
+    ("Qwen/Qwen3-8B", {**JOINT, **NF4, "dropout": 0.05}),
+    (MIXTRAL, {**JOINT, **CHECKPOINTING}),
     (MIXTRAL, {}),
     (MIXTRAL, {**NF4, **CHECKPOINTING}),
     (MIXTRAL, FULL),

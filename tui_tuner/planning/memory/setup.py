@@ -29,7 +29,7 @@ class Setup:
         weight: Width of matrices that are not quantised. norm: of norms. embedding: of embeddings and head.
         compute: Width in which products are computed under autocast (or of dequantised weights).
         attention: flash (also PyTorch's fused kernels without a mask), apart (such a kernel for each
-            sequence of a flat row), masked or eager.
+            sequence of a flat row), efficient (one for a flat row that repeats the keys), masked or eager.
         expand_keys: Keys and values are repeated for all heads first.
         logits: full (all positions), kept (all positions, while the loop holds on to the outputs),
             supervised (trained positions only), chunked (as `PROGRAMS` do) or tiled (a fused head).
