@@ -13,9 +13,9 @@ from tui_tuner.config.schema import HardwareSection
 from tui_tuner.planning.calibration import Measured, calibration_file, learned
 from tui_tuner.runs.events import Event, Memory, RunDuration
 from tui_tuner.runs.wire import encode
-from tui_tuner.training.step.passes import Pass, Passes
 from tui_tuner.training.watching.budget import Budget
 from tui_tuner.training.watching.memory_check import AFTER, GIB, MemoryCheck
+from tui_tuner.training.watching.passes import Pass, Passes
 from tui_tuner.training.watching.reporting import Reporter
 
 

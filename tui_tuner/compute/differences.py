@@ -3,11 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
+
+
+class Apart:
+    """How far a way is from the truth; each figure is computed when it is first asked for, and only once.
+
+    Args:
+        loss: Gives the largest root mean square difference of an example's losses.
+        gradient: Gives the relative difference of the gradient.
+        leaks: Gives whether examples of a flat row see each other.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[], float],
+        gradient: Callable[[], float],
+        leaks: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._loss, self._gradient, self._leaks = loss, gradient, leaks
+
+    @cached_property
+    def loss(self) -> float:
+        return self._loss()
+
+    @cached_property
+    def gradient(self) -> float:
+        return self._gradient()
+
+    @cached_property
+    def leaks(self) -> bool:
+        return self._leaks()
+
+    def problem(self, loss: float, gradient: float) -> str:
+        """What is wrong with a way that may be so far from the truth; empty if all is well."""
+        if self.loss > loss:
+            return _("the loss of an example differs by {worst:.2g} a token", worst=self.loss)
+        if self.leaks:
+            return _("examples of a row see each other")
+        return gradient_problem(self.gradient, gradient)
 
 
 def checked_parameters(model: Any) -> list[Any]:
@@ -53,7 +92,11 @@ def gradient_share(found: Sequence[Any], truth: Sequence[Any]) -> float:
 
 def compare_gradients(found: Sequence[Any], truth: Sequence[Any], most: float) -> str:
     """What is wrong with a gradient; empty if it is the true one to a share of its size."""
-    share = gradient_share(found, truth)
+    return gradient_problem(gradient_share(found, truth), most)
+
+
+def gradient_problem(share: float, most: float) -> str:
+    """What is wrong with a gradient that differs by a share of its size; empty if that is little."""
     return _("the gradient differs by {share:.2%}", share=share) if share > most else ""
 
 

@@ -10,20 +10,23 @@ truth than a few times what plain passes in 16 bits are.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tui_tuner.compute.differences import (
+    Apart,
     added,
     checked_parameters,
-    compare_gradients,
     difference,
     gradient_of,
     gradient_share,
 )
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, lay_padded, switch_attention
 from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
+from tui_tuner.compute.rows.filler import fill
+from tui_tuner.compute.rows.sizes import next_size, padded_length
 from tui_tuner.locales import _
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
@@ -84,8 +87,32 @@ class Reference:
     exact: bool
 
 
-# What is wrong with a way in the numbers that it is given in
-Compare = Callable[[ForwardWay, Reference], str]
+# How far a way is from a truth, in the numbers that it is given in
+Compare = Callable[[ForwardWay, Reference], Apart]
+
+
+class PassCount:
+    """Forward passes of a check: how many are done, and how many are known to be needed.
+
+    Args:
+        say: Told both before each pass.
+    """
+
+    def __init__(self, say: Callable[[int, int], None] = lambda done, needed: None) -> None:
+        self._say, self._done, self._needed = say, 0, 0
+
+    def expect(self, passes: int) -> None:
+        self._needed += passes
+
+    def begin(self) -> None:
+        self._needed = max(self._needed, self._done + 1)
+        self._say(self._done, self._needed)
+        self._done += 1
+
+    def end(self) -> None:
+        """What was expected may not have been needed."""
+        self._needed = self._done
+        self._say(self._done, self._done)
 
 
 class Checker:
@@ -97,6 +124,8 @@ class Checker:
         plain: The same, computed for a single example in the most plain way.
         graded: How many of the rows have their gradients compared.
         float32: Whether to compute in float32 where the run does not.
+        limit: Tokens that no padded row may have more of; 0 for those of its longest example.
+        count: Told of each forward pass.
 
     Attributes:
         unsure: Why nothing was compared in float32; empty if it was.
@@ -113,17 +142,25 @@ class Checker:
         plain: LossesOf,
         graded: int = GRADIENT_ROWS,
         float32: bool = True,
+        limit: int = 0,
+        count: PassCount | None = None,
     ) -> None:
         self.model, self.data, self.rows = model, data, list(rows)
+        self.limit = limit
         self.device, self.pad = device, pad
         self.losses, self.plain = losses, plain
         self.graded, self.float32 = graded, float32
         self.unsure = ""
-        self._wide: Bounds | None = None
+        self.count = count or PassCount()
+        self._noise: Apart | None = None
 
     def lay(self, rows: Sequence[int], way: ForwardWay) -> MicroBatch:
-        micro = lay_flat(self.data, rows) if way.packing else lay_padded(self.data, rows, self.pad)
-        return micro.to(self.device)
+        if way.packing:
+            micro = lay_flat(self.data, rows)
+            return (fill(micro, next_size(micro.tokens)) if way.filled else micro).to(self.device)
+        longest = max(int(self.data.lengths[row]) for row in rows)
+        length = padded_length(longest, self.limit) if way.filled else longest
+        return lay_padded(self.data, rows, self.pad, length).to(self.device)
 
     @contextlib.contextmanager
     def numbers(self, way: ForwardWay, exact: bool) -> Iterator[ForwardWay]:
@@ -149,41 +186,63 @@ class Checker:
         return [Reference(exact, EXACT, True), Reference(exact, LEAST_HALF, False)]
 
     def tried(self, way: ForwardWay, references: Sequence[Reference], compare: Compare) -> str:
-        """What `compare` finds wrong with a way in any of the numbers; empty if all is well."""
+        """What is wrong with a way in any of the numbers, by what `compare` finds; empty if all is well."""
         for reference in references:
             with self.numbers(way, reference.exact) as computed:
-                found = compare(computed, reference)
-                if found and reference.bounds is LEAST_HALF:  # seldom, so its cost is
-                    found = compare(computed, self._widened(way, reference))
+                apart = compare(computed, reference)
+                bounds = self._widened(computed, reference, apart)
+                found = apart.problem(bounds.loss, bounds.gradient)
             if found:
                 return found
         return ""
 
-    def _widened(self, way: ForwardWay, reference: Reference) -> Reference:
-        """The bounds that plain passes in 16 bits need: a mixture of experts may go another way in them."""
-        if self._wide is None:
-            own = self.truth(way)
-            self._wide = Bounds(
-                max(LEAST_HALF.loss, TIMES_NOISE * difference(own.losses, reference.truth.losses)),
-                max(
-                    LEAST_HALF.gradient,
-                    TIMES_NOISE * gradient_share(own.gradient, reference.truth.gradient),
-                ),
-            )
-        return replace(reference, bounds=self._wide)
+    def _widened(self, way: ForwardWay, reference: Reference, apart: Apart) -> Bounds:
+        """The bounds of a reference; in 16 bits as wide as plain passes need, where a way keeps not to them.
 
-    def truth(self, way: ForwardWay) -> Truth:
-        """Each example alone: no packing, no padding, no choice of positions."""
+        A mixture of experts may go another way in 16 bits, and a trained model has losses that rounding moves
+        by a hundredth. Plain passes cost as much as the way does, so they are made where they decide.
+        """
+        bounds = reference.bounds
+        if bounds is not LEAST_HALF:
+            return bounds
+        if apart.loss > bounds.loss:
+            noise = self._rounding(way, reference).loss
+            bounds = replace(bounds, loss=max(bounds.loss, TIMES_NOISE * noise))
+        if not apart.problem(bounds.loss, math.inf) and apart.gradient > bounds.gradient:
+            noise = self._rounding(way, reference).gradient
+            bounds = replace(bounds, gradient=max(bounds.gradient, TIMES_NOISE * noise))
+        return bounds
+
+    def _rounding(self, way: ForwardWay, reference: Reference) -> Apart:
+        """How far plain passes in 16 bits are from the truth."""
+        if self._noise is None:
+            truth = reference.truth
+            self._noise = Apart(
+                lambda: difference(self.truth(way, self.rows, graded=0).losses, truth.losses),
+                lambda: gradient_share(self.truth(way, self.rows[: self.graded]).gradient, truth.gradient),
+            )
+        return self._noise
+
+    def truth(self, way: ForwardWay, rows: Sequence[int] = (), graded: int | None = None) -> Truth:
+        """Each example alone: no packing, no padding, no choice of positions.
+
+        Args:
+            rows: All of them if empty.
+            graded: How many have their gradients computed; as many as are compared if None.
+        """
         import torch
 
         parameters = checked_parameters(self.model)
+        chosen = rows or self.rows
+        self.count.expect(len(chosen))
+        most = (self.graded if graded is None else graded) if parameters else 0
         found = Truth([])
-        for place, row in enumerate(self.rows):
-            graded = place < self.graded and bool(parameters)
-            with torch.set_grad_enabled(graded):
+        for place, row in enumerate(chosen):
+            self.count.begin()
+            with torch.set_grad_enabled(place < most):
                 micro = lay_padded(self.data, [row], self.pad).to(self.device)
                 losses = self.plain(self.model, micro, way)
-                if graded and losses.requires_grad:
+                if place < most and losses.requires_grad:
                     found.gradient = added(found.gradient, gradient_of(losses, parameters))
             found.losses.append(losses.detach())
         return found
@@ -210,6 +269,7 @@ class Checker:
         import torch
 
         try:
+            self.count.begin()
             with torch.no_grad():
                 micro = lay_padded(self.data, self.rows, self.pad).to(self.device)
                 losses = self.plain(self.model, micro, way)
@@ -220,36 +280,45 @@ class Checker:
             return MOST_HALF
         return Bounds(min(MOST_HALF.loss, max(LEAST_HALF.loss / 10, TIMES_NOISE * apart)), MOST_HALF.gradient)
 
-    def compare(self, way: ForwardWay, reference: Reference) -> str:
-        """What is wrong with a way in the numbers that it is given in."""
+    def compare(self, way: ForwardWay, reference: Reference) -> Apart:
+        """How far a way is from the truth in the numbers that it is given in."""
         import torch
 
-        truth = reference.truth
+        truth, lengths = reference.truth, [len(one) for one in reference.truth.losses]
         micro = self.lay(self.rows, way)
+        self.count.expect(1 + bool(truth.gradient) + self._may_leak(way, micro, reference))
+        self.count.begin()
         with torch.no_grad():
-            losses = self.losses(self.model, micro, way)
-            found = list(losses.split([len(one) for one in truth.losses]))
-        worst = difference(found, truth.losses)
-        if worst > reference.bounds.loss:
-            return _("the loss of an example differs by {worst:.2g} a token", worst=worst)
-        if way.packing and self._leaks(way, micro, found, reference):
-            return _("examples of a row see each other")
-        if not truth.gradient:
-            return ""
-        with torch.enable_grad():
-            losses = self.losses(self.model, self.lay(self.rows[: self.graded], way), way)
-            gradient = gradient_of(losses, checked_parameters(self.model))
-        return compare_gradients(gradient, truth.gradient, reference.bounds.gradient)
+            found = list(self.losses(self.model, micro, way).split(lengths))
+
+        def gradient() -> float:
+            if not truth.gradient:
+                return 0.0
+            self.count.begin()
+            with torch.enable_grad():
+                losses = self.losses(self.model, self.lay(self.rows[: self.graded], way), way)
+                return gradient_share(gradient_of(losses, checked_parameters(self.model)), truth.gradient)
+
+        return Apart(
+            lambda: difference(found, truth.losses),
+            gradient,
+            lambda: self._may_leak(way, micro, reference) and self._leaks(way, micro, found, reference),
+        )
+
+    def _may_leak(self, way: ForwardWay, micro: MicroBatch, reference: Reference) -> bool:
+        """Whether it has to be tried if examples see each other."""
+        # float32 has told; only GPUs have a kernel of their own for 16 bits
+        known = not (reference.exact or self.unsure) and not micro.input_ids.is_cuda
+        return way.packing and len(self.rows) >= 2 and not known
 
     def _leaks(self, way: ForwardWay, micro: MicroBatch, before: list[Any], reference: Reference) -> bool:
         """Whether other tokens in every second example of a flat row change the losses of those between."""
         import torch
 
-        known = not (reference.exact or self.unsure) and not micro.input_ids.is_cuda
-        if len(self.rows) < 2 or known:  # float32 has told; only GPUs have a kernel of their own for 16 bits
-            return False
-        pieces = list(micro.input_ids.split(micro.lengths, dim=1))
-        for place in range(0, len(pieces), 2):
+        self.count.begin()
+        pieces = list(micro.input_ids.split(micro.segments, dim=1))
+        filler = range(len(micro.lengths), len(pieces))
+        for place in {*range(0, len(pieces), 2), *filler}:
             pieces[place] = pieces[place].roll(1, dims=1)
         with torch.no_grad():
             changed = replace(micro, input_ids=torch.cat(pieces, dim=1))
@@ -290,7 +359,7 @@ def self_check(checker: Checker, wanted: ForwardWay) -> Checked:
 
 def plainest(wanted: ForwardWay) -> ForwardWay:
     """Padded rows with full logits, which need no check where a batch is a single example."""
-    return replace(wanted, packing=False, compact=False, segments=False, shared=False)
+    return replace(wanted, packing=False, compact=False, segments=False, shared=False, filled=False)
 
 
 def _candidates(wanted: ForwardWay) -> list[ForwardWay]:
@@ -299,7 +368,7 @@ def _candidates(wanted: ForwardWay) -> list[ForwardWay]:
     def like(packing: bool, compact: bool, segments: bool) -> ForwardWay:
         return replace(wanted, packing=packing, compact=compact, segments=segments, shared=False)
 
-    ways = [wanted]
+    ways = [wanted, replace(wanted, filled=False)]
     if wanted.packing:
         ways.append(like(True, False, wanted.segments))
         ways.append(like(True, wanted.compact, False))

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from tui_tuner.compute.check_rows import LEAST_LABELS, thin_labels
-from tui_tuner.compute.differences import checked_parameters, compare_gradients, difference, gradient_of
+from tui_tuner.compute.differences import Apart, checked_parameters, difference, gradient_of, gradient_share
 from tui_tuner.compute.forward import ForwardWay, Rows
+from tui_tuner.compute.rows.filler import fill
+from tui_tuner.compute.rows.sizes import next_size
 from tui_tuner.compute.self_check import Checker, Reference, evaluating
 from tui_tuner.compute.shared_prefix import Group, lay_groups
 from tui_tuner.data.records import Example, next_token_labels
@@ -64,6 +66,7 @@ def check_shared(checker: Checker, way: ForwardWay) -> str:
         checker.plain,
         graded=len(probe),
         float32=checker.float32,
+        count=checker.count,
     )
     try:
         with evaluating(checker.model):
@@ -74,14 +77,20 @@ def check_shared(checker: Checker, way: ForwardWay) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-def _compare(alone: Checker, probe: Probe, way: ForwardWay, reference: Reference) -> str:
-    """What is wrong with rows that share their beginning, in the numbers that the way is given in."""
+def _compare(alone: Checker, probe: Probe, way: ForwardWay, reference: Reference) -> Apart:
+    """How far rows that share their beginning are from the truth, in the numbers that the way is given in."""
     truth = reference.truth
-    micro = lay_groups(probe, [Group(alone.rows, probe.prefix)]).to(alone.device)
+    micro = lay_groups(probe, [Group(alone.rows, probe.prefix)])
+    if way.filled:
+        micro = fill(micro, next_size(micro.input_ids.shape[1]))
+    micro = micro.to(alone.device)
+    alone.count.expect(1)
+    alone.count.begin()
     with torch.set_grad_enabled(bool(truth.gradient)):
         losses = alone.losses(alone.model, micro, replace(way, shared=True))
         gradient = gradient_of(losses, checked_parameters(alone.model)) if truth.gradient else []
-    worst = difference(losses.detach().split([len(one) for one in truth.losses]), truth.losses)
-    if worst > reference.bounds.loss:
-        return _("the loss of an example differs by {worst:.2g} a token", worst=worst)
-    return compare_gradients(gradient, truth.gradient, reference.bounds.gradient)
+    found = losses.detach().split([len(one) for one in truth.losses])
+    return Apart(
+        lambda: difference(found, truth.losses),
+        lambda: gradient_share(gradient, truth.gradient) if truth.gradient else 0.0,
+    )

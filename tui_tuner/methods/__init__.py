@@ -17,6 +17,7 @@ from tui_tuner.methods.merging import merge
 from tui_tuner.methods.others import attach_loha, attach_vera
 from tui_tuner.methods.prompts import attach_prompt
 from tui_tuner.methods.weights import attach_freeze, attach_full
+from tui_tuner.models.libraries import QUANTISING, without
 
 CAUSAL = "CAUSAL_LM"
 METHODS: dict[str, Callable[[Any, RunConfig, str], Any]] = {
@@ -43,7 +44,8 @@ def attach(model: Any, config: RunConfig, peft_type: str = CAUSAL) -> Any:
     Raises:
         ConfigError: the method does not fit this model.
     """
-    model = METHODS[config.method.kind](model, config, peft_type)
+    with without(*QUANTISING):  # a model with quantised weights has imported it
+        model = METHODS[config.method.kind](model, config, peft_type)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(_("nothing of this model would be trained."), where="method", field="method.kind")
     return model

@@ -114,6 +114,11 @@ class ModelFacts:
         return (*self._attention(), *(self._experts() if self.moe else self._mlp(self.ffn)))
 
     @cached_property
+    def dense_linears(self) -> tuple[Linear, ...]:
+        """Matrices of a layer without experts."""
+        return (*self._attention(), *self._mlp(self.ffn))
+
+    @cached_property
     def layer_parameters(self) -> int:
         """Parameters of one layer, norms included."""
         return sum(linear.parameters for linear in self.linears) + self.norm_parameters

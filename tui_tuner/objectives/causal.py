@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy, pad
 
 from tui_tuner.compute import chunked_loss, router_loss
+from tui_tuner.compute.check_rows import shorten
 from tui_tuner.compute.differences import checked_parameters, compare_gradients, gradient_of
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, lay_flat, target_logits
 from tui_tuner.compute.precision import computes_in_float32
@@ -23,6 +24,7 @@ from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.objectives.base import Objective, Setup
 from tui_tuner.text import one_line
 
+CHUNKED_TOKENS = 64  # of a row that logits in chunks are tried on: they know nothing of its length
 LOUD = 1024.0  # makes logits so large that a cap on them shows, and changes no digit of them
 
 
@@ -216,7 +218,8 @@ class CausalObjective(Objective):
     def _compare_chunks(self, checker: Checker, way: ForwardWay, head: Any, exact: bool) -> str:
         """The sum of the losses of two rows, and its gradient, in two chunks and at once."""
         model, bounds = checker.model, EXACT if exact else MOST_HALF
-        micro = lay_flat(checker.data, checker.rows[:2]).to(checker.device)
+        short = shorten(checker.data, checker.rows[:2], CHUNKED_TOKENS, 2 * CHUNKED_TOKENS)
+        micro = lay_flat(short, range(len(short))).to(checker.device)
         entered: list[Any] = []
         with torch.no_grad(), chunked_loss.hidden_states(head, entered, LOUD), way.computing():
             left = target_logits(model, micro, way)

@@ -10,7 +10,15 @@ from tui_tuner.compute.check_rows import reach_beyond, shorten, windows
 from tui_tuner.compute.chunks import chunk_rows
 from tui_tuner.compute.forward import ForwardWay, Rows
 from tui_tuner.compute.precision import computes_in_float32
-from tui_tuner.compute.self_check import GRADIENT_ROWS, Checked, Checker, LossesOf, plainest, self_check
+from tui_tuner.compute.self_check import (
+    GRADIENT_ROWS,
+    Checked,
+    Checker,
+    LossesOf,
+    PassCount,
+    plainest,
+    self_check,
+)
 from tui_tuner.locales import _
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.objectives.setup import Setup
@@ -35,10 +43,17 @@ class Chooser:
     def __init__(self, setup: Setup, losses: LossesOf, plain: LossesOf) -> None:
         self.setup, self.losses, self.plain = setup, losses, plain
         self.checker: Checker | None = None
+        self._count = PassCount(self._say)
+
+    def _say(self, done: int, needed: int) -> None:
+        note = _("trying the fast ways to compute against plain forward passes")
+        self.setup.voice.phase("loading", done, needed, note=note)
 
     def choose(self, wanted: ForwardWay) -> Checked:
         """The fastest way, beginning with the wanted one, that proves exact. No lack of memory ends this."""
-        return self._check_windows(self._check(wanted))
+        found = self._check_windows(self._check(wanted))
+        self._count.end()
+        return found
 
     def _check(self, wanted: ForwardWay) -> Checked:
         """`self_check`; where memory runs out, on shorter rows, then in 16 bits, and last not at all."""
@@ -136,6 +151,8 @@ class Chooser:
             self.plain,
             graded=graded,
             float32=float32,
+            limit=setup.config.data.max_length,
+            count=self._count,
         )
 
 

@@ -19,7 +19,9 @@ from tui_tuner.config.advice import Command, advise
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
 from tui_tuner.locales import N_, _
+from tui_tuner.models.libraries import import_libraries
 from tui_tuner.models.loading import quiet_libraries
+from tui_tuner.models.reading import ReadAhead
 from tui_tuner.runs import kernel
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.events import Finished, RunStarted, Sink
@@ -116,19 +118,31 @@ def _run(
         )
     )
     commands.check()
-    reporter.phase("loading", note=_("importing torch and transformers"))
-    quiet_libraries()  # before peft and bitsandbytes are imported, which speak while they are
-    from tui_tuner.training.context import RunContext
-    from tui_tuner.training.keeping.progress import Progress, read_progress
-    from tui_tuner.training.train import prepare_training
+    with ReadAhead(config.model):
+        _import(config, reporter)
+        from tui_tuner.training.context import RunContext
+        from tui_tuner.training.keeping.progress import Progress, read_progress
+        from tui_tuner.training.train import prepare_training
 
-    progress = read_progress(checkpoint.path) if checkpoint else Progress()
-    context = RunContext(config, folder, reporter, commands, task, checkpoint, progress, ranks)
-    training = prepare_training(context)
+        progress = read_progress(checkpoint.path) if checkpoint else Progress()
+        context = RunContext(config, folder, reporter, commands, task, checkpoint, progress, ranks)
+        training = prepare_training(context)
     # What imports and preparation left stays to the end. Searching it takes 0.3 s with Python's lock held: at
     # every turn of the collector a screen in this process, and the steps, would stand still for that long.
     gc.freeze()
     return _ended(training.train(), commands)
+
+
+def _import(config: RunConfig, reporter: Reporter) -> None:
+    """Import what the run needs of other packages, and say how far that is."""
+
+    def say(done: int, total: int) -> None:
+        reporter.phase("loading", done, total, note=_("importing torch and transformers"))
+
+    say(0, 0)
+    quiet_libraries()  # before peft and bitsandbytes are imported, which speak while they are
+    quantised = config.model.quantization != "none" or "8bit" in config.training.optimizer
+    import_libraries(quantised, say)
 
 
 def _let_go() -> None:

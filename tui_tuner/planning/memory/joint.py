@@ -36,7 +36,9 @@ def joint(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
     rows = matrices[0].rows(x)
     inputs = [dropout(tape, x, setup.dropout) for _unused in matrices] if setup.dropout else [x]
     low = Buffer(meter, rows * setup.rank * len(matrices) * width)
-    found = [Tensor(_multiplied(tape, x, one, width), rows * one.shape.outputs, width, None) for one in matrices]
+    found = [
+        Tensor(_multiplied(tape, x, one, width), rows * one.shape.outputs, width, None) for one in matrices
+    ]
     if not tape.recording:
         return found
     edges = [(one.node, 0.0) for one in ((x, *inputs) if setup.dropout else inputs) if one.node]

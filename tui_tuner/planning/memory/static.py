@@ -58,7 +58,9 @@ def shadow_bytes(setup: Setup) -> float:
     """16-bit copies of LoRA matrices that are kept for all layers (`compute.low_rank.shadow`)."""
     if not setup.joint or setup.adapter == setup.compute:
         return 0.0
-    layers = [(layer_of(of_kind(setup, dense), True), count) for dense, count in counted(layer_kinds(setup)[1])]
+    layers = [
+        (layer_of(of_kind(setup, dense), True), count) for dense, count in counted(layer_kinds(setup)[1])
+    ]
     return sum(
         parameter.count * setup.compute * count
         for layer, count in layers

@@ -100,8 +100,19 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
 
         with Tracker():  # it calls the model once
             low_rank.quicken(model, TRACED)
+        _install_kernels(model, request)
     _checkpoint(model, request["checkpointing"])
     return model
+
+
+def _install_kernels(model: Any, request: dict[str, Any]) -> None:
+    import torch
+
+    from tui_tuner.compute.kernels.install import install_kernels
+    from tui_tuner.training.tracing.device import TRACED
+
+    autocast = torch.bfloat16 if request["autocast"] else None
+    install_kernels(model, TRACED, autocast, request["checkpointing"] not in (False, "off"))
 
 
 def _checkpoint(model: Any, degree: Any) -> None:

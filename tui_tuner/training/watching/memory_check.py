@@ -23,7 +23,7 @@ from tui_tuner.planning.memory.ledger import ledger
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import installed
 from tui_tuner.runs.events import Log, Memory
-from tui_tuner.training.step.passes import Pass
+from tui_tuner.training.watching.passes import Pass
 from tui_tuner.training.watching.reporting import Reporter
 
 AFTER = 3  # steps: the optimizer's states are there from the first on
