@@ -203,7 +203,7 @@ def setup_for(
         chunk=_chunk(config, facts, card, full_logits),
         optimizer=training.optimizer,
         foreach=stack.foreach and training.optimizer == "adamw",
-        joint=not stack.foreign and not card.cpu,
+        quick=not stack.foreign and not card.cpu,
         accumulate=training.batch_size > micro * devices_of(config),
         workspace=card.workspace,
         **method_fields(method, facts, stack),

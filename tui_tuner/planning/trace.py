@@ -183,7 +183,7 @@ def request_for(setup: Setup) -> dict[str, Any]:
         if setup.offload
         else setup.checkpointing,
         "accumulate": setup.accumulate,
-        "quick": setup.joint,
+        "quick": setup.quick,
         "frozen": 0 < setup.layers < setup.facts.layers,
         "layers": list(simulated_layers(setup)),
     }

@@ -6,7 +6,7 @@ from tui_tuner.compute.attention.choice import Kernel, Means, Need, choose
 from tui_tuner.models.device import Device
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.meter import HALF, SINGLE, Buffer, Tape, Tensor
-from tui_tuner.planning.memory.ops import norm, rotate
+from tui_tuner.planning.memory.ops import norm, rotate, rotate_at_once
 from tui_tuner.planning.memory.parts import LayerParts
 from tui_tuner.planning.memory.prompts import PREFIX, lengthen
 from tui_tuner.planning.memory.setup import Setup
@@ -20,7 +20,8 @@ def attention(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     """Projections, rotation, attention and the output projection of one layer."""
     query, key, value = _project(layer, tape, x)
     if not layer.family.learned_positions:
-        query, key = rotate(tape, query), rotate(tape, key)
+        turn = rotate_at_once if layer.setup.quick else rotate
+        query, key = turn(tape, query), turn(tape, key)
     if layer.setup.method == PREFIX:
         key, value = (lengthen(layer.setup, tape, part, layer.prefix) for part in (key, value))
     out = attend(layer, tape, query, key, value)
