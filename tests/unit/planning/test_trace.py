@@ -100,6 +100,8 @@ GRID = [
     (LLAMA, {**QUICK, **WIDE, "autocast": False, "compute": 4}),
     ("Qwen/Qwen3-8B", {**QUICK, **NF4, "dropout": 0.05}),
     (MIXTRAL, {**QUICK, **CHECKPOINTING}),
+    (LLAMA, {**QUICK, **FULL}),
+    ("microsoft/phi-4", {**QUICK, "targets": frozenset(["qkv_proj"])}),
     (MIXTRAL, {}),
     (MIXTRAL, {**NF4, **CHECKPOINTING}),
     (MIXTRAL, FULL),
