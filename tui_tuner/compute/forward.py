@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from tui_tuner.compute.attention import NAME, segment_bounds
+from tui_tuner.compute.router_loss import counting_mask
+from tui_tuner.compute.transfer import on_gpu, send_together
 from tui_tuner.data.records import IGNORE, Example
 
 
@@ -29,6 +31,7 @@ class ForwardWay:
         virtual: Positions of virtual tokens that the model puts before each example (prompt methods).
         chunked: Head and cross-entropy of a few positions at a time, where all their logits would be large.
         router: What the loss of a mixture's router is multiplied by; 0 without one.
+        filled: The lengths of rows come from a small set (`compute.rows`).
     """
 
     packing: bool
@@ -40,6 +43,7 @@ class ForwardWay:
     virtual: int = 0
     chunked: bool = False
     router: float = 0.0
+    filled: bool = False
 
     def computing(self) -> contextlib.AbstractContextManager[Any]:
         """The numeric context of a forward pass."""
@@ -59,15 +63,15 @@ def model_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, An
     if way.segments:
         if way.router:
             # The router's loss reads the mask: which tokens count. The attention does not.
-            inputs["attention_mask"] = micro.input_ids.new_ones(micro.input_ids.shape)
+            inputs["attention_mask"] = counting_mask(micro.input_ids, sum(n for _row, n in micro.filler))
         else:
             # A mask of four dimensions is taken as it is, so none is built; the attention reads the lengths.
             inputs["attention_mask"] = micro.input_ids.new_zeros((1, 1, 1, 1), dtype=bool)
-        inputs["segment_lengths"] = micro.lengths
+        inputs["segment_lengths"] = micro.segments
         if micro.layout is not None:
             inputs["segment_layout"] = micro.layout
         return inputs
-    bounds, longest = segment_bounds(tuple(micro.lengths), micro.input_ids.device)
+    bounds, longest = segment_bounds(tuple(micro.segments), micro.input_ids.device)
     if getattr(model.config, "_attn_implementation", "").startswith("flash"):
         inputs.update(cu_seq_lens_q=bounds, cu_seq_lens_k=bounds)
         inputs.update(max_length_q=longest, max_length_k=longest)
@@ -86,7 +90,10 @@ def target_logits(model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
         keep = torch.nn.functional.pad(keep, (way.virtual, 0))
     if way.compact:
         return model(**inputs, logits_to_keep=keep).logits
-    return model(**inputs).logits[keep]
+    logits = model(**inputs).logits
+    if micro.places is not None and on_gpu(way.device):
+        return logits.flatten(0, 1)[micro.places]
+    return logits[keep]
 
 
 def switch_attention(model: Any, way: ForwardWay, stock: str) -> None:
@@ -163,6 +170,8 @@ class MicroBatch:
         places: [K] int64: the positions of `keep` in a flat row; indexing by numbers needs no device sync,
             where a mask has to be counted first. None for padded rows.
         columns: [examples] each: values that the task keeps for its examples.
+        filler: What a flat row ends with to have one of few lengths: the first so many tokens of a row, for
+            each segment (`compute.rows.filler`). It belongs to no example.
     """
 
     rows: list[int]
@@ -175,6 +184,7 @@ class MicroBatch:
     layout: Any = None
     places: Any = None
     columns: dict[str, Any] = field(default_factory=dict)
+    filler: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def trained_tokens(self) -> int:
@@ -183,22 +193,25 @@ class MicroBatch:
 
     @property
     def tokens(self) -> int:
-        """Tokens of the examples, padding not counted."""
+        """Tokens of the examples, padding and filler not counted."""
         return sum(self.lengths)
 
+    @property
+    def segments(self) -> list[int]:
+        """Tokens of each segment of a flat row: of its examples, and of the filler after them."""
+        return [*self.lengths, *(tokens for _row, tokens in self.filler)] if self.filler else self.lengths
+
     def to(self, device: Any) -> MicroBatch:
-        """A copy on a device."""
-        # only from pinned memory does a copy not wait
-        pinned = getattr(device, "type", str(device)).startswith("cuda")
-
-        def move(tensor: Any) -> Any:
-            if tensor is None:
-                return None
-            return (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=True)
-
-        tensors = ("input_ids", "keep", "targets", "position_ids", "attention_mask", "places")
-        moved = {name: move(getattr(self, name)) for name in tensors}
-        return replace(self, **moved, columns={name: move(values) for name, values in self.columns.items()})
+        """A copy on a device; on a GPU by one transfer, which nobody waits for."""
+        names = ("input_ids", "keep", "targets", "position_ids", "attention_mask", "places")
+        tensors = {name: getattr(self, name) for name in names}
+        if on_gpu(device):
+            moved = send_together(tensors | {f"column {name}": v for name, v in self.columns.items()}, device)
+            columns = {name: moved.pop(f"column {name}") for name in self.columns}
+        else:
+            moved = {name: None if v is None else v.to(device) for name, v in tensors.items()}
+            columns = {name: values.to(device) for name, values in self.columns.items()}
+        return replace(self, **moved, columns=columns)
 
 
 def lay_flat(data: Rows, rows: Sequence[int]) -> MicroBatch:
@@ -223,12 +236,12 @@ def lay_flat(data: Rows, rows: Sequence[int]) -> MicroBatch:
     )
 
 
-def lay_padded(data: Rows, rows: Sequence[int], pad: int) -> MicroBatch:
-    """Examples one below the other, padded on the right to the longest."""
+def lay_padded(data: Rows, rows: Sequence[int], pad: int, length: int = 0) -> MicroBatch:
+    """Examples one below the other, padded on the right to the longest, or to `length` where that is more."""
     import torch
 
     parts = [data[row] for row in rows]
-    longest = max(len(part) for part in parts)
+    longest = max(length, *(len(part) for part in parts))
     ids = np.full((len(parts), longest), pad, dtype=np.int64)
     labels = np.full((len(parts), longest), IGNORE, dtype=np.int64)
     mask = np.zeros((len(parts), longest), dtype=np.int64)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from tui_tuner.compute.forward import MicroBatch
+from tui_tuner.compute.transfer import send_numbers
 
 
 class EmbeddingNoise:
@@ -25,7 +26,7 @@ class EmbeddingNoise:
 
         if self.micro is None or not module.training:
             return output
-        lengths = torch.tensor(self.micro.lengths, device=output.device)
+        lengths = send_numbers(self.micro.segments, output.device)
         if self.micro.attention_mask is None:
             lengths = lengths.repeat_interleave(lengths, output_size=output.shape[1])[None, :, None]
         else:

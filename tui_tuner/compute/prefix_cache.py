@@ -24,8 +24,11 @@ import torch
 from tui_tuner.compute.differences import difference
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, model_inputs
 from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
+from tui_tuner.compute.rows.filler import fill
+from tui_tuner.compute.rows.sizes import next_size
 from tui_tuner.compute.self_check import EXACT, MOST_HALF, LossesOf, evaluating
 from tui_tuner.compute.shared_prefix import Segment
+from tui_tuner.compute.transfer import send
 from tui_tuner.locales import _
 from tui_tuner.methods.weights import decoder_layers, final_norms
 from tui_tuner.models.out_of_memory import is_out_of_memory
@@ -125,13 +128,13 @@ class PrefixCache:
 
     def capture(self, rows: Sequence[int]) -> Any:
         """What enters the first trained layer for rows side by side, [tokens, hidden]."""
-        micro = lay_flat(self.data, rows).to(self.device)
+        micro = _filled(lay_flat(self.data, rows), self.way).to(self.device)
         self._capturing = True
         try:
             with torch.no_grad(), self.way.computing():
                 self.model(**model_inputs(self.model, micro, self.way), use_cache=False)
         except _Reached as reached:
-            return reached.hidden[0]
+            return reached.hidden[0, : micro.tokens]
         finally:
             self._capturing = False
         raise RuntimeError("the first trained layer was not reached")
@@ -220,9 +223,8 @@ class PrefixCache:
         if micro.layout is not None:
             pieces = micro.layout.segments
         else:
-            pieces = [
-                Segment(0, length, row=row) for row, length in zip(micro.rows, micro.lengths, strict=True)
-            ]
+            whole = [*zip(micro.rows, micro.lengths, strict=True), *micro.filler]
+            pieces = [Segment(0, length, row=row) for row, length in whole]
         if self._held is not None:
             parts = [self._held[piece.row][piece.offset : piece.offset + piece.length] for piece in pieces]
             return torch.cat(parts)[None]
@@ -230,7 +232,7 @@ class PrefixCache:
         parts = [
             self.store[start : start + piece.length] for start, piece in zip(starts, pieces, strict=True)
         ]
-        return torch.cat(parts).to(self.device, non_blocking=True)[None]
+        return send(torch.cat(parts), self.device)[None]
 
     def close(self) -> None:
         """Take the hooks out and delete the file."""
@@ -243,6 +245,11 @@ class PrefixCache:
         if self.folder is not None:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
+
+
+def _filled(micro: MicroBatch, way: ForwardWay) -> MicroBatch:
+    """A flat row of some length, filled up where the run's are."""
+    return fill(micro, next_size(micro.tokens)) if way.filled else micro
 
 
 def _stretches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
@@ -289,7 +296,7 @@ def _exact_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf) -> 
 
 
 def _compare_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, most: float) -> str:
-    micro = lay_flat(cache.data, rows).to(cache.device)
+    micro = _filled(lay_flat(cache.data, rows), cache.way).to(cache.device)
     whole = losses(cache.model, micro, cache.way)
     with cache.reading(micro):
         found = losses(cache.model, micro, cache.way)

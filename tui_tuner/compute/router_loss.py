@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+COUNTS_ONLY = "tui_tuner_counts_only"  # marks a mask that says which tokens count, and nothing of attention
 _COEFFICIENTS = ("router_aux_loss_coef", "aux_loss_coef")
 
 
@@ -46,6 +47,22 @@ def catch_router_loss(model: Any) -> Iterator[list[Any]]:
         yield caught
     finally:
         hook.remove()
+
+
+def counting_mask(ids: Any, filler: int) -> Any:
+    """A mask like ids [1, T] of the tokens that count for the router's loss: all but the filler at the end.
+
+    It is marked where no mask for attention must be made of it (`attention.register`): that would have T x T
+    places, and to see that it needs none the device is asked.
+    """
+    import torch
+
+    if not filler and not ids.is_cuda:
+        return ids.new_ones(ids.shape)
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    mask[:, ids.shape[1] - filler :] = False
+    setattr(mask, COUNTS_ONLY, True)
+    return mask
 
 
 def _causal(model: Any) -> Any:

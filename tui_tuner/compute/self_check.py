@@ -25,6 +25,8 @@ from tui_tuner.compute.differences import (
 )
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, lay_padded, switch_attention
 from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
+from tui_tuner.compute.rows.filler import fill
+from tui_tuner.compute.rows.sizes import next_size, padded_length
 from tui_tuner.locales import _
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
@@ -123,6 +125,7 @@ class Checker:
         graded: How many of the rows have their gradients compared.
         float32: Whether to compute in float32 where the run does not.
         count: Told of each forward pass.
+        limit: Tokens that no padded row may have more of; 0 for those of its longest example.
 
     Attributes:
         unsure: Why nothing was compared in float32; empty if it was.
@@ -140,8 +143,10 @@ class Checker:
         graded: int = GRADIENT_ROWS,
         float32: bool = True,
         count: PassCount | None = None,
+        limit: int = 0,
     ) -> None:
         self.model, self.data, self.rows = model, data, list(rows)
+        self.limit = limit
         self.device, self.pad = device, pad
         self.losses, self.plain = losses, plain
         self.graded, self.float32 = graded, float32
@@ -150,8 +155,12 @@ class Checker:
         self._noise: Apart | None = None
 
     def lay(self, rows: Sequence[int], way: ForwardWay) -> MicroBatch:
-        micro = lay_flat(self.data, rows) if way.packing else lay_padded(self.data, rows, self.pad)
-        return micro.to(self.device)
+        if way.packing:
+            micro = lay_flat(self.data, rows)
+            return (fill(micro, next_size(micro.tokens)) if way.filled else micro).to(self.device)
+        longest = max(int(self.data.lengths[row]) for row in rows)
+        length = padded_length(longest, self.limit) if way.filled else longest
+        return lay_padded(self.data, rows, self.pad, length).to(self.device)
 
     @contextlib.contextmanager
     def numbers(self, way: ForwardWay, exact: bool) -> Iterator[ForwardWay]:
@@ -307,8 +316,9 @@ class Checker:
         import torch
 
         self.count.begin()
-        pieces = list(micro.input_ids.split(micro.lengths, dim=1))
-        for place in range(0, len(pieces), 2):
+        pieces = list(micro.input_ids.split(micro.segments, dim=1))
+        filler = range(len(micro.lengths), len(pieces))
+        for place in {*range(0, len(pieces), 2), *filler}:
             pieces[place] = pieces[place].roll(1, dims=1)
         with torch.no_grad():
             changed = replace(micro, input_ids=torch.cat(pieces, dim=1))
@@ -349,7 +359,7 @@ def self_check(checker: Checker, wanted: ForwardWay) -> Checked:
 
 def plainest(wanted: ForwardWay) -> ForwardWay:
     """Padded rows with full logits, which need no check where a batch is a single example."""
-    return replace(wanted, packing=False, compact=False, segments=False, shared=False)
+    return replace(wanted, packing=False, compact=False, segments=False, shared=False, filled=False)
 
 
 def _candidates(wanted: ForwardWay) -> list[ForwardWay]:
@@ -358,7 +368,7 @@ def _candidates(wanted: ForwardWay) -> list[ForwardWay]:
     def like(packing: bool, compact: bool, segments: bool) -> ForwardWay:
         return replace(wanted, packing=packing, compact=compact, segments=segments, shared=False)
 
-    ways = [wanted]
+    ways = [wanted, replace(wanted, filled=False)]
     if wanted.packing:
         ways.append(like(True, False, wanted.segments))
         ways.append(like(True, wanted.compact, False))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tui_tuner.compute.forward import MicroBatch, Rows, lay_flat, stack_columns
+from tui_tuner.compute.transfer import send, send_numbers
 from tui_tuner.data.records import IGNORE, Example
 
 SHORTEST = 16  # tokens; below, the extra key copies cost more than is saved
@@ -83,9 +84,9 @@ class Layout:
             queries = [one.length for one in self.segments]
             keys = [len(one) for one in wanted]
             self._made[name] = (
-                torch.from_numpy(np.concatenate(wanted)).to(device, non_blocking=True),
-                torch.tensor([0, *accumulate(queries)], dtype=torch.int32).to(device, non_blocking=True),
-                torch.tensor([0, *accumulate(keys)], dtype=torch.int32).to(device, non_blocking=True),
+                send(torch.from_numpy(np.concatenate(wanted)), device),
+                send_numbers([0, *accumulate(queries)], device, torch.int32),
+                send_numbers([0, *accumulate(keys)], device, torch.int32),
                 max(queries),
                 max(keys),
             )

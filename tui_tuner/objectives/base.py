@@ -22,15 +22,13 @@ from tui_tuner.compute.forward import (
     MicroBatch,
     MicroSize,
     Rows,
-    lay_flat,
-    lay_padded,
     model_inputs,
-    pack,
-    pad_groups,
 )
 from tui_tuner.compute.noise import EmbeddingNoise
 from tui_tuner.compute.numeric import autocast_name
 from tui_tuner.compute.randomness import Randomness, find_randomness
+from tui_tuner.compute.rows.laying import Laying, sizes_of_groups
+from tui_tuner.compute.rows.sizes import fills_rows
 from tui_tuner.compute.self_check import GRADIENT_ROWS, Checker
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
@@ -54,7 +52,7 @@ class Objective(ABC):
         self.config = config
         self.way = ForwardWay(packing=False, compact=False, segments=False)
         self.exact = True
-        self.pad = 0
+        self.laying = Laying()
         self.randomness = Randomness(False, 0)
         self._noise: EmbeddingNoise | None = None
         self._states: prefix_cache.PrefixCache | None = None
@@ -101,17 +99,25 @@ class Objective(ABC):
 
     def groups(self, data: Rows, rows: Sequence[int], size: MicroSize) -> list[list[int]]:
         """Which examples share a forward pass."""
-        return (pack if self.way.packing else pad_groups)(rows, data.lengths, size)
+        return self.laying.groups(self.way, data, rows, size)
 
-    def lay(self, data: Rows, rows: Sequence[int], training: bool = True) -> MicroBatch:
-        """A forward pass of these examples."""
-        if not self.way.packing:
-            return lay_padded(data, rows, self.pad)
-        return shared_prefix.lay_shared(data, rows) if training and self.way.shared else lay_flat(data, rows)
+    def lay(
+        self, data: Rows, rows: Sequence[int], training: bool = True, sizes: Sequence[int] = ()
+    ) -> MicroBatch:
+        """A forward pass of these examples, in a row of one of these lengths where rows are filled up."""
+        return self.laying.lay(self.way, data, rows, training, sizes)
 
     def batches(self, data: Rows, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
         """The forward passes of an optimizer step."""
-        return [self.lay(data, group) for group in self.groups(data, rows, size)]
+        sizes = self.laying.sizes_of_steps(size) if self.way.filled else ()
+        return [self.lay(data, group, sizes=sizes) for group in self.groups(data, rows, size)]
+
+    def held_out(
+        self, data: Rows, groups: Sequence[Sequence[int]], size: MicroSize
+    ) -> Callable[[Sequence[int]], MicroBatch]:
+        """Lays each of these groups into a forward pass of an evaluation."""
+        sizes = sizes_of_groups(data, groups, size) if self.way.filled else ()
+        return lambda rows: self.lay(data, rows, training=False, sizes=sizes)
 
     @contextlib.contextmanager
     def around(self, micro: MicroBatch) -> Iterator[None]:
@@ -144,7 +150,7 @@ class Objective(ABC):
 
     def prepare(self, setup: Setup) -> None:
         """Settle on the fastest way that proves exact on rows of the first step, gradients included."""
-        self.pad = setup.pad
+        self.laying = Laying(setup.pad, setup.config.data.max_length, setup.usual)
         self.randomness = find_randomness(setup.model)
         if self.randomness.problem:
             setup.voice.log(
@@ -204,6 +210,7 @@ class Objective(ABC):
             autocast=None if name is None else getattr(torch, name),
             device=setup.device.place,
             virtual=virtual_positions(setup.model),
+            filled=fills_rows(setup.device),
         )
         if len(setup.state) == 3:
             packing, compact, segments = setup.state
@@ -257,6 +264,7 @@ class Objective(ABC):
             )
         )
         self.way = replace(self.way, shared=True)
+        self.laying.share(share)
 
     def store_states(self, setup: Setup, folder: Path, check: Callable[[], None]) -> None:
         """Store what enters the first trained layer for all epochs, where that can be done.

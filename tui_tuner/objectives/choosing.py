@@ -152,6 +152,7 @@ class Chooser:
             graded=graded,
             float32=float32,
             count=self._count,
+            limit=setup.config.data.max_length,
         )
 
 

@@ -29,6 +29,7 @@ class Setup:
         pad: The token id of padding.
         state: What `state` returned in the run that is resumed; empty for a new one.
         longest_row: Tokens of the longest row that is trained or held out; 0 where all are short.
+        usual: Tokens of some optimizer steps, as far as this process computes them.
     """
 
     model: Any
@@ -41,3 +42,4 @@ class Setup:
     voice: Voice
     state: Sequence[bool] = ()
     longest_row: int = 0
+    usual: Sequence[int] = ()

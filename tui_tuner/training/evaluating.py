@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from tui_tuner.compute.forward import MicroSize, Rows
+from tui_tuner.compute.forward import MicroBatch, MicroSize, Rows
 from tui_tuner.evaluation.samples import SampleReport, Samples, Stage
 from tui_tuner.locales import _
 from tui_tuner.objectives.base import Objective
@@ -84,13 +84,14 @@ class Evaluator:
         sums: dict[str, Any] = {}
         begun = size
         todo = self.objective.groups(self.rows, range(total), size)
+        lay = self.objective.held_out(self.rows, todo, size)
         while todo:
             if self.interrupted():
                 raise Interrupted
             rows = todo[0]
             try:
                 self.recovery.enter("evaluation", rows)
-                measured = self._measure(model, rows)
+                measured = self._measure(model, rows, lay)
             except Exception as error:
                 if not self.recovery.is_out_of_memory(error):
                     raise
@@ -100,6 +101,7 @@ class Evaluator:
                     return None
                 size = self._smaller(rows, size)
                 todo = self.objective.groups(self.rows, [row for group in todo for row in group], size)
+                lay = self.objective.held_out(self.rows, todo, size)
                 continue
             if size != begun:  # said once what is enough is known, and not for each group
                 self.recovery.announce("evaluation", step, begun, size)
@@ -111,12 +113,13 @@ class Evaluator:
             self.reporter.phase("evaluating", done, total)
         return {name: value.tolist() for name, value in sums.items()}
 
-    def _measure(self, model: Any, rows: list[int]) -> dict[str, Any]:
+    def _measure(
+        self, model: Any, rows: list[int], lay: Callable[[Sequence[int]], MicroBatch]
+    ) -> dict[str, Any]:
         assert self.rows is not None
         if not self.objective.weight(self.rows, rows):
             return {}
-        micro = self.objective.lay(self.rows, rows, training=False).to(self.device)
-        return self.objective.measure(model, micro)
+        return self.objective.measure(model, lay(rows).to(self.device))
 
     def _smaller(self, rows: list[int], size: MicroSize) -> MicroSize:
         """Half of what these rows are, so that they are taken apart: the size may allow for far more."""

@@ -9,6 +9,7 @@ import torch
 from transformers import PrinterCallback, set_seed
 
 from tui_tuner.compute.forward import MicroSize
+from tui_tuner.compute.rows.sizes import fills_rows
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.objectives.base import Objective
 from tui_tuner.objectives.setup import Setup
@@ -33,6 +34,7 @@ from tui_tuner.training.watching.pace import Pace
 from tui_tuner.training.watching.reporting import StepReports, device_memory
 
 SAMPLED_STEPS = 16  # whose rows tell whether sequences share a prefix
+USUAL_STEPS = 256  # whose tokens tell how long rows usually are
 
 
 def prepare_training(context: RunContext) -> Training:
@@ -122,6 +124,7 @@ class Training:
             voice=context.reporter,
             state=context.progress.path,
             longest_row=max(int(rows.lengths.max()) for rows in (self.prepared.train, held_out) if rows),
+            usual=plan.tokens_of_steps(USUAL_STEPS) if fills_rows(self.device) else (),
         )
 
     def _make_loop(self) -> Loop:

@@ -12,6 +12,7 @@ from typing import Any
 from tui_tuner.compute.attention.means import ask_the_hub
 from tui_tuner.compute.attention.processor import attend_each, attend_layout
 from tui_tuner.compute.attention.spans import Ask, spans_of
+from tui_tuner.compute.router_loss import COUNTS_ONLY
 
 NAME = "tui_tuner_segments"
 _SINKS = ("s_aux", "sinks")
@@ -25,11 +26,19 @@ def register(function: Callable[..., Any] | None = None, hub: bool = False) -> N
         hub: Kernels of the hub may be loaded, through the package `kernels`.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
 
     ask_the_hub(hub)
     AttentionInterface.register(NAME, function or segment_attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    AttentionMaskInterface.register(NAME, padding_mask)
+
+
+def padding_mask(*args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
+    """The usual mask of padded rows; None for a flat one, whose attention reads the lengths."""
+    from transformers.masking_utils import sdpa_mask
+
+    if getattr(attention_mask, COUNTS_ONLY, False):
+        return None
+    return sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
 
 
 def segment_attention(

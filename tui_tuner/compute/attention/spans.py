@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+from tui_tuner.compute.transfer import send_numbers
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -77,8 +79,7 @@ def segment_bounds(lengths: tuple[int, ...], device: Any) -> tuple[Any, int]:
     global _last_bounds
     name = (lengths, device)
     if _last_bounds is None or _last_bounds[0] != name:
-        bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
-        _last_bounds = (name, bounds.to(device, non_blocking=True))
+        _last_bounds = (name, send_numbers([0, *accumulate(lengths)], device, torch.int32))
     return _last_bounds[1], max(lengths)
 
 

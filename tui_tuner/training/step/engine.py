@@ -9,7 +9,7 @@ device for a number.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tui_tuner.compute.numeric import needs_scaler, trainer_optimizer
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.models.device import Device
 from tui_tuner.objectives.base import Objective
+from tui_tuner.training.step.ahead import Ahead
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery, RngState
 from tui_tuner.training.step.scaling import ScaleWatch
@@ -99,6 +100,7 @@ class Engine(Trainer):
         self.last_rate = 0.0
         self.skip_bad = False
         self.rate_scale = 1.0
+        self._ahead = Ahead(self._lay) if objective.way.filled else None
         super().__init__(model=model, args=arguments, callbacks=callbacks, train_dataset=Steps(plan))
         self._scale_watch = ScaleWatch(self.accelerator.scaler)
 
@@ -139,7 +141,8 @@ class Engine(Trainer):
                 place = self.recovery.place
                 self._clean(model, error)
             before.restore()
-            self.size = self.recovery.smaller(self.size, place, self.state.global_step + 1)
+            self.size = self.recovery.smaller(self._tried(), place, self.state.global_step + 1)
+        self._prepare_next()
         self.last_loss = loss
         self.last_metrics = self.objective.metrics()
         trained = int(self.data.trained_tokens[rows].sum())
@@ -157,13 +160,13 @@ class Engine(Trainer):
         total = torch.zeros((), device=self.args.device)
         # DDP averages the gradients of the devices, and the loss is a sum over them
         scale = self.plan.world / (weight or 1)
-        parts = objective.batches(self.data, rows, self.size)
+        parts = self._parts(rows)
         for place, part in enumerate(parts):
             if not objective.weight(self.data, part.rows):
                 continue
             self.recovery.enter("forward", part.rows)
             self._remember(part)
-            micro = part.to(self.args.device)
+            micro = part if self._ahead is not None else part.to(self.args.device)
             last = place == len(parts) - 1
             synced = contextlib.nullcontext() if last else self.accelerator.no_sync(model)
             with objective.around(micro), synced:
@@ -176,8 +179,34 @@ class Engine(Trainer):
             torch.distributed.all_reduce(total)
         return total
 
+    def _parts(self, rows: list[int]) -> list[MicroBatch]:
+        """The forward passes of a step: on the device where they were made ahead, else still on the host."""
+        if self._ahead is not None:
+            return self._ahead.take(rows, self.size)
+        return self.objective.batches(self.data, rows, self.size)
+
+    def _lay(self, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
+        """The forward passes of a step, on the device."""
+        return [part.to(self.args.device) for part in self.objective.batches(self.data, rows, size)]
+
+    def _prepare_next(self) -> None:
+        """Lay out the next step while the device still computes this one."""
+        step = self.state.global_step + 1
+        if self._ahead is not None and step < self.args.max_steps:
+            batch = self.plan.batch(*divmod(step, self.plan.steps_per_epoch))
+            self._ahead.prepare(self.plan.share(batch), self.size)
+
+    def _tried(self) -> MicroSize:
+        """What did not fit; a step that is one pass may be far less than the size allows for."""
+        if not self.objective.way.filled:
+            return self.size
+        tokens = sum(int(self.data.lengths[row]) for row in self.recovery.rows)
+        return MicroSize(
+            min(self.size.sequences, max(1, len(self.recovery.rows))), min(self.size.tokens, max(1, tokens))
+        )
+
     def _remember(self, part: MicroBatch) -> None:
-        """Keep the size of the fullest forward pass, which decides about memory."""
+        """Keep the size of the fullest forward pass, filler and padding included: it decides about memory."""
         shape, (rows, length, most) = part.input_ids.shape, self.fullest
         larger = part.input_ids.numel() > rows * length
         self.fullest = (*((shape[0], shape[1]) if larger else (rows, length)), max(most, part.trained_tokens))
@@ -196,13 +225,20 @@ class Engine(Trainer):
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         self.last_grad_norm = norm.detach() if isinstance(norm, torch.Tensor) else norm
-        if self.skip_bad and not self._finite():
-            for parameter in model.parameters():
-                parameter.grad = None  # the optimizer passes over a parameter without a gradient
+        if self.skip_bad:
+            self._leave_out_bad(model)
         return norm
 
-    def _finite(self) -> bool:
-        return bool(torch.isfinite(torch.as_tensor(self.last_grad_norm)) & torch.isfinite(self.last_loss))
+    def _leave_out_bad(self, model: Any) -> None:
+        """Let the optimizer pass over this step where its loss or its gradient is not finite."""
+        finite = torch.isfinite(torch.as_tensor(self.last_grad_norm)) & torch.isfinite(self.last_loss)
+        inner: Any = getattr(self.optimizer, "optimizer", self.optimizer)
+        if self.accelerator.scaler is None and all(group.get("fused") for group in inner.param_groups):
+            # Its kernel reads this and changes nothing, as for a loss scaler; so the device is not asked
+            inner.found_inf = (~finite).float()
+        elif not bool(finite):
+            for parameter in model.parameters():
+                parameter.grad = None  # the optimizer passes over a parameter without a gradient
 
     def create_optimizer(self, model: Any = None) -> Any:
         optimizer = super().create_optimizer() if model is None else super().create_optimizer(model)

@@ -58,6 +58,11 @@ class StepPlan:
             return units
         return [row for unit in units for row in self._members[unit].tolist()]
 
+    def tokens_of_steps(self, most: int) -> list[int]:
+        """This device's tokens in the first steps of the first epoch, `most` of them at most."""
+        steps = range(min(most, self.steps_per_epoch))
+        return [self._tokens(self.share(self.batch(0, step))) for step in steps]
+
     def share(self, batch: Sequence[int]) -> list[int]:
         """This device's examples of a step."""
         if self.world == 1:
