@@ -16,10 +16,12 @@ import orjson
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import (
     Body,
+    Bottleneck,
     CheckpointSaved,
     Evaluation,
     Event,
     Finished,
+    Kernels,
     Log,
     Memory,
     ModelSource,
@@ -35,12 +37,19 @@ from tui_tuner.runs.events import (
     Warned,
 )
 from tui_tuner.runs.journal import JournalReader
-from tui_tuner.runs.pace import Pace, StepText, figure
+from tui_tuner.runs.pace import Between, Pace, StepText, figure
 from tui_tuner.runs.scan import Figures, scan, whole_lines
-from tui_tuner.runs.told import comparison, ledger_lines
+from tui_tuner.runs.told import (
+    comparison,
+    duration_line,
+    kernels_line,
+    ledger_lines,
+    memory_line,
+    use_words,
+)
 from tui_tuner.runs.view import RunView, fold
 from tui_tuner.runs.wire import decode, encode, fields_of, real
-from tui_tuner.text import human_bytes, human_money, human_seconds, one_line
+from tui_tuner.text import human_bytes, human_seconds, one_line
 
 STEP_LINE_SECONDS = 2.0
 LONG_JOURNAL = 32 << 20  # bytes; of what is longer not each line of a step that it would have is printed
@@ -137,7 +146,7 @@ class LinePrinter(_Printer):
     def __init__(self, write: Callable[[str], None]) -> None:
         super().__init__(write)
         self.step_seconds = STEP_LINE_SECONDS  # at least, from one line of a step to the next
-        self._pace = Pace()
+        self._pace, self._between = Pace(), Between()
         self._step_text = StepText()
         self._shown: list[Event] = []  # what is compared at the end
         self._last_step_line = 0.0
@@ -193,6 +202,7 @@ class LinePrinter(_Printer):
         self._lines.append(f"{time.strftime('%H:%M:%S', time.localtime(moment))}  {text}")
 
     def _run_started(self, event: Event, body: RunStarted) -> None:
+        self._between = Between(body.resumed_from or 0)
         run, step, device = one_line(event.run), body.resumed_from, one_line(body.device or _("unknown"))
         if step is None:
             line = _("run {run} started on {device}", run=run, device=device)
@@ -201,6 +211,7 @@ class LinePrinter(_Printer):
         self._line(event, line)
 
     def _phase(self, event: Event, body: Phase) -> None:
+        self._between = self._between.after(body.name, event.time, self._pace.step)
         note = one_line(body.note, 100)
         text = f"{_(one_line(body.name))}{': ' + note if note else ''}"
         if text != self._last_phase:
@@ -230,7 +241,8 @@ class LinePrinter(_Printer):
                 self._line(event, _("validation {line}", line=line))
 
     def _print_figures(self, when: float, step: int, figures: Figures) -> None:
-        _when, _step, epoch, loss, rate, norm, _trained, memory, _seconds, metrics, *_rest = figures
+        _when, _step, epoch, loss, rate, norm, _trained, memory, seconds, metrics, mfu, busy, *_rest = figures
+        float(seconds)  # a line with one number that only looks like one says nothing
         self._print_step(
             when,
             step,
@@ -240,6 +252,8 @@ class LinePrinter(_Printer):
             None if norm == b"null" else float(norm),
             int(memory),
             {name: real(value) for name, value in orjson.loads(metrics).items()} if metrics else {},
+            float(mfu) if mfu else None,
+            float(busy) if busy else None,
         )
 
     def _step(self, event: Event, point: Step) -> None:
@@ -255,6 +269,8 @@ class LinePrinter(_Printer):
                 point.grad_norm,
                 point.memory_reserved,
                 point.metrics,
+                point.mfu,
+                point.gpu_busy,
             )
 
     def _print_step(
@@ -267,6 +283,8 @@ class LinePrinter(_Printer):
         norm: float | None,
         memory: int,
         metrics: Mapping[str, float | None],
+        mfu: float | None,
+        busy: float | None,
     ) -> None:
         self._last_step_line = moment
         total, speed = self.view.total_steps, self._pace.tokens_per_second() or 0
@@ -274,8 +292,10 @@ class LinePrinter(_Printer):
         text = self._step_text.of(step, total or "?", epoch, *said, metrics)
         if memory:
             text += f"  {human_bytes(memory)}"
+        for words in use_words(mfu, busy):
+            text += f"  {words}"
         if not (total and step >= total):
-            left = None if self.view.ended else self._pace.seconds_left(step, total)
+            left = None if self.view.ended else self._pace.seconds_left(step, total, self._between)
             if left is not None:
                 text += "  " + _("{time} left", time=human_seconds(left))
         self._say(moment, text)
@@ -285,35 +305,21 @@ class LinePrinter(_Printer):
         if before and abs(body.seconds / before - 1) < DURATION_MOVED:
             return
         self._last_duration = body.seconds
-        said = {
-            "time": human_seconds(body.seconds),
-            "low": human_seconds(body.low),
-            "high": human_seconds(body.high),
-            "basis": one_line(body.basis),
-        }
-        if body.cost is None or body.cost_high is None:
-            line = _("the whole run takes about {time} ({low} to {high}), from {basis}", **said)
-        else:
-            line = _(
-                "the whole run takes about {time} ({low} to {high}), costs {cost} (up to {most}), from "
-                "{basis}",
-                cost=human_money(body.cost),
-                most=human_money(body.cost_high),
-                **said,
-            )
-        self._line(event, line)
+        self._line(event, duration_line(body))
 
     def _memory(self, event: Event, body: Memory) -> None:
-        measured, predicted = body.allocated, body.predicted_allocated
-        if measured is None or predicted is None:
-            return
-        said = {"measured": human_bytes(measured), "predicted": human_bytes(predicted)}
-        if predicted > 0:
-            share = measured / predicted - 1
-            line = _("memory peak {measured}, predicted {predicted} ({share:+.1%})", share=share, **said)
-        else:
-            line = _("memory peak {measured}, predicted {predicted}", **said)
-        self._line(event, line)
+        line = memory_line(body)
+        if line:
+            self._line(event, line)
+
+    def _kernels(self, event: Event, body: Kernels) -> None:
+        line = kernels_line(body.chosen)
+        if line:
+            self._line(event, line)
+
+    def _bottleneck(self, event: Event, body: Bottleneck) -> None:
+        message = f"{one_line(body.message)} {one_line(body.hint)}".rstrip()
+        self._line(event, _("bottleneck: {message}", message=message) if body.what else message)
 
     def _evaluation(self, event: Event, body: Evaluation) -> None:
         metrics = [f"{one_line(name)} {figure(value)}" for name, value in body.metrics.items()]
@@ -357,6 +363,8 @@ class LinePrinter(_Printer):
         Step: _step,
         RunDuration: _duration,
         Memory: _memory,
+        Kernels: _kernels,
+        Bottleneck: _bottleneck,
         Evaluation: _evaluation,
         CheckpointSaved: _checkpoint,
         Warned: _warned,

@@ -15,6 +15,7 @@ from tui_tuner.runs.events import Event, Memory, RunDuration
 from tui_tuner.runs.wire import encode
 from tui_tuner.training.watching.budget import Budget
 from tui_tuner.training.watching.memory_check import AFTER, GIB, MemoryCheck
+from tui_tuner.training.watching.passes import Pass, Passes
 from tui_tuner.training.watching.reporting import Reporter
 
 
@@ -153,7 +154,7 @@ def test_measured_memory_is_said_once_and_kept_if_it_is_ours(
     sink = Recorder()
     measured = Measured(1.5, 1.6, 2.0)
     config = resolved(make_config)
-    check = MemoryCheck(config, "cpu", Reporter(sink), lambda: (1, 0, 0), lambda _: (measured, alone))
+    check = MemoryCheck(config, "cpu", Reporter(sink), list, lambda _: (measured, alone))
     check.on_train_begin(None, None, None)
     for step in range(1, AFTER + 3):
         check.on_step_end(None, None, None)
@@ -175,7 +176,7 @@ def test_what_is_predicted_is_the_fullest_forward_pass(make_config: MakeConfig, 
             resolved(make_config),
             "cpu",
             Reporter(sink),
-            lambda: (rows, length, targets),
+            lambda: [Pass(rows, length, targets)],
             lambda _: (measured, False),
         )
         for _ in range(AFTER):
@@ -192,11 +193,14 @@ def test_the_engine_remembers_its_fullest_forward_pass(make_config: MakeConfig) 
 
     from tui_tuner.training.step.engine import Engine
 
-    engine = SimpleNamespace(fullest=(0, 0, 0))
+    optimizer = SimpleNamespace(state={})
+    engine = SimpleNamespace(passes=Passes(), optimizer=optimizer)
     for rows, length, targets in ((1, 90, 80), (2, 50, 20), (1, 60, 60)):
         part = SimpleNamespace(input_ids=torch.zeros(rows, length), trained_tokens=targets)
-        Engine._remember(engine, part)  # type: ignore[arg-type]
-    assert engine.fullest == (2, 50, 80)
+        Engine._remember(engine, part, False)  # type: ignore[arg-type]
+    optimizer.state["weight"] = 1
+    Engine._remember(engine, part, True)  # type: ignore[arg-type]
+    assert engine.passes.fullest() == [Pass(2, 50, 80, False, False), Pass(1, 60, 60, True, True)]
 
 
 def test_a_measurement_that_fails_ends_no_run(make_config: MakeConfig, kept: Path) -> None:
@@ -204,7 +208,7 @@ def test_a_measurement_that_fails_ends_no_run(make_config: MakeConfig, kept: Pat
         raise RuntimeError("NVML: driver gone")
 
     sink = Recorder()
-    check = MemoryCheck(resolved(make_config), "cpu", Reporter(sink), lambda: (1, 0, 0), broken)
+    check = MemoryCheck(resolved(make_config), "cpu", Reporter(sink), list, broken)
     for _ in range(AFTER):
         check.on_step_end(None, None, None)
     assert "driver gone" in sink.of("log")[0]["message"] and not kept.exists()

@@ -248,6 +248,21 @@ async def test_a_run_without_one_finite_loss_says_so(store: RunStore, opened: Op
         await until(pilot, lambda: "No loss so far is a finite number." in text(pilot))
 
 
+@pytest.mark.parametrize("loss", [0.0, 2.0, 1e-12])
+async def test_a_loss_that_never_changes_is_a_straight_line(
+    store: RunStore, opened: Opened, loss: float
+) -> None:
+    folder = fakes.make_run(store, "flat")
+    journal = JournalWriter(folder.events, "flat")
+    fakes.begin(journal, 9)
+    for step in range(1, 9):
+        journal.emit(Step(step, loss=loss, seconds=0.1))
+    journal.close()
+    async with opened(open_run=folder) as pilot:
+        await until(pilot, lambda: "step 8 of 9" in text(pilot))
+        await until(pilot, lambda: any("\u2800" < cell <= "\u28ff" for cell in text(pilot)))
+
+
 def test_words_for_numbers_that_are_none() -> None:
     assert [figure(value) for value in (math.nan, math.inf, -math.inf, None, 1.5)] == [
         "nan", "inf", "-inf", "–", "1.5000"

@@ -25,12 +25,14 @@ from tui_tuner.launch.watchdog import Watchdog
 from tui_tuner.runs import events
 from tui_tuner.runs.events import (
     Body,
+    Bottleneck,
     CheckpointSaved,
     CommandDone,
     Evaluation,
     Event,
     Finished,
     Heartbeat,
+    Kernels,
     Log,
     Memory,
     ModelSource,
@@ -65,6 +67,12 @@ EXAMPLES: tuple[Body, ...] = (
     ),
     Step(3, 0.5, 1.25, 1e-4, 0.7, 900, 1000, 450.5, 1, 2, 2.0, {"margin": 0.5, "accuracy": None}),
     Step(4),
+    Step(5, mfu=0.41, gpu_busy=0.0),
+    Kernels([{"part": "attention", "kernel": "varlen_attn", "why": "", "layers": 32}]),
+    Bottleneck(
+        "processor", "it waits", "raise it", 40, 0.41, None, 0.5, "raise", [{"training.batch_size": 32}]
+    ),
+    Bottleneck(),
     Memory(1, 2, 3, 4, 5, None, -0.125, True),
     RunDuration(60.0, 50.0, 70.0, 1.5, 2.0, 2.5, 0.25, 3, "steps"),
     Evaluation(6, "after", {"bleu": 0.5, "loss": None}, 12),

@@ -12,10 +12,12 @@ from tui_tuner.data.records import Origin
 from tui_tuner.headless import Follower, LinePrinter, RawPrinter, writer
 from tui_tuner.runs.events import (
     Body,
+    Bottleneck,
     Evaluation,
     Event,
     Finished,
     Heartbeat,
+    Kernels,
     Log,
     Phase,
     RolledBack,
@@ -120,7 +122,10 @@ def test_a_printer_says_what_the_whole_view_says_and_keeps_no_more_than_it_needs
     bodies: list[Body] = [RunStarted(config={}, device="cpu"), Phase("training", 0, 500)]
     bodies += [_timed_step(number, 0.5 + number % 7) for number in range(1, 301)]
     bodies += [RolledBack(step=200), Evaluation(step=200, stage="before", metrics={"a": 0.5})]
-    bodies += [_timed_step(number, 0.25 + number % 5) for number in range(201, 400)]
+    bodies += [_timed_step(number, 0.25 + number % 5) for number in range(201, 300)]
+    bodies += [Phase("evaluating", 0, 9), Evaluation(step=299, stage="validation", metrics={"loss": 0.5})]
+    bodies += [Phase("training", 299, 500)]
+    bodies += [_timed_step(number, 0.25 + number % 5) for number in range(300, 400)]
     lines: list[str] = []
     printer, view = LinePrinter(lines.append), RunView()
     for number, body in enumerate(bodies):
@@ -148,3 +153,46 @@ def _timed_step(step: int, seconds: float) -> Step:
         tokens_per_second=1.0,
         seconds=seconds,
     )
+
+
+def test_how_a_gpu_is_used_is_in_the_lines_where_it_was_measured() -> None:
+    bodies: list[Body] = [
+        RunStarted(config={}, device="NVIDIA H100", total_steps=9),
+        Kernels([{"part": "attention", "kernel": "varlen_attn\x1b[2J", "layers": 32}, {"part": "norm"}, 7]),
+        Step(1, seconds=1.0, loss=1.0),
+        Step(2, seconds=1.0, loss=1.0, mfu=0.4125, gpu_busy=0.934),
+        Bottleneck("processor", "waiting for the processor: 41%\x07", "Raise it.", 2, 0.41),
+        Bottleneck(message="The GPU is busy 93% of the time again."),
+    ]
+    lines: list[str] = []
+    LinePrinter(lines.append).feed(Event(body, "r", n, 1.7e9 + 10 * n) for n, body in enumerate(bodies))
+    assert lines[1].endswith("kernels: attention varlen_attn␛[2J (32), norm the model's own")
+    assert "MFU" not in lines[2] and "busy" not in lines[2]
+    assert "  MFU 41.2%  GPU busy 93%  " in lines[3]
+    assert "bottleneck: waiting for the processor: 41%" in lines[4] and lines[4].endswith("Raise it.")
+    assert lines[5].endswith("The GPU is busy 93% of the time again.")
+    assert not any("\x1b" in line or "\x07" in line for line in lines)
+
+
+def test_the_time_left_counts_evaluations_that_were_seen() -> None:
+    """Ten steps of a second, then an evaluation of 30 s: each step that is left takes four."""
+
+    def at(time: float, body: Body) -> Event:
+        return Event(body, "r", 0, 1.7e9 + time)
+
+    events = [at(0, RunStarted(config={}, device="cpu", total_steps=30)), at(0, Phase("sampling"))]
+    events += [at(100, Phase("training", 0, 30))]  # what comes before the first step does not come again
+    events += [at(100 + n, _timed_step(n, 1.0)) for n in range(1, 11)]
+    view = fold(RunView(), events)
+    assert view.seconds_left() == 20
+    events += [at(110, Phase("evaluating", 0, 9)), at(120, Phase("evaluating", 4, 9))]
+    events += [at(140, Phase("training", 10, 30)), at(141, _timed_step(11, 1.0))]
+    view = fold(RunView(), events)
+    assert view.seconds_left() == 19 * 4
+    events += [at(141, Phase("paused")), at(900, Phase("training", 11, 30)), at(901, _timed_step(12, 1.0))]
+    assert fold(RunView(), events).seconds_left() == 18 * 4
+    lines: list[str] = []
+    LinePrinter(lines.append).feed(events)
+    assert f"{human_seconds(18 * 4)} left" in lines[-1]
+    again = [*events, at(950, RunStarted(config={}, device="cpu", total_steps=30, resumed_from=12))]
+    assert fold(RunView(), again).seconds_left() == 18

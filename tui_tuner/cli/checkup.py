@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
+from dataclasses import asdict
+from typing import Any
 
 import typer
 
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED
 from tui_tuner.locales import _
+from tui_tuner.runs.told import kernels_told
 from tui_tuner.text import human_bytes, one_line
 
 _LIBRARIES = (
@@ -29,6 +32,7 @@ def checkup(json: bool) -> int:
     """Print versions, devices and disk, each problem with its mend; returns the exit code."""
     facts, problems = _versions()
     facts["device"] = _device(problems)
+    kernels = _kernels()
     free = shutil.disk_usage(".").free
     facts["disk_free"] = human_bytes(free)
     if free < _LITTLE_DISK:
@@ -41,11 +45,15 @@ def checkup(json: bool) -> int:
     if json:
         import orjson
 
-        report = {"facts": facts, "problems": problems}
+        report = {"facts": facts, "kernels": kernels, "problems": problems}
         typer.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
     else:
         for name, value in facts.items():
             typer.echo(f"{name:14} {one_line(value)}")
+        for device, chosen in kernels.items():
+            typer.echo(_("kernels on {device}:", device=one_line(device)))
+            for part, kernel, why in kernels_told(chosen):
+                typer.echo(f"  {part:12} {kernel}{f'  ({why})' if why else ''}")
         for problem in problems:
             typer.echo(_("problem: {problem}", problem=one_line(problem)))
         if not problems:
@@ -93,6 +101,20 @@ def _device(problems: list[str]) -> str:
     except Exception:  # no driver: a machine without a GPU is in order
         return _cpu(torch.get_num_threads())
     return _cpu(torch.get_num_threads())
+
+
+def _kernels() -> dict[str, list[dict[str, Any]]]:
+    """For each device, by its name, what can compute the parts of a model there, and why not the rest."""
+    try:
+        from tui_tuner.planning.hardware import detect
+        from tui_tuner.training.watching.kernels import kernels_on
+
+        return {
+            f"{device.place} {device.name}".strip(): [asdict(one) for one in kernels_on(device)]
+            for device in detect().devices
+        }
+    except Exception:  # a torch that cannot be imported is told elsewhere
+        return {}
 
 
 def _cpu(threads: int) -> str:

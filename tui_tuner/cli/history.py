@@ -123,9 +123,14 @@ def _line(row: dict[str, Any], width: int) -> str:
 
 
 def _details(row: dict[str, Any]) -> list[str]:
+    from tui_tuner.runs.told import use_words
+
     found = []
     if row["tags"] or row["note"]:
         found.append(" ".join([*(f"#{one_line(tag)}" for tag in row["tags"]), one_line(row["note"], 200)]))
+    used = use_words(row["mfu"], row["gpu_busy"])
+    if used:
+        found.append(", ".join(used))
     if row["newer_journal"]:
         found.append(_("written by a newer tui-tuner: what this one does not know is not shown"))
     if row["host"]:

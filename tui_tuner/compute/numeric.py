@@ -63,7 +63,8 @@ def attention(softcap: bool, model_type: str) -> tuple[str, str]:
     """
     if softcap:
         return "eager", _(
-            "{model_type} caps its attention scores, which no fused kernel does exactly.",
+            "{model_type} caps its attention scores: plain passes compute them in the clear; flat rows "
+            "on a GPU take a kernel that knows caps, where it proves exact.",
             model_type=model_type,
         )
     return "sdpa", _("PyTorch's own attention: exact, and nothing to install.")

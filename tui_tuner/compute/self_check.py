@@ -124,8 +124,8 @@ class Checker:
         plain: The same, computed for a single example in the most plain way.
         graded: How many of the rows have their gradients compared.
         float32: Whether to compute in float32 where the run does not.
-        count: Told of each forward pass.
         limit: Tokens that no padded row may have more of; 0 for those of its longest example.
+        count: Told of each forward pass.
 
     Attributes:
         unsure: Why nothing was compared in float32; empty if it was.
@@ -142,8 +142,8 @@ class Checker:
         plain: LossesOf,
         graded: int = GRADIENT_ROWS,
         float32: bool = True,
-        count: PassCount | None = None,
         limit: int = 0,
+        count: PassCount | None = None,
     ) -> None:
         self.model, self.data, self.rows = model, data, list(rows)
         self.limit = limit

@@ -232,6 +232,7 @@ RULES: dict[str, Rule | Judge] = {
     "training.loss": _COMPUTED,
     "training.neftune_alpha": ("refused", N_("the steps that are done had other noise")),
     "training.autocast": _NUMBERS,
+    "training.compile": _SPEED,
     "training.tf32": _NUMBERS,
     "training.deterministic": ("taken", N_("it decides which of equal kernels compute")),
     "training.on_out_of_memory": _TROUBLE,

@@ -45,6 +45,7 @@ class ResolvedTraining(TrainingSection):
     gradient_checkpointing: Checkpointing = _settled(TrainingSection, "gradient_checkpointing")
     optimizer: Optimizer = _settled(TrainingSection, "optimizer")
     autocast: bool = _settled(TrainingSection, "autocast")
+    compile: bool = _settled(TrainingSection, "compile")
 
 
 class ResolvedEvaluation(EvaluationSection):

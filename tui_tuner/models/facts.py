@@ -22,6 +22,8 @@ from tui_tuner.models.lookup import config_from_hub, read_config, stored_paramet
 from tui_tuner.models.sizes import LIMITS, MOST_PARAMETERS, check_sizes, shown
 from tui_tuner.text import one_line
 
+SHARED_GATE = "shared_expert_gate"  # says how much of the shared expert counts (Qwen2-MoE)
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -65,7 +67,7 @@ class ModelFacts:
     experts_per_token: int = 0
     expert_ffn: int = 0
     shared_ffn: int = 0
-    dense_layers: int = 0
+    dense_places: tuple[int, ...] = ()
     low_rank_query: int = 0
     low_rank_key: int = 0
     rope_dim: int = 0
@@ -96,10 +98,25 @@ class ModelFacts:
     def moe(self) -> bool:
         return self.experts > 0
 
+    @property
+    def dense_layers(self) -> int:
+        """How many layers of a mixture have no experts; those of `dense_places`, counted from 0."""
+        return len(self.dense_places)
+
+    @cached_property
+    def without_experts(self) -> ModelFacts:
+        """The same model if all its layers were like the dense ones."""
+        return dataclasses.replace(self, experts=0, dense_places=())
+
     @cached_property
     def linears(self) -> tuple[Linear, ...]:
         """Matrices of one layer (of the sparse kind, where a model mixes dense and sparse layers)."""
         return (*self._attention(), *(self._experts() if self.moe else self._mlp(self.ffn)))
+
+    @cached_property
+    def dense_linears(self) -> tuple[Linear, ...]:
+        """Matrices of a layer without experts."""
+        return (*self._attention(), *self._mlp(self.ffn))
 
     @cached_property
     def layer_parameters(self) -> int:
@@ -211,7 +228,7 @@ class ModelFacts:
         router = Linear("gate", self.hidden, self.experts, False, "router")
         shared = self._mlp(self.shared_ffn, "shared") if self.shared_ffn else ()
         if shared and self.family.shared_gate:
-            shared = (*shared, Linear("shared_expert_gate", self.hidden, 1, False, "router"))
+            shared = (*shared, Linear(SHARED_GATE, self.hidden, 1, False, "shared"))
         return (router, *self._mlp(self.expert_ffn, "expert", self.experts), *shared)
 
 
@@ -343,7 +360,7 @@ def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
         experts_per_token=values.number("experts_per_token", 2) if experts else 0,
         expert_ffn=values.number("expert_size", ffn) if experts else 0,
         shared_ffn=_shared(values, family) if experts else 0,
-        dense_layers=_dense(values, layers) if experts else 0,
+        dense_places=_dense(values, layers) if experts else (),
         low_rank_query=values.number("q_lora_rank", 0, 0) if values.config.get("q_lora_rank", latent) else 0,
         low_rank_key=latent,
         rope_dim=rope_dim,
@@ -368,13 +385,15 @@ def _rate(values: _Reader, field: str, default: float) -> float:
     return float(found) if isinstance(found, int | float) else default
 
 
-def _dense(values: _Reader, layers: int) -> int:
-    """How many layers of a mixture have no experts."""
+def _dense(values: _Reader, layers: int) -> tuple[int, ...]:
+    """Which layers of a mixture have no experts."""
     first = values.number("first_k_dense_replace", 0, 0)
     step = values.number("decoder_sparse_step", 1)
     named = values.config.get("mlp_only_layers")
     plain = {place for place in named if isinstance(place, int)} if isinstance(named, list) else set()
-    return sum(place < first or place in plain or (place + 1) % step != 0 for place in range(layers))
+    return tuple(
+        place for place in range(layers) if place < first or place in plain or (place + 1) % step != 0
+    )
 
 
 def _shared(values: _Reader, family: Family) -> int:

@@ -109,7 +109,7 @@ class Objective(ABC):
 
     def batches(self, data: Rows, rows: Sequence[int], size: MicroSize) -> list[MicroBatch]:
         """The forward passes of an optimizer step."""
-        sizes = self.laying.sizes_of_steps(size) if self.way.filled else ()
+        sizes = self.laying.sizes_of_steps(size.tokens) if self.way.filled else ()
         return [self.lay(data, group, sizes=sizes) for group in self.groups(data, rows, size)]
 
     def held_out(
@@ -189,6 +189,7 @@ class Objective(ABC):
         if setup.config.training.neftune_alpha:
             self._noise = EmbeddingNoise(setup.model, setup.config.training.neftune_alpha)
         self._share_beginnings(setup)
+        self._tell_of_filler(setup)
 
     @property
     def random(self) -> bool:
@@ -212,9 +213,15 @@ class Objective(ABC):
             virtual=virtual_positions(setup.model),
             filled=fills_rows(setup.device),
         )
-        if len(setup.state) == 3:
-            packing, compact, segments = setup.state
-            wanted = replace(wanted, packing=packing, compact=compact, segments=segments)
+        if len(setup.state) in (3, 4):  # without the fourth, rows were not filled up
+            packing, compact, segments, filled = (*setup.state, False)[:4]
+            wanted = replace(
+                wanted,
+                packing=packing,
+                compact=compact,
+                segments=segments,
+                filled=wanted.filled and filled,
+            )
         return wanted
 
     def _may_pack(self, setup: Setup) -> bool:
@@ -265,6 +272,22 @@ class Objective(ABC):
         )
         self.way = replace(self.way, shared=True)
         self.laying.share(share)
+
+    def _tell_of_filler(self, setup: Setup) -> None:
+        """Say what rows of few lengths cost, where they are flat."""
+        if not (self.way.filled and self.way.packing):
+            return
+        sizes, share = self.laying.expected(setup.tokens)
+        if share is None:
+            return
+        setup.voice.log(
+            _(
+                "Rows have one of {count} lengths, so that the GPU sees few shapes: about {share:.1%} of "
+                "what is computed is filler, which no figure counts.",
+                count=len(sizes),
+                share=share,
+            )
+        )
 
     def store_states(self, setup: Setup, folder: Path, check: Callable[[], None]) -> None:
         """Store what enters the first trained layer for all epochs, where that can be done.
@@ -327,9 +350,14 @@ class Objective(ABC):
             self._states.close()
             self._states = None
 
+    @property
+    def stored_layers(self) -> int:
+        """How many layers, from below, `store_states` has computed before the steps."""
+        return 0 if self._states is None else self._states.frozen
+
     def state(self) -> list[bool]:
-        """How this run computes, for the run that resumes it: packing, compact, segments."""
-        return [self.way.packing, self.way.compact, self.way.segments]
+        """How this run computes, for the run that resumes it: packing, compact, segments; filled if it is."""
+        return [self.way.packing, self.way.compact, self.way.segments, *[True] * self.way.filled]
 
 
 __all__ = ["MicroBatch", "Objective", "Setup", "Voice", "model_inputs"]

@@ -151,8 +151,8 @@ class Chooser:
             self.plain,
             graded=graded,
             float32=float32,
-            count=self._count,
             limit=setup.config.data.max_length,
+            count=self._count,
         )
 
 

@@ -21,11 +21,25 @@ MOST_CONTEXT = 8.0  # GiB; more outside of torch's allocator is somebody else's
 
 @dataclass(frozen=True)
 class Measured:
-    """Peaks of a real run in GiB: torch's counters, and what the driver shows for the process."""
+    """Peaks of a real run in GiB: torch's counters, and what the driver shows for the process.
+
+    `held` is what the allocator holds while the driver is asked, which may be less than at its peak.
+    """
 
     allocated: float
     reserved: float
     device: float
+    held: float | None = None
+
+    @property
+    def cache(self) -> float:
+        """What the allocator holds at its peak beyond the peak of the tensors."""
+        return self.reserved - self.allocated
+
+    @property
+    def context(self) -> float:
+        """What the process takes on the device beside torch's allocator."""
+        return self.device - (self.reserved if self.held is None else self.held)
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,8 @@ def record(gpu: str, predicted: Estimate, measured: Measured, path: Path | None 
         "allocated_gib": measured.allocated,
         "reserved_gib": measured.reserved,
         "device_gib": measured.device,
+        "cache_gib": measured.cache,
+        "context_gib": measured.context,
         "stack": predicted.stack,
     }
     try:
@@ -91,7 +107,7 @@ def learned(gpu: str, path: Path | None = None) -> Learned | None:
                 continue
             allocated, reserved = float(entry["allocated_gib"]), float(entry["reserved_gib"])
             shares = (reserved / allocated - 1, allocated / float(entry["predicted_gib"]) - 1)
-            outside = float(entry["device_gib"]) - reserved
+            outside = float(entry.get("context_gib", float(entry["device_gib"]) - reserved))
         except (ValueError, KeyError, TypeError, ZeroDivisionError):
             continue
         if not all(math.isfinite(value) for value in (*shares, outside)) or not 0 <= outside < MOST_CONTEXT:

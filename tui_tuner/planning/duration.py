@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tui_tuner.config.schema import ADAPTERS, RunConfig
-from tui_tuner.config.sections.training import EVERY_SECOND
+from tui_tuner.config.resolved import ResolvedConfig
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _, _n
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts, steps_of
+from tui_tuner.planning.flops import flops_of
 from tui_tuner.planning.gpus import Card
+from tui_tuner.planning.memory.stack import installed
+from tui_tuner.planning.speed.rates import step_words
+from tui_tuner.planning.speed.step import Clock
+from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
     from tui_tuner.planning.throughput import Speed  # reads journals, which most questions do without
-
-# Share of a card's peak that fine-tuning reaches: from padded eager code to packed sequences that fill it
-UTILISATION_LOW, UTILISATION, UTILISATION_HIGH = 0.15, 0.30, 0.50
-FOUR_BIT = 1.25  # times slower, measured
 
 
 @dataclass(frozen=True)
@@ -52,39 +53,41 @@ def steps_in(config: RunConfig, rows: int) -> int:
 
 
 def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
-    """Steps, tokens and floating-point operations.
+    """Steps, tokens and floating-point operations (`planning.flops`, and those of recomputation).
 
-    Each weight a token meets costs 2 operations forward, 2 for the input's gradient and 2 for its own (Kaplan
-    et al., arXiv 2001.08361); frozen weights have no gradient of their own, and recomputation adds another
-    forward pass. Causal attention adds 6 * layers * query width * length, likewise.
+    Rows are taken to be of their mean length. Where nobody counted trained tokens, all count as trained.
     """
     steps = steps_in(config, data.rows)
     share = steps / math.ceil(max(1, data.rows) / config.training.batch_size)  # epochs
-    per_row = data.mean or float(config.data.max_length)
-    tokens = round(share * data.rows * per_row)
-    virtual = round(share * data.rows * config.method.prompt_length)
-    frozen = config.method.kind in ADAPTERS
-    passes: float = 2 if frozen else 3
-    degree = config.training.gradient_checkpointing
-    passes += 0 if degree in (False, "auto") else 0.5 if degree == EVERY_SECOND else 1
-    weights = facts.active_parameters - facts.embedding_parameters + (facts.vocab * facts.hidden)
-    attention = facts.layers * facts.query_dim * min(per_row, config.data.max_length)
-    flops = float(tokens + virtual) * passes * 2 * (weights + attention)
-    said = {"passes": passes, "weights": weights, "attention": attention, "tokens": tokens}
-    if virtual:
+    rows, per_row = share * data.rows, data.mean or float(config.data.max_length)
+    tokens = round(rows * per_row)
+    supervised = round(share * data.supervised) if data.supervised is not None else None
+    cost = flops_of(facts, config.method)
+    row = [min(per_row, config.data.max_length)]
+    targets = tokens if supervised is None else supervised
+    layers = rows * cost.step(row, 0)
+    again = rows * cost.recomputed(row, config.training.gradient_checkpointing)
+    said: dict[str, Any] = {
+        "weights": cost.weights,
+        "tokens": tokens,
+        "layers": layers,
+        "head": targets * cost.target,
+        "targets": targets,
+    }
+    if again:
         formula = _(
-            "{passes:g} passes * 2 * ({weights:,} weights + {attention:,.0f} attention) "
-            "* ({tokens:,} + {virtual:,} virtual) tokens",
-            virtual=virtual,
+            "{layers:.3g} in the layers ({weights:,} weights a token, {tokens:,} tokens) + {head:.3g} in the "
+            "head ({targets:,} trained tokens) + {again:.3g} computed twice",
+            again=again,
             **said,
         )
     else:
         formula = _(
-            "{passes:g} passes * 2 * ({weights:,} weights + {attention:,.0f} attention) * {tokens:,} tokens",
+            "{layers:.3g} in the layers ({weights:,} weights a token, {tokens:,} tokens) + {head:.3g} in the "
+            "head ({targets:,} trained tokens)",
             **said,
         )
-    supervised = round(share * data.supervised) if data.supervised is not None else None
-    return Work(steps, tokens, supervised, flops, formula)
+    return Work(steps, tokens, supervised, layers + targets * cost.target + again, formula)
 
 
 def duration_of(
@@ -99,12 +102,11 @@ def duration_of(
     """Time and money of a run.
 
     Args:
-        card: The GPU; its data sheet's speed and a usual utilisation give a wide range.
+        card: The GPU, whose measured speed or data sheet gives a wide range (`speed.step`).
         tokens_per_second: A measured throughput, all devices together; it gives a narrow one.
         speed: The same from a run of this kind on this machine.
     """
     work = work_of(config, facts, data)
-    devices = config.hardware.devices if isinstance(config.hardware.devices, int) else 1
     if tokens_per_second and tokens_per_second > 0:
         middle = work.tokens / tokens_per_second
         return _priced(config, work, middle, middle * 0.9, middle * 1.15, _("measured throughput"))
@@ -114,20 +116,27 @@ def duration_of(
             "{speed:,.0f} tokens/s that run {run} reached here", speed=speed.tokens_per_second, run=speed.run
         )
         return _priced(config, work, middle, middle * 0.85, middle * 1.3, basis)
-    if card is None or not card.tflops:
+    if card is None or (not card.tflops and card.rates is None):
         return Duration(work, None, None, None, None, None, _nothing(card))
-    slow = FOUR_BIT if config.model.quantization != "none" else 1.0
-    ideal = work.flops * slow / (card.tflops * 1e12 * devices)
-    basis = _(
-        "{card} at {low:.0%} to {high:.0%} of its {speed:g} TFLOP/s",
-        card=card.name,
-        low=UTILISATION_LOW,
-        high=UTILISATION_HIGH,
-        speed=card.tflops,
-    )
-    return _priced(
-        config, work, ideal / UTILISATION, ideal / UTILISATION_HIGH, ideal / UTILISATION_LOW, basis
-    )
+    return _predicted(config, facts, data, card, work)
+
+
+def _predicted(config: RunConfig, facts: ModelFacts, data: DataFacts, card: Card, work: Work) -> Duration:
+    """By the model of a step's time, with the span of what machines differ by."""
+    from tui_tuner.planning.estimate import resolve_for, setup_for  # which plan without a duration, too
+
+    stack = installed()
+    made = config if isinstance(config, ResolvedConfig) else None
+    made = made or resolve_for(config, facts, card, stack, data).config
+    clock = Clock(made, setup_for(made, facts, stack, card, data), card, data)
+    low, middle, high = clock.span(made.training.micro_batch, made.training.gradient_checkpointing)
+    said = {"card": one_line(card.name), "time": step_words(middle)}
+    if card.rates is not None:
+        basis = _("{time} a step predicted, by the speed of {card} as measured here", **said)
+    else:
+        basis = _("{time} a step predicted, by the data sheet of {card}", **said)
+    steps = work.steps
+    return _priced(config, work, steps * middle, steps * low, steps * high, basis)
 
 
 def _nothing(card: Card | None) -> str:

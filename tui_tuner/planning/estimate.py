@@ -71,6 +71,16 @@ class Estimate:
     resolved: Resolved | None = field(default=None, compare=False)
 
     @property
+    def cache(self) -> float:
+        """What the allocator holds beyond tensors, in GiB."""
+        return self.reserved - self.allocated
+
+    @property
+    def context(self) -> float:
+        """What the process takes on the device beside the allocator, in GiB: CUDA's context."""
+        return self.device - self.reserved
+
+    @property
     def upper(self) -> float:
         """What has to be free on the device for the run to be safe, in GiB."""
         return self.device + self.allocated * self.band * 2 / 3 + 300 / 1024
@@ -81,6 +91,8 @@ class Estimate:
             "allocated_gib": self.allocated,
             "reserved_gib": self.reserved,
             "device_gib": self.device,
+            "cache_gib": self.cache,
+            "context_gib": self.context,
             "static_gib": self.static,
             "phase": self.phase,
             "rows": [{"name": row.name, "gib": row.gib, "phase": row.phase} for row in self.rows],
@@ -188,6 +200,7 @@ def setup_for(
         chunk=_chunk(config, facts, card, full_logits),
         optimizer=training.optimizer,
         foreach=stack.foreach and training.optimizer == "adamw",
+        joint=not stack.foreign and not card.cpu,
         accumulate=training.batch_size > micro * devices_of(config),
         workspace=card.workspace,
         **method_fields(method, facts, stack),

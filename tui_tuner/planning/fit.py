@@ -1,19 +1,19 @@
 """Does it run on this GPU, and what would make it?
 
 What the user set is a hard constraint. What is `auto` is enumerated with the memory ledger; the choice is the
-one that changes the result least and, among those, runs fastest. Every lever is shown with what it saves.
+one that changes the result least and, among those, runs fastest by the model of a step's time (`speed`).
+Every lever is shown with what it saves and costs.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from tui_tuner.compute.numeric import check_numbers
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.config.sections.training import Checkpointing
 from tui_tuner.config.values import with_values
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, load_facts
@@ -26,12 +26,12 @@ from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.memory.ledger import Simulated, ledger
 from tui_tuner.planning.memory.stack import Stack, installed
 from tui_tuner.planning.resolve import Resolved, resolve
+from tui_tuner.planning.speed.choice import Choice, Option, open_options, ranked, relative_time
+from tui_tuner.planning.speed.kept import rated
+from tui_tuner.planning.speed.rates import Rates
+from tui_tuner.planning.speed.step import Clock
 from tui_tuner.text import listed
 
-CHECKPOINT_COST = 1.41  # a step with recomputation against one without, measured
-FOUR_BIT_COST = 1.25  # dequantising on the way, measured
-BUSY_TOKENS = 512  # tokens in a forward pass at which half of a GPU's time is lost to launching work
-MOST_TOKENS = 16384  # tokens in a forward pass beyond which nothing is gained
 COUNTS = (1, 2, 4, 8)  # GPUs of a kind that one rents
 MOST_CHANGES = 4  # at once, to make a misfit fit
 
@@ -49,7 +49,8 @@ class Lever:
 
 @dataclass(frozen=True)
 class Fit:
-    """The answer for one card. `config` has every choice made; `smallest` is what makes a misfit fit."""
+    """The answer for one card. `config` has every choice made, `reasons` says why, by field; `smallest` is
+    what makes a misfit fit."""
 
     card: Card
     fits: bool
@@ -57,6 +58,7 @@ class Fit:
     config: ResolvedConfig
     levers: tuple[Lever, ...]
     smallest: tuple[Change, ...]
+    reasons: dict[str, str] = field(default_factory=dict)
 
     @property
     def spare(self) -> float:
@@ -113,11 +115,13 @@ def fit(
     base = search.base(config, card)
     if hardware is not None:
         base = resolve(config, hardware=hardware, model_facts=search.facts, data_facts=data).config
-    chosen = search.choose(config, base, card)
+    choice = search.choose(config, base, card, look_on=True)
+    chosen = choice.config
     now = search.measure(chosen, card)
     fits = now.upper <= card.usable
     smallest = () if fits else search.smallest(chosen, card)
-    return Fit(card, fits, now, chosen, tuple(search.levers(chosen, now, card)), smallest)
+    levers = tuple(search.levers(chosen, now, card))
+    return Fit(card, fits, now, chosen, levers, smallest, choice.reasons())
 
 
 def settle(
@@ -126,32 +130,50 @@ def settle(
     hardware: Hardware,
     model_facts: ModelFacts | None = None,
     data_facts: DataFacts | None = None,
+    rates: Rates | None = None,
 ) -> Resolved:
     """`resolve` for this machine, with micro-batch, checkpointing and optimizer such that memory suffices.
+
+    Args:
+        rates: Of the GPU, as measured; those that are kept of it otherwise, or its data sheet's.
 
     Raises:
         HardwareError: GPUs were asked for that are not here.
         ConfigError: this device does not compute in the numbers that were asked for.
     """
-    found = _settled(config, hardware, model_facts, data_facts)
+    found = _settled(config, hardware, model_facts, data_facts, rates)
     check_numbers(hardware.device_for(found.config.hardware.devices), found.config)
     return found
 
 
+def left_open(config: RunConfig) -> bool:
+    """Whether anything is to be chosen by memory and time."""
+    training = config.training
+    return "auto" in (training.micro_batch, training.gradient_checkpointing, training.optimizer)
+
+
 def _settled(
-    config: RunConfig, hardware: Hardware, model_facts: ModelFacts | None, data_facts: DataFacts | None
+    config: RunConfig,
+    hardware: Hardware,
+    model_facts: ModelFacts | None,
+    data_facts: DataFacts | None,
+    rates: Rates | None,
 ) -> Resolved:
     base = resolve(config, hardware=hardware, model_facts=model_facts, data_facts=data_facts)
-    training = config.training
-    if model_facts is None or "auto" not in (
-        training.micro_batch,
-        training.gradient_checkpointing,
-        training.optimizer,
-    ):
+    if model_facts is None or not left_open(config):
         return base
-    card = calibrated(card_here(base.config, hardware))
-    chosen = _Search(model_facts, installed(), data_facts).choose(config, base.config, card)
-    return resolve(config, hardware=hardware, model_facts=model_facts, data_facts=data_facts, fitted=chosen)
+    card = rated(calibrated(card_here(base.config, hardware)))
+    if rates is not None and not card.cpu:
+        card = replace(card, rates=rates)
+    choice = _Search(model_facts, installed(), data_facts).choose(config, base.config, card, look_on=True)
+    return resolve(
+        config,
+        hardware=hardware,
+        model_facts=model_facts,
+        data_facts=data_facts,
+        fitted=choice.config,
+        said=choice.reasons(),
+    )
 
 
 def which_cards(
@@ -173,7 +195,7 @@ def which_cards(
             asked = with_values(config, {"hardware.devices": count})
             if count > 1 and not named and config.training.batch_size % count:
                 break
-            chosen = search.choose(asked, search.base(asked, card), card)
+            chosen = search.choose(asked, search.base(asked, card), card).config
             found = search.measure(chosen, card)
             fits = found.upper <= card.usable
             yield Candidate(card, count, fits, found, chosen)
@@ -199,38 +221,79 @@ class _Search:
         setup = setup_for(config, self.facts, self.stack, card, self.data)
         return from_ledger(ledger(setup, self.seen), setup, card, devices=devices_of(config))
 
-    def choose(self, asked: RunConfig, base: ResolvedConfig, card: Card) -> ResolvedConfig:
+    def clock(self, config: ResolvedConfig, card: Card) -> Clock | None:
+        """The time of its step on a GPU; None on a processor, where a rule of thumb decides."""
+        if card.cpu:
+            return None
+        return Clock(config, setup_for(config, self.facts, self.stack, card, self.data), card, self.data)
+
+    def choose(self, asked: RunConfig, base: ResolvedConfig, card: Card, look_on: bool = False) -> Choice:
         """`base` with what is open in `asked` chosen: the fastest settings that fit, or else the smallest.
 
         A plain optimizer comes before a fast step, as it changes the result least.
-        """
-        options = list(_choices(asked, base, card))
-        least = min(option["micro_batch"] for option in options)
-        found: dict[tuple[Any, Any], tuple[float, ResolvedConfig]] = {}
 
-        def wants(option: dict[str, Any]) -> tuple[float, ResolvedConfig]:
-            made = with_values(base, {f"training.{name}": value for name, value in option.items()})
+        Args:
+            look_on: Find out what the next best would have been, too.
+        """
+        clock = self.clock(base, card)
+        options = ranked(list(open_options(asked, base, card)), base, clock)
+        seen: dict[tuple[Checkpointing, str], tuple[float, ResolvedConfig]] = {}
+        fitting = self._fitting(options, base, card, seen)
+        first = next(fitting, None)
+        if first is None:
+            return Choice(min(seen.values(), key=lambda one: one[0])[1])
+        option, made = first
+        if not look_on or clock is None:
+            return Choice(made, option)
+        second = next((one for one, _made in fitting), None)
+        kept = [one for one in options if one.degree is False and one.optimizer == option.optimizer]
+        keeping = next((one for one, _made in self._fitting(kept, base, card, seen)), None)
+        again = clock.step(option.micro_batch, True).seconds / max(option.seconds or 0.0, 1e-9)
+        return Choice(made, option, second, keeping, again)
+
+    def _fitting(
+        self,
+        options: list[Option],
+        base: ResolvedConfig,
+        card: Card,
+        seen: dict[tuple[Checkpointing, str], tuple[float, ResolvedConfig]],
+    ) -> Iterator[tuple[Option, ResolvedConfig]]:
+        """Those that fit, in their order. `seen` keeps what the smallest of each kind wants."""
+        least = min((option.micro_batch for option in options), default=1)
+
+        def wants(option: Option) -> tuple[float, ResolvedConfig]:
+            made = with_values(base, option.values())
             return self.measure(made, card).upper, made
 
-        for option in sorted(options, key=lambda option: _rank(option, base)):
-            line = (option["gradient_checkpointing"], option["optimizer"])
-            if line not in found:  # a smaller micro-batch never wants more
-                found[line] = wants({**option, "micro_batch": least})
-            if found[line][0] > card.usable:
+        for option in options:
+            line = (option.degree, option.optimizer)
+            if line not in seen:  # a smaller micro-batch never wants more
+                seen[line] = wants(replace(option, micro_batch=least))
+            if seen[line][0] > card.usable:
                 continue
             upper, made = wants(option)
             if upper <= card.usable:
-                return made
-        return min(found.values(), key=lambda one: one[0])[1]
+                yield option, made
 
     def levers(self, config: ResolvedConfig, now: Estimate, card: Card) -> Iterator[Lever]:
         """What each possible change alone would save and cost."""
-        before = _time_of(config)
+        before = self.time_of(config, card)
         for change in possible_changes(config, card):
             changed = apply(config, (change,))
             found = self.measure(changed, card)
             fits = found.upper <= card.usable
-            yield Lever(change, now.device - found.device, _time_of(changed) / before, fits, found.phase)
+            time = self.time_of(changed, card) / before
+            yield Lever(change, now.device - found.device, time, fits, found.phase)
+
+    def time_of(self, config: ResolvedConfig, card: Card) -> float:
+        """Time of a token, to be compared with that of other settings."""
+        training = config.training
+        clock = self.clock(config, card)
+        if clock is None:
+            tokens = training.micro_batch * config.data.max_length
+            return relative_time(tokens, training.gradient_checkpointing, config.model.quantization != "none")
+        found = clock.step(training.micro_batch, training.gradient_checkpointing)
+        return found.seconds / clock.work(training.micro_batch).total
 
     def smallest(self, config: ResolvedConfig, card: Card) -> tuple[Change, ...]:
         """The fewest and mildest changes that make it fit; empty if none do."""
@@ -249,43 +312,3 @@ class _Search:
                 if self.measure(apply(config, group), card).upper <= card.usable:
                     return group
         return ()
-
-
-def _choices(asked: RunConfig, base: ResolvedConfig, card: Card) -> Iterator[dict[str, Any]]:
-    """Every combination of the training settings that the user left open."""
-    training = asked.training
-    share = max(1, training.batch_size // devices_of(base))
-    most = max(1, MOST_TOKENS // base.data.max_length)
-    optimizers = ["adamw", "adamw_8bit", "paged_adamw_8bit"]
-    if card.cpu:  # beyond the rule of thumb nothing is gained there, and 8-bit states want a GPU
-        most, optimizers = min(most, base.training.micro_batch), ["adamw"]
-    micros = [n for n in range(1, min(share, most) + 1) if share % n == 0]
-    fixed = training.micro_batch
-    checkpointing, optimizer = training.gradient_checkpointing, training.optimizer
-    ways = [False] if base.method.kind == "prefix_tuning" else [False, True]
-    for micro, again, kind in itertools.product(
-        [fixed] if isinstance(fixed, int) else micros,
-        ways if checkpointing == "auto" else [checkpointing],
-        optimizers if optimizer == "auto" else [optimizer],
-    ):
-        yield {"micro_batch": micro, "gradient_checkpointing": again, "optimizer": kind}
-
-
-def _rank(option: dict[str, Any], base: ResolvedConfig) -> tuple[int, float]:
-    """Mildest change first, then the fastest."""
-    tokens = option["micro_batch"] * base.data.max_length
-    return int(option["optimizer"] != "adamw"), _time(tokens, option["gradient_checkpointing"])
-
-
-def _time(tokens: int, checkpointing: bool, quantised: bool = False) -> float:
-    """Time of a token relative to a busy GPU without recomputation."""
-    time = 1 + BUSY_TOKENS / tokens
-    return time * (CHECKPOINT_COST if checkpointing else 1) * (FOUR_BIT_COST if quantised else 1)
-
-
-def _time_of(config: ResolvedConfig) -> float:
-    """The same of a resolved config."""
-    tokens = config.training.micro_batch * config.data.max_length
-    return _time(
-        tokens, config.training.gradient_checkpointing is not False, config.model.quantization != "none"
-    )

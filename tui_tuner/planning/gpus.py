@@ -17,6 +17,7 @@ from tui_tuner.errors import HardwareError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.device import Device
 from tui_tuner.planning.hardware import Gpu, Hardware
+from tui_tuner.planning.speed.rates import Rates, usual_rates
 from tui_tuner.text import one_line
 
 MOST_GPUS = 8  # of a kind in a machine
@@ -33,7 +34,7 @@ class Card:
 
     `cpu` is a processor, whose card is its RAM and whose context is the process itself. What runs on this
     machine have shown: `cache` (reserved beyond allocated, as a share; None where nobody measured), `error`
-    (measured against predicted allocated, as a share) and how many `runs` that rests on.
+    (measured against predicted allocated, as a share) and how many `runs` that rests on; and its `rates`.
     """
 
     name: str
@@ -47,12 +48,18 @@ class Card:
     cache: float | None = None
     error: float = 0.0
     runs: int = 0
+    rates: Rates | None = None
 
     @property
     def device(self) -> Device:
         """The same as a device to compute on. Whether a processor computes bfloat16 is not known here."""
         kind: Literal["cpu", "cuda"] = "cpu" if self.cpu else "cuda"
         return Device(kind, name=self.name, capability=self.capability, memory=self.total)
+
+    @property
+    def reached(self) -> Rates:
+        """What is reached of its speed: as measured, or as its data sheet lets expect."""
+        return self.rates or usual_rates(self.tflops, self.bandwidth, self.capability)
 
     @property
     def workspace(self) -> float:
@@ -106,6 +113,45 @@ NICKNAMES = {
     "v100": "V100-16",
     "l40": "L40S",
 }
+
+# What the driver calls a GPU where that is no name of the table (the first that fits), the GPU it is, and the
+# variant's own dense 16-bit speed where its data sheet has another one
+DRIVER_NAMES: tuple[tuple[str, str, float | None], ...] = (
+    (r"h[18]00 nvl", "H100", 835),
+    (r"h[18]00 pcie", "H100", 756),
+    (r"h[18]00|gh200", "H100", None),
+    (r"h200 nvl", "H200", 835),
+    (r"h200", "H200", None),
+    (r"b200|gb200", "B200", None),
+    (r"a[18]00", "A100-80", None),
+    (r"v100.* pcie", "V100-16", 112),
+    (r"v100", "V100-16", None),
+    (r"t4", "T4", None),
+    (r"l40", "L40S", 181),
+    (r"rtx 6000 ada", "RTX 6000 Ada", None),
+)
+SMALLER = {"A100-80": "A100-40"}  # of two with the same name, that with half of the memory
+LARGER = {"V100-16": "V100-32"}
+
+
+def _named_by_driver(name: str, total_gib: float) -> Card | None:
+    """The card of a name such as `NVIDIA H100 80GB HBM3`; None for one that is not in the list.
+
+    A part of a GPU (MIG) has a share of its speed that no table tells.
+    """
+    words = re.sub(r"[\s_-]+", " ", name.lower())
+    if re.search(r"\bmig\b", words):
+        return None
+    for pattern, known, tflops in DRIVER_NAMES:
+        if not re.search(rf"\b(?:{pattern})\b", words):
+            continue
+        card = CARDS[known]
+        if known in SMALLER and total_gib < 0.75 * card.total:
+            card = CARDS[SMALLER[known]]
+        elif known in LARGER and total_gib > 1.5 * card.total:
+            card = CARDS[LARGER[known]]
+        return card if tflops is None else replace(card, tflops=tflops)
+    return None
 
 
 def find_card(text: str) -> Card:
@@ -170,10 +216,12 @@ def counted_card(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
 
 def card_of(gpu: Gpu) -> Card:
     """A GPU of this machine as a card: what is free on it now is what can be used."""
-    try:
-        known = find_card(gpu.name)
-    except HardwareError:
-        known = Card(gpu.name, gpu.total_gib, gpu.free_gib, 0.5, 0.0, 0.0, gpu.capability)
+    known = _named_by_driver(gpu.name, gpu.total_gib)
+    if known is None:
+        try:
+            known = find_card(gpu.name)
+        except HardwareError:
+            known = Card(gpu.name, gpu.total_gib, gpu.free_gib, 0.5, 0.0, 0.0, gpu.capability)
     return replace(known, name=gpu.name, total=gpu.total_gib, usable=gpu.free_gib, capability=gpu.capability)
 
 

@@ -18,6 +18,7 @@ from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.learning_rate import Rule, rules
 from tui_tuner.planning.memory.stack import Stack
 from tui_tuner.planning.resolve import Resolved, resolve
+from tui_tuner.planning.speed.kept import rated
 from tui_tuner.planning.traps.advice import advise
 from tui_tuner.planning.traps.findings import Advice
 
@@ -77,11 +78,18 @@ def plan(
     facts = facts or load_facts(config.model, network=network)
     if isinstance(card, str):
         card = find_card(card)
-    card = card or calibrated(card_here(config, hardware))
+    card = card or rated(calibrated(card_here(config, hardware)))
     here = None if stack is not None and stack.foreign else hardware
     fitted = fit(config, card, facts=facts, stack=stack, data=data, hardware=here)
     used = fitted.config
-    resolved = resolve(config, hardware=hardware, model_facts=facts, data_facts=data, fitted=used)
+    resolved = resolve(
+        config,
+        hardware=hardware,
+        model_facts=facts,
+        data_facts=data,
+        fitted=used,
+        said=fitted.reasons,
+    )
     around = surroundings(config, used, facts, data, card, speed)
     return Plan(facts, resolved, fitted, around.rules, around.duration, around.advice, around.rate)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,12 @@ from tui_tuner.compute import numeric
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.sections.training import Checkpointing
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import HardwareError
 from tui_tuner.locales import _, _n
 from tui_tuner.models.device import Device
+from tui_tuner.planning.compiling import choose_compile
 from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.learning_rate import customary
@@ -66,6 +69,7 @@ def resolve(
     model_facts: ModelFacts | None = None,
     data_facts: DataFacts | None = None,
     fitted: ResolvedConfig | None = None,
+    said: Mapping[str, str] | None = None,
 ) -> Resolved:
     """Replace every `auto` that training needs a value for. What the user set is never changed.
 
@@ -75,6 +79,7 @@ def resolve(
     Args:
         fitted: Micro-batch, checkpointing and optimizer are taken from here; by rules of thumb without it.
             `fit.settle` makes it, so that the run fits into memory.
+        said: Why these were chosen, by field; an empty sentence leaves it to the rule.
 
     Raises:
         HardwareError: GPUs were asked for that are not here.
@@ -83,7 +88,7 @@ def resolve(
     for path, rule in _RULES:
         if get_value(work.config, path) == "auto":
             value, why = rule(work)
-            work.choose(path, value, why)
+            work.choose(path, value, (said or {}).get(path) or why)
         elif path == "hardware.devices":
             check_devices(work.config, hardware)
     return Resolved(ResolvedConfig.of(work.config), work.reasons)
@@ -187,11 +192,12 @@ def _optimizer(work: _Work) -> tuple[str, str]:
     return "adamw", _("The optimizer these learning rates are made for.")
 
 
-def _checkpointing(work: _Work) -> tuple[bool, str]:
+def _checkpointing(work: _Work) -> tuple[Checkpointing, str]:
     if work.fitted and work.fitted.gradient_checkpointing:
+        degree = work.fitted.gradient_checkpointing
         if work.device.kind == "cuda":
-            return True, _("Without it the activations do not fit into the GPU's memory.")
-        return True, _("Without it the activations do not fit into the machine's memory.")
+            return degree, _("Without it the activations do not fit into the GPU's memory.")
+        return degree, _("Without it the activations do not fit into the machine's memory.")
     if work.config.method.kind == "prefix_tuning":
         return False, _("Computing activations again would leave the prefix out.")
     return False, _("Costs about 40 % speed; memory does not ask for it.")
@@ -253,6 +259,10 @@ def _save_every(work: _Work) -> tuple[int | float, str]:
     )
 
 
+def _compile(work: _Work) -> tuple[bool, str]:
+    return choose_compile(work.device, work.steps())
+
+
 _RULES = (
     ("hardware.devices", _devices),
     ("model.dtype", _dtype),
@@ -262,6 +272,7 @@ _RULES = (
     ("training.optimizer", _optimizer),
     ("training.gradient_checkpointing", _checkpointing),
     ("training.micro_batch", _micro_batch),
+    ("training.compile", _compile),
     ("training.learning_rate", _learning_rate),
     ("evaluation.every", _every),
     ("output.save_every", _save_every),

@@ -101,13 +101,24 @@ def _static(setup: Setup, trace: dict[str, Any]) -> float:
     """Bytes between two steps: weights as traced, and what follows from the trained tensors."""
     weights, trained = trace["weights"], setup.layers or setup.facts.layers
     size = weights["rest"] + trained * weights["trained"] + (setup.facts.layers - trained) * weights["frozen"]
-    for count, width, copies in _trained(setup, trace):
-        size += copies * state_bytes(setup.optimizer, count, width)
+    if setup.facts.dense_layers:
+        size = weights["whole"]  # all layers were traced
+    if setup.states:
+        size += _states(setup, trace)
     return size + 4 * rounded(8.0 * setup.tokens) + setup.workspace
+
+
+def _states(setup: Setup, trace: dict[str, Any]) -> float:
+    """Bytes that the optimizer keeps between steps."""
+    return sum(
+        copies * state_bytes(setup.optimizer, count, width) for count, width, copies in _trained(setup, trace)
+    )
 
 
 def _trained(setup: Setup, trace: dict[str, Any]) -> list[tuple[int, int, int]]:
     """(elements, width, copies) of every trained tensor."""
+    if setup.facts.dense_layers:
+        return [(*tensor, 1) for tensor in trace["tensors"]["whole"]]
     rest, layer = trace["tensors"]["rest"], trace["tensors"]["layer"]
     copies = setup.layers or setup.facts.layers
     return [(*tensor, 1) for tensor in rest] + [(*tensor, copies) for tensor in layer]
@@ -116,7 +127,7 @@ def _trained(setup: Setup, trace: dict[str, Any]) -> list[tuple[int, int, int]]:
 def _step(setup: Setup, trace: dict[str, Any]) -> float:
     """Bytes beyond the static ones while the optimizer steps."""
     gradients = sum(count * width * copies for count, width, copies in _trained(setup, trace))
-    return step_temporary(setup) + gradients
+    return step_temporary(setup) + gradients + (0.0 if setup.states else _states(setup, trace))
 
 
 def untraceable(setup: Setup) -> str:
@@ -136,7 +147,7 @@ def untraceable(setup: Setup) -> str:
         return _("{model_type} runs with eager attention only", model_type=facts.model_type)
     if setup.variant not in ("", "dora") or setup.virtual_tokens:
         return _("only LoRA, DoRA, full fine-tuning and top layers are traced")
-    if facts.dense_layers:
+    if facts.dense_layers and len(simulated_layers(setup)) > 1:
         return _("its layers are not alike")
     return ""
 
@@ -172,6 +183,7 @@ def request_for(setup: Setup) -> dict[str, Any]:
         if setup.offload
         else setup.checkpointing,
         "accumulate": setup.accumulate,
+        "quick": setup.joint,
         "frozen": 0 < setup.layers < setup.facts.layers,
         "layers": list(simulated_layers(setup)),
     }

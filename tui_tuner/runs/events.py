@@ -135,6 +135,14 @@ class Step(Body):
     memory_reserved: int = 0  # peak [bytes] held by the allocator
     seconds: float = 0.0
     metrics: Mapping[str, float | None] = sparse(default_factory=dict)  # the objective's own {name: value}
+    # Model FLOP utilisation: the model's own operations (`planning.flops`: nothing that is computed twice) by
+    # the seconds that the device took and its peak in these numbers; None where no data sheet tells the peak
+    mfu: float | None = sparse(default=None)
+    # Share of the time of the steps read together with this one in which the device computed: the driver's
+    # (NVML's) share of time with a kernel running, held within what two device events a step prove (idle from
+    # the end of a step to the beginning of the next, busy from the last launch to the end). Without the
+    # driver's word, or where others use the device, only where the events leave no more than 10 points open
+    gpu_busy: float | None = sparse(default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +158,35 @@ class Memory(Body):
     device: int | None = None  # as the driver counts; None if others use the device too
     difference: float | None = None  # measured by predicted, allocated, less 1
     verified: bool = False  # whether the prediction is of a kind that was held against measurements
+    predicted_cache: int | None = None
+    cache: int | None = None  # what the allocator holds beyond tensors: reserved less allocated
+    predicted_context: int | None = None
+    context: int | None = None  # outside of the allocator: device less reserved; None as for `device`
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels(Body):
+    """What computes the parts of the model; once, after it was loaded."""
+
+    KIND = "kernels"
+    # {part, kernel, why, layers}, as `compute.kernels.chosen.Chosen` has them
+    chosen: Sequence[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Bottleneck(Body):
+    """What limits the speed of the steps, when it is seen first and when it changes."""
+
+    KIND = "bottleneck"
+    what: str = ""  # processor, data or memory; empty where nothing does any more
+    message: str = ""  # in words, with the figures
+    hint: str = ""
+    step: int = 0  # the last of those it rests on
+    gpu_busy: float | None = None  # over those steps, as in `step`
+    mfu: float | None = None
+    waiting: float | None = None  # share of their time that went for it; with memory, of the arithmetic
+    advice: str = sparse(default="")  # the hint for a screen, where it differs
+    fixes: Sequence[Any] = sparse(default=())  # the ways that the hint tells: each {field: value}
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,8 @@ def summary(folder: RunFolder, deadline: float | None = None) -> dict[str, Any]:
         "best": known.best(metric) if complete else None,
         "best_validation_loss": known.best("loss") if complete else None,
         "training_seconds": round(known.training_seconds, 1),
+        "mfu": known.mean(known.mfu) if complete else None,
+        "gpu_busy": known.mean(known.gpu_busy) if complete else None,
         "paid_seconds": round(known.paid_seconds, 1),
         "cost": round(known.paid_seconds / 3600 * price, 4) if price is not None and complete else None,
         "model_from": known.model_from,

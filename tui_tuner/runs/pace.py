@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tui_tuner.locales import N_, _
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 RECENT_STEPS = 1000  # kept at least; the pace is told from the last 50, also after going back some steps
 OF_SPEED, OF_TIME_LEFT = 20, 50  # steps
+BETWEEN = ("evaluating", "sampling", "saving")  # phases in which no step is taken, and that come again
 
 
 def tokens_per_second(seconds: Sequence[float], trained: Sequence[int]) -> float | None:
@@ -27,13 +29,60 @@ def tokens_per_second(seconds: Sequence[float], trained: Sequence[int]) -> float
     return sum(trained[-OF_SPEED:]) / took if took > 0 else None
 
 
-def seconds_left(seconds: Sequence[float], step: int, total: int) -> float | None:
-    """Remaining time from the last steps' pace; None where it cannot be known."""
+def seconds_left(
+    seconds: Sequence[float], step: int, total: int, between: Between | None = None
+) -> float | None:
+    """Remaining time from the last steps' pace, with the evaluations and checkpoints that were seen; None
+    where it cannot be known."""
     recent = seconds[-OF_TIME_LEFT:]
     if len(recent) < 2 or not total:
         return None
-    pace = sum(recent) / len(recent)
+    pace = sum(recent) / len(recent) + (between.each if between is not None else 0.0)
     return pace * max(0, total - step) if math.isfinite(pace) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """What evaluations, answers and checkpoints take of the time of a process, by its phases.
+
+    Args:
+        first: The step that the process began at. What comes before its first step does not come again.
+        phase, since: What is going on, and since when [Unix seconds].
+        seconds: That such phases took, up to the step `last`.
+    """
+
+    first: int = 0
+    phase: str = ""
+    since: float = 0.0
+    seconds: float = 0.0
+    last: int = 0
+
+    def after(self, phase: str, time: float, step: int) -> Between:
+        """The same once a phase has begun at that time, when so many steps were done."""
+        if phase == self.phase:
+            return self
+        seconds, last = self.seconds, self.last
+        if self.phase in BETWEEN and step > self.first and 0 < self.since <= time:
+            seconds, last = seconds + time - self.since, max(last, step)
+        return replace(self, phase=phase, since=time, seconds=seconds, last=last)
+
+    @property
+    def each(self) -> float:
+        """Seconds of them for each step; 0 until there was one."""
+        return self.seconds / (self.last - self.first) if self.last > self.first else 0.0
+
+
+def mean_of(values: Sequence[float | None], seconds: Sequence[float]) -> float | None:
+    """The mean of what is known of some steps, by their time; None where nothing is.
+
+    Args:
+        values: Of each step.
+        seconds: Of each step.
+    """
+    pairs = zip(values, seconds, strict=True)
+    known = [(value, took) for value, took in pairs if value is not None and took > 0]
+    whole = sum(took for _value, took in known)
+    return sum(value * took for value, took in known) / whole if whole > 0 else None
 
 
 class Pace:
@@ -78,8 +127,13 @@ class Pace:
     def tokens_per_second(self) -> float | None:
         return tokens_per_second(self._seconds, self._trained)
 
-    def seconds_left(self, step: int, total: int) -> float | None:
-        return seconds_left(self._seconds, step, total)
+    def seconds_left(self, step: int, total: int, between: Between | None = None) -> float | None:
+        return seconds_left(self._seconds, step, total, between)
+
+    @property
+    def step(self) -> int:
+        """The last step; 0 before the first."""
+        return self._steps[-1] if self._steps else 0
 
 
 def figure(value: object, digits: int = 4) -> str:

@@ -24,12 +24,13 @@ def _pattern(whole: bytes, real: bytes) -> bytes:
         rb'\{"v":%d,"run":"[ !#-\[\]-~]*+","seq":%b,"time":(%b),"rank":%b,"kind":"step",'
         rb'"step":(%b),"epoch":(%b),"loss":(%b|null),"learning_rate":(%b),"grad_norm":(%b|null),'
         rb'"supervised_tokens":(%b),"tokens":%b,"tokens_per_second":%b,"memory_allocated":%b,'
-        rb'"memory_reserved":(%b),"seconds":(%b)(?:,"metrics":(%b))?+\}'
+        rb'"memory_reserved":(%b),"seconds":(%b)(?:,"metrics":(%b))?+'
+        rb'(?:,"mfu":(%b))?+(?:,"gpu_busy":(%b))?+\}'
     ) % (
         *(VERSION, whole, real, whole),
         *(whole, real, real, real, real),
         *(whole, whole, real, whole),
-        *(whole, real, _METRICS),
+        *(whole, real, _METRICS, real, real),
     )
 
 
@@ -49,13 +50,15 @@ _EXACT = re.compile(
     rb"(?:" + _without_groups(_pattern(_WHOLE, _REAL) + rb"|" + _heartbeat(_WHOLE, _REAL)) + rb"|([^\n]*+))\n"
 )
 
-Figures = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes]
+Figures = tuple[
+    bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes
+]  # fmt: skip
 
 
 def scan(block: bytes) -> list[Figures]:
     """The whole lines of a block: of each step its time, step, epoch, loss, learning rate, gradient norm,
-    trained tokens, memory reserved, seconds and metrics, as they are written; then the time of a
-    heartbeat; of other lines the line, last. What is of another kind is empty.
+    trained tokens, memory reserved, seconds, metrics, MFU and share of the GPU's time, as they are written;
+    then the time of a heartbeat; of other lines the line, last. What is of another kind is empty.
 
     Numbers are not checked: `1.2.3` may be among them.
     """

@@ -38,7 +38,7 @@ from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.wire import body_of, moment, peek, plain, real
 
 CACHE = ".summary.json"
-_CACHE_VERSION = 3
+_CACHE_VERSION = 4
 _CHUNK = 8 << 20
 _HEAD = 256  # bytes at the start of a journal that tell it from another one
 _SILENCE = 60.0  # seconds; heartbeats come every 5, so nobody ran during a longer gap
@@ -68,11 +68,17 @@ class Tally:
     resumes: int = 0
     paid_seconds: float = 0.0
     training_seconds: float = 0.0
+    mfu: list[float] = field(default_factory=lambda: [0.0, 0.0])  # its sum by seconds, and those seconds
+    gpu_busy: list[float] = field(default_factory=lambda: [0.0, 0.0])  # likewise
     device: str = ""
     model_from: str = ""
     message: str = ""
     hint: str = ""
     directions: dict[str, bool] = field(default_factory=dict)  # of the task's metrics: is higher better?
+
+    def mean(self, sums: list[float]) -> float | None:
+        """The mean that such sums make; None where nothing was measured."""
+        return sums[0] / sums[1] if sums[1] > 0 else None
 
     def best(self, metric: str) -> float | None:
         """The best value of a metric over the evaluations that are part of the run's history; never NaN."""
@@ -140,15 +146,25 @@ def _add(known: Tally, block: bytes) -> bytes:
 
 def _plain_step(known: Tally, figures: Figures) -> None:
     """A step as its line has it."""
-    when, step, _epoch, loss, _rate, _norm, _trained, _memory, seconds, *_rest = figures
+    when, step, _epoch, loss, _rate, _norm, _trained, _memory, seconds, _metrics, mfu, busy, *_rest = figures
     try:
         time, number, took = float(when), int(step), float(seconds)
         last = known.loss if loss == b"null" else float(loss)
+        used = float(mfu) if mfu else None, float(busy) if busy else None
     except ValueError:  # what looks like a number, and is none
         return
     _pass_time(known, time)
     known.step, known.loss = number, last
     known.training_seconds += took
+    _add_use(known, took, *used)
+
+
+def _add_use(known: Tally, seconds: float, mfu: float | None, busy: float | None) -> None:
+    """How well a GPU was used in so many seconds."""
+    for total, share in ((known.mfu, mfu), (known.gpu_busy, busy)):
+        if share is not None and math.isfinite(share):
+            total[0] += share * seconds
+            total[1] += seconds
 
 
 def _pass_time(known: Tally, time: float) -> None:
@@ -180,6 +196,7 @@ def _step(known: Tally, data: dict[str, Any]) -> None:
     seconds, loss = real(data.get("seconds")), real(data.get("loss"))
     if seconds is not None and math.isfinite(seconds):
         known.training_seconds += seconds
+        _add_use(known, seconds, real(data.get("mfu")), real(data.get("gpu_busy")))
     if loss is not None:
         known.loss = loss
 
@@ -274,7 +291,13 @@ def _load(folder: RunFolder) -> Tally:
         for item in data["evaluations"]
     ):
         return Tally()
+    if not all(len(data[name]) == 2 and all(map(_is_number, data[name])) for name in ("mfu", "gpu_busy")):
+        return Tally()
     return Tally(**{item.name: data[item.name] for item in fields(Tally)})
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _save(folder: RunFolder, known: Tally) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tui_tuner.locales import _, recall
-from tui_tuner.runs.events import Sample
+from tui_tuner.locales import N_, _, recall
+from tui_tuner.runs.events import Memory, RunDuration, Sample
 from tui_tuner.runs.pace import figure
 from tui_tuner.runs.view import RunView
-from tui_tuner.text import one_line, sanitize
+from tui_tuner.text import human_bytes, human_money, human_seconds, one_line, sanitize
 
 REASONS_SHOWN = 5
+PARTS = (
+    N_("attention"),
+    N_("lora"),
+    N_("norm"),
+    N_("rotary"),
+    N_("mlp"),
+    N_("head"),
+    N_("compile"),
+)  # of a model, as `kernels` events name them
 
 
 def ledger_lines(ledger: Mapping[str, Any]) -> list[str]:
@@ -50,6 +59,66 @@ def _reason_line(reason: Mapping[str, Any]) -> str:
         return _("rows: {count:,} {outcome}: {why}", **said)
     first = one_line(samples[0].get("origin"), 120)
     return _("rows: {count:,} {outcome}: {why}, the first {first}", first=first, **said)
+
+
+def duration_line(body: RunDuration) -> str:
+    """How long a run takes, and what it costs where a price is known."""
+    said = {
+        "time": human_seconds(body.seconds),
+        "low": human_seconds(body.low),
+        "high": human_seconds(body.high),
+        "basis": one_line(body.basis),
+    }
+    if body.cost is None or body.cost_high is None:
+        line = _("the whole run takes about {time} ({low} to {high}), from {basis}", **said)
+    else:
+        line = _(
+            "the whole run takes about {time} ({low} to {high}), costs {cost} (up to {most}), from {basis}",
+            cost=human_money(body.cost),
+            most=human_money(body.cost_high),
+            **said,
+        )
+    return line
+
+
+def memory_line(body: Memory) -> str:
+    """Measured memory beside the predicted one; empty where one of them is not known."""
+    measured, predicted = body.allocated, body.predicted_allocated
+    if measured is None or predicted is None:
+        return ""
+    said = {"measured": human_bytes(measured), "predicted": human_bytes(predicted)}
+    if predicted > 0:
+        share = measured / predicted - 1
+        line = _("memory peak {measured}, predicted {predicted} ({share:+.1%})", share=share, **said)
+    else:
+        line = _("memory peak {measured}, predicted {predicted}", **said)
+    return line
+
+
+def kernels_told(chosen: Iterable[Any]) -> list[tuple[str, str, str]]:
+    """Part, kernel (with the modules that use it) and reason of each entry of a `kernels` event; what is
+    damaged is passed over."""
+    found = []
+    for one in chosen:
+        if not isinstance(one, Mapping) or not one.get("part"):
+            continue
+        kernel, layers = one_line(one.get("kernel") or "", 60) or _("the model's own"), one.get("layers")
+        if isinstance(layers, int) and layers:
+            kernel = f"{kernel} ({layers:,})"
+        found.append((_(one_line(one["part"], 20)), kernel, one_line(one.get("why") or "", 300)))
+    return found
+
+
+def kernels_line(chosen: Iterable[Any]) -> str:
+    """What computes the parts of a model, in one line; empty where nothing is known."""
+    parts = ", ".join(f"{part} {kernel}" for part, kernel, _why in kernels_told(chosen))
+    return _("kernels: {parts}", parts=parts) if parts else ""
+
+
+def use_words(mfu: float | None, busy: float | None) -> list[str]:
+    """How well a GPU is used, as far as it was measured."""
+    found = [] if mfu is None else [_("MFU {share:.1%}", share=mfu)]
+    return found if busy is None else [*found, _("GPU busy {share:.0%}", share=busy)]
 
 
 def comparison(view: RunView) -> list[str]:

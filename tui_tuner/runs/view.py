@@ -9,11 +9,13 @@ from typing import Any
 from tui_tuner.runs import pace
 from tui_tuner.runs.events import (
     Body,
+    Bottleneck,
     CheckpointSaved,
     Evaluation,
     Event,
     Finished,
     Heartbeat,
+    Kernels,
     Memory,
     ModelSource,
     Phase,
@@ -25,6 +27,8 @@ from tui_tuner.runs.events import (
     Sample,
     Step,
 )
+
+NOTHING_BETWEEN = pace.Between()
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,9 @@ class RunView:
     sources: tuple[ModelSource, ...] = ()  # of the newest process
     duration: RunDuration | None = None  # the newest
     planned: RunDuration | None = None  # as it was before the first step
+    kernels: tuple[Mapping[str, Any], ...] = ()  # of the newest process: {part, kernel, why, layers} each
+    bottleneck: Bottleneck | None = None  # of the newest process; None where nothing limits it
+    between: pace.Between = NOTHING_BETWEEN  # time that no step takes
 
     @property
     def ended(self) -> bool:
@@ -76,11 +83,21 @@ class RunView:
         return pace.tokens_per_second([point.seconds for point in recent], trained)
 
     def seconds_left(self) -> float | None:
-        """Remaining time from the last steps' pace; None where it cannot be known."""
+        """Remaining time from the pace of steps and evaluations; None where it cannot be known."""
         if self.ended:
             return None
         seconds = [point.seconds for point in self.steps[-pace.OF_TIME_LEFT :]]
-        return pace.seconds_left(seconds, self.step, self.total_steps)
+        return pace.seconds_left(seconds, self.step, self.total_steps, self.between)
+
+    def mfu(self, steps: int = pace.OF_SPEED) -> float | None:
+        """Model FLOP utilisation over the last steps; None where nobody measured it."""
+        recent = self.steps[-steps:]
+        return pace.mean_of([point.mfu for point in recent], [point.seconds for point in recent])
+
+    def gpu_busy(self, steps: int = pace.OF_SPEED) -> float | None:
+        """Share of time in which the GPU computed over the last steps; None where nobody measured it."""
+        recent = self.steps[-steps:]
+        return pace.mean_of([point.gpu_busy for point in recent], [point.seconds for point in recent])
 
 
 def fold(view: RunView, events: Iterable[Event]) -> RunView:
@@ -134,6 +151,9 @@ def _run_started(draft: _Draft, event: Event, body: RunStarted) -> None:
         advice="",
         fixes=(),
         rows_seen=False,
+        kernels=(),
+        bottleneck=None,
+        between=pace.Between(body.resumed_from or 0),
     )
     if body.resumed_from is not None:
         _back_to(draft, body.resumed_from)
@@ -155,10 +175,11 @@ def _back_to(draft: _Draft, step: int) -> None:
     draft.values["step"] = step
 
 
-def _phase(draft: _Draft, _: Event, body: Phase) -> None:
+def _phase(draft: _Draft, event: Event, body: Phase) -> None:
     draft.values.update(
         phase=body.name, phase_note=body.note, phase_done=body.done, phase_total=body.total or 0
     )
+    draft.values["between"] = draft.get("between").after(body.name, event.time, draft.get("step"))
     if body.name == "training" and body.total:
         draft.values["total_steps"] = body.total
     if draft.get("status") in ("running", "paused"):
@@ -216,6 +237,14 @@ def _memory(draft: _Draft, _: Event, body: Memory) -> None:
     draft.values["memory"] = body
 
 
+def _kernels(draft: _Draft, _: Event, body: Kernels) -> None:
+    draft.values["kernels"] = tuple(one for one in body.chosen if isinstance(one, Mapping))
+
+
+def _bottleneck(draft: _Draft, _: Event, body: Bottleneck) -> None:
+    draft.values["bottleneck"] = body if body.what else None
+
+
 def _duration(draft: _Draft, _: Event, body: RunDuration) -> None:
     draft.values["duration"] = body
     if not body.corrected_by:
@@ -236,5 +265,7 @@ _HANDLERS: dict[type[Body], Callable[[_Draft, Event, Any], None]] = {
     RowLedger: _ledger,
     CheckpointSaved: _checkpoint,
     Heartbeat: _heartbeat,
+    Kernels: _kernels,
+    Bottleneck: _bottleneck,
     Finished: _finished,
 }

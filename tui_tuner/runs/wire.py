@@ -47,7 +47,7 @@ def fields_of(body: Body) -> dict[str, Any]:
     found = {}
     for slot in _SHAPES[type(body)].slots:
         value = getattr(body, slot.name)
-        if value or not slot.sparse:
+        if value or not slot.sparse or (value is not None and slot.default is None):
             found[slot.name] = list(value) if isinstance(value, tuple) else value
     return found
 

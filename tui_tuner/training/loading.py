@@ -13,7 +13,10 @@ from transformers import set_seed
 
 from tui_tuner.compute import attention, low_rank
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
-from tui_tuner.compute.numeric import matmul_precision
+from tui_tuner.compute.kernels.chosen import Chosen
+from tui_tuner.compute.kernels.install import install_kernels
+from tui_tuner.compute.numeric import autocast_name, matmul_precision
+from tui_tuner.compute.regions import compile_layers
 from tui_tuner.config.advice import advise, setting
 from tui_tuner.config.kinds import RANKED
 from tui_tuner.config.resolved import ResolvedConfig
@@ -40,12 +43,14 @@ def load_trainable(
     reporter: Reporter,
     recovery: Recovery,
     rows: Sequence[TokenizedRows],
+    kernels: list[Chosen],
 ) -> Any:
     """Load the base model and attach the method to it.
 
     Args:
         learned: What the task's encoder found out about the data.
         rows: The training rows, and those held out.
+        kernels: Gets what computes parts of the model.
 
     Raises:
         OutOfMemoryError: the model does not fit.
@@ -67,7 +72,8 @@ def load_trainable(
     with _fitting(config, recovery):
         model = attach_method(model, config, task)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
-    low_rank.quicken(model, device)
+    with _fitting(config, recovery):
+        kernels += make_quick(model, config, device, reporter)
     checkpoint_layers(model, config.training.gradient_checkpointing)
     trained, total = trainable_parameters(model)
     reporter.log(
@@ -79,6 +85,29 @@ def load_trainable(
         )
     )
     return model
+
+
+def make_quick(model: Any, config: ResolvedConfig, device: Device, reporter: Reporter) -> list[Chosen]:
+    """Let a model compute the same with fewer kernels, wherever that proves exact; what computes its parts.
+
+    Compiled layers are left as they are otherwise: the compiler brings their operations together itself.
+    """
+    name = autocast_name(device, config)
+    autocast = getattr(torch, name) if name else None
+    found: list[Chosen] = []
+    if config.training.compile:
+        reporter.phase("loading", note=_("compiling layers"))
+        compiled = compile_layers(model, device, autocast)
+        if compiled.kernel:
+            return [compiled]
+        found.append(compiled)
+        reporter.warn(
+            "not_compiled",
+            _("Layers are not compiled, and compute as they are: {problem}", problem=compiled.why),
+            advise(N_("Switch it off with {command}.", command=setting({"training.compile": False}))),
+        )
+    found += low_rank.quicken(model, device)
+    return found + install_kernels(model, device, autocast, bool(config.training.gradient_checkpointing))
 
 
 @contextlib.contextmanager

@@ -63,6 +63,7 @@ class Loop(TrainerCallback):
         self.stopped = ""
         self.evaluate_every = interval(config.evaluation.every, total_steps)
         self._evaluated = -1
+        self._apart = True  # whether more than reports came since the last step: an evaluation, a checkpoint
         self._clock = time.monotonic()
 
     @property
@@ -89,7 +90,12 @@ class Loop(TrainerCallback):
         if still:  # the next step would make it impossible
             self.stopped = "asked"
             raise StopHere
-        self._clock = time.monotonic()
+        self._ready(apart=True)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.reports.meter.begin()
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -99,6 +105,7 @@ class Loop(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self.reports.meter.end()
         step = state.global_step
         final = step >= self.total
         self._note(step, state.epoch or 0.0)
@@ -106,7 +113,8 @@ class Loop(TrainerCallback):
             self._report()
         wishes = self.commands.take()
         if not wishes.stop and not final:
-            self.commands.wait_while_paused(step, self.total, lambda: self._save(step, whole=True))
+            paused = self.commands.wait_while_paused(step, self.total, lambda: self._save(step, whole=True))
+            self._apart |= paused > 0
             wishes.add(self.commands.take())
         if wishes.evaluate or final or due(step, self.evaluate_every):
             # A stop that was asked for ends the evaluation, and a wait for room on the disk in it
@@ -124,9 +132,15 @@ class Loop(TrainerCallback):
         ending = final or self.stopped or self.progress.early
         if wishes.save or ending or self.saver.due(step):
             self._save(step, whole=bool(ending))
-        self._clock = time.monotonic()
+        self._ready(self._apart)
 
     # ---- parts -------------------------------------------------------------------------------------
+
+    def _ready(self, apart: bool) -> None:
+        """What lies between two steps is done."""
+        self._apart = False
+        self._clock = time.monotonic()
+        self.reports.meter.ready(apart)
 
     def _note(self, step: int, epoch: float) -> None:
         engine = self.engine
@@ -143,6 +157,7 @@ class Loop(TrainerCallback):
                 rows=engine.last_rows,
                 metrics=engine.last_metrics,
                 skipped=engine.step_was_skipped(),
+                work=self.reports.meter.work(engine.last_parts, engine.data.lengths),
             )
         )
 
@@ -152,6 +167,7 @@ class Loop(TrainerCallback):
             self._bad_numbers(bad)
 
     def _save(self, step: int, whole: bool = False) -> None:
+        self._apart = True
         self._report()  # weights that are not numbers must not get into a checkpoint
         self.saver.save(step, self._wait, whole, ending=bool(self.stopped))
 
@@ -194,6 +210,7 @@ class Loop(TrainerCallback):
             return
         engine = self.engine
         self._report()
+        self._apart = True
         self._evaluated = step
         self.progress.owed = True
         try:

@@ -14,7 +14,10 @@ from tui_tuner.models.device import Device, find_device
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning import hardware
 from tui_tuner.planning.data_facts import DataFacts, counted_facts
-from tui_tuner.planning.fit import settle
+from tui_tuner.planning.fit import left_open, settle
+from tui_tuner.planning.hardware import Hardware
+from tui_tuner.planning.speed.kept import keep_rates
+from tui_tuner.planning.speed.rates import Rates, rates_words
 from tui_tuner.runs.events import Resolved
 from tui_tuner.training.context import RunContext
 from tui_tuner.training.positions import check_positions
@@ -49,7 +52,9 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     longest = max(int(rows.lengths.max()) for rows in parts if rows is not None and len(rows))
     check_positions(facts, longest, reporter, config.method.prompt_length)
     here = hardware.detect()
-    found = settle(config, hardware=here, model_facts=facts, data_facts=data)
+    found = settle(
+        config, hardware=here, model_facts=facts, data_facts=data, rates=_measure(context, config, here)
+    )
     for reason in found.reasons:
         reporter.emit(Resolved(reason.field, reason.value, reason.why))
     context.write(RESOLVED, dump_config(found.config))
@@ -57,6 +62,27 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     context.progress.config = found.config.model_dump(mode="json")
     place = "cpu" if found.config.hardware.devices == "cpu" else f"cuda:{context.ranks.local_rank}"
     return Settled(found.config, find_device(place, here.devices), facts, data)
+
+
+def _measure(context: RunContext, config: RunConfig, here: Hardware) -> Rates | None:
+    """How fast the GPU is that something is chosen for; None where nothing is, or it was not measured.
+
+    All processes of a run choose by what the first of them found, or each would choose something else.
+    """
+    if config.hardware.devices == "cpu" or not here.usable_gpus or not left_open(config):
+        return None
+    found = None
+    if (
+        context.ranks.main and not config.training.deterministic
+    ):  # whose workspaces are set before any product
+        from tui_tuner.training.watching.rates_probe import measure_rates
+
+        found = measure_rates(f"cuda:{context.ranks.local_rank}")
+    if found is not None:
+        found = keep_rates(here.usable_gpus[0].name, found)
+        context.reporter.log(rates_words(found))
+    agreed: Rates | None = context.ranks.broadcast(found)
+    return agreed
 
 
 def _load_facts(config: RunConfig) -> Any:

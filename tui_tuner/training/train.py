@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from transformers import PrinterCallback, set_seed
 
 from tui_tuner.compute.forward import MicroSize
+from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.compute.rows.sizes import fills_rows
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.objectives.base import Objective
@@ -29,7 +31,9 @@ from tui_tuner.training.settling import Settled, settle_config
 from tui_tuner.training.step.engine import Engine, training_arguments
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery
+from tui_tuner.training.watching.kernels import attention_chosen, kernels_event
 from tui_tuner.training.watching.memory_check import MemoryCheck
+from tui_tuner.training.watching.meter import step_meter
 from tui_tuner.training.watching.pace import Pace
 from tui_tuner.training.watching.reporting import StepReports, device_memory
 
@@ -52,6 +56,7 @@ def prepare_training(context: RunContext) -> Training:
     settled = settle_config(context, config, prepared)
     retry = settled.config.training.on_out_of_memory == "retry"
     recovery = Recovery(context.reporter, retry, lambda row: str(prepared.train.origin(row)))
+    kernels: list[Chosen] = []
     model = load_trainable(
         settled.config,
         settled.device,
@@ -61,10 +66,11 @@ def prepare_training(context: RunContext) -> Training:
         context.reporter,
         recovery,
         [part for part in (prepared.train, prepared.validation) if part is not None],
+        kernels,
     )
     context.commands.check()
     check_room(model, settled.config, context.folder.path, context.reporter)
-    return Training(context, settled, prepared, tokenizer, model, recovery)
+    return Training(context, settled, prepared, tokenizer, model, recovery, kernels)
 
 
 class Training:
@@ -78,6 +84,7 @@ class Training:
         tokenizer: Any,
         model: Any,
         recovery: Recovery,
+        kernels: Sequence[Chosen] = (),
     ) -> None:
         self.context, self.settled, self.prepared = context, settled, prepared
         self.config, self.device = settled.config, settled.device
@@ -95,6 +102,8 @@ class Training:
         self.size = self._first_size()
         self.objective = context.task.objective(self.config)
         self.objective.prepare(self.setup)
+        attention = attention_chosen(model, self.objective.way, self.device)
+        context.reporter.emit(kernels_event([*attention, *kernels]))
         self.recovery.random = context.progress.random = self.objective.random
         if not self.objective.exact:
             self.size = MicroSize(1, self.size.tokens)
@@ -142,7 +151,17 @@ class Training:
             context.progress,
             context.commands.stop_wanted,
         )
-        reports = StepReports(reporter, config.training.report_every, device_memory(self.device.place))
+        meter = step_meter(
+            context.asked,
+            config,
+            self.device,
+            self.settled.facts,
+            lambda: self.objective.stored_layers,
+            reporter.emit,
+            reporter.log,
+        )
+        every = config.training.report_every
+        reports = StepReports(reporter, every, device_memory(self.device.place), meter)
         saver = Saver(
             config,
             context.folder,
@@ -182,7 +201,7 @@ class Training:
         engine.remove_callback(PrinterCallback)
         if self.device.kind == "cuda":
             engine.add_callback(
-                MemoryCheck(config, self.device.place, context.reporter, lambda: engine.fullest)
+                MemoryCheck(config, self.device.place, context.reporter, engine.passes.fullest)
             )
         saver = self.loop.saver
         pace = Pace(
@@ -238,6 +257,7 @@ class Training:
             raise
         finally:
             self.loop.saver.wait()  # whoever resumes clears half-written checkpoints away
+            self.loop.reports.meter.stop()
             self.objective.close()
 
     def _store_states(self, objective: Objective) -> None:

@@ -12,11 +12,13 @@ from rich.text import Text
 from tui_tuner.locales import _
 from tui_tuner.runs.events import (
     Body,
+    Bottleneck,
     CheckpointSaved,
     CommandDone,
     Evaluation,
     Event,
     Finished,
+    Kernels,
     Log,
     ModelSource,
     OutOfMemory,
@@ -24,6 +26,7 @@ from tui_tuner.runs.events import (
     RunStarted,
     Warned,
 )
+from tui_tuner.runs.told import kernels_line
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.words import PHASES, figure, themed
 
@@ -110,6 +113,17 @@ def _log(time: float, body: Log, phase: str) -> LogLine:
     return LogLine(time, level if level in _COLOURS else "info", body.message)
 
 
+def _kernels(time: float, body: Kernels, phase: str) -> LogLine | None:
+    line = kernels_line(body.chosen)
+    return LogLine(time, "info", line) if line else None
+
+
+def _bottleneck(time: float, body: Bottleneck, phase: str) -> LogLine:
+    if not body.what:
+        return LogLine(time, "good", body.message)
+    return LogLine(time, "warning", body.message, body.advice or body.hint)
+
+
 def _command(time: float, body: CommandDone, phase: str) -> LogLine:
     return LogLine(time, "info", _("done: {command}", command=body.command))
 
@@ -129,6 +143,8 @@ _MAKERS: dict[type[Body], Callable[[float, Any, str], LogLine | None]] = {
     Warned: _warning,
     OutOfMemory: _out_of_memory,
     Log: _log,
+    Kernels: _kernels,
+    Bottleneck: _bottleneck,
     CommandDone: _command,
     Finished: _finished,
 }

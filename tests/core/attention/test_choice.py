@@ -23,6 +23,7 @@ from tui_tuner.compute.attention.choice import (
     judge,
     replaces,
 )
+from tui_tuner.compute.attention.state import describe_on
 from tui_tuner.models.device import Device
 
 BASE = {"query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k", "return_aux"}
@@ -188,3 +189,6 @@ def test_the_choice_in_words() -> None:
     older = describe_attention(gpu("T4"), torch_of("2.12"))
     assert older.kernel == NAMES[Kernel.EFFICIENT] and "Ampere" in older.why and "hub" not in older.why
     assert describe_attention(Device("cpu"), Means()).kernel == NAMES[Kernel.EACH]
+    # with the packages of this machine, though it has no such card
+    assert describe_on(gpu("V100")).kernel == NAMES[Kernel.EFFICIENT]
+    assert describe_on(gpu("H100")).kernel in (NAMES[Kernel.VARLEN], NAMES[Kernel.EFFICIENT])

@@ -53,8 +53,8 @@ class Card:
         monkeypatch.setattr(gpu, "_ATTEND", gpu._ATTEND | stand_ins)
         attend_with = gpu.attend_with
 
-        def watched(kernel: Kernel, place: str) -> Any:
-            attend = attend_with(kernel, place)
+        def watched(kernel: Kernel, place: str, need: Any) -> Any:
+            attend = attend_with(kernel, place, need)
 
             def call(query: Any, key: Any, value: Any, spans: Any, ask: Ask) -> Any:
                 if spans.tokens != sum(trial.LENGTHS):
@@ -142,6 +142,10 @@ def test_padded_rows_keep_caps_and_sinks(kind: str, card: Card) -> None:
         found = model(**inputs).logits
     real = batch.attention_mask.bool()
     torch.testing.assert_close(found[real], truth[real], atol=1e-5, rtol=1e-5)
+    answer = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": None}
+    found = model.generate(**inputs, **answer)
+    model.set_attn_implementation("eager")
+    assert torch.equal(found, model.generate(**inputs, **answer))
 
 
 PLAIN = Ask()
@@ -226,6 +230,21 @@ def test_older_versions_are_adapted(version: Any, card: Card) -> None:
     assert used.kernel == "torch varlen_attn" and "enable_gqa" in used.why
 
 
+def test_groups_that_an_older_version_knows_without_saying_so_are_not_repeated(card: Card) -> None:
+    def knows(
+        query: Any, key: Any, value: Any, *bounds: Any, scale: Any = None, window_size: Any = None
+    ) -> Any:
+        heads.append(key.shape[1])
+        options = {"scale": scale, "window_size": window_size, "enable_gqa": True}
+        return references.varlen_newest(query, key, value, *bounds, **options)
+
+    heads: list[int] = []
+    card.has(knows)
+    _call(dtype=torch.bfloat16)
+    assert card.calls == [Kernel.VARLEN] and set(heads) == {2}
+    assert "enable_gqa" not in attention.kernels_in_use()[0].why
+
+
 def test_rivals_are_measured_and_the_faster_one_is_taken(card: Card) -> None:
     flash = references.flash_attn_varlen_func
     card.has(references.varlen_newest, flash=frozenset(inspect.signature(flash).parameters))
@@ -241,8 +260,28 @@ def test_rivals_are_measured_and_the_faster_one_is_taken(card: Card) -> None:
         _call(dtype=torch.bfloat16)
     assert card.calls == [Kernel.FLASH] * 2 and timed == [[Kernel.VARLEN, Kernel.FLASH]]
     assert "0.50 ms" in attention.kernels_in_use()[0].why
+
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("no events here")
+
+    card.monkeypatch.setattr(gpu, "time_kernels", fails)
+    state.STATE.chosen.clear()
+    _call(dtype=torch.bfloat16)
+    assert card.calls[-1] is Kernel.VARLEN
+
     order = [Kernel.VARLEN, Kernel.FLASH]
     assert trial.fastest({Kernel.VARLEN: 1.0, Kernel.FLASH: 0.99}, order) is Kernel.VARLEN
+    assert trial.fastest({Kernel.VARLEN: 1.0, Kernel.FLASH: 0.9}, order) is Kernel.FLASH
+
+
+def test_memory_that_runs_out_in_a_proof_breaks_nothing(card: Card) -> None:
+    def hungry(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    card.monkeypatch.setattr(gpu, "torch_varlen", lambda: (hungry, frozenset({"window_size", "scale"})))
+    with pytest.raises(torch.OutOfMemoryError):
+        _call(dtype=torch.bfloat16)
+    assert not state.STATE.broken and not attention.take_notices()
 
 
 def test_a_repeatable_run_takes_no_part_in_trials(card: Card) -> None:

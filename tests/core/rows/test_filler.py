@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from tests.core import ways
+from tests.core.attention.test_gpu_path import Card
 from tests.core.kinds.test_router_loss import MIXTURES, mixture, models_own
 from tests.core.speed import test_prefix_cache as states
 from tests.core.speed.test_shared_prefix import two_prompts
 from tests.core.test_architectures import EXPERTS, SHAPE
 from tests.core.test_loss import FAST, SomeRows, gradients, load
 from tui_tuner.compute import attention, shared_prefix
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, lay_flat
+from tui_tuner.compute.attention.choice import Kernel
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, MicroSize, lay_flat, model_inputs
 from tui_tuner.compute.noise import EmbeddingNoise
 from tui_tuner.compute.rows.filler import fill
 from tui_tuner.compute.rows.laying import Laying
@@ -112,8 +114,6 @@ def test_examples_and_filler_do_not_see_each_other(tiny_model: Path, segments: b
 
 
 def forward_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
-    from tui_tuner.compute.forward import model_inputs
-
     return model_inputs(model, micro, way) | {"use_cache": False}
 
 
@@ -224,3 +224,57 @@ def test_where_filler_is_not_exact_rows_are_as_long_as_they_are(
     found = ways.check_ways(model, rows, [1, 3, 0, 2], FILLED)
     hook.remove()
     assert found.way == FAST and found.exact and "differs" in found.problem
+
+
+@pytest.mark.parametrize(
+    ("state", "filled"),
+    [((), True), ((True, True, True), False), ((True, True, True, True), True)],
+    ids=["new", "begun without filler", "begun with it"],
+)
+def test_a_resumed_run_fills_its_rows_if_it_did(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, state: tuple[bool, ...], filled: bool
+) -> None:
+    monkeypatch.setattr("tui_tuner.objectives.base.fills_rows", lambda _device: True)
+    rows = SomeRows(LENGTHS, 300)
+    causal, voice = ways.prepared(load(tiny_model), rows, [[0, 1, 2, 3]], 256, state=state, usual=[71, 71])
+    assert causal.way == replace(FAST, filled=filled, virtual=causal.way.virtual)
+    assert causal.state() == [True] * (3 + filled)
+    (micro,) = causal.batches(rows, range(4), MicroSize(4, 256))
+    assert micro.input_ids.shape[1] == (128 if filled else 71)
+    assert any("one of 4 lengths" in line and "44.5%" in line for line in voice.said) == filled
+    causal.laying.share(0.5)
+    assert causal.laying.sizes_of_steps(256) == (64, 128, 192, 256)
+
+
+@pytest.mark.parametrize("kind", ["bert", "modernbert"])
+def test_an_encoder_sees_no_filler(kind: str) -> None:
+    from transformers import AutoConfig, AutoModel
+
+    attention.register()
+    torch.manual_seed(0)
+    more = {"cls_token_id": 1, "sep_token_id": 2} if kind == "modernbert" else {}
+    model = AutoModel.from_config(AutoConfig.for_model(kind, **{**SHAPE, **more})).eval()
+    model.set_attn_implementation(attention.NAME)
+    rows = SomeRows(LENGTHS, 300)
+    micro = lay_flat(rows, range(4))
+    with torch.no_grad():
+        alone = [model(input_ids=torch.from_numpy(rows.ids[row]).long()[None])[0][0] for row in range(4)]
+        found = model(**model_inputs(model, fill(micro, 128), FAST))[0][0, :71]
+    torch.testing.assert_close(found, torch.cat(alone), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_filled_rows_go_through_the_kernels_of_a_gpu(
+    shared: bool, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(tiny_model).train()
+    micro = shared_prefix.lay_shared(two_prompts(), range(9)) if shared else lay_flat(two_prompts(), range(9))
+    assert (micro.layout is not None) == shared
+    losses, wanted = computed(model, micro, FAST)
+    card = Card(monkeypatch)
+    filled = fill(micro, 384)
+    found_losses, found = computed(model, filled, FAST)
+    assert card.calls and Kernel.EACH not in card.calls
+    torch.testing.assert_close(found_losses, losses, atol=2e-6, rtol=1e-6)
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, atol=2e-6 * float(gradient.abs().max()), rtol=1e-5)

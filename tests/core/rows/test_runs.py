@@ -18,6 +18,8 @@ from tui_tuner.compute import numeric
 from tui_tuner.compute.forward import MicroBatch
 from tui_tuner.compute.rows.sizes import MOST_SIZES
 from tui_tuner.objectives.base import Objective
+from tui_tuner.training.keeping.checkpoints import checkpoints
+from tui_tuner.training.keeping.progress import read_progress
 from tui_tuner.training.step.ahead import Ahead
 from tui_tuner.training.step.engine import Engine
 
@@ -79,6 +81,8 @@ def test_losses_and_counts_are_those_of_rows_as_they_are(
     lengths = {micro.input_ids.shape[1] for micro in passes}
     assert len(lengths) <= MOST_SIZES and all(length % 16 == 0 for length in lengths)
     assert len(passes) <= len(as_on_gpu) - len(passes)
+    told = [fields["message"] for fields in run.sink.of("log") if "filler" in fields["message"]]
+    assert len(told) == ("prompt" not in config.method.kind)
     if config.training.micro_batch == 8:
         assert len(passes) == 6  # one for each step
 
@@ -161,6 +165,7 @@ def test_a_resumed_run_ends_with_the_same_weights_bit_for_bit(
         Injected(patch, "forward", at=2)
         first = train(make_config(**changes), before=reacting({3: ["stop"]}))
     assert first.outcome.status == "stopped", first.outcome
+    assert read_progress(checkpoints(first.folder.checkpoints)[-1].path).path == [True] * 4
     again = train(first.folder.config(), resume=first.folder)
     assert again.outcome.status == "completed", again.outcome
     assert {**first.steps(), **again.steps()} == whole.steps()

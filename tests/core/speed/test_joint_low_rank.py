@@ -184,10 +184,17 @@ def test_nothing_but_the_input_is_kept_of_a_layer() -> None:
     assert sorted(sizes) == [10 * 12, 10 * 32]  # x, and 3 x 4 numbers a token
 
 
-@pytest.mark.parametrize("degree", [True, "every_second"])
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_checkpointing_computes_the_same_again(degree: Any, dropout: float, products: list[int]) -> None:
-    model = adapted(lora_dropout=dropout)
+@pytest.mark.parametrize(
+    ("degree", "dropout", "quantised"),
+    [(True, 0.0, ""), (True, 0.2, ""), ("every_second", 0.2, ""), (True, 0.2, "4-bit"), (True, 0.0, "8-bit")],
+)
+def test_checkpointing_computes_the_same_again(
+    degree: Any, dropout: float, quantised: str, products: list[int]
+) -> None:
+    model = adapted(quantised=quantised, lora_dropout=dropout)
+    for module in model.modules():
+        if hasattr(module, "compute_dtype"):
+            module.compute_dtype = torch.float32
     checkpoint_layers(model, degree)
     truth = step(model)
     low_rank.quicken(model, GPU)
@@ -389,6 +396,17 @@ def test_quickening_twice_is_quickening_once() -> None:
     first = low_rank.quicken(model, GPU)
     assert low_rank.quicken(model, GPU) == first
     assert_same(step(model), truth)
+
+
+def test_a_compiled_region_is_one_graph_of_what_peft_does(products: list[int]) -> None:
+    model = adapted()
+    truth = step(model)
+    low_rank.quicken(model, GPU)
+    products.clear()
+    for layer in model.base_model.model.model.layers:
+        layer.compile(backend="eager", fullgraph=True)
+    assert_same(step(model), truth)
+    assert not products
 
 
 @pytest.mark.parametrize(

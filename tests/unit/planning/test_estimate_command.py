@@ -71,7 +71,9 @@ def test_every_known_card_on_request(config, tmp_path):
     rows.write_text('{"prompt": "a", "response": "b"}\n' * 800)
     found = json.loads(call(config, "--cards", "--json", "--set", f"data.path={rows}"))["cards"]
     times = {(one["name"], one["count"]): one["seconds"] for one in found}
-    assert times["H100", 4] == pytest.approx(times["H100", 1] / 4)
+    assert times["H100", 4] == pytest.approx(
+        times["H100", 1] / 4, rel=0.02
+    )  # the optimizer's step is each one's own
     assert re.search(
         r"H100 .* fits .*\d+ s, \d+ s, \d+ s", call(config, "--cards", "--set", f"data.path={rows}")
     )

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.sections.training import DEGREES
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.changes import apply
 from tui_tuner.planning.data_facts import DataFacts
@@ -67,18 +68,18 @@ def test_levers_say_what_they_save():
     found = fit(
         config(training={"micro_batch": 8, "gradient_checkpointing": False}), CARDS["A100-80"], facts=FACTS
     )
-    levers = {lever.change.path: lever for lever in found.levers}
-    assert levers["training.gradient_checkpointing"].saves > 5
-    assert levers["training.gradient_checkpointing"].time == pytest.approx(1.41)
-    assert levers["model.quantization"].saves > 5
-    saved = levers["training.gradient_checkpointing"]
+    levers = {(lever.change.path, lever.change.value): lever for lever in found.levers}
+    saved = levers["training.gradient_checkpointing", True]
+    assert saved.saves > 5 and 1.25 < saved.time < 1.5
+    assert levers["model.quantization", "nf4"].saves > 5
     changed = fit(apply(found.config, (saved.change,)), CARDS["A100-80"], facts=FACTS)
     assert found.estimate.device - changed.estimate.device == pytest.approx(saved.saves)
 
 
 def test_checkpointing_only_where_memory_asks():
     assert fit(config(), find_card("H200"), facts=FACTS).config.training.gradient_checkpointing is False
-    assert fit(config(), find_card("24GiB"), facts=FACTS).config.training.gradient_checkpointing is True
+    few = config(training={"micro_batch": 4})
+    assert fit(few, find_card("24GiB"), facts=FACTS).config.training.gradient_checkpointing is True
 
 
 def test_settings_use_the_free_memory_of_the_gpu():
@@ -123,19 +124,15 @@ def test_the_table_takes_little_time():
     assert time.process_time() - began < 1.0
 
 
-def test_fast_settings_come_first_and_a_plain_optimizer_before_them():
+def test_a_plain_optimizer_comes_before_fast_settings():
     for gib in range(6, 90, 3):
         card = find_card(f"{gib}GiB")
         found = fit(config(model={"quantization": "nf4"}), card, facts=FACTS)
-        if not found.fits or found.config.training.gradient_checkpointing is False:
+        if not found.fits or found.config.training.optimizer == "adamw":
             continue
-        for micro in (1, 2, 4, 8, 16):  # whatever is faster must not have fitted
-            faster = config(
-                model={"quantization": "nf4"},
-                training={"micro_batch": micro, "gradient_checkpointing": False, "optimizer": "adamw"},
-            )
-            if 1 + 512 / (micro * 1024) < (1 + 512 / (found.config.training.micro_batch * 1024)) * 1.41:
-                assert not fit(faster, card, facts=FACTS).fits
+        for degree in DEGREES:
+            plain = {"micro_batch": 1, "gradient_checkpointing": degree, "optimizer": "adamw"}
+            assert not fit(config(model={"quantization": "nf4"}, training=plain), card, facts=FACTS).fits
 
 
 def test_a_processor_fits_into_its_memory():

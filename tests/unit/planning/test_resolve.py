@@ -6,14 +6,15 @@ import pytest
 
 from tui_tuner.config.kinds import PROMPTS
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.sections.training import DEGREES
 from tui_tuner.errors import HardwareError
 from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.changes import possible_changes
-from tui_tuner.planning.fit import _choices
 from tui_tuner.planning.gpus import find_card
 from tui_tuner.planning.hardware import Gpu, Hardware, detect
 from tui_tuner.planning.resolve import DataFacts, resolve
+from tui_tuner.planning.speed.choice import open_options
 
 A100 = Hardware(gpus=(Gpu(0, "A100", 80.0, 79.0, (8, 0)),), cores=8, memory_gib=64, cpu_bf16=False)
 T4 = Hardware(gpus=(Gpu(0, "T4", 15.0, 14.6, (7, 5)),), cores=2, memory_gib=12)
@@ -132,8 +133,8 @@ def test_memory_never_makes_prefix_tuning_compute_activations_again(kind):
     facts = facts_from_config(find("mistralai/Mistral-7B-v0.1"))
     asked = config(method={"kind": kind}, data={"max_length": 8192}, training={"micro_batch": 1})
     base = resolve(asked, hardware=A100, model_facts=facts).config
-    again = {option["gradient_checkpointing"] for option in _choices(asked, base, find_card("A100-80"))}
-    assert again == ({False} if kind == "prefix_tuning" else {False, True})
+    again = {option.degree for option in open_options(asked, base, find_card("A100-80"))}
+    assert again == ({False} if kind == "prefix_tuning" else set(DEGREES))
     paths = {change.path for change in possible_changes(base)}
     assert not paths & {"data.packing", "method.rank"}
     assert ("training.gradient_checkpointing" in paths) == (kind != "prefix_tuning")

@@ -36,6 +36,18 @@ CHECKPOINTING = {"checkpointing": True}
 EVERY_SECOND = {"checkpointing": True, "every_second": True}
 OFFLOAD = {"checkpointing": True, "offload": True}
 LLAMA, MIXTRAL = "meta-llama/Llama-3.2-1B", "mistralai/Mixtral-8x7B-v0.1"
+SPARSE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "intermediate_size": 5632,
+    "moe_intermediate_size": 704,
+    "shared_expert_intermediate_size": 2816,
+    "num_experts": 16,
+    "num_experts_per_tok": 4,
+    "vocab_size": 32000,
+}
 RAW = {
     "bert": {"model_type": "bert"},
     "gpt2": {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257},
@@ -47,6 +59,14 @@ RAW = {
         "num_attention_heads": 32,
         "intermediate_size": 8192,
         "vocab_size": 51200,
+    },
+    "qwen2_moe": {**SPARSE, "model_type": "qwen2_moe", "num_hidden_layers": 12},
+    "one dense layer of three": {**SPARSE, "model_type": "qwen2_moe", "mlp_only_layers": [1]},
+    "the last of three is dense": {
+        **SPARSE,
+        "model_type": "qwen3_moe",
+        "head_dim": 64,
+        "mlp_only_layers": [2],
     },
 }
 GRID = [
@@ -76,6 +96,10 @@ GRID = [
     (MIXTRAL, {}),
     (MIXTRAL, {**NF4, **CHECKPOINTING}),
     (MIXTRAL, FULL),
+    ("qwen2_moe", {}),
+    ("one dense layer of three", {**NF4, **CHECKPOINTING}),
+    ("the last of three is dense", FULL),
+    ("the last of three is dense", {**CHECKPOINTING, "targets": frozenset(["q_proj", "o_proj"])}),
     ("gpt2", {}),
     ("gpt2", FULL),
     ("gpt2 by other names", {}),

@@ -43,13 +43,17 @@ def _bodies(count: int, chance: random.Random) -> list[Body]:
             Step(step, step / 7, loss, 10 ** -chance.randint(1, 9), norm, chance.randint(0, 9999), step, 12.5)
             if chance.random() < 0.1
             else Step(
-                step, step / 7, loss, 1e-4, norm, 1000 + step, step, 5.5, memory, memory, seconds, metrics
+                *(step, step / 7, loss, 1e-4, norm, 1000 + step, step, 5.5, memory, memory, seconds, metrics),
+                mfu=chance.choice([None, chance.random(), 0.0]),
+                gpu_busy=chance.choice([None, chance.random(), 1.0]),
             )
         )
         if chance.random() < 0.1:
             bodies.append(Heartbeat(step, 10**9))
         if chance.random() < 0.05:
+            bodies.append(Phase("evaluating", 0, 4))
             bodies.append(Evaluation(step, "validation", {"loss": chance.random()}))
+            bodies.append(Phase("training", step, count))
         if chance.random() < 0.03:
             bodies.append(Log('says {"kind":"step","step":5}'))
         if chance.random() < 0.02:
@@ -124,6 +128,8 @@ def test_steps_are_found_as_they_are_written() -> None:
     for step in (
         Step(1, 0.5, None, 1e-4, 1.5, 10, 20, 3.5),
         Step(2, 0.5, 1.0, 0.0, None, metrics={"a": 1.5}),
+        Step(3, 0.5, 1.0, 0.0, None, metrics={"a": 1.5}, mfu=0.5, gpu_busy=0.25),
+        Step(3, 0.5, 1.0, 0.0, None, gpu_busy=0.25),
     ):
         line = encode(Event(step, "run", 3, 1.7e9))
         (figures,) = scan(line)

@@ -7,7 +7,7 @@ from tui_tuner.compute.attention.entry import NAME, caps_scores, register, segme
 from tui_tuner.compute.attention.means import means_on
 from tui_tuner.compute.attention.processor import attend, attend_each, attend_layout, causal_bias, fits
 from tui_tuner.compute.attention.spans import Ask, Spans, segment_bounds, spans_of
-from tui_tuner.compute.attention.state import kernels_in_use, take_notices
+from tui_tuner.compute.attention.state import describe_on, kernels_in_use, take_notices
 
 __all__ = [
     "NAME",
@@ -23,6 +23,7 @@ __all__ = [
     "causal_bias",
     "choose",
     "describe_attention",
+    "describe_on",
     "fits",
     "kernels_in_use",
     "means_on",

@@ -227,6 +227,9 @@ def _package(need: Need, device: Device, takes: frozenset[str], absent: str) -> 
         return absent
     if limits := _flash_limits(need, device):
         return limits
+    narrow = device.capability in NARROW_SHARED_MEMORY and max(need.head_dim, need.value_dim) > 192
+    if need.dropout and (need.cap or narrow):
+        return _("has no dropout for such heads")
     for wanted, parameter in (
         (need.dropout, "dropout_p"),
         (need.window, "window_size"),

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tui_tuner.compute.attention.means import ask_the_hub
 from tui_tuner.compute.attention.processor import attend_each, attend_layout
 from tui_tuner.compute.attention.spans import Ask, spans_of
+from tui_tuner.compute.attention.state import ask_the_hub
 from tui_tuner.compute.router_loss import COUNTS_ONLY
 
 NAME = "tui_tuner_segments"

@@ -15,18 +15,27 @@ import numpy as np
 import torch
 
 from tui_tuner.compute.attention.spans import Ask, Spans
+from tui_tuner.compute.transfer import send
 
 BLOCK = 128  # tokens
 NARROWEST = 16  # numbers of a head
+VARIANTS = 64  # of compiled code
 
 
 @cache
 def compiled_flex() -> Callable[..., Any]:
-    """Flex attention, compiled for any lengths."""
+    """Flex attention, compiled for any lengths, and anew for another cap or scale only."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    found: Callable[..., Any] = torch.compile(flex_attention, dynamic=True)
-    return found
+    compiled = torch.compile(flex_attention, dynamic=True)
+
+    def call(*tensors: Any, **options: Any) -> Any:
+        # Numbers such as the cap are part of the code: as inputs they would be tensors of the processor.
+        # Beyond the limit torch would go on without compiling, with the scores of the whole row in memory.
+        with torch._dynamo.config.patch(specialize_float=True, recompile_limit=VARIANTS):
+            return compiled(*tensors, **options)
+
+    return call
 
 
 def attend_flex(
@@ -89,17 +98,15 @@ def _make_block_mask(spans: Spans, ask: Ask, device: Any) -> Any:
 
     reach = key_ranges(spans, ask)
     counts, indices = key_blocks(reach)
-    first, end, prefix, prefix_end = (
-        torch.from_numpy(part).to(device, non_blocking=True) for part in reach.astype(np.int32)
-    )
+    first, end, prefix, prefix_end = (send(torch.from_numpy(part), device) for part in reach.astype(np.int32))
 
     def sees(batch: Any, head: Any, query: Any, key: Any) -> Any:
         own = (key >= first[query]) & (key < end[query])
         return own | ((key >= prefix[query]) & (key < prefix_end[query]))
 
     return BlockMask.from_kv_blocks(
-        torch.from_numpy(counts)[None, None].to(device),
-        torch.from_numpy(indices)[None, None].to(device),
+        send(torch.from_numpy(counts)[None, None], device),
+        send(torch.from_numpy(indices)[None, None], device),
         BLOCK_SIZE=BLOCK,
         mask_mod=sees,
         seq_lengths=(spans.tokens, spans.tokens),

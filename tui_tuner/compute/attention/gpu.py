@@ -6,6 +6,7 @@ is not exact costs a warning; the next in order takes its place.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ def attend_on_gpu(query: Any, key: Any, value: Any, spans: Spans, ask: Ask) -> A
     while True:
         kernel = _kernel_for(place, need, query, key, value, spans, ask)
         try:
-            return attend_with(kernel, place)(query, key, value, spans, ask)
+            return attend_with(kernel, place, need)(query, key, value, spans, ask)
         except Exception as error:
             if kernel is Kernel.SCORES or not _is_its_fault(error):
                 raise
@@ -72,18 +73,22 @@ def need_of(query: Any, key: Any, value: Any, spans: Spans, ask: Ask) -> Need:
     )
 
 
-def attend_with(kernel: Kernel, place: str) -> Attend:
+def attend_with(kernel: Kernel, place: str, need: Need) -> Attend:
     """The function of a kernel."""
     device = device_at(place)
     if kernel is Kernel.VARLEN:
-        call, takes = torch_varlen()
-        assert call is not None
-        return lambda q, k, v, spans, ask: attend_varlen(q, k, v, spans, ask, call, takes, device.capability)
+        return _varlen(device.capability, STATE.repeats.get((place, need), True))
     if kernel in (Kernel.FLASH, Kernel.HUB):
         flash = means.flash_function(device) if kernel is Kernel.FLASH else means.hub_function(device)
         names = means.parameters(flash)
-        return lambda q, k, v, spans, ask: attend_flash(q, k, v, spans, ask, flash, names, device.capability)
+        return partial(attend_flash, call=flash, takes=names, capability=device.capability)
     return _ATTEND[kernel]
+
+
+def _varlen(capability: tuple[int, int], repeat: bool) -> Attend:
+    call, takes = torch_varlen()
+    assert call is not None
+    return partial(attend_varlen, call=call, takes=takes, capability=capability, repeat=repeat)
 
 
 def _kernel_for(place: str, need: Need, query: Any, key: Any, value: Any, spans: Spans, ask: Ask) -> Kernel:
@@ -91,12 +96,15 @@ def _kernel_for(place: str, need: Need, query: Any, key: Any, value: Any, spans:
     name = (place, need)
     if name not in STATE.chosen:
         kernels = _candidates(place, need, ask)
-        kernel, measured = kernels[0], ""
+        times: dict[Kernel, float] = {}
         if len(kernels) > 1:
-            rivals = {kernel: attend_with(kernel, place) for kernel in kernels}
-            times = apart(lambda: time_kernels(rivals, query, key, value, spans, ask), place)
-            kernel, measured = fastest(times, kernels), explain_times(times)
-        STATE.chosen[name] = (kernel, measured)
+            rivals = {kernel: attend_with(kernel, place, need) for kernel in kernels}
+            try:
+                times = apart(lambda: time_kernels(rivals, query, key, value, spans, ask), place)
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise  # a trial that fails otherwise tells nothing: the first in order is taken
+        STATE.chosen[name] = (fastest(times, kernels), explain_times(times)) if times else (kernels[0], "")
     return STATE.chosen[name][0]
 
 
@@ -118,7 +126,11 @@ def _holds(kernel: Kernel, place: str, need: Need, ask: Ask) -> bool:
     """Whether a kernel is right on made-up sequences."""
     name = (place, kernel, need)
     if kernel is not Kernel.SCORES and name not in STATE.proved:
-        problem = prove(attend_with(kernel, place), need, ask, place)
+        if kernel is Kernel.VARLEN and need.heads != need.key_heads:
+            STATE.repeats[place, need] = "enable_gqa" not in torch_varlen()[1] and bool(
+                prove(_varlen(device_at(place).capability, repeat=False), need, ask, place)
+            )
+        problem = prove(attend_with(kernel, place, need), need, ask, place)
         if problem:
             STATE.fail(kernel, problem, need)
             return False

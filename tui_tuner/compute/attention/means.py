@@ -13,19 +13,13 @@ from tui_tuner.models.device import Device
 
 HUB_KERNELS = {9: "kernels-community/flash-attn3"}  # by the capability's first number
 HUB_KERNEL = "kernels-community/flash-attn2"
-_hub = False
 
 
-def ask_the_hub(wanted: bool) -> None:
-    """Whether a kernel of the hub may be loaded, which downloads it the first time."""
-    global _hub
-    _hub = wanted
-
-
-def means_on(device: Device, fail: Callable[[Kernel, Exception], None]) -> Means:
+def means_on(device: Device, fail: Callable[[Kernel, Exception], None], hub: bool = False) -> Means:
     """What there is on a device.
 
     Args:
+        hub: A kernel of the hub may be loaded, which downloads it the first time.
         fail: Told of a package that is installed and cannot be loaded.
     """
     from tui_tuner.compute.attention.varlen import torch_varlen
@@ -38,7 +32,7 @@ def means_on(device: Device, fail: Callable[[Kernel, Exception], None]) -> Means
         varlen=torch_varlen()[1],
         efficient=efficient_takes(),
         flash=_takes(Kernel.FLASH, flash_function, device, fail) if device.flash else frozenset(),
-        hub=_takes(Kernel.HUB, hub_function, device, fail) if _hub and device.ampere else frozenset(),
+        hub=_takes(Kernel.HUB, hub_function, device, fail) if hub and device.ampere else frozenset(),
         triton=find_spec("triton") is not None,
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from tui_tuner.compute.attention.spans import Ask, Spans
+from tui_tuner.compute.transfer import send
 
 Attend = Callable[[Any, Any, Any, Any, Ask], Any]  # of queries, keys, values and a mask
 
@@ -74,7 +75,7 @@ def attend_scores(query: Any, key: Any, value: Any, mask: Any, ask: Ask) -> Any:
         scores = ask.softcap * torch.tanh(scores / ask.softcap)
     if mask is None and ask.causal and query.shape[-2] > 1:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
-        mask = mask.tril(scores.shape[-1] - scores.shape[-2])
+        mask = mask.tril()  # with more keys than queries, those after them are not filled yet
     if mask is not None and mask.dtype == torch.bool:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     elif mask is not None:
@@ -144,11 +145,9 @@ def _make_groups(spans: Spans, ask: Ask, device: Any) -> tuple[list[Group], Any]
             back[own] = before + row * longest_query + np.arange(one.length)
         before += queries.size
         shape = (len(stretches), longest_query, longest_key)
-        places = [
-            torch.from_numpy(part.reshape(-1)).to(device, non_blocking=True) for part in (queries, keys)
-        ]
+        places = [send(torch.from_numpy(part.reshape(-1)), device) for part in (queries, keys)]
         groups.append(Group(places[0], places[1], shape, _mask(stretches, shape, ask, device)))
-    return groups, torch.from_numpy(back).to(device, non_blocking=True)
+    return groups, send(torch.from_numpy(back), device)
 
 
 def _mask(stretches: list[Any], shape: tuple[int, int, int], ask: Ask, device: Any) -> Any:
@@ -157,7 +156,7 @@ def _mask(stretches: list[Any], shape: tuple[int, int, int], ask: Ask, device: A
     if ask.causal and window is None and not any(one.prefix for one in stretches):
         return None
     sizes = torch.tensor([[one.prefix, one.length] for one in stretches], dtype=torch.int32)
-    prefix, length = (part[:, None, None, None] for part in sizes.to(device, non_blocking=True).unbind(1))
+    prefix, length = (part[:, None, None, None] for part in send(sizes, device).unbind(1))
     queries = torch.arange(shape[1], dtype=torch.int32, device=device)[:, None]
     keys = torch.arange(shape[2], dtype=torch.int32, device=device)
     distance = prefix + queries - keys

@@ -11,27 +11,34 @@ from typing import Any, TypeVar
 
 import torch
 
-from tui_tuner.compute.attention.choice import Kernel, Need
+from tui_tuner.compute.attention.choice import HALF, Kernel, Need
 from tui_tuner.compute.attention.padded import attend_clear
 from tui_tuner.compute.attention.spans import Ask, Spans, Stretch
 from tui_tuner.locales import _
+from tui_tuner.models.out_of_memory import is_out_of_memory
 
 Attend = Callable[[Any, Any, Any, Spans, Ask], Any]
 Found = TypeVar("Found")
 
 LENGTHS = (37, 5, 66)  # tokens of the made-up sequences; the first is what the others share, where they do
 WINDOW = 24  # tokens, of a made-up window
-FARTHEST = {"float32": 1e-3}  # relative difference from float32 products; in 16 bits what follows
-FARTHEST_HALF = 2e-2
+# Relative differences from products in float32: with them, with TensorFloat-32, and in 16 bits
+FARTHEST, FARTHEST_TF32, FARTHEST_HALF = 1e-3, 1e-2, 4e-2
 REPEATS = 3
 CLEARLY = 0.97  # of the time of the first in order: below, another kernel is faster
 
 
 def prove(attend: Attend, need: Need, ask: Ask, device: Any) -> str:
-    """What is wrong with a kernel: an error, or a result or a gradient that differs; empty if all is well."""
+    """What is wrong with a kernel: an error, or a result or a gradient that differs; empty if all is well.
+
+    Raises:
+        torch.OutOfMemoryError: there is no room to try it.
+    """
     try:
         return apart(lambda: _compare(attend, need, ask, torch.device(device)), device)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         return f"{type(error).__name__}: {error}"
 
 
@@ -49,12 +56,18 @@ def _compare(attend: Attend, need: Need, ask: Ask, device: Any) -> str:
     asked = replace(ask, dropout=0.0, window=WINDOW if need.window else None, sinks=sinks)
     right = _passes(attend_clear, [tensor.float() for tensor in tensors], towards.float(), spans, asked)
     found = _passes(attend, tensors, towards, spans, asked)
-    most = FARTHEST.get(need.dtype, FARTHEST_HALF)
+    most = _farthest(need.dtype)
     for one, other in zip(found, right, strict=True):
         apart_by = float((one.float() - other).norm() / other.norm())
         if not apart_by <= most:
             return _("a result on made-up sequences differs by {share:.2g}", share=apart_by)
     return ""
+
+
+def _farthest(dtype: str) -> float:
+    if dtype in HALF:
+        return FARTHEST_HALF
+    return FARTHEST if torch.get_float32_matmul_precision() == "highest" else FARTHEST_TF32
 
 
 def _passes(attend: Attend, tensors: Sequence[Any], towards: Any, spans: Spans, ask: Ask) -> list[Any]:

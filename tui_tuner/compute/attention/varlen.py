@@ -30,13 +30,15 @@ def attend_varlen(
     call: Callable[..., Any],
     takes: frozenset[str],
     capability: tuple[int, int] = (8, 0),
+    repeat: bool = True,
 ) -> Any:
     """Attention of [1, heads, tokens, head_dim]; returns [1, tokens, heads, value_dim].
 
     Args:
         call: `varlen_attn`, or what computes the same.
-        takes: Its parameters. Without `enable_gqa` keys and values are repeated, without `scale` the queries
-            are scaled.
+        takes: Its parameters. Without `scale` the queries are scaled.
+        repeat: Keys and values are repeated for the query heads that share them, where there is no
+            `enable_gqa`; else the kernel finds out by itself, as it may do in versions that do not say so.
     """
     heads, head_dim, value_dim = query.shape[1], query.shape[-1], value.shape[-1]
     width = flash_width(head_dim, value_dim, capability)
@@ -56,7 +58,7 @@ def attend_varlen(
     grouped = heads != key.shape[1]
     if "enable_gqa" in takes:
         options["enable_gqa"] = grouped
-    repeated = heads if grouped and "enable_gqa" not in takes else 0
+    repeated = heads if grouped and repeat and "enable_gqa" not in takes else 0
     out = call(
         by_token(query, width=width).contiguous(),
         by_token(key, spans.places, repeated, width).contiguous(),

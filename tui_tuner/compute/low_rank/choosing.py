@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -17,14 +18,14 @@ from tui_tuner.compute.low_rank.probe import agrees, half_of
 from tui_tuner.compute.low_rank.shadow import Shadow
 from tui_tuner.compute.low_rank.single import forward_single
 from tui_tuner.compute.low_rank.together import Together, forward_alone, siblings
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 from tui_tuner.models.device import Device
 from tui_tuner.text import one_line
 
 PART = "lora"
 PEFT = "peft"
-ONE = "one step of autograd a layer"
-JOINT = "one step of autograd for layers with the same input"
+ONE = N_("one step for each layer")
+JOINT = N_("one step for layers with the same input")
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def _quicken_single(members: list[Member], left: Counter[str]) -> list[Chosen]:
             count += 1
         else:
             left[_differs()] += 1
-    return [Chosen(PART, ONE, "", count)] if count else []
+    return [Chosen(PART, _(ONE), "", count)] if count else []
 
 
 def _quicken_joint(
@@ -189,9 +190,8 @@ def _quicken_joint(
     matrix = members[0].down
     bf16 = device.bf16 if device is not None else torch.cuda.is_bf16_supported(including_emulation=False)
     half = half_of(members[0].layer.base_layer.weight.dtype, bf16)
-    wide = multiplies_into_float32(matrix.device, half)
+    wide = multiplies_into_float32(matrix.device, half) and _proves({}, Group(members[:1], wide=True), half)
     proved: dict[Any, bool] = {}
-    shadow = Shadow()
     alone: dict[int, Group] = {}
     for one in members:
         group = Group([one], wide=wide)
@@ -213,10 +213,10 @@ def _quicken_joint(
             one.layer.forward = partial(together.forward, place)
     for group in alone.values():
         group.members[0].layer.forward = partial(forward_alone, group)
-    _share(model, shadow, [*(one.group for one in joint), *alone.values()], names)
+    _share(model, [*(one.group for one in joint), *alone.values()], names)
     together_count = sum(len(one.group.members) for one in joint)
-    found = [Chosen(PART, JOINT, "", together_count)] if joint else []
-    return found + ([Chosen(PART, ONE, why, len(alone))] if alone else [])
+    found = [Chosen(PART, _(JOINT), "", together_count)] if joint else []
+    return found + ([Chosen(PART, _(ONE), why, len(alone))] if alone else [])
 
 
 def _grouped(
@@ -240,15 +240,16 @@ def _grouped(
     return found, ""
 
 
-def _share(model: Any, shadow: Shadow, groups: list[Group], names: dict[int, str]) -> None:
+def _share(model: Any, groups: list[Group], names: dict[int, str]) -> None:
     """Give the groups one shadow, told of the passes of every module that holds all of the layers."""
-    shadow.groups = groups
+    shadow = Shadow(groups)
     for number, group in enumerate(groups):
         group.number, group.shadow = number, shadow
-    used = [names[id(one.layer)] for group in groups for one in group.members]
-    for name, module in model.named_modules():
-        whole = not name or all(other.startswith(f"{name}.") for other in used)
-        if whole and used and not isinstance(module, torch.nn.ModuleList):
+    used = [names[id(one.layer)].split(".") for group in groups for one in group.members]
+    shared = [parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*used, strict=False))]
+    for length in range(len(shared) + 1):
+        module = model.get_submodule(".".join(shared[:length]))
+        if not isinstance(module, torch.nn.ModuleList):  # nobody calls one
             module.register_forward_pre_hook(shadow.begin)
             module.register_forward_hook(shadow.end, always_call=True)
 

@@ -104,7 +104,7 @@ class Group:
 
     def takes(self, x: Any) -> Any:
         """The dtype to compute an input in; None where peft has to."""
-        if not all(one.is_plain() for one in self.members) or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or not all(one.is_plain() for one in self.members):
             return None
         if len({one.dropout is None for one in self.members}) > 1:
             return None
@@ -124,8 +124,7 @@ class Group:
         dropping = [one.dropout for one in self.members]
         dropped = [] if dropping[0] is None else [module(x).reshape(rows.shape) for module in dropping]
         found = Joint.apply(self, rows, len(dropped), *dropped, *self.matrices())
-        shape = (*x.shape[:-1], -1)
-        return [one.view(shape) for one in found]
+        return [one.view(*x.shape[:-1], one.shape[-1]) for one in found]
 
 
 class Joint(torch.autograd.Function):
@@ -159,54 +158,54 @@ class Joint(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
-        group, drops, count = ctx.group, ctx.drops, len(ctx.ranks)
-        inputs, low, *rest = _unpacked(ctx.saved_tensors, max(1, drops))
-        matrices, weights = rest[: 2 * count], rest[2 * count :]
-        bases = [
-            Base(layer, weight, state, kind)
-            for weight, (layer, state, kind) in zip(weights, ctx.states, strict=True)
+        drops, ranks, wide, wanted = ctx.drops, ctx.ranks, ctx.group.wide, ctx.needs_input_grad
+        if all(above is None for above in gradients):
+            return (None,) * len(wanted)
+        saved = list(ctx.saved_tensors)
+        inputs, low, saved = saved[: max(1, drops)], saved[max(1, drops)], saved[max(1, drops) + 1 :]
+        matrices, weights = saved[: 2 * len(ranks)], saved[2 * len(ranks) :]
+        downs, ups = matrices[: len(ranks)], matrices[len(ranks) :]
+        copies = ctx.group.copies(ctx.dtype, matrices)
+        back = _through_ups(gradients, copies.ups, low, ranks, ctx.scaling)
+        to_ups = [
+            None if above is None else _product(above.t(), part, up, wide)
+            for above, part, up in zip(gradients, low.split(ranks, dim=1), ups, strict=True)
         ]
-        copies = group.copies(ctx.dtype, matrices)
-        wanted_x, wanted = ctx.needs_input_grad[1], ctx.needs_input_grad[3 + drops :]
-        back = low.new_empty(low.shape) if any(one is not None for one in gradients) else None
-        to_x, to_ups = None, []
-        lows, backs = low.split(ctx.ranks, dim=1), [] if back is None else back.split(ctx.ranks, dim=1)
-        for place, above in enumerate(gradients):
-            if above is None:
-                if back is not None:
-                    backs[place].zero_()
-                to_ups.append(None)
-                continue
-            _multiply(backs[place], above, copies.ups[place], ctx.scaling)
-            like = matrices[count + place]
-            to_ups.append(
-                _product(above.t(), lows[place], like, group.wide) if wanted[count + place] else None
-            )
-            if wanted_x:
-                numbers = bases[place].numbers(ctx.dtype)
-                to_x = above @ numbers if to_x is None else to_x.addmm_(above, numbers)
-                del numbers  # a dequantised weight must not be there beside the next one
-        if back is None:
-            return (None,) * (3 + drops + 2 * count)
-        downs = copies.stacked.split(ctx.ranks)
-        if drops:
-            lead = ctx.needs_input_grad[3]
-            to_dropped = [one @ down if lead else None for one, down in zip(backs, downs, strict=True)]
-            to_downs = [
-                _product(one.t(), own, like, group.wide)
-                for one, own, like in zip(backs, inputs, matrices[:count], strict=True)
-            ]
-            return None, to_x, None, *to_dropped, *to_downs, *to_ups
-        if wanted_x:
-            to_x.addmm_(back, copies.stacked)
-        to_downs = [None] * count
-        if any(wanted[:count]):
-            to_downs = _product(back.t(), inputs[0], matrices[0], group.wide).split(ctx.ranks)
-        return None, to_x, None, *to_downs, *to_ups
+        to_x = _through_weights(gradients, weights, ctx.states, ctx.dtype) if wanted[1] else None
+        if not drops:
+            if to_x is not None:
+                to_x.addmm_(back, copies.stacked)
+            to_downs = _product(back.t(), inputs[0], downs[0], wide).split(ranks)
+            return None, to_x, None, *to_downs, *to_ups
+        backs = back.split(ranks, dim=1)
+        to_downs = [
+            _product(one.t(), x, down, wide) for one, x, down in zip(backs, inputs, downs, strict=True)
+        ]
+        stacked = copies.stacked.split(ranks)
+        to_dropped = [one @ down if wanted[3] else None for one, down in zip(backs, stacked, strict=True)]
+        return None, to_x, None, *to_dropped, *to_downs, *to_ups
 
 
-def _unpacked(saved: Sequence[Any], inputs: int) -> tuple[Any, ...]:
-    return (saved[:inputs], *saved[inputs:])
+def _through_ups(gradients: Sequence[Any], ups: Sequence[Any], low: Any, ranks: list[int], s: float) -> Any:
+    """The gradients of what every A gives, side by side: [tokens, sum of ranks]."""
+    back = low.new_empty(low.shape)
+    for above, part, up in zip(gradients, back.split(ranks, dim=1), ups, strict=True):
+        if above is None:  # nobody used what this layer returned
+            part.zero_()
+        else:
+            _multiply(part, above, up, s)
+    return back
+
+
+def _through_weights(gradients: Sequence[Any], weights: Sequence[Any], states: Any, dtype: Any) -> Any:
+    """The gradient of x by way of the frozen weights."""
+    to_x: Any = None
+    for above, weight, (layer, state, kind) in zip(gradients, weights, states, strict=True):
+        if above is not None:
+            numbers = Base(layer, weight, state, kind).numbers(dtype)
+            to_x = above @ numbers if to_x is None else to_x.addmm_(above, numbers)
+            del numbers  # a dequantised weight must not be there beside the next one
+    return to_x
 
 
 def _multiply(into: Any, left: Any, right: Any, scaling: float) -> None:

@@ -50,6 +50,8 @@ class Shadow:
 
     def begin(self, *_unused: Any) -> None:
         """A pass of the model, or of a part that holds all its layers, begins: a forward pre-hook."""
+        if torch.compiler.is_compiling():
+            return
         thread = threading.get_ident()
         depth = self.depth.get(thread, 0)
         self.depth[thread] = depth + 1
@@ -58,6 +60,8 @@ class Shadow:
 
     def end(self, *_unused: Any) -> None:
         """It has ended, or failed: a forward hook."""
+        if torch.compiler.is_compiling():
+            return
         thread = threading.get_ident()
         depth = self.depth.get(thread, 1) - 1
         if depth:

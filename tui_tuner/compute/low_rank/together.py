@@ -44,14 +44,18 @@ class Together:
 
     def begin(self, *_unused: Any) -> None:
         """The module that holds the layers is called: a forward pre-hook."""
-        self.waiting[threading.get_ident()] = Waiting()
+        if not torch.compiler.is_compiling():
+            self.waiting[threading.get_ident()] = Waiting()
 
     def end(self, *_unused: Any) -> None:
         """It has returned or failed: a forward hook."""
-        self.waiting.pop(threading.get_ident(), None)
+        if not torch.compiler.is_compiling():
+            self.waiting.pop(threading.get_ident(), None)
 
     def forward(self, place: int, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The forward pass of the layer at that place in the group."""
+        if torch.compiler.is_compiling():  # a region's compiler fuses what peft does by itself
+            return self.group.members[place].stock(x, *args, **kwargs)
         waiting = self.waiting.get(threading.get_ident())
         if args or kwargs or waiting is None:
             return forward_alone(self.alone[place], x, *args, **kwargs)

@@ -1,9 +1,9 @@
 """Tokens at the end of a flat row that bring it to one of few lengths, and that nobody is trained on.
 
 They are the beginnings of the row's own examples once more, each a segment for itself: a causal model
-computes for them what it has computed a few positions before, so nothing comes up that the row did not have (no
-larger activation, no expert that is overrun by one repeated token). They see no example, none sees them, no
-label is theirs, and no count of tokens knows them.
+computes for them what it computes for the examples, so nothing comes up that the row did not have (no larger
+activation, no expert that is overrun by one repeated token). They see no example, none sees them, no label is
+theirs, and no count of tokens knows them.
 """
 
 from __future__ import annotations

@@ -17,7 +17,14 @@ from tui_tuner.compute.forward import (
 )
 from tui_tuner.compute.rows.dealing import deal
 from tui_tuner.compute.rows.filler import fill
-from tui_tuner.compute.rows.sizes import next_size, padded_length, pieces_of, row_sizes, size_for
+from tui_tuner.compute.rows.sizes import (
+    next_size,
+    padded_length,
+    pieces_of,
+    row_sizes,
+    size_for,
+    waste,
+)
 
 
 class Laying:
@@ -68,12 +75,23 @@ class Laying:
         tokens = micro.input_ids.shape[1]
         return fill(micro, size_for(tokens, sizes) if sizes else next_size(tokens))
 
-    def sizes_of_steps(self, size: MicroSize) -> tuple[int, ...]:
-        """The lengths that flat rows of training may have; the same in a run that is resumed."""
-        if size.tokens not in self._sizes:
-            usual = [pieces_of(tokens, size.tokens) for tokens in self.usual]
-            self._sizes[size.tokens] = row_sizes(size.tokens, usual)
-        return self._sizes[size.tokens]
+    def sizes_of_steps(self, most: int) -> tuple[int, ...]:
+        """The lengths that flat rows of training may have; the same in a run that is resumed.
+
+        Args:
+            most: Tokens that a row may have.
+        """
+        if most not in self._sizes:
+            self._sizes[most] = row_sizes(most, self._pieces(most))
+        return self._sizes[most]
+
+    def expected(self, most: int) -> tuple[tuple[int, ...], float | None]:
+        """Those lengths, and the share of filler in usual steps; None where no step is known."""
+        sizes, pieces = self.sizes_of_steps(most), self._pieces(most)
+        return sizes, waste(pieces, sizes) if pieces else None
+
+    def _pieces(self, most: int) -> list[int]:
+        return [pieces_of(tokens, most) for tokens in self.usual if tokens]
 
 
 def sizes_of_groups(data: Rows, groups: Sequence[Sequence[int]], size: MicroSize) -> tuple[int, ...]:

@@ -51,8 +51,8 @@ class TrainingSection(Section):
         "auto",
         N_("Compute activations twice instead of keeping them."),
         N_(
-            "Saves much memory and costs up to 40 % speed; every_second is half of both. offload keeps what is "
-            "left in the machine's memory, if the GPU is too small. auto takes the fastest that fits."
+            "Saves much memory and costs up to 40 % speed; every_second is half of both. offload keeps even "
+            "less on the GPU, and the rest in the machine's memory. auto takes the fastest that fits."
         ),
     )
     optimizer: Auto | Optimizer = option(
@@ -85,6 +85,15 @@ class TrainingSection(Section):
     )
     autocast: bool | Auto = option(
         "auto", N_("Mixed precision: compute in 16 bits over float32 weights."), advanced=True
+    )
+    compile: bool | Auto = option(
+        "auto",
+        N_("Compile the model's layers when the run begins."),
+        N_(
+            "PyTorch's compiler brings many small operations together. It takes a while before the first "
+            "step, and gains where steps are small. auto compiles only where a measured gain pays that back."
+        ),
+        advanced=True,
     )
     tf32: bool = option(
         False,

@@ -7,6 +7,8 @@ from tui_tuner.planning.memory.ops import norm, rotate
 from tui_tuner.planning.memory.parts import LayerParts
 from tui_tuner.planning.memory.prompts import PREFIX, lengthen
 
+APART = "apart"  # a kernel for each sequence of a flat row, whose results are put side by side
+
 
 def attention(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     """Projections, rotation, attention and the output projection of one layer."""
@@ -47,12 +49,12 @@ def _project(layer: LayerParts, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, 
 def _latent(layer: LayerParts, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     facts = layer.setup.facts
     if facts.low_rank_query:
-        low = norm(tape, layer.linear(tape, x, "q_a_proj"), layer.setup, None)
+        low = norm(tape, layer.linear(tape, x, "q_a_proj"), layer.setup, layer.low_norms[0])
         query = layer.linear(tape, low, "q_b_proj")
     else:
         query = layer.linear(tape, x, "q_proj")
     packed = layer.linear(tape, x, "kv_a_proj_with_mqa")
-    both = layer.linear(tape, norm(tape, packed, layer.setup, None), "kv_b_proj")
+    both = layer.linear(tape, norm(tape, packed, layer.setup, layer.low_norms[1]), "kv_b_proj")
     key = tape.op(layer.tokens * facts.query_dim, both.width, (both,))  # cat with the rotated part
     value = tape.op(layer.tokens * facts.heads * facts.value_dim, both.width, (both,), view=both.buffer)
     return query, key, value
@@ -61,11 +63,11 @@ def _latent(layer: LayerParts, tape: Tape, x: Tensor) -> tuple[Tensor, Tensor, T
 def attend(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """The product of attention itself: fused kernels with or without a mask, or eager."""
     setup, facts = layer.setup, layer.setup.facts
-    if query.width == SINGLE and setup.compute == HALF and setup.attention == "flash":
+    if query.width == SINGLE and setup.compute == HALF and setup.attention in ("flash", APART):
         query, key, value = (tape.cast(part, HALF) for part in (query, key, value))
     if setup.attention == "eager":
         return _eager(layer, tape, query, key, value)
-    apart = setup.flat and facts.attention_dropout > 0  # sequence by sequence
+    apart = setup.attention == APART or (setup.flat and facts.attention_dropout > 0)
     if setup.flat and not apart:  # the kernel for sequences of unequal length takes no views
         query, key, value = (whole(tape, part) for part in (query, key, value))
     if setup.expand_keys:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from tui_tuner.locales import N_
 from tui_tuner.planning.memory.meter import Meter, Parameter, Tape, Tensor, checkpointed
 from tui_tuner.planning.memory.ops import dropout
-from tui_tuner.planning.memory.programs import layer_of, loss_of, table_uses
+from tui_tuner.planning.memory.programs import layer_kinds, layer_of, loss_of, of_kind, table_uses
 from tui_tuner.planning.memory.prompts import prepend
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.static import static_rows, step_temporary, trained_tensors
+from tui_tuner.planning.memory.static import optimizer_states, static_rows, step_temporary, trained_tensors
 
 # Names of phases and of what memory is for are the same in every language in a plan, and are translated where
 # they are shown.
@@ -95,26 +95,38 @@ def ledger(setup: Setup, seen: Simulated | None = None) -> Ledger:
     return Ledger(tuple(phases), {row: size for row, size in static.items() if size})
 
 
-_STATIC_ONLY = {"facts", "stack", "double_quant", "optimizer", "foreach", "workspace"}
+_STATIC_ONLY = {"facts", "stack", "double_quant", "optimizer", "foreach", "workspace", "states"}
 _SIMULATED = tuple(name for name in Setup.__dataclass_fields__ if name not in _STATIC_ONLY)
 
 
 def _moving(setup: Setup) -> dict[str, dict[str, float]]:
     """Peaks of the phases over all trained layers, without what is static."""
-    trained = setup.layers or setup.facts.layers
-    counts = simulated_layers(setup)
+    kinds, counts = layer_kinds(setup)[1], simulated_layers(setup)
     if len(counts) == 1:
-        return _simulate(setup, trained)
-    few, more = (_simulate(setup, count) for count in counts)
-    share = (trained - counts[0]) / (counts[1] - counts[0])
-    return {
-        phase: {
-            row: few[phase].get(row, 0.0) + share * (more[phase].get(row, 0.0) - few[phase].get(row, 0.0))
-            for row in {**few[phase], **more[phase]}
-        }
-        for phase in more
-        if phase in few
-    }
+        return _simulate(setup, kinds)
+    step = counts[1] - counts[0]
+    few = _representative(kinds, counts[0])
+    base = _simulate(setup, few)
+    peaks = {phase: dict(rows) for phase, rows in base.items()}
+    for dense in set(kinds):
+        more = _simulate(setup, (few[0], *[dense] * step, *few[1:]))
+        share = (kinds.count(dense) - few.count(dense)) / step
+        for phase in [phase for phase in peaks if phase in more]:
+            rows, start, longer = peaks[phase], base[phase], more[phase]
+            for row in {**start, **longer}:
+                grown = share * (longer.get(row, 0.0) - start.get(row, 0.0))
+                rows[row] = rows.get(row, 0.0) + grown
+    return peaks
+
+
+def _representative(kinds: tuple[bool, ...], count: int) -> tuple[bool, ...]:
+    """So many layers that stand for all: the first, and the last ones, among which one has experts where any
+    layer but the first has, as the backward pass may peak there."""
+    last = [kinds[-1]]
+    if kinds[-1] and not all(kinds[1:]):
+        last = [False, True]
+    between = [kinds[-1]] * max(0, count - 1 - len(last))
+    return (kinds[0], *between, *last)
 
 
 def simulated_layers(setup: Setup) -> tuple[int, ...]:
@@ -139,11 +151,13 @@ def _sum(left: dict[str, float], right: dict[str, float]) -> dict[str, float]:
 def _step_rows(setup: Setup) -> dict[str, float]:
     kept = setup.accumulate or setup.in_backward
     gradients = 0.0 if kept else sum(t.count * t.width * t.copies for t in trained_tensors(setup))
-    return {"gradients": gradients, "temporary": step_temporary(setup)}
+    made = 0.0 if setup.states else optimizer_states(setup)
+    return {"gradients": gradients, "temporary": step_temporary(setup), "optimizer states": made}
 
 
-def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
-    """Peaks of the phases of a step over this many trained layers, without what is static."""
+def _simulate(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str, float]]:
+    """Peaks of the phases of a step over trained layers of these kinds (whether each is a dense one of a
+    mixture), without what is static."""
     meter = Meter()
     meter.accumulating = setup.accumulate
     tape = Tape(meter)
@@ -162,12 +176,13 @@ def _simulate(setup: Setup, layers: int) -> dict[str, dict[str, float]]:
     if facts.family.multipliers:
         hidden = tape.op(count, hidden.width, (hidden,))
     hidden = dropout(tape, hidden, facts.dropout)
-    if 0 < setup.layers < facts.layers:
-        hidden = _frozen(setup, tape, hidden)
-    for index in range(layers):
-        above = layers - 1 - index
-        hidden = _layer(setup, tape, hidden, above)
-        last = above == 0 or (above == 1 and setup.every_second)  # of these two, either may need most
+    for dense in set(layer_kinds(setup)[0]):  # nothing is kept of the layers below the trained ones
+        hidden = layer_of(of_kind(setup, dense), False)(tape, hidden)
+    for index, dense in enumerate(kinds):
+        above = len(kinds) - 1 - index
+        hidden = _layer(of_kind(setup, dense), tape, hidden, above)
+        # either of two may need most where every second is checkpointed, or only the lower one has experts
+        last = above == 0 or (above == 1 and (setup.every_second or (kinds[-1] and not dense)))
         name = FIRST if index == 0 else LAST if last else MIDDLE
         tape.marks[len(tape.nodes)] = name  # the backward pass of this layer begins here
     meter.enter(LOSS)
@@ -189,8 +204,3 @@ def _layer(setup: Setup, tape: Tape, hidden: Tensor, above: int) -> Tensor:
         stays = above < ON_DEVICE and setup.stack.program == "transformers"
         return checkpointed(tape, layer, hidden, setup.offload and not stays)
     return layer(tape, hidden)
-
-
-def _frozen(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
-    """One layer below the trained ones: nothing in it is kept."""
-    return layer_of(setup, False)(tape, hidden)

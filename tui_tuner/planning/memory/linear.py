@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui_tuner.models.facts import Linear
-from tui_tuner.planning.memory.adapters import Adapter
+from tui_tuner.planning.memory.adapters import Adapter, Lora
 from tui_tuner.planning.memory.adapters_more import adapter_for
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
@@ -25,14 +25,23 @@ class Matrix:
         self.trained = trained
         self.grouped = shape.group == "expert" and setup.stack.fused_experts
         self.weight = Parameter(self.count, self.width) if full else None
+        self.bias = (
+            Parameter(float(shape.outputs * shape.copies), self.width) if full and shape.bias else None
+        )
         adapted = trained and bool(setup.rank) and setup.stack.adapts(shape, setup.targets)
         self.adapter: Adapter | None = adapter_for(setup, shape) if adapted else None
-        self.parameters: list[Parameter] = [self.weight] if self.weight is not None else []
+        self.parameters: list[Parameter] = [own for own in (self.weight, self.bias) if own is not None]
         if self.adapter is not None:
             self.parameters += self.adapter.parameters
 
     def __call__(self, tape: Tape, x: Tensor) -> Tensor:
         return self.adapter(tape, x, self) if self.adapter is not None else self.base(tape, x)
+
+    @property
+    def joint(self) -> bool:
+        """Whether it and its adapter are one step of autograd, with those of others that read the same input."""
+        fits = self.setup.autocast or self.width == self.setup.adapter == self.setup.compute
+        return self.setup.joint and fits and type(self.adapter) is Lora
 
     def rows(self, x: Tensor) -> float:
         """Vectors that go through this layer."""
@@ -52,6 +61,8 @@ class Matrix:
         if self.weight is not None:
             saved.append(inner.buffer)
             parameters = ((self.weight, self.count * width),)
+        if self.bias is not None:
+            parameters = (*parameters, (self.bias, self.bias.count * width))
         if self.width != width:  # autocast's copy of the weights, kept for the input's gradient
             copy = Buffer(tape.meter, self.count * width, "16-bit copies of weights")
             saved.append(copy)

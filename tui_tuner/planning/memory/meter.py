@@ -117,7 +117,7 @@ class Node:
         self.saved = saved
         self.extra = extra
         self.grad: Buffer | None = None
-        self.redo: Callable[[Buffer], Buffer] | None = None
+        self.redo: Callable[[Buffer], Buffer | list[Buffer]] | None = None
 
     def receive(self, gradient: Buffer) -> None:
         """Add a gradient, in place where nobody else holds the one already here."""
@@ -218,8 +218,9 @@ class Tape:
         assert incoming is not None
         if node.redo is not None:
             redo, node.redo = node.redo, None
-            results = [redo(incoming)]
-            del redo
+            found = redo(incoming)
+            results = found if isinstance(found, list) else [found]
+            del redo, found
         else:
             temporary = Buffer(self.meter, node.extra, "temporary") if node.extra else None
             kind = HEAD if self.meter.kind == HEAD else "activation gradients"

@@ -5,10 +5,40 @@ In which order they compute is `layers.Layer`, with `attention` and `mlp`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tui_tuner.models.facts import Linear
+from tui_tuner.planning.memory.joint import joint
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.prompts import layer_size
 from tui_tuner.planning.memory.setup import Setup
+
+SHARED = "shared."  # before the names of an expert that every token passes
+# Tokens of the busiest expert against an equal share. What a router chooses is not known before; this is what
+# the two measured runs of Mixtral-8x7B come down to whose peak lies there.
+BUSIEST = 2.0
+
+
+def expert_groups(experts: int, per_token: int) -> list[tuple[int, float]]:
+    """Experts as a loop over them is simulated: how many at a time, and their share of all tokens.
+
+    The last is the busiest alone. Before it come halves of what is left, so that few stand for many and none
+    of them peaks above the last: of each, at least as much is still to come.
+    """
+    busiest = min(1.0 / per_token, BUSIEST / experts)
+    groups, left = [], experts - 1
+    while left:
+        together = 1 if experts <= 8 else max(1, left // 2)
+        groups.append((together, (1 - busiest) * together / (experts - 1)))
+        left -= together
+    return [*groups, (1, busiest)]
+
+
+def expert_name(name: str, group: int) -> str:
+    """A matrix of a group of experts among those of a layer."""
+    return f"{name}.{group}"
 
 
 class LayerParts:
@@ -20,13 +50,28 @@ class LayerParts:
         self.family = facts.family
         self.tokens = float(setup.tokens)
         self.full = setup.full and trained
-        matrices = [Matrix(setup, linear, trained=trained, full=self.full) for linear in facts.linears]
-        self.parameters: list[Parameter] = [own for matrix in matrices for own in matrix.parameters]
-        self.linears = {matrix.shape.name: matrix for matrix in matrices}
-        self.names = [linear.name for linear in facts.linears]
+        apart = facts.moe and not setup.stack.fused_experts
+        self.groups = expert_groups(facts.experts, facts.experts_per_token) if apart else []
+        self.linears = {
+            name: Matrix(setup, linear, trained=trained, full=self.full) for name, linear in self._shapes()
+        }
+        self.names = list(self.linears)
+        self.parameters: list[Parameter] = [own for one in self.linears.values() for own in one.parameters]
+        self._together = self._same_input()
+        self._waiting: dict[str, Tensor] = {}
         self.prefix = self._prefix_parameter()
         self.norms = [self._norm_parameter(facts.hidden) for _ in range(max(2, self.family.norms))]
         self.query_norm, self.key_norm = self._head_norms()
+        self.low_norms = [self._norm_parameter(size) for size in (facts.low_rank_query, facts.low_rank_key)]
+
+    def _shapes(self) -> Iterator[tuple[str, Linear]]:
+        """The layer's matrices by names of their own: experts and the shared one have the same in a model."""
+        for linear in self.setup.facts.linears:
+            if linear.group == "expert" and self.groups:
+                for number, (together, _share) in enumerate(self.groups):
+                    yield expert_name(linear.name, number), replace(linear, copies=together)
+            else:
+                yield (SHARED if linear.group == "shared" else "") + linear.name, linear
 
     def _head_norms(self) -> tuple[Parameter | None, Parameter | None]:
         """Those of queries and keys."""
@@ -38,7 +83,7 @@ class LayerParts:
         return query, key
 
     def _norm_parameter(self, size: int) -> Parameter | None:
-        if not self.full and self.setup.variant != "ln":
+        if not size or (not self.full and self.setup.variant != "ln"):
             return None
         if self.family.norm == "plain" or not self.trained:
             return None
@@ -55,8 +100,26 @@ class LayerParts:
         return parameter
 
     def linear(self, tape: Tape, x: Tensor, name: str) -> Tensor:
-        """A linear layer by its name."""
-        return self.linears[name](tape, x)
+        """A linear layer by its name. The first of those that are computed together computes all of them."""
+        if not self.linears[name].joint:
+            return self.linears[name](tape, x)
+        if name not in self._waiting:
+            together = next((names for names in self._together if name in names), (name,))
+            found = joint(tape, x, [self.linears[one] for one in together])
+            self._waiting = dict(zip(together, found, strict=True))
+            del found
+        return self._waiting.pop(name)
+
+    def _same_input(self) -> list[tuple[str, ...]]:
+        """Names of matrices of one module that read the same input and get an adapter of the same kind."""
+        latent = ("q_a_proj", "q_proj", "kv_a_proj_with_mqa")
+        mlp = self.family.mlp[:-1]
+        sets = [latent if self.setup.facts.low_rank_key else self.family.attention[:-1], mlp]
+        sets.append(tuple(SHARED + name for name in mlp))
+        return [
+            tuple(name for name in names if name in self.linears and self.linears[name].joint)
+            for names in sets
+        ]
 
     def output_name(self) -> str:
         """The projection behind attention."""

@@ -62,6 +62,25 @@ def as_program(setup: Setup) -> Setup:
     )
 
 
+def layer_kinds(setup: Setup) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+    """Of each layer, from the first on, whether it is a dense one of a mixture: of the frozen layers below the
+    trained ones, and of the trained ones (all layers, with an adapter or not)."""
+    facts = setup.facts
+    kinds = tuple(place in facts.dense_places for place in range(facts.layers))
+    below = facts.layers - (setup.layers or facts.layers)
+    return kinds[:below], kinds[below:]
+
+
+def counted(kinds: tuple[bool, ...]) -> list[tuple[bool, int]]:
+    """Each kind of layer that there is, and how many."""
+    return [(dense, kinds.count(dense)) for dense in sorted(set(kinds))]
+
+
+def of_kind(setup: Setup, dense: bool) -> Setup:
+    """The setup for a dense layer of a mixture, or for any other."""
+    return replace(setup, facts=setup.facts.without_experts) if dense else setup
+
+
 def layer_of(setup: Setup, trained: bool) -> ProgramLayer:
     """A layer of the model as the program writes it."""
     kinds: dict[str, type[LitLayer] | type[TuneLayer]] = {"lit-gpt": LitLayer, "torchtune": TuneLayer}
@@ -87,10 +106,11 @@ def quantised_head(setup: Setup) -> bool:
 def quantised_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
     """(elements, outputs, copies) of each matrix that is held in 4 or 8 bits."""
     facts = setup.facts
-    for matrix in layer_of(setup, False).linears.values():
-        if matrix.quantised:
-            copies = matrix.shape.copies
-            yield matrix.count / copies, matrix.shape.outputs, facts.layers * copies
+    for dense, layers in counted(sum(layer_kinds(setup), ())):
+        for matrix in layer_of(of_kind(setup, dense), False).linears.values():
+            if matrix.quantised:
+                copies = matrix.shape.copies
+                yield matrix.count / copies, matrix.shape.outputs, layers * copies
     if quantised_head(setup):
         yield float(facts.vocab * facts.hidden), facts.vocab, 1
 

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tui_tuner.planning.memory.meter import SINGLE
-from tui_tuner.planning.memory.programs import layer_of, quantised_head, quantised_tensors
+from tui_tuner.planning.memory.programs import (
+    counted,
+    layer_kinds,
+    layer_of,
+    of_kind,
+    quantised_head,
+    quantised_tensors,
+)
 from tui_tuner.planning.memory.prompts import trained_sizes
 from tui_tuner.planning.memory.setup import Setup
 
@@ -34,17 +41,38 @@ def static_rows(setup: Setup) -> dict[str, float]:
     for elements, outputs, copies in quantised_tensors(setup):
         rows["weights"] += rounded(elements * (0.5 if setup.quantization == "nf4" else 1)) * copies
         rows["quantisation constants"] += _constants(setup, elements, outputs) * copies
-    states = gradients = 0.0
+    gradients = 0.0
     for trained in trained_tensors(setup):
         size = rounded(trained.count * trained.width) * trained.copies
         rows["adapters" if trained.adapter else "weights"] += size
-        states += state_bytes(setup.optimizer, trained.count, trained.width) * trained.copies
         gradients += size
-    rows["optimizer states"] = states
+    rows["optimizer states"] = optimizer_states(setup) if setup.states else 0.0
     rows["gradients"] = gradients if setup.accumulate else 0.0
+    rows["16-bit copies of weights"] = shadow_bytes(setup)
     rows["batch"] = 4 * rounded(8.0 * setup.tokens)  # ids, labels, mask, positions as int64
     rows["workspace"] = setup.workspace
     return rows
+
+
+def shadow_bytes(setup: Setup) -> float:
+    """16-bit copies of LoRA matrices that are kept for all layers (`compute.low_rank.shadow`)."""
+    if not setup.joint or setup.adapter == setup.compute:
+        return 0.0
+    layers = [
+        (layer_of(of_kind(setup, dense), True), count) for dense, count in counted(layer_kinds(setup)[1])
+    ]
+    return sum(
+        parameter.count * setup.compute * count
+        for layer, count in layers
+        for matrix in layer.linears.values()
+        if getattr(matrix, "joint", False)
+        for parameter in matrix.parameters
+    )
+
+
+def optimizer_states(setup: Setup) -> float:
+    """Bytes that the optimizer keeps between steps, from the end of its first on."""
+    return sum(state_bytes(setup.optimizer, t.count, t.width) * t.copies for t in trained_tensors(setup))
 
 
 @dataclass(frozen=True)
@@ -63,10 +91,9 @@ def trained_tensors(setup: Setup) -> Iterator[Trained]:
     if setup.virtual_tokens:
         for size in trained_sizes(setup):
             yield Trained(size, SINGLE, 1, True)
-    layer = layer_of(setup, True)
-    layers = setup.layers or facts.layers
-    for parameter in layer.parameters:
-        yield Trained(parameter.count, parameter.width, layers, not setup.full)
+    for dense, layers in counted(layer_kinds(setup)[1]):
+        for parameter in layer_of(of_kind(setup, dense), True).parameters:
+            yield Trained(parameter.count, parameter.width, layers, not setup.full)
     if setup.method == "full":
         yield Trained(float(facts.embedding_parameters), setup.embedding, 1, False)
         if facts.head_parameters:
@@ -81,14 +108,13 @@ def trained_tensors(setup: Setup) -> Iterator[Trained]:
 def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
     """(elements, width, copies) of each frozen tensor that is not quantised."""
     facts = setup.facts
-    frozen = facts.layers - _trained_layers(setup)
-    layer = layer_of(setup, False)
-    for matrix in layer.linears.values():
-        if not matrix.quantised and frozen:
-            yield matrix.count, setup.weight, frozen
-        if matrix.shape.bias and frozen:
-            yield float(matrix.shape.outputs), setup.weight, frozen
-    if frozen:
+    for dense, frozen in counted(_frozen_layers(setup)):
+        layer = layer_of(of_kind(setup, dense), False)
+        for matrix in layer.linears.values():
+            if not matrix.quantised:
+                yield matrix.count, setup.weight, frozen
+            if matrix.shape.bias:
+                yield float(matrix.shape.outputs), setup.weight, frozen
         yield float(facts.norm_parameters), setup.norm, frozen
     if setup.variant == "vera":  # one pair of random matrices, as large as the largest layer needs
         adapted = [linear for linear in facts.linears if setup.stack.adapts(linear, setup.targets)]
@@ -102,10 +128,10 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
         yield float(facts.hidden), setup.norm, 1
 
 
-def _trained_layers(setup: Setup) -> int:
-    if setup.method == "full":
-        return setup.facts.layers
-    return setup.layers if setup.method == "freeze" else 0
+def _frozen_layers(setup: Setup) -> tuple[bool, ...]:
+    """The kinds of the layers whose own weights are not trained."""
+    below, top = layer_kinds(setup)
+    return below if setup.full else (*below, *top)
 
 
 def _constants(setup: Setup, elements: float, outputs: int) -> float:

@@ -14,6 +14,7 @@ FEW_ROWS = 50
 FEW_STEPS = 20
 MANY_EPOCHS = 20
 FEW_HELD_OUT = 10
+FEW_COMPILED = 500
 
 
 @trap
@@ -197,6 +198,24 @@ def costly_evaluation(case: Case) -> Advice | None:
             evaluations=evaluations,
         ),
         {"evaluation.every": "auto"},
+    )
+
+
+@trap
+def compiling(case: Case) -> Advice | None:
+    """What the compiler costs at the start, which no figure of the plan holds: it differs from machine to
+    machine and was not measured on this one."""
+    if case.config.training.compile is not True or not 0 < case.steps < FEW_COMPILED:
+        return None
+    return found(
+        _n(
+            "layers are compiled before the first step of {steps}.",
+            "layers are compiled before the first of {steps} steps.",
+            case.steps,
+            steps=case.steps,
+        ),
+        _("That takes from seconds to minutes and saves a share of each step: a short run gets slower."),
+        {"training.compile": "auto"},
     )
 
 

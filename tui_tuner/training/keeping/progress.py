@@ -27,7 +27,7 @@ class Progress:
         micro: Sequences and tokens of the micro-batch.
         evaluated: The same of a forward pass over held-out rows, where memory ran out in one.
         random: Training draws random numbers, such as those of dropout.
-        path: How the loss is computed: packing, compact, segments.
+        path: How the loss is computed: packing, compact, segments; true again where rows are filled up.
         identity: Digests of rows, template and tokenizer (`training.rows`).
         moment: The second that chats are rendered at, in ISO 8601.
         asked: The config as it was asked for, in plain values.

@@ -26,6 +26,7 @@ from tui_tuner.training.step.ahead import Ahead
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery, RngState
 from tui_tuner.training.step.scaling import ScaleWatch
+from tui_tuner.training.watching.passes import Pass, Passes
 
 SCHEDULES = {"constant": "constant_with_warmup"}  # plain `constant` passes over the warm-up
 TRAINED = "trained.safetensors"
@@ -95,8 +96,9 @@ class Engine(Trainer):
         self.last_loss: Any = None
         self.last_grad_norm: Any = None
         self.last_counts = (0, 0)
+        self.last_parts: list[MicroBatch] = []  # the forward passes of this process
         self.last_metrics: Mapping[str, Any] = {}
-        self.fullest = (0, 0, 0)  # sequences, their length with padding, and most labels of a forward pass
+        self.passes = Passes()
         self.last_rate = 0.0
         self.skip_bad = False
         self.rate_scale = 1.0
@@ -160,12 +162,14 @@ class Engine(Trainer):
         total = torch.zeros((), device=self.args.device)
         # DDP averages the gradients of the devices, and the loss is a sum over them
         scale = self.plan.world / (weight or 1)
-        parts = self._parts(rows)
+        self.last_parts = parts = self._parts(rows)
+        accumulating = False
         for place, part in enumerate(parts):
             if not objective.weight(self.data, part.rows):
                 continue
             self.recovery.enter("forward", part.rows)
-            self._remember(part)
+            self._remember(part, accumulating)
+            accumulating = True
             micro = part if self._ahead is not None else part.to(self.args.device)
             last = place == len(parts) - 1
             synced = contextlib.nullcontext() if last else self.accelerator.no_sync(model)
@@ -205,11 +209,11 @@ class Engine(Trainer):
             min(self.size.sequences, max(1, len(self.recovery.rows))), min(self.size.tokens, max(1, tokens))
         )
 
-    def _remember(self, part: MicroBatch) -> None:
-        """Keep the size of the fullest forward pass, filler and padding included: it decides about memory."""
-        shape, (rows, length, most) = part.input_ids.shape, self.fullest
-        larger = part.input_ids.numel() > rows * length
-        self.fullest = (*((shape[0], shape[1]) if larger else (rows, length)), max(most, part.trained_tokens))
+    def _remember(self, part: MicroBatch, accumulating: bool) -> None:
+        """Keep the sizes of the fullest forward passes, filler and padding included: they decide about memory."""
+        sequences, length = part.input_ids.shape
+        states = bool(getattr(self.optimizer, "state", None))
+        self.passes.remember(Pass(sequences, length, part.trained_tokens, states, accumulating))
 
     def _clean(self, model: Any, error: Exception) -> None:
         """Forget the gradients and activations of a failed attempt, and give cached memory back."""

@@ -148,7 +148,6 @@ def attend_like_a_gpu(
     if kernel is attention.Kernel.VARLEN:
         width = flash_width(need.head_dim, need.value_dim, TRACED.capability)
         repeated = 0 if "enable_gqa" in MEANS.varlen else need.heads
-        note_launches("elements", 1)  # it sets its state of random numbers to 0
         query = by_token(query, width=width).contiguous()
         key, value = (by_token(part, None, repeated, width).contiguous() for part in (key, value))
     else:  # the memory-efficient one takes views

@@ -100,8 +100,19 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
 
         with Tracker():  # it calls the model once
             low_rank.quicken(model, TRACED)
+        _install_kernels(model, request)
     _checkpoint(model, request["checkpointing"])
     return model
+
+
+def _install_kernels(model: Any, request: dict[str, Any]) -> None:
+    import torch
+
+    from tui_tuner.compute.kernels.install import install_kernels
+    from tui_tuner.training.tracing.device import TRACED
+
+    autocast = torch.bfloat16 if request["autocast"] else None
+    install_kernels(model, TRACED, autocast, request["checkpointing"] not in (False, "off"))
 
 
 def _checkpoint(model: Any, degree: Any) -> None:
@@ -119,12 +130,15 @@ def _beside(tensor: Any) -> Any:
 
 
 def _values(config: dict[str, Any], names: dict[str, str], layers: int) -> dict[str, Any]:
-    """A config's values with fewer layers, all of the kind that most of them are."""
+    """A config's values with so many layers: all of the kind that most of them are, or the model's own."""
+    counted = names.get("num_hidden_layers", "num_hidden_layers")
+    own = config.get(counted, config.get("num_hidden_layers")) == layers
     left_out = {"model_type", "architectures", "transformers_version", "auto_map", "layer_types"}
-    left_out |= {"quantization_config", "mlp_only_layers", "max_window_layers", "num_hidden_layers"}
+    left_out |= {"quantization_config", "max_window_layers", "num_hidden_layers"}
+    left_out |= set() if own else {"mlp_only_layers", "decoder_sparse_step", "first_k_dense_replace"}
     values = {key: value for key, value in config.items() if key not in left_out}
-    values[names.get("num_hidden_layers", "num_hidden_layers")] = layers
-    if "first_k_dense_replace" in config:
+    values[counted] = layers
+    if "first_k_dense_replace" in config and not own:
         values["first_k_dense_replace"] = 0
     return values
 
@@ -216,8 +230,8 @@ def _sizes(model: Any) -> dict[str, Any]:
         for tensor in trained(layer):
             outside.remove(tensor)
     return {
-        "weights": {"rest": whole - sum(inside), "frozen": inside[0], "trained": inside[-1]},
-        "tensors": {"rest": outside, "layer": top},
+        "weights": {"rest": whole - sum(inside), "frozen": inside[0], "trained": inside[-1], "whole": whole},
+        "tensors": {"rest": outside, "layer": top, "whole": trained(model)},
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,8 +20,10 @@ from tui_tuner.planning.calibration import Measured
 from tui_tuner.planning.estimate import Estimate, from_ledger, setup_for
 from tui_tuner.planning.gpus import card_of
 from tui_tuner.planning.memory.ledger import ledger
+from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import installed
 from tui_tuner.runs.events import Log, Memory
+from tui_tuner.training.watching.passes import Pass
 from tui_tuner.training.watching.reporting import Reporter
 
 AFTER = 3  # steps: the optimizer's states are there from the first on
@@ -34,8 +36,8 @@ class MemoryCheck(TrainerCallback):
     Args:
         config: The resolved config.
         device: Such as `cuda:0`.
-        fullest: Gives sequences, length and targets of the fullest forward pass so far, for which memory is
-            predicted: what is compared is the formulas, not the data.
+        fullest: Gives the fullest forward passes so far. Memory is predicted for these, the largest of which
+            counts: what is compared is the formulas, not the data.
         measure: Gives the peaks since training began; stands in for the GPU in tests.
     """
 
@@ -44,7 +46,7 @@ class MemoryCheck(TrainerCallback):
         config: RunConfig,
         device: str,
         reporter: Reporter,
-        fullest: Callable[[], tuple[int, int, int]],
+        fullest: Callable[[], Sequence[Pass]],
         measure: Callable[[str], tuple[Measured, bool]] | None = None,
     ) -> None:
         self.config, self.device, self.reporter = config, device, reporter
@@ -83,6 +85,10 @@ class MemoryCheck(TrainerCallback):
                 device=round(found.device * GIB) if alone else None,
                 difference=calibration.difference(predicted, found),
                 verified=predicted.verified,
+                predicted_cache=round(predicted.cache * GIB),
+                cache=round(found.cache * GIB),
+                predicted_context=round(predicted.context * GIB),
+                context=round(found.context * GIB) if alone else None,
             )
         )
         if alone:
@@ -97,14 +103,24 @@ class MemoryCheck(TrainerCallback):
             return "", None
         with contextlib.suppress(TunerError):
             facts = load_facts(self.config.model, network=False)
-            found = setup_for(ResolvedConfig.of(self.config), facts, installed(), card)
-            rows, length, targets = self._fullest()
-            if rows * length:
-                share = min(1.0, targets / (rows * length))
-                found = replace(found, batch=rows, length=length, supervised=share)
+            planned = setup_for(ResolvedConfig.of(self.config), facts, installed(), card)
             known = calibration.calibrated(card) if card else None
-            return card.name if card else "", from_ledger(ledger(found), found, known)
+            setups = [setup_of(planned, one) for one in self._fullest() if one.tokens] or [planned]
+            found = [from_ledger(ledger(setup), setup, known) for setup in setups]
+            return card.name if card else "", max(found, key=lambda one: one.allocated)
         return "", None
+
+
+def setup_of(planned: Setup, seen: Pass) -> Setup:
+    """What memory depends on in a pass that was made, where a plan takes the fullest there can be."""
+    return replace(
+        planned,
+        batch=seen.sequences,
+        length=seen.length,
+        supervised=min(1.0, seen.targets / seen.tokens),
+        states=seen.states,
+        accumulate=seen.accumulating,
+    )
 
 
 def measured(device: str) -> tuple[Measured, bool]:
@@ -116,6 +132,7 @@ def measured(device: str) -> tuple[Measured, bool]:
         torch.cuda.max_memory_allocated(device) / GIB,
         torch.cuda.max_memory_reserved(device) / GIB,
         (total - free) / GIB,
+        torch.cuda.memory_reserved(device) / GIB,
     )
     return found, _alone(device)
 

@@ -16,6 +16,7 @@ from tui_tuner.planning import hardware
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import Duration, Outlook, corrected, duration_of, price_of
 from tui_tuner.planning.gpus import card_here
+from tui_tuner.planning.speed.kept import rated
 from tui_tuner.planning.throughput import measured
 from tui_tuner.runs.events import Log, RunDuration
 from tui_tuner.training.watching.reporting import Reporter
@@ -85,7 +86,7 @@ class Pace(TrainerCallback):
         if self.facts is None:
             return None
         here = hardware.detect()
-        card = card_here(self.config, here)
+        card = rated(card_here(self.config, here))
         speed = measured(self.asked, not card.cpu, self.config.output.folder)
         return duration_of(self.config, self.facts, self.data, card=card, speed=speed)
 

@@ -13,6 +13,7 @@ from tui_tuner.locales import _
 from tui_tuner.runs import events
 from tui_tuner.runs.events import Body, Finished, Log, Phase, Sink, Step, Warned, advice_of
 from tui_tuner.training.ranks import Ranks
+from tui_tuner.training.watching.meter import StepMeter, Work
 from tui_tuner.training.watching.numbers import NumberWatch
 
 HEARTBEAT_SECONDS = 5.0
@@ -91,7 +92,7 @@ class PendingStep:
     """A step whose loss and gradient norm may still be on the device.
 
     `skipped`: a loss scaler found gradients too large for float16, left the weights as they were and lowered
-    its scale (`step.scaling.ScaleWatch`); it may be on the device too.
+    its scale (`step.scaling.ScaleWatch`); it may be on the device too. `work`: its operations, where counted.
     """
 
     step: int
@@ -105,6 +106,7 @@ class PendingStep:
     rows: list[int]
     metrics: Mapping[str, Any] = field(default_factory=dict)
     skipped: Any = False
+    work: Work | None = None
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,15 @@ class BadNumbers:
 class StepReports:
     """Collects steps and writes them in batches: one read from the device for all of them."""
 
-    def __init__(self, reporter: Reporter, every: float, memory: Callable[[], tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        reporter: Reporter,
+        every: float,
+        memory: Callable[[], tuple[int, int]],
+        meter: StepMeter | None = None,
+    ) -> None:
         self._reporter = reporter
+        self.meter = meter or StepMeter()
         self._every = every
         self._memory = memory
         self._pending: list[PendingStep] = []
@@ -144,9 +153,10 @@ class StepReports:
         if not steps:
             return []
         read = _read_steps(steps)
+        used = self.meter.read(steps[-1].step, [step.work for step in steps])
         allocated, reserved = self._memory()
         bad = []
-        for step, (loss, norm, metrics, skipped) in zip(steps, read, strict=True):
+        for step, (loss, norm, metrics, skipped), (mfu, busy) in zip(steps, read, used, strict=True):
             self._reporter.emit(
                 Step(
                     step=step.step,
@@ -162,6 +172,8 @@ class StepReports:
                     memory_reserved=reserved,
                     seconds=step.seconds,
                     metrics=metrics,
+                    mfu=mfu,
+                    gpu_busy=busy,
                 )
             )
             finite = [value if value is not None and math.isfinite(value) else None for value in (loss, norm)]

@@ -16,6 +16,7 @@ from textual.widgets import Static
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Sample
 from tui_tuner.runs.store import RunFolder
+from tui_tuner.runs.told import use_words
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.bridge import RunUpdated, Snapshot
@@ -160,6 +161,9 @@ def _head(snapshot: Snapshot) -> Content:
     tokens = sum(point.supervised_tokens for point in view.steps)
     if tokens:
         parts.append(Content(_("{n:,} trained tokens", n=tokens)))
+    parts += [
+        Content(words) for words in use_words(view.mfu(len(view.steps)), view.gpu_busy(len(view.steps)))
+    ]
     parts += [Content(f"{_(source.what)}: {one_line(source.text)}") for source in view.sources]
     if view.message and snapshot.state != "completed":
         parts.append(block(view.message))

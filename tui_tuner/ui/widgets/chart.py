@@ -194,7 +194,8 @@ def nice_limits(low: float, high: float, ticks: int) -> tuple[float, float, floa
     raw = span / max(1, ticks)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
-    return math.floor(low / step) * step, math.ceil(high / step) * step, step
+    bottom, top = math.floor(low / step) * step, math.ceil(high / step) * step
+    return bottom, top if top > bottom else bottom + step, step  # a constant may lie on a tick
 
 
 def _build(

@@ -1,4 +1,4 @@
-"""What every `auto` of the config became, and why; with the rows of the ledger and the run's versions."""
+"""What every `auto` of the config became, and why; with kernels, rows of the ledger and versions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui_tuner.locales import N_, _
+from tui_tuner.runs.told import kernels_told
 from tui_tuner.runs.view import RunView
 from tui_tuner.ui.words import column, figure, plain_value, safe
 
@@ -28,11 +29,11 @@ class Choices(VerticalScroll):
 
     def show(self, view: RunView) -> None:
         """Draw what is known."""
-        sources = (view.resolved, view.ledger, view.device)
+        sources = (view.resolved, view.ledger, view.device, view.kernels)
         if self._sources and all(map(operator.is_, sources, self._sources)):
             return
         self._sources = sources
-        lines = [*_resolved(view), *_ledger(view), *_versions(view)]
+        lines = [*_resolved(view), *_kernels(view), *_ledger(view), *_versions(view)]
         self.query_one(Static).update(
             Content("\n").join(lines) if lines else Content(_("Nothing was decided yet."))
         )
@@ -44,6 +45,16 @@ def _resolved(view: RunView) -> list[Content]:
             (column(field, 32), "$dim"), " ", (plain_value(value), "bold"), ("  " + safe(why).plain, "$dim")
         )
         for field, (value, why) in view.resolved.items()
+    ]
+
+
+def _kernels(view: RunView) -> list[Content]:
+    """What computes each part of the model, and why nothing faster."""
+    return [
+        Content.assemble(
+            (column(_("kernel: {part}", part=part), 32), "$dim"), " ", (kernel, "bold"), (f"  {why}", "$dim")
+        )
+        for part, kernel, why in kernels_told(view.kernels)
     ]
 
 

@@ -53,7 +53,8 @@ def _value(label: str, value: str, share: float | None, wide: bool) -> Content:
         return Content(value)
     cells = 6 if wide else 0
     filled = round(max(0.0, min(1.0, share)) * cells)
-    colour = "$warning" if share > 0.92 and not label.startswith(_("CPU")) else "$primary"
+    calm = label.startswith(_("CPU")) or label in (_("MFU"), _("GPU busy"))  # the more of them, the better
+    colour = "$warning" if share > 0.92 and not calm else "$primary"
     gauge = (("▪" * filled, colour), ("·" * (cells - filled) + " ", "$line")) if cells else ()
     return Content.assemble(*gauge, value)
 
@@ -73,6 +74,11 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
         yield one_line(name), figure(value, 3), None
     speed = view.tokens_per_second()
     yield _("trained tok/s"), f"{speed:,.0f}" if speed else "–", None
+    mfu, busy = view.mfu(), view.gpu_busy()
+    if mfu is not None:
+        yield _("MFU"), f"{mfu:5.1%}", mfu
+    if busy is not None:
+        yield _("GPU busy"), f"{busy:5.0%}", busy
     yield from _time_rows(view)
     if last and last.memory_reserved:
         used, held = human_bytes(last.memory_allocated), human_bytes(last.memory_reserved)

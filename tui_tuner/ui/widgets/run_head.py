@@ -1,4 +1,4 @@
-"""Where a run stands: state, phase, step, time left, and a bar."""
+"""Where a run stands: state, phase, step, time left, a bar, and what limits its speed."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ from tui_tuner.ui.words import PHASES, STATES, bar, block, duration, rough, safe
 
 
 class RunHead(Vertical):
-    """Two lines: words and a bar."""
+    """Two lines, words and a bar; a third where something limits the speed of the steps."""
 
     DEFAULT_CSS = """
     RunHead { height: 3; padding: 1 1 0 1; }
+    RunHead.-limited { height: 4; }
+    RunHead #limit { display: none; }
+    RunHead.-limited #limit { display: block; }
     """
 
     def compose(self) -> ComposeResult:
         yield Lines(id="words")
         yield Lines(id="bar")
+        yield Lines(id="limit")
 
     def show(self, snapshot: Snapshot) -> None:
         """Draw a run's progress."""
@@ -37,6 +41,10 @@ class RunHead(Vertical):
         colour = "$primary" if snapshot.state == "running" else colour
         line = Content.assemble((filled, colour), (rest, "$line"), (f" {text}" if text else "", "$dim"))
         self.query_one("#bar", Lines).show(line)
+        limit = snapshot.view.bottleneck
+        self.set_class(limit is not None, "-limited")
+        if limit is not None:
+            self.query_one("#limit", Lines).show(Content.assemble(("! ", "$warning"), safe(limit.message)))
 
 
 def _share(snapshot: Snapshot) -> tuple[float, str]:

@@ -1,0 +1,138 @@
+"""What limits a run: by table, told once, and never from one step."""
+
+from __future__ import annotations
+
+import pytest
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import with_values
+from tui_tuner.runs.events import Bottleneck
+from tui_tuner.training.watching.bottleneck import (
+    FEWEST,
+    BottleneckWatch,
+    Circumstances,
+    Seen,
+    bottleneck_event,
+    find_bottleneck,
+)
+from tui_tuner.training.watching.busy import Use
+
+
+def use(busy: float | None, data: float = 0.0, steps: int = 10, seconds: float = 10.0) -> Use:
+    return Use(steps, seconds, data * seconds, data * seconds, 0.0, busy)
+
+
+PLAIN = Circumstances(16, 16)
+FORCED = Circumstances(16, 16, forced=True)
+TABLE = [
+    (Seen(use(0.95)), PLAIN, ""),
+    (Seen(use(0.60)), PLAIN, ""),
+    (Seen(use(0.59)), PLAIN, "processor"),
+    (Seen(use(0.3, data=0.2)), PLAIN, "processor"),
+    (Seen(use(0.3, data=0.4)), PLAIN, "data"),
+    (Seen(use(0.7, data=0.3)), PLAIN, ""),
+    (Seen(use(0.95), twice=0.33), FORCED, "memory"),
+    (Seen(use(0.95), twice=0.33), PLAIN, ""),  # the user asked for it
+    (Seen(use(None), twice=0.33), FORCED, "memory"),
+    (Seen(use(0.4), twice=0.33), FORCED, "processor"),  # computing twice costs nothing while it waits
+    (Seen(use(None)), PLAIN, ""),
+]
+
+
+@pytest.mark.parametrize(("seen", "about", "what"), TABLE)
+def test_what_limits(seen: Seen, about: Circumstances, what: str) -> None:
+    assert find_bottleneck(seen, about) == what
+
+
+WORDS = [
+    ("processor", PLAIN, "busy 41%", [{"training.batch_size": 32}]),
+    ("processor", Circumstances(16, 4), "busy 41%", [{"training.micro_batch": 8}]),
+    ("processor", Circumstances(16, 12, compiled=True), "busy 41%", [{"training.micro_batch": 16}]),
+    (
+        "processor",
+        Circumstances(8, 8, compiled=False),
+        "busy 41%",
+        [{"training.batch_size": 16}, {"training.compile": True}],
+    ),
+    ("data", PLAIN, "30% of it rows are read", []),
+    ("memory", Circumstances(16, 8, forced=True), "checkpointing on, so 33%", [{"training.micro_batch": 4}]),
+    (
+        "memory",
+        Circumstances(16, 1, forced=True, quantisable=True),
+        "checkpointing on",
+        [{"model.quantization": "nf4"}],
+    ),
+    ("memory", Circumstances(16, 1, forced=True), "checkpointing on", []),
+    ("", PLAIN, "busy 41% of the time again", []),
+]
+
+
+@pytest.mark.parametrize(("what", "about", "words", "fixes"), WORDS)
+def test_it_is_told_with_figures_and_settings(what, about, words, fixes) -> None:
+    told = bottleneck_event(what, Seen(use(0.41, data=0.3), 0.12, 1 / 3), about, 40)
+    assert words in told.message
+    assert (told.what, told.step, told.gpu_busy, told.mfu) == (what, 40, 0.41, 0.12)
+    assert list(told.fixes) == fixes
+    for fix in fixes:
+        if "training.compile" not in fix or "compile" in type(RunConfig().training).model_fields:
+            with_values(RunConfig(), fix)  # a setting that there is, with a value that it takes
+        assert all(f"{path}={value}".lower() in told.hint.lower() for path, value in fix.items())
+        assert "--set" in told.hint and "--set" not in told.advice
+    assert bool(told.hint) == bool(what)
+
+
+def watched(about: Circumstances = PLAIN) -> tuple[BottleneckWatch, list[Bottleneck]]:
+    told: list[Bottleneck] = []
+    return BottleneckWatch(about, told.append), told
+
+
+def test_it_takes_steps_and_seconds_and_not_the_first() -> None:
+    watch, told = watched()
+    for step in range(1, 3 + FEWEST):
+        watch.feed(step, use(0.2, steps=1, seconds=9.0))
+        assert told == []
+    watch.feed(3 + FEWEST, use(0.2, steps=1, seconds=9.0))
+    assert [one.what for one in told] == ["processor"] and told[0].step == 3 + FEWEST
+    watch, told = watched()
+    for step in range(300):
+        watch.feed(step, use(0.2, steps=1, seconds=0.009))
+    assert told == []
+    for step in range(300, 400):
+        watch.feed(step, use(0.2, steps=1, seconds=0.009))
+    assert len(told) == 1
+
+
+def feed(watch: BottleneckWatch, *shares: float | None, data: float = 0.0, twice: bool = False) -> None:
+    for busy in shares:
+        watch.feed(1, use(busy, data), 2e12, 1e12 if twice else 0.0, 1e12)
+
+
+def test_each_kind_is_told_once_and_again_only_if_it_has_changed() -> None:
+    watch, told = watched()
+    feed(watch, 0.9, 0.5, 0.4, 0.55, 0.45)
+    assert [one.what for one in told] == ["processor"]
+    feed(watch, 0.61, 0.59, 0.65, 0.58)  # about the same
+    assert len(told) == 1
+    feed(watch, 0.3, data=0.6)
+    assert [one.what for one in told] == ["processor", "data"]
+    feed(watch, 0.9, 0.95)
+    assert [one.what for one in told] == ["processor", "data", ""]
+    feed(watch, 0.52)  # was told, with about that figure
+    assert len(told) == 3
+    feed(watch, 0.2)
+    assert [one.what for one in told] == ["processor", "data", "", "processor"]
+    assert told[0].mfu == pytest.approx(2e12 / (10 * 1e12))
+
+
+def test_what_is_not_known_of_some_steps_spoils_no_others() -> None:
+    watch, told = watched()
+    watch.feed(1, use(0.5))
+    for step in range(2, 30):
+        watch.feed(step, use(None if step % 2 else 0.4, steps=1, seconds=1.0))
+    assert [one.what for one in told] == ["processor"] and told[0].gpu_busy == pytest.approx(0.4)
+
+
+def test_memory_is_told_where_nobody_knows_how_busy_the_gpu_is() -> None:
+    watch, told = watched(FORCED)
+    feed(watch, *[None] * 8, twice=True)
+    assert [one.what for one in told] == ["memory"] and told[0].waiting == pytest.approx(1 / 3)

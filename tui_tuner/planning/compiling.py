@@ -1,0 +1,62 @@
+"""Whether compiling a model's layers pays: what it costs at the start against what it saves in each step.
+
+Pure arithmetic. A gain is only assumed where one was measured, and none was yet: `GAINS` is where a measured
+one goes, by the GPU's generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tui_tuner.locales import _
+from tui_tuner.models.device import Device
+from tui_tuner.text import human_seconds
+
+PAID_BACK = 2.0  # times its cost that compiling must save: both are estimates
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What compiling was measured to do.
+
+    Args:
+        share: Of a step's time that it saves.
+        seconds: That it takes before the first step.
+    """
+
+    share: float
+    seconds: float
+
+
+# By compute capability of the card that it was measured on
+GAINS: Mapping[tuple[int, int], Gain] = {}
+
+
+def choose_compile(
+    device: Device,
+    steps: int | None,
+    step_seconds: float | None = None,
+    gain: Gain | None = None,
+) -> tuple[bool, str]:
+    """`training.compile` where it is `auto`, with the reason.
+
+    Args:
+        steps: Optimizer steps of the run; None where they are not known.
+        step_seconds: One of them, without compiling; None where it is not known.
+        gain: What compiling was measured to do on this device; what is known of its kind where None.
+    """
+    if device.kind != "cuda":
+        return False, _("On a processor compiling takes longer than it saves.")
+    gain = gain or GAINS.get(device.capability)
+    if gain is None or gain.share <= 0:
+        return False, _("No gain was measured on this kind of GPU, and compiling takes a while.")
+    if steps is None or step_seconds is None:
+        return False, _("How long the run takes is not known, so it may not pay back the compiler's time.")
+    saved = steps * step_seconds * gain.share
+    said = {"cost": human_seconds(gain.seconds), "saved": human_seconds(saved)}
+    if saved < PAID_BACK * gain.seconds:
+        return False, _("Compiling takes about {cost} and would save {saved} in this run.", **said)
+    return True, _(
+        "Compiling takes about {cost} before the first step and saves {saved} in this run.", **said
+    )

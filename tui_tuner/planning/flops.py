@@ -1,0 +1,263 @@
+"""Floating-point operations of a model under a method: what a step has to compute, however it is computed.
+
+These are *model* operations, those of the mathematics, which model FLOP utilisation (MFU) is measured by
+(PaLM, arXiv 2204.02311, appendix B): what is computed again for checkpointing, padding, dequantised weights
+and logits that nobody trains are work of the machine, and are not counted. A multiplication with its addition
+is two operations. For each token,
+
+- a weight of a matrix costs 2 forward and 2 for the gradient of its input, and 2 more for its own gradient
+  where it is trained (Kaplan et al., arXiv 2001.08361). So 6 where all is trained, and 4 where weights are
+  frozen and gradients only pass through, with 6 for each weight of an adapter beside them;
+- a layer below the first trained one costs 2 for each weight, as no gradient gets there; nothing where its
+  output was stored before;
+- of a mixture's experts those count that a token goes to, and its router;
+- attention costs 4 * query width forward for each pair of positions of which one sees the other (scores, and
+  their sum over values), and twice that backward, frozen weights or not. A causal sequence of n has n * n / 2
+  pairs, half of what PaLM counts; one that reads both ways n * n; a window caps what a position sees;
+- the head, tied or not, counts at trained positions only. Embeddings are looked up and cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tui_tuner.config.kinds import METHOD_FIELDS, PROMPTS, RANKED
+from tui_tuner.config.schema import MethodSection
+from tui_tuner.config.sections.base import Auto
+from tui_tuner.config.sections.training import EVERY_SECOND, Checkpointing
+from tui_tuner.models.facts import Linear, ModelFacts
+from tui_tuner.planning.gpus import Card
+from tui_tuner.planning.memory.stack import Stack, installed
+
+FORWARD, THROUGH, OWN = 2, 2, 2  # operations of a weight and token: forward, input's gradient, its own
+# Which layers have a window where a config does not list them: each but every so-many-th (transformers 5.23)
+PATTERNS = {"gemma2": 2, "gemma3_text": 6, "gemma3": 6, "cohere2": 4, "gpt_oss": 2}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of tokens that goes through the model. `before`: tokens that it sees besides, computed
+    elsewhere: a beginning that it shares with others."""
+
+    tokens: float
+    before: int = 0
+
+
+@dataclass(frozen=True)
+class Flops:
+    """What things cost, in operations of a whole optimizer step, forward and backward.
+
+    Args:
+        token: Of the layers, for each token.
+        target: Of the head, for each trained position.
+        pairs: Of attention, for each pair of positions, by the window of layers (None without one).
+        causal: Positions see only what comes before.
+        virtual: Virtual tokens that each sequence begins with.
+        prefix: Keys that each position sees besides, in every layer (prefix tuning).
+        again: Of layers that gradients reach, for each token and (by window) pair, forward alone.
+        weights: Weights that a token meets in the layers, adapters included.
+    """
+
+    token: float
+    target: float
+    pairs: Mapping[int | None, float]
+    causal: bool = True
+    virtual: int = 0
+    prefix: int = 0
+    again: tuple[float, Mapping[int | None, float]] = (0.0, {})
+    weights: int = 0
+
+    def step(self, segments: Iterable[float | Segment], targets: float) -> float:
+        """Operations of an optimizer step over these sequences.
+
+        Args:
+            segments: Tokens of each sequence, virtual ones not among them; or, where a beginning is shared,
+                that beginning and each of the rests.
+            targets: Positions with a label.
+        """
+        tokens, pairs = self._sizes(segments, self.pairs)
+        return tokens * self.token + targets * self.target + pairs
+
+    def recomputed(self, segments: Iterable[float | Segment], degree: Auto | Checkpointing) -> float:
+        """Operations that checkpointing adds: a second forward pass of the layers that gradients reach, or of
+        every second one.
+
+        Args:
+            degree: `training.gradient_checkpointing`; `auto` counts as none.
+        """
+        if degree in (False, "auto"):
+            return 0.0
+        token, costs = self.again
+        tokens, pairs = self._sizes(segments, costs)
+        return (tokens * token + pairs) * (0.5 if degree == EVERY_SECOND else 1.0)
+
+    def _sizes(
+        self, segments: Iterable[float | Segment], costs: Mapping[int | None, float]
+    ) -> tuple[float, float]:
+        """Tokens, and operations of attention."""
+        tokens, total = 0.0, 0.0
+        for one in segments:
+            found = one if isinstance(one, Segment) else Segment(one)
+            before, count = found.before + self.prefix, found.tokens
+            if not found.before:
+                count += self.virtual
+            tokens += count
+            total += sum(cost * self._pairs(count, before, window) for window, cost in costs.items())
+        return tokens, total
+
+    def _pairs(self, tokens: float, before: int, window: int | None) -> float:
+        """Pairs of positions of which the first sees the second."""
+        if not self.causal:
+            seen = tokens + before
+            return float(tokens * (seen if window is None else min(seen, 2 * window)))
+        found = tokens * before + tokens * tokens / 2
+        if window is None or tokens + before <= window:
+            return found
+        # the last positions see `window` each, the first ones all there is
+        growing = max(0, window - before)
+        return growing * before + growing * growing / 2 + (tokens - growing) * float(window)
+
+
+def flops_of(
+    facts: ModelFacts, method: MethodSection, *, stored: int = 0, stack: Stack | None = None
+) -> Flops:
+    """What a model costs under a method.
+
+    Args:
+        stored: Layers, from below, whose output was computed before the steps.
+        stack: Of the libraries, which decide where adapters sit; those installed by default.
+    """
+    stack = stack or installed()
+    reached, tops = _layers(facts, method)
+    token = again = 0.0
+    weights = 0
+    pairs: dict[int | None, float] = {}
+    twice: dict[int | None, float] = {}
+    width = 2.0 * facts.heads * (facts.head_dim + (facts.value_dim or facts.head_dim))
+    for place, window in enumerate(windows_of(facts)):
+        if place < stored:
+            continue
+        frozen, trained = _layer(facts, method, stack, place, place >= facts.layers - tops)
+        forward, back = FORWARD * (frozen + trained), place >= facts.layers - reached
+        weights += round(frozen + trained)
+        token += forward
+        pairs[window] = pairs.get(window, 0.0) + (3 * width if back else width)
+        if back:
+            token += THROUGH * (frozen + trained) + OWN * trained
+            again += forward
+            twice[window] = twice.get(window, 0.0) + width
+    head = float(facts.vocab * facts.hidden + (facts.hidden**2 if facts.encoder else 0))
+    own = method.kind == "full" or _trains_embeddings(method)
+    return Flops(
+        token,
+        head * (FORWARD + THROUGH + (OWN if own else 0)),
+        pairs,
+        causal=not facts.encoder,
+        virtual=method.virtual_tokens if method.kind in ("prompt_tuning", "p_tuning") else 0,
+        prefix=method.virtual_tokens if method.kind == "prefix_tuning" else 0,
+        again=(again, twice),
+        weights=weights,
+    )
+
+
+def _trains_embeddings(method: MethodSection) -> bool:
+    return method.train_embeddings and "train_embeddings" in METHOD_FIELDS[method.kind]
+
+
+def _layers(facts: ModelFacts, method: MethodSection) -> tuple[int, int]:
+    """How many layers, from the top, gradients reach; and in how many of them something is trained."""
+    reads = "layers" in METHOD_FIELDS[method.kind]
+    asked = method.layers or (1 if method.kind == "freeze" else facts.layers)
+    tops = min(asked, facts.layers) if reads else facts.layers
+    return facts.layers if _trains_embeddings(method) else tops, tops
+
+
+def _layer(
+    facts: ModelFacts, method: MethodSection, stack: Stack, place: int, top: bool
+) -> tuple[float, float]:
+    """Frozen and trained weights that a token meets in a layer."""
+    dense = facts.moe and place in dense_layers(facts)
+    frozen = trained = 0.0
+    for linear in facts.dense_linears if dense else facts.linears:
+        share = facts.experts_per_token / facts.experts if linear.group == "expert" else 1.0
+        weights = linear.weights * share
+        if method.kind in ("full", "freeze"):
+            trained, frozen = trained + weights * top, frozen + weights * (not top)
+            continue
+        beside = _beside(linear, method, stack) * share if top else 0.0
+        if method.kind == "loha" and beside:  # the update is a whole matrix
+            trained += weights
+        else:
+            frozen += weights + (beside if method.kind == "vera" else 0.0)  # VeRA's matrices are frozen too
+            trained += beside if method.kind in RANKED else 0.0
+    return frozen, trained
+
+
+def _beside(linear: Linear, method: MethodSection, stack: Stack) -> float:
+    """Weights of the low-rank matrices beside a matrix, where it has an adapter."""
+    if method.kind in (*PROMPTS, "ia3"):
+        return 0.0
+    targets = frozenset([method.targets] if isinstance(method.targets, str) else method.targets)
+    if not stack.adapts(linear, targets):
+        return 0.0
+    return float(method.rank * (linear.inputs + linear.outputs) * linear.copies)
+
+
+def dense_layers(facts: ModelFacts) -> frozenset[int]:
+    """Which layers of a mixture have no experts, from below."""
+    raw = facts.raw
+    first, step = _whole(raw.get("first_k_dense_replace"), 0), _whole(raw.get("decoder_sparse_step"), 1)
+    named = raw.get("mlp_only_layers")
+    plain = set(named) if isinstance(named, list) else set()
+    found = [
+        place
+        for place in range(facts.layers)
+        if place < first or place in plain or (step and (place + 1) % step)
+    ]
+    return frozenset(found[: facts.dense_layers])
+
+
+def windows_of(facts: ModelFacts) -> list[int | None]:
+    """Of each layer, how many positions one sees; None where it sees all before it."""
+    raw, whole = facts.raw, [None] * facts.layers
+    window = _whole(raw.get("sliding_window"), 0)
+    if not window or raw.get("use_sliding_window") is False:
+        return list(whole)
+    kinds = raw.get("layer_types")
+    if isinstance(kinds, list) and len(kinds) == facts.layers:
+        return [window if kind == "sliding_attention" else None for kind in kinds]
+    every = _whole(raw.get("sliding_window_pattern"), PATTERNS.get(facts.model_type, 0))
+    if every:
+        return [window if (place + 1) % every else None for place in range(facts.layers)]
+    if facts.model_type.startswith("qwen"):
+        if raw.get("use_sliding_window") is not True:
+            return list(whole)
+        first = _whole(raw.get("max_window_layers"), 28)
+        return [window if place >= first else None for place in range(facts.layers)]
+    return [window] * facts.layers
+
+
+def _whole(value: Any, default: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def peak_of(card: Card, dtype: str, tf32: bool = False) -> float | None:
+    """The most operations a second of a device in these numbers; None where no data sheet tells.
+
+    The table has dense 16-bit speed. TensorFloat-32 is half of that on every card that has it (Ampere and
+    newer); float32 without it is computed elsewhere, and bfloat16 before Ampere is emulated.
+
+    Args:
+        dtype: Of matrix products: `bfloat16`, `float16` or `float32`.
+        tf32: Whether float32 products may be computed as TensorFloat-32.
+    """
+    ampere = card.capability >= (8, 0)
+    if card.cpu or not card.tflops:
+        return None
+    if dtype == "float16" or (dtype == "bfloat16" and ampere):
+        return card.tflops * 1e12
+    if dtype == "float32" and tf32 and ampere:
+        return card.tflops * 0.5e12
+    return None

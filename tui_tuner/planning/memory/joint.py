@@ -1,0 +1,92 @@
+"""LoRA layers that read the same input as one step of autograd, as `compute.low_rank.joint` computes them on GPUs.
+
+Kept for the way back are the input (or with dropout each layer's own), the product of the low rank, and nothing
+in float32. On the way back the gradients of all outputs are there until the whole step is through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tui_tuner.planning.memory.linear import Matrix
+from tui_tuner.planning.memory.meter import SINGLE, Buffer, Node, Tape, Tensor
+from tui_tuner.planning.memory.ops import dropout
+
+
+class Port(Node):
+    """One output of a step with several: it gathers a gradient, and its step then has something to do."""
+
+    __slots__ = ("step",)
+
+    def __init__(self, size: float, step: Node) -> None:
+        super().__init__(size, [], None, 0.0)
+        self.step = step
+
+    def receive(self, gradient: Buffer) -> None:
+        super().receive(gradient)
+        if self.step.grad is None:
+            self.step.grad = Buffer(gradient.meter, 0.0)
+
+
+def joint(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
+    """What each layer returns for the same input."""
+    setup, meter = matrices[0].setup, tape.meter
+    width = setup.compute if setup.autocast else x.width
+    x = tape.cast(x, width)
+    rows = matrices[0].rows(x)
+    inputs = [dropout(tape, x, setup.dropout) for _unused in matrices] if setup.dropout else [x]
+    low = Buffer(meter, rows * setup.rank * len(matrices) * width)
+    found = [
+        Tensor(_multiplied(tape, x, one, width), rows * one.shape.outputs, width, None) for one in matrices
+    ]
+    if not tape.recording:
+        return found
+    edges = [(one.node, 0.0) for one in ((x, *inputs) if setup.dropout else inputs) if one.node]
+    step = Node(0.0, edges, (low, *(one.buffer for one in inputs)), 0.0)
+    ports = [Port(one.count * width, step) for one in found]
+    sizes = [one.count * width for one in ((x, *inputs) if setup.dropout else inputs) if one.node]
+    low_size = low.size
+
+    def back(_unused: Buffer) -> list[Buffer]:
+        backs = Buffer(meter, low_size)
+        above = [port.grad for port in ports]
+        results, to_ups = [], []
+        for one in matrices:
+            to_ups.append(Buffer(meter, one.adapter.up.count * one.adapter.up.width))
+            if sizes:
+                numbers = Buffer(meter, _made(one, width), "dequantised weights")
+                results = results or [Buffer(meter, sizes[0], "activation gradients")]
+                del numbers
+        results += [Buffer(meter, size, "activation gradients") for size in sizes[1:]]
+        to_downs = [Buffer(meter, one.adapter.down.count * one.adapter.down.width) for one in matrices]
+        del backs, above
+        for port in ports:
+            port.grad = None
+        for one, up, down in zip(matrices, to_ups, to_downs, strict=True):
+            one.adapter.up.receive(up)
+            one.adapter.down.receive(down)
+        return results
+
+    step.redo = back
+    tape.nodes.append(step)
+    for one, port in zip(found, ports, strict=True):
+        one.node = port
+    return found
+
+
+def _multiplied(tape: Tape, x: Tensor, matrix: Matrix, width: int) -> Buffer:
+    """The product with a frozen weight; what is made of the weight goes at once."""
+    meter, count = tape.meter, matrix.rows(x) * matrix.shape.outputs
+    if matrix.quantised and matrix.setup.quantization == "int8":
+        temporary = Buffer(meter, x.count + SINGLE * count, "int8 products")
+    else:
+        temporary = Buffer(meter, _made(matrix, width), "dequantised weights")
+    out = Buffer(meter, count * width)
+    del temporary
+    return out
+
+
+def _made(matrix: Matrix, width: int) -> float:
+    """Bytes of the copy of a weight that a product is computed with; 0 where it is used as it is."""
+    own = not matrix.quantised and matrix.width == width
+    return 0.0 if own else matrix.count / matrix.shape.copies * width
