@@ -75,7 +75,7 @@ class Bench:
         if count and stage.who == OURS:
             found["counted_launches"] = self._count(stage, found)
         found |= {"case": stage.case.name, "who": stage.who, "steps": stage.steps.all}
-        found["flops_a_token"] = flops_a_token(self.folder, stage.case)
+        found["flops_a_token"] = flops_a_token(stage.case, found.get("trained_share", 1.0))
         self.results.append(found)
         with open(self.out, "a", encoding="utf-8") as file:
             file.write(json.dumps(found) + "\n")

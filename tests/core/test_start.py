@@ -16,6 +16,7 @@ import torch
 
 from tests.core.test_hidden_by_rounding import ORDER, ROWS, halved, llama
 from tests.core.ways import checker
+from tui_tuner.compute import precision
 from tui_tuner.compute import self_check as checking
 from tui_tuner.compute.self_check import self_check
 from tui_tuner.config.schema import ModelSection
@@ -210,3 +211,66 @@ def test_the_passes_of_a_check_are_counted() -> None:
     assert self_check(one, wanted).way == wanted
     assert [done for done, _needed in said] == list(range(len(said)))
     assert all(done < needed for done, needed in said) and said[-1][0] + 1 == said[-1][1]
+
+
+@pytest.mark.parametrize("trained", ["lora", "top"])
+def test_a_large_model_is_in_float32_layer_by_layer(trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses and gradients are those of a whole copy; of frozen weights one layer is wide at a time."""
+    model = llama().to(torch.bfloat16)
+    model.requires_grad_(False)
+    if trained == "top":
+        model.model.layers[-1].requires_grad_(True)
+    else:
+        from peft import LoraConfig, get_peft_model
+
+        torch.manual_seed(0)
+        config = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+        model = get_peft_model(model, config, autocast_adapter_dtype=False).eval()
+    before = {name: one.detach().clone() for name, one in model.named_parameters()}
+    layers = model.get_base_model().model.layers if trained == "lora" else model.model.layers
+    most = [0]
+
+    def watch(*_unused: Any) -> None:
+        frozen = [[one for one in layer.parameters() if not one.requires_grad] for layer in layers]
+        most[0] = max(most[0], sum(any(one.dtype == torch.float32 for one in held) for held in frozen))
+
+    hooks = [layer.self_attn.register_forward_hook(watch) for layer in layers]
+
+    def compute() -> list[Any]:
+        with precision.in_float32(model):
+            losses = model(input_ids=torch.arange(5, 45)[None]).logits.square().mean(-1)
+            graded = [one for one in model.parameters() if one.requires_grad]
+            return [losses.detach(), *torch.autograd.grad(losses.sum(), graded)]
+
+    whole = compute()
+    assert most == [3 if trained == "lora" else 2]
+    monkeypatch.setattr(precision, "LARGE", 0)
+    most[0] = 0
+    streamed = compute()
+    assert most == [1]
+    assert all(
+        one.dtype == torch.float32 and torch.equal(one, two) for one, two in zip(streamed, whole, strict=True)
+    )
+    for name, one in model.named_parameters():
+        assert one.dtype == torch.bfloat16 and torch.equal(one, before[name])
+    assert not any(layer._forward_pre_hooks or layer._forward_hooks for layer in layers)
+    for hook in hooks:
+        hook.remove()
+
+
+def test_a_layer_that_fails_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "LARGE", 0)
+    model = llama().to(torch.bfloat16).requires_grad_(False)
+    model.model.layers[1].mlp.forward = lambda x: x.no_such_thing
+    with pytest.raises(AttributeError), torch.no_grad(), precision.in_float32(model):
+        model(input_ids=torch.arange(5, 45)[None])
+    assert {one.dtype for one in model.parameters()} == {torch.bfloat16}
+
+
+def test_the_check_of_a_large_model_needs_room_for_a_layer_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = llama(tie_word_embeddings=True).to(torch.bfloat16).requires_grad_(False)
+    held = sum(one.numel() for one in model.parameters()) * 4
+    monkeypatch.setattr(precision, "free_memory", lambda device: 1.9 * held)
+    assert precision.float32_problem(model, torch.device("cpu"))
+    monkeypatch.setattr(precision, "LARGE", 0)
+    assert not precision.float32_problem(model, torch.device("cpu"))

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from gpu.cases import MEAN_TOKENS, SHAPES, Case
 
 
-def flops_a_token(folder: Path, case: Case) -> float:
-    """Model FLOPs: forward, the gradients of activations, and those of weights where they are trained.
+def flops_a_token(case: Case, trained: float = 1.0) -> float:
+    """Model FLOPs of a token: what is computed again for checkpointing is not counted.
 
-    Nothing is counted for computing a layer again.
+    Args:
+        trained: Share of the positions that have a label.
     """
-    from tui_tuner.config.load import build_config
-    from tui_tuner.planning.data_facts import DataFacts
-    from tui_tuner.planning.duration import work_of
+    from tui_tuner.config.schema import MethodSection
+    from tui_tuner.planning.flops import flops_of
 
-    config = build_config(
-        {
-            "model": {"name": str(folder / case.model)},
-            "method": {"kind": case.method},
-            "training": {"batch_size": case.batch, "gradient_checkpointing": False},
-        }
+    more = {} if case.method == "full" else {"rank": 16, "targets": "all-linear"}
+    flops = flops_of(facts_of(case), MethodSection(kind=case.method, **more))
+    return flops.step([MEAN_TOKENS] * case.batch, trained * case.batch * MEAN_TOKENS) / (
+        case.batch * MEAN_TOKENS
     )
-    data = DataFacts(case.batch, tokens=case.batch * MEAN_TOKENS)
-    work = work_of(config, facts_of(case), data)
-    return work.flops / work.tokens
 
 
 def facts_of(case: Case) -> Any:
@@ -36,7 +30,7 @@ def facts_of(case: Case) -> Any:
     return facts_from_config({**shape, **SHAPES[case.model]}, case.model)
 
 
-def counted_launches(folder: Path, case: Case) -> dict[str, Any]:
+def counted_launches(case: Case) -> dict[str, Any]:
     """Launches of a step in one forward pass, through tensors without data, checkpointing on.
 
     Compiled regions are not known without a GPU, so with them a profiler sees fewer.

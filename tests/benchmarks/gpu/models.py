@@ -78,7 +78,9 @@ def _write_model(folder: Path, shape: dict[str, Any]) -> None:
     config.save_pretrained(folder)
     with torch.device("meta"):
         model = LlamaForCausalLM(config)
-    block = (torch.randn(BLOCK, generator=torch.Generator().manual_seed(0)) * 0.02).to(torch.bfloat16)
+    largest = max(one.numel() for one in model.parameters())
+    drawn = torch.randn(min(BLOCK, largest), generator=torch.Generator().manual_seed(0))
+    block = (0.02 * drawn).to(torch.bfloat16)
     shards: list[list[str]] = [[]]
     sizes = {name: one.shape for name, one in model.named_parameters()}
     held = 0

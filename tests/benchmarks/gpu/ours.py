@@ -117,6 +117,8 @@ def from_journal(path: Path, steps: Steps, began: float) -> dict[str, Any]:
     return found | {
         "tokens_a_second": sum(step["tokens"] for step in timed) / sum(step["seconds"] for step in timed),
         "tokens_a_step": sum(step["tokens"] for step in timed) / len(timed),
+        "trained_share": sum(step["supervised_tokens"] for step in timed)
+        / sum(step["tokens"] for step in timed),
         "first_step": made[0]["time"] - made[0]["seconds"] - began,
         "peak_bytes": max(peaks) or found.get("peak_bytes"),
         "losses": [made[0]["loss"], made[-1]["loss"]],

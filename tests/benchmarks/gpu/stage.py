@@ -38,7 +38,7 @@ def run(job: dict[str, Any], began: float) -> dict[str, Any]:
         if who == "count":
             from gpu.arithmetic import counted_launches
 
-            return counted_launches(folder, case)
+            return counted_launches(case)
         if who in (OURS, LIVE):
             from gpu import ours
 
