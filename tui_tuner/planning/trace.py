@@ -127,7 +127,12 @@ def _trained(setup: Setup, trace: dict[str, Any]) -> list[tuple[int, int, int]]:
 def _step(setup: Setup, trace: dict[str, Any]) -> float:
     """Bytes beyond the static ones while the optimizer steps."""
     gradients = sum(count * width * copies for count, width, copies in _trained(setup, trace))
-    return shadow_bytes(setup) + step_temporary(setup) + gradients + (0.0 if setup.states else _states(setup, trace))
+    return (
+        shadow_bytes(setup)
+        + step_temporary(setup)
+        + gradients
+        + (0.0 if setup.states else _states(setup, trace))
+    )
 
 
 def untraceable(setup: Setup) -> str:

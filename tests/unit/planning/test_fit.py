@@ -155,4 +155,4 @@ def test_a_sample_of_the_rows_does_not_shrink_the_fullest_batch():
     assert sampled.estimate.allocated == full.estimate.allocated
     short = DataFacts(1000, 100_000, 50_000, 120, heaviest=(120,) * 1000, most_trained=(60,) * 1000)
     exact = fit(asked, card, facts=FACTS, data=short)
-    assert exact.estimate.allocated < 0.7 * full.estimate.allocated  # 16 rows of 120 tokens fill no 4,096
+    assert exact.estimate.allocated < 0.75 * full.estimate.allocated  # 16 rows of 120 tokens fill no 4,096

@@ -174,7 +174,7 @@ def run(kind, **method):
 def test_virtual_tokens_lengthen_every_sequence():
     few, many = run("prompt_tuning", virtual_tokens=1), run("prompt_tuning", virtual_tokens=513)
     half = run("prompt_tuning", virtual_tokens=257)
-    assert many.allocated > 1.3 * few.allocated
+    assert many.allocated > 1.2 * few.allocated
     assert half.phases[FORWARD] - few.phases[FORWARD] > 0
     network = run("p_tuning", virtual_tokens=1)
     words = (

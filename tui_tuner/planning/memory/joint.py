@@ -1,7 +1,7 @@
 """LoRA layers that read the same input as one step of autograd (`compute.low_rank.joint`, on GPUs).
 
-Kept for the way back are the input (or with dropout each layer's own), the product of the low rank, and nothing
-in float32. On the way back the gradients of all outputs are there until the whole step is through.
+Kept for the way back are the input (or with dropout each layer's own), the product of the low rank, and
+nothing in float32. On the way back the gradients of all outputs are there until the whole step is through.
 """
 
 from __future__ import annotations
@@ -50,21 +50,22 @@ def joint(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
     def back(_unused: Buffer) -> list[Buffer]:
         backs = Buffer(meter, low_size)
         above = [port.grad for port in ports]
-        results, to_ups = [], []
+        results: list[Buffer] = []
+        to_ups: list[Buffer] = []
         for one in matrices:
-            to_ups.append(Buffer(meter, one.adapter.up.count * one.adapter.up.width))
+            to_ups.append(Buffer(meter, one.lora.up.count * one.lora.up.width))
             if sizes:
                 numbers = Buffer(meter, _made(one, width), "dequantised weights")
                 results = results or [Buffer(meter, sizes[0], "activation gradients")]
                 del numbers
         results += [Buffer(meter, size, "activation gradients") for size in sizes[1:]]
-        to_downs = [Buffer(meter, one.adapter.down.count * one.adapter.down.width) for one in matrices]
+        to_downs = [Buffer(meter, one.lora.down.count * one.lora.down.width) for one in matrices]
         del backs, above
         for port in ports:
             port.grad = None
         for one, up, down in zip(matrices, to_ups, to_downs, strict=True):
-            one.adapter.up.receive(up)
-            one.adapter.down.receive(down)
+            one.lora.up.receive(up)
+            one.lora.down.receive(down)
         return results
 
     step.redo = back

@@ -39,9 +39,15 @@ class Matrix:
 
     @property
     def joint(self) -> bool:
-        """Whether it and its adapter are one step of autograd, with those of others that read the same input."""
+        """Whether it and its adapter are one step of autograd, with others that read the same input."""
         fits = self.setup.autocast or self.width == self.setup.adapter == self.setup.compute
         return self.setup.quick and fits and type(self.adapter) is Lora
+
+    @property
+    def lora(self) -> Lora:
+        """Its adapter, where that is LoRA."""
+        assert isinstance(self.adapter, Lora)
+        return self.adapter
 
     def rows(self, x: Tensor) -> float:
         """Vectors that go through this layer."""

@@ -63,8 +63,8 @@ def as_program(setup: Setup) -> Setup:
 
 
 def layer_kinds(setup: Setup) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
-    """Of each layer, from the first on, whether it is a dense one of a mixture: of the frozen layers below the
-    trained ones, and of the trained ones (all layers, with an adapter or not)."""
+    """Of each layer, from the first on, whether it is a dense one of a mixture: of the frozen layers below
+    the trained ones, and of the trained ones."""
     facts = setup.facts
     kinds = tuple(place in facts.dense_places for place in range(facts.layers))
     below = facts.layers - (setup.layers or facts.layers)

@@ -22,8 +22,8 @@ class Setup:
         targets: Names of the matrices with an adapter. rank: Its rank; 0 is none.
         variant: "", dora, ia3 … (`adapters_more.KINDS`), or ln, which trains the norms.
         layers: How many of the top layers are trained (0 is all).
-        quick: This program's core on a GPU: LoRA layers that read the same input are one step of autograd, and so
-            are norms, rotations and gated products.
+        quick: This program's core on a GPU: LoRA layers that read the same input are one step of
+            autograd, and so are norms, rotations and gated products.
         feedforward: Targets of IA3 whose inputs are scaled rather than their outputs.
         quantization: none, nf4, int8.
         weight: Width of matrices that are not quantised. norm: of norms. embedding: of embeddings and head.

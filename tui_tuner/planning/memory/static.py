@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE
 from tui_tuner.planning.memory.programs import (
     counted,
@@ -58,16 +59,12 @@ def shadow_bytes(setup: Setup) -> float:
     """16-bit copies of LoRA matrices that are kept for all layers (`compute.low_rank.shadow`)."""
     if not setup.quick or setup.adapter == setup.compute:
         return 0.0
-    layers = [
-        (layer_of(of_kind(setup, dense), True), count) for dense, count in counted(layer_kinds(setup)[1])
-    ]
-    return sum(
-        parameter.count * setup.compute * count
-        for layer, count in layers
-        for matrix in layer.linears.values()
-        if getattr(matrix, "joint", False)
-        for parameter in matrix.parameters
-    )
+    size = 0.0
+    for dense, layers in counted(layer_kinds(setup)[1]):
+        for matrix in layer_of(of_kind(setup, dense), True).linears.values():
+            if isinstance(matrix, Matrix) and matrix.joint:
+                size += sum(own.count for own in matrix.parameters) * setup.compute * layers
+    return size
 
 
 def optimizer_states(setup: Setup) -> float:
