@@ -173,31 +173,49 @@ def _make_opaque() -> None:
 
 
 def _differs(model: Any, layer: Any, region: Region, autocast: Any) -> str:
-    """What is wrong with a compiled layer; empty if it gives the layer's own outputs and gradients."""
-    args, kwargs = _called_with(model, layer)
-    hidden = Draws(device_of(layer)).normal(*args[0].shape).to(args[0].dtype).requires_grad_()
-    leaves = [hidden, *(one for one in layer.parameters() if one.requires_grad)]
-    training = layer.training
-    device = hidden.device.type
+    """What is wrong with a compiled layer; empty if it gives the layer's own outputs and gradients.
 
-    def outputs(compute: Callable[..., Any]) -> list[Any]:
-        with torch.autocast(device, dtype=autocast, enabled=autocast is not None):
+    It is tried as training calls it, so that all is compiled by then: with the attention of flat rows, and
+    with an input that has a gradient, and one that has none, as that of the first layer may have.
+    """
+    from tui_tuner.compute.attention import NAME
+
+    stock, training = model.config._attn_implementation, layer.training
+    exact = autocast is None and all(one.dtype == torch.float32 for one in layer.parameters())
+    try:
+        model.set_attn_implementation(NAME)
+        args, kwargs = _called_with(model, layer)
+        layer.train()
+        with _without_dropout(layer):
+            for graded in (True, False):
+                found, truth = (
+                    _results(one, layer, graded, autocast, args, kwargs) for one in (region, region.plain)
+                )
+                if region.broken:
+                    return _("a layer could not be compiled")
+                close = CLOSE if exact else CLOSE_HALF
+                if not all(same(one, other, close) for one, other in zip(found, truth, strict=True)):
+                    return _("a compiled layer does not give what the layer itself does")
+    finally:
+        layer.train(training)
+        model.set_attn_implementation(stock)
+    return ""
+
+
+def _results(
+    compute: Callable[..., Any], layer: Any, graded: bool, autocast: Any, args: Any, kwargs: Any
+) -> list[Any]:
+    """Output and gradients of a layer for a random input."""
+    hidden = Draws(device_of(layer)).normal(*args[0].shape).to(args[0].dtype).requires_grad_(graded)
+    leaves = [hidden] if graded else []
+    leaves += [one for one in layer.parameters() if one.requires_grad]
+
+    def outputs() -> list[Any]:
+        with torch.autocast(hidden.device.type, dtype=autocast, enabled=autocast is not None):
             found = compute(layer, hidden, *args[1:], **kwargs)
         return [found[0] if isinstance(found, tuple) else found]
 
-    try:
-        layer.train()
-        with _without_dropout(layer):
-            found, truth = (with_gradients(partial(outputs, one), leaves) for one in (region, region.plain))
-    finally:
-        layer.train(training)
-    if region.broken:
-        return _("a layer could not be compiled")
-    exact = autocast is None and all(one.dtype == torch.float32 for one in layer.parameters())
-    close = CLOSE if exact else CLOSE_HALF
-    if all(same(one, other, close) for one, other in zip(found, truth, strict=True)):
-        return ""
-    return _("a compiled layer does not give what the layer itself does")
+    return with_gradients(outputs, leaves) if leaves else []
 
 
 class _Found(Exception):
@@ -206,15 +224,13 @@ class _Found(Exception):
 
 def _called_with(model: Any, layer: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """What a model calls a layer with, for a flat row of a few sequences."""
-    from tui_tuner.compute.attention import NAME
-
     found: list[Any] = []
 
     def note(_module: Any, args: Any, kwargs: Any) -> None:
         found.append((args, kwargs))
         raise _Found
 
-    place, stock = device_of(model), model.config._attn_implementation
+    place = device_of(model)
     positions = torch.cat([torch.arange(length) for length in LENGTHS])[None].to(place)
     ids = torch.zeros_like(positions)
     micro = MicroBatch(
@@ -222,13 +238,11 @@ def _called_with(model: Any, layer: Any) -> tuple[tuple[Any, ...], dict[str, Any
     )
     handle = layer.register_forward_pre_hook(note, with_kwargs=True)
     try:
-        model.set_attn_implementation(NAME)
         way = ForwardWay(packing=True, compact=False, segments=True)
         with contextlib.suppress(_Found), torch.no_grad():
             model(**model_inputs(model, micro, way), use_cache=False)
     finally:
         handle.remove()
-        model.set_attn_implementation(stock)
     args, kwargs = found[0]
     return args, kwargs
 

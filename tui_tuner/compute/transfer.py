@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import prod
 from typing import Any
 
 ALIGNED = 256  # bytes, as the allocator of a GPU aligns
@@ -31,7 +30,6 @@ def send_together(tensors: Mapping[str, Any], device: Any) -> dict[str, Any]:
 
     They are views of one piece of memory there, each aligned.
     """
-    import torch
 
     present = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     bounds, end = {}, 0
@@ -39,22 +37,26 @@ def send_together(tensors: Mapping[str, Any], device: Any) -> dict[str, Any]:
         size = tensor.numel() * tensor.itemsize
         bounds[name] = (end, end + size)
         end += -(-size // ALIGNED) * ALIGNED
-    whole = (
-        _pinned(torch.empty(end, dtype=torch.uint8))
-        if on_gpu(device)
-        else torch.empty(end, dtype=torch.uint8)
-    )
+    whole = _room(end, on_gpu(device))
 
     def part(of: Any, name: str) -> Any:
         first, last = bounds[name]
-        tensor = present[name]
-        flat = of[first:last].view(tensor.dtype)
-        return flat[: prod(tensor.shape)].view(tensor.shape)
+        return of[first:last].view(present[name].dtype).view(present[name].shape)
 
     for name, tensor in present.items():
         part(whole, name).copy_(tensor)
     there = whole.to(device, non_blocking=True)
     return {name: None if tensor is None else part(there, name) for name, tensor in tensors.items()}
+
+
+def _room(size: int, pinned: bool) -> Any:
+    """So many bytes of the host's memory, pinned if the system has that."""
+    import torch
+
+    try:
+        return torch.empty(size, dtype=torch.uint8, pin_memory=pinned)
+    except RuntimeError:
+        return torch.empty(size, dtype=torch.uint8)
 
 
 def _pinned(tensor: Any) -> Any:

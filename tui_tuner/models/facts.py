@@ -114,11 +114,6 @@ class ModelFacts:
         return (*self._attention(), *(self._experts() if self.moe else self._mlp(self.ffn)))
 
     @cached_property
-    def dense_linears(self) -> tuple[Linear, ...]:
-        """Matrices of a layer without experts."""
-        return (*self._attention(), *self._mlp(self.ffn))
-
-    @cached_property
     def layer_parameters(self) -> int:
         """Parameters of one layer, norms included."""
         return sum(linear.parameters for linear in self.linears) + self.norm_parameters
@@ -274,7 +269,7 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
     elif not family.verified:
         why = _("{name} was never measured", name=kind)
     if why:
-        facts = _replace(facts, verified=False, why_unverified=why)
+        facts = dataclasses.replace(facts, verified=False, why_unverified=why)
     return facts
 
 
@@ -403,10 +398,6 @@ def _shared(values: _Reader, family: Family) -> int:
     return values.number(family.shared_field, 0, 0) if family.shared_field else 0
 
 
-def _replace(facts: ModelFacts, **changes: Any) -> ModelFacts:
-    return dataclasses.replace(facts, **changes)
-
-
 def load_facts(model: ModelSection, *, network: bool = True) -> ModelFacts:
     """Facts of the model that a config asks for: random weights of a given shape, `demo`, a folder, the
     embedded catalogue, the hub's local cache or, with `network`, the hub itself.
@@ -455,4 +446,4 @@ def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:
         described=facts.parameters,
         stored=stored,
     )
-    return _replace(facts, verified=False, why_unverified=facts.why_unverified or why)
+    return dataclasses.replace(facts, verified=False, why_unverified=facts.why_unverified or why)

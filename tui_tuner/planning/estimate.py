@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tui_tuner.compute.attention.choice import replaces
 from tui_tuner.compute.chunks import chunk_rows
 from tui_tuner.compute.numeric import compute_name
 from tui_tuner.config.options import get_value
@@ -17,6 +18,7 @@ from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.gpus import MOST_GPUS, Card, find_card
 from tui_tuner.planning.hardware import Gpu, Hardware, detect
+from tui_tuner.planning.memory.attention import attention_kind
 from tui_tuner.planning.memory.ledger import Ledger, ledger
 from tui_tuner.planning.memory.methods import method_fields
 from tui_tuner.planning.memory.programs import as_program, missing
@@ -174,7 +176,9 @@ def setup_for(
     padded = not config.packs
     batch, length, supervised = _with_virtual(config, _fullest(config, micro, data))
     full_logits = training.loss == "full_logits" or stack.foreign
-    attention = _attention(model.attention, padded)
+    attention, repeats = _attention(model.attention, padded), not stack.gqa_in_sdpa
+    if not (padded or stack.foreign) and replaces(model.attention, card.device, facts.family.softcap):
+        attention, repeats = attention_kind(facts, card.device, stack, compute_name(card.device, config))
     setup = Setup(
         facts=facts,
         stack=stack,
@@ -194,13 +198,12 @@ def setup_for(
         every_second=training.gradient_checkpointing == EVERY_SECOND,
         offload=training.gradient_checkpointing == OFFLOAD,
         attention=attention,
-        expand_keys=attention == "masked"
-        or (model.attention != "flash_attention_2" and not stack.gqa_in_sdpa),
+        expand_keys=attention == "masked" or (model.attention != "flash_attention_2" and repeats),
         logits="full" if full_logits else "supervised",
         chunk=_chunk(config, facts, card, full_logits),
         optimizer=training.optimizer,
         foreach=stack.foreach and training.optimizer == "adamw",
-        joint=not stack.foreign and not card.cpu,
+        quick=not stack.foreign and not card.cpu,
         accumulate=training.batch_size > micro * devices_of(config),
         workspace=card.workspace,
         **method_fields(method, facts, stack),

@@ -178,9 +178,8 @@ def _layer(
     facts: ModelFacts, method: MethodSection, stack: Stack, place: int, top: bool
 ) -> tuple[float, float]:
     """Frozen and trained weights that a token meets in a layer."""
-    dense = facts.moe and place in dense_layers(facts)
     frozen = trained = 0.0
-    for linear in facts.dense_linears if dense else facts.linears:
+    for linear in (facts.without_experts if place in facts.dense_places else facts).linears:
         share = facts.experts_per_token / facts.experts if linear.group == "expert" else 1.0
         weights = linear.weights * share
         if method.kind in ("full", "freeze"):
@@ -203,20 +202,6 @@ def _beside(linear: Linear, method: MethodSection, stack: Stack) -> float:
     if not stack.adapts(linear, targets):
         return 0.0
     return float(method.rank * (linear.inputs + linear.outputs) * linear.copies)
-
-
-def dense_layers(facts: ModelFacts) -> frozenset[int]:
-    """Which layers of a mixture have no experts, from below."""
-    raw = facts.raw
-    first, step = _whole(raw.get("first_k_dense_replace"), 0), _whole(raw.get("decoder_sparse_step"), 1)
-    named = raw.get("mlp_only_layers")
-    plain = set(named) if isinstance(named, list) else set()
-    found = [
-        place
-        for place in range(facts.layers)
-        if place < first or place in plain or (step and (place + 1) % step)
-    ]
-    return frozenset(found[: facts.dense_layers])
 
 
 def windows_of(facts: ModelFacts) -> list[int | None]:

@@ -12,7 +12,7 @@ from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
 from tui_tuner.locales import _
 from tui_tuner.planning.memory.ledger import FIRST, FORWARD, LAST, LOSS, STEP, ledger, simulated_layers
 from tui_tuner.planning.memory.setup import Setup
-from tui_tuner.planning.memory.static import rounded, state_bytes, step_temporary
+from tui_tuner.planning.memory.static import rounded, shadow_bytes, state_bytes, step_temporary
 
 AGREE = 0.01  # the ledger is confirmed within this
 GIB = 2**30
@@ -127,7 +127,7 @@ def _trained(setup: Setup, trace: dict[str, Any]) -> list[tuple[int, int, int]]:
 def _step(setup: Setup, trace: dict[str, Any]) -> float:
     """Bytes beyond the static ones while the optimizer steps."""
     gradients = sum(count * width * copies for count, width, copies in _trained(setup, trace))
-    return step_temporary(setup) + gradients + (0.0 if setup.states else _states(setup, trace))
+    return shadow_bytes(setup) + step_temporary(setup) + gradients + (0.0 if setup.states else _states(setup, trace))
 
 
 def untraceable(setup: Setup) -> str:
@@ -183,7 +183,7 @@ def request_for(setup: Setup) -> dict[str, Any]:
         if setup.offload
         else setup.checkpointing,
         "accumulate": setup.accumulate,
-        "quick": setup.joint,
+        "quick": setup.quick,
         "frozen": 0 < setup.layers < setup.facts.layers,
         "layers": list(simulated_layers(setup)),
     }

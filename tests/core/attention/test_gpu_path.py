@@ -349,10 +349,10 @@ def test_flex_attention_compiles_once_for_all_lengths() -> None:
     def layer(*arguments: Any) -> Any:
         return gpu.attend_flex(*arguments, compiled)
 
-    for lengths in ((130, 7), (64, 64, 3), (300,), (5, 90, 140, 77)):
+    for lengths in ((130, 7), (300,), (5, 90, 140, 77)):
         torch.manual_seed(0)
         query, key, value = (torch.randn(1, heads, sum(lengths), 16) for heads in (4, 2, 2))
-        for ask in (Ask(softcap=2.0), Ask(softcap=2.0, window=30)):
+        for ask in (Ask(softcap=2.0, window=30),):
             with torch.no_grad():
                 spans = spans_of(list(lengths), None, query.device)
                 found = layer(query, key, value, spans, ask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tui_tuner.compute.forward import MicroSize, pack
@@ -20,7 +20,9 @@ from tui_tuner.compute.rows.sizes import (
     waste,
 )
 from tui_tuner.models.device import Device
+from tui_tuner.training.step.plan import StepPlan
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
 
 
@@ -53,6 +55,7 @@ def test_the_table_of_sizes(most: int, usual: tuple[int, ...], sizes: tuple[int,
     assert row_sizes(most, usual) == sizes
 
 
+@PATIENT
 @given(st.integers(1, 40_000), st.lists(st.integers(0, 50_000), max_size=40))
 def test_sizes_are_few_and_of_whole_tiles_up_to_the_budget(most: int, usual: list[int]) -> None:
     sizes = row_sizes(most, usual)
@@ -93,6 +96,7 @@ def test_lengths_without_a_set_are_round_and_have_room() -> None:
     assert pieces_of(4000, 4096) == 4000 and pieces_of(4500, 4096) == 2250
 
 
+@PATIENT
 @given(LENGTHS, st.integers(1, 400))
 def test_dealing_keeps_every_sequence_once_and_within_the_budget(lengths: list[int], budget: int) -> None:
     array, size = np.array(lengths), MicroSize(1, budget)
@@ -110,3 +114,14 @@ def test_a_step_that_fits_is_one_row_and_others_are_cut_evenly() -> None:
     full = [int(lengths[row].sum()) for row in pack(range(10), lengths, MicroSize(1, 1500))]
     assert len(cut) == len(full) == 2
     assert max(cut) - min(cut) < 100 < max(full) - min(full)
+
+
+def test_a_plan_tells_how_many_tokens_its_steps_have() -> None:
+    lengths = np.arange(1, 11)
+    plan = StepPlan(lengths, 4, seed=0)
+    found = plan.tokens_of_steps(256)
+    assert len(found) == 3 and sum(found) == 55
+    assert found == [int(lengths[plan.batch(0, step)].sum()) for step in range(3)]
+    assert plan.tokens_of_steps(2) == found[:2]
+    shares = [StepPlan(lengths, 4, 0, 2, rank).tokens_of_steps(3) for rank in (0, 1)]
+    assert [one + other for one, other in zip(*shares, strict=True)] == found

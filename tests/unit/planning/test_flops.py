@@ -12,7 +12,7 @@ from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import work_of
-from tui_tuner.planning.flops import Segment, dense_layers, flops_of, peak_of, windows_of
+from tui_tuner.planning.flops import Segment, flops_of, peak_of, windows_of
 from tui_tuner.planning.gpus import Card, card_of, find_card
 from tui_tuner.planning.hardware import Gpu
 
@@ -130,7 +130,7 @@ def test_layers_of_a_mixture_without_experts_are_where_the_config_says():
         "moe_intermediate_size": 32, "mlp_only_layers": [0, 3], "head_dim": 12,
     }  # fmt: skip
     facts = facts_from_config(shape)
-    assert dense_layers(facts) == {0, 3}
+    assert facts.dense_places == (0, 3)
     attention = 48 * 48 * 2 + 2 * 48 * 24
     dense, sparse = 3 * 48 * 96, 48 * 4 + 2 * 3 * 48 * 32
     assert cost("full", shape).token == pytest.approx(6 * (6 * attention + 2 * dense + 4 * sparse))

@@ -1,9 +1,9 @@
 """The ledger against what this program's own runs took on a GPU.
 
-One H100 80GB, torch 2.11.0+cu130, transformers 5.23.0, peft 0.21.2, bitsandbytes 0.50.2, on a day on which each
+One H100 80GB, torch 2.11.0+cu130, transformers 5.23.0, peft 0.21.2, bitsandbytes 0.50.2, at a time when each
 sequence of a flat row went to PyTorch's attention on its own (`attention="apart"`). Measured is
-`torch.cuda.max_memory_allocated` over the first three optimizer steps; the shapes are those of the very passes
-that were computed, so nothing here is a worst case.
+`torch.cuda.max_memory_allocated` over the first three optimizer steps; the shapes are those of the very
+passes that were computed, so nothing here is a worst case.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ KINDS = {
 
 @pytest.mark.parametrize(
     ("batch", "norm", "measured", "apart"),
-    # Norms in float32 as PEFT prepares a model: the peak is in the experts of the last layer. In 16 bits it is
-    # at the logits, and does not depend on what the router chooses.
+    # Norms in float32, as PEFT prepares a model: the peak is in the experts of the last layer. In 16 bits it
+    # is at the logits, and does not depend on what the router chooses.
     [(4, 4, 39.86, 0.01), (8, 4, 56.39, 0.01), (4, 2, 34.209, 0.001), (8, 2, 45.421, 0.001)],
 )
 def test_published_peaks_of_mixtral_are_met(batch: int, norm: int, measured: float, apart: float) -> None:

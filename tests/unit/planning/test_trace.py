@@ -32,6 +32,7 @@ FREEZE = {**FULL, "method": "freeze", "layers": 4}
 NF4 = {"quantization": "nf4"}
 INT8 = {"quantization": "int8"}
 DORA = {"variant": "dora"}
+QUICK = {"quick": True}
 CHECKPOINTING = {"checkpointing": True}
 EVERY_SECOND = {"checkpointing": True, "every_second": True}
 OFFLOAD = {"checkpointing": True, "offload": True}
@@ -93,6 +94,14 @@ GRID = [
     (LLAMA, {"logits": "full"}),
     (LLAMA, {"chunk": 523, **CHECKPOINTING}),
     (LLAMA, {"padded": True, "attention": "masked", "expand_keys": True}),
+    (LLAMA, {**QUICK, **CHECKPOINTING, "dropout": 0.1}),
+    (LLAMA, {**QUICK, **NF4}),
+    (LLAMA, {**QUICK, **INT8, **CHECKPOINTING}),
+    (LLAMA, {**QUICK, **WIDE, "autocast": False, "compute": 4}),
+    ("Qwen/Qwen3-8B", {**QUICK, **NF4, "dropout": 0.05}),
+    (MIXTRAL, {**QUICK, **CHECKPOINTING}),
+    (LLAMA, {**QUICK, **FULL}),
+    ("microsoft/phi-4", {**QUICK, "targets": frozenset(["qkv_proj"])}),
     (MIXTRAL, {}),
     (MIXTRAL, {**NF4, **CHECKPOINTING}),
     (MIXTRAL, FULL),

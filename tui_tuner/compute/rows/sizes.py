@@ -4,6 +4,8 @@ Whatever is kept by shape there (cached memory, tuned kernels, compiled regions)
 row lacks is filled up with tokens nobody is trained on (`rows.filler`), which costs their share of a step.
 Most sizes lie where the steps of the run do: for chats of log-normal length (sigma 0.8, mean 280 tokens) 4 %
 of what is computed is filler in steps of 16 of them, and 2 to 3 % in steps of 64; by fixed ratios it is 10 %.
+How many positions have a label is left as it is: only the head depends on it, outside of all layers, in
+chunks of one size but for the last.
 """
 
 from __future__ import annotations

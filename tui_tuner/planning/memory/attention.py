@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from tui_tuner.compute.attention.choice import Kernel, Means, Need, choose
+from tui_tuner.models.device import Device
+from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.meter import HALF, SINGLE, Buffer, Tape, Tensor
-from tui_tuner.planning.memory.ops import norm, rotate
+from tui_tuner.planning.memory.ops import norm, rotate, rotate_at_once
 from tui_tuner.planning.memory.parts import LayerParts
 from tui_tuner.planning.memory.prompts import PREFIX, lengthen
+from tui_tuner.planning.memory.setup import Setup
+from tui_tuner.planning.memory.stack import Stack
 
+EFFICIENT = "efficient"  # one kernel for a flat row that takes views, and keys for every head
 APART = "apart"  # a kernel for each sequence of a flat row, whose results are put side by side
 
 
@@ -14,7 +20,8 @@ def attention(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     """Projections, rotation, attention and the output projection of one layer."""
     query, key, value = _project(layer, tape, x)
     if not layer.family.learned_positions:
-        query, key = rotate(tape, query), rotate(tape, key)
+        turn = rotate_at_once if layer.setup.quick else rotate
+        query, key = turn(tape, query), turn(tape, key)
     if layer.setup.method == PREFIX:
         key, value = (lengthen(layer.setup, tape, part, layer.prefix) for part in (key, value))
     out = attend(layer, tape, query, key, value)
@@ -67,10 +74,10 @@ def attend(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Ten
         query, key, value = (tape.cast(part, HALF) for part in (query, key, value))
     if setup.attention == "eager":
         return _eager(layer, tape, query, key, value)
-    apart = setup.attention == APART or (setup.flat and facts.attention_dropout > 0)
-    if setup.flat and not apart:  # the kernel for sequences of unequal length takes no views
+    apart, views = setup.attention == APART, _takes_views(setup, query)
+    if setup.flat and not (apart or views):  # flash attention over sequences of unequal length takes no views
         query, key, value = (whole(tape, part) for part in (query, key, value))
-    if setup.expand_keys:
+    if setup.expand_keys or views:
         key, value = expand(layer, tape, key), expand(layer, tape, value)
     mask = 0.0
     if setup.attention == "masked":
@@ -79,6 +86,47 @@ def attend(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Ten
     out_count = query.count if not facts.value_dim else heads * facts.value_dim
     out = fused(tape, query, key, value, heads, out_count, mask)
     return tape.op(out.count, out.width, (), same=(out,)) if apart else out
+
+
+def _takes_views(setup: Setup, query: Tensor) -> bool:
+    """Whether a flat row goes through PyTorch's memory-efficient attention, for which keys are repeated."""
+    if setup.attention == EFFICIENT:
+        return True
+    unfit = query.width == SINGLE or setup.facts.attention_dropout > 0  # for flash attention
+    return setup.flat and setup.attention == "flash" and unfit
+
+
+def attention_kind(facts: ModelFacts, device: Device, stack: Stack, dtype: str) -> tuple[str, bool]:
+    """How this program's core computes the attention of flat rows there: `Setup.attention`, and whether keys
+    and values are repeated for all heads.
+
+    Args:
+        dtype: Of queries, keys and values.
+    """
+    need = Need(
+        dtype=dtype,
+        head_dim=facts.head_dim,
+        value_dim=facts.value_dim or facts.head_dim,
+        heads=facts.heads,
+        key_heads=facts.heads if facts.low_rank_key else facts.kv_heads,
+        dropout=facts.attention_dropout > 0,
+        cap=facts.family.softcap,
+    )
+    means = means_of(stack)
+    kernel, _passed = choose(need, device, means)
+    repeats = kernel is Kernel.VARLEN and "enable_gqa" not in means.varlen
+    return _KINDS.get(kernel, "flash"), repeats and need.heads != need.key_heads
+
+
+def means_of(stack: Stack) -> Means:
+    """What torch has to compute attention with, by its version; the signature of its `varlen_attn` grew."""
+    grown = [("is_causal", 10), ("window_size", 11), ("scale", 11), ("enable_gqa", 13)]
+    names = {name for name, minor in grown if stack.at_least("torch", 2, minor)}
+    efficient = frozenset({"cu_seqlens_q", "cu_seqlens_k", "custom_mask_type", "scale", "window_size"})
+    return Means(varlen=frozenset(names), efficient=efficient, triton=True)
+
+
+_KINDS = {Kernel.EACH: APART, Kernel.EFFICIENT: EFFICIENT, Kernel.PADDED: EFFICIENT, Kernel.SCORES: "eager"}
 
 
 def whole(tape: Tape, part: Tensor) -> Tensor:

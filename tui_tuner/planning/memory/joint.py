@@ -1,4 +1,4 @@
-"""LoRA layers that read the same input as one step of autograd, as `compute.low_rank.joint` computes them on GPUs.
+"""LoRA layers that read the same input as one step of autograd (`compute.low_rank.joint`, on GPUs).
 
 Kept for the way back are the input (or with dropout each layer's own), the product of the low rank, and nothing
 in float32. On the way back the gradients of all outputs are there until the whole step is through.

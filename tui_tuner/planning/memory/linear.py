@@ -41,7 +41,7 @@ class Matrix:
     def joint(self) -> bool:
         """Whether it and its adapter are one step of autograd, with those of others that read the same input."""
         fits = self.setup.autocast or self.width == self.setup.adapter == self.setup.compute
-        return self.setup.joint and fits and type(self.adapter) is Lora
+        return self.setup.quick and fits and type(self.adapter) is Lora
 
     def rows(self, x: Tensor) -> float:
         """Vectors that go through this layer."""

@@ -117,7 +117,7 @@ class Node:
         self.saved = saved
         self.extra = extra
         self.grad: Buffer | None = None
-        self.redo: Callable[[Buffer], Buffer | list[Buffer]] | None = None
+        self.redo: Callable[[Buffer], list[Buffer]] | None = None
 
     def receive(self, gradient: Buffer) -> None:
         """Add a gradient, in place where nobody else holds the one already here."""
@@ -218,9 +218,8 @@ class Tape:
         assert incoming is not None
         if node.redo is not None:
             redo, node.redo = node.redo, None
-            found = redo(incoming)
-            results = found if isinstance(found, list) else [found]
-            del redo, found
+            results = redo(incoming)
+            del redo
         else:
             temporary = Buffer(self.meter, node.extra, "temporary") if node.extra else None
             kind = HEAD if self.meter.kind == HEAD else "activation gradients"
@@ -251,16 +250,16 @@ def checkpointed(
     node = Node(out.count * out.width, [(x.node, 0.0)] if x.node else [], saved, 0.0)
 
     kept, count, width, meter = [saved], x.count, x.width, tape.meter
+    wanted = x.node is not None  # the first layer's input may have no gradient
 
-    def redo(incoming: Buffer) -> Buffer:
+    def redo(incoming: Buffer) -> list[Buffer]:
         inner = Tape(meter)
         inner.again = True
-        start = Node(count * width, [], None, 0.0)
+        start = Node(count * width, [], None, 0.0) if wanted else None
         again = layer(inner, Tensor(kept[0] or Buffer(meter, count * width), count, width, start))
         meter.cache.clear()
         inner.backward(again, incoming)
-        assert start.grad is not None
-        return start.grad
+        return [] if start is None or start.grad is None else [start.grad]
 
     node.redo = redo
     node.size = out.count * out.width

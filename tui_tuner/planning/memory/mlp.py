@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tui_tuner.models.facts import SHARED_GATE
 from tui_tuner.planning.memory.meter import SINGLE, Tape, Tensor
-from tui_tuner.planning.memory.ops import activate, add, multiply
+from tui_tuner.planning.memory.ops import activate, add, gate_at_once, multiply
 from tui_tuner.planning.memory.parts import SHARED, LayerParts, expert_name
 
 
@@ -15,11 +15,19 @@ def mlp(layer: LayerParts, tape: Tape, x: Tensor, prefix: str = "", suffix: str 
         prefix, suffix: Of the names of its matrices among the layer's.
     """
     names, setup = [f"{prefix}{name}{suffix}" for name in layer.family.mlp], layer.setup
+    at_once = setup.quick and not setup.checkpointing  # what is computed again need not keep less
     if len(names) == 3:
-        gate = activate(tape, layer.linear(tape, x, names[0]), setup)
+        gate = layer.linear(tape, x, names[0])
+        gate = gate if at_once else activate(tape, gate, setup)
         up = layer.linear(tape, x, names[1])
-        return layer.linear(tape, multiply(tape, gate, up), names[2])
+        product = gate_at_once(tape, gate, up) if at_once else multiply(tape, gate, up)
+        del gate, up
+        return layer.linear(tape, product, names[2])
     first = layer.linear(tape, x, names[0])
+    if layer.family.gated and at_once:
+        size = first.count * first.width / 2
+        product = tape.op(first.count / 2, first.width, (first,), (first.buffer,), extra=size)
+        return layer.linear(tape, product, names[1])
     if layer.family.gated:
         half = first.count / 2
         gate = tape.op(half, first.width, (first,), view=first.buffer)

@@ -17,6 +17,8 @@ def norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Te
         inner = tape.cast(x, SINGLE) if setup.autocast else x
         grads = ((parameter, parameter.count * inner.width),) if parameter else ()
         return tape.op(x.count, inner.width, (inner,), (inner.buffer,), parameters=grads)
+    if setup.quick:
+        return _norm_at_once(tape, x, setup, parameter)
     hidden = tape.cast(x, SINGLE)
     power = tape.op(hidden.count, SINGLE, (hidden,), (hidden.buffer,), extra=2 * hidden.count * SINGLE)
     rows = x.count / (parameter.count if parameter else setup.facts.hidden)
@@ -33,6 +35,30 @@ def norm(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Te
     extra = back.count * width if parameter else 0.0
     out = tape.op(back.count, width, (back,), saved, parameters=grads, extra=extra)
     return tape.cast(out, x.width) if late else out
+
+
+def _norm_at_once(tape: Tape, x: Tensor, setup: Setup, parameter: Parameter | None) -> Tensor:
+    """RMSNorm as one kernel (`compute.kernels.norm`): keeps its input and a float32 number for each row."""
+    family = setup.facts.family
+    late = family.norm_after or family.norm_late
+    width = max(x.width, setup.norm)
+    rows = x.count / (parameter.count if parameter else setup.facts.hidden)
+    inner = tape.cast(x, width)
+    kept = (inner.buffer, Buffer(tape.meter, rows * SINGLE))
+    grads = ((parameter, parameter.count * width),) if parameter else ()
+    out = tape.op(x.count, width, (inner,), kept, parameters=grads)
+    return tape.cast(out, x.width) if late else out
+
+
+def rotate_at_once(tape: Tape, x: Tensor) -> Tensor:
+    """The rotation written into one tensor (`compute.kernels.rotary`)."""
+    return tape.op(x.count, x.width, (x,))
+
+
+def gate_at_once(tape: Tape, gate: Tensor, up: Tensor) -> Tensor:
+    """A gated product as one step (`compute.kernels.gated`): keeps both, and not the activation."""
+    size = gate.count * gate.width
+    return tape.op(gate.count, gate.width, (gate, up), (gate.buffer, up.buffer), extra=size)
 
 
 def rotate(tape: Tape, x: Tensor) -> Tensor:

@@ -22,14 +22,14 @@ class Setup:
         targets: Names of the matrices with an adapter. rank: Its rank; 0 is none.
         variant: "", dora, ia3 … (`adapters_more.KINDS`), or ln, which trains the norms.
         layers: How many of the top layers are trained (0 is all).
-        joint: LoRA layers that read the same input are one step of autograd, as this program's core has them on
-            GPUs.
+        quick: This program's core on a GPU: LoRA layers that read the same input are one step of autograd, and so
+            are norms, rotations and gated products.
         feedforward: Targets of IA3 whose inputs are scaled rather than their outputs.
         quantization: none, nf4, int8.
         weight: Width of matrices that are not quantised. norm: of norms. embedding: of embeddings and head.
         compute: Width in which products are computed under autocast (or of dequantised weights).
         attention: flash (also PyTorch's fused kernels without a mask), apart (such a kernel for each
-            sequence of a flat row), masked or eager.
+            sequence of a flat row), efficient (one for a flat row that repeats the keys), masked or eager.
         expand_keys: Keys and values are repeated for all heads first.
         logits: full (all positions), kept (all positions, while the loop holds on to the outputs),
             supervised (trained positions only), chunked (as `PROGRAMS` do) or tiled (a fused head).
@@ -57,7 +57,7 @@ class Setup:
     dropout: float = 0.0
     variant: str = ""
     feedforward: frozenset[str] = frozenset()
-    joint: bool = False
+    quick: bool = False
     layers: int = 0
     train_embeddings: bool = False
     quantization: str = "none"

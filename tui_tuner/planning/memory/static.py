@@ -56,7 +56,7 @@ def static_rows(setup: Setup) -> dict[str, float]:
 
 def shadow_bytes(setup: Setup) -> float:
     """16-bit copies of LoRA matrices that are kept for all layers (`compute.low_rank.shadow`)."""
-    if not setup.joint or setup.adapter == setup.compute:
+    if not setup.quick or setup.adapter == setup.compute:
         return 0.0
     layers = [
         (layer_of(of_kind(setup, dense), True), count) for dense, count in counted(layer_kinds(setup)[1])

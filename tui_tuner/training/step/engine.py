@@ -210,7 +210,7 @@ class Engine(Trainer):
         )
 
     def _remember(self, part: MicroBatch, accumulating: bool) -> None:
-        """Keep the sizes of the fullest forward passes, filler and padding included: they decide about memory."""
+        """Keep the sizes of the fullest forward passes, with filler and padding: they decide about memory."""
         sequences, length = part.input_ids.shape
         states = bool(getattr(self.optimizer, "state", None))
         self.passes.remember(Pass(sequences, length, part.trained_tokens, states, accumulating))

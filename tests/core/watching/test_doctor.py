@@ -25,7 +25,7 @@ def test_it_lists_the_kernels_of_each_device(
     assert list(kernels) == ["cuda:0 NVIDIA H100 80GB HBM3", "cuda:1 Tesla T4", "cpu A CPU"]
     for chosen in kernels.values():
         assert [one["part"] for one in chosen][:2] == ["attention", "lora"]
-        assert all(one["kernel"] for one in chosen)
+        assert all(one["kernel"] or one["why"] for one in chosen)
     h100, t4, cpu = (chosen[0] for chosen in kernels.values())
     assert h100["kernel"] == "torch varlen_attn" and t4["kernel"] != "torch varlen_attn"
     assert "torch varlen_attn" in t4["why"]  # and why not the faster one
