@@ -34,7 +34,7 @@ from tui_tuner.planning.gpus import Card, card_of  # noqa: E402
 from tui_tuner.planning.hardware import detect  # noqa: E402
 
 MAKING = {"l8b": 75.0, "l1b": 40.0, "tiny": 120.0}  # seconds to make a model in
-COUNTING = 30.0
+COUNTING = 45.0
 CHATS = 2048
 
 

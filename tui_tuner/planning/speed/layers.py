@@ -158,9 +158,11 @@ def _between(setup: Setup, tokens: float, length: float, trained: bool, kernels:
     widened = setup.autocast and family.norm == "layer"
     if widened:
         found = found + WIDENED.wide(tokens * facts.hidden).times(family.norms)
+        if trained and setup.rank:  # what adapters read is float32, too
+            found = found + CAST.wide(tokens * facts.hidden).times(len(facts.linears))
     if widened or _mixed(setup):
         found = found + CAST.wide(tokens * facts.hidden).times(len(facts.linears) - 2)
-    return found + _activation(facts, tokens, kernels)
+    return found + _activation(facts, tokens, kernels, setup.autocast)
 
 
 def _mixed(setup: Setup) -> bool:
@@ -173,7 +175,7 @@ def _grouped(setup: Setup) -> bool:
     return bool(setup.rank) and setup.variant == "" and setup.autocast and not setup.full
 
 
-def _activation(facts: ModelFacts, tokens: float, kernels: Kernels) -> Cost:
+def _activation(facts: ModelFacts, tokens: float, kernels: Kernels, autocast: bool) -> Cost:
     gated = OWN_GATED if kernels.gated else GATED
     if facts.moe:
         inner = facts.expert_ffn * facts.experts_per_token
@@ -182,7 +184,9 @@ def _activation(facts: ModelFacts, tokens: float, kernels: Kernels) -> Cost:
     if facts.family.gated:
         return gated.wide(tokens * facts.ffn)
     written = facts.activation in ("gelu_new", "gelu_fast", "gelu_pytorch_tanh") or facts.model_type == "gpt2"
-    return (WRITTEN_OUT if written else PLAIN).wide(tokens * facts.ffn)
+    if written:
+        return (WRITTEN_OUT + WIDENED.times(2) if autocast else WRITTEN_OUT).wide(tokens * facts.ffn)
+    return PLAIN.wide(tokens * facts.ffn)
 
 
 def _matrix(setup: Setup, linear: Linear, rows: float, trained: bool) -> Cost:
