@@ -215,9 +215,7 @@ def _seconds(steps: list[PendingStep], waited: float) -> list[float]:
     The wait is shared out by tokens: who runs ahead of a device does not see where one step of it ends.
     """
     tokens = sum(step.tokens for step in steps)
-    return [
-        step.seconds + waited * (step.tokens / tokens if tokens else 1 / len(steps)) for step in steps
-    ]
+    return [step.seconds + waited * (step.tokens / tokens if tokens else 1 / len(steps)) for step in steps]
 
 
 def _not_finite(loss: float | None, norm: float | None) -> str:
