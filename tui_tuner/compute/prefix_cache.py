@@ -93,6 +93,7 @@ class PrefixCache:
         self._held: dict[int, Any] | None = None  # states of a few rows, read instead of the file
         self._capturing = False
         self._tuples = False
+        self._replaced = [layer.__dict__.get("forward") for layer in self._below]  # a compiled one, say
         for layer in self._below:
             layer.forward = partial(self._lower, layer.forward)
         self._hook = self._first.register_forward_pre_hook(self._enter, with_kwargs=True)
@@ -237,8 +238,10 @@ class PrefixCache:
     def close(self) -> None:
         """Take the hooks out and delete the file."""
         self._hook.remove()
-        for layer in self._below:
+        for layer, before in zip(self._below, self._replaced, strict=True):
             layer.__dict__.pop("forward", None)
+            if before is not None:
+                layer.forward = before
         self.store = None
         if self.file is not None:
             self.file.unlink(missing_ok=True)

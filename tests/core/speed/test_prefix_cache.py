@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,13 @@ def test_a_stopped_run_goes_on_with_the_same_losses(make_config: Any, train: Any
     resumed = train(config, resume=stopped.folder)
     assert any("computed once" in event["message"] for event in resumed.sink.of("log"))
     assert {**stopped.steps(), **resumed.steps()} == whole.steps()
+
+
+def test_a_forward_pass_that_was_replaced_before_is_put_back(tiny_model: Path, tmp_path: Path) -> None:
+    model = load(tiny_model).train()
+    below = model.model.layers[0]
+    own = below.forward = partial(type(below).forward, below)
+    cache = filled(model, SomeRows([9, 30]), tmp_path)
+    assert below.forward is not own
+    cache.close()
+    assert below.forward is own
