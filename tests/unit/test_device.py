@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tui_tuner.config.load import build_config
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, HardwareError
+from tui_tuner.models import device as devices
 from tui_tuner.models.device import Device, find_device
 from tui_tuner.planning.gpus import CARDS
 from tui_tuner.planning.hardware import Gpu, Hardware
@@ -223,3 +225,16 @@ def test_emulated_bfloat16_does_not_count(monkeypatch: pytest.MonkeyPatch) -> No
         and numeric.autocast_name(H100, resolved(H100)) == "bfloat16"
     )
     assert numeric.autocast_name(OLD_CPU, resolved(OLD_CPU)) is None
+
+
+def test_files_that_were_read_leave_a_container_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in {
+        "memory.max": "1000000\n",
+        "memory.current": "900000\n",
+        "memory.stat": "anon 200000\nfile 700000\ninactive_file 600000\nactive_file 100000\n",
+    }.items():
+        (tmp_path / name).write_text(text, encoding="ascii")
+    monkeypatch.setattr(devices, "CONTAINER", tmp_path)
+    assert devices.host_memory() == (1_000_000, 700_000)

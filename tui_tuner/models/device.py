@@ -152,6 +152,9 @@ def flash_installed() -> bool:
     return importlib.util.find_spec("flash_attn") is not None
 
 
+CONTAINER = Path("/sys/fs/cgroup")
+
+
 def host_memory() -> tuple[int, int]:
     """Total and available memory of the machine in bytes, the container's limit included."""
     import psutil
@@ -159,8 +162,13 @@ def host_memory() -> tuple[int, int]:
     memory = psutil.virtual_memory()
     total, available = int(memory.total), int(memory.available)
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+        limit = (CONTAINER / "memory.max").read_text(encoding="ascii").strip()
+        used = int((CONTAINER / "memory.current").read_text(encoding="ascii"))
+        parts = (
+            line.split() for line in (CONTAINER / "memory.stat").read_text(encoding="ascii").splitlines()
+        )
+        # files that were read count as used there, and make room for whoever needs it
+        used -= sum(int(size) for name, size in parts if name == "inactive_file")
         if limit != "max":
             total = min(total, int(limit))
             available = min(available, max(0, int(limit) - used))
