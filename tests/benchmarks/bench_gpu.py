@@ -15,13 +15,19 @@ import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
@@ -36,6 +42,9 @@ from tui_tuner.planning.hardware import detect  # noqa: E402
 MAKING = {"l8b": 75.0, "l1b": 40.0, "tiny": 120.0}  # seconds to make a model in
 COUNTING = 45.0
 CHATS = 2048
+ROOM = 28 << 30  # bytes that both models and what is saved of the runs take
+NAME = "bench-gpu"
+MARK = "BENCH_GPU_STAGE"
 
 
 @dataclass
@@ -52,45 +61,48 @@ class Bench:
     unsloth: str = sys.executable
     results: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    made: set[str] = field(default_factory=set)
-    counted: dict[str, float | None] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
 
-    def measure(self, stage: Stage, count: bool) -> None:
-        """One stage: its model is made first, where it is not there."""
+    def measure(self, stage: Stage) -> None:
+        """One stage: its model is made first, where it is not there. It is tried once: the time is short."""
         name = stage.case.model
         if name not in self.made:
-            found = self._apart(
-                {"who": "make", "model": name, "chats": CHATS}, MAKING[name], MAKING[name] / 3
-            )
-            if "problem" in found:
-                self.skipped.append(f"{stage.name}: no model ({found['problem']})")
-                return
-            self.made.add(name)
+            job = {"who": "make", "model": name, "chats": CHATS}
+            self.made[name] = self._apart(job, MAKING[name], MAKING[name] / 3).get("problem", "")
+        if self.made[name]:
+            self.skipped.append(f"{stage.name}: no model ({self.made[name]})")
+            return
         job = {"who": stage.who, "case": asdict(stage.case), "steps": asdict(stage.steps)}
         python = self.unsloth if stage.who == UNSLOTH else sys.executable
         found = self._apart(job, stage.limit, stage.least, python)
         if found.get("skipped"):
             self.skipped.append(f"{stage.name}: no time left")
             return
-        if count and stage.who == OURS:
-            found["counted_launches"] = self._count(stage, found)
         found |= {"case": stage.case.name, "who": stage.who, "steps": stage.steps.all}
         found["flops_a_token"] = flops_a_token(stage.case, found.get("trained_share", 1.0))
         self.results.append(found)
-        with open(self.out, "a", encoding="utf-8") as file:
-            file.write(json.dumps(found) + "\n")
+        self._write(found)
         speed = found.get("tokens_a_second")
         said = f"{speed:,.0f} tokens/s" if speed else found.get("problem", "no result")
         print(f"  {stage.name}: {said} ({self.budget.left:.0f} s left)", flush=True)
 
-    def _count(self, stage: Stage, found: dict[str, Any]) -> float | None:
-        on = found.get("resolved", {}).get("training.gradient_checkpointing", False)
-        case = replace(stage.case, checkpointing=on)
-        key = f"{case.name} {on}"
-        if key not in self.counted:
-            job = {"who": "count", "case": asdict(case), "steps": asdict(stage.steps)}
-            self.counted[key] = self._apart(job, COUNTING, COUNTING / 2).get("counted_launches")
-        return self.counted[key]
+    def count(self, wanted: Sequence[Stage]) -> None:
+        """Launches of what was measured of ours. It needs no GPU, so it comes when all is measured."""
+        cases = {stage.case.name: stage for stage in wanted if stage.who == OURS}
+        for found in self.results:
+            stage = cases.get(found["case"])
+            if found["who"] != OURS or stage is None or not found.get("tokens_a_second"):
+                continue
+            on = found.get("resolved", {}).get("training.gradient_checkpointing", False)
+            case = asdict(replace(stage.case, checkpointing=on))
+            job = {"who": "count", "case": case, "steps": asdict(stage.steps)}
+            counted = self._apart(job, COUNTING, COUNTING / 2).get("counted_launches")
+            found["counted_launches"] = counted
+            self._write({"case": found["case"], "who": "count", "counted_launches": counted})
+
+    def _write(self, found: dict[str, Any]) -> None:
+        with open(self.out, "a", encoding="utf-8") as file:
+            file.write(json.dumps(found) + "\n")
 
     def _apart(
         self, job: dict[str, Any], limit: float, least: float, python: str = sys.executable
@@ -103,6 +115,7 @@ class Bench:
         out.unlink(missing_ok=True)
         log = self.folder / f"log-{os.getpid()}.txt"
         job |= {"folder": str(self.folder), "out": str(out), "began": time.time()}
+        mark = uuid.uuid4().hex
         paths = [*sys.path[:2], os.environ.get("PYTHONPATH", "")]
         with open(log, "w", encoding="utf-8") as errors:
             child = subprocess.Popen(
@@ -110,7 +123,7 @@ class Bench:
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)},
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path), MARK: mark},
                 start_new_session=True,
             )
             try:
@@ -118,7 +131,7 @@ class Bench:
             except subprocess.TimeoutExpired:
                 return {"problem": f"not done in {seconds:.0f} s"}
             finally:
-                _end(child)
+                _end(child, mark)
         if out.is_file():
             return json.loads(out.read_text(encoding="utf-8"))
         last = [
@@ -127,11 +140,25 @@ class Bench:
         return {"problem": (last[-1] if last else f"exit code {child.returncode}")[:300]}
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End a process and what it has started, and wait until the GPU is free of it."""
+def _end(child: subprocess.Popen[bytes], mark: str) -> None:
+    """End a process and all that carries its mark, and wait until the GPU is free of them.
+
+    The workbench leads a session of its own, and trains on when its terminal is gone.
+    """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+    left = [process for process in psutil.process_iter() if _marked(process, mark)]
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=5)
+
+
+def _marked(process: psutil.Process, mark: str) -> bool:
+    with contextlib.suppress(psutil.Error, OSError):
+        return bool(process.environ().get(MARK) == mark)
+    return False
 
 
 def absent(who: str, unsloth: str) -> str:
@@ -174,13 +201,31 @@ def _options() -> argparse.Namespace:
         parser.error("--minutes must be more than 0")
     if found.only is not None and not any(_matches(stage, found.only) for stage in stages(found.tiny)):
         parser.error(f"--only: no stage is called {found.only}")
+    if shutil.which(found.unsloth) is None:
+        parser.error(f"--unsloth: {found.unsloth} is no program")
     return found
 
 
+def _writable(options: argparse.Namespace) -> str:
+    """Why results cannot be written; empty if they can. Better known before than after the first of them."""
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        open(options.out, "a").close()
+    except OSError as error:
+        return str(error)
+    return ""
+
+
 def _memory_folder() -> Path:
-    """A folder in memory where there is one: 8B are read from it in seconds."""
+    """A folder in memory where there is one with room: 8B are read from it in seconds."""
     shared = Path("/dev/shm")
-    return (shared if os.access(shared, os.W_OK) else Path("/tmp")) / "bench-gpu"
+    fits = os.access(shared, os.W_OK) and (_held(shared / NAME) + shutil.disk_usage(shared).free >= ROOM)
+    return (shared if fits else Path(tempfile.gettempdir())) / NAME
+
+
+def _held(folder: Path) -> int:
+    """Bytes of what an earlier call left there."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def report(bench: Bench, card: Card | None) -> None:
@@ -213,13 +258,23 @@ def main() -> int:
     wanted, said = chosen(options)
     for line in said:
         print(line)
-    options.folder.mkdir(parents=True, exist_ok=True)
+    problem = _writable(options)
+    if problem:
+        print(problem, file=sys.stderr)
+        return 2
     budget = Budget(60 * options.minutes, time.monotonic)
     bench = Bench(options.folder.resolve(), options.out, budget, options.unsloth)
-    for stage in wanted:
-        bench.measure(stage, options.count)
+    code = 0
+    try:
+        for stage in wanted:
+            bench.measure(stage)
+        if options.count:
+            bench.count(wanted)
+    except KeyboardInterrupt:
+        code = 130
+        print("Interrupted: the table is of what was measured until then.")
     report(bench, card_of(gpus[0]) if gpus else None)
-    return 0
+    return code
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -186,7 +188,9 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
     assert found.returncode == 0 and len(found.stdout.splitlines()) == 1 and not found.stderr
 
 
-@pytest.mark.parametrize("wrong", [["--minutes", "0"], ["--only", "nobody"], ["--fast"]])
+@pytest.mark.parametrize(
+    "wrong", [["--minutes", "0"], ["--only", "nobody"], ["--fast"], ["--unsloth", "/no/such/python"]]
+)
 def test_wrong_usage_is_told(tmp_path: Path, wrong: list[str]) -> None:
     found = run(*wrong, folder=tmp_path)
     assert found.returncode == 2 and wrong[0] in found.stderr
@@ -214,3 +218,100 @@ def test_models_are_whole_and_made_once(tmp_path: Path) -> None:
     before = (tmp_path / "tiny" / "config.json").stat().st_mtime_ns
     make(tmp_path, "tiny", 5)
     assert (tmp_path / "tiny" / "config.json").stat().st_mtime_ns == before
+
+
+def bench_in(folder: Path) -> Any:
+    import bench_gpu
+    from gpu.table import Budget
+
+    return bench_gpu.Bench(folder, folder / "out.jsonl", Budget(100, lambda: 0.0))
+
+
+def test_what_a_stage_started_ends_with_it_though_it_leads_its_own_session(tmp_path: Path) -> None:
+    """As the workbench does under its live pane, which would train on beside the next stage."""
+    import bench_gpu
+
+    start = (
+        "import subprocess, time; "
+        "print(subprocess.Popen(['sleep', '60'], start_new_session=True).pid, flush=True); time.sleep(60)"
+    )
+    environment = os.environ | {bench_gpu.MARK: "of this test"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", start], stdout=subprocess.PIPE, env=environment, start_new_session=True
+    )
+    assert child.stdout is not None
+    started = psutil.Process(int(child.stdout.readline()))
+    bench_gpu._end(child, "of this test")
+    child.stdout.close()
+    assert child.returncode == -signal.SIGKILL
+    assert not started.is_running() or started.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_model_that_cannot_be_made_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpu.cases import stages
+
+    bench, jobs = bench_in(tmp_path), []
+
+    def apart(job: dict[str, Any], *_unused: Any) -> dict[str, Any]:
+        jobs.append(job["who"])
+        return {"problem": "no space left"}
+
+    monkeypatch.setattr(bench, "_apart", apart)
+    for stage in stages(tiny=True)[:3]:
+        bench.measure(stage)
+    assert jobs == ["make"]
+    assert len(bench.skipped) == 3 and all("no space left" in line for line in bench.skipped)
+
+
+def test_launches_are_counted_when_all_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpu.cases import BARE, OURS, stages
+
+    bench, jobs = bench_in(tmp_path), []
+
+    def apart(job: dict[str, Any], *_unused: Any) -> dict[str, Any]:
+        jobs.append(job["who"])
+        return {"counted_launches": 7} if job["who"] == "count" else {"tokens_a_second": 1.0}
+
+    monkeypatch.setattr(bench, "_apart", apart)
+    wanted = [stage for stage in stages(tiny=True) if stage.who in (OURS, BARE)]
+    for stage in wanted:
+        bench.measure(stage)
+    bench.count(wanted)
+    assert jobs == ["make", OURS, BARE, OURS, BARE, "count", "count"]
+    counts = [one.get("counted_launches") for one in bench.results if one["who"] == OURS]
+    assert counts == [7, 7]
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 6
+
+
+def test_an_interrupted_call_ends_with_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import bench_gpu
+
+    calls = []
+
+    def apart(_self: Any, job: dict[str, Any], *_unused: Any) -> dict[str, Any]:
+        calls.append(job["who"])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return {"tokens_a_second": 1234.0, "versions": {}}
+
+    monkeypatch.setattr(bench_gpu.Bench, "_apart", apart)
+    monkeypatch.setattr(bench_gpu, "absent", lambda who, unsloth: "")
+    out = str(tmp_path / "out.jsonl")
+    monkeypatch.setattr(sys, "argv", ["bench_gpu.py", "--tiny", "--folder", str(tmp_path), "--out", out])
+    assert bench_gpu.main() == 130
+    assert "1,234" in capsys.readouterr().out.partition("Interrupted")[2]
+
+
+def test_results_that_cannot_be_written_are_told_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import bench_gpu
+
+    out = str(tmp_path / "none" / "out.jsonl")
+    monkeypatch.setattr(sys, "argv", ["bench_gpu.py", "--tiny", "--folder", str(tmp_path), "--out", out])
+    assert bench_gpu.main() == 2
+    assert "out.jsonl" in capsys.readouterr().err

@@ -6,7 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,8 @@ from tui_tuner.compute import precision
 from tui_tuner.compute import self_check as checking
 from tui_tuner.compute.self_check import self_check
 from tui_tuner.config.schema import ModelSection
-from tui_tuner.models import reading
-from tui_tuner.models.libraries import without
+from tui_tuner.models import libraries, reading
+from tui_tuner.models.libraries import all_there, without
 from tui_tuner.models.reading import ReadAhead, weight_files
 
 HEAVY = ("bitsandbytes", "datasets", "pandas", "pyarrow", "scipy", "sklearn", "torch._inductor.lowering")
@@ -44,6 +47,10 @@ from peft.tuners.lora import Linear4bit  # there where bitsandbytes is
 from transformers.utils import is_bitsandbytes_available
 import peft.helpers
 assert is_bitsandbytes_available() and peft.helpers.bnb.nn.Linear4bit
+for name in [name for name in sys.modules if name.startswith("transformers.loss.")]:
+    text = Path(sys.modules[name].__file__).read_text(encoding="utf-8")
+    if "import linear_sum_assignment" in text:
+        print("left", name.rpartition(".")[2], hasattr(sys.modules[name], "linear_sum_assignment"))
 print("then", *(name for name in sys.argv[3:] if sys.modules.get(name)))
 """
 
@@ -74,12 +81,17 @@ def told(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str
     )
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [line.partition(" ") for line in done.stdout.splitlines()]
-    return {name: rest for name, _space, rest in lines}
+    found = {name: rest for name, _space, rest in lines if name != "left"}
+    return found | {"left": ", ".join(rest for name, _space, rest in lines if name == "left")}
 
 
 def test_a_run_imports_only_what_it_needs_and_the_rest_is_there_later(told: dict[str, str]) -> None:
     assert told["imported"] == ""
     assert "bitsandbytes" in told["then"].split()
+
+
+def test_no_module_is_left_without_a_name_that_it_would_have_taken(told: dict[str, str]) -> None:
+    assert "loss_rt_detr True" in told["left"] and "False" not in told["left"]
 
 
 def test_every_wait_before_the_first_step_is_announced_and_counted(told: dict[str, str]) -> None:
@@ -120,8 +132,6 @@ def test_hidden_packages_are_there_again(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_name_that_was_left_out_is_looked_up_when_it_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_tuner.models import libraries
-
     (tmp_path / "asks_early.py").write_text(
         "try:\n    import seldom_used\nexcept ImportError:\n    seldom_used = None\n", encoding="utf-8"
     )
@@ -132,6 +142,38 @@ def test_a_name_that_was_left_out_is_looked_up_when_it_is_used(
         import asks_early  # type: ignore[import-not-found]
     assert "seldom_used" not in sys.modules
     assert asks_early.seldom_used.answer() == 42
+
+
+def test_a_name_of_a_package_that_is_not_installed_stays_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    asks = types.ModuleType("asks_in_vain")
+    asks.absent = None  # type: ignore[attr-defined]  # as peft has it where there is no bitsandbytes
+    monkeypatch.setitem(sys.modules, "asks_in_vain", asks)
+    monkeypatch.setitem(libraries._TAKEN, ("asks_in_vain", "absent"), "not_installed_here")
+    with without("not_installed_here"):
+        pass
+    assert asks.absent is None
+
+
+def test_another_thread_waits_for_a_package_that_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wanted_elsewhere.py").write_text("answer = 42\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    began = threading.Event()
+
+    def ask() -> int:
+        began.set()
+        with all_there():
+            import wanted_elsewhere  # type: ignore[import-not-found]
+        return int(wanted_elsewhere.answer)
+
+    with ThreadPoolExecutor(1) as pool:
+        with without("wanted_elsewhere"):
+            found = pool.submit(ask)
+            assert began.wait(10)
+            with pytest.raises(TimeoutError):
+                found.result(timeout=0.1)
+        assert found.result(timeout=10) == 42
 
 
 # ---- reading ahead ----------------------------------------------------------------------------------------

@@ -31,6 +31,9 @@ from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
 LENGTHS = (5, 7)  # sequences of the try
+# Of compiled code: layers with windows and without, trained and frozen, in several numbers. Beyond the limit
+# PyTorch would go on without compiling.
+VARIANTS = 64
 _PLAIN = (bool, int, float, str, type(None), torch.Tensor)
 _carried = threading.local()
 
@@ -92,6 +95,7 @@ class Region:
     """The forward pass of a class of layers, compiled.
 
     Attributes:
+        checkpoints: The layer's own forward pass checkpoints it, where that is switched on.
         broken: It failed, and is not tried again.
     """
 
@@ -99,6 +103,7 @@ class Region:
         # what checkpoints a layer is wrapped around its forward pass
         function: Any = layer.forward
         self.plain: Callable[..., Any] = getattr(function, "__wrapped__", function)
+        self.checkpoints = self.plain is not function  # else what calls it does that
         self.compiled = torch.compile(self.plain, dynamic=True, backend=backend)
         self.broken = False
 
@@ -106,6 +111,7 @@ class Region:
         """The layer's result; `kwargs` that are no tensors are carried past the compiler."""
         if self.broken:
             return self.plain(layer, *args, **kwargs)
+        _allow_variants()
         past = {name: value for name, value in kwargs.items() if not _is_plain(value)}
         seen = {name: value for name, value in kwargs.items() if name not in past}
         try:
@@ -122,6 +128,14 @@ class Region:
         return self
 
 
+def _allow_variants() -> None:
+    """Raise PyTorch's limit, once in each thread: newer versions keep their settings by thread, and layers
+    are computed again in autograd's."""
+    if not getattr(_carried, "allowed", False):
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
+        _carried.allowed = True
+
+
 def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple):
         return all(_is_plain(one) for one in value)
@@ -133,7 +147,7 @@ def _forward(layer: Any, region: Region, *args: Any, **kwargs: Any) -> Any:
     cached = kwargs.get("past_key_values") is not None or kwargs.get("use_cache")
     if cached or not layer.training or not torch.is_grad_enabled():
         return type(layer).forward(layer, *args, **kwargs)
-    if getattr(layer, "gradient_checkpointing", False):
+    if region.checkpoints and getattr(layer, "gradient_checkpointing", False):
         return layer._gradient_checkpointing_func(partial(region, layer, **kwargs), *args)
     return region(layer, *args, **kwargs)
 

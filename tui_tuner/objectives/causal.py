@@ -140,10 +140,11 @@ class CausalObjective(Objective):
     def _router_problem(self, checker: Checker) -> str:
         """What is wrong with the loss of one row, against what the model computes from its labels itself."""
         micro = checker.lay(checker.rows[:1], self.way)
-        labels = micro.input_ids.new_full(micro.input_ids.shape, IGNORE)
-        labels[:, 1:][micro.keep[:, :-1]] = micro.targets
+        ids, keep = (whole[:, : micro.tokens] for whole in (micro.input_ids, micro.keep))
+        labels = ids.new_full(ids.shape, IGNORE)
+        labels[:, 1:][keep[:, :-1]] = micro.targets
         with self.way.computing():
-            wanted = checker.model(input_ids=micro.input_ids, labels=labels).loss.float()
+            wanted = checker.model(input_ids=ids, labels=labels).loss.float()
         found = self.loss(checker.model, micro) / micro.trained_tokens
         self.begin_step()
         apart = float(abs(found - wanted))

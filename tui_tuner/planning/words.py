@@ -47,11 +47,12 @@ def memory_lines(found: Estimate, cpu: bool = False) -> list[str]:
 def fit_lines(found: Fit) -> list[str]:
     """The verdict for a card, the settings it rests on, and what each lever saves."""
     lines = ["", found.sentence(), settings_words(found.config)]
+    width = max((len(lever.change.label) for lever in found.levers), default=0)
     if found.levers:
-        lines += ["", f"  {_('change'):32} {_('saves GiB'):>9}   {_('step time')}"]
+        lines += ["", f"  {_('change'):{width}} {_('saves GiB'):>9}   {_('step time')}"]
     for lever in found.levers:
         mark = "" if found.fits or not lever.fits else f"   {_('then it fits')}"
-        lines.append(f"  {lever.change.label:32} {lever.saves:9.2f}   x {lever.time:.2f}{mark}")
+        lines.append(f"  {lever.change.label:{width}} {lever.saves:9.2f}   x {lever.time:.2f}{mark}")
     return lines
 
 

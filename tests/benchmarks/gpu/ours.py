@@ -52,7 +52,8 @@ def headless(folder: Path, case: Case, steps: Steps, began: float) -> dict[str, 
     from tui_tuner.training import session
 
     runs = folder / "runs" / f"{case.name}-{os.getpid()}"
-    config = config_of(folder, case, steps.all, runs)
+    # one more, or what saves the model would be under the profiler: its copies keep a GPU busy for long
+    config = config_of(folder, case, steps.all + 1, runs)
     recorders: list[Recorder] = []
     imports = session._import
 

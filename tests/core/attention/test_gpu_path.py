@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -318,9 +320,47 @@ def test_a_trial_leaves_recomputation_and_random_numbers_alone(card: Card) -> No
     assert card.calls == [Kernel.EFFICIENT] * 2 and not attention.take_notices()
 
 
-def test_a_package_that_cannot_be_loaded_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
+def test_a_trial_on_the_way_back_begins_no_thread(card: Card) -> None:
+    """Autograd has one thread for each GPU: a trial in another would wait for it, and it for the trial."""
+    from torch.utils.checkpoint import checkpoint
 
+    tensors = [torch.randn(1, 4, 13, 16, dtype=torch.bfloat16, requires_grad=True) for _unused in range(3)]
+    spans = spans_of([9, 4], None, tensors[0].device)
+    begun: list[str] = []
+    start = threading.Thread.start
+
+    def forget() -> None:
+        """As after a failure: the kernel is proved anew where a layer is computed again."""
+        state.STATE.__init__()  # type: ignore[misc]
+        card.monkeypatch.setattr(
+            threading.Thread, "start", lambda thread: (begun.append(thread.name), start(thread))
+        )
+
+    def layer(*parts: Any) -> Any:
+        if torch._C._current_graph_task_id() != -1:
+            forget()
+        return gpu.attend_on_gpu(*parts, spans, Ask())
+
+    found = checkpoint(layer, *tensors, use_reentrant=False)
+    gradients = torch.autograd.grad(found.square().sum(), tensors)
+    wide = [one.detach().float().requires_grad_() for one in tensors]
+    truth = torch.autograd.grad(references.plain(*wide, spans, Ask()).square().sum(), wide)
+    for one, other in zip(gradients, truth, strict=True):
+        torch.testing.assert_close(one.float(), other, atol=0.1, rtol=0.1)
+    assert not begun and len(state.STATE.proved) == 1 and not attention.take_notices()
+
+
+def test_what_fails_for_one_need_stays_chosen_for_others(card: Card) -> None:
+    _call(dtype=torch.bfloat16)
+    before = dict(state.STATE.chosen)
+    (_place, need), (kernel, _said) = next(iter(before.items()))
+    state.STATE.fail(kernel, "no windows", replace(need, window=True))
+    assert state.STATE.chosen == before
+    state.STATE.fail(kernel, "undefined symbol")
+    assert not state.STATE.chosen
+
+
+def test_a_package_that_cannot_be_loaded_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from tui_tuner.compute.attention import means
 
     def broken(device: Device) -> Any:

@@ -197,6 +197,22 @@ def test_the_routers_loss_looks_at_no_filler(kind: str, monkeypatch: pytest.Monk
         torch.testing.assert_close(gradient, wanted[name], atol=1e-5, rtol=1e-3, msg=name)
 
 
+@pytest.mark.parametrize("segments", [True, False])
+@pytest.mark.parametrize("kind", MIXTURES)
+def test_a_run_that_fills_its_rows_keeps_the_routers_loss(
+    kind: str, segments: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the model's own attention computes, nothing tells its router what is filler: there is none."""
+    monkeypatch.setattr("tui_tuner.objectives.base.fills_rows", lambda _device: True)
+    monkeypatch.setattr("tui_tuner.compute.attention.replaces", lambda *_args: segments)
+    rows = SomeRows([17, 9, 23], 300)
+    causal, voice = ways.prepared(mixture(kind), rows, [[0, 1, 2]], 200)
+    assert causal.way.router and causal.way.segments == segments, voice.said
+    assert causal.way.filled == segments and len(causal.state()) == 3 + segments
+    (micro,) = causal.batches(rows, [0, 1, 2], MicroSize(3, 128))
+    assert bool(micro.filler) == segments
+
+
 @pytest.mark.parametrize("packing", [True, False])
 def test_the_check_before_the_first_step_sees_filled_rows(
     packing: bool, tiny_model: Path, monkeypatch: pytest.MonkeyPatch

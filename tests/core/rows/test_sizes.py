@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tui_tuner.compute.forward import MicroSize, pack
+from tui_tuner.compute.rows import dealing
 from tui_tuner.compute.rows.dealing import deal
 from tui_tuner.compute.rows.sizes import (
     MOST_SIZES,
@@ -114,6 +117,21 @@ def test_a_step_that_fits_is_one_row_and_others_are_cut_evenly() -> None:
     full = [int(lengths[row].sum()) for row in pack(range(10), lengths, MicroSize(1, 1500))]
     assert len(cut) == len(full) == 2
     assert max(cut) - min(cut) < 100 < max(full) - min(full)
+
+
+def test_thousands_of_long_sequences_are_dealt_in_few_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held-out rows of more than half the budget: nearly each needs a row of its own."""
+    lengths = np.linspace(1025, 2048, 2000).astype(int)
+    tries: list[int] = []
+    inner = dealing._longest_first
+
+    def counting(rows: Sequence[int], lengths: np.ndarray, count: int) -> list[list[int]]:
+        tries.append(count)
+        return inner(rows, lengths, count)
+
+    monkeypatch.setattr(dealing, "_longest_first", counting)
+    assert len(deal(range(2000), lengths, MicroSize(1, 2048))) == 2000
+    assert len(tries) <= 12
 
 
 def test_a_plan_tells_how_many_tokens_its_steps_have() -> None:

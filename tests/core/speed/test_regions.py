@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from tui_tuner.compute import attention
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
-from tui_tuner.compute.regions import compile_layers, restore_layers
+from tui_tuner.compute.regions import Region, _forward, compile_layers, restore_layers
 from tui_tuner.models.device import Device
 
 CPU = Device("cpu")
@@ -75,6 +77,54 @@ def test_one_compilation_serves_all_layers_and_lengths(model: Any) -> None:
     assert counters["stats"]["unique_graphs"] == compiled
     restore_layers(model)
     assert not any("forward" in module.__dict__ for module in model.modules())
+
+
+class Numbered(torch.nn.Module):
+    """A layer whose code differs by what it is told."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward(self, x: Any) -> Any:
+        return x * self.number
+
+
+def test_many_variants_are_compiled_in_every_thread(model: Any) -> None:
+    """PyTorch gives up on compiling after eight by itself, and says so in its own log alone."""
+    region = Region(Numbered, "eager")
+    layers = [Numbered(number) for number in range(2, 22)]
+
+    def call(some: list[Numbered]) -> None:
+        for layer in some:
+            assert region(layer, torch.ones(3)).tolist() == [layer.number] * 3
+
+    call(layers[:10])
+    thread = threading.Thread(target=call, args=(layers[10:],))
+    thread.start()
+    thread.join()
+    assert counters["stats"]["unique_graphs"] == 20
+
+
+def test_a_layer_is_checkpointed_by_one_alone(model: Any) -> None:
+    """By what stands for its forward pass, where its class does it there; else by what calls it."""
+
+    def forward(layer: Any, x: Any) -> Any:
+        return x.sin()
+
+    @functools.wraps(forward)
+    def wrapped(layer: Any, x: Any) -> Any:
+        return forward(layer, x)
+
+    for function, times in ((forward, 0), (wrapped, 1)):
+        layer = type("Layer", (torch.nn.Module,), {"forward": function})()
+        checkpointed: list[Any] = []
+        layer.gradient_checkpointing = True
+        layer._gradient_checkpointing_func = lambda inner, *args, seen=checkpointed: (
+            seen.append(inner) or inner(*args)
+        )
+        _forward(layer, Region(type(layer), "eager"), torch.ones(3))
+        assert len(checkpointed) == times
 
 
 def fails(graph: Any, inputs: Any) -> Any:

@@ -81,6 +81,18 @@ def test_it_is_told_with_figures_and_settings(what, about, words, fixes) -> None
     assert bool(told.hint) == bool(what)
 
 
+@pytest.mark.parametrize(
+    ("passes", "fix"),
+    [(0, {"training.micro_batch": 8}), (1, {"training.batch_size": 32}), (2, {"training.micro_batch": 8})],
+)
+def test_where_a_step_is_one_pass_only_a_larger_step_is_larger(passes: int, fix: dict[str, int]) -> None:
+    """On a GPU short rows of a whole step lie in one, however small the micro-batch is."""
+    watch, told = watched(Circumstances(16, 4))
+    for _unused in range(20):
+        watch.feed(1, use(0.3), 2e12, 0.0, 1e12, passes)
+    assert [list(one.fixes) for one in told] == [[fix]]
+
+
 def watched(about: Circumstances = PLAIN) -> tuple[BottleneckWatch, list[Bottleneck]]:
     told: list[Bottleneck] = []
     return BottleneckWatch(about, told.append), told

@@ -75,3 +75,16 @@ def test_small_runs_teach_no_share_and_absurd_ones_nothing(tmp_path, predicted):
         record("L4", predicted, wrong, path)
     assert learned("L4", path) is None
     assert calibrated(CARDS["L4"], path) is CARDS["L4"]
+
+
+def test_what_is_outside_of_the_allocator_is_taken_from_what_it_holds_now(tmp_path, predicted):
+    """The cache may have been given back since its peak; older lines have no figure of their own."""
+    path = tmp_path / "memory.jsonl"
+    measured = Measured(10.0, 12.0, 9.5, held=9.0)
+    assert measured.cache == pytest.approx(2.0) and measured.context == pytest.approx(0.5)
+    record("H100", predicted, measured, path)
+    assert learned("H100", path).context == pytest.approx(0.5)
+    older = '{"gpu": "old", "predicted_gib": 1, "allocated_gib": 2, "reserved_gib": 3, "device_gib": 3.25}'
+    path.write_text(older)
+    assert learned("old", path).context == pytest.approx(0.25)
+    assert learned("old", path).residual == pytest.approx(0.5)

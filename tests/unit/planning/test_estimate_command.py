@@ -46,6 +46,8 @@ def test_json_has_the_documented_keys_and_its_rows_sum(config):
         "allocated_gib",
         "reserved_gib",
         "device_gib",
+        "cache_gib",
+        "context_gib",
         "static_gib",
         "phase",
         "rows",
@@ -94,6 +96,8 @@ def test_a_processor_is_held_against_its_ram(config):
     assert "RAM" in found["gpu"] and not found["verified"] and "processors" in found["reason"]
     assert {row["name"] for row in found["rows"]} >= {"weights", "process"}
     assert sum(row["gib"] for row in found["rows"]) == pytest.approx(found["device_gib"])
+    parts = (found["allocated_gib"], found["cache_gib"], found["context_gib"])
+    assert sum(parts) == pytest.approx(found["device_gib"]) and all(part > 0 for part in parts)
     text = call(config, "--set", "hardware.devices=cpu")
     assert "with the process itself" in text and "CUDA" not in text
 

@@ -34,10 +34,14 @@ class State:
     hub: bool = False
 
     def fail(self, kernel: Kernel, problem: str, need: Need | None = None) -> None:
-        """Take a kernel out in this process, and have that said once."""
+        """Take a kernel out in this process, for a need or for all, and have that said once."""
         known = {one for one, _need in self.broken}
         self.broken[kernel, need] = problem
-        self.chosen = {name: found for name, found in self.chosen.items() if found[0] is not kernel}
+        self.chosen = {
+            (place, other): found
+            for (place, other), found in self.chosen.items()
+            if found[0] is not kernel or need not in (None, other)
+        }
         if kernel not in known:
             self.notices.append(
                 _(

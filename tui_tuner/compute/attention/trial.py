@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import Any, TypeVar
 
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
 from tui_tuner.compute.attention.choice import HALF, Kernel, Need
 from tui_tuner.compute.attention.padded import attend_clear
@@ -127,9 +128,13 @@ def apart(function: Callable[[], Found], device: Any) -> Found:
     """What a function returns in a thread of its own.
 
     There it has gradients, and neither autocast nor what keeps a layer's tensors for its recomputation, which
-    would count those of a trial.
+    would count those of a trial. Where a layer is computed again on the way back, it is called in this
+    thread with the same: autograd has one thread for each GPU, which would wait for the other for ever.
     """
     device = torch.device(device)
+    if torch._C._current_graph_task_id() != -1:
+        with torch.enable_grad(), torch.autocast(device.type, enabled=False), saved_tensors_hooks(_it, _it):
+            return function()
     found: list[Found] = []
     failed: list[BaseException] = []
 
@@ -146,3 +151,7 @@ def apart(function: Callable[[], Found], device: Any) -> Found:
     if failed:
         raise failed[0]
     return found[0]
+
+
+def _it(tensor: Any) -> Any:
+    return tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,11 +19,17 @@ def deal(rows: Sequence[int], lengths: np.ndarray, size: MicroSize) -> list[list
     """
     packed = pack(rows, lengths, size)
     total = sum(int(lengths[row]) for row in rows)
-    for count in range(max(1, -(-total // size.tokens)), len(packed) + 1):
+    counts = range(max(1, -(-total // size.tokens)), len(packed) + 1)
+
+    def fits(count: int) -> bool:
         dealt = _longest_first(rows, lengths, count)
-        if all(len(row) <= 1 or int(lengths[row].sum()) <= size.tokens for row in dealt):
-            return [row for row in dealt if row]
-    return packed
+        return all(len(row) <= 1 or int(lengths[row].sum()) <= size.tokens for row in dealt)
+
+    # By halves: of thousands of sequences that hardly share a row, one count after the other takes minutes
+    place = bisect_left(counts, True, key=fits)
+    if place == len(counts):
+        return packed
+    return [row for row in _longest_first(rows, lengths, counts[place]) if row]
 
 
 def _longest_first(rows: Sequence[int], lengths: np.ndarray, count: int) -> list[list[int]]:

@@ -12,6 +12,7 @@ from tui_tuner.data.sources.lines import MAX_LINE
 from tui_tuner.data.sources.streams import HEAD, encoding_of
 from tui_tuner.errors import DataError, HubError
 from tui_tuner.locales import N_, _
+from tui_tuner.models.libraries import all_there
 from tui_tuner.text import human_bytes, one_line
 
 HUB_SECONDS = 5.0
@@ -54,8 +55,9 @@ def read_hub(name: str, field: str | None) -> Iterator[Row]:
     if problem:
         what = _("is no file here, and the hub cannot be reached: {problem}.", problem=problem)
         raise HubError(what, where=where, hint=hint)
-    from datasets import disable_progress_bars, load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    with all_there():  # a run may begin in another thread
+        from datasets import disable_progress_bars, load_dataset
+        from datasets.exceptions import DatasetNotFoundError
 
     disable_progress_bars()
     configuration, _unused, split = (field or "train").rpartition(":")

@@ -36,12 +36,17 @@ class Circumstances:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was measured over some steps. `twice`: share of the arithmetic that is done a second time, which
-    checkpointing costs."""
+    """What was measured over some steps.
+
+    Args:
+        twice: Share of the arithmetic that is done a second time, which checkpointing costs.
+        passes: The most forward passes that one of them took; 0 where that is not known.
+    """
 
     use: Use
     mfu: float | None = None
     twice: float = 0.0
+    passes: int = 0
 
 
 def find_bottleneck(seen: Seen, about: Circumstances) -> str:
@@ -85,7 +90,7 @@ def bottleneck_event(what: str, seen: Seen, about: Circumstances, step: int) -> 
             "launching them takes longer than computing them.",
             busy=busy or 0.0,
         )
-        hint = _processor_hint(about)
+        hint = _processor_hint(about, seen.passes)
     return Bottleneck(
         what,
         message,
@@ -99,9 +104,9 @@ def bottleneck_event(what: str, seen: Seen, about: Circumstances, step: int) -> 
     )
 
 
-def _processor_hint(about: Circumstances) -> str:
-    """Larger passes, or fewer launches."""
-    if about.micro_batch < about.batch_size:
+def _processor_hint(about: Circumstances, passes: int) -> str:
+    """Larger passes, or fewer launches; where whole steps are one pass, only larger steps make it larger."""
+    if about.micro_batch < about.batch_size and passes != 1:
         larger = setting({"training.micro_batch": min(2 * about.micro_batch, about.batch_size)})
     else:
         larger = setting({"training.batch_size": 2 * about.batch_size})
@@ -138,14 +143,16 @@ class _Sums:
     use: Use = field(default_factory=Use)
     model: float = 0.0
     again: float = 0.0
+    passes: int = 0
 
-    def add(self, use: Use, model: float, again: float) -> None:
+    def add(self, use: Use, model: float, again: float, passes: int) -> None:
         self.use, self.model, self.again = self.use.joined(use), self.model + model, self.again + again
+        self.passes = max(self.passes, passes)
 
     def seen(self, peak: float | None) -> Seen:
         work = self.model + self.again
         mfu = self.model / (self.use.seconds * peak) if peak and self.model else None
-        return Seen(self.use, mfu, self.again / work if work else 0.0)
+        return Seen(self.use, mfu, self.again / work if work else 0.0, self.passes)
 
 
 class BottleneckWatch:
@@ -162,19 +169,26 @@ class BottleneckWatch:
         self._told: dict[str, float] = {}
 
     def feed(
-        self, step: int, use: Use, model: float = 0.0, again: float = 0.0, peak: float | None = None
+        self,
+        step: int,
+        use: Use,
+        model: float = 0.0,
+        again: float = 0.0,
+        peak: float | None = None,
+        passes: int = 0,
     ) -> None:
         """Take in what some steps did.
 
         Args:
             step: The last of them.
             model: Operations of the model in them; again: of recomputation; peak: the device's, a second.
+            passes: The most forward passes that one of them took; 0 where that is not known.
         """
         if self._skipped < WARM_UP:
             self._skipped += use.steps
             return
         sums = self._unknown if use.busy is None else self._known
-        sums.add(use, model, again)
+        sums.add(use, model, again, passes)
         enough = sums is self._known or not self._known.use.steps
         if not enough or sums.use.steps < FEWEST or sums.use.seconds < SECONDS:
             return

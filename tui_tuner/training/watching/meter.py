@@ -26,10 +26,15 @@ Say = Callable[[Any], None]
 
 @dataclass(frozen=True)
 class Work:
-    """Operations of a step on this process's device: the model's own, and those of recomputation."""
+    """Operations of a step on this process's device: the model's own, and those of recomputation.
+
+    Args:
+        passes: Forward passes that it took; 0 where that is not known.
+    """
 
     model: float
     again: float = 0.0
+    passes: int = 0
 
 
 class StepMeter:
@@ -86,7 +91,8 @@ class StepMeter:
                 self._flops = self._cost()
             found = list(segments_of(parts, lengths))
             again = self._flops.recomputed(found, self.degree)
-            return Work(self._flops.step(found, sum(part.trained_tokens for part in parts)), again)
+            model = self._flops.step(found, sum(part.trained_tokens for part in parts))
+            return Work(model, again, len(parts))
         except Exception as error:  # a figure for the curious must not end a run
             self._cost = None
             self._say(_("Model FLOPs are not counted: {error}", error=one_line(error, 200)))
@@ -110,7 +116,8 @@ class StepMeter:
         if self._watch is not None:
             model = sum(work.model for work in works if work is not None)
             again = sum(work.again for work in works if work is not None)
-            self._watch.feed(step, use, model, again, self.peak)
+            passes = max((work.passes for work in works if work is not None), default=0)
+            self._watch.feed(step, use, model, again, self.peak, passes)
         found = zip(works, seconds, strict=True)
         return [(self._mfu(work, took), use.busy) for work, took in found]
 

@@ -93,6 +93,7 @@ class PendingStep:
 
     `skipped`: a loss scaler found gradients too large for float16, left the weights as they were and lowered
     its scale (`step.scaling.ScaleWatch`); it may be on the device too. `work`: its operations, where counted.
+    `seconds`: until it was launched.
     """
 
     step: int
@@ -152,11 +153,14 @@ class StepReports:
         steps, self._pending = self._pending, []
         if not steps:
             return []
+        began = time.monotonic()
         read = _read_steps(steps)
+        seconds = _seconds(steps, time.monotonic() - began)
         used = self.meter.read(steps[-1].step, [step.work for step in steps])
         allocated, reserved = self._memory()
         bad = []
-        for step, (loss, norm, metrics, skipped), (mfu, busy) in zip(steps, read, used, strict=True):
+        found = zip(steps, read, seconds, used, strict=True)
+        for step, (loss, norm, metrics, skipped), took, (mfu, busy) in found:
             self._reporter.emit(
                 Step(
                     step=step.step,
@@ -167,10 +171,10 @@ class StepReports:
                     supervised_tokens=step.trained,
                     tokens=step.tokens,
                     # of the tokens that are trained: what a run is paid for, and what peers are compared by
-                    tokens_per_second=step.trained / step.seconds if step.seconds > 0 else 0.0,
+                    tokens_per_second=step.trained / took if took > 0 else 0.0,
                     memory_allocated=allocated,
                     memory_reserved=reserved,
-                    seconds=step.seconds,
+                    seconds=took,
                     metrics=metrics,
                     mfu=mfu,
                     gpu_busy=busy,
@@ -203,6 +207,15 @@ class StepReports:
         if self._skipped % MOST_SKIPPED:
             return ""
         return _("the loss scaler has skipped {skipped} steps in a row", skipped=self._skipped)
+
+
+def _seconds(steps: list[PendingStep], waited: float) -> list[float]:
+    """What steps took: until they were launched, and the wait for a device that still computed them.
+
+    The wait is shared out by tokens: who runs ahead of a device does not see where one step of it ends.
+    """
+    tokens = sum(step.tokens for step in steps)
+    return [step.seconds + waited * (step.tokens / tokens if tokens else 1 / len(steps)) for step in steps]
 
 
 def _not_finite(loss: float | None, norm: float | None) -> str:
