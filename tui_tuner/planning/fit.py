@@ -34,6 +34,9 @@ from tui_tuner.text import listed
 
 COUNTS = (1, 2, 4, 8)  # GPUs of a kind that one rents
 MOST_CHANGES = 4  # at once, to make a misfit fit
+# Degree of checkpointing, optimizer, and whether gradients of several passes are added up: a step in one pass
+# holds those of no other pass, so it may want less than one in many
+_Line = tuple[Checkpointing, str, bool]
 
 
 @dataclass(frozen=True)
@@ -237,7 +240,7 @@ class _Search:
         """
         clock = self.clock(base, card)
         options = ranked(list(open_options(asked, base, card)), base, clock)
-        seen: dict[tuple[Checkpointing, str], tuple[float, ResolvedConfig]] = {}
+        seen: dict[_Line, tuple[float, ResolvedConfig]] = {}
         fitting = self._fitting(options, base, card, seen)
         first = next(fitting, None)
         if first is None:
@@ -256,19 +259,27 @@ class _Search:
         options: list[Option],
         base: ResolvedConfig,
         card: Card,
-        seen: dict[tuple[Checkpointing, str], tuple[float, ResolvedConfig]],
+        seen: dict[_Line, tuple[float, ResolvedConfig]],
     ) -> Iterator[tuple[Option, ResolvedConfig]]:
         """Those that fit, in their order. `seen` keeps what the smallest of each kind wants."""
-        least = min((option.micro_batch for option in options), default=1)
+        share = base.training.batch_size / devices_of(base)
+
+        def line_of(option: Option) -> _Line:
+            return option.degree, option.optimizer, option.micro_batch < share
+
+        least: dict[_Line, int] = {}
+        for option in options:
+            micro = least.get(line_of(option), option.micro_batch)
+            least[line_of(option)] = min(micro, option.micro_batch)
 
         def wants(option: Option) -> tuple[float, ResolvedConfig]:
             made = with_values(base, option.values())
             return self.measure(made, card).upper, made
 
         for option in options:
-            line = (option.degree, option.optimizer)
-            if line not in seen:  # a smaller micro-batch never wants more
-                seen[line] = wants(replace(option, micro_batch=least))
+            line = line_of(option)
+            if line not in seen:  # of those that add up gradients, a smaller micro-batch never wants more
+                seen[line] = wants(replace(option, micro_batch=least[line]))
             if seen[line][0] > card.usable:
                 continue
             upper, made = wants(option)

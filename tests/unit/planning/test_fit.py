@@ -156,3 +156,16 @@ def test_a_sample_of_the_rows_does_not_shrink_the_fullest_batch():
     short = DataFacts(1000, 100_000, 50_000, 120, heaviest=(120,) * 1000, most_trained=(60,) * 1000)
     exact = fit(asked, card, facts=FACTS, data=short)
     assert exact.estimate.allocated < 0.75 * full.estimate.allocated  # 16 rows of 120 tokens fill no 4,096
+
+
+@pytest.mark.parametrize("batch", [2, 8])
+def test_a_step_in_one_pass_fits_where_gradients_added_up_do_not(batch):
+    asked = config(
+        method={"kind": "full"},
+        training={"batch_size": batch, "optimizer": "adamw_8bit"},
+        data={"max_length": 512},
+    )
+    found = fit(asked, CARDS["H100"], facts=FACTS)
+    assert found.fits and found.config.training.micro_batch == batch
+    halves = asked.training.model_copy(update={"micro_batch": batch // 2})
+    assert not fit(asked.model_copy(update={"training": halves}), CARDS["H100"], facts=FACTS).fits

@@ -93,6 +93,7 @@ GRID = [
     (LLAMA, {"layers": 2, "supervised": 0.3}),
     (LLAMA, {"logits": "full"}),
     (LLAMA, {"chunk": 523, **CHECKPOINTING}),
+    (LLAMA, {"chunk": 3500, **CHECKPOINTING}),
     (LLAMA, {"padded": True, "attention": "masked", "expand_keys": True}),
     (LLAMA, {**QUICK, **CHECKPOINTING, "dropout": 0.1}),
     (LLAMA, {**QUICK, **NF4}),

@@ -68,7 +68,7 @@ def _chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -
     """`training.chunked_loss`: loss and gradients of a few positions at a time, in the forward pass.
 
     At its peak a chunk's logits and log-softmax are in float32 beside the probabilities of the chunk before,
-    in float32 and in the width of the weights.
+    in float32 and in the width of the weights. The last of two chunks may be a small one.
     """
     facts, meter = setup.facts, tape.meter
     width = setup.compute if setup.autocast else setup.embedding
@@ -89,7 +89,8 @@ def _chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -
         kept.append(Buffer(meter, weights * SINGLE))
         product = Buffer(meter, weights * width + chunk * (SINGLE + width))
         del product
-    temporary = Buffer(meter, chunk * (3 * SINGLE + width))
+    beside = min(chunk, setup.tokens * setup.supervised * facts.vocab - chunk)
+    temporary = Buffer(meter, max(chunk * 2 * SINGLE, beside * 2 * SINGLE + chunk * (SINGLE + width)))
     del temporary, copy
     summed = weights * SINGLE if grads else 0.0
     return tape.op(1, SINGLE, (chosen,), tuple(kept), parameters=grads, extra=summed)

@@ -68,6 +68,7 @@ class Ledger:
         return max(self.phases, key=lambda phase: phase.total)
 
 
+MOST_WHOLE = 64  # layers that are simulated one by one where they must be
 Simulated = dict[Hashable, dict[str, dict[str, float]]]
 
 
@@ -133,9 +134,12 @@ def simulated_layers(setup: Setup) -> tuple[int, ...]:
     """Numbers of trained layers from which the line goes on to all of them; one number where they are few.
 
     Where every second layer keeps what it computed, two layers are what repeats; where inputs go to the host,
-    the last layers differ from the others.
+    the last layers differ from the others. All of them where autocast keeps a copy of each trained weight
+    until the hidden states are there: what needs most then changes with the number of layers.
     """
     trained = setup.layers or setup.facts.layers
+    if setup.full and setup.autocast and setup.weight != setup.compute and trained <= MOST_WHOLE:
+        return (trained,)
     if setup.every_second:
         return (trained,) if trained <= 5 else (4 + trained % 2, 6 + trained % 2)
     if setup.offload and setup.stack.program == "transformers":
