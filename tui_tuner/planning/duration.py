@@ -134,7 +134,11 @@ def _predicted(config: RunConfig, facts: ModelFacts, data: DataFacts, card: Card
     if card.rates is not None:
         basis = _("{time} a step predicted, by the speed of {card} as measured here", **said)
     else:
-        basis = _("{time} a step predicted, by the data sheet of {card}", **said)
+        basis = _(
+            "{time} a step predicted, by the data sheet of {card}: {speed:g} TFLOP/s",
+            speed=card.tflops,
+            **said,
+        )
     steps = work.steps
     return _priced(config, work, steps * middle, steps * low, steps * high, basis)
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from tui_tuner.config import consent
 from tui_tuner.config.load import read_config
+from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ModelError, RunError, UsageError
@@ -24,6 +25,7 @@ from tui_tuner.training.keeping.checkpoints import Checkpoint, checkpoints
 from tui_tuner.training.resuming import RESOLVED
 from tui_tuner.training.rows import TOKENIZER
 
+UNKNOWN_BEFORE = {"training.compile": False}  # fields that runs of older versions say nothing of
 ADAPTER = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
@@ -86,7 +88,9 @@ def _read_config(folder: RunFolder) -> ResolvedConfig:
             where=one_line(folder.path),
             hint=_("`tui-tuner runs` lists the runs."),
         )
-    return ResolvedConfig.of(read_config(path))
+    config = read_config(path)
+    settled = {name: value for name, value in UNKNOWN_BEFORE.items() if get_value(config, name) == "auto"}
+    return ResolvedConfig.of(with_values(config, settled))
 
 
 def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
