@@ -51,8 +51,9 @@ class TrainingSection(Section):
         "auto",
         N_("Compute activations twice instead of keeping them."),
         N_(
-            "Saves much memory and costs up to 40 % speed; every_second is half of both. offload keeps even "
-            "less on the GPU, and the rest in the machine's memory. auto takes the fastest that fits."
+            "Saves much memory; a step takes about 1.4 times as long. every_second is half of both. offload "
+            "keeps even less on the GPU, and the rest in the machine's memory. auto takes the fastest that "
+            "fits."
         ),
     )
     optimizer: Auto | Optimizer = option(
