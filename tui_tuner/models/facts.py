@@ -160,18 +160,6 @@ class ModelFacts:
         layers = self.layers * self.layer_parameters + dense
         return layers + self.embedding_parameters + self.head_parameters + final
 
-    @cached_property
-    def active_parameters(self) -> int:
-        """Parameters a token passes through; less than all in a mixture of experts."""
-        if not self.moe:
-            return self.parameters
-        idle = 1 - self.experts_per_token / self.experts
-        return self.parameters - round(
-            (self.layers - self.dense_layers)
-            * sum(linear.parameters for linear in self.linears if linear.group == "expert")
-            * idle
-        )
-
     def _attention(self) -> tuple[Linear, ...]:
         hidden, query, kv = self.hidden, self.query_dim, self.kv_dim
         names, bias = self.family.attention, self.attention_bias

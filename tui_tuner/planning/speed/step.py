@@ -103,12 +103,6 @@ def workload(config: ResolvedConfig, micro: int, data: DataFacts | None) -> Work
     return Workload(passes, rows * length / passes, length, share)
 
 
-def step_time(config: ResolvedConfig, setup: Setup, card: Card, data: DataFacts | None = None) -> StepTime:
-    """Predict the time of a step of a resolved config; see `Clock`."""
-    training = config.training
-    return Clock(config, setup, card, data).step(training.micro_batch, training.gradient_checkpointing)
-
-
 class Clock:
     """The time of a step of one run on one card, by micro-batch and degree of checkpointing.
 
