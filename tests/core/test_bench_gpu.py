@@ -170,6 +170,19 @@ def test_flops_of_a_token_are_those_of_the_passes_that_learning_needs() -> None:
     assert lora - flops_a_token(Case("l8b", "lora", "none", 4000), 0.5) == 2 * 4096 * 128256
 
 
+def test_launches_are_counted_of_what_ours_runs() -> None:
+    from gpu.arithmetic import request_of
+    from gpu.cases import Case
+
+    from tui_tuner.config.sections.training import DEGREES
+
+    for degree in DEGREES:
+        found = request_of(Case("l8b", "lora", "none", 4000, degree))
+        assert found["quick"] and found["checkpointing"] == degree
+        few, more = found["layers"]
+        assert (more - few) % 2 == 0, "every second layer is another one"
+
+
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(BENCHMARKS / "bench_gpu.py"), *arguments],

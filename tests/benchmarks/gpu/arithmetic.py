@@ -6,6 +6,8 @@ from typing import Any
 
 from gpu.cases import MEAN_TOKENS, SHAPES, Case
 
+COUNTED = (2, 4)  # layers of the models that are counted: of two more, one may be checkpointed
+
 
 def flops_a_token(case: Case, trained: float = 1.0) -> float:
     """Model FLOPs of a token: what is computed again for checkpointing is not counted.
@@ -31,31 +33,40 @@ def facts_of(case: Case) -> Any:
 
 
 def counted_launches(case: Case) -> dict[str, Any]:
-    """Launches of a step in one forward pass, through tensors without data, checkpointing on.
+    """Launches of a step in one forward pass, through tensors without data.
 
     Compiled regions are not known without a GPU, so with them a profiler sees fewer.
     """
     from tui_tuner.launch.helper import Helper
+    from tui_tuner.training.tracing.launches import total
+
+    with Helper() as process:
+        counts = process.request("launches", request_of(case), seconds=240).wait()
+    few, many = (total(counts[str(layers)]["phases"]) for layers in COUNTED)
+    more = (facts_of(case).layers - COUNTED[0]) / (COUNTED[1] - COUNTED[0])
+    return {"counted_launches": round(few + more * (many - few))}
+
+
+def request_of(case: Case) -> dict[str, Any]:
+    """What is to be counted for a case: the model as a run on a GPU makes it."""
+    from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
     from tui_tuner.planning.memory.setup import Setup
     from tui_tuner.planning.memory.stack import installed
     from tui_tuner.planning.trace import request_for
-    from tui_tuner.training.tracing.launches import total
 
-    facts = facts_of(case)
     more: dict[str, Any] = {"targets": frozenset(["all-linear"]), "quantization": case.quantization}
     if case.method == "full":
         more = {"method": "full", "rank": 0, "autocast": False}
     setup = Setup(
-        facts,
+        facts_of(case),
         installed(),
         case.batch,
         MEAN_TOKENS,
         logits="supervised",
-        checkpointing=case.checkpointing,
+        checkpointing=case.checkpointing is not False,
+        every_second=case.checkpointing == EVERY_SECOND,
+        offload=case.checkpointing == OFFLOAD,
+        quick=True,
         **more,
     )
-    with Helper() as process:
-        request = {**request_for(setup), "layers": [2, 3]}
-        counts = process.request("launches", request, seconds=240).wait()
-    few, many = (total(counts[key]["phases"]) for key in ("2", "3"))
-    return {"counted_launches": few + (facts.layers - 2) * (many - few)}
+    return {**request_for(setup), "layers": list(COUNTED)}

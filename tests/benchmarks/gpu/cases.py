@@ -48,14 +48,14 @@ class Case:
 
     Args:
         tokens: Of an optimizer step, about.
-        checkpointing: For a count of launches: programs choose it themselves.
+        checkpointing: Its degree, for a count of launches: programs choose it themselves.
     """
 
     model: str
     method: str
     quantization: str
     tokens: int
-    checkpointing: bool = True
+    checkpointing: bool | str = True
 
     @property
     def name(self) -> str:
