@@ -128,8 +128,7 @@ def count(request: dict[str, Any], layers: int) -> dict[str, Any]:
     """Launches of one step with so many trained layers: one pass forward and back, and the optimizer.
 
     Args:
-        request: As `step.trace` takes it; `quick` (True where it lacks) says whether the model is made quick
-            as a run on a GPU makes it.
+        request: As `step.trace` takes it.
 
     Returns:
         `phases`: launches by phase and kind. `operators`: the same by phase and operator.
@@ -142,7 +141,7 @@ def count(request: dict[str, Any], layers: int) -> dict[str, Any]:
     from tui_tuner.objectives.causal import CausalObjective
 
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model = step.make_model({**request, "quick": request.get("quick", True)}, layers)
+        model = step.make_model(request, layers)
         micro, way = step.make_micro(request), step.make_way(request)
         objective = CausalObjective(RunConfig())
         objective.way = way

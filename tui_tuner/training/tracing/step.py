@@ -30,8 +30,8 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
         request: `config` (of the model), `method` (its section of a run's config), `dtype`, `quantization`,
             `double_quant`, `rows` (tokens of each sequence), `supervised` (targets in all), `packing`,
             `compact` (logits at targets only), `chunk` (of so many at once; 0 is all), `eager`, `autocast`,
-            `checkpointing` (its degree), `accumulate`, `frozen` (whether layers below the trained ones are
-            frozen).
+            `checkpointing` (its degree), `accumulate`, `quick` (whether it is made quick as a run on a GPU
+            makes it), `frozen` (whether layers below the trained ones are frozen).
         layers: Trained layers to build.
 
     Returns:
@@ -94,7 +94,7 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
     run: Any = SimpleNamespace(method=section)  # all of a run's config that a method reads
     model = attach(model, run)
     model.train()
-    if request.get("quick"):
+    if request["quick"]:
         from tui_tuner.compute import low_rank
         from tui_tuner.training.tracing.device import TRACED, Tracker
 
@@ -238,15 +238,19 @@ def _sizes(model: Any) -> dict[str, Any]:
 def prepare() -> None:
     """Import what a trace needs, and make this process a GPU's stand-in."""
     import bitsandbytes  # noqa: F401  # code that runs at import must not meet tensors without data
-    import peft  # noqa: F401
+    import peft.tuners.lora  # noqa: F401
+    import torch
     from transformers import BitsAndBytesConfig, masking_utils  # noqa: F401
     from transformers.integrations import bitsandbytes as _quantising  # noqa: F401
 
-    from tui_tuner.compute import attention
+    from tui_tuner.compute import attention, low_rank  # noqa: F401
     from tui_tuner.compute.gradient_checkpointing import checkpoint_layers  # noqa: F401
+    from tui_tuner.compute.kernels.install import install_kernels  # noqa: F401
     from tui_tuner.methods import attach  # noqa: F401
+    from tui_tuner.objectives.causal import CausalObjective  # noqa: F401
     from tui_tuner.training.tracing.device import attend_like_a_gpu, behave_like_a_gpu
 
+    torch.set_num_threads(1)  # all that is computed, to prove kernels, is too small to share out
     behave_like_a_gpu()
     attention.register(attend_like_a_gpu)
     masking_utils.is_tracing = lambda *_: False  # else fake tensors get a mask that real ones do without
