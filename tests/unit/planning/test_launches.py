@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tui_tuner.launch.helper import Helper
 from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import installed
-from tui_tuner.planning.trace import request_for
 
-pytest.importorskip("peft")
 LLAMA = "meta-llama/Llama-3.1-8B"
 LORA: dict[str, Any] = {"targets": frozenset(["all-linear"])}
 QLORA = {**LORA, "quantization": "nf4"}
 FULL = {"method": "full", "rank": 0, "autocast": False}
 CHECKPOINTING = {"checkpointing": True}
 
-
-@pytest.fixture(scope="module")
-def helper():
-    with Helper() as process:
-        yield process
+Count = Callable[[Setup, bool], Counter[str]]
 
 
-def share(helper: Helper, name: str, quick: bool, **changes: Any) -> dict[str, int]:
-    """Launches of one layer, forward and backward, by kind."""
-    setup = Setup(facts_from_config(find(name), name), installed(), 4, 1024, logits="supervised", **changes)
-    request = {**request_for(setup), "layers": [2, 3], "quick": quick}
-    found = helper.request("launches", request, seconds=240).wait()
-    few, more = (found[str(layers)]["phases"] for layers in (2, 3))
-    kinds: dict[str, int] = {}
-    for phase in ("forward", "backward"):
-        for kind in more[phase]:
-            kinds[kind] = kinds.get(kind, 0) + more[phase][kind] - few[phase].get(kind, 0)
-    return kinds
+def setup(name: str, **changes: Any) -> Setup:
+    return Setup(facts_from_config(find(name), name), installed(), 4, 1024, logits="supervised", **changes)
 
 
 @pytest.mark.parametrize(
@@ -50,10 +36,10 @@ def share(helper: Helper, name: str, quick: bool, **changes: Any) -> dict[str, i
     ],
 )
 def test_what_the_libraries_launch_as_they_are(
-    helper: Helper, changes: dict[str, Any], launches: int, casts: int, products: int
+    layer_launches: Count, changes: dict[str, Any], launches: int, casts: int, products: int
 ) -> None:
     """transformers and peft alone: what all savings are measured against."""
-    found = share(helper, LLAMA, quick=False, **changes)
+    found = layer_launches(setup(LLAMA, **changes), False)
     assert (sum(found.values()), found["cast"], found["product"]) == (launches, casts, products)
 
 
@@ -61,9 +47,11 @@ def test_what_the_libraries_launch_as_they_are(
     ("changes", "products"),
     [(LORA, 47), ({**LORA, **CHECKPOINTING}, 65), (QLORA, 47), ({**LORA, "dropout": 0.1}, 56)],
 )
-def test_lora_costs_no_casts_and_few_products(helper: Helper, changes: dict[str, Any], products: int) -> None:
+def test_lora_costs_no_casts_and_few_products(
+    layer_launches: Count, changes: dict[str, Any], products: int
+) -> None:
     """Two products a layer, its A's shared with those that read the same input, and three of the way back."""
-    found = share(helper, LLAMA, quick=True, **changes)
+    found = layer_launches(setup(LLAMA, **changes), True)
     norms = (
         12 if "checkpointing" in changes else 8
     )  # at most: those of the norms, where no kernel replaces them
@@ -83,5 +71,7 @@ def test_lora_costs_no_casts_and_few_products(helper: Helper, changes: dict[str,
         ("microsoft/phi-4", {**LORA, **CHECKPOINTING}, 180),
     ],
 )
-def test_a_layer_launches_at_most(helper: Helper, name: str, changes: dict[str, Any], most: float) -> None:
-    assert sum(share(helper, name, quick=True, **changes).values()) <= most
+def test_a_layer_launches_at_most(
+    layer_launches: Count, name: str, changes: dict[str, Any], most: float
+) -> None:
+    assert sum(layer_launches(setup(name, **changes), True).values()) <= most

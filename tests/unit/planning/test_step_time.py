@@ -9,7 +9,6 @@ import pytest
 
 from tui_tuner.config.sections.training import DEGREES
 from tui_tuner.config.values import with_values
-from tui_tuner.launch.helper import Helper
 from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.data_facts import DataFacts
@@ -23,7 +22,6 @@ from tui_tuner.planning.memory.stack import installed, parse_stack
 from tui_tuner.planning.speed.layers import LIBRARIES, OURS, layer_cost
 from tui_tuner.planning.speed.rates import Rates
 from tui_tuner.planning.speed.step import Clock, StepTime
-from tui_tuner.planning.trace import request_for
 
 from .test_fit import FACTS, config
 
@@ -70,21 +68,11 @@ COUNTED = [
 GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257}
 
 
-@pytest.fixture(scope="module")
-def helper():
-    pytest.importorskip("peft")
-    with Helper() as process:
-        yield process
-
-
 @pytest.mark.parametrize(("kernels", "name", "changes"), COUNTED)
-def test_the_table_says_what_a_count_says(helper, kernels, name, changes):
+def test_the_table_says_what_a_count_says(layer_launches, kernels, name, changes):
     facts = facts_from_config(find(name) or GPT2, name)
     setup = Setup(facts, STACK, 4, 1024, logits="supervised", **changes)
-    request = {**request_for(setup), "layers": [2, 3], "quick": kernels is OURS}
-    found = helper.request("launches", request, seconds=240).wait()
-    few, more = (found[str(layers)]["phases"] for layers in (2, 3))
-    counted = sum(sum(more[phase].values()) - sum(few[phase].values()) for phase in ("forward", "backward"))
+    counted = sum(layer_launches(setup, kernels is OURS).values())
     cost = layer_cost(setup, setup.tokens, setup.length, True, kernels)
     assert cost.forward + cost.back == pytest.approx(counted, rel=0.15)
 

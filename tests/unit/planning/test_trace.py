@@ -134,9 +134,8 @@ def setup(name, **changes):
 
 
 @pytest.fixture(scope="module")
-def tracer():
-    with Tracer(seconds=240) as process:
-        yield process
+def tracer(helper):
+    return Tracer(seconds=240, helper=helper)
 
 
 @pytest.mark.parametrize(("name", "changes"), GRID)
