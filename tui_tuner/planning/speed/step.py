@@ -19,6 +19,7 @@ from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD, Checkpointing
 from tui_tuner.models.facts import Linear
 from tui_tuner.planning.data_facts import DataFacts
+from tui_tuner.planning.estimate import devices_of
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.static import trained_tensors
@@ -91,8 +92,7 @@ class Workload:
 
 def workload(config: ResolvedConfig, micro: int, data: DataFacts | None) -> Workload:
     """How a step of a mean batch is cut into passes of at most so many sequences."""
-    devices = config.hardware.devices if isinstance(config.hardware.devices, int) else 1
-    rows = max(1, math.ceil(config.training.batch_size / devices))
+    rows = max(1, math.ceil(config.training.batch_size / devices_of(config)))
     most = config.data.max_length
     mean, share = float(most), 1.0
     if data is not None and data.mean:
