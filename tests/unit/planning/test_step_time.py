@@ -9,8 +9,6 @@ import pytest
 
 from tui_tuner.config.sections.training import DEGREES
 from tui_tuner.config.values import with_values
-from tui_tuner.models.catalog import find
-from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import duration_of, work_of
 from tui_tuner.planning.estimate import resolve_for, setup_for
@@ -19,7 +17,7 @@ from tui_tuner.planning.gpus import CARDS
 from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import installed, parse_stack
-from tui_tuner.planning.speed.layers import LIBRARIES, OURS, layer_cost
+from tui_tuner.planning.speed.layers import LIBRARIES, layer_cost
 from tui_tuner.planning.speed.rates import Rates
 from tui_tuner.planning.speed.step import Clock, StepTime
 
@@ -49,32 +47,7 @@ def machine(free: float) -> Hardware:
     return Hardware(gpus=(Gpu(0, "NVIDIA H100 80GB HBM3", 80.0, free, (9, 0)),))
 
 
-# ---- the table of launches -----------------------------------------------------------------------------
-
 LORA = {"targets": frozenset(["all-linear"])}
-FULL = {"method": "full", "rank": 0}
-LLAMA, QWEN = "meta-llama/Llama-3.1-8B", "Qwen/Qwen3-8B"
-COUNTED = [
-    (LIBRARIES, LLAMA, LORA),
-    (LIBRARIES, LLAMA, {**LORA, "variant": "dora", "quantization": "nf4"}),
-    (LIBRARIES, "mistralai/Mixtral-8x7B-v0.1", LORA),
-    (OURS, LLAMA, LORA),
-    (OURS, LLAMA, {**LORA, "quantization": "nf4"}),
-    (OURS, LLAMA, {**LORA, "quantization": "int8", "dropout": 0.1}),
-    (OURS, LLAMA, {**FULL, "autocast": False}),
-    (OURS, QWEN, {"targets": frozenset(["q_proj", "v_proj"])}),
-    (OURS, "gpt2", LORA),
-]
-GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257}
-
-
-@pytest.mark.parametrize(("kernels", "name", "changes"), COUNTED)
-def test_the_table_says_what_a_count_says(layer_launches, kernels, name, changes):
-    facts = facts_from_config(find(name) or GPT2, name)
-    setup = Setup(facts, STACK, 4, 1024, logits="supervised", **changes)
-    counted = sum(layer_launches(setup, kernels is OURS).values())
-    cost = layer_cost(setup, setup.tokens, setup.length, True, kernels)
-    assert cost.forward + cost.back == pytest.approx(counted, rel=0.15)
 
 
 def test_a_foreign_stack_computes_as_the_libraries_do():

@@ -12,18 +12,21 @@ from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import installed
+from tui_tuner.planning.speed.layers import LIBRARIES, OURS, Kernels, layer_cost
 
 LLAMA = "meta-llama/Llama-3.1-8B"
 LORA: dict[str, Any] = {"targets": frozenset(["all-linear"])}
 QLORA = {**LORA, "quantization": "nf4"}
 FULL = {"method": "full", "rank": 0, "autocast": False}
 CHECKPOINTING = {"checkpointing": True}
+GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257}
 
 Count = Callable[[Setup, bool], Counter[str]]
 
 
 def setup(name: str, **changes: Any) -> Setup:
-    return Setup(facts_from_config(find(name), name), installed(), 4, 1024, logits="supervised", **changes)
+    facts = facts_from_config(find(name) or GPT2, name)
+    return Setup(facts, installed(), 4, 1024, logits="supervised", **changes)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +78,27 @@ def test_a_layer_launches_at_most(
     layer_launches: Count, name: str, changes: dict[str, Any], most: float
 ) -> None:
     assert sum(layer_launches(setup(name, **changes), True).values()) <= most
+
+
+@pytest.mark.parametrize(
+    ("kernels", "name", "changes"),
+    [
+        (LIBRARIES, LLAMA, LORA),
+        (LIBRARIES, LLAMA, {**QLORA, "variant": "dora"}),
+        (LIBRARIES, "mistralai/Mixtral-8x7B-v0.1", LORA),
+        (OURS, LLAMA, LORA),
+        (OURS, LLAMA, QLORA),
+        (OURS, LLAMA, {**LORA, "quantization": "int8", "dropout": 0.1}),
+        (OURS, LLAMA, FULL),
+        (OURS, "Qwen/Qwen3-8B", {"targets": frozenset(["q_proj", "v_proj"])}),
+        (OURS, "gpt2", LORA),
+    ],
+)
+def test_the_table_says_what_a_count_says(
+    layer_launches: Count, kernels: Kernels, name: str, changes: dict[str, Any]
+) -> None:
+    """`planning.speed.layers`, which the time of a step is predicted by."""
+    counted = setup(name, **changes)
+    cost = layer_cost(counted, counted.tokens, counted.length, True, kernels)
+    launches = sum(layer_launches(counted, kernels is OURS).values())
+    assert cost.forward + cost.back == pytest.approx(launches, rel=0.15)
