@@ -26,7 +26,7 @@ from tui_tuner.models.device import Device
 from tui_tuner.objectives.causal import CausalObjective
 from tui_tuner.objectives.setup import Setup
 
-CARD = Device("cuda", name="H100", capability=(9, 0), has_varlen=True)
+CARD = Device("cuda", name="H100", capability=(9, 0))
 ROWS = SomeRows([17, 5, 40, 9], 300)
 
 
