@@ -20,7 +20,7 @@ from tui_tuner.planning.resolve import resolve
 
 
 def _gpu(name: str, capability: tuple[int, int]) -> Device:
-    return Device("cuda", name=name, capability=capability, has_varlen=True, has_flash=True)
+    return Device("cuda", name=name, capability=capability, has_flash=True)
 
 
 V100 = _gpu("V100", (7, 0))
@@ -204,7 +204,7 @@ def test_a_gpu_is_asked_for_what_torch_says_and_matched_by_its_uuid(monkeypatch:
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: facts)
     found = find_device("cuda")
     assert (found.place, found.name, found.capability, found.memory) == ("cuda:0", "Tesla T4", (7, 5), 15.0)
-    assert found.bf16 is False and found.varlen is False
+    assert found.bf16 is False and found.flash is False
     # the same GPU is second in NVML's order; what NVML said of it is kept, with torch's number
     known = (_gpu("another", (9, 0)), Device("cuda", 1, "T4 by NVML", "GPU-b", (7, 5), 14.9))
     matched = find_device("cuda:0", known)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +33,6 @@ class Device:
         capability: CUDA compute capability; (0, 0) on a processor.
         memory: GiB in all; 0 where it is not known.
         cpu_bf16: The processor has instructions for bfloat16.
-        has_varlen: The installed torch has attention over sequences of unequal length.
         has_flash: The package flash_attn is installed.
     """
 
@@ -45,7 +43,6 @@ class Device:
     capability: tuple[int, int] = (0, 0)
     memory: float = 0.0
     cpu_bf16: bool = False
-    has_varlen: bool = False
     has_flash: bool = False
 
     @property
@@ -62,11 +59,6 @@ class Device:
     def bf16(self) -> bool:
         """Whether it computes bfloat16 in hardware."""
         return self.ampere if self.kind == "cuda" else self.cpu_bf16
-
-    @property
-    def varlen(self) -> bool:
-        """Whether torch's attention over sequences of unequal length runs on it."""
-        return self.ampere and self.has_varlen
 
     @property
     def flash(self) -> bool:
@@ -117,17 +109,7 @@ def find_device(place: str, known: Sequence[Device] = ()) -> Device:
         capability=(facts.major, facts.minor),
         memory=facts.total_memory / GIB,
     )
-    return replace(asked, index=index, has_varlen=torch_has_varlen(), has_flash=flash_installed())
-
-
-@cache
-def torch_has_varlen() -> bool:
-    """Whether the installed torch has `varlen_attn`; what its version takes is asked where it is called."""
-    try:
-        from torch.nn.attention.varlen import varlen_attn  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return replace(asked, index=index, has_flash=flash_installed())
 
 
 def prepare_device(place: str) -> None:

@@ -166,8 +166,6 @@ class Objective(ABC):
         self.way, self.exact = checked.way, checked.exact
         if self.way.router and self.way.packing and not self.way.segments:
             self.way = replace(self.way, filled=False)  # the router's loss would count the filler
-        for notice in attention.take_notices():
-            setup.voice.warn("attention", notice, _("Another kernel takes its place: the loss is right."))
         if checked.unsure:
             setup.voice.log(
                 _(

@@ -25,6 +25,7 @@ from tui_tuner.training.keeping.rollback import RollBack
 from tui_tuner.training.keeping.saving import Saver, due, interval
 from tui_tuner.training.step.engine import Engine
 from tui_tuner.training.watching.budget import Budget
+from tui_tuner.training.watching.kernels import tell_of_failures
 from tui_tuner.training.watching.reporting import BadNumbers, PendingStep, Reporter, StepReports
 
 NAMED_ROWS = 3
@@ -163,6 +164,7 @@ class Loop(TrainerCallback):
 
     def _report(self) -> None:
         bad = self.reports.flush()
+        tell_of_failures(self.reporter)
         if bad:
             self._bad_numbers(bad)
 

@@ -31,7 +31,7 @@ from tui_tuner.training.settling import Settled, settle_config
 from tui_tuner.training.step.engine import Engine, training_arguments
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery
-from tui_tuner.training.watching.kernels import attention_chosen, kernels_event
+from tui_tuner.training.watching.kernels import attention_chosen, kernels_event, tell_of_failures
 from tui_tuner.training.watching.memory_check import MemoryCheck
 from tui_tuner.training.watching.meter import step_meter
 from tui_tuner.training.watching.pace import Pace
@@ -102,6 +102,7 @@ class Training:
         self.size = self._first_size()
         self.objective = context.task.objective(self.config)
         self.objective.prepare(self.setup)
+        tell_of_failures(context.reporter)
         attention = attention_chosen(model, self.objective.way, self.device)
         context.reporter.emit(kernels_event([*attention, *kernels]))
         self.recovery.random = context.progress.random = self.objective.random

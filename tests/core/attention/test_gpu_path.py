@@ -7,11 +7,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from tests.conftest import Recorder
 from tests.core.attention import references
 from tests.core.test_architectures import SHAPE
 from tests.core.test_loss import SomeRows
@@ -25,8 +27,10 @@ from tui_tuner.config.load import build_config
 from tui_tuner.models.device import Device
 from tui_tuner.objectives.causal import CausalObjective
 from tui_tuner.objectives.setup import Setup
+from tui_tuner.training.loop import Loop
+from tui_tuner.training.watching.reporting import Reporter
 
-CARD = Device("cuda", name="H100", capability=(9, 0), has_varlen=True)
+CARD = Device("cuda", name="H100", capability=(9, 0))
 ROWS = SomeRows([17, 5, 40, 9], 300)
 
 
@@ -210,6 +214,16 @@ def test_one_that_fails_later_gives_way_too(card: Card) -> None:
     _call(dtype=torch.bfloat16)
     assert card.calls == [Kernel.VARLEN, Kernel.VARLEN, Kernel.EFFICIENT, Kernel.EFFICIENT]
     assert len(attention.take_notices()) == 1
+
+
+def test_one_that_fails_in_training_is_told_of_at_the_next_report(card: Card) -> None:
+    sink = Recorder()
+    loop: Any = SimpleNamespace(reports=SimpleNamespace(flush=list), reporter=Reporter(sink))
+    state.STATE.fail(Kernel.VARLEN, "too many resources requested for launch")
+    for _unused in range(2):
+        Loop._report(loop)
+    (warning,) = sink.of("warning")
+    assert warning["code"] == "attention" and "too many resources" in warning["message"]
 
 
 def test_memory_that_runs_out_is_no_fault_of_a_kernel(card: Card) -> None:

@@ -35,7 +35,7 @@ LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
         (Device("cpu"), False),
         (Device("cpu", cpu_bf16=True), False),
         (Device("cuda", capability=(7, 5)), True),
-        (Device("cuda", capability=(9, 0), has_varlen=True), True),
+        (Device("cuda", capability=(9, 0)), True),
     ],
 )
 def test_rows_are_filled_on_gpus_alone(device: Device, fills: bool) -> None:

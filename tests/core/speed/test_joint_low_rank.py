@@ -322,6 +322,28 @@ def test_a_failed_pass_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) ->
     assert_same(step(model), truth)
 
 
+def test_a_pass_that_was_cut_off_leaves_no_old_copies() -> None:
+    """No hook is called for what is no `Exception`: the next pass of the model begins all the same."""
+    models = [in_halves(adapted()) for _unused in range(2)]
+    for model in models:
+        low_rank.quicken(model, GPU)
+        step(model, torch.bfloat16)
+
+    def interrupt(module: Any, args: Any) -> None:
+        raise KeyboardInterrupt
+
+    hook = models[0].base_model.model.model.layers[1].mlp.register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        step(models[0], torch.bfloat16)
+    hook.remove()
+    for _unused in range(2):
+        for model in models:
+            changed(model, "past autograd")
+        found, truth = (step(model, torch.bfloat16) for model in models)
+        assert found[0] == truth[0]
+        assert all(torch.equal(found[1][name], gradient) for name, gradient in truth[1].items())
+
+
 def test_only_that_very_tensor_is_taken(products: list[int]) -> None:
     """A module that gives its layers something else, or changes their input in between, gets it computed."""
     model = adapted()

@@ -135,13 +135,14 @@ def _make_groups(spans: Spans, ask: Ask, device: Any) -> tuple[list[Group], Any]
         alike[both].append(stretch)
     groups, back, before = [], np.zeros(spans.tokens, dtype=np.int64), 0
     for (longest_query, longest_key), stretches in alike.items():
-        queries = np.zeros((len(stretches), longest_query), dtype=np.int64)
-        keys = np.zeros((len(stretches), longest_key), dtype=np.int64)
+        queries = np.empty((len(stretches), longest_query), dtype=np.int64)
+        keys = np.empty((len(stretches), longest_key), dtype=np.int64)
         for row, one in enumerate(stretches):
             own = np.arange(one.start, one.start + one.length)
-            queries[row, : one.length] = own
             prefix = np.arange(one.prefix_start, one.prefix_start + one.prefix)
-            keys[row, : one.prefix + one.length] = np.concatenate([prefix, own])
+            # padded with the same tokens again, as zeros of all gradients would be added to one token's
+            queries[row] = np.resize(own, longest_query)
+            keys[row] = np.resize(np.concatenate([prefix, own]), longest_key)
             back[own] = before + row * longest_query + np.arange(one.length)
         before += queries.size
         shape = (len(stretches), longest_query, longest_key)

@@ -8,10 +8,8 @@ from typing import Any
 
 import torch
 
+from tui_tuner.compute.kernels.probe import CLOSE, CLOSE_HALF, Draws, agree
 from tui_tuner.compute.precision import HALVES, in_float32
-
-CLOSE = 1e-4  # relative, in float32
-CLOSE_HALF = 3e-2
 
 Forward = Callable[[Any], Any]
 
@@ -61,34 +59,26 @@ def _same(
 ) -> bool:
     pairs = [(one.lora_A[_adapter(one)].weight, one.lora_B[_adapter(one)].weight) for one in layers]
     matrices = [one for pair in pairs for one in pair]
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(like: Any, dtype: Any, *shape: int) -> Any:
-        return torch.randn(*shape, generator=generator).to(like.device, dtype)
-
+    draws = Draws(matrices[0].device)
     with _restored(matrices), _own_randomness(matrices[0].device):
         with torch.no_grad():
             for one in matrices:
-                one.copy_(draw(one, one.dtype, *one.shape))
-        x = draw(matrices[0], dtype, 2, 3, matrices[0].shape[1]).requires_grad_()
-        above = [draw(up, dtype, 2, 3, up.shape[0]) for _down, up in pairs]
-        found, truth = (
-            _results(computed, x, matrices, above)
-            for computed in (lambda: quick(x), lambda: [one(x) for one in stock])
+                one.copy_(draws.normal(*one.shape))
+        x = draws.normal(2, 3, matrices[0].shape[1], dtype=dtype).requires_grad_()
+        return agree(
+            _with_same_dropout(lambda: quick(x)),
+            _with_same_dropout(lambda: [one(x) for one in stock]),
+            [x, *matrices],
+            most,
         )
-        with torch.no_grad():
-            return all(
-                one.dtype == other.dtype and bool((one - other).norm() <= most * other.norm())
-                for one, other in zip(found, truth, strict=True)
-            )
 
 
-def _results(compute: Callable[[], Any], x: Any, matrices: list[Any], above: list[Any]) -> list[Any]:
-    torch.manual_seed(0)  # the same dropout
-    with torch.enable_grad():
-        out = list(compute())
-        above = [one.to(like.dtype) for one, like in zip(above, out, strict=True)]
-        return [*out, *torch.autograd.grad(out, (x, *matrices), above)]
+def _with_same_dropout(compute: Callable[[], Sequence[Any]]) -> Callable[[], Sequence[Any]]:
+    def seeded() -> Sequence[Any]:
+        torch.manual_seed(0)
+        return compute()
+
+    return seeded
 
 
 @contextlib.contextmanager

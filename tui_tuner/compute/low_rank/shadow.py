@@ -41,33 +41,35 @@ class Shadow:
 
     Attributes:
         stale: Whether a pass of the model has begun since they were made, by (dtype, device).
+        passes: The modules whose passes are under way, the outermost first, by thread.
     """
 
     groups: list[Any] = field(default_factory=list)
     held: dict[tuple[Any, Any], dict[int, Copies]] = field(default_factory=dict)
     stale: set[tuple[Any, Any]] = field(default_factory=set)
-    depth: dict[int, int] = field(default_factory=dict)  # passes of the model under way, by thread
+    passes: dict[int, list[Any]] = field(default_factory=dict)
 
-    def begin(self, *_unused: Any) -> None:
+    def begin(self, module: Any, *_unused: Any) -> None:
         """A pass of the model, or of a part that holds all its layers, begins: a forward pre-hook."""
         if torch.compiler.is_compiling():
             return
-        thread = threading.get_ident()
-        depth = self.depth.get(thread, 0)
-        self.depth[thread] = depth + 1
-        if not depth:
+        passes = self.passes.setdefault(threading.get_ident(), [])
+        if module in passes:  # it was cut off by what calls no hooks, such as Ctrl-C
+            passes.clear()
+        if not passes:
             self.stale.update(self.held)
+        passes.append(module)
 
     def end(self, *_unused: Any) -> None:
         """It has ended, or failed: a forward hook."""
         if torch.compiler.is_compiling():
             return
         thread = threading.get_ident()
-        depth = self.depth.get(thread, 1) - 1
-        if depth:
-            self.depth[thread] = depth
-        else:
-            self.depth.pop(thread, None)
+        passes = self.passes.get(thread, [])
+        if passes:
+            passes.pop()
+        if not passes:
+            self.passes.pop(thread, None)
 
     def copies(self, group: Any, dtype: Any) -> Copies:
         """Up-to-date copies of a group's matrices."""
@@ -86,7 +88,7 @@ class Shadow:
         return one
 
     def _inside(self) -> bool:
-        return threading.get_ident() in self.depth
+        return threading.get_ident() in self.passes
 
     def _make(self, key: tuple[Any, Any]) -> dict[int, Copies]:
         """Room for the copies of all groups on a device, in one allocation."""

@@ -14,6 +14,7 @@ from tui_tuner.compute.low_rank.choosing import JOINT, ONE, PART
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 from tui_tuner.runs.events import Kernels
+from tui_tuner.training.watching.reporting import Reporter
 
 
 def kernels_event(chosen: Sequence[Chosen]) -> Kernels:
@@ -27,6 +28,12 @@ def attention_chosen(model: Any, way: ForwardWay, device: Device) -> list[Chosen
         return attention.kernels_in_use() or [_attention_on(device)]
     stock = str(getattr(model.config, "_attn_implementation", "") or "eager")
     return [Chosen("attention", stock, _("the model's own"))]
+
+
+def tell_of_failures(reporter: Reporter) -> None:
+    """Warn of the kernels for attention that failed since the last time."""
+    for notice in attention.take_notices():
+        reporter.warn("attention", notice, _("Another kernel takes its place: the loss is right."))
 
 
 def kernels_on(device: Device) -> list[Chosen]:
