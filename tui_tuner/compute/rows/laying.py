@@ -92,7 +92,7 @@ class Laying:
 
 
 def fill_up(micro: MicroBatch, way: ForwardWay, sizes: Sequence[int] = ()) -> MicroBatch:
-    """A flat row in one of these lengths where the way fills rows up; without any, in a round one of its own."""
+    """A flat row in one of these lengths, or in a round one of its own, where the way fills rows up."""
     if not way.filled:
         return micro
     tokens = micro.input_ids.shape[1]
