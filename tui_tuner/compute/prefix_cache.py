@@ -24,8 +24,7 @@ import torch
 from tui_tuner.compute.differences import difference
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, model_inputs
 from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
-from tui_tuner.compute.rows.filler import fill
-from tui_tuner.compute.rows.sizes import next_size
+from tui_tuner.compute.rows.laying import fill_up
 from tui_tuner.compute.self_check import EXACT, MOST_HALF, LossesOf, evaluating
 from tui_tuner.compute.shared_prefix import Segment
 from tui_tuner.compute.transfer import send
@@ -129,7 +128,7 @@ class PrefixCache:
 
     def capture(self, rows: Sequence[int]) -> Any:
         """What enters the first trained layer for rows side by side, [tokens, hidden]."""
-        micro = _filled(lay_flat(self.data, rows), self.way).to(self.device)
+        micro = fill_up(lay_flat(self.data, rows), self.way).to(self.device)
         self._capturing = True
         try:
             with torch.no_grad(), self.way.computing():
@@ -250,11 +249,6 @@ class PrefixCache:
                 self.folder.rmdir()
 
 
-def _filled(micro: MicroBatch, way: ForwardWay) -> MicroBatch:
-    """A flat row of some length, filled up where the run's are."""
-    return fill(micro, next_size(micro.tokens)) if way.filled else micro
-
-
 def _stretches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
     """Rows in their order, as many at a time as have at most `tokens` tokens, and at least one."""
     rows: list[int] = []
@@ -299,7 +293,7 @@ def _exact_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf) -> 
 
 
 def _compare_states(cache: PrefixCache, rows: Sequence[int], losses: LossesOf, most: float) -> str:
-    micro = _filled(lay_flat(cache.data, rows), cache.way).to(cache.device)
+    micro = fill_up(lay_flat(cache.data, rows), cache.way).to(cache.device)
     whole = losses(cache.model, micro, cache.way)
     with cache.reading(micro):
         found = losses(cache.model, micro, cache.way)

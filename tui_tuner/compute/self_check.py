@@ -23,10 +23,9 @@ from tui_tuner.compute.differences import (
     gradient_of,
     gradient_share,
 )
-from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, lay_padded, switch_attention
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_padded, switch_attention
 from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
-from tui_tuner.compute.rows.filler import fill
-from tui_tuner.compute.rows.sizes import next_size, padded_length
+from tui_tuner.compute.rows.laying import Laying
 from tui_tuner.locales import _
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
@@ -155,12 +154,8 @@ class Checker:
         self._noise: Apart | None = None
 
     def lay(self, rows: Sequence[int], way: ForwardWay) -> MicroBatch:
-        if way.packing:
-            micro = lay_flat(self.data, rows)
-            return (fill(micro, next_size(micro.tokens)) if way.filled else micro).to(self.device)
-        longest = max(int(self.data.lengths[row]) for row in rows)
-        length = padded_length(longest, self.limit) if way.filled else longest
-        return lay_padded(self.data, rows, self.pad, length).to(self.device)
+        laying = Laying(self.pad, self.limit)
+        return laying.lay(way, self.data, rows, training=False).to(self.device)
 
     @contextlib.contextmanager
     def numbers(self, way: ForwardWay, exact: bool) -> Iterator[ForwardWay]:

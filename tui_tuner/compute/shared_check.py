@@ -12,8 +12,7 @@ import torch
 from tui_tuner.compute.check_rows import LEAST_LABELS, thin_labels
 from tui_tuner.compute.differences import Apart, checked_parameters, difference, gradient_of, gradient_share
 from tui_tuner.compute.forward import ForwardWay, Rows
-from tui_tuner.compute.rows.filler import fill
-from tui_tuner.compute.rows.sizes import next_size
+from tui_tuner.compute.rows.laying import fill_up
 from tui_tuner.compute.self_check import Checker, Reference, evaluating
 from tui_tuner.compute.shared_prefix import Group, lay_groups
 from tui_tuner.data.records import Example, next_token_labels
@@ -80,10 +79,7 @@ def check_shared(checker: Checker, way: ForwardWay) -> str:
 def _compare(alone: Checker, probe: Probe, way: ForwardWay, reference: Reference) -> Apart:
     """How far rows that share their beginning are from the truth, in the numbers that the way is given in."""
     truth = reference.truth
-    micro = lay_groups(probe, [Group(alone.rows, probe.prefix)])
-    if way.filled:
-        micro = fill(micro, next_size(micro.input_ids.shape[1]))
-    micro = micro.to(alone.device)
+    micro = fill_up(lay_groups(probe, [Group(alone.rows, probe.prefix)]), way).to(alone.device)
     alone.count.expect(1)
     alone.count.begin()
     with torch.set_grad_enabled(bool(truth.gradient)):

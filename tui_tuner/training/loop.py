@@ -283,7 +283,7 @@ class Loop(TrainerCallback):
         engine = self.engine
         try:
             self.reports.flush()
-            if engine.recovery.place in ("forward", "backward") and engine.state.global_step:
+            if engine.recovery.place in ("copying", "forward", "backward") and engine.state.global_step:
                 self.saver.save(engine.state.global_step, whole=True)
         except Exception as error:  # the failure that led here must stay the one that is reported
             self.reporter.warn(

@@ -148,6 +148,23 @@ def test_a_step_that_runs_out_of_memory_is_cut_at_once(
     assert len(as_on_gpu) >= 2 + 2 * 4  # two passes or more from the third step on
 
 
+def test_a_step_that_finds_no_room_for_its_rows_is_tried_again(
+    make_config: MakeConfig, train: Train, as_on_gpu: list[MicroBatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay, failing = Engine._lay, [1]
+
+    def laid(self: Engine, *args: Any) -> Any:
+        if failing and failing.pop():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB (injected)")
+        return lay(self, *args)
+
+    monkeypatch.setattr(Engine, "_lay", laid)
+    run = train(make_config(training__max_steps=1, evaluation__every=None))
+    assert run.outcome.status == "completed", run.outcome
+    (told,) = run.sink.of("out_of_memory")
+    assert "ran out in copying at step 1" in told["message"]
+
+
 def test_a_resumed_run_ends_with_the_same_weights_bit_for_bit(
     make_config: MakeConfig, train: Train, as_on_gpu: list[MicroBatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
+from tui_tuner.models.device import Device
 from tui_tuner.runs.events import Bottleneck
+from tui_tuner.training.watching import meter
 from tui_tuner.training.watching.bottleneck import (
     FEWEST,
     BottleneckWatch,
@@ -74,8 +78,7 @@ def test_it_is_told_with_figures_and_settings(what, about, words, fixes) -> None
     assert (told.what, told.step, told.gpu_busy, told.mfu) == (what, 40, 0.41, 0.12)
     assert list(told.fixes) == fixes
     for fix in fixes:
-        if "training.compile" not in fix or "compile" in type(RunConfig().training).model_fields:
-            with_values(RunConfig(), fix)  # a setting that there is, with a value that it takes
+        with_values(RunConfig(), fix)  # a setting that there is, with a value that it takes
         assert all(f"{path}={value}".lower() in told.hint.lower() for path, value in fix.items())
         assert "--set" in told.hint and "--set" not in told.advice
     assert bool(told.hint) == bool(what)
@@ -148,3 +151,15 @@ def test_memory_is_told_where_nobody_knows_how_busy_the_gpu_is() -> None:
     watch, told = watched(FORCED)
     feed(watch, *[None] * 8, twice=True)
     assert [one.what for one in told] == ["memory"] and told[0].waiting == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("problem", "compiled"), [("", False), ("Triton is not installed", None)])
+def test_compiling_is_offered_only_where_it_can_be(
+    problem: str, compiled: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meter, "compiler_problem", lambda device: problem)
+    config: Any = with_values(RunConfig(), {"training.compile": False, "training.micro_batch": 4})
+    about = meter.circumstances_of(config, config, Device("cuda", capability=(9, 0)))
+    assert about.compiled is compiled
+    told = bottleneck_event("processor", Seen(use(0.41)), about, 40)
+    assert ("training.compile" in told.hint) == (not problem)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tests.core.watching.fake_gpu import FakeDriver, FakeGpu
+from tui_tuner.training.watching import memory_check
 from tui_tuner.training.watching.busy import Stamps, Use, times_of, use_of
-from tui_tuner.training.watching.device_clock import DeviceClock, DriverWatch
+from tui_tuner.training.watching.device_clock import DeviceClock, DriverWatch, driver_watch
 
 TWO = [Stamps(0, 0, 0.1, 0.0, 1.0), Stamps(0.1, 0.1, 0.2, 1.0, 2.0)]
 # name, steps, before, the driver's word -> seconds, idle, for data, surely computing, busy
@@ -217,3 +222,28 @@ def test_the_driver_is_asked_in_a_thread_and_counts_each_answer_once() -> None:
     assert watch.mean(9.0, 12.5) == pytest.approx(0.3)
     assert watch.mean(9.0, 12.5) is None  # was told
     assert watch.mean(9.0, 14.0) is None  # one of the answers is that it is not known
+
+
+@pytest.mark.parametrize(
+    ("pids", "alone"), [([], True), ([1], True), ([os.getpid()] * 2, True), ([os.getpid(), 1], False)]
+)
+def test_the_driver_has_a_word_on_a_device_that_is_not_shared(
+    pids: list[int], alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container, the only process may have another number there than it has here."""
+    handles = {"GPU-1234": "the handle"}
+    running = {"the handle": [SimpleNamespace(pid=pid) for pid in pids]}
+    use = {"the handle": SimpleNamespace(gpu=40)}
+    nvml = SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=handles.__getitem__,
+        nvmlDeviceGetComputeRunningProcesses=running.__getitem__,
+        nvmlDeviceGetUtilizationRates=use.__getitem__,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)  # type: ignore[arg-type]
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="1234"))
+    watch = driver_watch("cuda:0")
+    assert watch is not None and watch._ask() == (0.4 if alone else None)
+    assert memory_check._alone("cuda:0") is alone
+    handles.clear()  # a part of a GPU
+    assert driver_watch("cuda:0") is None and memory_check._alone("cuda:0") is False

@@ -70,10 +70,7 @@ class Laying:
             longest = max(int(data.lengths[row]) for row in rows)
             return lay_padded(data, rows, self.pad, padded_length(longest, self.limit) if way.filled else 0)
         micro = shared_prefix.lay_shared(data, rows) if training and way.shared else lay_flat(data, rows)
-        if not way.filled:
-            return micro
-        tokens = micro.input_ids.shape[1]
-        return fill(micro, size_for(tokens, sizes) if sizes else next_size(tokens))
+        return fill_up(micro, way, sizes)
 
     def sizes_of_steps(self, most: int) -> tuple[int, ...]:
         """The lengths that flat rows of training may have; the same in a run that is resumed.
@@ -92,6 +89,14 @@ class Laying:
 
     def _pieces(self, most: int) -> list[int]:
         return [pieces_of(tokens, most) for tokens in self.usual if tokens]
+
+
+def fill_up(micro: MicroBatch, way: ForwardWay, sizes: Sequence[int] = ()) -> MicroBatch:
+    """A flat row in one of these lengths, or in a round one of its own, where the way fills rows up."""
+    if not way.filled:
+        return micro
+    tokens = micro.input_ids.shape[1]
+    return fill(micro, size_for(tokens, sizes) if sizes else next_size(tokens))
 
 
 def sizes_of_groups(data: Rows, groups: Sequence[Sequence[int]], size: MicroSize) -> tuple[int, ...]:

@@ -162,6 +162,7 @@ class Engine(Trainer):
         total = torch.zeros((), device=self.args.device)
         # DDP averages the gradients of the devices, and the loss is a sum over them
         scale = self.plan.world / (weight or 1)
+        self.recovery.enter("copying", rows)
         self.last_parts = parts = self._parts(rows)
         accumulating = False
         for place, part in enumerate(parts):

@@ -22,7 +22,7 @@ class Circumstances:
 
     Args:
         micro_batch: Sequences of a forward pass.
-        compiled: Whether layers are compiled; None where this version or device cannot.
+        compiled: Whether layers are to be compiled; None where nothing can be compiled.
         forced: Checkpointing is on because memory asks for it, and nobody else.
         quantisable: The frozen weights are in 16 bits or more, and could be in 4.
     """

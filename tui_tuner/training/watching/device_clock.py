@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from tui_tuner.training.watching.busy import Stamps, Use, times_of, use_of
+from tui_tuner.training.watching.nvml import find_handle, is_alone
 
 EVERY = 0.2  # seconds between two questions to the driver
 PERIOD = 1.0  # seconds that an answer of the driver may reach back
@@ -190,13 +191,10 @@ def driver_watch(device: str) -> DriverWatch | None:
     """A watch of one of torch's devices (`cuda:0`); None where NVML has no word on it."""
     try:
         import pynvml
-        import torch
 
-        pynvml.nvmlInit()
-        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        handle = find_handle(device)
         pynvml.nvmlDeviceGetUtilizationRates(handle)
-    except Exception:  # no NVML, a part of a GPU (MIG), a driver that keeps it to itself
+    except Exception:
         return None
     looked, alone = -LOOK_AGAIN, False
 
@@ -204,7 +202,7 @@ def driver_watch(device: str) -> DriverWatch | None:
         nonlocal looked, alone
         now = time.monotonic()
         if now - looked >= LOOK_AGAIN:
-            looked, alone = now, len(pynvml.nvmlDeviceGetComputeRunningProcesses(handle)) <= 1
+            looked, alone = now, is_alone(handle)
         return float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100 if alone else None
 
     return DriverWatch(ask)

@@ -25,7 +25,7 @@ def kernels_event(chosen: Sequence[Chosen]) -> Kernels:
 def attention_chosen(model: Any, way: ForwardWay, device: Device) -> list[Chosen]:
     """What computes attention, once the way is settled and was tried."""
     if way.segments:
-        return attention.kernels_in_use() or [_attention_on(device)]
+        return attention.kernels_in_use() or [attention.describe_on(device)]
     stock = str(getattr(model.config, "_attn_implementation", "") or "eager")
     return [Chosen("attention", stock, _("the model's own"))]
 
@@ -38,14 +38,10 @@ def tell_of_failures(reporter: Reporter) -> None:
 
 def kernels_on(device: Device) -> list[Chosen]:
     """What can compute the parts of a model on a device, and why not what is faster."""
-    return [_attention_on(device), _lora_on(device), *list_kernels(device)]
-
-
-def _attention_on(device: Device) -> Chosen:
-    return attention.describe_on(device)
+    return [attention.describe_on(device), _lora_on(device), *list_kernels(device)]
 
 
 def _lora_on(device: Device) -> Chosen:
     if device.kind == "cpu":
-        return Chosen(PART, ONE, _("for layers without dropout whose weights are not quantised"))
-    return Chosen(PART, JOINT, _("for layers that prove to give peft's own outputs and gradients"))
+        return Chosen(PART, _(ONE), _("for layers without dropout whose weights are not quantised"))
+    return Chosen(PART, _(JOINT), _("for layers that prove to give peft's own outputs and gradients"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +22,7 @@ from tui_tuner.planning.memory.ledger import ledger
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import installed
 from tui_tuner.runs.events import Log, Memory
+from tui_tuner.training.watching.nvml import find_handle, is_alone
 from tui_tuner.training.watching.passes import Pass
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -140,13 +140,6 @@ def measured(device: str) -> tuple[Measured, bool]:
 def _alone(device: str) -> bool:
     """Whether no other process computes on the device, by NVML; False where it cannot say."""
     try:
-        import pynvml
-        import torch
-
-        pynvml.nvmlInit()
-        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-    except Exception:  # no NVML, a part of a GPU, a driver that keeps it to itself
+        return is_alone(find_handle(device))
+    except Exception:
         return False
-    return len(processes) <= 1 or {process.pid for process in processes} == {os.getpid()}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tui_tuner.compute.kernels.available import compiler_problem
 from tui_tuner.compute.numeric import compute_name
 from tui_tuner.config.kinds import QUANTISABLE
 from tui_tuner.config.resolved import ResolvedConfig
@@ -168,18 +169,17 @@ def step_meter(
     card = card_of(Gpu(device.index, device.name, device.memory, device.memory, device.capability))
     peak = peak_of(card, compute_name(device, config), config.training.tf32)
     cost = None if facts is None else lambda: flops_of(facts, config.method, stored=stored())
-    watch = BottleneckWatch(circumstances_of(asked, config), say)
+    watch = BottleneckWatch(circumstances_of(asked, config, device), say)
     return StepMeter(clock, cost, peak, config.training.gradient_checkpointing, watch, complain)
 
 
-def circumstances_of(asked: RunConfig, config: ResolvedConfig) -> Circumstances:
+def circumstances_of(asked: RunConfig, config: ResolvedConfig, device: Device) -> Circumstances:
     """What of a run decides what can be done about its speed."""
     training = config.training
-    compiled = getattr(training, "compile", None)
     return Circumstances(
         batch_size=training.batch_size,
         micro_batch=training.micro_batch,
-        compiled=compiled if isinstance(compiled, bool) else None,
+        compiled=None if compiler_problem(device) else training.compile,
         forced=bool(training.gradient_checkpointing) and asked.training.gradient_checkpointing == "auto",
         quantisable=config.model.quantization == "none" and config.method.kind in QUANTISABLE,
     )
