@@ -260,7 +260,7 @@ class OutOfMemory(Body):
 
     KIND = "out_of_memory"
     step: int = 0
-    place: str = ""  # forward, backward, optimizer, loading, evaluation, generation or saving
+    place: str = ""  # copying, forward, backward, optimizer, loading, evaluation, generation or saving
     micro_batch: tuple[int, int] = (0, 0)  # sequences before and after
     message: str = ""
 
