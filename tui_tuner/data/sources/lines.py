@@ -183,10 +183,9 @@ def _whole_json(data: bytes, encoding: str, name: str, field: str | None) -> Ite
         if values:
             yield from (row_of(item, Origin(name, number)) for number, item in enumerate(values, 1))
             return
-        line = text.count(b"\n", 0, error.pos) + 1 if error.pos else error.lineno
         raise DataError(
             _("broken JSON: {error}.", error=one_line(error.msg)),
-            where=f"{where}:{line}",
+            where=f"{where}:{error.lineno}",
             hint=_("Mend or remove that line."),
         ) from None
     for number, item in enumerate(_list_in(value, where, field), 1):

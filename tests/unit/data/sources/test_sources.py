@@ -385,6 +385,14 @@ def test_broken_json_over_several_lines_names_its_line(tmp_path: Path) -> None:
         read(path)
 
 
+def test_broken_json_names_its_line_after_letters_of_several_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "chinese.json"
+    row = '{"prompt": "' + "细胞" * 100 + '",\n"response": "很好"}'
+    path.write_text(f'[\n{row},\n{row},\n"prompt" "x"\n]\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"chinese\.json:6: broken JSON"):
+        read(path)
+
+
 def test_what_is_no_zip_and_links_to_nowhere_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_text("hello")
     with pytest.raises(DataError, match=r"a\.zip: is no zip archive"):
