@@ -113,6 +113,17 @@ def test_bad_sets(item: str) -> None:
         apply_sets({}, [item])
 
 
+def test_a_field_without_a_value_and_one_of_true_false_and_words() -> None:
+    with pytest.raises(ConfigError, match=r"rank: .* 4,096, got nothing\. Leave the field out to keep its"):
+        build_config({"method": {"rank": None}})
+    with pytest.raises(ConfigError, match=r"compile: expected true, false or auto, got 'maybe'\."):
+        build_config({"training": {"compile": "maybe"}})
+    assert (
+        options()["training.gradient_checkpointing"].expects() == "true, false, auto, every_second or offload"
+    )
+    assert options()["model.double_quant"].expects() == "true or false"
+
+
 def test_every_field_has_help_and_reaches_its_default() -> None:
     config = RunConfig()
     assert len(options()) > 60

@@ -67,6 +67,9 @@ class Option:
         parts += self.choices
         if self.optional:
             parts.append("null")
+        if len(parts) > 1 and names[bool] in parts:
+            place = parts.index(names[bool])
+            parts[place : place + 1] = ["true", "false"]
         if len(parts) == 1:
             return parts[0]
         return _("{others} or {last}", others=", ".join(parts[:-1]), last=parts[-1])

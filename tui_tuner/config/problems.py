@@ -124,8 +124,10 @@ def problems_of(error: ValidationError) -> list[tuple[str, str]]:
 
 def _expected(option: Option, value: Any) -> str:
     """What a field takes and what it got, and what YAML may have made of the words."""
-    got = one_line(repr(value), 80)
+    got = _("nothing") if value is None else one_line(repr(value), 80)
     sentence = f"{option.path}: " + _("expected {what}, got {got}.", what=option.expects(), got=got)
+    if value is None:
+        return f"{sentence} {_('Leave the field out to keep its default.')}"
     if isinstance(value, bool) and bool not in option.kinds:
         why = _("YAML reads yes, no, on and off as true and false: put the word in quotes.")
         return f"{sentence} {why}"
