@@ -107,4 +107,4 @@ def compiler_problem(device: Device) -> str:
     return _("no C++ compiler was found")
 
 
-__all__ = ["compiler_problem", "liger_problem", "liger_version", "list_kernels", "version_of"]
+__all__ = ["VARIANTS", "compiler_problem", "liger_problem", "liger_version", "list_kernels", "version_of"]
