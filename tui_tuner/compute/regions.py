@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, model_inputs
-from tui_tuner.compute.kernels.available import compiler_problem
+from tui_tuner.compute.kernels.available import VARIANTS, compiler_problem
 from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.compute.kernels.probe import CLOSE, CLOSE_HALF, Draws, device_of, same, with_gradients
 from tui_tuner.locales import _
@@ -31,9 +31,6 @@ from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
 LENGTHS = (5, 7)  # sequences of the try
-# Of compiled code: layers with windows and without, trained and frozen, in several numbers. Beyond the limit
-# PyTorch would go on without compiling.
-VARIANTS = 64
 _PLAIN = (bool, int, float, str, type(None), torch.Tensor)
 _carried = threading.local()
 

@@ -41,7 +41,7 @@ KERNELS: dict[str, Attend] = {
     "varlen 2.12": varlen(references.varlen_newest),
     "varlen 2.11": varlen(references.varlen_windows),
     "varlen 2.10": varlen(references.varlen_oldest),
-    "flash": partial(attend_flash, call=FLASH, takes=frozenset(inspect.signature(FLASH).parameters)),
+    "flash": partial(attend_flash, call=FLASH),
     "efficient": partial(
         attend_efficient, forward=references.efficient_forward, backward=references.efficient_backward
     ),

@@ -22,6 +22,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from tests.core.speed.test_low_rank import loss_and_gradients as step
 from tui_tuner.compute import low_rank
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
 from tui_tuner.compute.low_rank.choosing import JOINT, ONE
@@ -79,18 +80,6 @@ def quantise(model: Any, kind: str) -> Any:
         model.set_submodule(name, new)
     model.is_loaded_in_4bit, model.is_loaded_in_8bit = kind == "4-bit", kind == "8-bit"
     return model
-
-
-def step(model: Any, dtype: Any = None, ids: Any = None) -> tuple[Any, dict[str, Any]]:
-    """The loss of a training step, and its gradients."""
-    torch.manual_seed(1)
-    ids = torch.randint(0, 61, (3, 19)) if ids is None else ids
-    with torch.autocast("cpu", dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-        loss = model(input_ids=ids, labels=ids).loss
-    loss.backward()
-    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
-    return loss.detach(), found
 
 
 def assert_same(one: Any, other: Any, most: float = 1e-4) -> None:

@@ -24,7 +24,7 @@ from transformers import (
 
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
 from tui_tuner.compute.kernels import gated, liger, norm, rotary
-from tui_tuner.compute.kernels.install import install_kernels, remove_kernels
+from tui_tuner.compute.kernels.install import install_kernels
 from tui_tuner.compute.kernels.probe import numbers_of
 from tui_tuner.compute.kernels.steps import RotaryKind
 from tui_tuner.models.device import Device
@@ -149,7 +149,8 @@ def test_weights_copies_and_other_models_are_untouched() -> None:
                 parameter.zero_()
     assert apart(step(model), truth) < 1e-5
     assert float(step(twin)["loss"]) != pytest.approx(float(truth["loss"]), abs=1e-4)
-    remove_kernels(model)
+    for module in model.modules():
+        module.__dict__.pop("forward", None)
     assert replaced(model) == 0 and apart(step(model), truth) == 0
 
 

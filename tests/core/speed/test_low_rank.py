@@ -31,9 +31,12 @@ def adapted(config: Any, seed: int = 0, **settings: Any) -> Any:
     return model
 
 
-def loss_and_gradients(model: Any, dtype: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def loss_and_gradients(
+    model: Any, dtype: Any = None, ids: Any = None
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Of a training step."""
     torch.manual_seed(1)
-    ids = torch.randint(0, 61, (3, 19))
+    ids = torch.randint(0, 61, (3, 19)) if ids is None else ids
     with torch.autocast("cpu", dtype=dtype or torch.bfloat16, enabled=dtype is not None):
         loss = model(input_ids=ids, labels=ids).loss
     loss.backward()

@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import Qwen2Config
 
-from tests.core.speed.test_joint_low_rank import GPU, HEADS, SIZES, adapted, assert_same, step
+from tests.core.speed.test_joint_low_rank import GPU, HEADS, SIZES, adapted, assert_same
+from tests.core.speed.test_low_rank import loss_and_gradients as step
 from tui_tuner.compute import low_rank
 from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.compute.low_rank.choosing import JOINT, ONE, PEFT

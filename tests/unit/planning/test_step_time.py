@@ -135,8 +135,8 @@ def test_what_is_computed_again_costs_what_it_cost_on_a_processor():
 
 def test_a_slow_host_is_what_is_waited_for():
     slow = dataclasses.replace(H100, rates=dataclasses.replace(H100.reached, launch=1e-4))
-    assert clock(slow).step(16, False).waits_for_processor
-    assert not clock(data=None).step(16, False).waits_for_processor
+    waiting, filled = clock(slow).step(16, False), clock(data=None).step(16, False)
+    assert waiting.host > waiting.device and not filled.host > filled.device
     many, few = (clock(slow, **RUNS["dora"]).step(micro, False).seconds for micro in (1, 16))
     assert many > 2.5 * few, "each pass launches everything anew"
 

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from tui_tuner.compute.attention.choice import Kernel, Means, Need, choose, describe_attention, replaces
+from tui_tuner.compute.attention.choice import Kernel, Means, Need, choose, replaces
 from tui_tuner.compute.attention.entry import NAME, caps_scores, register, segment_attention
-from tui_tuner.compute.attention.means import means_on
 from tui_tuner.compute.attention.processor import attend, attend_each, attend_layout, causal_bias, fits
-from tui_tuner.compute.attention.spans import Ask, Spans, segment_bounds, spans_of
+from tui_tuner.compute.attention.spans import segment_bounds, spans_of
 from tui_tuner.compute.attention.state import describe_on, kernels_in_use, take_notices
 
 __all__ = [
     "NAME",
-    "Ask",
     "Kernel",
     "Means",
     "Need",
-    "Spans",
     "attend",
     "attend_each",
     "attend_layout",
     "caps_scores",
     "causal_bias",
     "choose",
-    "describe_attention",
     "describe_on",
     "fits",
     "kernels_in_use",
-    "means_on",
     "register",
     "replaces",
     "segment_attention",

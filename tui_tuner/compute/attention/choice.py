@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.locales import _
@@ -74,6 +75,12 @@ class Need:
     sinks: bool = False
     causal: bool = True
     shared: bool = False
+
+    @classmethod
+    def of(cls, query: Any, key: Any, value: Any, **wants: bool) -> Need:
+        """What tensors of [1, heads, tokens, head_dim] need; what else is wanted by the fields' names."""
+        dtype = str(query.dtype).removeprefix("torch.")
+        return cls(dtype, query.shape[-1], value.shape[-1], query.shape[1], key.shape[1], **wants)
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from tui_tuner.compute.attention.spans import Ask, Spans
+from tui_tuner.compute.kernels.available import VARIANTS
 from tui_tuner.compute.transfer import send
 
 BLOCK = 128  # tokens
 NARROWEST = 16  # numbers of a head
-VARIANTS = 64  # of compiled code
 
 
 @cache

@@ -58,12 +58,10 @@ def _is_its_fault(error: Exception) -> bool:
 
 def need_of(query: Any, key: Any, value: Any, spans: Spans, ask: Ask) -> Need:
     """What a call needs, as facts."""
-    return Need(
-        dtype=means.dtype_name(query.dtype),
-        head_dim=query.shape[-1],
-        value_dim=value.shape[-1],
-        heads=query.shape[1],
-        key_heads=key.shape[1],
+    return Need.of(
+        query,
+        key,
+        value,
         dropout=bool(ask.dropout),
         window=ask.window is not None,
         cap=bool(ask.softcap),
@@ -80,8 +78,7 @@ def attend_with(kernel: Kernel, place: str, need: Need) -> Attend:
         return _varlen(device.capability, STATE.repeats.get((place, need), True))
     if kernel in (Kernel.FLASH, Kernel.HUB):
         flash = means.flash_function(device) if kernel is Kernel.FLASH else means.hub_function(device)
-        names = means.parameters(flash)
-        return partial(attend_flash, call=flash, takes=names, capability=device.capability)
+        return partial(attend_flash, call=flash, capability=device.capability)
     return _ATTEND[kernel]
 
 

@@ -81,8 +81,3 @@ def hub_function(device: Device) -> Callable[..., Any]:
     module = get_kernel(HUB_KERNELS.get(device.capability[0], HUB_KERNEL))
     found: Callable[..., Any] = module.flash_attn_varlen_func
     return found
-
-
-def dtype_name(dtype: Any) -> str:
-    """`bfloat16` for torch.bfloat16."""
-    return str(dtype).removeprefix("torch.")

@@ -19,7 +19,7 @@ class State:
 
     Args:
         chosen: The kernel for each need on each device, and what a trial of several found.
-        broken: Kernels that failed, for a need or (None) for all, and why.
+        broken: Kernels that failed, for a need or (None) for all.
         proved: Kernels that were right for a need.
         repeats: Whether a need's keys are repeated for a kernel that does not say that it knows groups.
         notices: Warnings that nobody has taken yet.
@@ -27,7 +27,7 @@ class State:
     """
 
     chosen: dict[tuple[str, Need], tuple[Kernel, str]] = field(default_factory=dict)
-    broken: dict[tuple[Kernel, Need | None], str] = field(default_factory=dict)
+    broken: set[tuple[Kernel, Need | None]] = field(default_factory=set)
     proved: set[tuple[str, Kernel, Need]] = field(default_factory=set)
     repeats: dict[tuple[str, Need], bool] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
@@ -36,7 +36,7 @@ class State:
     def fail(self, kernel: Kernel, problem: str, need: Need | None = None) -> None:
         """Take a kernel out in this process, for a need or for all, and have that said once."""
         known = {one for one, _need in self.broken}
-        self.broken[kernel, need] = problem
+        self.broken.add((kernel, need))
         self.chosen = {
             (place, other): found
             for (place, other), found in self.chosen.items()

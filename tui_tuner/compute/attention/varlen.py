@@ -79,7 +79,6 @@ def attend_flash(
     spans: Spans,
     ask: Ask,
     call: Callable[..., Any],
-    takes: frozenset[str],
     capability: tuple[int, int] = (8, 0),
 ) -> Any:
     """The same by `flash_attn_varlen_func` of the package flash_attn, or of a kernel of the hub."""

@@ -14,6 +14,9 @@ from tui_tuner.text import one_line
 
 LIGER = "liger-kernel"
 LIGER_LEAST, LIGER_BELOW = (0, 5), (0, 9)  # the versions that are known to have the functions that are used
+# Of compiled code: layers with windows and without, trained and frozen, in several numbers. Beyond the limit
+# PyTorch would go on without compiling.
+VARIANTS = 64
 
 
 def list_kernels(device: Device) -> list[Chosen]:
@@ -104,4 +107,4 @@ def compiler_problem(device: Device) -> str:
     return _("no C++ compiler was found")
 
 
-__all__ = ["compiler_problem", "liger_problem", "liger_version", "list_kernels", "version_of"]
+__all__ = ["VARIANTS", "compiler_problem", "liger_problem", "liger_version", "list_kernels", "version_of"]

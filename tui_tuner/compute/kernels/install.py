@@ -1,8 +1,8 @@
 """Kernels in the place of parts of a model, wherever they prove to compute the same.
 
 A part is found by how it is made, and proved by trying, not by the name of its class. Weights, names and
-saved files are untouched: what changes is the function that a module calls, which `remove_kernels` gives
-back. On a processor nothing is replaced.
+saved files are untouched: what changes is the function that a module calls. On a processor nothing is
+replaced.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.compute.kernels.probe import Numbers, device_of, numbers_of
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
-
-OURS = (norm.forward, rotary.forward, gated.forward)
 
 
 def install_kernels(
@@ -45,14 +43,6 @@ def install_kernels(
         _rotations(model, place, numbers, fast, liger_problem(device)),
         _products(model, place, numbers, fast, checkpointed, liger_problem(device)),
     ]
-
-
-def remove_kernels(model: Any) -> None:
-    """Give every module its own forward pass back."""
-    for module in model.modules():
-        own = module.__dict__.get("forward")
-        if isinstance(own, partial) and own.func in OURS:
-            del module.forward
 
 
 def _norms(model: Any, place: Any, numbers: list[Numbers]) -> Chosen:
@@ -160,4 +150,4 @@ def _without_liger(why_not: str) -> str:
     return _("Liger: {why}.", why=why_not) if why_not else _("Liger's kernel did not prove exact.")
 
 
-__all__ = ["install_kernels", "remove_kernels"]
+__all__ = ["install_kernels"]

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
+from tui_tuner.compute.precision import HALVES
+
 CLOSE = 1e-4  # relative, in float32
 CLOSE_HALF = 3e-2
 
@@ -49,7 +51,7 @@ def numbers_of(held: Sequence[Any], autocast: Any) -> list[Numbers]:
         held: Dtypes of the model's weights.
         autocast: What autocast computes in; None without it.
     """
-    dtypes = [torch.float32, *(one for one in held if one in (torch.bfloat16, torch.float16))]
+    dtypes = [torch.float32, *(one for one in held if one in HALVES)]
     found = [Numbers(dtype) for dtype in dict.fromkeys(dtypes)]
     if autocast is not None:
         found += [Numbers(dtype, autocast) for dtype in dict.fromkeys((*dtypes, autocast))]

@@ -224,7 +224,7 @@ def _product(left: Any, right: Any, like: Any, wide: bool) -> Any:
 
 def multiplies_into_float32(device: Any, dtype: Any) -> bool:
     """Whether a product of 16-bit matrices can come out in float32 there (CUDA, from torch 2.8)."""
-    if dtype not in (torch.bfloat16, torch.float16) or not hasattr(torch.ops.aten.mm, "dtype"):
+    if dtype not in HALVES or not hasattr(torch.ops.aten.mm, "dtype"):
         return False
     try:
         one = torch.zeros(16, 16, dtype=dtype, device=device)

@@ -10,6 +10,8 @@ and results, told apart by models of other widths.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import add
+from typing import Self
 
 from tui_tuner.models.facts import Linear, ModelFacts
 from tui_tuner.planning.memory.setup import Setup
@@ -28,28 +30,25 @@ class Kernels:
 OURS, LIBRARIES = Kernels(), Kernels(False, False, False, False)
 
 
+class Figures:
+    """A dataclass of figures that are added, and multiplied, one by one."""
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*map(add, vars(self).values(), vars(other).values()))
+
+    def times(self, count: float) -> Self:
+        """So many of it."""
+        return type(self)(*(one * count for one in vars(self).values()))
+
+
 @dataclass(frozen=True)
-class Cost:
+class Cost(Figures):
     """Launches of a pass forward and of one back, and the bytes that they move beside products."""
 
     forward: float = 0.0
     back: float = 0.0
     bytes_forward: float = 0.0
     bytes_back: float = 0.0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.forward + other.forward,
-            self.back + other.back,
-            self.bytes_forward + other.bytes_forward,
-            self.bytes_back + other.bytes_back,
-        )
-
-    def times(self, count: float) -> Cost:
-        """So many of it."""
-        return Cost(
-            self.forward * count, self.back * count, self.bytes_forward * count, self.bytes_back * count
-        )
 
     def wide(self, elements: float) -> Cost:
         """The same over so many elements, where the bytes are of one."""

@@ -23,7 +23,7 @@ from tui_tuner.planning.estimate import devices_of
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.static import trained_tensors
-from tui_tuner.planning.speed.layers import Cost, layer_cost, share_of
+from tui_tuner.planning.speed.layers import Cost, Figures, layer_cost, share_of
 from tui_tuner.planning.speed.rates import Rates
 
 # Attention of long sequences against products: FlashAttention 2 reaches 35 % of an H100's peak (Shah et al.,
@@ -68,11 +68,6 @@ class StepTime:
     optimizer: float
     passes: int
     launches: float
-
-    @property
-    def waits_for_processor(self) -> bool:
-        """Whether the GPU has nothing to do for some of the time."""
-        return self.host > self.device
 
 
 @dataclass(frozen=True)
@@ -187,24 +182,13 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class _Sum:
+class _Sum(Figures):
     """Launches, and seconds of the GPU."""
 
     launches: float = 0.0
     products: float = 0.0
     moved: float = 0.0
     copies: float = 0.0
-
-    def __add__(self, other: _Sum) -> _Sum:
-        return _Sum(
-            self.launches + other.launches,
-            self.products + other.products,
-            self.moved + other.moved,
-            self.copies + other.copies,
-        )
-
-    def times(self, count: float) -> _Sum:
-        return _Sum(self.launches * count, self.products * count, self.moved * count, self.copies * count)
 
 
 @dataclass(frozen=True)

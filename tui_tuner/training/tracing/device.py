@@ -24,6 +24,7 @@ from tui_tuner.compute.attention.choice import flash_width
 from tui_tuner.compute.attention.efficient import efficient_takes
 from tui_tuner.compute.attention.spans import by_token
 from tui_tuner.compute.attention.varlen import torch_varlen
+from tui_tuner.compute.precision import HALVES
 from tui_tuner.models.device import AMPERE, Device
 from tui_tuner.training.tracing.quantised import kernels
 
@@ -106,7 +107,7 @@ def _without_autocast() -> Any:
 
 def _in_float32(operation: Any, *args: Any, **kwargs: Any) -> Any:
     def widened(value: Any) -> Any:
-        half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+        half = isinstance(value, Tensor) and value.dtype in HALVES
         return value.float() if half else value
 
     with _without_autocast():
@@ -133,12 +134,10 @@ def attend_like_a_gpu(
 ) -> tuple[Any, None]:
     """What `attention.segment_attention` does on a GPU, with the kernel that is chosen there."""
     query, key, value = _as_autocast(query, key, value)
-    need = attention.Need(
-        dtype=str(query.dtype).removeprefix("torch."),
-        head_dim=query.shape[-1],
-        value_dim=value.shape[-1],
-        heads=query.shape[1],
-        key_heads=key.shape[1],
+    need = attention.Need.of(
+        query,
+        key,
+        value,
         dropout=bool(options.get("dropout")),
         window=options.get("sliding_window") is not None,
         causal=options.get("is_causal") is not False,
