@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sys
 import threading
 import time
@@ -100,6 +101,13 @@ class OddApp(app_module.TunerApp):
     def do_hold(self, _more: str) -> None:
         """C code that never gives the interpreter back, and looks at no signal."""
         sum(itertools.repeat(1, 10**11))
+
+    def do_stop(self, _more: str) -> None:
+        """A stop that comes while something is being written."""
+        driver: Any = self._driver
+        with driver._writer_thread._queue.mutex:
+            os.kill(os.getpid(), signal.SIGTSTP)
+            sum(range(1000))  # a handler of Python's runs between two instructions
 
     def do_stall(self, more: str) -> None:
         time.sleep(float(more))

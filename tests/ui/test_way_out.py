@@ -174,6 +174,24 @@ def test_a_screen_is_painted_on_the_terminal_stops_goes_on_and_quits(opened: Ope
     assert (screen.folder / "errors").read_bytes() == b""
 
 
+def test_a_stop_while_something_is_written_waits_until_it_is(opened: Open) -> None:
+    screen = opened()
+    app = psutil.Process(app_of(screen))
+    for how in ("from inside", "from outside", "from inside"):
+        if how == "from inside":
+            screen.odd("stop")
+        else:
+            app.send_signal(signal.SIGSTOP)
+        screen.until(lambda: app.status() == psutil.STATUS_STOPPED, f"a stop {how}", 20)
+        assert (screen.modes() != 0) == (how == "from inside")
+        screen.raw = b""
+        app.send_signal(signal.SIGCONT)
+        screen.shows("Begin with a preset", 20)
+        screen.until(lambda: screen.modes() == 0, "keys of its own", 20)
+    screen.press("\x1b[18~")
+    screen.shows("still here", 20)
+
+
 def test_a_terminal_that_cannot_paint_is_refused_in_one_line(tmp_path: Path) -> None:
     screen = Terminal(tmp_path, *python("-m", "tui_tuner"), TERM="dumb")
     try:

@@ -1,11 +1,13 @@
 """The terminal's driver: paints on the terminal wherever standard error goes, and outlives odd input.
 
 Textual's own writes to standard error, so that `2>file` would get the screen; its writing thread dies of the
-first error, and the screen then waits for it for ever; and its reading thread ends the app.
+first error, and the screen then waits for it for ever; its reading thread ends the app; and it leaves the screen
+inside the handler of SIGTSTP, which waits for ever where the signal came while something was being written.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -77,6 +79,11 @@ class TunerDriver(LinuxDriver):
         super().__init__(app, **more)
         self._tuner = app
         self._file = self.output = Output(terminal_stream(), app.terminal_lost)  # type: ignore[assignment]
+        self._went_on = False  # the next SIGCONT ends a stop of our own
+        # Between two callbacks of the loop nobody holds a lock that leaving the screen needs.
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTSTP, self._stop_process)
+        loop.add_signal_handler(signal.SIGCONT, self._go_on)
 
     def start_application_mode(self) -> None:
         self._tuner.screen_opens()
@@ -89,6 +96,26 @@ class TunerDriver(LinuxDriver):
         if self.output.closed_off:
             self.attrs_before = None
         super().stop_application_mode()
+
+    def _stop_process(self) -> None:
+        """Leave the screen, stop the process as SIGTSTP asks for, and paint again once it goes on."""
+        if self._auto_restart:
+            self.suspend_application_mode()
+            self._must_signal_resume = self._went_on = True
+        os.kill(os.getpid(), signal.SIGSTOP)
+        if self._auto_restart:
+            self._paint_again()
+
+    def _go_on(self) -> None:
+        """Paint again after a stop from outside, for the terminal may have been somebody else's meanwhile."""
+        if self._auto_restart and not self._went_on:
+            self.suspend_application_mode()
+            self._paint_again()
+        self._went_on = False
+
+    def _paint_again(self) -> None:
+        self.resume_application_mode()
+        self._tuner.refresh(layout=True)  # Textual paints what has changed; the terminal has lost all of it
 
     def close(self) -> None:
         super().close()
