@@ -1,17 +1,17 @@
 """The terminal's driver: paints on the terminal wherever standard error goes, and outlives odd input.
 
 Textual's own writes to standard error, so that `2>file` would get the screen; its writing thread dies of the
-first error, and the screen then waits for it for ever; its reading thread ends the app; and it leaves the screen
-inside the handler of SIGTSTP, which waits for ever where the signal came while something was being written.
+first error, and the screen then waits for it for ever; its reading thread ends the app; and it leaves the
+screen inside the handler of SIGTSTP, which waits for ever where the signal came while something was written.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TextIO, cast
 
 from textual.drivers.linux_driver import LinuxDriver
@@ -80,10 +80,8 @@ class TunerDriver(LinuxDriver):
         self._tuner = app
         self._file = self.output = Output(terminal_stream(), app.terminal_lost)  # type: ignore[assignment]
         self._went_on = False  # the next SIGCONT ends a stop of our own
-        # Between two callbacks of the loop nobody holds a lock that leaving the screen needs.
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTSTP, self._stop_process)
-        loop.add_signal_handler(signal.SIGCONT, self._go_on)
+        signal.signal(signal.SIGTSTP, partial(self._between_callbacks, self._stop_process))
+        signal.signal(signal.SIGCONT, partial(self._between_callbacks, self._go_on))
 
     def start_application_mode(self) -> None:
         self._tuner.screen_opens()
@@ -96,6 +94,13 @@ class TunerDriver(LinuxDriver):
         if self.output.closed_off:
             self.attrs_before = None
         super().stop_application_mode()
+
+    def _between_callbacks(self, act: Callable[[], None], *_unused: Any) -> None:
+        """Have the loop do it, when nobody holds a lock that leaving the screen needs.
+
+        (Its own signal handlers would take the wake-up descriptor away from `launch.terminal.leaving`.)
+        """
+        self._loop.call_soon_threadsafe(act)
 
     def _stop_process(self) -> None:
         """Leave the screen, stop the process as SIGTSTP asks for, and paint again once it goes on."""
