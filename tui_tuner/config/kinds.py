@@ -29,10 +29,17 @@ class TaskKind(Kind):
         plain_text: It learns whole documents: many passes over them are usual, and a model may begin with
             random weights, at the rates for that.
         preference: It learns from comparisons, at rates much lower than those of other tasks.
+        writes: Its model writes text: prompts are answered, and what is generated is scored.
+        best: The metric that decides which checkpoint is best, where the config leaves that open and the
+            rows do not say more (`Task.settle`).
+        head: A new head on the model decides, in place of the one that writes.
     """
 
     plain_text: bool = False
     preference: bool = False
+    writes: bool = True
+    best: str = "loss"
+    head: bool = False
 
 
 TASKS: dict[str, TaskKind] = {
@@ -46,6 +53,30 @@ TASKS: dict[str, TaskKind] = {
             N_("Pretraining"),
             N_("Learn plain text, every token, from scratch or continued."),
             plain_text=True,
+        ),
+        TaskKind(
+            "classification",
+            N_("Classification"),
+            N_("Learn the class of a text or of a pair of texts, several classes, or a number."),
+            writes=False,
+            best="accuracy",
+            head=True,
+        ),
+        TaskKind(
+            "token_classification",
+            N_("Token classification"),
+            N_("Learn a tag for each word: names, places, parts of speech."),
+            writes=False,
+            best="f1",
+            head=True,
+        ),
+        TaskKind(
+            "question_answering",
+            N_("Question answering"),
+            N_("Learn to find the answer to a question inside a text."),
+            writes=False,
+            best="f1",
+            head=True,
         ),
     )
 }

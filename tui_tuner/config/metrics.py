@@ -18,12 +18,14 @@ class Metric:
 
     Args:
         higher_is_better: Its direction: what early stopping, `best` and the list of runs go by.
+        hundred: Its field shows it times 100 (F1, exact match, BLEU). The journal holds 0 to 1.
     """
 
     name: str
     label: str
     help: str = ""
     higher_is_better: bool = True
+    hundred: bool = False
 
 
 METRICS: dict[str, Metric] = {
@@ -43,11 +45,31 @@ METRICS: dict[str, Metric] = {
             N_("The same share for the data set's own answers."),
         ),
         Metric("stopped", N_("Stopped by itself"), N_("Share of the answers that end by a stop token.")),
-        Metric("exact_match", N_("Exact match"), N_("Share of the answers equal to the reference.")),
-        Metric("token_f1", N_("Token F1"), N_("Overlap of the words of answer and reference.")),
+        Metric(
+            "f1_macro", N_("Macro F1"), N_("F1 of each class, and their mean: a rare class counts as much.")
+        ),
+        Metric("mcc", N_("Matthews correlation"), N_("1 is perfect, 0 as good as guessing.")),
+        Metric("pearson", N_("Pearson correlation"), N_("Of predicted and true numbers: 1 is perfect.")),
+        Metric("precision", N_("Precision"), N_("Share of what was found that is right."), hundred=True),
+        Metric("recall", N_("Recall"), N_("Share of what is there that was found."), hundred=True),
+        Metric("f1", N_("F1"), N_("Harmonic mean of precision and recall."), hundred=True),
+        Metric(
+            "exact_match",
+            N_("Exact match"),
+            N_("Share of the answers equal to the reference."),
+            hundred=True,
+        ),
         Metric("rouge_l", N_("ROUGE-L"), N_("Longest common subsequence of answer and reference (F1).")),
     )
 }
+
+
+ALIASES = {"token_f1": "f1"}  # names of version 0.1, in configs and journals
+
+
+def canonical(name: str) -> str:
+    """The name of a metric today."""
+    return ALIASES.get(name, name)
 
 
 def higher_is_better(name: str, own: bool | None = None) -> bool:
@@ -58,5 +80,5 @@ def higher_is_better(name: str, own: bool | None = None) -> bool:
     """
     if own is not None:
         return own
-    known = METRICS.get(name)
+    known = METRICS.get(canonical(name))
     return known.higher_is_better if known is not None else True

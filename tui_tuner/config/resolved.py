@@ -50,6 +50,7 @@ class ResolvedTraining(TrainingSection):
 
 class ResolvedEvaluation(EvaluationSection):
     every: int | float | None = _settled(EvaluationSection, "every")
+    best: str = _settled(EvaluationSection, "best")
 
 
 class ResolvedOutput(OutputSection):

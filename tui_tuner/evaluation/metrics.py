@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from tui_tuner.config.metrics import canonical
 from tui_tuner.config.problems import nearest
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
@@ -141,7 +142,7 @@ MEASURES: dict[str, Callable[[Sequence[Scored]], float | None]] = {
     "reference_coverage": reference_coverage,
     "stopped": stopped,
     "exact_match": exact_match,
-    "token_f1": token_f1,
+    "f1": token_f1,
     "rouge_l": rouge_l,
 }
 
@@ -163,7 +164,7 @@ def chosen(names: Sequence[str] | str, rows: Sequence[Scored]) -> list[str]:
         return ["stopped"]
     asked = [names] if isinstance(names, str) else list(names)
     for name in asked:
-        if name not in MEASURES:
+        if canonical(name) not in MEASURES:
             raise ConfigError(
                 f"{_('unknown metric {name!r}.', name=one_line(name, 60))}{nearest(name, MEASURES)}",
                 where="evaluation.metrics",
@@ -181,7 +182,7 @@ def score(names: Sequence[str] | str, rows: Sequence[Scored]) -> dict[str, float
     Raises:
         ConfigError: an unknown metric.
     """
-    measured = {name: MEASURES[name](rows) for name in chosen(names, rows)}
+    measured = {name: MEASURES[canonical(name)](rows) for name in chosen(names, rows)}
     return {name: value for name, value in measured.items() if value is not None}
 
 

@@ -12,6 +12,22 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class Span:
+    """A part of a passage, such as an entity or an answer.
+
+    Args:
+        start, end: In characters of the passage.
+        label: Its class; empty where there is but one kind.
+        score: Probability, 0 to 1; None where none was computed.
+    """
+
+    start: int
+    end: int
+    label: str = ""
+    score: float | None = None
+
+
+@dataclass(frozen=True)
 class Shown:
     """One held-out row (or a prompt of the user's) with what the model makes of it.
 
@@ -20,12 +36,20 @@ class Shown:
         text: What the model said: an answer, or its prediction in words.
         reference: What the data set says; empty where it says nothing.
         stopped: Whether the model ended by itself.
+        passage: The text in which spans lie; empty where it is the prompt.
+        found, wanted: Spans that the model found, and those of the data set.
+        scores: Choices with their probabilities, the best first: classes, or answers (an empty text is
+            no answer).
     """
 
     prompt: str
     text: str
     reference: str = ""
     stopped: bool = True
+    passage: str = ""
+    found: Sequence[Span] = ()
+    wanted: Sequence[Span] = ()
+    scores: Sequence[tuple[str, float]] = ()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,35 @@ from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.objectives.choosing import LONGEST_CHECKED, Chooser, checked_rows
 from tui_tuner.objectives.setup import Setup, Voice
 from tui_tuner.text import human_bytes, one_line
+
+
+@dataclass(frozen=True)
+class EachExample:
+    """Values of a micro-batch that are kept for each example, and not added up.
+
+    Args:
+        values: One tensor for each example, in the order of the micro-batch; of any shapes.
+    """
+
+    values: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table beside the metrics: what the event `EvaluationTable` says."""
+
+    name: str
+    rows: Sequence[str]
+    columns: Sequence[str]
+    values: Sequence[Sequence[float | None]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What an evaluation says: metrics, and tables for a screen."""
+
+    metrics: dict[str, float]
+    tables: Sequence[Table] = ()
 
 
 class Objective(ABC):
@@ -136,6 +165,14 @@ class Objective(ABC):
     def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
         """Figures of a micro-batch of held-out rows, tensors that add up over micro-batches."""
         return {"loss": self.losses(model, micro, self.way).double().sum()}
+
+    def judge(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> Judged:
+        """What an evaluation on these held-out rows says; `summarise` is enough for what adds up.
+
+        Args:
+            sums: As for `summarise`; for each `EachExample`, a list with a numpy array for each row.
+        """
+        return Judged(self.summarise(sums, weight))
 
     def summarise(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
         """The metrics of an evaluation from what was added up.

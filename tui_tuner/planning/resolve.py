@@ -244,6 +244,10 @@ def _every(work: _Work) -> tuple[int | float | None, str]:
     )
 
 
+def _best(work: _Work) -> tuple[str, str]:
+    return work.config.task_kind.best, _("What this task is judged by.")
+
+
 def _save_every(work: _Work) -> tuple[int | float, str]:
     minutes = work.config.output.save_minutes
     every = work.config.evaluation.every
@@ -275,5 +279,6 @@ _RULES = (
     ("training.compile", _compile),
     ("training.learning_rate", _learning_rate),
     ("evaluation.every", _every),
+    ("evaluation.best", _best),
     ("output.save_every", _save_every),
 )

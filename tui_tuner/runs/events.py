@@ -217,6 +217,18 @@ class Evaluation(Body):
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationTable(Body):
+    """A table of an evaluation on held-out rows, such as a confusion matrix; after its `evaluation`."""
+
+    KIND = "table"
+    step: int
+    name: str = ""  # confusion (rows are true classes, columns predicted ones), classes or thresholds
+    rows: Sequence[Any] = field(default_factory=list)  # names, from the data
+    columns: Sequence[Any] = field(default_factory=list)  # names: classes, or of metrics
+    values: Sequence[Any] = field(default_factory=list)  # [rows][columns], None where there is nothing
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointSaved(Body):
     """A checkpoint is whole and has its name."""
 
@@ -241,6 +253,11 @@ class Sample(Body):
     text: str = ""
     reference: str = ""  # the answer in the data, if there is one
     stopped: bool = False  # by a stop token, not by the limit
+    passage: str = sparse(default="")  # the text in which spans lie; the prompt where it is empty
+    # {start, end, label, score} in characters of it, as `evaluation.samples.Span` has them
+    found: Sequence[Any] = sparse(default=())
+    wanted: Sequence[Any] = sparse(default=())  # the same, of the data
+    scores: Sequence[Any] = sparse(default=())  # [text, probability], the best first
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.metrics import Metric
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.records import IGNORE, Example, Record
+from tui_tuner.errors import UsageError
+from tui_tuner.locales import _
 
 if TYPE_CHECKING:  # all of these take long to import, and a form asks a task for words alone
     import numpy as np
@@ -17,7 +19,7 @@ if TYPE_CHECKING:  # all of these take long to import, and a form asks a task fo
     from tui_tuner.data.examples.store import TokenizedRows
     from tui_tuner.data.ledger import Ledger
     from tui_tuner.data.preflight import Problem
-    from tui_tuner.evaluation.samples import Samples
+    from tui_tuner.evaluation.samples import Samples, Shown
     from tui_tuner.objectives.base import Objective
 
 
@@ -82,6 +84,28 @@ class Task(ABC):
         shown: np.ndarray = example.labels != IGNORE
         return shown
 
+    def settle(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+        """Fields that the rows decide where the config leaves them `auto`: their values, and why.
+
+        Args:
+            learned: What the encoder found out (`Encoder.learned`).
+        """
+        return {}
+
+    def number(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
+        """Put final numbers in the place of those that encoding gave, such as for classes.
+
+        Rows are encoded in several processes, each of which sees a part of them, so what a class's number is
+        can only be said when all were seen. `TokenizedRows.renumber` does it, for a column or for labels.
+
+        Args:
+            rows: Training rows, or held-out ones; both are numbered by what the training file taught.
+
+        Raises:
+            DataError: held-out rows hold what no training row has.
+        """
+        return
+
     # ---- the model ----------------------------------------------------------------------------------------
 
     def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,6 +136,17 @@ class Task(ABC):
     @abstractmethod
     def objective(self, config: RunConfig) -> Objective:
         """What a step minimises and an evaluation measures. Made anew for each run."""
+
+    def ask(self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = "") -> Shown:
+        """What a trained model makes of a text of the user's own.
+
+        Args:
+            model: Of `training.load_run`, in evaluation mode; classes stand in its config.
+
+        Raises:
+            UsageError: the task has no such answer, or a question is missing or not wanted.
+        """
+        raise UsageError(_("task {task} answers no questions about a text.", task=config.task))
 
     def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
         """How the task shows itself before, during and after training; None for not at all.

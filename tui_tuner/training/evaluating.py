@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from tui_tuner.compute.forward import MicroBatch, MicroSize, Rows
 from tui_tuner.evaluation.samples import SampleReport, Samples, Stage
 from tui_tuner.locales import _
-from tui_tuner.objectives.base import Objective
+from tui_tuner.objectives.base import EachExample, Judged, Objective
 from tui_tuner.runs.events import Evaluation, OutOfMemory, Sample
 from tui_tuner.training.keeping.progress import Progress, evaluation_size
 from tui_tuner.training.step.recovery import Recovery
@@ -49,7 +50,7 @@ class Evaluator:
         self.progress = progress
         self.interrupted = interrupted
 
-    def validation(self, model: Any, size: MicroSize, step: int) -> dict[str, float] | None:
+    def validation(self, model: Any, size: MicroSize, step: int) -> Judged | None:
         """What the objective measures over all held-out rows; None without any, or without memory for them.
 
         The model is left in the mode it was in. Where memory runs out, less is computed at once from then on,
@@ -75,13 +76,14 @@ class Evaluator:
                 sums = self._sums(model, evaluation_size(self.progress, size), step)
         finally:
             model.train(training)
-        return None if sums is None else self.objective.summarise(sums, weight)
+        return None if sums is None else self.objective.judge(self.rows, sums, weight)
 
     def _sums(self, model: Any, size: MicroSize, step: int) -> dict[str, Any] | None:
         """What the objective measures, added up; read from the device once. None without memory for it."""
         assert self.rows is not None
         total, done = len(self.rows), 0
         sums: dict[str, Any] = {}
+        each: dict[str, list[Any]] = {}
         begun = size
         todo = self.objective.groups(self.rows, range(total), size)
         lay = self.objective.held_out(self.rows, todo, size)
@@ -107,11 +109,16 @@ class Evaluator:
                 self.recovery.announce("evaluation", step, begun, size)
                 begun, self.progress.evaluated = size, [size.sequences, size.tokens]
             for name, value in measured.items():
-                sums[name] = sums[name] + value if name in sums else value
+                if isinstance(value, EachExample):
+                    kept = each.setdefault(name, [None] * total)
+                    for row, one in zip(rows, value.values, strict=True):
+                        kept[row] = one.cpu().numpy()
+                else:
+                    sums[name] = sums[name] + value if name in sums else value
             todo.pop(0)
             done += len(rows)
             self.reporter.phase("evaluating", done, total)
-        return {name: value.tolist() for name, value in sums.items()}
+        return {name: value.tolist() for name, value in sums.items()} | each
 
     def _measure(
         self, model: Any, rows: list[int], lay: Callable[[Sequence[int]], MicroBatch]
@@ -185,6 +192,10 @@ class Evaluator:
                     text=sample.text,
                     reference=sample.reference,
                     stopped=sample.stopped,
+                    passage=sample.passage,
+                    found=[asdict(span) for span in sample.found],
+                    wanted=[asdict(span) for span in sample.wanted],
+                    scores=[list(choice) for choice in sample.scores],
                 )
             )
         if report.rows:

@@ -13,7 +13,8 @@ from tui_tuner.config.metrics import Metric, higher_is_better
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import RunError
 from tui_tuner.locales import _
-from tui_tuner.runs.events import Evaluation, Log
+from tui_tuner.objectives.base import Judged
+from tui_tuner.runs.events import Evaluation, EvaluationTable, Log
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands, Wishes
 from tui_tuner.training.evaluating import Evaluator, Interrupted
@@ -216,17 +217,33 @@ class Loop(TrainerCallback):
         self._evaluated = step
         self.progress.owed = True
         try:
-            metrics = self.evaluator.validation(engine.model, engine.size, step)
+            judged = self.evaluator.validation(engine.model, engine.size, step)
             self.progress.owed = False
-            if metrics is not None:
-                self.reporter.emit(Evaluation(step, "validation", metrics))
-                self._judge(metrics, step, final)
+            if judged is not None:
+                self._tell(judged, step)
+                self._judge(judged.metrics, step, final)
         except Interrupted:
             self.reporter.emit(Log(_("The evaluation at step {step} was interrupted.", step=step)))
         else:
             if not final:
                 self._answer(step)
         self.reporter.phase("training", step, self.total)
+
+    def evaluate_before(self) -> None:
+        """How the model does before it has learnt anything, which decides nothing."""
+        try:
+            judged = self.evaluator.validation(self.engine.model, self.engine.size, 0)
+        except Interrupted:
+            return
+        if judged is not None:
+            self._tell(judged, 0)
+
+    def _tell(self, judged: Judged, step: int) -> None:
+        self.reporter.emit(Evaluation(step, "validation", judged.metrics))
+        for table in judged.tables:
+            self.reporter.emit(
+                EvaluationTable(step, table.name, list(table.rows), list(table.columns), list(table.values))
+            )
 
     def _answer(self, step: int) -> None:
         """A few answers; owed where they are interrupted."""

@@ -8,6 +8,7 @@ from typing import Any
 from tui_tuner.config.load import dump_config
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import with_values
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.errors import TunerError
 from tui_tuner.models.device import Device, find_device
@@ -52,6 +53,10 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     longest = max(int(rows.lengths.max()) for rows in parts if rows is not None and len(rows))
     check_positions(facts, longest, reporter, config.method.prompt_length)
     here = hardware.detect()
+    own = context.task.settle(config, prepared.learned)
+    for name, (value, why) in own.items():
+        reporter.emit(Resolved(name, value, why))
+    config = with_values(config, {name: value for name, (value, _why) in own.items()})
     found = settle(
         config, hardware=here, model_facts=facts, data_facts=data, rates=_measure(context, config, here)
     )

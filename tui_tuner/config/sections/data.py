@@ -100,6 +100,25 @@ class DataSection(Section):
             "and counted. truncate cuts the end off, the stop token with it."
         ),
     )
+    stride: int = option(
+        128,
+        N_("Tokens that two windows of a long text share."),
+        N_(
+            "A text longer than max_length is read in windows. What stands at the edge of one stands inside "
+            "the next, with this much of its surroundings."
+        ),
+        unit=N_("tokens"),
+        ge=0,
+        le=1_000_000,
+    )
+    problem: Literal["auto", "single", "multi", "regression"] = option(
+        "auto",
+        N_("What a label is."),
+        N_(
+            "single is one class of several, multi any number of classes at once, regression a number. auto "
+            "looks at the labels."
+        ),
+    )
     train_on: Literal["all_answers", "last_answer", "everything"] = option(
         "all_answers",
         N_("Which part of a chat is trained."),

@@ -37,7 +37,23 @@ class EvaluationSection(Section):
         le=100_000,
     )
     max_new_tokens: int = option(200, N_("Longest generated answer."), unit=N_("tokens"), ge=1, le=100_000)
-    best: str = option("loss", N_("Metric that decides which checkpoint is best."), advanced=True)
+    best: str = option(
+        "auto",
+        N_("Metric that decides which checkpoint is best."),
+        N_("auto takes the task's own: the loss where text is written, F1 for tags and answers."),
+        advanced=True,
+    )
+    null_threshold: float | Auto = option(
+        "auto",
+        N_("By how much no answer must score higher to be taken."),
+        N_(
+            "Some questions have no answer in their text. auto looks for the value with the best F1 on the "
+            "held-out rows."
+        ),
+        ge=-1e6,
+        le=1e6,
+        advanced=True,
+    )
     early_stopping: int | None = option(
         None,
         N_("Stop after this many evaluations without a better one."),

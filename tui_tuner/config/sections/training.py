@@ -81,6 +81,15 @@ class TrainingSection(Section):
         N_("auto computes them for trained tokens only: the same loss with less time and memory."),
         advanced=True,
     )
+    class_weights: dict[str, float] | Literal["none", "balanced"] = option(
+        "none",
+        N_("How much each class counts in the loss."),
+        N_(
+            "balanced makes rare classes count more, by how rare they are; {class: weight} says it for each. "
+            "none counts every row alike."
+        ),
+        advanced=True,
+    )
     neftune_alpha: float | None = option(
         None, N_("Noise on the embeddings (NEFTune, arXiv 2310.05914)."), gt=0, le=1000, advanced=True
     )

@@ -79,6 +79,7 @@ class RowTask(Protocol):
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder: ...
     def read_beside(self, config: RunConfig, tokenizer: Any) -> Any: ...
     def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]: ...
+    def number(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None: ...
 
 
 class Cancelled(TunerError):
@@ -159,6 +160,9 @@ def _prepare(
         held_ledger = Ledger.from_json(second.meta["ledger"])
         _check_dropped(held_ledger, held, sink)
     train, validation = split_examples(store, second, config.data, ledger)
+    for rows in (train, validation):
+        if rows is not None:
+            task.number(rows, store.meta["learned"], config)
     report = Report.from_json(store.meta["report"])
     check_split(report, train, validation)
     prepared = Prepared(

@@ -282,6 +282,7 @@ class TokenizedRows:
         self.columns: dict[str, np.ndarray] = {
             name: np.asarray(values)[examples] for name, values in store.columns.items()
         }
+        self._labels: tuple[np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -291,8 +292,30 @@ class TokenizedRows:
         start = int(self.store.example["offset"][number])
         end = start + int(self.store.example["length"][number])
         columns = {name: values[index] for name, values in self.columns.items()}
-        ids, labels = self.store.ids[start:end], self.store.labels[start:end]
-        return Example(np.asarray(ids), np.asarray(labels), columns)
+        ids, labels = np.asarray(self.store.ids[start:end]), np.asarray(self.store.labels[start:end])
+        if self._labels is not None:
+            labels = self._numbered(labels)
+        return Example(ids, labels, columns)
+
+    def _numbered(self, values: np.ndarray) -> np.ndarray:
+        assert self._labels is not None
+        old, new = self._labels
+        places = np.minimum(np.searchsorted(old, values), len(old) - 1)
+        return np.where(old[places] == values, new[places], values).astype(values.dtype)
+
+    def renumber(self, numbers: Mapping[int, int], column: str | None = None) -> None:
+        """Replace values of a column, or of labels, by these; others stay (`IGNORE` does).
+
+        Args:
+            numbers: {value that encoding gave: final value}.
+        """
+        old = np.array(sorted(numbers), dtype=np.int64)
+        new = np.array([numbers[int(value)] for value in old], dtype=np.int64)
+        kept, self._labels = self._labels, (old, new) if len(old) else None
+        if column is not None:
+            if self._labels is not None:
+                self.columns[column] = self._numbered(self.columns[column])
+            self._labels = kept
 
     def add_column(self, name: str, values: np.ndarray) -> None:
         """A computed value for each example, such as a reference model's log-probability.
