@@ -77,8 +77,7 @@ class ClassObjective(Objective):
     def weight(self, data: Rows, rows: Sequence[int]) -> float:
         if self._weights is None or self.problem == MULTI:
             return len(rows)
-        targets = getattr(data, "columns")["target"]
-        return float(self._weights[targets[list(rows)]].sum())
+        return float(self._weights[targets_of(data, rows)].sum())
 
     # ---- held-out rows ------------------------------------------------------------------------------------
 
@@ -92,8 +91,7 @@ class ClassObjective(Objective):
         }
 
     def judge(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> Judged:
-        targets = np.asarray(getattr(rows, "columns")["target"])
-        found = self._judge(np.stack(sums["logits"]), targets, self.names)
+        found = self._judge(np.stack(sums["logits"]), targets_of(rows), self.names)
         return Judged({**self.summarise(sums, weight), **found.metrics}, found.tables)
 
     # ---- before training ----------------------------------------------------------------------------------
@@ -101,8 +99,8 @@ class ClassObjective(Objective):
     def prepare(self, setup: Setup) -> None:
         config = setup.model.config
         self.names = [str(config.id2label[number]) for number in range(config.num_labels)]
-        targets = np.asarray(getattr(setup.rows, "columns")["target"])
-        self._weights = class_weights(setup.config.training.class_weights, targets, self.names, self.problem)
+        asked = setup.config.training.class_weights
+        self._weights = class_weights(asked, targets_of(setup.rows), self.names, self.problem)
         self.pooled = self._find_pooled(setup)
         super().prepare(setup)
 
@@ -118,3 +116,11 @@ class ClassObjective(Objective):
     def _share_beginnings(self, setup: Setup) -> None:
         """The head needs each text's own states, so none are shared."""
         return
+
+
+def targets_of(data: Rows, rows: Sequence[int] | None = None) -> np.ndarray:
+    """What these examples (all of them if None) are to be taken for: see `data.labels.numbering`."""
+    columns = getattr(data, "columns", None)
+    if columns is not None:
+        return np.asarray(columns["target"] if rows is None else columns["target"][list(rows)])
+    return np.array([data[row].columns["target"] for row in (range(len(data)) if rows is None else rows)])
