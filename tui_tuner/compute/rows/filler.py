@@ -30,7 +30,9 @@ def fill(micro: MicroBatch, length: int) -> MicroBatch:
         layout = Layout([*layout.segments, *_moved(pieces, begun)])
     types = micro.token_types
     if types is not None:
-        types = torch.cat([types, *(types[:, piece.start : piece.start + piece.length] for piece in pieces)], dim=1)
+        types = torch.cat(
+            [types, *(types[:, piece.start : piece.start + piece.length] for piece in pieces)], dim=1
+        )
     return replace(
         micro,
         input_ids=torch.cat([micro.input_ids, *ids], dim=1),
