@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.config.deciding import decides
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.runs.death import Death, cause_of_death
@@ -56,7 +57,8 @@ def summary(folder: RunFolder, deadline: float | None = None) -> dict[str, Any]:
         known, complete = tally(folder, _STEP)
     config, damage = _config(folder)
     price = config.hardware.price_per_hour if config else None
-    metric = config.evaluation.best if config else "loss"
+    asked = config.model_dump(include={"task", "evaluation"}) if config else {}
+    metric = known.metric or decides(asked)
     notes = read_notes(folder)
     state = folder.state()
     return {

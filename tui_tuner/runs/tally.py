@@ -27,6 +27,7 @@ from tui_tuner.runs.events import (
     ModelSource,
     OutOfMemory,
     Phase,
+    Resolved,
     RolledBack,
     RunStarted,
     Step,
@@ -38,7 +39,7 @@ from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.wire import body_of, moment, peek, plain, real
 
 CACHE = ".summary.json"
-_CACHE_VERSION = 4
+_CACHE_VERSION = 5
 _CHUNK = 8 << 20
 _HEAD = 256  # bytes at the start of a journal that tell it from another one
 _SILENCE = 60.0  # seconds; heartbeats come every 5, so nobody ran during a longer gap
@@ -74,6 +75,7 @@ class Tally:
     model_from: str = ""
     message: str = ""
     hint: str = ""
+    metric: str = ""  # that decides which checkpoint is best, where the journal says so
     directions: dict[str, bool] = field(default_factory=dict)  # of the task's metrics: is higher better?
 
     def mean(self, sums: list[float]) -> float | None:
@@ -81,8 +83,11 @@ class Tally:
         return sums[0] / sums[1] if sums[1] > 0 else None
 
     def best(self, metric: str) -> float | None:
-        """The best value of a metric over the evaluations that are part of the run's history; never NaN."""
-        found = (real(metrics.get(metric)) for _, metrics in self.evaluations)
+        """The best value of a metric over the evaluations that are part of the run's history; never NaN.
+
+        How the model did before its first step counts for nothing.
+        """
+        found = (real(metrics.get(metric)) for step, metrics in self.evaluations if step)
         values = [value for value in found if value is not None and math.isfinite(value)]
         pick = max if higher_is_better(metric, self.directions.get(metric)) else min
         return pick(values) if values else None
@@ -231,6 +236,11 @@ def _phase(known: Tally, body: Phase) -> None:
         known.total_steps = body.total
 
 
+def _resolved(known: Tally, body: Resolved) -> None:
+    if body.field == "evaluation.best" and isinstance(body.value, str):
+        known.metric = body.value
+
+
 def _evaluation(known: Tally, body: Evaluation) -> None:
     known.evaluations.append([body.step, dict(body.metrics)])
     del known.evaluations[:-_MOST_EVALUATIONS]
@@ -256,6 +266,7 @@ _HANDLERS: dict[type[Body], Callable[[Tally, Any], None]] = {
     RunStarted: _started,
     RolledBack: _rolled_back,
     Phase: _phase,
+    Resolved: _resolved,
     Evaluation: _evaluation,
     CheckpointSaved: _checkpoint,
     Warned: _warning,
