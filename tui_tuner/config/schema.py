@@ -65,6 +65,12 @@ class RunConfig(Section):
         return TASKS[self.task]
 
     @property
+    def best_metric(self) -> str:
+        """The metric that decides which checkpoint is best: the one asked for, or else the task's own."""
+        best = self.evaluation.best
+        return self.task_kind.best if best == "auto" else best
+
+    @property
     def packs(self) -> bool:
         """Whether rows may lie side by side: asked for or left open, and no virtual tokens between them."""
         return self.data.packing is not False and not self.method.prompt_length

@@ -75,7 +75,7 @@ class Tally:
     model_from: str = ""
     message: str = ""
     hint: str = ""
-    metric: str = ""  # that decides which checkpoint is best, where the journal says so
+    judged_by: str = ""  # the metric that `evaluation.best: auto` became
     directions: dict[str, bool] = field(default_factory=dict)  # of the task's metrics: is higher better?
 
     def mean(self, sums: list[float]) -> float | None:
@@ -236,11 +236,6 @@ def _phase(known: Tally, body: Phase) -> None:
         known.total_steps = body.total
 
 
-def _resolved(known: Tally, body: Resolved) -> None:
-    if body.field == "evaluation.best" and isinstance(body.value, str):
-        known.metric = body.value
-
-
 def _evaluation(known: Tally, body: Evaluation) -> None:
     known.evaluations.append([body.step, dict(body.metrics)])
     del known.evaluations[:-_MOST_EVALUATIONS]
@@ -260,6 +255,11 @@ def _model_source(known: Tally, body: ModelSource) -> None:
 
 def _finished(known: Tally, body: Finished) -> None:
     known.message, known.hint = body.message, body.hint
+
+
+def _resolved(known: Tally, body: Resolved) -> None:
+    if body.field == "evaluation.best":
+        known.judged_by = str(body.value)
 
 
 _HANDLERS: dict[type[Body], Callable[[Tally, Any], None]] = {
