@@ -47,6 +47,12 @@ def label_of(name: str, own: Mapping[str, Any] | None = None) -> str:
     return one_line(_(label) if isinstance(label, str) and label else name, 24)
 
 
+def metric_word(name: str) -> str:
+    """A metric in a line of text: its name in the journal, or `exact match` where the value is not as there."""
+    known = METRICS.get(canonical(name))
+    return name.replace("_", " ") if known is not None and known.hundred else one_line(name, 60)
+
+
 def shown(name: str, value: float | None, otherwise: Callable[[float | None], str]) -> str:
     """A value as its field shows it: exact match, F1 and the like times 100; `otherwise` writes the rest."""
     known = METRICS.get(canonical(name))
