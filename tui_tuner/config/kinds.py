@@ -33,6 +33,7 @@ class TaskKind(Kind):
         best: The metric that decides which checkpoint is best, where the config leaves that open and the
             rows do not say more (`Task.settle`).
         head: A new head on the model decides, in place of the one that writes.
+        decides: For what it does: a `text`, each `token`, or a `span` (two numbers for each token).
     """
 
     plain_text: bool = False
@@ -40,6 +41,7 @@ class TaskKind(Kind):
     writes: bool = True
     best: str = "loss"
     head: bool = False
+    decides: str = ""
 
 
 TASKS: dict[str, TaskKind] = {
@@ -61,6 +63,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="accuracy",
             head=True,
+            decides="text",
         ),
         TaskKind(
             "token_classification",
@@ -69,6 +72,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="f1",
             head=True,
+            decides="token",
         ),
         TaskKind(
             "question_answering",
@@ -77,6 +81,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="f1",
             head=True,
+            decides="span",
         ),
     )
 }
