@@ -17,10 +17,10 @@ from typing import Any
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError, about
 from tui_tuner.locales import _
-from tui_tuner.models.encoders import BERT, Beside, weights_beside
-from tui_tuner.models.families import FAMILIES
-from tui_tuner.models.family import GENERIC, SHARED_GATE, Family, Linear
-from tui_tuner.models.lookup import config_from_hub, read_config, stored_parameters
+from tui_tuner.models.encoders import Beside, weights_beside
+from tui_tuner.models.families import FAMILIES, family_of
+from tui_tuner.models.family import SHARED_GATE, Family, Linear
+from tui_tuner.models.lookup import config_from_hub, read_config, stored_parameters, stores
 from tui_tuner.models.sizes import MOST_PARAMETERS, Numbers, check_sizes
 from tui_tuner.text import one_line
 
@@ -61,6 +61,7 @@ class ModelFacts:
     verified: bool = True
     why_unverified: str = ""
     uncounted: str = ""
+    new_pooler: bool = False
     raw: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -254,7 +255,7 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
         merged.setdefault("tie_word_embeddings", config.get("tie_word_embeddings"))
         merged.setdefault("model_type", kind)
         config, kind = merged, str(merged["model_type"])
-    family = FAMILIES.get(kind) or _generic(config)
+    family = family_of(kind, config)
     values = Numbers(config, family, where)
     facts = _build(values, family, kind, name or str(config.get("_name_or_path") or kind))
     if facts.parameters > MOST_PARAMETERS:
@@ -272,14 +273,6 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
     if why:
         facts = dataclasses.replace(facts, verified=False, why_unverified=why, uncounted=uncounted)
     return facts
-
-
-def _generic(config: Mapping[str, Any]) -> Family:
-    """What an architecture is taken for that is not in the table: a BERT if it was made to fill gaps."""
-    named = config.get("architectures")
-    names = [str(name) for name in named] if isinstance(named, list) else []
-    masked = any("MaskedLM" in name for name in names)
-    return dataclasses.replace(BERT, verified=False) if masked else GENERIC
 
 
 def _not_in_table(kind: str, family: Family) -> str:
@@ -430,12 +423,20 @@ def _load_facts(model: ModelSection, network: bool) -> ModelFacts:
 
 
 def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:
-    """Check the shapes against the safetensors header, where weights are there."""
+    """Check the shapes against the safetensors header, where weights are there.
+
+    They may have been stored with the head that writes, with one that decides, or with none.
+    """
     stored = stored_parameters(folder)
-    if stored is None or abs(stored - facts.parameters) <= 0.005 * facts.parameters:
+    if stored is None:
         return facts
-    if facts.tied is False and abs(stored + facts.vocab * facts.hidden - facts.parameters) < 0.005 * stored:
-        return facts  # the head is shared in the file
+    if facts.family.pooled and not stores(folder, "pooler"):
+        facts = dataclasses.replace(facts, new_pooler=True)
+    least, most = facts.body_parameters, facts.parameters
+    if facts.encoder:
+        most += 2 * facts.hidden * (facts.hidden + 1)  # a pooler, and a layer of a head
+    if 0.995 * least <= stored <= 1.005 * most:
+        return facts
     why = _(
         "config.json describes {described:,} parameters, but the weights hold {stored:,}",
         described=facts.parameters,

@@ -5,10 +5,12 @@ Read from the modelling code of transformers 5.23 (`models/*/modeling_*.py`, `co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from tui_tuner.models.encoders import ENCODERS
-from tui_tuner.models.family import LAYER_NORM, Family
+from tui_tuner.models.encoders import BERT, ENCODERS
+from tui_tuner.models.family import GENERIC, LAYER_NORM, Family
 
 _GPT2_NAMES = {
     "hidden_size": ("hidden_size", "n_embd"),
@@ -168,3 +170,13 @@ FAMILIES: dict[str, Family] = {
     ),
     **ENCODERS,
 }
+
+
+def family_of(kind: str, config: Mapping[str, Any]) -> Family:
+    """The family of a `model_type`; of one that is not in the table, what it is taken for: a BERT if the model
+    in `config` was made to fill gaps, else a Llama."""
+    if kind in FAMILIES:
+        return FAMILIES[kind]
+    named = config.get("architectures")
+    masked = isinstance(named, list) and any("MaskedLM" in str(name) for name in named)
+    return replace(BERT, verified=False) if masked else GENERIC

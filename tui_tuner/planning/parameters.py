@@ -7,35 +7,70 @@ original beside the copy that learns (`peft.utils.ModulesToSaveWrapper`), and so
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tui_tuner.config.kinds import METHOD_FIELDS, PROMPTS
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.models.family import Linear
 from tui_tuner.models.head_shapes import Part, head_parts
+from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.memory.methods import feed_forward
 from tui_tuner.planning.memory.stack import Stack, installed
+from tui_tuner.planning.outputs import head_of
 
 ALL = "all-linear"
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Trained parameters and all of them; `doubt` says why they may be others, empty where they are exact."""
+    """Trained parameters and all of them.
+
+    `doubt` says why they may be others, empty where they are exact; `basis` where the classes of a head are
+    from, empty without one.
+    """
 
     trained: int
     total: int
     doubt: str = ""
+    basis: str = ""
+
+    @property
+    def share(self) -> float:
+        """The trained part."""
+        return self.trained / self.total if self.total else 0.0
 
     def sentence(self) -> str:
         """For a screen."""
-        share = self.trained / self.total if self.total else 0.0
-        said = {"trained": self.trained, "total": self.total, "share": share}
+        said = {"trained": self.trained, "total": self.total, "share": 100 * self.share, "basis": self.basis}
         if self.doubt:
-            return _("about {trained:,} of {total:,} parameters trained ({share:.4%}): {doubt}", **said, doubt=self.doubt)
-        return _("{trained:,} of {total:,} parameters trained ({share:.4%})", **said)
+            said["doubt"] = self.doubt
+            return _("about {trained:,} of {total:,} parameters trained ({share:.4f} %): {doubt}", **said)
+        if self.basis:
+            return _("{trained:,} of {total:,} parameters trained ({share:.4f} %); head: {basis}", **said)
+        return _("{trained:,} of {total:,} parameters trained ({share:.4f} %)", **said)
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON form."""
+        return {
+            "trained_parameters": self.trained,
+            "total_parameters": self.total,
+            "parameters_exact": not self.doubt,
+        }
+
+
+def parameters_of(
+    config: RunConfig, facts: ModelFacts, data: DataFacts | None = None, stack: Stack | None = None
+) -> Parameters:
+    """Parameters of a run, as far as its rows and its model's config tell."""
+    head = head_of(config, facts, data)
+    found = count_parameters(
+        facts, config.method, head.decides, head.outputs, new_pooler=head.new_pooler, stack=stack
+    )
+    return replace(found, basis=head.basis)
 
 
 def count_parameters(
