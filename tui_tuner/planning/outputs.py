@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +11,12 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.names import class_name, is_whole, number_of
 from tui_tuner.data.labels.problem import MOST_CLASSES, REGRESSION, Tally, settle_problem
 from tui_tuner.data.records import Labelled, Record, Tagged
+from tui_tuner.data.tags import names_in, order_tags
+from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.models.head_shapes import SPAN, TEXT, TOKEN, Part, head_parts
+from tui_tuner.models.generation import read_json
 from tui_tuner.planning.data_facts import DataFacts
 
 USUAL = 2  # classes of a model whose config names none (transformers)
@@ -76,14 +80,14 @@ class OutputCounter:
 
     config: RunConfig
     tally: Tally = field(default_factory=Tally)
-    tags: set[str] = field(default_factory=set)
+    tags: set[str | int] = field(default_factory=set)
     full: bool = False
 
     def note(self, record: Record) -> None:
         """Look at the labels of a record; those without any are passed over."""
         if isinstance(record, Tagged):
             if len(self.tags) < MOST_CLASSES:
-                self.tags.update(str(tag) for tag in record.tags)
+                self.tags.update(record.tags)
         elif isinstance(record, Labelled):
             self._note_label(record.label)
 
@@ -107,7 +111,7 @@ class OutputCounter:
     def found(self) -> tuple[int, bool]:
         """How many outputs these rows ask for, 0 where they say nothing; and whether they are numbers."""
         if self.tags:
-            return len(self.tags), False
+            return len(self._tags()), False
         if not self.tally.rows:
             return 0, False
         tally = Tally(rows=self.tally.rows, fractions=self.tally.fractions) if self.full else self.tally
@@ -115,3 +119,12 @@ class OutputCounter:
         if problem == REGRESSION:
             return 1, True
         return len(self.tally.classes), False
+
+    def _tags(self) -> list[str]:
+        """The tag of each class, as the run will have them (`tasks.token_classification`)."""
+        known = []
+        if self.config.model.architecture is None:
+            with contextlib.suppress(TunerError, OSError):
+                known = names_in(read_json(self.config.model, "config.json"))
+        named = {known[tag] if isinstance(tag, int) and 0 <= tag < len(known) else str(tag) for tag in self.tags}
+        return order_tags(named, known, known)
