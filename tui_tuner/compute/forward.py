@@ -11,9 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from tui_tuner.compute.attention import NAME, segment_bounds
+from tui_tuner.compute.encoders import first_position, takes_token_types
 from tui_tuner.compute.router_loss import counting_mask
 from tui_tuner.compute.transfer import on_gpu, send_together
 from tui_tuner.data.records import IGNORE, Example
+from tui_tuner.data.token_types import types_of
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,12 @@ class ForwardWay:
 def model_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
     """What a model of transformers is called with."""
     inputs: dict[str, Any] = {"input_ids": micro.input_ids}
+    if micro.token_types is not None and takes_token_types(model):
+        inputs["token_type_ids"] = micro.token_types
     if micro.position_ids is None:
         return inputs | {"attention_mask": micro.attention_mask}
-    inputs["position_ids"] = micro.position_ids
+    first = first_position(model)
+    inputs["position_ids"] = micro.position_ids + first if first else micro.position_ids
     if way.segments:
         if way.router:
             # The router's loss reads the mask: which tokens count. The attention does not.
@@ -169,7 +174,8 @@ class MicroBatch:
         layout: How examples share their beginning (`shared_prefix.Layout`); None where each is complete.
         places: [K] int64: the positions of `keep` in a flat row; indexing by numbers needs no device sync,
             where a mask has to be counted first. None for padded rows.
-        columns: [examples] each: values that the task keeps for its examples.
+        columns: [examples, ...] each: values that the task keeps for its examples.
+        token_types: [B, T] int64: which of two texts a token belongs to; None where there is but one.
         filler: What a flat row ends with to have one of few lengths: the first so many tokens of a row, for
             each segment (`compute.rows.filler`). It belongs to no example.
     """
@@ -184,6 +190,7 @@ class MicroBatch:
     layout: Any = None
     places: Any = None
     columns: dict[str, Any] = field(default_factory=dict)
+    token_types: Any = None
     filler: list[tuple[int, int]] = field(default_factory=list)
 
     @property
@@ -203,7 +210,7 @@ class MicroBatch:
 
     def to(self, device: Any) -> MicroBatch:
         """A copy on a device; on a GPU by one transfer, which nobody waits for."""
-        names = ("input_ids", "keep", "targets", "position_ids", "attention_mask", "places")
+        names = ("input_ids", "keep", "targets", "position_ids", "attention_mask", "places", "token_types")
         tensors = {name: getattr(self, name) for name in names}
         if on_gpu(device):
             moved = send_together(tensors | {f"column {name}": v for name, v in self.columns.items()}, device)
@@ -224,6 +231,7 @@ def lay_flat(data: Rows, rows: Sequence[int]) -> MicroBatch:
     positions = np.concatenate([np.arange(len(part)) for part in parts])
     keep = labels != IGNORE
     places = np.flatnonzero(keep)
+    types = token_types(parts)
     return MicroBatch(
         list(rows),
         torch.from_numpy(ids)[None],
@@ -233,6 +241,7 @@ def lay_flat(data: Rows, rows: Sequence[int]) -> MicroBatch:
         position_ids=torch.from_numpy(positions)[None],
         places=torch.from_numpy(places),
         columns=stack_columns(parts),
+        token_types=None if types is None else torch.from_numpy(np.concatenate(types))[None],
     )
 
 
@@ -250,6 +259,9 @@ def lay_padded(data: Rows, rows: Sequence[int], pad: int, length: int = 0) -> Mi
         labels[line, : len(part)] = part.labels
         mask[line, : len(part)] = 1
     keep = labels != IGNORE
+    types = token_types(parts)
+    if types is not None:
+        types = [np.pad(one, (0, longest - len(one))) for one in types]
     return MicroBatch(
         list(rows),
         torch.from_numpy(ids),
@@ -258,7 +270,19 @@ def lay_padded(data: Rows, rows: Sequence[int], pad: int, length: int = 0) -> Mi
         [len(part) for part in parts],
         attention_mask=torch.from_numpy(mask),
         columns=stack_columns(parts),
+        token_types=None if types is None else torch.from_numpy(np.stack(types)),
     )
+
+
+def token_types(examples: Sequence[Example]) -> list[np.ndarray] | None:
+    """Token types of each example; None where all tokens of all examples are of type 0."""
+    found = [types_of(one.columns, len(one)) for one in examples]
+    if all(types is None for types in found):
+        return None
+    return [
+        np.zeros(len(one), dtype=np.int64) if types is None else types
+        for one, types in zip(examples, found, strict=True)
+    ]
 
 
 def stack_columns(examples: Sequence[Example]) -> dict[str, Any]:
