@@ -7,7 +7,6 @@ import inspect
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -92,12 +91,7 @@ def reads_types(model: Any) -> bool:
     kinds = getattr(settings, "type_vocab_size", None)
     if kinds is None:
         return settings.model_type == "xlnet"  # compares them, whatever they are
-    return kinds > 1 and _takes_types(type(base))
-
-
-@cache
-def _takes_types(kind: type) -> bool:
-    return "token_type_ids" in inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
+    return kinds > 1 and "token_type_ids" in inspect.signature(type(base).forward).parameters
 
 
 def target_logits(model: Any, micro: MicroBatch, way: ForwardWay) -> Any:

@@ -1,9 +1,9 @@
 """From scores of beginnings and ends to answers: the best spans over all windows of a text.
 
-As the field does it (arXiv 1606.05250, 1810.04805): in each window the best beginnings are paired with the best
-ends, pairs that are no span of the text or too long are left out, and what is left of all windows competes.
-"No answer" is scored at the window's first token, and counts with the lowest score that any window gives it:
-the window that is surest that it does hold an answer decides.
+As the field does it (arXiv 1606.05250, 1810.04805): in each window the best beginnings are paired with the
+best ends, pairs that are no span of the text or too long are left out, and what is left of all windows
+competes. "No answer" is scored at the window's null position, and counts with the lowest score that any
+window gives it: the window that is surest that it does hold an answer decides.
 """
 
 from __future__ import annotations

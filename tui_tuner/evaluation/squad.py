@@ -1,4 +1,4 @@
-"""Exact match and F1 of answers, counted as the scripts of SQuAD 1.1 and 2.0 count them (arXiv 1606.05250, 1806.03822).
+"""Exact match and F1 of answers, as the scripts of SQuAD 1.1 and 2.0 count them (1606.05250, 1806.03822).
 
 Answers are compared without case, punctuation, articles and superfluous spaces; of several right answers the
 one that fits best counts. Where a data set has questions without an answer, the right answer to those is an

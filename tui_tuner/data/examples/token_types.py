@@ -1,8 +1,8 @@
 """Which text of a pair each token belongs to, for models that read that (BERT, ALBERT, ELECTRA, XLNet…).
 
-Types change at a few places of a sequence, so those of an example are packed into one number, a column of the
-task: up to four runs of equal types, each with where it begins. 0 is a sequence of one text alone, and what is
-packed for a tokenizer that gives no types.
+Types change at a few places of a sequence, so those of an example are packed into one number, a column of
+the task: up to four runs of equal types, each with where it begins. 0 is a sequence of one text alone, and
+what is packed for a tokenizer that gives no types.
 """
 
 from __future__ import annotations

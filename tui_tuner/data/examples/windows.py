@@ -1,8 +1,8 @@
 """A question and its text as windows that fit a model, and where each token of the text stands in it.
 
-The tokenizer's own pair template joins them (`[CLS] question [SEP] text [SEP]`, where it has one); only the text
-is cut, and two windows that follow one another share `stride` of its tokens. Places are characters, as the
-tokenizers library gives them: a token that stands for a part of a character counts for all of it.
+The tokenizer's own pair template joins them (`[CLS] question [SEP] text [SEP]`, where it has one); only the
+text is cut, and two windows that follow one another share `stride` of its tokens. Places are characters, as
+the tokenizers library gives them: a token that stands for a part of a character counts for all of it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class PairWindows:
                     name=type(tokenizer).__name__,
                 ),
                 hint=_(
-                    "Take a model whose folder holds a tokenizer.json, or name one like it in model.tokenizer."
+                    "Take a model whose folder holds a tokenizer.json, or name such a folder in "
+                    "model.tokenizer."
                 ),
                 field="model.tokenizer",
             )
@@ -131,8 +132,8 @@ class PairWindows:
 def prefer_right(tokenizer: Any) -> str:
     """Let a tokenizer cut and pad on the right; what the user should know where it did otherwise.
 
-    The question stands before its text, for a model that reads from left to right must have read it. Who loads
-    the result elsewhere puts it there by the side on which the tokenizer pads.
+    The question stands before its text, for a model that reads from left to right must have read it. Who
+    loads the result elsewhere puts it there by the side on which the tokenizer pads.
     """
     tokenizer.truncation_side = "right"
     if tokenizer.padding_side == "right":
@@ -142,7 +143,7 @@ def prefer_right(tokenizer: Any) -> str:
 
 
 def tokens_of(windows: Sequence[Window], start: int, end: int) -> tuple[int, int] | None:
-    """The tokens that characters [start, end) of the text went into, as [first, last] among all of the text's.
+    """The tokens that characters [start, end) of the text went into: [first, last] among all of its tokens.
 
     An answer may begin or end inside a token: the whole token is taken. White space at its edges belongs to
     no answer.

@@ -16,7 +16,6 @@ QUESTION = Troubles(
     N_("the question is not text"), N_("the question is empty"), N_("the question is missing")
 )
 CONTEXT = Troubles(N_("the context is not text"), N_("the context is empty"), N_("the context is missing"))
-MOVED = N_("an answer was not at its answer_start, and is taken where its text stands, at one place alone")
 FOUND = N_("an answer has no start, and is taken where its text stands, at one place alone")
 IMPOSSIBLE = "is_impossible"
 READ_BESIDE = ("id", IMPOSSIBLE)
@@ -80,7 +79,7 @@ def _pairs(found: Any) -> list[tuple[Any, Any]]:
 def _placed(text: Any, start: Any, context: str) -> tuple[list[tuple[str, int]], list[str]]:
     """An answer where it stands in the context, and what was mended; none where it stands for no answer.
 
-    An offset that is wrong is mended where the text stands at one place alone: then there is no doubt.
+    Where a row gives no offset, the text has to stand at one place alone.
 
     Raises:
         RowProblem: it does not stand where it should.
@@ -92,16 +91,23 @@ def _placed(text: Any, start: Any, context: str) -> tuple[list[tuple[str, int]],
     if start is not None and start >= 0 and context[start : start + len(text)] == text:
         return [(text, start)], []
     place = context.find(text)
-    if place >= 0 and context.find(text, place + 1) < 0:
-        return [(text, place)], [FOUND if start is None else MOVED]
-    if place >= 0 and start is None:
+    alone = place >= 0 and context.find(text, place + 1) < 0
+    if start is None and alone:
+        return [(text, place)], [FOUND]
+    if start is None and place >= 0:
         raise RowProblem(N_("an answer without a start stands at several places"), repr(text[:40]))
     if start is None:
         raise RowProblem(N_("an answer does not stand in the context"), repr(text[:40]))
-    raise RowProblem(
-        N_("an answer is not at its answer_start"),
-        _("answers: {text!r} at {start}", text=text[:40], start=start),
-    )
+    shown = text[:40]
+    detail = _("answers: {text!r} at {start}", text=shown, start=start)
+    if alone:
+        detail = _(
+            "answers: {text!r} at {start}; it stands at {place}, and nowhere else",
+            text=shown,
+            start=start,
+            place=place,
+        )
+    raise RowProblem(N_("an answer is not at its answer_start"), detail)
 
 
 def _is_number(start: Any) -> bool:

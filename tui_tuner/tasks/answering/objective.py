@@ -57,7 +57,7 @@ class SpanObjective(Objective):
         return {"loss": loss, "spans": EachExample(best_edges(starts, ends, null))}
 
     def judge(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> Judged:
-        """Exact match and F1 over all questions; the threshold that is found is kept in the model's config."""
+        """Exact match and F1 over all questions; the model's config keeps the threshold."""
         assert self._reader is not None
         found = self._reader.collect(rows, sums["spans"])  # type: ignore[arg-type]
         judged, threshold = judge_answers(found, self.config.evaluation.null_threshold)
