@@ -104,7 +104,7 @@ class Classification(Task):
     def number(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
         tally = Tally.of(learned)
         problem, _why = settle_problem(config.data.problem, tally)
-        number_rows(rows, problem, classes_of(tally, problem).numbers)
+        number_rows(rows, problem, classes_of(tally, problem).numbers, config.data.label_separator)
 
     # ---- the model ----------------------------------------------------------------------------------------
 
