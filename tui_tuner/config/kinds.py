@@ -33,6 +33,9 @@ class TaskKind(Kind):
         best: The metric that decides which checkpoint is best, where the config leaves that open and the
             rows do not say more (`Task.settle`).
         head: A new head on the model decides, in place of the one that writes.
+        demo: What `data.path: demo` means for it: rows of its own inside this package.
+        tiny: What `model.name: tiny` means for it: a small model with random weights (`config.tiny`);
+            empty where there is none.
     """
 
     plain_text: bool = False
@@ -40,6 +43,8 @@ class TaskKind(Kind):
     writes: bool = True
     best: str = "loss"
     head: bool = False
+    demo: str = "demo"
+    tiny: str = ""
 
 
 TASKS: dict[str, TaskKind] = {
@@ -53,6 +58,7 @@ TASKS: dict[str, TaskKind] = {
             N_("Pretraining"),
             N_("Learn plain text, every token, from scratch or continued."),
             plain_text=True,
+            demo="demo-corpus",
         ),
         TaskKind(
             "classification",
@@ -61,6 +67,8 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="accuracy",
             head=True,
+            demo="demo-reviews",
+            tiny="tiny-distilbert",
         ),
         TaskKind(
             "token_classification",
@@ -69,6 +77,8 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="f1",
             head=True,
+            demo="demo-tags",
+            tiny="tiny-bert",
         ),
         TaskKind(
             "question_answering",
@@ -77,9 +87,20 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="f1",
             head=True,
+            demo="demo-questions",
+            tiny="tiny-bert",
         ),
     )
 }
+
+TINY = "tiny"  # a model's name that stands for the architecture of the task: `TaskKind.tiny`
+TINY_NAMES = ("tiny-bert", "tiny-distilbert")  # small models with random weights, made where they are needed
+
+
+def is_tiny(name: object) -> bool:
+    """Whether a model's name means one of the small ones with random weights."""
+    return name == TINY or name in TINY_NAMES
+
 
 METHODS: dict[str, Kind] = {
     kind.name: kind
