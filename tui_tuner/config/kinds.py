@@ -7,7 +7,8 @@ the same name in `tasks`, a record format one in `data.formats`; a method is reg
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tui_tuner.locales import N_
 
@@ -33,6 +34,9 @@ class TaskKind(Kind):
         best: The metric that decides which checkpoint is best, where the config leaves that open and the
             rows do not say more (`Task.settle`).
         head: A new head on the model decides, in place of the one that writes.
+        reads: Fields that it reads and not every task does, beside those of tasks that write
+            (`config.applying`).
+        without: Methods that cannot train it, each with the reason: a sentence without its full stop.
     """
 
     plain_text: bool = False
@@ -40,13 +44,38 @@ class TaskKind(Kind):
     writes: bool = True
     best: str = "loss"
     head: bool = False
+    reads: tuple[str, ...] = ()
+    without: Mapping[str, str] = field(default_factory=dict, hash=False)
 
+
+# Fields that only tasks read whose models write text: prompts are answered, what is written is scored
+WRITING = (
+    "training.loss",
+    "evaluation.prompts",
+    "evaluation.metrics",
+    "evaluation.metric_rows",
+    "evaluation.max_new_tokens",
+)
+# Fields that are about chats: what is rendered, which turns are learnt, and cleaning by answers
+CHATS = (
+    "model.chat_template",
+    "data.system",
+    "data.train_on",
+    "data.system_turns",
+    "data.media",
+    "data.cleaning.refusals",
+    "data.cleaning.min_answer",
+    "data.cleaning.phrases",
+)
 
 TASKS: dict[str, TaskKind] = {
     kind.name: kind
     for kind in (
         TaskKind(
-            "sft", N_("Supervised fine-tuning"), N_("Teach answers: prompts are masked, answers are trained.")
+            "sft",
+            N_("Supervised fine-tuning"),
+            N_("Teach answers: prompts are masked, answers are trained."),
+            reads=CHATS,
         ),
         TaskKind(
             "pretraining",
@@ -61,6 +90,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="accuracy",
             head=True,
+            reads=("data.problem", "training.class_weights"),
         ),
         TaskKind(
             "token_classification",
@@ -69,6 +99,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="f1",
             head=True,
+            reads=("data.stride", "training.class_weights"),
         ),
         TaskKind(
             "question_answering",
@@ -77,6 +108,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="f1",
             head=True,
+            reads=("data.stride", "evaluation.null_threshold"),
         ),
     )
 }
