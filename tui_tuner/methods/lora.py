@@ -8,7 +8,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.methods.weights import HEADED, decoder_layers
-from tui_tuner.models.heads import new_modules
+from tui_tuner.models.new_weights import new_modules
 from tui_tuner.text import one_line
 
 

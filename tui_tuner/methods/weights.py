@@ -7,7 +7,7 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.models.heads import new_modules
+from tui_tuner.models.new_weights import new_modules
 
 # peft's names for tasks whose model has a head of its own, which every method trains
 HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
