@@ -187,9 +187,7 @@ def scheme_of(rows: Sequence[Tags]) -> str:
     """The scheme of the tags of all rows."""
     pairs = [find_beginnings(row) for row in rows]
     occurrences = Counter(tag for row in rows for tag in row)
-    return known_scheme(
-        occurrences, any(inside for inside, _b in pairs), any(needless for _i, needless in pairs)
-    )
+    return known_scheme(occurrences, any(inside for inside, _b in pairs), any(needless for _i, needless in pairs))
 
 
 def _words(tags: Tags) -> list[Entity]:

@@ -47,7 +47,7 @@ def attach_lora(model: Any, config: RunConfig, peft_type: str) -> Any:
 
 
 def saved_modules(model: Any, peft_type: str) -> list[str]:
-    """What is trained and saved whole beside an adapter: the head of a task that has one, and all that is new.
+    """What is trained and saved whole beside an adapter: the head of a task that has one, and what is new.
 
     peft names `classifier`, `score` and `qa_outputs` itself; heads go by other names too.
     """

@@ -140,8 +140,8 @@ def _begin_as(model: Any, words: Any) -> bool:
     """Give the virtual tokens the embeddings of words, or the keys and values the model makes of them.
 
     Returns:
-        Whether it could: a model that reads in both directions keeps no keys, for words before a text would be
-        read with the text after them.
+        Whether it could: a model that reads in both directions keeps no keys, for it reads words before a
+        text with the text after them.
     """
     weight = model.prompt_encoder[model.active_adapter].embedding.weight
     if not _keeps_prefix(model):

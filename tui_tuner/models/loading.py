@@ -18,8 +18,8 @@ from tui_tuner.errors import ModelError, about
 from tui_tuner.locales import _
 from tui_tuner.models.described import check_described
 from tui_tuner.models.device import find_device, prepare_device
-from tui_tuner.models.new_weights import POOLER, head_names, note_all_random, note_random
 from tui_tuner.models.lookup import check_safetensors, read_model_config
+from tui_tuner.models.new_weights import POOLER, head_names, note_all_random, note_random
 from tui_tuner.models.sizes import check_sizes, check_small_files
 from tui_tuner.models.understood import ARCHITECTURE, MODEL, TOKENIZER, understood
 from tui_tuner.text import one_line

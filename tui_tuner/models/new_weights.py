@@ -32,7 +32,7 @@ def note_random(model: Any, names: Sequence[str]) -> None:
 
 
 def note_all_random(model: Any) -> None:
-    """Keep on a model that was made from nothing what of it belongs to the head though it is in the backbone."""
+    """Keep on a model made from nothing what belongs to the head though it stands in the backbone."""
     note_random(model, [name for name, _unused in model.named_parameters() if POOLER in name.split(".")])
 
 

@@ -1,4 +1,4 @@
-"""What a run is computed on and by: the device and the versions of packages, as its journal and its card say."""
+"""What a run is computed on and by: the device and the versions of packages, as journal and card say."""
 
 from __future__ import annotations
 

@@ -52,17 +52,10 @@ def _loses_spaces(tokenizer: Any) -> bool:
     apart = tokenizer(words, is_split_into_words=True, add_special_tokens=False)["input_ids"]
     text = tokenizer(" ".join(words), add_special_tokens=False)["input_ids"]
     glued = tokenizer("".join(words), add_special_tokens=False)["input_ids"]
-    each = [
-        tokenizer([word], is_split_into_words=True, add_special_tokens=False)["input_ids"] for word in "ab"
-    ]
-    return (
-        list(apart) != list(text)
-        and len(text) >= len(apart)
-        and text[1:] != apart[1:]
-        and glued != text
-        and (list(apart) == [*each[0], *each[1]] * 2)
-        and list(text[-len(each[1]) :]) != list(each[1])
-    )
+    each = [tokenizer([word], is_split_into_words=True, add_special_tokens=False)["input_ids"] for word in "ab"]
+    return list(apart) != list(text) and len(text) >= len(apart) and text[1:] != apart[1:] and glued != text and (
+        list(apart) == [*each[0], *each[1]] * 2
+    ) and list(text[-len(each[1]) :]) != list(each[1])
 
 
 def _changes(parts: dict[str, Any]) -> list[dict[str, Any]]:

@@ -135,7 +135,8 @@ def _done(facts: Facts, model: Any) -> str:
     }
     lines = [
         _(
-            "{task} with {method} on {model}: {trained:,} of {total:,} parameters were trained ({share:.4%}).",
+            "{task} with {method} on {model}: {trained:,} of {total:,} parameters were trained "
+            "({share:.4%}).",
             **said,
         )
     ]
@@ -216,8 +217,8 @@ def _loading(usage: Usage, model: Any) -> str:
         lines += [
             "",
             _(
-                "Read one text at a time: with {virtual} virtual tokens before it, peft takes the last position "
-                "of a padded row for the end of its text.",
+                "Read one text at a time: with {virtual} virtual tokens before it, peft takes the last "
+                "position of a padded row for the end of its text.",
                 virtual=virtual_tokens(model),
             ),
         ]
