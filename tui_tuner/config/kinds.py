@@ -33,6 +33,7 @@ class TaskKind(Kind):
         best: The metric that decides which checkpoint is best, where the config leaves that open and the
             rows do not say more (`Task.settle`).
         head: A new head on the model decides, in place of the one that writes.
+        question: Its model reads a question beside the text.
     """
 
     plain_text: bool = False
@@ -40,6 +41,7 @@ class TaskKind(Kind):
     writes: bool = True
     best: str = "loss"
     head: bool = False
+    question: bool = False
 
 
 TASKS: dict[str, TaskKind] = {
@@ -77,6 +79,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="f1",
             head=True,
+            question=True,
         ),
     )
 }

@@ -36,11 +36,11 @@ class Grid(NamedTuple):
 
 
 class Confused(NamedTuple):
-    """How often one class was taken for another. `share`: of the rows of the true class."""
+    """How often one class was taken for another. `times`: that it was; `share`: of the rows of the true class."""
 
     true: str
     predicted: str
-    count: float
+    times: float
     share: float
 
 
@@ -94,7 +94,7 @@ def most_confused(grid: Grid, most: int = MOST_PAIRS) -> list[Confused]:
             count = grid.values[row][column]
             if true != predicted and count is not None and count > 0:
                 found.append(Confused(true, predicted, count, shares[row][column]))
-    return sorted(found, key=lambda pair: (-pair.count, -pair.share, pair.true, pair.predicted))[:most]
+    return sorted(found, key=lambda pair: (-pair.times, -pair.share, pair.true, pair.predicted))[:most]
 
 
 def table_lines(table: EvaluationTable) -> list[str]:
@@ -138,7 +138,7 @@ def pair_line(pair: Confused) -> str:
         "{true} taken for {predicted}: {count} ({share:.0%})",
         true=cut(pair.true, LABEL).strip(),
         predicted=cut(pair.predicted, LABEL).strip(),
-        count=cell_text("", pair.count),
+        count=cell_text("", pair.times),
         share=pair.share,
     )
 
