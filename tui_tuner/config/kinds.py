@@ -7,7 +7,8 @@ the same name in `tasks`, a record format one in `data.formats`; a method is reg
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tui_tuner.locales import N_
 
@@ -34,6 +35,9 @@ class TaskKind(Kind):
             rows do not say more (`Task.settle`).
         head: A new head on the model decides, in place of the one that writes.
         question: Its model reads a question beside the text.
+        reads: Fields that it reads and not every task does, beside those of tasks that write
+            (`config.applying`).
+        without: Methods that cannot train it, each with the reason: a sentence without its full stop.
     """
 
     plain_text: bool = False
@@ -42,13 +46,38 @@ class TaskKind(Kind):
     best: str = "loss"
     head: bool = False
     question: bool = False
+    reads: tuple[str, ...] = ()
+    without: Mapping[str, str] = field(default_factory=dict, hash=False)
 
+
+# Fields that only tasks read whose models write text: prompts are answered, what is written is scored
+WRITING = (
+    "training.loss",
+    "evaluation.prompts",
+    "evaluation.metrics",
+    "evaluation.metric_rows",
+    "evaluation.max_new_tokens",
+)
+# Fields that are about chats: what is rendered, which turns are learnt, and cleaning by answers
+CHATS = (
+    "model.chat_template",
+    "data.system",
+    "data.train_on",
+    "data.system_turns",
+    "data.media",
+    "data.cleaning.refusals",
+    "data.cleaning.min_answer",
+    "data.cleaning.phrases",
+)
 
 TASKS: dict[str, TaskKind] = {
     kind.name: kind
     for kind in (
         TaskKind(
-            "sft", N_("Supervised fine-tuning"), N_("Teach answers: prompts are masked, answers are trained.")
+            "sft",
+            N_("Supervised fine-tuning"),
+            N_("Teach answers: prompts are masked, answers are trained."),
+            reads=CHATS,
         ),
         TaskKind(
             "pretraining",
@@ -63,6 +92,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="accuracy",
             head=True,
+            reads=("data.problem", "training.class_weights"),
         ),
         TaskKind(
             "token_classification",
@@ -71,6 +101,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="f1",
             head=True,
+            reads=("data.stride", "training.class_weights"),
         ),
         TaskKind(
             "question_answering",
@@ -80,6 +111,7 @@ TASKS: dict[str, TaskKind] = {
             best="f1",
             head=True,
             question=True,
+            reads=("data.stride", "evaluation.null_threshold"),
         ),
     )
 }

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-from tui_tuner.config.deciding import metric_word, shown
+from tui_tuner.config.deciding import metric_word
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import EvaluationTable
-from tui_tuner.runs.pace import figure
+from tui_tuner.runs.pace import metric_figure
 from tui_tuner.text import one_line
 
 CONFUSION = "confusion"
@@ -36,7 +36,7 @@ class Grid(NamedTuple):
 
 
 class Confused(NamedTuple):
-    """How often one class was taken for another. `times`: that it was; `share`: of the rows of the true class."""
+    """How many times one class was taken for another, and the share of the rows of the true class."""
 
     true: str
     predicted: str
@@ -72,7 +72,7 @@ def cell_text(column: str, value: float | None) -> str:
         return "–"
     if isinstance(value, int) or (math.isfinite(value) and value == int(value) and value > 1):
         return f"{int(value):,}"
-    return shown(column, value, lambda number: figure(number, 3))
+    return metric_figure(column, value, 3)
 
 
 def row_shares(grid: Grid) -> list[list[float]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from tui_tuner.config.metrics import higher_is_better
+from tui_tuner.config.metrics import canonical, higher_is_better, renamed
 from tui_tuner.errors import DiskFullError
 from tui_tuner.runs.events import (
     VERSION,
@@ -87,6 +87,7 @@ class Tally:
 
         How the model did before its first step counts for nothing.
         """
+        metric = canonical(metric)
         found = (real(metrics.get(metric)) for step, metrics in self.evaluations if step)
         values = [value for value in found if value is not None and math.isfinite(value)]
         pick = max if higher_is_better(metric, self.directions.get(metric)) else min
@@ -237,7 +238,7 @@ def _phase(known: Tally, body: Phase) -> None:
 
 
 def _evaluation(known: Tally, body: Evaluation) -> None:
-    known.evaluations.append([body.step, dict(body.metrics)])
+    known.evaluations.append([body.step, renamed(body.metrics)])
     del known.evaluations[:-_MOST_EVALUATIONS]
 
 

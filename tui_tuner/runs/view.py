@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tui_tuner.config.deciding import best_of, decides, is_better_higher
+from tui_tuner.config.metrics import renamed
 from tui_tuner.runs import pace
 from tui_tuner.runs.events import (
     Body,
@@ -212,7 +213,7 @@ def _step(draft: _Draft, _: Event, body: Step) -> None:
 
 
 def _evaluation(draft: _Draft, _: Event, body: Evaluation) -> None:
-    draft.list("evaluations").append(body)
+    draft.list("evaluations").append(replace(body, metrics=renamed(body.metrics)))
 
 
 def _table(draft: _Draft, _: Event, body: EvaluationTable) -> None:

@@ -107,7 +107,7 @@ class Task(ABC):
         return
 
     def best_metric(self, config: RunConfig) -> str:
-        """The metric that decides which checkpoint is best, as far as it can be told before the rows are read.
+        """The metric that decides which checkpoint is best, as far as that can be told before rows are read.
 
         auto is what the task is judged by; a task that does not measure that is judged by its first metric.
         """

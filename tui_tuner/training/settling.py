@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tui_tuner.config.applying import readers, unread
 from tui_tuner.config.load import dump_config
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
@@ -21,6 +22,7 @@ from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.speed.kept import keep_rates
 from tui_tuner.planning.speed.rates import Rates, rates_words
 from tui_tuner.runs.events import Resolved
+from tui_tuner.text import listed
 from tui_tuner.training.context import RunContext
 from tui_tuner.training.positions import check_positions
 from tui_tuner.training.resuming import RESOLVED
@@ -54,6 +56,7 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     longest = max(int(rows.lengths.max()) for rows in parts if rows is not None and len(rows))
     check_positions(facts, longest, reporter, config.method.prompt_length)
     here = hardware.detect()
+    _say_unread(context, config)
     own = _choose_by_task(context, config, prepared)
     for name, (value, why) in own.items():
         reporter.emit(Resolved(name, value, why))
@@ -68,6 +71,17 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     context.progress.config = found.config.model_dump(mode="json")
     place = "cpu" if found.config.hardware.devices == "cpu" else f"cuda:{context.ranks.local_rank}"
     return Settled(found.config, find_device(place, here.devices), facts, data)
+
+
+def _say_unread(context: RunContext, config: RunConfig) -> None:
+    """Name the fields that somebody set and that this task does not read."""
+    fields = unread(config)
+    if not fields or context.checkpoint is not None:
+        return
+    said = _("{task} does not read {fields}.", task=_(config.task_kind.label), fields=listed(fields))
+    tasks = dict.fromkeys(name for path in fields for name in readers(path))
+    hint = _("That is for task {tasks}, and changes nothing here.", tasks=", ".join(tasks))
+    context.reporter.warn("unread_fields", said, hint)
 
 
 def _choose_by_task(context: RunContext, config: RunConfig, prepared: Prepared) -> dict[str, tuple[Any, str]]:

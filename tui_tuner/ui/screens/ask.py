@@ -121,7 +121,7 @@ class AskScreen(TunerScreen):
 
     @on(TextArea.Changed)
     def _typed(self, event: TextArea.Changed) -> None:
-        """What was pasted may hold characters that steer a terminal, or that nobody sees: they are left out."""
+        """Characters that steer a terminal, or that nobody sees, may have been pasted: they are left out."""
         area = event.text_area
         text = area.text
         if sanitize(text) != text:

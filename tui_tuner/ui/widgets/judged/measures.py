@@ -6,10 +6,9 @@ import math
 
 from textual.content import Content
 
-from tui_tuner.config.deciding import shown
 from tui_tuner.locales import _
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.words import column, figure
+from tui_tuner.ui.words import column, measured
 
 _NAME, _VALUE = 28, 12  # cells
 
@@ -39,13 +38,13 @@ def metrics_content(view: RunView) -> Content:
     for name, first, last in rows:
         parts: list[str | tuple[str, str]] = [
             column(name, width),
-            f"  {shown(name, first, figure):>{_VALUE}}",
+            f"  {measured(name, first):>{_VALUE}}",
         ]
         if last is not None and first is not None:
             way = _way(name, first, last, view.is_better_higher(name))
-            parts += [("  → ", "$dim"), f"{shown(name, last, figure):>{_VALUE}}", way]
+            parts += [("  → ", "$dim"), f"{measured(name, last):>{_VALUE}}", way]
             if best.get(name) is not None:
-                parts.append(f"{shown(name, best[name], figure):>{_VALUE + 4}}")
+                parts.append(f"{measured(name, best[name]):>{_VALUE + 4}}")
         lines.append(Content.assemble(*parts))
     return Content("\n").join(lines)
 

@@ -53,10 +53,9 @@ class Pair(Vertical):
 
     def _prompt(self, sample: Sample) -> Content:
         """What was asked; nothing where the text itself stands below, with what was found in it."""
-        told = read_shown(sample)
-        if not told.passage and (told.found or told.wanted):
+        told, text = read_shown(sample), sample.prompt.strip()
+        if told.passage.strip() == text if told.passage else told.found or told.wanted:
             return Content("")
-        text = sample.prompt.strip()
         return block(text if len(text) <= _LONGEST else text[:_LONGEST] + " …")
 
     def _answer(self, sample: Sample, classes: str) -> Static:
