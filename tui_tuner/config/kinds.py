@@ -35,6 +35,7 @@ class TaskKind(Kind):
             rows do not say more (`Task.settle`).
         head: A new head on the model decides, in place of the one that writes.
         decides: For what it does: a `text`, each `token`, or a `span` (two numbers for each token).
+        question: Its model reads a question beside the text.
         reads: Fields that it reads and not every task does, beside those of tasks that write
             (`config.applying`).
         without: Methods that cannot train it, each with the reason: a sentence without its full stop.
@@ -49,6 +50,7 @@ class TaskKind(Kind):
     best: str = "loss"
     head: bool = False
     decides: str = ""
+    question: bool = False
     reads: tuple[str, ...] = ()
     without: Mapping[str, str] = field(default_factory=dict, hash=False)
     demo: str = "demo"
@@ -123,6 +125,7 @@ TASKS: dict[str, TaskKind] = {
             best="f1",
             head=True,
             decides="span",
+            question=True,
             reads=("data.stride", "evaluation.null_threshold"),
             demo="demo-questions",
             tiny="tiny-bert",
