@@ -29,11 +29,13 @@ def check_labels(facts: Facts, config: RunConfig, tally: Tally) -> list[Problem]
         return found + _numbers(facts)
     if facts.count("too many"):
         return [*found, _too_many(facts.count("too many"), facts)]
-    found += _fractions(facts)
+    if facts.count("fractions"):
+        return found + _fractions(facts)
     least = 2 if classes.problem == SINGLE else 1
     if len(tally.classes) < least:
         return [*found, _one_class(facts, tally)]
-    found += _free_text(facts, tally)
+    if differing := _free_text(facts, tally):
+        return found + differing
     return found + _missing_by_number(facts, tally) + _shares(facts, tally, classes.problem)
 
 
@@ -78,8 +80,10 @@ def _fractions(facts: Facts) -> list[Problem]:
         "fractions",
         "label_fraction",
         "error",
-        _(
+        _n(
+            "{count:,} label is a number with a fraction, and the others are classes (data.problem).",
             "{count:,} labels are numbers with a fraction, and the others are classes (data.problem).",
+            facts.count("fractions"),
             count=facts.count("fractions"),
         ),
         advise(
