@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tui_tuner.compute.attention import NAME, segment_bounds
+from tui_tuner.compute.encoders import first_position
 from tui_tuner.compute.router_loss import counting_mask
 from tui_tuner.compute.transfer import on_gpu, send_together
 from tui_tuner.data.examples.token_types import COLUMN, unpack_types
@@ -63,7 +64,8 @@ def model_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, An
         inputs["token_type_ids"] = micro.token_types
     if micro.position_ids is None:
         return inputs | {"attention_mask": micro.attention_mask}
-    inputs["position_ids"] = micro.position_ids
+    first = first_position(model)
+    inputs["position_ids"] = micro.position_ids + first if first else micro.position_ids
     if way.segments:
         if way.router:
             # The router's loss reads the mask: which tokens count. The attention does not.
@@ -183,7 +185,7 @@ class MicroBatch:
         layout: How examples share their beginning (`shared_prefix.Layout`); None where each is complete.
         places: [K] int64: the positions of `keep` in a flat row; indexing by numbers needs no device sync,
             where a mask has to be counted first. None for padded rows.
-        columns: [examples] each: values that the task keeps for its examples.
+        columns: [examples, ...] each: values that the task keeps for its examples.
         token_types: [B, T]: which text of a pair each token belongs to; None where all are of one.
         filler: What a flat row ends with to have one of few lengths: the first so many tokens of a row, for
             each segment (`compute.rows.filler`). It belongs to no example.

@@ -104,7 +104,7 @@ class Reading:
 
     def _file(self, file: DataFile, source: int, wanted: str) -> Iterator[Read]:
         rows = file.rows()
-        head = list(itertools.islice(rows, SAMPLE_ROWS if file.kind != "document" else 1))
+        head = list(itertools.islice(rows, SAMPLE_ROWS if file.kind not in ("document", "class") else 1))
         usable = [row.values for row in head if not row.problem]
         if not usable:
             for row in itertools.chain(head, rows):

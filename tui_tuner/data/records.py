@@ -127,10 +127,10 @@ class Judged:
 
 @dataclass
 class Labelled:
-    """A text, or a pair of texts, and its class (or number). `label` None means unlabelled."""
+    """A text, or a pair of texts, and its class, its classes, or a number. `label` None means unlabelled."""
 
     text: str
-    label: str | int | float | None
+    label: str | int | float | list[str | int | float] | None
     pair: str | None = None
     kind: Literal["labelled"] = "labelled"
 
