@@ -99,7 +99,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="f1",
             head=True,
-            reads=("data.stride", "training.class_weights"),
+            reads=("data.stride", "data.names", "training.class_weights"),
         ),
         TaskKind(
             "question_answering",

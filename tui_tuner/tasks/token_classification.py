@@ -9,10 +9,10 @@ from tui_tuner.config.metrics import METRICS, Metric
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.tagged import TagEncoder
 from tui_tuner.data.records import Tagged
-from tui_tuner.data.tags import names_in, number_of, order_tags
+from tui_tuner.data.tags import number_of, order_tags
 from tui_tuner.errors import DataError, UsageError
 from tui_tuner.locales import N_, _
-from tui_tuner.models.generation import read_json
+from tui_tuner.models.heads import are_unnamed, head_classes
 from tui_tuner.tasks.base import Task
 from tui_tuner.text import one_line
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tui_tuner.evaluation.samples import Samples, Shown
     from tui_tuner.objectives.base import Objective
 
+HEAD = "ForTokenClassification"
 STRICT = tuple(
     Metric(f"{name}_strict", label, help_, hundred=True)
     for name, label, help_ in (
@@ -47,7 +48,7 @@ class TokenClassification(Task):
         *(METRICS[name] for name in ("loss", "f1", "precision", "recall", "accuracy", "f1_macro")),
         *STRICT,
     )
-    auto_class = "AutoModelForTokenClassification"
+    auto_class = f"AutoModel{HEAD}"
     new_modules = ("score", "classifier")
     peft_type = "TOKEN_CLS"
 
@@ -77,7 +78,7 @@ class TokenClassification(Task):
         own = rows.store.meta["learned"]
         unknown = sorted(set(own["tags"]) - set(names))
         if unknown:
-            raise _unknown_tag(rows, unknown[0], own["names"])
+            raise _unknown_tag(rows, unknown[0], own["names"] or own["known"])
         rows.renumber(places)
 
     def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,15 +112,15 @@ class TokenClassification(Task):
 
 def names_of_model(config: RunConfig) -> list[str]:
     """The tags that the base model of a run knows already; none for most."""
-    return [] if config.model.architecture is not None else names_in(read_json(config.model, "config.json"))
+    found = head_classes(config.model, HEAD)
+    return [] if are_unnamed(found) or len(set(found)) < len(found) else found
 
 
 def tags_of(learned: Mapping[str, Any]) -> list[str]:
     """The tag of each class of a run's model."""
     if not learned:
         return []
-    names: Sequence[str] = learned["names"]
-    return order_tags(learned["tags"], names, names)
+    return order_tags(learned["tags"], learned["names"], learned["known"])
 
 
 def _unknown_tag(rows: TokenizedRows, tag: str, names: Sequence[str]) -> DataError:
@@ -138,7 +139,9 @@ def _unknown_tag(rows: TokenizedRows, tag: str, names: Sequence[str]) -> DataErr
             tag=one_line(tag, 40),
         ),
         where=str(store.origin(row)),
-        hint=_("Correct the tag, take the row out, or add rows with this tag to those that are trained."),
+        hint=_(
+            "Correct the tag, add rows with it to those that are trained, or name all tags in data.names."
+        ),
         field="data.validation",
     )
 
