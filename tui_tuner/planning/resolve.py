@@ -133,7 +133,7 @@ class _Work:
     def steps(self) -> int | None:
         """Optimizer steps of the run, where the rows are counted."""
         training = self.config.training
-        if self.data is None:
+        if self.data is None or not self.data.rows:
             return training.max_steps
         return steps_of(self.data.rows, training.batch_size, training.epochs, training.max_steps)
 
