@@ -10,6 +10,10 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from tui_tuner.config.schema import ModelSection
+from tui_tuner.models.heads import are_unnamed, head_classes
+
+HEAD = "ForTokenClassification"  # how classes of transformers that tag words are called
 OUTSIDE = "O"
 _PREFIXED = re.compile(r"([A-Z])-(.+)", re.S)
 _BARE = frozenset("BIESLUM")  # a tag without a type: there is but one kind
@@ -111,3 +115,9 @@ def order_tags(tags: Collection[str], numbered: Sequence[str] = (), known: Seque
 def number_of(tag: str) -> int:
     """A number for a tag that does not depend on other tags: 31 bits of a hash of its name."""
     return int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=4).digest(), "little") & 0x7FFFFFFF
+
+
+def known_tags(model: ModelSection) -> list[str]:
+    """The tags that the head of a base model tells apart by name already; none for most models."""
+    found = head_classes(model, HEAD)
+    return [] if are_unnamed(found) or len(set(found)) < len(found) else found

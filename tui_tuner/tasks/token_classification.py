@@ -9,10 +9,9 @@ from tui_tuner.config.metrics import METRICS, Metric
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.tagged import TagEncoder
 from tui_tuner.data.records import Tagged
-from tui_tuner.data.tags import number_of, order_tags
+from tui_tuner.data.tags import HEAD, known_tags, number_of, order_tags
 from tui_tuner.errors import DataError, UsageError
 from tui_tuner.locales import N_, _
-from tui_tuner.models.heads import are_unnamed, head_classes
 from tui_tuner.tasks.base import Task
 from tui_tuner.text import one_line
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from tui_tuner.evaluation.samples import Samples, Shown
     from tui_tuner.objectives.base import Objective
 
-HEAD = "ForTokenClassification"
 STRICT = tuple(
     Metric(f"{name}_strict", label, help_, hundred=True)
     for name, label, help_ in (
@@ -58,15 +56,15 @@ class TokenClassification(Task):
         return keep_spaces(tokenizer)
 
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
-        return TagEncoder(config, tokenizer, names_of_model(config))
+        return TagEncoder(config, tokenizer, known_tags(config.model))
 
     def read_beside(self, config: RunConfig, tokenizer: Any) -> Any:
-        return {"names": names_of_model(config)}
+        return {"names": known_tags(config.model)}
 
     def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         from tui_tuner.data.examples.tag_checks import check_tags
 
-        return check_tags(facts, names_of_model(config))
+        return check_tags(facts, known_tags(config.model))
 
     def number(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
         names = tags_of(learned)
@@ -108,12 +106,6 @@ class TokenClassification(Task):
                 hint=_("Leave the question out."),
             )
         return tag_text(model, tokenizer, config, text)
-
-
-def names_of_model(config: RunConfig) -> list[str]:
-    """The tags that the base model of a run knows already; none for most."""
-    found = head_classes(config.model, HEAD)
-    return [] if are_unnamed(found) or len(set(found)) < len(found) else found
 
 
 def tags_of(learned: Mapping[str, Any]) -> list[str]:
