@@ -123,15 +123,19 @@ def _check_scheme(facts: Facts, tags: Mapping[str, int], scheme: str) -> list[Pr
     left = _("It is learnt as it stands. The usual F1 forgives it, the strict one does not.")
     found: list[Problem] = []
     if scheme not in _ALLOW_INSIDE:
-        words = _(
+        words = _n(
+            "{count:,} tag goes on with what has not begun, against the scheme {scheme}.",
             "{count:,} tags go on with what has not begun, against the scheme {scheme}.",
+            facts.count("beginning"),
             count=facts.count("beginning"),
             scheme=name,
         )
         found += noted(facts, "beginning", "tags_without_beginning", "warning", words, left)
     if scheme in MARKED:
-        words = _(
+        words = _n(
+            "{count:,} tag begins what has no end, against the scheme {scheme}.",
             "{count:,} tags begin what has no end, against the scheme {scheme}.",
+            facts.count("end"),
             count=facts.count("end"),
             scheme=name,
         )
@@ -141,8 +145,10 @@ def _check_scheme(facts: Facts, tags: Mapping[str, int], scheme: str) -> list[Pr
         count = sum(tags[tag] for tag in strange)
         shown = ", ".join(one_line(tag, 40) for tag in strange[:_SHOWN])
         places = [place for tag in strange for place in facts.rows(f"{SEEN}{tag}")][:_SHOWN]
-        words = _(
+        words = _n(
+            "{count:,} word has a tag that the scheme {scheme} does not know: {tags}.",
             "{count:,} words have tags that the scheme {scheme} does not know: {tags}.",
+            count,
             count=count,
             scheme=name,
             tags=shown,
