@@ -188,6 +188,7 @@ RULES: dict[str, Rule | Judge] = {
     "data.stride": _ROWS,
     "data.names": _ROWS,
     "data.problem": _ROWS,
+    "data.label_separator": _ROWS,
     "data.train_on": _ROWS,
     "data.system_turns": _ROWS,
     "data.media": _ROWS,

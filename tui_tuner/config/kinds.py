@@ -101,7 +101,7 @@ TASKS: dict[str, TaskKind] = {
             best="accuracy",
             head=True,
             decides="text",
-            reads=("data.problem", "training.class_weights"),
+            reads=("data.problem", "data.label_separator", "training.class_weights"),
             demo="demo-reviews",
             tiny="tiny-distilbert",
         ),
