@@ -1,7 +1,7 @@
 """Tags of words: schemes such as BIO, what breaks their rules, and which number a tag has.
 
-A tag of a scheme is a prefix and a type, `B-PER`; `O` is no part of anything. `evaluation.tagging` counts what
-such tags stand for.
+A tag of a scheme is a prefix and a type, `B-PER`; `O` is no part of anything. `evaluation.tagging` counts
+what such tags stand for.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _nearest(tags: Mapping[str, int]) -> str:
 
 
 def find_beginnings(tags: Sequence[str]) -> tuple[bool, bool]:
-    """Whether an entity begins with `I`, and whether one begins with a `B` that does not part two of a type."""
+    """Whether an entity begins with `I`, and whether one has a `B` that does not part two of a type."""
     inside = needless = False
     before = ("", "")
     for tag in tags:
@@ -80,8 +80,8 @@ def find_beginnings(tags: Sequence[str]) -> tuple[bool, bool]:
 def find_faults(tags: Sequence[str]) -> Iterator[tuple[str, int]]:
     """What may break the rules of a scheme, with the place of the word, from 0.
 
-    `beginning`: `I` or an end, and nothing of its type before it, which IOB1 and IOE2 allow; `end`: `B` or `I`
-    without an end after it, which only schemes with ends forbid (`MARKED`).
+    `beginning`: `I` or an end, and nothing of its type before it, which IOB1 and IOE2 allow; `end`: `B` or
+    `I` without an end after it, which only schemes with ends forbid (`MARKED`).
     """
     before, opened = ("", ""), False
     for place, tag in enumerate([*tags, OUTSIDE]):
@@ -121,3 +121,13 @@ def known_tags(model: ModelSection) -> list[str]:
     """The tags that the head of a base model tells apart by name already; none for most models."""
     found = head_classes(model, HEAD)
     return [] if are_unnamed(found) or len(set(found)) < len(found) else found
+
+
+def has_other_tags(head: Sequence[str], tags: Sequence[str]) -> bool:
+    """Whether the head in a model's files is one for other tags than those of a run, in their order.
+
+    One without names is taken for the run's own where it has as many classes.
+    """
+    if not head or list(head) == list(tags):
+        return False
+    return not (are_unnamed(list(head)) and len(head) == len(tags))

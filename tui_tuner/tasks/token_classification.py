@@ -9,9 +9,10 @@ from tui_tuner.config.metrics import METRICS, Metric
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.tagged import TagEncoder
 from tui_tuner.data.records import Tagged
-from tui_tuner.data.tags import HEAD, known_tags, number_of, order_tags
+from tui_tuner.data.tags import HEAD, has_other_tags, known_tags, number_of, order_tags
 from tui_tuner.errors import DataError, UsageError
 from tui_tuner.locales import N_, _
+from tui_tuner.models.heads import head_classes
 from tui_tuner.tasks.base import Task
 from tui_tuner.text import one_line
 
@@ -64,7 +65,7 @@ class TokenClassification(Task):
     def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         from tui_tuner.data.examples.tag_checks import check_tags
 
-        return check_tags(facts, known_tags(config.model))
+        return check_tags(facts, head_classes(config.model, HEAD), config.data.names or ())
 
     def number(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
         names = tags_of(learned)
@@ -80,12 +81,21 @@ class TokenClassification(Task):
         rows.renumber(places)
 
     def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:
+        if not learned:
+            return {}
         names = tags_of(learned)
         return {
             "num_labels": len(names),
             "id2label": dict(enumerate(names)),
             "label2id": {name: place for place, name in enumerate(names)},
         }
+
+    def load(self, config: RunConfig, device: str, tokenizer: Any, learned: Mapping[str, Any]) -> Any:
+        from tui_tuner.models.loading import load_model
+
+        values = self.model_values(config, learned)
+        new = bool(values) and has_other_tags(head_classes(config.model, HEAD), tags_of(learned))
+        return load_model(config, device, tokenizer, self.auto_class, values, self.new_modules, new_head=new)
 
     def objective(self, config: RunConfig) -> Objective:
         from tui_tuner.objectives.tags import TagObjective
@@ -110,8 +120,6 @@ class TokenClassification(Task):
 
 def tags_of(learned: Mapping[str, Any]) -> list[str]:
     """The tag of each class of a run's model."""
-    if not learned:
-        return []
     return order_tags(learned["tags"], learned["names"], learned["known"])
 
 

@@ -36,7 +36,10 @@ KINDS: dict[str, tuple[dict[str, Any], bool]] = {
     "distilbert": ({"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}, True),
     "roberta": ({}, True),
     "albert": ({"embedding_size": 16}, True),
-    "deberta-v2": ({"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8}, False),
+    "deberta-v2": (
+        {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8},
+        False,
+    ),
     "mpnet": ({}, False),
     "modernbert": ({"local_attention": 8, "global_attn_every_n_layers": 2}, True),
     "llama": ({}, True),
@@ -76,7 +79,9 @@ def prepared(kind: str, rows: Rows, weights: Any = "none") -> tuple[TagObjective
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     training = {"autocast": False, "class_weights": weights}
-    config = build_config({"task": "token_classification", "training": training, "model": {"dtype": "float32"}})
+    config = build_config(
+        {"task": "token_classification", "training": training, "model": {"dtype": "float32"}}
+    )
     found, voice = TagObjective(config), Silent()
     found.prepare(Setup(model, rows, [list(range(len(rows)))], config, Device("cpu"), 0, 64, voice))
     return found, model, voice
@@ -123,7 +128,9 @@ class TestTags(ObjectiveChecks):
                         each[row] = values.numpy()
                 found.append(objective.judge(data, {"loss": loss, FOUND: each}, objective.weight(data, rows)))
         assert found[0].metrics == pytest.approx(found[1].metrics, rel=1e-5)
-        assert found[0].metrics["loss"] == pytest.approx(float(self.plain(model, data, rows).detach()), abs=1e-4)
+        assert found[0].metrics["loss"] == pytest.approx(
+            float(self.plain(model, data, rows).detach()), abs=1e-4
+        )
         with torch.no_grad():
             right = sum(
                 int((model(input_ids=torch.tensor(one.ids[None].tolist())).logits[0].argmax(-1).numpy()

@@ -1,4 +1,4 @@
-"""Words become tokens by any tokenizer, and each word is labelled once, in the window it stands most inside."""
+"""Words become tokens by any tokenizer; each is labelled once, in the window it stands most inside."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from functools import cache
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,20 @@ from tui_tuner.data.tags import number_of
 from tui_tuner.tasks import find_task
 
 WORDS = ["The", "quick", "brown", "café", "\u200b", "fox", ".", "", "日本", "it's", "New York"]
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "quick", "##ly", "brown", "cafe", "fox", "."]
+VOCABULARY = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "the",
+    "quick",
+    "##ly",
+    "brown",
+    "cafe",
+    "fox",
+    ".",
+]
 
 
 def word_piece() -> Any:
@@ -77,7 +91,9 @@ def unigram() -> Any:
     specials = ["<s>", "<pad>", "</s>", "<unk>"]
     inner.train_from_iterator(
         TEXT,
-        trainers.UnigramTrainer(vocab_size=200, special_tokens=specials, unk_token="<unk>", show_progress=False),
+        trainers.UnigramTrainer(
+            vocab_size=200, special_tokens=specials, unk_token="<unk>", show_progress=False
+        ),
     )
     ends = [("<s>", 0), ("</s>", 2)]
     inner.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
@@ -115,7 +131,7 @@ def test_words_become_what_the_saved_tokenizer_makes_of_them(kind: str, tmp_path
     assert found.counts[WORDS.index("")] == 0
     # each word alone is what it is among others: no tag can slip to a neighbour
     each = [words.encoded([[word]])[0].ids for word in WORDS]
-    assert [len(ids) for ids in each] == found.counts and sum(each, []) == found.ids
+    assert [len(ids) for ids in each] == found.counts and list(chain(*each)) == found.ids
     if kind != "slow":
         tokenizer.save_pretrained(tmp_path)
         tokenizer = AutoTokenizer.from_pretrained(tmp_path)
@@ -174,7 +190,7 @@ def test_each_word_is_labelled_once_where_it_stands_most_inside(seed: int) -> No
     dense = {word: place for place, word in enumerate(visible)}
     ends = [0, *np.cumsum([cut[word] for word in visible]).tolist()]
     packed = [(dense[first], dense[last - 1] + 1) for first, last in spans]
-    for before, after in zip(packed, packed[1:], strict=False):
+    for before, after in pairwise(packed):
         shared = ends[before[1]] - ends[after[0]]
         assert 0 <= shared <= min(stride, room // 2) and after[1] > before[1]
     owner = {word: place for place, window in enumerate(windows) for word in window.words}
@@ -210,7 +226,9 @@ def test_a_word_of_which_nothing_is_made_takes_no_tag_from_another() -> None:
     ("overlong", "outcome", "examples", "words"),
     [("split", "split", 3, 20), ("truncate", "truncated", 1, 10), ("drop", "", 0, 0)],
 )
-def test_what_is_too_long_is_split_cut_or_dropped(overlong: str, outcome: str, examples: int, words: int) -> None:
+def test_what_is_too_long_is_split_cut_or_dropped(
+    overlong: str, outcome: str, examples: int, words: int
+) -> None:
     fitted = encoder_of(overlong=overlong, stride=4).encode([Tagged(["fox", "."] * 10, ["B-A", "O"] * 10)])[0]
     if isinstance(fitted, RowProblem):
         assert overlong == "drop" and fitted.reason == "longer than max_length"
@@ -235,7 +253,7 @@ def checked(rows: list[list[str]], **more: Any) -> dict[str, str]:
         fitted = encoder.encode([record])[0]
         assert not isinstance(fitted, RowProblem)
         encoder.note_row(record, fitted, f"a.conll:{number}", facts)
-    return {one.code: one.sentence() for one in check_tags(facts, more.get("names", ()))}
+    return {one.code: one.sentence() for one in check_tags(facts, more.get("head", ()))}
 
 
 def test_faults_of_tags_are_counted_with_their_places() -> None:
@@ -246,7 +264,9 @@ def test_faults_of_tags_are_counted_with_their_places() -> None:
     assert "1 tag goes on with what has not begun, against the scheme BIO" in found["tags_without_beginning"]
     assert "a.conll:4, word 2 (I-PER)" in found["tags_without_beginning"]
     assert "a.conll:5, word 2 (X-PER)" in found["unknown_prefix"]
-    assert set(checked([["O", "I-PER", "I-PER"] * 20, ["I-LOC", "B-LOC"] * 20])) == set(), "IOB1 begins with I"
+    assert set(checked([["O", "I-PER", "I-PER"] * 20, ["I-LOC", "B-LOC"] * 20])) == set(), (
+        "IOB1 begins with I"
+    )
     ends = checked([["B-A", "E-A", "S-A", "O"] * 20, ["B-A", "O"]])
     assert "a.conll:2, word 1 (B-A)" in ends["tags_without_end"]
 
@@ -255,6 +275,6 @@ def test_a_single_tag_or_rare_ones_are_said() -> None:
     assert "Every word has the tag O" in checked([["O"] * 5])["one_tag"]
     rare = checked([["B-PER", "I-PER", "O"] * 60, ["B-LOC", "I-LOC"]])["rare_tags"]
     assert "1 class has fewer than 10 words: LOC (2)" in rare and "a.conll:2, word" in rare
-    other = checked([["B-PER", "O"] * 10], names=["O", "B-A"])["other_classes"]
+    other = checked([["B-PER", "O"] * 10], head=["O", "B-A"])["new_head"]
     assert "B-PER" in other
     assert find_task("token_classification").encoder_class is TagEncoder

@@ -9,8 +9,9 @@ from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.examples.encoder import Facts
 from tui_tuner.data.examples.tag_facts import SEEN, counts_of, scheme_in
 from tui_tuner.data.preflight import Problem, noted
-from tui_tuner.data.tags import MARKED, NAMES, OUTSIDE, PREFIXES, split_tag
+from tui_tuner.data.tags import MARKED, NAMES, OUTSIDE, PREFIXES, has_other_tags, order_tags, split_tag
 from tui_tuner.locales import N_, _, _n
+from tui_tuner.models.heads import are_unnamed
 from tui_tuner.text import one_line
 
 FEW = 10  # words: a class with fewer is rare
@@ -18,17 +19,18 @@ _SHOWN = 5
 _ALLOW_INSIDE = ("IOB1", "IOE2")
 
 
-def check_tags(facts: Facts, names: Sequence[str]) -> list[Problem]:
+def check_tags(facts: Facts, head: Sequence[str] = (), names: Sequence[str] = ()) -> list[Problem]:
     """Problems with the tags of the rows.
 
     Args:
-        names: The tags that the base model's own head knows; none for most models.
+        head: The classes of the base model's own head; none for most models.
+        names: All tags there may be, in their order (`data.names`); empty if any may be.
     """
     tags, scheme = counts_of(facts), scheme_in(facts)
     return [
         *_check_one(tags),
         *_check_numbers(facts, tags),
-        *_check_head(facts, tags, names),
+        *_check_head(facts, tags, head, names),
         *_check_scheme(facts, tags, scheme),
         *_check_rare(facts, tags, scheme),
         *noted(
@@ -74,8 +76,8 @@ def _check_numbers(facts: Facts, tags: Mapping[str, int]) -> list[Problem]:
             "unnamed_tags",
             "error",
             _(
-                "The tags are numbers, {count} of them, and nothing says what they stand for. Entities cannot "
-                "be told by them.",
+                "The tags are numbers, {count} of them, and nothing says what they stand for. Entities "
+                "cannot be told by them.",
                 count=len(tags),
             ),
             advise(
@@ -91,28 +93,35 @@ def _check_numbers(facts: Facts, tags: Mapping[str, int]) -> list[Problem]:
     ]
 
 
-def _check_head(facts: Facts, tags: Mapping[str, int], names: Sequence[str]) -> list[Problem]:
-    """Whether the head that the base model has knows other tags."""
-    other = sorted(set(tags) - set(names))
-    if not names or not other:
+def _check_head(
+    facts: Facts, tags: Mapping[str, int], head: Sequence[str], names: Sequence[str]
+) -> list[Problem]:
+    """Whether the head that the base model has tells other tags apart."""
+    known = [] if are_unnamed(list(head)) else head
+    wanted = order_tags(tags, names, known)
+    if not has_other_tags(head, wanted):
         return []
-    shown = ", ".join(one_line(tag, 40) for tag in other[:_SHOWN])
-    known = ", ".join(one_line(tag, 40) for tag in names[:_SHOWN])
+    other = next((f"{SEEN}{tag}" for tag in wanted if tag not in head and tag in tags), "")
     return [
         Problem(
-            "other_classes",
+            "new_head",
             "warning",
             _(
-                "The head of this model was made for other tags ({known}…), and does not know {tags}: a new "
-                "one takes its place, and begins with random weights.",
-                known=known,
-                tags=shown,
+                "The model's own head tells other tags apart ({own}) than those of the rows ({wanted}): it "
+                "gets new outputs with random weights.",
+                own=_listed(head),
+                wanted=_listed(wanted),
             ),
-            _("To keep it, call the tags as the model does."),
-            rows=facts.rows(f"{SEEN}{other[0]}"),
-            count=facts.count(f"{SEEN}{other[0]}"),
+            _("To train that head on, name the tags as it does."),
+            facts.count(other),
+            facts.rows(other),
         )
     ]
+
+
+def _listed(tags: Sequence[str]) -> str:
+    more = ["…"] if len(tags) > _SHOWN else []
+    return ", ".join([one_line(tag, 40) for tag in tags[:_SHOWN]] + more)
 
 
 def _check_scheme(facts: Facts, tags: Mapping[str, int], scheme: str) -> list[Problem]:
@@ -143,7 +152,7 @@ def _check_scheme(facts: Facts, tags: Mapping[str, int], scheme: str) -> list[Pr
     strange = [tag for tag in tags if tag != OUTSIDE and (split_tag(tag)[0] or "?") not in PREFIXES[scheme]]
     if strange:
         count = sum(tags[tag] for tag in strange)
-        shown = ", ".join(one_line(tag, 40) for tag in strange[:_SHOWN])
+        shown = _listed(strange)
         places = [place for tag in strange for place in facts.rows(f"{SEEN}{tag}")][:_SHOWN]
         words = _n(
             "{count:,} word has a tag that the scheme {scheme} does not know: {tags}.",

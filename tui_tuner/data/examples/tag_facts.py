@@ -69,8 +69,8 @@ def baseline(facts: Facts) -> str:
     }
     if scheme:
         return _(
-            "{words:,} words with {count} tags in the scheme {scheme}. {share:.1%} have the tag {tag}, so much "
-            "is the accuracy of a model that knows no other: F1 of entities says more.",
+            "{words:,} words with {count} tags in the scheme {scheme}. {share:.1%} have the tag {tag}, so "
+            "much is the accuracy of a model that knows no other: F1 of entities says more.",
             scheme=name,
             **values,
         )

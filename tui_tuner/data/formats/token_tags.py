@@ -59,9 +59,7 @@ class TokenTags(Format):
             if isinstance(tag, float) and tag.is_integer():
                 tag = int(tag)  # a table with gaps in it writes whole numbers so
             if isinstance(tag, bool) or not isinstance(tag, str | int) or tag == "":
-                raise RowProblem(
-                    N_("a tag is neither text nor a number"), _at(tag, place, columns["tags"])
-                )
+                raise RowProblem(N_("a tag is neither text nor a number"), _at(tag, place, columns["tags"]))
             found.append(tag)
         return Tagged(tokens, found)
 
