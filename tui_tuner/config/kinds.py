@@ -113,7 +113,7 @@ TASKS: dict[str, TaskKind] = {
             best="f1",
             head=True,
             decides="token",
-            reads=("data.stride", "training.class_weights"),
+            reads=("data.stride", "data.names", "training.class_weights"),
             demo="demo-tags",
             tiny="tiny-bert",
         ),
