@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_tuner.config.advice import fixes_of, on_screen
-from tui_tuner.config.load import build_config
 from tui_tuner.config.options import field_of, known_field
 from tui_tuner.errors import DataError, RowsError, TunerError
 from tui_tuner.runs.view import RunView
@@ -49,9 +48,10 @@ class Refusal:
 def check_start(values: Mapping[str, Any]) -> Refusal | None:
     """Look at what a draft speaks of; None if a run can be started. Reads files, so it has its time."""
     from tui_tuner.launch.beforehand import check_beforehand
+    from tui_tuner.ui.form import config_of
 
     try:
-        check_beforehand(build_config(values))
+        check_beforehand(config_of(values))
     except (TunerError, OSError) as error:
         return refusal_of(error)
     return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tui_tuner.config.advice import fixes_of
-from tui_tuner.config.load import build_config
+from tui_tuner.config.applying import methods_of
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import DataError, TunerError
@@ -20,6 +20,7 @@ from tui_tuner.locales import _
 from tui_tuner.runs.wire import plain
 from tui_tuner.text import mark_blanks, one_line
 from tui_tuner.ui.checking import Refusal, refusal_of
+from tui_tuner.ui.form import at, config_of, given
 
 if TYPE_CHECKING:
     from tui_tuner.tasks.preview.around import Around
@@ -159,8 +160,10 @@ def _config(draft: dict[str, Any], path: str, *more: str) -> RunConfig:
     named = {name: draft.get(name) or {} for name in ("model", "method", *more)}
     if "task" in draft:
         named["task"] = draft["task"]
+    if given(draft, "method.kind") not in methods_of(str(at(draft, "task"))):
+        named.pop("method")  # which says nothing about rows
     data = draft.get("data")
-    return build_config({**named, "data": {**(data if isinstance(data, dict) else {}), "path": path}})
+    return config_of({**named, "data": {**(data if isinstance(data, dict) else {}), "path": path}})
 
 
 def look(draft: dict[str, Any], path: str) -> Look:

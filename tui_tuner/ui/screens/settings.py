@@ -19,7 +19,6 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.config.load import build_config
 from tui_tuner.config.options import known_field
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
@@ -211,9 +210,10 @@ class SettingsScreen(MendingScreen):
         option = form.options()[path]
         sentence = form.problem_of(path, self._problems)
         refusal = self._why
-        said = explanation(option, sentence)
+        value = form.value_of(self.values, option)
+        said = explanation(option, sentence, value=value)
         if refusal is not None and refusal.field == path:
-            said = explanation(option, sentence, refusal.advice, refusal.mendable)
+            said = explanation(option, sentence, refusal.advice, refusal.mendable, value)
         self.query_one("#explanation", Static).update(said)
 
     def _check(self, changed: bool = True) -> None:
@@ -276,7 +276,7 @@ class SettingsScreen(MendingScreen):
         if not message.start:
             return
         if message.refusal is None:
-            self._begin(build_config(message.values))
+            self._begin(form.config_of(message.values))
         elif message.refusal.field:
             await self._go_to(message.refusal.field)
         else:
@@ -396,7 +396,7 @@ class SettingsScreen(MendingScreen):
         """The config if all values are right; else says what is wrong, and goes there."""
         found = form.problems(self.values, self._untyped)
         if not found:
-            return build_config(self.values)
+            return form.config_of(self.values)
         path, sentence = next(iter(found.items()))
         strange = [path for path in form.unknown(self.values) if path in found]
         if strange:
