@@ -19,7 +19,7 @@ from tui_tuner.errors import DataError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.runs.wire import plain
 from tui_tuner.text import mark_blanks, one_line
-from tui_tuner.ui.checking import Refusal, refusal_of
+from tui_tuner.ui.checking import Refusal, better_of, refusal_of
 from tui_tuner.ui.form import at, config_of, given
 
 if TYPE_CHECKING:
@@ -203,6 +203,14 @@ def refusal(draft: dict[str, Any], path: str) -> Refusal | None:
         return refusal_of(error)
 
 
+def better(draft: dict[str, Any], path: str) -> Refusal | None:
+    """What is said of `path` where another task fits it better than the draft's."""
+    try:
+        return better_of(_config(draft, path))
+    except TunerError:
+        return None
+
+
 def _refused(config: RunConfig) -> Refusal | None:
     """Why the task of a config cannot use its data, if it cannot."""
     from tui_tuner.launch.beforehand import check_data
@@ -316,9 +324,9 @@ def mask(draft: dict[str, Any], path: str, row: int) -> Mask:
     """
     from tui_tuner.tasks.preview.mask import mask_row
 
-    model, data = sections(draft, path)
-    tokenizer = _tokenizer(model)
-    view = mask_row(model, data, row + 1, tokenizer)
+    config = _config(draft, path)
+    tokenizer = _tokenizer(config.model)
+    view = mask_row(config.model, config.data, row + 1, tokenizer, config.task)
     tokens = tuple(_whole_characters(view.tokens, tokenizer))
     notes = tuple(one_line(note) for note in view.notes)
     return Mask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,12 @@ from textual.widgets import ContentSwitcher
 
 from tui_tuner.config.options import Option
 from tui_tuner.locales import _
+from tui_tuner.text import one_line
 from tui_tuner.ui import form
+from tui_tuner.ui.checking import Refusal
 from tui_tuner.ui.drafts import Draft
 from tui_tuner.ui.widgets.field import Field
-from tui_tuner.ui.words import mark, marked
+from tui_tuner.ui.words import mark, marked, safe
 
 
 class Page(VerticalScroll, inherit_bindings=False):
@@ -116,3 +119,19 @@ def form_words() -> Content:
     )
     auto = Content(_("`auto` is worked out when the run starts; the run shows what it became and why."))
     return Content("\n").join((marked(start), marked(keys), auto.stylize("$dim")))
+
+
+def task_words(said: Refusal) -> Content:
+    """That the data are for another task, and the key that takes it."""
+    task = mark(one_line((said.task_fix or {}).get("task", ""), 40), "bold")
+    key = marked(_("{key} makes it task {task}.", key=mark("F5"), task=task))
+    return Content.assemble(("? ", "$warning"), safe(said.sentence), " ", key)
+
+
+def section_marks(problems: Mapping[str, str]) -> list[Content]:
+    """The name of each section, with how much in it is wrong."""
+    counts = Counter(form.section_of(path) for path in filter(None, problems))
+    return [
+        Content.assemble(label, (f" ✗{counts[key]}", "$error") if counts[key] else "")
+        for key, label in form.SECTIONS.items()
+    ]
