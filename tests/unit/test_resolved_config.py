@@ -50,8 +50,10 @@ def test_what_is_resolved_is_what_cannot_be_auto_afterwards() -> None:
     assert {path for path, _ in resolving._RULES} == set(SETTLED)
     assert {path for path, option in options().items() if option.auto} - set(SETTLED) == {
         "data.format",
+        "data.problem",
         "data.workers",
         "evaluation.metrics",
+        "evaluation.null_threshold",
         "training.loss",
     }
 

@@ -7,7 +7,8 @@ the same name in `tasks`, a record format one in `data.formats`; a method is reg
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tui_tuner.locales import N_
 
@@ -36,6 +37,9 @@ class TaskKind(Kind):
         demo: What `data.path: demo` means for it: rows of its own inside this package.
         tiny: What `model.name: tiny` means for it: a small model with random weights (`config.tiny`);
             empty where there is none.
+        reads: Fields that it reads and not every task does, beside those of tasks that write
+            (`config.applying`).
+        without: Methods that cannot train it, each with the reason: a sentence without its full stop.
     """
 
     plain_text: bool = False
@@ -45,13 +49,38 @@ class TaskKind(Kind):
     head: bool = False
     demo: str = "demo"
     tiny: str = ""
+    reads: tuple[str, ...] = ()
+    without: Mapping[str, str] = field(default_factory=dict, hash=False)
 
+
+# Fields that only tasks read whose models write text: prompts are answered, what is written is scored
+WRITING = (
+    "training.loss",
+    "evaluation.prompts",
+    "evaluation.metrics",
+    "evaluation.metric_rows",
+    "evaluation.max_new_tokens",
+)
+# Fields that are about chats: what is rendered, which turns are learnt, and cleaning by answers
+CHATS = (
+    "model.chat_template",
+    "data.system",
+    "data.train_on",
+    "data.system_turns",
+    "data.media",
+    "data.cleaning.refusals",
+    "data.cleaning.min_answer",
+    "data.cleaning.phrases",
+)
 
 TASKS: dict[str, TaskKind] = {
     kind.name: kind
     for kind in (
         TaskKind(
-            "sft", N_("Supervised fine-tuning"), N_("Teach answers: prompts are masked, answers are trained.")
+            "sft",
+            N_("Supervised fine-tuning"),
+            N_("Teach answers: prompts are masked, answers are trained."),
+            reads=CHATS,
         ),
         TaskKind(
             "pretraining",
@@ -69,6 +98,7 @@ TASKS: dict[str, TaskKind] = {
             head=True,
             demo="demo-reviews",
             tiny="tiny-distilbert",
+            reads=("data.problem", "training.class_weights"),
         ),
         TaskKind(
             "token_classification",
@@ -79,6 +109,7 @@ TASKS: dict[str, TaskKind] = {
             head=True,
             demo="demo-tags",
             tiny="tiny-bert",
+            reads=("data.stride", "training.class_weights"),
         ),
         TaskKind(
             "question_answering",
@@ -89,6 +120,7 @@ TASKS: dict[str, TaskKind] = {
             head=True,
             demo="demo-questions",
             tiny="tiny-bert",
+            reads=("data.stride", "evaluation.null_threshold"),
         ),
     )
 }

@@ -7,7 +7,10 @@ reads the journal finds their direction there.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tui_tuner.locales import N_
 
@@ -70,6 +73,22 @@ ALIASES = {"token_f1": "f1"}  # names of version 0.1, in configs and journals
 def canonical(name: str) -> str:
     """The name of a metric today."""
     return ALIASES.get(name, name)
+
+
+Value = TypeVar("Value")
+
+
+def renamed(metrics: Mapping[str, Value]) -> dict[str, Value]:
+    """What was measured under the names of today; a journal of version 0.1 has some of its own."""
+    return {canonical(name): value for name, value in metrics.items()}
+
+
+def hundredfold(name: str, value: object) -> str:
+    """A metric as its field shows it, `88.52` for an F1 of 0.8852; empty where it is shown as it is."""
+    known = METRICS.get(canonical(name))
+    if known is None or not known.hundred or isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    return f"{100 * value:.2f}" if math.isfinite(value) else f"{value}"
 
 
 def higher_is_better(name: str, own: bool | None = None) -> bool:

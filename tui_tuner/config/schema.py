@@ -11,7 +11,16 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tui_tuner.config.kinds import ADAPTERS, PROMPTS, QUANTISABLE, RANKED, TASKS, TINY, TaskKind
+from tui_tuner.config.kinds import (
+    ADAPTERS,
+    METHODS,
+    PROMPTS,
+    QUANTISABLE,
+    RANKED,
+    TASKS,
+    TINY,
+    TaskKind,
+)
 from tui_tuner.config.sections.base import Section, known, option
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
 from tui_tuner.config.sections.evaluation import EvaluationSection
@@ -65,6 +74,12 @@ class RunConfig(Section):
         return TASKS[self.task]
 
     @property
+    def best_metric(self) -> str:
+        """The metric that decides which checkpoint is best: the one asked for, or else the task's own."""
+        best = self.evaluation.best
+        return self.task_kind.best if best == "auto" else best
+
+    @property
     def packs(self) -> bool:
         """Whether rows may lie side by side: asked for or left open, and no virtual tokens between them."""
         return self.data.packing is not False and not self.method.prompt_length
@@ -109,6 +124,7 @@ def _contradictions(config: RunConfig) -> list[str]:
                 task=config.task,
             )
         )
+    found += _task_without_method(config.task_kind, method.kind)
     if model.quantization != "none" and method.kind not in QUANTISABLE:
         found.append(
             "model.quantization: "
@@ -152,6 +168,7 @@ def _contradictions(config: RunConfig) -> list[str]:
         )
     if method.kind == "freeze" and method.layers is None:
         found.append("method.layers: " + _("freeze needs the number of top layers to train, such as 2"))
+    found += _too_much_shared(config)
     validation = config.data.validation
     if config.evaluation.early_stopping and not validation:
         found.append("evaluation.early_stopping: " + _("there is nothing to judge by; set data.validation"))
@@ -176,6 +193,34 @@ def _contradictions(config: RunConfig) -> list[str]:
     if config.hardware.budget and config.hardware.price_per_hour is None:
         found.append("hardware.price_per_hour: " + _("a budget needs the price of an hour"))
     return found
+
+
+def _task_without_method(task: TaskKind, method: str) -> list[str]:
+    """A method that cannot train the task, with the reason and what can."""
+    if method not in task.without:
+        return []
+    said = _(
+        "{method} cannot train task {task}: {reason}; use {others}",
+        method=method,
+        task=task.name,
+        reason=_(task.without[method]),
+        others=", ".join(name for name in METHODS if name not in task.without),
+    )
+    return [f"method.kind: {said}"]
+
+
+def _too_much_shared(config: RunConfig) -> list[str]:
+    """Windows that share all they hold, and so never come to the end of a text."""
+    data = config.data
+    default = DataSection.model_fields["stride"].default
+    if "data.stride" not in config.task_kind.reads or data.stride == default or data.stride < data.max_length:
+        return []
+    said = _(
+        "windows of data.max_length {max_length:,} tokens cannot share {stride:,}; a third of them is usual",
+        max_length=data.max_length,
+        stride=data.stride,
+    )
+    return [f"data.stride: {said}"]
 
 
 def _method_contradictions(method: MethodSection, training: TrainingSection) -> list[str]:

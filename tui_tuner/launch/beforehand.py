@@ -40,8 +40,9 @@ def check_beforehand(config: RunConfig) -> None:
     _check_model(config)
     _check_method(config)
     check_data(config)
-    measured = [metric.name for metric in find_task(config.task).metrics]
-    if config.evaluation.best not in measured:
+    task = find_task(config.task)
+    measured = [metric.name for metric in task.metrics]
+    if task.best_metric(config) not in measured:
         raise ConfigError(
             _("{metric!r} is not measured on held-out rows.", metric=one_line(config.evaluation.best)),
             where="evaluation.best",

@@ -73,8 +73,8 @@ def resolve(
 ) -> Resolved:
     """Replace every `auto` that training needs a value for. What the user set is never changed.
 
-    Left as they are: `data.format`, `data.workers`, `evaluation.metrics`, `output.name`, `training.loss`
-    (their rooms decide them).
+    Left as they are: `data.format`, `data.problem`, `data.workers`, `evaluation.metrics`,
+    `evaluation.null_threshold`, `output.name`, `training.loss` (their rooms decide them).
 
     Args:
         fitted: Micro-batch, checkpointing and optimizer are taken from here; by rules of thumb without it.

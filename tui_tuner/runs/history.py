@@ -19,7 +19,7 @@ from tui_tuner.runs.notes import read_notes
 from tui_tuner.runs.private import open_file
 from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.runs.tally import tally
+from tui_tuner.runs.tally import Tally, tally
 from tui_tuner.runs.view import RunView, fold
 from tui_tuner.text import one_line, sanitize
 
@@ -56,7 +56,7 @@ def summary(folder: RunFolder, deadline: float | None = None) -> dict[str, Any]:
         known, complete = tally(folder, _STEP)
     config, damage = _config(folder)
     price = config.hardware.price_per_hour if config else None
-    metric = config.evaluation.best if config else "loss"
+    metric = _metric(config, known) if config else "loss"
     notes = read_notes(folder)
     state = folder.state()
     return {
@@ -162,6 +162,11 @@ def _config(folder: RunFolder) -> tuple[RunConfig | None, str]:
         return folder.config(), ""
     except TunerError as error:
         return None, one_line(error, 300)
+
+
+def _metric(config: RunConfig, known: Tally) -> str:
+    """What the run is judged by: as asked for, as it chose itself, or as its task is."""
+    return known.judged_by if config.evaluation.best == "auto" and known.judged_by else config.best_metric
 
 
 def _data(config: RunConfig) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tui_tuner.config.metrics import hundredfold
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
@@ -134,6 +135,11 @@ class Pace:
     def step(self) -> int:
         """The last step; 0 before the first."""
         return self._steps[-1] if self._steps else 0
+
+
+def metric_figure(name: str, value: object, digits: int = 4) -> str:
+    """A metric as a person reads it: times 100 where its field does so, else as `figure` writes it."""
+    return hundredfold(name, value) or figure(value, digits)
 
 
 def figure(value: object, digits: int = 4) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from tui_tuner.config.metrics import higher_is_better
+from tui_tuner.config.metrics import canonical, higher_is_better, renamed
 from tui_tuner.errors import DiskFullError
 from tui_tuner.runs.events import (
     VERSION,
@@ -27,6 +27,7 @@ from tui_tuner.runs.events import (
     ModelSource,
     OutOfMemory,
     Phase,
+    Resolved,
     RolledBack,
     RunStarted,
     Step,
@@ -38,7 +39,7 @@ from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.wire import body_of, moment, peek, plain, real
 
 CACHE = ".summary.json"
-_CACHE_VERSION = 4
+_CACHE_VERSION = 5
 _CHUNK = 8 << 20
 _HEAD = 256  # bytes at the start of a journal that tell it from another one
 _SILENCE = 60.0  # seconds; heartbeats come every 5, so nobody ran during a longer gap
@@ -74,6 +75,7 @@ class Tally:
     model_from: str = ""
     message: str = ""
     hint: str = ""
+    judged_by: str = ""  # the metric that `evaluation.best: auto` became
     directions: dict[str, bool] = field(default_factory=dict)  # of the task's metrics: is higher better?
 
     def mean(self, sums: list[float]) -> float | None:
@@ -82,6 +84,7 @@ class Tally:
 
     def best(self, metric: str) -> float | None:
         """The best value of a metric over the evaluations that are part of the run's history; never NaN."""
+        metric = canonical(metric)
         found = (real(metrics.get(metric)) for _, metrics in self.evaluations)
         values = [value for value in found if value is not None and math.isfinite(value)]
         pick = max if higher_is_better(metric, self.directions.get(metric)) else min
@@ -232,7 +235,7 @@ def _phase(known: Tally, body: Phase) -> None:
 
 
 def _evaluation(known: Tally, body: Evaluation) -> None:
-    known.evaluations.append([body.step, dict(body.metrics)])
+    known.evaluations.append([body.step, renamed(body.metrics)])
     del known.evaluations[:-_MOST_EVALUATIONS]
 
 
@@ -252,10 +255,16 @@ def _finished(known: Tally, body: Finished) -> None:
     known.message, known.hint = body.message, body.hint
 
 
+def _resolved(known: Tally, body: Resolved) -> None:
+    if body.field == "evaluation.best":
+        known.judged_by = str(body.value)
+
+
 _HANDLERS: dict[type[Body], Callable[[Tally, Any], None]] = {
     RunStarted: _started,
     RolledBack: _rolled_back,
     Phase: _phase,
+    Resolved: _resolved,
     Evaluation: _evaluation,
     CheckpointSaved: _checkpoint,
     Warned: _warning,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tui_tuner.config.metrics import renamed
 from tui_tuner.runs import pace
 from tui_tuner.runs.events import (
     Body,
@@ -192,7 +193,7 @@ def _step(draft: _Draft, _: Event, body: Step) -> None:
 
 
 def _evaluation(draft: _Draft, _: Event, body: Evaluation) -> None:
-    draft.list("evaluations").append(body)
+    draft.list("evaluations").append(replace(body, metrics=renamed(body.metrics)))
 
 
 def _sample(draft: _Draft, _: Event, body: Sample) -> None:

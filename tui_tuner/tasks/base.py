@@ -106,6 +106,17 @@ class Task(ABC):
         """
         return
 
+    def best_metric(self, config: RunConfig) -> str:
+        """The metric that decides which checkpoint is best, as far as that can be told before rows are read.
+
+        auto is what the task is judged by; a task that does not measure that is judged by its first metric.
+        """
+        best = config.best_metric
+        if config.evaluation.best == "auto" and self.metrics:
+            measured = [metric.name for metric in self.metrics]
+            return best if best in measured else measured[0]
+        return best
+
     # ---- the model ----------------------------------------------------------------------------------------
 
     def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:

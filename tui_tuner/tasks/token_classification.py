@@ -2,30 +2,141 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.config.metrics import METRICS
+from tui_tuner.config.metrics import METRICS, Metric
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.examples.tagged import TagEncoder
 from tui_tuner.data.records import Tagged
+from tui_tuner.data.tags import names_in, number_of, order_tags
+from tui_tuner.errors import DataError, UsageError
+from tui_tuner.locales import N_, _
+from tui_tuner.models.generation import read_json
 from tui_tuner.tasks.base import Task
+from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
-    from tui_tuner.data.examples.encoder import Encoder
+    from tui_tuner.data.examples.encoder import Encoder, Facts
+    from tui_tuner.data.examples.store import TokenizedRows
+    from tui_tuner.data.ledger import Ledger
+    from tui_tuner.data.preflight import Problem
+    from tui_tuner.evaluation.samples import Samples, Shown
     from tui_tuner.objectives.base import Objective
+
+STRICT = tuple(
+    Metric(f"{name}_strict", label, help_, hundred=True)
+    for name, label, help_ in (
+        ("f1", N_("F1, strict"), N_("Only entities that follow the rules of their tags count.")),
+        ("precision", N_("Precision, strict"), N_("Only entities that follow the rules of their tags count.")),
+        ("recall", N_("Recall, strict"), N_("Only entities that follow the rules of their tags count.")),
+    )
+)
 
 
 class TokenClassification(Task):
+    """Words in, a tag for each out; judged by whole entities where tags are of a scheme such as BIO."""
+
     records = (Tagged,)
-    metrics = (METRICS["loss"], METRICS["f1"], METRICS["precision"], METRICS["recall"], METRICS["accuracy"])
+    encoder_class = TagEncoder
+    metrics = (
+        *(METRICS[name] for name in ("loss", "f1", "precision", "recall", "accuracy", "f1_macro")),
+        *STRICT,
+    )
     auto_class = "AutoModelForTokenClassification"
     new_modules = ("score", "classifier")
     peft_type = "TOKEN_CLS"
 
+    def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
+        from tui_tuner.data.examples.word_spaces import keep_spaces
+
+        return keep_spaces(tokenizer)
+
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
-        raise NotImplementedError
+        return TagEncoder(config, tokenizer, names_of_model(config))
+
+    def read_beside(self, config: RunConfig, tokenizer: Any) -> Any:
+        return {"names": names_of_model(config)}
+
+    def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
+        from tui_tuner.data.examples.tag_checks import check_tags
+
+        return check_tags(facts, names_of_model(config))
+
+    def number(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
+        names = tags_of(learned)
+        places = {number_of(name): place for place, name in enumerate(names)}
+        if len(places) < len(names):
+            raise DataError(
+                _("two tags cannot be told apart by their hashes: rename one of them."), field="data.path"
+            )
+        own = rows.store.meta["learned"]
+        unknown = sorted(set(own["tags"]) - set(names))
+        if unknown:
+            raise _unknown_tag(rows, unknown[0], own["names"])
+        rows.renumber(places)
+
+    def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:
+        names = tags_of(learned)
+        return {
+            "num_labels": len(names),
+            "id2label": dict(enumerate(names)),
+            "label2id": {name: place for place, name in enumerate(names)},
+        }
 
     def objective(self, config: RunConfig) -> Objective:
-        raise NotImplementedError
+        from tui_tuner.objectives.tags import TagObjective
+
+        return TagObjective(config)
+
+    def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
+        from tui_tuner.evaluation.tag_samples import TagSamples
+
+        return TagSamples(config, tokenizer, held_out)
+
+    def ask(self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = "") -> Shown:
+        from tui_tuner.evaluation.tag_samples import tag_text
+
+        if question.strip():
+            raise UsageError(
+                _("task {task} tags a text and answers no question about it.", task=config.task),
+                hint=_("Leave the question out."),
+            )
+        return tag_text(model, tokenizer, config, text)
+
+
+def names_of_model(config: RunConfig) -> list[str]:
+    """The tags that the base model of a run knows already; none for most."""
+    return [] if config.model.architecture is not None else names_in(read_json(config.model, "config.json"))
+
+
+def tags_of(learned: Mapping[str, Any]) -> list[str]:
+    """The tag of each class of a run's model."""
+    if not learned:
+        return []
+    names: Sequence[str] = learned["names"]
+    return order_tags(learned["tags"], names, names)
+
+
+def _unknown_tag(rows: TokenizedRows, tag: str, names: Sequence[str]) -> DataError:
+    """A tag of held-out rows that no training row has, with the first word that has it."""
+    from tui_tuner.data.examples.tagged import name_tags
+
+    store = rows.store
+    for row in range(int(store.meta["rows"])):
+        tags = name_tags(store.record(row)["tags"], names)
+        if tag in tags:
+            break
+    return DataError(
+        _(
+            "word {place} has the tag {tag}, which no training row has: the model has no class for it.",
+            place=tags.index(tag) + 1,
+            tag=one_line(tag, 40),
+        ),
+        where=str(store.origin(row)),
+        hint=_("Correct the tag, take the row out, or add rows with this tag to those that are trained."),
+        field="data.validation",
+    )
 
 
 TASK = TokenClassification()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tui_tuner.config.applying import readers, unread
 from tui_tuner.config.load import dump_config
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.errors import TunerError
+from tui_tuner.locales import _
 from tui_tuner.models.device import Device, find_device
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning import hardware
@@ -20,6 +22,7 @@ from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.speed.kept import keep_rates
 from tui_tuner.planning.speed.rates import Rates, rates_words
 from tui_tuner.runs.events import Resolved
+from tui_tuner.text import listed
 from tui_tuner.training.context import RunContext
 from tui_tuner.training.positions import check_positions
 from tui_tuner.training.resuming import RESOLVED
@@ -53,7 +56,8 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     longest = max(int(rows.lengths.max()) for rows in parts if rows is not None and len(rows))
     check_positions(facts, longest, reporter, config.method.prompt_length)
     here = hardware.detect()
-    own = context.task.settle(config, prepared.learned)
+    _say_unread(context, config)
+    own = _choose_by_task(context, config, prepared)
     for name, (value, why) in own.items():
         reporter.emit(Resolved(name, value, why))
     config = with_values(config, {name: value for name, (value, _why) in own.items()})
@@ -67,6 +71,26 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     context.progress.config = found.config.model_dump(mode="json")
     place = "cpu" if found.config.hardware.devices == "cpu" else f"cuda:{context.ranks.local_rank}"
     return Settled(found.config, find_device(place, here.devices), facts, data)
+
+
+def _say_unread(context: RunContext, config: RunConfig) -> None:
+    """Name the fields that somebody set and that this task does not read."""
+    fields = unread(config)
+    if not fields or context.checkpoint is not None:
+        return
+    said = _("{task} does not read {fields}.", task=_(config.task_kind.label), fields=listed(fields))
+    tasks = dict.fromkeys(name for path in fields for name in readers(path))
+    hint = _("That is for task {tasks}, and changes nothing here.", tasks=", ".join(tasks))
+    context.reporter.warn("unread_fields", said, hint)
+
+
+def _choose_by_task(context: RunContext, config: RunConfig, prepared: Prepared) -> dict[str, tuple[Any, str]]:
+    """What the task decides by its rows; and by which of its metrics it is judged, where nobody says so."""
+    own = context.task.settle(config, prepared.learned)
+    best = context.task.best_metric(config)
+    if "evaluation.best" not in own and best != config.best_metric:
+        own["evaluation.best"] = best, _("The first metric of this task.")
+    return own
 
 
 def _measure(context: RunContext, config: RunConfig, here: Hardware) -> Rates | None:

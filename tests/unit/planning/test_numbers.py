@@ -126,6 +126,8 @@ TRAPS = [
     ({"method": {"kind": "ia3", "rank": 32, "virtual_tokens": 8}}, None, "unread_fields"),
     ({"method": {"kind": "prompt_tuning", "dropout": 0.1}}, None, "unread_fields"),
     ({"method": {"kind": "full", "layers": 2}}, None, "unread_fields"),
+    ({"task": "question_answering", "training": {"loss": "full_logits"}}, None, "unread_by_task"),
+    ({"evaluation": {"null_threshold": 1.5}, "data": {"stride": 64}}, None, "unread_by_task"),
     ({"data": {"packing": False, "max_length": 4096}}, DataFacts(1000, longest=100), "long_for_data"),
     ({"training": {"loss": "full_logits", "micro_batch": 16}}, None, "logits"),
     ({}, DataFacts(20), "few_rows"),

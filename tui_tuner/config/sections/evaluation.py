@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import field_validator
+
+from tui_tuner.config.metrics import canonical
 from tui_tuner.config.sections.base import Auto, Section, option
 from tui_tuner.locales import N_
 
@@ -61,3 +66,9 @@ class EvaluationSection(Section):
         ge=1,
         le=1_000_000,
     )
+
+    @field_validator("metrics", "best", mode="after")
+    @classmethod
+    def _names_of_today(cls, value: Any) -> Any:
+        """Names of version 0.1 are those that took their place."""
+        return canonical(value) if isinstance(value, str) else [canonical(name) for name in value]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+from pydantic import field_validator
 
 from tui_tuner.config.sections.base import Auto, Section, option
-from tui_tuner.locales import N_
+from tui_tuner.locales import N_, _
+from tui_tuner.text import one_line
 
 EVERY_SECOND: Final = "every_second"
 OFFLOAD: Final = "offload"
 Checkpointing = bool | Literal["every_second", "offload"]
 DEGREES: tuple[Checkpointing, ...] = (False, EVERY_SECOND, True, OFFLOAD)  # each keeps less on the device
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "sgd", "adafactor"]
+MOST_WEIGHT = 1_000_000  # of a class in the loss
 
 
 class TrainingSection(Section):
@@ -132,3 +136,27 @@ class TrainingSection(Section):
         advanced=True,
     )
     seed: int = option(42, N_("Seed of initialisation, order and dropout."), ge=0, le=2**32 - 1)
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _weights_of_classes(cls, value: Any) -> Any:
+        """Names of classes are text: YAML makes a number or a truth value of 0 or true."""
+        if not isinstance(value, dict):
+            return value
+        if not value:
+            raise ValueError(_("names no class; use none, balanced, or a weight for each class"))
+        names = {str(name).lower() if isinstance(name, bool) else str(name): name for name in value}
+        found = {name: value[written] for name, written in names.items()}
+        for name, weight in found.items():
+            number = isinstance(weight, int | float) and not isinstance(weight, bool)
+            if not number or not 0 < weight <= MOST_WEIGHT:  # NaN is neither above nor below
+                raise ValueError(
+                    _(
+                        "the weight of class {name} is {weight}, and has to be a number above 0 and at most "
+                        "{most:,}",
+                        name=one_line(name, 40),
+                        weight=one_line(repr(weight), 40),
+                        most=MOST_WEIGHT,
+                    )
+                )
+        return found

@@ -1,0 +1,108 @@
+"""A tag for each word: the cross-entropy of each labelled position, judged by entities over whole rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, model_inputs
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.records import IGNORE
+from tui_tuner.evaluation.tagging import Judgement, judge_tags
+from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup, Table
+
+FOUND = "tags found"
+
+
+class TagObjective(Objective):
+    """Sum of the cross-entropies of all labelled words, over their number in the effective batch.
+
+    Attributes:
+        names: The tag of each class.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__(config)
+        self.names: list[str] = []
+
+    def prepare(self, setup: Setup) -> None:
+        self.names = class_names(setup.model)
+        super().prepare(setup)
+
+    def _logits(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
+        """[K, classes] float32: the logits at the positions with a label, in reading order."""
+        with way.computing():
+            logits = model(**model_inputs(model, micro, way)).logits
+        logits = logits[:, -micro.input_ids.shape[1] :]  # behind virtual tokens
+        if micro.places is not None:
+            return logits.flatten(0, 1)[micro.places].float()
+        return logits[micro.keep].float()
+
+    def losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
+        return cross_entropy(self._logits(model, micro, way), micro.targets, reduction="none")
+
+    def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
+        logits = self._logits(model, micro, self.way)
+        loss = cross_entropy(logits, micro.targets, reduction="none").double().sum()
+        found = logits.argmax(-1).to(torch.int32)
+        return {"loss": loss, FOUND: EachExample(found.split(labels_of(micro)))}
+
+    def judge(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> Judged:
+        wanted, found = self._whole_rows(rows, sums[FOUND])
+        judgement = judge_tags(wanted, found)
+        return Judged({**self.summarise(sums, weight), **metrics_of(judgement)}, [class_table(judgement)])
+
+    def _whole_rows(self, rows: Rows, found: Sequence[Any]) -> tuple[list[list[str]], list[list[str]]]:
+        """The tags of each row that are right, and those that were found, its windows put together."""
+        name, row_of = self.names, getattr(rows, "row", lambda index: index)
+        wanted: dict[int, list[str]] = {}
+        guessed: dict[int, list[str]] = {}
+        for index, guess in enumerate(found):
+            if guess is None:  # a window without a word of its own
+                continue
+            labels = rows[index].labels
+            row = row_of(index)
+            wanted.setdefault(row, []).extend(name[label] for label in labels[labels != IGNORE])
+            guessed.setdefault(row, []).extend(name[label] for label in guess)
+        return list(wanted.values()), list(guessed.values())
+
+
+def class_names(model: Any) -> list[str]:
+    """The tag of each class of a model."""
+    named = model.config.id2label
+    return [str(named[place]) for place in sorted(named)]
+
+
+def labels_of(micro: MicroBatch) -> list[int]:
+    """How many labels each example of a forward pass has."""
+    if micro.position_ids is None:
+        return [int(count) for count in micro.keep.sum(1).tolist()]
+    parts = micro.keep[0].split(micro.segments)
+    return [int(part.sum()) for part in parts[: len(micro.lengths)]]
+
+
+def metrics_of(judgement: Judgement) -> dict[str, float]:
+    """The metrics of an evaluation by their names."""
+    found = {"accuracy": judgement.accuracy}
+    found |= dict(zip(("precision", "recall", "f1"), judgement.counts.total(), strict=True))
+    if not judgement.scheme:
+        found["f1_macro"] = judgement.f1_macro
+    if judgement.strict is not None:
+        names = ("precision_strict", "recall_strict", "f1_strict")
+        found |= dict(zip(names, judgement.strict.total(), strict=True))
+    return found
+
+
+def class_table(judgement: Judgement) -> Table:
+    """Precision, recall and F1 of each type, and how often the data has it."""
+    counts = judgement.counts
+    types = counts.types()
+    return Table(
+        "classes",
+        types,
+        ("precision", "recall", "f1", "support"),
+        [(*counts.of(type), float(counts.wanted[type])) for type in types],
+    )
