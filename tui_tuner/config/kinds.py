@@ -37,6 +37,7 @@ class TaskKind(Kind):
         demo: What `data.path: demo` means for it: rows of its own inside this package.
         tiny: What `model.name: tiny` means for it: a small model with random weights (`config.tiny`);
             empty where there is none.
+        decides: For what it does: a `text`, each `token`, or a `span` (two numbers for each token).
         reads: Fields that it reads and not every task does, beside those of tasks that write
             (`config.applying`).
         without: Methods that cannot train it, each with the reason: a sentence without its full stop.
@@ -49,6 +50,7 @@ class TaskKind(Kind):
     head: bool = False
     demo: str = "demo"
     tiny: str = ""
+    decides: str = ""
     reads: tuple[str, ...] = ()
     without: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -98,6 +100,7 @@ TASKS: dict[str, TaskKind] = {
             head=True,
             demo="demo-reviews",
             tiny="tiny-distilbert",
+            decides="text",
             reads=("data.problem", "training.class_weights"),
         ),
         TaskKind(
@@ -109,6 +112,7 @@ TASKS: dict[str, TaskKind] = {
             head=True,
             demo="demo-tags",
             tiny="tiny-bert",
+            decides="token",
             reads=("data.stride", "training.class_weights"),
         ),
         TaskKind(
@@ -120,6 +124,7 @@ TASKS: dict[str, TaskKind] = {
             head=True,
             demo="demo-questions",
             tiny="tiny-bert",
+            decides="span",
             reads=("data.stride", "evaluation.null_threshold"),
         ),
     )
