@@ -34,13 +34,14 @@ class TaskKind(Kind):
         best: The metric that decides which checkpoint is best, where the config leaves that open and the
             rows do not say more (`Task.settle`).
         head: A new head on the model decides, in place of the one that writes.
-        demo: What `data.path: demo` means for it: rows of its own inside this package.
-        tiny: What `model.name: tiny` means for it: a small model with random weights (`config.tiny`);
-            empty where there is none.
         decides: For what it does: a `text`, each `token`, or a `span` (two numbers for each token).
+        question: Its model reads a question beside the text.
         reads: Fields that it reads and not every task does, beside those of tasks that write
             (`config.applying`).
         without: Methods that cannot train it, each with the reason: a sentence without its full stop.
+        demo: What `data.path: demo` means for it: rows of its own inside this package.
+        tiny: What `model.name: tiny` means for it: a small model with random weights (`config.tiny`);
+            empty where there is none.
     """
 
     plain_text: bool = False
@@ -48,11 +49,12 @@ class TaskKind(Kind):
     writes: bool = True
     best: str = "loss"
     head: bool = False
-    demo: str = "demo"
-    tiny: str = ""
     decides: str = ""
+    question: bool = False
     reads: tuple[str, ...] = ()
     without: Mapping[str, str] = field(default_factory=dict, hash=False)
+    demo: str = "demo"
+    tiny: str = ""
 
 
 # Fields that only tasks read whose models write text: prompts are answered, what is written is scored
@@ -97,10 +99,10 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="accuracy",
             head=True,
-            demo="demo-reviews",
-            tiny="tiny-distilbert",
             decides="text",
             reads=("data.problem", "training.class_weights"),
+            demo="demo-reviews",
+            tiny="tiny-distilbert",
         ),
         TaskKind(
             "token_classification",
@@ -109,10 +111,10 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="f1",
             head=True,
-            demo="demo-tags",
-            tiny="tiny-bert",
             decides="token",
             reads=("data.stride", "training.class_weights"),
+            demo="demo-tags",
+            tiny="tiny-bert",
         ),
         TaskKind(
             "question_answering",
@@ -121,10 +123,11 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="f1",
             head=True,
+            decides="span",
+            question=True,
+            reads=("data.stride", "evaluation.null_threshold"),
             demo="demo-questions",
             tiny="tiny-bert",
-            decides="span",
-            reads=("data.stride", "evaluation.null_threshold"),
         ),
     )
 }

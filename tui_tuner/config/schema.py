@@ -11,16 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tui_tuner.config.kinds import (
-    ADAPTERS,
-    METHODS,
-    PROMPTS,
-    QUANTISABLE,
-    RANKED,
-    TASKS,
-    TINY,
-    TaskKind,
-)
+from tui_tuner.config.kinds import ADAPTERS, METHODS, PROMPTS, QUANTISABLE, RANKED, TASKS, TINY, TaskKind
 from tui_tuner.config.sections.base import Section, known, option
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
 from tui_tuner.config.sections.evaluation import EvaluationSection
@@ -115,6 +106,7 @@ def _contradictions(config: RunConfig) -> list[str]:
     """Values that are valid alone and cannot be together; each as `field: sentence`."""
     model, method, training = config.model, config.method, config.training
     found = _method_contradictions(method, training)
+    found += _task_without_method(config.task_kind, method.kind)
     if model.name == TINY and not config.task_kind.tiny:
         found.append(
             "model.name: "
@@ -124,7 +116,6 @@ def _contradictions(config: RunConfig) -> list[str]:
                 task=config.task,
             )
         )
-    found += _task_without_method(config.task_kind, method.kind)
     if model.quantization != "none" and method.kind not in QUANTISABLE:
         found.append(
             "model.quantization: "
