@@ -95,7 +95,6 @@ TASKS: dict[str, TaskKind] = {
             N_("Learn plain text, every token, from scratch or continued."),
             rows=N_("plain text"),
             plain_text=True,
-            demo="demo-corpus",
         ),
         TaskKind(
             "classification",
