@@ -15,8 +15,8 @@ from tui_tuner.data.tags import names_in, order_tags
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.head_shapes import SPAN, TEXT, TOKEN, Part, head_parts
 from tui_tuner.models.generation import read_json
+from tui_tuner.models.head_shapes import SPAN, TEXT, TOKEN, Part, head_parts
 from tui_tuner.planning.data_facts import DataFacts
 
 USUAL = 2  # classes of a model whose config names none (transformers)
@@ -52,7 +52,12 @@ def head_of(config: RunConfig, facts: ModelFacts, data: DataFacts | None = None)
     if named:
         said = _n("{count} class in config.json", "{count} classes in config.json", named, count=named)
         return Head(decides, named, pooler, said)
-    return Head(decides, USUAL, pooler, _("neither the rows nor config.json name classes, so {count} are taken", count=USUAL))
+    return Head(
+        decides,
+        USUAL,
+        pooler,
+        _("neither the rows nor config.json name classes, so {count} are taken", count=USUAL),
+    )
 
 
 def _said(decides: str, data: DataFacts) -> str:
@@ -126,5 +131,7 @@ class OutputCounter:
         if self.config.model.architecture is None:
             with contextlib.suppress(TunerError, OSError):
                 known = names_in(read_json(self.config.model, "config.json"))
-        named = {known[tag] if isinstance(tag, int) and 0 <= tag < len(known) else str(tag) for tag in self.tags}
+        named = {
+            known[tag] if isinstance(tag, int) and 0 <= tag < len(known) else str(tag) for tag in self.tags
+        }
         return order_tags(named, known, known)

@@ -128,7 +128,9 @@ def adapted(
     if ALL in targets or method.layers is not None:
         return  # of these only the layers get adapters
     yield from (
-        part.matrix for part in parts if part not in head and not part.norm and stack.adapts(part.matrix, targets)
+        part.matrix
+        for part in parts
+        if part not in head and not part.norm and stack.adapts(part.matrix, targets)
     )
 
 
@@ -163,7 +165,7 @@ def _top_layers(facts: ModelFacts, count: int) -> int:
 
 
 def _virtual(facts: ModelFacts, method: MethodSection, decides: bool) -> int:
-    """What makes the virtual tokens of a prompt method (`peft/tuners/prompt_tuning`, `p_tuning`, `prefix_tuning`)."""
+    """What makes the virtual tokens of a prompt method (PEFT's `prompt_tuning`, `p_tuning`, `prefix_tuning`)."""
     width = facts.embedding_width if decides else facts.hidden
     count, inner = method.virtual_tokens, method.encoder_size
     if method.kind == "prompt_tuning":
