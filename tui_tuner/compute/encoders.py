@@ -1,10 +1,8 @@
-"""What models of transformers want to be given beside ids: where positions begin, and token types."""
+"""What models of transformers want to be given beside ids: where their positions begin."""
 
 from __future__ import annotations
 
-import inspect
 import sys
-from functools import lru_cache
 from typing import Any
 
 _OWN_POSITIONS = "create_position_ids_from_input_ids"
@@ -37,15 +35,3 @@ def _first_position(model: Any) -> int:
 def _counts(kind: type) -> bool:
     """Whether embeddings count positions by the ids, from padding's on."""
     return hasattr(kind, _OWN_POSITIONS) or hasattr(sys.modules.get(kind.__module__), _OWN_POSITIONS)
-
-
-def takes_token_types(model: Any) -> bool:
-    """Whether a model tells two texts apart by types of their tokens."""
-    plain = plain_model(model)
-    kinds = getattr(plain.config.get_text_config(), "type_vocab_size", 2)
-    return kinds != 1 and _takes(type(plain))
-
-
-@lru_cache(maxsize=64)
-def _takes(kind: type) -> bool:
-    return "token_type_ids" in inspect.signature(kind.forward).parameters

@@ -137,7 +137,9 @@ def _stack_of(base: Any) -> Any:
     import torch
 
     layers = max(
-        (module for module in base.modules() if isinstance(module, torch.nn.ModuleList)), key=len, default=None
+        (module for module in base.modules() if isinstance(module, torch.nn.ModuleList)),
+        key=len,
+        default=None,
     )
     for child in base.children():
         if child is not layers and layers is not None and any(one is layers for one in child.modules()):
@@ -163,7 +165,9 @@ def find_pooled(model: Any, micro: MicroBatch, way: ForwardWay) -> Pooled:
             except Exception:  # whatever a model's own code makes of one state
                 continue
             scale = wanted.abs().max().clamp_min(1e-6)
-            if found.shape == wanted.shape and float((found - wanted).abs().max() / scale) < (_APART if exact else _APART_HALF):
+            if found.shape == wanted.shape and float((found - wanted).abs().max() / scale) < (
+                _APART if exact else _APART_HALF
+            ):
                 return pooled
     return "all"
 

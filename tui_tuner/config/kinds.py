@@ -38,6 +38,9 @@ class TaskKind(Kind):
         reads: Fields that it reads and not every task does, beside those of tasks that write
             (`config.applying`).
         without: Methods that cannot train it, each with the reason: a sentence without its full stop.
+        demo: What `data.path: demo` means for it: rows of its own inside this package.
+        tiny: What `model.name: tiny` means for it: a small model with random weights (`config.tiny`);
+            empty where there is none.
     """
 
     plain_text: bool = False
@@ -48,6 +51,8 @@ class TaskKind(Kind):
     decides: str = ""
     reads: tuple[str, ...] = ()
     without: Mapping[str, str] = field(default_factory=dict, hash=False)
+    demo: str = "demo"
+    tiny: str = ""
 
 
 # Fields that only tasks read whose models write text: prompts are answered, what is written is scored
@@ -84,6 +89,7 @@ TASKS: dict[str, TaskKind] = {
             N_("Pretraining"),
             N_("Learn plain text, every token, from scratch or continued."),
             plain_text=True,
+            demo="demo-corpus",
         ),
         TaskKind(
             "classification",
@@ -94,6 +100,8 @@ TASKS: dict[str, TaskKind] = {
             head=True,
             decides="text",
             reads=("data.problem", "training.class_weights"),
+            demo="demo-reviews",
+            tiny="tiny-distilbert",
         ),
         TaskKind(
             "token_classification",
@@ -104,6 +112,8 @@ TASKS: dict[str, TaskKind] = {
             head=True,
             decides="token",
             reads=("data.stride", "training.class_weights"),
+            demo="demo-tags",
+            tiny="tiny-bert",
         ),
         TaskKind(
             "question_answering",
@@ -114,9 +124,20 @@ TASKS: dict[str, TaskKind] = {
             head=True,
             decides="span",
             reads=("data.stride", "evaluation.null_threshold"),
+            demo="demo-questions",
+            tiny="tiny-bert",
         ),
     )
 }
+
+TINY = "tiny"  # a model's name that stands for the architecture of the task: `TaskKind.tiny`
+TINY_NAMES = ("tiny-bert", "tiny-distilbert")  # small models with random weights, made where they are needed
+
+
+def is_tiny(name: object) -> bool:
+    """Whether a model's name means one of the small ones with random weights."""
+    return name == TINY or name in TINY_NAMES
+
 
 METHODS: dict[str, Kind] = {
     kind.name: kind

@@ -36,9 +36,7 @@ def of_classes(hits: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.
         hits, true, predicted: Rows of each class that were found, that there are, and that were said.
     """
     hits, true, predicted = (np.asarray(part, dtype=np.float64) for part in (hits, true, predicted))
-    return np.stack(
-        [_ratio(hits, predicted), _ratio(hits, true), _ratio(2 * hits, true + predicted)], axis=1
-    )
+    return np.stack([_ratio(hits, predicted), _ratio(hits, true), _ratio(2 * hits, true + predicted)], axis=1)
 
 
 def pearson(true: np.ndarray, predicted: np.ndarray) -> float:

@@ -62,7 +62,11 @@ class Classification(Task):
         if tokenizer.pad_token_id is not None:
             return []
         token = next(
-            (one for one in (tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token) if one is not None),
+            (
+                one
+                for one in (tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token)
+                if one is not None
+            ),
             None,
         )
         if token is None:
@@ -91,7 +95,10 @@ class Classification(Task):
         if config.data.problem == "auto":
             found["data.problem"] = (problem, why)
         if config.evaluation.best == "auto" and problem in BEST:
-            found["evaluation.best"] = (BEST[problem], _("what data.problem {problem} is judged by", problem=problem))
+            found["evaluation.best"] = (
+                BEST[problem],
+                _("what data.problem {problem} is judged by", problem=problem),
+            )
         return found
 
     def number(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:

@@ -15,15 +15,15 @@ import numpy as np
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts
 from tui_tuner.data.examples.fitting import Fitted
+from tui_tuner.data.examples.token_types import COLUMN, pack_types
 from tui_tuner.data.labels.names import class_hash, class_name, is_whole, number_of
 from tui_tuner.data.labels.problem import MOST_CLASSES, MULTI, REGRESSION, SINGLE, Tally
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import IGNORE, Example, Labelled, Record
-from tui_tuner.data.token_types import TYPE_COLUMNS, type_columns
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
-COLUMNS = {"class": "int64", "value": "float64", **TYPE_COLUMNS}
+COLUMNS = {"class": "int64", "value": "float64", COLUMN: "int64"}
 _COUNTED = ("rows", "texts", "fractions", "lists", "several")
 
 
@@ -97,7 +97,11 @@ class LabelEncoder(Encoder):
                 raise RowProblem(N_("longer than max_length"), _("{tokens} tokens", tokens=length))
             encoded = self._shortened(record, most)
         ids = np.asarray(encoded["input_ids"], dtype=np.int32)
-        columns = {"class": name, "value": value, **type_columns(encoded.get("token_type_ids"))}
+        try:
+            types = pack_types(encoded.get("token_type_ids", ()))
+        except ValueError:
+            raise RowProblem(N_("the tokenizer numbers its texts in an order that is not known")) from None
+        columns = {"class": name, "value": value, COLUMN: types}
         example = Example(ids, np.full(len(ids), IGNORE, dtype=np.int32), columns)
         if length <= most:
             return Fitted([example])
