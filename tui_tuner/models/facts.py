@@ -17,9 +17,9 @@ from typing import Any
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError, about
 from tui_tuner.locales import _
-from tui_tuner.models.encoders import NOTHING, Beside, weights_beside
-from tui_tuner.models.families import FAMILIES, family_of
-from tui_tuner.models.family import SHARED_GATE, Family, Linear
+from tui_tuner.models.architectures.encoders import NOTHING, Beside, weights_beside
+from tui_tuner.models.architectures.families import FAMILIES, family_of
+from tui_tuner.models.architectures.family import SHARED_GATE, Family, Linear
 from tui_tuner.models.lookup import config_from_hub, read_config, stored_parameters, stores
 from tui_tuner.models.sizes import MOST_PARAMETERS, Numbers, check_sizes
 from tui_tuner.text import one_line

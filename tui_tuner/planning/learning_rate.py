@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tui_tuner.config.kinds import RANKED
+from tui_tuner.config.kinds import RANKED, is_tiny
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.locales import N_, _
 from tui_tuner.models.facts import ModelFacts
@@ -64,17 +64,13 @@ ENCODER_RATES: dict[str, Customary] = {
         2e-5,
         1e-5,
         5e-5,
-        N_(
-            "BERT (arXiv 1810.04805), appendix A.3: 2e-5 to 5e-5; RoBERTa (arXiv 1907.11692): 1e-5 to 3e-5"
-        ),
+        N_("BERT (arXiv 1810.04805), appendix A.3: 2e-5 to 5e-5; RoBERTa (arXiv 1907.11692): 1e-5 to 3e-5"),
     ),
     "lora": Customary(
         4e-4,
         1e-4,
         1e-3,
-        N_(
-            "LoRA (arXiv 2106.09685), RoBERTa base: 4e-4 to 5e-4; PEFT's guides: 3e-4 (texts), 1e-3 (words)"
-        ),
+        N_("LoRA (arXiv 2106.09685), RoBERTa base: 4e-4 to 5e-4; PEFT's guides: 3e-4 (texts), 1e-3 (words)"),
     ),
     "dora": Customary(
         4e-4,
@@ -123,7 +119,8 @@ def customary(config: RunConfig, parameters: int | None = None, encoder: bool = 
         encoder: The model reads both ways, so a task that decides gives it a new head.
     """
     kind, task = config.method.kind, config.task_kind
-    if config.model.architecture is not None and (task.plain_text or task.decides):
+    random = config.model.architecture is not None or is_tiny(config.model.name)
+    if random and (task.plain_text or task.decides):
         return scratch(parameters)
     if task.decides and encoder:
         return _encoder_rate(config, parameters)

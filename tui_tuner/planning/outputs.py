@@ -14,9 +14,9 @@ from tui_tuner.data.records import Labelled, Record, Tagged
 from tui_tuner.data.tags import names_in, order_tags
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
+from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN, Part, head_parts
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.models.generation import read_json
-from tui_tuner.models.head_shapes import SPAN, TEXT, TOKEN, Part, head_parts
 from tui_tuner.planning.data_facts import DataFacts
 
 USUAL = 2  # classes of a model whose config names none (transformers)

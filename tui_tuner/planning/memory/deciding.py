@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tui_tuner.models.family import Linear
-from tui_tuner.models.head_shapes import Part
+from tui_tuner.models.architectures.family import Linear
+from tui_tuner.models.architectures.heads import Part
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.ops import dropout, norm
 from tui_tuner.planning.memory.setup import Setup

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tui_tuner.models.encoders import BERT, ENCODERS
-from tui_tuner.models.family import GENERIC, LAYER_NORM, Family
+from tui_tuner.models.architectures.encoders import BERT, ENCODERS
+from tui_tuner.models.architectures.family import GENERIC, LAYER_NORM, Family
 
 _GPT2_NAMES = {
     "hidden_size": ("hidden_size", "n_embd"),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tui_tuner.models.family import LAYER_NORM, Family, Linear
+from tui_tuner.models.architectures.family import LAYER_NORM, Family, Linear
 
 BERT = replace(
     LAYER_NORM,

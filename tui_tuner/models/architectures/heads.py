@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.family import Linear
 
 TEXT, TOKEN, SPAN = "text", "token", "span"  # `config.kinds.TaskKind.decides`
 

@@ -46,8 +46,8 @@ class Family:
     `padded_positions` that learnt positions begin behind the number of the padding token; `projects` that
     embeddings may be narrower than the layers, `shared` that layers use the same weights, `disentangled` that
     positions have weights of their own in attention, `relative` that a table adds distances to scores;
-    `text_head`, `token_head`, `span_head` are how the heads are made (`head_shapes`), `no_heads` those of them
-    that transformers has no class for;
+    `text_head`, `token_head`, `span_head` are how the heads are made (`heads`), `no_heads` those that
+    transformers has no class for;
     `aliases` are the names that a config may have for a field: of several that are there the first holds.
     """
 
