@@ -9,7 +9,7 @@ from typing import Any
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
-from tui_tuner.methods.lora import last_layers, target_names, transposed
+from tui_tuner.methods.lora import last_layers, outside_layers, saved_modules, target_names, transposed
 from tui_tuner.methods.weights import decoder_layers
 from tui_tuner.text import one_line
 
@@ -27,6 +27,8 @@ def attach_ia3(model: Any, config: RunConfig, peft_type: str) -> Any:
         settings = IA3Config(
             target_modules=[*targets, *forward],
             feedforward_modules=forward,
+            exclude_modules=outside_layers(model, method.targets),
+            modules_to_save=saved_modules(model, peft_type) or None,
             fan_in_fan_out=transposed(model),
             task_type=peft_type,
         )

@@ -7,7 +7,8 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.methods.weights import decoder_layers
+from tui_tuner.methods.weights import HEADED, decoder_layers
+from tui_tuner.models.new_weights import new_modules
 from tui_tuner.text import one_line
 
 
@@ -20,15 +21,19 @@ def attach_lora(model: Any, config: RunConfig, peft_type: str) -> Any:
     options: dict[str, Any] = {}
     if method.layers is not None:
         options["layers_to_transform"] = last_layers(model, method.layers)
+    kept = saved_modules(model, peft_type)
     if method.train_embeddings:
-        options["modules_to_save"] = embedding_names(model)
+        kept += [name for name in embedding_names(model) if name not in kept]
         options["ensure_weight_tying"] = True
+    if kept:
+        options["modules_to_save"] = kept
     try:
         settings = LoraConfig(
             r=method.rank,
             lora_alpha=method.alpha,
             lora_dropout=method.dropout,
             target_modules=targets,
+            exclude_modules=outside_layers(model, method.targets),
             use_dora=method.kind == "dora",
             use_rslora=method.kind == "rslora",
             fan_in_fan_out=transposed(model),
@@ -39,6 +44,31 @@ def attach_lora(model: Any, config: RunConfig, peft_type: str) -> Any:
         return get_peft_model(model, settings)
     except ValueError as error:
         raise ConfigError(one_line(error, 300), where="method", field="method.kind") from error
+
+
+def saved_modules(model: Any, peft_type: str) -> list[str]:
+    """What is trained and saved whole beside an adapter: the head of a task that has one, and what is new.
+
+    peft names `classifier`, `score` and `qa_outputs` itself; heads go by other names too.
+    """
+    return new_modules(model) if peft_type in HEADED else []
+
+
+def outside_layers(model: Any, targets: str | list[str]) -> list[str] | None:
+    """Linear layers that have the name of one in the stack of layers and are not in it, such as a pooler's.
+
+    They get no adapter where all linear layers of the stack do; None where there are none.
+    """
+    if targets != "all-linear":
+        return None
+    inside = {id(module) for module in decoder_layers(model).modules()}
+    names = set(linear_names(model))
+    found = [
+        name
+        for name, module in model.named_modules()
+        if id(module) not in inside and name.rpartition(".")[2] in names
+    ]
+    return found or None
 
 
 def transposed(model: Any) -> bool:

@@ -16,6 +16,8 @@ from tui_tuner.config.kinds import METHODS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, TunerError
 from tui_tuner.locales import _
+from tui_tuner.methods.lora import saved_modules
+from tui_tuner.methods.weights import HEADED
 from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
@@ -39,9 +41,9 @@ def attach_prompt(model: Any, config: RunConfig, peft_type: str) -> Any:
         if kind != "prefix_tuning":
             model.word_embeddings = model.get_base_model().get_input_embeddings()
         with _still(model):
-            if words is not None:
-                with torch.no_grad():
-                    _begin_as(model, words)
+            with torch.no_grad():
+                if words is not None and not _begin_as(model, words):
+                    words = None
             _check(model, words)
     except TunerError:
         raise
@@ -72,17 +74,35 @@ def _settings(model: Any, config: RunConfig, peft_type: str) -> Any:
     from peft import PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig
 
     method = config.method
-    common: dict[str, Any] = {"task_type": peft_type, "num_virtual_tokens": method.virtual_tokens}
+    width = model.get_input_embeddings().weight.shape[1]
+    common: dict[str, Any] = {
+        "task_type": peft_type,
+        "num_virtual_tokens": method.virtual_tokens,
+        "modules_to_save": saved_modules(model, peft_type) or None,
+    }
+    if peft_type in HEADED:  # peft looks for these under names that not every encoder gives them
+        shape = model.config.get_text_config()
+        common |= {"token_dim": width, "num_layers": shape.num_hidden_layers}
+        common |= {"num_attention_heads": shape.num_attention_heads}
     if method.kind == "prompt_tuning":
         return PromptTuningConfig(**common)
     if method.kind == "p_tuning":
-        width = model.get_input_embeddings().weight.shape[1]
         return PromptEncoderConfig(encoder_hidden_size=method.encoder_size or width, **common)
+    if peft_type in HEADED:
+        common |= _key_shape(model)
     return PrefixTuningConfig(
         prefix_projection=method.encoder_size is not None,
         encoder_hidden_size=method.encoder_size,
         **common,
     )
+
+
+def _key_shape(model: Any) -> dict[str, Any]:
+    """The heads and the width of the keys of each layer, which a prefix is made of."""
+    shape = model.config.get_text_config()
+    heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
+    width = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
+    return {"num_attention_heads": heads, "token_dim": heads * width}
 
 
 def _first_words(config: RunConfig, model: Any) -> Any:
@@ -116,16 +136,35 @@ def _first_words(config: RunConfig, model: Any) -> Any:
     return torch.tensor(frequent, device=device)[torch.randint(len(frequent), (count,))]
 
 
-def _begin_as(model: Any, words: Any) -> None:
-    """Give the virtual tokens the embeddings of words, or the keys and values the model makes of them."""
+def _begin_as(model: Any, words: Any) -> bool:
+    """Give the virtual tokens the embeddings of words, or the keys and values the model makes of them.
+
+    Returns:
+        Whether it could: a model that reads in both directions keeps no keys, for it reads words before a
+        text with the text after them.
+    """
     weight = model.prompt_encoder[model.active_adapter].embedding.weight
     if not _keeps_prefix(model):
         weight.copy_(model.word_embeddings(words))
-        return
+        return True
     from peft import initialize_kv_prefix_from_past_key_values
 
-    cache = model.get_base_model()(input_ids=words[None], use_cache=True).past_key_values
+    base = model.get_base_model()
+    inner = base if str(model.active_peft_config.task_type) not in HEADED else base.base_model
+    cache = getattr(inner(input_ids=words[None], use_cache=True), "past_key_values", None)
+    if cache is None and str(model.active_peft_config.task_type) in HEADED:
+        return False
     initialize_kv_prefix_from_past_key_values(model, past_key_values=cache)
+    return True
+
+
+def _seen(found: Any) -> Any:
+    """What a model says: [1, positions, numbers] for each position, or [1, 1, numbers] for a whole text."""
+    import torch
+
+    if hasattr(found, "start_logits"):
+        return torch.stack([found.start_logits, found.end_logits], dim=-1)
+    return found.logits if found.logits.dim() == 3 else found.logits[:, None]
 
 
 def _check(model: Any, words: Any) -> None:
@@ -137,26 +176,32 @@ def _check(model: Any, words: Any) -> None:
         # RWKV: peft would put the virtual tokens before each token of an answer again
         raise _refused(kind, _("it keeps a state of its own from token to token"))
     device = model.get_input_embeddings().weight.device
-    text = torch.arange(_PROBE, device=device)[None] + 1
+    special = {getattr(model.config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    usual = [token for token in range(1, _PROBE + 8) if token not in special]
+    text = torch.tensor([usual[:_PROBE]], device=device)
+    whole_text = str(model.active_peft_config.task_type) == "SEQ_CLS"
+    positions = 1 if whole_text else _PROBE
+    # a classifier's forward knows no cache to leave out
+    options = {} if str(model.active_peft_config.task_type) in HEADED else {"use_cache": False}
 
     def read() -> Any:
-        logits = model(input_ids=text, use_cache=False).logits
-        if logits.shape[1] != virtual_positions(model) + _PROBE:
+        logits = _seen(model(input_ids=text, attention_mask=torch.ones_like(text), **options))
+        if logits.shape[1] != positions + (0 if whole_text else virtual_positions(model)):
             raise _refused(
                 kind, _("{count} positions came back for {asked} tokens", count=logits.shape[1], asked=_PROBE)
             )
-        return logits[:, -_PROBE:].float()
+        return logits[:, -positions:].float()
 
     if words is not None:
         with torch.no_grad():
             whole = torch.cat([words[None], text], dim=1)
-            truth = model.get_base_model()(input_ids=whole, use_cache=False).logits[:, -_PROBE:].float()
+            truth = _seen(model.get_base_model()(input_ids=whole, **options))[:, -positions:].float()
             apart = float((read() - truth).square().mean().sqrt() / truth.std())
         if not apart < (1e-3 if model.dtype == torch.float32 else 0.1):
             raise _refused(
                 kind, _("words as virtual tokens are read otherwise than words, by {apart:.2g}", apart=apart)
             )
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = [one for one in model.prompt_encoder.parameters() if one.requires_grad]
     with _moved(model.prompt_encoder[model.active_adapter].embedding.weight):
         gradients = torch.autograd.grad(read().square().sum(), trained, allow_unused=True)
     if not any(one is not None and bool((one != 0).any()) for one in gradients):

@@ -7,6 +7,10 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
+from tui_tuner.models.new_weights import new_modules
+
+# peft's names for tasks whose model has a head of its own, which every method trains
+HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 
 
 def attach_full(model: Any, config: RunConfig, peft_type: str) -> Any:
@@ -16,10 +20,10 @@ def attach_full(model: Any, config: RunConfig, peft_type: str) -> Any:
 
 
 def attach_freeze(model: Any, config: RunConfig, peft_type: str) -> Any:
-    """Train the last `method.layers` layers and the norm after them; embeddings and head stay as they are.
+    """Train the last `method.layers` layers, the norm after them, and the head of a task that has one.
 
-    The head is left alone because in many models it is the embedding matrix, and training that would move
-    the input of every frozen layer.
+    The head that writes text is left alone, because in many models it is the embedding matrix, and training
+    that would move the input of every frozen layer.
     """
     model.requires_grad_(False)
     layers = decoder_layers(model)
@@ -33,6 +37,9 @@ def attach_freeze(model: Any, config: RunConfig, peft_type: str) -> Any:
         layer.requires_grad_(True)
     for norm in final_norms(model):
         norm.requires_grad_(True)
+    if peft_type in HEADED:
+        for name in new_modules(model):
+            model.get_submodule(name).requires_grad_(True)
     return model
 
 

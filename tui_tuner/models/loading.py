@@ -19,7 +19,9 @@ from tui_tuner.locales import _
 from tui_tuner.models.described import check_described
 from tui_tuner.models.device import find_device, prepare_device
 from tui_tuner.models.lookup import check_safetensors, read_model_config
+from tui_tuner.models.new_weights import POOLER, head_names, note_all_random, note_random
 from tui_tuner.models.sizes import check_sizes, check_small_files
+from tui_tuner.models.tiny import own_folder
 from tui_tuner.models.understood import ARCHITECTURE, MODEL, TOKENIZER, understood
 from tui_tuner.text import one_line
 
@@ -39,10 +41,9 @@ def model_source(name: str) -> str:
     Raises:
         ModelError: a path that is no folder, or holds no config.json.
     """
-    if name == "demo":
-        from tui_tuner.demo import MODEL_DIR
-
-        return _checked_folder(Path(MODEL_DIR), name)
+    own = own_folder(name)
+    if own is not None:
+        return _checked_folder(own, name)
     path = Path(name).expanduser()
     if os.path.exists(path) or name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
         return _checked_folder(path, name)
@@ -273,11 +274,10 @@ def _from_weights(
             **where,
             **options,
         )
-    missing = [
-        name
-        for name in sorted(info.get("missing_keys") or [])
-        if not any(part in new_modules for part in name.split("."))
-    ]
+    random = sorted(info.get("missing_keys") or [])
+    heads = head_names(model) if auto_class != CAUSAL else []
+    expected = {*new_modules, *heads, *((POOLER,) if heads else ())}
+    missing = [name for name in random if not any(part in expected for part in name.split("."))]
     if missing:
         names = ", ".join(one_line(name, 80) for name in missing[:3])
         raise ModelError(
@@ -305,6 +305,7 @@ def _from_weights(
             hint=_("The config and the weights belong to different models."),
         )
     _keep_quantised_weights(model)
+    note_random(model, random)
     return model
 
 
@@ -374,6 +375,7 @@ def _from_scratch(
             )
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelError(_("cannot be built: {error}", error=one_line(error, 300)), where=where) from error
+    note_all_random(model)
     return model.to(device)
 
 

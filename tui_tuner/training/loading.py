@@ -65,12 +65,15 @@ def load_trainable(
 
     with _fitting(config, recovery), counting_weights(say):
         model = load_base(config, device.place, tokenizer, task, learned)
-    for source in sources(config.model):
+    made_of = sources(config.model)
+    for source in made_of:
         reporter.emit(source)
     check_tokens(model, tokenizer, config, rows, reporter)
     reporter.phase("loading", note=_("attaching the method"))
     with _fitting(config, recovery):
         model = attach_method(model, config, task)
+    if hasattr(model, "peft_config"):  # so that whoever loads the adapter takes the same weights
+        model.active_peft_config.revision = made_of[0].revision or None
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
     with _fitting(config, recovery):
         kernels += make_quick(model, config, device, reporter)

@@ -239,6 +239,7 @@ class Loop(TrainerCallback):
             self._tell(judged, 0)
 
     def _tell(self, judged: Judged, step: int) -> None:
+        self.progress.note_measured(step, judged.metrics)
         self.reporter.emit(Evaluation(step, "validation", judged.metrics))
         for table in judged.tables:
             self.reporter.emit(

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import gc
 import os
-import platform
 import sys
 import time
 import traceback
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 from tui_tuner.config.advice import Command, advise
@@ -35,9 +33,8 @@ from tui_tuner.training.commands import Commands, Stopped
 from tui_tuner.training.keeping.best import KEPT
 from tui_tuner.training.keeping.checkpoints import Checkpoint, clear_leftovers, newest_valid, restore_folder
 from tui_tuner.training.ranks import Ranks
+from tui_tuner.training.surroundings import device_name, versions
 from tui_tuner.training.watching.reporting import Heartbeat, Reporter
-
-PACKAGES = ("tui-tuner", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -107,8 +104,8 @@ def _run(
     reporter.emit(
         RunStarted(
             config=config.model_dump(mode="json"),
-            versions=_versions(),
-            device=_device_name(config),
+            versions=versions(),
+            device=device_name(config),
             process=os.getpid(),
             resumed_from=(checkpoint.step if checkpoint else 0) if resume else None,
             metrics={
@@ -246,23 +243,3 @@ def _log(folder: RunFolder, error: BaseException) -> None:
             file.write(text)
     except OSError:
         return  # the journal has the message; a log that cannot be written must not hide it
-
-
-def _device_name(config: RunConfig) -> str:
-    """What trains, in words, as far as it can be told without torch."""
-    from tui_tuner.planning.hardware import detect
-
-    found = detect()
-    if config.hardware.devices == "cpu" or not found.usable_gpus:
-        return f"CPU {found.cpu} ({found.cores} cores)"
-    return found.usable_gpus[0].name
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

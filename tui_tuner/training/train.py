@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,20 +18,23 @@ from tui_tuner.objectives.base import Objective
 from tui_tuner.objectives.setup import Setup
 from tui_tuner.planning.data_facts import steps_of
 from tui_tuner.runs.events import Phase
-from tui_tuner.training.context import RunContext
+from tui_tuner.training.context import LEDGER, RunContext
 from tui_tuner.training.evaluating import Evaluator, Interrupted
 from tui_tuner.training.keeping.disk import check_room
+from tui_tuner.training.keeping.model_card import Facts, read_ledger, write_card
 from tui_tuner.training.keeping.progress import micro_size
 from tui_tuner.training.keeping.rollback import train_steps
 from tui_tuner.training.keeping.saving import Saver
 from tui_tuner.training.loading import load_trainable
 from tui_tuner.training.loop import Loop, StopHere
+from tui_tuner.training.origin import sources
 from tui_tuner.training.resuming import keep_choices
 from tui_tuner.training.rows import load_run_tokenizer, prepare_rows
 from tui_tuner.training.settling import Settled, settle_config
 from tui_tuner.training.step.engine import Engine, training_arguments
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery
+from tui_tuner.training.surroundings import device_name, versions
 from tui_tuner.training.watching.kernels import attention_chosen, kernels_event, tell_of_failures
 from tui_tuner.training.watching.memory_check import MemoryCheck
 from tui_tuner.training.watching.meter import step_meter
@@ -135,6 +139,7 @@ class Training:
             state=context.progress.path,
             longest_row=max(int(rows.lengths.max()) for rows in (self.prepared.train, held_out) if rows),
             usual=plan.tokens_of_steps(USUAL_STEPS) if fills_rows(self.device) else (),
+            tokenizer=self.tokenizer,
         )
 
     def _make_loop(self) -> Loop:
@@ -172,6 +177,7 @@ class Training:
             self.total,
             context.progress,
             context.ranks.main,
+            self._describe,
         )
         return Loop(
             config,
@@ -184,6 +190,25 @@ class Training:
             context.progress,
             context.task.metrics,
         )
+
+    def _describe(self, folder: Path, model: Any, step: int) -> None:
+        """Write the card of a final model."""
+        context, config = self.context, self.config
+        source = sources(config.model)[0]
+        facts = Facts(
+            config=config,
+            label=config.task_kind.label,
+            peft_type=context.task.peft_type,
+            step=step,
+            total=self.total,
+            measured={int(name): metrics for name, metrics in context.progress.measured.items()},
+            ledger=read_ledger(context.folder.path / LEDGER),
+            revision=source.revision,
+            origin=source.place,
+            device=device_name(config),
+            versions=versions(),
+        )
+        write_card(folder, model, self.tokenizer, facts)
 
     def _make_engine(self) -> Engine:
         context, config = self.context, self.config

@@ -26,7 +26,14 @@ from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 # Names in data.path that mean data inside this package, and the function of `demo` that makes its rows.
-DEMO = {"demo": "rows", "demo-corpus": "corpus_rows", "demo-held-out": "held_out_rows"}
+DEMO = {
+    "demo": "rows",
+    "demo-corpus": "corpus_rows",
+    "demo-held-out": "held_out_rows",
+    "demo-reviews": "review_rows",
+    "demo-tags": "tag_rows",
+    "demo-questions": "question_rows",
+}
 # Suffixes of files that are unpacked while they are read
 PACKED = {".gz", ".zst", ".zstd"}
 
@@ -43,6 +50,7 @@ class DataFile:
     encoding: str | None = None
     header: str = "ask"
     told: str = "auto"  # data.format: what its rows are
+    label: str = ""  # the class that it is in, where folders are classes
 
     @property
     def name(self) -> str:
@@ -133,6 +141,13 @@ def _csv_rows(file: DataFile) -> Iterator[Row]:
             yield from read_csv(source, file.name, file.encoding, file.header)
 
 
+def _class_rows(file: DataFile) -> Iterator[Row]:
+    """The whole file is one text."""
+    with open_bytes(Path(file.path), file.member) as source:
+        for row in read_document(source, file.name, file.encoding):
+            yield row if row.problem else Row(row.origin, {**row.values, "label": file.label})
+
+
 def _text_rows(file: DataFile) -> Iterator[Row]:
     """Lines of text; tagged sentences or JSON where they look like it and `data.format` does not say text."""
     with open_bytes(Path(file.path), file.member) as source:
@@ -200,6 +215,7 @@ _READERS: dict[str, Callable[[DataFile], Iterator[Row]]] = {
     "arrow": lambda file: read_arrow(Path(file.path), file.name),
     "demo": _demo_rows,
     "document": _bytes_reader(read_document),
+    "class": _class_rows,
     "conll": _bytes_reader(read_conll),
     "sql": _sql_rows,
     "hub": lambda file: read_hub(file.path, file.field),

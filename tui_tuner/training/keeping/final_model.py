@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.methods.weights import HEADED
 from tui_tuner.training.keeping.checkpoints import write_folder
 
 
@@ -17,6 +19,8 @@ def write_final_model(
     keep: Path | None = None,
 ) -> None:
     """Replace `target` by the model as it is now: an adapter of peft, or a safetensors model.
+
+    An adapter of a model with a head has that model's config beside it, for the names of classes in it.
 
     Args:
         stamp: Writes more into the folder.
@@ -32,8 +36,22 @@ def write_final_model(
             # peft asks a hub about the vocabulary otherwise; trained embeddings are saved as modules anyway
             options["save_embedding_layers"] = False
         model.save_pretrained(str(folder), safe_serialization=True, **options)
+        _write_config(model, folder)
         tokenizer.save_pretrained(str(folder))
         if stamp is not None:
             stamp(folder)
 
     write_folder(target, fill, keep)
+
+
+def _write_config(model: Any, folder: Path) -> None:
+    """The base model's config beside an adapter, where the adapter holds its head."""
+    settings = model.active_peft_config if hasattr(model, "peft_config") else None
+    if settings is None or str(settings.task_type) not in HEADED:
+        return
+    base = model.get_base_model()
+    config = copy.deepcopy(base.config)
+    config.architectures = [type(base).__name__]
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config  # how its weights were read is for whoever reads them to say
+    config.save_pretrained(str(folder))

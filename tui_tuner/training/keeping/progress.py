@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class Progress:
         moment: The second that chats are rendered at, in ISO 8601.
         asked: The config as it was asked for, in plain values.
         config: The same without any `auto`.
+        measured: `{step: {metric: value}}` on held-out rows, before training where it was measured, and last.
     """
 
     best: float | None = None
@@ -50,6 +52,12 @@ class Progress:
     moment: str = ""
     asked: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, dict[str, float | None]] = field(default_factory=dict)
+
+    def note_measured(self, step: int, metrics: Mapping[str, float | None]) -> None:
+        """Keep what was measured last, and what before training."""
+        self.measured = {name: kept for name, kept in self.measured.items() if name == "0"}
+        self.measured[str(step)] = dict(metrics)
 
 
 # What belongs to the run, and not to one of its steps

@@ -37,6 +37,7 @@ from tui_tuner.training.watching.reporting import Reporter
 
 DISK_RETRY_SECONDS = 60.0
 _DELETING = 1.0  # seconds that deleting a run folder may take
+Describe = Callable[[Path, Any, int], None]  # into a final model's folder, of a model as it is at a step
 Wait = Callable[[Callable[[], None], str, int, int], bool]
 
 
@@ -58,7 +59,9 @@ class Saver:
         total_steps: int,
         progress: Progress,
         writes: bool = True,
+        describe: Describe | None = None,
     ) -> None:
+        self.describe = describe
         self.writes = writes  # of several processes that train a run, only the main one does
         self.config = config
         self.folder = folder
@@ -401,8 +404,14 @@ class Saver:
         self.wait()
         model = self.engine.model
 
+        def add(folder: Path) -> None:
+            if self.describe is not None:
+                self.describe(folder, model, step)
+            if stamp is not None:
+                stamp(folder)
+
         def write() -> None:
-            self._twice(lambda: write_final_model(model, self.tokenizer, target, stamp, keep))
+            self._twice(lambda: write_final_model(model, self.tokenizer, target, add, keep))
 
         try:
             if wait is None:

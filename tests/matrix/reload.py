@@ -1,0 +1,60 @@
+"""Loads final models by transformers and peft alone: `python reload.py`, and JSON on its standard input and output.
+
+Imports nothing of ours. In: `{pair: {folder, auto_class, said, texts}}`; out: `{pair: the largest difference}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+warnings.simplefilter("ignore")
+
+
+def load(folder: Path, auto_class: str) -> Any:
+    import transformers
+    from peft import PeftConfig, PeftModel
+
+    auto = getattr(transformers, auto_class)
+    if not (folder / "adapter_config.json").exists():
+        return auto.from_pretrained(folder).eval()
+    made_on = PeftConfig.from_pretrained(folder).base_model_name_or_path
+    options = {}
+    if (folder / "config.json").exists():
+        options["config"] = transformers.AutoConfig.from_pretrained(folder)
+    return PeftModel.from_pretrained(auto.from_pretrained(made_on, **options), folder).eval()
+
+
+def main() -> None:
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    found: dict[str, Any] = {}
+    for name, ask in json.load(sys.stdin).items():
+        try:
+            torch.manual_seed(len(found))
+            model = load(Path(ask["folder"]), ask["auto_class"])
+            said = []
+            with torch.no_grad():
+                for text in ask["texts"]:
+                    ids = torch.tensor([text])
+                    out = model(input_ids=ids, attention_mask=torch.ones_like(ids))
+                    logits = [out.start_logits, out.end_logits] if hasattr(out, "start_logits") else [out.logits]
+                    said += [one.float().flatten() for one in logits]
+            wanted = torch.load(ask["said"], weights_only=True)
+            found[name] = float((torch.cat(said) - wanted).abs().max())
+        except Exception as error:
+            found[name] = f"{type(error).__name__}: {error}"
+    assert not any(name.startswith("tui_tuner") for name in sys.modules)
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The head of a model: what stands on its stack of layers, and what of a model begins with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+RANDOM = "weights_begun_at_random"  # an attribute of a model that `models.loading` made
+POOLER = "pooler"  # what makes one state of a text; it belongs to the head, and stands in the backbone
+
+
+def head_names(model: Any) -> list[str]:
+    """The modules beside the backbone that hold weights: `classifier`, `score`, `qa_outputs`, ..., in order.
+
+    The backbone is the part with the input embeddings. A model that is no more than that has no head.
+    """
+    embeddings = model.get_input_embeddings()
+    children = list(model.named_children())
+    if not any(module is embeddings for _name, child in children for module in child.modules()):
+        return []
+    return [
+        name
+        for name, child in children
+        if not any(module is embeddings for module in child.modules())
+        and next(child.parameters(), None) is not None
+    ]
+
+
+def note_random(model: Any, names: Sequence[str]) -> None:
+    """Keep on a model which of its weights were not read from files."""
+    setattr(model, RANDOM, tuple(names))
+
+
+def note_all_random(model: Any) -> None:
+    """Keep on a model made from nothing what belongs to the head though it stands in the backbone."""
+    note_random(model, [name for name, _unused in model.named_parameters() if POOLER in name.split(".")])
+
+
+def new_modules(model: Any) -> list[str]:
+    """The modules that have to be trained with any method: the head, and what of the backbone begins random.
+
+    Such as BERT's pooler where the files come from a model of masked words, which has none.
+    """
+    found = dict.fromkeys(head_names(model))
+    for name in getattr(model, RANDOM, ()):
+        parts = name.split(".")
+        if not any(name.startswith(f"{head}.") for head in found):
+            place = parts.index(POOLER) + 1 if POOLER in parts else len(parts) - 1
+            found[".".join(parts[:place])] = None
+    return list(found)
