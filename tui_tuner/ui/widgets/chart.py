@@ -274,5 +274,9 @@ def _add_scores(
     low, high, step = nice_limits(min(values), max(values), max(2, height // 4))
     ticks = [low + index * step for index in range(round((high - low) / step) + 1)]
     plot.ylim(low, high, yside="right")
-    plot.yticks(ticks, [hundredfold(name, tick)[:5] or f"{tick:.2f}" for tick in ticks], yside="right")
+    plot.yticks(
+        ticks,
+        [f"{100 * tick:.0f}" if hundredfold(name, tick) else f"{tick:.2f}" for tick in ticks],
+        yside="right",
+    )
     plot.scatter([x for x, _unused in scores], values, marker="◆", color=colour, yside="right")
