@@ -67,14 +67,20 @@ class Found:
         """Whether no answer is given: there is none, or the threshold is exceeded."""
         return not self.candidates or (threshold is not None and self.no_answer > threshold)
 
-    def ranked(self, threshold: float | None, most: int = N_BEST) -> list[tuple[Candidate | None, float]]:
-        """Answers with probabilities that add up to 1, best first; None is no answer.
+    def ranked(
+        self, context: str, threshold: float | None, most: int = N_BEST
+    ) -> list[tuple[Candidate | None, float]]:
+        """Different answers with probabilities that add up to 1, best first; None is no answer.
 
         Args:
+            most: Answers that are given, and compete.
             threshold: None where every question has an answer: then no answer is no choice. What is chosen
                 by it stands first, though its probability may be lower.
         """
-        choices: list[tuple[Candidate | None, float]] = [(one, one.score) for one in self.candidates[:most]]
+        texts: dict[str, Candidate] = {}  # of a text that stands at several places, the best one
+        for one in self.candidates:
+            texts.setdefault(context[one.start : one.end], one)
+        choices: list[tuple[Candidate | None, float]] = [(one, one.score) for one in texts.values()][:most]
         if threshold is not None or not choices:
             choices.append((None, self.null))
         highest = max(score for _one, score in choices)
