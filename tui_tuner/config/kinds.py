@@ -91,7 +91,6 @@ TASKS: dict[str, TaskKind] = {
             N_("Pretraining"),
             N_("Learn plain text, every token, from scratch or continued."),
             plain_text=True,
-            demo="demo-corpus",
         ),
         TaskKind(
             "classification",
