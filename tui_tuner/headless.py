@@ -13,6 +13,8 @@ from typing import Any, ClassVar, TextIO
 
 import orjson
 
+from tui_tuner.evaluation.compared import comparison, tables_told
+from tui_tuner.evaluation.judging import Judging
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import (
     Body,
@@ -40,7 +42,6 @@ from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.pace import Between, Pace, StepText, figure
 from tui_tuner.runs.scan import Figures, scan, whole_lines
 from tui_tuner.runs.told import (
-    comparison,
     duration_line,
     kernels_line,
     ledger_lines,
@@ -149,6 +150,7 @@ class LinePrinter(_Printer):
         self._pace, self._between = Pace(), Between()
         self._step_text = StepText()
         self._shown: list[Event] = []  # what is compared at the end
+        self._judging = Judging()
         self._last_step_line = 0.0
         self._last_phase = ""
         self._last_duration = 0.0
@@ -183,6 +185,7 @@ class LinePrinter(_Printer):
             self._shown.append(event)
             self._forget_undone(body)
         self._look_at(event)
+        self._judging.take(body)
         handler = self._HANDLERS.get(type(body))
         if handler:
             handler(self, event, body)
@@ -322,8 +325,14 @@ class LinePrinter(_Printer):
         self._line(event, _("bottleneck: {message}", message=message) if body.what else message)
 
     def _evaluation(self, event: Event, body: Evaluation) -> None:
-        metrics = [f"{one_line(name)} {figure(value)}" for name, value in body.metrics.items()]
-        said = {"step": body.step, "metrics": ", ".join(metrics)}
+        metrics, judging = self._judging.line(body.metrics), self._judging
+        if judging.name != "loss" and judging.name in body.metrics and judging.best_step is not None:
+            best = {"metrics": metrics, "best": judging.best_text, "best_step": judging.best_step}
+            if judging.best_step == body.step:
+                metrics = _("{metrics}; the best so far", **best)
+            else:
+                metrics = _("{metrics}; the best so far {best}, at step {best_step}", **best)
+        said = {"step": body.step, "metrics": metrics}
         if body.stage:
             line = _("evaluation {stage} at step {step}: {metrics}", stage=_(one_line(body.stage)), **said)
         else:
@@ -349,6 +358,7 @@ class LinePrinter(_Printer):
 
     def _finished(self, event: Event, body: Finished) -> None:
         self._lines += comparison(fold(RunView(), self._shown))
+        self._lines += tables_told(self._judging.tables, self._judging.best_step)
         message = one_line(body.message)
         self._line(event, f"{_(one_line(body.status))}{': ' + message if message else ''}")
         if body.hint:

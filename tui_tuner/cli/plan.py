@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tui_tuner.planning.plan import Surroundings
     from tui_tuner.planning.trace import Check
 
+PATIENCE = 60.0  # seconds of reading rows for the classes in them
 Config = Annotated[str, typer.Argument(help=N_("A YAML file, or the name of a preset."), metavar="CONFIG")]
 GpuOption = Annotated[
     str | None,
@@ -80,7 +81,7 @@ def estimate(
         card, run = counted_card(gpu, run)
     versions = parse_stack(stack) if stack else None
     facts = load_facts(run.model)
-    counted = count_exactly(run, find_task(run.task)) if data else count(run)
+    counted = count_exactly(run, find_task(run.task)) if data else count(run, patience=PATIENCE)
     known = counted.facts
     fitted = fit(run, card, facts=facts, stack=versions, data=known) if card else None
     found = fitted.estimate if fitted else compute(run, facts=facts, stack=versions, data=known)

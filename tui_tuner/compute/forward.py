@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,8 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from tui_tuner.compute.attention import NAME, segment_bounds
+from tui_tuner.compute.encoders import first_position
 from tui_tuner.compute.router_loss import counting_mask
 from tui_tuner.compute.transfer import on_gpu, send_together
+from tui_tuner.data.examples.token_types import COLUMN, unpack_types
 from tui_tuner.data.records import IGNORE, Example
 
 
@@ -57,9 +60,12 @@ class ForwardWay:
 def model_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, Any]:
     """What a model of transformers is called with."""
     inputs: dict[str, Any] = {"input_ids": micro.input_ids}
+    if micro.token_types is not None and reads_types(model):
+        inputs["token_type_ids"] = micro.token_types
     if micro.position_ids is None:
         return inputs | {"attention_mask": micro.attention_mask}
-    inputs["position_ids"] = micro.position_ids
+    first = first_position(model)
+    inputs["position_ids"] = micro.position_ids + first if first else micro.position_ids
     if way.segments:
         if way.router:
             # The router's loss reads the mask: which tokens count. The attention does not.
@@ -76,6 +82,16 @@ def model_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, An
         inputs.update(cu_seq_lens_q=bounds, cu_seq_lens_k=bounds)
         inputs.update(max_length_q=longest, max_length_k=longest)
     return inputs
+
+
+def reads_types(model: Any) -> bool:
+    """Whether a model has a meaning for token types."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    settings = base.config.get_text_config()
+    kinds = getattr(settings, "type_vocab_size", None)
+    if kinds is None:
+        return settings.model_type == "xlnet"  # compares them, whatever they are
+    return kinds > 1 and "token_type_ids" in inspect.signature(type(base).forward).parameters
 
 
 def target_logits(model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
@@ -169,7 +185,8 @@ class MicroBatch:
         layout: How examples share their beginning (`shared_prefix.Layout`); None where each is complete.
         places: [K] int64: the positions of `keep` in a flat row; indexing by numbers needs no device sync,
             where a mask has to be counted first. None for padded rows.
-        columns: [examples] each: values that the task keeps for its examples.
+        columns: [examples, ...] each: values that the task keeps for its examples.
+        token_types: [B, T]: which text of a pair each token belongs to; None where all are of one.
         filler: What a flat row ends with to have one of few lengths: the first so many tokens of a row, for
             each segment (`compute.rows.filler`). It belongs to no example.
     """
@@ -184,6 +201,7 @@ class MicroBatch:
     layout: Any = None
     places: Any = None
     columns: dict[str, Any] = field(default_factory=dict)
+    token_types: Any = None
     filler: list[tuple[int, int]] = field(default_factory=list)
 
     @property
@@ -203,7 +221,15 @@ class MicroBatch:
 
     def to(self, device: Any) -> MicroBatch:
         """A copy on a device; on a GPU by one transfer, which nobody waits for."""
-        names = ("input_ids", "keep", "targets", "position_ids", "attention_mask", "places")
+        names = (
+            "input_ids",
+            "keep",
+            "targets",
+            "position_ids",
+            "attention_mask",
+            "places",
+            "token_types",
+        )
         tensors = {name: getattr(self, name) for name in names}
         if on_gpu(device):
             moved = send_together(tensors | {f"column {name}": v for name, v in self.columns.items()}, device)
@@ -233,6 +259,7 @@ def lay_flat(data: Rows, rows: Sequence[int]) -> MicroBatch:
         position_ids=torch.from_numpy(positions)[None],
         places=torch.from_numpy(places),
         columns=stack_columns(parts),
+        token_types=_lay_types(parts),
     )
 
 
@@ -258,6 +285,7 @@ def lay_padded(data: Rows, rows: Sequence[int], pad: int, length: int = 0) -> Mi
         [len(part) for part in parts],
         attention_mask=torch.from_numpy(mask),
         columns=stack_columns(parts),
+        token_types=_lay_types(parts, longest),
     )
 
 
@@ -267,3 +295,18 @@ def stack_columns(examples: Sequence[Example]) -> dict[str, Any]:
 
     names = examples[0].columns if examples else ()
     return {name: torch.tensor(np.array([one.columns[name] for one in examples])) for name in names}
+
+
+def _lay_types(examples: Sequence[Example], padded: int = 0) -> Any:
+    """Token types of a row of examples side by side, or of one row each, `padded` to so many tokens.
+
+    None where the task keeps none, or no example has more than one text.
+    """
+    import torch
+
+    if not any(example.columns.get(COLUMN, 0) for example in examples):
+        return None
+    types = [unpack_types(example.columns[COLUMN], len(example)) for example in examples]
+    if not padded:
+        return torch.from_numpy(np.concatenate(types))[None]
+    return torch.from_numpy(np.stack([np.pad(one, (0, padded - len(one))) for one in types]))

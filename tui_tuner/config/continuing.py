@@ -187,6 +187,7 @@ RULES: dict[str, Rule | Judge] = {
     "data.overlong": _ROWS,
     "data.stride": _ROWS,
     "data.problem": _ROWS,
+    "data.label_separator": _ROWS,
     "data.train_on": _ROWS,
     "data.system_turns": _ROWS,
     "data.media": _ROWS,

@@ -34,6 +34,7 @@ class TaskKind(Kind):
         best: The metric that decides which checkpoint is best, where the config leaves that open and the
             rows do not say more (`Task.settle`).
         head: A new head on the model decides, in place of the one that writes.
+        decides: For what it does: a `text`, each `token`, or a `span` (two numbers for each token).
         reads: Fields that it reads and not every task does, beside those of tasks that write
             (`config.applying`).
         without: Methods that cannot train it, each with the reason: a sentence without its full stop.
@@ -44,6 +45,7 @@ class TaskKind(Kind):
     writes: bool = True
     best: str = "loss"
     head: bool = False
+    decides: str = ""
     reads: tuple[str, ...] = ()
     without: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -90,7 +92,8 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="accuracy",
             head=True,
-            reads=("data.problem", "training.class_weights"),
+            decides="text",
+            reads=("data.problem", "data.label_separator", "training.class_weights"),
         ),
         TaskKind(
             "token_classification",
@@ -99,6 +102,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="f1",
             head=True,
+            decides="token",
             reads=("data.stride", "training.class_weights"),
         ),
         TaskKind(
@@ -108,6 +112,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="f1",
             head=True,
+            decides="span",
             reads=("data.stride", "evaluation.null_threshold"),
         ),
     )

@@ -13,7 +13,7 @@ from tui_tuner.data.formats.parts import media
 from tui_tuner.data.formats.recognise import Detection, recognise, take_late
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.problems import RowProblem
-from tui_tuner.data.records import Record, Row, texts_of
+from tui_tuner.data.records import Question, Record, Row, texts_of
 from tui_tuner.data.sources.files import DataFile, Resolved, resolve
 from tui_tuner.errors import DataError, about
 from tui_tuner.locales import N_, _
@@ -104,7 +104,7 @@ class Reading:
 
     def _file(self, file: DataFile, source: int, wanted: str) -> Iterator[Read]:
         rows = file.rows()
-        head = list(itertools.islice(rows, SAMPLE_ROWS if file.kind != "document" else 1))
+        head = list(itertools.islice(rows, SAMPLE_ROWS if file.kind not in ("document", "class") else 1))
         usable = [row.values for row in head if not row.problem]
         if not usable:
             for row in itertools.chain(head, rows):
@@ -229,6 +229,8 @@ class Reading:
             read.steps.append((media.AS_TEXT, ""))
         if lacks:
             read.steps.append((media.WITHOUT[lacks], where))
+        if isinstance(record, Question):
+            read.steps += [(remark, record.answers[0][0]) for remark in record.remarks]
         return record, where
 
     def _not_used(self, kind: str, name: str) -> str:

@@ -21,15 +21,27 @@ REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")  # where public 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a row came from. `row` counts from 1 inside its file; `line` is given where a file has lines."""
+    """Where a row came from. `row` counts from 1 inside its file; `line` is given where a file has lines.
+
+    Args:
+        name: What the file itself calls the row, such as a question's id; empty where it does not.
+    """
 
     file: str
     row: int
     line: int | None = None
+    name: str = ""
 
     def __str__(self) -> str:
         if self.line:
             return f"{one_line(self.file)}:{self.line}"
+        if self.name:
+            return _(
+                "{file} row {row} ({name})",
+                file=one_line(self.file),
+                row=self.row,
+                name=one_line(self.name, 60),
+            )
         return _("{file} row {row}", file=one_line(self.file), row=self.row)
 
 
@@ -115,10 +127,10 @@ class Judged:
 
 @dataclass
 class Labelled:
-    """A text, or a pair of texts, and its class (or number). `label` None means unlabelled."""
+    """A text, or a pair of texts, and its class, its classes, or a number. `label` None means unlabelled."""
 
     text: str
-    label: str | int | float | None
+    label: str | int | float | list[str | int | float] | None
     pair: str | None = None
     kind: Literal["labelled"] = "labelled"
 
@@ -134,11 +146,19 @@ class Tagged:
 
 @dataclass
 class Question:
-    """Extractive question answering; answers are (text, start in characters of the context)."""
+    """Extractive question answering; answers are (text, start in characters of the context).
+
+    Args:
+        answers: All that are right; without any, the context does not answer the question.
+        id: What its data set calls it.
+        remarks: What was mended in it, for the ledger.
+    """
 
     question: str
     context: str
     answers: list[tuple[str, int]] = field(default_factory=list)
+    id: str = ""
+    remarks: list[str] = field(default_factory=list)
     kind: Literal["question"] = "question"
 
 

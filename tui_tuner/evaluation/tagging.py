@@ -39,6 +39,11 @@ def entities_of(tags: Tags) -> list[Entity]:
     return found
 
 
+def one_text(rows: Sequence[Tags]) -> list[str]:
+    """The tags of all rows behind each other, with `O` between them, as seqeval reads them."""
+    return [tag for row in rows for tag in (*row, OUTSIDE)]
+
+
 def _ends(before: str, letter: str) -> bool:
     return before in "ES" or (before in "BI" and letter in "BSO")
 
@@ -173,10 +178,11 @@ def judge_tags(wanted: Sequence[Tags], found: Sequence[Tags]) -> Judgement:
     scheme = scheme_of(wanted)
     right = words = 0
     counts, strict = Counts(), Counts() if scheme in RULES else None
+    read = entities_of if scheme else _words
+    counts.add(read(one_text(wanted)), read(one_text(found)))
     for row, guess in zip(wanted, found, strict=True):
         words += len(row)
         right += sum(one == other for one, other in zip(row, guess, strict=True))
-        counts.add(*(entities_of(tags) if scheme else _words(tags) for tags in (row, guess)))
         if strict is not None:
             strict.add(strict_entities(row, scheme), strict_entities(guess, scheme))
     accuracy = right / words if words else 0.0
@@ -187,7 +193,9 @@ def scheme_of(rows: Sequence[Tags]) -> str:
     """The scheme of the tags of all rows."""
     pairs = [find_beginnings(row) for row in rows]
     occurrences = Counter(tag for row in rows for tag in row)
-    return known_scheme(occurrences, any(inside for inside, _b in pairs), any(needless for _i, needless in pairs))
+    return known_scheme(
+        occurrences, any(inside for inside, _b in pairs), any(needless for _i, needless in pairs)
+    )
 
 
 def _words(tags: Tags) -> list[Entity]:

@@ -17,32 +17,12 @@ from typing import Any
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError, about
 from tui_tuner.locales import _
-from tui_tuner.models.families import FAMILIES, GENERIC, Family
-from tui_tuner.models.lookup import config_from_hub, read_config, stored_parameters
-from tui_tuner.models.sizes import LIMITS, MOST_PARAMETERS, check_sizes, shown
+from tui_tuner.models.encoders import Beside, weights_beside
+from tui_tuner.models.families import FAMILIES, family_of
+from tui_tuner.models.family import SHARED_GATE, Family, Linear
+from tui_tuner.models.lookup import config_from_hub, read_config, stored_parameters, stores
+from tui_tuner.models.sizes import MOST_PARAMETERS, Numbers, check_sizes
 from tui_tuner.text import one_line
-
-SHARED_GATE = "shared_expert_gate"  # says how much of the shared expert counts (Qwen2-MoE)
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A matrix in a layer. `group` is attention, mlp, expert, shared or router; `copies` counts experts."""
-
-    name: str
-    inputs: int
-    outputs: int
-    bias: bool = False
-    group: str = "mlp"
-    copies: int = 1
-
-    @property
-    def weights(self) -> int:
-        return self.inputs * self.outputs * self.copies
-
-    @property
-    def parameters(self) -> int:
-        return self.weights + (self.outputs * self.copies if self.bias else 0)
 
 
 @dataclass(frozen=True)
@@ -73,12 +53,15 @@ class ModelFacts:
     rope_dim: int = 0
     value_dim: int = 0
     token_types: int = 0
+    beside: Beside = Beside()
     activation: str = ""
     dropout: float = 0.0
     attention_dropout: float = 0.0
     weights_dtype: str = ""
     verified: bool = True
     why_unverified: str = ""
+    uncounted: str = ""
+    new_pooler: bool = False
     raw: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -111,12 +94,14 @@ class ModelFacts:
     @cached_property
     def linears(self) -> tuple[Linear, ...]:
         """Matrices of one layer (of the sparse kind, where a model mixes dense and sparse layers)."""
-        return (*self._attention(), *(self._experts() if self.moe else self._mlp(self.ffn)))
+        mlp = self._experts() if self.moe else self._mlp(self.ffn)
+        return (*self.beside.linears, *self._attention(), *mlp)
 
     @cached_property
     def layer_parameters(self) -> int:
         """Parameters of one layer, norms included."""
-        return sum(linear.parameters for linear in self.linears) + self.norm_parameters
+        matrices = sum(linear.parameters for linear in self.linears)
+        return matrices + self.norm_parameters + self.beside.in_layer
 
     @property
     def norm_parameters(self) -> int:
@@ -132,33 +117,63 @@ class ModelFacts:
         return count
 
     @property
+    def embedding_width(self) -> int:
+        """Width of the embeddings, which a projection may widen."""
+        return self.beside.embedding or self.hidden
+
+    @property
+    def own_layers(self) -> int:
+        """Layers that have weights of their own: fewer than there are where layers share them (ALBERT)."""
+        return min(self.layers, self.beside.layers or self.layers)
+
+    @property
+    def token_parameters(self) -> int:
+        """Parameters of the embeddings of tokens."""
+        return self.vocab * self.embedding_width
+
+    @property
     def embedding_parameters(self) -> int:
         """Token embeddings, and learned positions and token types where there are any."""
-        learned = self.max_positions + self.family.position_offset if self.family.learned_positions else 0
-        return (self.vocab + learned + self.token_types) * self.hidden
+        learned = self.beside.positions
+        if self.family.learned_positions and not self.family.encoder:
+            learned = self.max_positions + self.family.position_offset
+        return self.token_parameters + (learned + self.token_types) * self.embedding_width
 
     @property
     def head_parameters(self) -> int:
-        """Parameters of the output head; 0 where it is tied to the embeddings."""
+        """Parameters of the output head that writes; 0 where it is tied to the embeddings."""
         if self.family.encoder:
             norm = 3 * self.hidden if self.family.norm_bias else self.hidden  # and the dense layer's bias
             return self.hidden * self.hidden + self.vocab + norm
         bias = self.vocab if self.family.head_bias else 0
         return bias if self.tied else self.vocab * self.hidden + bias
 
-    @cached_property
-    def parameters(self) -> int:
-        """All parameters."""
-        final = self.hidden * (2 if self.family.norm == "layer" and self.family.norm_bias else 1)
+    @property
+    def final_norm(self) -> int:
+        """Parameters of the norm behind the layers; of an encoder with norms behind them, of that before."""
         if self.family.norm == "plain":
-            final = 0
+            return 0
+        if self.family.encoder and self.family.norm_bias:
+            wide = self.hidden if self.family.disentangled else self.embedding_width
+            return 2 * wide
+        return self.hidden * (2 if self.family.norm == "layer" and self.family.norm_bias else 1)
+
+    @cached_property
+    def body_parameters(self) -> int:
+        """All parameters but those of a head."""
         dense = 0
         if self.moe and self.dense_layers:
             attention = sum(linear.parameters for linear in self._attention())
             one = attention + sum(linear.parameters for linear in self._mlp(self.ffn)) + self.norm_parameters
             dense = self.dense_layers * (one - self.layer_parameters)
-        layers = self.layers * self.layer_parameters + dense
-        return layers + self.embedding_parameters + self.head_parameters + final
+        layers = self.own_layers * self.layer_parameters + dense
+        rest = self.beside.outside + self.beside.norms + self.final_norm
+        return layers + self.embedding_parameters + rest
+
+    @cached_property
+    def parameters(self) -> int:
+        """All parameters, with the head that writes."""
+        return self.body_parameters + self.head_parameters
 
     def _attention(self) -> tuple[Linear, ...]:
         hidden, query, kv = self.hidden, self.query_dim, self.kv_dim
@@ -167,7 +182,8 @@ class ModelFacts:
         if self.low_rank_key:
             return self._latent()
         if len(names) == 2:
-            fused = Linear(names[0], hidden, query + 2 * kv, bias, "attention")
+            fused_bias = bias and not self.family.disentangled
+            fused = Linear(names[0], hidden, query + 2 * kv, fused_bias, "attention")
             return (fused, Linear(names[1], query, hidden, out_bias, "attention"))
         return (
             Linear(names[0], hidden, query, bias, "attention"),
@@ -239,64 +255,37 @@ def facts_from_config(config: Mapping[str, Any], name: str = "", where: str = "c
         merged.setdefault("tie_word_embeddings", config.get("tie_word_embeddings"))
         merged.setdefault("model_type", kind)
         config, kind = merged, str(merged["model_type"])
-    family = FAMILIES.get(kind, GENERIC)
-    values = _Reader(config, family, where)
+    family = family_of(kind, config)
+    values = Numbers(config, family, where)
     facts = _build(values, family, kind, name or str(config.get("_name_or_path") or kind))
     if facts.parameters > MOST_PARAMETERS:
         what = _("describes {count:,} parameters, which no model has.", count=facts.parameters)
         raise ModelError(what, where=where)
-    why = ""
+    why = uncounted = ""
     if kind not in FAMILIES:
-        why = _(
-            "the architecture {name} is not in the table, so it is taken for a Llama", name=one_line(kind, 60)
-        )
+        why = uncounted = _not_in_table(kind, family)
     elif outer != kind:
-        why = _("only the language part of {name} is counted", name=one_line(outer, 60))
+        why = uncounted = _("only the language part of {name} is counted", name=one_line(outer, 60))
     elif isinstance(config.get("quantization_config"), Mapping):
         why = _("the weights are stored quantised, and are counted as if they were not")
     elif not family.verified:
         why = _("{name} was never measured", name=kind)
     if why:
-        facts = dataclasses.replace(facts, verified=False, why_unverified=why)
+        facts = dataclasses.replace(facts, verified=False, why_unverified=why, uncounted=uncounted)
     return facts
 
 
-class _Reader:
-    """Numbers of a config: aliases, defaults and limits in one place."""
-
-    def __init__(self, config: Mapping[str, Any], family: Family, where: str) -> None:
-        self.config, self.family, self.where = config, family, where
-
-    def number(self, field: str, default: int | None = None, least: int = 1) -> int:
-        names = self.family.aliases.get(field, (field,))
-        alias = next((name for name in names if self.config.get(name) is not None), names[-1])
-        value = self.config.get(alias)
-        if value is None:
-            value = self.family.defaults.get(field, default)
-        if value is None:
-            raise ModelError(
-                _("has no `{alias}`.", alias=alias),
-                where=self.where,
-                hint=_("The memory of a run depends on it."),
-            )
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ModelError(
-                _("`{alias}` is {value!r}, not a whole number.", alias=alias, value=shown(value)),
-                where=self.where,
-            )
-        most = LIMITS.get(field, 10**9)
-        if not least <= value <= most:
-            hint = _("It must lie between {least} and {most}.", least=least, most=most)
-            problem = _("`{alias}` is {value}, which no model has.", alias=alias, value=shown(value))
-            raise ModelError(problem, where=self.where, hint=hint)
-        return value
-
-    def flag(self, field: str, default: bool) -> bool:
-        value = self.config.get(field)
-        return bool(self.family.defaults.get(field, default)) if value is None else bool(value)
+def _not_in_table(kind: str, family: Family) -> str:
+    if family.encoder:
+        return _(
+            "the architecture {name} is not in the table, so it is taken for a BERT", name=one_line(kind, 60)
+        )
+    return _(
+        "the architecture {name} is not in the table, so it is taken for a Llama", name=one_line(kind, 60)
+    )
 
 
-def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
+def _build(values: Numbers, family: Family, kind: str, name: str) -> ModelFacts:
     hidden = values.number("hidden_size")
     heads = values.number("num_attention_heads")
     kv_heads = heads if family.encoder else values.number("num_key_value_heads", heads)
@@ -324,6 +313,7 @@ def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
     dtype = values.config.get("dtype") or values.config.get("torch_dtype") or ""
     ffn = values.number("intermediate_size", 4 * hidden)
     layers = values.number("num_hidden_layers")
+    positions = values.number("max_position_embeddings", 2048, 0)
     return ModelFacts(
         name=one_line(name, 200),
         model_type=kind,
@@ -336,7 +326,7 @@ def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
         vocab=values.number("vocab_size"),
         tied=values.flag("tie_word_embeddings", family.tied),
         family=family,
-        max_positions=values.number("max_position_embeddings", 2048, 0),
+        max_positions=positions - _first_position(values) if positions else 0,
         attention_bias=family.attention_bias or values.flag(family.attention_bias_field, False),
         mlp_bias=family.mlp_bias or values.flag("mlp_bias", False),
         experts=experts,
@@ -349,6 +339,7 @@ def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
         rope_dim=rope_dim,
         value_dim=values.number("v_head_dim", 128) if family.latent else 0,
         token_types=values.number("type_vocab_size", 0, 0) if family.encoder else 0,
+        beside=weights_beside(kind, family, values.config, hidden, heads, positions),
         raw=dict(values.config),
         activation=str(
             values.config.get("hidden_act")
@@ -362,13 +353,22 @@ def _build(values: _Reader, family: Family, kind: str, name: str) -> ModelFacts:
     )
 
 
-def _rate(values: _Reader, field: str, default: float) -> float:
+def _first_position(values: Numbers) -> int:
+    """Rows of the table of positions that no token reads."""
+    padding = values.config.get("pad_token_id")
+    if not values.family.padded_positions:
+        return 0
+    known = isinstance(padding, int) and not isinstance(padding, bool) and 0 <= padding < 8
+    return (padding if known else 1) + 1
+
+
+def _rate(values: Numbers, field: str, default: float) -> float:
     """A rate of dropout while a model trains."""
     found = values.config.get(field, default)
     return float(found) if isinstance(found, int | float) else default
 
 
-def _dense(values: _Reader, layers: int) -> tuple[int, ...]:
+def _dense(values: Numbers, layers: int) -> tuple[int, ...]:
     """Which layers of a mixture have no experts."""
     first = values.number("first_k_dense_replace", 0, 0)
     step = values.number("decoder_sparse_step", 1)
@@ -379,7 +379,7 @@ def _dense(values: _Reader, layers: int) -> tuple[int, ...]:
     )
 
 
-def _shared(values: _Reader, family: Family) -> int:
+def _shared(values: Numbers, family: Family) -> int:
     """Inner size of the expert that every token passes."""
     if family.shared_field == "n_shared_experts":
         return values.number("n_shared_experts", 0, 0) * values.number("expert_size", 0, 0)
@@ -423,12 +423,20 @@ def _load_facts(model: ModelSection, network: bool) -> ModelFacts:
 
 
 def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:
-    """Check the shapes against the safetensors header, where weights are there."""
+    """Check the shapes against the safetensors header, where weights are there.
+
+    They may have been stored with the head that writes, with one that decides, or with none.
+    """
     stored = stored_parameters(folder)
-    if stored is None or abs(stored - facts.parameters) <= 0.005 * facts.parameters:
+    if stored is None:
         return facts
-    if facts.tied is False and abs(stored + facts.vocab * facts.hidden - facts.parameters) < 0.005 * stored:
-        return facts  # the head is shared in the file
+    if facts.family.pooled and not stores(folder, "pooler"):
+        facts = dataclasses.replace(facts, new_pooler=True)
+    least, most = facts.body_parameters, facts.parameters
+    if facts.encoder:
+        most += 2 * facts.hidden * (facts.hidden + 1)  # a pooler, and a layer of a head
+    if 0.995 * least <= stored <= 1.005 * most:
+        return facts
     why = _(
         "config.json describes {described:,} parameters, but the weights hold {stored:,}",
         described=facts.parameters,

@@ -5,65 +5,13 @@ Read from the modelling code of transformers 5.23 (`models/*/modeling_*.py`, `co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-SEPARATE = ("q_proj", "k_proj", "v_proj", "o_proj")
-GATED = ("gate_proj", "up_proj", "down_proj")
+from tui_tuner.models.encoders import BERT, ENCODERS
+from tui_tuner.models.family import GENERIC, LAYER_NORM, Family
 
-
-@dataclass(frozen=True)
-class Family:
-    """What a config.json does not say because the architecture fixes it.
-
-    `norm_after` that norms stand behind attention and MLP instead of before them;
-    `norm_late` that RMSNorm's weights are applied before it casts back from float32;
-    `dropout_field` holds the rate of dropout behind attention and MLP, `dropout` where it is left out,
-    and likewise that of attention itself;
-    `norm` is rms, layer or plain (no parameters); `norms` counts them in a layer; `parallel` means that
-    attention and MLP read the same norm; `multipliers` that activations are scaled (Granite);
-    `scaled_logits`, `softcap` that logits are; `qk_norm` is "", head or full;
-    `aliases` are the names that a config may have for a field: of several that are there the first holds.
-    """
-
-    attention: tuple[str, ...] = SEPARATE
-    mlp: tuple[str, ...] = GATED
-    gated: bool = True
-    norm: str = "rms"
-    norm_bias: bool = True
-    norms: int = 2
-    qk_norm: str = ""
-    tied: bool = False
-    encoder: bool = False
-    moe: bool = False
-    latent: bool = False
-    learned_positions: bool = False
-    norm_after: bool = False
-    norm_late: bool = False
-    dropout: float = 0.0
-    dropout_field: str = ""
-    attention_dropout: float = 0.0
-    attention_dropout_field: str = "attention_dropout"
-    activation: str = ""
-    parallel: bool = False
-    multipliers: bool = False
-    scaled_logits: bool = False
-    softcap: bool = False
-    attention_bias: bool = False
-    output_bias: bool | None = None
-    attention_bias_field: str = "attention_bias"
-    mlp_bias: bool = False
-    head_bias: bool = False
-    position_offset: int = 0
-    shared_field: str = ""
-    shared_gate: bool = False
-    verified: bool = True
-    aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    defaults: dict[str, Any] = field(default_factory=dict)
-
-
-GENERIC = Family(verified=False)
-_LAYER_NORM = Family(norm="layer", mlp=("fc1", "fc2"), gated=False, attention_bias=True, mlp_bias=True)
 _GPT2_NAMES = {
     "hidden_size": ("hidden_size", "n_embd"),
     "num_hidden_layers": ("num_hidden_layers", "n_layer"),
@@ -71,25 +19,6 @@ _GPT2_NAMES = {
     "intermediate_size": ("n_inner",),
     "max_position_embeddings": ("max_position_embeddings", "n_positions"),
 }
-_BERT = replace(
-    _LAYER_NORM,
-    encoder=True,
-    dropout=0.1,
-    dropout_field="hidden_dropout_prob",
-    learned_positions=True,
-    tied=True,
-    attention=("query", "key", "value", "dense"),
-    mlp=("intermediate.dense", "output.dense"),
-    defaults={
-        "hidden_size": 768,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "intermediate_size": 3072,
-        "vocab_size": 30522,
-        "max_position_embeddings": 512,
-        "type_vocab_size": 2,
-    },
-)
 _MIXTRAL = Family(
     moe=True,
     mlp=("w1", "w3", "w2"),
@@ -152,7 +81,7 @@ FAMILIES: dict[str, Family] = {
     "gemma3_text": Family(tied=True, norm_late=True, norms=4, qk_norm="head", defaults={"head_dim": 256}),
     "phi3": Family(attention=("qkv_proj", "o_proj"), mlp=("gate_up_proj", "down_proj")),
     "phi": replace(
-        _LAYER_NORM,
+        LAYER_NORM,
         attention=("q_proj", "k_proj", "v_proj", "dense"),
         norms=1,
         parallel=True,
@@ -160,7 +89,7 @@ FAMILIES: dict[str, Family] = {
         head_bias=True,
     ),
     "gpt2": replace(
-        _LAYER_NORM,
+        LAYER_NORM,
         attention=("c_attn", "attn.c_proj"),
         mlp=("c_fc", "mlp.c_proj"),
         tied=True,
@@ -170,6 +99,7 @@ FAMILIES: dict[str, Family] = {
         attention_dropout=0.1,
         attention_dropout_field="attn_pdrop",
         learned_positions=True,
+        token_head="classifier",
         aliases=_GPT2_NAMES,
         defaults={
             "hidden_size": 768,
@@ -180,13 +110,14 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "gpt_neox": replace(
-        _LAYER_NORM,
+        LAYER_NORM,
         attention=("query_key_value", "dense"),
         mlp=("dense_h_to_4h", "dense_4h_to_h"),
         parallel=True,
+        token_head="classifier",
     ),
     "opt": replace(
-        _LAYER_NORM,
+        LAYER_NORM,
         attention=("q_proj", "k_proj", "v_proj", "out_proj"),
         dropout=0.1,
         dropout_field="dropout",
@@ -196,7 +127,7 @@ FAMILIES: dict[str, Family] = {
         aliases={"intermediate_size": ("ffn_dim",)},
     ),
     "starcoder2": replace(
-        _LAYER_NORM, tied=True, mlp=("c_fc", "c_proj"), defaults={"num_key_value_heads": 2}
+        LAYER_NORM, tied=True, mlp=("c_fc", "c_proj"), defaults={"num_key_value_heads": 2}
     ),
     "stablelm": Family(norm="layer", attention_bias_field="use_qkv_bias", output_bias=False),
     "olmo": Family(norm="plain", norms=2),
@@ -237,36 +168,15 @@ FAMILIES: dict[str, Family] = {
             "first_k_dense_replace": 3,
         },
     ),
-    "bert": _BERT,
-    "electra": replace(_BERT, verified=False),
-    "roberta": replace(_BERT, defaults={**_BERT.defaults, "vocab_size": 50265}),
-    "xlm-roberta": replace(_BERT, defaults={**_BERT.defaults, "vocab_size": 250002}),
-    "camembert": replace(_BERT, defaults={**_BERT.defaults, "vocab_size": 30522}),
-    "distilbert": replace(
-        _BERT,
-        attention=("q_lin", "k_lin", "v_lin", "out_lin"),
-        mlp=("lin1", "lin2"),
-        aliases={
-            "hidden_size": ("hidden_size", "dim"),
-            "num_hidden_layers": ("num_hidden_layers", "n_layers"),
-            "num_attention_heads": ("num_attention_heads", "n_heads"),
-            "intermediate_size": ("hidden_dim",),
-        },
-        defaults={**_BERT.defaults, "num_hidden_layers": 6, "type_vocab_size": 0},
-    ),
-    "modernbert": Family(
-        encoder=True,
-        tied=True,
-        norm="layer",
-        norm_bias=False,
-        attention=("Wqkv", "Wo"),
-        mlp=("Wi", "Wo"),
-        defaults={
-            "hidden_size": 768,
-            "num_hidden_layers": 22,
-            "num_attention_heads": 12,
-            "intermediate_size": 1152,
-            "vocab_size": 50368,
-        },
-    ),
+    **ENCODERS,
 }
+
+
+def family_of(kind: str, config: Mapping[str, Any]) -> Family:
+    """The family of a `model_type`; of one that is not in the table, what it is taken for: a BERT if the model
+    in `config` was made to fill gaps, else a Llama."""
+    if kind in FAMILIES:
+        return FAMILIES[kind]
+    named = config.get("architectures")
+    masked = isinstance(named, list) and any("MaskedLM" in str(name) for name in named)
+    return replace(BERT, verified=False) if masked else GENERIC

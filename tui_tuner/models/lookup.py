@@ -133,6 +133,12 @@ def stored_parameters(folder: Path) -> int | None:
     return total if files else None
 
 
+def stores(folder: Path, module: str) -> bool:
+    """Whether the safetensors files of a folder hold weights of a module, by a step of their names."""
+    files = sorted(folder.glob("*.safetensors"))
+    return any(module in name.split(".") for path in files for name in safetensors_header(path))
+
+
 def safetensors_header(path: Path) -> dict[str, Any]:
     """Names, dtypes and shapes in a safetensors file; reads no weights.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import N_, _
+from tui_tuner.models.family import Family
 from tui_tuner.text import one_line
 
 LIMITS = {
@@ -78,6 +79,41 @@ def check_sizes(config: Mapping[str, Any], where: str) -> None:
             if pattern.fullmatch(name.rpartition(".")[2]):
                 _check_size(name, value, most, strict, where)
                 break
+
+
+class Numbers:
+    """Numbers of a config: aliases, defaults and limits in one place."""
+
+    def __init__(self, config: Mapping[str, Any], family: Family, where: str) -> None:
+        self.config, self.family, self.where = config, family, where
+
+    def number(self, field: str, default: int | None = None, least: int = 1) -> int:
+        names = self.family.aliases.get(field, (field,))
+        alias = next((name for name in names if self.config.get(name) is not None), names[-1])
+        value = self.config.get(alias)
+        if value is None:
+            value = self.family.defaults.get(field, default)
+        if value is None:
+            raise ModelError(
+                _("has no `{alias}`.", alias=alias),
+                where=self.where,
+                hint=_("The memory of a run depends on it."),
+            )
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ModelError(
+                _("`{alias}` is {value!r}, not a whole number.", alias=alias, value=shown(value)),
+                where=self.where,
+            )
+        most = LIMITS.get(field, 10**9)
+        if not least <= value <= most:
+            hint = _("It must lie between {least} and {most}.", least=least, most=most)
+            problem = _("`{alias}` is {value}, which no model has.", alias=alias, value=shown(value))
+            raise ModelError(problem, where=self.where, hint=hint)
+        return value
+
+    def flag(self, field: str, default: bool) -> bool:
+        value = self.config.get(field)
+        return bool(self.family.defaults.get(field, default)) if value is None else bool(value)
 
 
 def _named(config: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:

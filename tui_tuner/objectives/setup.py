@@ -43,3 +43,4 @@ class Setup:
     state: Sequence[bool] = ()
     longest_row: int = 0
     usual: Sequence[int] = ()
+    tokenizer: Any = None

@@ -15,7 +15,9 @@ class DataFacts:
     """What the prepared data looks like. Lengths in tokens; None where nobody has counted.
 
     `heaviest` has the lengths of the longest rows, falling, and `most_trained` the trained tokens of the rows
-    with most of them; both only where every row was tokenised as training will.
+    with most of them; both only where every row was tokenised as training will. `outputs` are the classes
+    that a head tells apart, 0 where nobody counted them; with `regression` it gives that many numbers.
+    Where rows are read in windows, `rows` are windows: what a run trains on.
     """
 
     rows: int
@@ -25,6 +27,8 @@ class DataFacts:
     validation_rows: int = 0
     heaviest: tuple[int, ...] = ()
     most_trained: tuple[int, ...] = ()
+    outputs: int = 0
+    regression: bool = False
 
     @property
     def mean(self) -> float | None:

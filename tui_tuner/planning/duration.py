@@ -10,10 +10,12 @@ from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _, _n
 from tui_tuner.models.facts import ModelFacts
+from tui_tuner.models.head_shapes import SPAN, TEXT
 from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.flops import flops_of
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.memory.stack import installed
+from tui_tuner.planning.outputs import head_of
 from tui_tuner.planning.speed.rates import step_words
 from tui_tuner.planning.speed.step import Clock
 from tui_tuner.text import one_line
@@ -62,9 +64,12 @@ def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     rows, per_row = share * data.rows, data.mean or float(config.data.max_length)
     tokens = round(rows * per_row)
     supervised = round(share * data.supervised) if data.supervised is not None else None
-    cost = flops_of(facts, config.method)
+    cost = flops_of(facts, config.method, head=head_of(config, facts, data))
     row = [min(per_row, config.data.max_length)]
     targets = tokens if supervised is None else supervised
+    once = {TEXT: 1, SPAN: 2}.get(config.task_kind.decides)
+    if supervised is None and once is not None:
+        targets = round(rows) * once
     layers = rows * cost.step(row, 0)
     again = rows * cost.recomputed(row, config.training.gradient_checkpointing)
     said: dict[str, Any] = {

@@ -25,6 +25,7 @@ from tui_tuner.planning.memory.programs import as_program, missing
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import Stack, installed
 from tui_tuner.planning.memory.static import trained_tensors
+from tui_tuner.planning.outputs import head_of
 from tui_tuner.planning.resolve import Resolved, resolve
 
 GIB = 1024**3
@@ -179,8 +180,11 @@ def setup_for(
     attention, repeats = _attention(model.attention, padded), not stack.gqa_in_sdpa
     if not (padded or stack.foreign) and replaces(model.attention, card.device, facts.family.softcap):
         attention, repeats = attention_kind(facts, card.device, stack, compute_name(card.device, config))
+    head = head_of(config, facts, data)
     setup = Setup(
         facts=facts,
+        head=head.parts(facts),
+        new_pooler=head.new_pooler,
         stack=stack,
         batch=batch,
         length=length,

@@ -14,7 +14,8 @@ is two operations. For each token,
 - attention costs 4 * query width forward for each pair of positions of which one sees the other (scores, and
   their sum over values), and twice that backward, frozen weights or not. A causal sequence of n has n * n / 2
   pairs, half of what PaLM counts; one that reads both ways n * n; a window caps what a position sees;
-- the head, tied or not, counts at trained positions only. Embeddings are looked up and cost nothing.
+- the head, tied or not, counts at trained positions only, one that decides where it decides: once a text, a
+  word, or an end of an answer. Embeddings are looked up and cost nothing.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from tui_tuner.config.kinds import METHOD_FIELDS, PROMPTS, RANKED
 from tui_tuner.config.schema import MethodSection
 from tui_tuner.config.sections.base import Auto
 from tui_tuner.config.sections.training import EVERY_SECOND, Checkpointing
-from tui_tuner.models.facts import Linear, ModelFacts
+from tui_tuner.models.facts import ModelFacts
+from tui_tuner.models.family import Linear
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.memory.stack import Stack, installed
+from tui_tuner.planning.outputs import Head
 
 FORWARD, THROUGH, OWN = 2, 2, 2  # operations of a weight and token: forward, input's gradient, its own
 # Which layers have a window where a config does not list them: each but every so-many-th (transformers 5.23)
@@ -121,11 +124,17 @@ class Flops:
 
 
 def flops_of(
-    facts: ModelFacts, method: MethodSection, *, stored: int = 0, stack: Stack | None = None
+    facts: ModelFacts,
+    method: MethodSection,
+    *,
+    head: Head | None = None,
+    stored: int = 0,
+    stack: Stack | None = None,
 ) -> Flops:
     """What a model costs under a method.
 
     Args:
+        head: That of a task which decides; without it, a model that writes.
         stored: Layers, from below, whose output was computed before the steps.
         stack: Of the libraries, which decide where adapters sit; those installed by default.
     """
@@ -148,11 +157,9 @@ def flops_of(
             token += THROUGH * (frozen + trained) + OWN * trained
             again += forward
             twice[window] = twice.get(window, 0.0) + width
-    head = float(facts.vocab * facts.hidden + (facts.hidden**2 if facts.encoder else 0))
-    own = method.kind == "full" or _trains_embeddings(method)
     return Flops(
         token,
-        head * (FORWARD + THROUGH + (OWN if own else 0)),
+        _target(facts, method, head or Head()),
         pairs,
         causal=not facts.encoder,
         virtual=method.virtual_tokens if method.kind in ("prompt_tuning", "p_tuning") else 0,
@@ -160,6 +167,16 @@ def flops_of(
         again=(again, twice),
         weights=weights,
     )
+
+
+def _target(facts: ModelFacts, method: MethodSection, head: Head) -> float:
+    """The head over one position. One that decides is trained with every method."""
+    parts = head.parts(facts)
+    if parts:
+        return float(sum(part.matrix.weights for part in parts)) * (FORWARD + THROUGH + OWN)
+    weights = float(facts.vocab * facts.hidden + (facts.hidden**2 if facts.encoder else 0))
+    own = method.kind == "full" or _trains_embeddings(method)
+    return weights * (FORWARD + THROUGH + (OWN if own else 0))
 
 
 def _trains_embeddings(method: MethodSection) -> bool:

@@ -17,6 +17,7 @@ from tui_tuner.planning.gpus import Card, card_here, find_card
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.learning_rate import Rule, rules
 from tui_tuner.planning.memory.stack import Stack
+from tui_tuner.planning.parameters import Parameters, parameters_of
 from tui_tuner.planning.resolve import Resolved, resolve
 from tui_tuner.planning.speed.kept import rated
 from tui_tuner.planning.traps.advice import advise
@@ -37,6 +38,7 @@ class Plan:
     duration: Duration | None
     advice: tuple[Advice, ...]
     rate: Rate
+    parameters: Parameters
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Surroundings:
     rate: Rate
     duration: Duration | None
     advice: tuple[Advice, ...]
+    parameters: Parameters
 
 
 def plan(
@@ -91,7 +94,7 @@ def plan(
         said=fitted.reasons,
     )
     around = surroundings(config, used, facts, data, card, speed)
-    return Plan(facts, resolved, fitted, around.rules, around.duration, around.advice, around.rate)
+    return Plan(facts, resolved, fitted, around.rules, around.duration, around.advice, around.rate, around.parameters)
 
 
 def surroundings(
@@ -115,7 +118,9 @@ def surroundings(
         duration = duration_of(used, facts, data, card=card, speed=speed)
         per_epoch = None if config.training.max_steps else max(1, round(steps / config.training.epochs))
     found = tuple(rules(config, facts, data, per_epoch))
-    return Surroundings(found, _rate(config, found), duration, tuple(advise(config, facts, data, duration)))
+    findings = tuple(advise(config, facts, data, duration))
+    parameters = parameters_of(config, facts, data)
+    return Surroundings(found, _rate(config, found), duration, findings, parameters)
 
 
 def _rate(config: RunConfig, found: tuple[Rule, ...]) -> Rate:

@@ -133,7 +133,7 @@ class _Work:
     def steps(self) -> int | None:
         """Optimizer steps of the run, where the rows are counted."""
         training = self.config.training
-        if self.data is None:
+        if self.data is None or not self.data.rows:
             return training.max_steps
         return steps_of(self.data.rows, training.batch_size, training.epochs, training.max_steps)
 
@@ -179,8 +179,6 @@ def _packing(work: _Work) -> tuple[bool, str]:
         return False, _(
             "{kind} carries a state along the sequence, so rows side by side would mix.", kind=kind
         )
-    if work.model is not None and work.model.encoder:
-        return False, _("Encoders read a row at a time.")
     if work.config.method.prompt_length:
         return False, _("Virtual tokens stand before each row, so every sequence gets a row of its own.")
     return True, _("Rows lie side by side without padding and do not see each other.")

@@ -103,7 +103,8 @@ def unfitted_lines(used: ResolvedConfig) -> list[str]:
 
 def surroundings_lines(found: Surroundings, counted: Counted) -> list[str]:
     """Learning rate, time, money and advice."""
-    lines = ["", _("learning rate  {rate:.3g}, {why}", rate=found.rate.value, why=found.rate.why)]
+    lines = ["", found.parameters.sentence()]
+    lines += ["", _("learning rate  {rate:.3g}, {why}", rate=found.rate.value, why=found.rate.why)]
     for rule in found.rules:
         mark, name = mark_of(rule, found.rate), _(rule.name)
         lines.append(f"  {mark} {name:26} {rate_words(rule):>9}  {rule_words(rule)}")
@@ -258,6 +259,7 @@ def fit_json(found: Fit | None) -> dict[str, Any]:
 def surroundings_json(found: Surroundings, counted: Counted) -> dict[str, Any]:
     """JSON of learning rate, work, time and money (null where unknown), and advice."""
     return {
+        **found.parameters.to_json(),
         "data": counted.to_json(),
         "learning_rate": {
             "rate": found.rate.value,

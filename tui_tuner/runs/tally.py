@@ -83,9 +83,12 @@ class Tally:
         return sums[0] / sums[1] if sums[1] > 0 else None
 
     def best(self, metric: str) -> float | None:
-        """The best value of a metric over the evaluations that are part of the run's history; never NaN."""
+        """The best value of a metric over the evaluations that are part of the run's history; never NaN.
+
+        How the model did before its first step counts for nothing.
+        """
         metric = canonical(metric)
-        found = (real(metrics.get(metric)) for _, metrics in self.evaluations)
+        found = (real(metrics.get(metric)) for step, metrics in self.evaluations if step)
         values = [value for value in found if value is not None and math.isfinite(value)]
         pick = max if higher_is_better(metric, self.directions.get(metric)) else min
         return pick(values) if values else None

@@ -1,4 +1,4 @@
-"""The larger parts of a journal in lines of text: the row ledger, and what a model said before and after."""
+"""The larger parts of a journal in lines of text: the row ledger, time, memory, kernels."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tui_tuner.locales import N_, _, recall
-from tui_tuner.runs.events import Memory, RunDuration, Sample
-from tui_tuner.runs.pace import figure
-from tui_tuner.runs.view import RunView
-from tui_tuner.text import human_bytes, human_money, human_seconds, one_line, sanitize
+from tui_tuner.runs.events import Memory, RunDuration
+from tui_tuner.text import human_bytes, human_money, human_seconds, one_line
 
 REASONS_SHOWN = 5
 PARTS = (
@@ -119,43 +117,3 @@ def use_words(mfu: float | None, busy: float | None) -> list[str]:
     """How well a GPU is used, as far as it was measured."""
     found = [] if mfu is None else [_("MFU {share:.1%}", share=mfu)]
     return found if busy is None else [*found, _("GPU busy {share:.0%}", share=busy)]
-
-
-def comparison(view: RunView) -> list[str]:
-    """Held-out prompts answered before and after, and the metrics that moved."""
-    before = {sample.index: sample for sample in view.samples if sample.stage == "before"}
-    after = {sample.index: sample for sample in view.samples if sample.stage == "after"}
-    lines: list[str] = []
-    for index in sorted(before.keys() & after.keys()):
-        lines += ["", f"{_('prompt'):9} {_flat(after[index].prompt)}"]
-        lines.append(f"{_('before'):9} {_answer(before[index])}")
-        lines.append(f"{_('after'):9} {_answer(after[index])}")
-        if after[index].reference:
-            lines.append(f"{_('expected'):9} {_flat(after[index].reference)}")
-    first, last = _generated_metrics(view)
-    if first and last:
-        lines.append("")
-        for name in last:
-            lines.append(
-                _(
-                    "{name}: {before} before, {after} after",
-                    name=one_line(name),
-                    before=figure(first.get(name), 3),
-                    after=figure(last[name], 3),
-                )
-            )
-    return [*lines, ""] if lines else lines
-
-
-def _generated_metrics(view: RunView) -> tuple[dict[str, float | None], dict[str, float | None]]:
-    """Metrics of the first and the last evaluation that share names beyond the loss."""
-    scored = [dict(point.metrics) for point in view.evaluations if "loss" not in point.metrics]
-    return (scored[0], scored[-1]) if len(scored) > 1 else ({}, {})
-
-
-def _flat(text: str) -> str:
-    return one_line(sanitize(text).strip(), 300)
-
-
-def _answer(sample: Sample) -> str:
-    return _flat(sample.text) + ("" if sample.stopped else "  " + _("[did not stop]"))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tui_tuner.config.deciding import best_of, decides, is_better_higher
 from tui_tuner.config.metrics import renamed
 from tui_tuner.runs import pace
 from tui_tuner.runs.events import (
@@ -13,6 +14,7 @@ from tui_tuner.runs.events import (
     Bottleneck,
     CheckpointSaved,
     Evaluation,
+    EvaluationTable,
     Event,
     Finished,
     Heartbeat,
@@ -51,7 +53,9 @@ class RunView:
     total_steps: int = 0
     epoch: float = 0.0
     steps: tuple[Step, ...] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)  # {name: {label, higher_is_better}}: the task's
     evaluations: tuple[Evaluation, ...] = ()
+    tables: tuple[EvaluationTable, ...] = ()  # of the first, the best and the newest evaluation
     samples: tuple[Sample, ...] = ()
     resolved: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     ledger: RowLedger | None = None
@@ -76,6 +80,21 @@ class RunView:
     @property
     def ended(self) -> bool:
         return self.status in ("completed", "stopped", "failed")
+
+    @property
+    def deciding(self) -> str:
+        """The name of the metric that decides which checkpoint is best."""
+        return decides(self.config, self.resolved)
+
+    def is_better_higher(self, name: str) -> bool:
+        """The direction of a metric."""
+        return is_better_higher(name, self.metrics)
+
+    def best_step(self) -> int | None:
+        """The step whose evaluation was the best by the deciding metric; None before the first one."""
+        name = self.deciding
+        values = ((point.step, point.metrics.get(name)) for point in self.evaluations)
+        return best_of(values, self.is_better_higher(name))
 
     def tokens_per_second(self) -> float | None:
         """Trained tokens per second over the last steps; None before the first."""
@@ -144,6 +163,7 @@ def _run_started(draft: _Draft, event: Event, body: RunStarted) -> None:
         config=body.config,
         device=body.device,
         versions=body.versions,
+        metrics=body.metrics,
         exit_code=None,
         message="",
         hint="",
@@ -168,7 +188,7 @@ def _rolled_back(draft: _Draft, _: Event, body: RolledBack) -> None:
 
 def _back_to(draft: _Draft, step: int) -> None:
     """Steps after the checkpoint are done again: keep one history."""
-    for name in ("steps", "evaluations"):
+    for name in ("steps", "evaluations", "tables"):
         items = draft.list(name)
         items[:] = [point for point in items if point.step <= step]
     samples = draft.list("samples")
@@ -194,6 +214,17 @@ def _step(draft: _Draft, _: Event, body: Step) -> None:
 
 def _evaluation(draft: _Draft, _: Event, body: Evaluation) -> None:
     draft.list("evaluations").append(replace(body, metrics=renamed(body.metrics)))
+
+
+def _table(draft: _Draft, _: Event, body: EvaluationTable) -> None:
+    """Of many evaluations those are kept that are compared."""
+    tables, evaluations = draft.list("tables"), draft.list("evaluations")
+    name = decides(draft.get("config"), draft.get("resolved"))
+    values = ((point.step, point.metrics.get(name)) for point in evaluations)
+    best = best_of(values, is_better_higher(name, draft.get("metrics")))
+    kept = {body.step, tables[0].step if tables else body.step, best}
+    tables[:] = [table for table in tables if table.step in kept]
+    tables.append(body)
 
 
 def _sample(draft: _Draft, _: Event, body: Sample) -> None:
@@ -260,6 +291,7 @@ _HANDLERS: dict[type[Body], Callable[[_Draft, Event, Any], None]] = {
     Memory: _memory,
     RunDuration: _duration,
     Evaluation: _evaluation,
+    EvaluationTable: _table,
     Sample: _sample,
     Resolved: _resolved,
     ModelSource: _model_source,

@@ -28,7 +28,11 @@ STRICT = tuple(
     Metric(f"{name}_strict", label, help_, hundred=True)
     for name, label, help_ in (
         ("f1", N_("F1, strict"), N_("Only entities that follow the rules of their tags count.")),
-        ("precision", N_("Precision, strict"), N_("Only entities that follow the rules of their tags count.")),
+        (
+            "precision",
+            N_("Precision, strict"),
+            N_("Only entities that follow the rules of their tags count."),
+        ),
         ("recall", N_("Recall, strict"), N_("Only entities that follow the rules of their tags count.")),
     )
 )

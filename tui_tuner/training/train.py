@@ -139,6 +139,7 @@ class Training:
             state=context.progress.path,
             longest_row=max(int(rows.lengths.max()) for rows in (self.prepared.train, held_out) if rows),
             usual=plan.tokens_of_steps(USUAL_STEPS) if fills_rows(self.device) else (),
+            tokenizer=self.tokenizer,
         )
 
     def _make_loop(self) -> Loop:

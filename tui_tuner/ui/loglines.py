@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
+from tui_tuner.config.deciding import metric_word, shown
 from tui_tuner.locales import _
 from tui_tuner.runs.events import (
     Body,
@@ -86,7 +87,9 @@ def _model_source(time: float, body: ModelSource, phase: str) -> LogLine:
 
 
 def _evaluation(time: float, body: Evaluation, phase: str) -> LogLine:
-    metrics = ", ".join(f"{name} {figure(value)}" for name, value in body.metrics.items())
+    metrics = ", ".join(
+        f"{metric_word(name)} {shown(name, value, figure)}" for name, value in body.metrics.items()
+    )
     return LogLine(time, "good", _("evaluated at step {step}: {m}", step=body.step, m=metrics))
 
 

@@ -97,7 +97,7 @@ def cards(
         if stop():
             return
         if found.count == max(1, devices_of(config)):
-            duration = duration_of(found.config, facts, data, card=found.card) if data else None
+            duration = duration_of(found.config, facts, data, card=found.card) if data and data.rows else None
             said(found, duration.seconds if duration else None)
 
 
@@ -139,7 +139,7 @@ def _counted(config: RunConfig, patient: bool, exact: bool) -> Counted:
     if exact:
         found = count_exactly(config, find_task(config.task))
     else:
-        found = count(config, PATIENT if patient else QUICK)
+        found = count(config, PATIENT if patient else QUICK, PATIENT if patient else 0.0)
     with _lock:
         _counts[key] = found
     return found

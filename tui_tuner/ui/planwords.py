@@ -48,6 +48,7 @@ def footing(look: Look, traced: str = "") -> Content:
     if not found.verified:
         why = one_line(found.reason, 150)
         lines.append(Content.assemble((_("unverified:"), "$warning"), (f" {why}", "$dim")))
+    lines.append(safe(look.plan.parameters.sentence(), 200).stylize("$dim"))
     lines += [safe(note, 200).stylize("$dim") for note in found.notes]
     if traced:
         lines.append(safe(traced, 200).stylize("$primary"))

@@ -25,6 +25,10 @@ def fill(micro: MicroBatch, length: int) -> MicroBatch:
         return micro
     ids = [micro.input_ids[:, piece.start : piece.start + piece.length] for piece in pieces]
     places = [torch.arange(piece.length, device=micro.input_ids.device)[None] for piece in pieces]
+    types = micro.token_types
+    if types is not None:
+        parts = [types[:, piece.start : piece.start + piece.length] for piece in pieces]
+        types = torch.cat([types, *parts], dim=1)
     layout = micro.layout
     if layout is not None:
         layout = Layout([*layout.segments, *_moved(pieces, begun)])
@@ -34,6 +38,7 @@ def fill(micro: MicroBatch, length: int) -> MicroBatch:
         position_ids=torch.cat([micro.position_ids, *places], dim=1),
         keep=torch.nn.functional.pad(micro.keep, (0, length - begun)),
         layout=layout,
+        token_types=types,
         filler=[(piece.row, piece.length) for piece in pieces],
     )
 

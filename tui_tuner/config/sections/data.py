@@ -119,6 +119,12 @@ class DataSection(Section):
             "looks at the labels."
         ),
     )
+    label_separator: str | None = option(
+        None,
+        N_("What stands between the classes in a label that is a text, such as ; or |."),
+        N_("Without it such a label is one class, whatever it holds."),
+        advanced=True,
+    )
     train_on: Literal["all_answers", "last_answer", "everything"] = option(
         "all_answers",
         N_("Which part of a chat is trained."),

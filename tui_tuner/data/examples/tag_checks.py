@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from tui_tuner.data.examples.encoder import Facts
 from tui_tuner.data.preflight import Problem
-from tui_tuner.locales import _
 
 _COUNTED = "tag "
 

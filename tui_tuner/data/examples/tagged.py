@@ -247,7 +247,9 @@ class TagEncoder(Encoder):
                 raise RowProblem(N_("longer than max_length"), _("{tokens} tokens", tokens=len(tokens.ids)))
             outcome, reason = "split", N_("a text longer than max_length, in windows")
             if data.overlong == "truncate":
-                windows = windows_of(self.words, _beginning(tokens, windows[0], self.words), data.max_length, 0)
+                windows = windows_of(
+                    self.words, _beginning(tokens, windows[0], self.words), data.max_length, 0
+                )
                 outcome, reason = "truncated", N_("cut at max_length")
         self.tags.update(tags[word] for window in windows for word in window.words)
         self.numbers |= any(not isinstance(tag, str) for tag in record.tags)

@@ -9,6 +9,7 @@ the two needs to know nothing of it.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from tui_tuner.locales import _
@@ -24,50 +25,46 @@ def keep_spaces(tokenizer: Any) -> list[str]:
     from tokenizers import Tokenizer
 
     backend = tokenizer.backend_tokenizer
-    for changed in _changes(json.loads(backend.to_str())):
-        other = Tokenizer.from_str(json.dumps(changed))
-        kept = backend.normalizer, backend.pre_tokenizer
-        if other.normalizer is not None:
-            backend.normalizer = other.normalizer
-        backend.pre_tokenizer = other.pre_tokenizer
+    before = backend.to_str()
+    for changed, option in _changes(json.loads(before)):
+        _take_over(backend, Tokenizer.from_str(json.dumps(changed)))
         if not _loses_spaces(tokenizer):
-            if hasattr(tokenizer, "add_prefix_space"):
-                tokenizer.add_prefix_space = True
-            tokenizer.init_kwargs["add_prefix_space"] = True
+            if option and hasattr(tokenizer, option):
+                setattr(tokenizer, option, True)
+                tokenizer.init_kwargs[option] = True
             return [
                 _(
                     "The tokenizer puts a space before each word of a list from now on (add_prefix_space): "
                     "without it, it reads words as parts of one."
                 )
             ]
-        if kept[0] is not None:
-            backend.normalizer = kept[0]
-        backend.pre_tokenizer = kept[1]
+        _take_over(backend, Tokenizer.from_str(before))
     return []
 
 
+def _take_over(backend: Any, other: Any) -> None:
+    backend.normalizer = other.normalizer
+    backend.pre_tokenizer = other.pre_tokenizer
+
+
 def _loses_spaces(tokenizer: Any) -> bool:
-    """Whether a second word becomes what it would be in the middle of one, though the text has it otherwise."""
-    words = ["a", "b", "a", "b"]
-    apart = tokenizer(words, is_split_into_words=True, add_special_tokens=False)["input_ids"]
-    text = tokenizer(" ".join(words), add_special_tokens=False)["input_ids"]
-    glued = tokenizer("".join(words), add_special_tokens=False)["input_ids"]
-    each = [tokenizer([word], is_split_into_words=True, add_special_tokens=False)["input_ids"] for word in "ab"]
-    return list(apart) != list(text) and len(text) >= len(apart) and text[1:] != apart[1:] and glued != text and (
-        list(apart) == [*each[0], *each[1]] * 2
-    ) and list(text[-len(each[1]) :]) != list(each[1])
+    """Whether the second word of a list becomes other tokens than the second word of a text."""
+    first, both = ["a"], ["a", "b"]
+    listed = [_ids(tokenizer, words, is_split_into_words=True) for words in (first, both)]
+    written = [_ids(tokenizer, " ".join(words)) for words in (first, both)]
+    return listed[1][len(listed[0]) :] != written[1][len(written[0]) :]
 
 
-def _changes(parts: dict[str, Any]) -> list[dict[str, Any]]:
-    """What may be changed, the plainest first: JSON of the tokenizers library."""
-    found = []
+def _ids(tokenizer: Any, words: Any, **options: Any) -> list[int]:
+    return list(tokenizer(words, add_special_tokens=False, **options)["input_ids"])
+
+
+def _changes(parts: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """What may be changed, the plainest first: JSON of the tokenizers library, and what a class calls it."""
     before = parts.get("pre_tokenizer") or {}
     if before.get("type") == "ByteLevel":
-        found.append({**parts, "pre_tokenizer": {**before, "add_prefix_space": True}})
+        yield {**parts, "pre_tokenizer": {**before, "add_prefix_space": True}}, "add_prefix_space"
     if before.get("type") == "Metaspace":
-        found.append({**parts, "pre_tokenizer": {**before, "prepend_scheme": "always"}})
-    normalizer = parts.get("normalizer")
-    prepend = {"type": "Prepend", "prepend": " "}
-    inner = [] if normalizer is None else [normalizer]
-    found.append({**parts, "normalizer": {"type": "Sequence", "normalizers": [prepend, *inner]}})
-    return found
+        yield {**parts, "pre_tokenizer": {**before, "prepend_scheme": "always"}}, ""
+    steps = [{"type": "Prepend", "prepend": " "}, *([parts["normalizer"]] if parts.get("normalizer") else [])]
+    yield {**parts, "normalizer": {"type": "Sequence", "normalizers": steps}}, ""

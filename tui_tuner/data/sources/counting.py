@@ -32,7 +32,7 @@ def rows_about(sources: list[Resolved], limit: int | None = None) -> int | None:
 
 
 def _rows(file: DataFile) -> int | None:
-    if file.kind == "document":
+    if file.kind in ("document", "class"):
         return 1
     if file.member or not file.size:
         return None

@@ -43,6 +43,7 @@ class DataFile:
     encoding: str | None = None
     header: str = "ask"
     told: str = "auto"  # data.format: what its rows are
+    label: str = ""  # the class that it is in, where folders are classes
 
     @property
     def name(self) -> str:
@@ -133,6 +134,13 @@ def _csv_rows(file: DataFile) -> Iterator[Row]:
             yield from read_csv(source, file.name, file.encoding, file.header)
 
 
+def _class_rows(file: DataFile) -> Iterator[Row]:
+    """The whole file is one text."""
+    with open_bytes(Path(file.path), file.member) as source:
+        for row in read_document(source, file.name, file.encoding):
+            yield row if row.problem else Row(row.origin, {**row.values, "label": file.label})
+
+
 def _text_rows(file: DataFile) -> Iterator[Row]:
     """Lines of text; tagged sentences or JSON where they look like it and `data.format` does not say text."""
     with open_bytes(Path(file.path), file.member) as source:
@@ -200,6 +208,7 @@ _READERS: dict[str, Callable[[DataFile], Iterator[Row]]] = {
     "arrow": lambda file: read_arrow(Path(file.path), file.name),
     "demo": _demo_rows,
     "document": _bytes_reader(read_document),
+    "class": _class_rows,
     "conll": _bytes_reader(read_conll),
     "sql": _sql_rows,
     "hub": lambda file: read_hub(file.path, file.field),

@@ -12,6 +12,7 @@ from pathlib import Path
 from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import DataSection, Source
 from tui_tuner.data.sources.datafile import DEMO, PACKED, DataFile
+from tui_tuner.data.sources.folders.classes import class_files
 from tui_tuner.data.sources.paths import as_meant
 from tui_tuner.data.sources.streams import compression, encoding_of, open_bytes, zip_members
 from tui_tuner.errors import DataError, about
@@ -92,7 +93,7 @@ def resolve_source(source: Source, field: str | None = None) -> Resolved:
     name = as_meant(source.path)
     path = Path(name).expanduser()
     if os.path.isdir(path):  # false, too, of a name that the system refuses
-        files = _folder(path, field, notes)
+        files = class_files(path, source.format, notes) or _folder(path, field, notes)
     elif os.path.exists(path):
         files = _file(path, field)
     elif glob.has_magic(name):

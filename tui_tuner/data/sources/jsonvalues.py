@@ -142,14 +142,23 @@ def squad_rows(articles: Any) -> Iterator[Any]:
                 if not isinstance(question, dict):
                     yield Broken(N_("not a JSON object"), question)
                     continue
-                yield {
+                row = {
                     "id": question.get("id"),
                     "title": article.get("title"),
                     "question": question.get("question"),
                     "context": paragraph.get("context"),
                     "answers": question.get("answers") or [],
-                    "is_impossible": bool(question.get("is_impossible", False)),
                 }
+                for name in ("is_impossible", "plausible_answers"):  # of version 2
+                    if name in question:
+                        row[name] = question[name]
+                yield row
+
+
+def squad_row(item: Any, file: str, number: int) -> Row:
+    """One of those as a row, which its place calls by the question's id."""
+    name = item.get("id") if isinstance(item, dict) else None
+    return row_of(item, Origin(file, number, name=str(name) if isinstance(name, str | int) else ""))
 
 
 def concatenated(text: bytes) -> Iterator[Any]:

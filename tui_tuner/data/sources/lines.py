@@ -10,7 +10,15 @@ import orjson
 
 from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.records import Origin, Row
-from tui_tuner.data.sources.jsonvalues import Numbered, concatenated, loads, pandas_rows, row_of, squad_rows
+from tui_tuner.data.sources.jsonvalues import (
+    Numbered,
+    concatenated,
+    loads,
+    pandas_rows,
+    row_of,
+    squad_row,
+    squad_rows,
+)
 from tui_tuner.data.sources.streams import HEAD, encoding_of
 from tui_tuner.data.sources.tally import lines_must_agree, tallied
 from tui_tuner.errors import DataError
@@ -188,8 +196,11 @@ def _whole_json(data: bytes, encoding: str, name: str, field: str | None) -> Ite
             where=f"{where}:{error.lineno}",
             hint=_("Mend or remove that line."),
         ) from None
-    for number, item in enumerate(_list_in(value, where, field), 1):
-        yield row_of(item, Origin(name, number))
+    rows = _list_in(value, where, field)
+    if _is_squad(rows):
+        yield from (squad_row(item, name, number) for number, item in enumerate(squad_rows(rows), 1))
+        return
+    yield from (row_of(item, Origin(name, number)) for number, item in enumerate(rows, 1))
 
 
 def _several(text: bytes) -> list[Any]:
@@ -221,7 +232,7 @@ def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
                 field="data.field",
             )
     if isinstance(value, list):
-        return _squad(value) or value
+        return value
     if not isinstance(value, dict):
         raise DataError(_("holds no list of rows."), where=where)
     table = pandas_rows(value)
@@ -240,17 +251,13 @@ def _list_in(value: Any, where: str, field: str | None) -> list[Any]:
             field="data.field",
         )
     if tables:
-        found = next(iter(tables.values()))
-        return _squad(found) or found
+        return next(iter(tables.values()))
     return [value]
 
 
-def _squad(value: list[Any]) -> list[Any]:
-    """SQuAD's nesting (articles, paragraphs, questions) as flat rows; empty if it is something else."""
-    first = value[0] if value else None
-    if not isinstance(first, dict) or not isinstance(first.get("paragraphs"), list):
-        return []
-    return list(squad_rows(value))
+def _is_squad(value: list[Any]) -> bool:
+    """Whether a list has SQuAD's nesting: articles of paragraphs with questions."""
+    return bool(value) and isinstance(value[0], dict) and isinstance(value[0].get("paragraphs"), list)
 
 
 def _streamed_json(file: io.BufferedReader, name: str, field: str | None) -> Iterator[Row]:
@@ -264,10 +271,10 @@ def _streamed_json(file: io.BufferedReader, name: str, field: str | None) -> Ite
         if not prefix:
             prefix, file = _first_list(file)
         for item in ijson.items(file, prefix, use_float=True, multiple_values=True, buf_size=_JSON_BUFFER):
-            articles = isinstance(item, dict) and isinstance(item.get("paragraphs"), list)
+            articles = _is_squad([item])
             for flat in squad_rows([item]) if articles else [item]:
                 number += 1
-                yield row_of(flat, Origin(name, number))
+                yield squad_row(flat, name, number) if articles else row_of(flat, Origin(name, number))
     except (ijson.JSONError, UnicodeDecodeError) as error:
         what = _("broken JSON after row {row}: {error}.", row=number, error=one_line(error, 160))
         raise DataError(what, where=where) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tui_tuner.planning.memory.deciding import decide
 from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.ops import norm
 from tui_tuner.planning.memory.setup import Setup
@@ -24,6 +25,10 @@ def loss(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> tu
         final = Parameter(setup.facts.hidden, setup.norm) if setup.method == "full" else None
         hidden = norm(tape, hidden, setup, final)
     tape.meter.kind = HEAD
+    if setup.head:
+        holder.append(hidden)
+        del hidden
+        return decide(setup, tape, holder.pop()), None
     if setup.logits == "tiled":
         return _tiled(setup, tape, hidden)
     if setup.logits == "supervised" and 0 < setup.chunk < setup.tokens * setup.supervised:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tui_tuner.models.facts import ModelFacts
+from tui_tuner.models.head_shapes import Part
 from tui_tuner.planning.memory.stack import Stack
 
 
@@ -43,6 +44,8 @@ class Setup:
         offload: Checkpoints wait in host memory, but for those on their way.
         accumulate: Gradients of an earlier micro-batch are there already.
         states: So are the optimizer's states, which its first step makes.
+        head: The modules of a head that decides, in place of the one that writes. new_pooler: That of the
+            backbone among them is new, and trained whole beside an adapter.
     """
 
     facts: ModelFacts
@@ -84,6 +87,8 @@ class Setup:
     virtual_tokens: int = 0
     encoder: int = 0
     keep_cache: bool = False
+    head: tuple[Part, ...] = ()
+    new_pooler: bool = False
     workspace: float = 2 * 8_519_680.0
 
     @property
@@ -109,6 +114,11 @@ class Setup:
         reentrant = self.checkpointing and not self.full and self.stack.program == "transformers"
         reentrant = reentrant and self.stack.foreign
         return self.method == "full" or self.train_embeddings or reentrant
+
+    @property
+    def head_whole(self) -> tuple[Part, ...]:
+        """The parts of the head that every method trains, all of them."""
+        return tuple(part for part in self.head if self.new_pooler or not part.inside)
 
     @property
     def full(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tui_tuner.planning.memory.deciding import tensor_sizes, trains
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE
 from tui_tuner.planning.memory.programs import (
@@ -90,15 +91,21 @@ def trained_tensors(setup: Setup) -> Iterator[Trained]:
             yield Trained(size, SINGLE, 1, True)
     for dense, layers in counted(layer_kinds(setup)[1]):
         for parameter in layer_of(of_kind(setup, dense), True).parameters:
-            yield Trained(parameter.count, parameter.width, layers, not setup.full)
+            yield Trained(parameter.count, parameter.width, layers * _own(setup), not setup.full)
+    for part in setup.head:
+        if trains(setup, part):
+            for size in tensor_sizes(part):
+                yield Trained(size, setup.embedding, 1, not setup.full)
     if setup.method == "full":
         yield Trained(float(facts.embedding_parameters), setup.embedding, 1, False)
-        if facts.head_parameters:
+        if facts.beside.outside:
+            yield Trained(float(facts.beside.outside), setup.embedding, 1, False)
+        if facts.head_parameters and not setup.head:
             yield Trained(float(facts.head_parameters), setup.embedding, 1, False)
         yield Trained(float(facts.hidden), setup.norm, 1, False)
     elif setup.train_embeddings:
-        yield Trained(float(facts.embedding_parameters), setup.embedding, 1, True)
-        if not facts.tied:
+        yield Trained(float(facts.token_parameters), setup.embedding, 1, True)
+        if not facts.tied and not setup.head:
             yield Trained(float(facts.vocab * facts.hidden), setup.embedding, 1, True)
 
 
@@ -107,22 +114,33 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
     facts = setup.facts
     for dense, frozen in counted(_frozen_layers(setup)):
         layer = layer_of(of_kind(setup, dense), False)
+        copies = frozen * _own(setup)
         for matrix in layer.linears.values():
             if not matrix.quantised:
-                yield matrix.count, setup.weight, frozen
+                yield matrix.count, setup.weight, copies
             if matrix.shape.bias:
-                yield float(matrix.shape.outputs), setup.weight, frozen
-        yield float(facts.norm_parameters), setup.norm, frozen
+                yield float(matrix.shape.outputs), setup.weight, copies
+        yield float(facts.norm_parameters), setup.norm, copies
     if setup.variant == "vera":  # one pair of random matrices, as large as the largest layer needs
         adapted = [linear for linear in facts.linears if setup.stack.adapts(linear, setup.targets)]
         for sides in ([one.inputs for one in adapted], [one.outputs for one in adapted]):
             yield float(setup.rank * max(sides, default=0)), setup.adapter, 1
     if setup.method != "full":
         yield float(facts.embedding_parameters), setup.embedding, 1
+        if facts.beside.outside:
+            yield float(facts.beside.outside), setup.embedding, 1
+        for part in setup.head:
+            if not (setup.full and trains(setup, part)):  # an adapter's copy leaves the original there
+                yield from ((size, setup.embedding, 1) for size in tensor_sizes(part))
         head = facts.head_parameters - (facts.vocab * facts.hidden if quantised_head(setup) else 0)
-        if head:
+        if head and not setup.head:
             yield float(head), setup.embedding, 1
         yield float(facts.hidden), setup.norm, 1
+
+
+def _own(setup: Setup) -> float:
+    """The part of the layers that has weights of its own."""
+    return setup.facts.own_layers / setup.facts.layers
 
 
 def _frozen_layers(setup: Setup) -> tuple[bool, ...]:

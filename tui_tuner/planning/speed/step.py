@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD, Checkpointing
-from tui_tuner.models.facts import Linear
+from tui_tuner.models.family import Linear
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.estimate import devices_of
 from tui_tuner.planning.gpus import Card
@@ -41,6 +41,7 @@ DATA_CENTRE = ((8, 0), (9, 0), (10, 0))
 QUICK, SLOW = (0.5, 0.8), (3.0, 1.6)
 # Beside the layers: embeddings, the head's norm and the loss, counted; and for each piece of the logits
 OUTSIDE, PIECE = Cost(20, 15), Cost(8, 10)
+PART = Cost(3, 5)  # of a head that decides: a product, what follows it, and their gradients
 LOGITS = Cost(0, 0, 18, 24)  # bytes of each logit beside the head's products, counted
 OFFLOADED = 6  # launches of a layer whose input goes to the host: two copies, and what waits for them
 CLIPPED = 12  # bytes an element of a float32 gradient: read for the norm, read and written to scale it
@@ -245,6 +246,8 @@ def _product(linear: Linear, rows: float, setup: Setup, rates: Rates) -> float:
 def _head(setup: Setup, rates: Rates, work: Workload) -> _Sum:
     """Embeddings, the head over trained tokens, and the loss."""
     facts = setup.facts
+    if setup.head:
+        return _deciding(setup, rates, work)
     rows = work.tokens * (1.0 if setup.logits == "full" else work.supervised)
     head = Linear("head", facts.hidden, facts.vocab)
     ways = 3 if setup.method == "full" or setup.train_embeddings else 2
@@ -252,6 +255,18 @@ def _head(setup: Setup, rates: Rates, work: Workload) -> _Sum:
     launches = OUTSIDE + PIECE.times(pieces)
     moved = rows * facts.vocab * (LOGITS.bytes_forward + LOGITS.bytes_back)
     products = _product(head, rows, setup, rates) * ways
+    return _Sum(launches.forward + launches.back, products, moved / rates.memory)
+
+
+def _deciding(setup: Setup, rates: Rates, work: Workload) -> _Sum:
+    """The same of a head that decides: products of a few numbers, and launches."""
+    products = moved = 0.0
+    launches = OUTSIDE + PIECE
+    for part in setup.head:
+        rows = max(1.0, work.tokens / work.length) if part.first else work.tokens
+        products += 3 * _product(part.matrix, rows, setup, rates)
+        moved += rows * (part.matrix.inputs + part.matrix.outputs) * 12
+        launches = launches + PART
     return _Sum(launches.forward + launches.back, products, moved / rates.memory)
 
 

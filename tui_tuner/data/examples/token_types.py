@@ -1,0 +1,48 @@
+"""Which text of a pair each token belongs to, for models that read that (BERT, ALBERT, ELECTRA, XLNet…).
+
+Types change at a few places of a sequence, so those of an example are packed into one number, a column of
+the task: up to four runs of equal types, each with where it begins. 0 is a sequence of one text alone, and
+what is packed for a tokenizer that gives no types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+COLUMN = "token_types"  # a task's column with this name reaches the model
+_RUNS = 4
+_PLACE, _TYPE = 18, 2  # bits
+LONGEST = (1 << _PLACE) - 1  # tokens before the last run
+MOST = (1 << _TYPE) - 1  # the highest type
+
+
+def pack_types(types: Sequence[int] | np.ndarray) -> int:
+    """The types of an example's tokens in one number.
+
+    Raises:
+        ValueError: more runs, higher types or a longer sequence than one number holds.
+    """
+    values = np.asarray(types, dtype=np.int64)
+    if not values.any():
+        return 0
+    begins = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
+    if len(begins) > _RUNS or begins[-1] > LONGEST or values.max() > MOST or values.min() < 0:
+        raise ValueError(f"token types {values[begins].tolist()} at {begins.tolist()}")
+    packed = 0
+    for begin in reversed(begins[1:].tolist()):
+        packed = (packed << _PLACE | begin) << _TYPE | int(values[begin])
+    return packed << _TYPE | int(values[0])
+
+
+def unpack_types(packed: int, length: int) -> np.ndarray:
+    """int64 [length]: the type of each token."""
+    packed = int(packed)
+    types = np.full(length, packed & MOST, dtype=np.int64)
+    packed >>= _TYPE
+    while packed:
+        kind, packed = packed & MOST, packed >> _TYPE
+        begin, packed = packed & LONGEST, packed >> _PLACE
+        types[begin:] = kind
+    return types

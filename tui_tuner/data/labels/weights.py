@@ -1,0 +1,79 @@
+"""How much each class counts in the loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tui_tuner.data.labels.names import class_name
+from tui_tuner.data.labels.problem import MULTI, REGRESSION
+from tui_tuner.errors import ConfigError
+from tui_tuner.locales import _
+from tui_tuner.text import one_line
+
+_SHOWN = 20
+FIELD = "training.class_weights"
+
+
+def class_weights(
+    asked: Mapping[str, float] | str, targets: np.ndarray, names: Sequence[str], problem: str
+) -> np.ndarray | None:
+    """A weight for each class, float64 [classes]; None where all count alike.
+
+    `balanced` is rows / (classes * rows of the class), over the classes that have rows. Of several classes at
+    once each is weighed for itself: rows without it / rows with it.
+
+    Args:
+        targets: Of the training rows: int [rows], or [rows, classes] of 0 and 1 for several classes.
+
+    Raises:
+        ConfigError: a name that no class has, a weight that is not above zero, or weights of a regression.
+    """
+    check_weights(asked, names, problem)
+    if asked == "none" or problem == REGRESSION:
+        return None
+    if isinstance(asked, Mapping):
+        told = {class_name(name): weight for name, weight in asked.items()}
+        return np.array([told.get(name, 1.0) for name in names])
+    counts = np.zeros(len(names))
+    if problem == MULTI:
+        counts = targets.sum(0).astype(float)
+        rare = np.where(counts > 0, counts, 1.0)
+        return np.where(counts > 0, np.maximum(len(targets) - counts, 1.0) / rare, 1.0)
+    counts = np.bincount(targets, minlength=len(names)).astype(float)
+    there = counts > 0
+    return np.where(there, len(targets) / (there.sum() * np.where(there, counts, 1.0)), 1.0)
+
+
+def check_weights(asked: Mapping[str, float] | str, names: Sequence[str], problem: str) -> None:
+    """Raise `ConfigError` unless these classes can be weighed so."""
+    if asked == "none":
+        return
+    if problem == REGRESSION:
+        raise ConfigError(
+            _("the labels are numbers, and there are no classes to weigh."),
+            where=FIELD,
+            hint=_("Set it to none, or data.problem to single."),
+        )
+    if not isinstance(asked, Mapping):
+        return
+    shown = ", ".join([one_line(name, 40) for name in names[:_SHOWN]] + ["…"] * (len(names) > _SHOWN))
+    for name, weight in asked.items():
+        if class_name(name) not in names:
+            raise ConfigError(
+                _("there is no class {name!r}.", name=one_line(name, 40)),
+                where=FIELD,
+                hint=_("The classes are {names}.", names=shown),
+            )
+        if not (math.isfinite(weight) and weight > 0):
+            raise ConfigError(
+                _(
+                    "the weight of class {name!r} is {weight}, which is not above zero.",
+                    name=one_line(name, 40),
+                    weight=weight,
+                ),
+                where=FIELD,
+                hint=_("Leave the rows of a class out of the data if they are not to be learnt."),
+            )

@@ -1,0 +1,81 @@
+"""What evaluations come to: the metric that decides, its best value, and the tables to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tui_tuner.config.deciding import best_of, decides, is_better_higher, metric_word, shown
+from tui_tuner.runs.events import Body, Evaluation, EvaluationTable, Resolved, RolledBack, RunStarted
+from tui_tuner.runs.pace import figure
+
+DECIDES = "evaluation.best"
+
+
+class Judging:
+    """Fed with the events of a run; needs little memory and no time, however many evaluations there are."""
+
+    def __init__(self) -> None:
+        self.name = "loss"
+        self.higher = False
+        self.tables: list[EvaluationTable] = []  # of the first, the best and the newest evaluation
+        self._config: Mapping[str, Any] = {}
+        self._own: Mapping[str, Any] = {}
+        self._resolved: dict[str, tuple[Any, str]] = {}
+        self._values: list[tuple[int, float | None]] = []
+        self._best: tuple[int, float] | None = None
+
+    @property
+    def best_step(self) -> int | None:
+        return self._best[0] if self._best is not None else None
+
+    @property
+    def best_text(self) -> str:
+        """The best value so far as its field shows it; empty before the first."""
+        return shown(self.name, self._best[1], figure) if self._best is not None else ""
+
+    def take(self, body: Body) -> None:
+        """Learn from an event."""
+        match body:
+            case RunStarted():
+                self._config, self._own = body.config, body.metrics
+                self._settle()
+                if body.resumed_from is not None:
+                    self._back_to(body.resumed_from)
+            case Resolved(field=name) if name == DECIDES:
+                self._resolved[name] = (body.value, body.why)
+                self._settle()
+            case RolledBack():
+                self._back_to(body.step)
+            case Evaluation():
+                value = body.metrics.get(self.name)
+                if value is not None:
+                    self._add(body.step, value)
+            case EvaluationTable():
+                first = self.tables[0].step if self.tables else body.step
+                kept = {first, body.step, self.best_step}
+                self.tables = [table for table in self.tables if table.step in kept]
+                self.tables.append(body)
+
+    def line(self, metrics: Mapping[str, float | None]) -> str:
+        """The metrics of an evaluation in words, the one that decides first."""
+        names = sorted(metrics, key=lambda name: name != self.name)
+        return ", ".join(f"{metric_word(name)} {shown(name, metrics[name], figure)}" for name in names)
+
+    def _settle(self) -> None:
+        self.name = decides(self._config, self._resolved)
+        self.higher = is_better_higher(self.name, self._own)
+
+    def _add(self, step: int, value: float) -> None:
+        self._values.append((step, value))
+        best = [self._best] if self._best is not None else []
+        if best_of([*best, (step, value)], self.higher) == step and (not best or best[0][0] != step):
+            self._best = (step, value)
+
+    def _back_to(self, step: int) -> None:
+        self._values, values = [], [item for item in self._values if item[0] <= step]
+        self._best = None
+        for at, value in values:
+            if value is not None:
+                self._add(at, value)
+        self.tables = [table for table in self.tables if table.step <= step]

@@ -1,0 +1,238 @@
+"""Encoders, by `model_type`, and what of their weights lies outside of matrices that all encoders have.
+
+Read from the modelling code of transformers 5.23 (`models/*/modeling_*.py`, `configuration_*.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tui_tuner.models.family import LAYER_NORM, Family, Linear
+
+BERT = replace(
+    LAYER_NORM,
+    encoder=True,
+    dropout=0.1,
+    dropout_field="hidden_dropout_prob",
+    attention_dropout=0.1,
+    attention_dropout_field="attention_probs_dropout_prob",
+    learned_positions=True,
+    tied=True,
+    pooled=True,
+    text_head="linear",
+    token_head="classifier",
+    attention=("query", "key", "value", "dense"),
+    mlp=("intermediate.dense", "output.dense"),
+    defaults={
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "vocab_size": 30522,
+        "max_position_embeddings": 512,
+        "type_vocab_size": 2,
+    },
+)
+_ROBERTA = replace(
+    BERT, pooled=False, text_head="dense", padded_positions=True, defaults={**BERT.defaults, "vocab_size": 50265}
+)
+# `disentangled`: attention to positions, which has weights of its own; its memory was not modelled
+_DEBERTA = replace(
+    BERT,
+    pooled=False,
+    text_head="context",
+    disentangled=True,
+    verified=False,
+    attention=("in_proj", "attention.output.dense"),
+    defaults={**BERT.defaults, "vocab_size": 50265, "type_vocab_size": 0},
+)
+
+ENCODERS: dict[str, Family] = {
+    "bert": BERT,
+    "ernie": BERT,
+    "electra": replace(
+        BERT,
+        pooled=False,
+        text_head="dense",
+        projects=True,
+        defaults={
+            **BERT.defaults,
+            "hidden_size": 256,
+            "num_attention_heads": 4,
+            "intermediate_size": 1024,
+            "embedding_size": 128,
+        },
+    ),
+    "albert": replace(
+        BERT,
+        projects=True,
+        shared=True,
+        verified=False,
+        dropout=0.0,
+        attention_dropout=0.0,
+        mlp=("ffn", "ffn_output"),
+        activation="gelu_new",
+        defaults={
+            **BERT.defaults,
+            "hidden_size": 4096,
+            "num_attention_heads": 64,
+            "intermediate_size": 16384,
+            "vocab_size": 30000,
+            "embedding_size": 128,
+        },
+    ),
+    "roberta": _ROBERTA,
+    "data2vec-text": replace(_ROBERTA, defaults=BERT.defaults),
+    "xlm-roberta": replace(_ROBERTA, defaults={**BERT.defaults, "vocab_size": 250002}),
+    "camembert": replace(_ROBERTA, defaults={**BERT.defaults, "vocab_size": 30522}),
+    "mpnet": replace(
+        _ROBERTA,
+        attention=("q", "k", "v", "o"),
+        verified=False,
+        defaults={**BERT.defaults, "vocab_size": 30527, "type_vocab_size": 0},
+    ),
+    "deberta": _DEBERTA,
+    "deberta-v2": replace(
+        _DEBERTA,
+        attention=("query_proj", "key_proj", "value_proj", "attention.output.dense"),
+        defaults={
+            **_DEBERTA.defaults,
+            "hidden_size": 1536,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 24,
+            "intermediate_size": 6144,
+            "vocab_size": 128100,
+        },
+    ),
+    "distilbert": replace(
+        BERT,
+        pooled=False,
+        text_head="before",
+        dropout_field="dropout",
+        attention_dropout_field="attention_dropout",
+        attention=("q_lin", "k_lin", "v_lin", "out_lin"),
+        mlp=("lin1", "lin2"),
+        aliases={
+            "hidden_size": ("hidden_size", "dim"),
+            "num_hidden_layers": ("num_hidden_layers", "n_layers"),
+            "num_attention_heads": ("num_attention_heads", "n_heads"),
+            "intermediate_size": ("hidden_dim",),
+        },
+        defaults={**BERT.defaults, "num_hidden_layers": 6, "type_vocab_size": 0},
+    ),
+    "modernbert": Family(
+        encoder=True,
+        tied=True,
+        norm="layer",
+        norm_bias=False,
+        first_norm=False,
+        attention=("Wqkv", "Wo"),
+        mlp=("Wi", "Wo"),
+        text_head="prediction",
+        token_head="prediction",
+        span_head="prediction",
+        defaults={
+            "hidden_size": 768,
+            "num_hidden_layers": 22,
+            "num_attention_heads": 12,
+            "intermediate_size": 1152,
+            "vocab_size": 50368,
+            "max_position_embeddings": 8192,
+        },
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Weights of an encoder that a decoder has none like.
+
+    Attributes:
+        embedding: Width of the embeddings where it is not that of the layers; else 0.
+        positions: Rows of the table of positions.
+        linears: More matrices in each layer.
+        in_layer: Numbers in each layer that are no matrix.
+        outside: Numbers outside of the layers, norms not among them.
+        norms: Numbers of norms beside the stack of layers.
+        layers: Layers that have weights of their own, where others use the same; else 0.
+    """
+
+    embedding: int = 0
+    positions: int = 0
+    linears: tuple[Linear, ...] = ()
+    in_layer: int = 0
+    outside: int = 0
+    norms: int = 0
+    layers: int = 0
+
+
+def weights_beside(
+    kind: str, family: Family, raw: Mapping[str, Any], hidden: int, heads: int, positions: int
+) -> Beside:
+    """What an encoder of this `model_type` has, by its config.
+
+    Args:
+        raw: The config.json, whose further fields have the defaults of transformers.
+        positions: `max_position_embeddings`.
+    """
+    if not family.encoder:
+        return Beside()
+    table = positions if family.learned_positions else 0
+    if family.disentangled:
+        return _disentangled(kind, raw, hidden, heads, positions)
+    if family.projects:
+        width = _whole(raw, "embedding_size", family.defaults["embedding_size"])
+        always = family.shared  # ALBERT projects whatever the widths are
+        projection = (width + 1) * hidden if always or width != hidden else 0
+        own = 0
+        if family.shared:
+            own = _whole(raw, "num_hidden_groups", 1) * _whole(raw, "inner_group_num", 1)
+        narrower = width if width != hidden else 0
+        return Beside(embedding=narrower, positions=table, outside=projection, layers=own)
+    if kind == "mpnet":  # positions of keys against queries, for all layers
+        return Beside(positions=table, outside=heads * _whole(raw, "relative_attention_num_buckets", 32))
+    return Beside(positions=table)
+
+
+def _disentangled(kind: str, raw: Mapping[str, Any], hidden: int, heads: int, positions: int) -> Beside:
+    """DeBERTa (arXiv 2006.03654): attention between contents and relative positions."""
+    width = _whole(raw, "embedding_size", hidden)
+    outside = width * hidden if width != hidden else 0
+    relative = bool(raw.get("relative_attention", False))
+    kinds = raw.get("pos_att_type") or ()
+    kinds = [part.strip() for part in kinds.split("|")] if isinstance(kinds, str) else list(kinds)
+    linears: list[Linear] = []
+    in_layer = norms = 0
+    if kind == "deberta":
+        in_layer = 2 * hidden  # biases of queries and values
+        if raw.get("talking_head"):
+            linears += [Linear(f"head_{name}_proj", heads, heads, False, "other") for name in ("logits", "weights")]
+        key, query = ("pos_proj", False), ("pos_q_proj", True)
+    else:
+        key, query = ("pos_key_proj", True), ("pos_query_proj", True)
+        norms = 2 * hidden if "layer_norm" in str(raw.get("norm_rel_ebd", "none")).lower() else 0
+        kernel = _whole(raw, "conv_kernel_size", 0)
+        if kernel > 0:
+            outside += hidden * hidden * kernel // max(1, _whole(raw, "conv_groups", 1)) + 3 * hidden
+    if relative and not (kind == "deberta-v2" and raw.get("share_att_key")):
+        wanted = [(key, "c2p"), (query, "p2c")]
+        linears += [Linear(name, hidden, hidden, bias, "other") for (name, bias), part in wanted if part in kinds]
+    if relative:
+        most = _whole(raw, "max_relative_positions", -1)
+        buckets = _whole(raw, "position_buckets", -1) if kind == "deberta-v2" else -1
+        outside += 2 * (buckets if buckets > 0 else most if most > 0 else positions) * hidden
+    return Beside(
+        embedding=width if width != hidden else 0,
+        positions=positions if raw.get("position_biased_input", True) else 0,
+        linears=tuple(linears),
+        in_layer=in_layer,
+        outside=outside,
+        norms=norms,
+    )
+
+
+def _whole(raw: Mapping[str, Any], name: str, default: int) -> int:
+    value = raw.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else default

@@ -1,0 +1,99 @@
+"""What an architecture fixes, beside what a config.json says; `families` has one for each `model_type`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+SHARED_GATE = "shared_expert_gate"  # says how much of the shared expert counts (Qwen2-MoE)
+SEPARATE = ("q_proj", "k_proj", "v_proj", "o_proj")
+GATED = ("gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A matrix in a layer. `group` is attention, mlp, expert, shared or router; `copies` counts experts."""
+
+    name: str
+    inputs: int
+    outputs: int
+    bias: bool = False
+    group: str = "mlp"
+    copies: int = 1
+
+    @property
+    def weights(self) -> int:
+        return self.inputs * self.outputs * self.copies
+
+    @property
+    def parameters(self) -> int:
+        return self.weights + (self.outputs * self.copies if self.bias else 0)
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a config.json does not say because the architecture fixes it.
+
+    `norm_after` that norms stand behind attention and MLP instead of before them;
+    `norm_late` that RMSNorm's weights are applied before it casts back from float32;
+    `dropout_field` holds the rate of dropout behind attention and MLP, `dropout` where it is left out,
+    and likewise that of attention itself;
+    `norm` is rms, layer or plain (no parameters); `norms` counts them in a layer, `first_norm` that the
+    first layer has that before attention; `parallel` means that
+    attention and MLP read the same norm; `multipliers` that activations are scaled (Granite);
+    `scaled_logits`, `softcap` that logits are; `qk_norm` is "", head or full;
+    `pooled` that a text's first position passes a layer of its own (a pooler) on the way to a head;
+    `padded_positions` that learnt positions begin behind the number of the padding token; `projects` that
+    embeddings may be narrower than the layers, `shared` that layers use the same weights, `disentangled` that
+    positions have weights of their own in attention; `text_head`, `token_head`, `span_head` are how the heads
+    are made (`heads`);
+    `aliases` are the names that a config may have for a field: of several that are there the first holds.
+    """
+
+    attention: tuple[str, ...] = SEPARATE
+    mlp: tuple[str, ...] = GATED
+    gated: bool = True
+    norm: str = "rms"
+    norm_bias: bool = True
+    norms: int = 2
+    first_norm: bool = True
+    qk_norm: str = ""
+    tied: bool = False
+    encoder: bool = False
+    moe: bool = False
+    latent: bool = False
+    learned_positions: bool = False
+    norm_after: bool = False
+    norm_late: bool = False
+    dropout: float = 0.0
+    dropout_field: str = ""
+    attention_dropout: float = 0.0
+    attention_dropout_field: str = "attention_dropout"
+    activation: str = ""
+    parallel: bool = False
+    multipliers: bool = False
+    scaled_logits: bool = False
+    softcap: bool = False
+    attention_bias: bool = False
+    output_bias: bool | None = None
+    attention_bias_field: str = "attention_bias"
+    mlp_bias: bool = False
+    head_bias: bool = False
+    position_offset: int = 0
+    padded_positions: bool = False
+    pooled: bool = False
+    projects: bool = False
+    shared: bool = False
+    disentangled: bool = False
+    text_head: str = "score"
+    token_head: str = "score"
+    span_head: str = "qa_outputs"
+    shared_field: str = ""
+    shared_gate: bool = False
+    verified: bool = True
+    aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+
+GENERIC = Family(verified=False)
+LAYER_NORM = Family(norm="layer", mlp=("fc1", "fc2"), gated=False, attention_bias=True, mlp_bias=True)
