@@ -16,7 +16,7 @@ def test_the_folder_is_walked() -> None:
     files = sorted(path.stem for path in presets_folder().rglob("*") if path.is_file())
     assert files == NAMES
     assert {"demo", "demo-pretraining", "lora-small", "qlora-small", "lora-8b", "qlora-8b"} <= set(NAMES)
-    assert {"full-small", "pretraining"} <= set(NAMES)
+    assert {"full-small", "pretraining", "bert-qa", "distilbert-imdb", "token-tags"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,7 +41,8 @@ def test_quantised_presets_train_adapters_and_full_ones_do_not() -> None:
     for name in NAMES:
         config = load_config(find_preset(name))
         assert (config.model.quantization == "nf4") == name.startswith("qlora")
-        assert (config.method.kind == "full") == (name in ("full-small", "pretraining", "demo-pretraining"))
+        whole = ("full-small", "pretraining", "demo-pretraining", "bert-qa", "token-tags")
+        assert (config.method.kind == "full") == (name in whole)
 
 
 def test_an_unknown_name_names_the_nearest() -> None:

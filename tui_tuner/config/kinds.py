@@ -35,9 +35,13 @@ class TaskKind(Kind):
             rows do not say more (`Task.settle`).
         head: A new head on the model decides, in place of the one that writes.
         decides: For what it does: a `text`, each `token`, or a `span` (two numbers for each token).
+        question: Its model reads a question beside the text.
         reads: Fields that it reads and not every task does, beside those of tasks that write
             (`config.applying`).
         without: Methods that cannot train it, each with the reason: a sentence without its full stop.
+        demo: What `data.path: demo` means for it: rows of its own inside this package.
+        tiny: What `model.name: tiny` means for it: a small model with random weights (`config.tiny`);
+            empty where there is none.
     """
 
     plain_text: bool = False
@@ -46,8 +50,11 @@ class TaskKind(Kind):
     best: str = "loss"
     head: bool = False
     decides: str = ""
+    question: bool = False
     reads: tuple[str, ...] = ()
     without: Mapping[str, str] = field(default_factory=dict, hash=False)
+    demo: str = "demo"
+    tiny: str = ""
 
 
 # Fields that only tasks read whose models write text: prompts are answered, what is written is scored
@@ -84,6 +91,7 @@ TASKS: dict[str, TaskKind] = {
             N_("Pretraining"),
             N_("Learn plain text, every token, from scratch or continued."),
             plain_text=True,
+            demo="demo-corpus",
         ),
         TaskKind(
             "classification",
@@ -94,6 +102,8 @@ TASKS: dict[str, TaskKind] = {
             head=True,
             decides="text",
             reads=("data.problem", "data.label_separator", "training.class_weights"),
+            demo="demo-reviews",
+            tiny="tiny-distilbert",
         ),
         TaskKind(
             "token_classification",
@@ -104,6 +114,8 @@ TASKS: dict[str, TaskKind] = {
             head=True,
             decides="token",
             reads=("data.stride", "training.class_weights"),
+            demo="demo-tags",
+            tiny="tiny-bert",
         ),
         TaskKind(
             "question_answering",
@@ -113,10 +125,22 @@ TASKS: dict[str, TaskKind] = {
             best="f1",
             head=True,
             decides="span",
+            question=True,
             reads=("data.stride", "evaluation.null_threshold"),
+            demo="demo-questions",
+            tiny="tiny-bert",
         ),
     )
 }
+
+TINY = "tiny"  # a model's name that stands for the architecture of the task: `TaskKind.tiny`
+TINY_NAMES = ("tiny-bert", "tiny-distilbert")  # small models with random weights, made where they are needed
+
+
+def is_tiny(name: object) -> bool:
+    """Whether a model's name means one of the small ones with random weights."""
+    return name == TINY or name in TINY_NAMES
+
 
 METHODS: dict[str, Kind] = {
     kind.name: kind

@@ -16,6 +16,7 @@ from tui_tuner.config.paths import absolute_paths, take_from_beside
 from tui_tuner.config.presets import presets_folder
 from tui_tuner.config.problems import Places, field_of, problems_of, unknown_key
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.tiny import take_tiny_values
 from tui_tuner.config.values import set_path, validated
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.errors import ConfigError, UsageError
@@ -46,10 +47,13 @@ def load_config(
     values, lines = read_yaml(file)
     told = apply_sets({}, sets := list(sets))
     written = told.get("model.name", "").partition("=")[2] or _name_of_model(values)
-    if file.resolve().parent != presets_folder():
+    preset = file.resolve().parent == presets_folder()
+    if not preset:
         for note in take_from_beside(values, file.parent, told):
             say(note)
     apply_sets(values, sets)
+    for note in take_tiny_values(values, told if preset else {*lines, *told}):
+        say(note)
     global _places
     _places = Places(one_line(path), lines, told)
     config = validated(RunConfig, values, _places)

@@ -11,19 +11,21 @@ from typing import Any
 from urllib.parse import unquote
 
 from tui_tuner.config.chat_templates import is_template_word
+from tui_tuner.config.kinds import TASKS, TINY, TINY_NAMES
 from tui_tuner.config.options import get_value
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import set_path, with_values
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
-_MODEL_WORDS = ("demo", "train")
+_MODEL_WORDS = ("demo", "train", TINY, *TINY_NAMES)
+_DEMO = ("demo", "demo-corpus", "demo-held-out", *(kind.demo for kind in TASKS.values()))
 # Fields that may hold a path, and the words that are never one
 PATHS: dict[str, tuple[str, ...]] = {
     "model.name": _MODEL_WORDS,
     "model.tokenizer": _MODEL_WORDS,
     "model.chat_template": (),
-    "data.path": ("demo", "demo-corpus", "demo-held-out"),
+    "data.path": _DEMO,
     "data.validation": (),
     "data.cleaning.phrases": (),
 }

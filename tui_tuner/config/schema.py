@@ -7,11 +7,11 @@ reference page are derived from it (`config.options`).
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tui_tuner.config.kinds import ADAPTERS, METHODS, PROMPTS, QUANTISABLE, RANKED, TASKS, TaskKind
+from tui_tuner.config.kinds import ADAPTERS, METHODS, PROMPTS, QUANTISABLE, RANKED, TASKS, TINY, TaskKind
 from tui_tuner.config.sections.base import Section, known, option
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
 from tui_tuner.config.sections.evaluation import EvaluationSection
@@ -76,6 +76,18 @@ class RunConfig(Section):
         return self.data.packing is not False and not self.method.prompt_length
 
     @model_validator(mode="after")
+    def _own_demo(self) -> RunConfig:
+        """Say which rows and which model `demo` and `tiny` are: each task has its own."""
+        kind = self.task_kind
+        if self.model.name == TINY and kind.tiny:
+            self.model = self.model.model_copy(update={"name": kind.tiny})
+        path = self.data.path
+        paths = [_demo_of(kind, item) for item in path] if isinstance(path, list) else _demo_of(kind, path)
+        if paths != path:
+            self.data = self.data.model_copy(update={"path": paths})
+        return self
+
+    @model_validator(mode="after")
     def _no_contradictions(self) -> RunConfig:
         problems = list(_contradictions(self))
         if problems:
@@ -83,11 +95,27 @@ class RunConfig(Section):
         return self
 
 
+def _demo_of(kind: TaskKind, path: Any) -> Any:
+    """A source of `data.path`, with the name of the task's own rows where it is the demo's."""
+    if isinstance(path, Source):
+        return path.model_copy(update={"path": kind.demo}) if path.path == "demo" else path
+    return kind.demo if path == "demo" else path
+
+
 def _contradictions(config: RunConfig) -> list[str]:
     """Values that are valid alone and cannot be together; each as `field: sentence`."""
     model, method, training = config.model, config.method, config.training
     found = _method_contradictions(method, training)
     found += _task_without_method(config.task_kind, method.kind)
+    if model.name == TINY and not config.task_kind.tiny:
+        found.append(
+            "model.name: "
+            + _(
+                "tiny stands for a small encoder, and task {task} needs a model that writes; use demo, the "
+                "small model inside this package",
+                task=config.task,
+            )
+        )
     if model.quantization != "none" and method.kind not in QUANTISABLE:
         found.append(
             "model.quantization: "

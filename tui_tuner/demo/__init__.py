@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 MODEL_DIR = Path(__file__).parent / "model"
 
@@ -31,3 +32,24 @@ def corpus_rows() -> Iterator[dict[str, str]]:
     from tui_tuner.demo.corpus import documents
 
     yield from documents()
+
+
+def review_rows() -> Iterator[dict[str, str]]:
+    """Film reviews: rows with the columns text and label (`demo-reviews`)."""
+    from tui_tuner.demo.reviews import review_rows as made
+
+    yield from made()
+
+
+def tag_rows() -> Iterator[dict[str, list[str]]]:
+    """Sentences with a tag for each word: rows with the columns tokens and ner_tags (`demo-tags`)."""
+    from tui_tuner.demo.tags import tag_rows as made
+
+    yield from made()
+
+
+def question_rows() -> Iterator[dict[str, Any]]:
+    """Questions about texts: rows with the columns question, context and answers (`demo-questions`)."""
+    from tui_tuner.demo.questions import question_rows as made
+
+    yield from made()

@@ -404,11 +404,11 @@ def _load_facts(model: ModelSection, network: bool) -> ModelFacts:
         if model.tokenizer == "train":
             shape.setdefault("vocab_size", model.vocabulary)
         return facts_from_config(shape, name=str(shape.get("model_type", "")), where="model.architecture")
-    if model.name == "demo":
-        from tui_tuner.demo import MODEL_DIR  # type: ignore[attr-defined]
+    from tui_tuner.models.tiny import own_folder
 
-        folder = Path(MODEL_DIR)
-        return facts_from_config(read_config(folder / "config.json"), "demo", "demo/config.json")
+    own = own_folder(model.name)
+    if own is not None:
+        return facts_from_config(read_config(own / "config.json"), model.name, f"{model.name}/config.json")
     folder = Path(model.name).expanduser()
     if os.path.isdir(folder):
         path = folder / "config.json"

@@ -21,6 +21,7 @@ from tui_tuner.models.device import find_device, prepare_device
 from tui_tuner.models.lookup import check_safetensors, read_model_config
 from tui_tuner.models.new_weights import POOLER, head_names, note_all_random, note_random
 from tui_tuner.models.sizes import check_sizes, check_small_files
+from tui_tuner.models.tiny import own_folder
 from tui_tuner.models.understood import ARCHITECTURE, MODEL, TOKENIZER, understood
 from tui_tuner.text import one_line
 
@@ -40,10 +41,9 @@ def model_source(name: str) -> str:
     Raises:
         ModelError: a path that is no folder, or holds no config.json.
     """
-    if name == "demo":
-        from tui_tuner.demo import MODEL_DIR
-
-        return _checked_folder(Path(MODEL_DIR), name)
+    own = own_folder(name)
+    if own is not None:
+        return _checked_folder(own, name)
     path = Path(name).expanduser()
     if os.path.exists(path) or name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
         return _checked_folder(path, name)

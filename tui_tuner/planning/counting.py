@@ -292,11 +292,9 @@ def _lengths(tokenizer: Any, texts: list[str]) -> list[int]:
 def _tokenizer(config: RunConfig) -> Any:
     """The fast tokenizer's file, from the demo or a folder; None otherwise."""
     name = config.model.tokenizer or config.model.name
-    if name == "demo":
-        from tui_tuner.demo import MODEL_DIR
+    from tui_tuner.models.tiny import own_folder
 
-        name = str(MODEL_DIR)
-    path = Path(name).expanduser() / PLAIN_TOKENIZER
+    path = (own_folder(name) or Path(name).expanduser()) / PLAIN_TOKENIZER
     if not path.is_file():
         return None
     import tokenizers  # Rust, some ms; not transformers

@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from tui_tuner.config.kinds import is_tiny
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.locales import _
 from tui_tuner.models.loading import model_source, tokenizer_source
@@ -28,7 +29,7 @@ def sources(model: ModelSection) -> list[ModelSource]:
 
 
 def _source(what: str, name: str, source: str, revision: str | None) -> ModelSource:
-    if name == "demo":
+    if name == "demo" or is_tiny(name):
         return ModelSource(what, name, "package", source)
     if os.path.isdir(source):
         return ModelSource(what, name, "folder", source)

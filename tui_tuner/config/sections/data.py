@@ -59,7 +59,10 @@ class DataSection(Section):
     path: str | list[str | Source] = option(
         "demo",
         N_("File, folder, glob, hub data set, a list of them, or `demo`."),
-        N_("JSONL, JSON, CSV, Parquet, plain text and more; the record format is recognised and shown."),
+        N_(
+            "JSONL, JSON, CSV, Parquet, plain text and more; the record format is recognised and shown. demo "
+            "is rows of this package, for each task its own."
+        ),
     )
     format: Annotated[str, known(RECORD_FORMATS, N_("unknown format {value!r}; known are {names}"))] = option(
         "auto",

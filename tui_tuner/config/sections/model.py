@@ -17,10 +17,11 @@ class ModelSection(Section):
 
     name: str = option(
         "demo",
-        N_("Hub id, local folder, or `demo` (the small model inside this package)."),
+        N_("Hub id, local folder, `demo` (the small model inside this package), or `tiny`."),
         N_(
             "The model that learns. A hub id such as Qwen/Qwen3-0.6B is downloaded once; a folder holds "
-            "config.json, the tokenizer and safetensors weights."
+            "config.json, the tokenizer and safetensors weights. tiny is a small encoder with random weights, "
+            "made on this machine, to try a task with."
         ),
         min_length=1,
     )

@@ -26,7 +26,14 @@ from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
 # Names in data.path that mean data inside this package, and the function of `demo` that makes its rows.
-DEMO = {"demo": "rows", "demo-corpus": "corpus_rows", "demo-held-out": "held_out_rows"}
+DEMO = {
+    "demo": "rows",
+    "demo-corpus": "corpus_rows",
+    "demo-held-out": "held_out_rows",
+    "demo-reviews": "review_rows",
+    "demo-tags": "tag_rows",
+    "demo-questions": "question_rows",
+}
 # Suffixes of files that are unpacked while they are read
 PACKED = {".gz", ".zst", ".zstd"}
 
