@@ -36,7 +36,11 @@ BERT = replace(
     },
 )
 _ROBERTA = replace(
-    BERT, pooled=False, text_head="dense", padded_positions=True, defaults={**BERT.defaults, "vocab_size": 50265}
+    BERT,
+    pooled=False,
+    text_head="dense",
+    padded_positions=True,
+    defaults={**BERT.defaults, "vocab_size": 50265},
 )
 # `disentangled`: attention to positions, which has weights of its own; its memory was not modelled
 _DEBERTA = replace(
@@ -208,7 +212,9 @@ def _disentangled(kind: str, raw: Mapping[str, Any], hidden: int, heads: int, po
     if kind == "deberta":
         in_layer = 2 * hidden  # biases of queries and values
         if raw.get("talking_head"):
-            linears += [Linear(f"head_{name}_proj", heads, heads, False, "other") for name in ("logits", "weights")]
+            linears += [
+                Linear(f"head_{name}_proj", heads, heads, False, "other") for name in ("logits", "weights")
+            ]
         key, query = ("pos_proj", False), ("pos_q_proj", True)
     else:
         key, query = ("pos_key_proj", True), ("pos_query_proj", True)
@@ -218,7 +224,9 @@ def _disentangled(kind: str, raw: Mapping[str, Any], hidden: int, heads: int, po
             outside += hidden * hidden * kernel // max(1, _whole(raw, "conv_groups", 1)) + 3 * hidden
     if relative and not (kind == "deberta-v2" and raw.get("share_att_key")):
         wanted = [(key, "c2p"), (query, "p2c")]
-        linears += [Linear(name, hidden, hidden, bias, "other") for (name, bias), part in wanted if part in kinds]
+        linears += [
+            Linear(name, hidden, hidden, bias, "other") for (name, bias), part in wanted if part in kinds
+        ]
     if relative:
         most = _whole(raw, "max_relative_positions", -1)
         buckets = _whole(raw, "position_buckets", -1) if kind == "deberta-v2" else -1

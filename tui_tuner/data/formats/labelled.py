@@ -128,11 +128,6 @@ class SentencePair(Format):
         return Way(N_("To learn to write the class as an answer: {command}."), "sft", roles)
 
 
-def _are_classes(column: Column, rows: int) -> bool:
-    """Whether values come again, or are short: long texts that all differ are no classes."""
-    return rows < 20 or column.mean_length < 30 or 2 * len(column.values) < min(column.filled, 200)
-
-
 def _flagged(sample: Sample, texts: Sequence[Column], asked: bool) -> Match | None:
     """A text, and a column of 0 and 1 for each of several classes.
 
@@ -151,7 +146,9 @@ def _flagged(sample: Sample, texts: Sequence[Column], asked: bool) -> Match | No
     if not asked and not (alone and numbers and len(flags) >= 3):
         return None
     why = _(
-        "{text} with {count} columns of 0 and 1, a class each", text=one_line(texts[0].name, 40), count=len(flags)
+        "{text} with {count} columns of 0 and 1, a class each",
+        text=one_line(texts[0].name, 40),
+        count=len(flags),
     )
     return Match({"text": texts[0].name, **label_roles([column.name for column in flags])}, 0.9, why)
 

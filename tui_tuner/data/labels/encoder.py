@@ -90,7 +90,7 @@ class LabelEncoder(Encoder):
         if length > most:
             if self.config.data.overlong == "drop":
                 raise RowProblem(N_("longer than max_length"), _("{tokens} tokens", tokens=length))
-            encoded = self._shortened(record, most)
+            encoded = self.shortened(record)
         ids = np.asarray(encoded["input_ids"], dtype=np.int32)
         try:
             types = pack_types(encoded.get("token_type_ids", ()))
@@ -104,8 +104,15 @@ class LabelEncoder(Encoder):
             return Fitted([example], "truncated", N_("cut at max_length, of the longer text first"))
         return Fitted([example], "truncated", N_("cut at max_length"))
 
-    def _shortened(self, record: Labelled, most: int) -> dict[str, list[int]]:
-        """Cut as the tokenizer cuts: special tokens stay, and of a pair the longer text gives way first."""
+    def shortened(self, record: Labelled) -> dict[str, list[int]]:
+        """What the tokenizer makes of a text, cut to `max_length` as it cuts itself.
+
+        Special tokens stay, and of a pair the longer text gives way first.
+
+        Raises:
+            RowProblem: it is too long and cannot be cut.
+        """
+        most = self.config.data.max_length
         second = [] if record.pair is None else [record.pair]
         try:
             encoded = self.tokenizer(
