@@ -186,6 +186,7 @@ RULES: dict[str, Rule | Judge] = {
     "data.max_length": _ROWS,
     "data.overlong": _ROWS,
     "data.stride": _ROWS,
+    "data.names": _ROWS,
     "data.problem": _ROWS,
     "data.label_separator": _ROWS,
     "data.train_on": _ROWS,

@@ -73,6 +73,12 @@ class DataSection(Section):
     columns: dict[str, str] | None = option(
         None, N_("Which column is what, such as {prompt: question, response: answer}."), advanced=True
     )
+    names: list[str] | None = option(
+        None,
+        N_("Names of the tags that rows give as numbers, in their order."),
+        N_("The first is that of 0, such as [O, B-PER, I-PER]. Parquet files often say them themselves."),
+        advanced=True,
+    )
     field: str | None = option(
         None,
         N_("Key (JSON), table (SQL) or member (zip) that holds the rows, where a file has several."),

@@ -93,6 +93,7 @@ def _as_told(sample: Sample, wanted: str, columns: Columns) -> Detection:
     told = _each_label(sample, {_ALIASES.get(role, role): name for role, name in columns.items()})
     _check_told(sample, told)
     format = find_format(wanted) if wanted != "auto" else _format_of(told, sample)
+    told = format.complete(told, sample)
     missing = format.lacking(told)
     if missing:
         raise DataError(
