@@ -27,7 +27,10 @@ def word_tokenizer(**more: Any) -> Any:
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token="[MASK]", **{**names, **more})
+    gives = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, mask_token="[MASK]", model_input_names=gives, **{**names, **more}
+    )
 
 
 def plain_tokenizer() -> Any:
