@@ -178,7 +178,7 @@ def test_numbers_are_learnt(classify: Any, train: Train, encoder: Path) -> None:
 def test_a_head_that_is_there_keeps_its_order_or_begins_anew(
     classify: Any, train: Train, tmp_path: Path
 ) -> None:
-    """A model that was trained on the same classes goes on; one of other classes gets new outputs, said aloud."""
+    """A model of the same classes goes on; one of other classes gets new outputs, and that is said."""
     from transformers import AutoModelForSequenceClassification
 
     names = {"id2label": {0: "POSITIVE", 1: "NEGATIVE"}, "label2id": {"POSITIVE": 0, "NEGATIVE": 1}}
