@@ -36,7 +36,7 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric("loss", N_("Loss"), N_("Mean of the loss over all labels of the held-out rows."), False),
         Metric("perplexity", N_("Perplexity"), N_("The exponential of the loss."), False),
-        Metric("accuracy", N_("Accuracy"), N_("Share of the labels that are predicted right.")),
+        Metric("accuracy", N_("Accuracy"), N_("Share of the labels that are predicted right; of several at once, of the rows where all are.")),
         Metric(
             "attribute_coverage",
             N_("Attributes mentioned"),

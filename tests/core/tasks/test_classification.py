@@ -1,4 +1,4 @@
-"""The task as a user meets it: runs with small models, their journal, and what other programs load of them."""
+"""Classification as a user meets it: runs of small models, their journal, and what others load of them."""
 
 from __future__ import annotations
 
