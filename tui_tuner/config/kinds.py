@@ -119,7 +119,7 @@ TASKS: dict[str, TaskKind] = {
             best="f1",
             head=True,
             decides="token",
-            reads=("data.stride", "training.class_weights"),
+            reads=("data.stride",),
             demo="demo-tags",
             tiny="tiny-bert",
         ),

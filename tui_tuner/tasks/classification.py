@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.labels.encoder import COLUMNS, LabelEncoder, tally_of
+from tui_tuner.data.labels.encoder import COLUMNS, LabelEncoder, labels_of, tally_of
+from tui_tuner.data.labels.names import class_name
 from tui_tuner.data.labels.numbering import number_rows
 from tui_tuner.data.labels.problem import MULTI, REGRESSION, Tally, settle_problem
-from tui_tuner.data.records import Labelled
+from tui_tuner.data.records import Example, Labelled, Record
 from tui_tuner.locales import _
 from tui_tuner.tasks.base import Task
 from tui_tuner.tasks.classes.head import choose_head, classes_of
 from tui_tuner.tasks.classes.rows import check_labels
+from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
     from tui_tuner.data.examples.encoder import Encoder, Facts
     from tui_tuner.data.examples.store import TokenizedRows
     from tui_tuner.data.ledger import Ledger
     from tui_tuner.data.preflight import Problem
-    from tui_tuner.evaluation.samples import Samples, Shown
     from tui_tuner.objectives.base import Objective
 
 HEAD = "ForSequenceClassification"
@@ -73,6 +73,14 @@ class Classification(Task):
             token = tokenizer.convert_ids_to_tokens(0)
         tokenizer.pad_token = token
         return [_("The tokenizer has no padding token: rows are padded with {token}.", token=token)]
+
+    def describe(self, record: Record, example: Example) -> str:
+        if not isinstance(record, Labelled) or record.label is None:
+            return ""
+        names = [one_line(class_name(label), 60) for label in labels_of(record)]
+        if isinstance(record.label, list):
+            return _("classes: {names}", names=", ".join(names)) if names else _("no class at all")
+        return _("class: {name}", name=names[0])
 
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
         return LabelEncoder(config, tokenizer, self._base(config))
