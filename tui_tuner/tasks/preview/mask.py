@@ -75,16 +75,16 @@ def _view(
         for number, example in enumerate(collected.examples)
         for token in _tokens(tokenizer, example.ids, task.trained_mask(example), number)
     ]
+    teaches = _described(task, read.record, collected.examples)
     outcome = next(name for name, count in ledger.outcomes.items() if count)
     reasons = ledger.reasons(outcome)
     why = _(reasons[0].reason) if reasons else ""
     if reasons and outcome == "dropped" and reasons[0].samples[0]["text"]:
         why += f": {reasons[0].samples[0]['text']}"
-    notes += _described(task, read.record, collected.examples)
     notes += [*encoder.notes, *(_(step.reason) for step in ledger.steps())]
     said = dict.fromkeys(remark for one in collected.examples for remark in getattr(one, "remarks", ()))
     notes += [_(REMARKS[remark]) for remark in said if REMARKS[remark]]
-    return MaskView(tokens, str(read.row.origin), outcome, why, notes, _found_note(detections))
+    return MaskView(tokens, str(read.row.origin), outcome, why, notes, _found_note(detections), teaches)
 
 
 def _described(task: Task, record: Record, examples: Sequence[Example]) -> list[str]:
