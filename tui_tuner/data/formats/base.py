@@ -116,6 +116,10 @@ class Format(ABC):
         """How the same rows can be trained on by a task that takes no records of this format, if at all."""
         return None
 
+    def complete(self, told: Columns, sample: Sample) -> Columns:
+        """Roles that the user has named, with those that follow from them."""
+        return told
+
     def fits_told(self, told: Columns, sample: Sample) -> bool:
         """Whether roles that the user has named make this format."""
         return set(self.needed) <= set(told)
