@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.labels.encoder import COLUMNS, LabelEncoder, labels_of, tally_of
+from tui_tuner.data.labels.encoder import COLUMNS, LabelEncoder, tally_of
 from tui_tuner.data.labels.names import class_name
 from tui_tuner.data.labels.numbering import number_rows
 from tui_tuner.data.labels.problem import MULTI, REGRESSION, Tally, settle_problem
@@ -71,10 +71,10 @@ class Classification(Task):
     def describe(self, record: Record, example: Example) -> str:
         if not isinstance(record, Labelled) or record.label is None:
             return ""
-        names = [one_line(class_name(label), 60) for label in labels_of(record)]
-        if isinstance(record.label, list):
-            return _("classes: {names}", names=", ".join(names)) if names else _("no class at all")
-        return _("class: {name}", name=names[0])
+        if not isinstance(record.label, list):
+            return _("class: {name}", name=one_line(class_name(record.label), 80))
+        names = [one_line(class_name(label), 80) for label in record.label]
+        return _("classes: {names}", names=", ".join(names)) if names else _("no class at all")
 
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
         return LabelEncoder(config, tokenizer, self._base(config))
