@@ -28,11 +28,15 @@ class Match:
 
 @dataclass
 class Way:
-    """Another way to read the same rows: `words` with a place for the command, the task, and the roles."""
+    """Another way to read the same rows: `words` with a place for the command, the task, and the roles.
+
+    `better`: it makes more of these rows than the format itself, so it is told unasked.
+    """
 
     words: str
     task: str
     columns: Columns
+    better: bool = False
 
     def hint(self, more: Mapping[str, Any] | None = None) -> Hint:
         """What to do, for people; `more` settings come with it."""
