@@ -274,7 +274,7 @@ class TagEncoder(Encoder):
                 outcome, reason = "truncated", N_("cut at max_length")
         self.tags.update(tags[word] for window in windows for word in window.words)
         silent = [word for word, count in enumerate(tokens.counts) if not count]
-        examples = []
+        examples: list[TaggedExample] = []
         for window in windows:
             labels = np.full(len(window.ids), IGNORE, dtype=np.int32)
             labels[window.places] = [number_of(tags[word]) for word in window.words]
