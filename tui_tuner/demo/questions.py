@@ -95,9 +95,9 @@ def _about_someone(chance: random.Random) -> Iterator[dict[str, Any]]:
         "day": chance.choice(DAYS),
         "place": chance.choice(PLACES),
     }
-    facts = chance.sample(_FACTS, chance.randint(5, len(_FACTS)))
+    facts = chance.sample(_FACTS, chance.randint(4, 6))
     sentences = [sentence for _name, sentence, _questions in facts]
-    for filler in chance.sample(_FILLERS, chance.randint(1, 2)):
+    for filler in chance.sample(_FILLERS, 1):
         sentences.insert(chance.randint(0, len(sentences)), filler)
     context = " ".join(sentence.format(**values) for sentence in sentences)
     for name, sentence, questions in chance.sample(facts, QUESTIONS):
