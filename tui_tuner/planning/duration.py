@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _, _n
+from tui_tuner.models.architectures.heads import SPAN, TEXT
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.head_shapes import SPAN, TEXT
 from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.flops import flops_of
 from tui_tuner.planning.gpus import Card

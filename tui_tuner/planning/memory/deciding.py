@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tui_tuner.models.family import Linear
-from tui_tuner.models.head_shapes import Part
+from tui_tuner.models.architectures.family import Linear
+from tui_tuner.models.architectures.heads import Part
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.ops import dropout, norm
 from tui_tuner.planning.memory.setup import Setup
@@ -41,7 +41,7 @@ def decide(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
     facts, last = setup.facts, setup.head[-1]
     state = hidden
     del hidden
-    if any(part.first for part in setup.head) or not facts.encoder and _of_text(last):
+    if any(part.first for part in setup.head) or (not facts.encoder and _of_text(last)):
         # gathered: a gradient for every position is made of those of the chosen ones
         state = tape.op(float(setup.batch * facts.hidden), state.width, (state,))
     elif last.matrix.name != SPAN_HEAD:
@@ -89,4 +89,6 @@ def _product(setup: Setup, tape: Tape, state: Tensor, part: Part) -> Tensor:
         saved.append(inner.buffer)
     if setup.embedding != width:
         saved.append(Buffer(tape.meter, matrix.weights * width, "16-bit copies of weights"))
-    return tape.op(inner.count / matrix.inputs * matrix.outputs, width, (inner,), tuple(saved), parameters=grads)
+    return tape.op(
+        inner.count / matrix.inputs * matrix.outputs, width, (inner,), tuple(saved), parameters=grads
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tui_tuner.models.architectures.heads import Part
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.head_shapes import Part
 from tui_tuner.planning.memory.stack import Stack
 
 
