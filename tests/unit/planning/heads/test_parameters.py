@@ -1,4 +1,4 @@
-"""Parameters as planning counts them against models of transformers with methods of PEFT, built without data."""
+"""Parameters as planning counts them against models of transformers with methods of PEFT, without data."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tests.unit.planning.heads.shapes import DECODERS, ENCODERS
 from transformers import AutoConfig
 
+from tests.unit.planning.heads.shapes import DECODERS, ENCODERS
 from tui_tuner.config.schema import MethodSection, RunConfig
 from tui_tuner.methods import METHODS, attach, trainable_parameters
 from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN
