@@ -1,6 +1,6 @@
 """Parameters of a run's model, counted on the model itself, built without data.
 
-For architectures and methods whose shapes are in no table (`planning.parameters`).
+For architectures and methods whose shapes are in no table (`planning.heads.parameters`).
 """
 
 from __future__ import annotations

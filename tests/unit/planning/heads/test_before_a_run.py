@@ -16,9 +16,9 @@ from tui_tuner.planning.counting import count, windows_of
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import work_of
 from tui_tuner.planning.estimate import estimate
+from tui_tuner.planning.heads.outputs import head_of
+from tui_tuner.planning.heads.parameters import count_parameters, parameters_of
 from tui_tuner.planning.learning_rate import customary, rules
-from tui_tuner.planning.outputs import head_of
-from tui_tuner.planning.parameters import count_parameters, parameters_of
 from tui_tuner.planning.traps.advice import advise
 
 DISTILBERT = {

@@ -18,7 +18,7 @@ from tui_tuner.methods import METHODS, attach, trainable_parameters
 from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.models.new_weights import note_all_random
-from tui_tuner.planning.parameters import count_parameters
+from tui_tuner.planning.heads.parameters import count_parameters
 from tui_tuner.tasks import find_task
 
 TASKS = {TEXT: "classification", TOKEN: "token_classification", SPAN: "question_answering", "": "sft"}

@@ -18,9 +18,9 @@ from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.architectures.heads import Part, head_parts
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
+from tui_tuner.planning.heads.outputs import head_of
 from tui_tuner.planning.memory.methods import feed_forward
 from tui_tuner.planning.memory.stack import Stack, installed
-from tui_tuner.planning.outputs import head_of
 
 ALL = "all-linear"
 
