@@ -1,4 +1,4 @@
-"""From the last layer to the loss and its gradient: where large vocabularies peak, and heads that decide do not.
+"""From the last layer to the loss and its gradient: large vocabularies peak there, heads that decide do not.
 
 The latter give few numbers, over hidden states of every position, as transformers writes
 `…ForSequenceClassification` and its kin. A head that reads one state of each text gets nothing else of them.
