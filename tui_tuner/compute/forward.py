@@ -90,7 +90,7 @@ def reads_types(model: Any) -> bool:
     settings = base.config.get_text_config()
     kinds = getattr(settings, "type_vocab_size", None)
     if kinds is None:
-        return settings.model_type == "xlnet"  # compares them, whatever they are
+        return settings.model_type in ("xlnet", "funnel")  # which compare them, whatever they are
     return kinds > 1 and "token_type_ids" in inspect.signature(type(base).forward).parameters
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds import TASKS, TaskKind
 from tui_tuner.config.metrics import METRICS, canonical, higher_is_better
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -24,10 +24,15 @@ def decides(config: Mapping[str, Any], resolved: Mapping[str, tuple[Any, str]] |
     asked = section.get("best") if isinstance(section, Mapping) else None
     for name in (settled, asked):
         if isinstance(name, str) and name != "auto":
-            return name
-    task = config.get("task")
-    kind = TASKS.get(task) if isinstance(task, str) else None
+            return canonical(name)
+    kind = kind_of(config)
     return kind.best if kind is not None else "loss"
+
+
+def kind_of(config: Mapping[str, Any]) -> TaskKind | None:
+    """The facts of the task that a config of plain values names; None where it is damaged, or newer."""
+    task = config.get("task", "sft")
+    return TASKS.get(task) if isinstance(task, str) else None
 
 
 def is_better_higher(name: str, own: Mapping[str, Any] | None = None) -> bool:
@@ -35,6 +40,11 @@ def is_better_higher(name: str, own: Mapping[str, Any] | None = None) -> bool:
     said = (own or {}).get(name)
     direction = said.get("higher_is_better") if isinstance(said, Mapping) else None
     return higher_is_better(name, direction if isinstance(direction, bool) else None)
+
+
+def metric_name(name: str, own: Mapping[str, Any] | None = None) -> str:
+    """A metric beside its value: its label where the name is an abbreviation, else its name."""
+    return label_of(name, own) if "_" in name or len(name) < 4 else one_line(name, 24)
 
 
 def label_of(name: str, own: Mapping[str, Any] | None = None) -> str:
@@ -48,17 +58,9 @@ def label_of(name: str, own: Mapping[str, Any] | None = None) -> str:
 
 
 def metric_word(name: str) -> str:
-    """A metric in a line of text: its name in the journal, or `exact match` where the value is not as there."""
+    """A metric in a line of text: its name in the journal; `exact match` where the value is another."""
     known = METRICS.get(canonical(name))
     return name.replace("_", " ") if known is not None and known.hundred else one_line(name, 60)
-
-
-def shown(name: str, value: float | None, otherwise: Callable[[float | None], str]) -> str:
-    """A value as its field shows it: exact match, F1 and the like times 100; `otherwise` writes the rest."""
-    known = METRICS.get(canonical(name))
-    if known is None or not known.hundred or value is None or not math.isfinite(value):
-        return otherwise(value)
-    return f"{100 * value:.1f}"
 
 
 def best_of(values: Iterable[tuple[int, float | None]], higher: bool) -> int | None:

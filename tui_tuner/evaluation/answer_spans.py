@@ -67,14 +67,20 @@ class Found:
         """Whether no answer is given: there is none, or the threshold is exceeded."""
         return not self.candidates or (threshold is not None and self.no_answer > threshold)
 
-    def ranked(self, threshold: float | None, most: int = N_BEST) -> list[tuple[Candidate | None, float]]:
-        """Answers with probabilities that add up to 1, best first; None is no answer.
+    def ranked(
+        self, context: str, threshold: float | None, most: int = N_BEST
+    ) -> list[tuple[Candidate | None, float]]:
+        """Different answers with probabilities that add up to 1, best first; None is no answer.
 
         Args:
+            most: Answers that are given, and compete.
             threshold: None where every question has an answer: then no answer is no choice. What is chosen
                 by it stands first, though its probability may be lower.
         """
-        choices: list[tuple[Candidate | None, float]] = [(one, one.score) for one in self.candidates[:most]]
+        texts: dict[str, Candidate] = {}  # of a text that stands at several places, the best one
+        for one in self.candidates:
+            texts.setdefault(context[one.start : one.end], one)
+        choices: list[tuple[Candidate | None, float]] = [(one, one.score) for one in texts.values()][:most]
         if threshold is not None or not choices:
             choices.append((None, self.null))
         highest = max(score for _one, score in choices)
@@ -95,10 +101,10 @@ def best_spans(windows: Sequence[WindowScores]) -> Found:
     spans: list[np.ndarray] = []
     scores: list[np.ndarray] = []
     for window in windows:
-        begin, end = window.starts[0].astype(np.int64), window.ends[0].astype(np.int64)
+        (begin, begins), (end, ends) = _finite(window.starts), _finite(window.ends)
         first, last = np.repeat(begin, len(end)), np.tile(end, len(begin))
-        score = np.add.outer(window.starts[1].astype(np.float32), window.ends[1].astype(np.float32)).ravel()
-        inside = (window.context[first, 0] >= 0) & (window.context[last, 0] >= 0) & np.isfinite(score)
+        score = np.add.outer(begins, ends).ravel()
+        inside = (window.context[first, 0] >= 0) & (window.context[last, 0] >= 0)
         kept = inside & (last >= first) & (last - first + 1 <= LONGEST_ANSWER)
         spans.append(np.stack([window.context[first[kept], 0], window.context[last[kept], 1]], axis=1))
         scores.append(score[kept])
@@ -114,3 +120,9 @@ def best_spans(windows: Sequence[WindowScores]) -> Found:
     null = float(min(np.float32(window.null) for window in windows))
     best = np.float32(candidates[0].score) if candidates else np.float32(0.0)
     return Found(candidates, float(np.float32(null) - best), null)
+
+
+def _finite(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions, and their logits in float32; what is infinite lies behind the end of a short window."""
+    kept = edges[:, np.isfinite(edges[1])]
+    return kept[0].astype(np.int64), kept[1].astype(np.float32)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tui_tuner.config.deciding import metric_word, shown
+from tui_tuner.config.deciding import metric_word
 from tui_tuner.evaluation.inside import inside_parts, is_inside, read_shown, verdict, written
 from tui_tuner.evaluation.samples import Shown
 from tui_tuner.evaluation.tables import table_lines
 from tui_tuner.locales import _
 from tui_tuner.runs.events import EvaluationTable, Sample
-from tui_tuner.runs.pace import figure
+from tui_tuner.runs.pace import metric_figure
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import one_line, sanitize
 
@@ -35,8 +35,8 @@ def comparison(view: RunView) -> list[str]:
                 _(
                     "{name}: {before} before, {after} after",
                     name=metric_word(name),
-                    before=shown(name, first.get(name), _short),
-                    after=shown(name, last[name], _short),
+                    before=metric_figure(name, first.get(name), 3),
+                    after=metric_figure(name, last[name], 3),
                 )
             )
     return [*lines, ""] if lines else lines
@@ -53,15 +53,19 @@ def tables_told(tables: Sequence[EvaluationTable], step: int | None) -> list[str
             lines += ["", *told] if told else []
     if not lines:
         return []
-    return ["", _("held-out rows at step {step}", step=chosen), *lines[1:], ""]
+    return [_("held-out rows at step {step}", step=chosen), *lines[1:], ""]
 
 
 def _pair(before: Sample, after: Sample) -> list[str]:
     """One prompt with what was said of it before and after."""
     first, last = read_shown(before), read_shown(after)
-    lines = [_line(_("prompt"), _flat(after.prompt))] if after.prompt.strip() else []
+    asked = after.prompt.strip()
+    inside = last.passage.strip() == asked and is_inside(last)  # the text stands below, with what was found
+    lines = [_line(_("prompt"), _flat(asked))] if asked and not inside else []
     lines += [_line(_("before"), _said(before, first)), _line(_("after"), _said(after, last))]
-    if after.reference:
+    if last.scores and last.passage and not last.wanted and not after.reference:
+        lines.append(_line(_("expected"), _("(no answer)")))
+    elif after.reference:
         lines.append(_line(_("expected"), _flat(after.reference)))
     return lines
 
@@ -85,9 +89,10 @@ def _said(sample: Sample, told: Shown) -> str:
 
 def prediction(told: Shown) -> str:
     """What was predicted, and how sure the model is of that and of what comes next; safe for a terminal."""
-    labelled = any(span.label for span in (*told.found, *told.wanted))
-    if labelled or not told.scores:
-        return "" if labelled else _flat(told.text) or (_("(no answer)") if told.passage else _("(nothing)"))
+    if not told.scores:
+        if told.found:
+            return ""
+        return _("(nothing found)") if told.passage or told.wanted else _flat(told.text) or _("(nothing)")
     choices = [f"{choice_name(name)} {share(score)}" for name, score in told.scores[:SCORES]]
     if told.text.strip() and told.text.strip() not in (name.strip() for name, _score in told.scores):
         choices.insert(0, _flat(told.text))
@@ -113,10 +118,6 @@ def _generated_metrics(view: RunView) -> tuple[dict[str, float | None], dict[str
     if len(judged) > 1 and view.evaluations[0].step == 0:  # a task that is judged before its first step
         return judged[0], judged[-1]
     return {}, {}
-
-
-def _short(value: float | None) -> str:
-    return figure(value, 3)
 
 
 def _flat(text: str) -> str:

@@ -26,10 +26,11 @@ PLAIN, MARK, FOUND, RIGHT, PARTLY, WRONG, MISSED = "", "mark", "found", "right",
 
 
 class Part(NamedTuple):
-    """A piece of what is written: text that is safe for a terminal, and what it is (`RIGHT` ...)."""
+    """A piece of what is written: text that is safe for a terminal, what it is (`RIGHT` ...), its label."""
 
     text: str
     role: str = PLAIN
+    label: str = ""
 
 
 APART = Part("\n", MARK)  # before what has no place in the text
@@ -207,7 +208,12 @@ def _marked_parts(text: str, mark: Marked) -> list[Part]:
     sign = {WRONG: "✗", PARTLY: "~"}.get(mark.role, "")
     label = one_line(mark.span.label, LONGEST_LABEL) + sign + one_line(mark.other, LONGEST_LABEL)
     inside = sanitize(text[mark.span.start : mark.span.end])
-    return [Part(opening, MARK), Part(inside, mark.role), Part(closing, MARK), Part(label, mark.role)]
+    return [
+        Part(opening, MARK),
+        Part(inside, mark.role, mark.span.label),
+        Part(closing, MARK),
+        Part(label, mark.role),
+    ]
 
 
 def _windows(text: str, spans: Sequence[Span], around: int, short: int) -> list[tuple[int, int]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tui_tuner.config.deciding import best_of, decides, is_better_higher, metric_word, shown
+from tui_tuner.config.deciding import best_of, decides, is_better_higher, metric_word
+from tui_tuner.config.metrics import renamed
 from tui_tuner.runs.events import Body, Evaluation, EvaluationTable, Resolved, RolledBack, RunStarted
-from tui_tuner.runs.pace import figure
+from tui_tuner.runs.pace import metric_figure
 
 DECIDES = "evaluation.best"
 
@@ -32,7 +33,7 @@ class Judging:
     @property
     def best_text(self) -> str:
         """The best value so far as its field shows it; empty before the first."""
-        return shown(self.name, self._best[1], figure) if self._best is not None else ""
+        return metric_figure(self.name, self._best[1]) if self._best is not None else ""
 
     def take(self, body: Body) -> None:
         """Learn from an event."""
@@ -48,7 +49,7 @@ class Judging:
             case RolledBack():
                 self._back_to(body.step)
             case Evaluation():
-                value = body.metrics.get(self.name)
+                value = renamed(body.metrics).get(self.name)
                 if value is not None:
                     self._add(body.step, value)
             case EvaluationTable():
@@ -60,7 +61,7 @@ class Judging:
     def line(self, metrics: Mapping[str, float | None]) -> str:
         """The metrics of an evaluation in words, the one that decides first."""
         names = sorted(metrics, key=lambda name: name != self.name)
-        return ", ".join(f"{metric_word(name)} {shown(name, metrics[name], figure)}" for name in names)
+        return ", ".join(f"{metric_word(name)} {metric_figure(name, metrics[name])}" for name in names)
 
     def _settle(self) -> None:
         self.name = decides(self._config, self._resolved)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-from tui_tuner.config.deciding import metric_word, shown
+from tui_tuner.config.deciding import metric_word
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import EvaluationTable
-from tui_tuner.runs.pace import figure
+from tui_tuner.runs.pace import metric_figure
 from tui_tuner.text import one_line
 
 CONFUSION = "confusion"
@@ -36,11 +36,11 @@ class Grid(NamedTuple):
 
 
 class Confused(NamedTuple):
-    """How often one class was taken for another. `share`: of the rows of the true class."""
+    """How many times one class was taken for another, and the share of the rows of the true class."""
 
     true: str
     predicted: str
-    count: float
+    times: float
     share: float
 
 
@@ -72,7 +72,7 @@ def cell_text(column: str, value: float | None) -> str:
         return "–"
     if isinstance(value, int) or (math.isfinite(value) and value == int(value) and value > 1):
         return f"{int(value):,}"
-    return shown(column, value, lambda number: figure(number, 3))
+    return metric_figure(column, value, 3)
 
 
 def row_shares(grid: Grid) -> list[list[float]]:
@@ -94,7 +94,7 @@ def most_confused(grid: Grid, most: int = MOST_PAIRS) -> list[Confused]:
             count = grid.values[row][column]
             if true != predicted and count is not None and count > 0:
                 found.append(Confused(true, predicted, count, shares[row][column]))
-    return sorted(found, key=lambda pair: (-pair.count, -pair.share, pair.true, pair.predicted))[:most]
+    return sorted(found, key=lambda pair: (-pair.times, -pair.share, pair.true, pair.predicted))[:most]
 
 
 def table_lines(table: EvaluationTable) -> list[str]:
@@ -138,7 +138,7 @@ def pair_line(pair: Confused) -> str:
         "{true} taken for {predicted}: {count} ({share:.0%})",
         true=cut(pair.true, LABEL).strip(),
         predicted=cut(pair.predicted, LABEL).strip(),
-        count=cell_text("", pair.count),
+        count=cell_text("", pair.times),
         share=pair.share,
     )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Judged:
-    """What an evaluation says: metrics, and tables for a screen."""
+    """What an evaluation says.
+
+    Args:
+        tables: Beside the metrics, for a screen.
+        files: Texts by the name of the file in the run's folder that gets them, such as predictions.
+    """
 
     metrics: dict[str, float]
     tables: Sequence[Table] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 class Objective(ABC):

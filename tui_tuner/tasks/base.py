@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ class Task(ABC):
         metrics: What an evaluation on held-out rows measures. `evaluation.best` may name any of them.
         auto_class: The class of transformers that loads the model.
         new_modules: Modules that begin with random weights where the base model has none, such as a head.
+        kept: Metrics that the model's config keeps, and so what is saved: values that an evaluation finds, and
+            that answering needs.
         peft_type: PEFT's name for the task, which decides what of the head it trains and saves.
     """
 
@@ -48,6 +51,7 @@ class Task(ABC):
     metrics: tuple[Metric, ...] = ()
     auto_class = "AutoModelForCausalLM"
     new_modules: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     peft_type = "CAUSAL_LM"
 
     # ---- rows ---------------------------------------------------------------------------------------------
@@ -141,6 +145,13 @@ class Task(ABC):
     def finish_model(self, model: Any, learned: Mapping[str, Any]) -> None:
         """Set what belongs into the saved model, such as the tokens that end an answer."""
         return
+
+    def keep(self, model: Any, metrics: Mapping[str, Any]) -> None:
+        """Set what `kept` names on a model's config, as far as it is known."""
+        for name in self.kept:
+            value = metrics.get(name)
+            if isinstance(value, int | float) and math.isfinite(value):
+                setattr(model.config, name, float(value))
 
     # ---- learning and judging -----------------------------------------------------------------------------
 

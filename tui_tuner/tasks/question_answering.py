@@ -49,6 +49,7 @@ class QuestionAnswering(Task):
     )
     auto_class = "AutoModelForQuestionAnswering"
     new_modules = ("qa_outputs", "score", "classifier", "head", "qa_classifier", "splinter_qass")
+    kept = (NAME,)
     peft_type = "QUESTION_ANS"
 
     # ---- rows ---------------------------------------------------------------------------------------------

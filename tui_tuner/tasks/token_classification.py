@@ -9,10 +9,10 @@ from tui_tuner.config.metrics import METRICS, Metric
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.tagged import TagEncoder
 from tui_tuner.data.records import Tagged
-from tui_tuner.data.tags import names_in, number_of, order_tags
+from tui_tuner.data.tags import HEAD, has_other_tags, known_tags, number_of, order_tags
 from tui_tuner.errors import DataError, UsageError
 from tui_tuner.locales import N_, _
-from tui_tuner.models.generation import read_json
+from tui_tuner.models.heads import head_classes
 from tui_tuner.tasks.base import Task
 from tui_tuner.text import one_line
 
@@ -47,7 +47,7 @@ class TokenClassification(Task):
         *(METRICS[name] for name in ("loss", "f1", "precision", "recall", "accuracy", "f1_macro")),
         *STRICT,
     )
-    auto_class = "AutoModelForTokenClassification"
+    auto_class = f"AutoModel{HEAD}"
     new_modules = ("score", "classifier")
     peft_type = "TOKEN_CLS"
 
@@ -57,15 +57,15 @@ class TokenClassification(Task):
         return keep_spaces(tokenizer)
 
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
-        return TagEncoder(config, tokenizer, names_of_model(config))
+        return TagEncoder(config, tokenizer, known_tags(config.model))
 
     def read_beside(self, config: RunConfig, tokenizer: Any) -> Any:
-        return {"names": names_of_model(config)}
+        return {"names": known_tags(config.model)}
 
     def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         from tui_tuner.data.examples.tag_checks import check_tags
 
-        return check_tags(facts, names_of_model(config))
+        return check_tags(facts, head_classes(config.model, HEAD), config.data.names or ())
 
     def number(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
         names = tags_of(learned)
@@ -77,16 +77,25 @@ class TokenClassification(Task):
         own = rows.store.meta["learned"]
         unknown = sorted(set(own["tags"]) - set(names))
         if unknown:
-            raise _unknown_tag(rows, unknown[0], own["names"])
+            raise _unknown_tag(rows, unknown[0], own["names"] or own["known"])
         rows.renumber(places)
 
     def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:
+        if not learned:
+            return {}
         names = tags_of(learned)
         return {
             "num_labels": len(names),
             "id2label": dict(enumerate(names)),
             "label2id": {name: place for place, name in enumerate(names)},
         }
+
+    def load(self, config: RunConfig, device: str, tokenizer: Any, learned: Mapping[str, Any]) -> Any:
+        from tui_tuner.models.loading import load_model
+
+        values = self.model_values(config, learned)
+        new = bool(values) and has_other_tags(head_classes(config.model, HEAD), tags_of(learned))
+        return load_model(config, device, tokenizer, self.auto_class, values, self.new_modules, new_head=new)
 
     def objective(self, config: RunConfig) -> Objective:
         from tui_tuner.objectives.tags import TagObjective
@@ -109,17 +118,9 @@ class TokenClassification(Task):
         return tag_text(model, tokenizer, config, text)
 
 
-def names_of_model(config: RunConfig) -> list[str]:
-    """The tags that the base model of a run knows already; none for most."""
-    return [] if config.model.architecture is not None else names_in(read_json(config.model, "config.json"))
-
-
 def tags_of(learned: Mapping[str, Any]) -> list[str]:
     """The tag of each class of a run's model."""
-    if not learned:
-        return []
-    names: Sequence[str] = learned["names"]
-    return order_tags(learned["tags"], names, names)
+    return order_tags(learned["tags"], learned["names"], learned["known"])
 
 
 def _unknown_tag(rows: TokenizedRows, tag: str, names: Sequence[str]) -> DataError:
@@ -138,7 +139,9 @@ def _unknown_tag(rows: TokenizedRows, tag: str, names: Sequence[str]) -> DataErr
             tag=one_line(tag, 40),
         ),
         where=str(store.origin(row)),
-        hint=_("Correct the tag, take the row out, or add rows with this tag to those that are trained."),
+        hint=_(
+            "Correct the tag, add rows with it to those that are trained, or name all tags in data.names."
+        ),
         field="data.validation",
     )
 

@@ -21,7 +21,8 @@ from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import Task, find_task
 from tui_tuner.text import one_line
 from tui_tuner.training.context import LEARNED
-from tui_tuner.training.keeping.checkpoints import Checkpoint, checkpoints
+from tui_tuner.training.keeping.checkpoints import Checkpoint, checkpoints, read_json
+from tui_tuner.training.keeping.progress import read_progress
 from tui_tuner.training.resuming import RESOLVED
 from tui_tuner.training.rows import TOKENIZER
 
@@ -148,6 +149,8 @@ def _load_final(
     from tui_tuner.training.loading import load_base
 
     base = load_base(config, device, tokenizer, task, learned)
+    if (place / "config.json").is_file():
+        task.keep(base, read_json(place / "config.json"))
     try:
         return PeftModel.from_pretrained(base, str(place)), tokenizer
     except Exception as error:  # whatever peft and safetensors make of files that are damaged
@@ -178,6 +181,7 @@ def _load_checkpoint(
         load_trained(model, checkpoint.path)
     except ValueError as error:
         raise RunError(f"{one_line(error)}.", where=one_line(checkpoint.path)) from error
+    task.keep(model, read_progress(checkpoint.path).newest)
     return model, tokenizer
 
 

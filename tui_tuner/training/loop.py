@@ -245,6 +245,7 @@ class Loop(TrainerCallback):
             self.reporter.emit(
                 EvaluationTable(step, table.name, list(table.rows), list(table.columns), list(table.values))
             )
+        self.saver.write_files(judged.files)
 
     def _answer(self, step: int) -> None:
         """A few answers; owed where they are interrupted."""

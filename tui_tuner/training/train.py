@@ -104,6 +104,7 @@ class Training:
         )
         self.total = steps_of(self.plan.units, training.batch_size, training.epochs, training.max_steps)
         self.size = self._first_size()
+        context.task.keep(model, context.progress.newest)
         self.objective = context.task.objective(self.config)
         self.objective.prepare(self.setup)
         tell_of_failures(context.reporter)

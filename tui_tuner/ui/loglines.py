@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from tui_tuner.config.deciding import metric_word, shown
+from tui_tuner.config.deciding import metric_word
 from tui_tuner.locales import _
 from tui_tuner.runs.events import (
     Body,
@@ -29,7 +29,7 @@ from tui_tuner.runs.events import (
 )
 from tui_tuner.runs.told import kernels_line
 from tui_tuner.text import human_bytes, one_line
-from tui_tuner.ui.words import PHASES, figure, themed
+from tui_tuner.ui.words import PHASES, measured, themed
 
 _COLOURS = {
     "warning": ("!", "$warning"),
@@ -88,7 +88,7 @@ def _model_source(time: float, body: ModelSource, phase: str) -> LogLine:
 
 def _evaluation(time: float, body: Evaluation, phase: str) -> LogLine:
     metrics = ", ".join(
-        f"{metric_word(name)} {shown(name, value, figure)}" for name, value in body.metrics.items()
+        f"{metric_word(name)} {measured(name, value)}" for name, value in body.metrics.items()
     )
     return LogLine(time, "good", _("evaluated at step {step}: {m}", step=body.step, m=metrics))
 

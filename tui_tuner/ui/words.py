@@ -10,6 +10,7 @@ from rich.cells import set_cell_size
 from rich.text import Text
 from textual.content import Content
 
+from tui_tuner.config.metrics import hundredfold
 from tui_tuner.locales import _
 from tui_tuner.text import human_seconds, one_line, sanitize
 
@@ -79,6 +80,11 @@ def figure(value: object, digits: int = 4) -> str:
     if value and (abs(value) < 10**-digits or abs(value) >= 1e6):
         return f"{value:.2e}"
     return f"{value:,.{digits}f}"
+
+
+def measured(name: str, value: object, digits: int = 4) -> str:
+    """A metric as its field shows it, such as an F1 times 100."""
+    return hundredfold(name, value) or figure(value, digits)
 
 
 def plain_value(value: object) -> str:

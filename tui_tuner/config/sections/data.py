@@ -73,6 +73,12 @@ class DataSection(Section):
     columns: dict[str, str] | None = option(
         None, N_("Which column is what, such as {prompt: question, response: answer}."), advanced=True
     )
+    names: list[str] | None = option(
+        None,
+        N_("Names of the tags that rows give as numbers, in their order."),
+        N_("The first is that of 0, such as [O, B-PER, I-PER]. Parquet files often say them themselves."),
+        advanced=True,
+    )
     field: str | None = option(
         None,
         N_("Key (JSON), table (SQL) or member (zip) that holds the rows, where a file has several."),
@@ -121,6 +127,12 @@ class DataSection(Section):
             "single is one class of several, multi any number of classes at once, regression a number. auto "
             "looks at the labels."
         ),
+    )
+    label_separator: str | None = option(
+        None,
+        N_("What stands between the classes in a label that is a text, such as ; or |."),
+        N_("Without it such a label is one class, whatever it holds."),
+        advanced=True,
     )
     train_on: Literal["all_answers", "last_answer", "everything"] = option(
         "all_answers",

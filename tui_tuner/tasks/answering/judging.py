@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 from tui_tuner.evaluation.squad import (
     Answered,
@@ -62,3 +63,20 @@ def _thresholds(questions: Sequence[Answered], raw: Scores, used: float, best: d
         scores = with_threshold(questions, raw, value)
         values.append([value, mean(scores.exact), mean(scores.f1)])
     return Table("thresholds", list(rows), ["threshold", *FIGURES], values)
+
+
+def write_predictions(answered: Mapping[str, Answered], threshold: float | None) -> dict[str, str]:
+    """Files that SQuAD's scripts read: an answer for each id, and by how much no answer scores higher.
+
+    Args:
+        threshold: None where each question gets an answer.
+    """
+    found = {
+        name: "" if threshold is not None and one.no_answer > threshold else one.text
+        for name, one in answered.items()
+    }
+    files = {"predictions.json": json.dumps(found, ensure_ascii=False, indent=0)}
+    if threshold is not None:
+        odds = {name: one.no_answer for name, one in answered.items()}
+        files["null_odds.json"] = json.dumps(odds, indent=0)
+    return files

@@ -8,7 +8,7 @@ from typing import Any
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, model_inputs
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup
-from tui_tuner.tasks.answering.judging import judge_answers
+from tui_tuner.tasks.answering.judging import judge_answers, write_predictions
 from tui_tuner.tasks.answering.logits import best_edges, span_logits, span_losses
 from tui_tuner.tasks.answering.reading import Reader
 from tui_tuner.tasks.answering.threshold import keep_threshold
@@ -59,7 +59,8 @@ class SpanObjective(Objective):
     def judge(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> Judged:
         """Exact match and F1 over all questions; the model's config keeps the threshold."""
         assert self._reader is not None
-        found = self._reader.collect(rows, sums["spans"])  # type: ignore[arg-type]
-        judged, threshold = judge_answers(found, self.config.evaluation.null_threshold)
+        answered = self._reader.collect(rows, sums["spans"])  # type: ignore[arg-type]
+        judged, threshold = judge_answers(list(answered.values()), self.config.evaluation.null_threshold)
         keep_threshold(self._model, threshold)
-        return Judged({"loss": sums["loss"] / weight, **judged.metrics}, judged.tables)
+        metrics = {"loss": sums["loss"] / weight, **judged.metrics}
+        return Judged(metrics, judged.tables, write_predictions(answered, threshold))

@@ -38,18 +38,23 @@ class Reader:
         self._contexts: list[np.ndarray] = []
         self._of: Any = None
 
-    def collect(self, rows: TokenizedRows, edges: Sequence[np.ndarray]) -> list[Answered]:
-        """Each question among the rows with its best answer, in the order of their rows."""
+    def collect(self, rows: TokenizedRows, edges: Sequence[np.ndarray]) -> dict[str, Answered]:
+        """Each question among the rows with its best answer, by its id, in the order of their rows.
+
+        One without an id, or with that of an earlier one, is called by its place.
+        """
         places = self._places(rows)
         own: dict[int, list[int]] = {}
         for index in range(len(rows)):
             own.setdefault(rows.row(index), []).append(index)
-        answered = []
+        answered: dict[str, Answered] = {}
         for row, indices in own.items():
             record = rows.store.record(row)
             found = best_spans([scores_of(edges[index], places[index]) for index in indices])
             answers = [text for text, _start in record["answers"]]
-            answered.append(Answered(answers, found.text(record["context"]), found.no_answer))
+            name = record["id"]
+            name = name if name and name not in answered else str(rows.store.origin(row))
+            answered[name] = Answered(answers, found.text(record["context"]), found.no_answer)
         return answered
 
     def _places(self, rows: TokenizedRows) -> list[np.ndarray]:

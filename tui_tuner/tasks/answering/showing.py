@@ -79,7 +79,7 @@ def show_answer(
         wanted: The right answers as (text, start); None where nobody knows them.
         most: Characters of the text that are shown.
     """
-    ranked = found.ranked(threshold, SCORES)
+    ranked = found.ranked(context, threshold, SCORES)
     best, share = ranked[0]
     answers = [] if best is None else [Span(best.start, best.end, score=share)]
     right = [Span(start, start + len(text)) for text, start in dict.fromkeys(map(tuple, wanted or ()))]

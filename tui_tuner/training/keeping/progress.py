@@ -60,6 +60,12 @@ class Progress:
         self.measured[str(step)] = dict(metrics)
 
 
+    @property
+    def newest(self) -> Mapping[str, float | None]:
+        """What was measured last; empty before anything was."""
+        return self.measured[max(self.measured, key=int)] if self.measured else {}
+
+
 # What belongs to the run, and not to one of its steps
 OF_THE_RUN = ("identity", "moment", "asked", "config", "evaluated", "random")
 

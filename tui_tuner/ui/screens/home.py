@@ -268,10 +268,7 @@ def _welcome() -> Content:
         enter=mark("Enter"),
         demo=mark("demo", "bold"),
     )
-    data = _(
-        "{key} looks at your own data: how it is read, what becomes of each row, which tokens are trained.",
-        key=mark("d"),
-    )
+    data = _("{key} looks at your own data: its rows, and which tokens are trained.", key=mark("d"))
     own = _("{key} sets up a run of your own. Every setting explains itself.", key=mark("n"))
     lines = (Content.assemble((_("No runs yet."), "bold"), " ", marked(demo)), marked(data), marked(own))
     return Content("\n").join(lines)

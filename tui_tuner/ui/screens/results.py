@@ -2,63 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from tui_tuner.config.deciding import kind_of
+from tui_tuner.evaluation.inside import read_shown
 from tui_tuner.locales import _
-from tui_tuner.runs.events import Sample
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.told import use_words
 from tui_tuner.runs.view import RunView
+from tui_tuner.tasks import find_task
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.bridge import RunUpdated, Snapshot
 from tui_tuner.ui.screens.base import TunerScreen
-from tui_tuner.ui.widgets.samples import answer, by_prompt, stage_name
-from tui_tuner.ui.words import block, column, duration, figure, safe, state_content
-
-# Metrics that get better as they fall; of the others, more is better.
-_FALLING = ("loss", "perplexity")
-
-
-class Pair(Vertical):
-    """One prompt: the answers before and after, side by side where there is room, and the reference."""
-
-    DEFAULT_CSS = """
-    Pair { height: auto; padding: 0 1 1 1; }
-    Pair Static { height: auto; }
-    Pair > Horizontal { height: auto; layout: vertical; }
-    Pair .answer { width: 1fr; border-left: heavy $line; padding: 0 1; }
-    Pair .after { border-left: heavy $success; }
-    """
-
-    def __init__(self, index: int, stages: list[Sample]) -> None:
-        super().__init__()
-        self._index, self._stages = index, stages
-
-    def compose(self) -> ComposeResult:
-        first, last = self._stages[0], self._stages[-1]
-        yield Static(Content.assemble((f"{self._index + 1}  ", "$accent"), block(first.prompt.strip())))
-        with Horizontal():
-            yield Static(self._answer(first), classes="answer")
-            if last is not first:
-                yield Static(self._answer(last), classes="answer after")
-        if first.reference.strip():
-            yield Static(
-                Content.assemble((_("reference") + "  ", "$dim"), block(first.reference.strip())).stylize(
-                    "$dim"
-                )
-            )
-
-    def _answer(self, sample: Sample) -> Content:
-        return Content.assemble((f"{stage_name(sample)}\n", "$primary"), answer(sample))
+from tui_tuner.ui.widgets.judged.measures import metrics_content
+from tui_tuner.ui.widgets.judged.pair import Pair
+from tui_tuner.ui.widgets.judged.spans import legend
+from tui_tuner.ui.widgets.judged.tables import Tables, chosen_tables
+from tui_tuner.ui.widgets.samples import by_prompt
+from tui_tuner.ui.words import block, column, duration, safe, state_content
 
 
 class ResultsScreen(TunerScreen):
@@ -70,6 +39,7 @@ class ResultsScreen(TunerScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
+        Binding("a", "ask", _("Ask")),
         Binding("l", "live", _("Curve and log")),
         Binding("r", "resume", _("Resume")),
         Binding("q", "app.quit", _("Quit")),
@@ -79,6 +49,7 @@ class ResultsScreen(TunerScreen):
     ResultsScreen #scroll { height: 1fr; margin-top: 1; }
     ResultsScreen .panel { height: auto; }
     ResultsScreen .panel > Static { height: auto; }
+    ResultsScreen #legend { padding: 0 1 1 1; }
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -96,6 +67,7 @@ class ResultsScreen(TunerScreen):
             with Vertical(classes="panel", id="metrics") as box:
                 box.border_title = Content(_("Measured"))
                 yield Static()
+            yield Tables(classes="panel", id="tables")
             with Vertical(classes="panel", id="answers") as box:
                 box.border_title = Content(_("Answers to held-out prompts"))
             with Vertical(classes="panel", id="files") as box:
@@ -115,7 +87,8 @@ class ResultsScreen(TunerScreen):
     async def on_run_updated(self, message: RunUpdated) -> None:
         self._snapshot = message.snapshot
         view = message.snapshot.view
-        key = (len(view.samples), len(view.evaluations), len(view.checkpoints), message.snapshot.state)
+        counts = len(view.samples), len(view.evaluations), len(view.tables), len(view.checkpoints)
+        key = (*counts, message.snapshot.state)
         if key == self._drawn:
             return
         self._drawn = key
@@ -124,17 +97,35 @@ class ResultsScreen(TunerScreen):
         self.query_one("#metrics > Static", Static).update(metrics_content(view))
         self.query_one("#files > Static", Static).update(_files(self.folder))
         self.query_one("#next > Static", Static).update(_next_steps(self.folder, message.snapshot))
+        await self.query_one(Tables).show(chosen_tables(view))
+        await self._show_answers(view)
+
+    async def _show_answers(self, view: RunView) -> None:
         answers = self.query_one("#answers")
         await answers.remove_children()
-        pairs = [Pair(index, stages) for index, stages in by_prompt(view.samples).items()]
-        await answers.mount_all(
-            pairs or [Static(Content(_("This run answered no prompts.")).stylize("$dim"))]
-        )
+        prompts = by_prompt(view.samples)
+        if not prompts:
+            none = Content(_("This run answered no prompts.")).stylize("$dim")
+            await answers.mount(Static(none))
+            return
+        signs = legend([read_shown(sample) for stages in prompts.values() for sample in stages])
+        if signs.plain:
+            await answers.mount(Static(signs, id="legend"))
+        await answers.mount_all(Pair(index, stages) for index, stages in prompts.items())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "resume":
             return bool(self._snapshot) and self._snapshot.state in ("stopped", "failed", "lost")  # type: ignore[union-attr]
+        if action == "ask":
+            return self._snapshot is not None and can_be_asked(self.folder, self._snapshot.view)
         return True
+
+    def action_ask(self) -> None:
+        """A text of the user's own, and what the model makes of it."""
+        from tui_tuner.ui.screens.ask import AskScreen
+
+        if self._snapshot is not None:
+            self.app.push_screen(AskScreen(self.folder, kind_of(self._snapshot.view.config)))
 
     def action_live(self) -> None:
         from tui_tuner.ui.screens.run import RunScreen
@@ -148,6 +139,12 @@ class ResultsScreen(TunerScreen):
     def action_resume(self) -> None:
         self.tuner.launch(self.folder, resume=True)
         self.action_live()
+
+
+def can_be_asked(folder: RunFolder, view: RunView) -> bool:
+    """Whether there is a model, and one that finds something in a text rather than writing one."""
+    kind = kind_of(view.config)
+    return kind is not None and not kind.writes and (folder.best.is_dir() or folder.last.is_dir())
 
 
 def _head(snapshot: Snapshot) -> Content:
@@ -168,42 +165,6 @@ def _head(snapshot: Snapshot) -> Content:
     if view.message and snapshot.state != "completed":
         parts.append(block(view.message))
     return Content("   ").join(parts)
-
-
-def before_after(view: RunView) -> list[tuple[str, float | None, float | None]]:
-    """(metric, first value, last value) for everything that was evaluated; the same value once is no pair."""
-    found: dict[str, list[float]] = {}
-    for point in view.evaluations:
-        for name, value in point.metrics.items():
-            if value is not None:
-                found.setdefault(name, []).append(value)
-    return [(name, values[0], values[-1] if len(values) > 1 else None) for name, values in found.items()]
-
-
-def metrics_content(view: RunView) -> Content:
-    """A table: metric, before, after, and which way it went."""
-    rows = before_after(view)
-    if not rows:
-        return Content(_("Nothing was evaluated.")).stylize("$dim")
-    width = max(len(name) for name, *_rest in rows)
-    head = f"{'':<{min(width, 28)}}  {_('first'):>12}    {_('last'):>12}"
-    lines = [Content(head).stylize("$dim")]
-    for name, first, last in rows:
-        parts: list[str | tuple[str, str]] = [column(name, min(width, 28)), f"  {figure(first):>12}"]
-        if last is not None and first is not None:
-            parts += [("  → ", "$dim"), f"{figure(last):>12}", _way(name, first, last)]
-        lines.append(Content.assemble(*parts))
-    return Content("\n").join(lines)
-
-
-def _way(name: str, first: float, last: float) -> tuple[str, str]:
-    """The sign of how a metric moved, in the colour of better or worse; none from or to NaN."""
-    if math.isnan(first) or math.isnan(last):
-        return "", "$dim"
-    if last == first:
-        return "  =", "$dim"
-    better = last < first if name.endswith(_FALLING) else last > first
-    return "  ▼" if last < first else "  ▲", "$success" if better else "$warning"
 
 
 def _files(folder: RunFolder) -> Content:
@@ -236,6 +197,11 @@ def _next_steps(folder: RunFolder, snapshot: Snapshot) -> Content:
     runs = "" if root == "runs" else f" --runs {shlex.quote(root)}"
     name = shlex.quote(folder.name)
     steps: list[tuple[str, str]] = []
+    if can_be_asked(folder, snapshot.view):
+        kind = kind_of(snapshot.view.config)
+        asked = " --question '…'" if kind is not None and kind.question else ""
+        command = f"tui-tuner ask {name} --text FILE{asked}{runs}"
+        steps.append((_("ask it about a text of your own (or press a)"), command))
     if snapshot.state in ("stopped", "failed", "lost"):
         steps.append((_("go on from the last checkpoint"), f"tui-tuner resume {name}{runs}"))
     if snapshot.live:
@@ -244,7 +210,7 @@ def _next_steps(folder: RunFolder, snapshot: Snapshot) -> Content:
         config = shlex.quote(str(folder.path / "config.yaml"))
         command = f"tui-tuner run {config} --set output.name=auto --set training.epochs=5"
         steps.append((_("train again with other values"), command))
-    code = _load_code(folder)
+    code = _load_code(folder, snapshot.view)
     lines = [
         Content.assemble((f"{words}\n", "$dim"), ("  " + one_line(command), "$accent"))
         for words, command in steps
@@ -254,14 +220,19 @@ def _next_steps(folder: RunFolder, snapshot: Snapshot) -> Content:
     return Content("\n").join(lines) if lines else Content("–")
 
 
-def _load_code(folder: RunFolder) -> str:
+def _load_code(folder: RunFolder, view: RunView) -> str:
     """Lines of Python that load the model a run made; empty where it made none."""
     place = next((path for path in (folder.best, folder.last) if path.is_dir()), None)
     if place is None:
         return ""
     where = one_line(str(place.resolve()))
-    adapter = (place / "adapter_config.json").is_file()
-    library, name = (
-        ("peft", "AutoPeftModelForCausalLM") if adapter else ("transformers", "AutoModelForCausalLM")
+    named, kind = view.config.get("task"), kind_of(view.config)
+    name = (
+        find_task(named).auto_class if kind is not None and isinstance(named, str) else "AutoModelForCausalLM"
     )
+    if (place / "adapter_config.json").is_file():
+        name = name.replace("AutoModel", "AutoPeftModel")
+        library = "peft"
+    else:
+        library = "transformers"
     return f"  from {library} import {name}\n  model = {name}.from_pretrained({where!r})"

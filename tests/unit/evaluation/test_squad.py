@@ -1,0 +1,108 @@
+"""Exact match and F1 are those of SQuAD's scripts: the expected values come from them, not from this code."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tui_tuner.evaluation.squad import Answered, normalise
+from tui_tuner.tasks.answering.judging import judge_answers, write_predictions
+
+# (right answers, prediction, by how much no answer scores higher)
+FIRST = [
+    (["ß 猫 İstanbul — —", "ß 1,000 cat An İstanbul"], "a —", -1.18),
+    (['İstanbul 猫 "q" co-op the'], 'co-op "q" 1,000 co-op', -2.055),
+    (["a the the cat 猫"], "a the the cat 猫", 1.669),
+    (["1,000 ß cat Änderung", "co-op Cat's"], "co-op Cat's U.S. Änderung", 2.974),
+    (["the"], "İstanbul a U.S. a ß", -1.255),
+    (["A an"], "the", -0.747),
+    (["U.S. a 1,000 co-op", "İstanbul co-op", "dog a Cat's"], "", 1.548),
+    (['cat "q"'], 'cat "q"', -0.21),
+    (["co-op Änderung", "— Änderung"], "co-op Änderung", -0.485),
+    (["U.S.", "cat the Cat's ß"], "猫 the cat", -1.876),
+    (["a the An cat —", "the İstanbul 1,000", "ß Cat's U.S."], "a the An cat —", -1.748),
+    (["the 1,000", "dog 1,000 —", "1,000 —"], "An co-op An Cat's", 2.451),
+    (['"q" cat', '"q" co-op', "cat co-op U.S. 猫 —"], "a", -2.768),
+    (['"q" "q"', "Cat's U.S. ß 猫"], '猫 "q"', 2.863),
+]
+SECOND = [
+    (["— Änderung"], "Cat's", -1.726),
+    (["a"], "a", -1.506),
+    ([], "dog Änderung 1,000", 2.838),
+    (["An 猫 —"], "1,000 An 1,000 the 猫", -2.893),
+    (["the"], "—", -1.087),
+    (["A an"], "the", -2.548),
+    (['"q" the 猫', "İstanbul 猫", "dog a co-op"], "İstanbul the ß —", 0.437),
+    (["U.S. 1,000 the 1,000", "a", "co-op"], "a", 2.279),
+    ([], '猫 "q" "q" 1,000', -0.253),
+    (["a Änderung İstanbul Änderung the", "1,000 a —"], "a Änderung İstanbul Änderung the", -0.016),
+    (["Cat's 猫 the dog", "An co-op 1,000", "Änderung An"], "— 猫 cat dog", -0.571),
+    ([], "İstanbul İstanbul İstanbul 猫", -1.798),
+    (["cat 1,000 猫 dog"], "cat 1,000 猫 dog", -0.021),
+    (["Cat's"], "Cat's 猫 cat ß", -0.516),
+]
+TO_THE_LAST_DIGIT = 1e-15
+
+
+def of(rows: list[tuple[list[str], str, float]]) -> list[Answered]:
+    return [Answered(*row) for row in rows]
+
+
+def test_questions_that_all_have_an_answer_count_as_in_version_1() -> None:
+    judged, threshold = judge_answers(of(FIRST), "auto")
+    assert threshold is None and not judged.tables
+    found = {name: 100 * value for name, value in judged.metrics.items()}
+    assert found == pytest.approx({"exact_match": 35.714285714285715, "f1": 45.714285714285715}, abs=1e-13)
+
+
+def test_an_answer_without_a_word_counts_nothing_in_version_1_and_is_no_answer_in_version_2() -> None:
+    same = Answered(["the"], "a")
+    assert judge_answers([same], "auto")[0].metrics == {"exact_match": 1.0, "f1": 0.0}
+    metrics = judge_answers([same, Answered([], "x", -1.0)], 5.0)[0].metrics
+    assert (metrics["exact_match"], metrics["f1"]) == (0.5, 0.5)
+
+
+def test_the_threshold_is_the_one_with_the_best_f1() -> None:
+    judged, threshold = judge_answers(of(SECOND), "auto")
+    assert threshold == 0.437 == judged.metrics["null_threshold"]
+    assert judged.metrics["exact_match"] == pytest.approx(0.35714285714285715, abs=TO_THE_LAST_DIGIT)
+    assert judged.metrics["f1"] == pytest.approx(0.48367346938775505, abs=TO_THE_LAST_DIGIT)
+    tables = {table.name: dict(zip(table.rows, table.values, strict=True)) for table in judged.tables}
+    has = [0.3636363636363637, 0.52467532467532465, 11]
+    assert tables["classes"]["HasAns"] == pytest.approx(has, abs=TO_THE_LAST_DIGIT)
+    none = [1 / 3, 1 / 3, 3]
+    assert tables["classes"]["NoAns"] == pytest.approx(none, abs=TO_THE_LAST_DIGIT)
+    assert tables["thresholds"]["best_exact_match"][:2] == pytest.approx([-0.016, 0.35714285714285715])
+    assert tables["thresholds"]["used"] == tables["thresholds"]["best_f1"]
+
+
+def test_a_threshold_that_is_told_is_used() -> None:
+    judged, threshold = judge_answers(of(SECOND), -1.0)
+    assert threshold == -1.0 == judged.metrics["null_threshold"]
+    assert judged.metrics["exact_match"] == pytest.approx(0.28571428571428571, abs=TO_THE_LAST_DIGIT)
+    assert judged.metrics["f1"] == pytest.approx(0.31428571428571434, abs=TO_THE_LAST_DIGIT)
+    classes = judged.tables[0].values
+    assert classes[0][:2] == pytest.approx([0.18181818181818181, 0.21818181818181817], abs=TO_THE_LAST_DIGIT)
+    assert classes[1][:2] == pytest.approx([2 / 3, 2 / 3], abs=TO_THE_LAST_DIGIT)
+
+
+def test_without_a_better_threshold_it_is_0() -> None:
+    rows = [Answered([], "x", 1.0), Answered([], "y", 2.0)]
+    judged, threshold = judge_answers(rows, "auto")
+    assert threshold == 0.0 and judged.metrics["f1"] == 1.0
+    assert judged.tables[0].values[0] == [None, None, 0.0]
+
+
+def test_texts_are_compared_as_words() -> None:
+    assert normalise("The  U.S.-Army’s\tA-team, an İ!") == "usarmy’s ateam i̇"
+    assert normalise("a\u00a0b an-other Theatre") == "b another theatre"
+
+
+def test_predictions_are_written_as_the_scripts_read_them() -> None:
+    answered = {"q1": Answered(["x"], "x", -1.0), "q2": Answered([], "ü", 1.0)}
+    files = write_predictions(answered, 0.5)
+    assert json.loads(files["predictions.json"]) == {"q1": "x", "q2": ""}
+    assert json.loads(files["null_odds.json"]) == {"q1": -1.0, "q2": 1.0}
+    only = write_predictions(answered, None)
+    assert list(only) == ["predictions.json"] and json.loads(only["predictions.json"])["q2"] == "ü"

@@ -1,0 +1,49 @@
+"""A table of figures, such as those of each class."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from tui_tuner.config.deciding import metric_word
+from tui_tuner.evaluation.tables import MOST_ROWS, Grid, cell_text
+from tui_tuner.locales import _
+from tui_tuner.ui.words import column
+
+_LABEL, _SMALLEST, _GAP = 20, 7, 2  # cells of a name at the left, of a column, between columns
+
+
+def figures_content(grid: Grid, width: int) -> Content:
+    """Names at the left, a column for each figure; columns that have no room are counted."""
+    label = min(_LABEL, max((len(name) for name in grid.rows), default=0) + 1)
+    heads = [metric_word(name) for name in grid.columns]
+    texts = [
+        [cell_text(name, value) for name, value in zip(grid.columns, line, strict=True)]
+        for line in grid.values
+    ]
+    widths = [
+        min(16, max(_SMALLEST, len(head), *(len(line[place]) for line in texts))) + _GAP
+        if texts
+        else _SMALLEST
+        for place, head in enumerate(heads)
+    ]
+    room, fits = width - label, 0
+    while fits < len(widths) and room >= widths[fits]:
+        room -= widths[fits]
+        fits += 1
+    head = "".join(
+        column(text, size - _GAP).strip().rjust(size)
+        for text, size in zip(heads[:fits], widths, strict=False)
+    )
+    lines = [Content.assemble((" " * label + head, "$dim"))]
+    for name, line in list(zip(grid.rows, texts, strict=True))[:MOST_ROWS]:
+        lines.append(
+            Content.assemble(
+                column(name, label),
+                *(text.rjust(size) for text, size in zip(line[:fits], widths, strict=False)),
+            )
+        )
+    if len(grid.rows) > MOST_ROWS:
+        lines.append(Content(_("and {count} more", count=len(grid.rows) - MOST_ROWS)).stylize("$dim"))
+    if fits < len(heads):
+        lines.append(Content(_("and columns: {names}", names=", ".join(heads[fits:]))).stylize("$dim"))
+    return Content("\n").join(lines)

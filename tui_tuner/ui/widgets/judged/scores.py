@@ -1,0 +1,40 @@
+"""Choices with their probabilities: a name, a small bar, the number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.content import Content
+
+from tui_tuner.evaluation.compared import choice_name, share
+from tui_tuner.ui.words import bar, column
+
+MOST = 6
+_NUMBER, _BAR, _NAME = 7, 16, 40  # cells
+
+
+def scores_content(scores: Sequence[tuple[str, float]], width: int, right: str | None = None) -> Content:
+    """A line for each of the likeliest choices.
+
+    Args:
+        right: What the data says, which gets a sign; None where nobody knows.
+    """
+    shown = scores[:MOST]
+    names = [choice_name(name) for name, _score in shown]
+    length = min(max((len(name) for name in names), default=0), _NAME, max(6, width - _NUMBER - 12))
+    cells = max(4, min(_BAR, width - length - _NUMBER - 4))
+    lines = []
+    for name, (text, score) in zip(names, shown, strict=True):
+        filled, rest = bar(score, cells)
+        sign = "✓" if right is not None and text.strip() == right.strip() else " "
+        lines.append(
+            Content.assemble(
+                (f"{sign} ", "$success"),
+                column(name, length),
+                " ",
+                (filled, "$primary"),
+                ("·" * len(rest), "$dim"),
+                share(score).rjust(_NUMBER),
+            )
+        )
+    return Content("\n").join(lines)
