@@ -183,6 +183,7 @@ def setup_for(
     head = head_of(config, facts, data)
     setup = Setup(
         facts=facts,
+        decides=head.decides,
         head=head.parts(facts),
         new_pooler=head.new_pooler,
         stack=stack,
