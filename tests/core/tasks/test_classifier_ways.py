@@ -107,7 +107,7 @@ def prepared(model: Any, data: Rows, **values: Any) -> tuple[ClassObjective, Sil
 
 
 def test_a_model_whose_attention_is_its_own_reads_padded_rows() -> None:
-    """DeBERTa's attention cannot be replaced, so its texts would mix in a flat row: they lie in padded ones."""
+    """DeBERTa's attention cannot be replaced, so texts would mix in a flat row: they lie in padded ones."""
     model, data = classifier("deberta-v2"), Texts((5, 9, 30, 12))
     objective, voice = prepared(model, data, autocast=False)
     assert not objective.way.packing and objective.exact
