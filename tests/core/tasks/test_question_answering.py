@@ -211,12 +211,30 @@ def test_a_bert_learns_to_answer_and_knows_what_has_no_answer(
         )
 
 
+def _check_plain_peft(bert: Path, saved: Path) -> None:
+    """An adapter that peft loads by itself reads token types, as it did when it was trained."""
+    from peft import PeftModel
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(saved)
+    base = AutoModelForQuestionAnswering.from_pretrained(bert)
+    loaded, trained = PeftModel.from_pretrained(base, saved).eval(), load_run(saved.parent, "last").model
+    inputs = tokenizer("which city ?", "it rains in Oslo then", return_tensors="pt")
+    with torch.no_grad():
+        found, wanted = loaded(**inputs), trained.get_base_model()(**inputs)
+        without = trained.get_base_model()(input_ids=inputs["input_ids"])
+    torch.testing.assert_close(found.start_logits, wanted.start_logits, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(found.end_logits, wanted.end_logits, atol=1e-6, rtol=1e-6)
+    assert float((found.start_logits - without.start_logits).abs().max()) > 1e-3
+
+
 def test_the_threshold_is_saved_and_asking_uses_it(
     bert: Path, tmp_path: Path, make_config: MakeConfig, train: Train
 ) -> None:
     lora = {"method": {"kind": "lora", "rank": 4}, "training__max_steps": 6, "evaluation__every": 3}
     ran = train(make_config(**settings(bert, tmp_path, output__save_every=3, **lora)))
     assert ran.outcome.status == "completed", ran.outcome
+    _check_plain_peft(bert, ran.folder.last)
     judged = {one["step"]: one["metrics"] for one in ran.sink.of("evaluation")}
     for which, step in (("last", 6), ("step-3", 3)):
         loaded = load_run(ran.folder, which)
