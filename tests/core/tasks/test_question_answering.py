@@ -1,4 +1,4 @@
-"""Answers inside a text are learnt, judged by all windows of a question, saved with their threshold, asked for."""
+"""Answers inside a text are learnt, judged by all windows, saved with their threshold, and asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions as SQuAD publishes them and as hubs have them: what is read, and what is counted with its place."""
+"""Questions as SQuAD publishes them and as hubs have them: what is read, and what is counted."""
 
 from __future__ import annotations
 
