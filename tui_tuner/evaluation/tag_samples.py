@@ -12,8 +12,9 @@ import numpy as np
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.store import TokenizedRows
-from tui_tuner.data.examples.tagged import WordTokenizer, name_tags, windows_of
-from tui_tuner.data.tags import OUTSIDE
+from tui_tuner.data.tagging.encoder import name_tags
+from tui_tuner.data.tagging.tags import OUTSIDE
+from tui_tuner.data.tagging.windows import WordTokenizer, windows_of
 from tui_tuner.evaluation.samples import Progress, SampleReport, Samples, Shown, Span, Stage
 from tui_tuner.evaluation.tagging import entities_of, scheme_of
 from tui_tuner.locales import _

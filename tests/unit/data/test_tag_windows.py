@@ -16,12 +16,13 @@ import pytest
 from tests.unit.data.small_tokenizers import TEXT, byte_level, sentence_piece
 from tui_tuner.config.load import build_config
 from tui_tuner.data.examples.encoder import Facts
-from tui_tuner.data.examples.tag_checks import check_tags
-from tui_tuner.data.examples.tagged import TagEncoder, WordTokenizer, WordTokens, windows_of
-from tui_tuner.data.examples.word_spaces import keep_spaces
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import IGNORE, Tagged
-from tui_tuner.data.tags import number_of
+from tui_tuner.data.tagging.checks import check_tags
+from tui_tuner.data.tagging.encoder import TagEncoder
+from tui_tuner.data.tagging.tags import number_of
+from tui_tuner.data.tagging.windows import WordTokenizer, WordTokens, windows_of
+from tui_tuner.data.tagging.word_spaces import keep_spaces
 from tui_tuner.tasks import find_task
 
 WORDS = ["The", "quick", "brown", "café", "\u200b", "fox", ".", "", "日本", "it's", "New York"]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.unit.evaluation.tag_sequences import LETTERS, ROWS, SCORES, SEEDS, rows_of
-from tui_tuner.data.tags import find_faults, known_scheme, order_tags, split_tag
+from tui_tuner.data.tagging.tags import find_faults, known_scheme, order_tags, split_tag
 from tui_tuner.evaluation.tagging import Counts, entities_of, judge_tags, one_text, scheme_of, strict_entities
 
 

@@ -7,9 +7,17 @@ from collections.abc import Mapping, Sequence
 
 from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.examples.encoder import Facts
-from tui_tuner.data.examples.tag_facts import SEEN, counts_of, scheme_in
 from tui_tuner.data.preflight import Problem, noted
-from tui_tuner.data.tags import MARKED, NAMES, OUTSIDE, PREFIXES, has_other_tags, order_tags, split_tag
+from tui_tuner.data.tagging.facts import SEEN, counts_of, scheme_in
+from tui_tuner.data.tagging.tags import (
+    MARKED,
+    NAMES,
+    OUTSIDE,
+    PREFIXES,
+    has_other_tags,
+    order_tags,
+    split_tag,
+)
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.models.heads import are_unnamed
 from tui_tuner.text import one_line
