@@ -86,8 +86,12 @@ class Tagger:
             if not window.words:
                 continue
             ids = torch.from_numpy(window.ids.astype(np.int64))[None].to(device)
+            inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+            types = self.words.types_of(ids.shape[1])
+            if types is not None:
+                inputs["token_type_ids"] = torch.tensor([types], device=device)
             with torch.no_grad():
-                logits = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+                logits = self.model(**inputs).logits
             shares = logits[0, -ids.shape[1] :][window.places].float().softmax(-1)
             best, classes = shares.max(-1)
             for word, score, number in zip(window.words, best.tolist(), classes.tolist(), strict=True):

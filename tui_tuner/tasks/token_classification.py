@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.metrics import METRICS, Metric
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.records import Tagged
-from tui_tuner.data.tagging.encoder import TagEncoder
+from tui_tuner.data.tagging.encoder import COLUMNS, TagEncoder
 from tui_tuner.data.tagging.tags import HEAD, has_other_tags, known_tags, number_of, order_tags
 from tui_tuner.errors import DataError, UsageError
 from tui_tuner.locales import N_, _
@@ -43,6 +43,7 @@ class TokenClassification(Task):
 
     records = (Tagged,)
     encoder_class = TagEncoder
+    columns = COLUMNS
     metrics = (
         *(METRICS[name] for name in ("loss", "f1", "precision", "recall", "accuracy", "f1_macro")),
         *STRICT,

@@ -15,6 +15,7 @@ import numpy as np
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts
 from tui_tuner.data.examples.fitting import Fitted
+from tui_tuner.data.examples.token_types import COLUMN, pack_types
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import IGNORE, Example, Record, Tagged
 from tui_tuner.data.tagging.facts import Place, baseline, note_tags
@@ -28,6 +29,8 @@ from tui_tuner.data.tagging.windows import (
 )
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
+
+COLUMNS = {COLUMN: "int64"}
 
 
 @dataclass
@@ -129,7 +132,8 @@ class TagEncoder(Encoder):
         for window in windows:
             labels = np.full(len(window.ids), IGNORE, dtype=np.int32)
             labels[window.places] = [number_of(tags[word]) for word in window.words]
-            examples.append(TaggedExample(window.ids, labels, {}, silent if not examples else ()))
+            columns = {COLUMN: pack_types(self.words.types_of(len(window.ids)) or [0])}
+            examples.append(TaggedExample(window.ids, labels, columns, silent if not examples else ()))
         return Fitted(examples, outcome, reason)
 
     def note_row(self, record: Record, fitted: Fitted, origin: object, facts: Facts) -> None:

@@ -29,16 +29,29 @@ class WordTokenizer:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self._kept: dict[str, list[int]] = {}  # of tokenizers that cannot say which word a token is from
-        self.before, self.after = self._around()
+        self.before: list[int] = []
+        self.after: list[int] = []
+        self._types: tuple[list[int], list[int]] = ([], [])
+        self._look_around()
 
-    def _around(self) -> tuple[list[int], list[int]]:
-        """The tokens that the tokenizer puts before and after a text."""
+    def _look_around(self) -> None:
+        """Find the tokens that the tokenizer puts before and after a text, and their types."""
         plain = self.encoded([["a"]])[0].ids
-        whole = list(self.tokenizer(["a"], is_split_into_words=True)["input_ids"])
+        encoded = self.tokenizer(["a"], is_split_into_words=True)
+        whole, types = list(encoded["input_ids"]), list(encoded.get("token_type_ids") or ())
         for start in range(len(whole) - len(plain) + 1):
             if plain and whole[start : start + len(plain)] == plain:
-                return whole[:start], whole[start + len(plain) :]
-        return [], []
+                end = start + len(plain)
+                self.before, self.after = whole[:start], whole[end:]
+                self._types = types[:start], types[end:]
+                return
+
+    def types_of(self, length: int) -> list[int] | None:
+        """Types of the tokens of a window, where those around a text have their own (XLNet, Funnel)."""
+        first, last = self._types
+        if not (any(first) or any(last)):
+            return None
+        return [*first, *[0] * (length - len(first) - len(last)), *last]
 
     @property
     def in_threads(self) -> bool:
