@@ -37,6 +37,8 @@ def cache_key(
     beside = None if task is None else task.read_beside(config, tokenizer)
     digest.update(orjson.dumps([dates_written(tokenizer, task), beside], option=orjson.OPT_SORT_KEYS))
     digest.update(tokenizer_identity(tokenizer))
+    if data.limit is not None and data.pick == "random":
+        digest.update(f"picked by {data.seed}".encode())
     for resolved in sources:
         digest.update(resolved.source.format.encode())
         for file in resolved.files:

@@ -144,7 +144,8 @@ def test_verses_are_text(tmp_path: Path, text: str) -> None:
 
 def test_another_column_may_be_the_tag(tmp_path: Path) -> None:
     """CoNLL-2003 as it was published: four columns, and a line between documents."""
-    text = "-DOCSTART- -X- O O\n\nEU NNP I-NP I-ORG\nrejects VBZ I-VP O\n\nPeter NNP I-NP I-PER\n\n-DOCSTART- -X- O O\n"
+    parts = ["-DOCSTART- -X- O O", "EU NNP I-NP I-ORG\nrejects VBZ I-VP O", "Peter NNP I-NP I-PER"]
+    text = "\n\n".join([*parts, parts[0]]) + "\n"
     for name in ("eng.train", "eng.testa", "train.txt"):
         assert sentences(tmp_path / name, text)[0] == (["EU", "rejects"], ["I-ORG", "O"])
         found = sentences(tmp_path / name, text, columns={"tags": "column 2"})
