@@ -1,4 +1,4 @@
-"""Parameters of a run whose shapes are in no table: a helper process builds its model without data, and counts."""
+"""Parameters of a model whose shapes are in no table: a helper process builds it without data, and counts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tui_tuner.launch.helper import Helper
 from tui_tuner.launch.helper_process import ProcessEnded
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.outputs import head_of
-from tui_tuner.planning.parameters import Parameters, virtual_parameters
+from tui_tuner.planning.heads.outputs import head_of
+from tui_tuner.planning.heads.parameters import Parameters, virtual_parameters
 
 OPERATION = "parameters"
 SECONDS = 120.0

@@ -165,7 +165,7 @@ class _Seen:
 def _read(config: RunConfig, seconds: float, patience: float) -> _Seen:
     """Read rows until the time is up."""
     from tui_tuner.data.reading import Reading
-    from tui_tuner.planning.outputs import OutputCounter
+    from tui_tuner.planning.heads.outputs import OutputCounter
 
     decides = bool(config.task_kind.decides)
     until = time.monotonic() + (max(seconds, patience) if decides else seconds)

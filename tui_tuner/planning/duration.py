@@ -14,8 +14,8 @@ from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.flops import flops_of
 from tui_tuner.planning.gpus import Card
+from tui_tuner.planning.heads.outputs import head_of
 from tui_tuner.planning.memory.stack import installed
-from tui_tuner.planning.outputs import head_of
 from tui_tuner.planning.speed.rates import step_words
 from tui_tuner.planning.speed.step import Clock
 from tui_tuner.text import one_line

@@ -101,8 +101,9 @@ class TokenClassification(Task):
 
     def objective(self, config: RunConfig) -> Objective:
         from tui_tuner.objectives.tags import TagObjective
+        from tui_tuner.tasks.tag_judging import judge_rows
 
-        return TagObjective(config)
+        return TagObjective(config, judge_rows)
 
     def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
         from tui_tuner.evaluation.tag_samples import TagSamples

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tui_tuner.config.schema import ADAPTERS
 from tui_tuner.locales import _
 from tui_tuner.planning.traps.findings import Advice, Case, found, trap
 
@@ -26,16 +25,13 @@ def no_such_head(case: Case) -> Advice | None:
 
 @trap
 def random_body(case: Case) -> Advice | None:
-    """Random weights that nothing trains."""
+    """Random weights that nothing trains; adapters beside such are refused when a config is read."""
     config = case.config
-    if config.model.architecture is None or config.method.kind not in (*ADAPTERS, "freeze"):
+    if config.model.architecture is None or config.method.kind != "freeze":
         return None
     return found(
-        _(
-            "the model has random weights, and {kind} leaves most of them as they are.",
-            kind=config.method.kind,
-        ),
-        _("An adapter or a head can only use what a model has learnt before."),
+        _("the model has random weights, and most of them are left as they are."),
+        _("The layers above can only use what those below have learnt before."),
         {"method.kind": "full"},
         serious=True,
     )

@@ -1,6 +1,6 @@
 """Parameters of a run's model, counted on the model itself, built without data.
 
-For architectures and methods whose shapes are in no table (`planning.parameters`).
+For architectures and methods whose shapes are in no table (`planning.heads.parameters`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ def count_built(request: dict[str, Any]) -> tuple[int, int]:
     from tui_tuner.models.new_weights import note_all_random
 
     quiet_libraries()
-    values = {name: value for name, value in request["config"].items() if name not in ("num_labels", "quantization_config")}
+    values = {
+        name: value
+        for name, value in request["config"].items()
+        if name not in ("num_labels", "quantization_config")
+    }
     kind = values.pop("model_type")
     if request["outputs"]:
         values = {name: value for name, value in values.items() if name not in ("id2label", "label2id")}

@@ -18,7 +18,7 @@ from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.flops import Flops, Segment, flops_of, peak_of
 from tui_tuner.planning.gpus import card_of
 from tui_tuner.planning.hardware import Gpu
-from tui_tuner.planning.outputs import head_of
+from tui_tuner.planning.heads.outputs import head_of
 from tui_tuner.text import one_line
 from tui_tuner.training.watching.bottleneck import BottleneckWatch, Circumstances
 from tui_tuner.training.watching.device_clock import DeviceClock, device_clock

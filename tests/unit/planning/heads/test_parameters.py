@@ -1,4 +1,4 @@
-"""Parameters as planning counts them against models of transformers with methods of PEFT, built without data."""
+"""Parameters as planning counts them against models of transformers with methods of PEFT, without data."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tests.unit.planning.heads.shapes import DECODERS, ENCODERS
 from transformers import AutoConfig
 
+from tests.unit.planning.heads.shapes import DECODERS, ENCODERS
 from tui_tuner.config.schema import MethodSection, RunConfig
 from tui_tuner.methods import METHODS, attach, trainable_parameters
 from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.models.new_weights import note_all_random
-from tui_tuner.planning.parameters import count_parameters
+from tui_tuner.planning.heads.parameters import count_parameters
 from tui_tuner.tasks import find_task
 
 TASKS = {TEXT: "classification", TOKEN: "token_classification", SPAN: "question_answering", "": "sft"}

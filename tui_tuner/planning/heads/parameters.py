@@ -18,9 +18,9 @@ from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.architectures.heads import Part, head_parts
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
+from tui_tuner.planning.heads.outputs import head_of
 from tui_tuner.planning.memory.methods import feed_forward
 from tui_tuner.planning.memory.stack import Stack, installed
-from tui_tuner.planning.outputs import head_of
 
 ALL = "all-linear"
 
@@ -45,12 +45,23 @@ class Parameters:
 
     def sentence(self) -> str:
         """For a screen."""
-        said = {"trained": self.trained, "total": self.total, "share": 100 * self.share, "basis": self.basis}
+        said = {"trained": self.trained, "total": self.total, "share": 100 * self.share}
         if self.doubt:
-            said["doubt"] = self.doubt
-            return _("about {trained:,} of {total:,} parameters trained ({share:.4f} %): {doubt}", **said)
+            return _(
+                "about {trained:,} of {total:,} parameters trained ({share:.4f} %): {doubt}",
+                trained=self.trained,
+                total=self.total,
+                share=100 * self.share,
+                doubt=self.doubt,
+            )
         if self.basis:
-            return _("{trained:,} of {total:,} parameters trained ({share:.4f} %); head: {basis}", **said)
+            return _(
+                "{trained:,} of {total:,} parameters trained ({share:.4f} %); head: {basis}",
+                trained=self.trained,
+                total=self.total,
+                share=100 * self.share,
+                basis=self.basis,
+            )
         return _("{trained:,} of {total:,} parameters trained ({share:.4f} %)", **said)
 
     def to_json(self) -> dict[str, Any]:
