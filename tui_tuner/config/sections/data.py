@@ -106,7 +106,8 @@ class DataSection(Section):
         N_("What becomes of a row longer than max_length."),
         N_(
             "split cuts a chat between turns, never inside an answer; what still does not fit is dropped "
-            "and counted. truncate cuts the end off, the stop token with it."
+            "and counted. Tags and answers are then learnt in windows, and a text with a class loses its "
+            "end. truncate cuts the end off, the stop token with it."
         ),
     )
     stride: int = option(
