@@ -23,6 +23,9 @@ from typing import Any
 
 from tui_tuner import demo
 from tui_tuner.config.kinds import TINY_NAMES
+from tui_tuner.errors import ModelError
+from tui_tuner.locales import _
+from tui_tuner.text import one_line
 
 SEED = 20_264
 WIDTH, INNER, LAYERS, HEADS, POSITIONS = 128, 512, 2, 4, 512
@@ -39,11 +42,21 @@ def own_folder(name: str) -> Path | None:
     """The folder of a model that this package brings or makes; None for all others.
 
     Raises:
-        OSError: there is no room to make it.
+        ModelError: there is no room to make it.
     """
     if name == "demo":
         return Path(demo.MODEL_DIR)
-    return _tiny_folder(name, _root()) if name in TINY_NAMES else None
+    if name not in TINY_NAMES:
+        return None
+    root = _root()
+    try:
+        return _tiny_folder(name, root)
+    except OSError as error:
+        raise ModelError(
+            _("cannot be made in {folder}: {problem}.", folder=one_line(root), problem=error.strerror),
+            where=name,
+            hint=_("Make room there, or name another folder in XDG_CACHE_HOME."),
+        ) from None
 
 
 def _root() -> Path:
