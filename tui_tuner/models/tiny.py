@@ -1,9 +1,9 @@
 """Small encoders with random weights, and the models inside this package, as folders that anything can load.
 
 `tiny-bert` and `tiny-distilbert` are made when they are first asked for, in the user's cache: config.json, a
-WordPiece tokenizer of the words in the rows of the demo, and weights drawn from a fixed seed. They know nothing, but
-they are of a real architecture, so that a task can be tried with no download, and an adapter names a model that is
-there. Nothing here imports torch.
+WordPiece tokenizer of the words in the rows of the demo, and weights drawn from a fixed seed. They know
+nothing, but they are of a real architecture, so that a task can be tried with no download, and an adapter
+names a model that is there. Nothing here imports torch.
 """
 
 from __future__ import annotations
