@@ -25,7 +25,7 @@ METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "full": ({}, 0.003),
     "freeze": ({"layers": 1}, 0.005),
     "loha": ({"rank": 4}, 0.02),
-    "vera": ({"rank": 8}, 0.05),
+    "vera": ({"rank": 8}, 0.01),
     "ia3": ({}, 0.05),
     "prompt_tuning": ({"virtual_tokens": 4}, 0.05),
     "p_tuning": ({"virtual_tokens": 4}, 0.01),
@@ -103,6 +103,8 @@ def questions() -> list[dict[str, Any]]:
     return found
 
 
+STRIDE = {"data": {"stride": 8}}
+
 WORK = {
     work.name: work
     for work in (
@@ -112,8 +114,8 @@ WORK = {
         Work("classification", "decoder", "AutoModelForSequenceClassification", reviews),
         Work("token_classification", "encoder", "AutoModelForTokenClassification", sentences),
         Work("token_classification", "decoder", "AutoModelForTokenClassification", sentences),
-        Work("question_answering", "encoder", "AutoModelForQuestionAnswering", questions),
-        Work("question_answering", "decoder", "AutoModelForQuestionAnswering", questions),
+        Work("question_answering", "encoder", "AutoModelForQuestionAnswering", questions, STRIDE),
+        Work("question_answering", "decoder", "AutoModelForQuestionAnswering", questions, STRIDE),
     )
 }
 

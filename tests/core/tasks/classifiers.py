@@ -27,7 +27,10 @@ def word_tokenizer(**more: Any) -> Any:
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token="[MASK]", **{**names, **more})
+    gives = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, mask_token="[MASK]", model_input_names=gives, **{**names, **more}
+    )
 
 
 def plain_tokenizer() -> Any:
@@ -91,7 +94,9 @@ def make_model(folder: Path, kind: str, auto_class: str, tokenizer: Any = None, 
     return folder
 
 
-def labelled_rows(count: int, labels: tuple[Any, ...] = ("bad", "good"), seed: int = 0) -> list[dict[str, Any]]:
+def labelled_rows(
+    count: int, labels: tuple[Any, ...] = ("bad", "good"), seed: int = 0
+) -> list[dict[str, Any]]:
     """Texts of very different length; a word in each tells its label."""
     chance = random.Random(seed)
     rows = []

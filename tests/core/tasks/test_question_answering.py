@@ -163,7 +163,8 @@ def settings(bert: Path, folder: Path, unanswered: bool = True, **more: Any) -> 
         "data__max_length": 20,
         "data__stride": 4,
         "method": {"kind": "full"},
-        "training__max_steps": 110,
+        "training__max_steps": 24,
+        "training__learning_rate": 0.003,
         "training__batch_size": 16,
         "training__micro_batch": 16,
         "evaluation__every": None,
@@ -181,7 +182,7 @@ def test_a_bert_learns_to_answer_and_knows_what_has_no_answer(
     assert "self_check" not in ran.codes()
     judged = [one for one in ran.sink.of("evaluation") if one["stage"] == "validation"]
     before, after = judged[0]["metrics"], judged[-1]["metrics"]
-    assert after["f1"] > 0.8 > 0.5 > before["f1"] and after["loss"] < before["loss"]
+    assert after["f1"] > 0.85 > 0.5 > before["f1"] and after["loss"] < before["loss"]
 
     # the figures are those of the predictions that were written, and of the whole held-out file
     asked = questions_of(tmp_path / "dev.json")
@@ -193,18 +194,18 @@ def test_a_bert_learns_to_answer_and_knows_what_has_no_answer(
     ]
     again = judge_answers(rows, 0.5)[0].metrics
     assert again["exact_match"] == after["exact_match"] and again["f1"] == after["f1"]
-    tables = {one["name"]: one for one in ran.sink.of("table") if one["step"] == 110}
+    tables = {one["name"]: one for one in ran.sink.of("table") if one["step"] == 24}
     assert tables["classes"]["rows"] == ["HasAns", "NoAns"]
-    assert tables["classes"]["values"][1][0] > 0.6, "questions without an answer are known"
+    assert tables["classes"]["values"][1][0] > 0.8, "questions without an answer are known"
 
     # the samples show answers inside their text
     shown = [one for one in ran.sink.of("sample") if one["stage"] == "after"]
     assert len(shown) == 3
     for one in shown:
-        for span in one["found"]:
+        for span in one.get("found", ()):
             assert one["passage"][span["start"] : span["end"]] == one["text"]
         assert sum(share for _text, share in one["scores"]) == pytest.approx(1)
-        wanted = [one["passage"][span["start"] : span["end"]] for span in one["wanted"]]
+        wanted = [one["passage"][span["start"] : span["end"]] for span in one.get("wanted", ())]
         assert wanted == ([one["reference"]] if wanted else []) and (wanted or one["reference"] == "no answer")
 
 
@@ -255,4 +256,4 @@ def test_a_run_without_any_answer_is_refused(
     row = {"question": "who ?", "context": "it rains", "answers": {"text": [], "answer_start": []}}
     rows.write_text("".join(json.dumps({**row, "context": f"it rains {n}"}) + "\n" for n in range(9)))
     ran = train(make_config(**settings(bert, tmp_path, data__path=str(rows))))
-    assert ran.outcome.status == "failed" and "nothing to find" in ran.outcome.problem
+    assert ran.outcome.status == "failed" and "nothing to find" in ran.outcome.message

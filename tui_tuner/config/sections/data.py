@@ -171,6 +171,15 @@ class DataSection(Section):
         lt=1,
     )
     limit: int | None = option(None, N_("Use at most this many rows."), unit=N_("rows"), ge=1, le=10**12)
+    pick: Literal["first", "random"] = option(
+        "first",
+        N_("Which rows data.limit takes."),
+        N_(
+            "first ends reading there. random reads everything and takes rows from anywhere, by data.seed: for "
+            "files that are sorted, such as by class."
+        ),
+        advanced=True,
+    )
     max_dropped: float = option(
         0.01,
         N_("Share of rows that may be dropped before the run stops and asks."),

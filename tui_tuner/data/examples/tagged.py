@@ -113,6 +113,8 @@ def windows_of(words: WordTokenizer, tokens: WordTokens, max_length: int, stride
         stride: Tokens that neighbours share, half a window at most.
     """
     room = room_of(words, max_length)
+    if len(tokens.ids) <= room:
+        return [_whole(words, tokens)]
     ends = [0, *accumulate(min(count, room) for count in tokens.counts)]  # cut to what fits
     starts = [0, *accumulate(tokens.counts)]
     edges = _edges(ends, room, min(stride, room // 2))
@@ -132,6 +134,15 @@ def windows_of(words: WordTokenizer, tokens: WordTokens, max_length: int, stride
         found[at].words.append(word)
         found[at].places.append(len(words.before) + ends[word] - ends[edges[at][0]])
     return found
+
+
+def _whole(words: WordTokenizer, tokens: WordTokens) -> Window:
+    """A text that is short enough."""
+    counts = np.array(tokens.counts)
+    labelled = np.flatnonzero(counts)
+    places = len(words.before) + np.cumsum(counts) - counts
+    ids = np.array([*words.before, *tokens.ids, *words.after], dtype=np.int32)
+    return Window(ids, labelled.tolist(), places[labelled].tolist())
 
 
 def room_of(words: WordTokenizer, max_length: int) -> int:
@@ -274,7 +285,7 @@ class TagEncoder(Encoder):
                 outcome, reason = "truncated", N_("cut at max_length")
         self.tags.update(tags[word] for window in windows for word in window.words)
         silent = [word for word, count in enumerate(tokens.counts) if not count]
-        examples = []
+        examples: list[TaggedExample] = []
         for window in windows:
             labels = np.full(len(window.ids), IGNORE, dtype=np.int32)
             labels[window.places] = [number_of(tags[word]) for word in window.words]
