@@ -146,6 +146,8 @@ def untraceable(setup: Setup) -> str:
         return _(
             "{model_type} writes no text, and is traced with a head that decides", model_type=facts.model_type
         )
+    if facts.model_type == "modernbert":
+        return _("{model_type} looks at the values of its mask", model_type=facts.model_type)
     if facts.family.shared:
         return _("its layers share their weights")
     if setup.train_embeddings:

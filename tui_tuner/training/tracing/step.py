@@ -86,6 +86,7 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
     if request["decides"]:
         values = {name: value for name, value in values.items() if name not in ("id2label", "label2id")}
         values["num_labels"] = request["outputs"]
+        values.setdefault("pad_token_id", 0)  # without one, a decoder's head reads one text at a time
     config = made(**values)
     dtype = getattr(torch, request["dtype"])
     implementation = "eager" if request["eager"] else "sdpa"
