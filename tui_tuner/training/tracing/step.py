@@ -19,6 +19,7 @@ from tui_tuner.errors import RunError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
+TRIES = 5  # of a trace whose process ends
 POLL = 0.1  # seconds between two looks at whether the trace was cancelled
 _prepared = False
 
@@ -279,7 +280,7 @@ def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], boo
 
     Each request is traced in a copy of this process where the system makes copies. Tensors without data now
     and then end a process that made many; so each trace begins anew, without importing anything again, and is
-    tried twice.
+    tried again (with adapters under layer norms every second one ends so).
 
     Raises:
         RunError: it failed, in the libraries' words.
@@ -304,7 +305,7 @@ def answer_apart(
     if not hasattr(os, "fork"):
         return _found(_reply(measure, arguments))
     code = 0
-    for _unused in range(2):
+    for _unused in range(TRIES):
         reply, code = _apart(measure, arguments, cancelled)
         if reply or cancelled():
             return _found(reply)
