@@ -1,4 +1,4 @@
-"""The head of a task is trained with every method, whatever its name, and is there again when the model is loaded."""
+"""The head of a task is trained with every method, whatever its name, and is there again after loading."""
 
 from __future__ import annotations
 
