@@ -22,9 +22,7 @@ _JOBS = (
     "gardener", "tailor", "printer", "beekeeper", "glassblower", "librarian",
 )  # fmt: skip
 
-_ANIMALS = tuple(
-    animal for animal in ANIMALS if animal not in ("fox", "goose", "sheep", "mouse")
-)  # with a plain plural
+_ANIMALS = tuple(animal for animal in ANIMALS if animal not in ("fox", "goose", "sheep", "mouse"))  # with a plain plural
 
 # What is told: the fact, its sentence, and how it may be asked for
 _FACTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (

@@ -126,7 +126,9 @@ FAMILIES: dict[str, Family] = {
         position_offset=2,
         aliases={"intermediate_size": ("ffn_dim",)},
     ),
-    "starcoder2": replace(LAYER_NORM, tied=True, mlp=("c_fc", "c_proj"), defaults={"num_key_value_heads": 2}),
+    "starcoder2": replace(
+        LAYER_NORM, tied=True, mlp=("c_fc", "c_proj"), defaults={"num_key_value_heads": 2}
+    ),
     "stablelm": Family(norm="layer", attention_bias_field="use_qkv_bias", output_bias=False),
     "olmo": Family(norm="plain", norms=2),
     "olmo2": Family(qk_norm="full", norm_after=True),

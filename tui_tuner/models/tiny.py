@@ -26,9 +26,7 @@ from tui_tuner.config.kinds import TINY_NAMES
 
 SEED = 20_264
 WIDTH, INNER, LAYERS, HEADS, POSITIONS = 128, 512, 2, 4, 512
-SPREAD = (
-    0.08  # of the random weights: about 1 / sqrt(WIDTH); with BERT's 0.02 so narrow a model learns slowly
-)
+SPREAD = 0.08  # of the random weights: about 1 / sqrt(WIDTH); with BERT's 0.02 so narrow a model learns slowly
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _LETTERS = string.ascii_lowercase + string.digits
 _ENDINGS = ("s", "es", "ed", "ing", "er", "est", "ly", "en", "ness", "tion", "able", "ful", "less")

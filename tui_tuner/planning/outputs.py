@@ -50,12 +50,7 @@ def head_of(config: RunConfig, facts: ModelFacts, data: DataFacts | None = None)
     if named:
         said = _n("{count} class in config.json", "{count} classes in config.json", named, count=named)
         return Head(decides, named, pooler, said)
-    return Head(
-        decides,
-        USUAL,
-        pooler,
-        _("neither the rows nor config.json name classes, so {count} are taken", count=USUAL),
-    )
+    return Head(decides, USUAL, pooler, _("neither the rows nor config.json name classes, so {count} are taken", count=USUAL))
 
 
 def _said(decides: str, data: DataFacts) -> str:
@@ -127,7 +122,5 @@ class OutputCounter:
         """The tag of each class, as the run will have them (`tasks.token_classification`)."""
         known, told = known_tags(self.config.model), self.config.data.names or []
         names = told or known
-        named = {
-            names[tag] if isinstance(tag, int) and 0 <= tag < len(names) else str(tag) for tag in self.tags
-        }
+        named = {names[tag] if isinstance(tag, int) and 0 <= tag < len(names) else str(tag) for tag in self.tags}
         return order_tags(named, told, known)

@@ -128,9 +128,7 @@ def adapted(
     if ALL in targets or method.layers is not None:
         return  # of these only the layers get adapters
     yield from (
-        part.matrix
-        for part in parts
-        if part not in head and not part.norm and stack.adapts(part.matrix, targets)
+        part.matrix for part in parts if part not in head and not part.norm and stack.adapts(part.matrix, targets)
     )
 
 

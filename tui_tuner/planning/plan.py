@@ -94,9 +94,7 @@ def plan(
         said=fitted.reasons,
     )
     around = surroundings(config, used, facts, data, card, speed)
-    return Plan(
-        facts, resolved, fitted, around.rules, around.duration, around.advice, around.rate, around.parameters
-    )
+    return Plan(facts, resolved, fitted, around.rules, around.duration, around.advice, around.rate, around.parameters)
 
 
 def surroundings(

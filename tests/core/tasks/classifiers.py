@@ -91,9 +91,7 @@ def make_model(folder: Path, kind: str, auto_class: str, tokenizer: Any = None, 
     return folder
 
 
-def labelled_rows(
-    count: int, labels: tuple[Any, ...] = ("bad", "good"), seed: int = 0
-) -> list[dict[str, Any]]:
+def labelled_rows(count: int, labels: tuple[Any, ...] = ("bad", "good"), seed: int = 0) -> list[dict[str, Any]]:
     """Texts of very different length; a word in each tells its label."""
     chance = random.Random(seed)
     rows = []

@@ -53,7 +53,9 @@ def write_bert(folder: Path, hidden: int = 48) -> Path:
     tokenizer = word_pieces()
     torch.manual_seed(0)
     shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128}
-    config = BertConfig(vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=2 * hidden, **shape)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=2 * hidden, **shape
+    )
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -154,9 +154,7 @@ class Checks(ObjectiveChecks):
                     torch.testing.assert_close(one, wanted["logits"].values[row], atol=1e-5, rtol=1e-5)
         sums = {"loss": float(wanted["loss"]), "logits": [one.numpy() for one in wanted["logits"].values]}
         judged = objective.judge(data, sums, objective.weight(data, rows))
-        assert judged.metrics["loss"] == pytest.approx(
-            float(self.plain(model, data, rows).detach()), abs=1e-5
-        )
+        assert judged.metrics["loss"] == pytest.approx(float(self.plain(model, data, rows).detach()), abs=1e-5)
 
 
 class TestEncoder(Checks):
@@ -205,3 +203,5 @@ def test_the_guides_own_numbers() -> None:
     assert (trained, total) == (601_346, 67_556_356)
     assert model.get_nb_trainable_parameters() == (trained, total)
     assert f"{trained / total:.4%}" == "0.8901%"
+
+

@@ -205,9 +205,7 @@ def test_a_bert_learns_to_answer_and_knows_what_has_no_answer(
             assert one["passage"][span["start"] : span["end"]] == one["text"]
         assert sum(share for _text, share in one["scores"]) == pytest.approx(1)
         wanted = [one["passage"][span["start"] : span["end"]] for span in one["wanted"]]
-        assert wanted == ([one["reference"]] if wanted else []) and (
-            wanted or one["reference"] == "no answer"
-        )
+        assert wanted == ([one["reference"]] if wanted else []) and (wanted or one["reference"] == "no answer")
 
 
 def test_the_threshold_is_saved_and_asking_uses_it(
@@ -232,11 +230,7 @@ def test_the_threshold_is_saved_and_asking_uses_it(
     some = task.ask(loaded.model, loaded.tokenizer, loaded.config, text, "which city ?")
     assert len(some.found) == 1 and some.scores[0][0] == some.text != ""
     assert some.passage[some.found[0].start : some.found[0].end] == some.text
-    for text, question, what in (
-        ("a text", " ", "question"),
-        (" ", "who ?", "empty"),
-        ("x", "who " * 99, "room"),
-    ):
+    for text, question, what in (("a text", " ", "question"), (" ", "who ?", "empty"), ("x", "who " * 99, "room")):
         with pytest.raises(UsageError, match=what):
             task.ask(loaded.model, loaded.tokenizer, loaded.config, text, question)
 

@@ -89,6 +89,4 @@ def _product(setup: Setup, tape: Tape, state: Tensor, part: Part) -> Tensor:
         saved.append(inner.buffer)
     if setup.embedding != width:
         saved.append(Buffer(tape.meter, matrix.weights * width, "16-bit copies of weights"))
-    return tape.op(
-        inner.count / matrix.inputs * matrix.outputs, width, (inner,), tuple(saved), parameters=grads
-    )
+    return tape.op(inner.count / matrix.inputs * matrix.outputs, width, (inner,), tuple(saved), parameters=grads)

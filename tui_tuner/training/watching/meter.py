@@ -169,11 +169,7 @@ def step_meter(
         return StepMeter()
     card = card_of(Gpu(device.index, device.name, device.memory, device.memory, device.capability))
     peak = peak_of(card, compute_name(device, config), config.training.tf32)
-    cost = (
-        None
-        if facts is None
-        else lambda: flops_of(facts, config.method, head=head_of(config, facts), stored=stored())
-    )
+    cost = None if facts is None else lambda: flops_of(facts, config.method, head=head_of(config, facts), stored=stored())
     watch = BottleneckWatch(circumstances_of(asked, config, device), say)
     return StepMeter(clock, cost, peak, config.training.gradient_checkpointing, watch, complain)
 
