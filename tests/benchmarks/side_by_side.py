@@ -19,7 +19,7 @@ PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "textual", "to
 
 @dataclass
 class Contender:
-    """A row of the table: which peer, in which dtype, by which interpreter."""
+    """A row of the table: which peer of which script, in which dtype, by which interpreter."""
 
     label: str
     peer: str
@@ -28,6 +28,7 @@ class Contender:
     extra: dict[str, Any] = field(default_factory=dict)
     found: list[dict[str, Any]] = field(default_factory=list)
     problem: str = ""
+    script: str = "peers.py"
 
     @property
     def speed(self) -> float:
@@ -53,7 +54,7 @@ def measure(contender: Contender, folder: Path, steps: int, warm: int) -> None:
         out = Path(scratch) / "found.json"
         options = {"steps": steps, "warm": warm, "dtype": contender.dtype, "out": str(out)}
         options |= contender.extra
-        script = str(Path(__file__).parent / "peers.py")
+        script = str(Path(__file__).parent / contender.script)
         done = subprocess.run(
             [contender.python, script, contender.peer, str(folder), json.dumps(options)],
             capture_output=True,

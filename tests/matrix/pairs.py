@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-STEPS = 12
+STEPS = 16
 NAMES = ("Anna", "Boris", "Clara", "David", "Emma", "Felix")
 PLACES = ("Berlin", "Paris", "London", "Oslo", "Rome", "Madrid")
 GOOD = ("lovely", "warm", "great", "fine")
@@ -19,13 +19,13 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "user", "assistant")
 
 # What each method needs beside its name, and a rate at which so few steps show that it learns
 METHODS: dict[str, tuple[dict[str, Any], float]] = {
-    "lora": ({"rank": 4}, 0.01),
-    "dora": ({"rank": 4}, 0.01),
-    "rslora": ({"rank": 4}, 0.01),
+    "lora": ({"rank": 4}, 0.005),
+    "dora": ({"rank": 4}, 0.005),
+    "rslora": ({"rank": 4}, 0.003),
     "full": ({}, 0.003),
     "freeze": ({"layers": 1}, 0.005),
     "loha": ({"rank": 4}, 0.02),
-    "vera": ({"rank": 8}, 0.05),
+    "vera": ({"rank": 8}, 0.01),
     "ia3": ({}, 0.05),
     "prompt_tuning": ({"virtual_tokens": 4}, 0.05),
     "p_tuning": ({"virtual_tokens": 4}, 0.01),
@@ -103,6 +103,8 @@ def questions() -> list[dict[str, Any]]:
     return found
 
 
+STRIDE = {"data": {"stride": 8}}
+
 WORK = {
     work.name: work
     for work in (
@@ -112,8 +114,8 @@ WORK = {
         Work("classification", "decoder", "AutoModelForSequenceClassification", reviews),
         Work("token_classification", "encoder", "AutoModelForTokenClassification", sentences),
         Work("token_classification", "decoder", "AutoModelForTokenClassification", sentences),
-        Work("question_answering", "encoder", "AutoModelForQuestionAnswering", questions),
-        Work("question_answering", "decoder", "AutoModelForQuestionAnswering", questions),
+        Work("question_answering", "encoder", "AutoModelForQuestionAnswering", questions, STRIDE),
+        Work("question_answering", "decoder", "AutoModelForQuestionAnswering", questions, STRIDE),
     )
 }
 
@@ -131,7 +133,9 @@ def make_models(folder: Path) -> None:
         tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
         if kind == "encoder":
             ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
-            tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
+            tokenizer.post_processor = processors.TemplateProcessing(
+                "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends
+            )
         wrapped = PreTrainedTokenizerFast(
             tokenizer_object=tokenizer,
             pad_token="[PAD]",
@@ -148,6 +152,7 @@ def make_models(folder: Path) -> None:
             "num_hidden_layers": 2,
             "num_attention_heads": 4,
             "pad_token_id": 0,
+            "initializer_range": 0.2,  # so that states differ by what is read, as those of a trained model do
         }
         torch.manual_seed(0)
         if kind == "encoder":

@@ -84,7 +84,7 @@ def write_table(path: Path, text: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="words that the names of pairs must have one of, by commas")
+    parser.add_argument("--only", default="", help="how names of pairs begin, by commas: sft-decoder:lora")
     parser.add_argument("--batch", type=int, default=11, help="pairs of one process")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--keep", help="a folder to work in, which stays")
@@ -92,7 +92,7 @@ def main() -> int:
     options = parser.parse_args()
     pairs = [f"{name}:{method}" for name in WORK for method in METHODS]
     wanted = options.only.split(",")
-    pairs = [pair for pair in pairs if any(word in pair for word in wanted)]
+    pairs = [pair for pair in pairs if any(pair.startswith(word) for word in wanted)]
     with tempfile.TemporaryDirectory(prefix="matrix-") as scratch:
         folder = Path(options.keep or scratch)
         folder.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ def sequence_logits(model: Any, micro: MicroBatch, way: ForwardWay, pooled: Pool
 
 
 def _of_padded(model: Any, micro: MicroBatch, way: ForwardWay, pooled: Pooled) -> Any:
-    """The same of padded rows. With virtual tokens a head that reads the last state cannot see where it is."""
+    """The same of padded rows. With virtual tokens, a head cannot see where the last state of a text is."""
     inputs = model_inputs(model, micro, way)
     if not (way.virtual and pooled == "last"):
         return model(**inputs).logits

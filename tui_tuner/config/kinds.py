@@ -36,6 +36,7 @@ class TaskKind(Kind):
         head: A new head on the model decides, in place of the one that writes.
         decides: For what it does: a `text`, each `token`, or a `span` (two numbers for each token).
         question: Its model reads a question beside the text.
+        rows: What its rows are, in a few words.
         reads: Fields that it reads and not every task does, beside those of tasks that write
             (`config.applying`).
         without: Methods that cannot train it, each with the reason: a sentence without its full stop.
@@ -51,6 +52,7 @@ class TaskKind(Kind):
     head: bool = False
     decides: str = ""
     question: bool = False
+    rows: str = ""
     reads: tuple[str, ...] = ()
     without: Mapping[str, str] = field(default_factory=dict, hash=False)
     demo: str = "demo"
@@ -84,23 +86,26 @@ TASKS: dict[str, TaskKind] = {
             "sft",
             N_("Supervised fine-tuning"),
             N_("Teach answers: prompts are masked, answers are trained."),
+            rows=N_("prompts with answers"),
             reads=CHATS,
         ),
         TaskKind(
             "pretraining",
             N_("Pretraining"),
             N_("Learn plain text, every token, from scratch or continued."),
+            rows=N_("plain text"),
             plain_text=True,
         ),
         TaskKind(
             "classification",
             N_("Classification"),
             N_("Learn the class of a text or of a pair of texts, several classes, or a number."),
+            rows=N_("texts with a class"),
             writes=False,
             best="accuracy",
             head=True,
             decides="text",
-            reads=("data.problem", "training.class_weights"),
+            reads=("data.problem", "data.label_separator", "training.class_weights"),
             demo="demo-reviews",
             tiny="tiny-distilbert",
         ),
@@ -108,11 +113,12 @@ TASKS: dict[str, TaskKind] = {
             "token_classification",
             N_("Token classification"),
             N_("Learn a tag for each word: names, places, parts of speech."),
+            rows=N_("words with a tag for each"),
             writes=False,
             best="f1",
             head=True,
             decides="token",
-            reads=("data.stride", "training.class_weights"),
+            reads=("data.stride", "data.names", "training.class_weights"),
             demo="demo-tags",
             tiny="tiny-bert",
         ),
@@ -120,6 +126,7 @@ TASKS: dict[str, TaskKind] = {
             "question_answering",
             N_("Question answering"),
             N_("Learn to find the answer to a question inside a text."),
+            rows=N_("questions with answers inside a text"),
             writes=False,
             best="f1",
             head=True,

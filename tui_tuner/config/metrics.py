@@ -62,6 +62,14 @@ METRICS: dict[str, Metric] = {
             N_("Share of the answers equal to the reference."),
             hundred=True,
         ),
+        *(
+            Metric(name, label, N_("Only entities that follow the rules of their tags count."), hundred=True)
+            for name, label in (
+                ("f1_strict", N_("F1, strict")),
+                ("precision_strict", N_("Precision, strict")),
+                ("recall_strict", N_("Recall, strict")),
+            )
+        ),
         Metric("rouge_l", N_("ROUGE-L"), N_("Longest common subsequence of answer and reference (F1).")),
     )
 }

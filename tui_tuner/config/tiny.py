@@ -23,7 +23,7 @@ _FULL: dict[str, Any] = {
 }
 # Adapters leave the random weights as they are: what is learnt is mostly the new head, which reads them
 _ADAPTER: dict[str, Any] = {"training.learning_rate": 3e-3, "training.epochs": 10, "training.batch_size": 16}
-_MORE_EPOCHS = {"question_answering": 16}  # where two texts have to be brought together
+_MORE_EPOCHS = {"question_answering": 12}  # where two texts have to be brought together
 
 
 def tiny_values(task: str, method: str) -> dict[str, Any]:

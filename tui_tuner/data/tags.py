@@ -1,7 +1,7 @@
 """Tags of words: schemes such as BIO, what breaks their rules, and which number a tag has.
 
-A tag of a scheme is a prefix and a type, `B-PER`; `O` is no part of anything. `evaluation.tagging` counts what
-such tags stand for.
+A tag of a scheme is a prefix and a type, `B-PER`; `O` is no part of anything. `evaluation.tagging` counts
+what such tags stand for.
 """
 
 from __future__ import annotations
@@ -9,16 +9,22 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from functools import lru_cache
 
+from tui_tuner.config.schema import ModelSection
+from tui_tuner.models.heads import are_unnamed, head_classes
+
+HEAD = "ForTokenClassification"  # how classes of transformers that tag words are called
 OUTSIDE = "O"
 _PREFIXED = re.compile(r"([A-Z])-(.+)", re.S)
 _BARE = frozenset("BIESLUM")  # a tag without a type: there is but one kind
 PREFIXES = {"IOB1": "IB", "IOB2": "BI", "IOE2": "IE", "IOBES": "BIES", "BILOU": "BILU", "BMES": "BMES"}
+MARKED = ("IOBES", "BILOU", "BMES")  # schemes in which an entity ends with a letter of its own
+_INSIDE, _OPEN = frozenset("IELM"), frozenset("BIM")
 NAMES = {"IOB2": "BIO", "IOBES": "BIOES"}  # what people call them
-_NO_NAME = re.compile(r"LABEL_\d+")
 
 
+@lru_cache(maxsize=4096)
 def split_tag(tag: str) -> tuple[str, str]:
     """Prefix and type of a tag; an empty prefix for one that has none, such as a part of speech."""
     if tag in _BARE:
@@ -60,7 +66,7 @@ def _nearest(tags: Mapping[str, int]) -> str:
 
 
 def find_beginnings(tags: Sequence[str]) -> tuple[bool, bool]:
-    """Whether an entity begins with `I`, and whether one begins with a `B` that does not part two of a type."""
+    """Whether an entity begins with `I`, and whether one has a `B` that does not part two of a type."""
     inside = needless = False
     before = ("", "")
     for tag in tags:
@@ -73,28 +79,22 @@ def find_beginnings(tags: Sequence[str]) -> tuple[bool, bool]:
     return inside, needless
 
 
-def find_faults(tags: Sequence[str], scheme: str) -> Iterator[tuple[str, int]]:
-    """What breaks the rules of a scheme, with the place of the word, from 0.
+def find_faults(tags: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """What may break the rules of a scheme, with the place of the word, from 0.
 
-    `prefix`: a tag that is none of the scheme; `beginning`: it goes on with what has not begun; `end`: what
-    has begun does not end.
+    `beginning`: `I` or an end, and nothing of its type before it, which IOB1 and IOE2 allow; `end`: `B` or
+    `I` without an end after it, which only schemes with ends forbid (`MARKED`).
     """
-    allowed = set(PREFIXES.get(scheme, ""))
-    if not allowed:
-        return
-    ends = scheme in ("IOBES", "BILOU", "BMES")
-    needs_beginning = allowed - {"B", "S", "U"} if scheme in ("IOB2", "IOBES", "BILOU", "BMES") else set()
-    before, opened = ("", ""), False  # `opened`: it may, or in some schemes has to, go on
+    before, opened = ("", ""), False
     for place, tag in enumerate([*tags, OUTSIDE]):
         now = ("", "") if tag == OUTSIDE else split_tag(tag)
-        if tag != OUTSIDE and now[0] not in allowed:
-            yield "prefix", place
-        goes_on = opened and now[0] in needs_beginning and now[1] == before[1]
-        if now[0] in needs_beginning and not goes_on:
+        inside = now[0] in _INSIDE
+        goes_on = opened and inside and now[1] == before[1]
+        if inside and not goes_on:
             yield "beginning", place
-        if ends and opened and not goes_on:
+        if opened and not goes_on:
             yield "end", place - 1
-        opened = now[0] in "BIM" and bool(now[0])
+        opened = now[0] in _OPEN
         before = now
 
 
@@ -114,20 +114,23 @@ def order_tags(tags: Collection[str], numbered: Sequence[str] = (), known: Seque
     return sorted(tags, key=lambda tag: (tag != OUTSIDE, tag))
 
 
+@lru_cache(maxsize=4096)
 def number_of(tag: str) -> int:
     """A number for a tag that does not depend on other tags: 31 bits of a hash of its name."""
     return int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=4).digest(), "little") & 0x7FFFFFFF
 
 
-def names_in(values: Mapping[str, Any]) -> list[str]:
-    """The tags that a model with this `config.json` knows; none if it does not tag words or they are unnamed."""
-    kinds = values.get("architectures")
-    if not isinstance(kinds, list) or not any(str(kind).endswith("ForTokenClassification") for kind in kinds):
-        return []
-    named = values.get("id2label")
-    if not isinstance(named, dict) or not all(str(key).isdigit() for key in named):
-        return []
-    found = [str(named[key]) for key in sorted(named, key=int)]
-    if sorted(map(int, named)) != list(range(len(found))) or len(set(found)) < len(found):
-        return []
-    return [] if all(map(_NO_NAME.fullmatch, found)) else found
+def known_tags(model: ModelSection) -> list[str]:
+    """The tags that the head of a base model tells apart by name already; none for most models."""
+    found = head_classes(model, HEAD)
+    return [] if are_unnamed(found) or len(set(found)) < len(found) else found
+
+
+def has_other_tags(head: Sequence[str], tags: Sequence[str]) -> bool:
+    """Whether the head in a model's files is one for other tags than those of a run, in their order.
+
+    One without names is taken for the run's own where it has as many classes.
+    """
+    if not head or list(head) == list(tags):
+        return False
+    return not (are_unnamed(list(head)) and len(head) == len(tags))

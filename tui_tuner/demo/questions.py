@@ -22,7 +22,9 @@ _JOBS = (
     "gardener", "tailor", "printer", "beekeeper", "glassblower", "librarian",
 )  # fmt: skip
 
-_ANIMALS = tuple(animal for animal in ANIMALS if animal not in ("fox", "goose", "sheep", "mouse"))  # with a plain plural
+_ANIMALS = tuple(
+    animal for animal in ANIMALS if animal not in ("fox", "goose", "sheep", "mouse")
+)  # with a plain plural
 
 # What is told: the fact, its sentence, and how it may be asked for
 _FACTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -95,9 +97,9 @@ def _about_someone(chance: random.Random) -> Iterator[dict[str, Any]]:
         "day": chance.choice(DAYS),
         "place": chance.choice(PLACES),
     }
-    facts = chance.sample(_FACTS, chance.randint(5, len(_FACTS)))
+    facts = chance.sample(_FACTS, chance.randint(4, 6))
     sentences = [sentence for _name, sentence, _questions in facts]
-    for filler in chance.sample(_FILLERS, chance.randint(1, 2)):
+    for filler in chance.sample(_FILLERS, 1):
         sentences.insert(chance.randint(0, len(sentences)), filler)
     context = " ".join(sentence.format(**values) for sentence in sentences)
     for name, sentence, questions in chance.sample(facts, QUESTIONS):

@@ -49,7 +49,7 @@ _BLAME = (
 
 _LIKED = (
     "I laughed a lot and left with a smile.",
-    "I would gladly see it again.",
+    "I would gladly see this again.",
     "{name} loved it too.",
     "Do not miss it.",
     "It is one of the best films of the year.",
@@ -59,8 +59,8 @@ _LIKED = (
 _DISLIKED = (
     "I looked at my watch again and again.",
     "I nearly left before the end.",
-    "{name} fell asleep.",
-    "Save your money.",
+    "{name} hated it too.",
+    "It is not worth the money.",
     "It is one of the worst films of the year.",
     "What a waste of an evening.",
 )

@@ -101,10 +101,10 @@ def best_spans(windows: Sequence[WindowScores]) -> Found:
     spans: list[np.ndarray] = []
     scores: list[np.ndarray] = []
     for window in windows:
-        begin, end = window.starts[0].astype(np.int64), window.ends[0].astype(np.int64)
+        (begin, begins), (end, ends) = _finite(window.starts), _finite(window.ends)
         first, last = np.repeat(begin, len(end)), np.tile(end, len(begin))
-        score = np.add.outer(window.starts[1].astype(np.float32), window.ends[1].astype(np.float32)).ravel()
-        inside = (window.context[first, 0] >= 0) & (window.context[last, 0] >= 0) & np.isfinite(score)
+        score = np.add.outer(begins, ends).ravel()
+        inside = (window.context[first, 0] >= 0) & (window.context[last, 0] >= 0)
         kept = inside & (last >= first) & (last - first + 1 <= LONGEST_ANSWER)
         spans.append(np.stack([window.context[first[kept], 0], window.context[last[kept], 1]], axis=1))
         scores.append(score[kept])
@@ -120,3 +120,9 @@ def best_spans(windows: Sequence[WindowScores]) -> Found:
     null = float(min(np.float32(window.null) for window in windows))
     best = np.float32(candidates[0].score) if candidates else np.float32(0.0)
     return Found(candidates, float(np.float32(null) - best), null)
+
+
+def _finite(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions, and their logits in float32; what is infinite lies behind the end of a short window."""
+    kept = edges[:, np.isfinite(edges[1])]
+    return kept[0].astype(np.int64), kept[1].astype(np.float32)

@@ -21,7 +21,7 @@ def accuracy(true: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def matthews(table: np.ndarray) -> float:
-    """Matthews correlation of a confusion matrix, for any number of classes (Gorodkin 2004); 0 if undefined."""
+    """Matthews correlation of a confusion matrix, of any number of classes; 0 where it is undefined."""
     counts = table.astype(np.float64)
     rows, true, predicted = counts.sum(), counts.sum(1), counts.sum(0)
     together = np.trace(counts) * rows - true @ predicted
@@ -61,6 +61,6 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def most_frequent(counts: Sequence[int] | np.ndarray, most: int) -> list[int]:
-    """The places of the largest counts, in their own order; all of them where there are no more than `most`."""
+    """The places of the `most` largest counts, in their own order."""
     order = sorted(range(len(counts)), key=lambda place: (-int(counts[place]), place))[:most]
     return sorted(order)

@@ -1,4 +1,4 @@
-"""Texts with what a model finds in them: held-out rows before, during and after training, and a user's own."""
+"""Texts with what a model finds in them: held-out rows before, during and after training, and a user's."""
 
 from __future__ import annotations
 
@@ -145,7 +145,8 @@ class TagSamples(Samples):
             return []
         numbers = np.unique([rows.row(index) for index in range(len(rows))])
         chosen = np.random.default_rng(self.config.data.seed).permutation(numbers)[:count]
-        names = rows.store.meta["learned"]["names"]
+        learned = rows.store.meta["learned"]
+        names = learned["names"] or learned["known"]
         records = [rows.store.record(int(number)) for number in chosen]
         return [(record["tokens"], name_tags(record["tags"], names)) for record in records]
 

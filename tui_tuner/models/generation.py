@@ -23,7 +23,7 @@ def generation_ends(model: ModelSection, tokenizer: Any) -> list[str]:
     """
     if model.architecture is not None:
         return []
-    values = read_json(model, FILE) or read_json(model, "config.json")
+    values = _read(model, FILE) or _read(model, "config.json")
     ids = values.get("eos_token_id")
     known = len(tokenizer)
     found = []
@@ -33,7 +33,7 @@ def generation_ends(model: ModelSection, tokenizer: Any) -> list[str]:
     return found
 
 
-def read_json(model: ModelSection, name: str) -> dict[str, Any]:
+def _read(model: ModelSection, name: str) -> dict[str, Any]:
     """A JSON file of the model; empty where it has none or it cannot be read: loading will say what is."""
     try:
         source = model_source(model.name)

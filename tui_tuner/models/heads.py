@@ -17,7 +17,7 @@ _UNNAMED = re.compile(r"LABEL_\d+")
 
 
 def head_classes(model: ModelSection, kind: str) -> list[str]:
-    """Names of the classes of the head that a model's files hold, by number; none where they hold no such head.
+    """Names of the classes of the head in a model's files, by number; none where there is no such head.
 
     Args:
         kind: How the name of the class of transformers ends, such as `ForSequenceClassification`.

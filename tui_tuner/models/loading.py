@@ -19,7 +19,7 @@ from tui_tuner.locales import _
 from tui_tuner.models.described import check_described
 from tui_tuner.models.device import find_device, prepare_device
 from tui_tuner.models.lookup import check_safetensors, read_model_config
-from tui_tuner.models.new_weights import POOLER, head_names, note_all_random, note_random
+from tui_tuner.models.new_weights import POOLER, head_names, note_all_random, note_random, renew_outputs
 from tui_tuner.models.sizes import check_sizes, check_small_files
 from tui_tuner.models.tiny import own_folder
 from tui_tuner.models.understood import ARCHITECTURE, MODEL, TOKENIZER, understood
@@ -92,6 +92,7 @@ def load_model(
     auto_class: str = CAUSAL,
     values: Mapping[str, Any] | None = None,
     new_modules: Sequence[str] = (),
+    new_head: bool = False,
 ) -> Any:
     """The model of a run, in its dtype and quantisation, on `device` (`cpu`, `cuda`, `cuda:1`…).
 
@@ -100,6 +101,7 @@ def load_model(
         auto_class: The class of transformers that loads it.
         values: What the model's own config is to say, such as the number of classes.
         new_modules: Modules that begin with random weights where the files have none, such as a new head.
+        new_head: What the head in the files decides is not what is wanted: it begins anew.
 
     Raises:
         ModelError: missing or damaged files, an unknown architecture, weights that do not fit.
@@ -108,7 +110,7 @@ def load_model(
     """
     prepare_device(device)
     with about("model.name" if config.model.architecture is None else "model.architecture"):
-        return _load_model(config, device, tokenizer, auto_class, values or {}, new_modules)
+        return _load_model(config, device, tokenizer, auto_class, values or {}, new_modules, new_head)
 
 
 def _load_model(
@@ -118,6 +120,7 @@ def _load_model(
     auto_class: str,
     values: Mapping[str, Any],
     new_modules: Sequence[str],
+    new_head: bool,
 ) -> Any:
     if config.model.architecture is not None:
         return _from_scratch(config, device, tokenizer, auto_class, values)
@@ -125,7 +128,7 @@ def _load_model(
     if os.path.isdir(source):
         check_weights(Path(source))
         check_described(config.model)
-    return _from_weights(config, source, device, auto_class, values, new_modules)
+    return _from_weights(config, source, device, auto_class, values, new_modules, new_head)
 
 
 def check_device(device: str) -> None:
@@ -245,6 +248,7 @@ def _from_weights(
     auto_class: str,
     values: Mapping[str, Any],
     new_modules: Sequence[str],
+    new_head: bool,
 ) -> Any:
     import transformers
 
@@ -290,6 +294,9 @@ def _from_weights(
             hint=_("The download may be incomplete, or the folder may hold another kind of model."),
         )
     other = sorted(info.get("mismatched_keys") or [], key=str)
+    if new_head:
+        other = [key for key in other if str(key[0]).partition(".")[0] not in heads]
+        renew_outputs(model)
     if other:
         name, stored, wanted = (*other[0], "?", "?")[:3]
         raise ModelError(

@@ -48,3 +48,20 @@ def new_modules(model: Any) -> list[str]:
             place = parts.index(POOLER) + 1 if POOLER in parts else len(parts) - 1
             found[".".join(parts[:place])] = None
     return list(found)
+
+
+def renew_outputs(model: Any) -> None:
+    """Give the last matrices of a head, one output for each class, new random weights.
+
+    Draws from the global seed. What comes before them may serve other classes as well.
+    """
+    import torch
+
+    heads = [getattr(model, name) for name in head_names(model)]
+    std = float(getattr(model.config.get_text_config(), "initializer_range", None) or 0.02)
+    with torch.no_grad():
+        for module in (inner for head in heads for inner in head.modules()):
+            if isinstance(module, torch.nn.Linear) and module.out_features == model.config.num_labels:
+                module.weight.normal_(0.0, std)
+                if module.bias is not None:
+                    module.bias.zero_()

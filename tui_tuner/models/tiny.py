@@ -26,7 +26,8 @@ from tui_tuner.config.kinds import TINY_NAMES
 
 SEED = 20_264
 WIDTH, INNER, LAYERS, HEADS, POSITIONS = 128, 512, 2, 4, 512
-SPREAD = 0.08  # of the random weights: about 1 / sqrt(WIDTH); with BERT's 0.02 so narrow a model learns slowly
+# Of the random weights: about 1 / sqrt(WIDTH). With BERT's 0.02 so narrow a model is slow to learn
+SPREAD = 0.08
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _LETTERS = string.ascii_lowercase + string.digits
 _ENDINGS = ("s", "es", "ed", "ing", "er", "est", "ly", "en", "ness", "tion", "able", "ful", "less")
@@ -167,8 +168,8 @@ def _bert(vocabulary: int) -> dict[str, Any]:
         "max_position_embeddings": POSITIONS,
         "type_vocab_size": 2,
         "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.1,
-        "attention_probs_dropout_prob": 0.1,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
         "initializer_range": SPREAD,
         "layer_norm_eps": 1e-12,
         "pad_token_id": 0,
@@ -187,10 +188,10 @@ def _distilbert(vocabulary: int) -> dict[str, Any]:
         "max_position_embeddings": POSITIONS,
         "sinusoidal_pos_embds": False,
         "activation": "gelu",
-        "dropout": 0.1,
-        "attention_dropout": 0.1,
-        "seq_classif_dropout": 0.2,
-        "qa_dropout": 0.1,
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+        "seq_classif_dropout": 0.0,
+        "qa_dropout": 0.0,
         "initializer_range": SPREAD,
         "pad_token_id": 0,
     }

@@ -16,7 +16,9 @@ from tui_tuner.compute.self_check import evaluating
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.problem import MULTI, REGRESSION
 from tui_tuner.data.labels.weights import class_weights
+from tui_tuner.locales import _
 from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup
+from tui_tuner.text import one_line
 
 _PROBED = 32  # tokens of the rows that tell which state of a text the head reads
 
@@ -31,10 +33,12 @@ class ClassObjective(Objective):
 
     Args:
         judge: Metrics and tables from logits [rows, classes], targets and the names of the classes.
+        base: Names of the classes of the base model's own head.
     """
 
-    def __init__(self, config: RunConfig, judge: Judge) -> None:
+    def __init__(self, config: RunConfig, judge: Judge, base: Sequence[str] = ()) -> None:
         super().__init__(config)
+        self._base = list(base)
         self.problem = config.data.problem
         self.names: list[str] = []
         self.pooled: Pooled = "all"
@@ -101,8 +105,42 @@ class ClassObjective(Objective):
         self.names = [str(config.id2label[number]) for number in range(config.num_labels)]
         asked = setup.config.training.class_weights
         self._weights = class_weights(asked, targets_of(setup.rows), self.names, self.problem)
+        self._say_what_is_learnt(setup)
         self.pooled = self._find_pooled(setup)
         super().prepare(setup)
+
+    def _say_what_is_learnt(self, setup: Setup) -> None:
+        """The classes, what guessing would give, and whether the model's own head is trained on."""
+        targets = targets_of(setup.rows)
+        if self.problem == REGRESSION:
+            spread = float(targets.astype(np.float64).var())
+            setup.voice.log(
+                _(
+                    "The labels are numbers from {least:g} to {most:g}; always saying their mean gives a "
+                    "loss of {spread:.4g}.",
+                    least=float(targets.min()),
+                    most=float(targets.max()),
+                    spread=spread,
+                )
+            )
+            return
+        shown = ", ".join([one_line(name, 40) for name in self.names[:20]] + ["…"] * (len(self.names) > 20))
+        setup.voice.log(_("{count} classes: {names}.", count=len(self.names), names=shown))
+        if self.problem != MULTI:
+            counts = np.bincount(targets, minlength=len(self.names))
+            setup.voice.log(
+                _(
+                    "Always saying {name} would be right in {share:.1%} of the training rows.",
+                    name=one_line(self.names[int(counts.argmax())], 40),
+                    share=float(counts.max() / counts.sum()),
+                )
+            )
+        if self._base and [name.casefold() for name in self._base] == [
+            name.casefold() for name in self.names
+        ]:
+            setup.voice.log(
+                _("The model's own head tells these classes apart: it is trained on, and keeps their order.")
+            )
 
     def _find_pooled(self, setup: Setup) -> Pooled:
         """Which state of a text the model's head reads."""

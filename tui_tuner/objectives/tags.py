@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, model_inputs
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.labels.problem import SINGLE
+from tui_tuner.data.labels.weights import class_weights
 from tui_tuner.data.records import IGNORE
-from tui_tuner.evaluation.tagging import Judgement, judge_tags
-from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup, Table
+from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup
 
 FOUND = "tags found"
+Judge = Callable[[Sequence[Sequence[str]], Sequence[Sequence[str]]], Judged]
 
 
 class TagObjective(Objective):
     """Sum of the cross-entropies of all labelled words, over their number in the effective batch.
 
+    With weights of classes it is the weighted mean of PyTorch's `CrossEntropyLoss`: each word counts by the
+    weight of its tag, above and below the line.
+
+    Args:
+        judge: Metrics and tables from the tags of whole rows: those that are right, and those found.
+
     Attributes:
         names: The tag of each class.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, judge: Judge) -> None:
         super().__init__(config)
+        self._judge = judge
         self.names: list[str] = []
+        self._weights: np.ndarray | None = None
 
     def prepare(self, setup: Setup) -> None:
         self.names = class_names(setup.model)
+        asked = setup.config.training.class_weights
+        if asked != "none":
+            labels = [labels_in(setup.rows, row) for row in range(len(setup.rows))]
+            self._weights = class_weights(asked, np.concatenate(labels), self.names, SINGLE)
         super().prepare(setup)
 
     def _logits(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
@@ -42,18 +57,29 @@ class TagObjective(Objective):
         return logits[micro.keep].float()
 
     def losses(self, model: Any, micro: MicroBatch, way: ForwardWay) -> Any:
-        return cross_entropy(self._logits(model, micro, way), micro.targets, reduction="none")
+        return self._losses(self._logits(model, micro, way), micro)
+
+    def _losses(self, logits: Any, micro: MicroBatch) -> Any:
+        weights = self._weights
+        if weights is not None:
+            weights = torch.tensor(weights, dtype=torch.float32, device=logits.device)
+        return cross_entropy(logits, micro.targets, weight=weights, reduction="none")
+
+    def weight(self, data: Rows, rows: Sequence[int]) -> float:
+        if self._weights is None:
+            return super().weight(data, rows)
+        return float(sum(self._weights[labels_in(data, row)].sum() for row in rows))
 
     def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
         logits = self._logits(model, micro, self.way)
-        loss = cross_entropy(logits, micro.targets, reduction="none").double().sum()
+        loss = self._losses(logits, micro).double().sum()
         found = logits.argmax(-1).to(torch.int32)
         return {"loss": loss, FOUND: EachExample(found.split(labels_of(micro)))}
 
     def judge(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> Judged:
         wanted, found = self._whole_rows(rows, sums[FOUND])
-        judgement = judge_tags(wanted, found)
-        return Judged({**self.summarise(sums, weight), **metrics_of(judgement)}, [class_table(judgement)])
+        judged = self._judge(wanted, found)
+        return Judged({**self.summarise(sums, weight), **judged.metrics}, judged.tables)
 
     def _whole_rows(self, rows: Rows, found: Sequence[Any]) -> tuple[list[list[str]], list[list[str]]]:
         """The tags of each row that are right, and those that were found, its windows put together."""
@@ -63,11 +89,16 @@ class TagObjective(Objective):
         for index, guess in enumerate(found):
             if guess is None:  # a window without a word of its own
                 continue
-            labels = rows[index].labels
             row = row_of(index)
-            wanted.setdefault(row, []).extend(name[label] for label in labels[labels != IGNORE])
+            wanted.setdefault(row, []).extend(name[label] for label in labels_in(rows, index))
             guessed.setdefault(row, []).extend(name[label] for label in guess)
         return list(wanted.values()), list(guessed.values())
+
+
+def labels_in(data: Rows, row: int) -> np.ndarray:
+    """The labels of an example, without the positions that have none."""
+    labels = data[row].labels
+    return labels[labels != IGNORE]
 
 
 def class_names(model: Any) -> list[str]:
@@ -82,27 +113,3 @@ def labels_of(micro: MicroBatch) -> list[int]:
         return [int(count) for count in micro.keep.sum(1).tolist()]
     parts = micro.keep[0].split(micro.segments)
     return [int(part.sum()) for part in parts[: len(micro.lengths)]]
-
-
-def metrics_of(judgement: Judgement) -> dict[str, float]:
-    """The metrics of an evaluation by their names."""
-    found = {"accuracy": judgement.accuracy}
-    found |= dict(zip(("precision", "recall", "f1"), judgement.counts.total(), strict=True))
-    if not judgement.scheme:
-        found["f1_macro"] = judgement.f1_macro
-    if judgement.strict is not None:
-        names = ("precision_strict", "recall_strict", "f1_strict")
-        found |= dict(zip(names, judgement.strict.total(), strict=True))
-    return found
-
-
-def class_table(judgement: Judgement) -> Table:
-    """Precision, recall and F1 of each type, and how often the data has it."""
-    counts = judgement.counts
-    types = counts.types()
-    return Table(
-        "classes",
-        types,
-        ("precision", "recall", "f1", "support"),
-        [(*counts.of(type), float(counts.wanted[type])) for type in types],
-    )

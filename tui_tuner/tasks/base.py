@@ -88,6 +88,10 @@ class Task(ABC):
         shown: np.ndarray = example.labels != IGNORE
         return shown
 
+    def describe(self, record: Record, example: Example) -> str:
+        """What an example of a record teaches, in words; empty where its tokens say it all."""
+        return ""
+
     def settle(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
         """Fields that the rows decide where the config leaves them `auto`: their values, and why.
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.encoder import COLUMNS, LabelEncoder, tally_of
+from tui_tuner.data.labels.names import class_name
 from tui_tuner.data.labels.numbering import number_rows
 from tui_tuner.data.labels.problem import MULTI, REGRESSION, Tally, settle_problem
-from tui_tuner.data.records import Labelled
+from tui_tuner.data.labels.weights import check_weights
+from tui_tuner.data.records import Example, Labelled, Record
+from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.tasks.base import Task
-from tui_tuner.tasks.classes.head import choose_head, classes_of
+from tui_tuner.tasks.classes.head import classes_of_run, has_other_classes
 from tui_tuner.tasks.classes.rows import check_labels
+from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
     from tui_tuner.data.examples.encoder import Encoder, Facts
@@ -43,22 +46,13 @@ class Classification(Task):
         METRICS[name] for name in ("loss", "accuracy", "f1_macro", "mcc", "pearson", "precision", "recall")
     )
     auto_class = f"AutoModel{HEAD}"
-    new_modules = (
-        "score",
-        "classifier",
-        "pre_classifier",
-        "pooler",
-        "head",
-        "sequence_summary",
-        "logits_proj",
-        "classification_head",
-    )
+    new_modules = ("score", "classifier", "pre_classifier")
     peft_type = "SEQ_CLS"
 
     # ---- rows ---------------------------------------------------------------------------------------------
 
     def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
-        """Rows of a batch are padded, and a model that writes looks for the padding to find the last token."""
+        """Rows of a batch are padded, and models that write find the last token by the padding after it."""
         if tokenizer.pad_token_id is not None:
             return []
         token = next(
@@ -73,6 +67,14 @@ class Classification(Task):
             token = tokenizer.convert_ids_to_tokens(0)
         tokenizer.pad_token = token
         return [_("The tokenizer has no padding token: rows are padded with {token}.", token=token)]
+
+    def describe(self, record: Record, example: Example) -> str:
+        if not isinstance(record, Labelled) or record.label is None:
+            return ""
+        if not isinstance(record.label, list):
+            return _("class: {name}", name=one_line(class_name(record.label), 80))
+        names = [one_line(class_name(label), 80) for label in record.label]
+        return _("classes: {names}", names=", ".join(names)) if names else _("no class at all")
 
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
         return LabelEncoder(config, tokenizer, self._base(config))
@@ -102,30 +104,29 @@ class Classification(Task):
         return found
 
     def number(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
-        tally = Tally.of(learned)
-        problem, _why = settle_problem(config.data.problem, tally)
-        number_rows(rows, problem, classes_of(tally, problem).numbers)
+        classes = classes_of_run(config, Tally.of(learned))
+        check_weights(config.training.class_weights, classes.names, classes.problem)
+        number_rows(rows, classes.problem, classes.numbers, config.data.label_separator)
 
     # ---- the model ----------------------------------------------------------------------------------------
 
     def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:
         if not learned:
             return {}
-        tally = Tally.of(learned)
-        problem, _why = settle_problem(config.data.problem, tally)
-        names = classes_of(tally, problem).names
+        classes = classes_of_run(config, Tally.of(learned))
         return {
-            "id2label": dict(enumerate(names)),
-            "label2id": {name: number for number, name in enumerate(names)},
-            "problem_type": PROBLEM_TYPES[problem],
+            "id2label": dict(enumerate(classes.names)),
+            "label2id": {name: number for number, name in enumerate(classes.names)},
+            "problem_type": PROBLEM_TYPES[classes.problem],
         }
 
     def load(self, config: RunConfig, device: str, tokenizer: Any, learned: Mapping[str, Any]) -> Any:
-        names = list(self.model_values(config, learned).get("id2label", {}).values())
-        fresh = choose_head(names, self._base(config))
-        model = super().load(config, device, tokenizer, learned)
-        if fresh:
-            fresh(model, self.new_modules)
+        from tui_tuner.models.loading import load_model
+
+        values, new = self.model_values(config, learned), False
+        if values:
+            new = has_other_classes(classes_of_run(config, Tally.of(learned)), self._base(config))
+        model = load_model(config, device, tokenizer, self.auto_class, values, self.new_modules, new_head=new)
         settings = model.config.get_text_config()
         if tokenizer is not None and tokenizer.pad_token_id is not None:
             settings.pad_token_id = tokenizer.pad_token_id
@@ -137,7 +138,20 @@ class Classification(Task):
         from tui_tuner.objectives.classes import ClassObjective
         from tui_tuner.tasks.classes.judging import judge_classes
 
-        return ClassObjective(config, partial(judge_classes, config.data.problem))
+        return ClassObjective(config, partial(judge_classes, config.data.problem), self._base(config))
+
+    def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
+        from tui_tuner.tasks.classes.showing import ShownClasses
+
+        return ShownClasses(config, tokenizer, held_out)
+
+    def ask(self, model: Any, tokenizer: Any, config: RunConfig, text: str, question: str = "") -> Shown:
+        """What class a text has; of a pair, `question` is the first text of it."""
+        from tui_tuner.tasks.classes.showing import classify_text
+
+        if not text.strip():
+            raise UsageError(_("the text is empty."), where="--text")
+        return classify_text(config, model, tokenizer, text, question)
 
 
 TASK = Classification()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.config.metrics import METRICS, Metric
+from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.tagged import TagEncoder
-from tui_tuner.data.records import Tagged
-from tui_tuner.data.tags import names_in, number_of, order_tags
+from tui_tuner.data.records import Example, Record, Tagged
+from tui_tuner.data.tags import HEAD, OUTSIDE, has_other_tags, known_tags, number_of, order_tags
 from tui_tuner.errors import DataError, UsageError
-from tui_tuner.locales import N_, _
-from tui_tuner.models.generation import read_json
+from tui_tuner.locales import _
+from tui_tuner.models.heads import head_classes
 from tui_tuner.tasks.base import Task
 from tui_tuner.text import one_line
 
@@ -24,18 +24,10 @@ if TYPE_CHECKING:
     from tui_tuner.evaluation.samples import Samples, Shown
     from tui_tuner.objectives.base import Objective
 
-STRICT = tuple(
-    Metric(f"{name}_strict", label, help_, hundred=True)
-    for name, label, help_ in (
-        ("f1", N_("F1, strict"), N_("Only entities that follow the rules of their tags count.")),
-        (
-            "precision",
-            N_("Precision, strict"),
-            N_("Only entities that follow the rules of their tags count."),
-        ),
-        ("recall", N_("Recall, strict"), N_("Only entities that follow the rules of their tags count.")),
-    )
-)
+STRICT = tuple(METRICS[name] for name in ("f1_strict", "precision_strict", "recall_strict"))
+
+
+SHOWN = 20  # words of a row, in a list of them
 
 
 class TokenClassification(Task):
@@ -47,7 +39,7 @@ class TokenClassification(Task):
         *(METRICS[name] for name in ("loss", "f1", "precision", "recall", "accuracy", "f1_macro")),
         *STRICT,
     )
-    auto_class = "AutoModelForTokenClassification"
+    auto_class = f"AutoModel{HEAD}"
     new_modules = ("score", "classifier")
     peft_type = "TOKEN_CLS"
 
@@ -56,16 +48,26 @@ class TokenClassification(Task):
 
         return keep_spaces(tokenizer)
 
+    def describe(self, record: Record, example: Example) -> str:
+        if not isinstance(record, Tagged):
+            return ""
+        pairs = list(zip(record.tokens, map(str, record.tags), strict=False))
+        tagged = [f"{one_line(word, 40)} {one_line(tag, 40)}" for word, tag in pairs if tag != OUTSIDE]
+        if not tagged:
+            return _("no word has a tag but {outside}", outside=OUTSIDE)
+        more = ["…"] if len(tagged) > SHOWN else []
+        return _("tags: {tags}", tags=", ".join([*tagged[:SHOWN], *more]))
+
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
-        return TagEncoder(config, tokenizer, names_of_model(config))
+        return TagEncoder(config, tokenizer, known_tags(config.model))
 
     def read_beside(self, config: RunConfig, tokenizer: Any) -> Any:
-        return {"names": names_of_model(config)}
+        return {"names": known_tags(config.model)}
 
     def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
         from tui_tuner.data.examples.tag_checks import check_tags
 
-        return check_tags(facts, names_of_model(config))
+        return check_tags(facts, head_classes(config.model, HEAD), config.data.names or ())
 
     def number(self, rows: TokenizedRows, learned: Mapping[str, Any], config: RunConfig) -> None:
         names = tags_of(learned)
@@ -77,10 +79,12 @@ class TokenClassification(Task):
         own = rows.store.meta["learned"]
         unknown = sorted(set(own["tags"]) - set(names))
         if unknown:
-            raise _unknown_tag(rows, unknown[0], own["names"])
+            raise _unknown_tag(rows, unknown[0], own["names"] or own["known"])
         rows.renumber(places)
 
     def model_values(self, config: RunConfig, learned: Mapping[str, Any]) -> dict[str, Any]:
+        if not learned:
+            return {}
         names = tags_of(learned)
         return {
             "num_labels": len(names),
@@ -88,10 +92,18 @@ class TokenClassification(Task):
             "label2id": {name: place for place, name in enumerate(names)},
         }
 
+    def load(self, config: RunConfig, device: str, tokenizer: Any, learned: Mapping[str, Any]) -> Any:
+        from tui_tuner.models.loading import load_model
+
+        values = self.model_values(config, learned)
+        new = bool(values) and has_other_tags(head_classes(config.model, HEAD), tags_of(learned))
+        return load_model(config, device, tokenizer, self.auto_class, values, self.new_modules, new_head=new)
+
     def objective(self, config: RunConfig) -> Objective:
         from tui_tuner.objectives.tags import TagObjective
+        from tui_tuner.tasks.tag_judging import judge_rows
 
-        return TagObjective(config)
+        return TagObjective(config, judge_rows)
 
     def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
         from tui_tuner.evaluation.tag_samples import TagSamples
@@ -109,17 +121,9 @@ class TokenClassification(Task):
         return tag_text(model, tokenizer, config, text)
 
 
-def names_of_model(config: RunConfig) -> list[str]:
-    """The tags that the base model of a run knows already; none for most."""
-    return [] if config.model.architecture is not None else names_in(read_json(config.model, "config.json"))
-
-
 def tags_of(learned: Mapping[str, Any]) -> list[str]:
     """The tag of each class of a run's model."""
-    if not learned:
-        return []
-    names: Sequence[str] = learned["names"]
-    return order_tags(learned["tags"], names, names)
+    return order_tags(learned["tags"], learned["names"], learned["known"])
 
 
 def _unknown_tag(rows: TokenizedRows, tag: str, names: Sequence[str]) -> DataError:
@@ -138,7 +142,9 @@ def _unknown_tag(rows: TokenizedRows, tag: str, names: Sequence[str]) -> DataErr
             tag=one_line(tag, 40),
         ),
         where=str(store.origin(row)),
-        hint=_("Correct the tag, take the row out, or add rows with this tag to those that are trained."),
+        hint=_(
+            "Correct the tag, add rows with it to those that are trained, or name all tags in data.names."
+        ),
         field="data.validation",
     )
 

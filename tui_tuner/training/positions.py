@@ -23,6 +23,8 @@ def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter, 
         ConfigError: the model has no position for some of the tokens.
     """
     limit = _limit(facts.raw) if facts is not None else None
+    if facts is not None and facts.family.padded_positions and facts.max_positions:
+        limit = facts.max_positions  # the first rows of the table are padding's
     if facts is None or limit is None or longest + virtual <= limit:
         return
     if virtual:
@@ -44,7 +46,7 @@ def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter, 
         hint = _("Set data.max_length to {room}, or choose a model with a longer context.", room=room)
     else:
         hint = _("Lower method.virtual_tokens, or choose a model with a longer context.")
-    if facts.family.learned_positions:
+    if facts.positions_end:
         raise ConfigError(what, where="data.max_length", hint=hint)
     reporter.warn("beyond_positions", what, hint)
 

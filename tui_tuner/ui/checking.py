@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_tuner.config.advice import fixes_of, on_screen
-from tui_tuner.config.load import build_config
 from tui_tuner.config.options import field_of, known_field
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, RowsError, TunerError
 from tui_tuner.runs.view import RunView
 
@@ -41,6 +41,11 @@ class Refusal:
         return self.field in _OF_ROWS or (self.field == "data.path" and self.rows_seen)
 
     @property
+    def task_fix(self) -> Mapping[str, Any] | None:
+        """The first way out that is another task for the same rows, which one key takes."""
+        return next((fix for fix in self.fixes if "task" in fix), None)
+
+    @property
     def mendable(self) -> bool:
         """Whether there is something to choose from."""
         return bool(self.fixes) or self.of_rows or self.field == "data.path"
@@ -49,12 +54,33 @@ class Refusal:
 def check_start(values: Mapping[str, Any]) -> Refusal | None:
     """Look at what a draft speaks of; None if a run can be started. Reads files, so it has its time."""
     from tui_tuner.launch.beforehand import check_beforehand
+    from tui_tuner.ui.form import config_of
 
     try:
-        check_beforehand(build_config(values))
+        check_beforehand(config_of(values))
     except (TunerError, OSError) as error:
         return refusal_of(error)
     return None
+
+
+def better_start(values: Mapping[str, Any]) -> Refusal | None:
+    """The same of a draft that a run can be started from."""
+    from tui_tuner.ui.form import config_of
+
+    try:
+        return better_of(config_of(values))
+    except TunerError:
+        return None
+
+
+def better_of(config: RunConfig) -> Refusal | None:
+    """What is said of data that the task can use and another could use better. Reads the first rows."""
+    from tui_tuner.tasks.suiting import better_task
+
+    better = better_task(config)
+    if better is None:
+        return None
+    return Refusal("task", better.sentence, on_screen(better.hint), fixes_of(better.hint), True)
 
 
 def refusal_of(error: TunerError | OSError) -> Refusal:

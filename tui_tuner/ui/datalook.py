@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tui_tuner.config.advice import fixes_of
-from tui_tuner.config.load import build_config
+from tui_tuner.config.applying import methods_of
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import DataError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.runs.wire import plain
 from tui_tuner.text import mark_blanks, one_line
-from tui_tuner.ui.checking import Refusal, refusal_of
+from tui_tuner.ui.checking import Refusal, better_of, refusal_of
+from tui_tuner.ui.form import at, config_of, given
 
 if TYPE_CHECKING:
     from tui_tuner.tasks.preview.around import Around
@@ -46,13 +47,16 @@ class Token:
 
 @dataclass(frozen=True)
 class Mask:
-    """A row's tokens. `outcome` and `reason`: what the row ledger says of it."""
+    """A row's tokens. `outcome` and `reason`: what the row ledger says of it; `teaches`: what it teaches, in
+    words, where its tokens do not say it.
+    """
 
     tokens: tuple[Token, ...]
     notes: tuple[str, ...] = ()
     origin: str = ""
     outcome: str = "kept"
     reason: str = ""
+    teaches: tuple[str, ...] = ()
 
     @property
     def trained(self) -> int:
@@ -159,8 +163,10 @@ def _config(draft: dict[str, Any], path: str, *more: str) -> RunConfig:
     named = {name: draft.get(name) or {} for name in ("model", "method", *more)}
     if "task" in draft:
         named["task"] = draft["task"]
+    if given(draft, "method.kind") not in methods_of(str(at(draft, "task"))):
+        named.pop("method")  # which says nothing about rows
     data = draft.get("data")
-    return build_config({**named, "data": {**(data if isinstance(data, dict) else {}), "path": path}})
+    return config_of({**named, "data": {**(data if isinstance(data, dict) else {}), "path": path}})
 
 
 def look(draft: dict[str, Any], path: str) -> Look:
@@ -198,6 +204,14 @@ def refusal(draft: dict[str, Any], path: str) -> Refusal | None:
         return _refused(_config(draft, path))
     except TunerError as error:
         return refusal_of(error)
+
+
+def better(draft: dict[str, Any], path: str) -> Refusal | None:
+    """What is said of `path` where another task fits it better than the draft's."""
+    try:
+        return better_of(_config(draft, path))
+    except TunerError:
+        return None
 
 
 def _refused(config: RunConfig) -> Refusal | None:
@@ -313,12 +327,13 @@ def mask(draft: dict[str, Any], path: str, row: int) -> Mask:
     """
     from tui_tuner.tasks.preview.mask import mask_row
 
-    model, data = sections(draft, path)
-    tokenizer = _tokenizer(model)
-    view = mask_row(model, data, row + 1, tokenizer)
+    config = _config(draft, path)
+    tokenizer = _tokenizer(config.model)
+    view = mask_row(config.model, config.data, row + 1, tokenizer, config.task)
     tokens = tuple(_whole_characters(view.tokens, tokenizer))
     notes = tuple(one_line(note) for note in view.notes)
-    return Mask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason))
+    teaches = tuple(one_line(words) for words in view.teaches)
+    return Mask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason), teaches)
 
 
 def around(draft: dict[str, Any], path: str, row: int) -> tuple[Around, ForwardRows | None]:

@@ -8,8 +8,11 @@ from typing import Any
 
 import yaml
 
-from tui_tuner.config.load import config_problems
-from tui_tuner.config.options import Option, options, section_help
+from tui_tuner.config.applying import methods_of, particular, reads
+from tui_tuner.config.kinds import METHODS, RECORD_FORMATS, TASKS
+from tui_tuner.config.load import build_config, config_problems
+from tui_tuner.config.options import Option, known_field, options, section_help
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import set_path
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.locales import _
@@ -54,10 +57,31 @@ def editor(option: Option) -> str:
     return "switch" if option.kinds == (bool,) and not option.optional else "input"
 
 
-def select_words(option: Option) -> list[str]:
-    """What a select offers."""
+def select_words(option: Option, values: Mapping[str, Any] | None = None) -> list[str]:
+    """What a select offers in a draft: of the methods those that can train its task, and the one it has."""
     words = list(option.choices)
+    if option.path == "method.kind" and values is not None:
+        fitting = (*methods_of(str(at(values, "task"))), str(value_of(values, option)))
+        words = [word for word in words if word in fitting]
     return words if option.only_choices else [*words, "true", "false"]
+
+
+def word_help(option: Option, word: str) -> str:
+    """One line about a word that a field takes, untranslated; empty where nothing is told of it."""
+    kind = {"task": TASKS, "method.kind": METHODS}.get(option.path, {}).get(word)  # type: ignore[attr-defined]
+    if kind is not None:
+        return str(kind.help)
+    return RECORD_FORMATS.get(word, "") if option.path == "data.format" and word != "auto" else ""
+
+
+def applies(values: Mapping[str, Any], path: str) -> bool:
+    """Whether a field, or a key inside it, has an effect on runs of the draft's task."""
+    return reads(str(at(values, "task")), known_field(path) or path)
+
+
+def applied(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A draft without what its task does not read: it stays in the draft, for the task may change back."""
+    return without(values, [path for path in particular() if not applies(values, path)])
 
 
 def value_of(values: Mapping[str, Any], option: Option) -> Any:
@@ -110,7 +134,7 @@ def without(values: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
     kept = copy.deepcopy(dict(values))
     for path in paths:
         inner, parts = kept, path.split(".")
-        while len(parts) > 1 and parts[0] in inner:
+        while len(parts) > 1 and isinstance(inner.get(parts[0]), dict):
             inner = inner[parts.pop(0)]
         inner.pop(".".join(parts), None)
     return kept
@@ -175,14 +199,23 @@ def _yaml(option: Option, text: str) -> Any:
         ) from None
 
 
+def config_of(values: Mapping[str, Any]) -> RunConfig:
+    """The config that a draft is, without what its task does not read.
+
+    Raises:
+        ConfigError: with one sentence for each problem.
+    """
+    return build_config(applied(values))
+
+
 def problems(values: Mapping[str, Any], untyped: Mapping[str, str]) -> dict[str, str]:
     """The sentence for each field that is wrong: what could not be parsed, then what the config says.
 
     Args:
         untyped: Fields whose text is no value, with their sentence.
     """
-    found = dict(config_problems(values))
-    found.update(untyped)
+    found = dict(config_problems(applied(values)))
+    found.update({path: sentence for path, sentence in untyped.items() if applies(values, path)})
     return found
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.load import build_config
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.facts import ModelFacts, load_facts
@@ -23,6 +22,7 @@ from tui_tuner.planning.hardware import Hardware, detect
 from tui_tuner.planning.plan import Plan, plan
 from tui_tuner.planning.throughput import measured
 from tui_tuner.tasks import find_task
+from tui_tuner.ui.form import config_of
 
 QUICK, PATIENT = 0.1, 1.5  # seconds of counting rows: while one types, and on the plan screen
 
@@ -74,7 +74,7 @@ def look(
     Raises:
         TunerError: the draft is invalid, or the model, the card or (with `exact`) the data cannot be had.
     """
-    config = build_config(draft)
+    config = config_of(draft)
     facts = _facts_of(config, network)
     counted = _counted(config, network, exact)
     hardware, chosen, config = _device(config, card)
@@ -91,7 +91,7 @@ def cards(
     Raises:
         TunerError: the draft is invalid, or the model cannot be had.
     """
-    config = build_config(draft)
+    config = config_of(draft)
     facts, data = _facts_of(config, True), _counted(config, False, False).facts
     for found in which_cards(config, facts=facts, data=data):
         if stop():

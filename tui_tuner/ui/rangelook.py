@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tui_tuner.config.load import build_config
 from tui_tuner.errors import RunError, TunerError
 from tui_tuner.launch.beforehand import check_hardware
 from tui_tuner.launch.helper import Cancelled, Helper, Request
 from tui_tuner.planning.range_test import RangeTest, evaluate
+from tui_tuner.ui.form import config_of
 
 STEPS = 60
 
@@ -44,7 +44,7 @@ class RangeProcess:
             HardwareError: it asks for more GPUs than there are.
             RunError: the test failed.
         """
-        config = build_config(draft)
+        config = config_of(draft)
         check_hardware(config)
         arguments = {"config": config.model_dump(mode="json"), "steps": STEPS}
         self._request = self._helper.request("range_test", arguments, progress=self._heard)

@@ -73,6 +73,12 @@ class DataSection(Section):
     columns: dict[str, str] | None = option(
         None, N_("Which column is what, such as {prompt: question, response: answer}."), advanced=True
     )
+    names: list[str] | None = option(
+        None,
+        N_("Names of the tags that rows give as numbers, in their order."),
+        N_("The first is that of 0, such as [O, B-PER, I-PER]. Parquet files often say them themselves."),
+        advanced=True,
+    )
     field: str | None = option(
         None,
         N_("Key (JSON), table (SQL) or member (zip) that holds the rows, where a file has several."),
@@ -122,6 +128,12 @@ class DataSection(Section):
             "looks at the labels."
         ),
     )
+    label_separator: str | None = option(
+        None,
+        N_("What stands between the classes in a label that is a text, such as ; or |."),
+        N_("Without it such a label is one class, whatever it holds."),
+        advanced=True,
+    )
     train_on: Literal["all_answers", "last_answer", "everything"] = option(
         "all_answers",
         N_("Which part of a chat is trained."),
@@ -159,6 +171,15 @@ class DataSection(Section):
         lt=1,
     )
     limit: int | None = option(None, N_("Use at most this many rows."), unit=N_("rows"), ge=1, le=10**12)
+    pick: Literal["first", "random"] = option(
+        "first",
+        N_("Which rows data.limit takes."),
+        N_(
+            "first ends reading there. random reads everything and takes rows from anywhere, by data.seed: for "
+            "files that are sorted, such as by class."
+        ),
+        advanced=True,
+    )
     max_dropped: float = option(
         0.01,
         N_("Share of rows that may be dropped before the run stops and asks."),

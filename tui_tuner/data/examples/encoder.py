@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tui_tuner.config.advice import advise, setting
-from tui_tuner.config.kinds import RECORD_FORMATS
+from tui_tuner.config.advice import advise, hints, setting
+from tui_tuner.config.kinds import RECORD_FORMATS, TASKS
 from tui_tuner.config.schema import RunConfig, Source
 from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.examples.fitting import Fitted
@@ -34,10 +34,23 @@ _FORMAT_OF_RECORD = {
     "tagged": "token_tags",
     "question": "qa",
 }
-# Formats of other records say themselves how else their rows can be read (`Format.otherwise`)
+_ROWS = {
+    "chat": TASKS["sft"].rows,
+    "labelled": TASKS["classification"].rows,
+    "tagged": TASKS["token_classification"].rows,
+    "question": TASKS["question_answering"].rows,
+}
+# The task that takes such records as they are. Formats say themselves how else their rows can be read
+# (`Format.otherwise`)
 _HINTS = {
     "chat": N_("Fine-tune on chats with {command}.", command=setting({"task": "sft"})),
     "text": N_("Learn plain text with {command}.", command=setting({"task": "pretraining"})),
+    "labelled": N_("Learn the classes with {command}.", command=setting({"task": "classification"})),
+    "tagged": N_("Learn the tags with {command}.", command=setting({"task": "token_classification"})),
+    "question": N_(
+        "Learn to find answers inside their texts with {command}.",
+        command=setting({"task": "question_answering"}),
+    ),
 }
 
 
@@ -160,10 +173,10 @@ class Encoder:
             return
         error = cls.refusal(config, str(read.row.origin), record)
         way = find_format(read.format).otherwise(read.columns, read.row.values) if read.format else None
-        if way is not None and config.data.format == "auto":
-            error.hint = way.hint()
-        elif way is not None:
-            error.hint = way.hint({"data.format": "auto"})
+        if way is not None:
+            told = {} if config.data.format == "auto" else {"data.format": "auto"}
+            others = (way.hint(told), error.hint) if way.better else (error.hint, way.hint(told))
+            error.hint = hints(*others)
         raise error
 
     @classmethod
@@ -172,13 +185,22 @@ class Encoder:
         return RowsError(
             _(
                 "these rows are {format}, which task {task} cannot use.",
-                format=_(RECORD_FORMATS[_FORMAT_OF_RECORD[record.kind]]),
+                format=_(_words_for(record)),
                 task=config.task,
             ),
             where=where,
-            hint=advise(_HINTS.get(record.kind, "")),
+            hint=advise(_HINTS.get("" if _is_unlabelled(record) else record.kind, "")),
             field="data.path",
         )
+
+
+def _words_for(record: Record) -> str:
+    """What such records are: as the task that takes them says, or else as their format does."""
+    return _ROWS.get(record.kind) or RECORD_FORMATS[_FORMAT_OF_RECORD[record.kind]]
+
+
+def _is_unlabelled(record: Record) -> bool:
+    return isinstance(record, Labelled) and record.label is None
 
 
 def format_told(config: RunConfig, source: int) -> bool:

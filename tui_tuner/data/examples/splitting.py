@@ -69,9 +69,25 @@ def _held_rows(store: Store, share: float, seed: int) -> np.ndarray:
         wanted = round(share * int(sizes[groups].sum()))
         before = np.concatenate(([0], np.cumsum(sizes[order])[:-1]))
         chosen[order[before + sizes[order] <= max(wanted, 0)]] = True
+    if group_label.any():
+        _draw_more(chosen, sizes, round(share * len(group)), random)
     if not chosen.any() and len(first) > 1:
         chosen[random.integers(len(first))] = True
     return chosen[group]
+
+
+def _draw_more(chosen: np.ndarray, sizes: np.ndarray, wanted: int, random: np.random.Generator) -> None:
+    """Draw from all labels what their own shares have left open, in place.
+
+    Labels of very few rows have a share of none, and where labels are numbers most of them are such.
+    """
+    missing = wanted - int(sizes[chosen].sum())
+    if 2 * missing <= wanted:
+        return
+    for place in random.permutation(np.flatnonzero(~chosen)):
+        if sizes[place] <= missing:
+            chosen[place] = True
+            missing -= int(sizes[place])
 
 
 def _weighted(examples: np.ndarray, example_row: np.ndarray, store: Store, data: DataSection) -> np.ndarray:

@@ -16,10 +16,12 @@ import numpy as np
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts
 from tui_tuner.data.examples.fitting import Fitted
+from tui_tuner.data.examples.tag_facts import Place, baseline, note_tags
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import IGNORE, Example, Record, Tagged
 from tui_tuner.data.tags import number_of
 from tui_tuner.locales import N_, _
+from tui_tuner.text import one_line
 
 
 @dataclass
@@ -110,7 +112,9 @@ def windows_of(words: WordTokenizer, tokens: WordTokens, max_length: int, stride
     Args:
         stride: Tokens that neighbours share, half a window at most.
     """
-    room = max(1, max_length - len(words.before) - len(words.after))
+    room = room_of(words, max_length)
+    if len(tokens.ids) <= room:
+        return [_whole(words, tokens)]
     ends = [0, *accumulate(min(count, room) for count in tokens.counts)]  # cut to what fits
     starts = [0, *accumulate(tokens.counts)]
     edges = _edges(ends, room, min(stride, room // 2))
@@ -130,6 +134,20 @@ def windows_of(words: WordTokenizer, tokens: WordTokens, max_length: int, stride
         found[at].words.append(word)
         found[at].places.append(len(words.before) + ends[word] - ends[edges[at][0]])
     return found
+
+
+def _whole(words: WordTokenizer, tokens: WordTokens) -> Window:
+    """A text that is short enough."""
+    counts = np.array(tokens.counts)
+    labelled = np.flatnonzero(counts)
+    places = len(words.before) + np.cumsum(counts) - counts
+    ids = np.array([*words.before, *tokens.ids, *words.after], dtype=np.int32)
+    return Window(ids, labelled.tolist(), places[labelled].tolist())
+
+
+def room_of(words: WordTokenizer, max_length: int) -> int:
+    """Tokens of words that a window has room for."""
+    return max(1, max_length - len(words.before) - len(words.after))
 
 
 def _edges(ends: Sequence[int], room: int, shared: int) -> list[tuple[int, int]]:
@@ -193,17 +211,31 @@ class TagEncoder(Encoder):
     place when all tags are known.
 
     Args:
-        names: The tags that a base model knows, which also name the numbers that rows may hold for tags.
+        known: The tags that the base model's own head knows. They name the numbers that rows may hold for
+            tags, where `data.names` does not.
     """
 
     takes = (Tagged,)
 
-    def __init__(self, config: RunConfig, tokenizer: Any, names: Sequence[str] = ()) -> None:
+    def __init__(self, config: RunConfig, tokenizer: Any, known: Sequence[str] = ()) -> None:
+        self._facts = Facts()
+        self._notes: list[str] = []
         super().__init__(config, tokenizer)
         self.words = WordTokenizer(tokenizer)
-        self.names = list(names)
+        self.known = list(known)
+        self.named = list(config.data.names or ())
+        self.numbering = self.named or self.known
         self.tags: set[str] = set()
-        self.numbers = False  # whether rows hold numbers for tags
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know; when all rows were seen, of their tags, too."""
+        said = baseline(self._facts)
+        return [*self._notes, *([said] if said else [])]
+
+    @notes.setter
+    def notes(self, notes: list[str]) -> None:
+        self._notes = notes
 
     def begin(self, records: list[Record]) -> Sentences:
         return Sentences(records)
@@ -233,7 +265,7 @@ class TagEncoder(Encoder):
         Raises:
             RowProblem: a number that has no name though others do.
         """
-        return name_tags(record.tags, self.names)
+        return name_tags(record.tags, self.numbering, self.named)
 
     def _fit(self, record: Tagged, tokens: WordTokens) -> Fitted:
         tags = self.tags_of(record)
@@ -252,9 +284,8 @@ class TagEncoder(Encoder):
                 )
                 outcome, reason = "truncated", N_("cut at max_length")
         self.tags.update(tags[word] for window in windows for word in window.words)
-        self.numbers |= any(not isinstance(tag, str) for tag in record.tags)
         silent = [word for word, count in enumerate(tokens.counts) if not count]
-        examples = []
+        examples: list[TaggedExample] = []
         for window in windows:
             labels = np.full(len(window.ids), IGNORE, dtype=np.int32)
             labels[window.places] = [number_of(tags[word]) for word in window.words]
@@ -263,17 +294,34 @@ class TagEncoder(Encoder):
 
     def note_row(self, record: Record, fitted: Fitted, origin: object, facts: Facts) -> None:
         assert isinstance(record, Tagged)
-        note_tags(record.tokens, self.tags_of(record), origin, facts)
+        note_tags(self.tags_of(record), origin, facts)
+        self._facts = facts
+        if fitted.outcome == "split":
+            self._note_stride()
+        if any(not isinstance(tag, str) for tag in record.tags):
+            facts.note("numbers" if self.numbering else "unnamed", origin)
         for example in fitted.examples:
             for word in example.silent if isinstance(example, TaggedExample) else ():
-                facts.note("silent", place_of(origin, word, record.tokens[word]))
+                facts.note("silent", Place(origin, word, record.tokens[word]))
+
+    def _note_stride(self) -> None:
+        """Say that windows share less than the config asks for, where they do."""
+        data, room = self.config.data, room_of(self.words, self.config.data.max_length)
+        if data.stride > room // 2 and not self._notes:
+            self._notes.append(
+                _(
+                    "Windows of {length} tokens share {shared} at most, not the {stride} of data.stride.",
+                    length=data.max_length,
+                    shared=room // 2,
+                    stride=data.stride,
+                )
+            )
 
     def learned(self) -> dict[str, Any]:
-        return {"tags": sorted(self.tags), "numbers": self.numbers, "names": self.names}
+        return {"tags": sorted(self.tags), "names": self.named, "known": self.known}
 
     def learn(self, learned: dict[str, Any]) -> None:
         self.tags.update(learned["tags"])
-        self.numbers |= learned["numbers"]
 
 
 def _beginning(tokens: WordTokens, window: Window, words: WordTokenizer) -> WordTokens:
@@ -287,47 +335,27 @@ def _beginning(tokens: WordTokens, window: Window, words: WordTokenizer) -> Word
     return WordTokens(tokens.ids[: sum(counts)], counts)
 
 
-def name_tags(tags: Sequence[str | int], names: Sequence[str]) -> list[str]:
+def name_tags(tags: Sequence[str | int], names: Sequence[str], only: Sequence[str] = ()) -> list[str]:
     """Tags by name; numbers that nobody names stay numbers, as text.
 
+    Args:
+        names: Of the numbers.
+        only: The tags there may be; any, if empty.
+
     Raises:
-        RowProblem: a number that has no name though others do.
+        RowProblem: a number that has no name though others do, or a tag that there must not be.
     """
     found = []
     for place, tag in enumerate(tags):
-        if isinstance(tag, str):
-            found.append(tag)
-        elif not names:
-            found.append(str(tag))
-        elif 0 <= tag < len(names):
-            found.append(names[tag])
-        else:
+        name = tag if isinstance(tag, str) else ""
+        if not isinstance(tag, str):
+            name = str(tag) if not names else names[tag] if 0 <= tag < len(names) else ""
+        if not name or (only and name not in only):
             raise RowProblem(
-                N_("a tag is a number that has no name"),
-                _("{tag} at word {place}", tag=tag, place=place + 1),
+                N_("a tag that data.names does not have")
+                if isinstance(tag, str) or only
+                else N_("a number that none of the model's tags has"),
+                _("{tag} at word {place}", tag=one_line(tag, 40), place=place + 1),
             )
+        found.append(name)
     return found
-
-
-def place_of(origin: object, word: int, text: str) -> str:
-    """Where a word stands, for people."""
-    from tui_tuner.text import one_line
-
-    return _("{origin}, word {place} ({text})", origin=origin, place=word + 1, text=one_line(text, 30))
-
-
-def note_tags(words: Sequence[str], tags: Sequence[str], origin: object, facts: Facts) -> None:
-    """Count the tags of a row, and note what breaks the rules of the schemes that it may be in."""
-    from collections import Counter
-
-    from tui_tuner.data.tags import find_beginnings, find_faults
-
-    facts.add("words", len(words))
-    for tag, count in Counter(tags).items():
-        facts.add(f"tag {tag}", count)
-    inside, needless = find_beginnings(tags)
-    facts.add("begins inside", inside)
-    facts.add("begins", needless)
-    for scheme in ("IOB2", "IOBES", "BILOU", "BMES"):
-        for fault, place in find_faults(tags, scheme):
-            facts.note(f"{fault} {scheme}", place_of(origin, place, tags[place]))

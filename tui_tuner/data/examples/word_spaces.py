@@ -2,8 +2,8 @@
 
 Byte-level tokenizers (GPT-2, RoBERTa, Llama 3, Qwen) write a space into the token after it. Words that come
 as a list have none, so their tokens would be those of the middle of a word, unless the tokenizer puts one
-before each: what the field calls `add_prefix_space`. The change is saved with the model, so that whoever loads
-the two needs to know nothing of it.
+before each: what the field calls `add_prefix_space`. The change is saved with the model, so that whoever
+loads the two needs to know nothing of it.
 """
 
 from __future__ import annotations

@@ -28,11 +28,15 @@ class Match:
 
 @dataclass
 class Way:
-    """Another way to read the same rows: `words` with a place for the command, the task, and the roles."""
+    """Another way to read the same rows: `words` with a place for the command, the task, and the roles.
+
+    `better`: it makes more of these rows than the format itself, so it is told unasked.
+    """
 
     words: str
     task: str
     columns: Columns
+    better: bool = False
 
     def hint(self, more: Mapping[str, Any] | None = None) -> Hint:
         """What to do, for people; `more` settings come with it."""
@@ -111,6 +115,10 @@ class Format(ABC):
     def otherwise(self, columns: Columns, values: Values) -> Way | None:
         """How the same rows can be trained on by a task that takes no records of this format, if at all."""
         return None
+
+    def complete(self, told: Columns, sample: Sample) -> Columns:
+        """Roles that the user has named, with those that follow from them."""
+        return told
 
     def fits_told(self, told: Columns, sample: Sample) -> bool:
         """Whether roles that the user has named make this format."""

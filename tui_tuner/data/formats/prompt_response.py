@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui_tuner.config.advice import advise, setting
-from tui_tuner.data.formats.base import Ambiguous, Format, Match, ask, set_columns
+from tui_tuner.data.formats.base import Ambiguous, Format, Match, Way, ask
 from tui_tuner.data.formats.parts import troubles
 from tui_tuner.data.formats.parts.calls import tools_in
 from tui_tuner.data.formats.parts.columns import LABEL_NAMES, Column, Sample
@@ -30,6 +30,9 @@ PAIRS = (
     ("text", "response"),
     ("content", "response"),
 )
+
+
+SPAN = 4  # times as long as an answer that is found inside it a text is at least
 
 
 class PromptResponse(Format):
@@ -70,6 +73,19 @@ class PromptResponse(Format):
             raise RowProblem(N_("the response does not end with an answer"))
         return Chat(messages + prompt + answers, tools_in(values, columns))
 
+    def otherwise(self, columns: Columns, values: Values) -> Way | None:
+        text, answer = (values.get(columns.get(role, "")) for role in ("input", "response"))
+        if not isinstance(text, str) or not isinstance(answer, str) or not _stands_inside(answer, text):
+            return None
+        roles = {"question": columns["prompt"], "context": columns["input"], "answers": columns["response"]}
+        words = N_("Learn to find answers inside their texts with {command}.")
+        return Way(words, "question_answering", roles, better=True)
+
+
+def _stands_inside(answer: str, text: str) -> bool:
+    """Whether an answer is a part of a much longer text, word for word."""
+    return bool(answer.strip()) and SPAN * len(answer) < len(text) and answer in text
+
 
 def _speaking(sample: Sample, role: str) -> list[Column]:
     """Columns of a role that hold turns, or numbers and booleans among or instead of words."""
@@ -93,7 +109,12 @@ def _answers_or_classes(sample: Sample, prompt: Column, answer: Column) -> Ambig
             N_(
                 "Learn to write them with {answers}; they are classes with {command}.",
                 answers=setting({"data.format": "prompt_response"}),
-                command=set_columns({"text": prompt.name, "label": answer.name}),
+                command=setting(
+                    {
+                        "task": "classification",
+                        "data.columns": {"text": prompt.name, "label": answer.name},
+                    }
+                ),
             )
         ),
         field="data.format",

@@ -12,6 +12,7 @@ from typing import Any
 
 from tui_tuner.data.formats import advice, find_format, format_names
 from tui_tuner.data.formats.base import Format, Match
+from tui_tuner.data.formats.labelled import label_roles
 from tui_tuner.data.formats.parts.columns import NAMES, SELDOM, Sample, plain_name
 from tui_tuner.data.formats.parts.values import Columns
 from tui_tuner.errors import DataError
@@ -89,9 +90,10 @@ def _unused(sample: Sample, columns: Columns) -> list[str]:
 
 def _as_told(sample: Sample, wanted: str, columns: Columns) -> Detection:
     """What the user said, checked against the rows."""
-    told = {_ALIASES.get(role, role): name for role, name in columns.items()}
+    told = _each_label(sample, {_ALIASES.get(role, role): name for role, name in columns.items()})
     _check_told(sample, told)
     format = find_format(wanted) if wanted != "auto" else _format_of(told, sample)
+    told = format.complete(told, sample)
     missing = format.lacking(told)
     if missing:
         raise DataError(
@@ -100,7 +102,7 @@ def _as_told(sample: Sample, wanted: str, columns: Columns) -> Detection:
             field="data.columns",
             hint=advice.with_more(sample, format, told, missing),
         )
-    stray = [role for role in told if role not in format.needed + format.more]
+    stray = [role for role in told if role.partition(" ")[0] not in format.needed + format.more]
     if stray:
         raise DataError(
             _("{format} has no {roles}.", format=format.name, roles=", ".join(stray)),
@@ -116,7 +118,7 @@ def _check_told(sample: Sample, told: Columns) -> None:
     """Roles that some format has, and columns that are there."""
     known = {role for format in _ranked() for role in format.needed + format.more}
     for role, name in told.items():
-        if role not in known:
+        if role not in known and not role.startswith("label "):
             raise DataError(
                 _(
                     "unknown role {role!r}; known are {known}.",
@@ -138,6 +140,14 @@ def _check_told(sample: Sample, told: Columns) -> None:
                 field="data.columns",
                 hint=advice.by_columns(sample),
             )
+
+
+def _each_label(sample: Sample, told: Columns) -> Columns:
+    """The same where `label` names several columns, one for each class: they are roles of their own."""
+    names = [name.strip() for name in told.get("label", "").split(",")]
+    if len(names) < 2 or told["label"] in sample.columns or not all(name in sample.columns for name in names):
+        return told
+    return {**{role: name for role, name in told.items() if role != "label"}, **label_roles(names)}
 
 
 def _format_of(told: Columns, sample: Sample) -> Format:

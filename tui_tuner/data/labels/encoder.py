@@ -16,7 +16,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts
 from tui_tuner.data.examples.fitting import Fitted
 from tui_tuner.data.examples.token_types import COLUMN, pack_types
-from tui_tuner.data.labels.names import class_hash, class_name, is_whole, number_of
+from tui_tuner.data.labels.names import are_listed, class_hash, class_name, is_whole, labels_of, number_of
 from tui_tuner.data.labels.problem import MOST_CLASSES, MULTI, REGRESSION, SINGLE, Tally
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import IGNORE, Example, Labelled, Record
@@ -25,11 +25,6 @@ from tui_tuner.text import one_line
 
 COLUMNS = {"class": "int64", "value": "float64", COLUMN: "int64"}
 _COUNTED = ("rows", "texts", "fractions", "lists", "several")
-
-
-def labels_of(record: Labelled) -> list[Any]:
-    """The labels of a row as a list."""
-    return record.label if isinstance(record.label, list) else [record.label]
 
 
 class LabelEncoder(Encoder):
@@ -95,7 +90,7 @@ class LabelEncoder(Encoder):
         if length > most:
             if self.config.data.overlong == "drop":
                 raise RowProblem(N_("longer than max_length"), _("{tokens} tokens", tokens=length))
-            encoded = self._shortened(record, most)
+            encoded = self.shortened(record)
         ids = np.asarray(encoded["input_ids"], dtype=np.int32)
         try:
             types = pack_types(encoded.get("token_type_ids", ()))
@@ -109,8 +104,15 @@ class LabelEncoder(Encoder):
             return Fitted([example], "truncated", N_("cut at max_length, of the longer text first"))
         return Fitted([example], "truncated", N_("cut at max_length"))
 
-    def _shortened(self, record: Labelled, most: int) -> dict[str, list[int]]:
-        """Cut as the tokenizer cuts: special tokens stay, and of a pair the longer text gives way first."""
+    def shortened(self, record: Labelled) -> dict[str, list[int]]:
+        """What the tokenizer makes of a text, cut to `max_length` as it cuts itself.
+
+        Special tokens stay, and of a pair the longer text gives way first.
+
+        Raises:
+            RowProblem: it is too long and cannot be cut.
+        """
+        most = self.config.data.max_length
         second = [] if record.pair is None else [record.pair]
         try:
             encoded = self.tokenizer(
@@ -133,8 +135,8 @@ class LabelEncoder(Encoder):
         Raises:
             RowProblem: there is no label, or it is not what `data.problem` says.
         """
-        asked, labels = self.config.data.problem, labels_of(record)
-        several = isinstance(record.label, list)
+        asked, between = self.config.data.problem, self.config.data.label_separator
+        labels, several = labels_of(record.label, between), are_listed(record.label, between)
         if record.label is None or any(label is None for label in labels):
             raise RowProblem(N_("the label is missing"))
         numbers = [number_of(label) for label in labels]
@@ -153,9 +155,10 @@ class LabelEncoder(Encoder):
     def note_row(self, record: Record, fitted: Fitted, origin: object, facts: Facts) -> None:
         assert isinstance(record, Labelled)
         self._facts = facts
-        labels = labels_of(record)
+        between = self.config.data.label_separator
+        labels = labels_of(record.label, between)
         facts.note("rows", origin)
-        if isinstance(record.label, list):
+        if are_listed(record.label, between):
             facts.note("lists", origin)
             if len(labels) != 1:
                 facts.note("several", origin)

@@ -23,6 +23,24 @@ def class_name(value: Any) -> str:
     return str(int(float(text))) if _WHOLE.fullmatch(text) else text
 
 
+def are_listed(label: Any, separator: str | None) -> bool:
+    """Whether a row's label may be several classes: a list, or a text where something stands between them."""
+    return isinstance(label, list) or (bool(separator) and isinstance(label, str))
+
+
+def labels_of(label: Any, separator: str | None) -> list[Any]:
+    """The labels of a row.
+
+    Args:
+        separator: `data.label_separator`.
+    """
+    if isinstance(label, list):
+        return label
+    if separator and isinstance(label, str):
+        return [part.strip() for part in label.split(separator) if part.strip()]
+    return [label]
+
+
 def number_of(value: Any) -> float | None:
     """The number that a label is, or that it spells; None for all others. Truth values are no numbers."""
     if isinstance(value, bool):

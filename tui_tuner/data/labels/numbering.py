@@ -9,7 +9,7 @@ import numpy as np
 
 from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.examples.store import TokenizedRows
-from tui_tuner.data.labels.names import class_hash, class_name
+from tui_tuner.data.labels.names import class_hash, class_name, labels_of
 from tui_tuner.data.labels.problem import MULTI, REGRESSION
 from tui_tuner.errors import DataError, RowsError
 from tui_tuner.locales import N_, _, _n
@@ -18,7 +18,9 @@ from tui_tuner.text import one_line
 _SHOWN = 20
 
 
-def number_rows(rows: TokenizedRows, problem: str, numbers: Mapping[str, int]) -> None:
+def number_rows(
+    rows: TokenizedRows, problem: str, numbers: Mapping[str, int], separator: str | None = None
+) -> None:
     """Put the column `target` in the place of what encoding gave.
 
     It is int64 [rows] of one class of several, uint8 [rows, classes] of 0 and 1 of several classes, and
@@ -26,6 +28,7 @@ def number_rows(rows: TokenizedRows, problem: str, numbers: Mapping[str, int]) -
 
     Args:
         numbers: {name of a class, as the rows spell it: its number}.
+        separator: `data.label_separator`.
 
     Raises:
         DataError: a row has a class that no training row has, or no label of this problem.
@@ -37,43 +40,45 @@ def number_rows(rows: TokenizedRows, problem: str, numbers: Mapping[str, int]) -
         target = values.astype(np.float32)
         _refuse(rows, ~np.isfinite(target), _("the label is no number"), "regression")
     elif problem == MULTI:
-        target = _several(rows, numbers)
+        target = _several(rows, numbers, separator)
     else:
         _refuse(rows, hashes == 0, _("the row has not one class but a list of them"), "single")
         known = {class_hash(name): number for name, number in numbers.items()}
-        _refuse_unknown(rows, ~np.isin(hashes, list(known)), numbers)
+        _refuse_unknown(rows, ~np.isin(hashes, list(known)), numbers, separator)
         rows.renumber(known, "class")
         target = rows.columns["class"]
     rows.columns = {name: part for name, part in rows.columns.items() if name not in ("class", "value")}
     rows.add_column("target", target)
 
 
-def _several(rows: TokenizedRows, numbers: Mapping[str, int]) -> np.ndarray:
+def _several(rows: TokenizedRows, numbers: Mapping[str, int], separator: str | None) -> np.ndarray:
     """What classes each row has, uint8 [rows, classes]."""
     found = np.zeros((len(rows), len(set(numbers.values()))), dtype=np.uint8)
     unknown = np.zeros(len(rows), dtype=bool)
     for place in range(len(rows)):
-        for name in names_of_row(rows, place):
+        for name in names_of_row(rows, place, separator):
             if name in numbers:
                 found[place, numbers[name]] = 1
             else:
                 unknown[place] = True
-    _refuse_unknown(rows, unknown, numbers)
+    _refuse_unknown(rows, unknown, numbers, separator)
     return found
 
 
-def names_of_row(rows: TokenizedRows, place: int) -> list[str]:
+def names_of_row(rows: TokenizedRows, place: int, separator: str | None) -> list[str]:
     """The classes that a row has in the file."""
     label: Any = rows.store.record(rows.row(place))["label"]
-    return [class_name(one) for one in (label if isinstance(label, list) else [label])]
+    return [class_name(one) for one in labels_of(label, separator)]
 
 
-def _refuse_unknown(rows: TokenizedRows, unknown: np.ndarray, numbers: Mapping[str, int]) -> None:
+def _refuse_unknown(
+    rows: TokenizedRows, unknown: np.ndarray, numbers: Mapping[str, int], separator: str | None
+) -> None:
     """Raise `DataError` for rows whose class is none of those that are learnt."""
     if not unknown.any():
         return
     place = int(np.flatnonzero(unknown)[0])
-    strange = next((name for name in names_of_row(rows, place) if name not in numbers), "")
+    strange = next((name for name in names_of_row(rows, place, separator) if name not in numbers), "")
     count = int(unknown.sum())
     names = [one_line(name, 40) for name in numbers]
     raise RowsError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.data.records import Origin, Row
+from tui_tuner.data.sources.features import class_converters
 from tui_tuner.data.sources.native.process import MOST_ROW, batches
 from tui_tuner.data.sources.sqltext import bytes_text
 from tui_tuner.data.sources.tally import must_agree
@@ -52,8 +53,11 @@ def _rows(kind: str, path: Path, name: str) -> Iterator[Row]:
                 yield Row(Origin(name, number), {}, _REASONS[found.reason])
         else:
             if converters is None:
+                named = class_converters(found.batch.schema.metadata)
                 converters = {
-                    field.name: json.loads if field.name in found.coded else _converter(field.type)
+                    field.name: json.loads
+                    if field.name in found.coded
+                    else named.get(field.name) or _converter(field.type)
                     for field in found.batch.schema
                 }
             for values in _values(found.batch):

@@ -45,9 +45,9 @@ class Looked(Message):
 class Judged(Message):
     """Whether the task can use the rows."""
 
-    def __init__(self, turn: int, refusal: Refusal | None) -> None:
+    def __init__(self, turn: int, refusal: Refusal | None, better: Refusal | None = None) -> None:
         super().__init__()
-        self.turn, self.refusal = turn, refusal
+        self.turn, self.refusal, self.better = turn, refusal, better
 
 
 class Counted(Message):
@@ -83,6 +83,7 @@ class DataScreen(MendingScreen):
     HELP_TEXT = _(
         "Type a path (a file, a folder, a hub data set, or demo), or choose a file in the tree.\n"
         "u takes the data into a run, once its task can use them; else it offers what can be done.\n"
+        "k takes the task that these rows are for, where that is another one.\n"
         "c says which column is what, f which record format it is.\n"
         "Between ▸ and ◂ are the tokens the model learns to produce: answers with their stop token.\n"
         "Everything else is read only. Special tokens are shown as they are.\n"
@@ -94,6 +95,7 @@ class DataScreen(MendingScreen):
         Binding("o", "pick", _("File")),
         Binding("u", "use", _("Use in a run")),
         Binding("u,f4", "mend", _("Mend"), key_display="u"),
+        Binding("k", "other_task", _("Change task")),
         Binding("c", "columns", _("Columns")),
         Binding("f", "format", _("Format")),
         Binding("m", "model", _("Model")),
@@ -114,6 +116,7 @@ class DataScreen(MendingScreen):
         super().__init__()
         self.look: datalook.Look | None = None
         self.refusal: Refusal | None = None  # why these data cannot be used
+        self.better: Refusal | None = None  # that another task fits them better
         self.judged = False  # whether they can is known
         self._path = ""
         self._turn = 0  # of reading: what an earlier one finds out is passed over
@@ -166,7 +169,7 @@ class DataScreen(MendingScreen):
         """Read from the beginning; the focus goes to the rows now, for later it would leave a typing hand."""
         self._path = path
         self._turn += 1
-        self.look, self.refusal, self.judged = None, None, False
+        self.look, self.refusal, self.better, self.judged = None, None, None, False
         self.set_focus(self.query_one("#rows"))
         with self.prevent(Input.Changed):
             self.query_one("#path", Input).value = one_line(path)
@@ -193,7 +196,9 @@ class DataScreen(MendingScreen):
             self.post_message(Looked(turn, look, refusal))
         if look is None:
             return
-        self.post_message(Judged(turn, datalook.refusal(draft, path)))
+        refusal = datalook.refusal(draft, path)
+        better = datalook.better(draft, path) if refusal is None else None
+        self.post_message(Judged(turn, refusal, better))
         with contextlib.suppress(TunerError, OSError):  # what is wrong with the data was said above
 
             def said(census: datalook.Census) -> None:
@@ -229,12 +234,12 @@ class DataScreen(MendingScreen):
     @on(Judged)
     def _judged(self, message: Judged) -> None:
         if message.turn == self._turn:
-            self.refusal, self.judged = message.refusal, True
+            self.refusal, self.better, self.judged = message.refusal, message.better, True
             self.refresh_bindings()
             self._draw_how()
 
     def _draw_how(self) -> None:
-        self.query_one(HowRead).show(self.look, self.refusal)
+        self.query_one(HowRead).show(self.look, self.refusal, self.better)
 
     @on(Counted)
     def _counted(self, message: Counted) -> None:
@@ -326,6 +331,8 @@ class DataScreen(MendingScreen):
             return self.judged and self.refusal is None
         if action == "mend":
             return self.refusal is not None
+        if action == "other_task":
+            return self.other_task is not None
         return bool(self._path) if action in ("columns", "format") else True
 
     def action_back(self) -> None:
@@ -350,6 +357,10 @@ class DataScreen(MendingScreen):
         """Put this data, and what is said of it, into the draft."""
         self.tuner.drafts.draft.values = self._draft()
         put_values(self.tuner, {"data.path": self._path, **values})
+
+    @property
+    def said(self) -> Refusal | None:
+        return self.refusal or self.better
 
     def action_mend(self) -> None:
         """What can be done with data that cannot be used as they are."""

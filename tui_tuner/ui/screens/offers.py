@@ -58,6 +58,21 @@ def put_values(tuner: Tuner, values: Mapping[str, Any]) -> None:
 class MendingScreen(TunerScreen):
     """A screen on which a refusal can be mended: by values that are offered, by columns, by a format."""
 
+    @property
+    def said(self) -> Refusal | None:
+        """What is wrong with the data, or could be better."""
+        return None
+
+    @property
+    def other_task(self) -> Mapping[str, Any] | None:
+        """The values that make it the task which the data are for; None where it is that, or nobody knows."""
+        return self.said.task_fix if self.said is not None else None
+
+    async def action_other_task(self) -> None:
+        """Take the task that the data are for."""
+        if self.other_task is not None:
+            await self.take(self.other_task)
+
     async def take(self, values: Mapping[str, Any]) -> None:
         """Put values, by the dotted names of their fields, into the draft, and show what comes of it."""
         raise NotImplementedError

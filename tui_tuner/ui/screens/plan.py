@@ -16,12 +16,11 @@ from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.config.load import config_problems
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import planlook
-from tui_tuner.ui.form import put
+from tui_tuner.ui.form import problems, put
 from tui_tuner.ui.planwords import (
     Offer,
     advice_offers,
@@ -315,7 +314,7 @@ class PlanScreen(TunerScreen):
         draft = copy.deepcopy(self.tuner.draft)
         for path, value in values.items():
             put(draft, path, value)
-        wrong = config_problems(draft)
+        wrong = problems(draft, {})
         if wrong:
             self.tuner.say(one_line(next(iter(wrong.values())), 200), "error", 8)
             return

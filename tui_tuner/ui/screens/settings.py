@@ -19,7 +19,6 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.config.load import build_config
 from tui_tuner.config.options import known_field
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
@@ -31,7 +30,7 @@ from tui_tuner.ui.checking import Refusal, refusal_of
 from tui_tuner.ui.presets import preset_rows, preset_values
 from tui_tuner.ui.screens.offers import MendingScreen, put_values
 from tui_tuner.ui.widgets.field import Field, FieldChanged, explanation
-from tui_tuner.ui.widgets.form_pages import FormPages, form_words
+from tui_tuner.ui.widgets.form_pages import FormPages, form_words, section_marks, task_words
 from tui_tuner.ui.widgets.memory_bar import breakdown
 from tui_tuner.ui.widgets.plan_line import Looked, PlanLine
 from tui_tuner.ui.widgets.start_check import Checked, StartCheck
@@ -56,6 +55,7 @@ class SettingsScreen(MendingScreen):
         Binding("f3", "plan", _("Plan")),
         Binding("f4", "mend", _("Mend")),
         Binding("f4", "columns", _("Columns")),
+        Binding("f5", "other_task", _("Change task")),
         Binding("down", "step(1)", _("Next field"), show=False),
         Binding("up", "step(-1)", _("Field before"), show=False),
     ]
@@ -85,6 +85,7 @@ class SettingsScreen(MendingScreen):
         self._told = told
         self._mend = mend
         self._refusal: Refusal | None = None  # of the check before a start
+        self._better: Refusal | None = None  # another task fits the data better
         self._passed = False
 
     @property
@@ -100,6 +101,10 @@ class SettingsScreen(MendingScreen):
     def _why(self) -> Refusal | None:
         """Why a run cannot be started, or why the last one failed."""
         return self._told or self._refusal
+
+    @property
+    def said(self) -> Refusal | None:
+        return self._why or self._better
 
     def crumb(self) -> Content:
         name = Content.assemble("  ", (safe(self._preset).plain, "$dim")) if self._preset else Content("")
@@ -204,6 +209,7 @@ class SettingsScreen(MendingScreen):
             text for path, text in self._problems.items() if not path or form.section_of(path) == section
         ]
         lines = [Content.assemble(("✗ ", "$error"), block(sentence)) for sentence in wrong]
+        lines += [task_words(self.said)] if self.said is not None and self.other_task else []
         words = Content("\n").join(lines) if lines else form_words()
         self.query_one("#explanation", Static).update(words)
 
@@ -211,9 +217,12 @@ class SettingsScreen(MendingScreen):
         option = form.options()[path]
         sentence = form.problem_of(path, self._problems)
         refusal = self._why
-        said = explanation(option, sentence)
+        value = form.value_of(self.values, option)
+        said = explanation(option, sentence, value=value)
         if refusal is not None and refusal.field == path:
-            said = explanation(option, sentence, refusal.advice, refusal.mendable)
+            said = explanation(option, sentence, refusal.advice, refusal.mendable, value)
+        if path in ("task", "data.path") and self.said is not None and self.other_task:
+            said = Content("\n").join([task_words(self.said), said])
         self.query_one("#explanation", Static).update(said)
 
     def _check(self, changed: bool = True) -> None:
@@ -221,7 +230,7 @@ class SettingsScreen(MendingScreen):
         if changed:
             self._told = None
             self.tuner.drafts.touch()
-        self._refusal, self._passed = None, False
+        self._refusal, self._passed, self._better = None, False, None
         self._problems = form.problems(self.values, self._untyped)
         check, line = self.query_one(StartCheck), self.query_one(PlanLine)
         if check.starting:
@@ -240,13 +249,9 @@ class SettingsScreen(MendingScreen):
         if refusal is not None and not self._problems:
             self._problems = {refusal.field: refusal.sentence}  # of no field: in the title and the help alone
         self._pages.mark(self.values, self._problems)
-        counts: dict[str, int] = {}
-        for path in filter(None, self._problems):
-            counts[form.section_of(path)] = counts.get(form.section_of(path), 0) + 1
         nav = self.query_one("#nav", OptionList)
-        for index, (key, label) in enumerate(form.SECTIONS.items()):
-            mark = (f" ✗{counts[key]}", "$error") if key in counts else ""
-            nav.replace_option_prompt_at_index(index, Content.assemble(label, mark))
+        for index, words in enumerate(section_marks(self._problems)):
+            nav.replace_option_prompt_at_index(index, words)
         self.query_one(TopBar).say(self._title())
         self.refresh_bindings()
         if self.focused is nav:
@@ -268,6 +273,7 @@ class SettingsScreen(MendingScreen):
     async def _checked(self, message: Checked) -> None:
         self._told = None if message.start else self._told
         self._refusal, self._passed = message.refusal, message.refusal is None
+        self._better = message.better
         self._problems = form.problems(self.values, self._untyped)
         self._draw_problems()
         here = self._pages.here
@@ -276,7 +282,7 @@ class SettingsScreen(MendingScreen):
         if not message.start:
             return
         if message.refusal is None:
-            self._begin(build_config(message.values))
+            self._begin(form.config_of(message.values))
         elif message.refusal.field:
             await self._go_to(message.refusal.field)
         else:
@@ -344,6 +350,8 @@ class SettingsScreen(MendingScreen):
             refusal = self._why
             offered = refusal is not None and refusal.mendable
             return offered == (action == "mend")
+        if action == "other_task":
+            return self.other_task is not None
         return True
 
     def action_mend(self) -> None:
@@ -396,7 +404,7 @@ class SettingsScreen(MendingScreen):
         """The config if all values are right; else says what is wrong, and goes there."""
         found = form.problems(self.values, self._untyped)
         if not found:
-            return build_config(self.values)
+            return form.config_of(self.values)
         path, sentence = next(iter(found.items()))
         strange = [path for path in form.unknown(self.values) if path in found]
         if strange:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from textual import on
@@ -17,7 +18,7 @@ from textual.widgets import Input, Select, Static, Switch
 from tui_tuner.config.options import Option
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.form import editor, parse, select_words, show
+from tui_tuner.ui.form import editor, parse, select_words, show, word_help
 from tui_tuner.ui.words import safe
 
 
@@ -48,6 +49,7 @@ class Field(Vertical):
     Field FieldSelect > SelectCurrent { background: $panel; border: none; height: 1; padding: 0 1; }
     Field FieldSelect:focus > SelectCurrent { background: $cursor-back; border: none; }
     Field FieldSelect > SelectOverlay { border: round $line; background: $panel; }
+    Field FieldSelect.-told > SelectOverlay { width: 60; constrain: inside inside; }
     Field Switch { height: 1; border: none; padding: 0; background: $panel; }
     Field Switch:focus { border: none; background: $cursor-back; background-tint: transparent; }
     Field .words { height: 1; color: $dim; text-wrap: nowrap; text-overflow: ellipsis; padding-left: 2; }
@@ -55,30 +57,28 @@ class Field(Vertical):
     Field.-wrong .words { color: $error; }
     """
 
-    def __init__(self, option: Option, value: Any) -> None:
+    def __init__(self, option: Option, value: Any, words: Sequence[str] = ()) -> None:
         super().__init__()
         self.option = option
         self._value = value
-        self._marked = (False, "?")
+        self._words = list(words) or select_words(option)
+        self._marked: tuple[bool, str, Any] = (False, "?", None)
 
     def compose(self) -> ComposeResult:
         with Horizontal():
             yield Static("", classes="label")
             yield self._editor()
             yield Static(Content(self.option.unit), classes="unit")
-        yield Static(Content(_(self.option.help)), classes="words")
+        yield Static(self._help(), classes="words")
 
     def _editor(self) -> Widget:
         kind = editor(self.option)
         text = show(self._value)
         if kind == "switch" and isinstance(self._value, bool):
             return Switch(self._value, animate=False)
-        if kind == "select":
-            words = select_words(self.option)
-            if text in words:
-                return FieldSelect(
-                    [(word, word) for word in words], value=text, allow_blank=False, compact=True
-                )
+        if kind == "select" and text in self._words:
+            told = "-told" if any(word_help(self.option, word) for word in self._words) else ""
+            return FieldSelect(self._offered(), value=text, allow_blank=False, compact=True, classes=told)
         return Input(
             one_line(text),
             placeholder=_("empty") if self.option.optional else "",
@@ -88,15 +88,36 @@ class Field(Vertical):
 
     def mark(self, changed: bool, sentence: str) -> None:
         """Show whether the value differs from its default, and what is wrong with it."""
-        if (changed, sentence) == self._marked:
+        if (changed, sentence, self._value) == self._marked:
             return
-        self._marked = (changed, sentence)
+        self._marked = (changed, sentence, self._value)
         self.set_class(bool(sentence), "-wrong")
         name = self.option.path.rpartition(".")[2].replace("_", " ")
         sign = ("✗ ", "$error") if sentence else ("• ", "$accent") if changed else "  "
         self.query_one(".label", Static).update(Content.assemble(sign, name))
         short = sentence.removeprefix(f"{self.option.path}: ")
-        self.query_one(".words", Static).update(safe(short) if sentence else Content(_(self.option.help)))
+        self.query_one(".words", Static).update(safe(short) if sentence else self._help())
+
+    def offer(self, words: list[str]) -> None:
+        """Offer other words; what is chosen stays chosen."""
+        if words == self._words:
+            return
+        self._words = words
+        for select in self.query(FieldSelect):
+            value = select.value
+            if value not in words:
+                self._words = [*words, str(value)]
+            with self.prevent(Select.Changed):
+                select.set_options(self._offered())
+                select.value = value
+
+    def _offered(self) -> list[tuple[str | Content, str]]:
+        """The words to choose from, each with a line about it where there is one."""
+        return [(_with_help(word, word_help(self.option, word)), word) for word in self._words]
+
+    def _help(self) -> Content:
+        """About what is chosen, where something is told of it; else about the field."""
+        return Content(_(word_help(self.option, show(self._value)) or self.option.help))
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
@@ -123,11 +144,18 @@ class Field(Vertical):
             self.post_message(FieldChanged(self.option, value, sentence))
 
 
-def explanation(option: Option, sentence: str, advice: str = "", offered: bool = False) -> Content:
+def _with_help(word: str, told: str) -> str | Content:
+    return Content.assemble(word, (f"\n  {_(told)}", "$dim")) if told else word
+
+
+def explanation(
+    option: Option, sentence: str, advice: str = "", offered: bool = False, value: Any = None
+) -> Content:
     """Everything the help panel says about a field: what is wrong with it, and what to do about that, first.
 
     Args:
         offered: There is something to choose from.
+        value: What it holds, where something may be told of that.
     """
     parts: list[Content | str | tuple[str, str]] = [(f"{option.path}\n", "bold $primary")]
     if sentence:
@@ -136,6 +164,9 @@ def explanation(option: Option, sentence: str, advice: str = "", offered: bool =
     if advice:
         parts.append((f"{way}\n", "$warning"))
     parts.append(_(option.help) + "\n")
+    told = word_help(option, show(value))
+    if told:
+        parts += [(show(value), "bold"), f": {_(told)}\n"]
     if option.explain:
         parts.append(_(option.explain) + "\n")
     default = show(option.default) or _("empty")

@@ -17,9 +17,12 @@ class HowRead(Static):
 
     DEFAULT_CSS = "HowRead { height: auto; max-height: 7; padding: 0 1; }"
 
-    def show(self, look: datalook.Look | None, refusal: Refusal | None) -> None:
-        """Draw what is known of the file."""
+    def show(
+        self, look: datalook.Look | None, refusal: Refusal | None, better: Refusal | None = None
+    ) -> None:
+        """Draw what is known of the file; `better`: that another task fits its rows better."""
         parts = [_refused(refusal)] if refusal is not None else []
+        parts += [_better(better)] if better is not None else []
         parts += [_how(look)] if look is not None else []
         self.update(Content("\n").join(parts))
 
@@ -29,7 +32,20 @@ def _refused(refusal: Refusal) -> Content:
     sentence = Content.assemble(("✗ ", "$error"), Content(one_line(refusal.sentence)).stylize("$error"))
     offer = marked(_("{key} offers what can be done.", key=mark("u")))
     advice = (one_line(refusal.advice) + " ", "$dim") if refusal.advice else ""
-    return Content.assemble(sentence, "\n", advice, offer)
+    return Content.assemble(sentence, "\n", *_other_task(refusal), advice, offer)
+
+
+def _better(better: Refusal) -> Content:
+    sentence = Content.assemble(("? ", "$warning"), Content(one_line(better.sentence)))
+    return Content.assemble(sentence, " ", *_other_task(better))
+
+
+def _other_task(said: Refusal) -> list[Content]:
+    """The key that takes the task which the rows are for, if there is one."""
+    if said.task_fix is None:
+        return []
+    task = mark(one_line(said.task_fix["task"], 40), "bold")
+    return [marked(_("{key} makes it task {task}.", key=mark("k"), task=task)), Content(" ")]
 
 
 def _how(look: datalook.Look) -> Content:

@@ -23,9 +23,17 @@ REST = 0.35  # seconds without a change before files are looked at
 class Checked(Message):
     """Whether a run can be started with these values; with `start`, that was asked for."""
 
-    def __init__(self, turn: int, values: dict[str, Any], refusal: Refusal | None, start: bool) -> None:
+    def __init__(
+        self,
+        turn: int,
+        values: dict[str, Any],
+        refusal: Refusal | None,
+        start: bool,
+        better: Refusal | None = None,
+    ) -> None:
         super().__init__()
         self.turn, self.values, self.refusal, self.start = turn, values, refusal, start
+        self.better = better  # that another task fits the data better
 
 
 class StartCheck(Widget, Works):
@@ -60,11 +68,12 @@ class StartCheck(Widget, Works):
 
     @work(thread=True, group=_GROUP, exclusive=True)
     def _look(self, turn: int, values: dict[str, Any], start: bool) -> None:
-        from tui_tuner.ui.checking import check_start
+        from tui_tuner.ui.checking import better_start, check_start
 
         refusal = check_start(values) if turn == self._turn else None
+        better = better_start(values) if refusal is None and not start and turn == self._turn else None
         if not get_current_worker().is_cancelled:
-            self.post_message(Checked(turn, values, refusal, start))
+            self.post_message(Checked(turn, values, refusal, start, better))
 
     def work_failed(self, group: str, words: str) -> None:
         from tui_tuner.ui.checking import Refusal

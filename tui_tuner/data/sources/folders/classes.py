@@ -13,17 +13,15 @@ from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 
 # Subfolders of these names are classes; others are only where data.format says that there are some
-_CLASSES = frozenset(
-    "pos neg neu positive negative neutral ham spam toxic nontoxic fake real true false".split()
-)
-_UNLABELLED = frozenset("unsup unlabeled unlabelled unsupervised".split())
+_CLASSES = {"pos", "neg", "neu", "positive", "negative", "neutral", "ham", "spam", "fake", "real"}
+_UNLABELLED = {"unsup", "unlabeled", "unlabelled", "unsupervised"}
 _TRAINING = re.compile(r"train(?:ing)?", re.IGNORECASE)
 _OTHERS = re.compile(r"test|valid|validation|dev|eval", re.IGNORECASE)
 _NOT_TOLD = "auto"
 
 
 def class_files(root: Path, told: str, notes: list[str]) -> list[DataFile]:
-    """A data file for each text, classes in turn, so that the first rows have all of them; empty if there are none.
+    """A data file for each text, classes in turn, so that the first rows have all; empty if there are none.
 
     Args:
         told: `data.format`.

@@ -38,6 +38,7 @@ FRAME = struct.Struct(">cQ")
 BATCH_BYTES = 1024 * 1024  # what a pipe takes at once, so that the next batch is decoded meanwhile
 BATCH_ROWS = 1024
 BATCH_CELLS = 100_000  # of wide tables
+METADATA_BYTES = 4 * 1024 * 1024  # of a schema
 CHECKED_DEPTH = 32  # nesting that is written as it is; Arrow's own limit for files is 64
 CPU_FREE, CPU_RATE = (
     3,
@@ -156,7 +157,7 @@ class Sender:
                 pyarrow.field(name, array.type, metadata=more)
                 for name, array, more in zip(batch.schema.names, arrays, coded, strict=True)
             ]
-            self._schema = pyarrow.schema(fields)
+            self._schema = pyarrow.schema(fields, metadata=kept_metadata(batch.schema.metadata))
             self.frame(b"S", self._schema.serialize())
         found = pyarrow.record_batch(arrays, schema=self._schema)
         try:
@@ -166,6 +167,12 @@ class Sender:
                 raise UnicodeError(str(error)) from None
             raise
         return found
+
+
+def kept_metadata(metadata: Any) -> dict[bytes, bytes] | None:
+    """What of a schema's metadata the parent reads: the names of classes."""
+    written = (metadata or {}).get(b"huggingface", b"")
+    return {b"huggingface": written} if 0 < len(written) <= METADATA_BYTES else None
 
 
 def plain_column(array: Any) -> tuple[Any, bool]:

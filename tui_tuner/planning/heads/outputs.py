@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +10,11 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.names import class_name, is_whole, number_of
 from tui_tuner.data.labels.problem import MOST_CLASSES, REGRESSION, Tally, settle_problem
 from tui_tuner.data.records import Labelled, Record, Tagged
-from tui_tuner.data.tags import names_in, order_tags
+from tui_tuner.data.tags import known_tags, order_tags
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
+from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN, Part, head_parts
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.head_shapes import SPAN, TEXT, TOKEN, Part, head_parts
-from tui_tuner.models.generation import read_json
 from tui_tuner.planning.data_facts import DataFacts
 
 USUAL = 2  # classes of a model whose config names none (transformers)
@@ -52,7 +50,12 @@ def head_of(config: RunConfig, facts: ModelFacts, data: DataFacts | None = None)
     if named:
         said = _n("{count} class in config.json", "{count} classes in config.json", named, count=named)
         return Head(decides, named, pooler, said)
-    return Head(decides, USUAL, pooler, _("neither the rows nor config.json name classes, so {count} are taken", count=USUAL))
+    return Head(
+        decides,
+        USUAL,
+        pooler,
+        _("neither the rows nor config.json name classes, so {count} are taken", count=USUAL),
+    )
 
 
 def _said(decides: str, data: DataFacts) -> str:
@@ -122,9 +125,7 @@ class OutputCounter:
 
     def _tags(self) -> list[str]:
         """The tag of each class, as the run will have them (`tasks.token_classification`)."""
-        known = []
-        if self.config.model.architecture is None:
-            with contextlib.suppress(TunerError, OSError):
-                known = names_in(read_json(self.config.model, "config.json"))
-        named = {known[tag] if isinstance(tag, int) and 0 <= tag < len(known) else str(tag) for tag in self.tags}
-        return order_tags(named, known, known)
+        known, told = known_tags(self.config.model), self.config.data.names or []
+        names = told or known
+        named = {names[tag] if isinstance(tag, int) and 0 <= tag < len(names) else str(tag) for tag in self.tags}
+        return order_tags(named, told, known)

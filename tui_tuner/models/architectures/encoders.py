@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tui_tuner.models.family import LAYER_NORM, Family, Linear
+from tui_tuner.models.architectures.family import LAYER_NORM, Family, Linear
 
 BERT = replace(
     LAYER_NORM,
@@ -36,7 +36,11 @@ BERT = replace(
     },
 )
 _ROBERTA = replace(
-    BERT, pooled=False, text_head="dense", padded_positions=True, defaults={**BERT.defaults, "vocab_size": 50265}
+    BERT,
+    pooled=False,
+    text_head="dense",
+    padded_positions=True,
+    defaults={**BERT.defaults, "vocab_size": 50265},
 )
 # `disentangled`: attention to positions, which has weights of its own; its memory was not modelled
 _DEBERTA = replace(
@@ -90,6 +94,7 @@ ENCODERS: dict[str, Family] = {
     "mpnet": replace(
         _ROBERTA,
         attention=("q", "k", "v", "o"),
+        relative=True,
         verified=False,
         defaults={**BERT.defaults, "vocab_size": 30527, "type_vocab_size": 0},
     ),
@@ -168,6 +173,9 @@ class Beside:
     layers: int = 0
 
 
+NOTHING = Beside()  # what decoders have
+
+
 def weights_beside(
     kind: str, family: Family, raw: Mapping[str, Any], hidden: int, heads: int, positions: int
 ) -> Beside:
@@ -178,7 +186,7 @@ def weights_beside(
         positions: `max_position_embeddings`.
     """
     if not family.encoder:
-        return Beside()
+        return NOTHING
     table = positions if family.learned_positions else 0
     if family.disentangled:
         return _disentangled(kind, raw, hidden, heads, positions)
@@ -208,7 +216,9 @@ def _disentangled(kind: str, raw: Mapping[str, Any], hidden: int, heads: int, po
     if kind == "deberta":
         in_layer = 2 * hidden  # biases of queries and values
         if raw.get("talking_head"):
-            linears += [Linear(f"head_{name}_proj", heads, heads, False, "other") for name in ("logits", "weights")]
+            linears += [
+                Linear(f"head_{name}_proj", heads, heads, False, "other") for name in ("logits", "weights")
+            ]
         key, query = ("pos_proj", False), ("pos_q_proj", True)
     else:
         key, query = ("pos_key_proj", True), ("pos_query_proj", True)
@@ -218,7 +228,9 @@ def _disentangled(kind: str, raw: Mapping[str, Any], hidden: int, heads: int, po
             outside += hidden * hidden * kernel // max(1, _whole(raw, "conv_groups", 1)) + 3 * hidden
     if relative and not (kind == "deberta-v2" and raw.get("share_att_key")):
         wanted = [(key, "c2p"), (query, "p2c")]
-        linears += [Linear(name, hidden, hidden, bias, "other") for (name, bias), part in wanted if part in kinds]
+        linears += [
+            Linear(name, hidden, hidden, bias, "other") for (name, bias), part in wanted if part in kinds
+        ]
     if relative:
         most = _whole(raw, "max_relative_positions", -1)
         buckets = _whole(raw, "position_buckets", -1) if kind == "deberta-v2" else -1
