@@ -60,7 +60,7 @@ def ask_run(loaded: LoadedRun, text: str, question: str = "") -> Shown:
 def to_json(shown: Shown) -> dict[str, Any]:
     """What was shown, in plain values; spans are in characters of `passage`."""
     values = asdict(shown)
-    values["passage"] = shown.passage or shown.prompt
+    values["passage"] = shown.passage or (shown.prompt if shown.found else "")
     values["scores"] = [list(choice) for choice in shown.scores]
     for name in ("found", "wanted"):
         values[name] = [dict(span) for span in values[name]]

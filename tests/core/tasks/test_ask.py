@@ -72,6 +72,11 @@ def ask(folder: RunFolder, text: str, *more: str) -> subprocess.CompletedProcess
     )
 
 
+def is_text_marked(told: dict[str, Any]) -> bool:
+    """Whether a screen would look for something inside the text, which a class is not."""
+    return bool(read_shown(told).passage or told["found"])
+
+
 def test_an_answer_is_the_best_span_of_the_logits(trained: Callable[[str], RunFolder]) -> None:
     """By command with JSON; the oracle is transformers alone, on a text that fits into one window."""
     folder = trained("question_answering")
@@ -99,7 +104,7 @@ def test_an_answer_is_the_best_span_of_the_logits(trained: Callable[[str], RunFo
     assert told["text"] == text[places[one][0] : places[two][1]] == told["scores"][0][0]
 
 
-def test_a_helper_answers_as_the_command_does_and_keeps_the_model(
+def test_a_helper_answers_and_keeps_the_model(
     trained: Callable[[str], RunFolder],
 ) -> None:
     folder = trained("token_classification")
@@ -128,6 +133,7 @@ def test_classes_have_the_probabilities_of_plain_transformers(trained: Callable[
     text = TEXT[: len(TEXT) // 2].strip()
     shown = ask_run(load_run(folder, "best", "cpu"), text)
     told = to_json(shown)
+    assert not is_text_marked(told)
     model = AutoModelForSequenceClassification.from_pretrained(folder.best)
     tokenizer = AutoTokenizer.from_pretrained(folder.best)
     with torch.no_grad():

@@ -66,7 +66,10 @@ def _said(sample: Sample) -> Content:
         return answer(sample)
     right = verdict(told)
     sign = "" if right is None else "✓ " if right else "✗ "
-    parts: list[Content | tuple[str, str]] = [(sign, "$success" if right else "$error"), prediction(told)]
+    parts: list[Content | str | tuple[str, str]] = [
+        (sign, "$success" if right else "$error"),
+        prediction(told),
+    ]
     if told.passage or told.found or told.wanted:
         parts += [Content(" "), inside_content(told, around=_AROUND, short=_SHORT)]
     return Content.assemble(*parts)
