@@ -25,7 +25,7 @@ def make_objective(decides: str, model: Any) -> Objective:
     """The objective of a step, as a run prepares it."""
     config = RunConfig()
     if decides == TOKEN:
-        return TagObjective(config)
+        return TagObjective(config, lambda *_unused: Judged({}))
     if decides == SPAN:
         return SpanObjective(config)
     if decides != TEXT:
