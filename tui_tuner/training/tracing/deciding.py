@@ -1,4 +1,4 @@
-"""What is traced of a task whose head decides: the model's class, the objective, and columns without values."""
+"""What is traced of a task whose head decides: the model's class, its objective, columns without values."""
 
 from __future__ import annotations
 
