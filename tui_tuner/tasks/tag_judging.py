@@ -54,8 +54,8 @@ def confusion_table(wanted: Sequence[Tags], found: Sequence[Tags]) -> Table:
     true, said = (list(chain.from_iterable(rows)) for rows in (wanted, found))
     names = sorted({*true, *said})
     number = {name: place for place, name in enumerate(names)}
-    both = (np.array([number[tag] for tag in tags], dtype=np.int64) for tags in (true, said))
-    table = confusion(*both, len(names))
+    places = [np.array([number[tag] for tag in tags], dtype=np.int64) for tags in (true, said)]
+    table = confusion(places[0], places[1], len(names))
     kept = most_frequent(table.sum(1), MOST_CONFUSED)
     shown = [names[place] for place in kept]
     return Table("confusion", shown, shown, table[np.ix_(kept, kept)].tolist())
