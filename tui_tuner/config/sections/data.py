@@ -176,8 +176,8 @@ class DataSection(Section):
         "first",
         N_("Which rows data.limit takes."),
         N_(
-            "first ends reading there. random reads everything and takes rows from anywhere, by data.seed: for "
-            "files that are sorted, such as by class."
+            "first ends reading there. random reads everything and takes rows from anywhere, by data.seed: "
+            "for files that are sorted, such as by class."
         ),
         advanced=True,
     )
