@@ -364,7 +364,7 @@ def _first_position(values: Numbers) -> int:
     if not values.family.padded_positions:
         return 0
     known = isinstance(padding, int) and not isinstance(padding, bool) and 0 <= padding < 8
-    return (padding if known else 1) + 1
+    return int(padding) + 1 if known and padding is not None else 2
 
 
 def _rate(values: Numbers, field: str, default: float) -> float:

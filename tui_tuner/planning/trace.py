@@ -143,7 +143,11 @@ def untraceable(setup: Setup) -> str:
     if not facts.raw:
         return _("the model has no config.json")
     if facts.encoder and not setup.head:
-        return _("{model_type} writes no text, and is traced with a head that decides", model_type=facts.model_type)
+        return _(
+            "{model_type} writes no text, and is traced with a head that decides", model_type=facts.model_type
+        )
+    if facts.model_type == "modernbert":
+        return _("{model_type} looks at the values of its mask", model_type=facts.model_type)
     if facts.family.shared:
         return _("its layers share their weights")
     if setup.train_embeddings:

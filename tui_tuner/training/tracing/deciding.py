@@ -1,4 +1,4 @@
-"""What is traced of a task whose head decides: the model's class, the objective, and columns without values."""
+"""What is traced of a task whose head decides: the model's class, its objective, columns without values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_objective(decides: str, model: Any) -> Objective:
     """The objective of a step, as a run prepares it."""
     config = RunConfig()
     if decides == TOKEN:
-        return TagObjective(config)
+        return TagObjective(config, lambda *_unused: Judged({}))
     if decides == SPAN:
         return SpanObjective(config)
     if decides != TEXT:

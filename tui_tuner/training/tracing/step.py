@@ -19,6 +19,7 @@ from tui_tuner.errors import RunError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
+TRIES = 5  # of a trace whose process ends
 POLL = 0.1  # seconds between two looks at whether the trace was cancelled
 _prepared = False
 
@@ -86,6 +87,7 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
     if request["decides"]:
         values = {name: value for name, value in values.items() if name not in ("id2label", "label2id")}
         values["num_labels"] = request["outputs"]
+        values.setdefault("pad_token_id", 0)  # without one, a decoder's head reads one text at a time
     config = made(**values)
     dtype = getattr(torch, request["dtype"])
     implementation = "eager" if request["eager"] else "sdpa"
@@ -278,7 +280,7 @@ def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], boo
 
     Each request is traced in a copy of this process where the system makes copies. Tensors without data now
     and then end a process that made many; so each trace begins anew, without importing anything again, and is
-    tried twice.
+    tried again (with adapters under layer norms every second one ends so).
 
     Raises:
         RunError: it failed, in the libraries' words.
@@ -303,7 +305,7 @@ def answer_apart(
     if not hasattr(os, "fork"):
         return _found(_reply(measure, arguments))
     code = 0
-    for _unused in range(2):
+    for _unused in range(TRIES):
         reply, code = _apart(measure, arguments, cancelled)
         if reply or cancelled():
             return _found(reply)
