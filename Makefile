@@ -1,6 +1,6 @@
 PYTHON ?= python3
 
-.PHONY: check check-without-tests format lint types fences test bench messages
+.PHONY: check check-without-tests format lint types fences test bench matrix messages
 
 check: check-without-tests test
 
@@ -25,6 +25,9 @@ test:
 
 bench:
 	for file in tests/benchmarks/bench_*.py; do $(PYTHON) $$file || exit 1; done
+
+matrix:
+	$(PYTHON) -P tests/matrix/run.py
 
 messages:
 	$(PYTHON) -m tui_tuner.locales

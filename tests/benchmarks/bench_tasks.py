@@ -41,7 +41,9 @@ def claims(rows: list[Contender]) -> list[Claim]:
     for end, bounds in (("", (2.0, 0.6)), ("_full", (2.0, 0.6))):
         ours, other = by.get(f"ours{end}"), by.get(f"hf_padded{end}")
         if ours and other:
-            found.append(Claim(f"examples a second, {ours.label} / {other.label}", ours.speed / other.speed, bounds[0]))
+            found.append(
+                Claim(f"examples a second, {ours.label} / {other.label}", ours.speed / other.speed, bounds[0])
+            )
             ratio = ours.memory / other.memory
             found.append(Claim(f"peak memory, {ours.label} / {other.label}", ratio, bounds[1], above=False))
     return found

@@ -165,7 +165,11 @@ def hf_padded_full(job: Job) -> Measured:
 def ours(job: Job, full: bool = False) -> Measured:
     """A whole run of tui-tuner: journal, heartbeat, commands, reports."""
     shape = shape_of(job.folder)
-    method = {"kind": "full"} if full else {"kind": "lora", "rank": shape.rank, "alpha": 2 * shape.rank, "dropout": 0.0}
+    method = (
+        {"kind": "full"}
+        if full
+        else {"kind": "lora", "rank": shape.rank, "alpha": 2 * shape.rank, "dropout": 0.0}
+    )
     values = {
         "task": "classification",
         "model": {"name": str(job.folder / "model"), "dtype": job.dtype},

@@ -50,7 +50,6 @@ def reload(folder: Path, found: dict[str, dict[str, Any]]) -> None:
     asks = {
         pair: {
             "folder": str(Path(result["folder"]) / "last"),
-            "auto_class": WORK[pair.partition(":")[0]].auto_class,
             "said": str(folder / "found" / pair.replace(":", "-") / "said.pt"),
             "texts": TEXTS,
         }

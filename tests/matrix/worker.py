@@ -81,7 +81,9 @@ def seen_by(model: Any) -> Any:
     return torch.cat(found)
 
 
-def train(values: dict[str, Any], to: Path, name: str, folder: Path | None = None, kill: bool = False) -> None:
+def train(
+    values: dict[str, Any], to: Path, name: str, folder: Path | None = None, kill: bool = False
+) -> None:
     """One run, which writes its losses, its folder and what its last model says."""
     import torch
 
@@ -135,7 +137,10 @@ def compare(to: Path) -> dict[str, Any]:
     if "refused" in whole:
         return {"refused": whole["refused"]}
     if whole.get("status") != "completed":
-        return {"failed": whole.get("message") or f"no outcome: see {to / 'log'}", "steps": len(whole.get("losses", ()))}
+        return {
+            "failed": whole.get("message") or f"no outcome: see {to / 'log'}",
+            "steps": len(whole.get("losses", ())),
+        }
     losses = [whole["losses"][str(step)] for step in range(1, STEPS + 1)]
     early, late = sum(losses[:4]) / 4, sum(losses[-4:]) / 4
     again = resumed.get("losses", {})
@@ -149,7 +154,9 @@ def compare(to: Path) -> dict[str, Any]:
     folders = [Path((to / name).read_text(encoding="utf-8")) for name in ("whole.folder", "killed.folder")]
     for name in ("best", "last"):
         weights = [sorted((folder / name).glob("*.safetensors")) for folder in folders]
-        if not weights[0] or [one.read_bytes() for one in weights[0]] != [one.read_bytes() for one in weights[1]]:
+        if not weights[0] or [one.read_bytes() for one in weights[0]] != [
+            one.read_bytes() for one in weights[1]
+        ]:
             problems.append(f"{name} has other weights after a kill")
     return {
         "trained": whole["trained"],

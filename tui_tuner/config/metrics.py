@@ -36,7 +36,13 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric("loss", N_("Loss"), N_("Mean of the loss over all labels of the held-out rows."), False),
         Metric("perplexity", N_("Perplexity"), N_("The exponential of the loss."), False),
-        Metric("accuracy", N_("Accuracy"), N_("Share of the labels that are predicted right.")),
+        Metric(
+            "accuracy",
+            N_("Accuracy"),
+            N_(
+                "Share of the labels that are predicted right; of several at once, of the rows where all are."
+            ),
+        ),
         Metric(
             "attribute_coverage",
             N_("Attributes mentioned"),
@@ -53,8 +59,18 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("mcc", N_("Matthews correlation"), N_("1 is perfect, 0 as good as guessing.")),
         Metric("pearson", N_("Pearson correlation"), N_("Of predicted and true numbers: 1 is perfect.")),
-        Metric("precision", N_("Precision"), N_("Share of what was found that is right."), hundred=True),
-        Metric("recall", N_("Recall"), N_("Share of what is there that was found."), hundred=True),
+        Metric(
+            "precision",
+            N_("Precision"),
+            N_("Share of what was found that is right; of classes, the mean over them."),
+            hundred=True,
+        ),
+        Metric(
+            "recall",
+            N_("Recall"),
+            N_("Share of what is there that was found; of classes, the mean over them."),
+            hundred=True,
+        ),
         Metric("f1", N_("F1"), N_("Harmonic mean of precision and recall."), hundred=True),
         Metric(
             "exact_match",

@@ -1,7 +1,7 @@
 """`model.name: tiny`: a small model with random weights in place of a downloaded one, to try a preset with.
 
-A pretrained model learns at a rate at which random weights stay where they are. So where the user has not said
-otherwise, a few values of a preset give way to those that such a model learns with, and each is said aloud.
+A pretrained model learns at a rate at which random weights stay where they are. So where the user has not
+said otherwise, a few values of a preset give way to those that such a model learns with, and each is said.
 """
 
 from __future__ import annotations

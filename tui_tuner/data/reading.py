@@ -108,11 +108,9 @@ class Reading:
             yield read
 
     def _picked(self, limit: int) -> Iterator[Read]:
-        """So many rows, each as likely as any other, in the order in which they stand (reservoir sampling)."""
+        """So many rows, each as likely as any other, in the order in which they stand: reservoir sampling."""
         chance = random.Random(self.data.seed)
-        kept: dict[
-            int, list[Read]
-        ] = {}  # by its place among the chosen: a record, and the rows merged into it
+        kept: dict[int, list[Read]] = {}  # by place among the chosen: a record, and rows merged into it
         count, last = 0, -1
         for read in self._rows():
             if read.merged:

@@ -1,7 +1,7 @@
-"""Questions of the demo, written by a program: each with a short text in which its answer stands (as in SQuAD).
+"""Questions of the demo, written by a program, each with a text in which its answer stands, as in SQuAD.
 
-A text is about one person of a made-up country; its sentences come in any order, so where an answer stands says
-nothing. To find one, a model has to see what kind of thing is asked for, and what in the text is of that kind.
+A text is about one person of a made-up country; its sentences come in any order, so where an answer stands
+says nothing. A model has to see what kind of thing is asked for, and what in the text is of that kind.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ _JOBS = (
     "gardener", "tailor", "printer", "beekeeper", "glassblower", "librarian",
 )  # fmt: skip
 
-_ANIMALS = tuple(
-    animal for animal in ANIMALS if animal not in ("fox", "goose", "sheep", "mouse")
-)  # with a plain plural
+# With a plain plural
+_ANIMALS = tuple(animal for animal in ANIMALS if animal not in ("fox", "goose", "sheep", "mouse"))
 
 # What is told: the fact, its sentence, and how it may be asked for
 _FACTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -76,7 +75,7 @@ _FILLERS = (
 
 
 def question_rows() -> Iterator[dict[str, Any]]:
-    """`TEXTS` x `QUESTIONS` rows with the columns question, context and answers, the same on every machine."""
+    """`TEXTS` x `QUESTIONS` rows with the columns question, context, answers, the same on every machine."""
     chance = random.Random(SEED)
     for _number in range(TEXTS):
         yield from _about_someone(chance)

@@ -1,7 +1,7 @@
 """Film reviews of the demo, written by a program: a text, and whether its writer liked the film.
 
-What is praised or blamed changes from sentence to sentence, and about every fourth review grants something to the
-other side before it comes to its verdict, so that no single word decides.
+What is praised or blamed changes from sentence to sentence, and about every fourth review grants something
+to the other side before it comes to its verdict, so that no single word decides.
 """
 
 from __future__ import annotations

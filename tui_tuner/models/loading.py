@@ -19,7 +19,15 @@ from tui_tuner.locales import _
 from tui_tuner.models.described import check_described
 from tui_tuner.models.device import find_device, prepare_device
 from tui_tuner.models.lookup import check_safetensors, read_model_config
-from tui_tuner.models.new_weights import POOLER, head_names, note_all_random, note_random, renew_outputs
+from tui_tuner.models.new_weights import (
+    POOLER,
+    forget_renaming,
+    head_names,
+    note_all_random,
+    note_random,
+    renamed_backbone,
+    renew_outputs,
+)
 from tui_tuner.models.sizes import check_sizes, check_small_files
 from tui_tuner.models.tiny import own_folder
 from tui_tuner.models.understood import ARCHITECTURE, MODEL, TOKENIZER, understood
@@ -267,6 +275,9 @@ def _from_weights(
         settings = transformers.AutoConfig.from_pretrained(source, **where)
         for name, value in values.items():
             setattr(settings, name, value)
+        renamed = renamed_backbone(auto_class, settings) if auto_class != CAUSAL else {}
+        if renamed:
+            options["key_mapping"] = renamed
         model, info = getattr(transformers, auto_class).from_pretrained(
             source,
             config=settings,
@@ -313,6 +324,7 @@ def _from_weights(
         )
     _keep_quantised_weights(model)
     note_random(model, random)
+    forget_renaming(model, renamed)
     return model
 
 

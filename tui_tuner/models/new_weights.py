@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+_CONVERSIONS = "_weight_conversions"  # where transformers keeps what it did to names
 RANDOM = "weights_begun_at_random"  # an attribute of a model that `models.loading` made
 POOLER = "pooler"  # what makes one state of a text; it belongs to the head, and stands in the backbone
 
@@ -65,3 +66,29 @@ def renew_outputs(model: Any) -> None:
                 module.weight.normal_(0.0, std)
                 if module.bias is not None:
                     module.bias.zero_()
+
+
+def renamed_backbone(auto_class: str, settings: Any) -> dict[str, str]:
+    """How names of weights in files become those of a model, for `from_pretrained(key_mapping=...)`.
+
+    Some families call the backbone otherwise in one class than in all others: `transformer` in a Llama that
+    answers questions, whose files have `model`. Without this transformers finds none of its weights.
+    """
+    import transformers
+
+    kinds = getattr(transformers, auto_class)._model_mapping
+    if type(settings) not in kinds:
+        return {}
+    kind = kinds[type(settings)]
+    own = vars(kind).get("base_model_prefix") if isinstance(kind, type) else None
+    usual = {getattr(one, "base_model_prefix", "") for one in kind.__mro__[1:]} - {"", own} if own else set()
+    return {rf"^{name}\.": f"{own}." for name in sorted(usual)}
+
+
+def forget_renaming(model: Any, mapping: Mapping[str, str]) -> None:
+    """Save a model by its own names: transformers would give weights those of the files they came from."""
+    known = getattr(model, _CONVERSIONS, None)
+    if mapping and known:
+        names = set(mapping)
+        kept = [one for one in known if not names & set(getattr(one, "source_patterns", ()))]
+        setattr(model, _CONVERSIONS, kept)

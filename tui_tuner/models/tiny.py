@@ -1,9 +1,9 @@
 """Small encoders with random weights, and the models inside this package, as folders that anything can load.
 
 `tiny-bert` and `tiny-distilbert` are made when they are first asked for, in the user's cache: config.json, a
-WordPiece tokenizer of the words in the rows of the demo, and weights drawn from a fixed seed. They know nothing, but
-they are of a real architecture, so that a task can be tried with no download, and an adapter names a model that is
-there. Nothing here imports torch.
+WordPiece tokenizer of the words in the rows of the demo, and weights drawn from a fixed seed. They know
+nothing, but they are of a real architecture, so that a task can be tried with no download, and an adapter
+names a model that is there. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from typing import Any
 
 from tui_tuner import demo
 from tui_tuner.config.kinds import TINY_NAMES
+from tui_tuner.errors import ModelError
+from tui_tuner.locales import _
+from tui_tuner.text import one_line
 
 SEED = 20_264
 WIDTH, INNER, LAYERS, HEADS, POSITIONS = 128, 512, 2, 4, 512
@@ -39,11 +42,21 @@ def own_folder(name: str) -> Path | None:
     """The folder of a model that this package brings or makes; None for all others.
 
     Raises:
-        OSError: there is no room to make it.
+        ModelError: there is no room to make it.
     """
     if name == "demo":
         return Path(demo.MODEL_DIR)
-    return _tiny_folder(name, _root()) if name in TINY_NAMES else None
+    if name not in TINY_NAMES:
+        return None
+    root = _root()
+    try:
+        return _tiny_folder(name, root)
+    except OSError as error:
+        raise ModelError(
+            _("cannot be made in {folder}: {problem}.", folder=one_line(root), problem=error.strerror),
+            where=name,
+            hint=_("Make room there, or name another folder in XDG_CACHE_HOME."),
+        ) from None
 
 
 def _root() -> Path:

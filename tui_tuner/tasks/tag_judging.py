@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
+import numpy as np
+
+from tui_tuner.evaluation.classes import confusion, most_frequent
 from tui_tuner.evaluation.tagging import Judgement, Tags, judge_tags
 from tui_tuner.objectives.base import Judged, Table
+
+MOST_CONFUSED = 20  # tags of a confusion matrix
+MOST_CLASSES = 50  # types with figures of their own
 
 
 def judge_rows(wanted: Sequence[Tags], found: Sequence[Tags]) -> Judged:
     """Hold the tags that a model found against those that are right, a row each."""
     judgement = judge_tags(wanted, found)
-    return Judged(metrics_of(judgement), [class_table(judgement)])
+    tables = [class_table(judgement)]
+    if not judgement.scheme:
+        tables.append(confusion_table(wanted, found))
+    return Judged(metrics_of(judgement), tables)
 
 
 def metrics_of(judgement: Judgement) -> dict[str, float]:
@@ -27,12 +37,25 @@ def metrics_of(judgement: Judgement) -> dict[str, float]:
 
 
 def class_table(judgement: Judgement) -> Table:
-    """Precision, recall and F1 of each type, and how often the data has it."""
+    """Precision, recall and F1 of each type, and how often it is there; of very many, the frequent ones."""
     counts = judgement.counts
     types = counts.types()
+    kept = [types[place] for place in most_frequent([counts.wanted[type] for type in types], MOST_CLASSES)]
     return Table(
         "classes",
-        types,
+        kept,
         ("precision", "recall", "f1", "support"),
-        [(*counts.of(type), float(counts.wanted[type])) for type in types],
+        [(*counts.of(type), float(counts.wanted[type])) for type in kept],
     )
+
+
+def confusion_table(wanted: Sequence[Tags], found: Sequence[Tags]) -> Table:
+    """Words of each tag (down) that were taken for each tag (across); of many tags, the frequent ones."""
+    true, said = (list(chain.from_iterable(rows)) for rows in (wanted, found))
+    names = sorted({*true, *said})
+    number = {name: place for place, name in enumerate(names)}
+    places = [np.array([number[tag] for tag in tags], dtype=np.int64) for tags in (true, said)]
+    table = confusion(places[0], places[1], len(names))
+    kept = most_frequent(table.sum(1), MOST_CONFUSED)
+    shown = [names[place] for place in kept]
+    return Table("confusion", shown, shown, table[np.ix_(kept, kept)].tolist())

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.examples.tagged import TagEncoder
 from tui_tuner.data.records import Example, Record, Tagged
-from tui_tuner.data.tags import HEAD, OUTSIDE, has_other_tags, known_tags, number_of, order_tags
+from tui_tuner.data.tagging.encoder import COLUMNS, TagEncoder
+from tui_tuner.data.tagging.tags import HEAD, OUTSIDE, has_other_tags, known_tags, number_of, order_tags
 from tui_tuner.errors import DataError, UsageError
 from tui_tuner.locales import _
 from tui_tuner.models.heads import head_classes
@@ -35,6 +35,7 @@ class TokenClassification(Task):
 
     records = (Tagged,)
     encoder_class = TagEncoder
+    columns = COLUMNS
     metrics = (
         *(METRICS[name] for name in ("loss", "f1", "precision", "recall", "accuracy", "f1_macro")),
         *STRICT,
@@ -44,7 +45,7 @@ class TokenClassification(Task):
     peft_type = "TOKEN_CLS"
 
     def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
-        from tui_tuner.data.examples.word_spaces import keep_spaces
+        from tui_tuner.data.tagging.word_spaces import keep_spaces
 
         return keep_spaces(tokenizer)
 
@@ -65,7 +66,7 @@ class TokenClassification(Task):
         return {"names": known_tags(config.model)}
 
     def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
-        from tui_tuner.data.examples.tag_checks import check_tags
+        from tui_tuner.data.tagging.checks import check_tags
 
         return check_tags(facts, head_classes(config.model, HEAD), config.data.names or ())
 
@@ -128,7 +129,7 @@ def tags_of(learned: Mapping[str, Any]) -> list[str]:
 
 def _unknown_tag(rows: TokenizedRows, tag: str, names: Sequence[str]) -> DataError:
     """A tag of held-out rows that no training row has, with the first word that has it."""
-    from tui_tuner.data.examples.tagged import name_tags
+    from tui_tuner.data.tagging.encoder import name_tags
 
     store = rows.store
     for row in range(int(store.meta["rows"])):

@@ -45,7 +45,7 @@ def plain_tokenizer() -> Any:
 
 
 def sizes(kind: str) -> dict[str, Any]:
-    """A config of this type of model, small, with weights large enough that leaks between texts would show."""
+    """A small config of this type of model, with weights so large that leaks between texts would show."""
     common: dict[str, Any] = {
         "vocab_size": 80,
         "hidden_size": 24,
@@ -72,7 +72,9 @@ def sizes(kind: str) -> dict[str, Any]:
         "roberta": {"type_vocab_size": 1},
         "albert": {"embedding_size": 16},
         "electra": {"embedding_size": 16},
-        "modernbert": {"classifier_pooling": "mean", "local_attention": 8, "cls_token_id": 2, "sep_token_id": 3},
+        "modernbert": {
+            "classifier_pooling": "mean", "local_attention": 8, "cls_token_id": 2, "sep_token_id": 3,
+        },
         "deberta-v2": {
             "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 8,
             "norm_rel_ebd": "layer_norm", "type_vocab_size": 0,

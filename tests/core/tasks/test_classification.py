@@ -1,4 +1,4 @@
-"""The task as a user meets it: runs with small models, their journal, and what other programs load of them."""
+"""Classification as a user meets it: runs of small models, their journal, and what others load of them."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_numbers_are_learnt(classify: Any, train: Train, encoder: Path) -> None:
 def test_a_head_that_is_there_keeps_its_order_or_begins_anew(
     classify: Any, train: Train, tmp_path: Path
 ) -> None:
-    """A model that was trained on the same classes goes on; one of other classes gets new outputs, said aloud."""
+    """A model of the same classes goes on; one of other classes gets new outputs, and that is said."""
     from transformers import AutoModelForSequenceClassification
 
     names = {"id2label": {0: "POSITIVE", 1: "NEGATIVE"}, "label2id": {"POSITIVE": 0, "NEGATIVE": 1}}

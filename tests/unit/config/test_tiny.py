@@ -1,4 +1,4 @@
-"""`demo` and `tiny` mean rows and a model of the task's own; a preset's values give way where nobody set them."""
+"""`demo` and `tiny` mean rows and a model of the task's own; values of a preset give way to such a model."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.names import class_name, is_whole, number_of
 from tui_tuner.data.labels.problem import MOST_CLASSES, REGRESSION, Tally, settle_problem
 from tui_tuner.data.records import Labelled, Record, Tagged
-from tui_tuner.data.tags import known_tags, order_tags
+from tui_tuner.data.tagging.tags import known_tags, order_tags
 from tui_tuner.locales import _, _n
 from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN, Part, head_parts
 from tui_tuner.models.facts import ModelFacts

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_tuner.methods.prompts import virtual_positions
+from tui_tuner.methods.weights import HEADED
+from tui_tuner.models.new_weights import renamed_backbone
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,9 @@ def usage_of(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False)
         "CAUSAL_LM": (_CHAT if getattr(tokenizer, "chat_template", None) else _TEXT) + _GENERATE,
     }.get(peft_type, "")
     more = ", trust_remote_code=True" if own_code else ""
-    loading = _adapter(auto_class, peft_type, more) if adapter else _whole(auto_class, more)
+    names = renamed_backbone(auto_class, base.config) if peft_type in HEADED else {}
+    named = f", key_mapping={names!r}" if names else ""
+    loading = _adapter(auto_class, peft_type, more, named) if adapter else _whole(auto_class, more)
     pools_last = peft_type == "SEQ_CLS" and adapter and virtual_positions(model) > 0
     return Usage(pipeline, loading + ask, pools_last and _reads_forward(base))
 
@@ -135,9 +139,9 @@ model = {auto_class}.from_pretrained(folder{more}).eval()
 """
 
 
-def _adapter(auto_class: str, peft_type: str, more: str) -> str:
+def _adapter(auto_class: str, peft_type: str, more: str, named: str) -> str:
     """The adapter on its base model, whose config with the classes lies beside the adapter."""
-    headed = peft_type != "CAUSAL_LM"
+    headed = peft_type in HEADED
     config = f", config=AutoConfig.from_pretrained(folder{more})" if headed else ""
     names = f"AutoConfig, {auto_class}" if headed else auto_class
     return f"""
@@ -149,7 +153,7 @@ folder = "."  # where this file is
 tokenizer = AutoTokenizer.from_pretrained(folder{more})
 made_on = PeftConfig.from_pretrained(folder)
 model = {auto_class}.from_pretrained(
-    made_on.base_model_name_or_path, revision=made_on.revision{config}{more}
+    made_on.base_model_name_or_path, revision=made_on.revision{config}{named}{more}
 )
 model = PeftModel.from_pretrained(model, folder).eval()
 """
