@@ -44,6 +44,13 @@ def test_rotary_positions_warn_and_learnt_ones_refuse() -> None:
         said(LEARNT, 129)
 
 
+def test_of_the_positions_of_roberta_two_are_for_no_token() -> None:
+    roberta = {**ROTARY, "model_type": "roberta", "pad_token_id": 1, "type_vocab_size": 1}
+    assert said(roberta, 126) == []
+    with pytest.raises(ConfigError, match=r"127 tokens, and the model was made for 126"):
+        said(roberta, 127)
+
+
 def test_nothing_is_said_of_models_that_name_no_limit() -> None:
     without = {name: value for name, value in ROTARY.items() if name != "max_position_embeddings"}
     assert said(without, 10_000) == []

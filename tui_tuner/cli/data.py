@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from tui_tuner.locales import N_, _
 
 if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig
+    from tui_tuner.tasks.suiting import Better
 
 app = typer.Typer(
     help=N_("Look at data before it is trained on: formats, rows, tokens, cleaning."),
@@ -39,13 +41,14 @@ def inspect(file: File, format: Format = "auto", set_: Sets = None, json: Json =
     """Read every row: what format it is, how many rows become what, and why."""
     from tui_tuner.data.preview import inspect as inspected
 
-    found = inspected(_config(file, format, set_).data)
+    config = _config(file, format, set_)
+    found, task = inspected(config.data), _other_task(config)
     if json:
-        _print_json(found.to_json())
+        _print_json({**found.to_json(), **task.to_json()})
         return
     from tui_tuner.data.report import inspection_lines
 
-    _print_lines(inspection_lines(found))
+    _print_lines([*inspection_lines(found), *task.lines()])
 
 
 @app.command()
@@ -59,13 +62,14 @@ def preview(
     """Show the first rows as they will be understood."""
     from tui_tuner.data.preview import first_rows
 
-    found = first_rows(_config(file, format, set_).data, rows)
+    config = _config(file, format, set_)
+    found, task = first_rows(config.data, rows), _other_task(config)
     if json:
-        _print_json(found.to_json())
+        _print_json({**found.to_json(), **task.to_json()})
         return
     from tui_tuner.data.report import preview_lines
 
-    _print_lines(preview_lines(found))
+    _print_lines([*preview_lines(found), *task.lines()])
 
 
 @app.command()
@@ -155,6 +159,27 @@ def templates(json: Json = False) -> None:
     _print_lines(
         [_("Case, points, hyphens and underscores do not count. Any other template is a Jinja file.")]
     )
+
+
+@dataclass(frozen=True)
+class _OtherTask:
+    """The task that rows are for, where it is not the one asked for."""
+
+    better: Better | None
+
+    def lines(self) -> list[str]:
+        return [f"{self.better.sentence} {self.better.hint}"] if self.better is not None else []
+
+    def to_json(self) -> dict[str, Any]:
+        if self.better is None:
+            return {"other_task": None}
+        return {"other_task": {"task": self.better.task, "fixes": list(self.better.hint.fixes)}}
+
+
+def _other_task(config: RunConfig) -> _OtherTask:
+    from tui_tuner.tasks.suiting import other_task
+
+    return _OtherTask(other_task(config))
 
 
 def _around(config: RunConfig, row: int, tokenizer: Any) -> tuple[Any, Any]:

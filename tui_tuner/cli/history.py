@@ -113,7 +113,7 @@ def _line(row: dict[str, Any], width: int) -> str:
         f"{_(row['state']):9}",
         f"{done:>11}",
         f"{_figure(_('loss'), row['loss']):11}",
-        f"{_figure(_('best {metric}', metric=one_line(row['metric'], 16)), row['best']):16}",
+        f"{_best(row):16}",
         f"{human_seconds(row['paid_seconds']) if row['paid_seconds'] else '':>13}",
         f"{human_bytes(row['bytes']):>9}",
     ]
@@ -151,6 +151,17 @@ def _details(row: dict[str, Any]) -> list[str]:
 
 def _figure(label: str, value: float | None) -> str:
     return f"{label} {value:.4f}" if value is not None else ""
+
+
+def _best(row: dict[str, Any]) -> str:
+    """The best value of the metric that decides, as its field shows it."""
+    from tui_tuner.config.deciding import metric_name
+    from tui_tuner.runs.pace import metric_figure
+
+    if row["best"] is None:
+        return ""
+    value = metric_figure(row["metric"], row["best"])
+    return _("best {metric} {value}", metric=metric_name(row["metric"]), value=value)
 
 
 @app.command("rename")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tui_tuner.planning.gpus import Card
     from tui_tuner.planning.hardware import Hardware
     from tui_tuner.planning.memory.stack import Stack
+    from tui_tuner.planning.heads.parameters import Parameters
     from tui_tuner.planning.plan import Surroundings
     from tui_tuner.planning.trace import Check
 
@@ -87,6 +89,8 @@ def estimate(
     found = fitted.estimate if fitted else compute(run, facts=facts, stack=versions, data=known)
     used = fitted.config if fitted else resolve_for(run, facts, None, versions or installed(), known).config
     around = _around(run, used, facts, counted, card, hardware)
+    if around.parameters.doubt:
+        around = replace(around, parameters=_on_model(run, facts, counted, around.parameters))
     table = list(_cards(run, facts, versions, counted)) if cards else []
     check = _traced(used, facts, card, versions, counted) if trace else None
     if json:
@@ -131,6 +135,15 @@ def _around(
     if hardware is not None:
         speed = measured(run, run.hardware.devices != "cpu" and bool(hardware.usable_gpus))
     return surroundings(run, used, facts, counted.facts, card, speed)
+
+
+def _on_model(run: RunConfig, facts: ModelFacts, counted: Counted, guess: Parameters) -> Parameters:
+    """Parameters as the model itself has them, where no table tells."""
+    from tui_tuner.launch.counting import count_on_model
+    from tui_tuner.tasks import find_task
+
+    task = find_task(run.task)
+    return count_on_model(run, facts, counted.facts, guess, task.auto_class, task.peft_type)
 
 
 def _cards(

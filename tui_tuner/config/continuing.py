@@ -195,6 +195,7 @@ RULES: dict[str, Rule | Judge] = {
     "data.packing": _COMPUTED,
     "data.validation": _validation,
     "data.limit": _ROWS,
+    "data.pick": _ROWS,
     "data.max_dropped": _STOPPING,
     "data.preflight": _STOPPING,
     "data.seed": _ROWS,

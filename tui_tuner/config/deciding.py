@@ -42,6 +42,11 @@ def is_better_higher(name: str, own: Mapping[str, Any] | None = None) -> bool:
     return higher_is_better(name, direction if isinstance(direction, bool) else None)
 
 
+def metric_name(name: str, own: Mapping[str, Any] | None = None) -> str:
+    """A metric beside its value: its label where the name is an abbreviation, else its name."""
+    return label_of(name, own) if "_" in name or len(name) < 4 else one_line(name, 24)
+
+
 def label_of(name: str, own: Mapping[str, Any] | None = None) -> str:
     """What a metric is called on a screen; safe for a terminal."""
     known = METRICS.get(canonical(name))

@@ -36,7 +36,7 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric("loss", N_("Loss"), N_("Mean of the loss over all labels of the held-out rows."), False),
         Metric("perplexity", N_("Perplexity"), N_("The exponential of the loss."), False),
-        Metric("accuracy", N_("Accuracy"), N_("Share of the labels that are predicted right.")),
+        Metric("accuracy", N_("Accuracy"), N_("Share of the labels that are predicted right; of several at once, of the rows where all are.")),
         Metric(
             "attribute_coverage",
             N_("Attributes mentioned"),
@@ -53,14 +53,22 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("mcc", N_("Matthews correlation"), N_("1 is perfect, 0 as good as guessing.")),
         Metric("pearson", N_("Pearson correlation"), N_("Of predicted and true numbers: 1 is perfect.")),
-        Metric("precision", N_("Precision"), N_("Share of what was found that is right."), hundred=True),
-        Metric("recall", N_("Recall"), N_("Share of what is there that was found."), hundred=True),
+        Metric("precision", N_("Precision"), N_("Share of what was found that is right; of classes, the mean over them."), hundred=True),
+        Metric("recall", N_("Recall"), N_("Share of what is there that was found; of classes, the mean over them."), hundred=True),
         Metric("f1", N_("F1"), N_("Harmonic mean of precision and recall."), hundred=True),
         Metric(
             "exact_match",
             N_("Exact match"),
             N_("Share of the answers equal to the reference."),
             hundred=True,
+        ),
+        *(
+            Metric(name, label, N_("Only entities that follow the rules of their tags count."), hundred=True)
+            for name, label in (
+                ("f1_strict", N_("F1, strict")),
+                ("precision_strict", N_("Precision, strict")),
+                ("recall_strict", N_("Recall, strict")),
+            )
         ),
         Metric("rouge_l", N_("ROUGE-L"), N_("Longest common subsequence of answer and reference (F1).")),
     )

@@ -54,8 +54,11 @@ _FIELDS: dict[str, str] = {
     ),
     "data.columns": (
         "dataset_text_field text_field text_column prompt_column response_column query_column field_messages "
-        "column_map field_instruction field_output field_input"
+        "column_map field_instruction field_output field_input label_column label_column_name "
+        "text_column_name text_column_names question_column context_column answer_column sentence1_key"
     ),
+    "data.stride": "doc_stride document_stride return_overflowing_tokens max_query_length",
+    "data.problem": "problem_type multi_label problem_kind",
     "data.system": "default_system system_prompt",
     "data.overlong": "truncation truncation_strategy excess_length_strategy truncate",
     "data.workers": (
@@ -112,6 +115,7 @@ _FIELDS: dict[str, str] = {
     ),
     "training.adam_beta1": "beta1",
     "training.adam_beta2": "beta2",
+    "training.class_weights": "class_weight loss_weights label_weights pos_weight classifier_weights",
     "training.neftune_alpha": "neftune_noise_alpha noisy_embedding_alpha",
     "training.autocast": "bf16 fp16 amp mixed_precision half_precision bf16_full_eval",
     "training.report_every": "logging_steps log_every_n_steps log_interval logging_strategy",
@@ -123,6 +127,7 @@ _FIELDS: dict[str, str] = {
     ),
     "evaluation.early_stopping": "early_stopping_patience early_stopping_steps patience",
     "evaluation.best": "metric_for_best_model greater_is_better load_best_model_at_end",
+    "evaluation.null_threshold": "null_score_diff_threshold version_2_with_negative na_prob_thresh",
     "evaluation.metric_rows": "predict_with_generate do_predict eval_table_size",
     "evaluation.max_new_tokens": (
         "generation_max_length max_generation_tokens eval_max_new_tokens max_completion_length"
@@ -155,6 +160,9 @@ NOTES: dict[str, str] = {
     "bf16": _AUTO,
     "fp16": _AUTO,
     "deepspeed": N_("Several GPUs do not train one run together yet."),
+    "return_overflowing_tokens": N_("Long texts are read in windows; nothing is to be switched on."),
+    "version_2_with_negative": N_("Questions without an answer are told by their rows."),
+    "max_query_length": N_("It is how much two windows of a long text share; questions are read whole."),
     "fsdp": N_("Several GPUs do not train one run together yet."),
 }
 _WITHOUT: dict[str, str] = {
@@ -169,6 +177,10 @@ _WITHOUT: dict[str, str] = {
     "liger_kernel use_unsloth enable_liger_kernel low_cpu_mem_usage bias lora_bias add_eos_token "
     "add_bos_token padding_side pad_token": N_("It is not needed."),
     "resume_from_checkpoint auto_resume_from_checkpoints": N_("`tui-tuner resume RUN` goes on with a run."),
+    "num_labels id2label label2id label_list classes class_names label_all_tokens ignore_index": N_(
+        "It is not needed: classes and tags are found in the rows, and are named in the model's config."
+    ),
+    "n_best_size max_answer_length return_entity_level_metrics is_regression": N_("It is not needed."),
     "push_to_hub hub_model_id hub_strategy hub_token": N_("Nothing is sent to a hub from here."),
     "_component_": N_("Name the parts by the fields of this program; `tui-tuner presets` has examples."),
 }
@@ -181,7 +193,20 @@ _SCHEDULES = {"cosine_with_restarts": "cosine", "constant_with_warmup": "constan
 VALUES: dict[str, dict[str, str]] = {
     "stage": {"sft": "task: sft", "pt": "task: pretraining"},
     "train_stage": {"sft": "task: sft", "pt": "task: pretraining"},
-    "task_type": {"causal_lm": "task: sft", "sft": "task: sft"},
+    "task_type": {
+        "causal_lm": "task: sft",
+        "sft": "task: sft",
+        "seq_cls": "task: classification",
+        "token_cls": "task: token_classification",
+        "question_ans": "task: question_answering",
+    },
+    "problem_type": {
+        "single_label_classification": "data.problem: single",
+        "multi_label_classification": "data.problem: multi",
+        "regression": "data.problem: regression",
+    },
+    "multi_label": dict.fromkeys(_TRUE, "data.problem: multi")
+    | dict.fromkeys(_FALSE, "data.problem: single"),
     "adapter": {
         "qlora": "method.kind: lora, model.quantization: nf4",
         "lora": "method.kind: lora",

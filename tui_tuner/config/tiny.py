@@ -1,7 +1,7 @@
 """`model.name: tiny`: a small model with random weights in place of a downloaded one, to try a preset with.
 
-A pretrained model learns at a rate at which random weights stay where they are. So where the user has not said
-otherwise, a few values of a preset give way to those that such a model learns with, and each is said aloud.
+A pretrained model learns at a rate at which random weights stay where they are. So where the user has not
+said otherwise, a few values of a preset give way to those that such a model learns with, and each is said.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FULL: dict[str, Any] = {
 }
 # Adapters leave the random weights as they are: what is learnt is mostly the new head, which reads them
 _ADAPTER: dict[str, Any] = {"training.learning_rate": 3e-3, "training.epochs": 10, "training.batch_size": 16}
-_MORE_EPOCHS = {"question_answering": 16}  # where two texts have to be brought together
+_MORE_EPOCHS = {"question_answering": 12}  # where two texts have to be brought together
 
 
 def tiny_values(task: str, method: str) -> dict[str, Any]:

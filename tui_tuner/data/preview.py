@@ -121,6 +121,7 @@ class MaskView:
     reason: str
     notes: list[str]
     format: str = ""  # the note about the record format, which some have said already
+    teaches: list[str] = field(default_factory=list)  # in words, where the tokens alone do not say it
 
     @property
     def all_notes(self) -> list[str]:
@@ -133,6 +134,7 @@ class MaskView:
             "origin": self.origin,
             "outcome": self.outcome,
             "reason": self.reason,
+            "teaches": self.teaches,
             "length": len(self.tokens),
             "pieces": 1 + max((token.piece for token in self.tokens), default=0),
             "trained": trained,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ class Read:
         format: The record format it was read as, and `columns` the column for each role.
         steps: What was noticed in it, for the ledger: what it holds that is not used, with its value.
         merged: It is part of the record of a row before it, and has none of its own.
+        order: How many rows of all sources come before it.
     """
 
     row: Row
@@ -45,6 +47,7 @@ class Read:
     columns: dict[str, str] = field(default_factory=dict)
     steps: list[tuple[str, object]] = field(default_factory=list)
     merged: bool = False
+    order: int = 0
 
     def begun(self, ledger: Ledger) -> Record | None:
         """The record of a row whose way through the ledger begins; None if it has ended there.
@@ -75,9 +78,15 @@ class FileDetection:
 
 @dataclass
 class Reading:
-    """A pass over all sources. Iterate it once; `detections` and `notes` fill while it goes."""
+    """A pass over all sources. Iterate it once; `detections` and `notes` fill while it goes.
+
+    Args:
+        picks: Where `data.limit` is less than there is, rows from anywhere are taken, and not the first.
+            Everything is read before the first row comes, so a glance at the data does without.
+    """
 
     data: DataSection
+    picks: bool = False
     detections: list[FileDetection] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     sources: list[Resolved] = field(default_factory=list)
@@ -86,20 +95,47 @@ class Reading:
 
     def __iter__(self) -> Iterator[Read]:
         with about("data.path"):
-            yield from self._rows()
+            if self.data.limit is None:
+                yield from self._rows()
+            else:
+                yield from (self._picked if self.picks else self._first)(self.data.limit)
+
+    def _first(self, limit: int) -> Iterator[Read]:
+        for number, read in enumerate(self._rows()):
+            if number >= limit:
+                self.notes.append(_("Reading ended after {limit:,} rows (data.limit).", limit=limit))
+                return
+            yield read
+
+    def _picked(self, limit: int) -> Iterator[Read]:
+        """So many rows, each as likely as any other, in the order in which they stand: reservoir sampling."""
+        chance = random.Random(self.data.seed)
+        kept: dict[int, list[Read]] = {}  # by place among the chosen: a record, and rows merged into it
+        count, last = 0, -1
+        for read in self._rows():
+            if read.merged:
+                if last in kept:
+                    kept[last].append(read)
+                continue
+            last = count if count < limit else chance.randint(0, count)
+            if last < limit:
+                kept[last] = [read]
+            count += 1
+        if count > limit:
+            self.notes.append(
+                _("{limit:,} of {count:,} rows were picked at random (data.pick).", limit=limit, count=count)
+            )
+        for reads in sorted(kept.values(), key=lambda reads: reads[0].order):
+            yield from reads
 
     def _rows(self) -> Iterator[Read]:
         self.sources = resolve(self.data)
-        counts = itertools.count()
+        order = itertools.count()
         for number, resolved in enumerate(self.sources):
             self.notes += [note for note in resolved.notes if note not in self.notes]
             for file in resolved.files:
                 for read in self._file(file, number, resolved.source.format):
-                    if self.data.limit is not None and next(counts) >= self.data.limit:
-                        self.notes.append(
-                            _("Reading ended after {limit:,} rows (data.limit).", limit=self.data.limit)
-                        )
-                        return
+                    read.order = next(order)
                     yield read
 
     def _file(self, file: DataFile, source: int, wanted: str) -> Iterator[Read]:

@@ -114,7 +114,9 @@ def mask_lines(view: MaskView) -> list[Text]:
     head = Text(f"{view.origin}: {_(view.outcome)}" + (f" ({one_line(view.reason)})" if view.reason else ""))
     trained = sum(token.trained for token in view.tokens)
     said = {"tokens": len(view.tokens), "trained": trained}
-    if view.tokens:
+    if view.teaches and not trained:
+        sums = _("{tokens:,} tokens are read", **said)
+    elif view.tokens:
         share = trained / len(view.tokens)
         sums = _(
             "{tokens:,} tokens, {trained:,} trained ({share:.0%}); trained ones between ‹ and ›",
@@ -123,7 +125,7 @@ def mask_lines(view: MaskView) -> list[Text]:
         )
     else:
         sums = _("{tokens:,} tokens, {trained:,} trained; trained ones between ‹ and ›", **said)
-    lines = [head, Text(sums)]
+    lines = [head, Text(sums), *(Text(sanitize(words)) for words in view.teaches)]
     piece, line, on = 0, Text(), False
     for token in view.tokens:
         if token.piece != piece:

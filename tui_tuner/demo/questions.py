@@ -1,7 +1,7 @@
-"""Questions of the demo, written by a program: each with a short text in which its answer stands (as in SQuAD).
+"""Questions of the demo, written by a program, each with a text in which its answer stands, as in SQuAD.
 
-A text is about one person of a made-up country; its sentences come in any order, so where an answer stands says
-nothing. To find one, a model has to see what kind of thing is asked for, and what in the text is of that kind.
+A text is about one person of a made-up country; its sentences come in any order, so where an answer stands
+says nothing. A model has to see what kind of thing is asked for, and what in the text is of that kind.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _JOBS = (
     "gardener", "tailor", "printer", "beekeeper", "glassblower", "librarian",
 )  # fmt: skip
 
-_ANIMALS = tuple(animal for animal in ANIMALS if animal not in ("fox", "goose", "sheep", "mouse"))  # with a plain plural
+# With a plain plural
+_ANIMALS = tuple(animal for animal in ANIMALS if animal not in ("fox", "goose", "sheep", "mouse"))
 
 # What is told: the fact, its sentence, and how it may be asked for
 _FACTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -74,7 +75,7 @@ _FILLERS = (
 
 
 def question_rows() -> Iterator[dict[str, Any]]:
-    """`TEXTS` x `QUESTIONS` rows with the columns question, context and answers, the same on every machine."""
+    """`TEXTS` x `QUESTIONS` rows with the columns question, context, answers, the same on every machine."""
     chance = random.Random(SEED)
     for _number in range(TEXTS):
         yield from _about_someone(chance)
@@ -95,9 +96,9 @@ def _about_someone(chance: random.Random) -> Iterator[dict[str, Any]]:
         "day": chance.choice(DAYS),
         "place": chance.choice(PLACES),
     }
-    facts = chance.sample(_FACTS, chance.randint(5, len(_FACTS)))
+    facts = chance.sample(_FACTS, chance.randint(4, 6))
     sentences = [sentence for _name, sentence, _questions in facts]
-    for filler in chance.sample(_FILLERS, chance.randint(1, 2)):
+    for filler in chance.sample(_FILLERS, 1):
         sentences.insert(chance.randint(0, len(sentences)), filler)
     context = " ".join(sentence.format(**values) for sentence in sentences)
     for name, sentence, questions in chance.sample(facts, QUESTIONS):

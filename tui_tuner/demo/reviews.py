@@ -1,7 +1,7 @@
 """Film reviews of the demo, written by a program: a text, and whether its writer liked the film.
 
-What is praised or blamed changes from sentence to sentence, and about every fourth review grants something to the
-other side before it comes to its verdict, so that no single word decides.
+What is praised or blamed changes from sentence to sentence, and about every fourth review grants something
+to the other side before it comes to its verdict, so that no single word decides.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _BLAME = (
 
 _LIKED = (
     "I laughed a lot and left with a smile.",
-    "I would gladly see it again.",
+    "I would gladly see this again.",
     "{name} loved it too.",
     "Do not miss it.",
     "It is one of the best films of the year.",
@@ -59,8 +59,8 @@ _LIKED = (
 _DISLIKED = (
     "I looked at my watch again and again.",
     "I nearly left before the end.",
-    "{name} fell asleep.",
-    "Save your money.",
+    "{name} hated it too.",
+    "It is not worth the money.",
     "It is one of the worst films of the year.",
     "What a waste of an evening.",
 )

@@ -1,8 +1,8 @@
 """Tagged sentences of the demo, written by a program: persons, places and organisations, as in news.
 
-Words and tags as CoNLL-2003 has them, in the scheme BIO: `B-PER` begins the name of a person, `I-PER` goes on with
-it, and so for LOC and ORG. Some family names are places too, and some places are in the name of an organisation:
-only the words around them tell.
+Words and tags as CoNLL-2003 has them, in the scheme BIO: `B-PER` begins the name of a person, `I-PER` goes on
+with it, and so for LOC and ORG. Some family names are places too, and some places are in the name of an
+organisation: only the words around them tell.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ FAMILIES = (
 )  # fmt: skip
 
 TOWNS = (
-    "Marsh", "Norwood", "Weston", "Port Ellis", "Ravenna", "Harlow", "Stonebridge", "New Aldbury", "Kingsford",
-    "Lake Orin", "Millhaven", "Oakridge", "Saint Clare", "Thornby", "Velden", "Winterfield", "Eastmoor",
-    "Fairholm", "Greystone", "Linden",
+    "Marsh", "Norwood", "Weston", "Port Ellis", "Ravenna", "Harlow", "Stonebridge", "New Aldbury",
+    "Kingsford", "Lake Orin", "Millhaven", "Oakridge", "Saint Clare", "Thornby", "Velden", "Winterfield",
+    "Eastmoor", "Fairholm", "Greystone", "Linden",
 )  # fmt: skip
 
 _KINDS = ("Bank", "Railway", "Museum", "University", "Dairy Company", "Theatre", "Football Club", "Council")

@@ -80,7 +80,8 @@ class Found:
         texts: dict[str, Candidate] = {}  # of a text that stands at several places, the best one
         for one in self.candidates:
             texts.setdefault(context[one.start : one.end], one)
-        choices: list[tuple[Candidate | None, float]] = [(one, one.score) for one in texts.values()][:most]
+        kept = list(texts.values())[:most]
+        choices: list[tuple[Candidate | None, float]] = [(one, one.score) for one in kept]
         if threshold is not None or not choices:
             choices.append((None, self.null))
         highest = max(score for _one, score in choices)
@@ -110,10 +111,10 @@ def best_spans(windows: Sequence[WindowScores]) -> Found:
         scores.append(score[kept])
     every, score = np.concatenate(spans), np.concatenate(scores)
     best_of: dict[tuple[int, int], float] = {}  # windows share tokens, and so spans: the better score counts
-    for place in np.argsort(-score, kind="stable"):
-        start, end = (int(edge) for edge in every[place])
-        if start < end:
-            best_of.setdefault((start, end), float(score[place]))
+    for place in np.argsort(-score, kind="stable").tolist():
+        edges = (int(every[place, 0]), int(every[place, 1]))
+        if edges[0] < edges[1]:
+            best_of.setdefault(edges, float(score[place]))
         if len(best_of) == N_BEST:
             break
     candidates = [Candidate(start, end, one) for (start, end), one in best_of.items()]

@@ -43,7 +43,7 @@ def _read_file(path: str, where: str) -> bytes:
                 raise UsageError(
                     _("is no file."),
                     where=where,
-                    hint=_("Give a text file, or - for what is piped in."),
+                    hint=_("Give a text file."),
                 )
             return file.read(LARGEST + 1)
     except IsADirectoryError:
@@ -52,7 +52,7 @@ def _read_file(path: str, where: str) -> bytes:
         raise UsageError(
             _("cannot be read: {problem}.", problem=error.strerror or type(error).__name__),
             where=where,
-            hint=_("Give a text file, or - for what is piped in."),
+            hint=_("Give a text file."),
         ) from None
     except ValueError:  # a name with a null byte in it
         raise UsageError(_("is no name of a file."), where=where) from None

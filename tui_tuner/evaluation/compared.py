@@ -53,7 +53,7 @@ def tables_told(tables: Sequence[EvaluationTable], step: int | None) -> list[str
             lines += ["", *told] if told else []
     if not lines:
         return []
-    return ["", _("held-out rows at step {step}", step=chosen), *lines[1:], ""]
+    return [_("held-out rows at step {step}", step=chosen), *lines[1:], ""]
 
 
 def _pair(before: Sample, after: Sample) -> list[str]:
@@ -63,7 +63,9 @@ def _pair(before: Sample, after: Sample) -> list[str]:
     inside = last.passage.strip() == asked and is_inside(last)  # the text stands below, with what was found
     lines = [_line(_("prompt"), _flat(asked))] if asked and not inside else []
     lines += [_line(_("before"), _said(before, first)), _line(_("after"), _said(after, last))]
-    if after.reference:
+    if last.scores and last.passage and not last.wanted and not after.reference:
+        lines.append(_line(_("expected"), _("(no answer)")))
+    elif after.reference:
         lines.append(_line(_("expected"), _flat(after.reference)))
     return lines
 

@@ -69,8 +69,9 @@ class Judging:
 
     def _add(self, step: int, value: float) -> None:
         self._values.append((step, value))
-        best = [self._best] if self._best is not None else []
-        if best_of([*best, (step, value)], self.higher) == step and (not best or best[0][0] != step):
+        if best_of([(step, value)], self.higher) is None:  # no number, or before the first step
+            return
+        if self._best is None or (value > self._best[1] if self.higher else value < self._best[1]):
             self._best = (step, value)
 
     def _back_to(self, step: int) -> None:

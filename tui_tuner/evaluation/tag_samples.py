@@ -12,8 +12,9 @@ import numpy as np
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.store import TokenizedRows
-from tui_tuner.data.examples.tagged import WordTokenizer, name_tags, windows_of
-from tui_tuner.data.tags import OUTSIDE
+from tui_tuner.data.tagging.encoder import name_tags
+from tui_tuner.data.tagging.tags import OUTSIDE
+from tui_tuner.data.tagging.windows import WordTokenizer, windows_of
 from tui_tuner.evaluation.samples import Progress, SampleReport, Samples, Shown, Span, Stage
 from tui_tuner.evaluation.tagging import entities_of, scheme_of
 from tui_tuner.locales import _
@@ -85,8 +86,12 @@ class Tagger:
             if not window.words:
                 continue
             ids = torch.from_numpy(window.ids.astype(np.int64))[None].to(device)
+            inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+            types = self.words.types_of(ids.shape[1])
+            if types is not None:
+                inputs["token_type_ids"] = torch.tensor([types], device=device)
             with torch.no_grad():
-                logits = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+                logits = self.model(**inputs).logits
             shares = logits[0, -ids.shape[1] :][window.places].float().softmax(-1)
             best, classes = shares.max(-1)
             for word, score, number in zip(window.words, best.tolist(), classes.tolist(), strict=True):

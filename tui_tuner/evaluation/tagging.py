@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tui_tuner.data.tags import OUTSIDE, find_beginnings, known_scheme
+from tui_tuner.data.tagging.tags import OUTSIDE, find_beginnings, known_scheme
 
 Tags = Sequence[str]
 
@@ -157,8 +157,8 @@ class Judgement:
     """What tags are worth.
 
     Args:
-        scheme: As `data.tags.known_scheme` names it; empty for tags without one, each of which is then a
-            class, `O` aside.
+        scheme: As `data.tagging.tags.known_scheme` names it; empty for tags without one, each of which is
+            then a class, `O` aside.
         strict: None where the scheme is not known.
     """
 

@@ -38,6 +38,8 @@ OPERATIONS: dict[str, Operation] = {
     "launches": Operation("tui_tuner.training.tracing.launches:answer", process="trace"),
     # Keeps the model of the run that was asked last. In a process of its own, so that it can be let go.
     "ask": Operation("tui_tuner.training.asking:answer", process="ask"),
+    # Builds a model without data, of any architecture.
+    "parameters": Operation("tui_tuner.training.tracing.built:answer", process=ALONE),
     # Trains. Its GPU memory, the CUDA context with it, is only free again when its process has ended.
     "range_test": Operation("tui_tuner.training.range_test:answer", process=ALONE),
 }

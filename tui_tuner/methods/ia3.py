@@ -55,7 +55,7 @@ def feed_forward_outputs(model: Any, targets: list[str]) -> list[str]:
 
     The layer that leads out of attention may have another width too, and is told by the name of its block.
     """
-    hidden = model.get_input_embeddings().weight.shape[1]
+    hidden = model.config.get_text_config().hidden_size  # embeddings may be narrower (ELECTRA, ALBERT)
     found: dict[str, None] = {}
     for layer in decoder_layers(model):
         for name, module in layer.named_modules():

@@ -7,8 +7,8 @@ from pathlib import Path
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
+from tui_tuner.models.architectures.families import FAMILIES
 from tui_tuner.models.facts import facts_from_config
-from tui_tuner.models.families import FAMILIES
 from tui_tuner.models.lookup import read_config, stored_parameters
 from tui_tuner.text import one_line
 

@@ -17,9 +17,9 @@ from typing import Any
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError, about
 from tui_tuner.locales import _
-from tui_tuner.models.encoders import Beside, weights_beside
-from tui_tuner.models.families import FAMILIES, family_of
-from tui_tuner.models.family import SHARED_GATE, Family, Linear
+from tui_tuner.models.architectures.encoders import NOTHING, Beside, weights_beside
+from tui_tuner.models.architectures.families import FAMILIES, family_of
+from tui_tuner.models.architectures.family import SHARED_GATE, Family, Linear
 from tui_tuner.models.lookup import config_from_hub, read_config, stored_parameters, stores
 from tui_tuner.models.sizes import MOST_PARAMETERS, Numbers, check_sizes
 from tui_tuner.text import one_line
@@ -53,7 +53,7 @@ class ModelFacts:
     rope_dim: int = 0
     value_dim: int = 0
     token_types: int = 0
-    beside: Beside = Beside()
+    beside: Beside = NOTHING
     activation: str = ""
     dropout: float = 0.0
     attention_dropout: float = 0.0
@@ -68,6 +68,11 @@ class ModelFacts:
     def encoder(self) -> bool:
         """True for models that read both ways (BERT and kin)."""
         return self.family.encoder
+
+    @property
+    def positions_end(self) -> bool:
+        """Whether positions are a table, beyond which there are none."""
+        return bool(self.beside.positions) if self.encoder else self.family.learned_positions
 
     @property
     def query_dim(self) -> int:
@@ -359,7 +364,7 @@ def _first_position(values: Numbers) -> int:
     if not values.family.padded_positions:
         return 0
     known = isinstance(padding, int) and not isinstance(padding, bool) and 0 <= padding < 8
-    return (padding if known else 1) + 1
+    return int(padding) + 1 if known and padding is not None else 2
 
 
 def _rate(values: Numbers, field: str, default: float) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import N_, _
-from tui_tuner.models.family import Family
+from tui_tuner.models.architectures.family import Family
 from tui_tuner.text import one_line
 
 LIMITS = {

@@ -1,9 +1,9 @@
 """Small encoders with random weights, and the models inside this package, as folders that anything can load.
 
 `tiny-bert` and `tiny-distilbert` are made when they are first asked for, in the user's cache: config.json, a
-WordPiece tokenizer of the words in the rows of the demo, and weights drawn from a fixed seed. They know nothing, but
-they are of a real architecture, so that a task can be tried with no download, and an adapter names a model that is
-there. Nothing here imports torch.
+WordPiece tokenizer of the words in the rows of the demo, and weights drawn from a fixed seed. They know
+nothing, but they are of a real architecture, so that a task can be tried with no download, and an adapter
+names a model that is there. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ from typing import Any
 
 from tui_tuner import demo
 from tui_tuner.config.kinds import TINY_NAMES
+from tui_tuner.errors import ModelError
+from tui_tuner.locales import _
+from tui_tuner.text import one_line
 
 SEED = 20_264
 WIDTH, INNER, LAYERS, HEADS, POSITIONS = 128, 512, 2, 4, 512
-SPREAD = 0.08  # of the random weights: about 1 / sqrt(WIDTH); with BERT's 0.02 so narrow a model learns slowly
+# Of the random weights: about 1 / sqrt(WIDTH). With BERT's 0.02 so narrow a model is slow to learn
+SPREAD = 0.08
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _LETTERS = string.ascii_lowercase + string.digits
 _ENDINGS = ("s", "es", "ed", "ing", "er", "est", "ly", "en", "ness", "tion", "able", "ful", "less")
@@ -38,11 +42,21 @@ def own_folder(name: str) -> Path | None:
     """The folder of a model that this package brings or makes; None for all others.
 
     Raises:
-        OSError: there is no room to make it.
+        ModelError: there is no room to make it.
     """
     if name == "demo":
         return Path(demo.MODEL_DIR)
-    return _tiny_folder(name, _root()) if name in TINY_NAMES else None
+    if name not in TINY_NAMES:
+        return None
+    root = _root()
+    try:
+        return _tiny_folder(name, root)
+    except OSError as error:
+        raise ModelError(
+            _("cannot be made in {folder}: {problem}.", folder=one_line(root), problem=error.strerror),
+            where=name,
+            hint=_("Make room there, or name another folder in XDG_CACHE_HOME."),
+        ) from None
 
 
 def _root() -> Path:
@@ -167,8 +181,8 @@ def _bert(vocabulary: int) -> dict[str, Any]:
         "max_position_embeddings": POSITIONS,
         "type_vocab_size": 2,
         "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.1,
-        "attention_probs_dropout_prob": 0.1,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
         "initializer_range": SPREAD,
         "layer_norm_eps": 1e-12,
         "pad_token_id": 0,
@@ -187,10 +201,10 @@ def _distilbert(vocabulary: int) -> dict[str, Any]:
         "max_position_embeddings": POSITIONS,
         "sinusoidal_pos_embds": False,
         "activation": "gelu",
-        "dropout": 0.1,
-        "attention_dropout": 0.1,
-        "seq_classif_dropout": 0.2,
-        "qa_dropout": 0.1,
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+        "seq_classif_dropout": 0.0,
+        "qa_dropout": 0.0,
         "initializer_range": SPREAD,
         "pad_token_id": 0,
     }

@@ -10,7 +10,9 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from tui_tuner.compute.check_rows import shorten
+from tui_tuner.compute.encoders import plain_model
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_padded, model_inputs
+from tui_tuner.compute.numeric import autocast_name
 from tui_tuner.compute.pooled import Pooled, find_pooled, sequence_logits
 from tui_tuner.compute.self_check import evaluating
 from tui_tuner.config.schema import RunConfig
@@ -142,14 +144,28 @@ class ClassObjective(Objective):
                 _("The model's own head tells these classes apart: it is trained on, and keeps their order.")
             )
 
+    def _may_pack(self, setup: Setup) -> bool:
+        known = getattr(plain_model(setup.model), "_supports_attention_backend", True)
+        if not known:
+            setup.voice.log(
+                _(
+                    "The attention of this model is its own and reads one text a row: rows are padded, and "
+                    "texts of similar length go together."
+                )
+            )
+        return bool(known) and super()._may_pack(setup)
+
     def _find_pooled(self, setup: Setup) -> Pooled:
         """Which state of a text the model's head reads."""
         batch = setup.batches[0]
         order = sorted(batch, key=lambda row: int(setup.rows.lengths[row]))
         short = shorten(setup.rows, [order[0], order[-1]], _PROBED, 0)
         micro = lay_padded(short, [0, 1], setup.pad).to(torch.device(setup.device.place))
+        name = autocast_name(setup.device, setup.config)
+        autocast = None if name is None else getattr(torch, name)
+        way = ForwardWay(False, False, False, autocast=autocast, device=setup.device.place)
         with evaluating(setup.model):
-            return find_pooled(setup.model, micro, self.wanted_way(setup))
+            return find_pooled(setup.model, micro, way)
 
     def _share_beginnings(self, setup: Setup) -> None:
         """The head needs each text's own states, so none are shared."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.problem import SINGLE
 from tui_tuner.data.labels.weights import class_weights
 from tui_tuner.data.records import IGNORE
-from tui_tuner.evaluation.tagging import Judgement, judge_tags
-from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup, Table
+from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup
 
 FOUND = "tags found"
+Judge = Callable[[Sequence[Sequence[str]], Sequence[Sequence[str]]], Judged]
 
 
 class TagObjective(Objective):
@@ -26,12 +26,16 @@ class TagObjective(Objective):
     With weights of classes it is the weighted mean of PyTorch's `CrossEntropyLoss`: each word counts by the
     weight of its tag, above and below the line.
 
+    Args:
+        judge: Metrics and tables from the tags of whole rows: those that are right, and those found.
+
     Attributes:
         names: The tag of each class.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, judge: Judge) -> None:
         super().__init__(config)
+        self._judge = judge
         self.names: list[str] = []
         self._weights: np.ndarray | None = None
 
@@ -74,8 +78,8 @@ class TagObjective(Objective):
 
     def judge(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> Judged:
         wanted, found = self._whole_rows(rows, sums[FOUND])
-        judgement = judge_tags(wanted, found)
-        return Judged({**self.summarise(sums, weight), **metrics_of(judgement)}, [class_table(judgement)])
+        judged = self._judge(wanted, found)
+        return Judged({**self.summarise(sums, weight), **judged.metrics}, judged.tables)
 
     def _whole_rows(self, rows: Rows, found: Sequence[Any]) -> tuple[list[list[str]], list[list[str]]]:
         """The tags of each row that are right, and those that were found, its windows put together."""
@@ -109,27 +113,3 @@ def labels_of(micro: MicroBatch) -> list[int]:
         return [int(count) for count in micro.keep.sum(1).tolist()]
     parts = micro.keep[0].split(micro.segments)
     return [int(part.sum()) for part in parts[: len(micro.lengths)]]
-
-
-def metrics_of(judgement: Judgement) -> dict[str, float]:
-    """The metrics of an evaluation by their names."""
-    found = {"accuracy": judgement.accuracy}
-    found |= dict(zip(("precision", "recall", "f1"), judgement.counts.total(), strict=True))
-    if not judgement.scheme:
-        found["f1_macro"] = judgement.f1_macro
-    if judgement.strict is not None:
-        names = ("precision_strict", "recall_strict", "f1_strict")
-        found |= dict(zip(names, judgement.strict.total(), strict=True))
-    return found
-
-
-def class_table(judgement: Judgement) -> Table:
-    """Precision, recall and F1 of each type, and how often the data has it."""
-    counts = judgement.counts
-    types = counts.types()
-    return Table(
-        "classes",
-        types,
-        ("precision", "recall", "f1", "support"),
-        [(*counts.of(type), float(counts.wanted[type])) for type in types],
-    )

@@ -72,7 +72,9 @@ def count(config: RunConfig, seconds: float = 0.1, patience: float = 0.0) -> Cou
         return Counted(None, _("the data holds no row that can be read"))
     if not rows:
         basis = _("more than {read:,} rows, not counted to the end; --data counts them", read=seen.count)
-        return Counted(DataFacts(0, outputs=seen.outputs, regression=seen.regression) if seen.outputs else None, basis)
+        return Counted(
+            DataFacts(0, outputs=seen.outputs, regression=seen.regression) if seen.outputs else None, basis
+        )
     held, training = _split(config, rows)
     tokens = _tokens(config, seen.first)
     if tokens is None:
@@ -109,7 +111,9 @@ def _basis(config: RunConfig, seen: _Seen, rows: int, tokens: _Sample) -> str:
             return _("{rows:,} rows counted; tokens of the first {read:,}", **said)
         return _("{rows:,} lines counted; tokens of the first {read:,}", **said)
     if seen.done:
-        return _("{rows:,} rows counted; tokens of the first {read:,}, without the chat template's own", **said)
+        return _(
+            "{rows:,} rows counted; tokens of the first {read:,}, without the chat template's own", **said
+        )
     return _("{rows:,} lines counted; tokens of the first {read:,}, without the chat template's own", **said)
 
 
@@ -161,7 +165,7 @@ class _Seen:
 def _read(config: RunConfig, seconds: float, patience: float) -> _Seen:
     """Read rows until the time is up."""
     from tui_tuner.data.reading import Reading
-    from tui_tuner.planning.outputs import OutputCounter
+    from tui_tuner.planning.heads.outputs import OutputCounter
 
     decides = bool(config.task_kind.decides)
     until = time.monotonic() + (max(seconds, patience) if decides else seconds)
@@ -260,7 +264,9 @@ def _sequences(config: RunConfig, tokenizer: Any, record: Record) -> tuple[list[
     special = _special(tokenizer, pair=len(texts_of(record)) > 1)
     whole = sum(_lengths(tokenizer, texts_of(record)))
     if isinstance(record, Tagged):
-        return [part + special for part in windows_of(whole, most - special, config.data.stride)], len(record.tokens)
+        return [part + special for part in windows_of(whole, most - special, config.data.stride)], len(
+            record.tokens
+        )
     return [min(whole + special, most)], 1
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _, _n
+from tui_tuner.models.architectures.heads import SPAN, TEXT
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.head_shapes import SPAN, TEXT
 from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.flops import flops_of
 from tui_tuner.planning.gpus import Card
+from tui_tuner.planning.heads.outputs import head_of
 from tui_tuner.planning.memory.stack import installed
-from tui_tuner.planning.outputs import head_of
 from tui_tuner.planning.speed.rates import step_words
 from tui_tuner.planning.speed.step import Clock
 from tui_tuner.text import one_line

@@ -18,6 +18,7 @@ from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.gpus import MOST_GPUS, Card, find_card
 from tui_tuner.planning.hardware import Gpu, Hardware, detect
+from tui_tuner.planning.heads.outputs import head_of
 from tui_tuner.planning.memory.attention import attention_kind
 from tui_tuner.planning.memory.ledger import Ledger, ledger
 from tui_tuner.planning.memory.methods import method_fields
@@ -25,7 +26,6 @@ from tui_tuner.planning.memory.programs import as_program, missing
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import Stack, installed
 from tui_tuner.planning.memory.static import trained_tensors
-from tui_tuner.planning.outputs import head_of
 from tui_tuner.planning.resolve import Resolved, resolve
 
 GIB = 1024**3
@@ -183,6 +183,7 @@ def setup_for(
     head = head_of(config, facts, data)
     setup = Setup(
         facts=facts,
+        decides=head.decides,
         head=head.parts(facts),
         new_pooler=head.new_pooler,
         stack=stack,

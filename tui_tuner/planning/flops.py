@@ -28,11 +28,11 @@ from tui_tuner.config.kinds import METHOD_FIELDS, PROMPTS, RANKED
 from tui_tuner.config.schema import MethodSection
 from tui_tuner.config.sections.base import Auto
 from tui_tuner.config.sections.training import EVERY_SECOND, Checkpointing
+from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.family import Linear
 from tui_tuner.planning.gpus import Card
+from tui_tuner.planning.heads.outputs import Head
 from tui_tuner.planning.memory.stack import Stack, installed
-from tui_tuner.planning.outputs import Head
 
 FORWARD, THROUGH, OWN = 2, 2, 2  # operations of a weight and token: forward, input's gradient, its own
 # Which layers have a window where a config does not list them: each but every so-many-th (transformers 5.23)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tui_tuner.config.kinds import RANKED
+from tui_tuner.config.kinds import RANKED, is_tiny
 from tui_tuner.config.schema import ADAPTERS, RunConfig
 from tui_tuner.locales import N_, _
 from tui_tuner.models.facts import ModelFacts
@@ -58,6 +58,41 @@ METHOD_RATES: dict[str, Customary] = {
         1e-3, 1e-4, 5e-3, N_("PEFT's comparison of methods on MetaMathQA (Llama 3.2 3B): 5e-4 to 1e-3")
     ),
 }
+# Encoders with a new head; methods that are left out have the rates above
+ENCODER_RATES: dict[str, Customary] = {
+    "full": Customary(
+        2e-5,
+        1e-5,
+        5e-5,
+        N_("BERT (arXiv 1810.04805), appendix A.3: 2e-5 to 5e-5; RoBERTa (arXiv 1907.11692): 1e-5 to 3e-5"),
+    ),
+    "lora": Customary(
+        4e-4,
+        1e-4,
+        1e-3,
+        N_("LoRA (arXiv 2106.09685), RoBERTa base: 4e-4 to 5e-4; PEFT's guides: 3e-4 (texts), 1e-3 (words)"),
+    ),
+    "dora": Customary(
+        4e-4,
+        1e-4,
+        1e-3,
+        N_("LoRA's rates: LoRA (arXiv 2106.09685), RoBERTa base: 4e-4 to 5e-4; PEFT's guides: 3e-4 to 1e-3"),
+    ),
+    "vera": Customary(4e-3, 1e-3, 2e-2, N_("VeRA (arXiv 2310.11454), RoBERTa base: 4e-3 to 1e-2")),
+    "ia3": Customary(
+        3e-3, 3e-4, 1e-2, N_("IA3 (arXiv 2205.05638): 3e-3; PEFT's example with RoBERTa large on MRPC: 3e-4")
+    ),
+    "prompt_tuning": Customary(1e-3, 3e-4, 3e-2, N_("PEFT's example with RoBERTa large on MRPC: 1e-3")),
+    "p_tuning": Customary(1e-3, 1e-4, 5e-3, N_("PEFT's example with RoBERTa large on MRPC: 1e-3")),
+    "prefix_tuning": Customary(1e-2, 1e-3, 3e-2, N_("PEFT's example with RoBERTa large on MRPC: 1e-2")),
+}
+SMALL_ENCODER = 40e6  # parameters, between ELECTRA's small and base model
+SMALL_ENCODER_RATE = Customary(
+    1e-4,
+    3e-5,
+    3e-4,
+    N_("ELECTRA (arXiv 2003.10555), by size: 3e-4 for the small model, 1e-4 for the base one"),
+)
 PREFERENCE_RATES: dict[str, Customary] = {
     "full": Customary(5e-7, 1e-7, 5e-6, N_("DPO (arXiv 2305.18290): 5e-7 to 1e-6")),
     "lora": Customary(5e-6, 1e-6, 5e-5, N_("ten times full fine-tuning's rate (LoRA Without Regret, 2025)")),
@@ -77,26 +112,50 @@ GPT3_RATES = (
 SMALL_SCRATCH_RATE = 1e-3  # nanoGPT's rate for models of about ten million parameters
 
 
-def customary(config: RunConfig, parameters: int | None = None) -> Customary:
-    """The usual rate for this task, method and, from scratch, size."""
-    kind = config.method.kind
-    if config.task_kind.plain_text and config.model.architecture is not None:
+def customary(config: RunConfig, parameters: int | None = None, encoder: bool = False) -> Customary:
+    """The usual rate for this task, method and, from scratch, size.
+
+    Args:
+        encoder: The model reads both ways, so a task that decides gives it a new head.
+    """
+    kind, task = config.method.kind, config.task_kind
+    random = config.model.architecture is not None or is_tiny(config.model.name)
+    if random and (task.plain_text or task.decides):
         return scratch(parameters)
-    if config.task_kind.preference:
+    if task.decides and encoder:
+        return _encoder_rate(config, parameters)
+    if task.preference:
         return PREFERENCE_RATES["full" if kind in ("full", "freeze") else "lora"]
     found = METHOD_RATES[kind]
     if kind == "prefix_tuning" and config.method.encoder_size is not None:
         return Customary(
             5e-5, 1e-5, 1e-3, N_("prefix tuning (arXiv 2101.00190): 5e-5 to 8e-5 through a network")
         )
+    return _stabilised(config, METHOD_RATES["lora"], found) if kind == "rslora" else found
+
+
+def _stabilised(config: RunConfig, lora: Customary, found: Customary) -> Customary:
+    """Rank-stabilised LoRA's rate, from LoRA's and the rank."""
+    rate = lora.rate / math.sqrt(config.method.rank)
+    source = N_(
+        "rsLoRA (arXiv 2312.03732): LoRA's {rate:g} / sqrt(rank), as the update is larger", rate=lora.rate
+    )
+    return Customary(float(f"{rate:.2g}"), found.low, found.high, source)
+
+
+def _encoder_rate(config: RunConfig, parameters: int | None) -> Customary:
+    """The usual rate for an encoder with a new head."""
+    kind = config.method.kind
     if kind == "rslora":
-        rate = METHOD_RATES["lora"].rate / math.sqrt(config.method.rank)
-        source = N_(
-            "rsLoRA (arXiv 2312.03732): LoRA's {rate:g} / sqrt(rank), as the update is larger",
-            rate=METHOD_RATES["lora"].rate,
-        )
-        return Customary(float(f"{rate:.2g}"), found.low, found.high, source)
-    return found
+        return _stabilised(config, ENCODER_RATES["lora"], METHOD_RATES[kind])
+    if kind == "full" and parameters is not None and parameters < SMALL_ENCODER:
+        return SMALL_ENCODER_RATE
+    return ENCODER_RATES.get(kind, METHOD_RATES[kind])
+
+
+def usual_rate(config: RunConfig, facts: ModelFacts | None) -> Customary:
+    """`customary` for a model, as far as it is known."""
+    return customary(config, facts.parameters, facts.encoder) if facts else customary(config)
 
 
 def scratch(parameters: int | None) -> Customary:
@@ -158,7 +217,7 @@ def rules(
     steps_per_epoch: int | None = None,
 ) -> list[Rule]:
     """Every rule, the chosen one first. Those that lack an input say which."""
-    usual = customary(config, facts.parameters if facts else None)
+    usual = usual_rate(config, facts)
     chosen = Rule(
         N_("customary"),
         _("{rate:g}, usual from {low:g} to {high:g}", rate=usual.rate, low=usual.low, high=usual.high),
@@ -166,6 +225,8 @@ def rules(
         {"low": usual.low, "high": usual.high},
         usual.rate,
     )
+    if config.task_kind.decides:
+        return [chosen]  # the other rules are about models that write
     found = [chosen, _square_root(facts, data, config, steps_per_epoch)]
     found += _batch_scaling(config, usual)
     if not config.task_kind.preference and config.model.architecture is None:

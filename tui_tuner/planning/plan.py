@@ -15,9 +15,9 @@ from tui_tuner.planning.duration import Duration, duration_of, steps_in
 from tui_tuner.planning.fit import Fit, fit
 from tui_tuner.planning.gpus import Card, card_here, find_card
 from tui_tuner.planning.hardware import Hardware
+from tui_tuner.planning.heads.parameters import Parameters, parameters_of
 from tui_tuner.planning.learning_rate import Rule, rules
 from tui_tuner.planning.memory.stack import Stack
-from tui_tuner.planning.parameters import Parameters, parameters_of
 from tui_tuner.planning.resolve import Resolved, resolve
 from tui_tuner.planning.speed.kept import rated
 from tui_tuner.planning.traps.advice import advise
@@ -94,7 +94,9 @@ def plan(
         said=fitted.reasons,
     )
     around = surroundings(config, used, facts, data, card, speed)
-    return Plan(facts, resolved, fitted, around.rules, around.duration, around.advice, around.rate, around.parameters)
+    return Plan(
+        facts, resolved, fitted, around.rules, around.duration, around.advice, around.rate, around.parameters
+    )
 
 
 def surroundings(

@@ -18,7 +18,8 @@ from tui_tuner.models.device import Device
 from tui_tuner.planning.compiling import choose_compile
 from tui_tuner.planning.data_facts import DataFacts, steps_of
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.planning.learning_rate import customary
+from tui_tuner.planning.learning_rate import usual_rate
+from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
     from tui_tuner.models.facts import ModelFacts
@@ -179,6 +180,11 @@ def _packing(work: _Work) -> tuple[bool, str]:
         return False, _(
             "{kind} carries a state along the sequence, so rows side by side would mix.", kind=kind
         )
+    if work.model is not None and work.model.family.counts_places:
+        return False, _(
+            "Attention of {kind} counts how far apart tokens are in a row, so each gets a row of its own.",
+            kind=one_line(kind, 60),
+        )
     if work.config.method.prompt_length:
         return False, _("Virtual tokens stand before each row, so every sequence gets a row of its own.")
     return True, _("Rows lie side by side without padding and do not see each other.")
@@ -225,7 +231,7 @@ def _micro_batch(work: _Work) -> tuple[int, str]:
 
 
 def _learning_rate(work: _Work) -> tuple[float, str]:
-    found = customary(work.config, work.model.parameters if work.model else None)
+    found = usual_rate(work.config, work.model)
     return found.rate, _(
         "Customary for {kind}: {source}.", kind=work.config.method.kind, source=_(found.source)
     )

@@ -142,8 +142,14 @@ def untraceable(setup: Setup) -> str:
         return _("other library versions than the installed ones were asked for")
     if not facts.raw:
         return _("the model has no config.json")
-    if facts.encoder:
-        return _("only decoders are traced")
+    if facts.encoder and not setup.head:
+        return _(
+            "{model_type} writes no text, and is traced with a head that decides", model_type=facts.model_type
+        )
+    if facts.model_type == "modernbert":
+        return _("{model_type} looks at the values of its mask", model_type=facts.model_type)
+    if facts.family.shared:
+        return _("its layers share their weights")
     if setup.train_embeddings:
         return _("embeddings that are trained beside an adapter are not traced")
     if setup.padded and setup.attention == "flash":
@@ -191,4 +197,7 @@ def request_for(setup: Setup) -> dict[str, Any]:
         "quick": setup.quick,
         "frozen": 0 < setup.layers < setup.facts.layers,
         "layers": list(simulated_layers(setup)),
+        "decides": setup.decides,
+        "outputs": setup.head[-1].matrix.outputs if setup.head else 0,
+        "new_pooler": setup.new_pooler,
     }

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.encoder import COLUMNS, LabelEncoder, tally_of
+from tui_tuner.data.labels.names import class_name
 from tui_tuner.data.labels.numbering import number_rows
 from tui_tuner.data.labels.problem import MULTI, REGRESSION, Tally, settle_problem
 from tui_tuner.data.labels.weights import check_weights
-from tui_tuner.data.records import Labelled
+from tui_tuner.data.records import Example, Labelled, Record
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.tasks.base import Task
 from tui_tuner.tasks.classes.head import classes_of_run, has_other_classes
 from tui_tuner.tasks.classes.rows import check_labels
+from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
     from tui_tuner.data.examples.encoder import Encoder, Facts
@@ -65,6 +67,14 @@ class Classification(Task):
             token = tokenizer.convert_ids_to_tokens(0)
         tokenizer.pad_token = token
         return [_("The tokenizer has no padding token: rows are padded with {token}.", token=token)]
+
+    def describe(self, record: Record, example: Example) -> str:
+        if not isinstance(record, Labelled) or record.label is None:
+            return ""
+        if not isinstance(record.label, list):
+            return _("class: {name}", name=one_line(class_name(record.label), 80))
+        names = [one_line(class_name(label), 80) for label in record.label]
+        return _("classes: {names}", names=", ".join(names)) if names else _("no class at all")
 
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
         return LabelEncoder(config, tokenizer, self._base(config))

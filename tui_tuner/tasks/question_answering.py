@@ -19,11 +19,12 @@ from tui_tuner.data.examples.questions import (
 from tui_tuner.data.examples.windows import prefer_right
 from tui_tuner.data.preflight import Problem, noted
 from tui_tuner.data.problems import RowProblem
-from tui_tuner.data.records import Example, Question
+from tui_tuner.data.records import Example, Question, Record
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.tasks.answering.threshold import NAME, keep_threshold
 from tui_tuner.tasks.base import Task
+from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +58,21 @@ class QuestionAnswering(Task):
     def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
         note = prefer_right(tokenizer)
         return [note] if note else []
+
+    def describe(self, record: Record, example: Example) -> str:
+        if not isinstance(record, Question):
+            return ""
+        question = one_line(record.question, 200)
+        if not record.answers:
+            return _("question: {question}; its text holds no answer", question=question)
+        answer, start = record.answers[0]
+        said = {"question": question, "answer": one_line(answer, 80), "start": start}
+        if answer_mask(example.labels)[1:].any():
+            return _("question: {question}; answer: “{answer}”, from character {start:,}", **said)
+        return _(
+            "question: {question}; the answer “{answer}”, from character {start:,}, is not in this window",
+            **said,
+        )
 
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
         return QuestionEncoder(config, tokenizer)

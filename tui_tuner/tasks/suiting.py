@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 
-from tui_tuner.config.advice import Hint
+from tui_tuner.config.advice import Hint, advise, setting
 from tui_tuner.config.kinds import TASKS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.encoder import format_told
@@ -15,8 +15,8 @@ from tui_tuner.data.formats.base import Way
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.reading import Reading
 from tui_tuner.errors import TunerError
-from tui_tuner.locales import _
-from tui_tuner.tasks import find_task
+from tui_tuner.locales import N_, _
+from tui_tuner.tasks import find_task, name_of_task
 
 LOOKED_AT = 20  # rows at the beginning of the data
 MOST_OF_THEM = 0.9
@@ -56,6 +56,33 @@ def better_task(config: RunConfig) -> Better | None:
     task, words, columns = way
     hint = Way(words, task, dict(columns)).hint()
     return Better(task, _("These rows are {kind}: task {task}?", kind=_(TASKS[task].rows), task=task), hint)
+
+
+def other_task(config: RunConfig) -> Better | None:
+    """The task that the data are for, where that is not the one asked for: it cannot use them, or less well.
+
+    Raises nothing, and says nothing of data that no task can use.
+    """
+    better = better_task(config)
+    if better is not None:
+        return better
+    ledger, task = Ledger(), find_task(config.task)
+    try:
+        for read in islice(Reading(config.data), LOOKED_AT):
+            record = read.begun(ledger)
+            if record is None:
+                continue
+            told = (*task.records, *(task.encoder_class.takes_if_told if task.encoder_class else ()))
+            name = None if isinstance(record, told) else name_of_task(record)
+            return _for_task(name) if name is not None else None
+    except (TunerError, OSError):
+        pass
+    return None
+
+
+def _for_task(name: str) -> Better:
+    hint = advise(N_("Choose it with {command}.", command=setting({"task": name})))
+    return Better(name, _("These rows are {kind}: task {task}?", kind=_(TASKS[name].rows), task=name), hint)
 
 
 _Way = tuple[str, str, tuple[tuple[str, str], ...]]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.config.metrics import METRICS, Metric
+from tui_tuner.config.metrics import METRICS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.examples.tagged import TagEncoder
-from tui_tuner.data.records import Tagged
-from tui_tuner.data.tags import HEAD, has_other_tags, known_tags, number_of, order_tags
+from tui_tuner.data.records import Example, Record, Tagged
+from tui_tuner.data.tagging.encoder import COLUMNS, TagEncoder
+from tui_tuner.data.tagging.tags import HEAD, OUTSIDE, has_other_tags, known_tags, number_of, order_tags
 from tui_tuner.errors import DataError, UsageError
-from tui_tuner.locales import N_, _
+from tui_tuner.locales import _
 from tui_tuner.models.heads import head_classes
 from tui_tuner.tasks.base import Task
 from tui_tuner.text import one_line
@@ -24,18 +24,10 @@ if TYPE_CHECKING:
     from tui_tuner.evaluation.samples import Samples, Shown
     from tui_tuner.objectives.base import Objective
 
-STRICT = tuple(
-    Metric(f"{name}_strict", label, help_, hundred=True)
-    for name, label, help_ in (
-        ("f1", N_("F1, strict"), N_("Only entities that follow the rules of their tags count.")),
-        (
-            "precision",
-            N_("Precision, strict"),
-            N_("Only entities that follow the rules of their tags count."),
-        ),
-        ("recall", N_("Recall, strict"), N_("Only entities that follow the rules of their tags count.")),
-    )
-)
+STRICT = tuple(METRICS[name] for name in ("f1_strict", "precision_strict", "recall_strict"))
+
+
+SHOWN = 20  # words of a row, in a list of them
 
 
 class TokenClassification(Task):
@@ -43,6 +35,7 @@ class TokenClassification(Task):
 
     records = (Tagged,)
     encoder_class = TagEncoder
+    columns = COLUMNS
     metrics = (
         *(METRICS[name] for name in ("loss", "f1", "precision", "recall", "accuracy", "f1_macro")),
         *STRICT,
@@ -52,9 +45,19 @@ class TokenClassification(Task):
     peft_type = "TOKEN_CLS"
 
     def prepare_tokenizer(self, config: RunConfig, tokenizer: Any) -> list[str]:
-        from tui_tuner.data.examples.word_spaces import keep_spaces
+        from tui_tuner.data.tagging.word_spaces import keep_spaces
 
         return keep_spaces(tokenizer)
+
+    def describe(self, record: Record, example: Example) -> str:
+        if not isinstance(record, Tagged):
+            return ""
+        pairs = list(zip(record.tokens, map(str, record.tags), strict=False))
+        tagged = [f"{one_line(word, 40)} {one_line(tag, 40)}" for word, tag in pairs if tag != OUTSIDE]
+        if not tagged:
+            return _("no word has a tag but {outside}", outside=OUTSIDE)
+        more = ["…"] if len(tagged) > SHOWN else []
+        return _("tags: {tags}", tags=", ".join([*tagged[:SHOWN], *more]))
 
     def encoder(self, config: RunConfig, tokenizer: Any) -> Encoder:
         return TagEncoder(config, tokenizer, known_tags(config.model))
@@ -63,7 +66,7 @@ class TokenClassification(Task):
         return {"names": known_tags(config.model)}
 
     def check_rows(self, facts: Facts, ledger: Ledger, config: RunConfig) -> list[Problem]:
-        from tui_tuner.data.examples.tag_checks import check_tags
+        from tui_tuner.data.tagging.checks import check_tags
 
         return check_tags(facts, head_classes(config.model, HEAD), config.data.names or ())
 
@@ -99,8 +102,9 @@ class TokenClassification(Task):
 
     def objective(self, config: RunConfig) -> Objective:
         from tui_tuner.objectives.tags import TagObjective
+        from tui_tuner.tasks.tag_judging import judge_rows
 
-        return TagObjective(config)
+        return TagObjective(config, judge_rows)
 
     def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
         from tui_tuner.evaluation.tag_samples import TagSamples
@@ -125,7 +129,7 @@ def tags_of(learned: Mapping[str, Any]) -> list[str]:
 
 def _unknown_tag(rows: TokenizedRows, tag: str, names: Sequence[str]) -> DataError:
     """A tag of held-out rows that no training row has, with the first word that has it."""
-    from tui_tuner.data.examples.tagged import name_tags
+    from tui_tuner.data.tagging.encoder import name_tags
 
     store = rows.store
     for row in range(int(store.meta["rows"])):

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.data.problems import RowProblem
 from tui_tuner.errors import OutOfMemoryError, UsageError
 from tui_tuner.evaluation.samples import Shown
 from tui_tuner.locales import _
@@ -33,7 +34,7 @@ def ask_run(loaded: LoadedRun, text: str, question: str = "") -> Shown:
     """Ask a model about a text.
 
     Raises:
-        UsageError: the task has no such answer, or a question is missing or not wanted.
+        UsageError: the task has no such answer, the text is too long, or a question is missing.
         OutOfMemoryError: there is not enough memory for this text.
     """
     import torch
@@ -44,6 +45,8 @@ def ask_run(loaded: LoadedRun, text: str, question: str = "") -> Shown:
     try:
         with torch.inference_mode():
             return task.ask(loaded.model, loaded.tokenizer, loaded.config, text, question)
+    except RowProblem as problem:
+        raise UsageError(f"{problem}.", where="--text") from None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -57,7 +60,7 @@ def ask_run(loaded: LoadedRun, text: str, question: str = "") -> Shown:
 def to_json(shown: Shown) -> dict[str, Any]:
     """What was shown, in plain values; spans are in characters of `passage`."""
     values = asdict(shown)
-    values["passage"] = shown.passage or shown.prompt
+    values["passage"] = shown.passage or (shown.prompt if shown.found else "")
     values["scores"] = [list(choice) for choice in shown.scores]
     for name in ("found", "wanted"):
         values[name] = [dict(span) for span in values[name]]

@@ -20,7 +20,7 @@ from tui_tuner.training.commands import Commands, Wishes
 from tui_tuner.training.evaluating import Evaluator, Interrupted
 from tui_tuner.training.keeping.best import Stamp
 from tui_tuner.training.keeping.checkpoints import Checkpoint
-from tui_tuner.training.keeping.disk import DiskWait
+from tui_tuner.training.keeping.disk import DiskWait, write_files
 from tui_tuner.training.keeping.progress import Progress
 from tui_tuner.training.keeping.rollback import RollBack
 from tui_tuner.training.keeping.saving import Saver, due, interval
@@ -245,7 +245,8 @@ class Loop(TrainerCallback):
             self.reporter.emit(
                 EvaluationTable(step, table.name, list(table.rows), list(table.columns), list(table.values))
             )
-        self.saver.write_files(judged.files)
+        if self.saver.writes:
+            write_files(self.saver.folder, judged.files, self.reporter)
 
     def _answer(self, step: int) -> None:
         """A few answers; owed where they are interrupted."""

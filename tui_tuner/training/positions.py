@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
@@ -22,7 +20,9 @@ def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter, 
     Raises:
         ConfigError: the model has no position for some of the tokens.
     """
-    limit = _limit(facts.raw) if facts is not None else None
+    limit = _limit(facts) if facts is not None else None
+    if facts is not None and facts.family.padded_positions and facts.max_positions:
+        limit = facts.max_positions  # the first rows of the table are padding's
     if facts is None or limit is None or longest + virtual <= limit:
         return
     if virtual:
@@ -44,11 +44,13 @@ def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter, 
         hint = _("Set data.max_length to {room}, or choose a model with a longer context.", room=room)
     else:
         hint = _("Lower method.virtual_tokens, or choose a model with a longer context.")
-    if facts.family.learned_positions:
+    if facts.positions_end:
         raise ConfigError(what, where="data.max_length", hint=hint)
     reporter.warn("beyond_positions", what, hint)
 
 
-def _limit(config: dict[str, Any]) -> int | None:
-    found = (config.get(name) for name in _NAMES)
+def _limit(facts: ModelFacts) -> int | None:
+    if facts.encoder and facts.max_positions:
+        return facts.max_positions  # without those before the first token's, as RoBERTa has two of
+    found = (facts.raw.get(name) for name in _NAMES)
     return next((value for value in found if isinstance(value, int) and value > 0), None)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_tuner.config.advice import Command, advise
+from tui_tuner.config.deciding import metric_word
+from tui_tuner.config.metrics import hundredfold
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
 from tui_tuner.locales import N_, _
@@ -184,15 +186,16 @@ def _completed(steps: int, loop: Any) -> str:
     progress, early = loop.progress, loop.progress.early
     if progress.best is None:
         return _("{steps} steps, stopped early.", steps=steps) if early else _("{steps} steps.", steps=steps)
+    name = loop.config.evaluation.best
     said = {
         "steps": steps,
-        "name": loop.config.evaluation.best,
-        "best": progress.best,
+        "name": metric_word(name),
+        "best": hundredfold(name, progress.best) or f"{progress.best:.4g}",
         "best_step": progress.best_step,
     }
     if early:
-        return _("{steps} steps, best {name} {best:.4g} at step {best_step}, stopped early.", **said)
-    return _("{steps} steps, best {name} {best:.4g} at step {best_step}.", **said)
+        return _("{steps} steps, best {name} {best} at step {best_step}, stopped early.", **said)
+    return _("{steps} steps, best {name} {best} at step {best_step}.", **said)
 
 
 def _find_checkpoint(folder: RunFolder, reporter: Reporter) -> Checkpoint | None:

@@ -22,6 +22,7 @@ from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.speed.kept import keep_rates
 from tui_tuner.planning.speed.rates import Rates, rates_words
 from tui_tuner.runs.events import Resolved
+from tui_tuner.tasks.suiting import better_task
 from tui_tuner.text import listed
 from tui_tuner.training.context import RunContext
 from tui_tuner.training.positions import check_positions
@@ -57,6 +58,7 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     check_positions(facts, longest, reporter, config.method.prompt_length)
     here = hardware.detect()
     _say_unread(context, config)
+    _say_other_task(context, config)
     own = _choose_by_task(context, config, prepared)
     for name, (value, why) in own.items():
         reporter.emit(Resolved(name, value, why))
@@ -82,6 +84,13 @@ def _say_unread(context: RunContext, config: RunConfig) -> None:
     tasks = dict.fromkeys(name for path in fields for name in readers(path))
     hint = _("That is for task {tasks}, and changes nothing here.", tasks=", ".join(tasks))
     context.reporter.warn("unread_fields", said, hint)
+
+
+def _say_other_task(context: RunContext, config: RunConfig) -> None:
+    """Say so where another task fits the rows better."""
+    better = better_task(config) if context.checkpoint is None else None
+    if better is not None:
+        context.reporter.warn("other_task", better.sentence, better.hint)
 
 
 def _choose_by_task(context: RunContext, config: RunConfig, prepared: Prepared) -> dict[str, tuple[Any, str]]:

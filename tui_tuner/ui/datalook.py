@@ -47,13 +47,16 @@ class Token:
 
 @dataclass(frozen=True)
 class Mask:
-    """A row's tokens. `outcome` and `reason`: what the row ledger says of it."""
+    """A row's tokens. `outcome` and `reason`: what the row ledger says of it; `teaches`: what it teaches, in
+    words, where its tokens do not say it.
+    """
 
     tokens: tuple[Token, ...]
     notes: tuple[str, ...] = ()
     origin: str = ""
     outcome: str = "kept"
     reason: str = ""
+    teaches: tuple[str, ...] = ()
 
     @property
     def trained(self) -> int:
@@ -329,7 +332,8 @@ def mask(draft: dict[str, Any], path: str, row: int) -> Mask:
     view = mask_row(config.model, config.data, row + 1, tokenizer, config.task)
     tokens = tuple(_whole_characters(view.tokens, tokenizer))
     notes = tuple(one_line(note) for note in view.notes)
-    return Mask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason))
+    teaches = tuple(one_line(words) for words in view.teaches)
+    return Mask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason), teaches)
 
 
 def around(draft: dict[str, Any], path: str, row: int) -> tuple[Around, ForwardRows | None]:

@@ -9,17 +9,26 @@ from typing import Any
 
 from tui_tuner.config import consent
 from tui_tuner.errors import EXIT_CONFIG, EXIT_DATA
-from tui_tuner.runs.events import Evaluation, Event, Finished, Phase, RunStarted, Step
+from tui_tuner.evaluation.judging import Judging
+from tui_tuner.runs.events import Evaluation, Event, Finished, Phase, Resolved, RunStarted, Step
 from tui_tuner.runs.private import open_file
 from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.runs.tally import tally
 from tui_tuner.runs.wire import decode
 
 _TAIL = 128 * 1024
+_AT_ONCE = 4 << 20  # bytes of a long journal that are added up at each look
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """What a list of runs shows. `loss` is that of the last step; `when`: Unix seconds of the last event."""
+    """What a list of runs shows.
+
+    Args:
+        loss: Of the last step.
+        when: Unix seconds of the last event.
+        metric, best: The metric that decides, and its best value, where it is not the loss.
+    """
 
     folder: RunFolder
     state: str
@@ -30,6 +39,8 @@ class RunRow:
     when: float
     message: str
     exit_code: int | None = None
+    metric: str = ""
+    best: float | None = None
 
 
 def can_resume(state: str, steps: int, exit_code: int | None) -> bool:
@@ -68,7 +79,9 @@ def row(folder: RunFolder, hosted: bool = False) -> RunRow:
     step = total = 0
     loss = validation = exit_code = None
     when = 0.0
+    judging = Judging()
     for event in events:
+        judging.take(event.body)
         when = max(when, event.time)
         match event.body:
             case Step(step=done, loss=now):
@@ -95,7 +108,16 @@ def row(folder: RunFolder, hosted: bool = False) -> RunRow:
             status = "lost" if events or manifest else "new"
     with contextlib.suppress(OSError):
         when = when or (folder.path / "config.yaml").stat().st_mtime
-    return RunRow(folder, status, step, total, loss, validation, when, message, exit_code)
+    return RunRow(
+        folder, status, step, total, loss, validation, when, message, exit_code, *_best(folder, judging.name)
+    )
+
+
+def _best(folder: RunFolder, metric: str) -> tuple[str, float | None]:
+    """The metric that decides and its best value, from the sums beside the journal."""
+    if metric == "loss":
+        return "", None
+    return metric, tally(folder, _AT_ONCE)[0].best(metric)
 
 
 def _tail(folder: RunFolder) -> list[Event]:
@@ -114,4 +136,4 @@ def _tail(folder: RunFolder) -> list[Event]:
     return keep + [event for line in lines if line and (event := decode(line))]
 
 
-_ONCE = (RunStarted, Phase, Evaluation)
+_ONCE = (RunStarted, Resolved, Phase, Evaluation)

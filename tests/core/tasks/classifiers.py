@@ -27,7 +27,10 @@ def word_tokenizer(**more: Any) -> Any:
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token="[MASK]", **{**names, **more})
+    gives = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, mask_token="[MASK]", model_input_names=gives, **{**names, **more}
+    )
 
 
 def plain_tokenizer() -> Any:
@@ -42,7 +45,7 @@ def plain_tokenizer() -> Any:
 
 
 def sizes(kind: str) -> dict[str, Any]:
-    """A config of this type of model, small, with weights large enough that leaks between texts would show."""
+    """A small config of this type of model, with weights so large that leaks between texts would show."""
     common: dict[str, Any] = {
         "vocab_size": 80,
         "hidden_size": 24,
@@ -69,7 +72,9 @@ def sizes(kind: str) -> dict[str, Any]:
         "roberta": {"type_vocab_size": 1},
         "albert": {"embedding_size": 16},
         "electra": {"embedding_size": 16},
-        "modernbert": {"classifier_pooling": "mean", "local_attention": 8, "cls_token_id": 2, "sep_token_id": 3},
+        "modernbert": {
+            "classifier_pooling": "mean", "local_attention": 8, "cls_token_id": 2, "sep_token_id": 3,
+        },
         "deberta-v2": {
             "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 8,
             "norm_rel_ebd": "layer_norm", "type_vocab_size": 0,
@@ -91,7 +96,9 @@ def make_model(folder: Path, kind: str, auto_class: str, tokenizer: Any = None, 
     return folder
 
 
-def labelled_rows(count: int, labels: tuple[Any, ...] = ("bad", "good"), seed: int = 0) -> list[dict[str, Any]]:
+def labelled_rows(
+    count: int, labels: tuple[Any, ...] = ("bad", "good"), seed: int = 0
+) -> list[dict[str, Any]]:
     """Texts of very different length; a word in each tells its label."""
     chance = random.Random(seed)
     rows = []

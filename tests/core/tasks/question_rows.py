@@ -8,30 +8,26 @@ from pathlib import Path
 from typing import Any
 
 CITIES = ("Rome", "Paris", "Oslo", "Lima", "Cairo", "Delhi", "Quito", "Tunis")
-COLOURS = ("red", "blue", "green", "black")
 NOISE = ("it", "rains", "we", "walk", "along", "and", "then", "home")
 
 
 def articles(count: int, seed: int, unanswered: bool) -> list[dict[str, Any]]:
-    """Texts that name a city, and mostly a colour, among other words; each is asked about."""
+    """Texts that name a city among other words, or none at all; each is asked about once or twice."""
     random_ = random.Random(seed)
     paragraphs = []
     for number in range(count):
-        facts = {"city": random_.choice(CITIES), "colour": random_.choice(COLOURS)}
-        if unanswered and number % 3 == 0:
-            del facts["colour"]
+        city = None if unanswered and number % 3 == 0 else random_.choice(CITIES)
         words = random_.choices(NOISE, k=random_.randint(4, 30))
-        for fact in facts.values():
-            words.insert(random_.randrange(len(words) + 1), fact)
+        if city:
+            words.insert(random_.randrange(len(words) + 1), city)
         context = " ".join(words)
         questions = []
-        for what in ("city", "colour"):
-            fact = facts.get(what)
-            answers = [] if fact is None else [{"text": fact, "answer_start": context.index(fact)}]
-            item = {"id": f"{seed}-{number}-{what}", "question": f"which {what} ?", "answers": answers}
+        for asked in ("which city ?", "which city then ?")[: 1 + number % 2]:
+            answers = [] if city is None else [{"text": city, "answer_start": context.index(city)}]
+            item = {"id": f"{seed}-{number}-{len(asked)}", "question": asked, "answers": answers}
             if unanswered:
-                item["is_impossible"] = fact is None
-                item |= {} if fact else {"plausible_answers": [{"text": words[0], "answer_start": 0}]}
+                item["is_impossible"] = city is None
+                item |= {} if city else {"plausible_answers": [{"text": words[0], "answer_start": 0}]}
             questions.append(item)
         paragraphs.append({"context": context, "qas": questions})
     return [{"title": "made up", "paragraphs": paragraphs[place::4]} for place in range(4)]
@@ -53,9 +49,8 @@ def write_bert(folder: Path, hidden: int = 48) -> Path:
     tokenizer = word_pieces()
     torch.manual_seed(0)
     shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128}
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=2 * hidden, **shape
-    )
+    size = {"vocab_size": len(tokenizer), "hidden_size": hidden, "intermediate_size": 2 * hidden}
+    config = BertConfig(**size, **shape, initializer_range=0.1)
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -66,7 +61,7 @@ def word_pieces() -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    words = [word.lower() for word in (*CITIES, *COLOURS, *NOISE, "which", "city", "colour", "?", ".")]
+    words = [word.lower() for word in (*CITIES, *NOISE, "which", "city", "?", ".")]
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *letters, *(f"##{one}" for one in letters)]
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys(names))}

@@ -1,4 +1,4 @@
-"""Answers inside a text are learnt, judged by all windows of a question, saved with their threshold, asked for."""
+"""Answers inside a text are learnt, judged by all windows, saved with their threshold, and asked for."""
 
 from __future__ import annotations
 
@@ -163,7 +163,8 @@ def settings(bert: Path, folder: Path, unanswered: bool = True, **more: Any) -> 
         "data__max_length": 20,
         "data__stride": 4,
         "method": {"kind": "full"},
-        "training__max_steps": 110,
+        "training__max_steps": 24,
+        "training__learning_rate": 0.003,
         "training__batch_size": 16,
         "training__micro_batch": 16,
         "evaluation__every": None,
@@ -181,7 +182,7 @@ def test_a_bert_learns_to_answer_and_knows_what_has_no_answer(
     assert "self_check" not in ran.codes()
     judged = [one for one in ran.sink.of("evaluation") if one["stage"] == "validation"]
     before, after = judged[0]["metrics"], judged[-1]["metrics"]
-    assert after["f1"] > 0.8 > 0.5 > before["f1"] and after["loss"] < before["loss"]
+    assert after["f1"] > 0.85 > 0.5 > before["f1"] and after["loss"] < before["loss"]
 
     # the figures are those of the predictions that were written, and of the whole held-out file
     asked = questions_of(tmp_path / "dev.json")
@@ -193,19 +194,38 @@ def test_a_bert_learns_to_answer_and_knows_what_has_no_answer(
     ]
     again = judge_answers(rows, 0.5)[0].metrics
     assert again["exact_match"] == after["exact_match"] and again["f1"] == after["f1"]
-    tables = {one["name"]: one for one in ran.sink.of("table") if one["step"] == 110}
+    tables = {one["name"]: one for one in ran.sink.of("table") if one["step"] == 24}
     assert tables["classes"]["rows"] == ["HasAns", "NoAns"]
-    assert tables["classes"]["values"][1][0] > 0.6, "questions without an answer are known"
+    assert tables["classes"]["values"][1][0] > 0.8, "questions without an answer are known"
 
     # the samples show answers inside their text
     shown = [one for one in ran.sink.of("sample") if one["stage"] == "after"]
     assert len(shown) == 3
     for one in shown:
-        for span in one["found"]:
+        for span in one.get("found", ()):
             assert one["passage"][span["start"] : span["end"]] == one["text"]
         assert sum(share for _text, share in one["scores"]) == pytest.approx(1)
-        wanted = [one["passage"][span["start"] : span["end"]] for span in one["wanted"]]
-        assert wanted == ([one["reference"]] if wanted else []) and (wanted or one["reference"] == "no answer")
+        wanted = [one["passage"][span["start"] : span["end"]] for span in one.get("wanted", ())]
+        assert wanted == ([one["reference"]] if wanted else []) and (
+            wanted or one["reference"] == "no answer"
+        )
+
+
+def _check_plain_peft(bert: Path, saved: Path) -> None:
+    """An adapter that peft loads by itself reads token types, as it did when it was trained."""
+    from peft import PeftModel
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(saved)
+    base = AutoModelForQuestionAnswering.from_pretrained(bert)
+    loaded, trained = PeftModel.from_pretrained(base, saved).eval(), load_run(saved.parent, "last").model
+    inputs = tokenizer("which city ?", "it rains in Oslo then", return_tensors="pt")
+    with torch.no_grad():
+        found, wanted = loaded(**inputs), trained.get_base_model()(**inputs)
+        without = trained.get_base_model()(input_ids=inputs["input_ids"])
+    torch.testing.assert_close(found.start_logits, wanted.start_logits, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(found.end_logits, wanted.end_logits, atol=1e-6, rtol=1e-6)
+    assert float((found.start_logits - without.start_logits).abs().max()) > 1e-3
 
 
 def test_the_threshold_is_saved_and_asking_uses_it(
@@ -214,6 +234,7 @@ def test_the_threshold_is_saved_and_asking_uses_it(
     lora = {"method": {"kind": "lora", "rank": 4}, "training__max_steps": 6, "evaluation__every": 3}
     ran = train(make_config(**settings(bert, tmp_path, output__save_every=3, **lora)))
     assert ran.outcome.status == "completed", ran.outcome
+    _check_plain_peft(bert, ran.folder.last)
     judged = {one["step"]: one["metrics"] for one in ran.sink.of("evaluation")}
     for which, step in (("last", 6), ("step-3", 3)):
         loaded = load_run(ran.folder, which)
@@ -230,7 +251,11 @@ def test_the_threshold_is_saved_and_asking_uses_it(
     some = task.ask(loaded.model, loaded.tokenizer, loaded.config, text, "which city ?")
     assert len(some.found) == 1 and some.scores[0][0] == some.text != ""
     assert some.passage[some.found[0].start : some.found[0].end] == some.text
-    for text, question, what in (("a text", " ", "question"), (" ", "who ?", "empty"), ("x", "who " * 99, "room")):
+    for text, question, what in (
+        ("a text", " ", "question"),
+        (" ", "who ?", "empty"),
+        ("x", "who " * 99, "room"),
+    ):
         with pytest.raises(UsageError, match=what):
             task.ask(loaded.model, loaded.tokenizer, loaded.config, text, question)
 
@@ -255,4 +280,18 @@ def test_a_run_without_any_answer_is_refused(
     row = {"question": "who ?", "context": "it rains", "answers": {"text": [], "answer_start": []}}
     rows.write_text("".join(json.dumps({**row, "context": f"it rains {n}"}) + "\n" for n in range(9)))
     ran = train(make_config(**settings(bert, tmp_path, data__path=str(rows))))
-    assert ran.outcome.status == "failed" and "nothing to find" in ran.outcome.problem
+    assert ran.outcome.status == "failed" and "nothing to find" in ran.outcome.message
+
+
+def test_an_adapter_leaves_token_types_and_flat_rows_alone() -> None:
+    """peft's wrapper for this task drops token types and positions; the loss must be the model's own."""
+    from peft import LoraConfig, get_peft_model
+
+    checks = TestFlat()
+    objective, model, data = checks.make()
+    rows = list(range(len(data)))
+    plain = checks.plain(model, data, rows)
+    wrapped = get_peft_model(model, LoraConfig(r=2, target_modules=["query"], task_type="QUESTION_ANS"))
+    with torch.no_grad():
+        found = objective.loss(wrapped, objective.lay(data, rows)) / objective.weight(data, rows)
+    torch.testing.assert_close(found, plain.detach(), atol=1e-5, rtol=1e-5)

@@ -18,6 +18,7 @@ from tui_tuner.data.records import IGNORE, Example
 from tui_tuner.models.device import Device
 from tui_tuner.objectives.base import EachExample, Objective, Setup
 from tui_tuner.objectives.tags import FOUND, TagObjective
+from tui_tuner.tasks.tag_judging import judge_rows
 
 CLASSES = 5
 SHAPE = {
@@ -82,7 +83,7 @@ def prepared(kind: str, rows: Rows, weights: Any = "none") -> tuple[TagObjective
     config = build_config(
         {"task": "token_classification", "training": training, "model": {"dtype": "float32"}}
     )
-    found, voice = TagObjective(config), Silent()
+    found, voice = TagObjective(config, judge_rows), Silent()
     found.prepare(Setup(model, rows, [list(range(len(rows)))], config, Device("cpu"), 0, 64, voice))
     return found, model, voice
 

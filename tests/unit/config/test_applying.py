@@ -96,7 +96,7 @@ def test_weights_of_classes_are_numbers_above_zero(weights: Any, told: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("written", "named"), [({0: 2, 1: 0.5}, {"0": 2.0, "1": 0.5}), ({True: 2}, {"true": 2.0})]
+    ("written", "named"), [({0: 2, 1: 0.5}, {"0": 2.0, "1": 0.5}), ({True: 2}, {"True": 2.0})]
 )
 def test_classes_that_yaml_takes_for_something_else_are_names(
     written: dict[Any, float], named: dict[str, float]

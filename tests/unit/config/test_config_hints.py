@@ -54,6 +54,13 @@ def test_every_translated_value_is_valid() -> None:
     ("key", "field"),
     [
         ("lr: 2e-4", "training.learning_rate"),
+        ("doc_stride: 128", "data.stride"),
+        ("null_score_diff_threshold: 0.0", "evaluation.null_threshold"),
+        ("class_weight: balanced", "training.class_weights"),
+        ("problem_type: multi_label_classification", "data.problem: multi"),
+        ("task_type: SEQ_CLS", "task: classification"),
+        ("task_type: QUESTION_ANS", "task: question_answering"),
+        ("label_column_name: ner_tags", "data.columns"),
         ("cutoff_len: 512", "data.max_length"),
         ("per_device_train_batch_size: 2", "training.micro_batch"),
         ("micro_batch_size: 2", "training.micro_batch"),

@@ -198,3 +198,19 @@ def test_a_format_that_was_asked_for_takes_columns_of_mixed_types() -> None:
     assert found.format == "alpaca" and found.columns == {"prompt": "instruction", "response": "output"}
     with pytest.raises(RowProblem, match="not text"):
         converted(rows[1], found)
+
+
+def test_lists_of_a_table_may_be_written_as_json() -> None:
+    rows = [
+        {"tokens": '["EU", "says"]', "ner_tags": '["B-ORG", "O"]'},
+        {"tokens": '["x"]', "ner_tags": "[1.0]"},
+    ]
+    found = recognise(rows)
+    assert found.format == "token_tags"
+    first, second = (find_format("token_tags").convert(row, found.columns) for row in rows)
+    assert (first.tokens, first.tags) == (["EU", "says"], ["B-ORG", "O"])
+    assert second.tags == [1] and isinstance(second.tags[0], int)
+    for tags, place in (("[true]", "True at word 1, column ner_tags"), ("[0.5]", "0.5 at word 1")):
+        with pytest.raises(RowProblem, match="neither text nor a number") as error:
+            find_format("token_tags").convert({"tokens": '["x"]', "ner_tags": tags}, found.columns)
+        assert error.value.detail.startswith(place)

@@ -16,12 +16,13 @@ import pytest
 from tests.unit.data.small_tokenizers import TEXT, byte_level, sentence_piece
 from tui_tuner.config.load import build_config
 from tui_tuner.data.examples.encoder import Facts
-from tui_tuner.data.examples.tag_checks import check_tags
-from tui_tuner.data.examples.tagged import TagEncoder, WordTokenizer, WordTokens, windows_of
-from tui_tuner.data.examples.word_spaces import keep_spaces
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import IGNORE, Tagged
-from tui_tuner.data.tags import number_of
+from tui_tuner.data.tagging.checks import check_tags
+from tui_tuner.data.tagging.encoder import TagEncoder
+from tui_tuner.data.tagging.tags import number_of
+from tui_tuner.data.tagging.windows import WordTokenizer, WordTokens, windows_of
+from tui_tuner.data.tagging.word_spaces import keep_spaces
 from tui_tuner.tasks import find_task
 
 WORDS = ["The", "quick", "brown", "café", "\u200b", "fox", ".", "", "日本", "it's", "New York"]
@@ -148,6 +149,7 @@ class Plain(WordTokenizer):
 
     def __init__(self) -> None:
         self.before, self.after = [1, 2], [3]
+        self._types = [0, 0], [2]  # as those of XLNet have
 
 
 def brute_window(word: int, spans: list[tuple[int, int]], ends: list[int]) -> int:
@@ -174,6 +176,7 @@ def test_each_word_is_labelled_once_where_it_stands_most_inside(seed: int) -> No
     windows = windows_of(Plain(), tokens, length, stride)
     cut = [min(count, room) for count in counts]
     starts = np.concatenate([[0], np.cumsum(counts)])
+    assert Plain().types_of(5) == [0, 0, 0, 0, 2]
     labelled = [word for window in windows for word in window.words]
     assert labelled == [word for word, count in enumerate(counts) if count], "once, and in order"
     spans = []
@@ -272,6 +275,10 @@ def test_faults_of_tags_are_counted_with_their_places() -> None:
 
 
 def test_a_single_tag_or_rare_ones_are_said() -> None:
+    words = checked(
+        [[f"word{number}" for number in range(start, start + 50)] for start in range(0, 2100, 50)]
+    )
+    assert "2,100 different tags" in words["too_many_tags"]
     assert "Every word has the tag O" in checked([["O"] * 5])["one_tag"]
     rare = checked([["B-PER", "I-PER", "O"] * 60, ["B-LOC", "I-LOC"]])["rare_tags"]
     assert "1 class has fewer than 10 words: LOC (2)" in rare and "a.conll:2, word" in rare

@@ -55,7 +55,11 @@ def test_every_pair_of_the_best_edges_competes(seed: int) -> None:
 
 
 def test_probabilities_are_those_of_different_answers_and_add_up() -> None:
-    candidates = [Candidate(0, 2, 3.0), Candidate(26, 28, 2.5), Candidate(5, 9, 1.0)]  # the second is "ab" too
+    candidates = [
+        Candidate(0, 2, 3.0),
+        Candidate(26, 28, 2.5),
+        Candidate(5, 9, 1.0),
+    ]  # the second is "ab" too
     found = Found(candidates, -1.0, 2.0)
     ranked = found.ranked(TEXT, None)
     assert [one for one, _share in ranked] == [candidates[0], candidates[2]]

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from tests.unit.evaluation.tag_sequences import LETTERS, ROWS, SCORES, SEEDS, rows_of
-from tui_tuner.data.tags import find_faults, known_scheme, order_tags, split_tag
+from tui_tuner.data.tagging.tags import find_faults, known_scheme, order_tags, split_tag
 from tui_tuner.evaluation.tagging import Counts, entities_of, judge_tags, one_text, scheme_of, strict_entities
+from tui_tuner.tasks.tag_judging import judge_rows
 
 
 @pytest.mark.parametrize("scheme", LETTERS)
@@ -88,3 +89,14 @@ def test_classes_have_a_stable_order() -> None:
     assert order_tags(tags, numbered=["B-PER", "I-PER", "B-LOC", "O", "B-X"])[-1] == "B-X"
     assert order_tags(tags, known=["O", "B-PER"]) == ["O", "B-LOC", "B-PER", "I-PER"]
     assert known_scheme({}) == ""
+
+
+def test_tags_without_a_scheme_have_a_confusion_matrix() -> None:
+    judged = judge_rows([["DET", "NOUN", "VERB"], ["NOUN"]], [["DET", "VERB", "VERB"], ["NOUN"]])
+    classes, confused = judged.tables
+    assert (classes.name, list(classes.rows)) == ("classes", ["DET", "NOUN", "VERB"])
+    assert [row[3] for row in classes.values] == [1, 2, 1]
+    assert (confused.name, confused.values) == ("confusion", [[1, 0, 0], [0, 1, 1], [0, 0, 1]])
+    assert set(judged.metrics) == {"accuracy", "precision", "recall", "f1", "f1_macro"}
+    (only,) = judge_rows([["B-A", "I-A"]], [["B-A", "O"]]).tables
+    assert only.columns == ("precision", "recall", "f1", "support")

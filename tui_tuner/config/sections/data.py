@@ -106,7 +106,8 @@ class DataSection(Section):
         N_("What becomes of a row longer than max_length."),
         N_(
             "split cuts a chat between turns, never inside an answer; what still does not fit is dropped "
-            "and counted. truncate cuts the end off, the stop token with it."
+            "and counted. Tags and answers are then learnt in windows, and a text with a class loses its "
+            "end. truncate cuts the end off, the stop token with it."
         ),
     )
     stride: int = option(
@@ -171,6 +172,15 @@ class DataSection(Section):
         lt=1,
     )
     limit: int | None = option(None, N_("Use at most this many rows."), unit=N_("rows"), ge=1, le=10**12)
+    pick: Literal["first", "random"] = option(
+        "first",
+        N_("Which rows data.limit takes."),
+        N_(
+            "first ends reading there. random reads everything and takes rows from anywhere, by data.seed: "
+            "for files that are sorted, such as by class."
+        ),
+        advanced=True,
+    )
     max_dropped: float = option(
         0.01,
         N_("Share of rows that may be dropped before the run stops and asks."),

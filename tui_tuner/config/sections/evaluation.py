@@ -24,9 +24,9 @@ class EvaluationSection(Section):
     )
     samples: int = option(
         4,
-        N_("Held-out prompts answered before, during and after."),
+        N_("Held-out rows that the model answers before, during and after."),
         N_("The quickest way to see what was learnt."),
-        unit=N_("prompts"),
+        unit=N_("rows"),
         ge=0,
         le=1000,
     )

@@ -20,8 +20,8 @@ class ModelSection(Section):
         N_("Hub id, local folder, `demo` (the small model inside this package), or `tiny`."),
         N_(
             "The model that learns. A hub id such as Qwen/Qwen3-0.6B is downloaded once; a folder holds "
-            "config.json, the tokenizer and safetensors weights. tiny is a small encoder with random weights, "
-            "made on this machine, to try a task with."
+            "config.json, the tokenizer and safetensors weights. tiny is a small encoder with random "
+            "weights, made on this machine, to try a task with."
         ),
         min_length=1,
     )

@@ -145,8 +145,7 @@ class TrainingSection(Section):
             return value
         if not value:
             raise ValueError(_("names no class; use none, balanced, or a weight for each class"))
-        names = {str(name).lower() if isinstance(name, bool) else str(name): name for name in value}
-        found = {name: value[written] for name, written in names.items()}
+        found = {str(name): weight for name, weight in value.items()}
         for name, weight in found.items():
             number = isinstance(weight, int | float) and not isinstance(weight, bool)
             if not number or not 0 < weight <= MOST_WEIGHT:  # NaN is neither above nor below

@@ -19,7 +19,7 @@ from tui_tuner.data.sources.documents import hub_revision
 from tui_tuner.data.sources.files import Resolved
 
 # Raised whenever the same input would give other tokens, masks or ledgers than before.
-CACHE_VERSION = 7
+CACHE_VERSION = 8
 _BLOCK = 1 << 20  # numbers that are hashed at once
 # What changes the split or the use of rows, but not the rows themselves.
 _NOT_TOKENS = {"packing", "validation", "max_dropped", "preflight", "seed", "workers", "path"}
@@ -37,6 +37,8 @@ def cache_key(
     beside = None if task is None else task.read_beside(config, tokenizer)
     digest.update(orjson.dumps([dates_written(tokenizer, task), beside], option=orjson.OPT_SORT_KEYS))
     digest.update(tokenizer_identity(tokenizer))
+    if data.limit is not None and data.pick == "random":
+        digest.update(f"picked by {data.seed}".encode())
     for resolved in sources:
         digest.update(resolved.source.format.encode())
         for file in resolved.files:

@@ -234,7 +234,7 @@ def _write(
     about: int | None = None,
 ) -> None:
     """Tokenise into `folder`; `about` is the estimated number of rows, for progress alone."""
-    ledger, reading = Ledger(), Reading(data)
+    ledger, reading = Ledger(), Reading(data, picks=data.pick == "random")
     encoder = task.encoder(config, tokenizer)
     rows_encoder = RowEncoder(encoder)
     last = 0.0

@@ -179,7 +179,7 @@ def _flags_of(values: Values, flags: Columns) -> list[str | int | float] | None:
     said = 0
     for name in flags.values():
         value = values.get(name)
-        if value is None or is_nan(value):
+        if value is None or is_nan(value) or value == "":
             continue
         said += 1
         flag = _FLAGS.get(str(value).strip().lower())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tui_tuner.models.family import Linear
+from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.meter import Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.ops import add, dropout
 from tui_tuner.planning.memory.setup import Setup

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_tuner.models.family import Linear
+from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.adapters import AdaptedLinear, Adapter, Dora, Ia3, Lora
 from tui_tuner.planning.memory.meter import Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.ops import add, dropout

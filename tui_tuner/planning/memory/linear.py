@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_tuner.models.family import Linear
+from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.adapters import Adapter, Lora
 from tui_tuner.planning.memory.adapters_more import adapter_for
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.family import Linear
 from tui_tuner.planning.memory.attention import fused
 from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.ops import add, dropout, multiply

@@ -37,7 +37,7 @@ def feed_forward(facts: ModelFacts, targets: frozenset[str], stack: Stack) -> fr
     return frozenset(
         linear.name
         for linear in facts.linears
-        if linear.group == "mlp"
+        if linear.group in ("mlp", "shared")
         and linear.inputs > linear.outputs == facts.hidden
         and stack.adapts(linear, targets)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_tuner.models.family import SHARED_GATE
+from tui_tuner.models.architectures.family import SHARED_GATE
 from tui_tuner.planning.memory.meter import SINGLE, Tape, Tensor
 from tui_tuner.planning.memory.ops import activate, add, gate_at_once, multiply
 from tui_tuner.planning.memory.parts import SHARED, LayerParts, expert_name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tui_tuner.models.architectures.heads import Part
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.head_shapes import Part
 from tui_tuner.planning.memory.stack import Stack
 
 
@@ -44,7 +44,8 @@ class Setup:
         offload: Checkpoints wait in host memory, but for those on their way.
         accumulate: Gradients of an earlier micro-batch are there already.
         states: So are the optimizer's states, which its first step makes.
-        head: The modules of a head that decides, in place of the one that writes. new_pooler: That of the
+        decides: For what a head does, in place of one that writes (`TaskKind.decides`). head: Its modules.
+        new_pooler: That of the
             backbone among them is new, and trained whole beside an adapter.
     """
 
@@ -87,6 +88,7 @@ class Setup:
     virtual_tokens: int = 0
     encoder: int = 0
     keep_cache: bool = False
+    decides: str = ""
     head: tuple[Part, ...] = ()
     new_pooler: bool = False
     workspace: float = 2 * 8_519_680.0

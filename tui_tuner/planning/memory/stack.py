@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
-from tui_tuner.models.family import Linear
+from tui_tuner.models.architectures.family import Linear
 from tui_tuner.text import one_line
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "trl", "accelerate")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tui_tuner.planning.memory.deciding import tensor_sizes, trains
+from tui_tuner.planning.memory.head import tensor_sizes, trains
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE
 from tui_tuner.planning.memory.programs import (

@@ -16,7 +16,7 @@ expanded to all heads.
 
 from __future__ import annotations
 
-from tui_tuner.models.family import Linear
+from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.attention import fused
 from tui_tuner.planning.memory.meter import HALF, HEAD, SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.ops import add, multiply, rotate

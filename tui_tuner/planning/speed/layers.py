@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from operator import add
 from typing import Self
 
+from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.family import Linear
 from tui_tuner.planning.memory.setup import Setup
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD, Checkpointing
-from tui_tuner.models.family import Linear
+from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.estimate import devices_of
 from tui_tuner.planning.gpus import Card

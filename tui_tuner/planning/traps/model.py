@@ -13,7 +13,7 @@ from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.models.loading import tokenizer_source
 from tui_tuner.models.vocabulary import stored_beyond
-from tui_tuner.planning.learning_rate import customary
+from tui_tuner.planning.learning_rate import usual_rate
 from tui_tuner.planning.traps.findings import Advice, Case, found, trap
 from tui_tuner.text import listed, one_line
 
@@ -191,7 +191,7 @@ def bfloat16_weights(case: Case) -> Advice | None:
 @trap
 def learning_rate(case: Case) -> Advice | None:
     rate = case.config.training.learning_rate
-    usual = customary(case.config, case.facts.parameters if case.facts else None)
+    usual = usual_rate(case.config, case.facts)
     small = case.facts is not None and case.facts.parameters < SMALL
     highest = 4 * usual.high * (SMALL_TAKES if small else 1)
     if not isinstance(rate, float) or usual.low / 2 <= rate <= highest:

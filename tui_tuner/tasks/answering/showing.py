@@ -130,4 +130,4 @@ def answer_question(config: RunConfig, model: Any, tokenizer: Any, text: str, qu
     found = read_answers(model, windows, [question], [text])[0]
     if isinstance(found, RowProblem):
         raise found
-    return show_answer(question, text, found, known_threshold(config, model))
+    return show_answer(question, text, found, known_threshold(config, model), most=len(text))

@@ -165,7 +165,7 @@ def _shares(facts: Facts, tally: Tally, problem: str) -> list[Problem]:
         )
         hint = _("So few can hardly be learnt or judged: add some, or join classes.")
         rows = [row for _count, name in rare[:_SHOWN] for row in facts.rows(f"class {name}")][:FEW_ROWS]
-        found.append(Problem("few_rows_of_class", "warning", what, hint, sum(c for c, _ in rare), rows))
+        found.append(Problem("few_rows_of_class", "warning", what, hint, sum(count for count, _name in rare), rows))
     if problem == MULTI:
         return found
     most, least = max(tally.classes.values()), min(tally.classes.values())

@@ -16,7 +16,7 @@ from tui_tuner.data.reading import MERGED, FileDetection, Read, Reading
 from tui_tuner.data.records import Example, Record
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
-from tui_tuner.tasks import find_task, name_of_task
+from tui_tuner.tasks import Task, find_task, name_of_task
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def _view(
         for number, example in enumerate(collected.examples)
         for token in _tokens(tokenizer, example.ids, task.trained_mask(example), number)
     ]
+    teaches = _described(task, read.record, collected.examples)
     outcome = next(name for name, count in ledger.outcomes.items() if count)
     reasons = ledger.reasons(outcome)
     why = _(reasons[0].reason) if reasons else ""
@@ -83,7 +84,19 @@ def _view(
     notes += [*encoder.notes, *(_(step.reason) for step in ledger.steps())]
     said = dict.fromkeys(remark for one in collected.examples for remark in getattr(one, "remarks", ()))
     notes += [_(REMARKS[remark]) for remark in said if REMARKS[remark]]
-    return MaskView(tokens, str(read.row.origin), outcome, why, notes, _found_note(detections))
+    return MaskView(tokens, str(read.row.origin), outcome, why, notes, _found_note(detections), teaches)
+
+
+def _described(task: Task, record: Record, examples: Sequence[Example]) -> list[str]:
+    """What each sequence of a row teaches; once where it is the same for all."""
+    said = [task.describe(record, example) for example in examples]
+    if len(set(said)) < 2:
+        return list(filter(None, said[:1]))
+    return [
+        _("sequence {number}: {what}", number=number, what=what)
+        for number, what in enumerate(said, 1)
+        if what
+    ]
 
 
 def task_to_show(record: Record | None, wanted: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from tui_tuner.errors import DiskFullError
 from tui_tuner.locales import _
 from tui_tuner.runs import ballast
 from tui_tuner.runs.events import Log
+from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.training.commands import Commands
 from tui_tuner.training.watching.reporting import Reporter
@@ -204,3 +205,13 @@ class DiskWait:
             return shutil.disk_usage(self._folder).free
         except OSError:
             return 0
+
+
+def write_files(folder: RunFolder, files: Mapping[str, str], reporter: Reporter) -> None:
+    """What an evaluation leaves in a run's folder; without room, what was there stays."""
+    for name, text in files.items():
+        try:
+            folder.write(name, text)
+        except DiskFullError as error:
+            message = _("{name} was not written: {what}", name=name, what=error.what)
+            reporter.warn("disk_full", message)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tui_tuner.methods.weights import HEADED
 from tui_tuner.training.keeping.checkpoints import write_folder
+
+DROPPING = "QUESTION_ANS"  # the task whose wrapper in peft drops what its model reads beside ids
 
 
 def write_final_model(
@@ -35,13 +38,33 @@ def write_final_model(
         if hasattr(model, "peft_config"):
             # peft asks a hub about the vocabulary otherwise; trained embeddings are saved as modules anyway
             options["save_embedding_layers"] = False
-        model.save_pretrained(str(folder), safe_serialization=True, **options)
+        with _generic(model):
+            model.save_pretrained(str(folder), safe_serialization=True, **options)
         _write_config(model, folder)
         tokenizer.save_pretrained(str(folder))
         if stamp is not None:
             stamp(folder)
 
     write_folder(target, fill, keep)
+
+
+@contextlib.contextmanager
+def _generic(model: Any) -> Iterator[None]:
+    """Within it, an adapter for answers is saved without its task.
+
+    peft's wrapper for that task drops token types and positions, and whoever loads the adapter would compute
+    other answers than were trained. Without a task peft passes everything on, as transformers' own loader of
+    adapters does; what of the head is saved is named in the adapter's config all the same.
+    """
+    settings = model.active_peft_config if hasattr(model, "peft_config") else None
+    if settings is None or str(settings.task_type) != DROPPING or settings.is_prompt_learning:
+        yield
+        return
+    task, settings.task_type = settings.task_type, None
+    try:
+        yield
+    finally:
+        settings.task_type = task
 
 
 def _write_config(model: Any, folder: Path) -> None:

@@ -59,7 +59,6 @@ class Progress:
         self.measured = {name: kept for name, kept in self.measured.items() if name == "0"}
         self.measured[str(step)] = dict(metrics)
 
-
     @property
     def newest(self) -> Mapping[str, float | None]:
         """What was measured last; empty before anything was."""

@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -429,16 +429,6 @@ class Saver:
             self._not_written("out_of_memory", target.name, step, _("memory ran out."))
             return False
         return True
-
-    def write_files(self, files: Mapping[str, str]) -> None:
-        """What an evaluation leaves in the run's folder; without room, what was there stays."""
-        for name, text in files.items() if self.writes else ():
-            try:
-                self.folder.write(name, text)
-            except DiskFullError as error:
-                self.reporter.warn(
-                    "disk_full", _("{name} was not written: {what}", name=name, what=error.what)
-                )
 
     def _not_written(self, code: str, name: str, step: int, what: str) -> None:
         self.reporter.warn(

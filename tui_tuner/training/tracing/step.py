@@ -19,6 +19,7 @@ from tui_tuner.errors import RunError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
+TRIES = 5  # of a trace whose process ends
 POLL = 0.1  # seconds between two looks at whether the trace was cancelled
 _prepared = False
 
@@ -31,7 +32,8 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
             `double_quant`, `rows` (tokens of each sequence), `supervised` (targets in all), `packing`,
             `compact` (logits at targets only), `chunk` (of so many at once; 0 is all), `eager`, `autocast`,
             `checkpointing` (its degree), `accumulate`, `quick` (whether it is made quick as a run on a GPU
-            makes it), `frozen` (whether layers below the trained ones are frozen).
+            makes it), `frozen` (whether layers below the trained ones are frozen), `decides`, `outputs` and
+            `new_pooler` (of a head that decides; see `Setup`).
         layers: Trained layers to build.
 
     Returns:
@@ -43,14 +45,13 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
 
     from tui_tuner.compute import chunked_loss
     from tui_tuner.compute.forward import switch_attention
-    from tui_tuner.config.schema import RunConfig
-    from tui_tuner.objectives.causal import CausalObjective
+    from tui_tuner.training.tracing.deciding import called_of, make_objective
     from tui_tuner.training.tracing.device import Tracker
 
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = make_model(request, layers)
         micro, way = make_micro(request), make_way(request)
-        objective = CausalObjective(RunConfig())
+        objective = make_objective(request["decides"], model)
         objective.way = way
         chunked_loss.chunk_rows = lambda *_: request["chunk"]  # those of a GPU
         switch_attention(model, way, "sdpa")
@@ -61,7 +62,7 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
         with tracker:
             for _unused in range(2 if request["accumulate"] else 1):
                 tracker.phase = "forward"
-                loss = objective.loss(model, micro)
+                loss = objective.loss(called_of(model, request["decides"]), micro)
                 loss.backward()
                 del loss
         tracker.peaks.pop("between", None)  # there is none in two layers
@@ -71,17 +72,30 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
 def make_model(request: dict[str, Any], layers: int) -> Any:
     """As a run makes it: built, quantised, with its method, checkpointed."""
     import torch
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+    import transformers
+    from transformers import CONFIG_MAPPING
 
     from tui_tuner.config.schema import MethodSection
     from tui_tuner.methods import attach
+    from tui_tuner.models.new_weights import note_all_random
+    from tui_tuner.training.tracing.deciding import CLASSES
 
     made = CONFIG_MAPPING[request["config"]["model_type"]]
     total = layers + bool(request["frozen"])
-    config = made(**_values(request["config"], made.attribute_map, total))
+    values = _values(request["config"], made.attribute_map, total)
+    auto_class, peft_type = CLASSES[request["decides"]]
+    if request["decides"]:
+        values = {name: value for name, value in values.items() if name not in ("id2label", "label2id")}
+        values["num_labels"] = request["outputs"]
+        values.setdefault("pad_token_id", 0)  # without one, a decoder's head reads one text at a time
+    config = made(**values)
     dtype = getattr(torch, request["dtype"])
     implementation = "eager" if request["eager"] else "sdpa"
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=implementation, dtype=dtype)
+    model = getattr(transformers, auto_class).from_config(
+        config, attn_implementation=implementation, dtype=dtype
+    )
+    if request["new_pooler"]:
+        note_all_random(model)
     if request["quantization"] != "none":
         from tui_tuner.training.tracing.quantised import quantise
 
@@ -92,7 +106,7 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
     if section.kind == "freeze":
         section.layers = layers
     run: Any = SimpleNamespace(method=section)  # all of a run's config that a method reads
-    model = attach(model, run)
+    model = attach(model, run, peft_type)
     model.train()
     if request["quick"]:
         from tui_tuner.compute import low_rank
@@ -148,6 +162,7 @@ def make_micro(request: dict[str, Any]) -> Any:
     import torch
 
     from tui_tuner.compute.forward import MicroBatch
+    from tui_tuner.training.tracing.deciding import columns_of
 
     rows, numbers = request["rows"], list(range(len(request["rows"])))
     shape = (1, sum(rows)) if request["packing"] else (len(rows), max(rows))
@@ -160,6 +175,7 @@ def make_micro(request: dict[str, Any]) -> Any:
         list(rows),
         position_ids=torch.zeros(shape, dtype=torch.long) if request["packing"] else None,
         attention_mask=None if request["packing"] else torch.ones(shape, dtype=torch.long),
+        columns=columns_of(request["decides"], len(rows)),
     )
 
 
@@ -247,7 +263,7 @@ def prepare() -> None:
     from tui_tuner.compute.gradient_checkpointing import checkpoint_layers  # noqa: F401
     from tui_tuner.compute.kernels.install import install_kernels  # noqa: F401
     from tui_tuner.methods import attach  # noqa: F401
-    from tui_tuner.objectives.causal import CausalObjective  # noqa: F401
+    from tui_tuner.training.tracing import deciding  # noqa: F401
     from tui_tuner.training.tracing.device import attend_like_a_gpu, behave_like_a_gpu
 
     torch.set_num_threads(1)  # all that is computed, to prove kernels, is too small to share out
@@ -255,6 +271,7 @@ def prepare() -> None:
     attention.register(attend_like_a_gpu)
     masking_utils.is_tracing = lambda *_: False  # else fake tensors get a mask that real ones do without
     masking_utils.fast_all = lambda *_: False  # some token of a padded row is padding
+    masking_utils._ignore_bidirectional_mask_sdpa = lambda *_, **__: False
     masking_utils.find_packed_sequence_indices = lambda *_: None
 
 
@@ -263,7 +280,7 @@ def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], boo
 
     Each request is traced in a copy of this process where the system makes copies. Tensors without data now
     and then end a process that made many; so each trace begins anew, without importing anything again, and is
-    tried twice.
+    tried again (with adapters under layer norms every second one ends so).
 
     Raises:
         RunError: it failed, in the libraries' words.
@@ -288,7 +305,7 @@ def answer_apart(
     if not hasattr(os, "fork"):
         return _found(_reply(measure, arguments))
     code = 0
-    for _unused in range(2):
+    for _unused in range(TRIES):
         reply, code = _apart(measure, arguments, cancelled)
         if reply or cancelled():
             return _found(reply)

@@ -16,9 +16,9 @@ from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.flops import Flops, Segment, flops_of, peak_of
-from tui_tuner.planning.outputs import head_of
 from tui_tuner.planning.gpus import card_of
 from tui_tuner.planning.hardware import Gpu
+from tui_tuner.planning.heads.outputs import head_of
 from tui_tuner.text import one_line
 from tui_tuner.training.watching.bottleneck import BottleneckWatch, Circumstances
 from tui_tuner.training.watching.device_clock import DeviceClock, device_clock
@@ -169,7 +169,11 @@ def step_meter(
         return StepMeter()
     card = card_of(Gpu(device.index, device.name, device.memory, device.memory, device.capability))
     peak = peak_of(card, compute_name(device, config), config.training.tf32)
-    cost = None if facts is None else lambda: flops_of(facts, config.method, head=head_of(config, facts), stored=stored())
+    cost = (
+        None
+        if facts is None
+        else lambda: flops_of(facts, config.method, head=head_of(config, facts), stored=stored())
+    )
     watch = BottleneckWatch(circumstances_of(asked, config, device), say)
     return StepMeter(clock, cost, peak, config.training.gradient_checkpointing, watch, complain)
 

@@ -137,7 +137,7 @@ class AskScreen(TunerScreen):
         try:
             text = read_text(path)
         except TunerError as error:
-            self.tuner.say(words_of(error), "error", 10)
+            self._say(words_of(error), "$error")
             return
         self._text = text
         name = _("{path}: {count:,} characters", path=one_line(path, 200), count=len(text))
@@ -146,6 +146,7 @@ class AskScreen(TunerScreen):
             Content.assemble((name + "\n", "$accent"), block(beginning).stylize("$dim"))
         )
         self.add_class("-file")
+        self._say(_("F5 asks."))
         self.refresh_bindings()
         self.set_focus(self.query_one(Input) if self._question else self.query_one("#answer"))
 

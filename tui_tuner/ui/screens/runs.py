@@ -12,13 +12,14 @@ from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 
 from tui_tuner.config.advice import words_of
+from tui_tuner.config.deciding import metric_name
 from tui_tuner.config.load import dump_config
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.ui.overview import RunRow, can_resume, run_values
 from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
 from tui_tuner.ui.widgets.run_list import RunList
-from tui_tuner.ui.words import block, figure, state_content
+from tui_tuner.ui.words import block, figure, measured, state_content
 
 
 class RunsScreen(RowsScreen):
@@ -156,6 +157,9 @@ def _about(row: RunRow) -> Content:
         state_content(row.state),
         Content(_("loss {loss}   validation {v}", loss=figure(row.loss), v=figure(row.validation))),
     ]
+    if row.metric:
+        best = measured(row.metric, row.best)
+        lines.append(Content(_("best {metric} {value}", metric=metric_name(row.metric), value=best)))
     if row.message:
         lines.append(block(row.message))
     return Content("\n").join([*lines, Content(""), block(config).stylize("$dim")])

@@ -17,17 +17,19 @@ from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tui_tuner.config.deciding import metric_name
+from tui_tuner.config.metrics import hundredfold
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Evaluation, Step
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.widgets.numbers import validation_loss
+from tui_tuner.ui.widgets.numbers import LOSSES, validation_loss
 
 REPAINT_SECONDS = 1.0
 _HIGHEST = 1e30  # a loss beyond it, infinite or NaN, has no place on any scale
 
 
 class LossChart(Widget):
-    """Training loss as a line, validation loss as points."""
+    """Training loss as a line, validation loss as points, and what decides where it is another metric."""
 
     DEFAULT_CSS = "LossChart { width: 1fr; height: 1fr; min-height: 4; }"
 
@@ -38,6 +40,7 @@ class LossChart(Widget):
         self._lines: list[Strip] = []
         self._plot: Any = None
         self._missing = 0
+        self._metric = ""  # the name of the metric that decides, where it is not the loss
         self._counted: tuple[int, Step | None, int] = (0, None, 0)  # steps, the last of them, not finite
 
     def on_mount(self) -> None:
@@ -64,8 +67,10 @@ class LossChart(Widget):
             return
         self._drawn = key
         missing = self._count_missing()
-        if missing != self._missing:
-            self._missing = missing
+        name = self._view.deciding
+        metric = "" if name in LOSSES else metric_name(name, self._view.metrics)
+        if (missing, metric) != (self._missing, self._metric):
+            self._missing, self._metric = missing, metric
             self._title()
         before, self._lines = self._lines, self._draw(size.width, size.height)
         if force or len(before) != len(self._lines):
@@ -91,6 +96,7 @@ class LossChart(Widget):
             "  ",
             ("● ", "$curve-validation"),
             _("validation"),
+            *((("  ◆ ", "$secondary"), self._metric) if self._metric else ()),
             ("  " + _("✗ {n:,} not finite", n=self._missing) if self._missing else "", "$warning"),
         )
 
@@ -106,13 +112,15 @@ class LossChart(Widget):
     def _draw(self, width: int, height: int) -> list[Strip]:
         line = curve(self._view.steps, max(8, (width - 7) * 2))
         points = validation(self._view.evaluations)
-        if not line and not points:
+        scores = measured_points(self._view) if self._metric else []
+        if not line and not points and not scores:
             return self._empty(width, height)
         if self._plot is None:
             from textual_plotext.plot import Plot
 
             self._plot = Plot()
-        text = Text.from_ansi(_build(self._plot, self._palette(), line, points, self._view, width, height))
+        palette = self._palette()
+        text = Text.from_ansi(_build(self._plot, palette, line, points, scores, self._view, width, height))
         return [
             Strip(row.render(self.app.console)).apply_style(self.rich_style).adjust_cell_length(width)
             for row in text.split("\n")[:height]
@@ -133,7 +141,13 @@ class LossChart(Widget):
         return Color.parse(self.app.theme_variables.get(name, fallback))
 
     def _palette(self) -> dict[str, tuple[int, int, int]]:
-        names = {"curve": "#7fb4d9", "curve-validation": "#dba76a", "dim": "#838d9c", "background": "#101010"}
+        names = {
+            "curve": "#7fb4d9",
+            "curve-validation": "#dba76a",
+            "secondary": "#9a91d6",
+            "dim": "#838d9c",
+            "background": "#101010",
+        }
         return {name: self._colour(name, fallback).rgb for name, fallback in names.items()}
 
 
@@ -173,6 +187,13 @@ def validation(evaluations: Sequence[Evaluation]) -> list[tuple[float, float]]:
     return [(step, loss) for step, loss in found if loss is not None and abs(loss) < _HIGHEST]
 
 
+def measured_points(view: RunView) -> list[tuple[float, float]]:
+    """(step, value) of the metric that decides, of values that have a place on a scale."""
+    name = view.deciding
+    found = ((point.step, point.metrics.get(name)) for point in view.evaluations)
+    return [(step, value) for step, value in found if value is not None and abs(value) < _HIGHEST]
+
+
 def not_finite(loss: float | None) -> bool:
     """Whether there is a loss, and it is NaN or infinite."""
     return loss is not None and not math.isfinite(loss)
@@ -203,6 +224,7 @@ def _build(
     palette: dict[str, tuple[int, int, int]],
     line: list[tuple[float, float]],
     points: list[tuple[float, float]],
+    scores: list[tuple[float, float]],
     view: RunView,
     width: int,
     height: int,
@@ -214,9 +236,9 @@ def _build(
     plot.ticks_color(palette["dim"])
     plot.plotsize(width, height)
     plot._set_size(width, height)
-    losses = [y for _unused, y in (*settled(line), *points)]
+    losses = [y for _unused, y in (*settled(line), *points)] or [0.0, 1.0]
     low, high, step = nice_limits(min(losses), max(losses), max(2, height // 3))
-    right = max(view.total_steps, max(x for x, _unused in (*line, *points)), 2)
+    right = max(view.total_steps, max(x for x, _unused in (*line, *points, *scores)), 2)
     plot.xlim(0, right)
     plot.ylim(low, high)
     count = round((high - low) / step)
@@ -239,4 +261,22 @@ def _build(
     if points:
         xs, ys = [x for x, _unused in points], [y for _unused, y in points]
         plot.scatter(xs, ys, marker="●", color=palette["curve-validation"])
+    if scores:
+        _add_scores(plot, palette["secondary"], scores, view.deciding, height)
     return str(plot.build())
+
+
+def _add_scores(
+    plot: Any, colour: tuple[int, int, int], scores: list[tuple[float, float]], name: str, height: int
+) -> None:
+    """The metric that decides, on a scale of its own at the right."""
+    values = [y for _unused, y in scores]
+    low, high, step = nice_limits(min(values), max(values), max(2, height // 4))
+    ticks = [low + index * step for index in range(round((high - low) / step) + 1)]
+    plot.ylim(low, high, yside="right")
+    plot.yticks(
+        ticks,
+        [f"{100 * tick:.0f}" if hundredfold(name, tick) else f"{tick:.2f}" for tick in ticks],
+        yside="right",
+    )
+    plot.scatter([x for x, _unused in scores], values, marker="◆", color=colour, yside="right")

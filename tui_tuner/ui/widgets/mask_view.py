@@ -53,13 +53,16 @@ class MaskView(VerticalScroll):
         self.mask = mask
         count, trained = mask.count, mask.trained
         share = f"{trained / count:.0%}" if count else "–"
-        title = _(
-            "row {row}: {count:,} tokens, {trained:,} trained ({share})",
-            row=row + 1,
-            count=count,
-            trained=trained,
-            share=share,
-        )
+        if mask.teaches and not trained:
+            title = _("row {row}: {count:,} tokens", row=row + 1, count=count)
+        else:
+            title = _(
+                "row {row}: {count:,} tokens, {trained:,} trained ({share})",
+                row=row + 1,
+                count=count,
+                trained=trained,
+                share=share,
+            )
         legend = (
             ("  ▸", "$trained"),
             (_("trained"), _TRAINED),
@@ -67,7 +70,8 @@ class MaskView(VerticalScroll):
             (" " + _("special"), "$special"),
         )
         self.border_title = Content.assemble(title, *legend)
-        parts = [mask_content(mask.tokens[:_MOST], self.borders)]
+        parts = [Content.assemble(("→ ", "$accent"), safe(words)) for words in mask.teaches]
+        parts.append(mask_content(mask.tokens[:_MOST], self.borders))
         if mask.outcome != "kept":
             words = f"{_(mask.outcome)}: {mask.reason}" if mask.reason else _(mask.outcome)
             parts.insert(0, Content.assemble(("! ", "$warning"), safe(words)))

@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 
+from tui_tuner.config.deciding import metric_name
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Evaluation
 from tui_tuner.runs.view import RunView
@@ -16,9 +17,10 @@ from tui_tuner.text import human_bytes, human_money, one_line
 from tui_tuner.ui.bridge import Snapshot
 from tui_tuner.ui.machine import Load
 from tui_tuner.ui.widgets.changed import Lines
-from tui_tuner.ui.words import figure, rough
+from tui_tuner.ui.words import figure, measured, rough
 
 _LABEL = 14  # cells of the column of labels
+LOSSES = ("loss", "validation_loss", "eval_loss")
 _MOST_METRICS = 4  # of an objective, so that the rows below them stay in sight
 
 
@@ -62,6 +64,7 @@ def _value(label: str, value: str, share: float | None, wide: bool) -> Content:
 def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     last = view.steps[-1] if view.steps else None
     yield _("loss"), figure(last.loss if last else None), None
+    yield from _judged_rows(view)
     values = [loss for point in view.evaluations if (loss := validation_loss(point)) is not None]
     finite = [loss for loss in values if math.isfinite(loss)]
     if values:
@@ -99,6 +102,21 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
             yield _("saved"), _("step {step}", step=step), None
 
 
+def _judged_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
+    """The metric that decides, where it is not the loss: its newest value, and the best so far."""
+    name = view.deciding
+    if name in LOSSES:
+        return
+    measures = ((point.step, point.metrics.get(name)) for point in view.evaluations)
+    values = {step: value for step, value in measures if value is not None}
+    if not values:
+        return
+    yield metric_name(name, view.metrics), measured(name, list(values.values())[-1]), None
+    best = view.best_step()
+    if best is not None and len(values) > 1:
+        yield "  " + _("best"), _("{value} at {step}", value=measured(name, values[best]), step=best), None
+
+
 def _time_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     """The whole run as its steps tell, what was planned, and money."""
     found = view.duration
@@ -131,5 +149,4 @@ def _pair(used: int, total: int) -> str:
 
 def validation_loss(point: Evaluation) -> float | None:
     """The loss an evaluation measured, if it measured one; it may be NaN or infinite."""
-    names = ("loss", "validation_loss", "eval_loss")
-    return next((value for name in names if (value := point.metrics.get(name)) is not None), None)
+    return next((value for name in LOSSES if (value := point.metrics.get(name)) is not None), None)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from tui_tuner.config.deciding import metric_name
 from tui_tuner.locales import _
-from tui_tuner.ui.words import STATES, age, column, figure
+from tui_tuner.ui.words import STATES, age, column, figure, measured
 
 if TYPE_CHECKING:
     from tui_tuner.ui.overview import RunRow
 
 _STATE, _STEP, _LOSS, _AGE = 12, 13, 9, 12
+_JUDGED = 16  # the same as the loss, with the name of a metric
 
 
 class RunList(OptionList):
@@ -44,7 +47,8 @@ class RunList(OptionList):
         width = self.scrollable_content_region.width or self.size.width
         if not width:
             return
-        lines = [run_line(row, width) for row in self.rows]
+        judged = any(row.metric for row in self.rows)
+        lines = [run_line(row, width, judged) for row in self.rows]
         plain = [line.plain for line in lines]
         ids = [str(row.folder.path) for row in self.rows]
         if ids == [option.id for option in self.options]:
@@ -59,18 +63,27 @@ class RunList(OptionList):
         self._shown = plain
 
 
-def run_line(row: RunRow, width: int) -> Content:
-    """State, name, step, loss and age in `width` cells; a narrow line leaves the age out."""
+def run_line(row: RunRow, width: int, judged: bool = False) -> Content:
+    """State, name, step, loss and age in `width` cells; a narrow line leaves the age out.
+
+    Args:
+        judged: Whether some run of the list is judged by another metric than the loss: its best stands there.
+    """
     mark, word, colour = STATES.get(row.state, ("·", row.state, "$dim"))
     with_age = width >= 64
-    name_width = max(8, width - _STATE - _STEP - _LOSS - (_AGE if with_age else 0))
+    loss_width = _JUDGED if judged else _LOSS
+    name_width = max(8, width - _STATE - _STEP - loss_width - (_AGE if with_age else 0))
     step = f"{row.step:,}/{row.total_steps:,}" if row.total_steps else (f"{row.step:,}" if row.step else "")
     loss = figure(row.loss, 3) if row.loss is not None else ""
+    if row.metric:
+        value = measured(row.metric, row.best, 3)
+        loss = f"{metric_name(row.metric)} {value}" if row.best is not None else ""
+        loss = loss if cell_len(loss) < loss_width else value
     parts: list[str | tuple[str, str]] = [
         (column(f"{mark} {word}", _STATE), colour),
         column(row.folder.name, name_width - 1) + " ",
         (step[: _STEP - 1].rjust(_STEP - 1), "$dim"),
-        loss.rjust(_LOSS),
+        loss.rjust(loss_width),
     ]
     if with_age:
         minute = (

@@ -7,11 +7,15 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from tui_tuner.evaluation.compared import prediction
+from tui_tuner.evaluation.inside import is_inside, read_shown, verdict
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.events import Sample
 from tui_tuner.runs.view import RunView
+from tui_tuner.ui.widgets.judged.spans import inside_content
 from tui_tuner.ui.words import block
 
+_AROUND, _SHORT = 60, 300  # characters around what is marked, and of a text that is shown whole
 STAGES = {"before": N_("before training"), "after": N_("after training")}
 
 
@@ -55,6 +59,22 @@ def answer(sample: Sample) -> Content:
     return Content.assemble(text, (" … " + _("cut off, no stop token"), "$warning"))
 
 
+def _said(sample: Sample) -> Content:
+    """An answer that was written; or what was found, with the sign of right or wrong, and inside its text."""
+    told = read_shown(sample)
+    if not is_inside(told):
+        return answer(sample)
+    right = verdict(told)
+    sign = "" if right is None else "✓ " if right else "✗ "
+    parts: list[Content | str | tuple[str, str]] = [
+        (sign, "$success" if right else "$error"),
+        prediction(told),
+    ]
+    if told.passage or told.found or told.wanted:
+        parts += [Content(" "), inside_content(told, around=_AROUND, short=_SHORT)]
+    return Content.assemble(*parts)
+
+
 def _content(samples: tuple[Sample, ...]) -> Content:
     if not samples:
         return Content(_("No answers yet. Held-out prompts are answered before, during and after.")).stylize(
@@ -64,5 +84,5 @@ def _content(samples: tuple[Sample, ...]) -> Content:
     for index, stages in by_prompt(samples).items():
         parts.append(Content.assemble((f"{index + 1} ", "$accent"), block(stages[-1].prompt.strip()), "\n"))
         for sample in stages[-1:] if len(stages) < 2 else (stages[0], stages[-1]):
-            parts.append(Content.assemble((f"  {stage_name(sample)}: ", "$primary"), answer(sample), "\n"))
+            parts.append(Content.assemble((f"  {stage_name(sample)}: ", "$primary"), _said(sample), "\n"))
     return Content("").join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -120,3 +121,34 @@ def test_a_damaged_offset_of_arrow_ends_in_words_and_not_the_process(tmp_path: P
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "a.arrow" in done.stdout and "no readable Arrow" in done.stdout
+
+
+@pytest.mark.parametrize("kept", ["List", "Sequence", "plain"])
+def test_classes_have_the_names_that_the_file_keeps_beside_its_columns(tmp_path: Path, kept: str) -> None:
+    """As the `datasets` library writes them: numbers in the columns, names in the schema's metadata."""
+    tags = {"names": ["O", "B-PER", "I-PER"], "_type": "ClassLabel"}
+    features = {
+        "tokens": {"feature": {"dtype": "string", "_type": "Value"}, "_type": kept},
+        "ner_tags": [tags] if kept == "plain" else {"feature": tags, "_type": kept},
+        "label": {"names": ["bad", "good"], "_type": "ClassLabel"},
+        "number": {"dtype": "int64", "_type": "Value"},
+    }
+    columns = {
+        "tokens": [["Ann", "said"], ["x"]],
+        "ner_tags": [[1, 0], [7]],
+        "label": [1, -1],
+        "number": [1, 2],
+    }
+    table = pa.table(columns)
+    for metadata, wanted in (
+        (json.dumps({"info": {"features": features}}), [["B-PER", "O"], [7], "good", None]),
+        ("not JSON", [[1, 0], [7], 1, -1]),
+        (
+            json.dumps({"info": {"features": {"ner_tags": {"names": "O", "_type": "ClassLabel"}}}}),
+            [[1, 0], [7], 1, -1],
+        ),
+    ):
+        for path in written(table.replace_schema_metadata({"huggingface": metadata}), tmp_path):
+            first, second = rows_of(path)
+            assert [first["ner_tags"], second["ner_tags"], first["label"], second["label"]] == wanted
+            assert first["number"] == 1 and first["tokens"] == ["Ann", "said"]

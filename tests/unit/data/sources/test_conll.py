@@ -140,3 +140,13 @@ def test_verses_are_text(tmp_path: Path, text: str) -> None:
     found = read(tmp_path / "a.txt", text)
     assert len(found) == sum(bool(line.strip()) for line in text.split("\n"))
     assert all(item.format == "text" for item in found)
+
+
+def test_another_column_may_be_the_tag(tmp_path: Path) -> None:
+    """CoNLL-2003 as it was published: four columns, and a line between documents."""
+    parts = ["-DOCSTART- -X- O O", "EU NNP I-NP I-ORG\nrejects VBZ I-VP O", "Peter NNP I-NP I-PER"]
+    text = "\n\n".join([*parts, parts[0]]) + "\n"
+    for name in ("eng.train", "eng.testa", "train.txt"):
+        assert sentences(tmp_path / name, text)[0] == (["EU", "rejects"], ["I-ORG", "O"])
+        found = sentences(tmp_path / name, text, columns={"tags": "column 2"})
+        assert found == [(["EU", "rejects"], ["NNP", "VBZ"]), (["Peter"], ["NNP"])]

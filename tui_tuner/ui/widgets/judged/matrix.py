@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from textual.content import Content
 
 from tui_tuner.evaluation.tables import (
@@ -25,7 +26,7 @@ def confusion_content(grid: Grid, width: int) -> Content:
     each = min(_WIDEST, (width - label) // max(1, len(grid.columns)))
     if len(grid.columns) > MOST_CLASSES or each < _NARROWEST or not grid.columns:
         return _pairs(grid)
-    heads = "".join(f" {column(name, each - 2)} " for name in grid.columns)
+    heads = "".join(_to_the_right(column(name, each - 2).rstrip(), each - 1) + " " for name in grid.columns)
     lines = [Content.assemble((column(_("true \\ found"), label), "$dim"), (heads, "$dim"))]
     for name, values, shares in zip(grid.rows, grid.values, row_shares(grid), strict=True):
         parts: list[str | tuple[str, str]] = [column(name, label)]
@@ -34,6 +35,10 @@ def confusion_content(grid: Grid, width: int) -> Content:
             parts.append((text.rjust(each - 2) + _shade(share) + " ", _style(share, name == predicted)))
         lines.append(Content.assemble(*parts))
     return Content("\n").join(lines)
+
+
+def _to_the_right(text: str, width: int) -> str:
+    return " " * (width - cell_len(text)) + text
 
 
 def _shade(share: float) -> str:

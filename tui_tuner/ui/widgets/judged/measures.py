@@ -6,6 +6,7 @@ import math
 
 from textual.content import Content
 
+from tui_tuner.config.deciding import metric_word
 from tui_tuner.locales import _
 from tui_tuner.runs.view import RunView
 from tui_tuner.ui.words import column, measured
@@ -37,7 +38,7 @@ def metrics_content(view: RunView) -> Content:
     lines = [Content(head).stylize("$dim")]
     for name, first, last in rows:
         parts: list[str | tuple[str, str]] = [
-            column(name, width),
+            column(metric_word(name), width),
             f"  {measured(name, first):>{_VALUE}}",
         ]
         if last is not None and first is not None:

@@ -94,5 +94,6 @@ def judged_parts(told: Shown, width: int, judged: bool) -> list[Content]:
     if inside:
         parts.append(inside_content(told, judged, _AROUND, _SHORT))
     if told.scores:
-        parts.append(scores_content(told.scores, width, told.reference if judged else None))
+        right = "" if inside and not told.wanted else told.reference  # no answer is a choice without text
+        parts.append(scores_content(told.scores, width, right if judged else None))
     return parts

@@ -33,7 +33,7 @@ def scores_content(scores: Sequence[tuple[str, float]], width: int, right: str |
                 column(name, length),
                 " ",
                 (filled, "$primary"),
-                (rest, "$line"),
+                ("·" * len(rest), "$dim"),
                 share(score).rjust(_NUMBER),
             )
         )

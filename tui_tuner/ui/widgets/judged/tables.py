@@ -45,7 +45,6 @@ class Tables(Vertical):
     Tables > Vertical { height: auto; padding-bottom: 1; }
     Tables Horizontal { height: auto; }
     Tables .before { display: none; padding-right: 3; }
-    .-wide Tables .before { display: block; }
     """
 
     def on_mount(self) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tui_tuner.models.encoders import BERT, ENCODERS
-from tui_tuner.models.family import GENERIC, LAYER_NORM, Family
+from tui_tuner.models.architectures.encoders import BERT, ENCODERS
+from tui_tuner.models.architectures.family import GENERIC, LAYER_NORM, Family
 
 _GPT2_NAMES = {
     "hidden_size": ("hidden_size", "n_embd"),
@@ -126,9 +126,7 @@ FAMILIES: dict[str, Family] = {
         position_offset=2,
         aliases={"intermediate_size": ("ffn_dim",)},
     ),
-    "starcoder2": replace(
-        LAYER_NORM, tied=True, mlp=("c_fc", "c_proj"), defaults={"num_key_value_heads": 2}
-    ),
+    "starcoder2": replace(LAYER_NORM, tied=True, mlp=("c_fc", "c_proj"), defaults={"num_key_value_heads": 2}),
     "stablelm": Family(norm="layer", attention_bias_field="use_qkv_bias", output_bias=False),
     "olmo": Family(norm="plain", norms=2),
     "olmo2": Family(qk_norm="full", norm_after=True),
@@ -171,10 +169,35 @@ FAMILIES: dict[str, Family] = {
     **ENCODERS,
 }
 
+# Heads that transformers 5.23 has no class for (`models/auto/modeling_auto.py`)
+_NO_HEADS = {
+    "gemma": ("span",),
+    "gemma2": ("span",),
+    "gemma3_text": ("token", "span"),
+    "phi3": ("span",),
+    "phi": ("span",),
+    "opt": ("token",),
+    "starcoder2": ("span",),
+    "stablelm": ("span",),
+    "olmo": ("token", "span"),
+    "olmo2": ("token", "span"),
+    "olmo3": ("token", "span"),
+    "olmoe": ("text", "token", "span"),
+    "granite": ("text", "token", "span"),
+    "granitemoe": ("text", "token", "span"),
+    "cohere": ("text", "token", "span"),
+    "cohere2": ("text", "token", "span"),
+    "deepseek_v2": ("token", "span"),
+    "deepseek_v3": ("span",),
+}
+FAMILIES |= {kind: replace(FAMILIES[kind], no_heads=heads) for kind, heads in _NO_HEADS.items()}
+
 
 def family_of(kind: str, config: Mapping[str, Any]) -> Family:
-    """The family of a `model_type`; of one that is not in the table, what it is taken for: a BERT if the model
-    in `config` was made to fill gaps, else a Llama."""
+    """The family of a `model_type`; of one that is not in the table, what it is taken for.
+
+    That is a BERT if the model in `config` was made to fill gaps, else a Llama.
+    """
     if kind in FAMILIES:
         return FAMILIES[kind]
     named = config.get("architectures")

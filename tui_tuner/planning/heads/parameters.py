@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tui_tuner.config.kinds import METHOD_FIELDS, PROMPTS
+from tui_tuner.config.kinds import ADAPTERS, METHOD_FIELDS, PROMPTS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.method import MethodSection
 from tui_tuner.locales import _
+from tui_tuner.models.architectures.family import Linear
+from tui_tuner.models.architectures.heads import Part, head_parts
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.family import Linear
-from tui_tuner.models.head_shapes import Part, head_parts
 from tui_tuner.planning.data_facts import DataFacts
+from tui_tuner.planning.heads.outputs import head_of
 from tui_tuner.planning.memory.methods import feed_forward
 from tui_tuner.planning.memory.stack import Stack, installed
-from tui_tuner.planning.outputs import head_of
 
 ALL = "all-linear"
 
@@ -45,12 +45,23 @@ class Parameters:
 
     def sentence(self) -> str:
         """For a screen."""
-        said = {"trained": self.trained, "total": self.total, "share": 100 * self.share, "basis": self.basis}
+        said = {"trained": self.trained, "total": self.total, "share": 100 * self.share}
         if self.doubt:
-            said["doubt"] = self.doubt
-            return _("about {trained:,} of {total:,} parameters trained ({share:.4f} %): {doubt}", **said)
+            return _(
+                "about {trained:,} of {total:,} parameters trained ({share:.4f} %): {doubt}",
+                trained=self.trained,
+                total=self.total,
+                share=100 * self.share,
+                doubt=self.doubt,
+            )
         if self.basis:
-            return _("{trained:,} of {total:,} parameters trained ({share:.4f} %); head: {basis}", **said)
+            return _(
+                "{trained:,} of {total:,} parameters trained ({share:.4f} %); head: {basis}",
+                trained=self.trained,
+                total=self.total,
+                share=100 * self.share,
+                basis=self.basis,
+            )
         return _("{trained:,} of {total:,} parameters trained ({share:.4f} %)", **said)
 
     def to_json(self) -> dict[str, Any]:
@@ -102,7 +113,7 @@ def count_parameters(
     if method.kind == "freeze":
         return Parameters(_top_layers(facts, method.layers or 1) + kept, base, doubt)
     if method.kind in PROMPTS:
-        added = _virtual(facts, method, bool(parts))
+        added = virtual_parameters(facts, method, bool(parts))
     else:
         added = sum(_beside(one, facts, method, stack) for one in adapted(facts, method, parts, head, stack))
     if "train_embeddings" in METHOD_FIELDS[method.kind] and method.train_embeddings:
@@ -128,7 +139,9 @@ def adapted(
     if ALL in targets or method.layers is not None:
         return  # of these only the layers get adapters
     yield from (
-        part.matrix for part in parts if part not in head and not part.norm and stack.adapts(part.matrix, targets)
+        part.matrix
+        for part in parts
+        if part not in head and not part.norm and stack.adapts(part.matrix, targets)
     )
 
 
@@ -162,8 +175,10 @@ def _top_layers(facts: ModelFacts, count: int) -> int:
     return found - (facts.hidden if count == facts.layers and not facts.family.first_norm else 0)
 
 
-def _virtual(facts: ModelFacts, method: MethodSection, decides: bool) -> int:
-    """What makes the virtual tokens of a prompt method (`peft/tuners/prompt_tuning`, `p_tuning`, `prefix_tuning`)."""
+def virtual_parameters(facts: ModelFacts, method: MethodSection, decides: bool) -> int:
+    """What makes the virtual tokens of a prompt method, as PEFT does; 0 for any other."""
+    if method.kind not in PROMPTS:
+        return 0
     width = facts.embedding_width if decides else facts.hidden
     count, inner = method.virtual_tokens, method.encoder_size
     if method.kind == "prompt_tuning":
@@ -184,6 +199,8 @@ def _doubt(facts: ModelFacts, method: MethodSection, parts: tuple[Part, ...]) ->
     targets = targets_of(method) - {ALL}
     if "targets" not in METHOD_FIELDS[method.kind]:
         return ""
+    if facts.low_rank_key and method.kind in ADAPTERS:
+        return _("adapters of {name} were not looked at", name=facts.model_type)
     known = {step for linear in facts.linears for step in (linear.name, linear.name.split(".")[-1])}
     known |= {part.matrix.name.split(".")[-1] for part in parts}
     if targets - known:

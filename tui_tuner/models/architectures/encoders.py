@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tui_tuner.models.family import LAYER_NORM, Family, Linear
+from tui_tuner.models.architectures.family import LAYER_NORM, Family, Linear
 
 BERT = replace(
     LAYER_NORM,
@@ -94,6 +94,7 @@ ENCODERS: dict[str, Family] = {
     "mpnet": replace(
         _ROBERTA,
         attention=("q", "k", "v", "o"),
+        relative=True,
         verified=False,
         defaults={**BERT.defaults, "vocab_size": 30527, "type_vocab_size": 0},
     ),
@@ -172,6 +173,9 @@ class Beside:
     layers: int = 0
 
 
+NOTHING = Beside()  # what decoders have
+
+
 def weights_beside(
     kind: str, family: Family, raw: Mapping[str, Any], hidden: int, heads: int, positions: int
 ) -> Beside:
@@ -182,7 +186,7 @@ def weights_beside(
         positions: `max_position_embeddings`.
     """
     if not family.encoder:
-        return Beside()
+        return NOTHING
     table = positions if family.learned_positions else 0
     if family.disentangled:
         return _disentangled(kind, raw, hidden, heads, positions)

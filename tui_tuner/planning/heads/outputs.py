@@ -10,11 +10,10 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.names import class_name, is_whole, number_of
 from tui_tuner.data.labels.problem import MOST_CLASSES, REGRESSION, Tally, settle_problem
 from tui_tuner.data.records import Labelled, Record, Tagged
-from tui_tuner.data.tags import known_tags, order_tags
-from tui_tuner.errors import TunerError
+from tui_tuner.data.tagging.tags import known_tags, order_tags
 from tui_tuner.locales import _, _n
+from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN, Part, head_parts
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.head_shapes import SPAN, TEXT, TOKEN, Part, head_parts
 from tui_tuner.planning.data_facts import DataFacts
 
 USUAL = 2  # classes of a model whose config names none (transformers)
@@ -50,7 +49,12 @@ def head_of(config: RunConfig, facts: ModelFacts, data: DataFacts | None = None)
     if named:
         said = _n("{count} class in config.json", "{count} classes in config.json", named, count=named)
         return Head(decides, named, pooler, said)
-    return Head(decides, USUAL, pooler, _("neither the rows nor config.json name classes, so {count} are taken", count=USUAL))
+    return Head(
+        decides,
+        USUAL,
+        pooler,
+        _("neither the rows nor config.json name classes, so {count} are taken", count=USUAL),
+    )
 
 
 def _said(decides: str, data: DataFacts) -> str:
@@ -122,5 +126,7 @@ class OutputCounter:
         """The tag of each class, as the run will have them (`tasks.token_classification`)."""
         known, told = known_tags(self.config.model), self.config.data.names or []
         names = told or known
-        named = {names[tag] if isinstance(tag, int) and 0 <= tag < len(names) else str(tag) for tag in self.tags}
+        named = {
+            names[tag] if isinstance(tag, int) and 0 <= tag < len(names) else str(tag) for tag in self.tags
+        }
         return order_tags(named, told, known)

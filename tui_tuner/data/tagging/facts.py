@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_tuner.data.examples.encoder import Facts
-from tui_tuner.data.tags import NAMES, find_beginnings, find_faults, known_scheme
+from tui_tuner.data.tagging.tags import NAMES, find_beginnings, find_faults, known_scheme
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
@@ -49,7 +49,7 @@ def counts_of(facts: Facts) -> dict[str, int]:
 
 
 def scheme_in(facts: Facts) -> str:
-    """The scheme of the tags, as `data.tags.known_scheme` names it."""
+    """The scheme of the tags, as `data.tagging.tags.known_scheme` names it."""
     begins_inside, begins = facts.count("begins inside") > 0, facts.count("begins") > 0
     return known_scheme(counts_of(facts), begins_inside, begins)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
-from tui_tuner.models.family import Linear
 
 TEXT, TOKEN, SPAN = "text", "token", "span"  # `config.kinds.TaskKind.decides`
 
@@ -58,7 +58,9 @@ def head_parts(facts: ModelFacts, decides: str, outputs: int) -> tuple[Part, ...
         parts.append(Part(Linear("classifier.dense", hidden, hidden, True), first=first))
     if kind == "before":
         parts.append(Part(Linear("pre_classifier", hidden, hidden, True), first=first))
-    name = {"dense": "classifier.out_proj", "score": "score", "qa_outputs": "qa_outputs"}.get(kind, "classifier")
+    name = {"dense": "classifier.out_proj", "score": "score", "qa_outputs": "qa_outputs"}.get(
+        kind, "classifier"
+    )
     # a decoder's head for a whole text has no bias, and reads every position before one is chosen
     bias = not (kind == "score" and first)
     parts.append(Part(Linear(name, hidden, outputs, bias), first=first and facts.encoder))

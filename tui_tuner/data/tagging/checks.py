@@ -7,13 +7,22 @@ from collections.abc import Mapping, Sequence
 
 from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.examples.encoder import Facts
-from tui_tuner.data.examples.tag_facts import SEEN, counts_of, scheme_in
 from tui_tuner.data.preflight import Problem, noted
-from tui_tuner.data.tags import MARKED, NAMES, OUTSIDE, PREFIXES, has_other_tags, order_tags, split_tag
+from tui_tuner.data.tagging.facts import SEEN, counts_of, scheme_in
+from tui_tuner.data.tagging.tags import (
+    MARKED,
+    NAMES,
+    OUTSIDE,
+    PREFIXES,
+    has_other_tags,
+    order_tags,
+    split_tag,
+)
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.models.heads import are_unnamed
 from tui_tuner.text import one_line
 
+MOST = 2000  # tags
 FEW = 10  # words: a class with fewer is rare
 _SHOWN = 5
 _ALLOW_INSIDE = ("IOB1", "IOE2")
@@ -28,7 +37,7 @@ def check_tags(facts: Facts, head: Sequence[str] = (), names: Sequence[str] = ()
     """
     tags, scheme = counts_of(facts), scheme_in(facts)
     return [
-        *_check_one(tags),
+        *_check_count(facts, tags),
         *_check_numbers(facts, tags),
         *_check_head(facts, tags, head, names),
         *_check_scheme(facts, tags, scheme),
@@ -51,16 +60,20 @@ def check_tags(facts: Facts, head: Sequence[str] = (), names: Sequence[str] = ()
     ]
 
 
-def _check_one(tags: Mapping[str, int]) -> list[Problem]:
-    if len(tags) != 1:
+def _check_count(facts: Facts, tags: Mapping[str, int]) -> list[Problem]:
+    """One tag teaches nothing, and very many are no tags."""
+    hint = _("Does data.columns name the right column for the tags?")
+    if len(tags) == 1:
+        tag = one_line(next(iter(tags)), 40)
+        said = _("Every word has the tag {tag}: there is nothing to tell apart.", tag=tag)
+        return [Problem("one_tag", "error", said, hint)]
+    if len(tags) <= MOST:
         return []
-    tag = one_line(next(iter(tags)), 40)
+    rare = min(tags, key=lambda tag: tags[tag])
+    said = _("The rows have {count:,} different tags: these look like words, not tags.", count=len(tags))
     return [
         Problem(
-            "one_tag",
-            "error",
-            _("Every word has the tag {tag}: there is nothing to tell apart.", tag=tag),
-            _("Does data.columns name the right column for the tags?"),
+            "too_many_tags", "error", said, hint, facts.count(f"{SEEN}{rare}"), facts.rows(f"{SEEN}{rare}")
         )
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.models.heads import are_unnamed, head_classes
@@ -23,6 +24,7 @@ _INSIDE, _OPEN = frozenset("IELM"), frozenset("BIM")
 NAMES = {"IOB2": "BIO", "IOBES": "BIOES"}  # what people call them
 
 
+@lru_cache(maxsize=4096)
 def split_tag(tag: str) -> tuple[str, str]:
     """Prefix and type of a tag; an empty prefix for one that has none, such as a part of speech."""
     if tag in _BARE:
@@ -112,6 +114,7 @@ def order_tags(tags: Collection[str], numbered: Sequence[str] = (), known: Seque
     return sorted(tags, key=lambda tag: (tag != OUTSIDE, tag))
 
 
+@lru_cache(maxsize=4096)
 def number_of(tag: str) -> int:
     """A number for a tag that does not depend on other tags: 31 bits of a hash of its name."""
     return int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=4).digest(), "little") & 0x7FFFFFFF

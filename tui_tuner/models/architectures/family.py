@@ -45,8 +45,9 @@ class Family:
     `pooled` that a text's first position passes a layer of its own (a pooler) on the way to a head;
     `padded_positions` that learnt positions begin behind the number of the padding token; `projects` that
     embeddings may be narrower than the layers, `shared` that layers use the same weights, `disentangled` that
-    positions have weights of their own in attention; `text_head`, `token_head`, `span_head` are how the heads
-    are made (`heads`);
+    positions have weights of their own in attention, `relative` that a table adds distances to scores;
+    `text_head`, `token_head`, `span_head` are how the heads are made (`heads`), `no_heads` those that
+    transformers has no class for;
     `aliases` are the names that a config may have for a field: of several that are there the first holds.
     """
 
@@ -88,11 +89,18 @@ class Family:
     text_head: str = "score"
     token_head: str = "score"
     span_head: str = "qa_outputs"
+    no_heads: tuple[str, ...] = ()
+    relative: bool = False
     shared_field: str = ""
     shared_gate: bool = False
     verified: bool = True
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def counts_places(self) -> bool:
+        """Whether attention depends on how far apart two tokens lie in a row, whatever their positions."""
+        return self.relative or self.disentangled
 
 
 GENERIC = Family(verified=False)

@@ -1,0 +1,46 @@
+"""The ledger against traces of tasks in which a head decides."""
+
+from __future__ import annotations
+
+from tui_tuner.launch.tracing import Tracer
+from tui_tuner.models.architectures.heads import SPAN, TEXT, head_parts
+from tui_tuner.models.facts import facts_from_config
+from tui_tuner.planning.memory.setup import Setup
+from tui_tuner.planning.memory.stack import installed
+from tui_tuner.planning.trace import untraceable
+
+SHAPE = {
+    "hidden_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "intermediate_size": 2048,
+    "vocab_size": 30_000,
+    "max_position_embeddings": 512,
+}
+BERT = {**SHAPE, "model_type": "bert"}
+FLAT = {"batch": 1, "length": 4096, "logits": "supervised", "quick": True}
+PADDED = {
+    "batch": 16,
+    "length": 256,
+    "padded": True,
+    "attention": "masked",
+    "logits": "supervised",
+    "quick": True,
+}
+WHOLE = {"method": "full", "rank": 0, "weight": 4, "norm": 4, "embedding": 4}
+
+
+def test_a_head_that_decides_is_met_within_two_percent(helper):
+    facts = facts_from_config(BERT)
+    head = head_parts(facts, SPAN, 2)
+    setup = Setup(facts, installed(), decides=SPAN, head=head, **{**PADDED, **WHOLE})
+    with Tracer(helper=helper) as tracer:
+        found = tracer.check(setup)
+    assert abs(found.difference) < 0.02
+
+
+def test_what_cannot_be_traced_says_why():
+    setup = Setup(facts_from_config(BERT), installed(), **FLAT)
+    assert "writes no text" in untraceable(setup)
+    albert = facts_from_config({**SHAPE, "model_type": "albert", "embedding_size": 128})
+    assert "share" in untraceable(Setup(albert, installed(), head=head_parts(albert, TEXT, 2), **FLAT))

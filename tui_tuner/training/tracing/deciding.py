@@ -1,0 +1,52 @@
+"""What is traced of a task whose head decides: the model's class, its objective, columns without values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN
+from tui_tuner.objectives.base import Judged, Objective
+from tui_tuner.objectives.causal import CausalObjective
+from tui_tuner.objectives.classes import ClassObjective
+from tui_tuner.objectives.tags import TagObjective
+from tui_tuner.tasks.answering.objective import SpanObjective
+
+# What `TaskKind.decides` says: the class of transformers that is loaded, and PEFT's name for the task
+CLASSES = {
+    "": ("AutoModelForCausalLM", "CAUSAL_LM"),
+    TEXT: ("AutoModelForSequenceClassification", "SEQ_CLS"),
+    TOKEN: ("AutoModelForTokenClassification", "TOKEN_CLS"),
+    SPAN: ("AutoModelForQuestionAnswering", "QUESTION_ANS"),
+}
+
+
+def make_objective(decides: str, model: Any) -> Objective:
+    """The objective of a step, as a run prepares it."""
+    config = RunConfig()
+    if decides == TOKEN:
+        return TagObjective(config, lambda *_unused: Judged({}))
+    if decides == SPAN:
+        return SpanObjective(config)
+    if decides != TEXT:
+        return CausalObjective(config)
+    found = ClassObjective(config, lambda *_unused: Judged({}))
+    found.problem = "single"
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    kind = type(base).__name__
+    # which states a head reads is found by trying, for which there is no data here
+    found.pooled = "last" if hasattr(base, "score") else "all" if kind.startswith("ModernBert") else "first"
+    return found
+
+
+def called_of(model: Any, decides: str) -> Any:
+    """What a step calls: peft's own model for spans would keep positions and token types to itself."""
+    return model.base_model if decides == SPAN and hasattr(model, "peft_config") else model
+
+
+def columns_of(decides: str, examples: int) -> dict[str, Any]:
+    """What the objective reads of each example."""
+    import torch
+
+    names = {TEXT: ("target",), SPAN: ("start", "end", "null")}.get(decides, ())
+    return {name: torch.zeros(examples, dtype=torch.long) for name in names}
