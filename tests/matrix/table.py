@@ -1,4 +1,4 @@
-"""The table of README.md: what each pair of a task and a method came to. Nothing of it depends on the machine."""
+"""The table of README.md: what each pair of a task and a method came to, the same on every machine."""
 
 from __future__ import annotations
 
