@@ -17,7 +17,9 @@ from dataclasses import dataclass
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-ROUNDING = 1e-3  # by how much scores of the same model differ at most, from one computation in float32 to another
+ROUNDING = (
+    1e-3  # by how much scores of the same model differ at most, from one computation in float32 to another
+)
 
 
 @dataclass(frozen=True)
