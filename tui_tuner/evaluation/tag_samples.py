@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from tui_tuner.compute.self_check import evaluating
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.tagging.encoder import name_tags
@@ -183,14 +183,3 @@ def tag_text(model: Any, tokenizer: Any, config: RunConfig, text: str) -> Shown:
     with evaluating(model):
         tagger = Tagger(model, tokenizer, config)
         return show(words, tagger.tag(words.words), bool(scheme_of([tagger.names])))
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Without dropout, and the mode it was in after it."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tui_tuner.compute.self_check import evaluating
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.labels.encoder import LabelEncoder
@@ -83,13 +84,8 @@ def read_logits(model: Any, encoder: LabelEncoder, record: Labelled) -> np.ndarr
     if "token_type_ids" in values and any(values["token_type_ids"]) and reads_types(model):
         inputs["token_type_ids"] = torch.tensor([values["token_type_ids"]], device=device)
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            logits = model(**inputs).logits[0]
-    finally:
-        model.train(training)
+    with torch.no_grad(), evaluating(model):
+        logits = model(**inputs).logits[0]
     return np.asarray(logits.double().cpu().numpy())
 
 
