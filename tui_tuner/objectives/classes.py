@@ -20,6 +20,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.problem import MULTI, REGRESSION
 from tui_tuner.data.labels.weights import class_weights
 from tui_tuner.locales import _
+from tui_tuner.models.heads import class_names
 from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup
 from tui_tuner.text import one_line
 
@@ -99,8 +100,7 @@ class ClassObjective(Objective):
     # ---- before training ----------------------------------------------------------------------------------
 
     def prepare(self, setup: Setup) -> None:
-        config = setup.model.config
-        self.names = [str(config.id2label[number]) for number in range(config.num_labels)]
+        self.names = class_names(setup.model)
         asked = setup.config.training.class_weights
         self._weights = class_weights(asked, targets_of(setup.rows), self.names, self.problem)
         self._say_what_is_learnt(setup)

@@ -14,6 +14,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.problem import SINGLE
 from tui_tuner.data.labels.weights import class_weights
 from tui_tuner.data.records import IGNORE
+from tui_tuner.models.heads import class_names
 from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup
 from tui_tuner.objectives.classes import send_weights
 
@@ -98,12 +99,6 @@ def labels_in(data: Rows, row: int) -> np.ndarray:
     """The labels of an example, without the positions that have none."""
     labels = data[row].labels
     return labels[labels != IGNORE]
-
-
-def class_names(model: Any) -> list[str]:
-    """The tag of each class of a model."""
-    named = model.config.id2label
-    return [str(named[place]) for place in sorted(named)]
 
 
 def labels_of(micro: MicroBatch) -> list[int]:
