@@ -8,6 +8,8 @@ from __future__ import annotations
 from tui_tuner.config.kinds import METHODS, TASKS, WRITING
 from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.locales import _
+from tui_tuner.text import listed
 
 
 def particular() -> frozenset[str]:
@@ -35,6 +37,13 @@ def unread(config: RunConfig) -> list[str]:
         for path, option in options().items()
         if not reads(config.task, path) and get_value(config, path) != option.default
     ]
+
+
+def unread_words(config: RunConfig, fields: list[str]) -> tuple[str, str]:
+    """A sentence about such fields, and what they are for."""
+    said = _("{task} does not read {fields}.", task=_(config.task_kind.label), fields=listed(fields))
+    tasks = ", ".join(dict.fromkeys(name for path in fields for name in readers(path)))
+    return said, _("That is for task {tasks}, and changes nothing here.", tasks=tasks)
 
 
 def methods_of(task: str) -> list[str]:

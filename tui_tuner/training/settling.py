@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.applying import readers, unread
+from tui_tuner.config.applying import unread, unread_words
 from tui_tuner.config.load import dump_config
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
@@ -23,7 +23,6 @@ from tui_tuner.planning.speed.kept import keep_rates
 from tui_tuner.planning.speed.rates import Rates, rates_words
 from tui_tuner.runs.events import Resolved
 from tui_tuner.tasks.suiting import better_task
-from tui_tuner.text import listed
 from tui_tuner.training.context import RunContext
 from tui_tuner.training.positions import check_positions
 from tui_tuner.training.resuming import RESOLVED
@@ -80,9 +79,7 @@ def _say_unread(context: RunContext, config: RunConfig) -> None:
     fields = unread(config)
     if not fields or context.checkpoint is not None:
         return
-    said = _("{task} does not read {fields}.", task=_(config.task_kind.label), fields=listed(fields))
-    tasks = dict.fromkeys(name for path in fields for name in readers(path))
-    hint = _("That is for task {tasks}, and changes nothing here.", tasks=", ".join(tasks))
+    said, hint = unread_words(config, fields)
     context.reporter.warn("unread_fields", said, hint)
 
 

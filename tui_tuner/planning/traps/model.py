@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tui_tuner.config.applying import readers, unread
+from tui_tuner.config.applying import unread, unread_words
 from tui_tuner.config.kinds import METHOD_FIELDS, METHODS, RANKED
 from tui_tuner.config.options import options
 from tui_tuner.config.schema import ADAPTERS, MethodSection
@@ -55,9 +55,7 @@ def unread_by_task(case: Case) -> Advice | None:
     fields = unread(case.config)
     if not fields:
         return None
-    text = _("{task} does not read {fields}.", task=_(case.config.task_kind.label), fields=listed(fields))
-    others = list(dict.fromkeys(name for path in fields for name in readers(path)))
-    reason = _("That is for task {tasks}, and changes nothing here.", tasks=", ".join(others))
+    text, reason = unread_words(case.config, fields)
     return found(text, reason, {path: options()[path].default for path in fields})
 
 
