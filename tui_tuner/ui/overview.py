@@ -117,7 +117,8 @@ def _best(folder: RunFolder, metric: str) -> tuple[str, float | None]:
     """The metric that decides and its best value, from the sums beside the journal."""
     if metric == "loss":
         return "", None
-    return metric, tally(folder, _AT_ONCE)[0].best(metric)
+    known, complete = tally(folder, _AT_ONCE)
+    return metric, known.best(metric) if complete else None
 
 
 def _tail(folder: RunFolder) -> list[Event]:
