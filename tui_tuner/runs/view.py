@@ -92,9 +92,7 @@ class RunView:
 
     def best_step(self) -> int | None:
         """The step whose evaluation was the best by the deciding metric; None before the first one."""
-        name = self.deciding
-        values = ((point.step, point.metrics.get(name)) for point in self.evaluations)
-        return best_of(values, self.is_better_higher(name))
+        return _best_step(self.deciding, self.evaluations, self.metrics)
 
     def tokens_per_second(self) -> float | None:
         """Trained tokens per second over the last steps; None before the first."""
@@ -118,6 +116,11 @@ class RunView:
         """Share of time in which the GPU computed over the last steps; None where nobody measured it."""
         recent = self.steps[-steps:]
         return pace.mean_of([point.gpu_busy for point in recent], [point.seconds for point in recent])
+
+
+def _best_step(name: str, evaluations: Iterable[Evaluation], own: Mapping[str, Any]) -> int | None:
+    values = ((point.step, point.metrics.get(name)) for point in evaluations)
+    return best_of(values, is_better_higher(name, own))
 
 
 def fold(view: RunView, events: Iterable[Event]) -> RunView:
@@ -220,8 +223,7 @@ def _table(draft: _Draft, _: Event, body: EvaluationTable) -> None:
     """Of many evaluations those are kept that are compared."""
     tables, evaluations = draft.list("tables"), draft.list("evaluations")
     name = decides(draft.get("config"), draft.get("resolved"))
-    values = ((point.step, point.metrics.get(name)) for point in evaluations)
-    best = best_of(values, is_better_higher(name, draft.get("metrics")))
+    best = _best_step(name, evaluations, draft.get("metrics"))
     kept = {body.step, tables[0].step if tables else body.step, best}
     tables[:] = [table for table in tables if table.step in kept]
     tables.append(body)

@@ -12,6 +12,7 @@ from tui_tuner.config.options import field_of, known_field
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, RowsError, TunerError
 from tui_tuner.runs.view import RunView
+from tui_tuner.ui.form import config_of
 
 _OF_ROWS = ("data.columns", "data.format", "task")
 _BY_CODE = {DataError.exit_code: "data.path"}  # of runs that an older version ended
@@ -54,7 +55,6 @@ class Refusal:
 def check_start(values: Mapping[str, Any]) -> Refusal | None:
     """Look at what a draft speaks of; None if a run can be started. Reads files, so it has its time."""
     from tui_tuner.launch.beforehand import check_beforehand
-    from tui_tuner.ui.form import config_of
 
     try:
         check_beforehand(config_of(values))
@@ -65,8 +65,6 @@ def check_start(values: Mapping[str, Any]) -> Refusal | None:
 
 def better_start(values: Mapping[str, Any]) -> Refusal | None:
     """The same of a draft that a run can be started from."""
-    from tui_tuner.ui.form import config_of
-
     try:
         return better_of(config_of(values))
     except TunerError:

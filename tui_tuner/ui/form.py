@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from tui_tuner.config.applying import methods_of, particular, reads
-from tui_tuner.config.kinds import METHODS, RECORD_FORMATS, TASKS
+from tui_tuner.config.kinds import METHODS, RECORD_FORMATS, TASKS, Kind
 from tui_tuner.config.load import build_config, config_problems
 from tui_tuner.config.options import Option, known_field, options, section_help
 from tui_tuner.config.schema import RunConfig
@@ -68,9 +68,10 @@ def select_words(option: Option, values: Mapping[str, Any] | None = None) -> lis
 
 def word_help(option: Option, word: str) -> str:
     """One line about a word that a field takes, untranslated; empty where nothing is told of it."""
-    kind = {"task": TASKS, "method.kind": METHODS}.get(option.path, {}).get(word)  # type: ignore[attr-defined]
+    kinds: dict[str, Mapping[str, Kind]] = {"task": TASKS, "method.kind": METHODS}
+    kind = kinds.get(option.path, {}).get(word)
     if kind is not None:
-        return str(kind.help)
+        return kind.help
     return RECORD_FORMATS.get(word, "") if option.path == "data.format" and word != "auto" else ""
 
 

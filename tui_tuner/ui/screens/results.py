@@ -226,10 +226,8 @@ def _load_code(folder: RunFolder, view: RunView) -> str:
     if place is None:
         return ""
     where = one_line(str(place.resolve()))
-    named, kind = view.config.get("task"), kind_of(view.config)
-    name = (
-        find_task(named).auto_class if kind is not None and isinstance(named, str) else "AutoModelForCausalLM"
-    )
+    kind = kind_of(view.config)
+    name = find_task(kind.name).auto_class if kind is not None else "AutoModelForCausalLM"
     if (place / "adapter_config.json").is_file():
         name = name.replace("AutoModel", "AutoPeftModel")
         library = "peft"
