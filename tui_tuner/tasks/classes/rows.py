@@ -9,7 +9,7 @@ from tui_tuner.data.labels.problem import MULTI, REGRESSION, SINGLE, Tally
 from tui_tuner.data.preflight import Problem, noted
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.tasks.classes.head import classes_of_run, has_other_classes
-from tui_tuner.text import listed, one_line
+from tui_tuner.text import listed, one_line, some_of
 
 FEW_ROWS = 5  # of a class
 UNEQUAL = 10  # times as many rows in the largest class as in the smallest
@@ -40,7 +40,7 @@ def check_labels(facts: Facts, config: RunConfig, tally: Tally) -> list[Problem]
 
 
 def _new_head(tally: Tally, names: list[str], problem: str) -> Problem:
-    own = listed([one_line(name, 40) for name in tally.base[:_SHOWN]] + ["…"] * (len(tally.base) > _SHOWN))
+    own = listed(some_of(tally.base, _SHOWN))
     if problem == REGRESSION:
         what = _(
             "The model's own head tells {count} classes apart ({own}), and these labels are numbers: it gets "
@@ -49,7 +49,7 @@ def _new_head(tally: Tally, names: list[str], problem: str) -> Problem:
             own=own,
         )
     else:
-        wanted = listed([one_line(name, 40) for name in names[:_SHOWN]] + ["…"] * (len(names) > _SHOWN))
+        wanted = listed(some_of(names, _SHOWN))
         what = _(
             "The model's own head tells other classes apart ({own}) than those of the rows ({wanted}): it "
             "gets new outputs with random weights.",
