@@ -135,7 +135,7 @@ def _free_text(facts: Facts, tally: Tally) -> list[Problem]:
 
 
 def _alike(facts: Facts, tally: Tally) -> list[Problem]:
-    """Classes that differ in capitals alone, such as a truth value and the word for it, are slips as a rule."""
+    """Classes that differ in capitals alone, as `True` and `true` do, are slips as a rule."""
     groups: dict[str, list[str]] = {}
     for name in tally.names:
         groups.setdefault(name.casefold(), []).append(name)
