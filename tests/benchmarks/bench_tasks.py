@@ -1,6 +1,6 @@
 """Classification with an encoder beside the Hugging Face Trainer, on the same texts, in one run.
 
-The Trainer pads each batch to its longest text (`DataCollatorWithPadding`), which is what its examples do; here texts
+The Trainer pads each batch to its longest text (`DataCollatorWithPadding`), as its examples do; here texts
 lie side by side in one row. Examples a second and peak memory are compared as ratios.
 """
 
@@ -53,8 +53,9 @@ def report(rows: list[Contender], shape: Shape, count: int) -> int:
     """Print the table and the claims."""
     print(f"\nClassification with an encoder, best of {count} interleaved rounds. {machine()}")
     print(
-        f"BERT of hidden {shape.hidden}, {shape.layers} layers, vocabulary {shape.vocabulary}; LoRA r={shape.rank} on "
-        f"all linear layers; texts of mean length {shape.mean:g}, cut at {shape.max_length}, {shape.batch} a step\n"
+        f"BERT of hidden {shape.hidden}, {shape.layers} layers, vocabulary {shape.vocabulary}; "
+        f"LoRA r={shape.rank} on all linear layers; texts of mean length {shape.mean:g}, "
+        f"cut at {shape.max_length}, {shape.batch} a step\n"
     )
     lines = []
     for row in rows:

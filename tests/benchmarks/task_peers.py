@@ -1,4 +1,4 @@
-"""Programs that train a classifier on the same rows, each in a process of its own: `task_peers.py NAME FOLDER OPTIONS`.
+"""Programs that train a classifier on the same rows, each in a process: `task_peers.py NAME FOLDER OPTIONS`.
 
 What is counted as supervised are examples: each has one label.
 """
@@ -111,7 +111,7 @@ def hf_padded(job: Job, full: bool = False) -> Measured:
 
     meter, shape = Meter(job), shape_of(job.folder)
     tokenizer = AutoTokenizer.from_pretrained(str(job.folder / "model"))
-    rows = [json.loads(line) for line in open(job.folder / "texts.jsonl", encoding="utf-8")]
+    rows = [json.loads(line) for line in (job.folder / "texts.jsonl").read_text("utf-8").splitlines()]
     encoded = tokenizer([row["text"] for row in rows], truncation=True, max_length=shape.max_length)
     columns = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
     data = Dataset.from_dict(columns | {"labels": [row["label"] for row in rows]})

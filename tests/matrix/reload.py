@@ -1,4 +1,4 @@
-"""Loads final models by transformers and peft alone: `python reload.py`, and JSON on its standard input and output.
+"""Loads final models by transformers and peft alone: `python reload.py`, JSON on standard input and output.
 
 Imports nothing of ours. In: `{pair: {folder, said, texts}}`; out: `{pair: the largest difference}`.
 """
@@ -43,9 +43,8 @@ def main() -> None:
                 for text in ask["texts"]:
                     ids = torch.tensor([text])
                     out = model(input_ids=ids, attention_mask=torch.ones_like(ids))
-                    logits = (
-                        [out.start_logits, out.end_logits] if hasattr(out, "start_logits") else [out.logits]
-                    )
+                    spans = hasattr(out, "start_logits")
+                    logits = [out.start_logits, out.end_logits] if spans else [out.logits]
                     said += [one.float().flatten() for one in logits]
             wanted = torch.load(ask["said"], weights_only=True)
             found[name] = float((torch.cat(said) - wanted).abs().max())

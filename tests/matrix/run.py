@@ -1,8 +1,8 @@
 """Trains every pair of a task and a method, and writes the table of README.md: `make matrix`.
 
-Each pair is trained, killed in the middle and resumed, which must give the same losses and weights bit for bit, and
-loaded by transformers and peft alone, which must say the same to 1e-5. A pair that cannot be is refused before the
-first step, with the reason. The exit code is 1 where a pair does anything else.
+Each pair is trained, killed in the middle and resumed, which must give the same losses and weights bit for
+bit, and loaded by transformers and peft alone, which must say the same to 1e-5. A pair that cannot be trained
+is refused before the first step, with the reason. The exit code is 1 where a pair does anything else.
 """
 
 from __future__ import annotations

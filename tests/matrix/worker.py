@@ -1,7 +1,7 @@
 """Runs pairs of a task and a method: `python worker.py FOLDER PAIR...`, where a pair is `task-model:method`.
 
-Each run is a process of its own, forked once the libraries are imported: one from beginning to end, one that is
-killed in the middle, and one that goes on with it. What each pair came to stands in FOLDER/found.
+Each run is a process of its own, forked once the libraries are imported: one from beginning to end, one that
+is killed in the middle, and one that goes on with it. What each pair came to stands in FOLDER/found.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Keeper:
             case "Step":
                 self.losses[body.step] = body.loss
             case "Warned":
-                self.warnings.append(body.code)
+                self.warnings.append(f"{body.code}: {body.message}")
             case "Finished":
                 self.ended = {"status": body.status, "message": body.message}
 
@@ -139,7 +139,7 @@ def compare(to: Path) -> dict[str, Any]:
     if whole.get("status") != "completed":
         return {
             "failed": whole.get("message") or f"no outcome: see {to / 'log'}",
-            "steps": len(whole.get("losses", ())),
+            "steps": len(whole.get("losses", ())) if whole else -1,
         }
     losses = [whole["losses"][str(step)] for step in range(1, STEPS + 1)]
     early, late = sum(losses[:4]) / 4, sum(losses[-4:]) / 4

@@ -23,15 +23,13 @@ _FULL: dict[str, Any] = {
 }
 # Adapters leave the random weights as they are: what is learnt is mostly the new head, which reads them
 _ADAPTER: dict[str, Any] = {"training.learning_rate": 3e-3, "training.epochs": 10, "training.batch_size": 16}
-_MORE_EPOCHS = {"question_answering": 12}  # where two texts have to be brought together
+# Where two texts have to be brought together
+_FULL_OF = {"question_answering": {"training.learning_rate": 2e-3, "training.epochs": 12}}
 
 
 def tiny_values(task: str, method: str) -> dict[str, Any]:
     """The values that a tiny model learns a task with, by their fields."""
-    values = dict(_FULL if method in ("full", "freeze") else _ADAPTER)
-    if task in _MORE_EPOCHS:
-        values["training.epochs"] = _MORE_EPOCHS[task]
-    return values
+    return _FULL | _FULL_OF.get(task, {}) if method in ("full", "freeze") else dict(_ADAPTER)
 
 
 def take_tiny_values(values: dict[str, Any], told: Collection[str]) -> list[str]:

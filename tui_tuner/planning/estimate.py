@@ -180,8 +180,12 @@ def setup_for(
     attention, repeats = _attention(model.attention, padded), not stack.gqa_in_sdpa
     if not (padded or stack.foreign) and replaces(model.attention, card.device, facts.family.softcap):
         attention, repeats = attention_kind(facts, card.device, stack, compute_name(card.device, config))
+    row = 0
+    if card.cpu and facts.attention_dropout:  # no kernel there knows dropout: scores are written out
+        attention, row = "eager", config.data.max_length
     head = head_of(config, facts, data)
     setup = Setup(
+        row=row,
         facts=facts,
         decides=head.decides,
         head=head.parts(facts),

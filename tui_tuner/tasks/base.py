@@ -40,8 +40,8 @@ class Task(ABC):
         metrics: What an evaluation on held-out rows measures. `evaluation.best` may name any of them.
         auto_class: The class of transformers that loads the model.
         new_modules: Modules that begin with random weights where the base model has none, such as a head.
-        kept: Metrics that the model's config keeps, and so what is saved: values that an evaluation finds,
-            and that answering needs.
+        kept: Metrics that the model's config keeps, and so what is saved: values that an evaluation finds
+            and answering needs.
         peft_type: PEFT's name for the task, which decides what of the head it trains and saves.
     """
 

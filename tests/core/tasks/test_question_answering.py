@@ -21,10 +21,12 @@ from tui_tuner.data.examples.questions import QuestionEncoder
 from tui_tuner.data.examples.token_types import unpack_types
 from tui_tuner.data.records import Question
 from tui_tuner.errors import UsageError
+from tui_tuner.evaluation.answer_spans import Candidate, Found
 from tui_tuner.evaluation.squad import Answered
 from tui_tuner.tasks import find_task
 from tui_tuner.tasks.answering.judging import judge_answers
 from tui_tuner.tasks.answering.objective import SpanObjective
+from tui_tuner.tasks.answering.showing import show_answer
 from tui_tuner.training.load_run import load_run
 
 Train = Callable[..., Trained]
@@ -243,7 +245,7 @@ def test_the_threshold_is_saved_and_asking_uses_it(
 
     task, text = find_task("question_answering"), "it rains and we walk along " * 30 + "home to Oslo then"
     shown = task.ask(loaded.model, loaded.tokenizer, loaded.config, text, "which city ?")
-    assert shown.prompt == "which city ?" and len(shown.passage) <= 700 and shown.passage in text
+    assert shown.prompt == "which city ?" and shown.passage == text
     loaded.model.config.null_threshold = -1e5
     none = task.ask(loaded.model, loaded.tokenizer, loaded.config, text, "which city ?")
     assert none.text == "no answer" and not none.found and none.scores[0][0] == ""
@@ -281,6 +283,17 @@ def test_a_run_without_any_answer_is_refused(
     rows.write_text("".join(json.dumps({**row, "context": f"it rains {n}"}) + "\n" for n in range(9)))
     ran = train(make_config(**settings(bert, tmp_path, data__path=str(rows))))
     assert ran.outcome.status == "failed" and "nothing to find" in ran.outcome.message
+
+
+def test_a_long_text_is_shown_around_its_answer() -> None:
+    context = "it rains and we walk along " * 200 + "home to Oslo then " + "and it rains " * 200
+    start = context.index("Oslo")
+    found = Found([Candidate(start, start + 4, 2.0), Candidate(0, 2, 1.0)], -1.0, 1.0)
+    shown = show_answer("which ?", context, found, 0.0, [("Oslo", start), ("it", 0)])
+    assert len(shown.passage) <= 600 and shown.passage in context and shown.reference == shown.text == "Oslo"
+    (span,), (wanted,) = shown.found, shown.wanted  # the other right answer lies outside of what is shown
+    assert shown.passage[span.start : span.end] == shown.passage[wanted.start : wanted.end] == "Oslo"
+    assert not show_answer("which ?", context, found, -2.0, []).found
 
 
 def test_an_adapter_leaves_token_types_and_flat_rows_alone() -> None:

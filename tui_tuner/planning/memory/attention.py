@@ -6,7 +6,7 @@ from tui_tuner.compute.attention.choice import Kernel, Means, Need, choose
 from tui_tuner.models.device import Device
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.meter import HALF, SINGLE, Buffer, Tape, Tensor
-from tui_tuner.planning.memory.ops import norm, rotate, rotate_at_once
+from tui_tuner.planning.memory.ops import dropout, norm, rotate, rotate_at_once
 from tui_tuner.planning.memory.parts import LayerParts
 from tui_tuner.planning.memory.prompts import PREFIX, lengthen
 from tui_tuner.planning.memory.setup import Setup
@@ -181,6 +181,6 @@ def _eager(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Ten
     soft = Buffer(tape.meter, count * SINGLE)
     weights = tape.op(count, SINGLE, (scores,), (soft,), view=soft)
     del scores, soft
-    weights = tape.cast(weights, width)
+    weights = dropout(tape, tape.cast(weights, width), setup.facts.attention_dropout)
     out = tape.op(query.count, width, (weights, value), (weights.buffer, value.buffer))
     return tape.op(query.count, width, (out,))

@@ -44,6 +44,7 @@ class Setup:
         offload: Checkpoints wait in host memory, but for those on their way.
         accumulate: Gradients of an earlier micro-batch are there already.
         states: So are the optimizer's states, which its first step makes.
+        row: The longest sequence of a flat row where each is attended to on its own; 0 is all of it.
         decides: For what a head does, in place of one that writes (`TaskKind.decides`). head: Its modules.
         new_pooler: That of the
             backbone among them is new, and trained whole beside an adapter.
@@ -88,6 +89,7 @@ class Setup:
     virtual_tokens: int = 0
     encoder: int = 0
     keep_cache: bool = False
+    row: int = 0
     decides: str = ""
     head: tuple[Part, ...] = ()
     new_pooler: bool = False
@@ -106,7 +108,7 @@ class Setup:
     def scores(self) -> float:
         """Pairs of positions of which one attends to the other, masked ones included."""
         if self.flat:
-            return float(self.tokens) ** 2
+            return float(self.tokens) * min(self.tokens, self.row or self.tokens)
         keys = self.length + (self.virtual_tokens if self.method == "prefix_tuning" else 0)
         return float(self.batch * self.length * keys)
 

@@ -30,13 +30,13 @@ PADDED = {
 WHOLE = {"method": "full", "rank": 0, "weight": 4, "norm": 4, "embedding": 4}
 
 
-def test_a_head_that_decides_is_met_within_two_percent(helper):
+def test_a_head_that_decides_is_met_within_three_percent(helper):
     facts = facts_from_config(BERT)
     head = head_parts(facts, SPAN, 2)
     setup = Setup(facts, installed(), decides=SPAN, head=head, **{**PADDED, **WHOLE})
     with Tracer(helper=helper) as tracer:
         found = tracer.check(setup)
-    assert abs(found.difference) < 0.02
+    assert abs(found.difference) < 0.03
 
 
 def test_what_cannot_be_traced_says_why():

@@ -22,7 +22,7 @@ _SHADES = " ░▒▓█"  # beside the number, for themes and terminals without
 
 def confusion_content(grid: Grid, width: int) -> Content:
     """The matrix in so many cells of a terminal; where it does not fit, the pairs that are confused most."""
-    label = min(_LABEL, max((len(name) for name in grid.rows), default=0) + 1)
+    label = min(_LABEL, max((len(name) for name in (*grid.rows, _("true \\ found"))), default=0) + 1)
     each = min(_WIDEST, (width - label) // max(1, len(grid.columns)))
     if len(grid.columns) > MOST_CLASSES or each < _NARROWEST or not grid.columns:
         return _pairs(grid)
