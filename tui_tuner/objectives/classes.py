@@ -85,8 +85,9 @@ class ClassObjective(Objective):
     # ---- held-out rows ------------------------------------------------------------------------------------
 
     def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
-        with self.way.computing():
-            logits = sequence_logits(model, micro, self.way, self.pooled)
+        way = self.judged_way
+        with way.computing():
+            logits = sequence_logits(model, micro, way, self.pooled)
         logits = logits.float()
         return {
             "loss": self._losses(logits, micro).double().sum(),

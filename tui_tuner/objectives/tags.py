@@ -71,7 +71,7 @@ class TagObjective(Objective):
         return float(sum(self._weights[labels_in(data, row)].sum() for row in rows))
 
     def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
-        logits = self._logits(model, micro, self.way)
+        logits = self._logits(model, micro, self.judged_way)
         loss = self._losses(logits, micro).double().sum()
         found = logits.argmax(-1).to(torch.int32).cpu()
         return {"loss": loss, FOUND: EachExample(found.split(labels_of(micro)))}

@@ -9,6 +9,7 @@ from tui_tuner.evaluation.squad import (
     Answered,
     Scores,
     best_threshold,
+    clear_of,
     mean,
     score_each,
     with_threshold,
@@ -35,7 +36,7 @@ def judge_answers(questions: Sequence[Answered], told: float | str) -> tuple[Jud
         "exact_match": best_threshold(questions, raw.exact),
         "f1": best_threshold(questions, raw.f1),
     }
-    threshold = best["f1"] if isinstance(told, str) else float(told)
+    threshold = clear_of(questions, best["f1"]) if isinstance(told, str) else float(told)
     scores = with_threshold(questions, raw, threshold)
     tables = [_by_kind(questions, scores), _thresholds(questions, raw, threshold, best)]
     return Judged({**_means(scores), NAME: threshold}, tables), threshold
