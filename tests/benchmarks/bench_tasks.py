@@ -1,7 +1,7 @@
 """Classification with an encoder beside the Hugging Face Trainer, on the same texts, in one run.
 
-The Trainer pads each batch to its longest text (`DataCollatorWithPadding`), as its examples do; here texts lie
-side by side in one row. Examples a second and peak memory are compared as ratios.
+The Trainer pads each batch to its longest text (`DataCollatorWithPadding`), as its examples do; here texts
+lie side by side in one row. Examples a second and peak memory are compared as ratios.
 """
 
 from __future__ import annotations

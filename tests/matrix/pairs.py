@@ -25,7 +25,7 @@ METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "full": ({}, 0.003),
     "freeze": ({"layers": 1}, 0.005),
     "loha": ({"rank": 4}, 0.02),
-    "vera": ({"rank": 8}, 0.005),
+    "vera": ({"rank": 32}, 0.03),
     "ia3": ({}, 0.05),
     "prompt_tuning": ({"virtual_tokens": 4}, 0.05),
     "p_tuning": ({"virtual_tokens": 4}, 0.01),

@@ -17,8 +17,9 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
     reasons: dict[str, int] = {}
     lines = [["method", *(f"{WORK[name].task} ({WORK[name].model})" for name in works)]]
     for method in METHODS:
-        cells = [_cell(found[pair], reasons) for name in works if (pair := f"{name}:{method}") in found]
-        if cells:
+        pairs = [f"{name}:{method}" for name in works]
+        cells = [_cell(found[pair], reasons) if pair in found else "" for pair in pairs]
+        if any(cells):
             lines.append([method, *cells])
     header, *rest = (f"| {' | '.join(line)} |" for line in lines)
     rule = "|-|" + "-:|" * len(works)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tui_tuner.planning.fit import Candidate
     from tui_tuner.planning.gpus import Card
     from tui_tuner.planning.hardware import Hardware
-    from tui_tuner.planning.memory.stack import Stack
     from tui_tuner.planning.heads.parameters import Parameters
+    from tui_tuner.planning.memory.stack import Stack
     from tui_tuner.planning.plan import Surroundings
     from tui_tuner.planning.trace import Check
 

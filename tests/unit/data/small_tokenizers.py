@@ -1,7 +1,8 @@
-"""Small tokenizers of the public kinds, trained on the spot."""
+"""Small tokenizers of the public kinds, trained on the spot; each caller has one of its own to change."""
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 from typing import Any
 
@@ -12,9 +13,18 @@ TEXT = [
 ] * 4
 
 
-@cache
 def byte_level(specials: tuple[str, ...], bos: str | None, eos: str, trim: bool = False) -> Any:
     """GPT-2's kind, as Llama-3 and Qwen; `trim` leaves white space out of the offsets."""
+    return copy.deepcopy(_byte_level(specials, bos, eos, trim))
+
+
+def sentence_piece(specials: tuple[str, ...], bos: str | None, eos: str) -> Any:
+    """Llama-2's kind: BPE on characters with ▁ for spaces, one put in front, bytes as a fallback."""
+    return copy.deepcopy(_sentence_piece(specials, bos, eos))
+
+
+@cache
+def _byte_level(specials: tuple[str, ...], bos: str | None, eos: str, trim: bool) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     inner = Tokenizer(models.BPE())
@@ -30,8 +40,7 @@ def byte_level(specials: tuple[str, ...], bos: str | None, eos: str, trim: bool 
 
 
 @cache
-def sentence_piece(specials: tuple[str, ...], bos: str | None, eos: str) -> Any:
-    """Llama-2's kind: BPE on characters with ▁ for spaces, one put in front, bytes as a fallback."""
+def _sentence_piece(specials: tuple[str, ...], bos: str | None, eos: str) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
 
     inner = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))

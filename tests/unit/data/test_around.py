@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_templates import CHATML
+from small_tokenizers import byte_level
 
 from tui_tuner.config.load import build_config
 from tui_tuner.errors import UsageError
@@ -77,3 +79,20 @@ def test_forward_pass_holds_every_token_once(rows: Path, tiny_tokenizer: Any, pa
 
 def test_empty_has_no_bars() -> None:
     assert Around(1, 0, 64, {}).bars() == []
+
+
+def test_what_another_task_does_to_a_tokenizer_does_not_stay(rows: Path, tmp_path: Path) -> None:
+    """The data screen looks at every file with one tokenizer; words of a list need a space before each."""
+    tokenizer = byte_level(CHATML.specials, None, CHATML.eos)
+    tokenizer.chat_template = CHATML.template
+    words = tmp_path / "words.jsonl"
+    words.write_text(json.dumps({"tokens": ["Ann", "left"], "ner_tags": ["B-PER", "O"]}) + "\n")
+    chats, tags = config(rows), config(words)
+    before = mask_row(chats.model, chats.data, 1, tokenizer)
+    view = mask_row(tags.model, tags.data, 1, tokenizer)
+    assert view.tokens and view.notes
+    assert mask_row(tags.model, tags.data, 1, tokenizer).notes == view.notes
+    around = look_around(tags.model, tags.data, 1, tokenizer)
+    assert around.tokens == len(view.tokens)
+    assert mask_row(chats.model, chats.data, 1, tokenizer) == before
+    assert tokenizer.pad_token is None and not tokenizer.backend_tokenizer.pre_tokenizer.add_prefix_space

@@ -17,6 +17,7 @@ from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.tasks import find_task
 from tui_tuner.tasks.preview.mask import DEFAULT_TASK, Collected, task_to_show
+from tui_tuner.tasks.preview.own_tokenizer import own_tokenizer
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def look_around(
     record = next((read.record for read in reads if read.record is not None), None)
     name = task_to_show(record, wanted)
     config, task = RunConfig(task=name, model=model, data=data), find_task(name)
-    task.prepare_tokenizer(config, tokenizer)
+    tokenizer, _notes = own_tokenizer(config, tokenizer)
     encoder, ledger, kept = RowEncoder(task.encoder(config, tokenizer)), Ledger(), Collected()
     uncut = config.model_copy(update={"data": data.model_copy(update={"max_length": _UNCUT})})
     whole = RowEncoder(task.encoder(uncut, tokenizer))

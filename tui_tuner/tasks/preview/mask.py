@@ -17,6 +17,7 @@ from tui_tuner.data.records import Example, Record
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.tasks import Task, find_task, name_of_task
+from tui_tuner.tasks.preview.own_tokenizer import own_tokenizer
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ def mask_row(
 ) -> MaskView:
     """The tokens of the `row`-th row of the data (from 1) and which of them are trained.
 
-    The tokenizer is loaded from `model` unless given. A row is shown as the `wanted` task sees it, or where
-    that takes no such rows as the first task that does: plain text is shown as in pretraining.
+    The tokenizer is loaded from `model` unless given, and left as it is. A row is shown as the `wanted` task
+    sees it, or where that takes no such rows as the first task that does: plain text is shown as in
+    pretraining.
 
     Raises:
         UsageError: there is no such row.
@@ -66,7 +68,7 @@ def _view(
         return MaskView([], str(read.row.origin), "dropped", str(problem), [])
     name = task_to_show(read.record, wanted)
     config, task = RunConfig(task=name, model=model, data=data), find_task(name)
-    notes = task.prepare_tokenizer(config, tokenizer)
+    tokenizer, notes = own_tokenizer(config, tokenizer)
     encoder = task.encoder(config, tokenizer)
     collected, ledger = Collected(), Ledger()
     RowEncoder(encoder).add([read], collected, ledger)
