@@ -143,7 +143,7 @@ def test_virtual_tokens_and_the_head_beside_them(
             "method": {"kind": kind, "virtual_tokens": 3, "encoder_size": 5 if kind == "p_tuning" else None},
         }
     )
-    learned = {"tags": ["B-X", "I-X", "O"], "names": []} if decides == TOKEN else {}
+    learned = {"tags": ["B-X", "I-X", "O"], "names": [], "known": []} if decides == TOKEN else {}
     model = task.load(run, "cpu", made, learned)
     facts = facts_from_config(json.loads((tmp_path / "config.json").read_text()))
     try:
