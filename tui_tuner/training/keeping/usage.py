@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tui_tuner.compute.encoders import plain_model
 from tui_tuner.methods.prompts import virtual_positions
 from tui_tuner.methods.weights import HEADED
 from tui_tuner.models.new_weights import renamed_backbone
@@ -99,7 +100,7 @@ def usage_of(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False)
         own_code: The model is made of code that comes with it.
     """
     adapter = hasattr(model, "peft_config")
-    base = model.get_base_model() if adapter else model
+    base = plain_model(model)
     auto_class, pipeline = _KINDS.get(peft_type, ("AutoModel", "feature-extraction"))
     ask = {
         "SEQ_CLS": _CLASSES + _judging(base),
