@@ -8,10 +8,8 @@ from typing import Any, Protocol
 
 from tui_tuner.config.schema import EvaluationSection
 from tui_tuner.evaluation.metrics import Scored, score
-from tui_tuner.evaluation.samples import Progress, SampleReport, Samples, Shown, Stage
+from tui_tuner.evaluation.samples import DURING, Progress, SampleReport, Samples, Shown, Stage
 from tui_tuner.locales import _
-
-DURING = 2  # prompts answered at an evaluation, of those answered before and after
 
 
 class HeldOutPrompt(Protocol):

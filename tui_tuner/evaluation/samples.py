@@ -10,6 +10,8 @@ from typing import Any, Literal
 Stage = Literal["before", "during", "after"]
 Progress = Callable[[int, int], None]
 
+DURING = 2  # of what is shown before and after training, so much is at an evaluation
+
 
 @dataclass(frozen=True)
 class Span:

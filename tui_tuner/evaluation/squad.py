@@ -8,6 +8,7 @@ are 0 to 1.
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from collections import Counter
@@ -16,6 +17,9 @@ from dataclasses import dataclass
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+ROUNDING = (
+    1e-3  # by how much scores of the same model differ at most, from one computation in float32 to another
+)
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,19 @@ def best_threshold(questions: Sequence[Answered], values: Sequence[float]) -> Th
         if current > best:
             best, threshold = current, one.no_answer
     return Threshold(threshold, best / len(questions))
+
+
+def clear_of(questions: Sequence[Answered], threshold: float) -> float:
+    """The threshold a little higher, where it is the `no_answer` of a question, which keeps its answer.
+
+    Whoever computes that score again, in other batches or on another machine, gets other last digits, and
+    would give that question no answer about every other time. Decisions about the questions stay as they are.
+    """
+    scores = {one.no_answer for one in questions}
+    if threshold not in scores:
+        return threshold
+    gap = min((score - threshold for score in scores if score > threshold), default=math.inf)
+    return threshold + min(gap / 2, ROUNDING)
 
 
 def mean(values: Sequence[float]) -> float | None:

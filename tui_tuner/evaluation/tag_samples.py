@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from tui_tuner.compute.self_check import evaluating
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.examples.held_out import some_records
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.tagging.encoder import name_tags
 from tui_tuner.data.tagging.tags import OUTSIDE
 from tui_tuner.data.tagging.windows import WordTokenizer, windows_of
-from tui_tuner.evaluation.samples import Progress, SampleReport, Samples, Shown, Span, Stage
+from tui_tuner.evaluation.samples import DURING, Progress, SampleReport, Samples, Shown, Span, Stage
 from tui_tuner.evaluation.tagging import entities_of, scheme_of
 from tui_tuner.locales import _
+from tui_tuner.models.heads import class_names
 
-DURING = 2  # texts that are tagged at an evaluation, of those before and after
 # A word with what joins its parts, a character of a script without spaces, or any other sign
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -70,8 +71,7 @@ class Tagger:
     def __init__(self, model: Any, tokenizer: Any, config: RunConfig) -> None:
         self.model, self.config = model, config
         self.words = WordTokenizer(tokenizer)
-        named = model.config.id2label
-        self.names = [str(named[place]) for place in sorted(named)]
+        self.names = class_names(model)
 
     def tag(self, words: Sequence[str]) -> list[Guess]:
         """The tag of each word."""
@@ -145,14 +145,11 @@ class TagSamples(Samples):
 
     def _rows(self, count: int) -> list[tuple[list[str], list[str]]]:
         """Up to so many different held-out rows, always the same ones: their words and tags."""
-        rows = self.held_out
-        if rows is None or not len(rows) or count <= 0:
+        if self.held_out is None:
             return []
-        numbers = np.unique([rows.row(index) for index in range(len(rows))])
-        chosen = np.random.default_rng(self.config.data.seed).permutation(numbers)[:count]
-        learned = rows.store.meta["learned"]
+        learned = self.held_out.store.meta["learned"]
         names = learned["names"] or learned["known"]
-        records = [rows.store.record(int(number)) for number in chosen]
+        records = some_records(self.held_out, count, self.config.data.seed)
         return [(record["tokens"], name_tags(record["tags"], names)) for record in records]
 
     def collect(self, model: Any, stage: Stage, progress: Progress) -> SampleReport | None:
@@ -183,14 +180,3 @@ def tag_text(model: Any, tokenizer: Any, config: RunConfig, text: str) -> Shown:
     with evaluating(model):
         tagger = Tagger(model, tokenizer, config)
         return show(words, tagger.tag(words.words), bool(scheme_of([tagger.names])))
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Without dropout, and the mode it was in after it."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

@@ -38,6 +38,12 @@ def head_classes(model: ModelSection, kind: str) -> list[str]:
         return []
 
 
+def class_names(model: Any) -> list[str]:
+    """Names of the classes of a loaded model's head, by number."""
+    named = model.config.id2label
+    return [str(named[number]) for number in sorted(named)]
+
+
 def are_unnamed(names: list[str]) -> bool:
     """Whether classes have nothing but the names that the library gives them."""
     return all(_UNNAMED.fullmatch(name) for name in names)

@@ -168,6 +168,16 @@ class Objective(ABC):
 
     # ---- held-out rows ------------------------------------------------------------------------------------
 
+    @property
+    def judged_way(self) -> ForwardWay:
+        """How held-out rows are computed where an answer is one of a few choices.
+
+        On a processor without autocast, as whoever loads the model computes them: 16 bits change scores that
+        are close, and then the figures of a run are not those that its saved model gives. A GPU's attention
+        in flat rows knows 16 bits alone.
+        """
+        return replace(self.way, autocast=None) if self.way.device == "cpu" else self.way
+
     def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
         """Figures of a micro-batch of held-out rows, tensors that add up over micro-batches."""
         return {"loss": self.losses(model, micro, self.way).double().sum()}

@@ -15,10 +15,12 @@ from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_padded, 
 from tui_tuner.compute.numeric import autocast_name
 from tui_tuner.compute.pooled import Pooled, find_pooled, sequence_logits
 from tui_tuner.compute.self_check import evaluating
+from tui_tuner.compute.transfer import send
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.problem import MULTI, REGRESSION
 from tui_tuner.data.labels.weights import class_weights
 from tui_tuner.locales import _
+from tui_tuner.models.heads import class_names
 from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup
 from tui_tuner.text import one_line
 
@@ -65,20 +67,15 @@ class ClassObjective(Objective):
     def _losses(self, logits: Any, micro: MicroBatch) -> Any:
         """The loss of each example, [examples] float32."""
         target = micro.columns["target"]
-        weights = self._weights_on(logits.device)
         if self.problem == REGRESSION:
             return (logits.squeeze(-1) - target.float()).square()
+        weights = send_weights(self._weights, logits.device)
         if self.problem == MULTI:
             each = binary_cross_entropy_with_logits(
                 logits, target.float(), reduction="none", pos_weight=weights
             )
             return each.mean(-1)
         return cross_entropy(logits, target, weight=weights, reduction="none")
-
-    def _weights_on(self, device: Any) -> Any:
-        if self._weights is None:
-            return None
-        return torch.tensor(self._weights, dtype=torch.float32, device=device)
 
     def weight(self, data: Rows, rows: Sequence[int]) -> float:
         if self._weights is None or self.problem == MULTI:
@@ -88,12 +85,13 @@ class ClassObjective(Objective):
     # ---- held-out rows ------------------------------------------------------------------------------------
 
     def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
-        with self.way.computing():
-            logits = sequence_logits(model, micro, self.way, self.pooled)
+        way = self.judged_way
+        with way.computing():
+            logits = sequence_logits(model, micro, way, self.pooled)
         logits = logits.float()
         return {
             "loss": self._losses(logits, micro).double().sum(),
-            "logits": EachExample(list(logits.double().unbind(0))),
+            "logits": EachExample(list(logits.double().cpu().unbind(0))),
         }
 
     def judge(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> Judged:
@@ -103,8 +101,7 @@ class ClassObjective(Objective):
     # ---- before training ----------------------------------------------------------------------------------
 
     def prepare(self, setup: Setup) -> None:
-        config = setup.model.config
-        self.names = [str(config.id2label[number]) for number in range(config.num_labels)]
+        self.names = class_names(setup.model)
         asked = setup.config.training.class_weights
         self._weights = class_weights(asked, targets_of(setup.rows), self.names, self.problem)
         self._say_what_is_learnt(setup)
@@ -170,6 +167,11 @@ class ClassObjective(Objective):
     def _share_beginnings(self, setup: Setup) -> None:
         """The head needs each text's own states, so none are shared."""
         return
+
+
+def send_weights(weights: np.ndarray | None, device: Any) -> Any:
+    """Weights of classes as float32 on a device; None where all count alike."""
+    return None if weights is None else send(torch.from_numpy(weights).float(), device)
 
 
 def targets_of(data: Rows, rows: Sequence[int] | None = None) -> np.ndarray:

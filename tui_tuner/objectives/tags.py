@@ -14,7 +14,9 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.problem import SINGLE
 from tui_tuner.data.labels.weights import class_weights
 from tui_tuner.data.records import IGNORE
+from tui_tuner.models.heads import class_names
 from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup
+from tui_tuner.objectives.classes import send_weights
 
 FOUND = "tags found"
 Judge = Callable[[Sequence[Sequence[str]], Sequence[Sequence[str]]], Judged]
@@ -60,9 +62,7 @@ class TagObjective(Objective):
         return self._losses(self._logits(model, micro, way), micro)
 
     def _losses(self, logits: Any, micro: MicroBatch) -> Any:
-        weights = self._weights
-        if weights is not None:
-            weights = torch.tensor(weights, dtype=torch.float32, device=logits.device)
+        weights = send_weights(self._weights, logits.device)
         return cross_entropy(logits, micro.targets, weight=weights, reduction="none")
 
     def weight(self, data: Rows, rows: Sequence[int]) -> float:
@@ -71,9 +71,9 @@ class TagObjective(Objective):
         return float(sum(self._weights[labels_in(data, row)].sum() for row in rows))
 
     def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
-        logits = self._logits(model, micro, self.way)
+        logits = self._logits(model, micro, self.judged_way)
         loss = self._losses(logits, micro).double().sum()
-        found = logits.argmax(-1).to(torch.int32)
+        found = logits.argmax(-1).to(torch.int32).cpu()
         return {"loss": loss, FOUND: EachExample(found.split(labels_of(micro)))}
 
     def judge(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> Judged:
@@ -101,15 +101,10 @@ def labels_in(data: Rows, row: int) -> np.ndarray:
     return labels[labels != IGNORE]
 
 
-def class_names(model: Any) -> list[str]:
-    """The tag of each class of a model."""
-    named = model.config.id2label
-    return [str(named[place]) for place in sorted(named)]
-
-
 def labels_of(micro: MicroBatch) -> list[int]:
     """How many labels each example of a forward pass has."""
+    keep = micro.keep.cpu()
     if micro.position_ids is None:
-        return [int(count) for count in micro.keep.sum(1).tolist()]
-    parts = micro.keep[0].split(micro.segments)
+        return [int(count) for count in keep.sum(1).tolist()]
+    parts = keep[0].split(micro.segments)
     return [int(part.sum()) for part in parts[: len(micro.lengths)]]

@@ -67,7 +67,7 @@ class QuestionAnswering(Task):
             return _("question: {question}; its text holds no answer", question=question)
         answer, start = record.answers[0]
         said = {"question": question, "answer": one_line(answer, 80), "start": start}
-        if answer_mask(example.labels)[1:].any():
+        if example.columns["start"] != example.columns["null"]:
             return _("question: {question}; answer: “{answer}”, from character {start:,}", **said)
         return _(
             "question: {question}; the answer “{answer}”, from character {start:,}, is not in this window",

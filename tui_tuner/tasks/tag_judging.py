@@ -10,9 +10,7 @@ import numpy as np
 from tui_tuner.evaluation.classes import confusion, most_frequent
 from tui_tuner.evaluation.tagging import Judgement, Tags, judge_tags
 from tui_tuner.objectives.base import Judged, Table
-
-MOST_CONFUSED = 20  # tags of a confusion matrix
-MOST_CLASSES = 50  # types with figures of their own
+from tui_tuner.tasks.classes.judging import MOST_CLASSES, confusion_of
 
 
 def judge_rows(wanted: Sequence[Tags], found: Sequence[Tags]) -> Judged:
@@ -55,7 +53,4 @@ def confusion_table(wanted: Sequence[Tags], found: Sequence[Tags]) -> Table:
     names = sorted({*true, *said})
     number = {name: place for place, name in enumerate(names)}
     places = [np.array([number[tag] for tag in tags], dtype=np.int64) for tags in (true, said)]
-    table = confusion(places[0], places[1], len(names))
-    kept = most_frequent(table.sum(1), MOST_CONFUSED)
-    shown = [names[place] for place in kept]
-    return Table("confusion", shown, shown, table[np.ix_(kept, kept)].tolist())
+    return confusion_of(confusion(places[0], places[1], len(names)), names)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +126,20 @@ class SpanChecks(ObjectiveChecks):
         for one, other in zip(*spans, strict=True):
             assert_same_edges(one, other)
 
+    def test_held_out_questions_are_computed_as_those_who_load_the_model_do(self) -> None:
+        """Nothing of an evaluation is rounded to 16 bits on a processor, whatever training does there."""
+        objective, model, data = self.make()
+        model.eval()
+        with torch.no_grad():
+            micro = objective.lay(data, range(len(data)), training=False)
+            wanted = objective.measure(model, micro)
+            objective.way = replace(objective.way, autocast=torch.bfloat16)
+            rounded = objective.losses(model, micro, objective.way).double().sum()
+            found = objective.measure(model, micro)
+        assert torch.equal(wanted["loss"], found["loss"]) and not torch.equal(wanted["loss"], rounded)
+        for one, other in zip(wanted["spans"].values, found["spans"].values, strict=True):
+            assert torch.equal(one, other)
+
 
 class TestPadded(SpanChecks):
     pass
@@ -213,6 +231,30 @@ def test_a_bert_learns_to_answer_and_knows_what_has_no_answer(
         )
 
 
+def _snippet_says(folder: Path, question: str, text: str) -> str:
+    """What the snippet of a card prints of this question."""
+    code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.S)
+    assert code is not None
+    asked = re.sub(r"question, text = .*", f"question, text = {question!r}, {text!r}", code[1])
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(asked.replace('folder = "."', f"folder = {str(folder)!r}"), {})
+    return said.getvalue().strip()
+
+
+def _check_snippet(folder: Path) -> None:
+    """It gives no answer by the threshold that lies in the folder, and else one of at most 30 tokens."""
+    config, text = folder / "config.json", "it rains in Oslo then " * 12
+    kept = config.read_text()
+    for threshold in (-1e5, 1e5):
+        config.write_text(json.dumps({**json.loads(kept), "null_threshold": threshold}))
+        said = _snippet_says(folder, "which city ?", text)
+        assert (said == "no answer") == (threshold < 0)
+        assert said in text or threshold < 0
+        assert len(word_pieces()(said, add_special_tokens=False)["input_ids"]) <= 30
+    config.write_text(kept)
+
+
 def _check_plain_peft(bert: Path, saved: Path) -> None:
     """An adapter that peft loads by itself reads token types, as it did when it was trained."""
     from peft import PeftModel
@@ -237,6 +279,7 @@ def test_the_threshold_is_saved_and_asking_uses_it(
     ran = train(make_config(**settings(bert, tmp_path, output__save_every=3, **lora)))
     assert ran.outcome.status == "completed", ran.outcome
     _check_plain_peft(bert, ran.folder.last)
+    _check_snippet(ran.folder.last)
     judged = {one["step"]: one["metrics"] for one in ran.sink.of("evaluation")}
     for which, step in (("last", 6), ("step-3", 3)):
         loaded = load_run(ran.folder, which)

@@ -128,4 +128,5 @@ ANSWERED = np.array([IGNORE, IGNORE, 0, 1, IGNORE, IGNORE], dtype=np.int32)
     ],
 )
 def test_a_row_is_told_in_words(task: str, record: Record, labels: np.ndarray, words: str) -> None:
-    assert find_task(task).describe(record, Example(np.arange(6), labels)) == words
+    columns = {"start": int(np.argmax(labels != IGNORE)), "null": 0}
+    assert find_task(task).describe(record, Example(np.arange(6), labels, columns)) == words

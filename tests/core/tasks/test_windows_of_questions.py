@@ -18,6 +18,7 @@ from tui_tuner.data.examples.windows import LONG_QUESTION, PairWindows, prefer_r
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import IGNORE, Question
 from tui_tuner.errors import ConfigError, ModelError
+from tui_tuner.tasks import find_task
 
 SPECIALS = ("<s>", "</s>")
 TOKENIZERS: dict[str, Any] = {
@@ -126,6 +127,24 @@ def test_no_answer_stands_at_cls_or_at_the_first_token(tokenizer: Any) -> None:
     assert example.columns["start"] == example.columns["end"] == example.columns["null"] == 0
     if tokenizer.cls_token_id is not None:
         assert example.ids[0] == tokenizer.cls_token_id
+
+
+def test_no_answer_stands_at_cls_where_that_comes_last() -> None:
+    from tokenizers import processors
+
+    tokenizer = word_pieces()
+    ids = [(name, tokenizer.convert_tokens_to_ids(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        "$A [SEP] [CLS]:2", "$A [SEP] $B:1 [SEP]:1 [CLS]:2", ids
+    )
+    context = "a b c d e f g h i j k l m n o p q r s t u v w x y z"
+    question = Question("who?", context, [("x", context.index("x"))])
+    (found,) = encode(tokenizer, question)
+    *others, last = kept(found).examples
+    assert others and all(one.columns["start"] == one.columns["null"] == len(one.ids) - 1 for one in others)
+    assert tokenizer.convert_ids_to_tokens(int(last.ids[last.columns["start"]])) == "x"
+    words = [find_task("question_answering").describe(question, one) for one in (*others, last)]
+    assert [one.endswith("is not in this window") for one in words] == [True] * len(others) + [False]
 
 
 def test_a_question_that_leaves_no_room_is_counted() -> None:

@@ -82,7 +82,7 @@ def test_empty_has_no_bars() -> None:
 
 
 def test_what_another_task_does_to_a_tokenizer_does_not_stay(rows: Path, tmp_path: Path) -> None:
-    """The data screen looks at every file with one tokenizer, and words of a list need a space before each."""
+    """The data screen looks at every file with one tokenizer; words of a list need a space before each."""
     tokenizer = byte_level(CHATML.specials, None, CHATML.eos)
     tokenizer.chat_template = CHATML.template
     words = tmp_path / "words.jsonl"

@@ -1,4 +1,4 @@
-"""Held-out rows as prompts with a reference answer, for generation before, during and after training."""
+"""Held-out rows to be shown: their records, or prompts with a reference answer for generation."""
 
 from __future__ import annotations
 
@@ -51,6 +51,15 @@ def prompts_of(rows: TokenizedRows | None, count: int, config: RunConfig, tokeni
         if len(found) >= count:
             break
     return found
+
+
+def some_records(rows: TokenizedRows | None, count: int, seed: int) -> list[dict[str, Any]]:
+    """The records of up to `count` different rows in a seeded order: always the same ones."""
+    if rows is None or count <= 0:
+        return []
+    order = np.random.default_rng(seed).permutation(len(rows))
+    chosen = list(dict.fromkeys(rows.row(int(index)) for index in order))[:count]
+    return [rows.store.record(row) for row in chosen]
 
 
 def _of_chat(record: dict[str, Any], encoder: ChatEncoder) -> HeldOut | None:

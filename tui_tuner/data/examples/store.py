@@ -294,14 +294,8 @@ class TokenizedRows:
         columns = {name: values[index] for name, values in self.columns.items()}
         ids, labels = np.asarray(self.store.ids[start:end]), np.asarray(self.store.labels[start:end])
         if self._labels is not None:
-            labels = self._numbered(labels)
+            labels = _replaced(labels, *self._labels)
         return Example(ids, labels, columns)
-
-    def _numbered(self, values: np.ndarray) -> np.ndarray:
-        assert self._labels is not None
-        old, new = self._labels
-        places = np.minimum(np.searchsorted(old, values), len(old) - 1)
-        return np.where(old[places] == values, new[places], values).astype(values.dtype)
 
     def renumber(self, numbers: Mapping[int, int], column: str | None = None) -> None:
         """Replace values of a column, or of labels, by these; others stay (`IGNORE` does).
@@ -311,11 +305,10 @@ class TokenizedRows:
         """
         old = np.array(sorted(numbers), dtype=np.int64)
         new = np.array([numbers[int(value)] for value in old], dtype=np.int64)
-        kept, self._labels = self._labels, (old, new) if len(old) else None
-        if column is not None:
-            if self._labels is not None:
-                self.columns[column] = self._numbered(self.columns[column])
-            self._labels = kept
+        if column is None:
+            self._labels = (old, new)
+        else:
+            self.columns[column] = _replaced(self.columns[column], old, new)
 
     def add_column(self, name: str, values: np.ndarray) -> None:
         """A computed value for each example, such as a reference model's log-probability.
@@ -347,3 +340,11 @@ class TokenizedRows:
 def _column(name: str) -> str:
     """The file of a task's column, apart from the store's own."""
     return f"column.{name}"
+
+
+def _replaced(values: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """The values with `new` in the place of `old`, which is sorted; others as they are."""
+    if not len(old):
+        return values
+    places = np.minimum(np.searchsorted(old, values), len(old) - 1)
+    return np.where(old[places] == values, new[places], values).astype(values.dtype)

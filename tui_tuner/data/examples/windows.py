@@ -108,14 +108,7 @@ class PairWindows:
         base = 0
         if before is not None:
             base = before.base + int((before.context[:, 0] >= 0).sum()) - self.stride
-        return Window(ids, pack_types(types), self._null(ids), context, base)
-
-    def _null(self, ids: np.ndarray) -> int:
-        """Where no answer is scored: at CLS; of a tokenizer without one at BOS, or else the first token."""
-        for token in (self.tokenizer.cls_token_id, self.tokenizer.bos_token_id):
-            if token is not None and (places := np.flatnonzero(ids == token)).size:
-                return int(places[0])
-        return 0
+        return Window(ids, pack_types(types), null_position(self.tokenizer, ids), context, base)
 
     def _too_long(self, tokens: int) -> RowProblem:
         return RowProblem(
@@ -127,6 +120,14 @@ class PairWindows:
                 stride=self.stride,
             ),
         )
+
+
+def null_position(tokenizer: Any, ids: np.ndarray) -> int:
+    """Where no answer is scored: at CLS; of a tokenizer without one at BOS, or else the first token."""
+    for token in (tokenizer.cls_token_id, tokenizer.bos_token_id):
+        if token is not None and (places := np.flatnonzero(ids == token)).size:
+            return int(places[0])
+    return 0
 
 
 def prefer_right(tokenizer: Any) -> str:

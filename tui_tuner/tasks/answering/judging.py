@@ -9,6 +9,7 @@ from tui_tuner.evaluation.squad import (
     Answered,
     Scores,
     best_threshold,
+    clear_of,
     mean,
     score_each,
     with_threshold,
@@ -32,7 +33,7 @@ def judge_answers(questions: Sequence[Answered], told: float | str) -> tuple[Jud
     if not unanswered:
         return Judged(_means(with_threshold(questions, raw, float(told)))), float(told)
     best = {name: best_threshold(questions, getattr(raw, key)) for name, key in _KEYS.items()}
-    threshold = best["f1"].value if isinstance(told, str) else float(told)
+    threshold = clear_of(questions, best["f1"].value) if isinstance(told, str) else float(told)
     scores = with_threshold(questions, raw, threshold)
     tables = [_by_kind(questions, scores), _thresholds(questions, raw, threshold, best)]
     return Judged({**_means(scores), NAME: threshold}, tables), threshold

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from tui_tuner.compute.forward import ForwardWay, MicroBatch
+from tui_tuner.compute.transfer import send_numbers
 from tui_tuner.data.records import IGNORE
 from tui_tuner.evaluation.answer_spans import N_BEST
 from tui_tuner.methods.prompts import virtual_tokens
@@ -43,7 +44,7 @@ def _by_example(logits: Any, micro: MicroBatch) -> Any:
 
 def span_losses(starts: Any, ends: Any, micro: MicroBatch) -> Any:
     """The loss of each example, [examples] float32."""
-    lengths = torch.tensor(micro.lengths, device=starts.device)
+    lengths = send_numbers(micro.lengths, starts.device)
 
     def loss(logits: Any, column: str) -> Any:
         places = micro.columns[column].long()

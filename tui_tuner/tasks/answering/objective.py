@@ -51,7 +51,8 @@ class SpanObjective(Objective):
     # ---- held-out questions -------------------------------------------------------------------------------
 
     def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
-        starts, ends = span_logits(model, micro, self.way, model_inputs(model, micro, self.way))
+        way = self.judged_way
+        starts, ends = span_logits(model, micro, way, model_inputs(model, micro, way))
         loss = span_losses(starts, ends, micro).double().sum()
         null = micro.columns["null"].long()
         return {"loss": loss, "spans": EachExample(best_edges(starts, ends, null))}

@@ -10,6 +10,7 @@ import torch
 
 from tui_tuner.compute.check_rows import CheckRows
 from tui_tuner.compute.forward import ForwardWay, lay_padded, model_inputs
+from tui_tuner.compute.self_check import evaluating
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.questions import example_of
 from tui_tuner.data.examples.store import TokenizedRows
@@ -123,18 +124,13 @@ def _read(model: Any, windows: list[Window], pad: int, progress: Callable[[int, 
     order = sorted(range(len(windows)), key=lambda place: -len(windows[place].ids))
     way = ForwardWay(packing=False, compact=False, segments=False, virtual=virtual_positions(model))
     found: list[Any] = [None] * len(windows)
-    training = model.training
-    model.eval()
-    try:
+    with torch.no_grad(), evaluating(model):
         for begin in range(0, len(order), BATCH):
             progress(begin, len(order))
             group = order[begin : begin + BATCH]
             micro = lay_padded(rows, group, pad).to(next(model.parameters()).device)
-            with torch.no_grad():
-                logits = span_logits(model, micro, way, model_inputs(model, micro, way))
+            logits = span_logits(model, micro, way, model_inputs(model, micro, way))
             for place, one in zip(group, best_edges(*logits, micro.columns["null"].long()), strict=True):
                 found[place] = one.numpy()
-    finally:
-        model.train(training)
     progress(len(order), len(order))
     return iter(found)

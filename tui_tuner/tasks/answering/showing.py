@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.examples.held_out import some_records
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.examples.windows import PairWindows
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.evaluation.answer_spans import Found
-from tui_tuner.evaluation.samples import Progress, SampleReport, Samples, Shown, Span, Stage
+from tui_tuner.evaluation.samples import DURING, Progress, SampleReport, Samples, Shown, Span, Stage
 from tui_tuner.locales import _
 from tui_tuner.tasks.answering.reading import read_answers
 from tui_tuner.tasks.answering.threshold import known_threshold
 
-DURING = 2  # questions shown at an evaluation, of those shown before and after
 PASSAGE = 600  # characters of a text that are shown around the answer
 SCORES = 5  # answers with probabilities
 
@@ -33,7 +31,7 @@ class ShownAnswers(Samples):
         self.config = config
         data = config.data
         self.windows = PairWindows(tokenizer, data.max_length, data.stride)
-        self.records = _some_records(held_out, config.evaluation.samples, data.seed)
+        self.records = some_records(held_out, config.evaluation.samples, data.seed)
 
     def collect(self, model: Any, stage: Stage, progress: Progress) -> SampleReport | None:
         records = self.records[:DURING] if stage == "during" else self.records
@@ -53,15 +51,6 @@ class ShownAnswers(Samples):
             if isinstance(answer, Found)
         ]
         return SampleReport(shown)
-
-
-def _some_records(rows: TokenizedRows | None, count: int, seed: int) -> list[dict[str, Any]]:
-    """Up to `count` questions in a seeded order."""
-    if rows is None or not len(rows) or count <= 0:
-        return []
-    order = np.random.default_rng(seed).permutation(len(rows))
-    chosen = list(dict.fromkeys(rows.row(int(index)) for index in order))[:count]
-    return [rows.store.record(row) for row in chosen]
 
 
 def show_answer(

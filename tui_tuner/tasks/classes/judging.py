@@ -43,7 +43,7 @@ def judge_classes(problem: str, logits: np.ndarray, targets: np.ndarray, names: 
         **_means(figures[there]),
         "mcc": matthews(table),
     }
-    return Judged(metrics, [_confused(table, names), _each(figures, true, names)])
+    return Judged(metrics, [confusion_of(table, names), _each(figures, true, names)])
 
 
 def _judge_several(predicted: np.ndarray, true: np.ndarray, names: Sequence[str]) -> Judged:
@@ -58,7 +58,8 @@ def _means(figures: np.ndarray) -> dict[str, float]:
     return {"f1_macro": means[2], "precision": means[0], "recall": means[1]}
 
 
-def _confused(table: np.ndarray, names: Sequence[str]) -> Table:
+def confusion_of(table: np.ndarray, names: Sequence[str]) -> Table:
+    """A confusion matrix as a table; of many classes, of the frequent ones."""
     kept = most_frequent(table.sum(1), MOST_CONFUSED)
     shown = [names[place] for place in kept]
     return Table("confusion", shown, shown, table[np.ix_(kept, kept)].tolist())

@@ -36,7 +36,8 @@ def check_labels(facts: Facts, config: RunConfig, tally: Tally) -> list[Problem]
         return [*found, _one_class(facts, tally)]
     if differing := _free_text(facts, tally):
         return found + differing
-    return found + _missing_by_number(facts, tally) + _shares(facts, tally, classes.problem)
+    found += _alike(facts, tally) + _missing_by_number(facts, tally)
+    return found + _shares(facts, tally, classes.problem)
 
 
 def _new_head(tally: Tally, names: list[str], problem: str) -> Problem:
@@ -131,6 +132,25 @@ def _free_text(facts: Facts, tally: Tally) -> list[Problem]:
     )
     hint = _("Say in data.columns which column is the label, or what a label is in data.problem.")
     return [Problem("labels_differ", "error", what, hint, tally.rows, facts.rows("rows"))]
+
+
+def _alike(facts: Facts, tally: Tally) -> list[Problem]:
+    """Classes that differ in capitals alone, as `True` and `true` do, are slips as a rule."""
+    groups: dict[str, list[str]] = {}
+    for name in tally.names:
+        groups.setdefault(name.casefold(), []).append(name)
+    alike = [same for same in groups.values() if len(same) > 1]
+    if not alike:
+        return []
+    shown = ["/".join(one_line(name, 40) for name in same) for same in alike[:_SHOWN]]
+    what = _(
+        "Classes that differ in nothing but capitals are learnt as different ones: {names}.",
+        names=", ".join(shown + ["…"] * (len(alike) > _SHOWN)),
+    )
+    hint = _("Write each class in one way in the rows, unless it is meant so.")
+    rows = [row for same in alike[:_SHOWN] for name in same for row in facts.rows(f"class {name}")[:1]]
+    count = sum(tally.classes[name] for same in alike for name in same)
+    return [Problem("classes_alike", "warning", what, hint, count, rows[:FEW_ROWS])]
 
 
 def _missing_by_number(facts: Facts, tally: Tally) -> list[Problem]:

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tui_tuner.compute.self_check import evaluating
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.examples.held_out import some_records
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.labels.encoder import LabelEncoder
 from tui_tuner.data.labels.names import class_name, labels_of
@@ -16,10 +18,10 @@ from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Labelled
 from tui_tuner.errors import UsageError
 from tui_tuner.evaluation.classes import probabilities
-from tui_tuner.evaluation.samples import Progress, SampleReport, Samples, Shown, Stage
+from tui_tuner.evaluation.samples import DURING, Progress, SampleReport, Samples, Shown, Stage
 from tui_tuner.locales import _
+from tui_tuner.models.heads import class_names
 
-DURING = 2  # rows shown at an evaluation, of those shown before and after
 SCORES = 5  # classes with probabilities
 LONGEST = 2000  # characters of a text that are kept for showing
 
@@ -31,7 +33,8 @@ class ShownClasses(Samples):
         self.config = config
         self.encoder = LabelEncoder(config, tokenizer)
         own = [Labelled(text, None) for text in config.evaluation.prompts or [] if text.strip()]
-        self.records = own + _some_records(held_out, config.evaluation.samples, config.data.seed)
+        rows = some_records(held_out, config.evaluation.samples, config.data.seed)
+        self.records = own + [Labelled(one["text"], one["label"], one.get("pair")) for one in rows]
 
     def collect(self, model: Any, stage: Stage, progress: Progress) -> SampleReport | None:
         records = self.records[:DURING] if stage == "during" else self.records
@@ -47,16 +50,6 @@ class ShownClasses(Samples):
         return SampleReport(shown)
 
 
-def _some_records(rows: TokenizedRows | None, count: int, seed: int) -> list[Labelled]:
-    """Up to `count` rows in a seeded order."""
-    if rows is None or not len(rows) or count <= 0:
-        return []
-    order = np.random.default_rng(seed).permutation(len(rows))
-    chosen = list(dict.fromkeys(rows.row(int(index)) for index in order))[:count]
-    found = [rows.store.record(row) for row in chosen]
-    return [Labelled(one["text"], one["label"], one.get("pair")) for one in found]
-
-
 def show_classes(config: RunConfig, model: Any, encoder: LabelEncoder, record: Labelled) -> Shown:
     """What a model makes of one text or pair, with the probabilities of the likeliest classes.
 
@@ -64,7 +57,7 @@ def show_classes(config: RunConfig, model: Any, encoder: LabelEncoder, record: L
         RowProblem: it is longer than max_length, and not to be cut.
     """
     logits = read_logits(model, encoder, record)
-    names = [str(model.config.id2label[number]) for number in range(model.config.num_labels)]
+    names = class_names(model)
     said, scores = words_of(config.data.problem, logits, names)
     prompt = record.text if record.pair is None else f"{record.text}\n{record.pair}"
     wanted = _wanted(record, config, names)
@@ -83,13 +76,8 @@ def read_logits(model: Any, encoder: LabelEncoder, record: Labelled) -> np.ndarr
     if "token_type_ids" in values and any(values["token_type_ids"]) and reads_types(model):
         inputs["token_type_ids"] = torch.tensor([values["token_type_ids"]], device=device)
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            logits = model(**inputs).logits[0]
-    finally:
-        model.train(training)
+    with torch.no_grad(), evaluating(model):
+        logits = model(**inputs).logits[0]
     return np.asarray(logits.double().cpu().numpy())
 
 

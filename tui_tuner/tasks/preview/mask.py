@@ -31,8 +31,9 @@ def mask_row(
 ) -> MaskView:
     """The tokens of the `row`-th row of the data (from 1) and which of them are trained.
 
-    The tokenizer is loaded from `model` unless given, and left as it is. A row is shown as the `wanted` task sees it, or where
-    that takes no such rows as the first task that does: plain text is shown as in pretraining.
+    The tokenizer is loaded from `model` unless given, and left as it is. A row is shown as the `wanted` task
+    sees it, or where that takes no such rows as the first task that does: plain text is shown as in
+    pretraining.
 
     Raises:
         UsageError: there is no such row.

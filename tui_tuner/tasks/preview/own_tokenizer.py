@@ -1,7 +1,7 @@
 """A tokenizer as one task uses it, beside the one that others hold.
 
-Tasks change a tokenizer: a chat template, a padding token, a space before each word of a list. Whoever looks at
-rows of several tasks with one tokenizer must see the tokens of each, whatever was looked at before.
+Tasks change a tokenizer: a chat template, a padding token, a space before each word of a list. Whoever looks
+at rows of several tasks with one tokenizer must see the tokens of each, whatever was looked at before.
 """
 
 from __future__ import annotations

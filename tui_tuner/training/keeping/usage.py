@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tui_tuner.compute.encoders import plain_model
+from tui_tuner.data.examples.windows import null_position
 from tui_tuner.methods.prompts import virtual_positions
 from tui_tuner.methods.weights import HEADED
 from tui_tuner.models.new_weights import renamed_backbone
@@ -60,14 +63,18 @@ inputs = tokenizer(question, text, return_tensors="pt", return_offsets_mapping=T
 offsets = inputs.pop("offset_mapping")[0]
 with torch.no_grad():
     found = model(**inputs)
+start, end = found.start_logits[0], found.end_logits[0]
+size = len(start)
 inside = torch.tensor([part == 1 for part in inputs.sequence_ids()])
-start, end = (
-    logits[0].masked_fill(~inside, -float("inf")).softmax(-1)
-    for logits in (found.start_logits, found.end_logits)
-)
-scores = torch.outer(start, end).triu()  # an answer does not end before it begins
-first, last = divmod(int(scores.argmax()), len(end))
-print(text[offsets[first][0] : offsets[last][1]])
+spans = torch.ones(size, size).bool().triu().tril(29) & inside & inside[:, None]  # 30 tokens at most
+scores = (start[:, None] + end).masked_fill(~spans, -float("inf"))
+first, last = divmod(int(scores.argmax()), size)
+answer = text[offsets[first][0] : offsets[last][1]]
+"""
+_ALWAYS = """print(answer)
+"""
+_IF_ANY = """no_answer = start[{null}] + end[{null}] - scores.max()
+print("no answer" if no_answer > model.config.null_threshold else answer)
 """
 _CHAT = """
 messages = [{"role": "user", "content": "Who are you?"}]
@@ -105,7 +112,7 @@ def usage_of(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False)
     ask = {
         "SEQ_CLS": _CLASSES + _judging(base),
         "TOKEN_CLS": _TAGS,
-        "QUESTION_ANS": _ANSWER,
+        "QUESTION_ANS": _ANSWER + _deciding(base, tokenizer),
         "CAUSAL_LM": (_CHAT if getattr(tokenizer, "chat_template", None) else _TEXT) + _GENERATE,
     }.get(peft_type, "")
     more = ", trust_remote_code=True" if own_code else ""
@@ -122,6 +129,15 @@ def _judging(base: Any) -> str:
     if kind == "regression" or getattr(base.config, "num_labels", 2) == 1:
         return _NUMBER
     return _SEVERAL if kind == "multi_label_classification" else _ONE
+
+
+def _deciding(base: Any, tokenizer: Any) -> str:
+    """What becomes of an answer where a text may hold none."""
+    if getattr(base.config, "null_threshold", None) is None:
+        return _ALWAYS
+    ids = np.array(tokenizer("a", "b")["input_ids"])
+    place = null_position(tokenizer, ids)
+    return _IF_ANY.format(null=place - len(ids) if place > len(ids) // 2 else place)  # XLNet's is at the end
 
 
 def _reads_forward(base: Any) -> bool:
