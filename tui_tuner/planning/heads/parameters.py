@@ -50,18 +50,14 @@ class Parameters:
         if self.doubt:
             return _(
                 "about {trained:,} of {total:,} parameters trained ({share:.4f} %): {doubt}",
-                trained=self.trained,
-                total=self.total,
-                share=100 * self.share,
                 doubt=self.doubt,
+                **said,
             )
         if self.basis:
             return _(
                 "{trained:,} of {total:,} parameters trained ({share:.4f} %); head: {basis}",
-                trained=self.trained,
-                total=self.total,
-                share=100 * self.share,
                 basis=self.basis,
+                **said,
             )
         return _("{trained:,} of {total:,} parameters trained ({share:.4f} %)", **said)
 
