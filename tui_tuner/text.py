@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tui_tuner.locales import _
 
@@ -126,6 +126,11 @@ def listed(items: Iterable[str]) -> str:
     """Things named one after the other in a sentence: `a`, `a and b`, `a, b and c`."""
     *others, last = items
     return _("{first} and {last}", first=", ".join(others), last=last) if others else last
+
+
+def some_of(names: Sequence[str], most: int) -> list[str]:
+    """The first so many names as they are shown in a sentence, and an ellipsis where there are more."""
+    return [one_line(name, 40) for name in names[:most]] + ["…"] * (len(names) > most)
 
 
 def human_money(amount: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from textual.widgets import ContentSwitcher
@@ -29,7 +30,7 @@ from tui_tuner.text import human_bytes, human_money, human_seconds
 from tui_tuner.ui.screens.results import ResultsScreen
 from tui_tuner.ui.screens.run import RunScreen
 from tui_tuner.ui.widgets.changed import Lines
-from tui_tuner.ui.widgets.chart import curve, settled
+from tui_tuner.ui.widgets.chart import _add_scores, curve, settled
 from tui_tuner.ui.widgets.judged.measures import before_after
 from tui_tuner.ui.words import duration, figure, rough
 
@@ -280,3 +281,22 @@ def test_the_steep_beginning_of_a_curve_does_not_flatten_the_rest() -> None:
     line = [(float(step), 10.0 if step < 8 else 1.0 - step / 1000) for step in range(100)]
     assert max(loss for _, loss in settled(line)) < 1.0 < max(loss for _, loss in line)
     assert settled(line[:20]) == line[:20]
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels"), [("accuracy", ["0.40", "0.60", "0.80", "1.00"]), ("f1", ["40", "60", "80", "100"])]
+)
+def test_the_scale_of_a_metric_is_readable_to_its_last_digit(metric: str, labels: list[str]) -> None:
+    from textual_plotext.plot import Plot
+
+    plot = Plot()
+    plot.theme("clear")
+    plot.plotsize(40, 12)
+    plot._set_size(40, 12)
+    plot.xlim(0, 10)
+    plot.yaxes(True, False)
+    _add_scores(plot, (1, 2, 3), [(0.0, 0.51), (5.0, 0.8), (10.0, 0.98)], metric, 12)
+    drawn = re.sub(r"\x1b\[[0-9;]*m", "", plot.build())
+    assert [line.split()[-1] for line in drawn.splitlines() if line.split()[-1][-1].isdigit()][:-1] == labels[
+        ::-1
+    ]

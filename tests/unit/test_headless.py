@@ -28,6 +28,7 @@ from tui_tuner.runs.events import (
     Warned,
 )
 from tui_tuner.runs.journal import JournalReader, JournalWriter
+from tui_tuner.runs.pace import StepText
 from tui_tuner.runs.view import RunView, fold
 from tui_tuner.text import human_seconds
 
@@ -115,6 +116,13 @@ def test_the_row_ledger_is_printed_with_its_reasons(tmp_path: Path) -> None:
     assert "rows: 1 dropped: unknown role" in text and "the first a.jsonl:9" in text
     assert "rows: 11 sequences to train on, 0 held out" in text
     assert "validation rows: 1 dropped: broken JSON, the first b.jsonl:1" in text
+
+
+def test_a_step_that_learns_no_tokens_has_no_speed_in_tokens() -> None:
+    """A class is learnt from a whole text: "0 trained tok/s" would say that nothing is."""
+    figures = (1, 2, 0.5, "0.5", 1e-4, "1.0")
+    assert StepText().of(*figures, speed=0.0, metrics={}).endswith("grad norm 1.0")
+    assert StepText().of(*figures, speed=7.0, metrics={}).endswith("7 trained tok/s")
 
 
 def test_a_printer_says_what_the_whole_view_says_and_keeps_no_more_than_it_needs() -> None:

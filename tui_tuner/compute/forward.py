@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tui_tuner.compute.attention import NAME, segment_bounds
-from tui_tuner.compute.encoders import first_position
+from tui_tuner.compute.encoders import first_position, plain_model
 from tui_tuner.compute.router_loss import counting_mask
 from tui_tuner.compute.transfer import on_gpu, send_together
 from tui_tuner.data.examples.token_types import COLUMN, unpack_types
@@ -86,7 +86,7 @@ def model_inputs(model: Any, micro: MicroBatch, way: ForwardWay) -> dict[str, An
 
 def reads_types(model: Any) -> bool:
     """Whether a model has a meaning for token types."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = plain_model(model)
     settings = base.config.get_text_config()
     kinds = getattr(settings, "type_vocab_size", None)
     if kinds is None:

@@ -11,13 +11,15 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from tui_tuner.compute.encoders import plain_model
+
 COUNTS_ONLY = "tui_tuner_counts_only"  # marks a mask that says which tokens count, and nothing of attention
 _COEFFICIENTS = ("router_aux_loss_coef", "aux_loss_coef")
 
 
 def router_coefficient(model: Any) -> float | None:
     """What the router's loss is multiplied by; 0 where none is asked for, None where that is not known."""
-    inner = _causal(model)
+    inner = plain_model(model)
     settings = inner.config.get_text_config()
     if not (
         getattr(settings, "output_router_logits", False)
@@ -42,7 +44,7 @@ def catch_router_loss(model: Any) -> Iterator[list[Any]]:
         if found is not None:
             caught.append(found)
 
-    hook = _causal(model).register_forward_hook(keep)
+    hook = plain_model(model).register_forward_hook(keep)
     try:
         yield caught
     finally:
@@ -63,8 +65,3 @@ def counting_mask(ids: Any, filler: int) -> Any:
     mask[:, ids.shape[1] - filler :] = False
     setattr(mask, COUNTS_ONLY, True)
     return mask
-
-
-def _causal(model: Any) -> Any:
-    """The model of transformers inside of an adapter's."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -55,7 +55,10 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("stopped", N_("Stopped by itself"), N_("Share of the answers that end by a stop token.")),
         Metric(
-            "f1_macro", N_("Macro F1"), N_("F1 of each class, and their mean: a rare class counts as much.")
+            "f1_macro",
+            N_("Macro F1"),
+            N_("F1 of each class, and their mean: a rare class counts as much."),
+            hundred=True,
         ),
         Metric("mcc", N_("Matthews correlation"), N_("1 is perfect, 0 as good as guessing.")),
         Metric("pearson", N_("Pearson correlation"), N_("Of predicted and true numbers: 1 is perfect.")),

@@ -45,14 +45,6 @@ class Scores:
     f1: list[float]
 
 
-@dataclass(frozen=True)
-class Threshold:
-    """A value of `no_answer` above which no answer is given, and the score that it promises."""
-
-    value: float
-    score: float
-
-
 def normalise(text: str) -> str:
     """The text as it is compared: lower case, no punctuation, no English articles, single spaces."""
     bare = text.lower().translate(_PUNCTUATION)
@@ -113,8 +105,8 @@ def with_threshold(questions: Sequence[Answered], scores: Scores, threshold: flo
     return Scores(decided(scores.exact), decided(scores.f1))
 
 
-def best_threshold(questions: Sequence[Answered], values: Sequence[float]) -> Threshold:
-    """The threshold with the best mean of these scores, as SQuAD 2.0's script looks for it.
+def best_threshold(questions: Sequence[Answered], values: Sequence[float]) -> float:
+    """The threshold of `no_answer` with the best mean of these scores, as SQuAD 2.0's script looks for it.
 
     It begins with no answer for all, and gives answers one after the other, by their `no_answer`. Of several
     with the same score, the first that reached it is taken; 0 where none is better than no answer for all.
@@ -127,7 +119,7 @@ def best_threshold(questions: Sequence[Answered], values: Sequence[float]) -> Th
         current += values[place] if one.answers else -1 if one.text else 0
         if current > best:
             best, threshold = current, one.no_answer
-    return Threshold(threshold, best / len(questions))
+    return threshold
 
 
 def clear_of(questions: Sequence[Answered], threshold: float) -> float:

@@ -38,7 +38,7 @@ def check_beforehand(config: RunConfig) -> None:
     """
     check_hardware(config)
     _check_model(config)
-    _check_method(config)
+    check_method(config)
     check_data(config)
     task = find_task(config.task)
     measured = [metric.name for metric in task.metrics]
@@ -121,18 +121,27 @@ def _check_model(config: RunConfig) -> None:
         check_template(model.chat_template)
 
 
-def _check_method(config: RunConfig) -> None:
-    """The layers that the method asks for are there, where the model's shapes are known here."""
-    method = config.method
-    if method.layers is None and method.targets == "all-linear":
-        return
+def check_method(config: RunConfig) -> None:
+    """What the method asks of the model is there, where the model's shapes are known here.
+
+    Raises:
+        ConfigError: more layers than it has, layers of other names, or a prefix that it cannot take.
+    """
     from tui_tuner.models.facts import load_facts
+    from tui_tuner.planning.data_facts import DataFacts
+    from tui_tuner.planning.traps.findings import Case
+    from tui_tuner.planning.traps.heads import no_prefix
     from tui_tuner.planning.traps.model import unknown_targets
+
+    method = config.method
 
     try:
         facts = load_facts(config.model, network=False)
     except TunerError:  # the run will see: it may know a shape that planning does not
         return
+    beside = no_prefix(Case(config, facts, DataFacts(0), None))
+    if beside is not None:
+        raise ConfigError(beside.text, where="method.kind", hint=beside.reason, field="method.kind")
     asked = (method.layers or 0) if "layers" in METHOD_FIELDS[method.kind] else 0
     if facts.verified and asked > facts.layers:
         every = setting({"method.layers": facts.layers})

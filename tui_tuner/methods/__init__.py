@@ -15,7 +15,7 @@ from tui_tuner.methods.ia3 import attach_ia3
 from tui_tuner.methods.lora import attach_lora
 from tui_tuner.methods.merging import merge
 from tui_tuner.methods.others import attach_loha, attach_vera
-from tui_tuner.methods.prompts import attach_prompt, virtual_tokens
+from tui_tuner.methods.prompts import attach_prompt
 from tui_tuner.methods.weights import attach_freeze, attach_full
 from tui_tuner.models.libraries import QUANTISING, without
 
@@ -46,28 +46,9 @@ def attach(model: Any, config: RunConfig, peft_type: str = CAUSAL) -> Any:
     """
     with without(*QUANTISING):  # a model with quantised weights has imported it
         model = METHODS[config.method.kind](model, config, peft_type)
-    if peft_type == "QUESTION_ANS" and hasattr(model, "peft_config") and not virtual_tokens(model):
-        _pass_positions(model)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(_("nothing of this model would be trained."), where="method", field="method.kind")
     return model
-
-
-def _pass_positions(model: Any) -> None:
-    """Let positions through, so that texts can lie side by side in one row.
-
-    peft's forward of a model that answers questions takes positions and the kinds of tokens, and hands on
-    neither. The kinds stay away here too: whoever loads the adapter by peft has a model without them.
-    """
-    inner = model.forward
-
-    def forward(*args: Any, position_ids: Any = None, **inputs: Any) -> Any:
-        if position_ids is None:
-            return inner(*args, **inputs)
-        inputs.pop("token_type_ids", None)
-        return model.base_model(*args, position_ids=position_ids, **inputs)
-
-    model.forward = forward
 
 
 def trainable_parameters(model: Any) -> tuple[int, int]:

@@ -60,8 +60,9 @@ def feed_forward_outputs(model: Any, targets: list[str]) -> list[str]:
     for layer in decoder_layers(model):
         for name, module in layer.named_modules():
             sizes = widths(module)
-            block, _, last = name.rpartition(".")
-            if sizes is None or last not in targets or "attn" in block or "attention" in block:
+            block = name.rpartition(".")[0]
+            meant = any(f".{name}".endswith(f".{target}") for target in targets)
+            if sizes is None or not meant or "attn" in block or "attention" in block:
                 continue
             if sizes[1] == hidden and sizes[0] > hidden:
                 found[".".join(name.split(".")[-2:])] = None

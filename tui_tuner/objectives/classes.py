@@ -22,7 +22,7 @@ from tui_tuner.data.labels.weights import class_weights
 from tui_tuner.locales import _
 from tui_tuner.models.heads import class_names
 from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup
-from tui_tuner.text import one_line
+from tui_tuner.text import one_line, some_of
 
 _PROBED = 32  # tokens of the rows that tell which state of a text the head reads
 
@@ -123,7 +123,7 @@ class ClassObjective(Objective):
                 )
             )
             return
-        shown = ", ".join([one_line(name, 40) for name in self.names[:20]] + ["…"] * (len(self.names) > 20))
+        shown = ", ".join(some_of(self.names, 20))
         setup.voice.log(_("{count} classes: {names}.", count=len(self.names), names=shown))
         if self.problem != MULTI:
             counts = np.bincount(targets, minlength=len(self.names))

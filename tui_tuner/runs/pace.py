@@ -171,11 +171,11 @@ class StepText:
         speed: float,
         metrics: Mapping[str, float | None],
     ) -> str:
-        """A step's figures, between them the objective's own."""
+        """A step's figures, between them the objective's own; no speed where what is learnt are no tokens."""
         text = self._begin(step=step, total=total, epoch=epoch, loss=loss, rate=rate, norm=norm)
         for name, value in metrics.items():
             text += f"  {one_line(name, 40)} {figure(value)}"
-        return f"{text}  {self._end(speed=speed)}"
+        return f"{text}  {self._end(speed=speed)}" if speed else text
 
 
 def _together(sentences: tuple[str, ...]) -> Callable[..., str]:

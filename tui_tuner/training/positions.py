@@ -21,8 +21,6 @@ def check_positions(facts: ModelFacts | None, longest: int, reporter: Reporter, 
         ConfigError: the model has no position for some of the tokens.
     """
     limit = _limit(facts) if facts is not None else None
-    if facts is not None and facts.family.padded_positions and facts.max_positions:
-        limit = facts.max_positions  # the first rows of the table are padding's
     if facts is None or limit is None or longest + virtual <= limit:
         return
     if virtual:

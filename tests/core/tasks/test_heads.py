@@ -10,6 +10,7 @@ import torch
 
 from tests.conftest import MakeConfig
 from tui_tuner.errors import ConfigError
+from tui_tuner.launch.beforehand import check_method
 from tui_tuner.methods import attach
 from tui_tuner.models.loading import load_model, quiet_libraries
 from tui_tuner.models.new_weights import RANDOM, head_names, renamed_backbone
@@ -177,6 +178,13 @@ def test_encoders_that_take_no_keys_refuse_a_prefix_with_the_reason(
     method = {"kind": "prefix_tuning", "virtual_tokens": 3, "encoder_size": 8}
     with pytest.raises(ConfigError, match=r"prefix tuning does not work with this model: .*past key values"):
         made(make_config, folder, "SEQ_CLS", method)
+    config = make_config(task="classification", model__name=str(folder), method=method)
+    with pytest.raises(ConfigError, match="takes no keys and values from outside") as refused:
+        check_method(config)
+    assert "prompt_tuning" in refused.value.hint
+    check_method(
+        make_config(task="classification", model__name=str(folder), method={"kind": "prompt_tuning"})
+    )
 
 
 def test_what_writes_has_no_head_of_a_task(make_config: MakeConfig) -> None:

@@ -41,6 +41,8 @@ def cache_key(
         digest.update(f"picked by {data.seed}".encode())
     for resolved in sources:
         digest.update(resolved.source.format.encode())
+        # the same files are said other things about where another folder was named
+        digest.update("\n".join(resolved.notes).encode("utf-8", "replace"))
         for file in resolved.files:
             digest.update(f"\n{file.name}\n{file.kind}\n".encode("utf-8", "replace"))
             digest.update(_content(file.path, file.kind))

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts
 from tui_tuner.data.examples.fitting import Fitted
 from tui_tuner.data.examples.token_types import COLUMN
-from tui_tuner.data.examples.windows import PairWindows, Window, span_in, stride_problem, tokens_of
+from tui_tuner.data.examples.windows import PairWindows, Window, span_in, tokens_of
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import IGNORE, Example, Question, Record
 from tui_tuner.errors import ConfigError
@@ -35,8 +36,7 @@ class QuestionEncoder(Encoder):
     def __init__(self, config: RunConfig, tokenizer: Any) -> None:
         super().__init__(config, tokenizer)
         data = config.data
-        hint = stride_problem(data.max_length, data.stride)
-        if hint:
+        if data.stride >= data.max_length:
             raise ConfigError(
                 _(
                     "windows of {most} tokens cannot share {stride}.",
@@ -44,7 +44,9 @@ class QuestionEncoder(Encoder):
                     stride=data.stride,
                 ),
                 where="data.stride",
-                hint=hint,
+                hint=advise(
+                    N_("Lower it with {lower}.", lower=setting({"data.stride": data.max_length // 4}))
+                ),
             )
         self.windows = PairWindows(tokenizer, data.max_length, data.stride)
         self.unanswerable = False

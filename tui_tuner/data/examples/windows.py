@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.config.advice import advise, setting
 from tui_tuner.data.examples.token_types import pack_types
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.errors import ModelError
@@ -165,15 +164,3 @@ def span_in(window: Window, tokens: tuple[int, int] | None) -> tuple[int, int]:
         if first >= window.first and last < window.first + count:
             return first, last
     return window.null, window.null
-
-
-def stride_problem(max_length: int, stride: int) -> str:
-    """What to do where windows would share more than they hold; empty if all is well."""
-    if stride < max_length:
-        return ""
-    return advise(
-        N_(
-            "Lower it with {lower}.",
-            lower=setting({"data.stride": max_length // 4}),
-        )
-    )

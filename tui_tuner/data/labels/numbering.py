@@ -13,7 +13,7 @@ from tui_tuner.data.labels.names import class_hash, class_name, labels_of
 from tui_tuner.data.labels.problem import MULTI, REGRESSION
 from tui_tuner.errors import DataError, RowsError
 from tui_tuner.locales import N_, _, _n
-from tui_tuner.text import one_line
+from tui_tuner.text import one_line, some_of
 
 _SHOWN = 20
 
@@ -80,7 +80,6 @@ def _refuse_unknown(
     place = int(np.flatnonzero(unknown)[0])
     strange = next((name for name in names_of_row(rows, place, separator) if name not in numbers), "")
     count = int(unknown.sum())
-    names = [one_line(name, 40) for name in numbers]
     raise RowsError(
         _n(
             "{count} row has a class that no training row has, such as label {name!r}.",
@@ -92,7 +91,7 @@ def _refuse_unknown(
         where=str(rows.origin(place)),
         hint=_(
             "The classes of the training rows are {names}.",
-            names=", ".join(names[:_SHOWN] + ["…"] * (len(names) > _SHOWN)),
+            names=", ".join(some_of(list(numbers), _SHOWN)),
         ),
         field="data.validation",
     )

@@ -11,7 +11,7 @@ from tui_tuner.data.labels.names import class_name
 from tui_tuner.data.labels.problem import MULTI, REGRESSION
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
-from tui_tuner.text import one_line
+from tui_tuner.text import one_line, some_of
 
 _SHOWN = 20
 FIELD = "training.class_weights"
@@ -59,7 +59,7 @@ def check_weights(asked: Mapping[str, float] | str, names: Sequence[str], proble
         )
     if not isinstance(asked, Mapping):
         return
-    shown = ", ".join([one_line(name, 40) for name in names[:_SHOWN]] + ["…"] * (len(names) > _SHOWN))
+    shown = ", ".join(some_of(names, _SHOWN))
     for name, weight in asked.items():
         if class_name(name) not in names:
             raise ConfigError(

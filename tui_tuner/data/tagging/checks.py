@@ -20,7 +20,7 @@ from tui_tuner.data.tagging.tags import (
 )
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.models.heads import are_unnamed
-from tui_tuner.text import one_line
+from tui_tuner.text import one_line, some_of
 
 MOST = 2000  # tags
 FEW = 10  # words: a class with fewer is rare
@@ -133,8 +133,7 @@ def _check_head(
 
 
 def _listed(tags: Sequence[str]) -> str:
-    more = ["…"] if len(tags) > _SHOWN else []
-    return ", ".join([one_line(tag, 40) for tag in tags[:_SHOWN]] + more)
+    return ", ".join(some_of(tags, _SHOWN))
 
 
 def _check_scheme(facts: Facts, tags: Mapping[str, int], scheme: str) -> list[Problem]:

@@ -23,7 +23,7 @@ BERT = replace(
     pooled=True,
     text_head="linear",
     token_head="classifier",
-    attention=("query", "key", "value", "dense"),
+    attention=("query", "key", "value", "attention.output.dense"),
     mlp=("intermediate.dense", "output.dense"),
     defaults={
         "hidden_size": 768,
@@ -76,6 +76,7 @@ ENCODERS: dict[str, Family] = {
         verified=False,
         dropout=0.0,
         attention_dropout=0.0,
+        attention=("query", "key", "value", "attention.dense"),
         mlp=("ffn", "ffn_output"),
         activation="gelu_new",
         defaults={

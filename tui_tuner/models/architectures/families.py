@@ -192,6 +192,10 @@ _NO_HEADS = {
 }
 FAMILIES |= {kind: replace(FAMILIES[kind], no_heads=heads) for kind, heads in _NO_HEADS.items()}
 
+# Encoders of transformers 5.23 whose layers take no `past_key_values`
+_NO_PREFIX = ("distilbert", "albert", "deberta", "deberta-v2", "mpnet", "modernbert")
+FAMILIES |= {kind: replace(FAMILIES[kind], takes_prefix=False) for kind in _NO_PREFIX}
+
 
 def family_of(kind: str, config: Mapping[str, Any]) -> Family:
     """The family of a `model_type`; of one that is not in the table, what it is taken for.

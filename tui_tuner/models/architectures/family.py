@@ -47,7 +47,7 @@ class Family:
     embeddings may be narrower than the layers, `shared` that layers use the same weights, `disentangled` that
     positions have weights of their own in attention, `relative` that a table adds distances to scores;
     `text_head`, `token_head`, `span_head` are how the heads are made (`heads`), `no_heads` those that
-    transformers has no class for;
+    transformers has no class for; `takes_prefix` that its layers take keys and values from outside;
     `aliases` are the names that a config may have for a field: of several that are there the first holds.
     """
 
@@ -90,6 +90,7 @@ class Family:
     token_head: str = "score"
     span_head: str = "qa_outputs"
     no_heads: tuple[str, ...] = ()
+    takes_prefix: bool = True
     relative: bool = False
     shared_field: str = ""
     shared_gate: bool = False

@@ -79,8 +79,3 @@ def _prediction(facts: ModelFacts, outputs: int) -> tuple[Part, ...]:
         Part(Linear("head.norm", 0, 0), norm=norm),
         Part(Linear("classifier", hidden, outputs, True)),
     )
-
-
-def head_count(facts: ModelFacts, decides: str, outputs: int) -> int:
-    """Parameters of these modules."""
-    return sum(part.parameters for part in head_parts(facts, decides, outputs))

@@ -23,6 +23,7 @@ from tui_tuner.planning.memory.methods import feed_forward
 from tui_tuner.planning.memory.stack import Stack, installed
 
 ALL = "all-linear"
+NETWORK = "mlp_head"  # peft's name for what makes virtual tokens in P-tuning
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,14 @@ class Parameters:
         if self.doubt:
             return _(
                 "about {trained:,} of {total:,} parameters trained ({share:.4f} %): {doubt}",
-                trained=self.trained,
-                total=self.total,
-                share=100 * self.share,
                 doubt=self.doubt,
+                **said,
             )
         if self.basis:
             return _(
                 "{trained:,} of {total:,} parameters trained ({share:.4f} %); head: {basis}",
-                trained=self.trained,
-                total=self.total,
-                share=100 * self.share,
                 basis=self.basis,
+                **said,
             )
         return _("{trained:,} of {total:,} parameters trained ({share:.4f} %)", **said)
 
@@ -114,6 +111,7 @@ def count_parameters(
         return Parameters(_top_layers(facts, method.layers or 1) + kept, base, doubt)
     if method.kind in PROMPTS:
         added = virtual_parameters(facts, method, bool(parts))
+        base += _kept_network(facts, method, head)
     else:
         added = sum(_beside(one, facts, method, stack) for one in adapted(facts, method, parts, head, stack))
     if "train_embeddings" in METHOD_FIELDS[method.kind] and method.train_embeddings:
@@ -190,6 +188,17 @@ def virtual_parameters(facts: ModelFacts, method: MethodSection, decides: bool) 
     if inner is None:
         return count * every
     return count * keys + (keys + 1) * inner + (inner + 1) * every
+
+
+def _kept_network(facts: ModelFacts, method: MethodSection, head: list[Part]) -> int:
+    """P-tuning's network where it is there twice: its name ends as that of a head, which peft keeps.
+
+    ModernBERT's `head` is the end of `mlp_head`, as the network is called.
+    """
+    names = {part.matrix.name.split(".")[0] for part in head}
+    if method.kind != "p_tuning" or not any(NETWORK.endswith(name) for name in names):
+        return 0
+    return virtual_parameters(facts, method, True) - method.virtual_tokens * facts.embedding_width
 
 
 def _doubt(facts: ModelFacts, method: MethodSection, parts: tuple[Part, ...]) -> str:

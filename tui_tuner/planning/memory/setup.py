@@ -46,8 +46,7 @@ class Setup:
         states: So are the optimizer's states, which its first step makes.
         row: The longest sequence of a flat row where each is attended to on its own; 0 is all of it.
         decides: For what a head does, in place of one that writes (`TaskKind.decides`). head: Its modules.
-        new_pooler: That of the
-            backbone among them is new, and trained whole beside an adapter.
+        new_pooler: The backbone's pooler among them is new, and trained whole beside an adapter.
     """
 
     facts: ModelFacts

@@ -83,7 +83,9 @@ class Stack:
         """Whether an adapter sits on this matrix."""
         if self.fused_experts and linear.group in ("expert", "router"):
             return False
-        return "all-linear" in targets or linear.name in targets or linear.name.split(".")[-1] in targets
+        if "all-linear" in targets or linear.name in targets:
+            return True
+        return any(linear.name.endswith(f".{target}") for target in targets)  # as peft compares names
 
     def doubt(self) -> str:
         """Why figures for this stack are less sure; empty if its code was read."""

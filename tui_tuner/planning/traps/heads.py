@@ -24,6 +24,20 @@ def no_such_head(case: Case) -> Advice | None:
 
 
 @trap
+def no_prefix(case: Case) -> Advice | None:
+    """Encoders that prefix tuning cannot reach."""
+    facts, method = case.facts, case.config.method
+    if facts is None or method.kind != "prefix_tuning" or facts.family.takes_prefix:
+        return None
+    return found(
+        _("{model_type} takes no keys and values from outside.", model_type=facts.model_type),
+        _("Prefix tuning has nowhere to put its prefix; prompt_tuning puts virtual tokens before the text."),
+        {"method.kind": "prompt_tuning"},
+        serious=True,
+    )
+
+
+@trap
 def random_body(case: Case) -> Advice | None:
     """Random weights that nothing trains; adapters beside such are refused when a config is read."""
     config = case.config

@@ -32,14 +32,14 @@ def judge_answers(questions: Sequence[Answered], told: float | str) -> tuple[Jud
         return Judged(_means(raw)), None
     if not unanswered:
         return Judged(_means(with_threshold(questions, raw, float(told)))), float(told)
-    best = {name: best_threshold(questions, getattr(raw, key)) for name, key in _KEYS.items()}
-    threshold = clear_of(questions, best["f1"].value) if isinstance(told, str) else float(told)
+    best = {
+        "exact_match": best_threshold(questions, raw.exact),
+        "f1": best_threshold(questions, raw.f1),
+    }
+    threshold = clear_of(questions, best["f1"]) if isinstance(told, str) else float(told)
     scores = with_threshold(questions, raw, threshold)
     tables = [_by_kind(questions, scores), _thresholds(questions, raw, threshold, best)]
     return Judged({**_means(scores), NAME: threshold}, tables), threshold
-
-
-_KEYS = {"exact_match": "exact", "f1": "f1"}
 
 
 def _means(scores: Scores) -> dict[str, float]:
@@ -56,9 +56,9 @@ def _by_kind(questions: Sequence[Answered], scores: Scores) -> Table:
     return Table("classes", ["HasAns", "NoAns"], [*FIGURES, "questions"], values)
 
 
-def _thresholds(questions: Sequence[Answered], raw: Scores, used: float, best: dict) -> Table:
+def _thresholds(questions: Sequence[Answered], raw: Scores, used: float, best: Mapping[str, float]) -> Table:
     """What the threshold in use gives, and those with the best scores."""
-    rows = {"used": used, **{f"best_{name}": found.value for name, found in best.items()}}
+    rows = {"used": used, **{f"best_{name}": value for name, value in best.items()}}
     values = []
     for value in rows.values():
         scores = with_threshold(questions, raw, value)

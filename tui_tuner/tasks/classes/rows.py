@@ -9,7 +9,7 @@ from tui_tuner.data.labels.problem import MULTI, REGRESSION, SINGLE, Tally
 from tui_tuner.data.preflight import Problem, noted
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.tasks.classes.head import classes_of_run, has_other_classes
-from tui_tuner.text import listed, one_line
+from tui_tuner.text import listed, one_line, some_of
 
 FEW_ROWS = 5  # of a class
 UNEQUAL = 10  # times as many rows in the largest class as in the smallest
@@ -36,11 +36,12 @@ def check_labels(facts: Facts, config: RunConfig, tally: Tally) -> list[Problem]
         return [*found, _one_class(facts, tally)]
     if differing := _free_text(facts, tally):
         return found + differing
-    return found + _missing_by_number(facts, tally) + _shares(facts, tally, classes.problem)
+    found += _alike(facts, tally) + _missing_by_number(facts, tally)
+    return found + _shares(facts, tally, classes.problem)
 
 
 def _new_head(tally: Tally, names: list[str], problem: str) -> Problem:
-    own = listed([one_line(name, 40) for name in tally.base[:_SHOWN]] + ["…"] * (len(tally.base) > _SHOWN))
+    own = listed(some_of(tally.base, _SHOWN))
     if problem == REGRESSION:
         what = _(
             "The model's own head tells {count} classes apart ({own}), and these labels are numbers: it gets "
@@ -49,7 +50,7 @@ def _new_head(tally: Tally, names: list[str], problem: str) -> Problem:
             own=own,
         )
     else:
-        wanted = listed([one_line(name, 40) for name in names[:_SHOWN]] + ["…"] * (len(names) > _SHOWN))
+        wanted = listed(some_of(names, _SHOWN))
         what = _(
             "The model's own head tells other classes apart ({own}) than those of the rows ({wanted}): it "
             "gets new outputs with random weights.",
@@ -131,6 +132,25 @@ def _free_text(facts: Facts, tally: Tally) -> list[Problem]:
     )
     hint = _("Say in data.columns which column is the label, or what a label is in data.problem.")
     return [Problem("labels_differ", "error", what, hint, tally.rows, facts.rows("rows"))]
+
+
+def _alike(facts: Facts, tally: Tally) -> list[Problem]:
+    """Classes that differ in capitals alone, as `True` and `true` do, are slips as a rule."""
+    groups: dict[str, list[str]] = {}
+    for name in tally.names:
+        groups.setdefault(name.casefold(), []).append(name)
+    alike = [same for same in groups.values() if len(same) > 1]
+    if not alike:
+        return []
+    shown = ["/".join(one_line(name, 40) for name in same) for same in alike[:_SHOWN]]
+    what = _(
+        "Classes that differ in nothing but capitals are learnt as different ones: {names}.",
+        names=", ".join(shown + ["…"] * (len(alike) > _SHOWN)),
+    )
+    hint = _("Write each class in one way in the rows, unless it is meant so.")
+    rows = [row for same in alike[:_SHOWN] for name in same for row in facts.rows(f"class {name}")[:1]]
+    count = sum(tally.classes[name] for same in alike for name in same)
+    return [Problem("classes_alike", "warning", what, hint, count, rows[:FEW_ROWS])]
 
 
 def _missing_by_number(facts: Facts, tally: Tally) -> list[Problem]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from tui_tuner.compute.encoders import plain_model
 from tui_tuner.config.kinds import METHODS, QUANTISABLE
 from tui_tuner.config.metrics import METRICS, canonical
 from tui_tuner.config.resolved import ResolvedConfig
@@ -152,9 +153,9 @@ def _done(facts: Facts, model: Any) -> str:
 
 def _classes(model: Any) -> list[str]:
     """The names of the classes that the model's config has; none for a task without."""
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    base = plain_model(model)
     names = getattr(base.config, "id2label", None) or {}
-    if not any("Classification" in kind for kind in [type(base).__name__]) or len(names) < 2:
+    if "Classification" not in type(base).__name__ or len(names) < 2:
         return []
     shown = [one_line(names[number], 80) for number in sorted(names)]
     return shown if len(shown) <= 50 else [*shown[:50], "…"]

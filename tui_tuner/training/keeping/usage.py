@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tui_tuner.compute.encoders import plain_model
 from tui_tuner.data.examples.windows import null_position
 from tui_tuner.methods.prompts import virtual_positions
 from tui_tuner.methods.weights import HEADED
@@ -106,7 +107,7 @@ def usage_of(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False)
         own_code: The model is made of code that comes with it.
     """
     adapter = hasattr(model, "peft_config")
-    base = model.get_base_model() if adapter else model
+    base = plain_model(model)
     auto_class, pipeline = _KINDS.get(peft_type, ("AutoModel", "feature-extraction"))
     ask = {
         "SEQ_CLS": _CLASSES + _judging(base),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tui_tuner.compute.encoders import plain_model
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN
 from tui_tuner.objectives.base import Judged, Objective
@@ -32,16 +33,11 @@ def make_objective(decides: str, model: Any) -> Objective:
         return CausalObjective(config)
     found = ClassObjective(config, lambda *_unused: Judged({}))
     found.problem = "single"
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = plain_model(model)
     kind = type(base).__name__
     # which states a head reads is found by trying, for which there is no data here
     found.pooled = "last" if hasattr(base, "score") else "all" if kind.startswith("ModernBert") else "first"
     return found
-
-
-def called_of(model: Any, decides: str) -> Any:
-    """What a step calls: peft's own model for spans would keep positions and token types to itself."""
-    return model.base_model if decides == SPAN and hasattr(model, "peft_config") else model
 
 
 def columns_of(decides: str, examples: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Tensors are fake CPU tensors of full size, so large layers cost nothing.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -19,7 +20,6 @@ from tui_tuner.errors import RunError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
-TRIES = 5  # of a trace whose process ends
 POLL = 0.1  # seconds between two looks at whether the trace was cancelled
 _prepared = False
 
@@ -45,7 +45,7 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
 
     from tui_tuner.compute import chunked_loss
     from tui_tuner.compute.forward import switch_attention
-    from tui_tuner.training.tracing.deciding import called_of, make_objective
+    from tui_tuner.training.tracing.deciding import make_objective
     from tui_tuner.training.tracing.device import Tracker
 
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -62,7 +62,7 @@ def trace(request: dict[str, Any], layers: int) -> dict[str, Any]:
         with tracker:
             for _unused in range(2 if request["accumulate"] else 1):
                 tracker.phase = "forward"
-                loss = objective.loss(called_of(model, request["decides"]), micro)
+                loss = objective.loss(model, micro)
                 loss.backward()
                 del loss
         tracker.peaks.pop("between", None)  # there is none in two layers
@@ -280,7 +280,7 @@ def answer(arguments: dict[str, Any], progress: Any, cancelled: Callable[[], boo
 
     Each request is traced in a copy of this process where the system makes copies. Tensors without data now
     and then end a process that made many; so each trace begins anew, without importing anything again, and is
-    tried again (with adapters under layer norms every second one ends so).
+    tried twice.
 
     Raises:
         RunError: it failed, in the libraries' words.
@@ -305,7 +305,7 @@ def answer_apart(
     if not hasattr(os, "fork"):
         return _found(_reply(measure, arguments))
     code = 0
-    for _unused in range(TRIES):
+    for _unused in range(2):
         reply, code = _apart(measure, arguments, cancelled)
         if reply or cancelled():
             return _found(reply)
@@ -319,6 +319,7 @@ def _apart(measure: Any, arguments: dict[str, Any], cancelled: Callable[[], bool
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
+        gc.disable()  # else the copy now and then ends by signal 11, at a storage of a tensor without data
         try:
             with os.fdopen(writing, "w", encoding="utf-8") as pipe:
                 pipe.write(_reply(measure, arguments))

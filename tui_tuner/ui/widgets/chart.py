@@ -273,10 +273,8 @@ def _add_scores(
     values = [y for _unused, y in scores]
     low, high, step = nice_limits(min(values), max(values), max(2, height // 4))
     ticks = [low + index * step for index in range(round((high - low) / step) + 1)]
+    labels = [f"{100 * tick:.0f}" if hundredfold(name, tick) else f"{tick:.2f}" for tick in ticks]
     plot.ylim(low, high, yside="right")
-    plot.yticks(
-        ticks,
-        [f"{100 * tick:.0f}" if hundredfold(name, tick) else f"{tick:.2f}" for tick in ticks],
-        yside="right",
-    )
+    # plotext leaves room for the line of a right axis, and without one its widest labels lose their end
+    plot.yticks(ticks, [f"{label} " for label in labels], yside="right")
     plot.scatter([x for x, _unused in scores], values, marker="◆", color=colour, yside="right")

@@ -200,6 +200,15 @@ def test_folders_are_classes(read: Read, films: Path) -> None:
     assert str(prepared.train.origin(0)).startswith(str(films / "train" / "neg" / "0_8.txt"))
 
 
+def test_what_is_said_of_a_folder_is_of_the_one_that_was_named(read: Read, films: Path) -> None:
+    whole = read(films)
+    part = read(films / "train")
+    assert len(part.train) == len(whole.train) and any("data.validation" in note for note in whole.notes)
+    assert not any("data.validation" in note for note in part.notes), (
+        "the rows are the same, not what is said"
+    )
+
+
 def test_folders_of_other_names_are_classes_where_that_is_told(read: Read, tmp_path: Path) -> None:
     for name in ("sport", "stage"):
         (tmp_path / "news" / name).mkdir(parents=True)
@@ -261,6 +270,8 @@ def test_labels_that_cannot_be_learnt_are_refused(
         (["a"] * 50 + ["b"] * 3, "few_rows_of_class"),
         (["a"] * 90 + ["b"] * 9, "unequal_classes"),
         ([0, 1, 2] * 10 + [-1], "label_minus_one"),
+        ([True, "true", "False", False] * 10, "classes_alike"),
+        (["Pos", "pos", "neg"] * 10, "classes_alike"),
     ],
 )
 def test_doubtful_labels_are_said(read: Read, labels: list[Any], code: str) -> None:

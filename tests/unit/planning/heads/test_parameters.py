@@ -40,6 +40,8 @@ def cases(facts: Any) -> list[dict[str, Any]]:
         found += [{"kind": "freeze", "layers": 2}, {"kind": "freeze", "layers": facts.layers}]
     if any(one.name.endswith("dense") for one in facts.linears):  # which a pooler and a head are called too
         found += [{"kind": kind, "targets": ["dense"]} for kind in ("lora", "ia3")]
+    if any(one.name == "output.dense" for one in facts.linears):  # and so ends a name inside of attention
+        found += [{"kind": kind, "targets": ["output.dense"]} for kind in ("lora", "ia3")]
     return found
 
 
@@ -117,7 +119,7 @@ def test_what_a_config_decides_is_counted(shape: str, changed: dict[str, Any]) -
 
 @pytest.mark.parametrize("kind", UNDATED)
 @pytest.mark.parametrize("decides", [TEXT, TOKEN, SPAN])
-@pytest.mark.parametrize("model_type", ["bert", "llama"])
+@pytest.mark.parametrize("model_type", ["bert", "modernbert", "llama"])
 def test_virtual_tokens_and_the_head_beside_them(
     tmp_path: Any, model_type: str, decides: str, kind: str
 ) -> None:
@@ -143,13 +145,13 @@ def test_virtual_tokens_and_the_head_beside_them(
             "method": {"kind": kind, "virtual_tokens": 3, "encoder_size": 5 if kind == "p_tuning" else None},
         }
     )
-    learned = {"tags": ["B-X", "I-X", "O"], "names": []} if decides == TOKEN else {}
+    learned = {"tags": ["B-X", "I-X", "O"], "names": [], "known": []} if decides == TOKEN else {}
     model = task.load(run, "cpu", made, learned)
     facts = facts_from_config(json.loads((tmp_path / "config.json").read_text()))
     try:
         found = trainable_parameters(attach(model, run, task.peft_type))
     except ConfigError as error:
-        assert model_type == "bert" and kind == "prefix_tuning", error  # it keeps no keys
+        assert model_type in ENCODERS and kind == "prefix_tuning", error  # it keeps no keys
         return
     counted = count_parameters(facts, run.method, decides, CLASSES)
     assert (counted.trained, counted.total) == found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tui_tuner.launch.tracing import Tracer
 from tui_tuner.models.architectures.heads import SPAN, TEXT, head_parts
 from tui_tuner.models.facts import facts_from_config
@@ -28,12 +30,14 @@ PADDED = {
     "quick": True,
 }
 WHOLE = {"method": "full", "rank": 0, "weight": 4, "norm": 4, "embedding": 4}
+ADAPTED = {"rank": 8, "targets": frozenset({"all-linear"}), "weight": 4, "norm": 4, "embedding": 4}
 
 
-def test_a_head_that_decides_is_met_within_three_percent(helper):
+@pytest.mark.parametrize("trained", [WHOLE, ADAPTED])
+def test_a_head_that_decides_is_met_within_three_percent(helper, trained):
     facts = facts_from_config(BERT)
     head = head_parts(facts, SPAN, 2)
-    setup = Setup(facts, installed(), decides=SPAN, head=head, **{**PADDED, **WHOLE})
+    setup = Setup(facts, installed(), decides=SPAN, head=head, **{**PADDED, **trained})
     with Tracer(helper=helper) as tracer:
         found = tracer.check(setup)
     assert abs(found.difference) < 0.03
