@@ -79,9 +79,12 @@ class Objective(ABC):
 
     Attributes:
         packs: Whether examples may lie side by side in one row of the model.
+        decides: Whether an answer is one of a few choices: held-out rows are then judged and shown in
+            `judged_way`.
     """
 
     packs = True
+    decides = False
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -162,9 +165,9 @@ class Objective(ABC):
         with contextlib.nullcontext() if self._states is None else self._states.reading(micro):
             yield
 
-    def computing(self) -> contextlib.AbstractContextManager[Any]:
-        """The numeric context of any forward pass of this run's model."""
-        return self.way.computing()
+    def showing(self) -> contextlib.AbstractContextManager[Any]:
+        """The numeric context in which the model shows what it makes of held-out rows."""
+        return (self.judged_way if self.decides else self.way).computing()
 
     # ---- held-out rows ------------------------------------------------------------------------------------
 

@@ -40,6 +40,8 @@ class ClassObjective(Objective):
         base: Names of the classes of the base model's own head.
     """
 
+    decides = True
+
     def __init__(self, config: RunConfig, judge: Judge, base: Sequence[str] = ()) -> None:
         super().__init__(config)
         self._base = list(base)

@@ -35,6 +35,8 @@ class TagObjective(Objective):
         names: The tag of each class.
     """
 
+    decides = True
+
     def __init__(self, config: RunConfig, judge: Judge) -> None:
         super().__init__(config)
         self._judge = judge

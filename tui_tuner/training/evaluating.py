@@ -160,7 +160,7 @@ class Evaluator:
             return
         try:
             self.recovery.enter("generation")
-            with self.objective.computing():
+            with self.objective.showing():
                 report = self.samples.collect(model, stage, self._progress)
         except Exception as error:
             if not self.recovery.is_out_of_memory(error):

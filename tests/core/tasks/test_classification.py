@@ -99,6 +99,21 @@ def test_an_encoder_learns_is_judged_shown_and_loads_elsewhere(
     assert shown.text == "good"
 
 
+def test_what_is_judged_and_shown_is_what_the_saved_model_says(
+    classify: Any, train: Train, encoder: Path
+) -> None:
+    """Training computes in 16 bits here, and whoever loads the result does not."""
+    rows = labelled_rows(60, ("good", "bad"))
+    run = train(classify(encoder, rows, training__max_steps=8, training__autocast=True))
+    assert run.outcome.status == "completed", run.outcome
+    loaded, tokenizer, config = load_run(run.folder, "last", device="cpu")
+    after = [one for one in run.sink.of("sample") if one["stage"] == "after"]
+    for one in after:
+        said = find_task("classification").ask(loaded, tokenizer, config, one["prompt"])
+        assert dict(said.scores) == pytest.approx(dict(one["scores"]), abs=2e-6)
+    assert after
+
+
 def test_how_rows_lie_changes_nothing(classify: Any, train: Train, encoder: Path) -> None:
     """Flat and padded rows, all at once and in parts: the same losses."""
     rows = [{**row, "sentence1": row.pop("text"), "sentence2": "word3 word4"} for row in labelled_rows(80)]

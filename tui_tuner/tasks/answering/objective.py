@@ -21,6 +21,8 @@ class SpanObjective(Objective):
     behind it as padding, is no choice. That is the loss of transformers' heads for a window without padding.
     """
 
+    decides = True
+
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
         self._model: Any = None
