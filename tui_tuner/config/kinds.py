@@ -33,8 +33,8 @@ class TaskKind(Kind):
         writes: Its model writes text: prompts are answered, and what is generated is scored.
         best: The metric that decides which checkpoint is best, where the config leaves that open and the
             rows do not say more (`Task.settle`).
-        head: A new head on the model decides, in place of the one that writes.
-        decides: For what it does: a `text`, each `token`, or a `span` (two numbers for each token).
+        decides: What a new head decides about, in place of the one that writes: a `text`, each `token`, or a
+            `span` (two numbers for each token). Empty where there is none.
         question: Its model reads a question beside the text.
         rows: What its rows are, in a few words.
         reads: Fields that it reads and not every task does, beside those of tasks that write
@@ -49,7 +49,6 @@ class TaskKind(Kind):
     preference: bool = False
     writes: bool = True
     best: str = "loss"
-    head: bool = False
     decides: str = ""
     question: bool = False
     rows: str = ""
@@ -103,7 +102,6 @@ TASKS: dict[str, TaskKind] = {
             rows=N_("texts with a class"),
             writes=False,
             best="accuracy",
-            head=True,
             decides="text",
             reads=("data.problem", "data.label_separator", "training.class_weights"),
             demo="demo-reviews",
@@ -116,7 +114,6 @@ TASKS: dict[str, TaskKind] = {
             rows=N_("words with a tag for each"),
             writes=False,
             best="f1",
-            head=True,
             decides="token",
             reads=("data.stride", "data.names", "training.class_weights"),
             demo="demo-tags",
@@ -129,7 +126,6 @@ TASKS: dict[str, TaskKind] = {
             rows=N_("questions with answers inside a text"),
             writes=False,
             best="f1",
-            head=True,
             decides="span",
             question=True,
             reads=("data.stride", "evaluation.null_threshold"),

@@ -41,7 +41,7 @@ def check_beforehand(config: RunConfig) -> None:
     check_method(config)
     check_data(config)
     task = find_task(config.task)
-    measured = [metric.name for metric in task.metrics]
+    measured = [metric.name for metric in task.metrics if metric.name not in task.kept]
     if task.best_metric(config) not in measured:
         raise ConfigError(
             _("{metric!r} is not measured on held-out rows.", metric=one_line(config.evaluation.best)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,8 @@ _TOKENIZER_FILES = (
     "spiece.model",
 )
 _HUB_SECONDS = 5.0
+_UNREACHED_SECONDS = 60.0  # for which a hub that did not answer is not asked again: each question is a wait
+_ask_again = 0.0  # a value of `time.monotonic`
 
 
 def model_source(name: str) -> str:
@@ -405,10 +408,12 @@ def cached_only(source: str) -> bool:
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 
-    if constants.is_offline_mode():
+    global _ask_again
+    if constants.is_offline_mode() or time.monotonic() < _ask_again:
         return True
     try:
         get_session().head(constants.ENDPOINT, timeout=_HUB_SECONDS)
     except Exception:  # whatever the HTTP client raises, the hub was not reached
+        _ask_again = time.monotonic() + _UNREACHED_SECONDS
         return True
     return False

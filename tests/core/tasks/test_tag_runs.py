@@ -190,7 +190,7 @@ def test_bad_rows_end_in_the_ledger_with_their_place(make: Make, train: Train) -
     assert said["not as many tags as tokens"]["text"] == "1 tokens, 2 tags"
     assert said["not as many tags as tokens"]["origin"].endswith("rows.jsonl:101")
     assert said["a tag is neither text nor a number"]["text"] == "None at word 2, column ner_tags"
-    assert "the tokens are not a list of texts" in said
+    assert "the row has no words" in said
 
 
 @pytest.mark.parametrize(

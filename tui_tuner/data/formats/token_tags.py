@@ -42,7 +42,9 @@ class TokenTags(Format):
 
     def convert(self, values: Values, columns: Columns) -> Tagged:
         tokens, tags = (loads_if_json(values.get(columns[role])) for role in ("tokens", "tags"))
-        if not isinstance(tokens, list) or not tokens:
+        if tokens == []:
+            raise RowProblem(N_("the row has no words"))
+        if not isinstance(tokens, list):
             raise RowProblem(N_("the tokens are not a list of texts"), _kind(tokens, columns["tokens"]))
         if not isinstance(tags, list):
             raise RowProblem(N_("the tags are missing, or no list"), _kind(tags, columns["tags"]))
