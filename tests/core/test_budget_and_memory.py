@@ -145,6 +145,7 @@ def resolved(make_config: MakeConfig) -> Any:
         training__optimizer="adamw",
         training__gradient_checkpointing=False,
         training__compile=False,
+        evaluation__best="loss",
     )
 
 

@@ -20,6 +20,7 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 _SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[()][A-Za-z0-9]|[=>NOPX^_c])")
+ENTERED = b"\x1b[?1049h"  # the screen is taken
 LEFT = b"\x1b[?1049l"  # the screen has been left
 
 

@@ -15,7 +15,7 @@ from tui_tuner.locales import N_, _
 
 if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig
-    from tui_tuner.tasks.suiting import Better
+    from tui_tuner.tasks.preview.suiting import Better
 
 app = typer.Typer(
     help=N_("Look at data before it is trained on: formats, rows, tokens, cleaning."),
@@ -177,7 +177,7 @@ class _OtherTask:
 
 
 def _other_task(config: RunConfig) -> _OtherTask:
-    from tui_tuner.tasks.suiting import other_task
+    from tui_tuner.tasks.preview.suiting import other_task
 
     return _OtherTask(other_task(config))
 

@@ -102,7 +102,7 @@ class TokenClassification(Task):
 
     def objective(self, config: RunConfig) -> Objective:
         from tui_tuner.objectives.tags import TagObjective
-        from tui_tuner.tasks.tag_judging import judge_rows
+        from tui_tuner.tasks.classes.tag_judging import judge_rows
 
         return TagObjective(config, judge_rows)
 

@@ -22,7 +22,7 @@ from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.speed.kept import keep_rates
 from tui_tuner.planning.speed.rates import Rates, rates_words
 from tui_tuner.runs.events import Resolved
-from tui_tuner.tasks.suiting import better_task
+from tui_tuner.tasks.preview.suiting import better_task
 from tui_tuner.training.context import RunContext
 from tui_tuner.training.positions import check_positions
 from tui_tuner.training.resuming import RESOLVED

@@ -73,7 +73,7 @@ def better_start(values: Mapping[str, Any]) -> Refusal | None:
 
 def better_of(config: RunConfig) -> Refusal | None:
     """What is said of data that the task can use and another could use better. Reads the first rows."""
-    from tui_tuner.tasks.suiting import better_task
+    from tui_tuner.tasks.preview.suiting import better_task
 
     better = better_task(config)
     if better is None:

@@ -75,5 +75,6 @@ def test_nothing_else_makes_a_model() -> None:
     assert makers == {
         ("models/loading.py", "getattr(transformers, auto_class)"),
         ("training/load_run.py", "PeftModel"),
-        ("training/tracing/step.py", "AutoModelForCausalLM"),
+        ("training/tracing/built.py", "getattr(transformers, request['auto_class'])"),
+        ("training/tracing/step.py", "getattr(transformers, auto_class)"),
     }

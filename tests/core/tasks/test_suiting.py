@@ -14,7 +14,7 @@ from tui_tuner.cli import main
 from tui_tuner.config.load import build_config
 from tui_tuner.data.records import IGNORE, Example, Labelled, Question, Record, Tagged, Text
 from tui_tuner.tasks import find_task
-from tui_tuner.tasks.suiting import better_task, other_task
+from tui_tuner.tasks.preview.suiting import better_task, other_task
 
 CONTEXT = "Seven wooden boats lay near the harbour of Fairholm, and nobody had painted them for many a year."
 

@@ -18,7 +18,7 @@ from tui_tuner.data.records import IGNORE, Example
 from tui_tuner.models.device import Device
 from tui_tuner.objectives.base import EachExample, Objective, Setup
 from tui_tuner.objectives.tags import FOUND, TagObjective
-from tui_tuner.tasks.tag_judging import judge_rows
+from tui_tuner.tasks.classes.tag_judging import judge_rows
 
 CLASSES = 5
 SHAPE = {

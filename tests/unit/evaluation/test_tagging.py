@@ -9,7 +9,7 @@ import pytest
 from tests.unit.evaluation.tag_sequences import LETTERS, ROWS, SCORES, SEEDS, rows_of
 from tui_tuner.data.tagging.tags import find_faults, known_scheme, order_tags, split_tag
 from tui_tuner.evaluation.tagging import Counts, entities_of, judge_tags, one_text, scheme_of, strict_entities
-from tui_tuner.tasks.tag_judging import judge_rows
+from tui_tuner.tasks.classes.tag_judging import judge_rows
 
 
 @pytest.mark.parametrize("scheme", LETTERS)
