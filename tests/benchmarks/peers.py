@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -367,8 +367,14 @@ def ours(job: Job) -> Measured:
     return our_run(job, values)
 
 
-def our_run(job: Job, values: dict[str, Any]) -> Measured:
-    """A run of a config with a meter beside its own callbacks."""
+def our_run(
+    job: Job, values: dict[str, Any], counted: Callable[[Any], tuple[int, int]] = lambda one: one.last_counts
+) -> Measured:
+    """A run of a config with a meter beside its own callbacks.
+
+    Args:
+        counted: What was supervised in the engine's last batch, and its tokens.
+    """
     os.environ["XDG_CACHE_HOME"] = str(job.folder / "cache")
     from tui_tuner.config.load import build_config
     from tui_tuner.runs.control import Control
@@ -395,7 +401,7 @@ def our_run(job: Job, values: dict[str, Any]) -> Measured:
 
         def training_step(*args: Any, **kwargs: Any) -> Any:
             loss = inner(*args, **kwargs)
-            meter.batch(*engine.last_counts)
+            meter.batch(*counted(engine))
             return loss
 
         engine.training_step = training_step
@@ -452,12 +458,13 @@ PEERS: dict[str, Callable[[Job], Measured]] = {
 }
 
 
-def main() -> None:
+def measure_peer(peers: Mapping[str, Callable[[Job], Measured]]) -> None:
+    """Run the program that the command line names: `NAME FOLDER OPTIONS`."""
     name, folder, options = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
     out = Path(options.pop("out"))
-    found = PEERS[name](Job(folder, **options))
+    found = peers[name](Job(folder, **options))
     out.write_text(json.dumps(asdict(found)), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    measure_peer(PEERS)

@@ -77,7 +77,7 @@ def rounds(contenders: list[Contender], folder: Path, steps: int, warm: int, cou
                 continue
             measure(contender, folder, steps, warm)
             last = contender.found[-1] if contender.found else None
-            speed = f"{last['supervised'] / last['seconds']:.0f} tokens/s" if last else contender.problem
+            speed = f"{last['supervised'] / last['seconds']:.1f} a second" if last else contender.problem
             print(f"  round {number + 1}: {contender.label}: {speed}", file=sys.stderr, flush=True)
 
 

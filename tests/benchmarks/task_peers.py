@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-from peers import Job, Measured, Meter, _callback  # noqa: E402
+from peers import Job, Measured, Meter, _callback, measure_peer, our_run  # noqa: E402
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CLASSES = 2
@@ -195,52 +194,12 @@ def ours(job: Job, full: bool = False) -> Measured:
         "output": {"folder": str(job.folder / "runs"), "save_every": None},
         "hardware": {"devices": "cpu"},
     }
-    return our_run(job, values)
+    return our_run(job, values, lambda engine: (len(engine.last_rows), engine.last_counts[1]))
 
 
 def ours_full(job: Job) -> Measured:
     """The same with every weight trained."""
     return ours(job, full=True)
-
-
-def our_run(job: Job, values: dict[str, Any]) -> Measured:
-    """A run of a config with a meter beside its own callbacks, which counts examples."""
-    os.environ["XDG_CACHE_HOME"] = str(job.folder / "cache")
-    from tui_tuner.config.load import build_config
-    from tui_tuner.runs.control import Control
-    from tui_tuner.runs.journal import JournalWriter
-    from tui_tuner.runs.store import RunStore
-    from tui_tuner.tasks import find_task
-    from tui_tuner.training.commands import Commands
-    from tui_tuner.training.context import RunContext
-    from tui_tuner.training.keeping.progress import Progress
-    from tui_tuner.training.ranks import Ranks
-    from tui_tuner.training.train import prepare_training
-    from tui_tuner.training.watching.reporting import Heartbeat, Reporter
-
-    config = build_config(values)
-    folder = RunStore(config.output.folder).create(config)
-    meter = Meter(job)
-    reporter = Reporter(JournalWriter(folder.events, folder.name))
-    with Heartbeat(reporter):
-        commands, task = Commands(Control(folder.control), reporter), find_task(config.task)
-        context = RunContext(config, folder, reporter, commands, task, None, Progress(), Ranks())
-        training = prepare_training(context)
-        engine = training.engine
-        inner = engine.training_step
-
-        def training_step(*args: Any, **kwargs: Any) -> Any:
-            loss = inner(*args, **kwargs)
-            meter.batch(len(engine.last_rows), engine.last_counts[1])
-            return loss
-
-        engine.training_step = training_step
-        engine.add_callback(_callback(meter))
-        began = time.perf_counter()
-        training.train()
-        meter.found.notes["whole"] = time.perf_counter() - began
-        meter.found.notes["way"] = str(engine.objective.way)
-    return meter.result()
 
 
 PEERS: dict[str, Callable[[Job], Measured]] = {
@@ -251,12 +210,5 @@ PEERS: dict[str, Callable[[Job], Measured]] = {
 }
 
 
-def main() -> None:
-    name, folder, options = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
-    out = Path(options.pop("out"))
-    found = PEERS[name](Job(folder, **options))
-    out.write_text(json.dumps(asdict(found)), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    measure_peer(PEERS)
