@@ -10,7 +10,7 @@ it is shows when both are tried. How it pools, and what comes after, stays the m
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -95,14 +95,19 @@ def _lines(model: Any, micro: MicroBatch, pooled: Pooled) -> Lines:
     pad = plain_model(model).config.get_text_config().pad_token_id
     ids = micro.input_ids[0][places]
     if pooled == "last":
-        last = lengths - 1
-        if pad is not None:  # the head of such a model takes the last token that is no padding
-            counted = inside & (ids != pad)
-            last = (steps * counted).argmax(-1, keepdim=True)
+        last = _last_places(ids, inside, pad)
         places, ids, inside = places.gather(1, last), ids.gather(1, last), inside[:, :1]
     elif pooled == "all":
         ids = torch.where(inside, ids, 0 if pad is None else pad)
     return Lines(micro.input_ids.shape[1], places, ids, inside.long())
+
+
+def _last_places(ids: Any, inside: Any, pad: int | None) -> Any:
+    """Where the last token of each text is that a head takes, [texts, 1]: one that is no padding."""
+    import torch
+
+    counted = inside if pad is None else inside & (ids != pad)
+    return (torch.arange(ids.shape[1], device=ids.device) * counted).argmax(-1, keepdim=True)
 
 
 @contextmanager
@@ -115,20 +120,28 @@ def _laid_out(model: Any, lines: Lines, inputs: dict[str, Any]) -> Iterator[None
         more = bound.pop("kwargs", {})
         return (), {**{n: v for n, v in {**bound, **more}.items() if n != "attention_mask"}, **inputs}
 
-    def lay(module: Any, args: Any, output: Any) -> Any:
+    with _between(base, give, lines.lay):
+        yield
+
+
+@contextmanager
+def _between(base: Any, give: Callable[..., Any], change: Callable[[Any], Any]) -> Iterator[None]:
+    """What a base model is called with comes from `give`, and its states go through `change` to the head."""
+
+    def pass_on(module: Any, args: Any, output: Any) -> Any:
         if isinstance(output, tuple):
-            return (lines.lay(output[0]), *output[1:])
+            return (change(output[0]), *output[1:])
         if isinstance(output, dict):
-            output["last_hidden_state"] = lines.lay(output["last_hidden_state"])
+            output["last_hidden_state"] = change(output["last_hidden_state"])
             return output
-        return lines.lay(output)
+        return change(output)
 
     with ExitStack() as hooks:
         hooks.callback(base.register_forward_pre_hook(give, with_kwargs=True).remove)
-        hooks.callback(base.register_forward_hook(lay).remove)
+        hooks.callback(base.register_forward_hook(pass_on).remove)
         stack = _stack_of(base)
         if stack is not None:  # a pooler inside the base model comes after it
-            hooks.callback(stack.register_forward_hook(lay).remove)
+            hooks.callback(stack.register_forward_hook(pass_on).remove)
         yield
 
 
@@ -176,32 +189,21 @@ def _pooled_logits(model: Any, micro: MicroBatch, way: ForwardWay, pooled: Poole
     """Logits of padded rows whose head gets one state of each."""
     import torch
 
-    base, pad = model.base_model, model.config.get_text_config().pad_token_id
-    lengths = torch.tensor(micro.lengths, device=micro.input_ids.device)
-    last = lengths - 1
-    if pad is not None:
-        steps = torch.arange(micro.input_ids.shape[1], device=micro.input_ids.device)
-        inside = steps[None] < lengths[:, None]
-        last = (steps * (inside & (micro.input_ids != pad))).argmax(-1)
-    place = (torch.zeros_like(last) if pooled == "first" else last)[:, None]
+    pad = model.config.get_text_config().pad_token_id
+    steps = torch.arange(micro.input_ids.shape[1], device=micro.input_ids.device)
+    inside = steps[None] < torch.tensor(micro.lengths, device=micro.input_ids.device)[:, None]
+    place = _last_places(micro.input_ids, inside, pad)
+    if pooled == "first":
+        place = torch.zeros_like(place)
 
-    def keep(module: Any, args: Any, output: Any) -> Any:
-        states = output["last_hidden_state"] if isinstance(output, dict) else output[0]
-        if states.shape[1] > 1:
-            states = states.gather(1, place[..., None].expand(-1, 1, states.shape[-1]))
-        if isinstance(output, dict):
-            output["last_hidden_state"] = states
-            return output
-        return (states, *output[1:])
+    def keep(states: Any) -> Any:
+        if states.shape[1] == 1:
+            return states
+        return states.gather(1, place[..., None].expand(-1, 1, states.shape[-1]))
 
     def give(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return (), model_inputs(model, micro, way)
 
-    with ExitStack() as hooks:
-        hooks.callback(base.register_forward_pre_hook(give, with_kwargs=True).remove)
-        hooks.callback(base.register_forward_hook(keep).remove)
-        stack = _stack_of(base)
-        if stack is not None:
-            hooks.callback(stack.register_forward_hook(keep).remove)
+    with _between(model.base_model, give, keep):
         ids = micro.input_ids.gather(1, place)
         return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float()

@@ -25,11 +25,12 @@ from tui_tuner.compute.differences import difference
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_flat, model_inputs
 from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
 from tui_tuner.compute.rows.laying import fill_up
-from tui_tuner.compute.self_check import EXACT, MOST_HALF, LossesOf, evaluating
+from tui_tuner.compute.self_check import EXACT, MOST_HALF, LossesOf
 from tui_tuner.compute.shared_prefix import Segment
 from tui_tuner.compute.transfer import send
 from tui_tuner.locales import _
 from tui_tuner.methods.weights import decoder_layers, final_norms
+from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
 MOST_BYTES = 64 << 30

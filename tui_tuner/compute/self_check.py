@@ -27,6 +27,7 @@ from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_padded, 
 from tui_tuner.compute.precision import computes_in_float32, float32_problem, in_float32
 from tui_tuner.compute.rows.laying import Laying
 from tui_tuner.locales import _
+from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
 # Losses of a micro-batch by a way, [n] float32 in the order of its examples: one for each thing learnt
@@ -370,14 +371,3 @@ def _candidates(wanted: ForwardWay) -> list[ForwardWay]:
         ways.append(like(False, wanted.compact, False))
     ways.append(plainest(wanted))
     return [way for place, way in enumerate(ways) if way not in ways[:place]]
-
-
-@contextlib.contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Without dropout, and the mode it was in after it."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

@@ -13,10 +13,11 @@ from tui_tuner.compute.check_rows import LEAST_LABELS, thin_labels
 from tui_tuner.compute.differences import Apart, checked_parameters, difference, gradient_of, gradient_share
 from tui_tuner.compute.forward import ForwardWay, Rows
 from tui_tuner.compute.rows.laying import fill_up
-from tui_tuner.compute.self_check import Checker, Reference, evaluating
+from tui_tuner.compute.self_check import Checker, Reference
 from tui_tuner.compute.shared_prefix import Group, lay_groups
 from tui_tuner.data.records import Example, next_token_labels
 from tui_tuner.locales import _
+from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.out_of_memory import is_out_of_memory
 
 

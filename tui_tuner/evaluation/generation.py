@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tui_tuner.data.chat.template import render
 from tui_tuner.locales import _
 from tui_tuner.methods.prompts import virtual_tokens
+from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 
 Progress = Callable[[int, int], None]
@@ -83,7 +83,7 @@ def generate(
             last = time.monotonic()
             on_progress(len(answers), len(prompts))
 
-    with _answering(model):
+    with evaluating(model):
         while todo:
             batch = todo[:batch_size]
             if virtual:
@@ -241,17 +241,3 @@ def _cut(ids: list[int], tokenizer: Any, stops: set[int], note: str) -> Generate
     kept = ids if end is None else ids[:end]
     text = tokenizer.decode(kept, skip_special_tokens=True).strip()
     return Generated(kept, text, end is not None, note if end is None else "")
-
-
-@contextmanager
-def _answering(model: Any) -> Iterator[None]:
-    """Evaluation mode, and back to the mode before.
-
-    Gradient checkpointing only acts in training mode, so that the cache of keys and values works here.
-    """
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.compute.self_check import evaluating
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.held_out import some_records
 from tui_tuner.data.examples.store import TokenizedRows
@@ -19,6 +18,7 @@ from tui_tuner.data.tagging.windows import WordTokenizer, windows_of
 from tui_tuner.evaluation.samples import DURING, Progress, SampleReport, Samples, Shown, Span, Stage
 from tui_tuner.evaluation.tagging import entities_of, scheme_of
 from tui_tuner.locales import _
+from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.heads import class_names
 
 # A word with what joins its parts, a character of a script without spaces, or any other sign

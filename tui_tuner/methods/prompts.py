@@ -18,6 +18,7 @@ from tui_tuner.errors import ConfigError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.methods.lora import saved_modules
 from tui_tuner.methods.weights import HEADED
+from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
@@ -40,7 +41,7 @@ def attach_prompt(model: Any, config: RunConfig, peft_type: str) -> Any:
         model = get_peft_model(model, _settings(model, config, peft_type))
         if kind != "prefix_tuning":
             model.word_embeddings = model.get_base_model().get_input_embeddings()
-        with _still(model):
+        with evaluating(model):
             with torch.no_grad():
                 if words is not None and not _begin_as(model, words):
                     words = None
@@ -218,17 +219,6 @@ def _refused(kind: str, why: str) -> ConfigError:
         where="method.kind",
         hint=_("Use lora, or prompt_tuning.") if kind == "prefix_tuning" else _("Use lora."),
     )
-
-
-@contextmanager
-def _still(model: Any) -> Iterator[None]:
-    """Without dropout, and back to the mode before."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 @contextmanager

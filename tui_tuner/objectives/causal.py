@@ -16,10 +16,11 @@ from tui_tuner.compute.check_rows import shorten
 from tui_tuner.compute.differences import checked_parameters, compare_gradients, gradient_of
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, lay_flat, target_logits
 from tui_tuner.compute.precision import computes_in_float32
-from tui_tuner.compute.self_check import EXACT, MOST_HALF, Checker, evaluating
+from tui_tuner.compute.self_check import EXACT, MOST_HALF, Checker
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.records import IGNORE
 from tui_tuner.locales import _
+from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.objectives.base import Objective, Setup
 from tui_tuner.text import one_line

@@ -14,12 +14,12 @@ from tui_tuner.compute.encoders import plain_model
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, lay_padded, model_inputs
 from tui_tuner.compute.numeric import autocast_name
 from tui_tuner.compute.pooled import Pooled, find_pooled, sequence_logits
-from tui_tuner.compute.self_check import evaluating
 from tui_tuner.compute.transfer import send
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.problem import MULTI, REGRESSION
 from tui_tuner.data.labels.weights import class_weights
 from tui_tuner.locales import _
+from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.heads import class_names
 from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup
 from tui_tuner.text import one_line, some_of

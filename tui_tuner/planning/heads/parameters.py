@@ -19,7 +19,7 @@ from tui_tuner.models.architectures.heads import Part, head_parts
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.heads.outputs import head_of
-from tui_tuner.planning.memory.methods import feed_forward
+from tui_tuner.planning.memory.methods import feed_forward, targets_of
 from tui_tuner.planning.memory.stack import Stack, installed
 
 ALL = "all-linear"
@@ -141,11 +141,6 @@ def adapted(
         for part in parts
         if part not in head and not part.norm and stack.adapts(part.matrix, targets)
     )
-
-
-def targets_of(method: MethodSection) -> frozenset[str]:
-    """`method.targets` as a set of names."""
-    return frozenset([method.targets] if isinstance(method.targets, str) else method.targets)
 
 
 def _beside(linear: Linear, facts: ModelFacts, method: MethodSection, stack: Stack) -> int:

@@ -10,9 +10,14 @@ from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.stack import Stack
 
 
+def targets_of(method: MethodSection) -> frozenset[str]:
+    """`method.targets` as a set of names."""
+    return frozenset([method.targets] if isinstance(method.targets, str) else method.targets)
+
+
 def method_fields(method: MethodSection, facts: ModelFacts, stack: Stack) -> dict[str, Any]:
     """Fields of `Setup` that follow from the method."""
-    targets = frozenset([method.targets] if isinstance(method.targets, str) else method.targets)
+    targets = targets_of(method)
     reads = METHOD_FIELDS[method.kind]
     found: dict[str, Any] = {
         "method": "lora" if method.kind in ADAPTERS else method.kind,

@@ -10,7 +10,6 @@ import torch
 
 from tui_tuner.compute.check_rows import CheckRows
 from tui_tuner.compute.forward import ForwardWay, lay_padded, model_inputs
-from tui_tuner.compute.self_check import evaluating
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.questions import example_of
 from tui_tuner.data.examples.store import TokenizedRows
@@ -21,6 +20,7 @@ from tui_tuner.evaluation.answer_spans import Found, WindowScores, best_spans
 from tui_tuner.evaluation.squad import Answered
 from tui_tuner.locales import _
 from tui_tuner.methods.prompts import virtual_positions
+from tui_tuner.models.evaluating import evaluating
 from tui_tuner.tasks.answering.logits import best_edges, span_logits
 
 AT_ONCE = 256  # questions that are cut into windows together

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tui_tuner.compute.self_check import evaluating
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.held_out import some_records
 from tui_tuner.data.examples.store import TokenizedRows
@@ -20,6 +19,7 @@ from tui_tuner.errors import UsageError
 from tui_tuner.evaluation.classes import probabilities
 from tui_tuner.evaluation.samples import DURING, Progress, SampleReport, Samples, Shown, Stage
 from tui_tuner.locales import _
+from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.heads import class_names
 
 SCORES = 5  # classes with probabilities

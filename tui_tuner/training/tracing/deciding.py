@@ -5,21 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from tui_tuner.compute.encoders import plain_model
+from tui_tuner.config.kinds import TASKS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN
 from tui_tuner.objectives.base import Judged, Objective
 from tui_tuner.objectives.causal import CausalObjective
 from tui_tuner.objectives.classes import ClassObjective
 from tui_tuner.objectives.tags import TagObjective
+from tui_tuner.tasks import Task, find_task
 from tui_tuner.tasks.answering.objective import SpanObjective
 
-# What `TaskKind.decides` says: the class of transformers that is loaded, and PEFT's name for the task
-CLASSES = {
-    "": ("AutoModelForCausalLM", "CAUSAL_LM"),
-    TEXT: ("AutoModelForSequenceClassification", "SEQ_CLS"),
-    TOKEN: ("AutoModelForTokenClassification", "TOKEN_CLS"),
-    SPAN: ("AutoModelForQuestionAnswering", "QUESTION_ANS"),
-}
+
+def task_that_decides(decides: str) -> Task:
+    """A task with this `TaskKind.decides`: it knows the model's class and PEFT's name for it."""
+    return next(find_task(name) for name, kind in TASKS.items() if kind.decides == decides)
 
 
 def make_objective(decides: str, model: Any) -> Objective:

@@ -78,12 +78,13 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
     from tui_tuner.config.schema import MethodSection
     from tui_tuner.methods import attach
     from tui_tuner.models.new_weights import note_all_random
-    from tui_tuner.training.tracing.deciding import CLASSES
+    from tui_tuner.training.tracing.deciding import task_that_decides
 
     made = CONFIG_MAPPING[request["config"]["model_type"]]
     total = layers + bool(request["frozen"])
     values = _values(request["config"], made.attribute_map, total)
-    auto_class, peft_type = CLASSES[request["decides"]]
+    task = task_that_decides(request["decides"])
+    auto_class, peft_type = task.auto_class, task.peft_type
     if request["decides"]:
         values = {name: value for name, value in values.items() if name not in ("id2label", "label2id")}
         values["num_labels"] = request["outputs"]
