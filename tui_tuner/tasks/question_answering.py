@@ -127,9 +127,15 @@ class QuestionAnswering(Task):
         return {"num_labels": 2}
 
     def finish_model(self, model: Any, learned: Mapping[str, Any]) -> None:
-        """Where questions may have no answer, none is given where it scores higher, until more is known."""
-        if learned.get("unanswerable") and getattr(model.config, NAME, None) is None:
+        """Where questions may have no answer, none is given where it scores higher, until more is known.
+
+        Where each has one, a threshold that the base model brought along would hide answers of the new one.
+        """
+        kept = getattr(model.config, NAME, None)
+        if learned.get("unanswerable") and kept is None:
             keep_threshold(model, 0.0)
+        elif kept is not None and not learned.get("unanswerable"):
+            delattr(model.config, NAME)
 
     # ---- learning and judging -----------------------------------------------------------------------------
 

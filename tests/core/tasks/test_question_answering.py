@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -308,8 +309,11 @@ def test_the_threshold_is_saved_and_asking_uses_it(
 def test_version_1_answers_every_question(
     bert: Path, tmp_path: Path, make_config: MakeConfig, train: Train
 ) -> None:
+    base = shutil.copytree(bert, tmp_path / "base")
+    known = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**known, "null_threshold": -1e5}))  # of an earlier training
     short = {"training__max_steps": 2, "evaluation__samples": 1}
-    ran = train(make_config(**settings(bert, tmp_path, unanswered=False, **short)))
+    ran = train(make_config(**settings(base, tmp_path, unanswered=False, **short)))
     assert ran.outcome.status == "completed", ran.outcome
     metrics = ran.sink.of("evaluation")[-1]["metrics"]
     assert set(metrics) == {"loss", "exact_match", "f1"}
