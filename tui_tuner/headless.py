@@ -325,13 +325,7 @@ class LinePrinter(_Printer):
         self._line(event, _("bottleneck: {message}", message=message) if body.what else message)
 
     def _evaluation(self, event: Event, body: Evaluation) -> None:
-        metrics, judging = self._judging.line(body.metrics), self._judging
-        if judging.name != "loss" and judging.name in body.metrics and judging.best_step is not None:
-            best = {"metrics": metrics, "best": judging.best_text, "best_step": judging.best_step}
-            if judging.best_step == body.step:
-                metrics = _("{metrics}; the best so far", **best)
-            else:
-                metrics = _("{metrics}; the best so far {best}, at step {best_step}", **best)
+        metrics = self._judging.told(body)
         said = {"step": body.step, "metrics": metrics}
         if body.stage:
             line = _("evaluation {stage} at step {step}: {metrics}", stage=_(one_line(body.stage)), **said)

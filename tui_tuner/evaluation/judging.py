@@ -7,6 +7,7 @@ from typing import Any
 
 from tui_tuner.config.deciding import best_of, decides, is_better_higher, metric_word
 from tui_tuner.config.metrics import renamed
+from tui_tuner.locales import _
 from tui_tuner.runs.events import Body, Evaluation, EvaluationTable, Resolved, RolledBack, RunStarted
 from tui_tuner.runs.pace import metric_figure
 
@@ -29,11 +30,6 @@ class Judging:
     @property
     def best_step(self) -> int | None:
         return self._best[0] if self._best is not None else None
-
-    @property
-    def best_text(self) -> str:
-        """The best value so far as its field shows it; empty before the first."""
-        return metric_figure(self.name, self._best[1]) if self._best is not None else ""
 
     def take(self, body: Body) -> None:
         """Learn from an event."""
@@ -58,10 +54,23 @@ class Judging:
                 self.tables = [table for table in self.tables if table.step in kept]
                 self.tables.append(body)
 
-    def line(self, metrics: Mapping[str, float | None]) -> str:
-        """The metrics of an evaluation in words, the one that decides first."""
-        names = sorted(metrics, key=lambda name: name != self.name)
-        return ", ".join(f"{metric_word(name)} {metric_figure(name, metrics[name])}" for name in names)
+    def told(self, body: Evaluation) -> str:
+        """An evaluation that was taken in, in words: the metric that decides first, and its best so far."""
+        names = sorted(body.metrics, key=lambda name: name != self.name)
+        metrics = ", ".join(
+            f"{metric_word(name)} {metric_figure(name, body.metrics[name])}" for name in names
+        )
+        if self.name == "loss" or self.name not in body.metrics or self._best is None:
+            return metrics
+        step, best = self._best
+        said = {"metrics": metrics, "name": metric_word(self.name), "step": step}
+        if step == body.step:
+            return _("{metrics}; the best {name} so far", **said)
+        return _(
+            "{metrics}; the best {name} so far is {best}, at step {step}",
+            best=metric_figure(self.name, best),
+            **said,
+        )
 
     def _settle(self) -> None:
         self.name = decides(self._config, self._resolved)

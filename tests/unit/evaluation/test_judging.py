@@ -29,12 +29,12 @@ def test_lines_show_the_metric_that_decides_and_what_was_found(tmp_path: Path) -
     store = RunStore(tmp_path)
     said = lines_of(judged_runs.answered(store))
     assert "at step 0: f1 5.00, loss 1.9500, exact match 4.50\n" in said
-    assert "at step 20: f1 88.52, loss 1.1148, exact match 79.67; the best so far\n" in said
+    assert "at step 20: f1 88.52, loss 1.1148, exact match 79.67; the best f1 so far\n" in said
     assert "after     ✓ Denver Broncos 91.3%" in said and "champion [Denver Broncos] defeated" in said
     assert "before    ✗ Carolina 3.1% · (no answer) 2.0%" in said and "expected  (no answer)" in said
     assert "exact match: 4.50 before, 81.90 after" in said and "  HasAns  91.00" in said
     said = lines_of(judged_runs.classified(store))
-    assert "f1 macro 79.00; the best so far 0.8300, at step 20" in said
+    assert "f1 macro 79.00; the best accuracy so far is 0.8300, at step 20" in said
     assert "held-out rows at step 20" in said
     row = next(line for line in said.splitlines() if line.startswith("  Business") and "41" in line)
     assert row.split() == ["Business", "5", "0", "41", "4"]
