@@ -109,10 +109,12 @@ def best_threshold(questions: Sequence[Answered], values: Sequence[float]) -> fl
     """The threshold of `no_answer` with the best mean of these scores, as SQuAD 2.0's script looks for it.
 
     It begins with no answer for all, and gives answers one after the other, by their `no_answer`. Of several
-    with the same score, the first that reached it is taken; 0 where none is better than no answer for all.
+    with the same score, the first that reached it is taken. Where none is better than no answer for all, the
+    script says 0, which is below all of its probabilities; among differences of scores it is lower.
     """
     current: float = sum(not one.answers for one in questions)
-    best, threshold = current, 0.0
+    best = current
+    threshold = min(0.0, min((one.no_answer for one in questions), default=0.0) - ROUNDING)
     order = sorted(range(len(questions)), key=lambda place: questions[place].no_answer)
     for place in order:
         one = questions[place]

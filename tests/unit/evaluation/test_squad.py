@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
@@ -104,6 +105,34 @@ def test_without_a_better_threshold_it_is_0() -> None:
     judged, threshold = judge_answers(rows, "auto")
     assert threshold == 0.0 and judged.metrics["f1"] == 1.0
     assert judged.tables[0].values[0] == [None, None, 0.0]
+
+
+def test_no_answer_for_all_is_reached_where_nothing_is_better() -> None:
+    """Scores are differences: below 0, a threshold of 0 would let every wrong answer stand."""
+    rows = [Answered([], "x", -3.0), Answered([], "y", -1.0), Answered(["z"], "wrong", 0.5)]
+    judged, threshold = judge_answers(rows, "auto")
+    assert threshold is not None and threshold < -3.0
+    assert judged.metrics["f1"] == judged.metrics["exact_match"] == pytest.approx(2 / 3)
+    rows_of = dict(zip(judged.tables[1].rows, judged.tables[1].values, strict=True))
+    assert rows_of["used"] == rows_of["best_f1"] == rows_of["best_exact_match"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_other_threshold_is_better(seed: int) -> None:
+    draw = random.Random(seed)
+    words = ["red", "green", "blue"]
+    rows = [
+        Answered(
+            [" ".join(draw.choices(words, k=2))] if draw.random() < 0.5 else [],
+            " ".join(draw.choices(words, k=draw.randint(0, 2))),
+            draw.uniform(-2.0, 2.0) + draw.choice([-2.0, 0.0, 2.0]) * (seed % 3),
+        )
+        for _unused in range(draw.randint(2, 12))
+    ]
+    rows.append(Answered([], "red", draw.uniform(-1.0, 1.0)))
+    used = judge_answers(rows, "auto")[0].metrics["f1"]
+    places = [-100.0, *(one.no_answer for one in rows), 100.0]
+    assert used == pytest.approx(max(judge_answers(rows, place)[0].metrics["f1"] for place in places))
 
 
 def test_texts_are_compared_as_words() -> None:
