@@ -251,6 +251,13 @@ def test_the_short_way_to_the_workbench_answers_as_the_long_one(arguments: list[
     assert answers[0] == answers[1] and answers[0][0] == 2
 
 
+def test_the_folder_of_the_workbench_is_not_taken_for_that_of_a_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tui_tuner", "--runs", "x", "runs"], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "tui-tuner runs … --runs FOLDER" in done.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 def test_a_terminal_that_hangs_up_leaves_the_run_going(tmp_path: Path) -> None:
     """A real process on a pseudo-terminal: the terminal closes, the journal still comes to its end."""

@@ -10,6 +10,7 @@ from typer.main import get_command
 from tui_tuner.cli import ask, cache, data, history, plan, range_test, runs, start
 from tui_tuner.cli.options import Runs
 from tui_tuner.cli.screen import open_workbench
+from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 
 app = typer.Typer(
@@ -44,6 +45,12 @@ def workbench(
     """Open the workbench, or do one of the commands."""
     if context.invoked_subcommand is None:
         raise typer.Exit(open_workbench(runs_folder))
+    source = context.get_parameter_source("runs_folder")
+    if source is not None and source.name == "COMMANDLINE":
+        raise UsageError(
+            _("--runs before a command is for the workbench alone."),
+            hint=_("Put it behind: tui-tuner {command} … --runs FOLDER.", command=context.invoked_subcommand),
+        )
 
 
 app.command("demo")(start.demo)

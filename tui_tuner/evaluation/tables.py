@@ -20,6 +20,7 @@ TITLES = {
     "classes": N_("Each class"),
     "thresholds": N_("Thresholds for no answer"),
 }
+COUNTS = ("support", "rows", "questions")  # columns that count
 MOST_CLASSES = 8  # of a matrix that is drawn; of more, the pairs that are confused most
 MOST_PAIRS = 12
 MOST_ROWS = 60
@@ -70,7 +71,8 @@ def cell_text(column: str, value: float | None) -> str:
     """A value of a table as its column wants it: whole numbers whole, F1 and the like times 100."""
     if value is None:
         return "–"
-    if isinstance(value, int) or (math.isfinite(value) and value == int(value) and value > 1):
+    whole = math.isfinite(value) and value == int(value)
+    if isinstance(value, int) or (whole and (value > 1 or column in COUNTS)):
         return f"{int(value):,}"
     return metric_figure(column, value, 3)
 

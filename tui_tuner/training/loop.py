@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tui_tuner.config.metrics import Metric, higher_is_better
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.errors import RunError
+from tui_tuner.errors import ConfigError, RunError
 from tui_tuner.locales import _
 from tui_tuner.objectives.base import Judged
 from tui_tuner.runs.events import Evaluation, EvaluationTable, Log
@@ -222,6 +222,7 @@ class Loop(TrainerCallback):
             if judged is not None:
                 self._tell(judged, step)
                 self._judge(judged.metrics, step, final)
+                self._keep_files(judged, step)
         except Interrupted:
             self.reporter.emit(Log(_("The evaluation at step {step} was interrupted.", step=step)))
         else:
@@ -235,8 +236,17 @@ class Loop(TrainerCallback):
             judged = self.evaluator.validation(self.engine.model, self.engine.size, 0)
         except Interrupted:
             return
-        if judged is not None:
-            self._tell(judged, 0)
+        if judged is None:
+            return
+        self._tell(judged, 0)
+        self._keep_files(judged, 0)
+        if self.config.evaluation.best not in judged.metrics:
+            raise ConfigError(
+                _("{metric!r} is not measured on these rows.", metric=one_line(self.config.evaluation.best)),
+                where="evaluation.best",
+                hint=_("Known are {metrics}.", metrics=", ".join(judged.metrics)),
+                field="evaluation.best",
+            )
 
     def _tell(self, judged: Judged, step: int) -> None:
         self.progress.note_measured(step, judged.metrics)
@@ -245,7 +255,10 @@ class Loop(TrainerCallback):
             self.reporter.emit(
                 EvaluationTable(step, table.name, list(table.rows), list(table.columns), list(table.values))
             )
-        if self.saver.writes:
+
+    def _keep_files(self, judged: Judged, step: int) -> None:
+        """Files that an evaluation leaves in the run's folder are those of the best one so far."""
+        if self.saver.writes and self.progress.best_step in (None, step):
             write_files(self.saver.folder, judged.files, self.reporter)
 
     def _answer(self, step: int) -> None:

@@ -114,6 +114,14 @@ def test_what_is_judged_and_shown_is_what_the_saved_model_says(
     assert after
 
 
+def test_a_metric_of_another_problem_ends_the_run_before_it_trains(
+    classify: Any, train: Train, encoder: Path
+) -> None:
+    run = train(classify(encoder, labelled_rows(60, ("good", "bad")), evaluation__best="pearson"))
+    assert run.outcome.status == "failed" and not run.sink.of("step")
+    assert "'pearson' is not measured on these rows" in run.outcome.message
+
+
 def test_how_rows_lie_changes_nothing(classify: Any, train: Train, encoder: Path) -> None:
     """Flat and padded rows, all at once and in parts: the same losses."""
     rows = [{**row, "sentence1": row.pop("text"), "sentence2": "word3 word4"} for row in labelled_rows(80)]

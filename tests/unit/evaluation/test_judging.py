@@ -97,6 +97,12 @@ def test_confused_pairs_are_those_with_the_most_rows() -> None:
     assert len(table_lines(table)) == 13 and "taken for" in table_lines(table)[1]
 
 
+def test_counts_are_whole_numbers_and_shares_are_not() -> None:
+    table = EvaluationTable(1, "classes", ["PER", "LOC"], ["f1", "support"], [[1.0, 1.0], [0.5, 0.0]])
+    lines = table_lines(table)
+    assert [line.split() for line in lines[2:]] == [["PER", "100.00", "1"], ["LOC", "50.00", "0"]]
+
+
 def test_a_text_is_read_or_refused_in_words(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_bytes(b"\xef\xbb\xbfone\r\ntwo \xe2\x82\xac")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tui_tuner.config.advice import advise, setting
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.encoder import Begun, Encoder, Encodings, Facts
 from tui_tuner.data.examples.fitting import Fitted
@@ -19,9 +20,11 @@ from tui_tuner.data.examples.token_types import COLUMN, pack_types
 from tui_tuner.data.labels.names import are_listed, class_hash, class_name, is_whole, labels_of, number_of
 from tui_tuner.data.labels.problem import MOST_CLASSES, MULTI, REGRESSION, SINGLE, Tally
 from tui_tuner.data.problems import RowProblem
-from tui_tuner.data.records import IGNORE, Example, Labelled, Record
+from tui_tuner.data.reading import Read
+from tui_tuner.data.records import IGNORE, Example, Labelled, Record, Text
+from tui_tuner.errors import RowsError
 from tui_tuner.locales import N_, _
-from tui_tuner.text import one_line
+from tui_tuner.text import one_line, some_of
 
 COLUMNS = {"class": "int64", "value": "float64", COLUMN: "int64"}
 _COUNTED = ("rows", "texts", "fractions", "lists", "several")
@@ -35,6 +38,30 @@ class LabelEncoder(Encoder):
     """
 
     takes = (Labelled,)
+
+    @classmethod
+    def check_kind(cls, config: RunConfig, read: Read, record: Record) -> None:
+        """The same; of texts with columns beside them, one may be the label under another name."""
+        text = read.columns.get("text")
+        beside = [name for name in read.row.values if name != text]
+        if not isinstance(record, Text) or text is None or not beside:
+            super().check_kind(config, read, record)
+            return
+        raise RowsError(
+            _(
+                "no column is known as the label of a text; beside {text} there are: {names}.",
+                text=one_line(text, 40),
+                names=", ".join(some_of(beside, 8)),
+            ),
+            where=str(read.row.origin),
+            hint=advise(
+                N_(
+                    "Say which it is with {command}.",
+                    command=setting({"data.columns": {"text": text, "label": beside[0]}}),
+                )
+            ),
+            field="data.columns",
+        )
 
     def __init__(self, config: RunConfig, tokenizer: Any, base: Sequence[str] = ()) -> None:
         super().__init__(config, tokenizer)

@@ -229,6 +229,8 @@ def _load_code(folder: RunFolder, view: RunView) -> str:
     kind = kind_of(view.config)
     name = find_task(kind.name).auto_class if kind is not None else "AutoModelForCausalLM"
     if (place / "adapter_config.json").is_file():
+        if kind is not None and kind.decides:  # the base model has to be told of the classes first
+            return "  " + _("the lines are in {path}", path=one_line(str(place.resolve() / "README.md")))
         name = name.replace("AutoModel", "AutoPeftModel")
         library = "peft"
     else:

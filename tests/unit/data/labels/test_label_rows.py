@@ -18,7 +18,7 @@ from tui_tuner.data.examples.token_types import COLUMN, unpack_types
 from tui_tuner.data.formats.recognise import recognise
 from tui_tuner.data.labels.names import class_name, in_order, labels_of, number_of
 from tui_tuner.data.labels.problem import Tally, settle_problem
-from tui_tuner.errors import ConfigError, DataError, PreflightError
+from tui_tuner.errors import ConfigError, DataError, PreflightError, RowsError
 from tui_tuner.tasks import find_task
 
 TASK = find_task("classification")
@@ -276,6 +276,17 @@ def test_labels_that_cannot_be_learnt_are_refused(
 )
 def test_doubtful_labels_are_said(read: Read, labels: list[Any], code: str) -> None:
     assert code in [problem.code for problem in read(rows_of(*labels)).report.warnings]
+
+
+def test_a_label_under_another_name_is_asked_for(read: Read) -> None:
+    rows = [{"text": f"I feel so, number {one}", "mood": ("happy", "sad")[one % 2]} for one in range(30)]
+    with pytest.raises(
+        RowsError, match=r"no column is known as the label.*beside text there are: mood\."
+    ) as error:
+        read(rows)
+    assert "data.columns={text: text, label: mood}" in error.value.hint
+    assert error.value.where.endswith("rows.jsonl:1") and error.value.field == "data.columns"
+    assert names(read(rows, columns={"text": "text", "label": "mood"})) == ["happy", "sad"]
 
 
 def test_a_class_of_held_out_rows_alone_is_refused_with_its_place(read: Read, tmp_path: Path) -> None:
