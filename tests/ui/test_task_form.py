@@ -120,3 +120,11 @@ def test_fields_that_are_named_apply_to_some_task_alone() -> None:
     problem = {"evaluation.prompts": "no list", "data.stride": "no number"}
     assert form.problems({"task": "sft"}, problem) == {"evaluation.prompts": "no list"}
     assert form.problems({"task": "question_answering"}, problem) == {"data.stride": "no number"}
+
+
+def test_a_field_is_marked_before_it_is_composed() -> None:
+    """The config's answer may come between the moment a page is mounted and the one its fields are composed."""
+    field = Field(form.options()["training.epochs"], 3)
+    field.mark(changed=True, sentence="training.epochs: too many")
+    assert "✗ epochs" in str(field._label.content)
+    assert str(field._below.content) == "too many"

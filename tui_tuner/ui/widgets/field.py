@@ -63,13 +63,16 @@ class Field(Vertical):
         self._value = value
         self._words = list(words) or select_words(option)
         self._marked: tuple[bool, str, Any] = (False, "?", None)
+        # Made here: a field is marked as soon as it is in the form, which may be before it is composed.
+        self._label = Static("", classes="label")
+        self._below = Static(self._help(), classes="words")
 
     def compose(self) -> ComposeResult:
         with Horizontal():
-            yield Static("", classes="label")
+            yield self._label
             yield self._editor()
             yield Static(Content(self.option.unit), classes="unit")
-        yield Static(self._help(), classes="words")
+        yield self._below
 
     def _editor(self) -> Widget:
         kind = editor(self.option)
@@ -94,9 +97,9 @@ class Field(Vertical):
         self.set_class(bool(sentence), "-wrong")
         name = self.option.path.rpartition(".")[2].replace("_", " ")
         sign = ("✗ ", "$error") if sentence else ("• ", "$accent") if changed else "  "
-        self.query_one(".label", Static).update(Content.assemble(sign, name))
+        self._label.update(Content.assemble(sign, name))
         short = sentence.removeprefix(f"{self.option.path}: ")
-        self.query_one(".words", Static).update(safe(short) if sentence else self._help())
+        self._below.update(safe(short) if sentence else self._help())
 
     def offer(self, words: list[str]) -> None:
         """Offer other words; what is chosen stays chosen."""
