@@ -116,7 +116,7 @@ def test_a_pause_costs_and_does_not_slow_the_pace(make_config: MakeConfig) -> No
 def test_the_live_pane_and_the_printer_show_the_time_of_the_run() -> None:
     from tui_tuner.headless import LinePrinter
     from tui_tuner.runs.view import RunView, fold
-    from tui_tuner.ui.widgets.numbers import _time_rows
+    from tui_tuner.ui.widgets.live.numbers import _time_rows
 
     def event(seconds: float, by: int) -> Event:
         fields = {"seconds": seconds, "low": seconds * 0.9, "high": seconds * 1.1, "corrected_by": by}

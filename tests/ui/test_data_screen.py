@@ -14,7 +14,7 @@ from tui_tuner.ui import datalook
 from tui_tuner.ui.datalook import Mask, Token
 from tui_tuner.ui.screens.data import DataScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
-from tui_tuner.ui.widgets.mask_view import MaskView, mask_content
+from tui_tuner.ui.widgets.data.mask_view import MaskView, mask_content
 
 HOSTILE = "[/red] [@click=app.quit]x[/] \x1b[2J"
 

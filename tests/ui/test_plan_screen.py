@@ -20,8 +20,8 @@ from tui_tuner.planning.hardware import Gpu, Hardware
 from tui_tuner.ui import planlook
 from tui_tuner.ui.screens.plan import PlanScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
+from tui_tuner.ui.widgets.form.plan_line import PlanLine
 from tui_tuner.ui.widgets.memory_bar import bar_content, parts
-from tui_tuner.ui.widgets.plan_line import PlanLine
 
 LARGE = {"model": {"name": "mistralai/Mistral-7B-v0.1"}}
 

@@ -10,7 +10,7 @@ from tui_tuner.config.applying import particular, reads
 from tui_tuner.config.kinds import TASKS, TaskKind
 from tui_tuner.ui import form
 from tui_tuner.ui.screens.settings import SettingsScreen
-from tui_tuner.ui.widgets.field import Field, FieldSelect
+from tui_tuner.ui.widgets.form.field import Field, FieldSelect
 
 
 def shown(pilot) -> list[str]:
@@ -123,7 +123,7 @@ def test_fields_that_are_named_apply_to_some_task_alone() -> None:
 
 
 def test_a_field_is_marked_before_it_is_composed() -> None:
-    """The config's answer may come between the moment a page is mounted and the one its fields are composed."""
+    """A page is mounted a moment before its fields are composed, and the answer may come then."""
     field = Field(form.options()["training.epochs"], 3)
     field.mark(changed=True, sentence="training.epochs: too many")
     assert "✗ epochs" in str(field._label.content)

@@ -23,7 +23,7 @@ from tui_tuner.ui.screens.home import HomeScreen
 from tui_tuner.ui.screens.run import RunScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 from tui_tuner.ui.themes import LIGHT
-from tui_tuner.ui.widgets.field import Field
+from tui_tuner.ui.widgets.form.field import Field
 
 
 @pytest.mark.parametrize("size", SIZES)

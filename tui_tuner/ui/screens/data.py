@@ -25,9 +25,9 @@ from tui_tuner.ui import datalook
 from tui_tuner.ui.checking import Refusal, refusal_of
 from tui_tuner.ui.form import at, given, put
 from tui_tuner.ui.screens.offers import MendingScreen, put_values
-from tui_tuner.ui.widgets.file_tree import FileTree
-from tui_tuner.ui.widgets.how_read import HowRead, counts
-from tui_tuner.ui.widgets.mask_view import MaskView
+from tui_tuner.ui.widgets.data.file_tree import FileTree
+from tui_tuner.ui.widgets.data.how_read import HowRead, counts
+from tui_tuner.ui.widgets.data.mask_view import MaskView
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import block, mark, marked
 

@@ -35,8 +35,8 @@ from tui_tuner.ui.planwords import (
 from tui_tuner.ui.preferences import remember
 from tui_tuner.ui.rangelook import RangeProcess
 from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.widgets.form.plan_line import Planned
 from tui_tuner.ui.widgets.memory_bar import bar_content, breakdown
-from tui_tuner.ui.widgets.plan_line import Planned
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import block, plain_value, safe
 

@@ -26,7 +26,7 @@ from tui_tuner.ui.widgets.judged.measures import metrics_content
 from tui_tuner.ui.widgets.judged.pair import Pair
 from tui_tuner.ui.widgets.judged.spans import legend
 from tui_tuner.ui.widgets.judged.tables import Tables, chosen_tables
-from tui_tuner.ui.widgets.samples import by_prompt
+from tui_tuner.ui.widgets.live.samples import by_prompt
 from tui_tuner.ui.words import block, column, duration, safe, state_content
 
 

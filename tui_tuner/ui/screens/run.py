@@ -21,13 +21,13 @@ from tui_tuner.ui.checking import refusal_of_run
 from tui_tuner.ui.machine import Load, Machine
 from tui_tuner.ui.overview import can_resume, run_values
 from tui_tuner.ui.screens.base import TunerScreen
-from tui_tuner.ui.widgets.chart import LossChart
-from tui_tuner.ui.widgets.choices import Choices
-from tui_tuner.ui.widgets.failure import Failure
-from tui_tuner.ui.widgets.log_pane import LogPane
-from tui_tuner.ui.widgets.numbers import Numbers
-from tui_tuner.ui.widgets.run_head import RunHead
-from tui_tuner.ui.widgets.samples import Samples
+from tui_tuner.ui.widgets.live.chart import LossChart
+from tui_tuner.ui.widgets.live.choices import Choices
+from tui_tuner.ui.widgets.live.failure import Failure
+from tui_tuner.ui.widgets.live.log_pane import LogPane
+from tui_tuner.ui.widgets.live.numbers import Numbers
+from tui_tuner.ui.widgets.live.run_head import RunHead
+from tui_tuner.ui.widgets.live.samples import Samples
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import safe
 

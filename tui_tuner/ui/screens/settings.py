@@ -15,27 +15,24 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.events import DescendantFocus
-from textual.widgets import OptionList, Static
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tui_tuner.config.advice import words_of
 from tui_tuner.config.options import known_field
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
-from tui_tuner.runs.store import RunStore
-from tui_tuner.text import one_line
 from tui_tuner.ui import form
 from tui_tuner.ui.checking import Refusal, refusal_of
-from tui_tuner.ui.presets import preset_rows, preset_values
+from tui_tuner.ui.screens.beginning import ask_where_to_begin, make_run
 from tui_tuner.ui.screens.offers import MendingScreen, put_values
-from tui_tuner.ui.widgets.field import Field, FieldChanged, explanation
-from tui_tuner.ui.widgets.form_pages import FormPages, form_words, section_marks, task_words
-from tui_tuner.ui.widgets.memory_bar import breakdown
-from tui_tuner.ui.widgets.plan_line import Looked, PlanLine
-from tui_tuner.ui.widgets.start_check import Checked, StartCheck
+from tui_tuner.ui.widgets.form.about import About
+from tui_tuner.ui.widgets.form.field import Field, FieldChanged
+from tui_tuner.ui.widgets.form.pages import FormPages, section_marks
+from tui_tuner.ui.widgets.form.plan_line import Looked, PlanLine
+from tui_tuner.ui.widgets.form.start_check import Checked, StartCheck
 from tui_tuner.ui.widgets.topbar import TopBar
-from tui_tuner.ui.words import block, column, safe
+from tui_tuner.ui.words import safe
 
 
 class SettingsScreen(MendingScreen):
@@ -65,8 +62,6 @@ class SettingsScreen(MendingScreen):
     SettingsScreen #nav { height: 1fr; padding: 0 1; }
     SettingsScreen #help { dock: bottom; height: 7; }
     SettingsScreen.-wide #help { dock: right; width: 40; height: 1fr; }
-    SettingsScreen #help Static { height: auto; }
-    SettingsScreen #parts { display: none; border-top: solid $line; margin-top: 1; }
     SettingsScreen.-wide #parts { display: block; }
     """
 
@@ -112,9 +107,7 @@ class SettingsScreen(MendingScreen):
 
     def body(self) -> ComposeResult:
         with Horizontal(id="area"):
-            with VerticalScroll(id="help", classes="panel", can_focus=False):
-                yield Static(id="explanation")
-                yield Static(id="parts")
+            yield About(id="help", classes="panel", can_focus=False)
             with VerticalScroll(id="nav-box", can_focus=False):
                 yield OptionList(
                     *(Option(Content(label), key) for key, label in form.SECTIONS.items()), id="nav"
@@ -124,7 +117,6 @@ class SettingsScreen(MendingScreen):
         yield StartCheck()
 
     async def on_mount(self) -> None:
-        self.query_one("#help").border_title = Content(_("About this setting"))
         draft, nav = self.tuner.drafts.draft, self.query_one("#nav", OptionList)
         self._untyped = form.take_texts(draft.values, draft.texts)
         section = draft.section if draft.section in form.SECTIONS else "model"
@@ -208,22 +200,18 @@ class SettingsScreen(MendingScreen):
         wrong = [
             text for path, text in self._problems.items() if not path or form.section_of(path) == section
         ]
-        lines = [Content.assemble(("✗ ", "$error"), block(sentence)) for sentence in wrong]
-        lines += [task_words(self.said)] if self.said is not None and self.other_task else []
-        words = Content("\n").join(lines) if lines else form_words()
-        self.query_one("#explanation", Static).update(words)
+        self.query_one(About).show_section(wrong, self.said if self.other_task else None)
 
     def _explain(self, path: str) -> None:
-        option = form.options()[path]
-        sentence = form.problem_of(path, self._problems)
-        refusal = self._why
-        value = form.value_of(self.values, option)
-        said = explanation(option, sentence, value=value)
-        if refusal is not None and refusal.field == path:
-            said = explanation(option, sentence, refusal.advice, refusal.mendable, value)
-        if path in ("task", "data.path") and self.said is not None and self.other_task:
-            said = Content("\n").join([task_words(self.said), said])
-        self.query_one("#explanation", Static).update(said)
+        option, refusal = form.options()[path], self._why
+        told = path in ("task", "data.path") and bool(self.other_task)
+        self.query_one(About).show_field(
+            option,
+            form.problem_of(path, self._problems),
+            form.value_of(self.values, option),
+            refusal if refusal is not None and refusal.field == path else None,
+            self.said if told else None,
+        )
 
     def _check(self, changed: bool = True) -> None:
         """Ask the config about the draft, and mark what it finds; then, in a while, what it speaks of."""
@@ -290,9 +278,7 @@ class SettingsScreen(MendingScreen):
 
     @on(Looked)
     def _looked(self, message: Looked) -> None:
-        parts = self.query_one("#parts", Static)
-        parts.border_title = Content(_("Memory at its peak"))
-        parts.update(breakdown(message.look.estimate, 36) if message.look else Content(""))
+        self.query_one(About).show_memory(message.look.estimate if message.look else None)
 
     def action_step(self, by: int) -> None:
         """To the next field, or the one before; at the end of a section, to its neighbour."""
@@ -376,24 +362,10 @@ class SettingsScreen(MendingScreen):
         self.set_focus(self.query_one("#nav"))
 
     def action_preset(self) -> None:
-        """Begin again from a preset."""
-        from tui_tuner.ui.screens.dialogs import Choose
+        """Begin again from something else."""
+        ask_where_to_begin(self, self._begin_from)
 
-        answers = [(p.name, column(p.name, 20).rstrip(), one_line(p.description, 120)) for p in preset_rows()]
-        answers.append(("", _("defaults"), _("every value at its default")))
-        self.app.push_screen(
-            Choose(_("Preset"), Content(_("Begin again from")), answers), self._preset_chosen
-        )
-
-    async def _preset_chosen(self, name: str | None) -> None:
-        if name is None:
-            return
-        try:
-            chosen = [preset for preset in preset_rows() if preset.name == name]
-            values = preset_values(chosen[0]) if chosen else {}
-        except TunerError as error:
-            self.tuner.say(words_of(error), "error")
-            return
+    async def _begin_from(self, values: Mapping[str, Any], name: str) -> None:
         if self.tuner.drafts.changed:
             self.tuner.say(_("What was set before is kept: it is on the home screen."), timeout=8)
         self.tuner.drafts.begin(values, name)
@@ -431,13 +403,8 @@ class SettingsScreen(MendingScreen):
 
     def _begin(self, config: RunConfig) -> None:
         """Make the run and show its live pane."""
-        from tui_tuner.config.values import with_values
-
-        own_folder = isinstance(self.values.get("output"), dict) and self.values["output"].get("folder")
-        store = RunStore(config.output.folder) if own_folder else self.tuner.store
         try:
-            config = with_values(config, {"output.folder": str(store.root)})
-            folder = store.create(config)
+            folder = make_run(self.tuner, self.values, config)
         except (TunerError, OSError) as error:
             self._refusal, self._passed = refusal_of(error), False
             self._draw_problems()

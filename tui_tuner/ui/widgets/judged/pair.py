@@ -15,7 +15,7 @@ from tui_tuner.text import one_line
 from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.widgets.judged.scores import scores_content
 from tui_tuner.ui.widgets.judged.spans import inside_content
-from tui_tuner.ui.widgets.samples import answer, stage_name
+from tui_tuner.ui.widgets.live.samples import answer, stage_name
 from tui_tuner.ui.words import block
 
 _LONGEST = 1200  # characters of a prompt

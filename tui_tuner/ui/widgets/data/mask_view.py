@@ -12,7 +12,7 @@ from textual.widgets import Static
 from tui_tuner.locales import _
 from tui_tuner.text import mark_blanks, sanitize
 from tui_tuner.ui.datalook import Mask, Token
-from tui_tuner.ui.widgets.around_view import around_content, forward_content
+from tui_tuner.ui.widgets.data.around_view import around_content, forward_content
 from tui_tuner.ui.words import safe
 
 if TYPE_CHECKING:

@@ -12,12 +12,9 @@ from textual.widgets import ContentSwitcher
 
 from tui_tuner.config.options import Option
 from tui_tuner.locales import _
-from tui_tuner.text import one_line
 from tui_tuner.ui import form
-from tui_tuner.ui.checking import Refusal
 from tui_tuner.ui.drafts import Draft
-from tui_tuner.ui.widgets.field import Field
-from tui_tuner.ui.words import mark, marked, safe
+from tui_tuner.ui.widgets.form.field import Field
 
 
 class Page(VerticalScroll, inherit_bindings=False):
@@ -106,26 +103,6 @@ class FormPages(ContentSwitcher):
     def _shows(self, option: Option, draft: Draft) -> bool:
         told = option.path in self._wanted or option.path in draft.texts
         return self.advanced or not option.advanced or told or form.is_set(draft.values, option)
-
-
-def form_words() -> Content:
-    """How the form is used."""
-    start = _("Every value has a default, so a run can start at once: {key}.", key=mark("^r"))
-    keys = _(
-        "{enter} goes into a section, {escape} comes back. {advanced} shows the advanced settings too.",
-        enter=mark("Enter"),
-        escape=mark("Esc"),
-        advanced=mark("F2"),
-    )
-    auto = Content(_("`auto` is worked out when the run starts; the run shows what it became and why."))
-    return Content("\n").join((marked(start), marked(keys), auto.stylize("$dim")))
-
-
-def task_words(said: Refusal) -> Content:
-    """That the data are for another task, and the key that takes it."""
-    task = mark(one_line((said.task_fix or {}).get("task", ""), 40), "bold")
-    key = marked(_("{key} makes it task {task}.", key=mark("F5"), task=task))
-    return Content.assemble(("? ", "$warning"), safe(said.sentence), " ", key)
 
 
 def section_marks(problems: Mapping[str, str]) -> list[Content]:

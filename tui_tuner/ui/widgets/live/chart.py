@@ -22,7 +22,7 @@ from tui_tuner.config.metrics import hundredfold
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Evaluation, Step
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.widgets.numbers import LOSSES, validation_loss
+from tui_tuner.ui.widgets.live.numbers import LOSSES, validation_loss
 
 REPAINT_SECONDS = 1.0
 _HIGHEST = 1e30  # a loss beyond it, infinite or NaN, has no place on any scale

@@ -149,30 +149,3 @@ class Field(Vertical):
 
 def _with_help(word: str, told: str) -> str | Content:
     return Content.assemble(word, (f"\n  {_(told)}", "$dim")) if told else word
-
-
-def explanation(
-    option: Option, sentence: str, advice: str = "", offered: bool = False, value: Any = None
-) -> Content:
-    """Everything the help panel says about a field: what is wrong with it, and what to do about that, first.
-
-    Args:
-        offered: There is something to choose from.
-        value: What it holds, where something may be told of that.
-    """
-    parts: list[Content | str | tuple[str, str]] = [(f"{option.path}\n", "bold $primary")]
-    if sentence:
-        parts.append((f"✗ {one_line(sentence)}\n", "$error"))
-    way = f"{one_line(advice)} {_('F4 offers it.') if offered else ''}".strip()
-    if advice:
-        parts.append((f"{way}\n", "$warning"))
-    parts.append(_(option.help) + "\n")
-    told = word_help(option, show(value))
-    if told:
-        parts += [(show(value), "bold"), f": {_(told)}\n"]
-    if option.explain:
-        parts.append(_(option.explain) + "\n")
-    default = show(option.default) or _("empty")
-    takes = f"{option.expects()} {_(option.unit)}" if option.unit else option.expects()
-    parts.append((_("Takes {takes}. Default: {default}.", takes=takes, default=default), "$dim"))
-    return Content.assemble(*parts)
