@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tui_tuner.config.applying import methods_of, particular, reads
+from tui_tuner.config.applying import dependent, getter, has_effect, methods_of
 from tui_tuner.config.kinds import METHODS, RECORD_FORMATS, TASKS, Kind
 from tui_tuner.config.load import build_config, config_problems
 from tui_tuner.config.options import Option, known_field, options, section_help
@@ -76,13 +76,14 @@ def word_help(option: Option, word: str) -> str:
 
 
 def applies(values: Mapping[str, Any], path: str) -> bool:
-    """Whether a field, or a key inside it, has an effect on runs of the draft's task."""
-    return reads(str(at(values, "task")), known_field(path) or path)
+    """Whether a field, or a key inside it, has an effect on a run of the draft."""
+    return has_effect(known_field(path) or path, getter(values))
 
 
 def applied(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A draft without what its task does not read: it stays in the draft, for the task may change back."""
-    return without(values, [path for path in particular() if not applies(values, path)])
+    """A draft without what has no effect: it stays in the draft, for task and method may change back."""
+    get = getter(values)
+    return without(values, [path for path in dependent() if not has_effect(path, get)])
 
 
 def value_of(values: Mapping[str, Any], option: Option) -> Any:
@@ -201,7 +202,7 @@ def _yaml(option: Option, text: str) -> Any:
 
 
 def config_of(values: Mapping[str, Any]) -> RunConfig:
-    """The config that a draft is, without what its task does not read.
+    """The config that a draft is, without what has no effect.
 
     Raises:
         ConfigError: with one sentence for each problem.
