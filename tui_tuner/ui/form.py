@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 
 from tui_tuner.config.applying import dependent, getter, has_effect, methods_of
-from tui_tuner.config.kinds import METHODS, RECORD_FORMATS, TASKS, Kind
 from tui_tuner.config.load import build_config, config_problems
 from tui_tuner.config.options import Option, known_field, options, section_help
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.sections.told import word_told
 from tui_tuner.config.values import set_path
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.locales import _
@@ -68,11 +68,7 @@ def select_words(option: Option, values: Mapping[str, Any] | None = None) -> lis
 
 def word_help(option: Option, word: str) -> str:
     """One line about a word that a field takes, untranslated; empty where nothing is told of it."""
-    kinds: dict[str, Mapping[str, Kind]] = {"task": TASKS, "method.kind": METHODS}
-    kind = kinds.get(option.path, {}).get(word)
-    if kind is not None:
-        return kind.help
-    return RECORD_FORMATS.get(word, "") if option.path == "data.format" and word != "auto" else ""
+    return word_told(option.path, word)
 
 
 def applies(values: Mapping[str, Any], path: str) -> bool:

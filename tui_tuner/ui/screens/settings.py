@@ -26,6 +26,7 @@ from tui_tuner.ui.checking import Refusal, refusal_of
 from tui_tuner.ui.screens.beginning import ask_where_to_begin, make_run
 from tui_tuner.ui.screens.offers import MendingScreen, put_values
 from tui_tuner.ui.widgets.form.about import About
+from tui_tuner.ui.widgets.form.costs import Costed, MethodCosts
 from tui_tuner.ui.widgets.form.field import Field, FieldChanged
 from tui_tuner.ui.widgets.form.pages import FormPages
 from tui_tuner.ui.widgets.form.plan_line import Looked, PlanLine
@@ -76,6 +77,7 @@ class SettingsScreen(MendingScreen):
         self._preset = preset
         self._standing = Standing(told)
         self._mend = mend
+        self._costs: dict[str, str] = {}  # of each method, with the draft as it is
 
     @property
     def values(self) -> dict[str, Any]:
@@ -105,6 +107,7 @@ class SettingsScreen(MendingScreen):
             yield FormPages()
         yield PlanLine()
         yield StartCheck()
+        yield MethodCosts()
 
     async def on_mount(self) -> None:
         draft, sections = self.tuner.drafts.draft, self._sections
@@ -137,6 +140,7 @@ class SettingsScreen(MendingScreen):
         draft = self.tuner.drafts.draft
         await self._pages.show(section, draft)
         self._pages.mark(draft, self._standing.problems)
+        self._ask_costs()
 
     async def _go_to(self, path: str) -> None:
         """Put the focus into a field; nothing where there is none of that name."""
@@ -197,6 +201,7 @@ class SettingsScreen(MendingScreen):
             form.value_of(self.values, option),
             refusal if refusal is not None and refusal.field == path else None,
             self.said if told else None,
+            self._costs.get(str(form.at(self.values, path)), "") if path == "method.kind" else "",
         )
 
     def _check(self, changed: bool = True) -> None:
@@ -245,6 +250,22 @@ class SettingsScreen(MendingScreen):
     @on(Looked)
     def _looked(self, message: Looked) -> None:
         self.query_one(About).show_memory(message.look.estimate if message.look else None)
+        self._ask_costs()
+
+    def _ask_costs(self) -> None:
+        """Where methods are to be chosen from: what each would cost."""
+        if self._sections.current == "method" and not self._standing.problems:
+            self.query_one(MethodCosts).ask(form.applied(self.values))
+
+    @on(Costed)
+    def _costed(self, message: Costed) -> None:
+        self._costs = message.costs
+        for field in self._pages.fields:
+            if field.option.path == "method.kind":
+                field.tell(message.costs)
+        here = self._pages.here
+        if here is not None and here.option.path == "method.kind":
+            self._explain("method.kind")
 
     async def action_step(self, by: int) -> None:
         """To the next field, or the one before; at the end of a section, to its neighbour."""
