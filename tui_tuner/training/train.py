@@ -240,6 +240,7 @@ class Training:
             lambda: saver.spent,
             lambda: context.commands.waited,
             self.total,
+            self.loop.interludes,
         )
         engine.add_callback(pace)
         engine.skip_bad = config.training.on_bad_numbers == "skip"
@@ -268,6 +269,8 @@ class Training:
             engine._load_from_checkpoint(str(checkpoint.path))  # only the end is missing
             loop.make_good(checkpoint)
         else:
+            if checkpoint is not None:
+                context.reporter.phase("loading", note=_("the checkpoint of step {step}", step=start))
             self._take_steps()
         loop.finish(context.reporter.step)
         if not loop.stopped and not self._show(context.reporter.step, "after"):

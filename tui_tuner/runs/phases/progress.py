@@ -29,6 +29,8 @@ _OF = {
     "batches": N_("{done} of {total} batches"),
     "checks": N_("{done} of {total} checks"),
     "layers": N_("{done} of {total} layers"),
+    "packages": N_("{done} of {total} packages"),
+    "passes": N_("{done} of {total} forward passes"),
 }
 _SO_FAR = {
     "rows": N_("{done} rows"),
@@ -40,6 +42,8 @@ _SO_FAR = {
     "batches": N_("{done} batches"),
     "checks": N_("{done} checks"),
     "layers": N_("{done} layers"),
+    "packages": N_("{done} packages"),
+    "passes": N_("{done} forward passes"),
 }
 _EACH_SECOND = {"rows": N_("{speed} rows/s"), "tokens": N_("{speed} tokens/s")}
 
