@@ -14,6 +14,7 @@ from tui_tuner.compute.forward import MicroSize
 from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.compute.rows.sizes import fills_rows
 from tui_tuner.data.examples.prepare import Prepared
+from tui_tuner.locales import _
 from tui_tuner.objectives.base import Objective
 from tui_tuner.objectives.setup import Setup
 from tui_tuner.planning.data_facts import steps_of
