@@ -17,6 +17,7 @@ from tui_tuner.text import human_bytes, one_line, rough_seconds
 MOST_MARKS = 8  # moments that the speed is told from
 BETWEEN_MARKS = 2.0  # seconds from one to the next, so that the speed is that of the last quarter of a minute
 FIRST_SPEED = 2.0  # seconds of a phase before its speed is worth a word
+UNEVEN = ("packages", "passes", "checks", "files")  # of which one takes far longer than another
 _NUMBERS = re.compile(r"\d[\d.,]*")
 # "3 of 8 rows", and how fast, for the units that a journal knows; others are shown as they are
 _OF = {
@@ -90,7 +91,7 @@ class Progress:
 
     def left(self, now: float) -> float | None:
         """Seconds until it is done at the speed that it has; None where that cannot be told."""
-        speed = self.speed()
+        speed = 0.0 if self.unit in UNEVEN else self.speed()
         if not speed or not self.total or self.done >= self.total:
             return None
         left = (self.total - self.done) / speed - (now - self.marks[-1][0])
