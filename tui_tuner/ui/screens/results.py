@@ -8,12 +8,11 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
 from tui_tuner.config.deciding import kind_of
-from tui_tuner.evaluation.inside import read_shown
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.told import use_words
@@ -22,15 +21,28 @@ from tui_tuner.tasks import find_task
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.bridge import RunUpdated, Snapshot
 from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.widgets.judged.answers import Answers
 from tui_tuner.ui.widgets.judged.measures import metrics_content
-from tui_tuner.ui.widgets.judged.pair import Pair
-from tui_tuner.ui.widgets.judged.spans import legend
 from tui_tuner.ui.widgets.judged.tables import Tables, chosen_tables
-from tui_tuner.ui.widgets.live.samples import by_prompt
+from tui_tuner.ui.widgets.live.samples import AnswerKeys
 from tui_tuner.ui.words import block, column, duration, safe, state_content
+from tui_tuner.ui.zoom import Zooms
 
 
-class ResultsScreen(TunerScreen):
+class AnswerPane(AnswerKeys):
+    """The answers, as high as they are; zoomed, they scroll."""
+
+    DEFAULT_CSS = "AnswerPane { height: auto; }"
+
+
+class Page(AnswerKeys):
+    """All of the screen; another prompt leaves it where it was scrolled to."""
+
+    def stay(self) -> None:
+        """What was read stays in view."""
+
+
+class ResultsScreen(Zooms, TunerScreen):
     """What a run has brought."""
 
     HELP_TEXT = _(
@@ -42,14 +54,15 @@ class ResultsScreen(TunerScreen):
         Binding("a", "ask", _("Ask")),
         Binding("l", "live", _("Curve and log")),
         Binding("r", "resume", _("Resume")),
+        *Zooms.ZOOM,
         Binding("q", "app.quit", _("Quit")),
     ]
+    PANES = ("#answers", "#tables", "#metrics")
     DEFAULT_CSS = """
     ResultsScreen #head { height: auto; padding: 1 1 0 1; }
     ResultsScreen #scroll { height: 1fr; margin-top: 1; }
     ResultsScreen .panel { height: auto; }
     ResultsScreen .panel > Static { height: auto; }
-    ResultsScreen #legend { padding: 0 1 1 1; }
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -63,13 +76,14 @@ class ResultsScreen(TunerScreen):
 
     def body(self) -> ComposeResult:
         yield Static(id="head")
-        with VerticalScroll(id="scroll"):
+        with Page(id="scroll"):
             with Vertical(classes="panel", id="metrics") as box:
                 box.border_title = Content(_("Measured"))
                 yield Static()
             yield Tables(classes="panel", id="tables")
-            with Vertical(classes="panel", id="answers") as box:
+            with AnswerPane(classes="panel", id="answers") as box:
                 box.border_title = Content(_("Answers to held-out prompts"))
+                yield Answers()
             with Vertical(classes="panel", id="files") as box:
                 box.border_title = Content(_("Files"))
                 yield Static()
@@ -98,20 +112,11 @@ class ResultsScreen(TunerScreen):
         self.query_one("#files > Static", Static).update(_files(self.folder))
         self.query_one("#next > Static", Static).update(_next_steps(self.folder, message.snapshot))
         await self.query_one(Tables).show(chosen_tables(view))
-        await self._show_answers(view)
+        self._show_answers(view)
 
-    async def _show_answers(self, view: RunView) -> None:
-        answers = self.query_one("#answers")
-        await answers.remove_children()
-        prompts = by_prompt(view.samples)
-        if not prompts:
-            none = Content(_("This run answered no prompts.")).stylize("$dim")
-            await answers.mount(Static(none))
-            return
-        signs = legend([read_shown(sample) for stages in prompts.values() for sample in stages])
-        if signs.plain:
-            await answers.mount(Static(signs, id="legend"))
-        await answers.mount_all(Pair(index, stages) for index, stages in prompts.items())
+    def _show_answers(self, view: RunView) -> None:
+        self.query_one(Answers).show(view.samples)
+        self.query_one("#answers").set_class(not view.samples, "-none")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "resume":
