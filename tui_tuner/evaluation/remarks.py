@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tui_tuner.config.deciding import label_of
 from tui_tuner.evaluation.inside import is_inside, read_shown, verdict
@@ -53,38 +53,40 @@ def _deciding(view: RunView) -> list[Remark]:
     known = [(step, value) for step, value in values if value is not None and math.isfinite(value)]
     higher = view.is_better_higher(name)
     start, first = known[0]
-    figures = {
-        "metric": metric,
-        "first": metric_figure(name, first),
-        "last": metric_figure(name, last),
-        "start": start,
-        "end": last_step,
-    }
     found = []
     if len(known) > 1 and not _better(last, first, higher):
-        found.append(Remark(_not_better(figures)))
+        figures = metric_figure(name, first), metric_figure(name, last)
+        found.append(Remark(_not_better(metric, figures, (start, last_step))))
     best_step, best = (max if higher else min)(known[1:] or known, key=lambda item: item[1])
-    if (
-        best_step != last_step
-        and _better(best, last, higher)
-        and (found == [] or _better(best, first, higher))
-    ):
+    fell = best_step != last_step and _better(best, last, higher)
+    if fell and (not found or _better(best, first, higher)):
         said = _(
-            "It was best at step {step:,}: {best}. The folder `best` holds that model, `last` the one of the end."
+            "{metric} was best at step {step:,}: {best}. That model is in the folder `best`.",
+            metric=metric,
+            step=best_step,
+            best=metric_figure(name, best),
         )
-        found.append(Remark(said.format(step=best_step, best=metric_figure(name, best)), bool(found)))
+        found.append(Remark(said, bool(found)))
     return found
 
 
-def _not_better(figures: dict[str, Any]) -> str:
-    if figures["start"] == 0:
+def _not_better(metric: str, figures: tuple[str, str], steps: tuple[int, int]) -> str:
+    (first, last), (start, end) = figures, steps
+    if start == 0:
         return _(
             "{metric} on held-out rows did not become better: {first} before, {last} at step {end:,}.",
-            **figures,
+            metric=metric,
+            first=first,
+            last=last,
+            end=end,
         )
     return _(
         "{metric} on held-out rows did not become better: {first} at step {start:,}, {last} at step {end:,}.",
-        **figures,
+        metric=metric,
+        first=first,
+        start=start,
+        last=last,
+        end=end,
     )
 
 
@@ -138,7 +140,7 @@ def _answers(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark
         found.append(
             Remark(
                 _(
-                    "{some:,} of {count:,} answers after training repeat themselves: “{words}” {times:,} times.",
+                    "{some:,} of {count:,} answers after training repeat “{words}”, {times:,} times at most.",
                     some=len(repeated),
                     count=count,
                     words=one_line(most.text, 40),

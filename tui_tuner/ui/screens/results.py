@@ -24,16 +24,16 @@ from tui_tuner.runs.told import use_words
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.bridge import RunUpdated, Snapshot
-from tui_tuner.ui.nextsteps import NextStep, broken, can_be_asked, here, next_steps
 from tui_tuner.ui.overview import run_values
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.judged.answers import Answers
 from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.widgets.judged.measures import metrics_content
+from tui_tuner.ui.widgets.judged.next_steps import NextStep, broken, can_be_asked, here, next_steps
 from tui_tuner.ui.widgets.judged.tables import Tables, chosen_tables
 from tui_tuner.ui.widgets.live.samples import AnswerKeys
+from tui_tuner.ui.widgets.zoom import Zooms
 from tui_tuner.ui.words import PHASES, block, column, duration, safe, state_content
-from tui_tuner.ui.zoom import Zooms
 
 _NO_BREAK = "\u00a0"
 

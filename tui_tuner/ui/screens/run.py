@@ -29,8 +29,8 @@ from tui_tuner.ui.widgets.live.numbers import Numbers
 from tui_tuner.ui.widgets.live.run_head import RunHead
 from tui_tuner.ui.widgets.live.samples import Samples
 from tui_tuner.ui.widgets.topbar import TopBar
+from tui_tuner.ui.widgets.zoom import Zooms
 from tui_tuner.ui.words import safe
-from tui_tuner.ui.zoom import Zooms
 
 _FIGURES_SECONDS = 1.0
 _MACHINE_SECONDS = 2.0  # figures that always change are most of what is written to the terminal
