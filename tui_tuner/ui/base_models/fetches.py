@@ -8,17 +8,18 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 
+if TYPE_CHECKING:
+    from tui_tuner.models.hub.kinds import Progress
+
 WAITING, FETCHING, DONE, FAILED, LEFT = "waiting", "fetching", "done", "failed", "left"
-_WINDOW = 12.0  # seconds over which the rate is measured
 _STILL = 15.0  # seconds without a byte after which that is said
 
 
@@ -29,6 +30,8 @@ class Job:
     Args:
         done, total: Bytes; None for a total that nobody knows.
         file: The one that came last.
+        note: Why it does not move, in words.
+        rate: Bytes a second lately.
         error: Why it failed.
         folder: Where it is, once it is whole.
     """
@@ -44,8 +47,9 @@ class Job:
     files_total: int = 0
     error: Exception | None = None
     folder: Path | None = None
+    note: str = ""
+    rate: float | None = None
     moved: float = 0.0
-    seen: deque[tuple[float, int]] = field(default_factory=deque, repr=False)
 
     @property
     def active(self) -> bool:
@@ -62,38 +66,24 @@ class Job:
         """Why it failed, in words."""
         return words_of(self.error) if self.error is not None else ""
 
-    def rate(self, now: float) -> float | None:
-        """Bytes a second of late; None before there are any."""
-        seen = [(when, done) for when, done in tuple(self.seen) if now - when <= _WINDOW]
-        if len(seen) < 2 or now - seen[0][0] < 0.5:
-            return None
-        return max(0.0, (self.done - seen[0][1]) / (now - seen[0][0]))
-
-    def left(self, now: float) -> float | None:
-        """Seconds to its end at that rate; None where nobody can tell."""
-        rate = self.rate(now)
-        return (self.total - self.done) / rate if rate and self.total else None
+    @property
+    def left(self) -> float | None:
+        """Seconds to its end at the rate of late; None where nobody can tell."""
+        return (self.total - self.done) / self.rate if self.rate and self.total else None
 
     def still(self, now: float) -> float:
         """For how many seconds nothing has come, once that is worth a word; else 0."""
         quiet = now - self.moved
         return quiet if self.state == FETCHING and self.moved and quiet >= _STILL else 0.0
 
-    def note(self, progress: Any) -> None:
-        """What the hub's client tells (`models.hub.Progress`)."""
+    def hear(self, progress: Progress) -> None:
+        """How far it is."""
         now = time.monotonic()
-        if progress.done != self.done or not self.moved:
+        if progress.done != self.done:
             self.moved = now
         self.done, self.total = progress.done, progress.total or self.total
-        self.file, self.files_done, self.files_total = (
-            progress.file,
-            progress.files_done,
-            progress.files_total,
-        )
-        if not self.seen or now - self.seen[-1][0] >= 0.25:
-            self.seen.append((now, self.done))
-            while len(self.seen) > 200 or now - self.seen[0][0] > 2 * _WINDOW:
-                self.seen.popleft()
+        self.file, self.note, self.rate = progress.file, progress.note, progress.rate
+        self.files_done, self.files_total = progress.files_done, progress.files_total
 
 
 class Fetches:
@@ -171,17 +161,11 @@ class Fetches:
                     self._ended(job)
 
     def _fetch(self, job: Job) -> None:
-        from tui_tuner.models import hub
+        from tui_tuner.ui.base_models import hubs
 
         job.moved = time.monotonic()
         try:
-            folder = hub.fetch(
-                job.name,
-                revision=job.revision,
-                source=job.source,
-                progress=job.note,
-                cancelled=lambda: job.state == LEFT,
-            )
+            folder = hubs.fetch(job.name, job.source, job.revision, job.hear, lambda: job.state == LEFT)
         except Exception as error:  # also of a library: one model that fails must not end the queue
             with self._lock:
                 if job.state == FETCHING:

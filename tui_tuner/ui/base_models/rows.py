@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tui_tuner.locales import _
+from tui_tuner.models.hub.kinds import HUGGINGFACE, LABELS
 
 HERE, KNOWN, HUB, TYPED = "here", "known", "hub", "typed"  # where a row comes from, in the order of the list
 PLACES = (HERE, HUB, TYPED, KNOWN)
 ORDERS = ("given", "size", "name", "downloads")
-HUGGINGFACE, MODELSCOPE = "huggingface", "modelscope"
 _EMBEDDED = ("demo", "tiny")
 _WEIGHTS = (".safetensors", ".bin")
 _MOST_FOLDERS, _MOST_NEAR = 400, 40  # that are looked into, and that are listed
@@ -32,6 +32,7 @@ class Row:
         total: Bytes of the whole, of one that is here in part; None where nobody knows.
         derived: `bytes` follows from the number of parameters: 16 bits each.
         folder: Where its config.json is on this machine.
+        missing: What one that is here in part lacks, in words.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Row:
     revision: str | None = None
     folder: Path | None = None
     used: float = 0.0
+    missing: str = ""
 
     @property
     def key(self) -> str:
@@ -243,4 +245,4 @@ def place_words(place: str, source: str) -> str:
 
 def hub_words(source: str) -> str:
     """What a hub calls itself."""
-    return "ModelScope" if source == MODELSCOPE else "Hugging Face"
+    return LABELS.get(source, source)
