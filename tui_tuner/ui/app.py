@@ -135,7 +135,11 @@ class TunerApp(SturdyApp[AppResult]):
         from tui_tuner.ui.base_models.fetches import Fetches
 
         if self._fetches is None:
-            self._fetches = Fetches(lambda job: self.call_later(self._fetch_ended, job))
+
+            def ended(job: Job) -> None:  # in another thread
+                self.call_later(self._fetch_ended, job)
+
+            self._fetches = Fetches(ended)
         return self._fetches
 
     @property

@@ -1,4 +1,4 @@
-"""Models that are being fetched: one after the other, in a thread of this process, whatever screen is on view.
+"""Models that are being fetched: one after the other, in a thread, whatever screen is on view.
 
 What was fetched stays on the disk, so one that is left goes on where it was when it is fetched again.
 """

@@ -1,4 +1,4 @@
-"""Whether a model can be trained as a draft has it, on the card that is planned for; from its config alone."""
+"""Whether a model can be trained as a draft has it, on the card planned for; from its config alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place at which the screens of models ask hubs; every function may take its time, so call it in a thread.
+"""Where the screens of models ask hubs. Every function may take its time: call it in a thread.
 
 The clients of the hubs are imported at the first call.
 """
@@ -104,6 +104,13 @@ def endpoint(source: str) -> str:
     from tui_tuner.models.hub.api import endpoint as ask
 
     return ask(source)
+
+
+def cache_folder(source: str) -> Path:
+    """Where a hub's models are kept on this machine."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
 
 
 def fetch(

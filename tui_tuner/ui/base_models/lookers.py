@@ -1,7 +1,7 @@
 """Threads for what may take its time, such as a hub's answer; the newest that is wanted is done first.
 
-They are daemons, and not workers of the screen: a hub that does not answer must neither use up the threads that
-other work waits for, nor keep the program when one leaves it.
+They are daemons, and not workers of the screen: a hub that does not answer must neither use up the threads
+that other work waits for, nor keep the program when one leaves it.
 """
 
 from __future__ import annotations

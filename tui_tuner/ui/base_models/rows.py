@@ -1,4 +1,4 @@
-"""The list of models one can begin with: those of this machine, those known beforehand, those that a hub found."""
+"""The list of models one can begin with: of this machine, known beforehand, found by a hub."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def known(source: str = HUGGINGFACE) -> list[Row]:
 
 
 def _plainest(ids: Sequence[str]) -> str:
-    """One name for a shape: a model that was tuned to answer, where there is one, for it has a chat template."""
+    """One name for a shape: where there is one, a model tuned to answer, for it has a chat template."""
     tuned = [name for name in ids if name.lower().endswith(("-instruct", "-it", "-chat"))]
     owned = [name for name in ids if "/" in name]
     return (tuned or owned or list(ids))[-1]
@@ -120,9 +120,7 @@ def _plainest(ids: Sequence[str]) -> str:
 def folders_near(roots: Iterable[Path]) -> list[Row]:
     """Folders with a model in them, in these folders and in theirs; not in hidden ones."""
     found: dict[Path, Row] = {}
-    looked = 0
-    for folder in _folders(roots):
-        looked += 1
+    for looked, folder in enumerate(_folders(roots), 1):
         if looked > _MOST_FOLDERS or len(found) >= _MOST_NEAR:
             break
         row = _folder_row(folder)
@@ -188,7 +186,7 @@ def looks_like_id(name: str) -> bool:
 
 
 def merged(here: Sequence[Row], found: Sequence[Row], others: Sequence[Row]) -> list[Row]:
-    """One list without doubles; what a hub tells of a model that is here goes with the row of this machine."""
+    """One list without doubles; what a hub tells of a model that is here goes with its row."""
     told = {(row.source, row.name.lower()): row for row in found}
     first = [_told(row, told.get((row.source, row.name.lower()))) for row in here]
     seen = {(row.source, row.name.lower()) for row in here}

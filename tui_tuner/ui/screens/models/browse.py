@@ -1,4 +1,4 @@
-"""Models: those of this machine and those of a hub in one list, with what each takes here; take or fetch one."""
+"""Models: of this machine and of a hub in one list, with what each takes here; take or fetch one."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class ModelsScreen(FetchingScreen):
     """A search above, models below, and what is known of the one under the cursor."""
 
     HELP_TEXT = _(
-        "Type to search the hub; models of this machine come first. Down goes to the list, / back to the search.\n"
-        "Enter takes the model under the cursor into the settings. It is fetched when a run needs it, or now with f.\n"
-        "● is on this machine, ◐ in part, ⇣ is being fetched. Fetching goes on when you leave this screen.\n"
-        "takes: memory of a run with your settings, worked out from the model's config alone: ✓ fits, ✗ does not.\n"
+        "Type to search the hub; models of this machine come first. Down goes to the list, / back.\n"
+        "Enter takes a model into the settings. A run fetches it when it needs it; f fetches it now.\n"
+        "● is on this machine, ◐ in part, ⇣ is being fetched, which goes on when you leave this screen.\n"
+        "takes: memory of a run with your settings, by the model's config alone: ✓ fits, ✗ does not.\n"
         "gated: its owner wants to know who asks. Accept the terms on its page, then log in with l.\n"
         "w shows only what fits, o changes the order, n goes through the licences, h changes the hub.\n"
         "x leaves off fetching: what has come stays, and f goes on from there."

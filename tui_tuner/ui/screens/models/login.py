@@ -1,4 +1,4 @@
-"""Who is logged in to a hub; logging in with a token, which is never shown and goes nowhere but to the hub."""
+"""Who is logged in to a hub; logging in with a token, which is never shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of the model under the cursor: its shape, its files, what it takes here and what it asks for."""
+"""What is known of the model under the cursor: its shape, its files, what it takes here."""
 
 from __future__ import annotations
 

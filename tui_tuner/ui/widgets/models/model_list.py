@@ -27,7 +27,7 @@ class ModelList(OptionList):
     def __init__(self, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.rows: dict[str, Row] = {}
-        self._lines: list[str] = []
+        self._shown: list[str] = []
         self._keys: list[str] = []
         self._fits: Mapping[str, Fit] = {}
         self._jobs: Mapping[str, Job] = {}
@@ -73,7 +73,7 @@ class ModelList(OptionList):
         self._keys = keys
         self.clear_options()
         self.add_options(Option(Content(""), key, disabled=key.startswith(_HEAD)) for key in keys)
-        self._lines = [""] * len(keys)
+        self._shown = [""] * len(keys)
         self._draw()
         named = [key for key in keys if key in self.rows and cursor in (key, self.rows[key].name)]
         places = [key for key in (kept, *named, *self.rows) if key in self.rows]
@@ -85,8 +85,8 @@ class ModelList(OptionList):
             return
         for index, key in enumerate(self._keys):
             line = self._line(key, width)
-            if force or line.markup != self._lines[index]:
-                self._lines[index] = line.markup
+            if force or line.markup != self._shown[index]:
+                self._shown[index] = line.markup
                 self.replace_option_prompt_at_index(index, line)
 
     def _line(self, key: str, width: int) -> Content:
