@@ -34,14 +34,12 @@ class Fit:
         needs: GiB that have to be free for the run.
         usable: GiB that the card has.
         why: The verdict as a sentence.
-        unverified: The figures rest on an architecture that was never measured.
     """
 
     state: str
     needs: float = 0.0
     usable: float = 0.0
     why: str = ""
-    unverified: bool = False
 
 
 def draft_with(draft: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,5 +120,4 @@ def _fit(
         found.estimate.upper,
         found.card.usable,
         found.sentence(),
-        not found.estimate.verified,
     )

@@ -123,7 +123,7 @@ class Hunt:
         return asks and row.key not in self.told and row.key not in self.failed
 
     def asks_hub(self, row: Row, cursor: str) -> bool:
-        """Whether to ask what is told of a row: of those known beforehand, only of the one under the cursor."""
+        """Whether to ask about a row: of those known beforehand, only about the one under the cursor."""
         if not row.on_hub:
             return row.folder is not None
         if row.here and row.whole:
@@ -140,8 +140,8 @@ class Hunt:
 def values_for(draft: Mapping[str, Any], row: Row, remote_code: bool = False) -> Mapping[str, Any]:
     """What taking a model changes in a draft, by the dotted names of its fields; the name is always among it.
 
-    Code of the model before is no longer agreed to, its revision is none of this one, and weights take the place
-    of random ones.
+    Code of the model before is no longer agreed to, its revision is none of this one, and weights take the
+    place of random ones.
     """
     wanted: dict[str, Any] = {
         "model.revision": row.revision,

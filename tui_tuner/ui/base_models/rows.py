@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from tui_tuner.locales import _
@@ -92,21 +93,16 @@ def embedded() -> list[Row]:
     return [Row(name, HERE, whole=True) for name in _EMBEDDED]
 
 
+@cache
 def known(source: str = HUGGINGFACE) -> list[Row]:
     """Models whose shapes this package knows, one name of each, smallest first."""
     from tui_tuner.models.catalog import entries
+    from tui_tuner.models.facts import facts_from_config
 
-    rows = [
-        Row(
-            _plainest(entry.ids),
-            KNOWN,
-            source,
-            entry.parameters,
-            2 * entry.parameters if entry.parameters else None,
-            derived=True,
-        )
-        for entry in entries()
-    ]
+    rows = []
+    for entry in entries():
+        count = entry.parameters or facts_from_config(entry.config).parameters
+        rows.append(Row(_plainest(entry.ids), KNOWN, source, count, 2 * count, derived=True))
     return sorted(rows, key=lambda row: row.parameters or 0)
 
 

@@ -40,19 +40,19 @@ class ModelsScreen(FetchingScreen):
         "takes: memory of a run with your settings, by the model's config alone: ✓ fits, ✗ does not.\n"
         "gated: its owner wants to know who asks. Accept the terms on its page, then log in with l.\n"
         "w shows only what fits, o changes the order, n goes through the licences, h changes the hub.\n"
-        "x leaves off fetching: what has come stays, and f goes on from there."
+        "x stops fetching: what has come stays, and f goes on from there."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
         Binding("down", "list", _("To the list"), show=False),
         Binding("slash", "search", _("Search"), key_display="/"),
         Binding("f", "fetch", _("Fetch")),
-        Binding("i,right", "about", _("All of it"), key_display="i"),
-        Binding("w", "fitting", _("What fits")),
+        Binding("i,right", "about", _("More"), key_display="i"),
+        Binding("w", "fitting", _("Fits")),
         Binding("o", "order", _("Order")),
         Binding("h", "hub", _("Hub")),
         Binding("l", "login", _("Log in")),
-        Binding("x", "leave_off", _("Leave off")),
+        Binding("x", "leave_off", _("Stop")),
         Binding("n", "licence", _("Licence"), show=False),
         Binding("r", "again", _("Ask again"), show=False),
     ]
@@ -97,7 +97,9 @@ class ModelsScreen(FetchingScreen):
         yield FetchLine(self.tuner.fetches)
 
     def on_mount(self) -> None:
-        self.query_one("#details").border_title = Content(_("Enter takes it · f fetches it now · i says all"))
+        self.query_one("#details").border_title = Content(
+            _("Enter takes it · f fetches it now · i tells more")
+        )
         self.set_focus(self.query_one("#query"))
         self.set_interval(1.0, self._tick)
         self.call_after_refresh(self.draw)

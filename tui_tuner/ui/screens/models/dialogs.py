@@ -171,8 +171,9 @@ class CodeDialog(Choose):
         name = one_line(row.name, 80)
         question = Content(
             _(
-                "{name} brings its own Python code and cannot be loaded without it. Code of a model runs with "
-                "your rights: it can read your files and use your network. Say yes only to one that you trust.",
+                "{name} brings its own Python code and cannot be loaded without it. Code of a model runs "
+                "with your rights: it can read your files and use your network. Say yes only to one that "
+                "you trust.",
                 name=name,
             )
         )
@@ -222,8 +223,8 @@ def ask_to_quit(tuner: Tuner, job: Job, leave: Callable[[], object]) -> None:
         return
     name = one_line(job.name, 60)
     question = _(
-        "{name} is being fetched: {amount}. That ends with the workbench; what has come stays, and fetching it "
-        "again goes on from there.",
+        "{name} is being fetched: {amount}. That ends with the workbench; what has come stays, and "
+        "fetching it again goes on from there.",
         name=name,
         amount=amount_words(job),
     )

@@ -8,7 +8,7 @@ from textual.widgets import Static
 from tui_tuner.locales import _
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.base_models.fetches import FAILED, LEFT, Job
-from tui_tuner.ui.base_models.fits import UNKNOWN, Fit
+from tui_tuner.ui.base_models.fits import FITS, UNKNOWN, UNSUITED, Fit
 from tui_tuner.ui.base_models.rows import Row, hub_words
 from tui_tuner.ui.base_models.told import (
     Told,
@@ -63,11 +63,13 @@ def _name_line(row: Row) -> Content:
 def _verdict(fit: Fit | None) -> list[Content]:
     if fit is None or not fit.why:
         return []
-    style = "$dim" if fit.state == UNKNOWN else ""
-    words = fit.why
-    if fit.unverified and fit.state != UNKNOWN:
-        words = _("{verdict} Its architecture was never measured.", verdict=words)
-    return [Content.assemble((safe(words).plain, style))]
+    if fit.state == UNKNOWN:
+        return [Content.assemble((safe(fit.why).plain, "$dim"))]
+    if fit.state == UNSUITED:
+        return [Content.assemble(("✗ ", "$warning"), safe(fit.why))]
+    mark, style = ("✓ ", "$success") if fit.state == FITS else ("✗ ", "$error")
+    needs = _("needs {needs:.1f} of {usable:.1f} GiB.", needs=fit.needs, usable=fit.usable)
+    return [Content.assemble((mark, style), needs, " ", safe(fit.why))]
 
 
 def _state(row: Row, job: Job | None) -> list[Content]:

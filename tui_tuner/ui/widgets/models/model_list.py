@@ -68,7 +68,7 @@ class ModelList(OptionList):
         if keys == self._keys:
             self._draw()
             return
-        under = self.highlighted_option
+        under = self.highlighted_option if self.has_focus else None  # else nobody has moved it
         kept = under.id if under is not None else None
         self._keys = keys
         self.clear_options()
