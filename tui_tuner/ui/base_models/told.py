@@ -48,7 +48,7 @@ class Told:
     commit: str = ""
 
     def value(self, *names: str) -> Any:
-        """A value of its config.json, or of the text part in it, by the first of these names that is there."""
+        """A value of its config.json, or of the text part in it, by the first of these names it has."""
         text = self.config.get("text_config")
         for values in (self.config, text if isinstance(text, Mapping) else {}):
             for name in names:
