@@ -16,7 +16,7 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, facts_from_config, load_facts
 from tui_tuner.text import one_line
-from tui_tuner.ui.base_models.rows import KNOWN, Row
+from tui_tuner.ui.base_models.rows import Row
 from tui_tuner.ui.form import at, put
 
 FITS, MISFIT, UNSUITED, UNKNOWN = "fits", "misfit", "unsuited", "unknown"
@@ -51,7 +51,7 @@ def draft_with(draft: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
 
 
 def facts_of(row: Row, config: Mapping[str, Any] | None) -> ModelFacts | None:
-    """The shapes of a row's model: from its folder, from this package, or from the config that a hub gave.
+    """The shapes of a row's model: from its folder, from a hub's config, or known beforehand; None where nobody tells.
 
     Raises:
         ModelError: its config cannot be used.
@@ -60,8 +60,8 @@ def facts_of(row: Row, config: Mapping[str, Any] | None) -> ModelFacts | None:
         return load_facts(ModelSection(name=str(row.folder)), network=False)
     if config:
         return facts_from_config(config, row.name, f"{one_line(row.name)}/config.json")
-    if row.place == KNOWN or not row.on_hub:
-        return load_facts(ModelSection(name=row.name), network=False)
+    if not row.on_hub:
+        return None  # which of the models inside this package it is, depends on the task
     from tui_tuner.models.catalog import find
 
     shapes = find(row.name) if row.revision is None else None
@@ -101,11 +101,11 @@ def _fit(
 
     try:
         facts = facts_of(row, config)
-        if facts is None:
+        if facts is None and row.on_hub:
             return Fit(UNKNOWN, why=_("Its config.json is not here, and no hub has told it yet."))
         task = str(at(draft, "task"))
         kind = TASKS.get(task)
-        if facts.encoder and kind is not None and kind.writes:
+        if facts is not None and facts.encoder and kind is not None and kind.writes:
             why = _("It reads both ways and cannot write, which task {task} needs.", task=one_line(task))
             return Fit(UNSUITED, why=why)
         look = planlook.look(draft, card, root, network=False, facts=facts)

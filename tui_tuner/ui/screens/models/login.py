@@ -78,8 +78,9 @@ class LoginDialog(ModalScreen[bool]):
             who, changed = work()
         except Exception as problem:
             error = words_of(problem)
-            if not is_expected(problem):
-                tuner_of(self.app).fault_outside(type(problem)(_("the hub's client failed")))
+            if not is_expected(problem):  # its text is anybody's, and may hold what was sent
+                error = _("The hub's client failed: {kind}.", kind=type(problem).__name__)
+                tuner_of(self.app).fault_outside(RuntimeError(error))
         if turn == self._turn:
             with suppress(RuntimeError):  # the screen is closing
                 self.post_message(Answered(who, error, page, changed))
