@@ -51,7 +51,7 @@ def draft_with(draft: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
 
 
 def facts_of(row: Row, config: Mapping[str, Any] | None) -> ModelFacts | None:
-    """The shapes of a row's model: from its folder, from a hub's config, or known beforehand; None where nobody tells.
+    """The shapes of a row's model: from its folder, a hub's config, or known beforehand; or None.
 
     Raises:
         ModelError: its config cannot be used.

@@ -106,6 +106,13 @@ def endpoint(source: str) -> str:
     return ask(source)
 
 
+def is_offline() -> bool:
+    """Whether the environment forbids to ask a hub."""
+    from tui_tuner.models.hub.net import is_offline as ask
+
+    return ask()
+
+
 def cache_folder(source: str) -> Path:
     """Where a hub's models are kept on this machine."""
     from huggingface_hub import constants

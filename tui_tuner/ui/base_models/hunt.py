@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tui_tuner.config.options import options
+from tui_tuner.models.catalog import find
 from tui_tuner.models.hub.kinds import HUGGINGFACE
 from tui_tuner.ui.base_models.fits import MISFIT, UNSUITED, Fit
 from tui_tuner.ui.base_models.rows import (
-    HERE,
     HUB,
     KNOWN,
     TYPED,
@@ -38,6 +38,8 @@ class Hunt:
         asked: The query that the hub was asked, or is being asked.
         answered: The query that `found` answers.
         error: Why the hub gave no answer.
+        shown: The rows of the screen by their keys.
+        cursor: The key of the row under the cursor.
     """
 
     source: str = HUGGINGFACE
@@ -51,6 +53,8 @@ class Hunt:
     told: dict[str, Told] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     fits: dict[str, Fit] = field(default_factory=dict)
+    shown: Mapping[str, Row] = field(default_factory=dict)
+    cursor: str = ""
     looked: bool = False  # whether the models of this machine have been listed
 
     @property
@@ -67,10 +71,6 @@ class Hunt:
         if self.view.fitting:
             rows = [row for row in rows if not self._misfits(row)]
         return rows
-
-    def row(self, key: str) -> Row | None:
-        """A row by its key."""
-        return next((row for row in self._told_rows() if row.key == key), None)
 
     def _told_rows(self) -> list[Row]:
         """All rows for what is typed, each with what has been told of its model."""
@@ -106,29 +106,44 @@ class Hunt:
         """The licences of the rows, however they are filtered."""
         return licences(self._told_rows())
 
-    def wanted(self, in_sight: list[Row], cursor: Row | None, shown: list[Row]) -> list[str]:
-        """The keys of the rows to look at next: what is in sight first.
+    def see(self, rows: list[Row], cursor: str) -> None:
+        """These rows are on the screen, in this list; threads look them up by their keys."""
+        self.shown, self.cursor = {row.key: row for row in rows}, cursor
 
-        Of models that a hub has found, only those in sight are asked for: each costs requests.
+    def to_ask(self, in_sight: list[Row]) -> list[str]:
+        """The rows to ask about next, the one under the cursor first.
+
+        Of models that a hub has found only those in sight, and of those known beforehand only the one under the
+        cursor: each costs requests.
         """
-        first = ([cursor] if cursor is not None else []) + in_sight
-        rest = [row for row in shown if row.place in (HERE, KNOWN)]
-        keys = [row.key for row in (*first, *rest) if self._lacks(row, cursor)]
-        return list(dict.fromkeys(keys))
+        rows = [row for row in (self.shown.get(self.cursor), *in_sight) if row is not None]
+        keys = [row.key for row in rows if self._asks(row)]
+        return [key for key in dict.fromkeys(keys) if key not in self.told and key not in self.failed]
 
-    def _lacks(self, row: Row, cursor: Row | None) -> bool:
-        if row.key not in self.fits:
-            return True
-        asks = self.asks_hub(row, cursor.key if cursor is not None else "")
-        return asks and row.key not in self.told and row.key not in self.failed
-
-    def asks_hub(self, row: Row, cursor: str) -> bool:
-        """Whether to ask about a row: of those known beforehand, only about the one under the cursor."""
-        if not row.on_hub:
+    def _asks(self, row: Row) -> bool:
+        if row.folder is not None or not row.on_hub:
             return row.folder is not None
-        if row.here and row.whole:
-            return True
-        return row.place in (HUB, TYPED) or row.key == cursor
+        return row.here or row.place in (HUB, TYPED) or row.key == self.cursor
+
+    def to_plan(self, in_sight: list[Row]) -> list[str]:
+        """The rows whose fit to work out next, those in sight first."""
+        rows = [row for row in (self.shown.get(self.cursor), *in_sight) if row is not None]
+        keys = [row.key for row in (*rows, *self.shown.values()) if row.key not in self.fits]
+        return [key for key in dict.fromkeys(keys) if self._can_plan(self.shown[key])]
+
+    def _can_plan(self, row: Row) -> bool:
+        """Whether its shape is known, or nobody will tell."""
+        known_here = row.folder is not None or not row.on_hub or row.place == KNOWN
+        return known_here or row.key in self.told or row.key in self.failed or find(row.name) is not None
+
+    def hear(self, key: str, told: Told | None, failed: str) -> None:
+        """What was told of a row, or why nothing was. Its fit is worked out anew by it."""
+        if told is not None:
+            self.told[key] = told
+        else:
+            self.failed[key] = failed
+        if told is None or told.config:
+            self.fits.pop(key, None)
 
     def forget_failures(self) -> None:
         """Ask again for what no hub has told."""

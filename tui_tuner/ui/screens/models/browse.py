@@ -114,6 +114,7 @@ class ModelsScreen(FetchingScreen):
         hunt, models = self.hunt, self.models
         fetches = self.tuner.fetches
         rows = hunt.rows
+        hunt.see(rows, hunt.cursor)
         jobs = {row.key: job for row in rows if (job := fetches.of(row.name, row.source)) is not None}
         models.show(rows, hunt.fits, jobs, cursor or str(at(self.tuner.draft, "model.name")))
         heads = heading(models.scrollable_content_region.width)
@@ -179,10 +180,10 @@ class ModelsScreen(FetchingScreen):
         if self.tuner.fetches.active:
             self.draw()
 
-    def name_hub(self, endpoint: str) -> None:
-        address = endpoint.partition("://")[2] or endpoint
-        words = f"{hub_words(self.hunt.source)}  {address}" if address else hub_words(self.hunt.source)
-        self.query_one(TopBar).say(safe(words, 60).stylize("$dim"))
+    def name_hub(self, endpoint: str = "", offline: bool = False) -> None:
+        words = [hub_words(self.hunt.source)]
+        words += [_("offline: HF_HUB_OFFLINE is set")] if offline else [endpoint.partition("://")[2]]
+        self.query_one(TopBar).say(safe("  ".join(filter(None, words)), 60).stylize("$dim"))
 
     @on(Input.Submitted, "#query")
     def _entered(self) -> None:
@@ -192,6 +193,8 @@ class ModelsScreen(FetchingScreen):
 
     @on(OptionList.OptionHighlighted, "#models")
     def _highlighted(self) -> None:
+        row = self.models.chosen
+        self.hunt.cursor = row.key if row is not None else ""
         self._draw_details()
         self.look_on()
 
@@ -281,7 +284,7 @@ class ModelsScreen(FetchingScreen):
         hunt = self.hunt
         hunt.source = MODELSCOPE if hunt.source == HUGGINGFACE else HUGGINGFACE
         hunt.found, hunt.answered, hunt.asked, hunt.error = [], "", "", ""
-        self.name_hub("")
+        self.name_hub()
         self.list_here()
         self.ask()
         self.draw()

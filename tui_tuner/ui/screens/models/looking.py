@@ -49,19 +49,27 @@ class Searched(Message):
 
 
 class Looked(Message):
-    """What is known of a model now; `failed` where the hub did not tell."""
+    """What was told of a model, or why nothing was."""
 
-    def __init__(self, key: str, told: Told | None, failed: str, fit: Fit | None) -> None:
+    def __init__(self, key: str, told: Told | None, failed: str) -> None:
         super().__init__()
-        self.key, self.told, self.failed, self.fit = key, told, failed, fit
+        self.key, self.told, self.failed = key, told, failed
+
+
+class Planned(Message):
+    """Whether a model fits."""
+
+    def __init__(self, key: str, fit: Fit) -> None:
+        super().__init__()
+        self.key, self.fit = key, fit
 
 
 class Reached(Message):
-    """The address of the hub that is searched."""
+    """The address of the hub that is searched; `offline` where the environment forbids to ask it."""
 
-    def __init__(self, source: str, endpoint: str) -> None:
+    def __init__(self, source: str, endpoint: str, offline: bool) -> None:
         super().__init__()
-        self.source, self.endpoint = source, endpoint
+        self.source, self.endpoint, self.offline = source, endpoint, offline
 
 
 class LookingScreen(TunerScreen):
@@ -75,16 +83,17 @@ class LookingScreen(TunerScreen):
         self._resting: Timer | None = None
         self._searches: Lookers[tuple[str, str]] = Lookers(self._search, self._search_failed, _SEARCHING)
         self._looks: Lookers[str] = Lookers(self._look, self._look_failed, _LOOKING)
+        self._plans: Lookers[str] = Lookers(self._plan, self._plan_failed, 1)
         self._lists: Lookers[str] = Lookers(self._list, self._list_failed, 1)
 
     def on_mount(self) -> None:
         source = at(self.tuner.draft, "model.hub") if "model.hub" in options() else HUGGINGFACE
         self.hunt.source = source if source in SOURCES else HUGGINGFACE
-        self.name_hub("")
+        self.name_hub()
         self._lists.want([self.hunt.source])
 
     def on_unmount(self) -> None:
-        for lookers in (self._searches, self._looks, self._lists):
+        for lookers in (self._searches, self._looks, self._plans, self._lists):
             lookers.close()
 
     @property
@@ -99,7 +108,7 @@ class LookingScreen(TunerScreen):
         """Say what the search is doing."""
         raise NotImplementedError
 
-    def name_hub(self, endpoint: str) -> None:
+    def name_hub(self, endpoint: str = "", offline: bool = False) -> None:
         """Say which hub is searched, and where."""
         raise NotImplementedError
 
@@ -112,7 +121,7 @@ class LookingScreen(TunerScreen):
     def _list(self, source: str) -> None:
         from tui_tuner.ui.base_models import hubs
 
-        self.post_message(Reached(source, hubs.endpoint(source)))
+        self.post_message(Reached(source, hubs.endpoint(source), hubs.is_offline()))
         here = hubs.here()
         names = {row.name for row in here}
         near = [row for row in folders_near(self._runs()) if row.name not in names]
@@ -121,7 +130,7 @@ class LookingScreen(TunerScreen):
     @on(Reached)
     def _reached(self, message: Reached) -> None:
         if message.source == self.hunt.source:
-            self.name_hub(message.endpoint)
+            self.name_hub(message.endpoint, message.offline)
 
     def _runs(self) -> list[Path]:
         """Folders of runs: a model that one has made can be the next one's base."""
@@ -188,42 +197,46 @@ class LookingScreen(TunerScreen):
         self._resting = self.set_timer(_REST, self._want)
 
     def _want(self) -> None:
-        models = self.models
         if self.is_attached:
-            self._looks.want(self.hunt.wanted(models.in_sight, models.chosen, list(models.rows.values())))
+            in_sight = self.models.in_sight
+            self._looks.want(self.hunt.to_ask(in_sight))
+            self._plans.want(self.hunt.to_plan(in_sight))
 
     def _look(self, key: str) -> None:
-        """In a thread: what a model is, and whether it fits."""
+        """In a thread: what a model is."""
         from tui_tuner.ui.base_models import hubs
 
-        row = self.models.rows.get(key)
-        if row is None:
-            return
-        chosen = self.models.chosen
-        told, failed = self.hunt.told.get(key), ""
-        asks = self.hunt.asks_hub(row, chosen.key if chosen is not None else "")
-        if told is None and asks and key not in self.hunt.failed:
+        row = self.hunt.shown.get(key)
+        if row is not None:
             try:
-                told = hubs.describe(row)
+                self.post_message(Looked(key, hubs.describe(row), ""))
             except (TunerError, OSError) as error:
-                failed = words_of(error)
-        tuner = self.tuner
-        fit = fit_of(tuner.draft, row, tuner.card, tuner.store.root, told.config if told else None)
-        self.post_message(Looked(key, told, failed, fit))
+                self.post_message(Looked(key, None, words_of(error)))
 
     def _look_failed(self, key: str, error: Exception) -> None:
         self._fault(error)
-        self.post_message(Looked(key, None, words_of(error), Fit(UNKNOWN, why=words_of(error))))
+        self.post_message(Looked(key, None, words_of(error)))
 
     @on(Looked)
     def _looked(self, message: Looked) -> None:
-        hunt = self.hunt
-        if message.told is not None:
-            hunt.told[message.key] = message.told
-        if message.failed:
-            hunt.failed[message.key] = message.failed
-        if message.fit is not None:
-            hunt.fits[message.key] = message.fit
+        self.hunt.hear(message.key, message.told, message.failed)
+        self.draw()
+
+    def _plan(self, key: str) -> None:
+        """In a thread: whether a model fits."""
+        row, told, tuner = self.hunt.shown.get(key), self.hunt.told.get(key), self.tuner
+        if row is not None:
+            config = told.config if told is not None else None
+            fit = fit_of(tuner.draft, row, tuner.card, tuner.store.root, config)
+            self.post_message(Planned(key, fit))
+
+    def _plan_failed(self, key: str, error: Exception) -> None:
+        self._fault(error)
+        self.post_message(Planned(key, Fit(UNKNOWN, why=words_of(error))))
+
+    @on(Planned)
+    def _planned(self, message: Planned) -> None:
+        self.hunt.fits[message.key] = message.fit
         self.draw()
 
     def _fault(self, error: Exception) -> None:
