@@ -113,8 +113,8 @@ class Hunt:
     def to_ask(self, in_sight: list[Row]) -> list[str]:
         """The rows to ask about next, the one under the cursor first.
 
-        Of models that a hub has found only those in sight, and of those known beforehand only the one under the
-        cursor: each costs requests.
+        Of models that a hub has found only those in sight, and of those known beforehand only the one under
+        the cursor: each costs requests.
         """
         rows = [row for row in (self.shown.get(self.cursor), *in_sight) if row is not None]
         keys = [row.key for row in rows if self._asks(row)]
