@@ -12,7 +12,7 @@ from typing import Any
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.config.schema import ModelSection
-from tui_tuner.errors import TunerError
+from tui_tuner.errors import ModelError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, facts_from_config, load_facts
 from tui_tuner.text import one_line
@@ -30,7 +30,7 @@ class Fit:
     """The answer for one model.
 
     Args:
-        state: `fits`, `misfit` (memory), `unsuited` (the task cannot use it) or `unknown`.
+        state: `fits`, `misfit` (memory), `unsuited` (the task cannot use it, or its config makes no sense) or `unknown`.
         needs: GiB that have to be free for the run.
         usable: GiB that the card has.
         why: The verdict as a sentence.
@@ -81,7 +81,7 @@ def fit_of(
         config: The model's config.json, where a hub gave it.
     """
     changed = draft_with(draft, {"model.name": row.name, "model.architecture": None, "model.revision": None})
-    key = f"{json.dumps(changed, sort_keys=True, default=str)} {card} {row.key} {bool(config)} {row.folder}"
+    key = json.dumps([changed, card, row.key, str(row.folder), config], sort_keys=True, default=str)
     with _lock:
         if key not in _kept:
             found = _fit(changed, row, card, root, config)
@@ -110,7 +110,7 @@ def _fit(
             return Fit(UNSUITED, why=why)
         look = planlook.look(draft, card, root, network=False, facts=facts)
     except TunerError as error:
-        state = UNSUITED if error.field == "model.name" or error.where == "model.name" else UNKNOWN
+        state = UNSUITED if isinstance(error, ModelError) or error.field == "model.name" else UNKNOWN
         return Fit(state, why=words_of(error))
     except OSError as error:
         return Fit(UNKNOWN, why=str(error))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tui_tuner.models.hub.kinds import SOURCES
+from tui_tuner.models.hub.kinds import MODELSCOPE, SOURCES
 from tui_tuner.ui.base_models.rows import HERE, HUB, Row
 from tui_tuner.ui.base_models.told import Told, told_of_folder
 
@@ -88,7 +88,7 @@ def here() -> list[Row]:
 
 def _row(model: LocalModel) -> Row:
     return Row(
-        model.name if model.source in SOURCES else str(model.path),
+        model.name if model.source in SOURCES else str(model.path.absolute()),
         HERE,
         model.source if model.source in SOURCES else "",
         bytes=model.bytes,
@@ -115,9 +115,13 @@ def is_offline() -> bool:
 
 def cache_folder(source: str) -> Path:
     """Where a hub's models are kept on this machine."""
-    from huggingface_hub import constants
+    if source == MODELSCOPE:
+        from tui_tuner.models.hub.ms_store import cache_root
 
-    return Path(constants.HF_HUB_CACHE)
+        return cache_root()
+    from tui_tuner.models.hub.huggingface import cache_folder as ask
+
+    return Path(ask())
 
 
 def fetch(
