@@ -146,9 +146,11 @@ class Hunt:
             self.fits.pop(key, None)
 
     def forget_failures(self) -> None:
-        """Ask again for what no hub has told."""
-        for key in self.failed:
+        """Ask again for what no hub has told, or has told only in part to somebody who was not logged in."""
+        in_part = [key for key, told in self.told.items() if not told.config]
+        for key in (*self.failed, *in_part):
             self.fits.pop(key, None)
+            self.told.pop(key, None)
         self.failed.clear()
 
 

@@ -204,14 +204,14 @@ def say_ended(app: object, job: Job) -> None:
     """A notice about a model that came, or did not; the screen of models draws it."""
     from tui_tuner.ui.screens.models.fetching import FetchingScreen
 
-    tuner, name = tuner_of(app), one_line(job.name, 60)
+    tuner, name, screens = tuner_of(app), one_line(job.name, 60), cast(App[Any], app).screen_stack
     if job.state == DONE:
         size = human_bytes(job.total or job.done)
         tuner.say(_("✓ {name} is on this machine now ({size}).", name=name, size=size), timeout=10)
-    elif job.state == FAILED:
-        words = _("{name} could not be fetched: {why}", name=name, why=one_line(job.words, 300))
-        tuner.say(words, "error", 15)
-    for screen in cast(App[Any], app).screen_stack:
+    elif job.state == FAILED and not isinstance(screens[-1], FetchingScreen):  # which says it at the model
+        said = _("Fetching {name} failed. m on the home screen, then f, tells what can be done.", name=name)
+        tuner.say(f"{said} {one_line(job.words, 200)}", "error", 15)
+    for screen in screens:
         if isinstance(screen, FetchingScreen):
             screen.fetch_ended()
 

@@ -43,7 +43,9 @@ def details(row: Row, told: Told | None, error: str, fit: Fit | None, job: Job |
     Args:
         error: Why a hub tells nothing of it.
     """
-    lines = [_name_line(row), *_verdict(fit), *_state(row, job), *_warnings(row, told)]
+    gated = told is not None and told.gated and not told.config
+    verdict = [] if gated else _verdict(fit)  # of one whose config only those get who may read it
+    lines = [_name_line(row), *_state(row, job), *verdict, *_warnings(row, told)]
     if told is not None:
         lines += [Content(" · ".join(parts)) for parts in _facts(row, told) if parts]
     elif error:
@@ -100,7 +102,10 @@ def _warnings(row: Row, told: Told | None) -> list[Content]:
     if (row.gated or (told is not None and told.gated)) and not row.whole:
         page = told.page if told is not None else ""
         if page:
-            words = _("Gated: accept its terms at {page}, then log in with l.", page=one_line(page))
+            words = _(
+                "Gated: accept its terms at {page}, then log in with l. What it takes is told then.",
+                page=one_line(page),
+            )
         else:
             words = _("Gated: accept its terms on its page, then log in with l.")
         lines.append(Content(words).stylize("$warning"))
