@@ -30,8 +30,8 @@ class Fit:
     """The answer for one model.
 
     Args:
-        state: `fits`, `misfit` (memory), `unsuited` (the task cannot use it, or its config makes no sense), or
-            `unknown`.
+        state: `fits`, `misfit` (memory), `unsuited` (the task cannot use it, or its config makes no sense),
+            or `unknown`.
         needs: GiB that have to be free for the run.
         usable: GiB that the card has.
         why: The verdict as a sentence.

@@ -100,18 +100,20 @@ def _warnings(row: Row, told: Told | None) -> list[Content]:
         words = _("Brings its own Python code, which runs with your rights: you are asked before.")
         lines.append(Content(words).stylize("$warning"))
     if (row.gated or (told is not None and told.gated)) and not row.whole:
-        page = told.page if told is not None else ""
-        if page:
-            words = _(
-                "Gated: accept its terms at {page}, then log in with l. What it takes is told then.",
-                page=one_line(page),
-            )
-        else:
-            words = _("Gated: accept its terms on its page, then log in with l.")
-        lines.append(Content(words).stylize("$warning"))
+        lines.append(_gated(told))
     if told is not None and told.safetensors is False and told.files:
         lines.append(Content(_("Its weights are no safetensors files.")).stylize("$warning"))
     return lines
+
+
+def _gated(told: Told | None) -> Content:
+    """What a model asks for that its owner gives to some: its config says whether one is among them."""
+    if told is None:
+        return Content(_("Gated: its owner wants to know who asks.")).stylize("$warning")
+    if told.config:
+        return Content(_("Gated, and you may fetch it.")).stylize("$dim")
+    words = _("Gated: accept its terms at {page}, then log in with l.", page=one_line(told.page))
+    return Content(words).stylize("$warning")
 
 
 def _facts(row: Row, told: Told) -> list[list[str]]:
