@@ -12,7 +12,7 @@ from tui_tuner.ui.base_models.fetches import Fetches, Job
 from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.words import bar, duration, rough, safe
 
-_BAR = 8
+_BAR = 6
 
 
 class FetchLine(Lines):
@@ -39,7 +39,9 @@ class FetchLine(Lines):
 def fetch_line(jobs: list[Job], now: float) -> Content:
     """The line for what is fetched, and what waits."""
     job, waiting = jobs[0], len(jobs) - 1
-    parts: list[str | tuple[str, str] | Content] = [("⇣ ", "$primary"), safe(job.name.rpartition("/")[2], 20)]
+    parts: list[str | tuple[str, str] | Content] = [("⇣ ", "$primary"), safe(job.name.rpartition("/")[2], 18)]
+    if waiting:
+        parts.append((" " + _n("(+{n} waits)", "(+{n} wait)", waiting, n=waiting), "$dim"))
     if job.share is not None:
         full, rest = bar(job.share, _BAR)
         parts += ["  ", (full, "$primary"), (rest, "$line"), f" {job.share:.0%}"]
@@ -52,8 +54,6 @@ def fetch_line(jobs: list[Job], now: float) -> Content:
     else:
         parts += ["  " + _("{size}/s", size=human_bytes(rate))] if rate is not None else []
         parts += ["  " + _("~{time} left", time=rough(left))] if left is not None else []
-    if waiting:
-        parts.append(("  " + _n("+{n} waits", "+{n} wait", waiting, n=waiting), "$dim"))
     return Content.assemble(*parts)
 
 
