@@ -306,7 +306,7 @@ class TunerApp(SturdyApp[AppResult]):
 
     def _fetch_ended(self, job: Job) -> None:
         """Say what became of a model that was fetched, on whatever screen."""
-        from tui_tuner.ui.screens.models.dialogs import say_ended
+        from tui_tuner.ui.screens.models.background import say_ended
 
         say_ended(self, job)
 
@@ -315,7 +315,7 @@ class TunerApp(SturdyApp[AppResult]):
     async def action_quit(self, sure: bool = False) -> None:
         """Leave; with a run on in this process, ask what becomes of it, and of a model that is fetched."""
         if self.fetching is not None and not sure:
-            from tui_tuner.ui.screens.models.dialogs import ask_to_quit
+            from tui_tuner.ui.screens.models.background import ask_to_quit
 
             ask_to_quit(self, self.fetching, partial(self.action_quit, True))
             return
