@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tui_tuner.models.hub import fetching, huggingface, local, modelscope, tokens
@@ -33,7 +34,9 @@ def describe(name: str, revision: str | None = None, source: str = HUGGINGFACE) 
         HubError: unknown, gated, out of reach.
         ModelError: the name is no id of a hub.
     """
-    return _client(source).describe(name, revision)
+    client = _client(source)
+    model = fetching.with_here(client.describe(name, revision))
+    return replace(model, config=client.config(model))
 
 
 def fetch(

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,7 +66,7 @@ def fetch(
         return found
     progress(Progress("", 0, 0, 0, 0))
     model = _meanwhile(lambda: client.describe(name, revision), cancelled)
-    store: Store = ModelScopeStore(model) if source == MODELSCOPE else HuggingFaceStore(model)
+    store = _store(model)
     files = [file for file in model.files if weights or not is_weights(file.name)]
     if weights and not model.safetensors:
         raise problems.no_weights(name, model.pickled)
@@ -75,6 +76,16 @@ def fetch(
         raise
     except Exception as error:
         raise problems.in_words(error, name, source, client.endpoint(), revision) from None
+
+
+def _store(model: Described) -> Store:
+    return ModelScopeStore(model) if model.source == MODELSCOPE else HuggingFaceStore(model)
+
+
+def with_here(model: Described) -> Described:
+    """The same, with how much of it is on this machine."""
+    store = _store(model)
+    return replace(model, here=sum(store.here(file)[0] for file in model.files))
 
 
 class _Fetch:
@@ -99,7 +110,6 @@ class _Fetch:
             self._check_room(name)
             self._work(missing)
         folder = self._store.finish()
-        self._watch.file = ""
         self._say(now=True)
         return folder
 
@@ -152,6 +162,8 @@ class _Fetch:
                 file = self._waiting.get_nowait()
             except queue.Empty:
                 return
+            self._watch.begun(file.name)
+            whole = False
             try:
                 item = self._store.item(file)
                 if item.size is not None:
@@ -159,30 +171,33 @@ class _Fetch:
                 download(item, self._store.client, self._watch)
                 self._watch.check()
                 self._store.settle(file)
-                self._watch.finished.add(file.name)
+                whole = True
             except Cancelled:
                 return
             except BaseException as error:
                 self._errors.append(error)
                 return
+            finally:
+                self._watch.ended(file.name, whole)
 
     def _say(self, now: bool = False) -> None:
         """Tell how far it is, if that is news; and now and then if it is not."""
         watch, time_now = self._watch, time.monotonic()
         done, total = watch.totals()
         self._rate.at(done, time_now)
-        news = (watch.file, done, total, len(watch.finished), watch.note)
+        file, note = watch.moving()
+        news = (file, done, total, len(watch.finished), note)
         waited = time_now - self._said_at
         if now or (news != self._said and waited >= SAY_SECONDS) or waited >= STILL_SECONDS:
             self._said, self._said_at = news, time_now
             self._progress(
                 Progress(
-                    watch.file,
+                    file,
                     min(done, total),
                     total,
                     len(watch.finished),
                     len(self._files),
-                    watch.note,
+                    note,
                     self._rate.value,
                 )
             )

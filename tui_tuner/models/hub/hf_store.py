@@ -1,7 +1,7 @@
 """The cache of huggingface_hub, as a fetch fills it: blobs by checksum, snapshots of links, branches.
 
-Bytes are brought by `transfer`, for the client's own download throws away what it had of a broken file, in
-plain HTTP as with xet. Links are made by the client, and transformers finds the model with or without a network.
+Bytes are brought by `transfer`, as the client itself throws away what it had of a broken file, in plain HTTP
+as with xet. Links are made by the client, and transformers finds the model with or without a network.
 """
 
 from __future__ import annotations

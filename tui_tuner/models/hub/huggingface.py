@@ -11,7 +11,7 @@ from tui_tuner.errors import HubError
 from tui_tuner.models.hub import problems
 from tui_tuner.models.hub.choice import choose_files, is_pickled
 from tui_tuner.models.hub.kinds import HUGGINGFACE, Described, Found, HubFile
-from tui_tuner.models.hub.net import SECONDS, answers, asked, is_offline, session
+from tui_tuner.models.hub.net import SECONDS, answers, asked, is_offline, session, small_json
 from tui_tuner.text import one_line
 
 # Tasks, by the hub's words, whose models read text and nothing else
@@ -39,6 +39,7 @@ _FIELDS = (
     "library_name",
 )
 _NEAREST = 3
+MOST_CONFIG = 16 << 20  # bytes
 
 
 class HuggingFace:
@@ -98,6 +99,17 @@ class HuggingFace:
             remote_code=_needs_code(row.get("config"), names),
             page=f"{endpoint}/{one_line(name)}",
         )
+
+    @classmethod
+    def config(cls, model: Described) -> dict[str, Any] | None:
+        """Its `config.json`, by one question; None if it is not to be had."""
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import build_hf_headers
+
+        if not any(file.name == "config.json" for file in model.files):
+            return None
+        url = hf_hub_url(model.name, "config.json", revision=model.commit, endpoint=cls.endpoint())
+        return small_json(url, build_hf_headers(), MOST_CONFIG)
 
 
 def _list(endpoint: str, query: str, limit: int) -> list[Mapping[str, Any]]:

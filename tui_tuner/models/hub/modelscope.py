@@ -17,9 +17,9 @@ from tui_tuner.errors import HubError, ModelError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.models.hub import problems
 from tui_tuner.models.hub.choice import choose_files, is_pickled
-from tui_tuner.models.hub.huggingface import TEXT, nearest
+from tui_tuner.models.hub.huggingface import MOST_CONFIG, TEXT, nearest
 from tui_tuner.models.hub.kinds import MODELSCOPE, Described, Found, HubFile
-from tui_tuner.models.hub.net import SECONDS, asked, is_offline, library
+from tui_tuner.models.hub.net import SECONDS, asked, is_offline, library, small_json
 from tui_tuner.models.hub.stored import find_token
 from tui_tuner.text import one_line
 
@@ -116,6 +116,14 @@ class ModelScope:
             remote_code=any(one.startswith(("modeling_", "configuration_")) for one in names),
             page=f"{cls.endpoint()}/models/{one_line(name)}",
         )
+
+    @classmethod
+    def config(cls, model: Described) -> dict[str, Any] | None:
+        """Its `config.json`, by one question; None if it is not to be had."""
+        if not any(file.name == "config.json" for file in model.files):
+            return None
+        url = file_url(model.name, "config.json", model.revision or BRANCH)
+        return small_json(url, headers(), MOST_CONFIG)
 
 
 def _ask(path: str, name: str, patient: bool = True) -> dict[str, Any]:

@@ -6,6 +6,7 @@ it honours HTTP_PROXY, HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE and HF_HUB_OFFLINE.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -65,6 +66,24 @@ def asked(call: Callable[[], Answer], patient: bool = True) -> Answer:
                 raise
             time.sleep(wait)
     raise AssertionError("unreachable")
+
+
+def small_json(url: str, headers: Mapping[str, str], most: int) -> dict[str, Any] | None:
+    """A JSON object of a server, or None where it is not to be had, is something else or is too large."""
+    told = {"headers": dict(headers), "timeout": SECONDS, "follow_redirects": True}
+    try:
+        with session().stream("GET", url, **told) as answer:
+            if answer.status_code != 200:
+                return None
+            text = b""
+            for piece in answer.iter_bytes():
+                text += piece
+                if len(text) > most:
+                    return None
+        value = json.loads(text)
+    except Exception:  # whatever the HTTP client raises, and whatever is no JSON
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def pause_after(error: BaseException, attempt: int) -> float | None:

@@ -58,13 +58,15 @@ class Watch:
         self.sizes: dict[str, int] = {}
         self.finished: set[str] = set()
         self.file = ""
-        self.note = ""
+        self._notes: dict[str, str] = {}  # why a file that is being fetched does not move
+        self._busy: set[str] = set()
 
     def at(self, item: Item, count: int) -> None:
         """So many bytes of a file are here now."""
         with self._lock:
             self.done[item.name] = count
-            self.file, self.note = item.name, ""
+            self.file = item.name
+            self._notes.pop(item.name, None)
 
     def sized(self, item: Item, size: int) -> None:
         with self._lock:
@@ -72,7 +74,26 @@ class Watch:
 
     def say(self, item: Item, note: str) -> None:
         with self._lock:
-            self.file, self.note = item.name, note
+            self._notes[item.name] = note
+
+    def begun(self, name: str) -> None:
+        with self._lock:
+            self._busy.add(name)
+
+    def ended(self, name: str, whole: bool) -> None:
+        with self._lock:
+            self._busy.discard(name)
+            self._notes.pop(name, None)
+            if whole:
+                self.finished.add(name)
+
+    def moving(self) -> tuple[str, str]:
+        """The file that moved last, and why nothing moves if nothing does."""
+        with self._lock:
+            if self._busy and self._busy <= self._notes.keys():
+                name = max(self._busy, key=lambda one: self.sizes.get(one, 0))
+                return name, self._notes[name]
+            return self.file if self._busy else "", ""
 
     def totals(self) -> tuple[int, int]:
         """Bytes that are here, and bytes of all."""
