@@ -14,6 +14,7 @@ from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.inference.origin import ADAPTER, BASE, Origin, read_adapter
+from tui_tuner.inference.room import check_room
 from tui_tuner.locales import _
 from tui_tuner.models.loading import load_tokenizer, torch_dtype
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
@@ -62,10 +63,22 @@ class Models:
         wanted = [(origin, stamp(origin)) for origin in origins]
         self._loaded = {key: one for key, one in self._loaded.items() if key in wanted}
         self._let_go()
+        self._check_room([origin for origin, seen in wanted if (origin, seen) not in self._loaded])
         for key in wanted:
             if key not in self._loaded:
                 self._loaded[key] = self._guarded(key[0], say)
         return [self._loaded[key] for key in wanted]
+
+    def _check_room(self, origins: Sequence[Origin]) -> None:
+        """Raise `OutOfMemoryError` unless what has to be loaded fits."""
+        new: dict[str, tuple[Origin, RunConfig]] = {}
+        for origin in origins:
+            config = config_of(origin)
+            own = _adapter(origin) is None and origin.checkpoint not in ("", BASE)
+            key = _source_key(config, self.device) + (origin.label if own else "")
+            if not any(base.startswith(key) for base in self._bases):
+                new[key] = (origin, config)
+        check_room(new.values(), self.device)
 
     def _let_go(self) -> None:
         """Of base models that nothing is made of any more."""
@@ -182,13 +195,20 @@ def _tokenizer_of(folder: Path, config: RunConfig) -> Any:
 
 def _base_key(config: RunConfig, device: str, task: Task, learned: Mapping[str, Any], tokenizer: Any) -> str:
     """What two models must have in common to begin with the same weights."""
+    scratch = config.model.architecture is not None or bool(task.new_modules)
+    own = [config.training.seed, len(tokenizer)] if scratch else []
+    values = task.model_values(config, learned)
+    return _source_key(config, device) + json.dumps(
+        [task.auto_class, own, values], sort_keys=True, default=str
+    )
+
+
+def _source_key(config: RunConfig, device: str) -> str:
+    """Which weights a config names, and how they are held."""
     section = config.model.model_dump(mode="json")
     section["name"] = os.path.realpath(section["name"]) if os.path.isdir(section["name"]) else section["name"]
     for name in ("tokenizer", "chat_template", "trust_remote_code"):
         section.pop(name, None)
     section["dtype"] = str(torch_dtype(section["dtype"], device))
     section["attention"] = "sdpa" if section["attention"] == "auto" else section["attention"]
-    scratch = config.model.architecture is not None or bool(task.new_modules)
-    own = [config.training.seed, len(tokenizer)] if scratch else []
-    values = task.model_values(config, learned)
-    return json.dumps([task.auto_class, section, own, values], sort_keys=True, default=str)
+    return json.dumps(section, sort_keys=True, default=str)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import torch
 
 from tests.conftest import MakeConfig, Trained, chat_rows, write_jsonl
 from tui_tuner.config.load import build_config
-from tui_tuner.errors import ModelError, RunError, UsageError
+from tui_tuner.errors import ModelError, OutOfMemoryError, RunError, UsageError
 from tui_tuner.evaluation.generation import generate
 from tui_tuner.inference.answering import Pieces, Sampling, answer_all
 from tui_tuner.inference.loading import Loaded, Models
@@ -246,3 +247,19 @@ def test_a_model_that_writes_nothing_is_refused(tmp_path: Path, make_config: Mak
     assert run.outcome.status == "completed", run.outcome
     done = command(str(run.folder.path), "--device", "cpu", typed="hello\n")
     assert done.returncode == 2 and "tui-tuner ask" in done.stderr
+
+
+def test_what_does_not_fit_is_refused_before_it_is_loaded(
+    store: RunStore, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tui_tuner.inference import room
+
+    size = sum(file.stat().st_size for file in tiny_model.glob("*.safetensors"))
+    monkeypatch.setattr(room, "free_memory", lambda _device: int(1.5 * size))
+    models = Models("cpu")
+    models.load([find_origin("small", store), find_origin("small/base", store)])  # one base for both
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    with pytest.raises(OutOfMemoryError, match="other"):
+        Models("cpu").load([find_origin(str(other), store), find_origin(str(tiny_model), store)])
+    assert len(models.load([find_origin(str(other), store)])) == 1
