@@ -146,7 +146,7 @@ _LEAKS = (
     (re.compile(r"Content\(|Text\(|<[A-Za-z_.]+ object at|<Span "), "the name of an object"),
     (re.compile(r"\[/?(?:bold|dim|red|green|b|i|@click|/)[^\]\s]*\]"), "markup"),
     (re.compile(r"^[\s│▏▎]*\{\"\w+\":"), "a line of raw JSON"),
-    (re.compile(r"\{[a-z_]+(?::[^}\"']*)?\}"), "a place that was not filled in"),
+    (re.compile(r"\{[a-z_]+(?::[^}\"' ]*)?\}"), "a place that was not filled in"),
     (re.compile(r"\\n|\\x1b|\x1b|\\u[0-9a-f]{4}"), "an escape"),
 )
 

@@ -105,7 +105,7 @@ async def what_to_do(stage: Stage) -> Shown:
 async def data(stage: Stage, path: str, words: str, **config: Any) -> Shown:
     async with stage.app(config={**config, "data": {"path": path}}) as pilot:
         await pilot.press("d")
-        await until(pilot, lambda: words in text(pilot), 60)
+        await until(pilot, lambda: words in text(pilot), 30)
         yield pilot
 
 
@@ -153,7 +153,7 @@ async def data_of_another_task(stage: Stage) -> Shown:
 
 @scene("ColumnsDialog")
 async def columns_to_pick(stage: Stage) -> Shown:
-    async for pilot in data(stage, stage.write("fragen.jsonl", GERMAN), "2 rows"):
+    async for pilot in data(stage, stage.write("fragen.jsonl", GERMAN), "not recognised"):
         await pilot.press("c")
         await until(pilot, lambda: "Which column is what?" in text(pilot) and "antwort" in text(pilot))
         yield pilot
@@ -161,7 +161,7 @@ async def columns_to_pick(stage: Stage) -> Shown:
 
 @scene("Formats")
 async def formats_to_pick(stage: Stage) -> Shown:
-    async for pilot in data(stage, stage.write("fragen.jsonl", GERMAN), "2 rows"):
+    async for pilot in data(stage, stage.write("fragen.jsonl", GERMAN), "not recognised"):
         await pilot.press("f")
         await until(pilot, lambda: "Record format" in text(pilot))
         yield pilot

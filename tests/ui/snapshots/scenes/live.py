@@ -166,7 +166,7 @@ async def results_of_answers(stage: Stage) -> Shown:
     async with stage.app(open_run=folder) as pilot:
         await until(pilot, lambda: "✓ completed" in text(pilot))
         await pilot.press("v")
-        await until(pilot, lambda: "from_pretrained" in text(pilot) or "Files" in text(pilot))
+        await until(pilot, lambda: "Measured" in text(pilot))
         yield pilot
 
 
