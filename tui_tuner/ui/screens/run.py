@@ -29,6 +29,7 @@ from tui_tuner.ui.widgets.live.run_head import RunHead
 from tui_tuner.ui.widgets.live.run_words import about, attach_command, detach_question, is_local, left_words
 from tui_tuner.ui.widgets.live.samples import Samples
 from tui_tuner.ui.widgets.topbar import TopBar
+from tui_tuner.ui.widgets.zoom import Zooms
 from tui_tuner.ui.words import safe
 
 _FIGURES_SECONDS = 1.0
@@ -37,7 +38,7 @@ _ZOOMED = ("lower", "middle")  # parts that can have the screen for themselves
 _TABS = (("log", _("Log")), ("samples", _("Answers")), ("choices", _("Choices")))
 
 
-class RunScreen(TunerScreen):
+class RunScreen(Zooms, TunerScreen):
     """Progress, curve, figures, and a log that can turn into answers or choices."""
 
     HELP_TEXT = _(
@@ -64,13 +65,19 @@ class RunScreen(TunerScreen):
         Binding("tab", "turn", _("Next of log, answers and choices"), show=False),
         Binding("l", "tab('log')", _("Log"), show=False),
         Binding("a", "tab('samples')", _("Answers")),
+<<<<<<< HEAD
         Binding("c", "tab('choices')", _("What every `auto` became"), show=False),
         Binding("z", "zoom", _("Zoom")),
+=======
+        Binding("c", "tab('choices')", _("Choices"), show=False),
+        *Zooms.ZOOM,
+>>>>>>> main
         Binding("d", "detach", _("Detach")),
         Binding("ctrl+z", "suspend", "", show=False),
         Binding("q", "app.quit", _("Quit")),
         Binding("escape", "back", _("Home")),
     ]
+    PANES = ("#lower", "#chart", "Numbers")
     DEFAULT_CSS = """
     RunScreen #middle { height: 12; }
     RunScreen.-tall #middle { height: 52%; }
@@ -217,6 +224,8 @@ class RunScreen(TunerScreen):
             return not live and bool(self.snapshot and self.snapshot.view.steps)
         if action == "detach":
             return live
+        if action in ("zoom", "zoom_next"):
+            return not self._failed_early
         return True
 
     def action_tell(self, command: str) -> None:

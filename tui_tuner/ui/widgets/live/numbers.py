@@ -100,9 +100,9 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
         best_step = next((saved.step for saved in reversed(view.checkpoints) if saved.best), None)
         step = view.checkpoints[-1].step
         if best_step is not None:
-            yield _("saved"), _("step {step} · best {best}", step=step, best=best_step), None
+            yield _("saved at step"), _("{step:,}, best {best:,}", step=step, best=best_step), None
         else:
-            yield _("saved"), _("step {step}", step=step), None
+            yield _("saved at step"), f"{step:,}", None
 
 
 def _more_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:

@@ -55,7 +55,7 @@ class Chart:
         """Whether its range asks for a logarithmic scale."""
         values = [y for _unused, y in (*settled(self.line), *self.marks)]
         low = min(values, default=0.0)
-        return low > 0 and max(values) / low >= _LOG_RANGE and self.kind != "hundred"
+        return low > 0 and max(values) / low >= _LOG_RANGE and self.kind not in ("hundred", "rate")
 
 
 def charts_of(view: RunView) -> dict[str, str]:
