@@ -30,8 +30,9 @@ from tui_tuner.text import human_bytes, human_money, human_seconds
 from tui_tuner.ui.screens.results import ResultsScreen
 from tui_tuner.ui.screens.run import RunScreen
 from tui_tuner.ui.widgets.changed import Lines
-from tui_tuner.ui.widgets.judged.measures import before_after
-from tui_tuner.ui.widgets.live.chart import _add_scores, curve, settled
+from tui_tuner.ui.widgets.judged.measures import moved
+from tui_tuner.ui.widgets.live.plot import add_scores
+from tui_tuner.ui.widgets.live.series import curve, settled
 from tui_tuner.ui.words import duration, figure, rough
 
 HOSTILE = "[/red] [@click=app.quit]x[/] \x1b[2J\x1b]0;owned\x07 \x9b31m \u202egnp.exe"
@@ -166,9 +167,10 @@ async def test_the_lower_part_turns_through_log_answers_and_choices(store: RunSt
         await until(pilot, lambda: "✓ completed" in text(pilot))
         switcher = pilot.app.screen.query_one("#lower", ContentSwitcher)
         await pilot.press("a")
-        await until(pilot, lambda: "after training: A long red coat" in text(pilot))
-        assert "cut off, no stop token" in text(pilot)
-        await pilot.press("c")
+        await until(pilot, lambda: "A long red coat" in text(pilot))
+        await pilot.press("z")
+        await until(pilot, lambda: "cut off, no stop" in text(pilot))
+        await pilot.press("z", "c")
         await until(pilot, lambda: "customary for lora" in text(pilot))
         assert "kept 790, dropped 10" in text(pilot)
         await pilot.press("tab")
@@ -188,10 +190,13 @@ async def test_results_show_before_and_after_and_the_commands(
         await pilot.press("v")
         await until(pilot, lambda: "after training" in text(pilot))
         shown = text(pilot)
-        assert "0.1200  →       0.9100  ▲" in shown
-        assert "of of the and … cut off, no stop token" in shown and "A long red coat" in shown
-        rows = {name: (first, last) for name, first, last in before_after(pilot.app.follow(folder).view)}
-        assert rows["attribute_coverage"] == (0.12, 0.91)
+        assert "0.1200 → 0.9100 ▲" in " ".join(shown.split())
+        await until(
+            pilot, lambda: "of of the and … cut off, no" in text(pilot) and "A long red coat" in text(pilot)
+        )
+        rows = {row.name: row for row in moved(pilot.app.follow(folder).view)}
+        coverage = rows["attribute_coverage"]
+        assert coverage.first.metrics[coverage.name] == 0.12 and coverage.last.metrics[coverage.name] == 0.91
         pilot.app.screen.query_one("#scroll").scroll_end(animate=False)
         await until(pilot, lambda: "AutoPeftModelForCausalLM.from_pretrained" in text(pilot))
 
@@ -233,8 +238,8 @@ async def test_numbers_that_are_none_are_said_and_leave_the_curve_readable(
         await until(pilot, lambda: "✗ failed" in text(pilot))
         await pilot.press("v")
         await until(pilot, lambda: "perplexity" in text(pilot))
-        assert "nan of training" in text(pilot).replace("nan s", "nan")
-        assert [line for line in text(pilot).split("\n") if "1.7500  →          nan" in line]
+        assert "Loss on held-out rows is no finite number at step 90." in text(pilot)
+        assert [line for line in text(pilot).split("\n") if "1.7500 → nan" in " ".join(line.split())]
         await pilot.press("escape", "escape")
         await until(pilot, lambda: "failed" in text(pilot) and "nan" in text(pilot))
 
@@ -273,7 +278,7 @@ def test_words_for_numbers_that_are_none() -> None:
         assert words(math.nan) == "nan s" and words(math.inf) == "inf s"
     assert "nan" in human_bytes(math.nan) and "inf" in human_money(math.inf)
     steps = [Step(step, loss=loss) for step, loss in enumerate((1.0, math.nan, 3.0, 1e40, None, math.inf))]
-    assert curve(steps, 100) == [(0.0, 1.0), (2.0, 3.0)] and curve(steps, 1) == [(1.0, 2.0)]
+    assert curve(steps, 100) == [(0.0, 1.0), (2.0, 3.0)] and curve(steps, 1) == [(0.0, 1.0), (2.0, 3.0)]
     assert curve(steps[1:2], 100) == []
 
 
@@ -295,7 +300,7 @@ def test_the_scale_of_a_metric_is_readable_to_its_last_digit(metric: str, labels
     plot._set_size(40, 12)
     plot.xlim(0, 10)
     plot.yaxes(True, False)
-    _add_scores(plot, (1, 2, 3), [(0.0, 0.51), (5.0, 0.8), (10.0, 0.98)], metric, 12)
+    add_scores(plot, (1, 2, 3), [(0.0, 0.51), (5.0, 0.8), (10.0, 0.98)], metric, 12)
     drawn = re.sub(r"\x1b\[[0-9;]*m", "", plot.build())
     assert [line.split()[-1] for line in drawn.splitlines() if line.split()[-1][-1].isdigit()][:-1] == labels[
         ::-1

@@ -31,9 +31,11 @@ from tui_tuner.runs.events import (
     Step,
 )
 from tui_tuner.runs.phases.progress import Progress
+from tui_tuner.runs.phases.spent import Clock, Spent
 
 NOTHING_BETWEEN = pace.Between()
 NO_PROGRESS = Progress()
+NO_TIME = Spent()
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class RunView:
     last_time: float = 0.0
     phase: str = ""
     progress: Progress = NO_PROGRESS  # how far the phase is
+    spent: Spent = NO_TIME  # where the time went
     step: int = 0
     total_steps: int = 0
     epoch: float = 0.0
@@ -69,6 +72,7 @@ class RunView:
     fixes: tuple[Mapping[str, Any], ...] = ()  # the ways that the hint tells: each {field: value}
     rows_seen: bool = False  # a failure over rows that were read, and not over their file
     host_memory: int = 0
+    memories: tuple[tuple[int, int], ...] = ()  # (step, resident bytes of the process), as heartbeats tell
     memory: Memory | None = None
     sources: tuple[ModelSource, ...] = ()  # of the newest process
     duration: RunDuration | None = None  # the newest
@@ -125,12 +129,14 @@ def _best_step(name: str, evaluations: Iterable[Evaluation], own: Mapping[str, A
 
 def fold(view: RunView, events: Iterable[Event]) -> RunView:
     """The view after more events. Kinds of newer versions are passed over."""
-    draft = _Draft(view)
+    draft, clock = _Draft(view), Clock(view.spent)
     for event in events:
         draft.values["last_time"] = event.time
+        clock.take(event)
         handler = _HANDLERS.get(type(event.body))
         if handler is not None:
             handler(draft, event, event.body)
+    draft.values["spent"] = clock.now()
     return draft.finish()
 
 
@@ -263,6 +269,8 @@ def _ledger(draft: _Draft, _: Event, body: RowLedger) -> None:
 
 def _heartbeat(draft: _Draft, _: Event, body: Heartbeat) -> None:
     draft.values["host_memory"] = body.memory_host
+    if body.memory_host:
+        draft.list("memories").append((body.step, body.memory_host))
 
 
 def _memory(draft: _Draft, _: Event, body: Memory) -> None:

@@ -12,7 +12,7 @@ from textual.content import Content
 
 from tui_tuner.config.metrics import hundredfold
 from tui_tuner.locales import _
-from tui_tuner.text import human_seconds, one_line, rough_seconds, sanitize
+from tui_tuner.text import decimals, human_seconds, one_line, rough_seconds, sanitize
 
 _MARK, _STYLE_ENDS = "\ue000", "\ue001"  # for private use, around what a style is for
 
@@ -80,7 +80,7 @@ def figure(value: object, digits: int = 4) -> str:
         return f"{value}"
     if value and (abs(value) < 10**-digits or abs(value) >= 1e6):
         return f"{value:.2e}"
-    return f"{value:,.{digits}f}"
+    return f"{value:,.{decimals(value, digits)}f}"
 
 
 def measured(name: str, value: object, digits: int = 4) -> str:
@@ -119,6 +119,22 @@ def duration(seconds: float) -> str:
 
 
 rough = rough_seconds
+
+
+def span(low: float, high: float) -> str:
+    """A range of durations in few cells: `18–20 s`, `50 s–1.2 min`; one number where both ends agree."""
+    (first, unit), (last, other) = _in_its_unit(low), _in_its_unit(high)
+    if unit == other:
+        return f"{first} {unit}" if first == last else f"{first}–{last} {unit}"
+    return f"{first} {unit}–{last} {other}"
+
+
+def _in_its_unit(seconds: float) -> tuple[str, str]:
+    seconds = max(seconds, 0.0)  # in this order, NaN stays NaN
+    if not math.isfinite(seconds) or seconds < 59.5:
+        return f"{seconds:.0f}", _("s")
+    value, unit = (seconds / 60, _("min")) if seconds < 3570 else (seconds / 3600, _("h"))
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}", unit
 
 
 def bar(share: float, width: int) -> tuple[str, str]:
