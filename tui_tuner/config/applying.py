@@ -60,6 +60,12 @@ def _answers(get: Get) -> bool:
     )
 
 
+def _from_hub(get: Get) -> bool:
+    """Whether a model or a tokenizer may come from a hub."""
+    own = get("model.name") == "demo" or is_tiny(get("model.name"))
+    return not own or get("model.tokenizer") not in (None, "train")
+
+
 def _own_words(get: Get) -> bool:
     """Whether virtual tokens may begin as words."""
     return get("method.kind") != "prefix_tuning" or get("method.encoder_size") is None
@@ -67,6 +73,9 @@ def _own_words(get: Get) -> bool:
 
 _HELD_OUT = N_("It is about held-out rows, and data.validation holds none out.")
 BESIDE: dict[str, Beside] = {
+    "model.hub": Beside(
+        _from_hub, N_("It is for what comes from a hub; demo and tiny are made by this package.")
+    ),
     "model.revision": Beside(
         lambda get: get("model.name") != "demo" and not is_tiny(get("model.name")),
         N_("It is for models of a hub; demo and tiny are made by this package."),

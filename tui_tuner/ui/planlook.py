@@ -28,6 +28,7 @@ from tui_tuner.planning.plan import Plan, plan
 from tui_tuner.planning.throughput import measured
 from tui_tuner.tasks import find_task
 from tui_tuner.ui.form import at, config_of, put
+from tui_tuner.ui.words import share_words
 
 FEW_LAYERS = 2  # that freezing trains where nobody has said how many
 QUICK, PATIENT = 0.1, 1.5  # seconds of counting rows: while one types, and on the plan screen
@@ -114,14 +115,9 @@ def method_costs(draft: dict[str, Any], card: str, stop: Callable[[], bool]) -> 
         found[kind] = _(
             "{gib:.1f} GiB, {share} of the weights trained",
             gib=seen.estimate.device,
-            share=_share(parameters.share),
+            share=share_words(parameters.share),
         )
     return found
-
-
-def _share(share: float) -> str:
-    """A share of all weights, with as many digits as tell a small one from none."""
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def cards(

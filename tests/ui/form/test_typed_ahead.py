@@ -9,7 +9,8 @@ import pytest
 from textual import events
 from textual.widgets import Input
 
-from tests.ui.conftest import SIZES, Opened, text, until
+from tests.ui.conftest import SIZES, Opened, text
+from tui_tuner.ui import form
 from tui_tuner.ui.screens.home import HomeScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 from tui_tuner.ui.widgets.form.field import FieldSelect
@@ -22,6 +23,15 @@ def burst(app: Any, *keys: str) -> None:
     for key in keys:
         name = LETTERS.get(key, key)
         app._driver.send_message(events.Key(name, key if len(key) == 1 else None))
+
+
+async def until(pilot: Any, condition: Any, seconds: float = 20.0) -> None:
+    """As that of all tests, but without the pilot, which waits for every widget each time it looks."""
+    for _turn in range(round(seconds / 0.02)):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"waited in vain; the screen says:\n{text(pilot)}")
 
 
 def here(app: Any) -> str:
@@ -78,9 +88,7 @@ async def test_advanced_fields_come_where_one_is(opened: Opened) -> None:
 async def test_an_advanced_field_in_focus_stays_when_they_are_folded(opened: Opened) -> None:
     async with opened() as pilot:
         burst(pilot.app, "n", "f2", "enter", *["down"] * 4)
-        await until(
-            pilot, lambda: here(pilot.app) == "model.double_quant" or here(pilot.app) == "model.attention"
-        )
+        await until(pilot, lambda: here(pilot.app) and form.options()[here(pilot.app)].advanced)
         path = here(pilot.app)
         burst(pilot.app, "f2")
         await until(pilot, lambda: not pilot.app.screen._pages.advanced)

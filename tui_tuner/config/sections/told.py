@@ -21,6 +21,10 @@ WORDS: dict[str, dict[str, str]] = {
     "model.tokenizer": {
         "train": N_("Learns a tokenizer from your data, for a model that starts from nothing.")
     },
+    "model.hub": {
+        "huggingface": N_("huggingface.co, or the mirror that HF_ENDPOINT names."),
+        "modelscope": N_("modelscope.cn, which is quicker to reach from China."),
+    },
     "model.dtype": {
         "auto": N_("bfloat16 where this machine computes in it and it loses nothing, else float32."),
         "bfloat16": N_("16 bits a weight: half the memory of float32, with the same range of numbers."),

@@ -26,6 +26,7 @@ from tui_tuner.ui.checking import Refusal, refusal_of
 from tui_tuner.ui.screens.beginning import ask_where_to_begin, make_run
 from tui_tuner.ui.screens.offers import MendingScreen, put_values
 from tui_tuner.ui.widgets.form.about import About
+from tui_tuner.ui.widgets.form.choosing import choosable, choose_for
 from tui_tuner.ui.widgets.form.costs import Costed, MethodCosts
 from tui_tuner.ui.widgets.form.field import Field, FieldChanged
 from tui_tuner.ui.widgets.form.pages import FormPages
@@ -48,13 +49,14 @@ class SettingsScreen(MendingScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
         Binding("ctrl+r", "start", _("Start"), key_display="^r"),
-        Binding("ctrl+s", "save", _("Save YAML"), key_display="^s"),
-        Binding("ctrl+o", "preset", _("Preset"), key_display="^o"),
+        Binding("ctrl+s", "save", _("Save"), key_display="^s"),
+        Binding("ctrl+o", "preset", _("Preset"), key_display="^o", show=False),
         Binding("f2", "advanced", _("Advanced")),
         Binding("f3", "plan", _("Plan")),
         Binding("f4", "mend", _("Mend")),
-        Binding("f4", "columns", _("Columns")),
-        Binding("f5", "other_task", _("Change task")),
+        Binding("f4", "columns", _("Columns"), show=False),
+        Binding("f5", "other_task", _("Task")),
+        Binding("f6", "choose", _("Choose")),
         Binding("down", "step(1)", _("Next field"), show=False),
         Binding("up", "step(-1)", _("Field before"), show=False),
     ]
@@ -184,6 +186,7 @@ class SettingsScreen(MendingScreen):
                 if draft.id:
                     self.tuner.drafts.touch()
                 self._explain(node.option.path)
+                self.refresh_bindings()
                 return
         self._explain_section()
 
@@ -319,7 +322,19 @@ class SettingsScreen(MendingScreen):
             return offered == (action == "mend")
         if action == "other_task":
             return self.other_task is not None
+        if action == "choose":
+            return choosable(self._at)
         return True
+
+    @property
+    def _at(self) -> str:
+        """The name of the field in focus; empty where none is."""
+        here = self._pages.here
+        return here.option.path if here is not None else ""
+
+    def action_choose(self) -> None:
+        """A path or a model for the field in focus, from what there is."""
+        choose_for(self, self._at, self.values, self.take)
 
     def action_mend(self) -> None:
         """What can be done about the problem, to choose from."""
