@@ -89,6 +89,22 @@ class Field(Vertical):
             compact=True,
         )
 
+    def show_value(self, value: Any) -> bool:
+        """Show another value, and tell nobody; False where the editor that is there cannot show it."""
+        editors = self.query("Input, FieldSelect, Switch")
+        widget, text = editors.first() if editors else None, show(value)
+        with self.prevent(Input.Changed, Select.Changed, Switch.Changed):
+            if isinstance(widget, Input):
+                widget.value = one_line(text)
+            elif isinstance(widget, Switch) and isinstance(value, bool):
+                widget.value = value
+            elif isinstance(widget, FieldSelect) and text in self._words:
+                widget.value = text
+            else:
+                return False
+        self._value = value
+        return True
+
     def mark(self, changed: bool, sentence: str) -> None:
         """Show whether the value differs from its default, and what is wrong with it."""
         if (changed, sentence, self._value) == self._marked:

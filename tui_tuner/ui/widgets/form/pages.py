@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from textual.containers import VerticalScroll
@@ -50,11 +50,7 @@ class FormPages(ContentSwitcher):
         page = f"page-{section.replace('.', '-')}"
         if not self.query(f"#{page}"):
             fields = [
-                Field(
-                    option,
-                    draft.texts.get(option.path, form.value_of(draft.values, option)),
-                    form.select_words(option, draft.values),
-                )
+                _field(option, draft)
                 for option in form.section_options(section)
                 if self._shows(option, draft)
             ]
@@ -87,6 +83,21 @@ class FormPages(ContentSwitcher):
         await self.remove_children()
         await self.show(section, draft)
 
+    async def renew(self, paths: Sequence[str], draft: Draft) -> None:
+        """Show the values of these fields as they are by now, and leave all else as it is."""
+        for page in self.query(Page):
+            shown = {field.option.path: field for field in page.query(Field)}
+            for path in paths:
+                option, field = form.options().get(path), shown.get(path)
+                if option is not None and field is not None:
+                    if field.show_value(_shown(option, draft)):
+                        continue
+                    await page.mount(_field(option, draft), before=field)
+                    await field.remove()
+                elif option is not None and form.section_of(path) == _section_of(page):
+                    await page.remove()  # an advanced field that is set by now: made anew as it is shown
+                    break
+
     def mark(self, values: Mapping[str, Any], problems: Mapping[str, str]) -> None:
         """Show what applies to the task; mark what differs from its default, and what is wrong."""
         self._follow(values)
@@ -103,6 +114,18 @@ class FormPages(ContentSwitcher):
     def _shows(self, option: Option, draft: Draft) -> bool:
         told = option.path in self._wanted or option.path in draft.texts
         return self.advanced or not option.advanced or told or form.is_set(draft.values, option)
+
+
+def _field(option: Option, draft: Draft) -> Field:
+    return Field(option, _shown(option, draft), form.select_words(option, draft.values))
+
+
+def _shown(option: Option, draft: Draft) -> Any:
+    return draft.texts.get(option.path, form.value_of(draft.values, option))
+
+
+def _section_of(page: Page) -> str:
+    return next(key for key in form.SECTIONS if page.id == f"page-{key.replace('.', '-')}")
 
 
 def section_marks(problems: Mapping[str, str]) -> list[Content]:
