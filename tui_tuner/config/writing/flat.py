@@ -67,14 +67,9 @@ def inline(value: Any) -> str:
 
 def entry(key: str, value: Any, indent: str = "") -> list[str]:
     """`key: value` as lines: a text of several lines as a block, lists and mappings on one line."""
-    text = yaml.dump(
-        {key: value},
-        Dumper=_BlockDumper,
-        default_flow_style=None,
-        allow_unicode=True,
-        width=_ONE_LINE,
-        sort_keys=False,
-    )
+    if not isinstance(value, str) or "\n" not in value.rstrip("\n"):
+        return [f"{indent}{inline(key)}: {inline(value)}"]
+    text = yaml.dump({key: value}, Dumper=_BlockDumper, allow_unicode=True, width=_ONE_LINE)
     lines = text.removesuffix("\n").split("\n")
     return [f"{indent}{line}" if line.strip() else line for line in lines]
 
@@ -89,8 +84,7 @@ class _BlockDumper(_Dumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in value.rstrip("\n") else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
 
 
 _BlockDumper.add_representer(str, _text)

@@ -185,6 +185,18 @@ def _joined(lines: list[str]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
+def with_comments(text: str, lines: Mapping[str, list[str]]) -> str:
+    """The text with comments at the end of sections, but for those that stand in it."""
+    for section, more in lines.items():
+        new = [line for line in more if line not in text]
+        if new and section in _items(text):
+            try:
+                text = _put_in(text, section, new)
+            except _Cannot:
+                continue
+    return text
+
+
 # ---- what is at its default, for an editor ----------------------------------------------------------------
 
 
