@@ -23,6 +23,7 @@ from tui_tuner.runs.events import (
     Evaluation,
     Event,
     Finished,
+    Heartbeat,
     Kernels,
     Log,
     Memory,
@@ -40,6 +41,8 @@ from tui_tuner.runs.events import (
 )
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.pace import Between, Pace, StepText, figure
+from tui_tuner.runs.phases.lines import LINE_SECONDS as PHASE_LINE_SECONDS
+from tui_tuner.runs.phases.lines import PhaseLines
 from tui_tuner.runs.scan import Figures, scan, whole_lines
 from tui_tuner.runs.told import (
     duration_line,
@@ -61,15 +64,6 @@ _OF_STATUS = (RunStarted, RolledBack, Phase, Finished)
 _COMPARED = (RunStarted, RolledBack, Evaluation, Sample)
 DURATION_MOVED = 0.1  # share by which it is worth another line
 # Names in the journal, which are translated where they are shown
-PHASES = (
-    N_("loading"),
-    N_("tokenizing"),
-    N_("training"),
-    N_("evaluating"),
-    N_("sampling"),
-    N_("saving"),
-    N_("paused"),
-)
 SOURCES = (N_("model"), N_("tokenizer"))
 STAGES = (N_("before"), N_("during"), N_("after"), N_("validation"))
 
@@ -152,7 +146,7 @@ class LinePrinter(_Printer):
         self._shown: list[Event] = []  # what is compared at the end
         self._judging = Judging()
         self._last_step_line = 0.0
-        self._last_phase = ""
+        self._phases = PhaseLines()
         self._last_duration = 0.0
 
     def feed_block(self, block: bytes) -> None:
@@ -215,10 +209,14 @@ class LinePrinter(_Printer):
 
     def _phase(self, event: Event, body: Phase) -> None:
         self._between = self._between.after(body.name, event.time, self._pace.step)
-        note = one_line(body.note, 100)
-        text = f"{_(one_line(body.name))}{': ' + note if note else ''}"
-        if text != self._last_phase:
-            self._last_phase = text
+        self._phases.least = max(PHASE_LINE_SECONDS, self.step_seconds)
+        self._if_said(event, self._phases.begun(body, event.time))
+
+    def _heartbeat(self, event: Event, body: Heartbeat) -> None:
+        self._if_said(event, self._phases.going_on(event.time))
+
+    def _if_said(self, event: Event, text: str) -> None:
+        if text:
             self._line(event, text)
 
     def _resolved(self, event: Event, body: Resolved) -> None:
@@ -351,6 +349,7 @@ class LinePrinter(_Printer):
         self._line(event, _("out of memory: {message}", message=one_line(body.message)))
 
     def _finished(self, event: Event, body: Finished) -> None:
+        self._phases.end()
         self._lines += comparison(fold(RunView(), self._shown))
         self._lines += tables_told(self._judging.tables, self._judging.best_step)
         message = one_line(body.message)
@@ -361,6 +360,7 @@ class LinePrinter(_Printer):
     _HANDLERS: ClassVar[dict[type[Body], Callable[[LinePrinter, Event, Any], None]]] = {
         RunStarted: _run_started,
         Phase: _phase,
+        Heartbeat: _heartbeat,
         Resolved: _resolved,
         ModelSource: _model_source,
         RowLedger: _ledger,

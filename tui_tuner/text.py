@@ -122,6 +122,15 @@ def human_seconds(seconds: float) -> str:
     return _("{hours} h {minutes:02d} min", hours=hours, minutes=minutes)
 
 
+def rough_seconds(seconds: float) -> str:
+    """A duration as exact as an estimate deserves: to 10 s above a minute, to a minute above ten."""
+    if not math.isfinite(seconds):
+        return human_seconds(seconds)
+    step = 1 if seconds < 60 else 10 if seconds < 600 else 60
+    shown = round(seconds / step) * step
+    return _("{n} min", n=shown // 60) if 600 <= shown < 3600 else human_seconds(max(shown, 0))
+
+
 def listed(items: Iterable[str]) -> str:
     """Things named one after the other in a sentence: `a`, `a and b`, `a, b and c`."""
     *others, last = items

@@ -60,10 +60,11 @@ class Phase(Body):
     """What is going on, and how far it is."""
 
     KIND = "phase"
-    name: str  # loading, tokenizing, training, evaluating, sampling, saving or paused
-    done: int = 0  # steps, rows or files
+    name: str  # fetching, loading, tokenizing, training, evaluating, sampling, saving or paused
+    done: int = 0  # of what `unit` says
     total: int | None = 0  # of the same; 0 or None where it is not known
     note: str = ""
+    unit: str = sparse(default="")  # bytes, rows, prompts, files, steps, ... (`runs.phases.progress`)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,10 @@ from tui_tuner.runs.events import (
     Sample,
     Step,
 )
+from tui_tuner.runs.phases.progress import Progress
 
 NOTHING_BETWEEN = pace.Between()
+NO_PROGRESS = Progress()
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,7 @@ class RunView:
     started: float = 0.0
     last_time: float = 0.0
     phase: str = ""
-    phase_note: str = ""
-    phase_done: int = 0
-    phase_total: int = 0
+    progress: Progress = NO_PROGRESS  # how far the phase is
     step: int = 0
     total_steps: int = 0
     epoch: float = 0.0
@@ -200,9 +200,7 @@ def _back_to(draft: _Draft, step: int) -> None:
 
 
 def _phase(draft: _Draft, event: Event, body: Phase) -> None:
-    draft.values.update(
-        phase=body.name, phase_note=body.note, phase_done=body.done, phase_total=body.total or 0
-    )
+    draft.values.update(phase=body.name, progress=draft.get("progress").after(body, event.time))
     draft.values["between"] = draft.get("between").after(body.name, event.time, draft.get("step"))
     if body.name == "training" and body.total:
         draft.values["total_steps"] = body.total

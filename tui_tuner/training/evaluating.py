@@ -117,7 +117,7 @@ class Evaluator:
                     sums[name] = sums[name] + value if name in sums else value
             todo.pop(0)
             done += len(rows)
-            self.reporter.phase("evaluating", done, total)
+            self.reporter.phase("evaluating", done, total, unit="rows")
         return {name: value.tolist() for name, value in sums.items()} | each
 
     def _measure(

@@ -12,7 +12,7 @@ from textual.content import Content
 
 from tui_tuner.config.metrics import hundredfold
 from tui_tuner.locales import _
-from tui_tuner.text import human_seconds, one_line, sanitize
+from tui_tuner.text import human_seconds, one_line, rough_seconds, sanitize
 
 _MARK, _STYLE_ENDS = "\ue000", "\ue001"  # for private use, around what a style is for
 
@@ -29,6 +29,7 @@ STATES: dict[str, tuple[str, str, str]] = {
 }
 
 PHASES: dict[str, str] = {
+    "fetching": _("fetching the model"),
     "loading": _("loading"),
     "tokenizing": _("preparing data"),
     "training": _("training"),
@@ -117,13 +118,7 @@ def duration(seconds: float) -> str:
     return human_seconds(max(seconds, 0.0))  # in this order, NaN stays NaN
 
 
-def rough(seconds: float) -> str:
-    """A duration as exact as an estimate deserves: to 10 s above a minute, to a minute above ten."""
-    if not math.isfinite(seconds):
-        return duration(seconds)
-    step = 1 if seconds < 60 else 10 if seconds < 600 else 60
-    shown = round(seconds / step) * step
-    return _("{n} min", n=shown // 60) if 600 <= shown < 3600 else duration(shown)
+rough = rough_seconds
 
 
 def bar(share: float, width: int) -> tuple[str, str]:

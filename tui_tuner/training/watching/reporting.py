@@ -18,6 +18,7 @@ from tui_tuner.training.watching.numbers import NumberWatch
 
 HEARTBEAT_SECONDS = 5.0
 FIRST_BEAT_SECONDS = 0.5
+PHASE_SECONDS = 0.9  # from one count of a phase to the next: it moves every second, and a journal stays small
 MOST_SKIPPED = 20  # steps in a row that a loss scaler may skip; from 65,536 it is at 0.06 by then
 
 
@@ -35,14 +36,14 @@ class Reporter:
         if self._speaks:
             self.sink.emit(body)
 
-    def phase(self, name: str, done: int = 0, total: int = 0, note: str = "") -> None:
-        """Say what is going on; repeated for the same phase at most five times a second."""
+    def phase(self, name: str, done: int = 0, total: int = 0, note: str = "", unit: str = "") -> None:
+        """Say what is going on; repeated for the same phase about once a second at most."""
         now = time.monotonic()
-        same = self._phase[0] == name and now - self._phase[1] < 0.2
-        if same and done and done < total:
+        same = self._phase[0] == name and now - self._phase[1] < PHASE_SECONDS
+        if same and done and (done < total or not total):
             return
         self._phase = (name, now)
-        self.emit(Phase(name, done, total, note))
+        self.emit(Phase(name, done, total, note, unit))
 
     def warn(self, code: str, message: str, hint: str = "") -> None:
         self.emit(Warned(code, message, hint, advice_of(hint)))

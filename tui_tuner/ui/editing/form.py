@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,36 +20,34 @@ class EditingForm(MendingScreen):
 
     changing = False  # the draft is changed from elsewhere: what fields say meanwhile is of before
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._turn = asyncio.Lock()
-
     async def show_draft(self, fields: Sequence[str]) -> None:
         """Show the draft as it is now, and go to the first of the fields that have changed."""
         raise NotImplementedError
 
     # Undo
 
-    def action_undo(self) -> None:
+    async def action_undo(self) -> None:
         """Take the last change back, and go to the field that it was made in."""
-        self.run_worker(self._step(back=True), group="steps")
+        await self._step(back=True)
 
-    def action_redo(self) -> None:
+    async def action_redo(self) -> None:
         """Do again what was taken back."""
-        self.run_worker(self._step(back=False), group="steps")
+        await self._step(back=False)
 
     async def _step(self, back: bool) -> None:
-        async with self._turn:  # two keys in one burst: the first is through before the second begins
-            self.take_typed()
-            self.changing = True
-            try:
-                drafts = self.tuner.drafts
-                step = drafts.undo() if back else drafts.redo()
-                if step is not None:
-                    await self.show_draft(step.fields)
-            finally:
-                self.changing = False
+        self.take_typed()
+        drafts = self.tuner.drafts
+        step = drafts.undo() if back else drafts.redo()
+        if step is not None:
+            await self._show(step.fields)
         self._say_step(step, back)
+
+    async def _show(self, fields: Sequence[str]) -> None:
+        self.changing = True
+        try:
+            await self.show_draft(fields)
+        finally:
+            self.changing = False
 
     def _say_step(self, step: Step | None, back: bool) -> None:
         if step is not None:
@@ -81,19 +78,3 @@ class EditingForm(MendingScreen):
         except ValueError:
             draft.texts[path] = text
         self.tuner.drafts.touch(typed=path)
-
-    async def take_over(self, values: Mapping[str, Any], words: str, **more: str) -> None:
-        """Put other values in the place of all in the draft, as one step."""
-        self.changing = True
-        try:
-            draft = self.tuner.drafts.draft
-            draft.values, draft.texts = dict(values), {}
-            for name, value in more.items():
-                setattr(draft, name, value)
-            before = self.tuner.drafts.history.now
-            self.tuner.drafts.touch(words)
-            from tui_tuner.ui.editing.undo import changed_fields
-
-            await self.show_draft(changed_fields(before, self.tuner.drafts.history.now))
-        finally:
-            self.changing = False

@@ -9,9 +9,12 @@ from textual.containers import Vertical
 from textual.content import Content
 
 from tui_tuner.locales import _
+from tui_tuner.runs.phases.progress import progress_words
 from tui_tuner.ui.bridge import Snapshot
 from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.words import PHASES, STATES, bar, block, duration, rough, safe, state_content
+
+_OF_STEPS = ("training", "paused")  # phases whose count is that of the run
 
 
 class RunHead(Vertical):
@@ -50,8 +53,12 @@ class RunHead(Vertical):
 def _share(snapshot: Snapshot) -> tuple[float, str]:
     """How much of the run, or of the phase before it trains, is done; and how to say it."""
     view = snapshot.view
-    if snapshot.live and view.phase not in ("training", "paused", "") and view.phase_total:
-        return view.phase_done / view.phase_total, f"{view.phase_done:,}/{view.phase_total:,}"
+    found = view.progress
+    if snapshot.live and view.phase not in (*_OF_STEPS, ""):
+        said = progress_words(found, time.time())
+        if found.total or not view.total_steps:
+            return (min(found.done / found.total, 1.0) if found.total else 0.0), said
+        return view.step / view.total_steps, said
     if view.total_steps:
         share = view.step / view.total_steps
         return share, f"{min(share, 1.0):.0%}"
@@ -63,10 +70,10 @@ def _words(snapshot: Snapshot) -> list[Content]:
     if snapshot.state == "starting" and view.phase == "":
         return [Content(_("waiting for its first word"))]
     words: list[Content] = []
-    if snapshot.live and view.phase and view.phase not in ("training", "paused"):
+    if snapshot.live and view.phase and view.phase not in _OF_STEPS:
         name = PHASES.get(view.phase)
         words.append(Content(name) if name else safe(view.phase, 30))
-        words.append(safe(view.phase_note, 60).stylize("$dim"))
+        words.append(safe(view.progress.note, 60).stylize("$dim"))
         since = time.time() - (view.last_time or time.time())
         if since >= 5:  # heartbeats are 5 s apart: a silence is worth a word
             words.append(Content(_("silent for {t}", t=duration(since))).stylize("$warning"))

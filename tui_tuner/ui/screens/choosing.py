@@ -1,0 +1,80 @@
+"""Choosing a file: a dialog with a path field and what is there."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui_tuner.locales import _
+from tui_tuner.ui.recent import note_recent
+from tui_tuner.ui.widgets.paths.picker import PathPicker
+from tui_tuner.ui.words import mark, marked
+
+
+class ChooseFile(ModalScreen[str | None]):
+    """Gives the absolute path of a file that is there; None if none was chosen.
+
+    Args:
+        start: What stands in the field first: a folder to begin in (with a slash behind it), or a file.
+        suffixes: Of files that are looked for, such as `.yaml`; others are dimmed, and may be taken.
+        recent: The kind of files this is: those of this kind that were chosen before stand at the top, and
+            what is chosen is noted among them.
+        folders: A folder may be chosen, too.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss_none", _("Cancel"))]
+    HELP_TEXT = _(
+        "Type a path: Tab completes it, → takes what is suggested, Enter opens it.\n"
+        "↓ goes to the list. There Enter opens a folder or takes a file, ← goes up one folder.\n"
+        "↺ are files that were chosen before. Hidden files are shown once a dot is typed."
+    )
+
+    def __init__(
+        self,
+        title: str,
+        start: str = "",
+        suffixes: tuple[str, ...] | list[str] = (),
+        recent: str = "data",
+        *,
+        folders: bool = False,
+    ) -> None:
+        super().__init__()
+        self._title, self._start, self._kind, self._folders = title, start, recent, folders
+        self._suffixes = tuple(suffix.lower() for suffix in suffixes)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog wide") as box:
+            box.border_title = Content(self._title)
+            yield PathPicker(self._start, self._suffixes, self._kind, folders=self._folders)
+            words = _(
+                "{tab} completes  {down} list  {left} up  {enter} takes  {esc} leaves",
+                tab=mark("Tab"),
+                down=mark("↓"),
+                left=mark("←"),
+                enter=mark("Enter"),
+                esc=mark("Esc"),
+            )
+            yield Static(marked(words, "$dim"), id="keys")
+
+    def on_mount(self) -> None:
+        picker = self.query_one(PathPicker)
+        picker.opened(True)
+        picker.field.focus()
+
+    @on(PathPicker.Taken)
+    def _taken(self, message: PathPicker.Taken) -> None:
+        path = os.path.abspath(os.path.expanduser(message.path))
+        threading.Thread(target=note_recent, args=(self._kind, path), daemon=True).start()
+        self.dismiss(path)
+
+    def action_dismiss_none(self) -> None:
+        self.dismiss(None)
