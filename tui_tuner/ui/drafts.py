@@ -194,6 +194,11 @@ class DraftKeeper:
                 os.replace(_path(kept), _path(draft.id))
         self.history = known or History(self._state())
 
+    def saved(self) -> None:
+        """The draft was written to a file of the user's: that is no change that one would undo."""
+        self.history.now = self._state()
+        self.touch()
+
     def _put_aside(self) -> None:
         """Write what is edited, and remember what can be undone in it."""
         self.flush()

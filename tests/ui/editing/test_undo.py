@@ -160,6 +160,7 @@ def test_a_draft_that_is_begun_again_comes_back_with_its_own_file() -> None:
     keeper.redo()
     keeper.redo()
     assert keeper.draft.values == {"training": {"epochs": 2}} and keeper.draft.name == "demo"
+    keeper.flush()
 
 
 def test_what_is_typed_and_deleted_again_is_no_step_and_old_steps_end() -> None:
@@ -176,3 +177,4 @@ def test_what_is_typed_and_deleted_again_is_no_step_and_old_steps_end() -> None:
     assert len(keeper.history.done) == undo.MOST
     states = keeper.history.done
     assert states[-1].before.values["method"] is states[-2].before.values["method"]  # shared
+    keeper.flush()

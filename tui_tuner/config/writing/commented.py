@@ -18,6 +18,7 @@ from tui_tuner.text import one_line
 
 # What says what a run is: these are written though they are at their defaults
 ESSENTIAL = ("task", "model.name", "data.path", "method.kind")
+_WORDS = 6  # that a field takes beside others are named
 _HELP_AT = 30  # the column at which the help of a default begins
 
 
@@ -50,7 +51,8 @@ def help_of(option: Option) -> str:
     if option.unit:
         text = f"{text} {_('In {unit}.', unit=_(option.unit))}"
     if option.choices and option.path != "task":
-        words = ", ".join(option.choices)
+        most = len(option.choices) if option.only_choices else _WORDS
+        words = ", ".join(option.choices[:most]) + (" …" if len(option.choices) > most else "")
         known = _("One of: {words}.", words=words) if option.only_choices else _("Or: {words}.", words=words)
         text = f"{text} {known}"
     return one_line(text)

@@ -177,6 +177,8 @@ def _put_in(text: str, section: str, more: list[str]) -> str:
     else:
         raise _Cannot
     at = item.last_line + 1
+    while at < len(lines) and lines[at].startswith(f"{indent}#"):  # what is said at its end
+        at += 1
     lines[at:at] = [f"{indent}{line}" if line.strip() else line for line in more]
     return _joined(lines)
 

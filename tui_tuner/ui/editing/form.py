@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from textual.widgets import Input
 
@@ -13,6 +14,10 @@ from tui_tuner.ui import form
 from tui_tuner.ui.editing.undo import Step, words_of_step
 from tui_tuner.ui.screens.offers import MendingScreen
 from tui_tuner.ui.widgets.form.field import Field
+
+if TYPE_CHECKING:
+    from tui_tuner.ui.editing.check import Reading
+    from tui_tuner.ui.editing.opening import Opened
 
 
 class EditingForm(MendingScreen):
@@ -78,3 +83,145 @@ class EditingForm(MendingScreen):
         except ValueError:
             draft.texts[path] = text
         self.tuner.drafts.touch(typed=path)
+
+    # As YAML
+
+    def action_edit_yaml(self) -> None:
+        """Edit the draft as YAML, in the user's editor or in ours; what comes back is checked."""
+        if not any(worker.group == "yaml" and worker.is_running for worker in self.workers):
+            self.run_worker(self._edit_yaml(), group="yaml")
+
+    async def _edit_yaml(self) -> None:
+        from tui_tuner.ui.editing import text
+
+        self.take_typed()
+        draft = self.tuner.drafts.draft
+        given = draft.unread or text.for_editor(draft)
+        after = await self._edited(given)
+        if after is None:
+            return
+        if after == given and not draft.unread:
+            said = _(
+                "Nothing was changed. An editor with a window of its own needs its option that waits, "
+                "such as code --wait."
+            )
+            self.tuner.say(said, timeout=8)
+            return
+        await self.settle(after, self.values)
+
+    async def _edited(self, given: str, line: int = 0) -> str | None:
+        from tui_tuner.ui.editing.session import edited
+
+        return await edited(self.app, given, line, self.tuner.say, self._keep_text)
+
+    def _keep_text(self, text: str) -> None:
+        """A text with mistakes, or one that could not be looked at: `^e` goes on with it."""
+        self.tuner.drafts.draft.unread = text
+        self.tuner.drafts.touch()
+
+    async def settle(self, text: str, before: Mapping[str, Any], opened: Opened | None = None) -> None:
+        """Take a text into the draft; where it has mistakes, as one says.
+
+        Args:
+            before: The values that stay where those of the text are wrong.
+            opened: The file that the text is from, which the draft then begins again from.
+        """
+        from tui_tuner.ui.editing import mistakes
+        from tui_tuner.ui.editing.check import read_text
+
+        file = opened.file if opened is not None else self.tuner.drafts.draft.file
+        folder = Path(file).parent if file else None
+        while True:
+            reading = read_text(text, folder)
+            if not reading.wrong:
+                await self._take_text(text, reading, reading.values, opened)
+                return
+            title = opened.name if opened is not None else _("Settings as YAML")
+            dialog = mistakes.Mistakes(one_line(title, 60), reading, opened is not None)
+            answer = await self.app.push_screen_wait(dialog)
+            if answer == mistakes.AGAIN:
+                after = await self._edited(text, reading.wrong[0].line)
+                text = text if after is None else after
+            elif answer in (mistakes.RIGHT, mistakes.FORM):
+                values = reading.values if answer == mistakes.FORM else reading.right(before)
+                await self._take_text(text, reading, values, opened)
+                return
+            else:
+                self._leave_text(text, answer == mistakes.AWAY, opened)
+                return
+
+    def _leave_text(self, text: str, away: bool, opened: Opened | None) -> None:
+        if opened is not None and not away:
+            self.tuner.say(_("{name} was not opened.", name=one_line(opened.name, 80)))
+        elif opened is None:
+            self._keep_text("" if away else text)
+            if not away:
+                self.tuner.say(_("The text is kept as it was typed: ^e goes on with it."), timeout=8)
+
+    async def _take_text(
+        self, text: str, reading: Reading, values: dict[str, Any], opened: Opened | None
+    ) -> None:
+        from tui_tuner.config.writing.flat import flat
+        from tui_tuner.config.writing.patched import patched
+        from tui_tuner.ui.editing.text import from_editor
+
+        own = from_editor(text) if reading.whole else ""
+        if own and values != reading.values:
+            own = patched(own, flat(values)) or ""
+        drafts = self.tuner.drafts
+        if opened is not None:
+            await self.begin_again(values, opened.name, file=opened.file, yaml=own)
+        else:
+            draft, before = drafts.draft, drafts.history.now
+            draft.values, draft.texts, draft.yaml, draft.unread = values, {}, own, ""
+            drafts.touch(_("edit as YAML"))
+            if drafts.history.now is before:
+                self.tuner.say(_("Nothing was changed."))
+            else:
+                await self._show(drafts.history.done[-1].fields)
+        for note in reading.notes:
+            self.tuner.say(note, timeout=8)
+
+    # Beginning from something else
+
+    def action_begin_from(self) -> None:
+        """Begin again from a file, a preset, an earlier run, or the defaults."""
+        from tui_tuner.ui.screens.beginning import ask_where_to_begin
+
+        self.take_typed()
+        self.run_worker(ask_where_to_begin(self), group="begin", exclusive=True)
+
+    async def open_this(self, opened: Opened) -> None:
+        """Begin again from what was opened; its mistakes are told first, each with its line."""
+        if opened.reading.wrong and opened.text:
+            await self.settle(opened.text, {}, opened)
+        else:
+            yaml = opened.text
+            await self.begin_again(opened.values, opened.name, file=opened.file, yaml=yaml)
+            for note in opened.reading.notes:
+                self.tuner.say(note, timeout=8)
+
+    async def begin_again(self, values: Mapping[str, Any], name: str, **more: str) -> None:
+        """Begin from other values, as one step that can be undone."""
+        drafts = self.tuner.drafts
+        if drafts.changed:
+            said = _("What was set before is kept: ^z brings it back, and it is on the home screen.")
+            self.tuner.say(said, timeout=8)
+        drafts.begin_again(values, name, name or _("defaults"), **more)
+        if more.get("file"):
+            drafts.opened()
+        await self._show([])
+
+    # Saving
+
+    def action_save(self) -> None:
+        """Keep the settings as YAML."""
+        from tui_tuner.ui.screens.save import ask_where_to_save
+
+        self.take_typed()
+        if self.whole():
+            ask_where_to_save(self)
+
+    def whole(self) -> bool:
+        """Whether all values are right; else says what is wrong, and goes there."""
+        raise NotImplementedError

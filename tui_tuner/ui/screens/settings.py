@@ -50,7 +50,7 @@ class SettingsScreen(EditingForm):
         Binding("ctrl+r", "start", _("Start"), key_display="^r"),
         Binding("ctrl+s", "save", _("Save"), key_display="^s"),
         Binding("ctrl+o", "begin_from", _("Open"), key_display="^o"),
-        Binding("ctrl+z", "undo", _("Undo"), key_display="^z"),
+        Binding("ctrl+z", "undo", _("Undo"), key_display="^z", show=False),
         Binding("ctrl+y", "redo", _("Redo"), key_display="^y", show=False),
         Binding("ctrl+e", "edit_yaml", _("YAML"), key_display="^e", priority=True),
         Binding("f2", "advanced", _("Advanced")),
@@ -331,6 +331,9 @@ class SettingsScreen(EditingForm):
 
     def _planned(self, _nothing: None) -> None:
         self._renew()
+
+    def whole(self) -> bool:
+        return self._config() is not None
 
     def _config(self) -> RunConfig | None:
         """The config if all values are right; else says what is wrong, and goes there."""
