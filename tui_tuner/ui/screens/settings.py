@@ -226,10 +226,8 @@ class SettingsScreen(EditingForm):
 
     def _draw_problems(self) -> None:
         """Mark what is wrong: at the field, in the list of sections, and in the title."""
-        standing, sections, here = self._standing, self._sections, self._pages.here
+        standing, sections = self._standing, self._sections
         self._pages.mark(self.tuner.drafts.draft, standing.problems)
-        if here is not None and not here.display:  # it does not apply any more; no other takes its keys
-            self.set_focus(sections.list)
         sections.mark(standing.problems)
         self.query_one(TopBar).say(standing.title(self.query_one(StartCheck).starting))
         self.refresh_bindings()

@@ -19,6 +19,7 @@ from tui_tuner.locales import _
 from tui_tuner.ui import form
 from tui_tuner.ui.drafts import Draft
 from tui_tuner.ui.widgets.form.field import Field
+from tui_tuner.ui.widgets.form.sections import Sections
 
 
 class Page(VerticalScroll, inherit_bindings=False):
@@ -119,6 +120,8 @@ class FormPages(ContentSwitcher):
             if field is not None:
                 made += _put(page, new, before)
                 new, before = [], field
+                if not shown and field.has_focus_within:  # no other field takes its keys
+                    self.screen.set_focus(self.screen.query_one(Sections).list)
                 field.display = shown
                 field.offer(form.select_words(option, draft.values))
             elif shown:
