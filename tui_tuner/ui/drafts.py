@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.locales import _
 from tui_tuner.runs.private import open_private
+from tui_tuner.text import one_line
 from tui_tuner.ui.editing.undo import History, State, Step, snapshot
 from tui_tuner.ui.preferences import preferences_path
 
@@ -134,6 +136,7 @@ class DraftKeeper:
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         self.draft = Draft()
         self.trouble = ""  # why the last one could not be kept
+        self._told = True  # whether that was said
         self._begun: Essence = _NOTHING
         self._wake = threading.Condition()
         self._waiting: tuple[str, str] | None = None  # what is to be written, and as which draft
@@ -288,6 +291,18 @@ class DraftKeeper:
             if waiting is not None:
                 self._write(*waiting)
 
+    def new_trouble(self) -> str:
+        """What is to be said of a draft that cannot be kept; empty once it was said."""
+        if self._told or not self.trouble:
+            return ""
+        self._told = True
+        return _(
+            "What you set cannot be kept: {folder}: {problem}. It lasts until the workbench closes; ^s in the "
+            "settings saves it elsewhere.",
+            folder=one_line(drafts_folder()),
+            problem=one_line(self.trouble, 120),
+        )
+
     def _hand_over(self, text: str, name: str) -> None:
         with self._wake:
             self._waiting = (text, name)
@@ -318,6 +333,7 @@ class DraftKeeper:
             _write_whole(_path(name), text)
             self.trouble = ""
         except OSError as error:  # it costs the memory, and no more
+            self._told = self._told and bool(self.trouble)  # one sentence until it has gone well again
             self.trouble = error.strerror or str(error)
             return
         for old in read_drafts()[MOST:]:

@@ -138,8 +138,9 @@ def _in_parts(text: str, bad: BadYaml) -> Reading:
 
 
 def _told(bad: BadYaml) -> str:
-    said = bad.sentence()
-    said = said[:1].upper() + said[1:]
+    said = f"{bad.problem[:1].upper()}{bad.problem[1:]}."
+    if not bad.valid:
+        said = _("Not valid YAML: {problem}.", problem=bad.problem)
     return f"{said} {bad.hint}" if bad.hint else said
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from textual.app import App
 from textual.widgets import Input
 
 from tui_tuner.locales import _
@@ -18,6 +19,7 @@ from tui_tuner.ui.widgets.form.field import Field
 if TYPE_CHECKING:
     from tui_tuner.ui.editing.check import Reading
     from tui_tuner.ui.editing.opening import Opened
+    from tui_tuner.ui.hosting import Tuner
 
 
 class EditingForm(MendingScreen):
@@ -225,3 +227,22 @@ class EditingForm(MendingScreen):
     def whole(self) -> bool:
         """Whether all values are right; else says what is wrong, and goes there."""
         raise NotImplementedError
+
+
+def open_at_once(app: Tuner, opened: Opened) -> None:
+    """Show the form with a config that the command line names; its mistakes first."""
+    wrong = bool(opened.reading.wrong and opened.text)
+    if not wrong:
+        app.drafts.begin(opened.values, opened.name, file=opened.file, yaml=opened.text)
+        app.drafts.opened()
+    app.open_settings(opened.name)
+
+    async def tell() -> None:
+        screen = cast(App[Any], app).screen
+        if isinstance(screen, EditingForm):
+            if wrong:
+                screen.run_worker(screen.open_this(opened), group="begin")
+            for note in opened.reading.notes:
+                app.say(note, timeout=8)
+
+    cast(App[Any], app).call_after_refresh(tell)

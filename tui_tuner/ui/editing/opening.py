@@ -87,6 +87,9 @@ def open_file(path: Path, preset: str = "") -> Opened:
         ConfigError: it cannot be read, or has nothing of a config in it.
     """
     text = text_of_config(path)
+    if not text.strip():
+        hint = _("Begin from a preset: `tui-tuner presets` lists them.")
+        raise ConfigError(_("is empty."), where=one_line(path), hint=hint)
     reading = read_text(text, None if preset else path.absolute().parent)
     if not reading.whole and not is_config(reading):
         first = reading.wrong[0]
