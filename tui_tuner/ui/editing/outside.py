@@ -16,6 +16,7 @@ import signal
 import subprocess
 import termios
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tui_tuner.text import one_line
 
 _LINES = ("vi", "vim", "nvim", "view", "nano", "pico", "emacs", "emacsclient", "micro", "joe", "ne", "kak")
 _WRITES_AGAIN = b"\x1b[?1049l\x1b[?25h\x1b[0m"  # what a killed editor leaves undone
+_LOOK = 0.1
 # Stops until it has the terminal, and becomes the editor then
 _WAITS = 'kill -STOP $$; exec "$@"'
 
@@ -143,7 +145,7 @@ class _Job:
                 break
             if not first:
                 self._in_front(os.getpgrp())
-                os.killpg(os.getpgrp(), signal.SIGSTOP)  # the shell has the terminal until `fg`
+                self._stop_all()
             first = False
             self._in_front(pid)
             with contextlib.suppress(ProcessLookupError):
@@ -151,6 +153,19 @@ class _Job:
         self._process.returncode = os.waitstatus_to_exitcode(status)
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(self._say, status)
+
+    def _stop_all(self) -> None:
+        """Stop as the editor is; come back once the shell has put this job in front again."""
+        os.killpg(os.getpgrp(), signal.SIGSTOP)
+        time.sleep(_LOOK)  # another thread is told first: the stop comes in here
+        while not self._is_in_front():
+            time.sleep(_LOOK)
+
+    def _is_in_front(self) -> bool:
+        try:
+            return os.tcgetpgrp(self._keys) == os.getpgrp()
+        except OSError:
+            return True  # no terminal any more: who waits would wait for ever
 
     def _say(self, status: int) -> None:
         if not self._done.done():
