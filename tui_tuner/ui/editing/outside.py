@@ -178,7 +178,7 @@ class _Job:
     def give_back(self) -> None:
         """Take the terminal back, as it was; end the editor if the screen is closing."""
         process = self._process
-        if process is not None and process.returncode is None and not self._done.done():
+        if process is not None and process.returncode is None:
             for number in (signal.SIGHUP, signal.SIGCONT):
                 with contextlib.suppress(OSError):
                     os.killpg(process.pid, number)
