@@ -29,7 +29,9 @@ def open_workbench(runs: str) -> int:
     Raises:
         UsageError: there is no terminal.
     """
-    require_screen(_("the workbench needs a terminal."), _("`tui-tuner run CONFIG --no-tui` works without one."))
+    require_screen(
+        _("the workbench needs a terminal."), _("`tui-tuner run CONFIG --no-tui` works without one.")
+    )
     return show(RunStore(runs))
 
 

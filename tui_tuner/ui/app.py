@@ -150,7 +150,7 @@ class TunerApp(SturdyApp[AppResult]):
                 self.train_here(folder, resume)
             self.open_run(folder)
         if self._opened is not None:
-            from tui_tuner.ui.editing.form import open_at_once
+            from tui_tuner.ui.screens.editing.form import open_at_once
 
             open_at_once(self, self._opened)
 

@@ -297,8 +297,8 @@ class DraftKeeper:
             return ""
         self._told = True
         return _(
-            "What you set cannot be kept: {folder}: {problem}. It lasts until the workbench closes; ^s in the "
-            "settings saves it elsewhere.",
+            "What you set cannot be kept: {folder}: {problem}. It lasts until the workbench closes; ^s in "
+            "the settings saves it elsewhere.",
             folder=one_line(drafts_folder()),
             problem=one_line(self.trouble, 120),
         )

@@ -74,7 +74,9 @@ def read_text(text: str, folder: Path | None = None) -> Reading:
     """Read a text; relative paths in it are seen from a folder, if one is given."""
     lines = text.splitlines()
     if not text.strip():
-        return Reading({}, [Wrong(0, "", "", _("The text is empty: every setting would be at its default."))], False)
+        return Reading(
+            {}, [Wrong(0, "", "", _("The text is empty: every setting would be at its default."))], False
+        )
     if len(text.encode("utf-8", "replace")) > MAX_CONFIG_BYTES:
         return Reading({}, [Wrong(0, "", "", _("It is larger than 1 MiB, so it is no config."))], False)
     try:
@@ -100,7 +102,9 @@ def _judged(
         line = _line_of(path, places)
         wrong.append(Wrong(line, _at(lines, line), path, sentence))
     wrong.sort(key=lambda one: one.line or len(lines) + 1)
-    return Reading(values, wrong, True, peers.whose(path for path in problems if path not in options()), notes)
+    return Reading(
+        values, wrong, True, peers.whose(path for path in problems if path not in options()), notes
+    )
 
 
 def _line_of(path: str, places: Mapping[str, int]) -> int:

@@ -81,7 +81,7 @@ def open_run(folder: RunFolder) -> Opened:
 
 
 def open_file(path: Path, preset: str = "") -> Opened:
-    """A YAML file; its relative paths keep what they mean beside it. Those of a preset mean the working folder.
+    """A YAML file. Its relative paths keep what they mean beside it; a preset's mean the working folder.
 
     Raises:
         ConfigError: it cannot be read, or has nothing of a config in it.

@@ -1,8 +1,8 @@
 """An editor of the user's own in the terminal of the screen, which waits for it.
 
-The editor is a job of its own, as a shell would have it: keys that are signals reach it alone, and stopping it
-stops the workbench with it. The event loop turns meanwhile, so that a run that is on here is followed, and a
-signal to end still ends the screen; nothing is painted.
+The editor is a job of its own, as a shell would have it: keys that are signals reach it alone, and stopping
+it stops the workbench with it. The event loop turns meanwhile, so that a run that is on here is followed, and
+a signal to end still ends the screen; nothing is painted.
 """
 
 from __future__ import annotations
@@ -61,12 +61,16 @@ def find_editor() -> Editor | None:
         try:
             words = shlex.split(said)
         except ValueError:
-            return Editor(trouble=_("${name} is no command: {command}", name=name, command=one_line(said, 80)))
+            return Editor(
+                trouble=_("${name} is no command: {command}", name=name, command=one_line(said, 80))
+            )
         if not words:
             continue
         words[0] = os.path.expanduser(words[0])
         if shutil.which(words[0]) is None:
-            trouble = _("${name} names a program that is not there: {command}", name=name, command=one_line(said, 80))
+            trouble = _(
+                "${name} names a program that is not there: {command}", name=name, command=one_line(said, 80)
+            )
             return Editor(trouble=trouble)
         return Editor(tuple(words))
     return None
@@ -93,7 +97,9 @@ def _told(name: str, status: int) -> Ended:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         with contextlib.suppress(ValueError):
-            return Ended(_("{editor} was ended by {signal}.", editor=name, signal=signal.Signals(number).name))
+            return Ended(
+                _("{editor} was ended by {signal}.", editor=name, signal=signal.Signals(number).name)
+            )
         return Ended(_("{editor} was ended by signal {number}.", editor=name, number=number))
     code = os.waitstatus_to_exitcode(status)
     return Ended(_("{editor} ended with code {code}.", editor=name, code=code) if code else "")

@@ -126,7 +126,7 @@ def _is_default(path: str, value: Any) -> bool:
 def _editor_head() -> list[str]:
     return [
         _("All settings of the form. What is set comes first in each section; below it, behind #, stands"),
-        _("what is at its default: take the # away and change it. Save and leave the editor to take it over."),
+        _("what is at its default: take the # away and change it. Save and leave the editor to take it."),
     ]
 
 

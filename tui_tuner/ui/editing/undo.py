@@ -9,13 +9,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tui_tuner.locales import _, _n
 from tui_tuner.text import listed, one_line
-
-if TYPE_CHECKING:
-    from tui_tuner.ui.drafts import Draft
 
 MOST = 1000  # steps that can be taken back: more than anybody counts, and a few MB of memory
 _NAMED = 3  # fields of a step that are named
@@ -26,11 +23,11 @@ class State:
     """A draft at one time.
 
     Args:
-        draft: Which draft it was: beginning from something else makes another.
+        draft: Which draft it was (a `drafts.Draft`): beginning from something else makes another.
         begun: What that draft began with.
     """
 
-    draft: Draft
+    draft: Any
     values: dict[str, Any]
     texts: dict[str, str]
     name: str
@@ -146,7 +143,9 @@ def words_of_step(step: Step, back: bool) -> str:
     """What was taken back, or done again, in a few words."""
     fields = step.fields
     if step.words:
-        what = _n("{what} ({n} setting)", "{what} ({n} settings)", len(fields), what=step.words, n=len(fields))
+        what = _n(
+            "{what} ({n} setting)", "{what} ({n} settings)", len(fields), what=step.words, n=len(fields)
+        )
     elif len(fields) == 1:
         state = step.before if back else step.after
         what = _("{field} is {value}", field=one_line(fields[0], 60), value=_shown(state, fields[0]))

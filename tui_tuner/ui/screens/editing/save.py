@@ -7,21 +7,18 @@ import os
 import shlex
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import listed, one_line
+from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.screens.dialogs import AskPath, Confirm
-
-if TYPE_CHECKING:
-    from tui_tuner.ui.editing.form import EditingForm
 
 _NAME = "my-run.yaml"
 
 
-def ask_where_to_save(screen: EditingForm, name: str = "") -> None:
+def ask_where_to_save(screen: TunerScreen, name: str = "") -> None:
     """Ask where, and write the file.
 
     Args:
@@ -52,7 +49,7 @@ def _short(file: str) -> str:
     return file
 
 
-def _write(screen: EditingForm, path: Path) -> None:
+def _write(screen: TunerScreen, path: Path) -> None:
     from tui_tuner.runs.secrets import refuse_secrets
     from tui_tuner.ui.editing.text import for_file
 

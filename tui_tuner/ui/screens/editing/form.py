@@ -1,4 +1,4 @@
-"""The keys of the form that change a draft as a whole: undo, redo, begin from something, edit as YAML, save."""
+"""The keys of the form that change a draft as a whole: undo, redo, open something, edit as YAML, save."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ class EditingForm(MendingScreen):
     def take_typed(self) -> None:
         """Take what stands in the field under the cursor: its message may still be on its way."""
         focused = self.focused
-        place = next((node for node in focused.ancestors if isinstance(node, Field)), None) if focused else None
+        place = (
+            next((node for node in focused.ancestors if isinstance(node, Field)), None) if focused else None
+        )
         if not isinstance(focused, Input) or place is None:
             return
         path, text = place.option.path, focused.value
@@ -109,10 +111,10 @@ class EditingForm(MendingScreen):
             )
             self.tuner.say(said, timeout=8)
             return
-        await self.settle(after, self.values)
+        await self.settle(after, draft.values)
 
     async def _edited(self, given: str, line: int = 0) -> str | None:
-        from tui_tuner.ui.editing.session import edited
+        from tui_tuner.ui.screens.editing.session import edited
 
         return await edited(self.app, given, line, self.tuner.say, self._keep_text)
 
@@ -128,8 +130,8 @@ class EditingForm(MendingScreen):
             before: The values that stay where those of the text are wrong.
             opened: The file that the text is from, which the draft then begins again from.
         """
-        from tui_tuner.ui.editing import mistakes
         from tui_tuner.ui.editing.check import read_text
+        from tui_tuner.ui.screens.editing import mistakes
 
         file = opened.file if opened is not None else self.tuner.drafts.draft.file
         folder = Path(file).parent if file else None
@@ -188,10 +190,15 @@ class EditingForm(MendingScreen):
 
     def action_begin_from(self) -> None:
         """Begin again from a file, a preset, an earlier run, or the defaults."""
-        from tui_tuner.ui.screens.beginning import ask_where_to_begin
+        from tui_tuner.ui.screens.editing.beginning import ask_where_to_begin
+
+        async def ask() -> None:
+            opened = await ask_where_to_begin(self)
+            if opened is not None:
+                await self.open_this(opened)
 
         self.take_typed()
-        self.run_worker(ask_where_to_begin(self), group="begin", exclusive=True)
+        self.run_worker(ask(), group="begin", exclusive=True)
 
     async def open_this(self, opened: Opened) -> None:
         """Begin again from what was opened; its mistakes are told first, each with its line."""
@@ -218,7 +225,7 @@ class EditingForm(MendingScreen):
 
     def action_save(self) -> None:
         """Keep the settings as YAML."""
-        from tui_tuner.ui.screens.save import ask_where_to_save
+        from tui_tuner.ui.screens.editing.save import ask_where_to_save
 
         self.take_typed()
         if self.whole():

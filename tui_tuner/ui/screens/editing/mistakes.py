@@ -79,7 +79,10 @@ class Mistakes(ModalScreen[str | None]):
         parts = [_mistake(wrong) for wrong in self._reading.wrong]
         if self._reading.peer:
             peer = one_line(self._reading.peer, 40)
-            told = _("These look like the keys of a config for {peer}; what they are here stands beside.", peer=peer)
+            told = _(
+                "These look like the keys of a config for {peer}; what they are here stands beside.",
+                peer=peer,
+            )
             parts.insert(0, Content(told).stylize("$warning"))
         return Content("\n").join(parts)
 

@@ -43,7 +43,10 @@ class YamlEditor(ModalScreen[str | None]):
         self._text, self._line = text, line
 
     def compose(self) -> ComposeResult:
-        yield Static(Content.assemble(("tui-tuner", "bold $primary"), ("  ›  ", "$dim"), _("Settings as YAML")), id="title")
+        yield Static(
+            Content.assemble(("tui-tuner", "bold $primary"), ("  ›  ", "$dim"), _("Settings as YAML")),
+            id="title",
+        )
         area = TextArea(
             self._text, soft_wrap=False, tab_behavior="indent", show_line_numbers=True, theme="css"
         )
@@ -91,4 +94,6 @@ class YamlEditor(ModalScreen[str | None]):
             elif answer == "away":
                 self.dismiss(None)
 
-        self.app.push_screen(Choose(_("Settings as YAML"), Content(_("The text was changed.")), answers), answered)
+        self.app.push_screen(
+            Choose(_("Settings as YAML"), Content(_("The text was changed.")), answers), answered
+        )

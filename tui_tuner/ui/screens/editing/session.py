@@ -16,9 +16,9 @@ from tui_tuner.config.load import MAX_CONFIG_BYTES
 from tui_tuner.locales import _
 from tui_tuner.runs.private import open_private
 from tui_tuner.text import one_line
-from tui_tuner.ui.editing.builtin import YamlEditor
 from tui_tuner.ui.editing.outside import Editor, edit, find_editor
 from tui_tuner.ui.screens.dialogs import Choose
+from tui_tuner.ui.screens.editing.builtin import YamlEditor
 from tui_tuner.ui.words import block
 
 Keep = Callable[[str], None]
@@ -109,5 +109,3 @@ def _read(path: Path, before: str) -> tuple[str, str]:
         return raw.decode("utf-8-sig").replace("\r\n", "\n"), ""
     except UnicodeDecodeError:
         return raw.decode("utf-8", "replace"), _("What it wrote is not UTF-8 text.")
-
-

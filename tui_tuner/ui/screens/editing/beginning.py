@@ -1,4 +1,4 @@
-"""Where the settings begin, from a file, a preset, a run or the defaults, and where they end: in a run."""
+"""What the settings begin with, a file, a preset, a run or the defaults, and where they end: in a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from textual.content import Content
 
@@ -17,29 +17,27 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
+from tui_tuner.ui.editing.check import Reading
+from tui_tuner.ui.editing.opening import Opened, open_config
 from tui_tuner.ui.hosting import Tuner
 from tui_tuner.ui.presets import preset_rows
+from tui_tuner.ui.recent import note_recent, recent
+from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.screens.dialogs import Choose
 from tui_tuner.ui.words import age, column, safe
-
-if TYPE_CHECKING:
-    from tui_tuner.ui.editing.form import EditingForm
 
 _RECENT = 5  # files that were opened before are offered
 _MOST_RUNS = 100
 _FILE, _RUN, _DEFAULTS, _PRESET, _PATH = "file", "run", "defaults", "preset ", "path "
 
 
-async def ask_where_to_begin(screen: EditingForm) -> None:
-    """Let one choose what the form begins with, and begin."""
-    from tui_tuner.ui.recent import recent
-
+async def ask_where_to_begin(screen: TunerScreen) -> Opened | None:
+    """Let one choose what the form begins with; None where nothing is to begin."""
     paths = (await asyncio.to_thread(recent, "config"))[:_RECENT]
     question = Content(_("Begin again from"))
     answer = await screen.app.push_screen_wait(Choose(_("Open"), question, _answers(paths)))
     if answer == _DEFAULTS:
-        await screen.begin_again({}, "")
-        return
+        return Opened("", Reading({}))
     name = ""
     if answer == _FILE:
         name = await _ask_file(screen)
@@ -47,8 +45,7 @@ async def ask_where_to_begin(screen: EditingForm) -> None:
         name = await _ask_run(screen)
     elif answer is not None:
         name = answer.removeprefix(_PRESET).removeprefix(_PATH)
-    if name:
-        await _open(screen, name)
+    return await _open(screen, name) if name else None
 
 
 def _answers(paths: list[str]) -> list[tuple[str, str, str]]:
@@ -65,17 +62,20 @@ def _answers(paths: list[str]) -> list[tuple[str, str, str]]:
     return answers
 
 
-async def _ask_file(screen: EditingForm) -> str:
+async def _ask_file(screen: TunerScreen) -> str:
     from tui_tuner.ui.screens.choosing import ChooseFile
 
     file = screen.tuner.drafts.draft.file
     start = f"{os.path.dirname(file)}/" if file else ""
-    return await screen.app.push_screen_wait(
-        ChooseFile(_("Open a config"), start, (".yaml", ".yml"), recent="config")
-    ) or ""
+    return (
+        await screen.app.push_screen_wait(
+            ChooseFile(_("Open a config"), start, (".yaml", ".yml"), recent="config")
+        )
+        or ""
+    )
 
 
-async def _ask_run(screen: EditingForm) -> str:
+async def _ask_run(screen: TunerScreen) -> str:
     def look() -> list[tuple[str, str, str]]:
         found = list(screen.tuner.store.runs())[:_MOST_RUNS]
         return [(str(run.path), one_line(run.name, 70), _when(run)) for run in found]
@@ -95,18 +95,15 @@ def _when(run: RunFolder) -> str:
         return ""
 
 
-async def _open(screen: EditingForm, name: str) -> None:
-    from tui_tuner.ui.editing.opening import open_config
-    from tui_tuner.ui.recent import note_recent
-
+async def _open(screen: TunerScreen, name: str) -> Opened | None:
     try:
         opened = await asyncio.to_thread(open_config, name, screen.tuner.store)
     except (TunerError, OSError) as error:
         screen.tuner.say(words_of(error), "error", 12)
-        return
+        return None
     if opened.file:
         await asyncio.to_thread(note_recent, "config", opened.file)
-    await screen.open_this(opened)
+    return opened
 
 
 def make_run(tuner: Tuner, values: Mapping[str, Any], config: RunConfig) -> RunFolder:
