@@ -22,12 +22,13 @@ _WORDS = 6  # that a field takes beside others are named
 _HELP_AT = 30  # the column at which the help of a default begins
 
 
-def commented(values: Mapping[str, Any], head: Sequence[str] = ()) -> str:
+def commented(values: Mapping[str, Any], head: Sequence[str] = (), *, unread: bool = False) -> str:
     """YAML of the values that differ from their defaults, and of what a run is.
 
     Args:
-        values: A config as plain values; fields that its task does not read become comments.
+        values: A config as plain values.
         head: Lines of a comment on top.
+        unread: Set what the task does not read, too; else that becomes comments.
     """
     held = flat(values)
     task = str(held.get("task", options()["task"].default))
@@ -36,7 +37,8 @@ def commented(values: Mapping[str, Any], head: Sequence[str] = ()) -> str:
     lines = [f"# {line}".rstrip() for line in head]
     for section in ("", *in_order()):
         inner = {path: value for path, value in kept.items() if placed(path)[0] == section}
-        lines += _section(section, inner, task, any(path.startswith(f"{section}.") for path in kept))
+        if inner or any(path.startswith(f"{section}.") for path in kept):
+            lines += _section(section, inner, task, unread)
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
@@ -70,9 +72,7 @@ def set_lines(path: str, value: Any, indent: str) -> list[str]:
     return [*above, *entry(placed(path)[1], value, indent)]
 
 
-def _section(section: str, held: Mapping[str, Any], task: str, wanted: bool) -> list[str]:
-    if not wanted and section:
-        return []
+def _section(section: str, held: Mapping[str, Any], task: str, unread: bool) -> list[str]:
     depth = section.count(".") + 1 if section else 0
     indent, lines = "  " * depth, []
     if section:
@@ -80,7 +80,9 @@ def _section(section: str, held: Mapping[str, Any], task: str, wanted: bool) -> 
         lines += ["", f"# {_(about)}"] if depth == 1 and about else []
         lines.append(f"{'  ' * (depth - 1)}{section.rpartition('.')[2]}:")
     for path in (*(path for path in options() if path in held), *(held.keys() - options().keys())):
-        if reads(task, path):
+        if unread and not reads(task, path):
+            lines.append(f"{indent}# {_('Task {task} does not read this:', task=task)}")
+        if unread or reads(task, path):
             lines += set_lines(path, held[path], indent)
         else:
             lines.append(indent + unread_line(path, held[path], task))

@@ -45,7 +45,7 @@ def for_editor(draft: Draft) -> str:
     held = copy.deepcopy(draft.values)
     for path, text in draft.texts.items():
         put(held, path, text)
-    text, _own = _text_of(draft, flat(held), _home(draft), _editor_head())
+    text, _own = _text_of(draft, flat(held), _home(draft), [], unread=True)
     task = str(at(draft.values, "task"))
     return with_defaults("\n".join(f"# {line}" for line in _editor_head()) + "\n\n" + text, task)
 
@@ -70,13 +70,15 @@ def for_file(draft: Draft, path: Path) -> Written:
     return Written(with_comments(text, comments), tuple(unread), bool(draft.yaml) and not own)
 
 
-def _text_of(draft: Draft, held: Mapping[str, Any], folder: Path, head: list[str]) -> tuple[str, bool]:
+def _text_of(
+    draft: Draft, held: Mapping[str, Any], folder: Path, head: list[str], *, unread: bool = False
+) -> tuple[str, bool]:
     """Values as a text that lies in a folder, and whether it is the draft's own."""
     if draft.yaml:
         text = patched(draft.yaml, _wanted(draft, held, folder))
         if text is not None:
             return text, True
-    return commented(_placed_in(held, folder), [] if head == _editor_head() else head), False
+    return commented(_placed_in(held, folder), head, unread=unread), False
 
 
 def _wanted(draft: Draft, held: Mapping[str, Any], folder: Path) -> dict[str, Any]:
