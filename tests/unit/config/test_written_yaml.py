@@ -22,8 +22,25 @@ from tui_tuner.ui.drafts import Draft
 from tui_tuner.ui.editing.text import for_editor, for_file, from_editor
 from tui_tuner.ui.form import applied
 
-ODD = ["x", "a: b", "# no", "yes", "1e5", "- x", "a\nb\n  c\n", "'q'", '"', "日本 🦙", "{a", " x ", "null", "a\n\nb"]
-WORDS = st.sampled_from(ODD) | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1)
+ODD = [
+    "x",
+    "a: b",
+    "# no",
+    "yes",
+    "1e5",
+    "- x",
+    "a\nb\n  c\n",
+    "'q'",
+    '"',
+    "日本 🦙",
+    "{a",
+    " x ",
+    "null",
+    "a\n\nb",
+]
+WORDS = st.sampled_from(ODD) | st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1
+)
 
 
 def values_for(option: Option) -> st.SearchStrategy[Any]:
@@ -113,7 +130,9 @@ def test_defaults_come_and_go(preset: Any) -> None:
 
 def test_each_default_is_a_setting_once_its_mark_is_gone() -> None:
     text = with_defaults(commented({}), "classification")
-    lines = [line for line in text.splitlines() if line.lstrip().startswith("#") and not line.lstrip()[1:2] == " "]
+    lines = [
+        line for line in text.splitlines() if line.lstrip().startswith("#") and line.lstrip()[1:2] != " "
+    ]
     assert len(lines) > 60
     freed = text
     for line in lines:
@@ -125,7 +144,10 @@ def test_each_default_is_a_setting_once_its_mark_is_gone() -> None:
 
 
 def test_what_the_task_does_not_read_is_a_comment_and_is_named(tmp_path: Path) -> None:
-    values = {"task": "classification", "data": {"train_on": "everything", "path": "x.jsonl", "max_length": 77}}
+    values = {
+        "task": "classification",
+        "data": {"train_on": "everything", "path": "x.jsonl", "max_length": 77},
+    }
     written = for_file(Draft(values), tmp_path / "a.yaml")
     assert written.unread == ("data.train_on",)
     assert "train_on: everything" in written.text and "data.train_on" not in values_of(written.text)

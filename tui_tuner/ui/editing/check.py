@@ -13,7 +13,7 @@ from tui_tuner.config import peers
 from tui_tuner.config.load import MAX_CONFIG_BYTES, config_problems
 from tui_tuner.config.options import known_field, options
 from tui_tuner.config.paths import take_from_beside
-from tui_tuner.config.writing.flat import flat
+from tui_tuner.config.writing.flat import flat, sections
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.locales import _
 from tui_tuner.ui.form import applied, given, put, without
@@ -94,7 +94,7 @@ def read_text(text: str, folder: Path | None = None) -> Reading:
 def _judged(
     values: dict[str, Any], places: Mapping[str, int], lines: list[str], folder: Path | None
 ) -> Reading:
-    values = {key if isinstance(key, str) else str(key): value for key, value in values.items()}
+    values = _without_empty({str(key): value for key, value in values.items()})
     notes = take_from_beside(values, folder) if folder is not None else []
     problems = config_problems(applied(values))
     wrong = []
@@ -105,6 +105,18 @@ def _judged(
     return Reading(
         values, wrong, True, peers.whose(path for path in problems if path not in options()), notes
     )
+
+
+def _without_empty(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values without the sections of which nothing but comments is left."""
+    found = {}
+    for key, value in values.items():
+        if f"{prefix}{key}" in sections():
+            value = _without_empty(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+            if not value and value in (None, {}):
+                continue
+        found[key] = value
+    return found
 
 
 def _line_of(path: str, places: Mapping[str, int]) -> int:
@@ -129,9 +141,9 @@ def _in_parts(text: str, bad: BadYaml) -> Reading:
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         try:
             found = parse_yaml("\n".join(lines[start:end]) + "\n")[0]
-            if not isinstance(found, dict) or set(found) & set(values):
+            if not isinstance(found, dict):
                 raise BadYaml(_("it holds no `key: value` lines"), 1)
-            values |= found
+            values = {**found, **values}  # of a key that stands twice, the first: it is told below
         except BadYaml as problem:
             line = start + min(problem.line or 1, end - start)
             wrong.append(Wrong(line, _at(lines, line), problem.path, _told(problem)))

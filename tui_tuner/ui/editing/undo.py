@@ -172,12 +172,12 @@ def _shown(state: State, path: str) -> str:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Equal, and of one kind: 1 is no `true` here."""
+    """Equal; 1 is no `true` here, and is 1.0."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return list(one) == list(other) and all(_alike(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and _all_alike(zip(one, other, strict=True))
-    return type(one) is type(other) and one == other
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def _all_alike(pairs: Iterable[tuple[Any, Any]]) -> bool:

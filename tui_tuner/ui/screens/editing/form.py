@@ -66,7 +66,7 @@ class EditingForm(MendingScreen):
 
     def take_typed(self) -> None:
         """Take what stands in the field under the cursor: its message may still be on its way."""
-        focused = self.focused
+        focused = None if self.changing else self.focused
         place = (
             next((node for node in focused.ancestors if isinstance(node, Field)), None) if focused else None
         )
