@@ -431,30 +431,13 @@ if TYPE_CHECKING:
         return app
 
 
-def run_app(
-    store: RunStore,
-    *,
-    open_run: RunFolder | None = None,
-    train: bool = False,
-    resume: bool = False,
-    config: dict[str, Any] | None = None,
-    opened: Opened | None = None,
-    way_out: WayOut | None = None,
-) -> AppResult:
-    """Show the workbench, or the live pane of `open_run` at once; with `train`, train it in this process.
+def run_app(store: RunStore, **more: Any) -> AppResult:
+    """Show the workbench, or what else the arguments of `TunerApp` ask for.
 
     While `AppResult.host` is alive the caller must keep the process: the run goes on without a screen
     (`launch.terminal.leaving.WayOut.end`).
     """
-    app = TunerApp(
-        store,
-        open_run=open_run,
-        train=train,
-        resume=resume,
-        config=config,
-        opened=opened,
-        way_out=way_out,
-    )
+    app = TunerApp(store, **more)
     result = None
     try:
         result = app.run()

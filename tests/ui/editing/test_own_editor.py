@@ -45,11 +45,12 @@ def form(tmp_path: Path) -> Iterator[Open]:
     """The form in a terminal, with this script as the editor."""
     opened: list[Terminal] = []
     (tmp_path / "ed.py").write_text(EDITOR)
+    (tmp_path / "mine.yaml").write_text("task: sft\n")
 
     def open_form(mode: str, name: str = "EDITOR", command: str = "") -> Terminal:
         said = command or f"'{sys.executable}' '{tmp_path / 'ed.py'}' {mode} --flag 'two words'"
         environment = {"EDITOR": "", "VISUAL": "", name: said}
-        screen = Terminal(tmp_path, *python("-m", "tui_tuner", "edit", "demo"), **environment)
+        screen = Terminal(tmp_path, *python("-m", "tui_tuner", "edit", "mine.yaml"), **environment)
         opened.append(screen)
         screen.shows("ready, ^r starts it")
         screen.raw = b""
@@ -73,7 +74,7 @@ def test_it_has_the_terminal_and_what_it_wrote_is_taken(form: Open) -> None:
     said = words_of(screen)
     assert said["flags"] == ["--flag", "two words"] and said["tty"] and said["front"]
     assert (said["mode"], said["folder"]) == (0o600, 0o700)
-    screen.until(lambda: b"77" in screen.raw, "rank of the editor")
+    screen.until(lambda: b"77" in screen.raw, "rank of the editor", 20)
     assert not Path(str(said["path"])).exists() and screen.modes() == 0
     screen.raw = b""
     screen.press("\x1a")
@@ -93,7 +94,7 @@ def test_an_editor_that_fails_or_changes_nothing_takes_nothing(form: Open, mode:
         screen.shows("Take what it wrote")
         screen.raw = b""
         screen.press("\r")
-        screen.until(lambda: b"77" in screen.raw, "what it wrote")
+        screen.until(lambda: b"77" in screen.raw, "what it wrote", 20)
     assert screen.modes() == 0
 
 
@@ -126,5 +127,5 @@ def test_stopping_it_stops_the_workbench_until_the_shell_goes_on(form: Open) -> 
     os.killpg(screen.pid, signal.SIGCONT)  # `fg`: this terminal's group is in front already
     screen.until(lambda: editor.status() != psutil.STATUS_STOPPED, "editor that goes on")
     (screen.folder / "go on").touch()
-    screen.until(lambda: b"77" in screen.raw, "rank of the editor")
+    screen.until(lambda: b"77" in screen.raw, "rank of the editor", 20)
     assert screen.modes() == 0
