@@ -61,10 +61,14 @@ def _how(look: datalook.Look) -> Content:
     return Content.assemble(*parts)
 
 
-def counts(census: datalook.Census) -> Content:
+def counts(census: datalook.Census, held_out: bool = False) -> Content:
     """The row ledger in one line."""
     counts = ", ".join(f"{count:,} {_(name)}" for name, count in census.outcomes.items() if count)
-    if census.done:
+    if held_out and census.done:
+        words = _("{n:,} held-out rows: {counts}", n=census.read, counts=counts)
+    elif held_out:
+        words = _("{n:,} held-out rows so far: {counts}", n=census.read, counts=counts)
+    elif census.done:
         words = _("{n:,} rows: {counts}", n=census.read, counts=counts)
     else:
         words = _("{n:,} rows so far: {counts}", n=census.read, counts=counts)

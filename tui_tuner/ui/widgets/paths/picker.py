@@ -36,6 +36,7 @@ from tui_tuner.ui.widgets.paths.listing import (
 from tui_tuner.ui.widgets.paths.path_input import PathInput
 from tui_tuner.ui.widgets.paths.path_list import Item, PathList
 
+_UNSEEN = "unseen"  # no path here, and may be taken
 _NAMED = 40  # characters of a folder in a sentence
 _MOST_RECENT = 5  # lines above a folder
 
@@ -131,6 +132,12 @@ class PathPicker(Vertical):
             self.field.put(path)
         self.field.look()
         self._show_typed(path)
+
+    def show_beside(self, path: str) -> None:
+        """Show what is beside a path, the cursor on it; without one, what is in the working folder."""
+        folder, name = os.path.split(os.path.abspath(path)) if path else (os.getcwd(), "")
+        self._came_from = name
+        self.put(short_path(folder).rstrip("/") + "/")
 
     def opened(self, yes: bool) -> None:
         """Show the list, or only the field."""
@@ -273,17 +280,17 @@ class PathPicker(Vertical):
             if kind != MISSING:
                 path = meant
                 break
+        if kind == MISSING and self._unseen is not None and self._unseen(stripped):
+            path, kind = stripped, _UNSEEN
         self.post_message(PathPicker._Found(text, path, kind, problem))
 
     def on_path_picker__found(self, message: _Found) -> None:
         if message.text != self.field.value:
             return  # it was typed on
         if message.kind == MISSING:
-            stripped = message.text.strip()
-            if self._unseen is not None and self._unseen(stripped):
-                self.post_message(PathPicker.Taken(stripped))
-            else:
-                self._say_missing(stripped, message.problem)
+            self._say_missing(message.text.strip(), message.problem)
+        elif message.kind == _UNSEEN:
+            self.post_message(PathPicker.Taken(message.path))
         elif message.kind == FOLDER:
             self.opened(True)
             path = message.path.rstrip("/") + "/"
