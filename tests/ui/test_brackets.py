@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.text import Text
 from textual.content import Content
-from textual.widgets import Input, OptionList
+from textual.widgets import Input
 
 from tests.ui import fakes
 from tests.ui.conftest import Opened, text, until

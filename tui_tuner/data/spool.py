@@ -1,7 +1,7 @@
 """Rows of a pass over the data, to be looked at in any order afterwards: any row, words in rows, bad rows.
 
-Most kinds of files can only be read from their beginning, and none is held as a whole. So what a pass reads is
-put, compressed, into a file without a name, which is gone with the process. One thread adds; others look.
+Most kinds of files can only be read from their beginning, and none is held as a whole. So what a pass reads
+is put, compressed, into a file without a name, gone with the process. One thread adds; others look.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class RowSpool:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = str(folder) if folder is not None else tempfile.gettempdir()
-        self._file = tempfile.TemporaryFile(dir=self._folder)
+        self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  (closed by `close`)
         self._lock = threading.Lock()
         self._firsts, self._places = array("Q"), array("Q")  # of each block: its first row, where it begins
         self._end = 0
@@ -149,7 +149,7 @@ class RowSpool:
             IndexError: it is not there (yet), or the spool was closed.
         """
         with self._lock:
-            if not 0 <= index < self.count:
+            if self._file.closed or not 0 <= index < self.count:
                 raise IndexError(index)
             begun = self.count - len(self._waiting)
             if index >= begun:

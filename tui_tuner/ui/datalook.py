@@ -348,7 +348,7 @@ def _example(value: Any) -> str:
 
 
 def mask(draft: dict[str, Any], path: DataPath, row: int, kept: Kept | None = None) -> Mask:
-    """The tokens of one row (from 0), and which of them are trained; `kept` is the row, if it was read before.
+    """The tokens of one row (from 0), and which are trained; `kept` is the row, if it was read before.
 
     Raises:
         TunerError: no tokenizer, or a row that cannot be used.

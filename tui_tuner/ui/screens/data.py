@@ -13,6 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.events import Key
 from textual.message import Message
 from textual.widgets import Static
 from textual.worker import get_current_worker
@@ -84,7 +85,7 @@ class DataScreen(MendingScreen):
         "The tokens are those of the model in the settings; m chooses another."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "back", _("Back")),
+        Binding("escape", "back", _("Back"), show=False),
         Binding("o", "pick", _("File")),
         Binding("u", "use", _("Use in a run")),
         Binding("u,f4", "mend", _("Mend"), key_display="u"),
@@ -116,6 +117,7 @@ class DataScreen(MendingScreen):
         self._held_out = False  # it is the file of held-out rows
         self._turn = 0  # of reading: what an earlier one finds out is passed over
         self._spool: Any = None
+        self._early, self._passed_on = True, list[Key]()  # keys that were typed before this was on view
         self._use_at = -1  # the turn in which u was pressed before that was known
 
     def crumb(self) -> Content:
@@ -144,6 +146,7 @@ class DataScreen(MendingScreen):
         return self.query_one(RowList)
 
     def on_mount(self) -> None:
+        self.call_after_refresh(setattr, self, "_early", False)
         self._show_model()
         path = given(self.tuner.draft, "data.path")
         if isinstance(path, str | list) and path:
@@ -261,7 +264,7 @@ class DataScreen(MendingScreen):
                 self.action_use()
 
     def _draw_how(self) -> None:
-        self.query_one(HowRead).show(self.look, self.refusal, self.better)
+        self.query_one(HowRead).show(self.look, self.refusal, self.better, str(at(self.tuner.draft, "task")))
 
     @on(Counted)
     def _counted(self, message: Counted) -> None:
@@ -312,8 +315,16 @@ class DataScreen(MendingScreen):
             return self.other_task is not None
         return bool(self._path) if action in ("columns", "format") else True
 
-    def on_key(self) -> None:
+    def on_key(self, event: Key) -> None:
         self._use_at = -1  # another key: it is not waited for any more
+        if self._early and event not in self._passed_on and self.focused is not None:
+            # Typed before there was a focus: it is for what has it now
+            event.stop()
+            again = Key(event.key, event.character)
+            again._sender = event._sender  # of this screen, it would not bubble to the bindings
+            again._set_forwarded()
+            self._passed_on.append(again)
+            self.focused.post_message(again)
 
     def action_back(self) -> None:
         """Out of what is under way: a search, another path, and then the screen."""

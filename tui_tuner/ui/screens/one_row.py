@@ -22,6 +22,10 @@ class RowText(LongList):
     """The lines of a row; the cursor keys scroll."""
 
     has_cursor = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "screen.step(-1)", _("Row before")),
+        Binding("right", "screen.step(1)", _("Next row")),
+    ]
     DEFAULT_CSS = "RowText { padding: 0 1; margin: 1 0 0 0; }"
 
     def __init__(self, id: str | None = None) -> None:
@@ -48,8 +52,6 @@ class RowScreen(TunerScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
-        Binding("left", "step(-1)", _("Row before")),
-        Binding("right", "step(1)", _("Next row")),
     ]
 
     def __init__(self, rows: RowList) -> None:

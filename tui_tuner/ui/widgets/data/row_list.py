@@ -25,9 +25,10 @@ class RowList(LongList, Works):
     """Shows the first rows at once, and any row as soon as it was read (`RowSpool`)."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select", _("Row"), key_display="↵"),
         Binding("slash", "search", _("Search"), key_display="/"),
         Binding("g", "go", _("Go to row"), show=False),
-        Binding("b", "bad", _("Broken only"), show=False),
+        Binding("b", "bad", _("Broken")),
         Binding("n", "again(1)", _("Next found"), show=False),
         Binding("N", "again(-1)", _("Found before"), show=False, key_display="N"),
     ]

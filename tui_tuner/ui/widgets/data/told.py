@@ -43,15 +43,21 @@ def brief(kept: Kept, width: int, lines: int) -> list[Content]:
     """A row in a few lines of so many cells; of a long chat the first question and the last answer."""
     problem = problem_of(kept)
     parts = parts_of(kept)
-    first = [Content.assemble(("✗ ", "$error"), (_cut(problem, width - 2), "$error"))] if problem else []
+    alone = bool(problem) and kept.read.record is None  # of others it stands in the row, opened whole
+    first = [Content.assemble(("✗ ", "$error"), (_cut(problem, width - 2), "$error"))] if alone else []
     left = lines - len(first)
     if len(parts) > left:
         parts = _most_telling(parts, left)
     room = left - len(parts)
     found = first
+    width -= 2 if problem and not alone else 0
     for number, (label, colour, text) in enumerate(parts, 1):
         own = 1 + room if number == len(parts) else 1
         found += _laid(label, colour, text, width, own)
+    if problem and not alone:
+        found = [
+            Content.assemble("  " if place else ("✗ ", "$error"), line) for place, line in enumerate(found)
+        ]
     return found[:lines]
 
 

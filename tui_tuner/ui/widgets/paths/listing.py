@@ -167,7 +167,7 @@ def _common_beginning(names: Sequence[str]) -> str:
 
 
 def is_suited(entry: Entry, suffixes: tuple[str, ...]) -> bool:
-    """Whether an entry is what is looked for: a folder leads on, a file has one of the suffixes, or is packed."""
+    """Whether an entry is looked for: a folder leads on, a file has a suffix of those (and may be packed)."""
     if entry.kind == FOLDER:
         return True
     name = entry.name.lower()

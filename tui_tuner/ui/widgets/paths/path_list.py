@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -56,21 +57,17 @@ class PathList(LongList):
     class Up(Message):
         """The folder above is wanted."""
 
-    class Left(Message):
-        """The path field is wanted: the cursor goes up from the first line, or something was typed."""
-
-        def __init__(self, typed: str = "") -> None:
-            super().__init__()
-            self.typed = typed
-
     class _Known(Message):
         """Details of some items are known now."""
 
         def can_replace(self, message: Message) -> bool:
             return isinstance(message, PathList._Known)
 
-    def __init__(self, suffixes: tuple[str, ...] = (), id: str | None = None) -> None:
+    def __init__(
+        self, leave: Callable[[str], None], suffixes: tuple[str, ...] = (), id: str | None = None
+    ) -> None:
         super().__init__(id=id)
+        self.leave = leave  # for the path field, with what was typed here
         self.suffixes = suffixes
         self.leading: list[Item] = []
         self.entries: list[Entry] = []
@@ -158,7 +155,7 @@ class PathList(LongList):
         if event.is_printable and event.character:
             event.stop()
             event.prevent_default()
-            self.post_message(PathList.Left(event.character))
+            self.leave(event.character)  # at once: the next key may be on its way already
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
         """What is typed here is a name, and no command."""
@@ -166,7 +163,7 @@ class PathList(LongList):
 
     def action_move(self, step: int) -> None:
         if step == -1 and not self.cursor and not self.awaits:
-            self.post_message(PathList.Left())
+            self.leave("")
         else:
             super().action_move(step)
 
@@ -181,7 +178,7 @@ class PathList(LongList):
 
     def action_leave(self) -> None:
         """Back to the path field."""
-        self.post_message(PathList.Left())
+        self.leave("")
 
 
 _NOTES = {BROKEN: _("leads nowhere"), OTHER: _("not a file")}

@@ -104,7 +104,7 @@ class PathPicker(Vertical):
                 yield Static(Content(self._label + "  "))
             yield PathInput(self._start, self._placeholder, id="path")
         yield Static(id="where")
-        yield PathList(self._suffixes, id="paths")
+        yield PathList(self._leave_list, self._suffixes, id="paths")
 
     def on_mount(self) -> None:
         self.paths.await_items(Content(""))
@@ -264,6 +264,10 @@ class PathPicker(Vertical):
             if self.paths.count and self.has_class("-open"):
                 self.paths.focus()
             return
+        name, names = split_path(text)[1], self.field.names
+        if name and names is not None and any(one.name == name and one.kind == FILE for one in names.all):
+            self.post_message(PathPicker.Taken(text))
+            return
         self.say(Content(_("Looking for {path}…", path=one_line(text, 60))).stylize("$dim"))
         threading.Thread(target=self._find, args=(text,), daemon=True).start()
 
@@ -363,14 +367,14 @@ class PathPicker(Vertical):
         self._came_from = os.path.basename(here)
         self.put(short_path(os.path.dirname(here)).rstrip("/") + "/")
 
-    @on(PathList.Left)
-    def _left(self, message: PathList.Left) -> None:
-        """Back to the field, which has again what was typed."""
-        with self.prevent(Input.Changed):
-            self.field.put(self._typed)
-        self.field.focus()
-        if message.typed:
-            self.field.put(self._typed + message.typed)
+    def _leave_list(self, typed: str) -> None:
+        """Back to the field, which has again what was typed, and this behind it."""
+        self.screen.set_focus(self.field)
+        if typed:
+            self.put(self._typed + typed)
+        else:
+            with self.prevent(Input.Changed):
+                self.field.put(self._typed)
 
 
 def _named(folder: str) -> str:
