@@ -99,6 +99,11 @@ def one_line(text: object, width: int = 0) -> str:
     return line if not width or len(line) <= width else line[: width - 1] + "\u2026"
 
 
+def decimals(value: float, digits: int = 4) -> int:
+    """Decimals that a measured number deserves: `digits` below ten, and one less for each more place."""
+    return max(0, digits - max(0, len(str(int(abs(value)))) - 1))
+
+
 def human_bytes(count: float) -> str:
     """Bytes in binary units, such as `1.5 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
@@ -106,6 +111,15 @@ def human_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def human_count(count: float) -> str:
+    """A large number such as 950, 12.3K, 596M or 7.6B."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if count >= size:
+            number = count / size
+            return f"{number:.0f}{unit}" if number >= 100 else f"{number:.1f}{unit}"
+    return f"{count:.0f}"
 
 
 def human_seconds(seconds: float) -> str:

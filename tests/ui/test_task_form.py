@@ -67,17 +67,17 @@ async def test_what_was_typed_is_kept_and_a_run_gets_what_applies(opened: Opened
         screen = pilot.app.screen
         await screen._go_to("evaluation.max_new_tokens")
         await pilot.press("home", *"many")  # no number: it stays as it is
-        await until(pilot, lambda: "evaluation.max_new_tokens" in screen._problems)
+        await until(pilot, lambda: "evaluation.max_new_tokens" in screen._standing.problems)
         await screen._go_to("task")
         await choose_task(pilot, "classification")
-        assert not screen._problems  # what has no effect hinders nothing
+        assert not screen._standing.problems  # what has no effect hinders nothing
         held = form.config_of(pilot.app.draft)
         assert held.data.train_on == "all_answers" and held.evaluation.samples == 2
         assert pilot.app.draft["data"]["train_on"] == "everything"
         assert await screen._pages.show_field("data.train_on", pilot.app.drafts.draft) is None
         await screen._go_to("task")
         await choose_task(pilot, "sft")
-        assert "evaluation.max_new_tokens" in screen._problems
+        assert "evaluation.max_new_tokens" in screen._standing.problems
         field = await screen._pages.show_field("evaluation.max_new_tokens", pilot.app.drafts.draft)
         assert field is not None and field.query_one(Input).value == "many200"
         assert form.config_of({**pilot.app.draft, "evaluation": {}}).data.train_on == "everything"
@@ -103,11 +103,12 @@ async def test_methods_that_cannot_train_the_task_are_not_offered(
         await pilot.pause()
         assert "loha" not in names() and select.value == "ia3"  # what is wrong is shown, and not changed
         assert (
-            "ia3 cannot train task question_answering: it has no outputs" in screen._problems["method.kind"]
+            "ia3 cannot train task question_answering: it has no outputs"
+            in screen._standing.problems["method.kind"]
         )
         form.put(screen.values, "method.kind", "lora")
         screen._check()
-        assert not screen._problems
+        assert not screen._standing.problems
 
 
 def test_fields_that_are_named_apply_to_some_task_alone() -> None:

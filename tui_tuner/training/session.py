@@ -32,6 +32,7 @@ from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands, Stopped
+from tui_tuner.training.fetching import fetch_model
 from tui_tuner.training.keeping.best import KEPT
 from tui_tuner.training.keeping.checkpoints import Checkpoint, clear_leftovers, newest_valid, restore_folder
 from tui_tuner.training.ranks import Ranks
@@ -117,6 +118,7 @@ def _run(
         )
     )
     commands.check()
+    fetch_model(config.model, reporter, commands, ranks)
     with ReadAhead(config.model):
         _import(config, reporter)
         from tui_tuner.training.context import RunContext
@@ -136,7 +138,7 @@ def _import(config: RunConfig, reporter: Reporter) -> None:
     """Import what the run needs of other packages, and say how far that is."""
 
     def say(done: int, total: int) -> None:
-        reporter.phase("loading", done, total, note=_("importing torch and transformers"))
+        reporter.phase("loading", done, total, _("importing torch and transformers"), "packages")
 
     say(0, 0)
     quiet_libraries()  # before peft and bitsandbytes are imported, which speak while they are

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tui_tuner.launch.helper import Helper
     from tui_tuner.runs.control import Control
     from tui_tuner.runs.store import RunFolder, RunStore
+    from tui_tuner.ui.base_models.fetches import Fetches, Job
     from tui_tuner.ui.bridge import Follower
     from tui_tuner.ui.checking import Refusal
     from tui_tuner.ui.drafts import DraftKeeper
@@ -74,6 +75,12 @@ class Tuner(Protocol):
     @property
     def helper(self) -> Helper: ...
 
+    @property
+    def fetches(self) -> Fetches: ...
+
+    @property
+    def fetching(self) -> Job | None: ...
+
     def hosts(self, folder: RunFolder) -> bool: ...
 
     def follow(self, folder: RunFolder) -> Follower: ...
@@ -93,6 +100,8 @@ class Tuner(Protocol):
     def command(self, folder: RunFolder, command: str) -> None: ...
 
     def say(self, text: str, severity: Any = "information", timeout: float = 5.0) -> None: ...
+
+    def fault_outside(self, error: BaseException) -> None: ...
 
     def leave(self, terminal_gone: bool = False) -> None: ...
 

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from textual import events
-from textual.app import App
 from textual.driver import Driver
 from textual.message import Message
 from textual.message_pump import MessagePump, active_message_pump
@@ -29,6 +28,7 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.guard.faultlog import FaultLog, error_text
+from tui_tuner.ui.guard.keys import OrderlyApp
 from tui_tuner.ui.guard.textual_base import Survivor, WorkStopped, mend
 
 R = TypeVar("R")
@@ -49,7 +49,7 @@ class Works:
         """A worker of this group has failed; the app has told why."""
 
 
-class SturdyApp(App[R], Survivor):
+class SturdyApp(OrderlyApp[R], Survivor):
     """See the module's text."""
 
     def __init__(self, **more: Any) -> None:

@@ -12,24 +12,25 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.content import Content
 from textual.events import DescendantFocus
 from textual.widgets import OptionList
-from textual.widgets.option_list import Option
 
 from tui_tuner.config.options import known_field
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
-from tui_tuner.locales import _, _n
+from tui_tuner.locales import _
 from tui_tuner.ui import form
 from tui_tuner.ui.checking import Refusal, refusal_of
 from tui_tuner.ui.screens.beginning import ask_where_to_begin, make_run
 from tui_tuner.ui.screens.offers import MendingScreen, put_values
 from tui_tuner.ui.widgets.form.about import About
 from tui_tuner.ui.widgets.form.field import Field, FieldChanged
-from tui_tuner.ui.widgets.form.pages import FormPages, section_marks
+from tui_tuner.ui.widgets.form.pages import FormPages
 from tui_tuner.ui.widgets.form.plan_line import Looked, PlanLine
+from tui_tuner.ui.widgets.form.sections import Sections
+from tui_tuner.ui.widgets.form.standing import Standing
 from tui_tuner.ui.widgets.form.start_check import Checked, StartCheck
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import safe
@@ -58,8 +59,6 @@ class SettingsScreen(MendingScreen):
     ]
     DEFAULT_CSS = """
     SettingsScreen #area { height: 1fr; }
-    SettingsScreen #nav-box { width: 17; border-top: solid $line; border-title-color: $dim; }
-    SettingsScreen #nav { height: 1fr; padding: 0 1; }
     SettingsScreen #help { dock: bottom; height: 7; }
     SettingsScreen.-wide #help { dock: right; width: 40; height: 1fr; }
     SettingsScreen.-wide #parts { display: block; }
@@ -75,13 +74,8 @@ class SettingsScreen(MendingScreen):
         """
         super().__init__()
         self._preset = preset
-        self._untyped: dict[str, str] = {}
-        self._problems: dict[str, str] = {}
-        self._told = told
+        self._standing = Standing(told)
         self._mend = mend
-        self._refusal: Refusal | None = None  # of the check before a start
-        self._better: Refusal | None = None  # another task fits the data better
-        self._passed = False
 
     @property
     def values(self) -> dict[str, Any]:
@@ -93,13 +87,12 @@ class SettingsScreen(MendingScreen):
         return self.query_one(FormPages)
 
     @property
-    def _why(self) -> Refusal | None:
-        """Why a run cannot be started, or why the last one failed."""
-        return self._told or self._refusal
+    def _sections(self) -> Sections:
+        return self.query_one(Sections)
 
     @property
     def said(self) -> Refusal | None:
-        return self._why or self._better
+        return self._standing.said
 
     def crumb(self) -> Content:
         name = Content.assemble("  ", (safe(self._preset).plain, "$dim")) if self._preset else Content("")
@@ -108,23 +101,20 @@ class SettingsScreen(MendingScreen):
     def body(self) -> ComposeResult:
         with Horizontal(id="area"):
             yield About(id="help", classes="panel", can_focus=False)
-            with VerticalScroll(id="nav-box", can_focus=False):
-                yield OptionList(
-                    *(Option(Content(label), key) for key, label in form.SECTIONS.items()), id="nav"
-                )
+            yield Sections()
             yield FormPages()
         yield PlanLine()
         yield StartCheck()
 
     async def on_mount(self) -> None:
-        draft, nav = self.tuner.drafts.draft, self.query_one("#nav", OptionList)
-        self._untyped = form.take_texts(draft.values, draft.texts)
-        section = draft.section if draft.section in form.SECTIONS else "model"
-        nav.highlighted = list(form.SECTIONS).index(section)
-        await self._show_section(section)
-        self.set_focus(nav)
+        draft, sections = self.tuner.drafts.draft, self._sections
+        self._standing.untyped = form.take_texts(draft.values, draft.texts)
+        sections.current = draft.section if draft.section in form.SECTIONS else "model"
+        await self._show_section(sections.current)
+        self.set_focus(sections.list)
         self._check(changed=False)
-        await self._go_to(self._told.field if self._told else draft.at)
+        told = self._standing.told
+        await self._go_to(told.field if told else draft.at)
         if self._mend:
             self.action_mend()
 
@@ -144,40 +134,39 @@ class SettingsScreen(MendingScreen):
             self._focus_field(self._pages.fields[0])
 
     async def _show_section(self, section: str) -> None:
-        await self._pages.show(section, self.tuner.drafts.draft)
-        self._pages.mark(self.values, self._problems)
+        draft = self.tuner.drafts.draft
+        await self._pages.show(section, draft)
+        self._pages.mark(draft, self._standing.problems)
 
     async def _go_to(self, path: str) -> None:
         """Put the focus into a field; nothing where there is none of that name."""
         if path not in form.options():
             return
-        nav = self.query_one("#nav", OptionList)
-        nav.highlighted = list(form.SECTIONS).index(form.section_of(path))
-        field = await self._pages.show_field(path, self.tuner.drafts.draft)
-        self._pages.mark(self.values, self._problems)
+        draft = self.tuner.drafts.draft
+        self._sections.current = form.section_of(path)
+        field = await self._pages.show_field(path, draft)
+        self._pages.mark(draft, self._standing.problems)
         if field is not None:
             self._focus_field(field)
         self._explain(path)
 
-    async def _rebuild(self, changed: bool = True) -> None:
-        """Begin again from the draft: another preset, or advanced fields shown or folded."""
-        await self._pages.rebuild(self._section(), self.tuner.drafts.draft)
+    def _renew(self, changed: bool = True) -> None:
+        """Show the draft as it is now: another preset, or values that came from elsewhere."""
+        draft = self.tuner.drafts.draft
+        self._standing.untyped = form.take_texts(draft.values, draft.texts)
+        self._pages.take(draft)
         self._check(changed)
-
-    def _section(self) -> str:
-        highlighted = self.query_one("#nav", OptionList).highlighted or 0
-        return list(form.SECTIONS)[highlighted]
 
     # Fields
 
     @on(FieldChanged)
     def _field_changed(self, message: FieldChanged) -> None:
         path, texts = message.option.path, self.tuner.drafts.draft.texts
+        self._standing.typed(path, message.sentence)
+        texts.pop(path, None)
         if message.sentence:
-            self._untyped[path], texts[path] = message.sentence, str(message.value)
+            texts[path] = str(message.value)
         else:
-            self._untyped.pop(path, None)
-            texts.pop(path, None)
             form.put(self.values, path, message.value)
         self._check()
         self._explain(path)
@@ -187,7 +176,7 @@ class SettingsScreen(MendingScreen):
         for node in event.widget.ancestors:
             if isinstance(node, Field):
                 draft = self.tuner.drafts.draft
-                draft.section, draft.at = self._section(), node.option.path
+                draft.section, draft.at = self._sections.current, node.option.path
                 if draft.id:
                     self.tuner.drafts.touch()
                 self._explain(node.option.path)
@@ -196,18 +185,15 @@ class SettingsScreen(MendingScreen):
 
     def _explain_section(self) -> None:
         """What is wrong in the section under the cursor, or how the form is used."""
-        section = self._section()
-        wrong = [
-            text for path, text in self._problems.items() if not path or form.section_of(path) == section
-        ]
+        wrong = self._standing.of_section(self._sections.current)
         self.query_one(About).show_section(wrong, self.said if self.other_task else None)
 
     def _explain(self, path: str) -> None:
-        option, refusal = form.options()[path], self._why
+        option, refusal = form.options()[path], self._standing.why
         told = path in ("task", "data.path") and bool(self.other_task)
         self.query_one(About).show_field(
             option,
-            form.problem_of(path, self._problems),
+            form.problem_of(path, self._standing.problems),
             form.value_of(self.values, option),
             refusal if refusal is not None and refusal.field == path else None,
             self.said if told else None,
@@ -216,53 +202,33 @@ class SettingsScreen(MendingScreen):
     def _check(self, changed: bool = True) -> None:
         """Ask the config about the draft, and mark what it finds; then, in a while, what it speaks of."""
         if changed:
-            self._told = None
+            self._standing.told = None
             self.tuner.drafts.touch()
-        self._refusal, self._passed, self._better = None, False, None
-        self._problems = form.problems(self.values, self._untyped)
+        sound = self._standing.begin(self.values)
         check, line = self.query_one(StartCheck), self.query_one(PlanLine)
         if check.starting:
             self.tuner.say(_("The settings have changed: it was not started."), "warning")
-        if self._problems:
-            check.clear()
-            line.clear()
-        else:
+        if sound:
             check.ask(self.values, at_once=not changed)
             line.ask(self.values)
+        else:
+            check.clear()
+            line.clear()
         self._draw_problems()
 
     def _draw_problems(self) -> None:
         """Mark what is wrong: at the field, in the list of sections, and in the title."""
-        refusal = self._why
-        if refusal is not None and not self._problems:
-            self._problems = {refusal.field: refusal.sentence}  # of no field: in the title and the help alone
-        self._pages.mark(self.values, self._problems)
-        nav = self.query_one("#nav", OptionList)
-        for index, words in enumerate(section_marks(self._problems)):
-            nav.replace_option_prompt_at_index(index, words)
-        self.query_one(TopBar).say(self._title())
+        standing, sections = self._standing, self._sections
+        self._pages.mark(self.tuner.drafts.draft, standing.problems)
+        sections.mark(standing.problems)
+        self.query_one(TopBar).say(standing.title(self.query_one(StartCheck).starting))
         self.refresh_bindings()
-        if self.focused is nav:
+        if self.focused is sections.list:
             self._explain_section()
-
-    def _title(self) -> Content:
-        count, refusal = len(self._problems), self._why
-        if count and (refusal is None or self._problems.get(refusal.field) != refusal.sentence):
-            return Content(_n("✗ {n} problem", "✗ {n} problems", count, n=count)).stylize("$error")
-        if count:
-            return Content.assemble("✗ ", safe(refusal.sentence if refusal else "")).stylize("$error")
-        if self.query_one(StartCheck).starting:
-            return Content(_("checking, then it starts…")).stylize("$primary")
-        if not self._passed:
-            return Content(_("checking…")).stylize("$dim")
-        return Content(_("✓ ready, ^r starts it")).stylize("$success")
 
     @on(Checked)
     async def _checked(self, message: Checked) -> None:
-        self._told = None if message.start else self._told
-        self._refusal, self._passed = message.refusal, message.refusal is None
-        self._better = message.better
-        self._problems = form.problems(self.values, self._untyped)
+        self._standing.answered(self.values, message.refusal, message.better, message.start)
         self._draw_problems()
         here = self._pages.here
         if here is not None:
@@ -280,26 +246,21 @@ class SettingsScreen(MendingScreen):
     def _looked(self, message: Looked) -> None:
         self.query_one(About).show_memory(message.look.estimate if message.look else None)
 
-    def action_step(self, by: int) -> None:
+    async def action_step(self, by: int) -> None:
         """To the next field, or the one before; at the end of a section, to its neighbour."""
-        fields = self._pages.fields
-        here = next((index for index, field in enumerate(fields) if field.has_focus_within), None)
+        fields, here = self._pages.fields, self._pages.here
         if here is None:
             return
-        if 0 <= here + by < len(fields):
-            self._focus_field(fields[here + by])
-        else:
-            self.run_worker(self._neighbour(by), exclusive=True)
-
-    async def _neighbour(self, by: int) -> None:
-        sections = list(form.SECTIONS)
-        index = sections.index(self._section()) + by
-        if not 0 <= index < len(sections):
+        index = fields.index(here) + by
+        if 0 <= index < len(fields):
+            self._focus_field(fields[index])
             return
-        await self._show_section(sections[index])
-        self.query_one("#nav", OptionList).highlighted = index
-        fields = self._pages.fields
-        self._focus_field(fields[0] if by > 0 else fields[-1])
+        section = self._sections.neighbour(by)
+        if section:
+            await self._show_section(section)
+            self._sections.current = section
+            fields = self._pages.fields
+            self._focus_field(fields[0] if by > 0 else fields[-1])
 
     def _focus_field(self, field: Field) -> None:
         editors = [widget for widget in field.query("Input, FieldSelect, Switch") if widget.focusable]
@@ -310,18 +271,17 @@ class SettingsScreen(MendingScreen):
     # Keys
 
     def action_back(self) -> None:
-        nav = self.query_one("#nav", OptionList)
-        if self.focused is nav or self.focused is None:
+        sections = self._sections.list
+        if self.focused is sections or self.focused is None:
             super().action_back()
         else:
             self.tuner.drafts.draft.at = ""
-            self.set_focus(nav)
+            self.set_focus(sections)
 
-    async def action_advanced(self) -> None:
+    def action_advanced(self) -> None:
         """Show or fold the advanced fields."""
-        self._pages.advanced = not self._pages.advanced
-        await self._rebuild(changed=False)
-        self.set_focus(self.query_one("#nav"))
+        self._pages.fold(self.tuner.drafts.draft)
+        self._pages.mark(self.tuner.drafts.draft, self._standing.problems)
 
     def action_plan(self) -> None:
         """The numbers before the run; what is changed there is changed here."""
@@ -333,7 +293,7 @@ class SettingsScreen(MendingScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """F4 mends what is wrong, where something is offered for it; else it says which column is what."""
         if action in ("mend", "columns"):
-            refusal = self._why
+            refusal = self._standing.why
             offered = refusal is not None and refusal.mendable
             return offered == (action == "mend")
         if action == "other_task":
@@ -342,8 +302,8 @@ class SettingsScreen(MendingScreen):
 
     def action_mend(self) -> None:
         """What can be done about the problem, to choose from."""
-        if self._why is not None:
-            self.offer(self._why, self.values)
+        if self._standing.why is not None:
+            self.offer(self._standing.why, self.values)
 
     def action_columns(self) -> None:
         """Say which column is what, from two lists."""
@@ -351,15 +311,10 @@ class SettingsScreen(MendingScreen):
 
     async def take(self, values: Mapping[str, Any]) -> None:
         put_values(self.tuner, values)
-        for path in values:
-            self._untyped.pop(path, None)
-        await self._rebuild()
-        self.set_focus(self.query_one("#nav"))
+        self._renew()
 
-    async def _planned(self, _nothing: None) -> None:
-        self.tuner.drafts.touch()
-        await self._rebuild()
-        self.set_focus(self.query_one("#nav"))
+    def _planned(self, _nothing: None) -> None:
+        self._renew()
 
     def action_preset(self) -> None:
         """Begin again from something else."""
@@ -369,12 +324,11 @@ class SettingsScreen(MendingScreen):
         if self.tuner.drafts.changed:
             self.tuner.say(_("What was set before is kept: it is on the home screen."), timeout=8)
         self.tuner.drafts.begin(values, name)
-        self._untyped.clear()
-        await self._rebuild()
+        self._renew()
 
     def _config(self) -> RunConfig | None:
         """The config if all values are right; else says what is wrong, and goes there."""
-        found = form.problems(self.values, self._untyped)
+        found = form.problems(self.values, self._standing.untyped)
         if not found:
             return form.config_of(self.values)
         path, sentence = next(iter(found.items()))
@@ -399,16 +353,18 @@ class SettingsScreen(MendingScreen):
         if self._config() is None or self.query_one(StartCheck).starting:
             return
         self.query_one(StartCheck).ask(self.values, start=True)
-        self.query_one(TopBar).say(self._title())
+        self.query_one(TopBar).say(self._standing.title(True))
 
     def _begin(self, config: RunConfig) -> None:
         """Make the run and show its live pane."""
         try:
             folder = make_run(self.tuner, self.values, config)
         except (TunerError, OSError) as error:
-            self._refusal, self._passed = refusal_of(error), False
+            refusal = refusal_of(error)
+            self._standing.refuse(refusal)
+            self._standing.look(self.values)
             self._draw_problems()
-            self.run_worker(self._go_to(self._refusal.field), exclusive=True)
+            self.run_worker(self._go_to(refusal.field), exclusive=True)
             return
         from tui_tuner.ui.screens.run import RunScreen
 

@@ -64,7 +64,7 @@ class Field(Vertical):
         self._words = list(words) or select_words(option)
         self._marked: tuple[bool, str, Any] = (False, "?", None)
         # Made here: a field is marked as soon as it is in the form, which may be before it is composed.
-        self._label = Static("", classes="label")
+        self._label = Static(self._named("  "), classes="label")
         self._below = Static(self._help(), classes="words")
 
     def compose(self) -> ComposeResult:
@@ -74,12 +74,51 @@ class Field(Vertical):
             yield Static(Content(self.option.unit), classes="unit")
         yield self._below
 
-    def _editor(self) -> Widget:
+    def take(self, value: Any) -> None:
+        """Show another value; nobody is told, for it is not edited here."""
+        if value == self._value and type(value) is type(self._value):
+            return
+        self._value = value
+        self._marked = (False, "?", None)  # it is marked anew
+        for old in self.query("Input, FieldSelect, Switch"):
+            with self.prevent(Input.Changed, Select.Changed, Switch.Changed):
+                if not self._takes(old, value):
+                    self._change_editor(old)
+            return
+
+    def _takes(self, old: Widget, value: Any) -> bool:
+        """Put a value into the editor that is there, if it is the one for it."""
+        kind = self._kind(value)
+        if kind == "switch" and isinstance(old, Switch):
+            old.value = value
+        elif (kind == "select" and isinstance(old, FieldSelect)) or (
+            kind == "input" and isinstance(old, Input)
+        ):
+            old.value = show(value) if kind == "select" else one_line(show(value))
+        else:
+            return False
+        return True
+
+    def _change_editor(self, old: Widget) -> None:
+        """Another editor in the place of one that cannot hold the value."""
+        new, had_focus = self._editor(), old.has_focus
+        self.query_one(Horizontal).mount(new, after=self._label)
+        old.remove()
+        if had_focus:
+            self.screen.set_focus(new)
+
+    def _kind(self, value: Any) -> str:
+        """The editor that can hold a value: a draft may hold what no switch and no list has."""
         kind = editor(self.option)
-        text = show(self._value)
-        if kind == "switch" and isinstance(self._value, bool):
+        if kind == "switch":
+            return kind if isinstance(value, bool) else "input"
+        return kind if kind != "select" or show(value) in self._words else "input"
+
+    def _editor(self) -> Widget:
+        kind, text = self._kind(self._value), show(self._value)
+        if kind == "switch":
             return Switch(self._value, animate=False)
-        if kind == "select" and text in self._words:
+        if kind == "select":
             told = "-told" if any(word_help(self.option, word) for word in self._words) else ""
             return FieldSelect(self._offered(), value=text, allow_blank=False, compact=True, classes=told)
         return Input(
@@ -95,11 +134,14 @@ class Field(Vertical):
             return
         self._marked = (changed, sentence, self._value)
         self.set_class(bool(sentence), "-wrong")
-        name = self.option.path.rpartition(".")[2].replace("_", " ")
-        sign = ("✗ ", "$error") if sentence else ("• ", "$accent") if changed else "  "
-        self._label.update(Content.assemble(sign, name))
+        self._label.update(
+            self._named(("✗ ", "$error") if sentence else ("• ", "$accent") if changed else "  ")
+        )
         short = sentence.removeprefix(f"{self.option.path}: ")
         self._below.update(safe(short) if sentence else self._help())
+
+    def _named(self, sign: str | tuple[str, str]) -> Content:
+        return Content.assemble(sign, self.option.path.rpartition(".")[2].replace("_", " "))
 
     def offer(self, words: list[str]) -> None:
         """Offer other words; what is chosen stays chosen."""

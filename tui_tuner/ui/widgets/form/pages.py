@@ -1,13 +1,17 @@
-"""The pages of the settings form, one a section, made as they are first shown."""
+"""The pages of the settings form, one a section, made as they are first shown.
+
+A page is never made anew: fields come into it, are shown and hidden, and take other values where they stand,
+so that neither the focus nor what one looks at moves.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.widget import AwaitMount
 from textual.widgets import ContentSwitcher
 
 from tui_tuner.config.options import Option
@@ -15,10 +19,15 @@ from tui_tuner.locales import _
 from tui_tuner.ui import form
 from tui_tuner.ui.drafts import Draft
 from tui_tuner.ui.widgets.form.field import Field
+from tui_tuner.ui.widgets.form.sections import Sections
 
 
 class Page(VerticalScroll, inherit_bindings=False):
     """The fields of a section; the arrow keys go from field to field instead of scrolling."""
+
+    def __init__(self, section: str) -> None:
+        super().__init__(id=f"page-{section.replace('.', '-')}", can_focus=False)
+        self.section = section
 
 
 class FormPages(ContentSwitcher):
@@ -36,79 +45,107 @@ class FormPages(ContentSwitcher):
 
     @property
     def fields(self) -> list[Field]:
-        """The fields on view."""
-        found = self.query_one(f"#{self.current}", Page).query(Field) if self.current else ()
-        return [field for field in found if field.display]
+        """The fields on view, in their order."""
+        page = self._page
+        return [field for field in page.query(Field) if field.display] if page is not None else []
 
     @property
     def here(self) -> Field | None:
         """The field that has the focus."""
         return next((field for field in self.fields if field.has_focus_within), None)
 
+    @property
+    def _page(self) -> Page | None:
+        return self.query_one(f"#{self.current}", Page) if self.current else None
+
     async def show(self, section: str, draft: Draft) -> None:
         """Show a section."""
-        page = f"page-{section.replace('.', '-')}"
-        if not self.query(f"#{page}"):
-            fields = [
-                Field(
-                    option,
-                    draft.texts.get(option.path, form.value_of(draft.values, option)),
-                    form.select_words(option, draft.values),
-                )
-                for option in form.section_options(section)
-                if self._shows(option, draft)
-            ]
-            await self.mount(Page(*fields, id=page, can_focus=False))
-        self.current = page
-        self._follow(draft.values)
+        page = Page(section)
+        if not self.query(f"#{page.id}"):
+            await self.mount(page)
+        self.current = page.id
+        for made in self.follow(draft):
+            await made
         self.border_title = Content(_(form.section_words(section)))
-        hidden = sum(
-            option.advanced and form.applies(draft.values, option.path)
-            for option in form.section_options(section)
-        )
-        note = _("F2: {n} more", n=hidden) if hidden and not self.advanced else ""
-        self.border_subtitle = Content(note)
 
     async def show_field(self, path: str, draft: Draft) -> Field | None:
         """Show the section of a field, and the field in it, be it an advanced one."""
-        self._wanted.add(path)
-        for _attempt in range(2):
-            await self.show(form.section_of(path), draft)
-            for field in self.fields:
-                if field.option.path == path:
-                    return field
-            if not form.applies(draft.values, path):
-                return None
-            await self.query_one(f"#{self.current}", Page).remove()  # made anew, with the field
-        return None
+        if form.applies(draft.values, path):
+            self._wanted.add(path)
+        await self.show(form.section_of(path), draft)
+        return next((field for field in self.fields if field.option.path == path), None)
 
-    async def rebuild(self, section: str, draft: Draft) -> None:
-        """Make all pages anew from a draft."""
-        await self.remove_children()
-        await self.show(section, draft)
+    def fold(self, draft: Draft) -> None:
+        """Show the advanced fields, or fold them again; the one in focus stays."""
+        self.advanced = not self.advanced
+        here = self.here
+        self._wanted = {here.option.path} if here is not None else set()
+        self.follow(draft)
 
-    def mark(self, values: Mapping[str, Any], problems: Mapping[str, str]) -> None:
-        """Show what applies to the task; mark what differs from its default, and what is wrong."""
-        self._follow(values)
+    def take(self, draft: Draft) -> None:
+        """Show other values in the fields, where they stand."""
+        for field in self.query(Field):
+            field.take(_held(draft, field.option))
+        self.follow(draft)
+
+    def mark(self, draft: Draft, problems: Mapping[str, str]) -> None:
+        """Show what applies; mark what differs from its default, and what is wrong."""
+        self.follow(draft)
         for field in self.query(Field):
             sentence = form.problem_of(field.option.path, problems)
-            field.mark(form.is_set(values, field.option), sentence)
+            field.mark(form.is_set(draft.values, field.option), sentence)
 
-    def _follow(self, values: Mapping[str, Any]) -> None:
-        """Fields that the task does not read are out of sight, and keep what was typed into them."""
-        for field in self.query(Field):
-            field.display = form.applies(values, field.option.path)
-            field.offer(form.select_words(field.option, values))
+    def follow(self, draft: Draft) -> list[AwaitMount]:
+        """Bring what applies into sight; what does not leaves it, and keeps what was typed into it."""
+        made = [await_mount for page in self.query(Page) for await_mount in self._complete(page, draft)]
+        page = self._page
+        folded = 0
+        if page is not None:
+            there = (option for option in form.section_options(page.section) if option.advanced)
+            folded = sum(
+                form.applies(draft.values, option.path) and not self._shows(option, draft) for option in there
+            )
+        self.border_subtitle = Content(_("F2: {n} more", n=folded) if folded else "")
+        return made
+
+    def _complete(self, page: Page, draft: Draft) -> list[AwaitMount]:
+        """Show the fields of a page that apply, and make those that are not there yet."""
+        there = {field.option.path: field for field in page.query(Field)}
+        before: Field | None = None
+        new: list[Field] = []
+        made: list[AwaitMount] = []
+        for option in form.section_options(page.section):
+            shown = form.applies(draft.values, option.path) and self._shows(option, draft)
+            field = there.get(option.path)
+            if field is not None:
+                made += _put(page, new, before)
+                new, before = [], field
+                if not shown and field.has_focus_within:  # no other field takes its keys
+                    self.screen.set_focus(self.screen.query_one(Sections).list)
+                field.display = shown
+                field.offer(form.select_words(option, draft.values))
+            elif shown:
+                words = form.select_words(option, draft.values)
+                new.append(Field(option, _held(draft, option), words))
+        return made + _put(page, new, before)
 
     def _shows(self, option: Option, draft: Draft) -> bool:
-        told = option.path in self._wanted or option.path in draft.texts
-        return self.advanced or not option.advanced or told or form.is_set(draft.values, option)
+        """Whether a field that applies is on view. An advanced one that was set stays until one folds."""
+        path = option.path
+        if option.advanced and (path in draft.texts or form.is_set(draft.values, option)):
+            self._wanted.add(path)
+        return self.advanced or not option.advanced or path in self._wanted
 
 
-def section_marks(problems: Mapping[str, str]) -> list[Content]:
-    """The name of each section, with how much in it is wrong."""
-    counts = Counter(form.section_of(path) for path in filter(None, problems))
-    return [
-        Content.assemble(label, (f" ✗{counts[key]}", "$error") if counts[key] else "")
-        for key, label in form.SECTIONS.items()
-    ]
+def _put(page: Page, fields: list[Field], before: Field | None) -> list[AwaitMount]:
+    """Fields into a page, below another one or at its top."""
+    if not fields:
+        return []
+    if before is not None:
+        return [page.mount(*fields, after=before)]
+    return [page.mount(*fields, before=0) if page.children else page.mount(*fields)]
+
+
+def _held(draft: Draft, option: Option) -> Any:
+    """What a field shows: the text that is no value, or the value."""
+    return draft.texts.get(option.path, form.value_of(draft.values, option))

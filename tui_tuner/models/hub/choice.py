@@ -1,0 +1,82 @@
+"""Which files of a model a fetch takes: safetensors weights, its config, its tokenizer, and its terms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from tui_tuner.models.hub.kinds import HubFile
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
+_SMALL = (
+    *("config.json", "generation_config.json", "chat_template.jinja", "chat_template.json"),
+    *("additional_chat_templates/*.jinja", "preprocessor_config.json", "processor_config.json"),
+    # what the tokenizers of transformers are read from
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "vocab.bpe", "merges.txt", "bpe.codes", "entity_vocab.json", "emoji.json"),
+    *(
+        "*.tiktoken",
+        "spiece.model",
+        "tokenizer.model",
+        "tokenizer.model.v*",
+        "sentencepiece.*model",
+        "spm.model",
+    ),
+    *("source.spm", "target.spm", "tekken.json", "dict.txt"),
+    # code that comes with a model, which runs only where the config says so
+    "*.py",
+    # terms, and what people read
+    *("README.md", "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*"),
+)
+
+
+def choose_files(files: Iterable[HubFile], weights: bool = True) -> list[HubFile]:
+    """The files that a fetch takes, small ones first; names that would leave the folder are passed over.
+
+    Of weights, `model.safetensors` or the shards of an index; never pickles, or what is for other programs.
+    """
+    known = {file.name: file for file in files if is_inside(file.name)}
+    chosen = [file for name, file in known.items() if is_small(name)]
+    if weights:
+        chosen += [known[name] for name in weight_names(known)]
+    return sorted(chosen, key=lambda file: (is_weights(file.name), file.name != "config.json", file.name))
+
+
+def weight_names(names: Iterable[str]) -> list[str]:
+    """The safetensors files that transformers reads, and their index; empty where there are none."""
+    here = {name for name in names if "/" not in name}
+    if SINGLE in here:
+        return [SINGLE]
+    shards = sorted(name for name in here if _SHARD.fullmatch(name))
+    if not shards:
+        shards = sorted(
+            name
+            for name in here
+            if name.endswith(".safetensors") and not name.startswith(("consolidated", "adapter"))
+        )
+    if not shards or INDEX not in here:
+        return []
+    return [INDEX, *shards]
+
+
+def is_pickled(name: str) -> bool:
+    """Whether a file holds weights as Python pickles."""
+    return "/" not in name and name.endswith((".bin", ".pt", ".pth")) and "training_args" not in name
+
+
+def is_weights(name: str) -> bool:
+    return name.endswith(".safetensors") or name == INDEX
+
+
+def is_small(name: str) -> bool:
+    """Whether a fetch takes this file beside the weights; `*` in a pattern does not reach into folders."""
+    return any(fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in _SMALL)
+
+
+def is_inside(name: str) -> bool:
+    """Whether a name that a server gave stays inside the folder it is put into."""
+    parts = name.split("/")
+    return bool(name) and "\\" not in name and "\0" not in name and not {"", ".", ".."} & set(parts)

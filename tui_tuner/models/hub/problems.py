@@ -1,0 +1,257 @@
+"""What goes wrong with a hub, in words: what happened, where, and what to do next. Never a token."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+from tui_tuner.config.advice import Command, advise
+from tui_tuner.errors import DiskFullError, HubError, ModelError, TunerError
+from tui_tuner.locales import N_, _
+from tui_tuner.models.hub.kinds import HUGGINGFACE, LABELS
+from tui_tuner.models.hub.net import library, retry_after
+from tui_tuner.text import human_bytes, human_seconds, one_line
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_AGAIN = N_("What was fetched stays: the same command goes on from there.")
+
+
+def in_words(
+    error: BaseException, name: str, source: str, endpoint: str, revision: str | None = None
+) -> TunerError:
+    """The error that a user reads, of whatever a client of a hub raised."""
+    if isinstance(error, TunerError):
+        return error
+    where, hub = one_line(name), LABELS.get(source, source)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    kind = type(error).__name__
+    if kind == "HFValidationError":
+        hint = _("Give a folder that holds config.json, or a hub id such as Qwen/Qwen3-0.6B.")
+        return ModelError(_("is neither a folder here nor a hub id."), where=where, hint=hint)
+    if kind == "OfflineModeIsEnabled":
+        return HubError(
+            _("the hub is not asked: HF_HUB_OFFLINE is set."),
+            where=where,
+            hint=_("Unset it, or take a model of this machine: `tui-tuner models list`."),
+        )
+    if kind in ("GatedRepoError", "DisabledRepoError"):
+        return gated(name, source, endpoint, disabled=kind == "DisabledRepoError")
+    if kind == "RevisionNotFoundError":
+        return no_revision(name, revision)
+    if status is not None:
+        return _of_status(error, int(status), where, source, endpoint, kind)
+    if isinstance(error, json.JSONDecodeError):
+        return not_a_hub(where, endpoint)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return no_room_left(Path(error.filename or "."), error)
+    return _of_network(error, where, hub, endpoint)
+
+
+def _of_status(
+    error: BaseException, status: int, where: str, source: str, endpoint: str, kind: str
+) -> TunerError:
+    """An answer of the hub that refuses."""
+    hub = LABELS.get(source, source)
+    if kind == "RepositoryNotFoundError" or (status == 404 and kind != "RemoteEntryNotFoundError"):
+        return unknown(where, source, [])
+    if status == 404:
+        return HubError(
+            _("the hub lists a file that it does not have."), where=where, hint=_("Try another revision.")
+        )
+    if status == 401:
+        return wrong_token(where, source)
+    if status == 403:
+        return HubError(
+            _("{hub} refuses (403 forbidden): this token may not read it.", hub=hub),
+            where=where,
+            hint=advise(
+                N_(
+                    "Give the token the right to read this model, or log in with another one: {command}.",
+                    command=_log_in(source),
+                )
+            ),
+        )
+    if status == 429:
+        wait = retry_after(error.response.headers)  # type: ignore[attr-defined]
+        what = (
+            _(
+                "{hub} has had too many requests (429), and asks to wait {time}.",
+                hub=hub,
+                time=human_seconds(wait),
+            )
+            if wait
+            else _("{hub} has had too many requests (429).", hub=hub)
+        )
+        return HubError(
+            what, where=where, hint=_("Wait and try again; those who are logged in may ask more often.")
+        )
+    if status >= 500:
+        return HubError(
+            _(
+                "{hub} has trouble of its own (error {status} at {endpoint}).",
+                hub=hub,
+                status=status,
+                endpoint=endpoint,
+            ),
+            where=where,
+            hint=_(_AGAIN),
+        )
+    return HubError(
+        _("{hub} refuses (error {status}).", hub=hub, status=status),
+        where=where,
+        hint=_("Try another revision."),
+    )
+
+
+def _of_network(error: BaseException, where: str, hub: str, endpoint: str) -> TunerError:
+    """A connection that failed or broke, or an error that nobody foresaw."""
+    text = one_line(error, 200) or type(error).__name__
+    http = library()
+    if isinstance(error, http.ProxyError):
+        return HubError(
+            _("the proxy refuses: {error}.", error=text),
+            where=where,
+            hint=_("Look at HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment."),
+        )
+    if "CERTIFICATE" in text.upper() or "SSL" in text.upper():
+        return HubError(
+            _("no safe connection to {endpoint}: {error}.", endpoint=endpoint, error=text),
+            where=where,
+            hint=_("Behind a proxy with a certificate of its own, name that in SSL_CERT_FILE."),
+        )
+    if isinstance(error, (http.TransportError, ConnectionError, TimeoutError)):
+        return unreachable(where, endpoint, text)
+    return HubError(_("{hub} cannot be used: {error}.", hub=hub, error=text), where=where, hint=_(_AGAIN))
+
+
+def unreachable(where: str, endpoint: str, why: str = "") -> HubError:
+    """A hub that does not answer."""
+    what = (
+        _("the hub at {endpoint} cannot be reached: {error}.", endpoint=endpoint, error=why.rstrip("."))
+        if why
+        else _("the hub at {endpoint} cannot be reached.", endpoint=endpoint)
+    )
+    return HubError(
+        what,
+        where=where,
+        hint=_(
+            "Check the connection and the proxy, or name a mirror in HF_ENDPOINT. `tui-tuner models list` "
+            "tells what is on this machine."
+        ),
+    )
+
+
+def not_a_hub(where: str, endpoint: str) -> HubError:
+    """A server that answers with a web page where the interface of a hub was asked."""
+    return HubError(
+        _("{endpoint} answers with something else than a hub does, such as a web page.", endpoint=endpoint),
+        where=where,
+        hint=_("A network may ask for a login in the browser first; or HF_ENDPOINT names no hub."),
+    )
+
+
+def unknown(name: str, source: str, nearest: list[str]) -> HubError:
+    """A model that the hub does not have, or does not show to this user."""
+    if nearest:
+        names = ", ".join(one_line(near, 80) for near in nearest)
+        hint = advise(
+            N_(
+                "Did you mean {names}? A private one needs a login: {command}.",
+                names=names,
+                command=_log_in(source),
+            )
+        )
+    else:
+        hint = advise(
+            N_("Check the spelling; a private one needs a login: {command}.", command=_log_in(source))
+        )
+    return HubError(_("is not on {hub}.", hub=LABELS.get(source, source)), where=one_line(name), hint=hint)
+
+
+def gated(name: str, source: str, endpoint: str, disabled: bool = False) -> HubError:
+    """A model whose owner wants to know who asks."""
+    if disabled:
+        return HubError(_("access to it is disabled by the hub."), where=one_line(name))
+    return HubError(
+        _("is gated: its owner wants to know who asks."),
+        where=one_line(name),
+        hint=advise(
+            N_(
+                "Open {page}, accept the terms, then log in: {command}.",
+                page=f"{endpoint}/{one_line(name)}",
+                command=_log_in(source),
+            )
+        ),
+    )
+
+
+def no_revision(name: str, revision: str | None) -> HubError:
+    return HubError(
+        _("has no revision {revision}.", revision=one_line(revision or "", 80)),
+        where=one_line(name),
+        hint=_("Give a branch, a tag or a commit of it, or leave it empty for the newest."),
+        field="model.revision",
+    )
+
+
+def wrong_token(where: str, source: str) -> HubError:
+    return HubError(
+        _("{hub} does not know this token (401).", hub=LABELS.get(source, source)),
+        where=where,
+        hint=advise(
+            N_(
+                "Make a new one on the hub's page of tokens and log in with it: {command}. A token in the "
+                "environment (HF_TOKEN, MODELSCOPE_API_TOKEN) goes first.",
+                command=_log_in(source),
+            )
+        ),
+    )
+
+
+def no_weights(name: str, pickled: bool) -> ModelError:
+    """A model without safetensors weights."""
+    what = (
+        _("has its weights as Python pickles alone, which can run code: they are not fetched.")
+        if pickled
+        else _("has no safetensors weights of a model for transformers.")
+    )
+    return ModelError(
+        what,
+        where=one_line(name),
+        hint=_(
+            "Look for another copy of it with `tui-tuner models search`, or have it converted: "
+            "https://huggingface.co/spaces/safetensors/convert"
+        ),
+    )
+
+
+def too_little_room(name: str, needed: int, free: int, folder: Path) -> DiskFullError:
+    """Refused before anything is fetched. `needed`: bytes with the margin."""
+    return DiskFullError(
+        _(
+            "fetching it takes {needed} more, and {free} are free in {folder}.",
+            needed=human_bytes(needed),
+            free=human_bytes(free),
+            folder=one_line(folder),
+        ),
+        where=one_line(name),
+        hint=_(
+            "Make room, or set HF_HOME to a folder on a larger disk. `tui-tuner models list` tells what "
+            "other models take."
+        ),
+    )
+
+
+def no_room_left(path: Path, error: OSError) -> DiskFullError:
+    """The disk became full, or a limit was reached, while a file was written."""
+    return DiskFullError(
+        _("the disk is full: {problem}.", problem=error.strerror or one_line(error)),
+        where=one_line(path),
+        hint=_("Make room. {again}", again=_(_AGAIN)),
+    )
+
+
+def _log_in(source: str) -> Command:
+    more = "" if source == HUGGINGFACE else f" --source {source}"
+    return Command(f"`tui-tuner models login{more}`", N_("Log in"))
