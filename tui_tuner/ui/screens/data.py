@@ -292,6 +292,12 @@ class DataScreen(MendingScreen):
 
         self.app.push_screen(RowScreen(self._rows))
 
+    @on(RowList.Asked)
+    def _asked(self, message: RowList.Asked) -> None:
+        from tui_tuner.ui.screens.dialogs import AskPath
+
+        self.app.push_screen(AskPath(message.title, message.question, message.value), message.answered)
+
     def work_failed(self, group: str, words: str) -> None:
         if group == "look":
             self.post_message(Looked(self._turn, None, Refusal("", words)))

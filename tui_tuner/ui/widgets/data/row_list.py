@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
@@ -32,6 +33,13 @@ class RowList(LongList, Works):
         Binding("n", "again(1)", _("Next found"), show=False),
         Binding("N", "again(-1)", _("Found before"), show=False, key_display="N"),
     ]
+
+    class Asked(Message):
+        """Something is to be typed, for `answered`."""
+
+        def __init__(self, title: str, question: str, value: str, answered: Callable[[str | None], None]):
+            super().__init__()
+            self.title, self.question, self.value, self.answered = title, question, value, answered
 
     class Found(Message):
         """A search has come to its end; `index` is None where nothing was found."""
@@ -172,17 +180,16 @@ class RowList(LongList, Works):
 
     def action_go(self) -> None:
         """Ask for the number of a row."""
-        from tui_tuner.ui.screens.dialogs import AskPath
+        self.post_message(RowList.Asked(_("Go to row"), _("The number of a row"), "", self.go_to_number))
 
-        def answered(text: str | None) -> None:
-            digits = (text or "").replace(",", "").replace("_", "").strip()
-            if digits.isdecimal() and int(digits):
-                self.wanted = int(digits) - 1
-                self._go_on()
-            elif text:
-                self.notify(_("A row is a number from 1 on."), severity="warning", markup=False)
-
-        self.app.push_screen(AskPath(_("Go to row"), _("The number of a row"), ""), answered)
+    def go_to_number(self, text: str | None) -> None:
+        """Go to a row by its number as it is typed, from 1; as soon as it was read."""
+        digits = (text or "").replace(",", "").replace("_", "").strip()
+        if digits.isdecimal() and int(digits):
+            self.wanted = int(digits) - 1
+            self._go_on()
+        elif text:
+            self.notify(_("A row is a number from 1 on."), severity="warning", markup=False)
 
     def _go_on(self) -> None:
         """Go to the row that is wanted, or as far as rows were read."""
@@ -206,15 +213,14 @@ class RowList(LongList, Works):
 
     def action_search(self) -> None:
         """Ask for words, and go to the next row that holds them."""
-        from tui_tuner.ui.screens.dialogs import AskPath
-
-        def answered(text: str | None) -> None:
-            if text:
-                self.words = text
-                self._search_from(self.row or 0, 1)
-
         question = _("Words in a row; capitals do not count.")
-        self.app.push_screen(AskPath(_("Search"), question, self.words), answered)
+        self.post_message(RowList.Asked(_("Search"), question, self.words, self.search))
+
+    def search(self, text: str | None) -> None:
+        """Go to the next row that holds words."""
+        if text:
+            self.words = text
+            self._search_from(self.row or 0, 1)
 
     def action_again(self, step: int) -> None:
         """The next row that holds the words, or the one before."""
