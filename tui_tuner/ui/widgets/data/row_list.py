@@ -83,7 +83,7 @@ class RowList(LongList, Works):
 
         self.first = rows
         wanted = max((lines_of(row.read.record) for row in rows), default=2)
-        self.set_lines_each(wanted if self.size.height >= 3 * wanted else 2)
+        self.set_lines_each(wanted if self.size.height > 2 * wanted else 2)
         self.show_items(len(rows), empty=Content(""))
 
     def take(self, spool: RowSpool) -> None:

@@ -43,7 +43,6 @@ class TokenPane(MaskView, Works):
         self._since: float | None = None  # when work on it began
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.set_interval(_TICK, self._say_wait)
 
     def forget(self) -> None:

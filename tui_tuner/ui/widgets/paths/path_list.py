@@ -74,7 +74,8 @@ class PathList(LongList):
         self._folder, self._typed = "", ""  # of the entries: absolute, and as it was typed
         self.details: dict[str, Details | None] = {}
         self._given_up = threading.Event()
-        self._work: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._looking = self._again = False  # for details; and once more when that is done
 
     def on_unmount(self) -> None:
         self._given_up.set()
@@ -91,12 +92,18 @@ class PathList(LongList):
         super().watch_scroll_y(old_value, new_value)
         self._look()
 
+    def on_resize(self) -> None:  # after that of `LongList`
+        self._look()
+
     def _look(self) -> None:
         """Find out how large and how old what is on view is."""
-        if self.is_mounted and (self._work is None or not self._work.is_alive()):
-            # Not a worker, as in the path field
-            self._work = threading.Thread(target=self._find_details, daemon=True)
-            self._work.start()
+        with self._lock:
+            self._again = self._looking
+            if self._looking or not self.is_mounted:
+                return
+            self._looking = True
+        # Not a worker, as in the path field
+        threading.Thread(target=self._find_details, daemon=True).start()
 
     def item(self, index: int) -> Item:
         """A line of the list."""
@@ -116,6 +123,10 @@ class PathList(LongList):
         while not self._given_up.is_set():
             place = self._unknown_on_view()
             if not place:
+                with self._lock:  # something else may have come on view meanwhile
+                    self._looking, self._again = self._again, False
+                    if self._looking:
+                        continue
                 break
             self.details[place], new = details_of(place), True
             if time.monotonic() - last > _REST:
