@@ -276,3 +276,26 @@ def test_older_drafts_open_and_new_ones_hold_the_text() -> None:
     keeper.flush()
     (kept,) = read_drafts()
     assert (kept.file, kept.yaml, kept.unread) == ("/x/a.yaml", "# c\n", "rank: [")
+
+
+async def test_a_model_chosen_for_rows_does_not_go_with_those_of_the_demo(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tui_tuner.ui.screens.data import DataScreen
+
+    monkeypatch.chdir(tmp_path)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "response": "b"}\n' * 9)
+    async with opened() as pilot:
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(pilot.app.screen, DataScreen))
+        screen = pilot.app.screen
+        assert isinstance(screen, DataScreen)
+        screen._open(str(rows))
+        await until(pilot, lambda: "9 rows" in text(pilot))
+        screen._model_chosen({"model.name": "my/model"})
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
+        held = form.differing(pilot.app.draft)
+        assert held == {"model.name": "my/model", "data.path": str(rows)}
+        assert pilot.app.drafts.undo() is not None and form.differing(pilot.app.draft) == {}
