@@ -27,6 +27,8 @@ from tui_tuner.ui.screens.editing.beginning import make_run
 from tui_tuner.ui.screens.editing.form import EditingForm
 from tui_tuner.ui.screens.offers import put_values
 from tui_tuner.ui.widgets.form.about import About
+from tui_tuner.ui.widgets.form.choosing import choosable, choose_for
+from tui_tuner.ui.widgets.form.costs import Costed, MethodCosts
 from tui_tuner.ui.widgets.form.field import Field, FieldChanged
 from tui_tuner.ui.widgets.form.pages import FormPages
 from tui_tuner.ui.widgets.form.plan_line import Looked, PlanLine
@@ -49,15 +51,16 @@ class SettingsScreen(EditingForm):
         Binding("escape", "back", _("Back")),
         Binding("ctrl+r", "start", _("Start"), key_display="^r"),
         Binding("ctrl+s", "save", _("Save"), key_display="^s"),
-        Binding("ctrl+o", "begin_from", _("Open"), key_display="^o"),
+        Binding("ctrl+o", "begin_from", _("Open"), key_display="^o", show=False),
+        Binding("ctrl+e", "edit_yaml", _("YAML"), key_display="^e", show=False, priority=True),
         Binding("ctrl+z", "undo", _("Undo"), key_display="^z", show=False),
         Binding("ctrl+y", "redo", _("Redo"), key_display="^y", show=False),
-        Binding("ctrl+e", "edit_yaml", _("YAML"), key_display="^e", priority=True),
         Binding("f2", "advanced", _("Advanced")),
         Binding("f3", "plan", _("Plan")),
         Binding("f4", "mend", _("Mend")),
-        Binding("f4", "columns", _("Columns")),
-        Binding("f5", "other_task", _("Change task")),
+        Binding("f4", "columns", _("Columns"), show=False),
+        Binding("f5", "other_task", _("Task")),
+        Binding("f6", "choose", _("Choose")),
         Binding("down", "step(1)", _("Next field"), show=False),
         Binding("up", "step(-1)", _("Field before"), show=False),
     ]
@@ -80,6 +83,7 @@ class SettingsScreen(EditingForm):
         self._preset = preset
         self._standing = Standing(told)
         self._mend = mend
+        self._costs: dict[str, str] = {}  # of each method, with the draft as it is
 
     @property
     def values(self) -> dict[str, Any]:
@@ -109,6 +113,7 @@ class SettingsScreen(EditingForm):
             yield FormPages()
         yield PlanLine()
         yield StartCheck()
+        yield MethodCosts()
 
     async def on_mount(self) -> None:
         draft, sections = self.tuner.drafts.draft, self._sections
@@ -141,6 +146,7 @@ class SettingsScreen(EditingForm):
         draft = self.tuner.drafts.draft
         await self._pages.show(section, draft)
         self._pages.mark(draft, self._standing.problems)
+        self._ask_costs()
 
     async def _go_to(self, path: str) -> None:
         """Put the focus into a field; nothing where there is none of that name."""
@@ -188,6 +194,7 @@ class SettingsScreen(EditingForm):
                 if draft.id:
                     self.tuner.drafts.touch()
                 self._explain(node.option.path)
+                self.refresh_bindings()
                 return
         self._explain_section()
 
@@ -205,6 +212,7 @@ class SettingsScreen(EditingForm):
             form.value_of(self.values, option),
             refusal if refusal is not None and refusal.field == path else None,
             self.said if told else None,
+            self._costs.get(str(form.at(self.values, path)), "") if path == "method.kind" else "",
         )
 
     def _check(self, changed: bool = True) -> None:
@@ -253,6 +261,22 @@ class SettingsScreen(EditingForm):
     @on(Looked)
     def _looked(self, message: Looked) -> None:
         self.query_one(About).show_memory(message.look.estimate if message.look else None)
+        self._ask_costs()
+
+    def _ask_costs(self) -> None:
+        """Where methods are to be chosen from: what each would cost."""
+        if self._sections.current == "method" and not self._standing.problems:
+            self.query_one(MethodCosts).ask(form.applied(self.values))
+
+    @on(Costed)
+    def _costed(self, message: Costed) -> None:
+        self._costs = message.costs
+        for field in self._pages.fields:
+            if field.option.path == "method.kind":
+                field.tell(message.costs)
+        here = self._pages.here
+        if here is not None and here.option.path == "method.kind":
+            self._explain("method.kind")
 
     async def action_step(self, by: int) -> None:
         """To the next field, or the one before; at the end of a section, to its neighbour."""
@@ -306,7 +330,19 @@ class SettingsScreen(EditingForm):
             return offered == (action == "mend")
         if action == "other_task":
             return self.other_task is not None
+        if action == "choose":
+            return choosable(self._at)
         return True
+
+    @property
+    def _at(self) -> str:
+        """The name of the field in focus; empty where none is."""
+        here = self._pages.here
+        return here.option.path if here is not None else ""
+
+    def action_choose(self) -> None:
+        """A path or a model for the field in focus, from what there is."""
+        choose_for(self, self._at, self.values, self.take)
 
     def action_mend(self) -> None:
         """What can be done about the problem, to choose from."""
