@@ -226,10 +226,20 @@ def fetch(
         "  tui-tuner models login --source modelscope"
     ),
 )
-def login(source: Source = HUGGINGFACE) -> None:
+def login(
+    source: Source = HUGGINGFACE,
+    token_there: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+) -> None:
     """Log in to a hub with a token, which is asked for without showing it, or read from a pipe."""
     from tui_tuner.models.hub import api
 
+    if token_there:  # said without repeating it, as the parser would
+        raise UsageError(
+            _("a token is not taken as an argument: everybody on this machine could read it there."),
+            hint=_(
+                "Leave it out and be asked for it, or send it through a pipe. Take care of the shell's history."
+            ),
+        )
     if sys.stdin.isatty():
         page = {"huggingface": "https://huggingface.co/settings/tokens"}.get(
             source, "https://modelscope.cn/my/myaccesstoken"
