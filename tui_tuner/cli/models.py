@@ -245,7 +245,7 @@ def login(
             source, "https://modelscope.cn/my/myaccesstoken"
         )
         typer.echo(_("Make a token on {page}; it is not shown while you paste it.", page=page), err=True)
-        token = getpass(_("Token: "), stream=sys.stderr)
+        token = getpass(f"{_('Token:')} ", stream=sys.stderr)
     else:
         token = sys.stdin.readline()
     who = api.login(token, source)
