@@ -55,7 +55,7 @@ def main() -> None:
 
 def _run(arguments: list[str]) -> int:
     if "_TUI_TUNER_COMPLETE" in os.environ:
-        from tui_tuner.cli.shell.completion import complete
+        from tui_tuner.cli.shell.answering import complete
 
         return complete()
     runs = _runs_of_workbench(arguments)

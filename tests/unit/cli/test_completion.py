@@ -33,9 +33,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "rows.jsonl").write_text("{}\n")
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "tui-tuner"
-    program.write_text(
-        f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -P -m tui_tuner \"$@\"\n"
-    )
+    command = f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -P -m tui_tuner"
+    program.write_text(f'#!/bin/sh\n{command} "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     return tmp_path
@@ -56,7 +55,12 @@ def tab(place: Path) -> Tab:
             'printf "%s\\n" "${COMPREPLY[@]}"\n'
         )
         done = subprocess.run(
-            ["bash", "--norc", "-c", script], cwd=place, capture_output=True, text=True, timeout=60, check=True
+            ["bash", "--norc", "-c", script],
+            cwd=place,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         )
         assert done.stderr in ("", "compopt -o nospace\n"), done.stderr
         found = [word for word in done.stdout.split("\n") if word]
@@ -118,9 +122,14 @@ def test_a_press_of_tab_imports_nothing_heavy(place: Path) -> None:
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_the_other_shells_take_their_script(shell: str, place: Path) -> None:
-    script = subprocess.run(["tui-tuner", "completion", shell], capture_output=True, text=True, check=True).stdout
+    script = subprocess.run(
+        ["tui-tuner", "completion", shell], capture_output=True, text=True, check=True
+    ).stdout
     assert "tui-tuner" in script and "_TUI_TUNER_COMPLETE" in script
-    asked = {"_TUI_TUNER_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": "tui-tuner run demo --set method.kind=lor"}
+    asked = {
+        "_TUI_TUNER_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_ARGS": "tui-tuner run demo --set method.kind=lor",
+    }
     asked["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
     done = subprocess.run(
         ["tui-tuner"], env={**os.environ, **asked}, cwd=place, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""Examples for the help of each command, by its name: what stands behind `tui-tuner`. A test parses them all."""
+"""Examples for the help of each command, by its name: what follows `tui-tuner`. A test parses them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "data inspect": ("data inspect my.jsonl", "data inspect rows.csv --format prompt_response"),
     "data preview": ("data preview my.jsonl --rows 3",),
     "data mask": ("data mask my.jsonl --row 2 --model Qwen/Qwen3-0.6B",),
-    "data clean": ("data clean my.jsonl -o clean.jsonl", "data clean my.jsonl --output clean.jsonl --dry-run"),
+    "data clean": (
+        "data clean my.jsonl -o clean.jsonl",
+        "data clean my.jsonl --output clean.jsonl --dry-run",
+    ),
     "data convert": ("data convert rows.csv -o rows.jsonl",),
     "data templates": ("data templates",),
     "cache": ("cache list", "cache clean --older-than 7"),

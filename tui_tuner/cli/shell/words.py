@@ -1,4 +1,4 @@
-"""What a shell is offered for the values of options and arguments: presets, runs, fields, templates, files."""
+"""What a shell is offered for the values of options and arguments: presets, runs, fields, templates."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def offer_words(made: Any, path: str = "") -> None:
     Which that is, its placeholder in the help tells; where nothing is offered, a shell offers files.
     """
     for parameter in made.params:
-        offer = BY_PLACE.get((path, parameter.name)) or BY_METAVAR.get(getattr(parameter, "metavar", None) or "")
+        offer = BY_PLACE.get((path, parameter.name)) or BY_METAVAR.get(
+            getattr(parameter, "metavar", None) or ""
+        )
         if offer is not None:
             parameter.shell_complete = _among(offer)
     for name, inner in getattr(made, "commands", {}).items():
