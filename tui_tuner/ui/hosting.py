@@ -42,7 +42,7 @@ class AppResult:
         exit_code: For the shell, where no run is on any more.
         host: The run this process trains or trained last. While it is alive, the caller keeps the process.
         terminal_gone: The terminal hung up: nothing can be written to it.
-        words: For the shell, where a fault ended the screen.
+        words: For the shell: where a fault ended the screen, or how to see again what one has left.
     """
 
     exit_code: int = 0
@@ -103,7 +103,7 @@ class Tuner(Protocol):
 
     def fault_outside(self, error: BaseException) -> None: ...
 
-    def leave(self, terminal_gone: bool = False) -> None: ...
+    def leave(self, terminal_gone: bool = False, words: str = "") -> None: ...
 
     def action_toggle_theme(self) -> None: ...
 

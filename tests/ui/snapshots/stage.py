@@ -1,7 +1,7 @@
 """A small world that is the same on every machine: its clock, folder, processor and files.
 
-Nothing of the program is played: real screens read real files and journals. Only what it asks of the machine has a fixed
-answer, and the clock stands still unless a scene moves it.
+Nothing of the program is played: real screens read real files and journals. Only what it asks of the machine
+has a fixed answer, and the clock stands still unless a scene moves it.
 """
 
 from __future__ import annotations

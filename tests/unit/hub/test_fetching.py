@@ -43,8 +43,16 @@ def test_only_what_is_needed_is_fetched_and_loads_without_a_network(
 ) -> None:
     said: list[Progress] = []
     folder = api.fetch("acme/tiny", source=source, progress=said.append)
-    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.name.startswith(".")}
-    assert {"config.json", "tokenizer.json", "generation_config.json", "chat_template.jinja", WEIGHTS} <= names
+    names = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.name.startswith(".")
+    }
+    assert {
+        "config.json",
+        "tokenizer.json",
+        "generation_config.json",
+        "chat_template.jinja",
+        WEIGHTS,
+    } <= names
     assert not names & OTHERS.keys() and not set(tiny.sent) & OTHERS.keys()
     assert (said[-1].done, said[-1].files_done) == (said[-1].total, 7)
     assert all(one.done <= two.done for one, two in zip(said, said[1:], strict=False))
