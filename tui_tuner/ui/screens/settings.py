@@ -6,7 +6,7 @@ makes has passed for the values as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual import on
@@ -23,8 +23,9 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.ui import form
 from tui_tuner.ui.checking import Refusal, refusal_of
-from tui_tuner.ui.screens.beginning import ask_where_to_begin, make_run
-from tui_tuner.ui.screens.offers import MendingScreen, put_values
+from tui_tuner.ui.screens.editing.beginning import make_run
+from tui_tuner.ui.screens.editing.form import EditingForm
+from tui_tuner.ui.screens.offers import put_values
 from tui_tuner.ui.widgets.form.about import About
 from tui_tuner.ui.widgets.form.choosing import choosable, choose_for
 from tui_tuner.ui.widgets.form.costs import Costed, MethodCosts
@@ -38,7 +39,7 @@ from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import safe
 
 
-class SettingsScreen(MendingScreen):
+class SettingsScreen(EditingForm):
     """Sections on the left, their fields in the middle, help for the one in focus beside or below."""
 
     HELP_TEXT = _(
@@ -50,7 +51,10 @@ class SettingsScreen(MendingScreen):
         Binding("escape", "back", _("Back")),
         Binding("ctrl+r", "start", _("Start"), key_display="^r"),
         Binding("ctrl+s", "save", _("Save"), key_display="^s"),
-        Binding("ctrl+o", "preset", _("Preset"), key_display="^o", show=False),
+        Binding("ctrl+o", "begin_from", _("Open"), key_display="^o", show=False),
+        Binding("ctrl+e", "edit_yaml", _("YAML"), key_display="^e", show=False, priority=True),
+        Binding("ctrl+z", "undo", _("Undo"), key_display="^z", show=False),
+        Binding("ctrl+y", "redo", _("Redo"), key_display="^y", show=False),
         Binding("f2", "advanced", _("Advanced")),
         Binding("f3", "plan", _("Plan")),
         Binding("f4", "mend", _("Mend")),
@@ -167,6 +171,8 @@ class SettingsScreen(MendingScreen):
 
     @on(FieldChanged)
     def _field_changed(self, message: FieldChanged) -> None:
+        if self.changing:
+            return
         path, texts = message.option.path, self.tuner.drafts.draft.texts
         self._standing.typed(path, message.sentence)
         texts.pop(path, None)
@@ -174,6 +180,7 @@ class SettingsScreen(MendingScreen):
             texts[path] = str(message.value)
         else:
             form.put(self.values, path, message.value)
+        self.tuner.drafts.touch(typed=path if form.editor(message.option) == "input" else "")
         self._check()
         self._explain(path)
 
@@ -183,6 +190,7 @@ class SettingsScreen(MendingScreen):
             if isinstance(node, Field):
                 draft = self.tuner.drafts.draft
                 draft.section, draft.at = self._sections.current, node.option.path
+                self.tuner.drafts.history.enter(node.option.path)
                 if draft.id:
                     self.tuner.drafts.touch()
                 self._explain(node.option.path)
@@ -349,18 +357,17 @@ class SettingsScreen(MendingScreen):
         put_values(self.tuner, values)
         self._renew()
 
+    async def show_draft(self, fields: Sequence[str]) -> None:
+        self._preset = self.tuner.drafts.draft.name
+        self.query_one(TopBar).lead(self.crumb())
+        self._renew()
+        await self._go_to(next((path for path in fields if form.applies(self.values, path)), ""))
+
     def _planned(self, _nothing: None) -> None:
         self._renew()
 
-    def action_preset(self) -> None:
-        """Begin again from something else."""
-        ask_where_to_begin(self, self._begin_from)
-
-    async def _begin_from(self, values: Mapping[str, Any], name: str) -> None:
-        if self.tuner.drafts.changed:
-            self.tuner.say(_("What was set before is kept: it is on the home screen."), timeout=8)
-        self.tuner.drafts.begin(values, name)
-        self._renew()
+    def whole(self) -> bool:
+        return self._config() is not None
 
     def _config(self) -> RunConfig | None:
         """The config if all values are right; else says what is wrong, and goes there."""
@@ -375,14 +382,6 @@ class SettingsScreen(MendingScreen):
         self.tuner.say(sentence, "error", 8)
         self.run_worker(self._go_to(known_field(path) or path), exclusive=True)
         return None
-
-    def action_save(self) -> None:
-        """Keep the settings as YAML."""
-        from tui_tuner.ui.screens.save import save_config
-
-        config = self._config()
-        if config is not None:
-            save_config(self, config)
 
     def action_start(self) -> None:
         """Look whether it can be started, and start it."""

@@ -118,8 +118,14 @@ def form_words() -> Content:
         escape=mark("Esc"),
         advanced=mark("F2"),
     )
+    whole = _(
+        "{undo} undoes, {yaml} edits all of it as YAML, {open} opens another config.",
+        undo=mark("^z"),
+        yaml=mark("^e"),
+        open=mark("^o"),
+    )
     auto = Content(_("`auto` is worked out when the run starts; the run shows what it became and why."))
-    return Content("\n").join((marked(start), marked(keys), auto.stylize("$dim")))
+    return Content("\n").join((marked(start), marked(keys), marked(whole), auto.stylize("$dim")))
 
 
 def task_words(said: Refusal) -> Content:
