@@ -23,11 +23,11 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.ui import form
 from tui_tuner.ui.checking import Refusal, refusal_of
+from tui_tuner.ui.screens.choosing import choosable, choose_for
 from tui_tuner.ui.screens.editing.beginning import make_run
 from tui_tuner.ui.screens.editing.form import EditingForm
 from tui_tuner.ui.screens.offers import put_values
 from tui_tuner.ui.widgets.form.about import About
-from tui_tuner.ui.widgets.form.choosing import choosable, choose_for
 from tui_tuner.ui.widgets.form.costs import Costed, MethodCosts
 from tui_tuner.ui.widgets.form.field import Field, FieldChanged
 from tui_tuner.ui.widgets.form.pages import FormPages
@@ -47,6 +47,7 @@ class SettingsScreen(EditingForm):
         "Down at the end of a section goes to the next. Esc goes to the list of sections, then back.\n"
         "An empty field is `null`. Lists and mappings are written as in YAML: [a, b], {a: b}."
     )
+    shows_draft = True  # for who has changed the draft, and would show it otherwise
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
         Binding("ctrl+r", "start", _("Start"), key_display="^r"),

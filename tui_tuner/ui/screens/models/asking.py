@@ -32,13 +32,12 @@ def ask_model(screen: TunerScreen, answered: Answered) -> None:
 def open_models(tuner: Tuner) -> None:
     """Show the models; one that is chosen goes into the draft, and the settings open."""
     from tui_tuner.ui.screens.models.browse import ModelsScreen
-    from tui_tuner.ui.screens.settings import SettingsScreen
 
     app = cast(App[Any], tuner)
 
     def chosen(values: Mapping[str, Any]) -> None:
         put_values(tuner, values)
-        instead = isinstance(app.screen, SettingsScreen)
+        instead = getattr(app.screen, "shows_draft", False)
         tuner.open_settings(tuner.drafts.draft.name, instead=instead)
 
     if not isinstance(app.screen, ModelsScreen):
