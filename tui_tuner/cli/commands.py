@@ -23,11 +23,14 @@ from tui_tuner.cli import (
 )
 from tui_tuner.cli.options import Runs
 from tui_tuner.cli.screen import open_workbench
+from tui_tuner.cli.shell.completion import completion
+from tui_tuner.cli.shell.grouped import GroupedCommands, complete_help
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 
 app = typer.Typer(
     name="tui-tuner",
+    cls=GroupedCommands,
     help=N_("A workbench for fine-tuning language models that lives in a terminal."),
     epilog=N_(
         "Without a command it opens the workbench. --debug, anywhere, shows the traceback of an error."
@@ -79,6 +82,7 @@ app.command("doctor")(runs.doctor)
 app.command("estimate")(plan.estimate)
 app.command("lr")(range_test.lr)
 app.add_typer(presets.app, name="presets")
+app.command("completion")(completion)
 app.add_typer(history.app, name="runs")
 app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")
@@ -88,16 +92,5 @@ app.add_typer(models.app, name="models")
 def command() -> Any:
     """All commands, their help in the user's language."""
     made = get_command(app)
-    _translate(made)
+    complete_help(made)
     return made
-
-
-def _translate(made: Any) -> None:
-    """Help is declared in English (docstrings, `N_`), long before anybody knows who will read it."""
-    for name in ("help", "epilog"):
-        setattr(made, name, _(getattr(made, name) or ""))
-    for parameter in made.params:
-        if getattr(parameter, "help", None):
-            parameter.help = _(parameter.help)
-    for inner in getattr(made, "commands", {}).values():
-        _translate(inner)
