@@ -73,8 +73,10 @@ def test_filters_and_orders() -> None:
         Row(name, HUB, HUGGINGFACE, bytes=size, licence="mit" if size else "gpl")
         for name, size in sizes.items()
     ]
-    hunt.view = View(order="size")
+    hunt.view = View(order="smallest")
     assert [row.name for row in hunt.rows] == ["acme/a", "acme/b", "acme/c"]
+    hunt.view = View(order="largest")
+    assert [row.name for row in hunt.rows] == ["acme/b", "acme/a", "acme/c"]
     hunt.view = View(licence="gpl")
     assert [row.name for row in hunt.rows] == ["acme/c"] and hunt.licences == ["mit", "gpl"]
     row = hunt.found[0]

@@ -81,7 +81,9 @@ class Hunt:
         return [self._with_told(row) for row in rows]
 
     def _with_told(self, row: Row) -> Row:
-        told = self.told.get(row.key)
+        told, fit = self.told.get(row.key), self.fits.get(row.key)
+        if fit is not None and fit.parameters and row.parameters is None:
+            row = replace(row, parameters=fit.parameters)
         if told is None:
             return row
         row = replace(
@@ -105,6 +107,11 @@ class Hunt:
     def licences(self) -> list[str]:
         """The licences of the rows, however they are filtered."""
         return licences(self._told_rows())
+
+    def list_here(self, rows: list[Row]) -> None:
+        """These models are on this machine. Those that were listed before stay where they are."""
+        places = {row.key: place for place, row in enumerate(self.here)} if self.looked else {}
+        self.here, self.looked = sorted(rows, key=lambda row: places.get(row.key, -1)), True
 
     def see(self, rows: list[Row], cursor: str) -> None:
         """These rows are on the screen, in this list; threads look them up by their keys."""

@@ -142,7 +142,7 @@ class LookingScreen(TunerScreen):
 
     @on(Listed)
     def _listed(self, message: Listed) -> None:
-        self.hunt.here, self.hunt.looked = message.rows, True
+        self.hunt.list_here(message.rows)
         self.draw()
 
     # Searching
@@ -175,7 +175,8 @@ class LookingScreen(TunerScreen):
     def _search_failed(self, wanted: tuple[str, str], error: Exception) -> None:
         if not is_expected(error):
             self._fault(error)
-        self.post_message(Searched(*wanted, [], words_of(error)))
+        why = error.what if isinstance(error, TunerError) else words_of(error)
+        self.post_message(Searched(*wanted, [], why))
 
     @on(Searched)
     def _searched(self, message: Searched) -> None:
