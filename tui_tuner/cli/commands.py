@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from tui_tuner.cli import ask, cache, data, history, plan, range_test, runs, start
+from tui_tuner.cli import ask, cache, data, history, models, plan, range_test, runs, start
 from tui_tuner.cli.options import Runs
 from tui_tuner.cli.screen import open_workbench
 from tui_tuner.errors import UsageError
@@ -67,6 +67,7 @@ app.command("lr")(range_test.lr)
 app.add_typer(history.app, name="runs")
 app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")
+app.add_typer(models.app, name="models")
 
 
 def command() -> Any:

@@ -32,6 +32,7 @@ from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands, Stopped
+from tui_tuner.training.fetching import fetch_model
 from tui_tuner.training.keeping.best import KEPT
 from tui_tuner.training.keeping.checkpoints import Checkpoint, clear_leftovers, newest_valid, restore_folder
 from tui_tuner.training.ranks import Ranks
@@ -117,6 +118,7 @@ def _run(
         )
     )
     commands.check()
+    fetch_model(config.model, reporter, commands, ranks)
     with ReadAhead(config.model):
         _import(config, reporter)
         from tui_tuner.training.context import RunContext
