@@ -15,7 +15,7 @@ import orjson
 
 from tui_tuner.evaluation.compared import comparison, tables_told
 from tui_tuner.evaluation.judging import Judging
-from tui_tuner.locales import N_, _
+from tui_tuner.locales import _
 from tui_tuner.runs.events import (
     Body,
     Bottleneck,
@@ -63,9 +63,6 @@ READ_AT_ONCE = 4 << 20  # bytes of a journal whose events are in memory at a tim
 _OF_STATUS = (RunStarted, RolledBack, Phase, Finished)
 _COMPARED = (RunStarted, RolledBack, Evaluation, Sample)
 DURATION_MOVED = 0.1  # share by which it is worth another line
-# Names in the journal, which are translated where they are shown
-SOURCES = (N_("model"), N_("tokenizer"))
-STAGES = (N_("before"), N_("during"), N_("after"), N_("validation"))
 
 
 class Writer:
@@ -377,6 +374,13 @@ class LinePrinter(_Printer):
         Finished: _finished,
     }
 
+    def tick(self, now: float) -> None:
+        """Nothing may have come for a while: say that what goes on still does."""
+        text = "" if self.view.ended or self.view.status == "new" else self._phases.going_on(now)
+        if text:
+            self._say(now, text)
+            self._send()
+
 
 class RawPrinter(_Printer):
     """Prints the journal's own lines."""
@@ -441,4 +445,6 @@ class Follower:
     def _follow(self) -> None:
         while not self._done.wait(0.1):
             print_new(self._reader, self.printer)
+            if isinstance(self.printer, LinePrinter):
+                self.printer.tick(time.time())
         print_new(self._reader, self.printer)

@@ -99,6 +99,11 @@ def one_line(text: object, width: int = 0) -> str:
     return line if not width or len(line) <= width else line[: width - 1] + "\u2026"
 
 
+def decimals(value: float, digits: int = 4) -> int:
+    """Decimals that a measured number deserves: `digits` below ten, and one less for each more place."""
+    return max(0, digits - max(0, len(str(int(abs(value)))) - 1))
+
+
 def human_bytes(count: float) -> str:
     """Bytes in binary units, such as `1.5 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -89,9 +89,10 @@ def test_a_pause_costs_and_does_not_slow_the_pace(make_config: MakeConfig) -> No
     from tui_tuner.training.watching.pace import Pace
 
     sink, clock = Recorder(), {"spent": 0.0, "waited": 0.0}
+    priced = make_config(hardware={"devices": "cpu", "price_per_hour": 3600.0})
     pace = Pace(
-        make_config(),
-        make_config(),
+        priced,
+        priced,
         None,
         DataFacts(8),
         Reporter(sink),
@@ -105,7 +106,8 @@ def test_a_pause_costs_and_does_not_slow_the_pace(make_config: MakeConfig) -> No
             clock["spent"] += 500.0
             clock["waited"] += 500.0
         pace.on_step_end(None, SimpleNamespace(global_step=step), None)
-    assert [event["seconds"] for event in sink.of("duration")] == pytest.approx([600.0] * 3)
+    assert [event["seconds"] for event in sink.of("duration")] == pytest.approx([100.0] * 3)
+    assert [event["cost"] for event in sink.of("duration")] == pytest.approx([600.0] * 3)
 
     budget, events = watched(budget=1.0, price_per_hour=3600.0 / 700)
     for step in range(1, 11):

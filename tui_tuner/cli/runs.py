@@ -62,6 +62,7 @@ def _follow(folder: RunFolder, json: bool) -> int:
             return EXIT_DONE  # whoever read this has left
         if isinstance(printer, LinePrinter):
             printer.step_seconds = usual
+            printer.tick(time.time())
         time.sleep(0.25)
     if not printer.view.ended:
         if not json:

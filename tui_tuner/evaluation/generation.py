@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tui_tuner.data.chat.template import render
+from tui_tuner.evaluation.samples import Progress
 from tui_tuner.locales import _
 from tui_tuner.methods.prompts import virtual_tokens
 from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 
-Progress = Callable[[int, int], None]
 LEAST_TOKENS = 8  # of an answer that is shortened for want of memory
 
 _WORD_SECONDS = 0.5  # in a batch, between two calls of `on_progress`
@@ -59,8 +59,8 @@ def generate(
         model: A causal language model of transformers, with or without adapters.
         prompts: Token ids, special tokens and generation prompt included.
         max_new_tokens: Longest answer; less where the model's context ends before.
-        on_progress: Called with (done, total) prompts after each batch, and now and then in one; what it
-            raises ends the generation.
+        on_progress: Called with (done, total) prompts after each batch, and now and then in one, with how
+            many tokens are written; what it raises ends the generation.
     """
     stops = sorted(stop_tokens(model, tokenizer))
     answers: dict[int, Generated] = {
@@ -77,11 +77,14 @@ def generate(
     todo = sorted((i for i in range(len(prompts)) if i not in answers), key=lambda i: len(prompts[i]))
     last = time.monotonic()
 
-    def at_token() -> None:
+    def at_token(written: Any, most: int) -> None:
+        """`written` [answers, tokens so far] is on the device: it is looked at twice a second."""
         nonlocal last
         if on_progress is not None and time.monotonic() - last > _WORD_SECONDS:
             last = time.monotonic()
-            on_progress(len(answers), len(prompts))
+            ended = count_ended(written, stops)
+            note = _("token {tokens:,} of at most {most:,}", tokens=written.shape[1], most=most)
+            on_progress(len(answers) + ended, len(prompts), note)
 
     with evaluating(model):
         while todo:
@@ -104,6 +107,15 @@ def generate(
             if on_progress is not None:
                 on_progress(len(answers), len(prompts))
     return [answers[index] for index in range(len(prompts))]
+
+
+def count_ended(written: Any, stops: Sequence[int]) -> int:
+    """How many answers [answers, tokens] have come to a stop token."""
+    import torch
+
+    if not stops:
+        return 0
+    return int(torch.isin(written, torch.tensor(stops, device=written.device)).any(1).sum())
 
 
 def stop_tokens(model: Any, tokenizer: Any) -> set[int]:
@@ -158,7 +170,7 @@ def _answer(
     max_new_tokens: int,
     stops: list[int],
     context: int | None,
-    at_token: Callable[[], None],
+    at_token: Callable[[Any, int], None],
 ) -> list[Generated]:
     import torch
     from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
@@ -167,7 +179,7 @@ def _answer(
         """Ends nothing; what `at_token` raises does."""
 
         def __call__(self, input_ids: Any, scores: Any, **_more: Any) -> Any:
-            at_token()
+            at_token(input_ids[:, longest:], room)
             return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
     longest = max(map(len, prompts))
@@ -216,7 +228,7 @@ def _shorter(
     max_new_tokens: int,
     stops: list[int],
     context: int | None,
-    at_token: Callable[[], None],
+    at_token: Callable[[Any, int], None],
 ) -> Generated:
     """The answer to one prompt that had no memory for a longer one; an empty one where nothing fits."""
     while max_new_tokens >= LEAST_TOKENS:

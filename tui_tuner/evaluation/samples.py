@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 Stage = Literal["before", "during", "after"]
-Progress = Callable[[int, int], None]
+
+
+class Progress(Protocol):
+    """Told how many prompts are answered, of how many, and what moves until the next one is; may raise."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
 
 DURING = 2  # of what is shown before and after training, so much is at an evaluation
 

@@ -356,7 +356,8 @@ class Objective(ABC):
             return  # the router's loss needs all layers
 
         def progress(done: int, total: int) -> None:
-            setup.voice.phase("loading", done, total, note=_("hidden states below the first trained layer"))
+            note = _("hidden states below the first trained layer")
+            setup.voice.phase("loading", done, total, note, "rows")
             check()
 
         try:

@@ -47,7 +47,9 @@ class Chooser:
 
     def _say(self, done: int, needed: int) -> None:
         note = _("trying the fast ways to compute against plain forward passes")
-        self.setup.voice.phase("loading", done, needed, note=note)
+        if self.setup.config.training.compile:
+            note = _("compiling layers, and trying the fast ways to compute against plain forward passes")
+        self.setup.voice.phase("loading", done, needed, note, "passes")
 
     def choose(self, wanted: ForwardWay) -> Checked:
         """The fastest way, beginning with the wanted one, that proves exact. No lack of memory ends this."""

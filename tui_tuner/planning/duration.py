@@ -165,16 +165,17 @@ class Outlook:
     basis: str
 
 
-def corrected(total: int, done: int, spent: float, pace: float, steps: int) -> Outlook:
+def corrected(total: int, done: int, spent: float, pace: float, steps: int, apart: float = 0.0) -> Outlook:
     """Time of a run under way.
 
     Args:
         total: Optimizer steps of the run. done: Of these.
         spent: Seconds of training so far.
-        pace: Seconds that a step takes, with what evaluations and checkpoints take of it.
+        pace: Seconds that a step takes.
         steps: Steps that the pace rests on; what is left is sure to within a quarter by their square root.
+        apart: Seconds of the evaluations and checkpoints to come.
     """
-    left = pace * max(0, total - done)
+    left = pace * max(0, total - done) + apart
     spread = 0.25 / math.sqrt(max(1, steps)) * left
     middle = spent + left
     return Outlook(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tui_tuner.config.metrics import hundredfold
 from tui_tuner.locales import N_, _
-from tui_tuner.text import one_line
+from tui_tuner.text import decimals, one_line
 
 if TYPE_CHECKING:
     from tui_tuner.runs.scan import Figures
@@ -144,7 +144,9 @@ def metric_figure(name: str, value: object, digits: int = 4) -> str:
 
 def figure(value: object, digits: int = 4) -> str:
     """A number, or that it is none."""
-    return f"{value:.{digits}f}" if isinstance(value, int | float) else _("not a number")
+    if not isinstance(value, int | float):
+        return _("not a number")
+    return f"{value:.{decimals(value, digits) if math.isfinite(value) else digits}f}"
 
 
 class StepText:

@@ -67,6 +67,8 @@ def duration_line(body: RunDuration) -> str:
         "high": human_seconds(body.high),
         "basis": one_line(body.basis),
     }
+    if said["low"] == said["high"]:
+        return _line_without_range(body)
     if body.cost is None or body.cost_high is None:
         line = _("the whole run takes about {time} ({low} to {high}), from {basis}", **said)
     else:
@@ -77,6 +79,16 @@ def duration_line(body: RunDuration) -> str:
             **said,
         )
     return line
+
+
+def _line_without_range(body: RunDuration) -> str:
+    time, basis = human_seconds(body.seconds), one_line(body.basis)
+    if body.cost is None:
+        return _("the whole run takes about {time}, from {basis}", time=time, basis=basis)
+    cost = human_money(body.cost)
+    return _(
+        "the whole run takes about {time}, costs {cost}, from {basis}", time=time, cost=cost, basis=basis
+    )
 
 
 def memory_line(body: Memory) -> str:

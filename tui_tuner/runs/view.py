@@ -31,9 +31,11 @@ from tui_tuner.runs.events import (
     Step,
 )
 from tui_tuner.runs.phases.progress import Progress
+from tui_tuner.runs.phases.spent import Clock, Spent
 
 NOTHING_BETWEEN = pace.Between()
 NO_PROGRESS = Progress()
+NO_TIME = Spent()
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class RunView:
     last_time: float = 0.0
     phase: str = ""
     progress: Progress = NO_PROGRESS  # how far the phase is
+    spent: Spent = NO_TIME  # where the time went
     step: int = 0
     total_steps: int = 0
     epoch: float = 0.0
@@ -125,12 +128,14 @@ def _best_step(name: str, evaluations: Iterable[Evaluation], own: Mapping[str, A
 
 def fold(view: RunView, events: Iterable[Event]) -> RunView:
     """The view after more events. Kinds of newer versions are passed over."""
-    draft = _Draft(view)
+    draft, clock = _Draft(view), Clock(view.spent)
     for event in events:
         draft.values["last_time"] = event.time
+        clock.take(event)
         handler = _HANDLERS.get(type(event.body))
         if handler is not None:
             handler(draft, event, event.body)
+    draft.values["spent"] = clock.now()
     return draft.finish()
 
 

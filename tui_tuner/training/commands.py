@@ -117,6 +117,7 @@ class Commands:
         before stays paused after. Of several ranks, only the main one may wait so.
         """
         paused, self._pause = self._pause, True
+        began = time.monotonic()
 
         def still_held() -> bool:
             return not self.poll().stop and self._pause
@@ -125,13 +126,14 @@ class Commands:
             yield still_held
         finally:
             self._pause = paused and self._pause
+            self.waited += time.monotonic() - began
 
     def wait_while_paused(self, step: int, total: int, save: Callable[[], None]) -> float:
         """Seconds spent waiting. A save asked for meanwhile is done at once; stop ends the wait, and what
         else was asked for is done after it."""
         if not self._pause:
             return 0.0
-        began = time.monotonic()
+        began, before = time.monotonic(), self.waited
         self._reporter.phase("paused", step, total)
         while self._pause:
             time.sleep(PAUSE_POLL_SECONDS)
@@ -144,5 +146,5 @@ class Commands:
                 self._reporter.phase("paused", step, total)
         self._reporter.phase("training", step, total)
         waited = time.monotonic() - began
-        self.waited += waited
+        self.waited = before + waited  # with what was waited for room on the disk meanwhile
         return waited

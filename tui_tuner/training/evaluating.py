@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tui_tuner.compute.forward import MicroBatch, MicroSize, Rows
+from tui_tuner.evaluation import samples as showing
 from tui_tuner.evaluation.samples import SampleReport, Samples, Stage
 from tui_tuner.locales import _
 from tui_tuner.objectives.base import EachExample, Judged, Objective
@@ -82,6 +83,7 @@ class Evaluator:
         """What the objective measures, added up; read from the device once. None without memory for it."""
         assert self.rows is not None
         total, done = len(self.rows), 0
+        self.reporter.phase("evaluating", 0, total, unit="rows")
         sums: dict[str, Any] = {}
         each: dict[str, list[Any]] = {}
         begun = size
@@ -161,7 +163,7 @@ class Evaluator:
         try:
             self.recovery.enter("generation")
             with self.objective.showing():
-                report = self.samples.collect(model, stage, self._progress)
+                report = self.samples.collect(model, stage, self._progress_of(stage, step))
         except Exception as error:
             if not self.recovery.is_out_of_memory(error):
                 raise
@@ -174,10 +176,17 @@ class Evaluator:
         if report is not None:
             self._tell(report, step, stage)
 
-    def _progress(self, done: int, total: int) -> None:
-        self.reporter.phase("sampling", done, total)
-        if self.interrupted():
-            raise Interrupted
+    def _progress_of(self, stage: Stage, step: int) -> showing.Progress:
+        when = {"before": _("before training"), "after": _("after training")}
+        named = when.get(stage, _("at step {step}", step=step))
+
+        def say(done: int, total: int, note: str = "") -> None:
+            said = _("{when}, {what}", when=named, what=note) if note else named
+            self.reporter.phase("sampling", done, total, said, "prompts")
+            if self.interrupted():
+                raise Interrupted
+
+        return say
 
     def _tell(self, report: SampleReport, step: int, stage: Stage) -> None:
         for note in report.notes:

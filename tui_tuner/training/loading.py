@@ -61,7 +61,7 @@ def load_trainable(
     attention.register(hub=config.model.attention == "hub")
 
     def say(done: int, total: int) -> None:
-        reporter.phase("loading", done, total, note=_("weights of the model"))
+        reporter.phase("loading", done, total, _("weights of the model"), "tensors")
 
     with _fitting(config, recovery), counting_weights(say):
         model = load_base(config, device.place, tokenizer, task, learned)

@@ -23,9 +23,11 @@ from tui_tuner.training.keeping.checkpoints import Checkpoint
 from tui_tuner.training.keeping.disk import DiskWait, write_files
 from tui_tuner.training.keeping.progress import Progress
 from tui_tuner.training.keeping.rollback import RollBack
-from tui_tuner.training.keeping.saving import Saver, due, interval
+from tui_tuner.training.keeping.saving import Saver
 from tui_tuner.training.step.engine import Engine
 from tui_tuner.training.watching.budget import Budget
+from tui_tuner.training.watching.interludes import Interludes
+from tui_tuner.training.watching.intervals import due, interval
 from tui_tuner.training.watching.kernels import tell_of_failures
 from tui_tuner.training.watching.reporting import BadNumbers, PendingStep, Reporter, StepReports
 
@@ -64,6 +66,9 @@ class Loop(TrainerCallback):
         self.disk_wait = DiskWait(saver.folder.path, reporter, commands)
         self.stopped = ""
         self.evaluate_every = interval(config.evaluation.every, total_steps)
+        self.interludes = Interludes(
+            {"evaluation": self.evaluate_every, "checkpoint": saver.every}, lambda: commands.waited
+        )
         self._evaluated = -1
         self._apart = True  # whether more than reports came since the last step: an evaluation, a checkpoint
         self._clock = time.monotonic()
@@ -115,7 +120,9 @@ class Loop(TrainerCallback):
             self._report()
         wishes = self.commands.take()
         if not wishes.stop and not final:
-            paused = self.commands.wait_while_paused(step, self.total, lambda: self._save(step, whole=True))
+            paused = self.commands.wait_while_paused(
+                step, self.total, lambda: self._save_now(step, whole=True)
+            )
             self._apart |= paused > 0
             wishes.add(self.commands.take())
         if wishes.evaluate or final or due(step, self.evaluate_every):
@@ -170,6 +177,11 @@ class Loop(TrainerCallback):
             self._bad_numbers(bad)
 
     def _save(self, step: int, whole: bool = False) -> None:
+        with self.interludes.of("checkpoint"):
+            self._save_now(step, whole)
+
+    def _save_now(self, step: int, whole: bool = False) -> None:
+        """A checkpoint, also in a pause, whose time is that of the pause."""
         self._apart = True
         self._report()  # weights that are not numbers must not get into a checkpoint
         self.saver.save(step, self._wait, whole, ending=bool(self.stopped))
@@ -211,11 +223,17 @@ class Loop(TrainerCallback):
         """Validation loss, best so far, early stopping, and a few answers."""
         if self._evaluated == step:
             return
-        engine = self.engine
         self._report()
         self._apart = True
         self._evaluated = step
         self.progress.owed = True
+        with self.interludes.of("evaluation"):
+            self._measure(step, final)
+        self.reporter.phase("training", step, self.total)
+
+    def _measure(self, step: int, final: bool) -> None:
+        """What `_evaluate` does, once what was computed before is reported."""
+        engine = self.engine
         try:
             judged = self.evaluator.validation(engine.model, engine.size, step)
             self.progress.owed = False
@@ -228,7 +246,6 @@ class Loop(TrainerCallback):
         else:
             if not final:
                 self._answer(step)
-        self.reporter.phase("training", step, self.total)
 
     def evaluate_before(self) -> None:
         """How the model does before it has learnt anything, which decides nothing."""

@@ -138,7 +138,7 @@ def _import(config: RunConfig, reporter: Reporter) -> None:
     """Import what the run needs of other packages, and say how far that is."""
 
     def say(done: int, total: int) -> None:
-        reporter.phase("loading", done, total, note=_("importing torch and transformers"))
+        reporter.phase("loading", done, total, _("importing torch and transformers"), "packages")
 
     say(0, 0)
     quiet_libraries()  # before peft and bitsandbytes are imported, which speak while they are

@@ -14,6 +14,7 @@ from tui_tuner.compute.forward import MicroSize
 from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.compute.rows.sizes import fills_rows
 from tui_tuner.data.examples.prepare import Prepared
+from tui_tuner.locales import _
 from tui_tuner.objectives.base import Objective
 from tui_tuner.objectives.setup import Setup
 from tui_tuner.planning.data_facts import steps_of
@@ -240,6 +241,7 @@ class Training:
             lambda: saver.spent,
             lambda: context.commands.waited,
             self.total,
+            self.loop.interludes,
         )
         engine.add_callback(pace)
         engine.skip_bad = config.training.on_bad_numbers == "skip"
@@ -268,6 +270,8 @@ class Training:
             engine._load_from_checkpoint(str(checkpoint.path))  # only the end is missing
             loop.make_good(checkpoint)
         else:
+            if checkpoint is not None:
+                context.reporter.phase("loading", note=_("the checkpoint of step {step}", step=start))
             self._take_steps()
         loop.finish(context.reporter.step)
         if not loop.stopped and not self._show(context.reporter.step, "after"):

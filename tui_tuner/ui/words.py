@@ -12,7 +12,7 @@ from textual.content import Content
 
 from tui_tuner.config.metrics import hundredfold
 from tui_tuner.locales import _
-from tui_tuner.text import human_seconds, one_line, rough_seconds, sanitize
+from tui_tuner.text import decimals, human_seconds, one_line, rough_seconds, sanitize
 
 _MARK, _STYLE_ENDS = "\ue000", "\ue001"  # for private use, around what a style is for
 
@@ -80,7 +80,7 @@ def figure(value: object, digits: int = 4) -> str:
         return f"{value}"
     if value and (abs(value) < 10**-digits or abs(value) >= 1e6):
         return f"{value:.2e}"
-    return f"{value:,.{digits}f}"
+    return f"{value:,.{decimals(value, digits)}f}"
 
 
 def measured(name: str, value: object, digits: int = 4) -> str:

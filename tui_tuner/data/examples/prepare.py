@@ -35,7 +35,7 @@ from tui_tuner.text import one_line
 
 BATCH = 1024
 BATCH_CHARACTERS = 400_000
-REPORT_SECONDS = 0.5
+REPORT_SECONDS = 0.9
 # What to do about the most frequent reason rows are dropped for, and in which field.
 _WAYS = (
     ("max_length", "data.max_length", N_("Raise data.max_length.")),
@@ -204,7 +204,7 @@ def _tokenised(
     if store is not None:
         if sink:
             rows = store.meta["rows"]
-            sink.emit(Phase("tokenizing", rows, rows, _("cached")))
+            sink.emit(Phase("tokenizing", rows, rows, _("cached"), "rows"))
         return store
     beside = cache.beside(root, key)
     try:
@@ -250,8 +250,8 @@ def _write(
             if sink and time.monotonic() - last > REPORT_SECONDS:
                 last = time.monotonic()
                 total = about if about is not None and about > ledger.read else None
-                note = _("rows") if total is None else _("rows, total estimated")
-                sink.emit(Phase("tokenizing", ledger.read, total, note))
+                note = "" if total is None else _("total estimated")
+                sink.emit(Phase("tokenizing", ledger.read, total, note, "rows"))
         if not writer.examples:
             if sink and ledger.read:
                 sink.emit(RowLedger(**ledger.to_json()))
@@ -267,7 +267,7 @@ def _write(
             }
         )
     if sink:
-        sink.emit(Phase("tokenizing", ledger.read, ledger.read, _("rows")))
+        sink.emit(Phase("tokenizing", ledger.read, ledger.read, unit="rows"))
 
 
 def _made_of(config: RunConfig, data: DataSection, tokenizer: Any, task: RowTask) -> dict[str, Any]:

@@ -20,6 +20,8 @@ NAMES = (
     N_("saving"),
     N_("paused"),
 )
+SOURCES = (N_("model"), N_("tokenizer"))
+STAGES = (N_("before"), N_("during"), N_("after"), N_("validation"))
 
 
 class PhaseLines:

@@ -17,6 +17,7 @@ from tui_tuner.text import human_bytes, one_line, rough_seconds
 MOST_MARKS = 8  # moments that the speed is told from
 BETWEEN_MARKS = 2.0  # seconds from one to the next, so that the speed is that of the last quarter of a minute
 FIRST_SPEED = 2.0  # seconds of a phase before its speed is worth a word
+UNEVEN = ("packages", "passes", "checks", "files")  # of which one takes far longer than another
 _NUMBERS = re.compile(r"\d[\d.,]*")
 # "3 of 8 rows", and how fast, for the units that a journal knows; others are shown as they are
 _OF = {
@@ -29,6 +30,8 @@ _OF = {
     "batches": N_("{done} of {total} batches"),
     "checks": N_("{done} of {total} checks"),
     "layers": N_("{done} of {total} layers"),
+    "packages": N_("{done} of {total} packages"),
+    "passes": N_("{done} of {total} forward passes"),
 }
 _SO_FAR = {
     "rows": N_("{done} rows"),
@@ -40,6 +43,8 @@ _SO_FAR = {
     "batches": N_("{done} batches"),
     "checks": N_("{done} checks"),
     "layers": N_("{done} layers"),
+    "packages": N_("{done} packages"),
+    "passes": N_("{done} forward passes"),
 }
 _EACH_SECOND = {"rows": N_("{speed} rows/s"), "tokens": N_("{speed} tokens/s")}
 
@@ -86,7 +91,7 @@ class Progress:
 
     def left(self, now: float) -> float | None:
         """Seconds until it is done at the speed that it has; None where that cannot be told."""
-        speed = self.speed()
+        speed = 0.0 if self.unit in UNEVEN else self.speed()
         if not speed or not self.total or self.done >= self.total:
             return None
         left = (self.total - self.done) / speed - (now - self.marks[-1][0])

@@ -31,8 +31,10 @@ from tui_tuner.training.keeping.disk import free_room
 from tui_tuner.training.keeping.final_model import write_final_model
 from tui_tuner.training.keeping.progress import STATE, Progress
 from tui_tuner.training.keeping.writer import Writer
+from tui_tuner.training.keeping.written import counting_written
 from tui_tuner.training.step.engine import Engine
 from tui_tuner.training.step.recovery import Recovery
+from tui_tuner.training.watching.intervals import due, interval
 from tui_tuner.training.watching.reporting import Reporter
 
 DISK_RETRY_SECONDS = 60.0
@@ -78,6 +80,7 @@ class Saver:
         self._last = self._began = time.monotonic()
         self._writer = Writer()
         self._writing = -1
+        self._size = 0  # bytes of the last checkpoint: the next one will have about as many
         self._named: Stamp | None = None  # what the last checkpoint on the disk says is the best
 
     def begin(self, step: int, anew: bool = False) -> None:
@@ -114,7 +117,7 @@ class Saver:
         if not self.writes or (self._saved == step and not (whole or self._writer.failed)):
             return
         began = time.monotonic()
-        self.reporter.phase("saving", 0, 1, note=_("checkpoint"))
+        self._say_saving(0, _("checkpoint"))
         whole = not self.settle() or whole
         if self._saved != step:
             try:
@@ -129,6 +132,11 @@ class Saver:
                 self._retry_after = math.inf
                 self._saved, self._last = step, began
         self.reporter.phase("training", step, self.total)
+
+    def _say_saving(self, done: int, name: str) -> None:
+        """How many bytes are written; a checkpoint will have about as many as the last one."""
+        whole = self._size if name == _("checkpoint") and done <= self._size else 0
+        self.reporter.phase("saving", done, whole, name, "bytes")
 
     def _twice(self, write: Callable[[], None]) -> None:
         """Write, and once more where memory ran out, with all given back that nobody needs."""
@@ -186,6 +194,7 @@ class Saver:
 
         def finish() -> None:
             checkpoint = begun[-1].finish()
+            self._size = checkpoint.bytes
             self._on_disk, self._named = step, named
             forget_kept(self.folder.best)  # the new checkpoint names what is in its place
             checkpoints.prune(root, self.config.output.keep, best)
@@ -201,9 +210,12 @@ class Saver:
             )
 
         def write() -> None:
-            begun.append(checkpoints.begin_checkpoint(root, step, self.fill))
-            if whole:
-                finish()
+            with counting_written(
+                lambda done: self._say_saving(done, _("checkpoint")), root / f"step-{step}"
+            ):
+                begun.append(checkpoints.begin_checkpoint(root, step, self.fill))
+                if whole:
+                    finish()
 
         held: float | None = None
         if wait is None:
@@ -400,7 +412,7 @@ class Saver:
         if not self.writes:
             return True
         self._look_for_folder()
-        self.reporter.phase("saving", 0, 1, note=target.name)
+        self._say_saving(0, target.name)
         self.wait()
         model = self.engine.model
 
@@ -411,7 +423,8 @@ class Saver:
                 stamp(folder)
 
         def write() -> None:
-            self._twice(lambda: write_final_model(model, self.tokenizer, target, add, keep))
+            with counting_written(lambda done: self._say_saving(done, target.name), target):
+                self._twice(lambda: write_final_model(model, self.tokenizer, target, add, keep))
 
         try:
             if wait is None:
@@ -434,17 +447,3 @@ class Saver:
         self.reporter.warn(
             code, _("{name} of step {step} was not written: {what}", name=name, step=step, what=what)
         )
-
-
-def interval(every: int | float | str | None, total: int) -> int | None:
-    """Steps between two events; a share below 1 is one of the whole run, None is never."""
-    if every is None or isinstance(every, str):
-        return None
-    if isinstance(every, float) and every < 1:
-        return max(1, round(every * total))
-    return max(1, int(every))
-
-
-def due(step: int, every: int | None) -> bool:
-    """Whether something that happens every so many steps happens at this one."""
-    return every is not None and step % every == 0

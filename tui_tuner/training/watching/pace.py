@@ -19,6 +19,7 @@ from tui_tuner.planning.gpus import card_here
 from tui_tuner.planning.speed.kept import rated
 from tui_tuner.planning.throughput import measured
 from tui_tuner.runs.events import Log, RunDuration
+from tui_tuner.training.watching.interludes import Interludes
 from tui_tuner.training.watching.reporting import Reporter
 
 WARM_UP = 2  # first steps, which are slower
@@ -35,8 +36,9 @@ class Pace(TrainerCallback):
         config: The resolved one.
         facts: The model's shapes; without them nothing is planned, and steps alone tell.
         spent: Gives the seconds of training so far, in all processes of the run, pauses included.
-        waited: Gives the seconds of pauses in this process, which say nothing about the pace.
+        waited: Gives the seconds of pauses in this process: they cost, and are no part of the run's time.
         total: Optimizer steps of the run.
+        interludes: What lies between the steps.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class Pace(TrainerCallback):
         spent: Callable[[], float],
         waited: Callable[[], float],
         total: int,
+        interludes: Interludes | None = None,
     ) -> None:
         self.asked, self.config, self.facts, self.data = asked, config, facts, data
         self.reporter, self._spent, self._waited, self.total = reporter, spent, waited, total
+        self.interludes = interludes or Interludes({})
         self._began: tuple[int, float] | None = None
         self._next = FIRST
         self._left = WARM_UP
@@ -72,15 +76,21 @@ class Pace(TrainerCallback):
         step = state.global_step
         if self._left:
             self._left -= 1
-            self._began = (step, self._spent() - self._waited())
+            self._began = (step, self._of_steps())
             return
         assert self._began is not None
-        steps, spent = step - self._began[0], self._spent()
+        steps = step - self._began[0]
         if steps < self._next and step < self.total and time.monotonic() < self._again:
             return
         self._next = math.ceil(steps * GROWTH)
-        pace = (spent - self._waited() - self._began[1]) / steps
-        self._say(corrected(self.total, step, spent, pace, steps), corrected_by=steps)
+        pace = (self._of_steps() - self._began[1]) / steps
+        apart = self.interludes.ahead(step, self.total)
+        spent = self._spent() - self._waited()
+        self._say(corrected(self.total, step, spent, pace, steps, apart), corrected_by=steps)
+
+    def _of_steps(self) -> float:
+        """Seconds of training so far, without pauses and what else lies between steps."""
+        return self._spent() - self._waited() - self.interludes.seconds
 
     def _planned(self) -> Duration | None:
         if self.facts is None:
@@ -91,7 +101,7 @@ class Pace(TrainerCallback):
         return duration_of(self.config, self.facts, self.data, card=card, speed=speed)
 
     def _say(self, found: Outlook, corrected_by: int) -> None:
-        spent = self._spent()
+        spent, waited = self._spent(), self._waited()
         self._again = time.monotonic() + OFTEN if corrected_by else math.inf
         self.reporter.emit(
             RunDuration(
@@ -99,8 +109,8 @@ class Pace(TrainerCallback):
                 low=found.low,
                 high=found.high,
                 spent=spent,
-                cost=price_of(self.config, found.seconds),
-                cost_high=price_of(self.config, found.high),
+                cost=price_of(self.config, found.seconds + waited),
+                cost_high=price_of(self.config, found.high + waited),
                 cost_spent=price_of(self.config, spent),
                 corrected_by=corrected_by,
                 basis=found.basis,

@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
-import shlex
+import os
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from tui_tuner.config.advice import words_of
 from tui_tuner.config.deciding import kind_of
-from tui_tuner.evaluation.inside import read_shown
-from tui_tuner.locales import _
+from tui_tuner.errors import TunerError
+from tui_tuner.locales import _, _n
+from tui_tuner.runs.phases.spent import AWAY
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.told import use_words
 from tui_tuner.runs.view import RunView
-from tui_tuner.tasks import find_task
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.bridge import RunUpdated, Snapshot
+from tui_tuner.ui.overview import run_values
 from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.widgets.judged.answers import Answers
+from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.widgets.judged.measures import metrics_content
-from tui_tuner.ui.widgets.judged.pair import Pair
-from tui_tuner.ui.widgets.judged.spans import legend
+from tui_tuner.ui.widgets.judged.next_steps import NextStep, broken, can_be_asked, here, next_steps
 from tui_tuner.ui.widgets.judged.tables import Tables, chosen_tables
-from tui_tuner.ui.widgets.live.samples import by_prompt
-from tui_tuner.ui.words import block, column, duration, safe, state_content
+from tui_tuner.ui.widgets.live.samples import AnswerKeys
+from tui_tuner.ui.widgets.zoom import Zooms
+from tui_tuner.ui.words import PHASES, block, column, duration, safe, state_content
+
+_NO_BREAK = "\u00a0"
 
 
-class ResultsScreen(TunerScreen):
+class AnswerPane(AnswerKeys):
+    """The answers, as high as they are; zoomed, they scroll."""
+
+    DEFAULT_CSS = "AnswerPane { height: auto; }"
+
+
+class Page(AnswerKeys):
+    """All of the screen; another prompt leaves it where it was scrolled to."""
+
+    def stay(self) -> None:
+        """What was read stays in view."""
+
+
+class ResultsScreen(Zooms, TunerScreen):
     """What a run has brought."""
 
     HELP_TEXT = _(
@@ -42,14 +63,19 @@ class ResultsScreen(TunerScreen):
         Binding("a", "ask", _("Ask")),
         Binding("l", "live", _("Curve and log")),
         Binding("r", "resume", _("Resume")),
+        Binding("s", "settings", _("New run like it")),
+        Binding("y", "copy", _("Copy")),
+        *Zooms.ZOOM,
         Binding("q", "app.quit", _("Quit")),
     ]
+    PANES = ("#answers", "#tables", "#metrics")
     DEFAULT_CSS = """
     ResultsScreen #head { height: auto; padding: 1 1 0 1; }
+    ResultsScreen #path { padding: 0 1; color: $primary; }
+    ResultsScreen #next Fitted { text-wrap: nowrap; text-overflow: ellipsis; }
     ResultsScreen #scroll { height: 1fr; margin-top: 1; }
     ResultsScreen .panel { height: auto; }
     ResultsScreen .panel > Static { height: auto; }
-    ResultsScreen #legend { padding: 0 1 1 1; }
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -57,25 +83,28 @@ class ResultsScreen(TunerScreen):
         self.folder = folder
         self._drawn: tuple[object, ...] = ()
         self._snapshot: Snapshot | None = None
+        self._steps: list[NextStep] = []
 
     def crumb(self) -> Content:
         return Content.assemble(safe(self.folder.name), ("  ›  ", "$dim"), _("Results"))
 
     def body(self) -> ComposeResult:
         yield Static(id="head")
-        with VerticalScroll(id="scroll"):
+        yield Static(id="path", classes="line")
+        with Page(id="scroll"):
             with Vertical(classes="panel", id="metrics") as box:
                 box.border_title = Content(_("Measured"))
                 yield Static()
             yield Tables(classes="panel", id="tables")
-            with Vertical(classes="panel", id="answers") as box:
+            with AnswerPane(classes="panel", id="answers") as box:
                 box.border_title = Content(_("Answers to held-out prompts"))
+                yield Answers()
             with Vertical(classes="panel", id="files") as box:
                 box.border_title = Content(_("Files"))
                 yield Static()
             with Vertical(classes="panel", id="next") as box:
-                box.border_title = Content(_("What to do next"))
-                yield Static()
+                box.border_title = Content.assemble(_("What to do next"), ("  y ", "$accent"), _("copies it"))
+                yield Fitted(partial(steps_content, []))
 
     def on_mount(self) -> None:
         self.tuner.follow(self.folder).listen(self)
@@ -94,24 +123,17 @@ class ResultsScreen(TunerScreen):
         self._drawn = key
         self.refresh_bindings()
         self.query_one("#head", Static).update(_head(message.snapshot))
+        self.query_one("#path", Static).update(safe(here(self.folder.path)))
         self.query_one("#metrics > Static", Static).update(metrics_content(view))
         self.query_one("#files > Static", Static).update(_files(self.folder))
-        self.query_one("#next > Static", Static).update(_next_steps(self.folder, message.snapshot))
+        self._steps = next_steps(self.folder, view, message.snapshot.state, message.snapshot.live)
+        self.query_one("#next > Fitted", Fitted).show(partial(steps_content, self._steps))
         await self.query_one(Tables).show(chosen_tables(view))
-        await self._show_answers(view)
+        self._show_answers(view)
 
-    async def _show_answers(self, view: RunView) -> None:
-        answers = self.query_one("#answers")
-        await answers.remove_children()
-        prompts = by_prompt(view.samples)
-        if not prompts:
-            none = Content(_("This run answered no prompts.")).stylize("$dim")
-            await answers.mount(Static(none))
-            return
-        signs = legend([read_shown(sample) for stages in prompts.values() for sample in stages])
-        if signs.plain:
-            await answers.mount(Static(signs, id="legend"))
-        await answers.mount_all(Pair(index, stages) for index, stages in prompts.items())
+    def _show_answers(self, view: RunView) -> None:
+        self.query_one(Answers).show(view.samples)
+        self.query_one("#answers").set_class(not view.samples, "-none")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "resume":
@@ -136,38 +158,85 @@ class ResultsScreen(TunerScreen):
         else:
             self.app.switch_screen(RunScreen(self.folder))
 
+    def action_settings(self) -> None:
+        """The settings of this run, to change and start again."""
+        try:
+            values = run_values(self.folder)
+        except TunerError as error:
+            self.tuner.say(words_of(error), "error")
+            return
+        self.tuner.drafts.begin(values, self.folder.name)
+        self.tuner.open_settings(self.folder.name)
+
+    def action_copy(self) -> None:
+        """Choose a path or a command, and send it to the terminal's clipboard."""
+        from tui_tuner.ui.screens.dialogs import Choose
+
+        paths = [(_("the run's folder"), self.folder.path)]
+        paths += [(_("the best checkpoint's model"), self.folder.best)] if self.folder.best.is_dir() else []
+        paths += [(_("the model at the end"), self.folder.last)] if self.folder.last.is_dir() else []
+        texts = [(words, os.path.abspath(path)) for words, path in paths]
+        texts += [(step.words, step.text) for step in self._steps]
+        shown = [
+            (str(place), one_line(words), block(text).plain) for place, (words, text) in enumerate(texts)
+        ]
+
+        def chosen(answer: str | None) -> None:
+            if answer is not None:
+                self.app.copy_to_clipboard(texts[int(answer)][1])
+                self.tuner.say(_("Sent to the terminal, which keeps it for pasting if it can."))
+
+        self.app.push_screen(Choose(_("Copy"), Content(_("What is to be copied?")), shown), chosen)
+
     def action_resume(self) -> None:
         self.tuner.launch(self.folder, resume=True)
         self.action_live()
 
 
-def can_be_asked(folder: RunFolder, view: RunView) -> bool:
-    """Whether there is a model, and one that finds something in a text rather than writing one."""
-    kind = kind_of(view.config)
-    return kind is not None and not kind.writes and (folder.best.is_dir() or folder.last.is_dir())
-
-
 def _head(snapshot: Snapshot) -> Content:
+    """State and size of a run, where its time went, and its folder alone on a line, to be copied."""
     view = snapshot.view
     parts = [state_content(snapshot.state)]
     if view.total_steps:
-        parts.append(Content(_("{step:,} of {total:,} steps", step=view.step, total=view.total_steps)))
-    seconds = sum(point.seconds for point in view.steps)
-    if seconds:
-        parts.append(Content(_("{t} of training", t=duration(seconds))))
+        total = view.total_steps
+        steps = _n(
+            "{step:,} of {total:,} step", "{step:,} of {total:,} steps", total, step=view.step, total=total
+        )
+        parts.append(Content(steps))
     tokens = sum(point.supervised_tokens for point in view.steps)
     if tokens:
-        parts.append(Content(_("{n:,} trained tokens", n=tokens)))
+        parts.append(Content(_n("{n:,} trained token", "{n:,} trained tokens", tokens, n=tokens)))
     parts += [
         Content(words) for words in use_words(view.mfu(len(view.steps)), view.gpu_busy(len(view.steps)))
     ]
     parts += [Content(f"{_(source.what)}: {one_line(source.text)}") for source in view.sources]
     if view.message and snapshot.state != "completed":
         parts.append(block(view.message))
-    return Content("   ").join(parts)
+    return Content("\n").join(line for line in (Content("   ").join(parts), _time(view)) if line.plain)
+
+
+def _time(view: RunView) -> Content:
+    """How long a run took, and what of that each phase."""
+    spent = view.spent
+    if not spent.whole:
+        return Content("")
+    phases = sorted(spent.seconds.items(), key=lambda item: -item[1])
+    told = [
+        f"{PHASES.get(phase) or one_line(phase, 30)} {duration(seconds)}".replace(" ", _NO_BREAK)
+        for phase, seconds in phases
+        if phase != AWAY and seconds >= 0.5
+    ]
+    words = _("took {time}: {phases}", time=duration(spent.whole), phases=" · ".join(told))
+    if len(told) < 2:
+        words = _("took {time}", time=duration(spent.whole))
+    away = spent.seconds.get(AWAY, 0.0)
+    if away >= 1:
+        words += " · " + _("not running in between {time}", time=duration(away))
+    return Content(words).stylize("$dim")
 
 
 def _files(folder: RunFolder) -> Content:
+    """What lies in the folder of a run, by its names there."""
     named = (
         (folder.best, _("the best checkpoint's model")),
         (folder.last, _("the model at the end")),
@@ -178,7 +247,7 @@ def _files(folder: RunFolder) -> Content:
     )
     there = [(path, words) for path, words in named if path.exists()]
     lines = [
-        Content.assemble((column(words, 30), "$dim"), one_line(path), (f"  {_size(path)}", "$dim"))
+        Content.assemble(column(path.name, 22), (f"{_size(path):>10}  {words}", "$dim"))
         for path, words in there
     ]
     return Content("\n").join(lines) if lines else Content(_("Nothing was saved yet.")).stylize("$dim")
@@ -192,47 +261,11 @@ def _size(path: Path) -> str:
         return ""
 
 
-def _next_steps(folder: RunFolder, snapshot: Snapshot) -> Content:
-    root = str(folder.path.parent)
-    runs = "" if root == "runs" else f" --runs {shlex.quote(root)}"
-    name = shlex.quote(folder.name)
-    steps: list[tuple[str, str]] = []
-    if can_be_asked(folder, snapshot.view):
-        kind = kind_of(snapshot.view.config)
-        asked = " --question '…'" if kind is not None and kind.question else ""
-        command = f"tui-tuner ask {name} --text FILE{asked}{runs}"
-        steps.append((_("ask it about a text of your own (or press a)"), command))
-    if snapshot.state in ("stopped", "failed", "lost"):
-        steps.append((_("go on from the last checkpoint"), f"tui-tuner resume {name}{runs}"))
-    if snapshot.live:
-        steps.append((_("see it from another terminal"), f"tui-tuner attach {name}{runs}"))
-    if (folder.path / "config.yaml").is_file():
-        config = shlex.quote(str(folder.path / "config.yaml"))
-        command = f"tui-tuner run {config} --set output.name=auto --set training.epochs=5"
-        steps.append((_("train again with other values"), command))
-    code = _load_code(folder, snapshot.view)
-    lines = [
-        Content.assemble((f"{words}\n", "$dim"), ("  " + one_line(command), "$accent"))
-        for words, command in steps
-    ]
-    if code:
-        lines.append(Content.assemble((_("use it in Python") + "\n", "$dim"), (code, "$accent")))
+def steps_content(steps: list[NextStep], width: int) -> Content:
+    """Each step with what is typed for it: commands on lines that a shell reads as one, no path broken."""
+    lines: list[Content] = []
+    for step in steps:
+        typed = step.text.splitlines() if step.code else broken(step.text, width - 2, cell_len)
+        lines.append(Content(step.words).stylize("$dim"))
+        lines += [Content(f"  {one_line(line)}").stylize("$accent") for line in typed]
     return Content("\n").join(lines) if lines else Content("–")
-
-
-def _load_code(folder: RunFolder, view: RunView) -> str:
-    """Lines of Python that load the model a run made; empty where it made none."""
-    place = next((path for path in (folder.best, folder.last) if path.is_dir()), None)
-    if place is None:
-        return ""
-    where = one_line(str(place.resolve()))
-    kind = kind_of(view.config)
-    name = find_task(kind.name).auto_class if kind is not None else "AutoModelForCausalLM"
-    if (place / "adapter_config.json").is_file():
-        if kind is not None and kind.decides:  # the base model has to be told of the classes first
-            return "  " + _("the lines are in {path}", path=one_line(str(place.resolve() / "README.md")))
-        name = name.replace("AutoModel", "AutoPeftModel")
-        library = "peft"
-    else:
-        library = "transformers"
-    return f"  from {library} import {name}\n  model = {name}.from_pretrained({where!r})"

@@ -29,6 +29,7 @@ from tui_tuner.ui.widgets.live.numbers import Numbers
 from tui_tuner.ui.widgets.live.run_head import RunHead
 from tui_tuner.ui.widgets.live.samples import Samples
 from tui_tuner.ui.widgets.topbar import TopBar
+from tui_tuner.ui.widgets.zoom import Zooms
 from tui_tuner.ui.words import safe
 
 _FIGURES_SECONDS = 1.0
@@ -36,7 +37,7 @@ _MACHINE_SECONDS = 2.0  # figures that always change are most of what is written
 _TABS = (("log", _("Log")), ("samples", _("Answers")), ("choices", _("Choices")))
 
 
-class RunScreen(TunerScreen):
+class RunScreen(Zooms, TunerScreen):
     """Progress, curve, figures, and a log that can turn into answers or choices."""
 
     HELP_TEXT = _(
@@ -59,10 +60,12 @@ class RunScreen(TunerScreen):
         Binding("l", "tab('log')", _("Log"), show=False),
         Binding("a", "tab('samples')", _("Answers")),
         Binding("c", "tab('choices')", _("Choices"), show=False),
+        *Zooms.ZOOM,
         Binding("d", "detach", _("Detach")),
         Binding("q", "app.quit", _("Quit")),
         Binding("escape", "back", _("Home")),
     ]
+    PANES = ("#lower", "#chart", "Numbers")
     DEFAULT_CSS = """
     RunScreen #middle { height: 12; }
     RunScreen.-tall #middle { height: 52%; }
@@ -207,6 +210,8 @@ class RunScreen(TunerScreen):
             return not live and bool(self.snapshot and self.snapshot.view.steps)
         if action == "detach":
             return live
+        if action in ("zoom", "zoom_next"):
+            return not self._failed_early
         return True
 
     def action_tell(self, command: str) -> None:

@@ -8,6 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 Draw = Callable[[int], Content]
+_LIKELY = 76  # cells
 
 
 class Fitted(Static):
@@ -19,15 +20,27 @@ class Fitted(Static):
         super().__init__(id=id, classes=classes)
         self._draw = draw
         self._width = 0
+        self._drawn: Content | None = None
 
     def on_resize(self) -> None:
         width = self.content_size.width
         if width and width != self._width:
             self._width = width
-            self.update(self._draw(width))
+            self._update()
 
     def show(self, draw: Draw) -> None:
-        """Another content."""
+        """Another content. Before there is a width, it is made for a likely one."""
         self._draw = draw
-        if self._width:
-            self.update(draw(self._width))
+        self._update()
+
+    def _update(self) -> None:
+        """Lay out anew only what is another content: most is the same at every width."""
+        drawn = self._draw(self._width or _LIKELY)
+        if self._drawn is None or not same_content(drawn, self._drawn):
+            self._drawn = drawn
+            self.update(drawn)
+
+
+def same_content(one: Content, other: Content) -> bool:
+    """Whether two contents look the same."""
+    return one.plain == other.plain and one.spans == other.spans

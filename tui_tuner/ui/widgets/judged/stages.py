@@ -1,0 +1,66 @@
+"""The stages at which a held-out prompt was answered, and which two of them stand beside each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tui_tuner.locales import N_, _
+from tui_tuner.runs.events import Sample
+
+STAGES = {"before": N_("before training"), "after": N_("after training")}
+REFERENCE = "reference"
+Key = tuple[str, int]  # a stage and its step
+
+
+def by_prompt(samples: tuple[Sample, ...]) -> dict[int, list[Sample]]:
+    """The samples of each prompt, as they were made; a repeated stage and step replaces the older."""
+    found: dict[int, dict[Key, Sample]] = {}
+    for sample in samples:
+        found.setdefault(sample.index, {})[key_of(sample)] = sample
+    return {index: list(stages.values()) for index, stages in sorted(found.items())}
+
+
+def key_of(sample: Sample) -> Key:
+    return sample.stage, sample.step
+
+
+def stage_name(sample: Sample) -> str:
+    """When an answer was given, in words."""
+    if sample.stage == REFERENCE:
+        return _("the data's own answer")
+    return _(STAGES[sample.stage]) if sample.stage in STAGES else _("at step {step:,}", step=sample.step)
+
+
+@dataclass
+class Sides:
+    """What stands at the left and at the right: the first and the newest answer, until others are chosen."""
+
+    left: Key | None = None
+    right: Key | None = None
+
+    def of(self, stages: list[Sample]) -> tuple[Sample, Sample | None]:
+        """The answers of a prompt to show; the second is None where there is only one."""
+        known = {key_of(sample): sample for sample in stages}
+        last = next((sample for sample in reversed(stages) if sample.stage != REFERENCE), stages[-1])
+        right = known.get(self.right or key_of(last), last)
+        left = known.get(self.left or key_of(stages[0]), stages[0])
+        return (left, right) if left is not right else (left, None)
+
+    def turn(self, side: str, stages: list[Sample]) -> None:
+        """The next answer on one side, and from the last the first; never that of the other side."""
+        left, right = self.of(stages)
+        shown, other = (left, right) if side == "left" else (right or left, left)
+        order = [sample for sample in stages if sample is not other or sample is shown]
+        if len(order) < 2 and shown in order:
+            return
+        turned = order[(order.index(shown) + 1) % len(order)] if shown in order else order[0]
+        setattr(self, side, key_of(turned))
+
+
+def with_reference(stages: list[Sample]) -> list[Sample]:
+    """The answers to a prompt, and behind them what the data says, where it says something."""
+    first = stages[0]
+    if not first.reference.strip():
+        return stages
+    own = Sample(first.step, first.index, REFERENCE, first.prompt, first.reference, first.reference, True)
+    return [*stages, own]
