@@ -48,6 +48,7 @@ class PlayedModel:
     pipeline_tag: str | None = "text-generation"
     tags: tuple[str, ...] = ("safetensors", "transformers", "license:apache-2.0")
     parameters: int | None = 901_120
+    tell_sizes: bool = True  # some mirrors tell names of files alone
     readers: set[str] = field(default_factory=set)  # tokens that may read a gated or private one
 
 
@@ -162,8 +163,9 @@ class PlayedHub:
 
     def in_this_process(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         """Lead huggingface_hub, which reads its environment when it is imported, here."""
-        from huggingface_hub import constants
+        from huggingface_hub import constants, hf_api
 
+        monkeypatch.setattr(hf_api.api, "endpoint", self.url)  # what functions of the module ask
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MODELSCOPE_API_TOKEN", "HF_TOKEN_PATH"):
             monkeypatch.delenv(name, raising=False)
         for name, value in self.environment(folder).items():
@@ -454,7 +456,7 @@ def _told(model: PlayedModel, blobs: bool = False) -> dict[str, Any]:
         told["pipeline_tag"] = model.pipeline_tag
     if model.parameters is not None:
         told["safetensors"] = {"parameters": {"F32": model.parameters}, "total": model.parameters}
-    if blobs:
+    if blobs and model.tell_sizes:
         for one in told["siblings"]:
             entry = _entry(one["rfilename"], model.files[one["rfilename"]])
             one |= {"size": entry["size"], "blobId": entry["oid"]}

@@ -30,7 +30,7 @@ from tui_tuner.models.hub.local import find
 from tui_tuner.models.hub.modelscope import ModelScope
 from tui_tuner.models.hub.ms_store import ModelScopeStore
 from tui_tuner.models.hub.net import is_offline
-from tui_tuner.models.hub.transfer import Item, Watch, download
+from tui_tuner.models.hub.transfer import Item, Watch, download, patiently
 from tui_tuner.text import one_line
 
 WORKERS = 4
@@ -186,12 +186,7 @@ class _Fetch:
             self._watch.begun(file.name)
             whole = False
             try:
-                item = self._store.item(file)
-                if item.size is not None:
-                    self._watch.sized(item, item.size)
-                download(item, self._store.client, self._watch)
-                self._watch.check()
-                self._store.settle(file)
+                self._bring_one(file)
                 whole = True
             except Cancelled:
                 return
@@ -200,6 +195,15 @@ class _Fetch:
                 return
             finally:
                 self._watch.ended(file.name, whole)
+
+    def _bring_one(self, file: HubFile) -> None:
+        watch = self._watch
+        item = patiently(lambda: self._store.item(file), file.name, watch)
+        if item.size is not None:
+            watch.sized(item, item.size)
+        download(item, self._store.client, watch)
+        watch.check()
+        patiently(lambda: self._store.settle(file), file.name, watch)
 
     def _say(self, now: bool = False) -> None:
         """Tell how far it is, if that is news; and now and then if it is not."""
