@@ -68,7 +68,7 @@ class ModelsScreen(FetchingScreen):
     ModelsScreen #models { height: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
     ModelsScreen #details { height: 6; }
     ModelsScreen.-tall #details { height: 9; }
-    ModelsScreen.-wide #details { width: 48; height: 1fr; margin-left: 2; }
+    ModelsScreen.-wide #details { width: 40; height: 1fr; margin-left: 2; }
     ModelsScreen #said { height: auto; max-height: 2; padding: 0 1; }
     """
 
@@ -98,7 +98,7 @@ class ModelsScreen(FetchingScreen):
         yield FetchLine(self.tuner.fetches)
 
     def on_mount(self) -> None:
-        self.query_one("#details").border_title = Content(_("Enter takes it · f fetches it · i tells more"))
+        self.query_one("#details").border_title = Content(_("Enter takes it · f fetches it"))
         self.set_focus(self.query_one("#query"))
         self.set_interval(1.0, self._tick)
         self.call_after_refresh(self.draw)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui_tuner.locales import _
-from tui_tuner.text import human_bytes
+from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.base_models.fetches import FAILED, FETCHING, Job
 from tui_tuner.ui.base_models.fits import FITS, MISFIT, UNKNOWN, UNSUITED, Fit
 from tui_tuner.ui.base_models.rows import HUB, Row, place_words
@@ -117,7 +118,7 @@ def row_line(row: Row, fit: Fit | None, job: Job | None, width: int) -> Content:
     mark, colour = _mark(row, job)
     parts: list[str | tuple[str, str]] = [
         (column(mark, _MARK), colour),
-        column(row.name, name_width - 1) + " ",
+        column(shortened(row.name, name_width - 1), name_width - 1) + " ",
         (count_words(row.parameters).rjust(_COUNT), "$dim"),
         (_size(row, job).rjust(_SIZE), "$primary" if job is not None and job.active else ""),
     ]
@@ -128,6 +129,16 @@ def row_line(row: Row, fit: Fit | None, job: Job | None, width: int) -> Content:
     words, style = fit_words(fit)
     parts.append(("  " + column(words, _FIT - 2), style))
     return Content.assemble(*parts)
+
+
+def shortened(name: str, width: int) -> str:
+    """A name in so many cells, without the middle or the end of its owner, as the rest tells models apart."""
+    line = one_line(name)
+    owner, slash, rest = line.rpartition("/")
+    left = width - cell_len(rest) - 2
+    if cell_len(line) <= width or not slash or left < 1:
+        return line
+    return f"{set_cell_size(owner, left).rstrip()}…/{rest}"
 
 
 def _mark(row: Row, job: Job | None) -> tuple[str, str]:
