@@ -26,6 +26,7 @@ from tui_tuner.runs import kernel
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.events import Finished, RunStarted, Sink
 from tui_tuner.runs.gpu_faults import classify, from_kernel_log
+from tui_tuner.runs.history import resume_command
 from tui_tuner.runs.private import open_private
 from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder
@@ -76,7 +77,7 @@ def run(
             outcome = _run(config, folder, reporter, commands, resume, ranks)
         except Stopped:
             outcome = Outcome("stopped", commands.exit_code, _("Stopped before the first step."))
-            again = Command("`tui-tuner resume`", _("Resume"))
+            again = Command(f"`{resume_command(folder)}`", _("Resume"))
             hint = advise(N_("Start it again with {command}.", command=again))
         except TunerError as error:
             ended = Finished.failed(error)

@@ -338,12 +338,12 @@ class TunerApp(SturdyApp[AppResult]):
             if not self.training:
                 self.leave()
 
-    def leave(self, terminal_gone: bool = False) -> None:
+    def leave(self, terminal_gone: bool = False, words: str = "") -> None:
         """Close the screen. A run that is on in this process goes on without it."""
         if self._way_out is not None:
             self._way_out.leaving()
         keep = self.host if self.training or self._open[1] else None
-        self.exit(AppResult(0, keep, terminal_gone))
+        self.exit(AppResult(0, keep, terminal_gone, words))
 
     def _watch_over(self) -> None:
         """SIGHUP: the run goes on without a screen. SIGTERM, SIGINT: it saves and stops. Stalls are seen."""

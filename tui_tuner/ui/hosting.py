@@ -42,7 +42,7 @@ class AppResult:
         exit_code: For the shell, where no run is on any more.
         host: The run this process trains or trained last. While it is alive, the caller keeps the process.
         terminal_gone: The terminal hung up: nothing can be written to it.
-        words: For the shell, where a fault ended the screen.
+        words: For the shell: where a fault ended the screen, or how to see again what one has left.
     """
 
     exit_code: int = 0
@@ -101,9 +101,13 @@ class Tuner(Protocol):
 
     def say(self, text: str, severity: Any = "information", timeout: float = 5.0) -> None: ...
 
+<<<<<<< HEAD
+    def leave(self, terminal_gone: bool = False, words: str = "") -> None: ...
+=======
     def fault_outside(self, error: BaseException) -> None: ...
 
     def leave(self, terminal_gone: bool = False) -> None: ...
+>>>>>>> main
 
     def action_toggle_theme(self) -> None: ...
 

@@ -50,7 +50,9 @@ async def test_a_screen_is_as_it_was_kept(
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     if before != now:
         how = "If it should be so, keep it: pytest tests/ui/snapshots --update-snapshots"
-        pytest.fail(f"{file.name} at {size[0]}x{size[1]} has changed. {how}\n{difference(before, now)}", False)
+        pytest.fail(
+            f"{file.name} at {size[0]}x{size[1]} has changed. {how}\n{difference(before, now)}", False
+        )
     assert not faulty, "\n".join(faulty)
 
 

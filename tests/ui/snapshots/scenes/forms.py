@@ -24,7 +24,10 @@ PAIRS = [
     {"prompt": "Name a fruit.", "chosen": "A pear.", "rejected": "A stone."},
     {"prompt": "Say a colour.", "chosen": "Blue.", "rejected": "Seven."},
 ]
-GERMAN = [{"frage": "Welche Farbe hat Gras?", "antwort": "Grün."}, {"frage": "Und Schnee?", "antwort": "Weiß."}]
+GERMAN = [
+    {"frage": "Welche Farbe hat Gras?", "antwort": "Grün."},
+    {"frage": "Und Schnee?", "antwort": "Weiß."},
+]
 
 
 async def settings(stage: Stage, words: str = "✓ ready", **config: Any) -> Shown:
