@@ -30,14 +30,9 @@ from tui_tuner.text import human_bytes, human_money, human_seconds
 from tui_tuner.ui.screens.results import ResultsScreen
 from tui_tuner.ui.screens.run import RunScreen
 from tui_tuner.ui.widgets.changed import Lines
-<<<<<<< HEAD
-from tui_tuner.ui.widgets.judged.measures import before_after
+from tui_tuner.ui.widgets.judged.measures import moved
 from tui_tuner.ui.widgets.live.plot import add_scores
 from tui_tuner.ui.widgets.live.series import curve, settled
-=======
-from tui_tuner.ui.widgets.judged.measures import moved
-from tui_tuner.ui.widgets.live.chart import _add_scores, curve, settled
->>>>>>> main
 from tui_tuner.ui.words import duration, figure, rough
 
 HOSTILE = "[/red] [@click=app.quit]x[/] \x1b[2J\x1b]0;owned\x07 \x9b31m \u202egnp.exe"

@@ -34,7 +34,6 @@ from tui_tuner.ui.words import safe
 
 _FIGURES_SECONDS = 1.0
 _MACHINE_SECONDS = 2.0  # figures that always change are most of what is written to the terminal
-_ZOOMED = ("lower", "middle")  # parts that can have the screen for themselves
 _TABS = (("log", _("Log")), ("samples", _("Answers")), ("choices", _("Choices")))
 
 
@@ -45,8 +44,8 @@ class RunScreen(Zooms, TunerScreen):
         "The pane reads the run's journal, so it shows the same in every terminal, live or ended.\n"
         "Pause holds the run at its next step. Stop saves a checkpoint first; the run can be resumed.\n"
         "Tab turns the lower part: log, answers, and what every `auto` became. g turns the chart: loss, "
-        "learning rate, speed, gradient norm, memory, metrics. z gives the lower part the whole screen, then "
-        "the chart.\n"
+        "learning rate, speed, gradient norm, memory, metrics. z gives the lower part the whole screen, Z "
+        "the next part.\n"
         "Detach closes the workbench; the run goes on."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -65,13 +64,8 @@ class RunScreen(Zooms, TunerScreen):
         Binding("tab", "turn", _("Next of log, answers and choices"), show=False),
         Binding("l", "tab('log')", _("Log"), show=False),
         Binding("a", "tab('samples')", _("Answers")),
-<<<<<<< HEAD
         Binding("c", "tab('choices')", _("What every `auto` became"), show=False),
-        Binding("z", "zoom", _("Zoom")),
-=======
-        Binding("c", "tab('choices')", _("Choices"), show=False),
         *Zooms.ZOOM,
->>>>>>> main
         Binding("d", "detach", _("Detach")),
         Binding("ctrl+z", "suspend", "", show=False),
         Binding("q", "app.quit", _("Quit")),
@@ -87,8 +81,6 @@ class RunScreen(Zooms, TunerScreen):
     RunScreen Failure { display: none; }
     RunScreen.-failed Failure { display: block; }
     RunScreen.-failed #middle, RunScreen.-failed #lower { display: none; }
-    RunScreen.-zoomed-lower #middle, RunScreen.-zoomed-middle #lower { display: none; }
-    RunScreen.-zoomed-middle #middle { height: 1fr; }
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -298,7 +290,7 @@ class RunScreen(Zooms, TunerScreen):
         else:
             self.tuner.say(_("d leaves this screen; the run does not need it."))
 
-    # Charts and zoom
+    # Charts
 
     def action_chart(self, by: int) -> None:
         """The next chart, or the one before."""
@@ -307,16 +299,6 @@ class RunScreen(Zooms, TunerScreen):
     def action_axis(self) -> None:
         """The charts by steps, by tokens or by time."""
         self.query_one(RunChart).turn_axis()
-
-    def action_zoom(self) -> None:
-        """The lower part on the whole screen, then the chart, then both again."""
-        now = next((id for id in _ZOOMED if self.has_class(f"-zoomed-{id}")), "")
-        names = ["", *_ZOOMED]
-        then = names[(names.index(now) + 1) % len(names)]
-        self.set_class(bool(then), "-zoomed")
-        for id in _ZOOMED:
-            self.set_class(id == then, f"-zoomed-{id}")
-        self.call_after_refresh(self._draw_figures)
 
     def action_turn(self) -> None:
         names = [name for name, _label in _TABS]
