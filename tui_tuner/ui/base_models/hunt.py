@@ -133,9 +133,10 @@ class Hunt:
         return row.here or row.place in (HUB, TYPED) or row.key == self.cursor
 
     def to_plan(self, in_sight: list[Row]) -> list[str]:
-        """The rows whose fit to work out next, those in sight first."""
+        """The rows whose fit to work out next: those in sight, and all where only what fits is shown."""
         rows = [row for row in (self.shown.get(self.cursor), *in_sight) if row is not None]
-        keys = [row.key for row in (*rows, *self.shown.values()) if row.key not in self.fits]
+        rows += self.shown.values() if self.view.fitting else ()
+        keys = [row.key for row in rows if row.key not in self.fits]
         return [key for key in dict.fromkeys(keys) if self._can_plan(self.shown[key])]
 
     def _can_plan(self, row: Row) -> bool:

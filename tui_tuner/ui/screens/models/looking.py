@@ -24,7 +24,7 @@ from tui_tuner.ui.base_models.rows import Row, embedded, folders_near
 from tui_tuner.ui.base_models.told import Told
 from tui_tuner.ui.form import at, options
 from tui_tuner.ui.screens.base import TunerScreen
-from tui_tuner.ui.widgets.models.model_list import ModelList
+from tui_tuner.ui.widgets.models.model_list import ModelList, Scrolled
 
 _TYPED = 0.4  # seconds without a key before the hub is asked
 _REST = 0.15  # seconds the cursor rests before a model is looked at
@@ -191,6 +191,7 @@ class LookingScreen(TunerScreen):
 
     # Looking at models
 
+    @on(Scrolled)
     def look_on(self) -> None:
         """Look at what is in sight, once the cursor rests."""
         if self._resting is not None:

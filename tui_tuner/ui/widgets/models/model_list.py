@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
@@ -22,6 +23,10 @@ _NARROW = 64  # cells below which the licence is left out
 _HEAD = "head "
 
 
+class Scrolled(Message):
+    """Other models are in sight."""
+
+
 class ModelList(OptionList):
     """Rows of models; the id of an option is the key of its row."""
 
@@ -35,6 +40,11 @@ class ModelList(OptionList):
 
     def on_resize(self) -> None:
         self._draw(force=True)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if round(old_value) != round(new_value):
+            self.post_message(Scrolled())
 
     @property
     def chosen(self) -> Row | None:
