@@ -335,3 +335,22 @@ async def test_the_data_screen_asks_for_a_model(hub: PlayedHub, opened: Opened, 
         await pilot.press("enter")
         await on(pilot, DataScreen)
         await until(pilot, lambda: "tokens of demo" in text(pilot))
+
+
+async def test_the_form_asks_for_a_model_on_f6(hub: PlayedHub, opened: Opened) -> None:
+    hub.add_demo("acme/tiny-chat")
+    draft = {"model": {"name": "acme/before", "revision": "v2"}, "data": {"path": "demo"}}
+    async with opened(config=draft) as pilot:
+        pilot.app.open_settings()
+        await on(pilot, SettingsScreen)
+        await pilot.press("enter", "down")
+        await until(pilot, lambda: "model.name" in text(pilot) and "F6" in text(pilot))
+        await pilot.press("f6")
+        screen = await on(pilot, ModelsScreen)
+        await pilot.press(*"acme/tiny", "enter")
+        models = screen.query_one(ModelList)
+        await until(pilot, lambda: models.chosen is not None and models.chosen.name == "acme/tiny-chat")
+        await pilot.press("enter")
+        await on(pilot, SettingsScreen)
+        await until(pilot, lambda: "acme/tiny-chat" in text(pilot))
+        assert pilot.app.draft["model"] == {"name": "acme/tiny-chat", "revision": None}

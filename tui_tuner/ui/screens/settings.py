@@ -54,6 +54,7 @@ class SettingsScreen(MendingScreen):
         Binding("f4", "mend", _("Mend")),
         Binding("f4", "columns", _("Columns")),
         Binding("f5", "other_task", _("Change task")),
+        Binding("f6", "model", _("Choose a model"), show=False),
         Binding("down", "step(1)", _("Next field"), show=False),
         Binding("up", "step(-1)", _("Field before"), show=False),
     ]
@@ -299,6 +300,12 @@ class SettingsScreen(MendingScreen):
         if action == "other_task":
             return self.other_task is not None
         return True
+
+    def action_model(self) -> None:
+        """Choose a model of this machine or of a hub."""
+        from tui_tuner.ui.screens.models.asking import ask_model
+
+        ask_model(self, self.take)
 
     def action_mend(self) -> None:
         """What can be done about the problem, to choose from."""

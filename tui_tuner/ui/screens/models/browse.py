@@ -80,7 +80,7 @@ class ModelsScreen(FetchingScreen):
         """
         super().__init__()
         self._chosen = chosen
-        self._heads = self._shown_said = ""
+        self._heads = self._shown_said = self._shown_title = ""
 
     def crumb(self) -> Content:
         return Content(_("Models"))
@@ -120,7 +120,9 @@ class ModelsScreen(FetchingScreen):
         if heads.plain != self._heads:
             self._heads = heads.plain
             self.query_one("#heads", Static).update(heads)
-        self.query_one("#list-box").border_title = self._title(len(rows))
+        title, box = self._title(len(rows)), self.query_one("#list-box")
+        if title.plain != self._shown_title:
+            self._shown_title, box.border_title = title.plain, title
         self._draw_details()
         self.say_search()
         self.look_on()
