@@ -91,14 +91,14 @@ def explanation(
     told = word_help(option, show(value))
     if told:
         parts += [(show(value), "bold"), f": {_(told)}\n"]
-    if option.explain:
-        parts.append(_(option.explain) + "\n")
     if option.path == "model.name":
         key = mark("F6")
         parts += [
             marked(_("{key} finds one on this machine or on a hub: size, licence, fit.", key=key)),
             "\n",
         ]
+    if option.explain:
+        parts.append(_(option.explain) + "\n")
     default = show(option.default) or _("empty")
     takes = f"{option.expects()} {_(option.unit)}" if option.unit else option.expects()
     parts.append((_("Takes {takes}. Default: {default}.", takes=takes, default=default), "$dim"))
