@@ -150,6 +150,7 @@ class LookingScreen(TunerScreen):
     @on(Input.Changed, "#query")
     def _typed(self, event: Input.Changed) -> None:
         self.hunt.query = event.value.strip()
+        self.models.held = False
         if self._timer is not None:
             self._timer.stop()
         self._timer = self.set_timer(_TYPED, self.ask)

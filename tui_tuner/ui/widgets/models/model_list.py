@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len, set_cell_size
+from textual import events
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import OptionList
@@ -21,6 +22,7 @@ from tui_tuner.ui.words import column
 _MARK, _COUNT, _SIZE, _LICENCE, _FIT = 2, 7, 11, 13, 13
 _NARROW = 64  # cells below which the licence is left out
 _HEAD = "head "
+_MOVING = ("up", "down", "home", "end", "pageup", "pagedown")
 
 
 class Scrolled(Message):
@@ -33,6 +35,7 @@ class ModelList(OptionList):
     def __init__(self, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.rows: dict[str, Row] = {}
+        self.held = False  # somebody has put the cursor where it is
         self._shown: list[str] = []
         self._keys: list[str] = []
         self._fits: Mapping[str, Fit] = {}
@@ -40,6 +43,12 @@ class ModelList(OptionList):
 
     def on_resize(self) -> None:
         self._draw(force=True)
+
+    def on_key(self, event: events.Key) -> None:
+        self.held = self.held or event.key in _MOVING
+
+    def on_click(self) -> None:
+        self.held = True
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
@@ -65,7 +74,7 @@ class ModelList(OptionList):
         """Draw these rows; only lines that differ are touched while the rows are the same.
 
         Args:
-            cursor: The row, by its key or its name, that the cursor goes to if the one under it is gone.
+            cursor: The row, by its key or its name, that the cursor goes to unless it is held.
         """
         self.rows = {row.key: row for row in rows}
         self._fits, self._jobs = fits, jobs
@@ -79,7 +88,7 @@ class ModelList(OptionList):
         if keys == self._keys:
             self._draw()
             return
-        under = self.highlighted_option if self.has_focus else None  # else nobody has moved it
+        under = self.highlighted_option if self.held else None
         kept = under.id if under is not None else None
         self._keys = keys
         self.clear_options()
