@@ -344,7 +344,7 @@ async def test_the_form_asks_for_a_model_on_f6(hub: PlayedHub, opened: Opened) -
         pilot.app.open_settings()
         await on(pilot, SettingsScreen)
         await pilot.press("enter", "down")
-        await until(pilot, lambda: "model.name" in text(pilot) and "F6" in text(pilot))
+        await until(pilot, lambda: "model.name" in text(pilot) and "f6" in text(pilot))
         await pilot.press("f6")
         screen = await on(pilot, ModelsScreen)
         await pilot.press(*"acme/tiny", "enter")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.hub_server import MODELSCOPE_TOKEN, TOKEN, PlayedHub, hub
 from tui_tuner.errors import HubError, ModelError
-from tui_tuner.models.hub import api
+from tui_tuner.models.hub import api, net
 from tui_tuner.models.hub.kinds import SOURCES
 from tui_tuner.models.hub.local import local_models
 from tui_tuner.runs.secrets import scrubber
@@ -38,6 +38,7 @@ def test_text_models_most_used_first(shop: PlayedHub, source: str) -> None:
     if source == "huggingface":
         first = found[0]
         assert (first.parameters, first.gated, first.licence) == (901_120, True, "apache-2.0")
+        assert first.bytes == 4 * 901_120
         assert (first.updated, first.kind) == ("2026-05-01", "text-generation")
         assert found[-1].parameters is None  # not told, so not known
         assert "acme/tiny-gguf" not in [one.name for one in found]
@@ -67,7 +68,8 @@ def test_a_mirror_that_tells_no_sizes(shop: PlayedHub) -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_refusals_say_what_to_do_next(shop: PlayedHub, source: str) -> None:
+def test_refusals_say_what_to_do_next(shop: PlayedHub, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(net, "ATTEMPTS", 1)
     with pytest.raises(HubError, match=r"acme/tinny: is not on .*Did you mean acme/tiny"):
         api.describe("acme/tinny", source=source)
     with pytest.raises(HubError, match=r"has no revision v9\. Give a branch") as told:
