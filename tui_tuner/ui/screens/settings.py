@@ -47,7 +47,6 @@ class SettingsScreen(EditingForm):
         "Down at the end of a section goes to the next. Esc goes to the list of sections, then back.\n"
         "An empty field is `null`. Lists and mappings are written as in YAML: [a, b], {a: b}."
     )
-    shows_draft = True  # for who has changed the draft, and would show it otherwise
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
         Binding("ctrl+r", "start", _("Start"), key_display="^r"),
