@@ -257,7 +257,7 @@ async def test_without_a_gpu_the_run_is_held_against_the_ram(
         pilot.app.card = ""
         screen = await to_plan(pilot)
         shown = text(pilot)
-        assert "Fits this machine's RAM" in shown and "unverified" in shown and "process" in shown
+        assert "Fits this machine's RAM" in shown and "rough figures" in shown and "process" in shown
         assert screen.look.card.usable == 6.0
 
 
