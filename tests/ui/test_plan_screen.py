@@ -218,7 +218,14 @@ async def test_the_range_test_suggests_a_rate_that_can_be_taken(opened: Opened) 
         screen = await to_plan(pilot)
         await pilot.press("r")
         await until(pilot, lambda: re.search(r"step \d+ of 60, r ends it", text(pilot)), 240)
-        await until(pilot, lambda: screen._ranged is not None, 240)
+        growing = screen.query_one("#rates .words")
+        seen: set[bool] = set()  # whether the curve was there before the test had ended
+        await until(
+            pilot,
+            lambda: screen._ranged is not None or seen.add("·" in str(growing.render())),
+            240,
+        )
+        assert True in seen
         await pilot.pause()
         rate = screen._ranged.suggestion.rate
         assert rate is not None and "range test" in text(pilot) and "●" in text(pilot)
