@@ -59,6 +59,7 @@ class PlanScreen(LongWorks, TunerScreen):
         Binding("f", "take", _("Take")),
         Binding("z", "undo", _("Undo")),
         Binding("ctrl+z", "undo", "", show=False),
+        Binding("ctrl+y", "redo", _("Redo"), key_display="^y", show=False),
         Binding("c", "card", _("Card")),
         Binding("m", "price", _("Price of an hour"), show=False),
         Binding("t", "tokens", _("Tokens")),
@@ -90,7 +91,6 @@ class PlanScreen(LongWorks, TunerScreen):
         self.waits = Waits()
         self.turn = 0
         self.traced = ""
-        self._undo: list[dict[str, Any]] = []
         self._tracer = None
         self._exact = False
         self._ranging = None
@@ -231,8 +231,6 @@ class PlanScreen(LongWorks, TunerScreen):
         """The rules, and before them what the range test found."""
         pages = self.query_one(Pages)
         pages.fill("rates", range_offers(self._ranged) + rule_offers(look))
-        if self._ranged is not None and not self._undo:
-            pages.query_one("#rules", OptionList).highlighted = 0
 
     # Pages
 
@@ -282,16 +280,28 @@ class PlanScreen(LongWorks, TunerScreen):
         if wrong:
             self.tuner.say(one_line(next(iter(wrong.values())), 200), "error", 8)
             return False
-        self._undo.append(self.tuner.draft)
         self.tuner.draft = draft
         self._plan()
         return True
 
     def action_undo(self) -> None:
-        """Back to the settings before the last change made here."""
-        if self._undo:
-            self.tuner.draft = self._undo.pop()
-            self._plan()
+        """Take back the last change of the settings, be it made here or in the form."""
+        self._step(back=True)
+
+    def action_redo(self) -> None:
+        """Do again what was taken back."""
+        self._step(back=False)
+
+    def _step(self, back: bool) -> None:
+        from tui_tuner.ui.editing.undo import words_of_step
+
+        step = self.tuner.drafts.undo() if back else self.tuner.drafts.redo()
+        if step is None:
+            said = _("There is nothing to undo.") if back else _("There is nothing to do again.")
+            self.tuner.say(said, timeout=3)
+            return
+        self.tuner.say(words_of_step(step, back), timeout=4)
+        self._plan()
 
     def action_tokens(self) -> None:
         """Exact counts: tokenise all rows as the run would."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from textual import on, work
 from textual.content import Content
 from textual.screen import Screen
+from textual.widgets import OptionList
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
@@ -136,5 +137,6 @@ class LongWorks(Screen[None]):
         if message.test is not None and self.look is not None:
             self._ranged = message.test
             self.draw_ranged(self.look)
+            self.query_one("#rules", OptionList).highlighted = 0
         elif self.look is not None:
             self.query_one(Pages).explain("rates", Content(""))
