@@ -1,4 +1,4 @@
-"""Charts on keys: each named, with round ticks and its spikes; and what a live pane says of waits and ends."""
+"""Charts on keys: each named, with round ticks and its spikes; and what a live pane says of waits."""
 
 from __future__ import annotations
 
