@@ -414,7 +414,14 @@ class DataScreen(MendingScreen):
         ask_model(self, self._model_chosen)
 
     def _model_chosen(self, values: Mapping[str, Any]) -> None:
-        put_values(self.tuner, values)
+        """Take a model into the draft; where that has no data yet, with the rows that it was chosen for.
+
+        Else a draft of one's own model and of the demo's rows would be left behind by whoever goes back.
+        """
+        if self._path and not self._held_out and given(self.tuner.draft, "data.path") in (None, "demo"):
+            self._keep(values)
+        else:
+            put_values(self.tuner, values)
         self._show_model()
         self.query_one(TokenPane).again(self._draft())
 
