@@ -94,6 +94,11 @@ def rows(store: RunStore, hosted: RunFolder | None = None) -> list[RunRow]:
     return [row(folder, hosted is not None and hosted.path == folder.path) for folder in store.runs()]
 
 
+def overview_of(store: RunStore) -> Overview:
+    """The overview that all screens of this process share."""
+    return _OVERVIEWS.setdefault(store.root.absolute(), Overview(store))
+
+
 class Overview:
     """The rows of a folder of runs, read again only where something of a run has changed.
 
@@ -207,9 +212,25 @@ def _tail(folder: RunFolder) -> list[Event]:
             lines = file.read().split(b"\n")
     except OSError:
         return []
-    begun = [event for line in head.split(b"\n")[:-1] if (event := decode(line))]
+    begun = [event for line in _telling(head.split(b"\n")[:-1]) if (event := decode(line))]
     keep = [event for event in begun if isinstance(event.body, _ONCE)]
-    return keep + [event for line in lines if line and (event := decode(line))]
+    return keep + [event for line in _telling(lines) if (event := decode(line))]
+
+
+def _telling(lines: list[bytes]) -> list[bytes]:
+    """Lines without those of which only the last of their kind tells anything: nearly all of a journal."""
+    last: dict[bytes, int] = {}
+    kinds = []
+    for place, line in enumerate(lines):
+        start = line.find(_KIND, 0, _KIND_WITHIN)
+        kind = line[start + len(_KIND) : line.find(b'"', start + len(_KIND))] if start >= 0 else b""
+        kinds.append(kind)
+        last[kind] = place
+    return [
+        line
+        for place, (line, kind) in enumerate(zip(lines, kinds, strict=True))
+        if line and (kind not in _ONLY_LAST or last[kind] == place)
+    ]
 
 
 _FILES = ("events.jsonl", "manifest.json", "notes.json", "config.yaml")  # what a row is made from
@@ -217,4 +238,7 @@ _AT_REST = ("completed", "stopped", "failed", "lost", "new")
 _TASK = re.compile(r"^task:[ \t]*['\"]?(\w+)", re.MULTILINE)
 _MODEL = re.compile(r"^model:\s*\n(?:[ \t]+.*\n)*?[ \t]+name:[ \t]*['\"]?([^'\"\n#]+)", re.MULTILINE)
 _TASK_OF_OLD = "sft"  # of a config that names none
+_KIND, _KIND_WITHIN = b'"kind":"', 1000  # bytes of a line in which its kind stands
+_ONLY_LAST = (b"step", b"heartbeat", b"duration", b"sample", b"log", b"memory", b"table", b"ledger")
 _ONCE = (RunStarted, Resolved, Phase, Evaluation)
+_OVERVIEWS: dict[Path, Overview] = {}

@@ -13,7 +13,7 @@ from tui_tuner.ui.screens.base import TunerScreen
 
 if TYPE_CHECKING:
     from tui_tuner.runs.store import RunFolder
-    from tui_tuner.ui.overview import Overview, RunRow
+    from tui_tuner.ui.overview import RunRow
 
 _REFRESH_SECONDS = 2.0
 _FIRST_SECONDS = 0.3  # until a long list that was not read before shows what is read of it
@@ -33,7 +33,6 @@ class RowsRead(Message):
 class RowsScreen(TunerScreen):
     """A screen with a list of runs; it gets each reading as a `RowsRead`."""
 
-    _overview: Overview | None = None
     _read_once = False
 
     def on_mount(self) -> None:
@@ -48,12 +47,11 @@ class RowsScreen(TunerScreen):
 
     @work(thread=True, group="rows")
     def _read_rows(self, hosted: RunFolder | None) -> None:
-        from tui_tuner.ui.overview import Overview
+        from tui_tuner.ui.overview import overview_of
 
-        self._overview = self._overview or Overview(self.tuner.store)
         found: list[RunRow] = []
         worker, said = get_current_worker(), time.monotonic()
-        for row in self._overview.rows(hosted):
+        for row in overview_of(self.tuner.store).rows(hosted):
             if worker.is_cancelled:
                 return
             found.append(row)
