@@ -46,7 +46,7 @@ async def test_columns_have_heads_that_stand_over_them(
         line = next(line for line in lines if "alpha" in line)
         assert heads.index("run ") == line.index("alpha") and heads.index("state") == line.index("✓")
         assert heads.index("step") + 4 == line.index("60/60") + 5
-        assert heads.index("loss") + 4 == line.index("1.6") + 5 and "changed" in heads
+        assert heads.index("loss") + 4 == line.index("1.755") + 5 and "changed" in heads
         assert "3 runs" in text(pilot)
 
 
@@ -89,7 +89,7 @@ async def test_tags_and_notes_are_edited_where_they_are_shown(
     change_tags(folder, ["old"])
     async with opened(size) as pilot:
         await listed(pilot)
-        await pilot.press("o", "t")
+        await pilot.press("o", "home", "t")
         await until(pilot, lambda: "Tags of alpha" in text(pilot))
         await pilot.press("home", "ctrl+k", *"new", "space", *"#best", "enter")
         await until(pilot, lambda: "#best #new" in text(pilot))
@@ -107,7 +107,7 @@ async def test_a_run_goes_to_the_trash_and_comes_back(store: RunStore, opened: O
     some_runs(store)
     async with opened((80, 24)) as pilot:
         await listed(pilot)
-        await pilot.press("o", "space", "space", "delete")
+        await pilot.press("o", "home", "space", "space", "delete")
         await until(pilot, lambda: "Move 2 runs to the trash?" in text(pilot))
         await pilot.press("n")
         await until(pilot, lambda: "Move 2" not in text(pilot))
@@ -128,14 +128,18 @@ async def test_marked_runs_are_laid_over_one_another(
     some_runs(store)
     async with opened(size) as pilot:
         await listed(pilot)
-        await pilot.press("o", "c")
+        await pilot.press("o", "home", "c")
         assert not isinstance(pilot.app.screen, OverlayScreen)  # one run is nothing to compare
         await pilot.press("space", "c")
-        await until(pilot, lambda: isinstance(pilot.app.screen, OverlayScreen) and "Settings" in text(pilot))
+        await until(pilot, lambda: isinstance(pilot.app.screen, OverlayScreen) and "B 40/60" in text(pilot))
         shown = text(pilot)
-        chart, table = shown.split("What differs")
+        chart = shown.split("What differs")[0]
         assert "training loss A, held out a, by step" in chart
-        assert {"A", "B", "a", "b"} <= set("".join(line[7:] for line in chart.split("\n")[3:]))
+        assert {"A", "B", "b"} <= set("".join(line[7:] for line in chart.split("\n")[3:]))
+        await pilot.press("z")
+        await until(pilot, lambda: "Settings" in text(pilot))
+        table = text(pilot)
+        await pilot.press("z")
         assert "A ✓ completed  alpha" in table and "B ■ stopped  beta" in table
         assert "A 60/60" in table and "B 40/60" in table
         assert "training.epochs" in table and "A 5" in table and "B 4" in table
@@ -158,15 +162,15 @@ def test_what_differs_is_told_and_damaged_runs_are_left_blank(store: RunStore) -
     settings = dict(differences([alpha.settings, beta.settings]))
     assert settings == {"training.epochs": ["5.0", "4.0"]}
     assert len(alpha.curves["step"]) == 60 and alpha.curves["tokens"][-1][0] == 60 * 512
-    assert alpha.held_out["loss"]["step"][1:] == [(20.0, *_loss(20)), (40.0, *_loss(40)), (60.0, *_loss(60))]
+    assert alpha.held_out["loss"]["step"][1:3] == [(20.0, _loss(20)), (40.0, _loss(40))]
     store.find("gamma").path.joinpath("config.yaml").write_text("{")
     store.find("gamma").events.write_bytes(b"\xff\x00 no journal\n")
     gone = overlay(store.find("gamma"))
     assert gone.settings == {} and gone.curves["step"] == [] and gone.held_out == {}
 
 
-def _loss(step: int) -> tuple[float]:
-    return (fakes.loss_at(step) + 0.15,)
+def _loss(step: int) -> float:
+    return fakes.loss_at(step) + 0.15
 
 
 def test_of_many_runs_only_those_that_changed_are_read_again(store: RunStore) -> None:

@@ -38,7 +38,7 @@ class RunsScreen(RowsScreen):
         Binding("escape", "back", _("Back")),
         Binding("slash", "search", _("Search"), key_display="/"),
         Binding("f", "filter", _("Filter"), show=False),
-        Binding("o", "sort", _("Sort")),
+        Binding("o", "sort", _("Sort"), show=False),
         Binding("space", "mark", _("Mark"), key_display="␣"),
         Binding("c", "overlay", _("Compare")),
         Binding("v", "results", _("Results")),
@@ -122,7 +122,7 @@ class RunsScreen(RowsScreen):
             title += " · " + _n("{count} marked", "{count} marked", count, count=count)
         if title != self._title:
             self._title = title
-            self.query_one("#runs").border_title = Content(title)
+            self.query_one("#runs").border_title = Content.assemble(title, ("  o", "$accent"))
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._heads)
