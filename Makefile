@@ -1,6 +1,6 @@
 PYTHON ?= python3
 
-.PHONY: check check-without-tests format lint types fences test bench matrix messages
+.PHONY: check check-without-tests format lint types fences test bench matrix messages snapshots
 
 check: check-without-tests test
 
@@ -31,3 +31,6 @@ matrix:
 
 messages:
 	$(PYTHON) -m tui_tuner.locales
+
+snapshots:
+	$(PYTHON) -m pytest tests/ui/snapshots --update-snapshots

@@ -146,6 +146,14 @@ def make_config(tiny_model: Path, chats: Path, tmp_path: Path) -> MakeConfig:
     return make
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-snapshots",
+        action="store_true",
+        help="Keep the screens of tests/ui/snapshots as they are now.",
+    )
+
+
 class Recorder:
     """A sink that keeps what it hears, also by the names it has in a journal."""
 

@@ -113,6 +113,15 @@ def human_bytes(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def human_count(count: float) -> str:
+    """A large number such as 950, 12.3K, 596M or 7.6B."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if count >= size:
+            number = count / size
+            return f"{number:.0f}{unit}" if number >= 100 else f"{number:.1f}{unit}"
+    return f"{count:.0f}"
+
+
 def human_seconds(seconds: float) -> str:
     """A duration such as `45 s`, `3 min 20 s` or `2 h 05 min`."""
     if not math.isfinite(seconds):

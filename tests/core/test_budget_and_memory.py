@@ -127,7 +127,7 @@ def test_the_live_pane_and_the_printer_show_the_time_of_the_run() -> None:
 
     view = fold(RunView(), [event(600, 0), event(1200, 3)])
     rows = {label.strip(): value for label, value, _ in _time_rows(view)}
-    assert rows == {"whole run": "18 min–22 min", "planned": "10 min", "cost": "0.25 of ~2.00"}
+    assert rows == {"whole run": "18–22 min", "planned": "10 min", "cost": "0.25 of ~2.00"}
     lines: list[str] = []
     LinePrinter(lines.append).feed([event(600, 0), event(620, 3), event(900, 5)])
     assert len(lines) == 2  # what hardly moved is not said again

@@ -51,7 +51,7 @@ class Silent:
     def log(self, message: str) -> None:
         self.said.append(message)
 
-    def phase(self, name: str, done: int = 0, total: int = 0, note: str = "") -> None:
+    def phase(self, name: str, done: int = 0, total: int = 0, note: str = "", unit: str = "") -> None:
         pass
 
 

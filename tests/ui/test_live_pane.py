@@ -31,7 +31,8 @@ from tui_tuner.ui.screens.results import ResultsScreen
 from tui_tuner.ui.screens.run import RunScreen
 from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.widgets.judged.measures import moved
-from tui_tuner.ui.widgets.live.chart import _add_scores, curve, settled
+from tui_tuner.ui.widgets.live.plot import add_scores
+from tui_tuner.ui.widgets.live.series import curve, settled
 from tui_tuner.ui.words import duration, figure, rough
 
 HOSTILE = "[/red] [@click=app.quit]x[/] \x1b[2J\x1b]0;owned\x07 \x9b31m \u202egnp.exe"
@@ -277,7 +278,7 @@ def test_words_for_numbers_that_are_none() -> None:
         assert words(math.nan) == "nan s" and words(math.inf) == "inf s"
     assert "nan" in human_bytes(math.nan) and "inf" in human_money(math.inf)
     steps = [Step(step, loss=loss) for step, loss in enumerate((1.0, math.nan, 3.0, 1e40, None, math.inf))]
-    assert curve(steps, 100) == [(0.0, 1.0), (2.0, 3.0)] and curve(steps, 1) == [(1.0, 2.0)]
+    assert curve(steps, 100) == [(0.0, 1.0), (2.0, 3.0)] and curve(steps, 1) == [(0.0, 1.0), (2.0, 3.0)]
     assert curve(steps[1:2], 100) == []
 
 
@@ -299,7 +300,7 @@ def test_the_scale_of_a_metric_is_readable_to_its_last_digit(metric: str, labels
     plot._set_size(40, 12)
     plot.xlim(0, 10)
     plot.yaxes(True, False)
-    _add_scores(plot, (1, 2, 3), [(0.0, 0.51), (5.0, 0.8), (10.0, 0.98)], metric, 12)
+    add_scores(plot, (1, 2, 3), [(0.0, 0.51), (5.0, 0.8), (10.0, 0.98)], metric, 12)
     drawn = re.sub(r"\x1b\[[0-9;]*m", "", plot.build())
     assert [line.split()[-1] for line in drawn.splitlines() if line.split()[-1][-1].isdigit()][:-1] == labels[
         ::-1

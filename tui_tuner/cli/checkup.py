@@ -32,6 +32,7 @@ def checkup(json: bool) -> int:
     """Print versions, devices and disk, each problem with its mend; returns the exit code."""
     facts, problems = _versions()
     facts["device"] = _device(problems)
+    facts |= _hub()
     kernels = _kernels()
     free = shutil.disk_usage(".").free
     facts["disk_free"] = human_bytes(free)
@@ -76,6 +77,17 @@ def _versions() -> tuple[dict[str, str], list[str]]:
                 )
             )
     return facts, problems
+
+
+def _hub() -> dict[str, str]:
+    """Where models come from, and where they are kept."""
+    from tui_tuner.models.hub import api
+    from tui_tuner.models.hub.huggingface import cache_folder
+    from tui_tuner.models.hub.net import is_offline
+
+    address = api.endpoint()
+    told = _("{address} (not asked: HF_HUB_OFFLINE is set)", address=address) if is_offline() else address
+    return {"hub": told, "models": cache_folder()}
 
 
 def _device(problems: list[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from tui_tuner.cli import ask, cache, data, history, plan, range_test, runs, start
+from tui_tuner.cli import ask, cache, chat, data, history, models, plan, range_test, runs, start
 from tui_tuner.cli.options import Runs
 from tui_tuner.cli.screen import open_workbench
 from tui_tuner.errors import UsageError
@@ -60,6 +60,7 @@ app.command("attach")(runs.attach)
 for _command, _help in runs.COMMAND_HELP.items():
     app.command(_command, help=_help)(runs.sender(_command))
 app.command("ask")(ask.ask)
+app.command("chat")(chat.chat)
 app.command("presets")(runs.presets)
 app.command("doctor")(runs.doctor)
 app.command("estimate")(plan.estimate)
@@ -67,6 +68,7 @@ app.command("lr")(range_test.lr)
 app.add_typer(history.app, name="runs")
 app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")
+app.add_typer(models.app, name="models")
 
 
 def command() -> Any:

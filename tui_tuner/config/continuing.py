@@ -166,6 +166,7 @@ _PLACE: Rule = "no effect", N_("the run stays in its folder")
 RULES: dict[str, Rule | Judge] = {
     "task": ("refused", N_("another task is another run")),
     "model.name": _MOVED,
+    "model.hub": _MODEL,
     "model.revision": _MODEL,
     "model.dtype": _NUMBERS,
     "model.quantization": _NUMBERS,

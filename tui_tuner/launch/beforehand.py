@@ -102,13 +102,14 @@ def one_process() -> Ranks:
 def _check_model(config: RunConfig) -> None:
     from tui_tuner.data.chat.choosing import check_template
     from tui_tuner.models.described import check_described
+    from tui_tuner.models.hub.place import is_path
     from tui_tuner.models.loading import check_weights, model_source, tokenizer_source
     from tui_tuner.models.sizes import check_sizes
 
     model = config.model
     if model.architecture is None:
         with about("model.name"):
-            source = model_source(model.name)
+            source = model_source(model) if is_path(model.name) else ""  # a run fetches what is missing
             if os.path.isdir(source):
                 check_weights(Path(source))
                 check_described(model)
@@ -116,7 +117,8 @@ def _check_model(config: RunConfig) -> None:
         check_sizes(model.architecture, "model.architecture")
     if model.tokenizer != "train":
         with about("model.name" if model.tokenizer is None else "model.tokenizer"):
-            tokenizer_source(model)
+            if is_path(model.tokenizer or model.name):
+                tokenizer_source(model)
     if model.chat_template is not None:
         check_template(model.chat_template)
 

@@ -38,6 +38,10 @@ OPERATIONS: dict[str, Operation] = {
     "launches": Operation("tui_tuner.training.tracing.launches:answer", process="trace"),
     # Keeps the model of the run that was asked last. In a process of its own, so that it can be let go.
     "ask": Operation("tui_tuner.training.asking:answer", process="ask"),
+    # Keep the models of a chat.
+    "chat_open": Operation("tui_tuner.inference.chatting:open_chat", process="chat"),
+    "chat_answer": Operation("tui_tuner.inference.chatting:answer_chat", process="chat"),
+    "chat_tokens": Operation("tui_tuner.inference.chatting:chat_tokens", process="chat"),
     # Builds a model without data, of any architecture.
     "parameters": Operation("tui_tuner.training.tracing.built:answer", process=ALONE),
     # Trains. Its GPU memory, the CUDA context with it, is only free again when its process has ended.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
 from tui_tuner.models.architectures.families import FAMILIES
 from tui_tuner.models.facts import facts_from_config
+from tui_tuner.models.hub.place import folder_on_disk
 from tui_tuner.models.lookup import read_config, stored_parameters
 from tui_tuner.text import one_line
 
@@ -21,9 +20,9 @@ def check_described(model: ModelSection) -> None:
     Raises:
         ModelError: much more is described than stored.
     """
-    folder = Path(model.name).expanduser()
-    stored = stored_parameters(folder) if folder.is_dir() else None
-    if not stored:
+    folder = folder_on_disk(model)
+    stored = stored_parameters(folder) if folder is not None else None
+    if folder is None or not stored:
         return
     try:
         facts = facts_from_config(read_config(folder / "config.json"))

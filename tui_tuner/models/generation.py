@@ -36,7 +36,7 @@ def generation_ends(model: ModelSection, tokenizer: Any) -> list[str]:
 def _read(model: ModelSection, name: str) -> dict[str, Any]:
     """A JSON file of the model; empty where it has none or it cannot be read: loading will say what is."""
     try:
-        source = model_source(model.name)
+        source = model_source(model)
         path = Path(source) / name if os.path.isdir(source) else _find(source, name, model.revision)
         return read_config(path) if path is not None and path.is_file() else {}
     except TunerError:
@@ -51,7 +51,7 @@ def _find(source: str, name: str, revision: str | None) -> Path | None:
     kept = try_to_load_from_cache(source, name, revision=revision)
     if isinstance(kept, str):
         return Path(kept)
-    if kept is not None or cached_only(source):  # known not to be there, or not to be had
+    if kept is not None or cached_only(source, revision):  # known not to be there, or not to be had
         return None
     try:
         return Path(hf_hub_download(source, name, revision=revision))

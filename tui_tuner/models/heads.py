@@ -52,12 +52,12 @@ def are_unnamed(names: list[str]) -> bool:
 def _read(model: ModelSection) -> Mapping[str, Any]:
     """The model's config.json; nothing where it cannot be read, which loading will say."""
     try:
-        source = model_source(model.name)
+        source = model_source(model)
         if os.path.isdir(source):
             return read_model_config(Path(source) / "config.json")
         from transformers import PretrainedConfig
 
-        where = {"revision": model.revision, "local_files_only": cached_only(source)}
+        where = {"revision": model.revision, "local_files_only": cached_only(source, model.revision)}
         return PretrainedConfig.get_config_dict(source, **where)[0]
     except (TunerError, OSError, ValueError):
         return {}

@@ -19,6 +19,7 @@ from tui_tuner.errors import ModelError, about
 from tui_tuner.locales import _
 from tui_tuner.models.described import check_described
 from tui_tuner.models.device import find_device, prepare_device
+from tui_tuner.models.hub.place import hub_source, is_path, is_settled
 from tui_tuner.models.lookup import check_safetensors, read_model_config
 from tui_tuner.models.new_weights import (
     POOLER,
@@ -46,19 +47,17 @@ _UNREACHED_SECONDS = 60.0  # for which a hub that did not answer is not asked ag
 _ask_again = 0.0  # a value of `time.monotonic`
 
 
-def model_source(name: str) -> str:
+def model_source(model: ModelSection) -> str:
     """A local folder as an absolute path, or the hub id as it is.
 
     Raises:
         ModelError: a path that is no folder, or holds no config.json.
+        HubError: a model of ModelScope that is not on this machine yet.
     """
-    own = own_folder(name)
-    if own is not None:
-        return _checked_folder(own, name)
-    path = Path(name).expanduser()
-    if os.path.exists(path) or name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
-        return _checked_folder(path, name)
-    return name
+    name = model.name
+    if is_path(name):
+        return _checked_folder(own_folder(name) or Path(name).expanduser(), name)
+    return hub_source(name, model.revision, model.hub, model.architecture is None)
 
 
 def load_tokenizer(model: ModelSection) -> Any:
@@ -81,12 +80,14 @@ def _load_tokenizer(model: ModelSection) -> Any:
     revision = model.revision if model.tokenizer is None and not os.path.isdir(source) else None
     with understood(source, *TOKENIZER):
         if not os.path.isdir(source):
-            _check_hub_config(source, {"revision": revision, "local_files_only": cached_only(source)})
+            _check_hub_config(
+                source, {"revision": revision, "local_files_only": cached_only(source, revision)}
+            )
         tokenizer = AutoTokenizer.from_pretrained(
             source,
             revision=revision,
             trust_remote_code=model.trust_remote_code,
-            local_files_only=cached_only(source),
+            local_files_only=cached_only(source, revision),
         )
     if not len(tokenizer):
         raise ModelError(_("the tokenizer has no vocabulary."), where=one_line(source))
@@ -135,7 +136,7 @@ def _load_model(
 ) -> Any:
     if config.model.architecture is not None:
         return _from_scratch(config, device, tokenizer, auto_class, values)
-    source = model_source(config.model.name)
+    source = model_source(config.model)
     if os.path.isdir(source):
         check_weights(Path(source))
         check_described(config.model)
@@ -182,9 +183,12 @@ def tokenizer_source(model: ModelSection) -> str:
     """
     if model.tokenizer is not None:
         path = Path(model.tokenizer).expanduser()
-        source = str(path.resolve()) if os.path.isdir(path) else model.tokenizer
+        if os.path.isdir(path):
+            source = str(path.resolve())
+        else:
+            source = hub_source(model.tokenizer, None, model.hub, weights=False)
     else:
-        source = model_source(model.name)
+        source = model_source(model)
     if os.path.isdir(source) and not any((Path(source) / name).is_file() for name in _TOKENIZER_FILES):
         raise ModelError(
             _("this folder holds no tokenizer."),
@@ -271,7 +275,7 @@ def _from_weights(
     where: dict[str, Any] = {
         "revision": None if os.path.isdir(source) else config.model.revision,
         "trust_remote_code": config.model.trust_remote_code,
-        "local_files_only": cached_only(source),
+        "local_files_only": cached_only(source, config.model.revision),
     }
     with understood(source, *MODEL):
         _check_hub_config(source, where)
@@ -328,6 +332,9 @@ def _from_weights(
     _keep_quantised_weights(model)
     note_random(model, random)
     forget_renaming(model, renamed)
+    if os.path.isdir(source) and not is_path(config.model.name):
+        # an adapter names its base by this: the id that others can find, not a folder of this machine
+        model.name_or_path = model.config._name_or_path = config.model.name
     return model
 
 
@@ -401,9 +408,9 @@ def _from_scratch(
     return model.to(device)
 
 
-def cached_only(source: str) -> bool:
-    """Whether only what is on this machine can be used: one quick question; the client asks for 45 s."""
-    if os.path.isdir(source):
+def cached_only(source: str, revision: str | None = None) -> bool:
+    """Whether only what is on this machine is to be used: one quick question; the client asks for 45 s."""
+    if os.path.isdir(source) or is_settled(source, revision):
         return True
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import HubError, ModelError
 from tui_tuner.locales import N_, _
+from tui_tuner.models.hub import problems
+from tui_tuner.models.hub.fetching import fetch_config
+from tui_tuner.models.hub.huggingface import HuggingFace, reachable
+from tui_tuner.models.hub.kinds import HUGGINGFACE, MODELSCOPE
+from tui_tuner.models.hub.ms_store import folder_of
 from tui_tuner.models.sizes import check_sizes
 from tui_tuner.text import one_line
 
-HUB_SECONDS = 3.0
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
 _AGAIN = N_("Download or copy it again.")
 
@@ -62,14 +64,10 @@ def config_from_hub(model: ModelSection, network: bool) -> Path:
         ModelError: no hub id, or a repository without a config.
         HubError: gated, unknown, or out of reach.
     """
+    if model.hub == MODELSCOPE:
+        return _config_from_modelscope(model, network)
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     shown = one_line(model.name)
     try:
@@ -78,19 +76,10 @@ def config_from_hub(model: ModelSection, network: bool) -> Path:
                 model.name,
                 "config.json",
                 revision=model.revision,
-                local_files_only=not (network and _hub_answers()),
+                local_files_only=not (network and reachable()),
                 etag_timeout=5,
             )
         )
-    except HFValidationError:
-        hint = _("Give a folder that holds config.json, or a hub id such as Qwen/Qwen3-0.6B.")
-        raise ModelError(_("is neither a folder here nor a hub id."), where=shown, hint=hint) from None
-    except GatedRepoError:
-        hint = _("Accept its terms on its page, then log in with `hf auth login`.")
-        raise HubError(_("is gated: the hub wants to know who asks."), where=shown, hint=hint) from None
-    except RepositoryNotFoundError:
-        hint = _("Check the spelling; a private model needs `hf auth login`.")
-        raise HubError(_("is not on the hub."), where=shown, hint=hint) from None
     except LocalEntryNotFoundError:
         hint = _("Check the connection, or give a local folder with config.json.")
         raise HubError(
@@ -99,20 +88,20 @@ def config_from_hub(model: ModelSection, network: bool) -> Path:
     except EntryNotFoundError:
         raise ModelError(_("has no config.json on the hub."), where=shown) from None
     except Exception as error:
-        raise HubError(_("the hub cannot be reached: {error}.", error=one_line(error)), where=shown) from None
+        endpoint = HuggingFace.endpoint()
+        raise problems.in_words(error, model.name, HUGGINGFACE, endpoint, model.revision) from None
 
 
-def _hub_answers() -> bool:
-    """Whether the hub can be reached at all; asking first spares half a minute of retries."""
-    from huggingface_hub import constants
-
-    address = urlsplit(constants.ENDPOINT)
-    port = address.port or (80 if address.scheme == "http" else 443)
-    try:
-        with socket.create_connection((address.hostname or "", port), timeout=HUB_SECONDS):
-            return not constants.HF_HUB_OFFLINE
-    except OSError:
-        return False
+def _config_from_modelscope(model: ModelSection, network: bool) -> Path:
+    """The `config.json` of a model of ModelScope, from its folder here or, with `network`, the hub."""
+    folder = folder_of(model.name, model.revision)
+    if folder is not None and (folder / "config.json").is_file():
+        return folder / "config.json"
+    if not network:
+        hint = _("Check the connection, or give a local folder with config.json.")
+        what = _("is not in the local cache, and the hub was not asked.")
+        raise HubError(what, where=one_line(model.name), hint=hint)
+    return fetch_config(model.name, model.revision, MODELSCOPE)
 
 
 def stored_parameters(folder: Path) -> int | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.models.device import host_memory
+from tui_tuner.models.hub.place import folder_on_disk
 
 PIECE = 8 << 20  # bytes that are read at a time
 MOST_OF_FREE = 0.5  # share of the free memory that the files may have together
@@ -80,8 +81,8 @@ def weight_files(model: ModelSection) -> list[Path]:
     """The safetensors files of a model on this machine; none where they cannot be told without loading it."""
     if model.architecture is not None:
         return []
-    folder = Path(model.name).expanduser()
-    if not folder.is_dir():
+    folder = folder_on_disk(model)
+    if folder is None:
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(model.name, "config.json", revision=model.revision)

@@ -115,10 +115,14 @@ class Lost:
 def lost(folder: RunFolder, lines: int = 5) -> Lost:
     """What to show of a lost run. Never raises; the lines are safe for a terminal."""
     scrubber().blank_out(folder.log)  # a killed process had no time to
-    name = one_line(folder.name)
+    return Lost(cause_of_death(folder), tuple(log_tail(folder.log, lines)), resume_command(folder))
+
+
+def resume_command(folder: RunFolder) -> str:
+    """The command that goes on with a run, from the folder where one is now."""
     root = folder.path.parent
     place = "" if str(root) == "runs" else f" --runs {one_line(root)}"
-    return Lost(cause_of_death(folder), tuple(log_tail(folder.log, lines)), f"tui-tuner resume {name}{place}")
+    return f"tui-tuner resume {one_line(folder.name)}{place}"
 
 
 _COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")

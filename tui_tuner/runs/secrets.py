@@ -29,6 +29,7 @@ _IS = r"[\"'\\]*\s*[:=]\s*[\"'\\]*"
 # A piece of text that must be there, looked for first because that is 20 times cheaper, and the whole shape.
 _SHAPES = (
     ("hf_", _EDGE + r"hf_[A-Za-z0-9]{20,}"),  # Hugging Face
+    ("ms-", _EDGE + r"ms-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),  # ModelScope
     ("sk-", _EDGE + r"sk-[A-Za-z0-9_-]{20,}"),  # OpenAI, Anthropic
     ("gh", _EDGE + r"gh[pousr]_[A-Za-z0-9]{30,}"),  # GitHub
     ("github_pat_", r"github_pat_[A-Za-z0-9_]{30,}"),
@@ -119,7 +120,7 @@ class Scrubber:
 
 def _in_file(name: str, text: str) -> set[str]:
     """The secrets in a file of tokens: all of it, or what stands behind a word that says so."""
-    if name == "token":
+    if name in ("token", "modelscope_token"):
         return {text.strip()}
     return set(re.findall(r"(?:hf_token\s*=|password)\s+(\S+)", text))
 
@@ -146,9 +147,12 @@ def scrubber() -> Scrubber:
 def token_files(environment: Mapping[str, str]) -> list[Path]:
     """Where the hub's and other programs' tokens lie, whether they are there or not."""
     try:
-        home = Path(environment.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+        cache = Path(environment.get("XDG_CACHE_HOME") or "~/.cache")
+        home = Path(environment.get("HF_HOME") or cache / "huggingface").expanduser()
         token = Path(environment.get("HF_TOKEN_PATH") or home / "token").expanduser()
-        return [token, home / "stored_tokens", Path("~/.netrc").expanduser()]
+        settings = Path(environment.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+        own = settings / "tui-tuner" / "modelscope_token"
+        return [token, token.with_name("stored_tokens"), own, Path("~/.netrc").expanduser()]
     except RuntimeError:  # nobody knows where the home is
         return []
 

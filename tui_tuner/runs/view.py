@@ -72,6 +72,7 @@ class RunView:
     fixes: tuple[Mapping[str, Any], ...] = ()  # the ways that the hint tells: each {field: value}
     rows_seen: bool = False  # a failure over rows that were read, and not over their file
     host_memory: int = 0
+    memories: tuple[tuple[int, int], ...] = ()  # (step, resident bytes of the process), as heartbeats tell
     memory: Memory | None = None
     sources: tuple[ModelSource, ...] = ()  # of the newest process
     duration: RunDuration | None = None  # the newest
@@ -268,6 +269,8 @@ def _ledger(draft: _Draft, _: Event, body: RowLedger) -> None:
 
 def _heartbeat(draft: _Draft, _: Event, body: Heartbeat) -> None:
     draft.values["host_memory"] = body.memory_host
+    if body.memory_host:
+        draft.list("memories").append((body.step, body.memory_host))
 
 
 def _memory(draft: _Draft, _: Event, body: Memory) -> None:

@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tui_tuner.config import consent
+from tui_tuner.config.kinds import ADAPTERS
 from tui_tuner.config.load import read_config
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
@@ -26,8 +27,12 @@ from tui_tuner.training.keeping.progress import read_progress
 from tui_tuner.training.resuming import RESOLVED
 from tui_tuner.training.rows import TOKENIZER
 
+if TYPE_CHECKING:
+    from tui_tuner.training.loading import Load
+
 UNKNOWN_BEFORE = {"training.compile": False}  # fields that runs of older versions say nothing of
 ADAPTER = "adapter_config.json"
+BASE = "base"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
@@ -39,13 +44,16 @@ class LoadedRun(NamedTuple):
     config: ResolvedConfig
 
 
-def load_run(run: RunFolder | Path | str, which: str = "best", device: str = "auto") -> LoadedRun:
+def load_run(
+    run: RunFolder | Path | str, which: str = "best", device: str = "auto", load: Load | None = None
+) -> LoadedRun:
     """Load what a run made.
 
     Args:
         run: The run's folder.
-        which: `best`, `last`, or a checkpoint such as `step-200`.
+        which: `best`, `last`, a checkpoint such as `step-200`, or `base`: what it began with.
         device: `cpu`, `cuda:0`, or `auto`: a GPU where there is one.
+        load: Loads the base model of an adapter instead of the task (`training.loading.load_base`).
 
     Raises:
         RunError: the run has no such model, or it is damaged; the message names those it has.
@@ -62,15 +70,17 @@ def load_run(run: RunFolder | Path | str, which: str = "best", device: str = "au
             name=one_line(folder.name),
         ),
     )
-    device = _choose_device(device)
+    device = choose_device(device)
     task = find_task(config.task)
     if which in ("best", "last"):
         place = folder.best if which == "best" else folder.last
         if not place.is_dir():
             raise _no_such_model(folder, which)
-        model, tokenizer = _load_final(config, task, place, device, _read_learned(folder))
+        model, tokenizer = _load_final(config, task, place, device, _read_learned(folder), load)
+    elif which == BASE:
+        model, tokenizer = _load_begun(config, task, folder, device, load)
     else:
-        model, tokenizer = _load_checkpoint(config, task, folder, which, device)
+        model, tokenizer = _load_checkpoint(config, task, folder, which, device, load)
     model.eval()
     return LoadedRun(model, tokenizer, config)
 
@@ -108,7 +118,7 @@ def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
     return found
 
 
-def _choose_device(asked: str) -> str:
+def choose_device(asked: str) -> str:
     import torch
 
     if asked == "auto":
@@ -124,7 +134,12 @@ def _choose_device(asked: str) -> str:
 
 
 def _load_final(
-    config: ResolvedConfig, task: Task, place: Path, device: str, learned: Mapping[str, Any]
+    config: ResolvedConfig,
+    task: Task,
+    place: Path,
+    device: str,
+    learned: Mapping[str, Any],
+    load: Load | None,
 ) -> tuple[Any, Any]:
     """A final model folder: an adapter on its base model, or a model of its own."""
     tokenizer = load_tokenizer(config.model.model_copy(update={"tokenizer": str(place)}))
@@ -144,15 +159,24 @@ def _load_final(
             ),
             where=one_line(place),
         )
-    from peft import PeftModel
-
     from tui_tuner.training.loading import load_base
 
-    base = load_base(config, device, tokenizer, task, learned)
+    base = load_base(config, device, tokenizer, task, learned, load)
     if (place / "config.json").is_file():
         task.keep(base, read_json(place / "config.json"))
+    return put_adapter(base, place), tokenizer
+
+
+def put_adapter(base: Any, place: Path) -> Any:
+    """A base model with the adapter of a folder.
+
+    Raises:
+        ModelError: the adapter is damaged, or made for another model.
+    """
+    from peft import PeftModel
+
     try:
-        return PeftModel.from_pretrained(base, str(place)), tokenizer
+        return PeftModel.from_pretrained(base, str(place))
     except Exception as error:  # whatever peft and safetensors make of files that are damaged
         raise ModelError(
             _("the adapter cannot be loaded: {error}", error=one_line(error, 300)),
@@ -161,21 +185,31 @@ def _load_final(
         ) from error
 
 
-def _load_checkpoint(
-    config: ResolvedConfig, task: Task, folder: RunFolder, which: str, device: str
+def _load_begun(
+    config: ResolvedConfig, task: Task, folder: RunFolder, device: str, load: Load | None
 ) -> tuple[Any, Any]:
-    """The model at a checkpoint: the base model, its method attached, with the trained weights of then."""
-    from tui_tuner.training.loading import attach_method, load_base
-    from tui_tuner.training.step.engine import load_trained
+    """The model that a run began with, and the run's tokenizer."""
+    from tui_tuner.training.loading import load_base
 
-    checkpoint = _find_checkpoint(folder, which)
     learned_tokenizer = folder.path / TOKENIZER
     section = config.model
     if learned_tokenizer.is_dir():
         section = section.model_copy(update={"tokenizer": str(learned_tokenizer)})
     tokenizer = load_tokenizer(section)
     task.prepare_tokenizer(config, tokenizer)
-    model = load_base(config, device, tokenizer, task, _read_learned(folder))
+    return load_base(config, device, tokenizer, task, _read_learned(folder), load), tokenizer
+
+
+def _load_checkpoint(
+    config: ResolvedConfig, task: Task, folder: RunFolder, which: str, device: str, load: Load | None
+) -> tuple[Any, Any]:
+    """The model at a checkpoint: the base model, its method attached, with the trained weights of then."""
+    from tui_tuner.training.loading import attach_method
+    from tui_tuner.training.step.engine import load_trained
+
+    checkpoint = _find_checkpoint(folder, which)
+    own = config.method.kind not in ADAPTERS  # the model's own weights are trained, so nobody may share them
+    model, tokenizer = _load_begun(config, task, folder, device, None if own else load)
     model = attach_method(model, config, task)
     try:
         load_trained(model, checkpoint.path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from tui_tuner.compute.regions import compile_layers
 from tui_tuner.config.advice import advise, setting
 from tui_tuner.config.kinds import RANKED
 from tui_tuner.config.resolved import ResolvedConfig
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.locales import N_, _
@@ -32,6 +33,8 @@ from tui_tuner.text import one_line
 from tui_tuner.training.origin import sources
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.watching.reporting import Reporter
+
+Load = Callable[[RunConfig, str, Any, Mapping[str, Any]], Any]
 
 
 def load_trainable(
@@ -137,11 +140,20 @@ def _fitting(config: ResolvedConfig, recovery: Recovery) -> Iterator[None]:
 
 
 def load_base(
-    config: ResolvedConfig, device: str, tokenizer: Any, task: Task, learned: Mapping[str, Any]
+    config: RunConfig,
+    device: str,
+    tokenizer: Any,
+    task: Task,
+    learned: Mapping[str, Any],
+    load: Load | None = None,
 ) -> Any:
-    """The base model as a run begins with it."""
+    """The base model as a run begins with it.
+
+    Args:
+        load: Loads it instead of the task: `(config, device, tokenizer, learned) -> model`.
+    """
     set_seed(config.training.seed)  # a new head is random, and must be the same whenever the run is continued
-    model = task.load(config, device, tokenizer, learned)
+    model = (load or task.load)(config, device, tokenizer, learned)
     task.finish_model(model, learned)
     return model
 

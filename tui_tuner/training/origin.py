@@ -9,6 +9,8 @@ from pathlib import Path
 from tui_tuner.config.kinds import is_tiny
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.locales import _
+from tui_tuner.models.hub.modelscope import BRANCH as MASTER
+from tui_tuner.models.hub.place import is_path
 from tui_tuner.models.loading import model_source, tokenizer_source
 from tui_tuner.runs.events import ModelSource
 
@@ -22,17 +24,27 @@ def sources(model: ModelSection) -> list[ModelSource]:
             ModelSource("model", str(model.architecture.get("model_type") or _("a new model")), "random")
         ]
     else:
-        found = [_source("model", model.name, model_source(model.name), model.revision)]
+        found = [_source("model", model.name, model_source(model), model)]
     if model.tokenizer not in (None, "train"):
-        found.append(_source("tokenizer", str(model.tokenizer), tokenizer_source(model), None))
+        found.append(
+            _source(
+                "tokenizer",
+                str(model.tokenizer),
+                tokenizer_source(model),
+                model.model_copy(update={"revision": None}),
+            )
+        )
     return found
 
 
-def _source(what: str, name: str, source: str, revision: str | None) -> ModelSource:
+def _source(what: str, name: str, source: str, model: ModelSection) -> ModelSource:
+    revision = model.revision
     if name == "demo" or is_tiny(name):
         return ModelSource(what, name, "package", source)
     if os.path.isdir(source):
-        return ModelSource(what, name, "folder", source)
+        if is_path(name):
+            return ModelSource(what, name, "folder", source)
+        return ModelSource(what, name, "hub", source, revision or MASTER)
     from huggingface_hub import try_to_load_from_cache
 
     path = None

@@ -99,6 +99,7 @@ def range_test(
     quiet_libraries()
     from tui_tuner.tasks import find_task
     from tui_tuner.training.context import RunContext
+    from tui_tuner.training.fetching import fetch_model
     from tui_tuner.training.keeping.progress import Progress
     from tui_tuner.training.train import prepare_training
 
@@ -113,6 +114,7 @@ def range_test(
         )
         training = None
         try:
+            fetch_model(config.model, reporter, commands, Ranks())
             training = prepare_training(context)
             return _run(training, rates, commands, say)
         except Stopped:

@@ -26,12 +26,14 @@ from tui_tuner.runs import kernel
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.events import Finished, RunStarted, Sink
 from tui_tuner.runs.gpu_faults import classify, from_kernel_log
+from tui_tuner.runs.history import resume_command
 from tui_tuner.runs.private import open_private
 from tui_tuner.runs.secrets import scrubber
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import find_task
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands, Stopped
+from tui_tuner.training.fetching import fetch_model
 from tui_tuner.training.keeping.best import KEPT
 from tui_tuner.training.keeping.checkpoints import Checkpoint, clear_leftovers, newest_valid, restore_folder
 from tui_tuner.training.ranks import Ranks
@@ -75,7 +77,7 @@ def run(
             outcome = _run(config, folder, reporter, commands, resume, ranks)
         except Stopped:
             outcome = Outcome("stopped", commands.exit_code, _("Stopped before the first step."))
-            again = Command("`tui-tuner resume`", _("Resume"))
+            again = Command(f"`{resume_command(folder)}`", _("Resume"))
             hint = advise(N_("Start it again with {command}.", command=again))
         except TunerError as error:
             ended = Finished.failed(error)
@@ -117,6 +119,7 @@ def _run(
         )
     )
     commands.check()
+    fetch_model(config.model, reporter, commands, ranks)
     with ReadAhead(config.model):
         _import(config, reporter)
         from tui_tuner.training.context import RunContext

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tui_tuner.launch.helper import Helper
     from tui_tuner.launch.terminal.leaving import WayOut
     from tui_tuner.runs.store import RunFolder, RunStore
+    from tui_tuner.ui.base_models.fetches import Fetches, Job
     from tui_tuner.ui.bridge import Follower
     from tui_tuner.ui.checking import Refusal
 
@@ -105,6 +106,7 @@ class TunerApp(SturdyApp[AppResult]):
         self._told_of_end = True
         self._garbage = Garbage()
         self._helper: Helper | None = None
+        self._fetches: Fetches | None = None
         self._way_out = way_out
         self._stalls: StallWatch | None = None
 
@@ -126,6 +128,24 @@ class TunerApp(SturdyApp[AppResult]):
         if self._helper is None:
             self._helper = Helper()
         return self._helper
+
+    @property
+    def fetches(self) -> Fetches:
+        """The models that this process fetches, whatever screen is on view."""
+        from tui_tuner.ui.base_models.fetches import Fetches
+
+        if self._fetches is None:
+
+            def ended(job: Job) -> None:  # in another thread
+                self.call_later(self._fetch_ended, job)
+
+            self._fetches = Fetches(ended)
+        return self._fetches
+
+    @property
+    def fetching(self) -> Job | None:
+        """The model that is fetched now."""
+        return self._fetches.current if self._fetches is not None else None
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -153,6 +173,8 @@ class TunerApp(SturdyApp[AppResult]):
             self._stalls.end()
         if self._helper is not None:
             self._helper.close()
+        if self._fetches is not None:
+            self._fetches.close()
 
     async def on_event(self, event: Event) -> None:
         if isinstance(event, InputEvent):
@@ -282,10 +304,21 @@ class TunerApp(SturdyApp[AppResult]):
         if not follower.view.ended and outcome.message:  # it ended before it could write a word
             self.say(one_line(outcome.message), "error", 20)
 
+    def _fetch_ended(self, job: Job) -> None:
+        """Say what became of a model that was fetched, on whatever screen."""
+        from tui_tuner.ui.screens.models.background import say_ended
+
+        say_ended(self, job)
+
     # The way out
 
-    async def action_quit(self) -> None:
-        """Leave; with a run on in this process, ask what becomes of it."""
+    async def action_quit(self, sure: bool = False) -> None:
+        """Leave; with a run on in this process, ask what becomes of it, and of a model that is fetched."""
+        if self.fetching is not None and not sure:
+            from tui_tuner.ui.screens.models.background import ask_to_quit
+
+            ask_to_quit(self, self.fetching, partial(self.action_quit, True))
+            return
         if not self.training:
             self.leave()
             return
@@ -305,12 +338,12 @@ class TunerApp(SturdyApp[AppResult]):
             if not self.training:
                 self.leave()
 
-    def leave(self, terminal_gone: bool = False) -> None:
+    def leave(self, terminal_gone: bool = False, words: str = "") -> None:
         """Close the screen. A run that is on in this process goes on without it."""
         if self._way_out is not None:
             self._way_out.leaving()
         keep = self.host if self.training or self._open[1] else None
-        self.exit(AppResult(0, keep, terminal_gone))
+        self.exit(AppResult(0, keep, terminal_gone, words))
 
     def _watch_over(self) -> None:
         """SIGHUP: the run goes on without a screen. SIGTERM, SIGINT: it saves and stops. Stalls are seen."""

@@ -39,6 +39,7 @@ class TunerCommands(Provider):
         app = self.tuner
         found += [
             (_("Home"), _("Runs and presets"), self._home),
+            (_("Models"), _("Search, fetch and choose a base model"), self._models),
             (_("Light or dark"), _("Change the theme; it is remembered"), app.action_toggle_theme),
             (_("Help"), _("Keys and words for this screen"), app.action_help),
             (_("Quit"), _("Leave; a run that is on is asked about"), partial(self._run, "app.quit")),
@@ -52,6 +53,11 @@ class TunerCommands(Provider):
     def _home(self) -> None:
         while len(self.app.screen_stack) > 1:
             self.app.pop_screen()
+
+    def _models(self) -> None:
+        from tui_tuner.ui.screens.models.asking import open_models
+
+        open_models(self.tuner)
 
     async def discover(self) -> Hits:
         for name, help_text, command in self._actions():

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tui_tuner.launch.helper import Helper
     from tui_tuner.runs.control import Control
     from tui_tuner.runs.store import RunFolder, RunStore
+    from tui_tuner.ui.base_models.fetches import Fetches, Job
     from tui_tuner.ui.bridge import Follower
     from tui_tuner.ui.checking import Refusal
     from tui_tuner.ui.drafts import DraftKeeper
@@ -41,7 +42,7 @@ class AppResult:
         exit_code: For the shell, where no run is on any more.
         host: The run this process trains or trained last. While it is alive, the caller keeps the process.
         terminal_gone: The terminal hung up: nothing can be written to it.
-        words: For the shell, where a fault ended the screen.
+        words: For the shell: where a fault ended the screen, or how to see again what one has left.
     """
 
     exit_code: int = 0
@@ -74,6 +75,12 @@ class Tuner(Protocol):
     @property
     def helper(self) -> Helper: ...
 
+    @property
+    def fetches(self) -> Fetches: ...
+
+    @property
+    def fetching(self) -> Job | None: ...
+
     def hosts(self, folder: RunFolder) -> bool: ...
 
     def follow(self, folder: RunFolder) -> Follower: ...
@@ -94,7 +101,9 @@ class Tuner(Protocol):
 
     def say(self, text: str, severity: Any = "information", timeout: float = 5.0) -> None: ...
 
-    def leave(self, terminal_gone: bool = False) -> None: ...
+    def fault_outside(self, error: BaseException) -> None: ...
+
+    def leave(self, terminal_gone: bool = False, words: str = "") -> None: ...
 
     def action_toggle_theme(self) -> None: ...
 

@@ -128,7 +128,14 @@ def _bottleneck(time: float, body: Bottleneck, phase: str) -> LogLine:
 
 
 def _command(time: float, body: CommandDone, phase: str) -> LogLine:
-    return LogLine(time, "info", _("done: {command}", command=body.command))
+    said = {
+        "pause": _("told to pause"),
+        "continue": _("told to go on"),
+        "save": _("told to save"),
+        "evaluate": _("told to evaluate"),
+        "stop": _("told to stop"),
+    }
+    return LogLine(time, "info", said.get(body.command) or _("told: {command}", command=body.command))
 
 
 def _finished(time: float, body: Finished, phase: str) -> LogLine:

@@ -62,6 +62,7 @@ def look(
     *,
     network: bool = True,
     exact: bool = False,
+    facts: ModelFacts | None = None,
 ) -> Look:
     """Plan the run of a draft.
 
@@ -70,12 +71,13 @@ def look(
         root: Folder of past runs, for their speed.
         network: Whether the hub may be asked for the model's shapes, and rows may be counted at leisure.
         exact: Tokenise all data (seconds to minutes; imports transformers).
+        facts: Shapes of the draft's model, where they are known; looked up otherwise.
 
     Raises:
         TunerError: the draft is invalid, or the model, the card or (with `exact`) the data cannot be had.
     """
     config = config_of(draft)
-    facts = _facts_of(config, network)
+    facts = facts or _facts_of(config, network)
     counted = _counted(config, network, exact)
     hardware, chosen, config = _device(config, card)
     speed = None if card else measured(config, not chosen.cpu, root)

@@ -121,6 +121,22 @@ def duration(seconds: float) -> str:
 rough = rough_seconds
 
 
+def span(low: float, high: float) -> str:
+    """A range of durations in few cells: `18–20 s`, `50 s–1.2 min`; one number where both ends agree."""
+    (first, unit), (last, other) = _in_its_unit(low), _in_its_unit(high)
+    if unit == other:
+        return f"{first} {unit}" if first == last else f"{first}–{last} {unit}"
+    return f"{first} {unit}–{last} {other}"
+
+
+def _in_its_unit(seconds: float) -> tuple[str, str]:
+    seconds = max(seconds, 0.0)  # in this order, NaN stays NaN
+    if not math.isfinite(seconds) or seconds < 59.5:
+        return f"{seconds:.0f}", _("s")
+    value, unit = (seconds / 60, _("min")) if seconds < 3570 else (seconds / 3600, _("h"))
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}", unit
+
+
 def bar(share: float, width: int) -> tuple[str, str]:
     """The filled and the empty part of a bar of `width` cells; half a cell is its finest step."""
     halves = round(max(0.0, min(1.0, share)) * width * 2)

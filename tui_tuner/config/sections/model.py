@@ -25,6 +25,15 @@ class ModelSection(Section):
         ),
         min_length=1,
     )
+    hub: Literal["huggingface", "modelscope"] = option(
+        "huggingface",
+        N_("Hub that a model id belongs to."),
+        N_(
+            "huggingface is huggingface.co, or the mirror that HF_ENDPOINT names. modelscope is "
+            "modelscope.cn, quicker to reach from China. A folder, demo and tiny come from neither."
+        ),
+        advanced=True,
+    )
     revision: str | None = option(None, N_("Branch, tag or commit of a hub model."), advanced=True)
     dtype: Auto | Dtype = option(
         "auto",

@@ -186,7 +186,11 @@ class WayOut:
             elif words:
                 self._print(words)
             return _code_of(host, code)
-        what = (saving_words if self.signal in _CODES else going_on_words)(host.folder.name)
+        name = host.folder.name
+        if self.signal in _CODES:
+            what = saving_words(name)
+        else:
+            what = going_on_words(name, paused=host.folder.state() == "paused")
         words = f"{words}\n{what}" if words else what
         self._deadline = None
         self._release(code, restore, words)

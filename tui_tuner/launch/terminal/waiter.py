@@ -259,8 +259,14 @@ class Waiter:
             self._terminal.write(words.encode("utf-8", "replace") + b"\n")
 
 
-def going_on_words(name: str) -> str:
-    """What the shell is told of a run that goes on without its screen."""
+def going_on_words(name: str, paused: bool = False) -> str:
+    """What the shell is told of a run that goes on, or stays paused, without its screen."""
+    if paused:
+        return _(
+            "run {name} stays paused; `tui-tuner continue {name}` lets it go on, and "
+            "`tui-tuner attach {name}` shows it",
+            name=one_line(name),
+        )
     return _("run {name} goes on; see it with `tui-tuner attach {name}`", name=one_line(name))
 
 

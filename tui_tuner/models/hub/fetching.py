@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from tui_tuner.errors import ModelError
+from tui_tuner.locales import _
 from tui_tuner.models.hub import problems
 from tui_tuner.models.hub.choice import is_weights
 from tui_tuner.models.hub.hf_store import HuggingFaceStore
@@ -28,7 +30,8 @@ from tui_tuner.models.hub.local import find
 from tui_tuner.models.hub.modelscope import ModelScope
 from tui_tuner.models.hub.ms_store import ModelScopeStore
 from tui_tuner.models.hub.net import is_offline
-from tui_tuner.models.hub.transfer import Item, Watch, download
+from tui_tuner.models.hub.transfer import Item, Watch, download, patiently
+from tui_tuner.text import one_line
 
 WORKERS = 4
 POLL_SECONDS = 0.1
@@ -76,6 +79,24 @@ def fetch(
         raise
     except Exception as error:
         raise problems.in_words(error, name, source, client.endpoint(), revision) from None
+
+
+def fetch_config(name: str, revision: str | None, source: str) -> Path:
+    """The `config.json` of a model alone, where its shapes are all that is wanted.
+
+    Raises:
+        HubError: as `api.describe` does; or the model has none.
+    """
+    client = ModelScope if source == MODELSCOPE else HuggingFace
+    model = client.describe(name, revision)
+    files = [file for file in model.files if file.name == "config.json"]
+    if not files:
+        raise ModelError(_("has no config.json on the hub."), where=one_line(name))
+    try:
+        folder = _Fetch(_store(model), files, lambda at: None, lambda: False).run(name)
+    except Exception as error:
+        raise problems.in_words(error, name, source, client.endpoint(), revision) from None
+    return folder / "config.json"
 
 
 def _store(model: Described) -> Store:
@@ -165,12 +186,7 @@ class _Fetch:
             self._watch.begun(file.name)
             whole = False
             try:
-                item = self._store.item(file)
-                if item.size is not None:
-                    self._watch.sized(item, item.size)
-                download(item, self._store.client, self._watch)
-                self._watch.check()
-                self._store.settle(file)
+                self._bring_one(file)
                 whole = True
             except Cancelled:
                 return
@@ -179,6 +195,15 @@ class _Fetch:
                 return
             finally:
                 self._watch.ended(file.name, whole)
+
+    def _bring_one(self, file: HubFile) -> None:
+        watch = self._watch
+        item = patiently(lambda: self._store.item(file), file.name, watch)
+        if item.size is not None:
+            watch.sized(item, item.size)
+        download(item, self._store.client, watch)
+        watch.check()
+        patiently(lambda: self._store.settle(file), file.name, watch)
 
     def _say(self, now: bool = False) -> None:
         """Tell how far it is, if that is news; and now and then if it is not."""

@@ -15,7 +15,7 @@ from tui_tuner.errors import HubError
 from tui_tuner.locales import _
 from tui_tuner.models.hub.huggingface import HuggingFace, cache_folder
 from tui_tuner.models.hub.kinds import Described, HubFile
-from tui_tuner.models.hub.net import SECONDS, asked, session
+from tui_tuner.models.hub.net import SECONDS, patience, session
 from tui_tuner.models.hub.transfer import Item
 from tui_tuner.text import one_line
 
@@ -90,7 +90,7 @@ class HuggingFaceStore:
 
         model = self._model
         url = hf_hub_url(model.name, file.name, revision=model.commit, endpoint=HuggingFace.endpoint())
-        found = asked(lambda: get_hf_file_metadata(url, timeout=SECONDS))
+        found = get_hf_file_metadata(url, timeout=patience())
         blob = found.etag or file.sha256 or file.git
         if not blob or "/" in blob or blob in (".", ".."):
             raise HubError(_("the hub tells no version of it."), where=one_line(file.name))

@@ -11,7 +11,7 @@ from tui_tuner.errors import HubError
 from tui_tuner.models.hub import problems
 from tui_tuner.models.hub.choice import choose_files, is_pickled
 from tui_tuner.models.hub.kinds import HUGGINGFACE, Described, Found, HubFile
-from tui_tuner.models.hub.net import SECONDS, answers, asked, is_offline, session, small_json
+from tui_tuner.models.hub.net import answers, asked, is_offline, patience, session, small_json
 from tui_tuner.text import one_line
 
 # Tasks, by the hub's words, whose models read text and nothing else
@@ -69,7 +69,7 @@ class HuggingFace:
         endpoint = cls.endpoint()
         try:
             info = asked(
-                lambda: HfApi().model_info(name, revision=revision, timeout=SECONDS, files_metadata=True)
+                lambda: HfApi().model_info(name, revision=revision, timeout=patience(), files_metadata=True)
             )
             files = _files(info, name)
         except Exception as error:
@@ -121,7 +121,7 @@ def _list(endpoint: str, query: str, limit: int) -> list[Mapping[str, Any]]:
         values.append(("search", query))
     values += [("expand", name) for name in _FIELDS]
     response = session().get(
-        f"{endpoint}/api/models", params=values, headers=build_hf_headers(), timeout=SECONDS
+        f"{endpoint}/api/models", params=values, headers=build_hf_headers(), timeout=patience()
     )
     hf_raise_for_status(response)
     rows = response.json()

@@ -75,11 +75,13 @@ def _in_cache() -> Iterator[LocalModel]:
                     size,
                     False,
                     _changed(place / "blobs"),
-                    _("only parts of files"),
+                    _("a fetch that did not end"),
                 )
             continue
         current = snapshot(name, None) or revisions[0]
         missing = lacks(current)
+        if missing and any(path.name.endswith(".incomplete") for path in _files(place / "blobs")):
+            missing = _("a fetch that did not end")
         size = size or sum(_size(path) for path in _files(current))  # a disk without links has no blobs
         yield LocalModel(name, HUGGINGFACE, current.name, current, size, not missing, _used(current), missing)
 
@@ -87,7 +89,10 @@ def _in_cache() -> Iterator[LocalModel]:
 def _of_modelscope() -> Iterator[LocalModel]:
     for name, revision, place in ms_store.all_folders():
         missing = lacks(place)
-        size = sum(_size(path) for path in _files(place))
+        parts = [path for path in _files(place / ms_store.PARTS) if not path.name.endswith(".lock")]
+        if missing and parts:
+            missing = _("a fetch that did not end")
+        size = sum(_size(path) for path in [*_files(place), *parts])
         yield LocalModel(name, MODELSCOPE, revision, place, size, not missing, _used(place), missing)
 
 

@@ -19,7 +19,7 @@ from tui_tuner.models.hub import problems
 from tui_tuner.models.hub.choice import choose_files, is_pickled
 from tui_tuner.models.hub.huggingface import MOST_CONFIG, TEXT, nearest
 from tui_tuner.models.hub.kinds import MODELSCOPE, Described, Found, HubFile
-from tui_tuner.models.hub.net import SECONDS, asked, is_offline, library, small_json
+from tui_tuner.models.hub.net import asked, is_offline, library, patience, small_json
 from tui_tuner.models.hub.stored import find_token
 from tui_tuner.text import one_line
 
@@ -38,7 +38,7 @@ def client() -> Any:
             hint=_("Unset it, or take a model of this machine: `tui-tuner models list`."),
         )
     if _client is None:
-        _client = library().Client(follow_redirects=True, timeout=SECONDS)
+        _client = library().Client(follow_redirects=True, timeout=patience())
     return _client
 
 
@@ -135,7 +135,7 @@ def _ask(path: str, name: str, patient: bool = True) -> dict[str, Any]:
     endpoint = ModelScope.endpoint()
 
     def once() -> Any:
-        response = client().get(endpoint + path, headers=headers(), timeout=SECONDS)
+        response = client().get(endpoint + path, headers=headers(), timeout=patience())
         response.raise_for_status()
         return response.json()
 

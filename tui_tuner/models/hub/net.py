@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 SECONDS = 10.0  # for one answer of a hub, and for one more piece of a file
-QUICK_SECONDS = 5.0
+CONNECT_SECONDS = 5.0
 BUSY = (408, 429, 500, 502, 503, 504)  # worth asking again
 LONGEST_WAIT = 120.0  # seconds a hub may ask us to wait; beyond that the user decides
 _ATTEMPTS = 3
@@ -33,6 +33,11 @@ def library() -> Any:
     return sys.modules[type(session()).__module__.partition(".")[0]]
 
 
+def patience() -> Any:
+    """How long the HTTP client waits: less for a connection than for an answer."""
+    return library().Timeout(SECONDS, connect=CONNECT_SECONDS)
+
+
 def network_errors() -> tuple[type[BaseException], ...]:
     """What the HTTP client raises where a connection fails or breaks."""
     http = library()
@@ -49,20 +54,24 @@ def is_offline() -> bool:
 def answers(endpoint: str) -> bool:
     """Whether a hub answers anything, by one quick question."""
     try:
-        session().head(endpoint, timeout=QUICK_SECONDS)
+        session().head(endpoint, timeout=CONNECT_SECONDS)
     except Exception:  # whatever the HTTP client raises, the hub was not reached
         return False
     return True
 
 
 def asked(call: Callable[[], Answer], patient: bool = True) -> Answer:
-    """What `call` returns, tried again a few times where a hub is busy or a connection breaks."""
+    """What `call` returns, tried again a few times where a hub is busy or a connection breaks.
+
+    A hub that does not answer at all is not asked again: that is told within seconds.
+    """
     for attempt in range(_ATTEMPTS):
         try:
             return call()
         except Exception as error:
             wait = pause_after(error, attempt)
-            if not patient or attempt + 1 == _ATTEMPTS or wait is None or wait > SECONDS:
+            lost = isinstance(error, (library().ConnectError, library().TimeoutException))
+            if not patient or lost or attempt + 1 == _ATTEMPTS or wait is None or wait > SECONDS:
                 raise
             time.sleep(wait)
     raise AssertionError("unreachable")
@@ -70,7 +79,7 @@ def asked(call: Callable[[], Answer], patient: bool = True) -> Answer:
 
 def small_json(url: str, headers: Mapping[str, str], most: int) -> dict[str, Any] | None:
     """A JSON object of a server, or None where it is not to be had, is something else or is too large."""
-    told = {"headers": dict(headers), "timeout": SECONDS, "follow_redirects": True}
+    told = {"headers": dict(headers), "timeout": patience(), "follow_redirects": True}
     try:
         with session().stream("GET", url, **told) as answer:
             if answer.status_code != 200:

@@ -18,7 +18,7 @@ from tui_tuner.models.hub import problems
 from tui_tuner.models.hub.huggingface import HuggingFace
 from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE, Who
 from tui_tuner.models.hub.modelscope import ModelScope, client
-from tui_tuner.models.hub.net import SECONDS, asked, session
+from tui_tuner.models.hub.net import asked, patience, session
 from tui_tuner.models.hub.stored import VARIABLES, find_token, token_file, write_token
 from tui_tuner.text import one_line
 
@@ -109,7 +109,9 @@ def _name_of(token: str, source: str) -> str:
 
     def once() -> Any:
         response = session().get(
-            f"{HuggingFace.endpoint()}/api/whoami-v2", headers=build_hf_headers(token=token), timeout=SECONDS
+            f"{HuggingFace.endpoint()}/api/whoami-v2",
+            headers=build_hf_headers(token=token),
+            timeout=patience(),
         )
         hf_raise_for_status(response)
         return response.json()
@@ -120,7 +122,7 @@ def _name_of(token: str, source: str) -> str:
 
 def _name_on_modelscope(token: str) -> str:
     response = client().post(
-        f"{ModelScope.endpoint()}/api/v1/login", json={"AccessToken": token}, timeout=SECONDS
+        f"{ModelScope.endpoint()}/api/v1/login", json={"AccessToken": token}, timeout=patience()
     )
     response.raise_for_status()
     answer = response.json()

@@ -8,20 +8,21 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tui_tuner.errors import HubError
 from tui_tuner.locales import _
 from tui_tuner.models.hub import problems
 from tui_tuner.models.hub.kinds import Cancelled
-from tui_tuner.models.hub.net import BUSY, LONGEST_WAIT, SECONDS, network_errors, pause_after
+from tui_tuner.models.hub.net import BUSY, LONGEST_WAIT, network_errors, patience, pause_after
 from tui_tuner.text import human_seconds, one_line
 
 ATTEMPTS = 6  # in a row that bring no byte
 PIECE = 1 << 20  # bytes read at a time from a part on the disk
+Answer = TypeVar("Answer")
 DAMAGED = 2  # times a file may arrive with another checksum
 
 
@@ -72,9 +73,9 @@ class Watch:
         with self._lock:
             self.sizes[item.name] = size
 
-    def say(self, item: Item, note: str) -> None:
+    def say(self, name: str, note: str) -> None:
         with self._lock:
-            self._notes[item.name] = note
+            self._notes[name] = note
 
     def begun(self, name: str) -> None:
         with self._lock:
@@ -162,13 +163,13 @@ def download(item: Item, client: Any, watch: Watch) -> None:
                     where=one_line(item.name),
                     hint=_("A proxy or a mirror may change files on their way. Nothing of it was kept."),
                 )
-            watch.say(item, _("arrived damaged, it is fetched again"))
+            watch.say(item.name, _("arrived damaged, it is fetched again"))
 
 
 def _receive_all(item: Item, client: Any, watch: Watch, digest: _Digest) -> None:
     """Until all bytes of a file are here, with pauses that grow while none comes."""
     broken: tuple[type[BaseException], ...] = (*network_errors(), _Busy)
-    attempt = 0
+    patience = _Patience(item.name, watch)
     while True:
         before = _size(item.part)
         try:
@@ -179,12 +180,37 @@ def _receive_all(item: Item, client: Any, watch: Watch, digest: _Digest) -> None
         except broken as error:
             watch.check()  # a connection that was hung up because the fetch is to stop
             problem = error.error if isinstance(error, _Busy) else error
-        attempt = 0 if _size(item.part) > before else attempt + 1
-        wait = pause_after(problem, max(0, attempt - 1))
-        if wait is None or attempt >= ATTEMPTS or wait > LONGEST_WAIT:
+        patience.after(problem, moved=_size(item.part) > before)
+
+
+def patiently(call: Callable[[], Answer], name: str, watch: Watch) -> Answer:
+    """What `call` returns, with pauses that grow where a connection fails or a hub is busy."""
+    patience = _Patience(name, watch)
+    while True:
+        try:
+            return call()
+        except Cancelled:
+            raise
+        except Exception as error:
+            watch.check()
+            patience.after(error)
+
+
+class _Patience:
+    """Pauses before another attempt, said in words."""
+
+    def __init__(self, name: str, watch: Watch) -> None:
+        self._name, self._watch = name, watch
+        self._attempt = 0
+
+    def after(self, problem: BaseException, moved: bool = False) -> None:
+        """Wait after a problem, or raise it: where waiting cannot help, or has not for long."""
+        self._attempt = 0 if moved else self._attempt + 1
+        wait = pause_after(problem, max(0, self._attempt - 1))
+        if wait is None or self._attempt >= ATTEMPTS or wait > LONGEST_WAIT:
             raise problem
-        watch.say(item, _told(problem, wait, attempt))
-        watch.pause(wait)
+        self._watch.say(self._name, _told(problem, wait, self._attempt))
+        self._watch.pause(wait)
 
 
 class _Busy(Exception):
@@ -223,7 +249,7 @@ def _receive(item: Item, client: Any, watch: Watch, digest: _Digest) -> None:
             headers["Range"] = f"bytes={have}-"
         with (
             client.stream(
-                "GET", item.url, headers=headers, timeout=SECONDS, follow_redirects=True
+                "GET", item.url, headers=headers, timeout=patience(), follow_redirects=True
             ) as response,
             watch.listening(response),
         ):
@@ -311,7 +337,7 @@ class _Digest:
         if self._count == have:
             return
         self.begin()
-        watch.say(item, _("checking what is here"))
+        watch.say(item.name, _("checking what is here"))
         with open(part, "rb") as file:
             while self._count < have and (piece := file.read(min(PIECE, have - self._count))):
                 watch.check()
@@ -344,7 +370,7 @@ def _locked(item: Item, watch: Watch) -> Iterator[None]:
             break
         except Timeout:
             if time.monotonic() - began > 0.5:
-                watch.say(item, _("another process is fetching it"))
+                watch.say(item.name, _("another process is fetching it"))
         except NotImplementedError:  # a file system without locks: parts are checked by their sums anyway
             yield
             return

@@ -23,7 +23,7 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui import datalook
 from tui_tuner.ui.checking import Refusal, refusal_of
-from tui_tuner.ui.form import at, given, put
+from tui_tuner.ui.form import at, given
 from tui_tuner.ui.screens.offers import MendingScreen, put_values
 from tui_tuner.ui.widgets.data.file_tree import FileTree
 from tui_tuner.ui.widgets.data.how_read import HowRead, counts
@@ -388,17 +388,13 @@ class DataScreen(MendingScreen):
         self._open(self._path)
 
     def action_model(self) -> None:
-        from tui_tuner.ui.screens.dialogs import AskPath
+        """Choose another model, whose tokens are shown."""
+        from tui_tuner.ui.screens.models.asking import ask_model
 
-        now = str(at(self.tuner.draft, "model.name"))
-        question = _("Whose tokenizer? A hub id, a local folder, or demo.")
-        self.app.push_screen(AskPath(_("Model"), question, one_line(now)), self._model_chosen)
+        ask_model(self, self._model_chosen)
 
-    def _model_chosen(self, name: str | None) -> None:
-        if not name:
-            return
-        put(self.tuner.draft, "model.name", name)
-        self.tuner.drafts.touch()
+    def _model_chosen(self, values: Mapping[str, Any]) -> None:
+        put_values(self.tuner, values)
         self._show_model()
         index = self.query_one("#rows", OptionList).highlighted
         if index is not None:

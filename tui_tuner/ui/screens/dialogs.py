@@ -81,15 +81,18 @@ class QuitDialog(Choose):
 
 
 class Confirm(ModalScreen[bool]):
-    """Yes or no; the answers say what they do. `code` is a line to copy."""
+    """Yes or no; the answers say what they do. `code` is a line to copy; `careful` marks the no at first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n", "answer(False)", _("No")),
         Binding("y", "answer(True)", _("Yes")),
     ]
 
-    def __init__(self, title: str, question: str, yes: str, no: str, code: str = "") -> None:
+    def __init__(
+        self, title: str, question: str, yes: str, no: str, code: str = "", careful: bool = False
+    ) -> None:
         super().__init__()
+        self._careful = careful
         self._title, self._question, self._yes, self._no, self._code = title, question, yes, no, code
 
     def compose(self) -> ComposeResult:
@@ -99,6 +102,9 @@ class Confirm(ModalScreen[bool]):
             if self._code:
                 yield Static(Content.assemble("  ", (safe(self._code).plain, "$accent")))
             yield OptionList(Option(Content(self._yes), "yes"), Option(Content(self._no), "no"))
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).highlighted = 1 if self._careful else 0
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:

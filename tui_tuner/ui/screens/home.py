@@ -49,6 +49,7 @@ class HomeScreen(RowsScreen):
         Binding("c", "go_on", _("Continue")),
         Binding("n", "new", _("New run")),
         Binding("d", "data", _("Data")),
+        Binding("m", "models", _("Models")),
         Binding("r", "runs", _("All runs")),
         Binding("tab", "app.focus_next", _("Runs/presets")),
         Binding("ctrl+p", "app.command_palette", _("Commands"), key_display="^p"),
@@ -247,6 +248,12 @@ class HomeScreen(RowsScreen):
 
     def action_data(self) -> None:
         self.tuner.open_data()
+
+    def action_models(self) -> None:
+        """Models of this machine and of a hub; the one that is chosen begins a run."""
+        from tui_tuner.ui.screens.models.asking import open_models
+
+        open_models(self.tuner)
 
     def action_runs(self) -> None:
         from tui_tuner.ui.screens.runs import RunsScreen

@@ -15,18 +15,18 @@ from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.text import one_line
 from tui_tuner.ui.bridge import RunUpdated, Snapshot
 from tui_tuner.ui.checking import refusal_of_run
 from tui_tuner.ui.machine import Load, Machine
 from tui_tuner.ui.overview import can_resume, run_values
 from tui_tuner.ui.screens.base import TunerScreen
-from tui_tuner.ui.widgets.live.chart import LossChart
+from tui_tuner.ui.widgets.live.chart import RunChart
 from tui_tuner.ui.widgets.live.choices import Choices
 from tui_tuner.ui.widgets.live.failure import Failure
 from tui_tuner.ui.widgets.live.log_pane import LogPane
 from tui_tuner.ui.widgets.live.numbers import Numbers
 from tui_tuner.ui.widgets.live.run_head import RunHead
+from tui_tuner.ui.widgets.live.run_words import about, attach_command, detach_question, is_local, left_words
 from tui_tuner.ui.widgets.live.samples import Samples
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.widgets.zoom import Zooms
@@ -43,25 +43,31 @@ class RunScreen(Zooms, TunerScreen):
     HELP_TEXT = _(
         "The pane reads the run's journal, so it shows the same in every terminal, live or ended.\n"
         "Pause holds the run at its next step. Stop saves a checkpoint first; the run can be resumed.\n"
-        "Tab turns the lower part: log, answers, and what every `auto` became.\n"
+        "Tab turns the lower part: log, answers, and what every `auto` became. g turns the chart: loss, "
+        "learning rate, speed, gradient norm, memory, metrics. z gives the lower part the whole screen, Z "
+        "the next part.\n"
         "Detach closes the workbench; the run goes on."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "tell('pause')", _("Pause")),
         Binding("p", "tell('continue')", _("Continue")),
         Binding("x", "stop", _("Stop")),
-        Binding("s", "tell('save')", _("Save")),
-        Binding("e", "tell('evaluate')", _("Evaluate")),
+        Binding("s", "tell('save')", _("Save a checkpoint"), show=False),
+        Binding("e", "tell('evaluate')", _("Evaluate now"), show=False),
         Binding("enter", "settings", _("Settings")),
         Binding("f4", "mend", _("Mend")),
         Binding("r", "resume", _("Resume")),
         Binding("v", "results", _("Results")),
-        Binding("tab,1", "turn", _("Log/answers/choices"), show=False),
+        Binding("g", "chart(1)", _("Chart")),
+        Binding("G,shift+g", "chart(-1)", _("Chart before"), show=False),
+        Binding("b", "axis", _("Chart by steps, tokens or time"), show=False),
+        Binding("tab", "turn", _("Next of log, answers and choices"), show=False),
         Binding("l", "tab('log')", _("Log"), show=False),
         Binding("a", "tab('samples')", _("Answers")),
-        Binding("c", "tab('choices')", _("Choices"), show=False),
+        Binding("c", "tab('choices')", _("What every `auto` became"), show=False),
         *Zooms.ZOOM,
         Binding("d", "detach", _("Detach")),
+        Binding("ctrl+z", "suspend", "", show=False),
         Binding("q", "app.quit", _("Quit")),
         Binding("escape", "back", _("Home")),
     ]
@@ -84,7 +90,7 @@ class RunScreen(Zooms, TunerScreen):
         self._machine: Machine | None = None
         self._load: Load | None = None
         self._asking: Screen[Any] | None = None  # a question that only makes sense while the run is on
-        self._local = folder.manifest().get("host") in (None, _hostname())
+        self._local = is_local(folder)
 
     def crumb(self) -> Content:
         return safe(self.folder.name)
@@ -93,7 +99,7 @@ class RunScreen(Zooms, TunerScreen):
         yield RunHead()
         yield Failure()
         with Horizontal(id="middle"):
-            yield LossChart(id="chart")
+            yield RunChart(id="chart")
             yield Numbers(classes="panel")
         with ContentSwitcher(initial="log", id="lower"):
             yield LogPane(id="log")
@@ -116,8 +122,8 @@ class RunScreen(Zooms, TunerScreen):
         before, self.snapshot = self.snapshot, message.snapshot
         if not self.on_view and before is not None:
             return
-        self.query_one(TopBar).say(_about(message.snapshot))
-        self.query_one(LossChart).show(message.snapshot.view)
+        self.query_one(TopBar).say(about(message.snapshot))
+        self.query_one(RunChart).show(message.snapshot.view)
         if before is None or before.state != message.snapshot.state:
             self._state_changed(before)
         if before is None or self.query_one("#lower", ContentSwitcher).current != "log":
@@ -128,7 +134,7 @@ class RunScreen(Zooms, TunerScreen):
     def _state_changed(self, before: Snapshot | None) -> None:
         self._show_failure()
         self._draw_figures()
-        self.query_one(LossChart).repaint()
+        self.query_one(RunChart).repaint()
         self.refresh_bindings()
         snapshot = self.snapshot
         if snapshot is None or before is None or not before.live:
@@ -229,7 +235,7 @@ class RunScreen(Zooms, TunerScreen):
         from tui_tuner.ui.screens.dialogs import Confirm
 
         question = _("Stop this run? It saves a checkpoint first and can be resumed.")
-        self._asking = Confirm(_("Stop"), question, _("Stop and save"), _("Let it run"))
+        self._asking = Confirm(_("Stop"), question, _("Stop and save"), _("Let it run"), careful=True)
         self.app.push_screen(self._asking, self._stop_answered)
 
     def _stop_answered(self, yes: bool | None) -> None:
@@ -267,16 +273,32 @@ class RunScreen(Zooms, TunerScreen):
         if self.tuner.hosts(self.folder):
             from tui_tuner.ui.screens.dialogs import Confirm
 
-            question = _(
-                "Close the workbench and let the run go on in the background, without a screen, to its "
-                "end? See it again with"
-            )
+            question = detach_question(self.snapshot is not None and self.snapshot.state == "paused")
             command = attach_command(self.folder)
             dialog = Confirm(_("Detach"), question, _("Detach"), _("Stay"), code=command)
             self._asking = dialog
             self.app.push_screen(dialog, lambda yes: self.tuner.leave() if yes else None)
         else:
-            self.tuner.leave()
+            self.tuner.leave(words=left_words(self.snapshot) if self.snapshot is not None else "")
+
+    def action_suspend(self) -> None:
+        """A stopped process would hold its training thread as well, and a run of another is left by d."""
+        if self.tuner.hosts(self.folder):
+            self.tuner.say(
+                _("Suspended, this process would not train. d leaves the screen, and the run goes on.")
+            )
+        else:
+            self.tuner.say(_("d leaves this screen; the run does not need it."))
+
+    # Charts
+
+    def action_chart(self, by: int) -> None:
+        """The next chart, or the one before."""
+        self.query_one(RunChart).turn(by)
+
+    def action_axis(self) -> None:
+        """The charts by steps, by tokens or by time."""
+        self.query_one(RunChart).turn_axis()
 
     def action_turn(self) -> None:
         names = [name for name, _label in _TABS]
@@ -300,28 +322,3 @@ class RunScreen(Zooms, TunerScreen):
         self._draw_lower()
         self.call_after_refresh(self._draw_figures)
         self.set_focus(self.query_one(f"#{name}"), scroll_visible=False)
-
-
-def _about(snapshot: Snapshot) -> Content:
-    """Model, method and device of a run."""
-    config = snapshot.view.config
-    model, method = config.get("model"), config.get("method")
-    name = model.get("name") if isinstance(model, dict) else None
-    kind = method.get("kind") if isinstance(method, dict) else None
-    parts = [one_line(part, 30) for part in (name, kind, snapshot.view.device) if part]
-    return Content(" · ".join(parts)).stylize("$dim")
-
-
-def attach_command(folder: RunFolder) -> str:
-    """The command that shows a run again, from the folder where one is now."""
-    import shlex
-
-    root = folder.path.parent
-    extra = "" if str(root) == "runs" else f" --runs {shlex.quote(str(root))}"
-    return f"tui-tuner attach {shlex.quote(folder.name)}{extra}"
-
-
-def _hostname() -> str:
-    import socket
-
-    return socket.gethostname()

@@ -23,7 +23,7 @@ class TopBar(Horizontal):
         super().__init__()
         self._crumb = crumb
         self._shown = ""
-        self._own = False
+        self._own: Content | None = None
 
     def compose(self) -> ComposeResult:
         name = ("tui-tuner", "bold $primary")
@@ -37,17 +37,24 @@ class TopBar(Horizontal):
 
     def say(self, content: Content) -> None:
         """Put the screen's own words at the right end, for good."""
-        self._own = True
+        self._own = content
         self._put(content)
 
     def _put(self, content: Content) -> None:
+        """Put words there, after how far a model is that is fetched."""
+        share = _fetched(self.app)
+        if share:
+            content = Content.assemble((share, "$primary"), "  ", content)
         if content.markup != self._shown:
             self._shown = content.markup
             self.query_one("#hosted", Static).update(content)
 
     def _look(self) -> None:
         app = self.app
-        if self._own or not self.screen.is_active:
+        if not self.screen.is_active:
+            return
+        if self._own is not None:
+            self._put(self._own)
             return
         host = getattr(app, "host", None)
         if host is None or not app.training:  # type: ignore[attr-defined]
@@ -59,3 +66,11 @@ class TopBar(Horizontal):
         self._put(
             Content.assemble(state_content(follower.state(), False), " ", safe(host.folder.name, 30), share)
         )
+
+
+def _fetched(app: object) -> str:
+    """How far the model is that is fetched now; empty where there is none."""
+    job = getattr(app, "fetching", None)
+    if job is None:
+        return ""
+    return f"⇣ {job.share:.0%}" if job.share is not None else "⇣"

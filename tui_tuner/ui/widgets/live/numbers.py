@@ -10,14 +10,15 @@ from textual.containers import Horizontal
 from textual.content import Content
 
 from tui_tuner.config.deciding import metric_name
-from tui_tuner.locales import _
+from tui_tuner.locales import _, _n
 from tui_tuner.runs.events import Evaluation
+from tui_tuner.runs.pace import OF_SPEED
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import human_bytes, human_money, one_line
 from tui_tuner.ui.bridge import Snapshot
 from tui_tuner.ui.machine import Load
 from tui_tuner.ui.widgets.changed import Lines
-from tui_tuner.ui.words import figure, measured, rough
+from tui_tuner.ui.words import figure, measured, rough, span
 
 _LABEL = 14  # cells of the column of labels
 LOSSES = ("loss", "validation_loss", "eval_loss")
@@ -43,6 +44,8 @@ class Numbers(Horizontal):
     def show(self, snapshot: Snapshot, load: Load | None) -> None:
         """Draw the figures of a run, and the machine's where the run is on it."""
         rows = [*_run_rows(snapshot.view), *(_machine_rows(load) if load else ())]
+        room = self.size.height - len(rows)
+        rows += list(_more_rows(snapshot.view))[: max(0, room)]
         wide = self.size.width >= 38
         self.query_one("#labels", Lines).show(*(Content(row[0][: _LABEL - 1]) for row in rows))
         self.query_one("#values", Lines).show(
@@ -97,9 +100,33 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
         best_step = next((saved.step for saved in reversed(view.checkpoints) if saved.best), None)
         step = view.checkpoints[-1].step
         if best_step is not None:
-            yield _("saved"), _("step {step} · best {best}", step=step, best=best_step), None
+            yield _("saved at step"), _("{step:,}, best {best:,}", step=step, best=best_step), None
         else:
-            yield _("saved"), _("step {step}", step=step), None
+            yield _("saved at step"), f"{step:,}", None
+
+
+def _more_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
+    """What is worth a row where there is room for it, the most useful first."""
+    recent = view.steps[-OF_SPEED:]
+    took = [step.seconds for step in recent if step.seconds > 0]
+    if took:
+        each = sum(took) / len(took)
+        yield _("time per step"), f"{each:.2f} s" if each < 10 else rough(each), None
+    if view.epoch:
+        yield _("epoch"), f"{view.epoch:.2f}", None
+    if view.steps:
+        yield _("tokens so far"), f"{sum(step.tokens for step in view.steps):,}", None
+        yield "  " + _("trained"), f"{sum(step.supervised_tokens for step in view.steps):,}", None
+    if view.evaluations:
+        yield _("evaluated"), _("step {step}", step=view.evaluations[-1].step), None
+        for name, value in list(view.evaluations[-1].metrics.items())[:_MOST_METRICS]:
+            if name not in (*LOSSES, view.deciding):
+                yield "  " + metric_name(name, view.metrics), measured(name, value), None
+    saved = view.checkpoints[-1] if view.checkpoints else None
+    if saved is not None and saved.bytes:
+        yield _("checkpoint"), human_bytes(saved.bytes), None
+    if view.resumes:
+        yield _("resumed"), _n("{count} time", "{count} times", view.resumes, count=view.resumes), None
 
 
 def _judged_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
@@ -123,8 +150,7 @@ def _time_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     if found is None:
         return
     if not view.ended:
-        low, high = rough(found.low), rough(found.high)
-        yield _("whole run"), low if low == high else f"{low}–{high}", None
+        yield _("whole run"), span(found.low, found.high), None
     if view.planned is not None and found.corrected_by:
         yield "  " + _("planned"), rough(view.planned.seconds), None
     if found.cost is not None and found.cost_spent is not None:

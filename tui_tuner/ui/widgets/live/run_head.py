@@ -85,8 +85,12 @@ def _words(snapshot: Snapshot) -> list[Content]:
     left = view.seconds_left()
     if snapshot.state == "running" and left is not None:
         words.append(Content(_("~{t} left", t=rough(left))).stylize("$primary"))
-    if view.started and view.last_time > view.started:
-        took = duration(view.last_time - view.started)
+    if snapshot.state == "paused":
+        held = view.progress.seconds(time.time())
+        words.append(Content(_("for {t}", t=duration(held))).stylize("$warning"))
+    now = max(view.last_time, time.time()) if snapshot.live and view.phase in _OF_STEPS else view.last_time
+    if view.started and now > view.started:
+        took = duration(now - view.started)
         text = _("{time} so far", time=took) if snapshot.live else _("took {time}", time=took)
         words.append(Content(text).stylize("$dim"))
     if not snapshot.live and view.message and (view.steps or snapshot.state != "failed"):

@@ -1,0 +1,213 @@
+"""Runs: the live pane in its states, the questions it asks, and what a run has brought."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from textual.pilot import Pilot
+
+from tests.ui import fakes, judged_runs
+from tests.ui.conftest import text, until
+from tests.ui.snapshots.scenes import scene
+from tests.ui.snapshots.scenes.runs import made, written
+from tests.ui.snapshots.stage import BEGAN, Stage
+from tui_tuner.config.advice import advise, setting
+from tui_tuner.errors import DataError
+from tui_tuner.locales import N_
+from tui_tuner.runs.events import Finished, Log, Phase
+from tui_tuner.runs.journal import JournalWriter
+from tui_tuner.runs.store import RunFolder
+
+Shown = AsyncIterator[Pilot[Any]]
+
+
+def on_now(stage: Stage, steps: int = 60) -> RunFolder:
+    """A run that goes on: the clock stands two seconds after its last step."""
+    folder = written(stage, "red-coats", steps, 100, ago=120.0)
+    stage.clock.now += 2
+    return folder
+
+
+@scene("RunScreen")
+async def run_on(stage: Stage) -> Shown:
+    async with stage.app(open_run=on_now(stage), train=True) as pilot:
+        await until(pilot, lambda: "● running" in text(pilot) and "60" in text(pilot))
+        yield pilot
+
+
+@scene("RunScreen")
+async def run_paused(stage: Stage) -> Shown:
+    folder = on_now(stage)
+    journal = JournalWriter(folder.events, folder.name)
+    journal.emit(Phase(name="paused", done=60, total=100))
+    journal.close()
+    async with stage.app(open_run=folder, train=True) as pilot:
+        await until(pilot, lambda: "‖ paused" in text(pilot))
+        yield pilot
+
+
+@scene("RunScreen")
+async def run_loading(stage: Stage) -> Shown:
+    folder = made(stage, "red-coats", ago=60.0)
+    journal = JournalWriter(folder.events, folder.name)
+    journal.emit(Phase(name="loading", note="importing torch and transformers"))
+    journal.close()
+    stage.clock.now += 3
+    async with stage.app(open_run=folder, train=True) as pilot:
+        await until(pilot, lambda: "loading" in text(pilot))
+        yield pilot
+
+
+@scene("RunScreen")
+async def run_done(stage: Stage) -> Shown:
+    folder = written(stage, "red-coats", 100, 100, "completed")
+    stage.clock.now = BEGAN
+    async with stage.app(open_run=folder) as pilot:
+        await until(pilot, lambda: "✓ completed" in text(pilot))
+        yield pilot
+
+
+@scene("RunScreen")
+async def run_answers(stage: Stage) -> Shown:
+    folder = written(stage, "red-coats", 100, 100, "completed")
+    stage.clock.now = BEGAN
+    async with stage.app(open_run=folder) as pilot:
+        await until(pilot, lambda: "✓ completed" in text(pilot))
+        await pilot.press("a")
+        await until(pilot, lambda: "wool" in text(pilot))
+        yield pilot
+
+
+@scene("RunScreen")
+async def run_choices(stage: Stage) -> Shown:
+    folder = written(stage, "red-coats", 100, 100, "completed")
+    stage.clock.now = BEGAN
+    async with stage.app(open_run=folder) as pilot:
+        await until(pilot, lambda: "✓ completed" in text(pilot))
+        await pilot.press("c")
+        await until(pilot, lambda: "learning_rate" in text(pilot))
+        yield pilot
+
+
+@scene("RunScreen")
+async def run_not_begun(stage: Stage) -> Shown:
+    """What is wrong, and the key to where it can be changed."""
+    folder = made(stage, "half", data={"path": "demo", "max_length": 99})
+    hint = advise(N_("Accept it with {command}.", command=setting({"data.max_dropped": 0.5})))
+    journal = JournalWriter(folder.events, folder.name)
+    journal.emit(Phase(name="loading", note="importing torch and transformers"))
+    journal.emit(
+        Finished.failed(
+            DataError(
+                "60 of 100 rows are longer than 99 tokens and would be dropped.",
+                where="shop-texts.jsonl:2",
+                hint=hint,
+                field="data.max_dropped",
+            )
+        )
+    )
+    journal.close()
+    fakes.claim_dead(folder)
+    stage.clock.now = BEGAN
+    async with stage.app(open_run=folder) as pilot:
+        await until(pilot, lambda: "The run did not begin" in text(pilot))
+        yield pilot
+
+
+@scene("RunScreen")
+async def run_failed(stage: Stage) -> Shown:
+    """After steps: the log says what it was."""
+    folder = written(stage, "red-coats", 40, 100)
+    journal = JournalWriter(folder.events, folder.name)
+    journal.emit(Log("the device ran out of memory at step 41", level="error"))
+    fakes.finish(journal, "failed", 1, "The device ran out of memory, and no smaller micro-batch is left.")
+    journal.close()
+    stage.clock.now = BEGAN
+    async with stage.app(open_run=folder) as pilot:
+        await until(pilot, lambda: "✗ failed" in text(pilot))
+        yield pilot
+
+
+@scene("Confirm")
+async def stop_asked(stage: Stage) -> Shown:
+    async with stage.app(open_run=on_now(stage), train=True) as pilot:
+        await until(pilot, lambda: "● running" in text(pilot))
+        await pilot.press("x")
+        await until(pilot, lambda: "Stop this run?" in text(pilot))
+        yield pilot
+
+
+@scene("Confirm")
+async def detach_asked(stage: Stage) -> Shown:
+    async with stage.app(open_run=on_now(stage), train=True) as pilot:
+        await until(pilot, lambda: "● running" in text(pilot))
+        await pilot.press("d")
+        await until(pilot, lambda: "tui-tuner attach" in text(pilot))
+        yield pilot
+
+
+@scene("QuitDialog")
+async def quit_asked(stage: Stage) -> Shown:
+    async with stage.app(open_run=on_now(stage), train=True) as pilot:
+        await until(pilot, lambda: "● running" in text(pilot))
+        await pilot.press("q")
+        await until(pilot, lambda: "background" in text(pilot))
+        yield pilot
+
+
+@scene("ResultsScreen")
+async def results_of_answers(stage: Stage) -> Shown:
+    folder = written(stage, "red-coats", 100, 100, "completed")
+    folder.best.mkdir()
+    folder.last.mkdir()
+    (folder.best / "adapter_config.json").write_text("{}")
+    stage.clock.now = BEGAN
+    async with stage.app(open_run=folder) as pilot:
+        await until(pilot, lambda: "✓ completed" in text(pilot))
+        await pilot.press("v")
+        await until(pilot, lambda: "Measured" in text(pilot))
+        yield pilot
+
+
+async def _judged(stage: Stage, folder: RunFolder) -> Shown:
+    fakes.claim_dead(folder)
+    async with stage.app(open_run=folder) as pilot:
+        await until(pilot, lambda: "✓ completed" in text(pilot))
+        await pilot.press("v")
+        await until(pilot, lambda: type(pilot.app.screen).__name__ == "ResultsScreen")
+        yield pilot
+
+
+@scene("ResultsScreen")
+async def results_of_classes(stage: Stage) -> Shown:
+    with stage.clock.running(ago=3600):
+        folder = judged_runs.classified(stage.store, "news")
+    async for pilot in _judged(stage, folder):
+        yield pilot
+
+
+@scene("ResultsScreen")
+async def results_of_tags(stage: Stage) -> Shown:
+    with stage.clock.running(ago=3600):
+        folder = judged_runs.tagged(stage.store, "names")
+    async for pilot in _judged(stage, folder):
+        yield pilot
+
+
+@scene("ResultsScreen")
+async def results_of_questions(stage: Stage) -> Shown:
+    with stage.clock.running(ago=3600):
+        folder = judged_runs.answered(stage.store, "football")
+    async for pilot in _judged(stage, folder):
+        yield pilot
+
+
+@scene("AskScreen")
+async def ask_a_model(stage: Stage) -> Shown:
+    with stage.clock.running(ago=3600):
+        folder = judged_runs.answered(stage.store, "football")
+    async for pilot in _judged(stage, folder):
+        await pilot.press("a")
+        await until(pilot, lambda: "F5 asks" in text(pilot))
+        yield pilot

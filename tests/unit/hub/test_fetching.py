@@ -1,0 +1,222 @@
+"""Fetching a model: the real client of the hub, against a hub played by a local server."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from tests.hub_server import TOKEN, PlayedHub, hub
+from tui_tuner.errors import DiskFullError, HubError, ModelError
+from tui_tuner.models.hub import api, fetching
+from tui_tuner.models.hub.kinds import SOURCES, Cancelled, Progress
+
+__all__ = ["hub"]
+WEIGHTS = "model.safetensors"
+OTHERS = {"pytorch_model.bin": b"p" * 200_000, "onnx/model.onnx": b"o" * 1000, "model.gguf": b"g" * 1000}
+
+
+@pytest.fixture
+def tiny(hub: PlayedHub) -> PlayedHub:
+    hub.add_demo("acme/tiny", OTHERS)
+    return hub
+
+
+def size_of_weights(hub: PlayedHub) -> int:
+    return len(hub.models["acme/tiny"].files[WEIGHTS])
+
+
+def part_on_disk(home: Path) -> int:
+    parts = [*home.rglob("*.incomplete"), *(p for p in home.rglob(".parts/*") if p.suffix != ".lock")]
+    return max((path.stat().st_size for path in parts), default=0)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_only_what_is_needed_is_fetched_and_loads_without_a_network(
+    tiny: PlayedHub, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Progress] = []
+    folder = api.fetch("acme/tiny", source=source, progress=said.append)
+    names = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.name.startswith(".")
+    }
+    assert {
+        "config.json",
+        "tokenizer.json",
+        "generation_config.json",
+        "chat_template.jinja",
+        WEIGHTS,
+    } <= names
+    assert not names & OTHERS.keys() and not set(tiny.sent) & OTHERS.keys()
+    assert (said[-1].done, said[-1].files_done) == (said[-1].total, 7)
+    assert all(one.done <= two.done for one, two in zip(said, said[1:], strict=False))
+    # what is here is asked for once more, and not fetched
+    before = tiny.bytes_sent
+    assert api.fetch("acme/tiny", source=source) == folder and tiny.bytes_sent == before
+    # and it is found where no hub can be asked
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert api.fetch("acme/tiny", source=source) == folder
+    if source == "huggingface":
+        from huggingface_hub import snapshot_download
+
+        found = snapshot_download("acme/tiny", cache_dir=constants.HF_HUB_CACHE, local_files_only=True)
+        assert Path(found) == folder
+    from transformers import AutoModelForCausalLM
+
+    assert AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).num_parameters() > 900_000
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_broken_connection_goes_on_where_it_broke(tiny: PlayedHub, source: str) -> None:
+    tiny.break_after(WEIGHTS, 1_000_000)
+    said: list[Progress] = []
+    api.fetch("acme/tiny", source=source, progress=said.append)
+    assert tiny.bytes_sent == size_of_weights(tiny)
+    assert {wanted for _m, _p, wanted in tiny.requests if wanted} == {"bytes=1000000-"}
+    assert any("goes on in" in one.note for one in said)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_fetch_that_was_stopped_goes_on_where_it_was(tiny: PlayedHub, source: str, tmp_path: Path) -> None:
+    tiny.slow(2_000_000)
+    with pytest.raises(Cancelled):
+        api.fetch("acme/tiny", source=source, cancelled=lambda: part_on_disk(tmp_path) > 300_000)
+    kept = part_on_disk(tmp_path)
+    [partial] = [one for one in api.local_models(tmp_path) if one.name == "acme/tiny"]
+    assert not partial.whole and partial.missing == "a fetch that did not end" and partial.bytes >= kept
+    assert api.describe("acme/tiny", source=source).here >= kept
+    time.sleep(0.1)  # the server notices that nobody listens
+    tiny.slow(None)
+    tiny.sent.clear()
+    said: list[Progress] = []
+    api.fetch("acme/tiny", source=source, progress=said.append)
+    assert tiny.bytes_sent == size_of_weights(tiny) - kept
+    assert next(one for one in said if one.total).done >= kept  # said at once, before anything moves
+    assert [one.whole for one in api.local_models(tmp_path)] == [True]
+
+
+def test_a_server_that_says_nothing_holds_nobody(tiny: PlayedHub) -> None:
+    tiny.stalled.set()
+    asked = threading.Event()
+    threading.Timer(0.5, asked.set).start()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        api.fetch("acme/tiny", cancelled=asked.is_set)
+    assert time.monotonic() - began < fetching.LET_GO_SECONDS + 5
+    assert not [t for t in threading.enumerate() if t.name.startswith("fetch-") and t.is_alive()]
+    tiny.heal()
+
+
+def test_what_arrives_damaged_is_fetched_again_and_never_kept(tiny: PlayedHub, tmp_path: Path) -> None:
+    tiny.spoil(WEIGHTS)
+    folder = api.fetch("acme/tiny")
+    assert tiny.bytes_sent == 2 * size_of_weights(tiny)
+    assert (folder / WEIGHTS).read_bytes() == tiny.models["acme/tiny"].files[WEIGHTS]
+    shutil.rmtree(tmp_path / "home")
+    tiny.spoil(WEIGHTS, times=2)
+    with pytest.raises(HubError, match="damaged twice"):
+        api.fetch("acme/tiny")
+    assert part_on_disk(tmp_path) == 0
+
+
+def test_a_file_of_another_size_is_fetched_again(tiny: PlayedHub) -> None:
+    folder = api.fetch("acme/tiny")
+    blob = (folder / WEIGHTS).resolve()
+    blob.write_bytes(blob.read_bytes()[:1000])
+    tiny.sent.clear()
+    api.fetch("acme/tiny")
+    assert tiny.bytes_sent == size_of_weights(tiny)
+    assert (folder / WEIGHTS).stat().st_size == size_of_weights(tiny)
+
+
+def test_a_new_commit_of_a_branch_takes_what_has_changed(tiny: PlayedHub) -> None:
+    old = api.fetch("acme/tiny")
+    model = tiny.models["acme/tiny"]
+    model.commit, model.files["README.md"] = "d" * 40, b"another text"
+    tiny.sent.clear()
+    new = api.fetch("acme/tiny")
+    assert new != old and (new / "README.md").read_bytes() == b"another text"
+    assert set(tiny.sent) == {"README.md"}
+    assert (old / WEIGHTS).resolve() == (new / WEIGHTS).resolve()
+
+
+def test_shards_come_by_their_index_and_other_formats_do_not(hub: PlayedHub) -> None:
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    index = b'{"weight_map": {"a": "%s", "b": "%s"}}' % tuple(name.encode() for name in shards)
+    files = {"config.json": b"{}", "model.safetensors.index.json": index, "consolidated.safetensors": b"c"}
+    hub.add("acme/shards", {**files, **dict.fromkeys(shards, b"weights"), "../evil.json": b"x"})
+    folder = api.fetch("acme/shards")
+    assert {path.name for path in folder.iterdir()} == {*files, *shards} - {"consolidated.safetensors"}
+
+
+def test_a_model_without_safetensors_is_refused_before_a_byte(hub: PlayedHub) -> None:
+    hub.add("acme/pickle", {"config.json": b"{}", "pytorch_model.bin": b"p" * 1000})
+    with pytest.raises(ModelError, match="Python pickles"):
+        api.fetch("acme/pickle")
+    assert not hub.sent
+
+
+def test_too_little_room_is_said_before_a_byte(tiny: PlayedHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10_000_000, 9_000_000, 1_000_000))
+    with pytest.raises(DiskFullError, match=r"takes 4\.6 MiB more, and 976\.6 KiB are free"):
+        api.fetch("acme/tiny")
+    assert not tiny.sent
+
+
+def test_a_disk_that_becomes_full_leaves_what_can_be_gone_on_from(
+    tiny: PlayedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, before[1]))  # no file can grow beyond it
+    try:
+        with pytest.raises(DiskFullError, match="the disk is full") as told:
+            api.fetch("acme/tiny")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.strerror(errno.EFBIG) in str(told.value) and "goes on from there" in str(told.value)
+    kept = part_on_disk(tmp_path)
+    assert kept == 1_500_000
+    tiny.sent.clear()
+    api.fetch("acme/tiny")
+    assert tiny.bytes_sent == size_of_weights(tiny) - kept
+
+
+def test_a_busy_hub_is_waited_for_and_a_broken_one_is_told(tiny: PlayedHub) -> None:
+    tiny.refuse("/cdn/", 429, times=1, headers={"Retry-After": "1"})
+    tiny.refuse("/cdn/", 503, times=1)
+    said: list[Progress] = []
+    api.fetch("acme/tiny", progress=said.append)
+    assert tiny.bytes_sent == size_of_weights(tiny)
+    assert any("too many requests" in one.note for one in said)
+
+
+def test_a_hub_that_wants_long_waits_is_told(tiny: PlayedHub) -> None:
+    tiny.refuse("/cdn/", 429, headers={"Retry-After": "3000"})
+    with pytest.raises(HubError, match=r"asks to wait 50 min"):
+        api.fetch("acme/tiny")
+
+
+def test_a_token_is_for_the_hub_alone(tiny: PlayedHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights come from another host, which is shown none; and a gated model comes with one."""
+    model = tiny.models["acme/tiny"]
+    model.gated = True
+    with pytest.raises(HubError, match=r"gated.*accept the terms.*models login"):
+        api.fetch("acme/tiny")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with pytest.raises(HubError, match="gated"):  # known, but has not accepted
+        api.fetch("acme/tiny")
+    model.readers.add(TOKEN)
+    tiny.authorized.clear()
+    api.fetch("acme/tiny")
+    by_host = {host.partition(":")[0]: shown for host, shown in tiny.authorized}
+    assert by_host == {"127.0.0.1": True, "localhost": False}

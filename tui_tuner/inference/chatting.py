@@ -1,0 +1,140 @@
+"""The operations `chat_open`, `chat_answer` and `chat_tokens` of a helper process, which keeps its models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tui_tuner.errors import UsageError
+from tui_tuner.evaluation.generation import context_length
+from tui_tuner.inference.answering import Answer, Sampling, answer_all
+from tui_tuner.inference.loading import Loaded, Models
+from tui_tuner.inference.origin import Origin
+from tui_tuner.inference.prompts import encode_chat, has_template, show_tokens
+from tui_tuner.locales import _
+from tui_tuner.text import one_line
+
+Progress = Callable[[Any], None]
+PIECE_SECONDS = 0.05  # between two messages of one answer: a screen draws no faster, and a slow line not more
+
+_models: dict[str, Models] = {}  # of this process; of one device at a time
+
+
+def open_chat(
+    arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]
+) -> list[dict[str, Any]]:
+    """Load the models of a chat.
+
+    Args:
+        arguments: `models` (each an `Origin` in plain values) and, if wanted, `device`.
+        progress: Told {"loading": name, "done": weights, "total": weights}.
+
+    Returns:
+        For each what a screen says of it: `context`, `template`, `device`, `dtype`, `parameters`.
+    """
+    return [describe(one) for one in _load(arguments, progress)]
+
+
+def answer_chat(
+    arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]
+) -> list[dict[str, Any]]:
+    """Let the models answer.
+
+    Args:
+        arguments: As `open_chat`, with `turns` (for each model its list of turns) and `sampling`.
+        progress: Told {"model": number, "piece": text, "tokens": so far}, and what `open_chat` tells.
+
+    Returns:
+        An `Answer` in plain values for each model; what there was of it where it was cancelled.
+    """
+    loaded = _load(arguments, progress)
+    sampling = Sampling(**arguments.get("sampling", {})).check()
+    prompts = [encode_chat(one, turns) for one, turns in zip(loaded, arguments["turns"], strict=True)]
+    told = Telling(progress, len(loaded))
+    answers = answer_all(loaded, prompts, sampling, told.add, cancelled)
+    told.rest()
+    return [answer.plain() for answer in answers]
+
+
+def chat_tokens(
+    arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]
+) -> list[list[tuple[int, str, bool]]]:
+    """The exact tokens that each model would be given: (id, text, special) each."""
+    loaded = _load(arguments, progress)
+    turns = arguments["turns"]
+    return [show_tokens(one, encode_chat(one, turns[place])) for place, one in enumerate(loaded)]
+
+
+def describe(loaded: Loaded) -> dict[str, Any]:
+    """What a user may want to know of a loaded model."""
+    weight = loaded.model.get_input_embeddings().weight
+    return {
+        "name": loaded.origin.label,
+        "task": loaded.config.task,
+        "context": context_length(loaded.model),
+        "template": has_template(loaded.tokenizer),
+        "device": str(weight.device),
+        "dtype": str(weight.dtype).removeprefix("torch."),
+    }
+
+
+def check_writes(loaded: Sequence[Loaded]) -> None:
+    """Raise `UsageError` if one of the models writes no text."""
+    for one in loaded:
+        if not one.config.task_kind.writes:
+            raise UsageError(
+                _("trains task {task}, whose model writes no text.", task=one.config.task),
+                where=one_line(one.origin.name),
+                hint=_("Ask it about a text with `tui-tuner ask`."),
+            )
+
+
+class Telling:
+    """Puts pieces together, so that a fast model sends no message for each token.
+
+    The first piece of an answer is told at once.
+    """
+
+    def __init__(self, progress: Progress, count: int) -> None:
+        self._progress = progress
+        self._waiting = [""] * count
+        self._tokens = [0] * count
+        self._last = [0.0] * count
+
+    def add(self, model: int, piece: str, tokens: int) -> None:
+        """A piece of the answer of a model, and how many tokens it has by now."""
+        self._waiting[model] += piece
+        self._tokens[model] = tokens
+        if time.monotonic() - self._last[model] >= PIECE_SECONDS:
+            self._tell(model)
+
+    def rest(self) -> None:
+        """Tell what waits."""
+        for model, text in enumerate(self._waiting):
+            if text:
+                self._tell(model)
+
+    def _tell(self, model: int) -> None:
+        if not self._waiting[model]:
+            return
+        piece, self._waiting[model] = self._waiting[model], ""
+        self._last[model] = time.monotonic()
+        self._progress({"model": model, "piece": piece, "tokens": self._tokens[model]})
+
+
+def _load(arguments: Mapping[str, Any], progress: Progress) -> list[Loaded]:
+    device = str(arguments.get("device", "auto"))
+    if device not in _models:
+        _models.clear()
+        _models[device] = Models(device)
+
+    def say(name: str, done: int, total: int) -> None:
+        progress({"loading": name, "done": done, "total": total})
+
+    loaded = _models[device].load([Origin.of(one) for one in arguments["models"]], say)
+    check_writes(loaded)
+    return loaded
+
+
+__all__ = ["Answer", "answer_chat", "chat_tokens", "open_chat"]

@@ -1,0 +1,66 @@
+"""Where a model is loaded from: the one place that turns a name, a revision and a hub into a folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tui_tuner.config.advice import Command, advise
+from tui_tuner.config.schema import ModelSection
+from tui_tuner.errors import HubError
+from tui_tuner.locales import N_, _
+from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE
+from tui_tuner.models.hub.local import find
+from tui_tuner.models.hub.ms_store import folder_of
+from tui_tuner.models.tiny import own_folder
+from tui_tuner.text import one_line
+
+_settled: set[tuple[str, str | None]] = set()  # of Hugging Face, that this process has brought up to date
+
+
+def is_path(name: str) -> bool:
+    """Whether a name means a folder of this machine, there or not, and no model of a hub."""
+    if own_folder(name) is not None or os.path.exists(Path(name).expanduser()):
+        return True
+    return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
+
+
+def hub_source(name: str, revision: str | None, hub: str, weights: bool = True) -> str:
+    """What loads a model of a hub: its id, which the client of Hugging Face finds, or a folder of ModelScope.
+
+    Raises:
+        HubError: a model of ModelScope that is not here yet.
+    """
+    if hub != MODELSCOPE:
+        return name
+    place = find(name, revision, hub) if weights else folder_of(name, revision)
+    if place is None:
+        command = Command(
+            f"`tui-tuner models fetch {one_line(name, 80)} --source {hub}`", N_("Fetch a model")
+        )
+        raise HubError(
+            _("is not on this machine yet."),
+            where=f"{LABELS[hub]}: {one_line(name)}",
+            hint=advise(N_("Fetch it with {command}; a run does so by itself.", command=command)),
+        )
+    return str(place)
+
+
+def folder_on_disk(model: ModelSection) -> Path | None:
+    """The folder of a model that is loaded from one; None for one in the cache of Hugging Face."""
+    own = own_folder(model.name)
+    if own is not None:
+        return own
+    folder = Path(model.name).expanduser()
+    if folder.is_dir():
+        return folder
+    return folder_of(model.name, model.revision) if model.hub == MODELSCOPE else None
+
+
+def settle(name: str, revision: str | None) -> None:
+    """Note that a model was brought up to date in this process: the hub need not be asked again."""
+    _settled.add((name, revision))
+
+
+def is_settled(name: str, revision: str | None) -> bool:
+    return (name, revision) in _settled

@@ -1,0 +1,166 @@
+"""The list of models: a line each, under the heading of where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from textual.content import Content
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from tui_tuner.locales import _
+from tui_tuner.text import human_bytes
+from tui_tuner.ui.base_models.fetches import FAILED, FETCHING, Job
+from tui_tuner.ui.base_models.fits import FITS, MISFIT, UNKNOWN, UNSUITED, Fit
+from tui_tuner.ui.base_models.rows import HUB, Row, place_words
+from tui_tuner.ui.base_models.told import count_words
+from tui_tuner.ui.words import column
+
+_MARK, _COUNT, _SIZE, _LICENCE, _FIT = 2, 7, 11, 13, 13
+_NARROW = 64  # cells below which the licence is left out
+_HEAD = "head "
+
+
+class ModelList(OptionList):
+    """Rows of models; the id of an option is the key of its row."""
+
+    def __init__(self, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.rows: dict[str, Row] = {}
+        self._shown: list[str] = []
+        self._keys: list[str] = []
+        self._fits: Mapping[str, Fit] = {}
+        self._jobs: Mapping[str, Job] = {}
+
+    def on_resize(self) -> None:
+        self._draw(force=True)
+
+    @property
+    def chosen(self) -> Row | None:
+        """The row under the cursor."""
+        option = self.highlighted_option
+        return self.rows.get(option.id or "") if option is not None else None
+
+    @property
+    def in_sight(self) -> list[Row]:
+        """The rows on view."""
+        first = int(self.scroll_offset.y)
+        keys = self._keys[first : first + max(1, self.scrollable_content_region.height)]
+        return [self.rows[key] for key in keys if key in self.rows]
+
+    def show(
+        self, rows: Sequence[Row], fits: Mapping[str, Fit], jobs: Mapping[str, Job], cursor: str = ""
+    ) -> None:
+        """Draw these rows; only lines that differ are touched while the rows are the same.
+
+        Args:
+            cursor: The row, by its key or its name, that the cursor goes to if the one under it is gone.
+        """
+        self.rows = {row.key: row for row in rows}
+        self._fits, self._jobs = fits, jobs
+        keys: list[str] = []
+        place = ""
+        for row in rows:
+            if row.place != place:
+                place = row.place
+                keys.append(f"{_HEAD}{place}")
+            keys.append(row.key)
+        if keys == self._keys:
+            self._draw()
+            return
+        under = self.highlighted_option if self.has_focus else None  # else nobody has moved it
+        kept = under.id if under is not None else None
+        self._keys = keys
+        self.clear_options()
+        self.add_options(Option(Content(""), key, disabled=key.startswith(_HEAD)) for key in keys)
+        self._shown = [""] * len(keys)
+        self._draw()
+        named = [key for key in keys if key in self.rows and cursor in (key, self.rows[key].name)]
+        places = [key for key in (kept, *named, *self.rows) if key in self.rows]
+        self.highlighted = keys.index(places[0]) if places else None
+
+    def _draw(self, force: bool = False) -> None:
+        width = self.scrollable_content_region.width or self.size.width
+        if not width:
+            return
+        for index, key in enumerate(self._keys):
+            line = self._line(key, width)
+            if force or line.markup != self._shown[index]:
+                self._shown[index] = line.markup
+                self.replace_option_prompt_at_index(index, line)
+
+    def _line(self, key: str, width: int) -> Content:
+        if key in self.rows:
+            return row_line(self.rows[key], self._fits.get(key), self._jobs.get(key), width)
+        place = key.removeprefix(_HEAD)
+        source = next((row.source for row in self.rows.values() if row.place == place), "")
+        return Content(place_words(place, source)).stylize("$dim")
+
+
+def _widths(width: int) -> tuple[int, int]:
+    """Cells for the name and for the licence."""
+    licence = _LICENCE if width >= _NARROW else 0
+    return max(8, width - _MARK - _COUNT - _SIZE - licence - _FIT), licence
+
+
+def heading(width: int) -> Content:
+    """The names of the columns, over `row_line`."""
+    name, licence = _widths(width)
+    text = " " * _MARK + column(_("model"), name) + _("params").rjust(_COUNT) + _("size").rjust(_SIZE)
+    text += ("  " + column(_("licence"), licence - 2)) if licence else ""
+    return Content(text + "  " + column(_("takes"), _FIT - 2)).stylize("$dim")
+
+
+def row_line(row: Row, fit: Fit | None, job: Job | None, width: int) -> Content:
+    """Name, parameters, size, licence and fit of a model in `width` cells."""
+    name_width, licence_width = _widths(width)
+    mark, colour = _mark(row, job)
+    parts: list[str | tuple[str, str]] = [
+        (column(mark, _MARK), colour),
+        column(row.name, name_width - 1) + " ",
+        (count_words(row.parameters).rjust(_COUNT), "$dim"),
+        (_size(row, job).rjust(_SIZE), "$primary" if job is not None and job.active else ""),
+    ]
+    if licence_width:
+        words = _("gated") if row.gated and not row.here else row.licence
+        style = "$warning" if row.gated and not row.here else "$dim"
+        parts.append(("  " + column(words, licence_width - 2), style))
+    words, style = fit_words(fit)
+    parts.append(("  " + column(words, _FIT - 2), style))
+    return Content.assemble(*parts)
+
+
+def _mark(row: Row, job: Job | None) -> tuple[str, str]:
+    if job is not None and job.active:
+        return "⇣", "$primary"
+    if job is not None and job.state == FAILED and not (row.here and row.whole):
+        return "✗", "$error"
+    if not row.here:
+        return "", ""
+    return ("●", "$success") if row.whole else ("◐", "$warning")
+
+
+def _size(row: Row, job: Job | None) -> str:
+    if job is not None and job.active:
+        if job.state != FETCHING:
+            return _("waiting")
+        return f"{job.share:.0%}" if job.share is not None else human_bytes(job.done)
+    if row.bytes is None:
+        return "?" if row.place == HUB else ""
+    if row.partial and row.total:
+        return _("{share:.0%} here", share=min(1.0, row.bytes / row.total))
+    if row.partial:
+        return _("{size} …", size=human_bytes(row.bytes))
+    return f"~{human_bytes(row.bytes)}" if row.derived else human_bytes(row.bytes)
+
+
+def fit_words(fit: Fit | None) -> tuple[str, str]:
+    """The verdict in a few cells: a mark, and the memory that it takes."""
+    if fit is None:
+        return "…", "$dim"
+    if fit.state == UNKNOWN:
+        return _("? unknown"), "$dim"
+    if fit.state == UNSUITED:
+        return _("✗ unsuited"), "$warning"
+    mark, style = {FITS: ("✓", "$success"), MISFIT: ("✗", "$error")}[fit.state]
+    return f"{mark} {fit.needs:.1f} GiB" if fit.needs < 1000 else f"{mark} {fit.needs:,.0f} GiB", style
