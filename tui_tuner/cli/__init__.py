@@ -54,6 +54,10 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    if "_TUI_TUNER_COMPLETE" in os.environ:
+        from tui_tuner.cli.shell.answering import complete
+
+        return complete()
     runs = _runs_of_workbench(arguments)
     if runs is not None:
         from tui_tuner.cli.screen import open_workbench

@@ -53,6 +53,7 @@ def ask(
 
     folder = RunStore(runs).find(run)
     _check(folder, question)
+    check_model(folder, which)
     words = read_text(text)
     shown = _ask(folder, which, device, words, question, quiet=json)
     if json:
@@ -86,6 +87,30 @@ def _check(folder: RunFolder, question: str) -> None:
             where="--question",
             hint=_("Say what to look for: --question 'Who won the match?'"),
         )
+
+
+def check_model(folder: RunFolder, which: str) -> None:
+    """Refuse a model that the run has not, before anything heavy is imported.
+
+    Raises:
+        UsageError: it was named, and is not there.
+    """
+    places = {"best": folder.best, "last": folder.last}
+    found = [name for name, place in places.items() if place.is_dir()]
+    found += sorted((place.name for place in folder.checkpoints.glob("step-*")), key=_step)
+    if which in ("", "base", *found):
+        return
+    hint = _("It has {names}.", names=", ".join(found)) if found else _("It has made no model yet.")
+    raise UsageError(
+        _("{name} has no model {which!r}.", name=one_line(folder.name), which=one_line(which, 60)),
+        where="--which",
+        hint=hint,
+    )
+
+
+def _step(name: str) -> int:
+    number = name.removeprefix("step-")
+    return int(number) if number.isdecimal() else 0
 
 
 def _ask(folder: RunFolder, which: str, device: str, text: str, question: str, quiet: bool) -> Shown:

@@ -7,14 +7,30 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from tui_tuner.cli import ask, cache, chat, data, history, models, plan, range_test, runs, start
+from tui_tuner.cli import (
+    ask,
+    cache,
+    chat,
+    data,
+    edit,
+    history,
+    models,
+    plan,
+    presets,
+    range_test,
+    runs,
+    start,
+)
 from tui_tuner.cli.options import Runs
 from tui_tuner.cli.screen import open_workbench
+from tui_tuner.cli.shell.completion import completion
+from tui_tuner.cli.shell.grouped import GroupedCommands, complete_help
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 
 app = typer.Typer(
     name="tui-tuner",
+    cls=GroupedCommands,
     help=N_("A workbench for fine-tuning language models that lives in a terminal."),
     epilog=N_(
         "Without a command it opens the workbench. --debug, anywhere, shows the traceback of an error."
@@ -55,16 +71,18 @@ def workbench(
 
 app.command("demo")(start.demo)
 app.command("run")(start.run)
+app.command("edit")(edit.edit)
 app.command("resume")(start.resume)
 app.command("attach")(runs.attach)
 for _command, _help in runs.COMMAND_HELP.items():
     app.command(_command, help=_help)(runs.sender(_command))
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
-app.command("presets")(runs.presets)
 app.command("doctor")(runs.doctor)
 app.command("estimate")(plan.estimate)
 app.command("lr")(range_test.lr)
+app.add_typer(presets.app, name="presets")
+app.command("completion")(completion)
 app.add_typer(history.app, name="runs")
 app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")
@@ -74,16 +92,5 @@ app.add_typer(models.app, name="models")
 def command() -> Any:
     """All commands, their help in the user's language."""
     made = get_command(app)
-    _translate(made)
+    complete_help(made)
     return made
-
-
-def _translate(made: Any) -> None:
-    """Help is declared in English (docstrings, `N_`), long before anybody knows who will read it."""
-    for name in ("help", "epilog"):
-        setattr(made, name, _(getattr(made, name) or ""))
-    for parameter in made.params:
-        if getattr(parameter, "help", None):
-            parameter.help = _(parameter.help)
-    for inner in getattr(made, "commands", {}).values():
-        _translate(inner)

@@ -45,6 +45,14 @@ class Places:
         """Whether a path was given a value, and is not at its default."""
         return path in self.lines or bool(self._set(path))
 
+    def blamed(self, path: str, sentence: str) -> str:
+        """Where what is wrong comes from: the setting that brought two values into conflict, else `of`."""
+        if not self._set(path):
+            for told in self.sets:
+                if re.search(rf"(?<![\w.]){re.escape(told)}(?![\w.])", sentence):
+                    return self._set(told)
+        return self.of(path)
+
     def error(self, problems: Sequence[tuple[str, str]]) -> ConfigError:
         """One error that tells all problems, each with its place."""
         (first, sentence), *others = problems
@@ -69,7 +77,7 @@ class Places:
                     peer=peer,
                 )
             )
-        return ConfigError("\n".join(lines), where=self.of(first), field=field_of(first))
+        return ConfigError("\n".join(lines), where=self.blamed(first, sentence), field=field_of(first))
 
     def _set(self, path: str) -> str:
         """The setting that a path was changed by; empty if there is none."""
@@ -87,6 +95,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def unknown_key(path: str, value: Any = None) -> str:
     """That a key is unknown, and which one may be meant."""
+    if any(known.startswith(f"{path}.") for known in options()):
+        return f"{_('{name} is a section, not a field.', name=path)} {_fields_of(path)}"
     what = _("unknown key {name!r}.", name=one_line(path))
     return f"{what} {_meant(path, value)}".strip()
 
@@ -165,6 +175,20 @@ def _meant(path: str, value: Any) -> str:
         close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=_CLOSE)
         if close:
             return _("Did you mean {name}?", name=names[close[0]])
+    known_sections = sorted({known.split(".")[0] for known in options() if "." in known})
     if not inside and not sections:
-        return ""
+        near = difflib.get_close_matches(section, known_sections, n=1, cutoff=_CLOSE)
+        if near:
+            return _("Did you mean the section {name}? {fields}", name=near[0], fields=_fields_of(near[0]))
+        return _("The sections are {names}.", names=", ".join(known_sections))
+    spelt = path.lower().replace("-", ".")
+    whole = difflib.get_close_matches(spelt, options(), n=1, cutoff=_CLOSE) if not section else []
+    if whole:
+        return _("Did you mean {name}?", name=whole[0])
     return _("Known are {names}.", names=", ".join(dict.fromkeys([*inside, *sorted(sections)])))
+
+
+def _fields_of(section: str) -> str:
+    """The sentence that names the fields of a section."""
+    names = [known.removeprefix(f"{section}.") for known in options() if known.startswith(f"{section}.")]
+    return _("Its fields are {names}.", names=", ".join(names))

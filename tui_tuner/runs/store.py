@@ -15,6 +15,7 @@ runs/NAME/
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -50,6 +51,7 @@ _STATE_TAIL = 64 * 1024  # bytes of the journal that tell the state
 _WHILE_PAUSED = (Log, Warned, CommandDone, CheckpointSaved, Evaluation, Sample, Unknown)
 _SILENT_SECONDS = 60.0  # without a heartbeat, after which a run of another host counts as dead
 _CLOCKS_DIFFER = 3600.0  # seconds by which the clock of another host may be ahead
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # the folder is as good as any; another time it may do
 _ENDED = ("completed", "stopped", "failed")
 
 
@@ -236,9 +238,9 @@ class RunStore:
         """Make a folder (0700) for a new run and write `config.yaml`.
 
         Raises:
-            UsageError: a run of that name exists, or the name is no folder name.
+            UsageError: a run of that name exists, the name is no folder name, or no folder can be made there.
             ConfigError: the config holds what looks like a token or password.
-            DiskFullError: the folder cannot be made or written.
+            DiskFullError: the disk has no room, or fails.
         """
         name = config.output.name
         if name != "auto":
@@ -271,12 +273,11 @@ class RunStore:
                 field="output.name",
             ) from None
         except OSError as error:
-            where = one_line(self.root)
-            hint = _("Choose another folder with --runs.")
-            raise DiskFullError(
+            kind = DiskFullError if error.errno in _DISK else UsageError
+            raise kind(
                 _("a run cannot be kept here: {problem}.", problem=error.strerror),
-                where=where,
-                hint=hint,
+                where=one_line(self.root),
+                hint=_("Choose another folder with --runs or output.folder."),
                 field="output.folder",
             ) from None
         try:

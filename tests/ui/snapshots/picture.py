@@ -12,8 +12,8 @@ from textual.pilot import Pilot
 
 from tui_tuner.ui.themes import THEMES
 
-# In this order: a colour that has several names has the first. What no name has, such as the blend of a covered
-# screen, is not told: that is Textual's own affair, and may differ between its versions.
+# In this order: a colour that has several names has the first. What no name has, such as the blend of a
+# covered screen, is not told: that is Textual's own affair, and may differ between its versions.
 _NAMES = ("foreground", "primary", "secondary", "accent", "success", "warning", "error", "dim", "line")
 _BACKS = ("background", "panel", "cursor-back", "trained-back")
 _UNTOLD = ("foreground", "background", "panel", "block-cursor-foreground", "footer-description-foreground")
@@ -71,7 +71,7 @@ def picture(pilot: Pilot[Any], replaced: dict[str, str]) -> Picture:
 
 
 def _colours(theme: str) -> dict[tuple[int, int, int], str]:
-    """Names of the colours of a theme: two colours that are the same in the dark theme have one name in both."""
+    """Names of the colours of a theme; two colours that are one in the dark theme have one name in both."""
     from textual.color import Color
 
     dark, here = (_flat(THEMES[name]) for name in ("tuner-dark", theme))

@@ -1,7 +1,7 @@
-"""A small world that is the same on every machine: its clock, its folder, its processor, its memory, its files.
+"""A small world that is the same on every machine: its clock, folder, processor and files.
 
-Nothing of the program is played: real screens read real files and journals. Only what it asks of the machine has
-a fixed answer, and the clock stands still unless a scene moves it.
+Nothing of the program is played: real screens read real files and journals. Only what it asks of the machine
+has a fixed answer, and the clock stands still unless a scene moves it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
 from tests.ui import fakes
-from tests.ui.conftest import text
+from tests.ui.conftest import text, until
 from tests.ui.snapshots.picture import Picture, picture
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.runs.store import RunStore
@@ -36,7 +36,7 @@ GIB = 1 << 30
 
 
 class Clock:
-    """`time.time` of the whole program. It stands still, so that ages and durations are what a scene makes them.
+    """`time.time` of the whole program. It stands still: ages and durations are what a scene makes them.
 
     Args:
         pace: Seconds that go by each time it is read: while a scene has a journal written, for example.
@@ -77,7 +77,7 @@ class Stage:
 
     folder: Path
     clock: Clock
-    size: tuple[int, int]
+    size: tuple[int, int]  # at which the app begins
     replaced: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -113,6 +113,11 @@ class Stage:
 
     def _date(self, path: Path) -> None:
         os.utime(path, (BEGAN, BEGAN))
+
+
+async def shows(pilot: Pilot[Any], *words: str, seconds: float = 60.0) -> None:
+    """Wait until all these words stand on the screen."""
+    await until(pilot, lambda: all(word in text(pilot) for word in words), seconds)
 
 
 async def still(pilot: Pilot[Any]) -> None:
@@ -159,7 +164,7 @@ def stage(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[St
 
 
 def _folder_as_long_as(path: str) -> tuple[Path, Path]:
-    """A new folder whose path has as many characters as `path`: lines break and are cut in the same places."""
+    """A new folder whose path is as long as `path`: lines break, and are cut, in the same places."""
     root = os.path.realpath("/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir())
     outer = tempfile.mkdtemp(prefix="", dir=root)
     missing = len(path) - len(outer) - 1

@@ -6,12 +6,15 @@ import os
 from pathlib import Path
 
 from tui_tuner.config.advice import Command, advise
+from tui_tuner.config.kinds import is_tiny
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import HubError
 from tui_tuner.locales import N_, _
+from tui_tuner.models.hub.fetching import fetch
 from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE
 from tui_tuner.models.hub.local import find
 from tui_tuner.models.hub.ms_store import folder_of
+from tui_tuner.models.hub.net import is_offline
 from tui_tuner.models.tiny import own_folder
 from tui_tuner.text import one_line
 
@@ -20,7 +23,7 @@ _settled: set[tuple[str, str | None]] = set()  # of Hugging Face, that this proc
 
 def is_path(name: str) -> bool:
     """Whether a name means a folder of this machine, there or not, and no model of a hub."""
-    if own_folder(name) is not None or os.path.exists(Path(name).expanduser()):
+    if name == "demo" or is_tiny(name) or os.path.exists(Path(name).expanduser()):
         return True
     return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
 
@@ -33,7 +36,7 @@ def hub_source(name: str, revision: str | None, hub: str, weights: bool = True) 
     """
     if hub != MODELSCOPE:
         return name
-    place = find(name, revision, hub) if weights else folder_of(name, revision)
+    place = find(name, revision, hub, weights)
     if place is None:
         command = Command(
             f"`tui-tuner models fetch {one_line(name, 80)} --source {hub}`", N_("Fetch a model")
@@ -44,6 +47,20 @@ def hub_source(name: str, revision: str | None, hub: str, weights: bool = True) 
             hint=advise(N_("Fetch it with {command}; a run does so by itself.", command=command)),
         )
     return str(place)
+
+
+def bring_tokenizer(model: ModelSection) -> None:
+    """Fetch the small files of a model of ModelScope that is not here, as transformers does it by itself for
+    one of Hugging Face.
+
+    Raises:
+        HubError: unknown, or out of reach.
+    """
+    name, revision = (model.tokenizer, None) if model.tokenizer else (model.name, model.revision)
+    if model.hub != MODELSCOPE or is_path(name) or is_offline():
+        return
+    if find(name, revision, model.hub, weights=False) is None:
+        fetch(name, revision, model.hub, lambda at: None, lambda: False, weights=False)
 
 
 def folder_on_disk(model: ModelSection) -> Path | None:

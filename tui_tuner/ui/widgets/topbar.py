@@ -26,14 +26,23 @@ class TopBar(Horizontal):
         self._own: Content | None = None
 
     def compose(self) -> ComposeResult:
-        name = ("tui-tuner", "bold $primary")
-        parts = (name, ("  ›  ", "$dim"), self._crumb) if self._crumb.plain else (name,)
-        yield Static(Content.assemble(*parts), id="crumb")
+        yield Static(self._led(), id="crumb")
         yield Static("", id="hosted")
 
     def on_mount(self) -> None:
         self.set_interval(1.0, self._look)
         self._look()
+
+    def lead(self, crumb: Content) -> None:
+        """Say that we are elsewhere, or look at something else."""
+        if crumb.markup != self._crumb.markup:
+            self._crumb = crumb
+            self.query_one("#crumb", Static).update(self._led())
+
+    def _led(self) -> Content:
+        name = ("tui-tuner", "bold $primary")
+        parts = (name, ("  ›  ", "$dim"), self._crumb) if self._crumb.plain else (name,)
+        return Content.assemble(*parts)
 
     def say(self, content: Content) -> None:
         """Put the screen's own words at the right end, for good."""

@@ -1,4 +1,4 @@
-"""Every screen in states that people meet. A scene opens the app on a stage and gives it when all is there."""
+"""Screens in states that people meet. A scene opens the app on a stage, and gives it when all is there."""
 
 from __future__ import annotations
 

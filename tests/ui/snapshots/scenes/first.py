@@ -7,10 +7,9 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from tests.ui.conftest import text, until
 from tests.ui.snapshots.scenes import scene
 from tests.ui.snapshots.scenes.runs import three_runs
-from tests.ui.snapshots.stage import Stage
+from tests.ui.snapshots.stage import Stage, shows
 
 Shown = AsyncIterator[Pilot[Any]]
 
@@ -18,7 +17,7 @@ Shown = AsyncIterator[Pilot[Any]]
 @scene("HomeScreen")
 async def home_without_runs(stage: Stage) -> Shown:
     async with stage.app() as pilot:
-        await until(pilot, lambda: "No runs yet." in text(pilot) and "new run" in text(pilot))
+        await shows(pilot, "No runs yet.", "new run")
         yield pilot
 
 
@@ -26,25 +25,25 @@ async def home_without_runs(stage: Stage) -> Shown:
 async def home_with_runs(stage: Stage) -> Shown:
     three_runs(stage)
     async with stage.app() as pilot:
-        await until(pilot, lambda: "lamps" in text(pilot) and "new run" in text(pilot))
+        await shows(pilot, "lamps", "new run")
         yield pilot
 
 
 @scene("HelpScreen")
 async def help_at_home(stage: Stage) -> Shown:
     async with stage.app() as pilot:
-        await until(pilot, lambda: "No runs yet." in text(pilot))
+        await shows(pilot, "No runs yet.")
         await pilot.press("question_mark")
-        await until(pilot, lambda: "Everywhere" in text(pilot))
+        await shows(pilot, "─ Help ")
         yield pilot
 
 
 @scene("CommandPalette")
 async def palette_at_home(stage: Stage) -> Shown:
     async with stage.app() as pilot:
-        await until(pilot, lambda: "No runs yet." in text(pilot))
+        await shows(pilot, "No runs yet.")
         await pilot.press("ctrl+p")
-        await until(pilot, lambda: "Light or dark" in text(pilot))
+        await shows(pilot, "Light or dark")
         yield pilot
 
 
@@ -52,7 +51,7 @@ async def palette_at_home(stage: Stage) -> Shown:
 async def all_runs(stage: Stage) -> Shown:
     three_runs(stage)
     async with stage.app() as pilot:
-        await until(pilot, lambda: "lamps" in text(pilot))
+        await shows(pilot, "lamps")
         await pilot.press("r")
-        await until(pilot, lambda: "3 runs" in text(pilot))
+        await shows(pilot, "3 runs")
         yield pilot

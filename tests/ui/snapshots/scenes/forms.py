@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from textual.pilot import Pilot
 
-from tests.ui.conftest import text, until
+from tests.ui.conftest import until
 from tests.ui.snapshots.scenes import scene
-from tests.ui.snapshots.stage import Stage
+from tests.ui.snapshots.stage import Stage, shows
 from tui_tuner.ui.screens.plan import PlanScreen
 
 Shown = AsyncIterator[Pilot[Any]]
@@ -30,34 +31,35 @@ GERMAN = [
 ]
 
 
+@asynccontextmanager
 async def settings(stage: Stage, words: str = "✓ ready", **config: Any) -> Shown:
     """The settings over a draft, planned for a known card."""
     async with stage.app(config=config) as pilot:
         pilot.app.card = "T4"  # type: ignore[attr-defined]
         pilot.app.open_settings()  # type: ignore[attr-defined]
-        await until(pilot, lambda: words in text(pilot), 20)
+        await shows(pilot, words)
         yield pilot
 
 
 @scene("SettingsScreen")
 async def settings_model(stage: Stage) -> Shown:
-    async for pilot in settings(stage):
-        await until(pilot, lambda: "fits" in text(pilot), 20)
+    async with settings(stage) as pilot:
+        await shows(pilot, "fits")
         yield pilot
 
 
 @scene("SettingsScreen")
 async def settings_method(stage: Stage) -> Shown:
-    async for pilot in settings(stage, method={"kind": "lora", "rank": 32}):
-        await until(pilot, lambda: "fits" in text(pilot), 20)
+    async with settings(stage, method={"kind": "lora", "rank": 32}) as pilot:
+        await shows(pilot, "fits")
         await pilot.press("down", "down", "down", "enter", "down")
-        await until(pilot, lambda: "method.rank" in text(pilot))
+        await shows(pilot, "method.rank")
         yield pilot
 
 
 @scene("SettingsScreen")
 async def settings_wrong(stage: Stage) -> Shown:
-    async for pilot in settings(stage, "✗ 1 problem", method={"rank": 0}):
+    async with settings(stage, "✗ 1 problem", method={"rank": 0}) as pilot:
         yield pilot
 
 
@@ -65,50 +67,51 @@ async def settings_wrong(stage: Stage) -> Shown:
 async def settings_other_task(stage: Stage) -> Shown:
     """Data that the task cannot use."""
     stage.write("pairs.jsonl", PAIRS)
-    async for pilot in settings(stage, "Data ✗1", data={"path": "pairs.jsonl"}):
+    async with settings(stage, "Data ✗1", data={"path": "pairs.jsonl"}) as pilot:
         yield pilot
 
 
 @scene("SettingsScreen")
 async def settings_advanced(stage: Stage) -> Shown:
-    async for pilot in settings(stage):
+    async with settings(stage) as pilot:
         await pilot.press("down", "down", "down", "down", "f2")
-        await until(pilot, lambda: "optimizer" in text(pilot))
+        await shows(pilot, "optimizer")
         yield pilot
 
 
 @scene("Choose")
 async def begin_again(stage: Stage) -> Shown:
-    async for pilot in settings(stage):
+    async with settings(stage) as pilot:
         await pilot.press("ctrl+o")
-        await until(pilot, lambda: "lora-small" in text(pilot))
+        await shows(pilot, "lora-small")
         yield pilot
 
 
 @scene("AskPath")
 async def save_settings(stage: Stage) -> Shown:
-    async for pilot in settings(stage, method={"rank": 8}):
+    async with settings(stage, method={"rank": 8}) as pilot:
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: ".yaml" in text(pilot))
+        await shows(pilot, ".yaml")
         yield pilot
 
 
 @scene("Offers")
 async def what_to_do(stage: Stage) -> Shown:
     stage.write("pairs.jsonl", PAIRS)
-    async for pilot in settings(stage, "Data ✗1", data={"path": "pairs.jsonl"}):
+    async with settings(stage, "Data ✗1", data={"path": "pairs.jsonl"}) as pilot:
         await pilot.press("f4")
-        await until(pilot, lambda: "What to do" in text(pilot))
+        await shows(pilot, "What to do")
         yield pilot
 
 
 # Data
 
 
+@asynccontextmanager
 async def data(stage: Stage, path: str, words: str, **config: Any) -> Shown:
     async with stage.app(config={**config, "data": {"path": path}}) as pilot:
         await pilot.press("d")
-        await until(pilot, lambda: words in text(pilot), 30)
+        await shows(pilot, words)
         yield pilot
 
 
@@ -119,62 +122,63 @@ async def data_to_choose(stage: Stage) -> Shown:
     (stage.folder / "more").mkdir()
     async with stage.app() as pilot:
         await pilot.press("d")
-        await until(pilot, lambda: "shop-texts.jsonl" in text(pilot))
+        await shows(pilot, "shop-texts.jsonl")
         yield pilot
 
 
 @scene("DataScreen")
 async def data_read(stage: Stage) -> Shown:
     path = stage.write("shop-texts.jsonl", SHOP)
-    async for pilot in data(stage, path, "3 rows: 3 kept"):
-        await until(pilot, lambda: "▸" in text(pilot), 60)
+    async with data(stage, path, "3 rows: 3 kept") as pilot:
+        await shows(pilot, "▸")
         yield pilot
 
 
 @scene("DataScreen")
 async def data_lengths(stage: Stage) -> Shown:
     path = stage.write("shop-texts.jsonl", SHOP)
-    async for pilot in data(stage, path, "3 rows: 3 kept"):
-        await until(pilot, lambda: "▸" in text(pilot), 60)
+    async with data(stage, path, "3 rows: 3 kept") as pilot:
+        await shows(pilot, "▸")
         await pilot.press("l")
-        await until(pilot, lambda: "max_length" in text(pilot), 60)
+        await shows(pilot, "max_length")
         yield pilot
 
 
 @scene("DataScreen")
 async def data_broken_rows(stage: Stage) -> Shown:
     path = stage.write("shop-texts.jsonl", [*SHOP, "not json", {"instruction": "", "output": "x"}, {"a": 1}])
-    async for pilot in data(stage, path, "6 rows"):
+    async with data(stage, path, "6 rows") as pilot:
         yield pilot
 
 
 @scene("DataScreen")
 async def data_of_another_task(stage: Stage) -> Shown:
-    async for pilot in data(stage, stage.write("pairs.jsonl", PAIRS), "2 rows"):
+    async with data(stage, stage.write("pairs.jsonl", PAIRS), "2 rows") as pilot:
         yield pilot
 
 
 @scene("ColumnsDialog")
 async def columns_to_pick(stage: Stage) -> Shown:
-    async for pilot in data(stage, stage.write("fragen.jsonl", GERMAN), "not recognised"):
+    async with data(stage, stage.write("fragen.jsonl", GERMAN), "not recognised") as pilot:
         await pilot.press("c")
-        await until(pilot, lambda: "Which column is what?" in text(pilot) and "antwort" in text(pilot))
+        await shows(pilot, "Which column is what?", "antwort")
         yield pilot
 
 
 @scene("Formats")
 async def formats_to_pick(stage: Stage) -> Shown:
-    async for pilot in data(stage, stage.write("fragen.jsonl", GERMAN), "not recognised"):
+    async with data(stage, stage.write("fragen.jsonl", GERMAN), "not recognised") as pilot:
         await pilot.press("f")
-        await until(pilot, lambda: "Record format" in text(pilot))
+        await shows(pilot, "Record format")
         yield pilot
 
 
 # Plan
 
 
+@asynccontextmanager
 async def plan(stage: Stage, page: str = "", **config: Any) -> Shown:
-    async for pilot in settings(stage, **config):
+    async with settings(stage, **config) as pilot:
         await pilot.press("f3")
         await until(pilot, lambda: isinstance(pilot.app.screen, PlanScreen) and pilot.app.screen.look, 20)
         if page:
@@ -184,36 +188,36 @@ async def plan(stage: Stage, page: str = "", **config: Any) -> Shown:
 
 @scene("PlanScreen")
 async def plan_memory(stage: Stage) -> Shown:
-    async for pilot in plan(stage):
+    async with plan(stage) as pilot:
         yield pilot
 
 
 @scene("PlanScreen")
 async def plan_rates(stage: Stage) -> Shown:
-    async for pilot in plan(stage, "2"):
-        await until(pilot, lambda: "●" in text(pilot))
+    async with plan(stage, "2") as pilot:
+        await shows(pilot, "●")
         yield pilot
 
 
 @scene("PlanScreen")
 async def plan_time(stage: Stage) -> Shown:
-    async for pilot in plan(stage, "3", hardware={"price_per_hour": 1.5}):
-        await until(pilot, lambda: "money" in text(pilot))
+    async with plan(stage, "3", hardware={"price_per_hour": 1.5}) as pilot:
+        await shows(pilot, "money")
         yield pilot
 
 
 @scene("PlanScreen")
 async def plan_advice(stage: Stage) -> Shown:
-    async for pilot in plan(stage, "4", training={"learning_rate": 0.5}):
-        await until(pilot, lambda: "learning rate 0.5" in text(pilot))
+    async with plan(stage, "4", training={"learning_rate": 0.5}) as pilot:
+        await shows(pilot, "learning rate 0.5")
         yield pilot
 
 
 @scene("CardDialog")
 async def cards_to_choose(stage: Stage) -> Shown:
-    async for pilot in plan(stage):
+    async with plan(stage) as pilot:
         await pilot.press("c")
-        await until(pilot, lambda: "wants" in text(pilot), 20)
+        await shows(pilot, "wants")
         yield pilot
 
 
@@ -224,5 +228,5 @@ async def no_screen(stage: Stage) -> Shown:
     async with stage.app() as pilot:
         log = Path(".config") / "faults.log"
         pilot.app.push_screen(PlainScreen(str(log)))
-        await until(pilot, lambda: "cannot be shown" in text(pilot))
+        await shows(pilot, "cannot be shown")
         yield pilot

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from textual.pilot import Pilot
 
 from tests.ui import fakes, judged_runs
-from tests.ui.conftest import text, until
+from tests.ui.conftest import until
 from tests.ui.snapshots.scenes import scene
 from tests.ui.snapshots.scenes.runs import made, written
-from tests.ui.snapshots.stage import BEGAN, Stage
+from tests.ui.snapshots.stage import BEGAN, Stage, shows
 from tui_tuner.config.advice import advise, setting
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_
@@ -32,7 +33,7 @@ def on_now(stage: Stage, steps: int = 60) -> RunFolder:
 @scene("RunScreen")
 async def run_on(stage: Stage) -> Shown:
     async with stage.app(open_run=on_now(stage), train=True) as pilot:
-        await until(pilot, lambda: "● running" in text(pilot) and "60" in text(pilot))
+        await shows(pilot, "● running", "60")
         yield pilot
 
 
@@ -43,7 +44,7 @@ async def run_paused(stage: Stage) -> Shown:
     journal.emit(Phase(name="paused", done=60, total=100))
     journal.close()
     async with stage.app(open_run=folder, train=True) as pilot:
-        await until(pilot, lambda: "‖ paused" in text(pilot))
+        await shows(pilot, "‖ paused")
         yield pilot
 
 
@@ -55,7 +56,7 @@ async def run_loading(stage: Stage) -> Shown:
     journal.close()
     stage.clock.now += 3
     async with stage.app(open_run=folder, train=True) as pilot:
-        await until(pilot, lambda: "loading" in text(pilot))
+        await shows(pilot, "loading")
         yield pilot
 
 
@@ -64,7 +65,7 @@ async def run_done(stage: Stage) -> Shown:
     folder = written(stage, "red-coats", 100, 100, "completed")
     stage.clock.now = BEGAN
     async with stage.app(open_run=folder) as pilot:
-        await until(pilot, lambda: "✓ completed" in text(pilot))
+        await shows(pilot, "✓ completed")
         yield pilot
 
 
@@ -73,9 +74,9 @@ async def run_answers(stage: Stage) -> Shown:
     folder = written(stage, "red-coats", 100, 100, "completed")
     stage.clock.now = BEGAN
     async with stage.app(open_run=folder) as pilot:
-        await until(pilot, lambda: "✓ completed" in text(pilot))
+        await shows(pilot, "✓ completed")
         await pilot.press("a")
-        await until(pilot, lambda: "wool" in text(pilot))
+        await shows(pilot, "wool")
         yield pilot
 
 
@@ -84,9 +85,9 @@ async def run_choices(stage: Stage) -> Shown:
     folder = written(stage, "red-coats", 100, 100, "completed")
     stage.clock.now = BEGAN
     async with stage.app(open_run=folder) as pilot:
-        await until(pilot, lambda: "✓ completed" in text(pilot))
+        await shows(pilot, "✓ completed")
         await pilot.press("c")
-        await until(pilot, lambda: "learning_rate" in text(pilot))
+        await shows(pilot, "learning_rate")
         yield pilot
 
 
@@ -111,7 +112,7 @@ async def run_not_begun(stage: Stage) -> Shown:
     fakes.claim_dead(folder)
     stage.clock.now = BEGAN
     async with stage.app(open_run=folder) as pilot:
-        await until(pilot, lambda: "The run did not begin" in text(pilot))
+        await shows(pilot, "The run did not begin")
         yield pilot
 
 
@@ -125,34 +126,34 @@ async def run_failed(stage: Stage) -> Shown:
     journal.close()
     stage.clock.now = BEGAN
     async with stage.app(open_run=folder) as pilot:
-        await until(pilot, lambda: "✗ failed" in text(pilot))
+        await shows(pilot, "✗ failed")
         yield pilot
 
 
 @scene("Confirm")
 async def stop_asked(stage: Stage) -> Shown:
     async with stage.app(open_run=on_now(stage), train=True) as pilot:
-        await until(pilot, lambda: "● running" in text(pilot))
+        await shows(pilot, "● running")
         await pilot.press("x")
-        await until(pilot, lambda: "Stop this run?" in text(pilot))
+        await shows(pilot, "Stop this run?")
         yield pilot
 
 
 @scene("Confirm")
 async def detach_asked(stage: Stage) -> Shown:
     async with stage.app(open_run=on_now(stage), train=True) as pilot:
-        await until(pilot, lambda: "● running" in text(pilot))
+        await shows(pilot, "● running")
         await pilot.press("d")
-        await until(pilot, lambda: "tui-tuner attach" in text(pilot))
+        await shows(pilot, "tui-tuner attach")
         yield pilot
 
 
 @scene("QuitDialog")
 async def quit_asked(stage: Stage) -> Shown:
     async with stage.app(open_run=on_now(stage), train=True) as pilot:
-        await until(pilot, lambda: "● running" in text(pilot))
+        await shows(pilot, "● running")
         await pilot.press("q")
-        await until(pilot, lambda: "background" in text(pilot))
+        await shows(pilot, "background")
         yield pilot
 
 
@@ -164,16 +165,17 @@ async def results_of_answers(stage: Stage) -> Shown:
     (folder.best / "adapter_config.json").write_text("{}")
     stage.clock.now = BEGAN
     async with stage.app(open_run=folder) as pilot:
-        await until(pilot, lambda: "✓ completed" in text(pilot))
+        await shows(pilot, "✓ completed")
         await pilot.press("v")
-        await until(pilot, lambda: "Measured" in text(pilot))
+        await shows(pilot, "Measured")
         yield pilot
 
 
+@asynccontextmanager
 async def _judged(stage: Stage, folder: RunFolder) -> Shown:
     fakes.claim_dead(folder)
     async with stage.app(open_run=folder) as pilot:
-        await until(pilot, lambda: "✓ completed" in text(pilot))
+        await shows(pilot, "✓ completed")
         await pilot.press("v")
         await until(pilot, lambda: type(pilot.app.screen).__name__ == "ResultsScreen")
         yield pilot
@@ -183,7 +185,7 @@ async def _judged(stage: Stage, folder: RunFolder) -> Shown:
 async def results_of_classes(stage: Stage) -> Shown:
     with stage.clock.running(ago=3600):
         folder = judged_runs.classified(stage.store, "news")
-    async for pilot in _judged(stage, folder):
+    async with _judged(stage, folder) as pilot:
         yield pilot
 
 
@@ -191,7 +193,7 @@ async def results_of_classes(stage: Stage) -> Shown:
 async def results_of_tags(stage: Stage) -> Shown:
     with stage.clock.running(ago=3600):
         folder = judged_runs.tagged(stage.store, "names")
-    async for pilot in _judged(stage, folder):
+    async with _judged(stage, folder) as pilot:
         yield pilot
 
 
@@ -199,7 +201,7 @@ async def results_of_tags(stage: Stage) -> Shown:
 async def results_of_questions(stage: Stage) -> Shown:
     with stage.clock.running(ago=3600):
         folder = judged_runs.answered(stage.store, "football")
-    async for pilot in _judged(stage, folder):
+    async with _judged(stage, folder) as pilot:
         yield pilot
 
 
@@ -207,7 +209,7 @@ async def results_of_questions(stage: Stage) -> Shown:
 async def ask_a_model(stage: Stage) -> Shown:
     with stage.clock.running(ago=3600):
         folder = judged_runs.answered(stage.store, "football")
-    async for pilot in _judged(stage, folder):
+    async with _judged(stage, folder) as pilot:
         await pilot.press("a")
-        await until(pilot, lambda: "F5 asks" in text(pilot))
+        await shows(pilot, "F5 asks")
         yield pilot

@@ -32,5 +32,7 @@ async def note_about_a_run(stage: Stage) -> Shown:
         await pilot.press("r")
         await until(pilot, lambda: "#best" in text(pilot))
         await pilot.press("end", "n")
-        await until(pilot, lambda: "the rate of the paper" in text(pilot) and "empty removes it" in text(pilot))
+        await until(
+            pilot, lambda: "the rate of the paper" in text(pilot) and "empty removes it" in text(pilot)
+        )
         yield pilot

@@ -1,0 +1,43 @@
+"""`tui-tuner completion`: a script that lets a shell complete commands, options, names and fields.
+
+The shell then calls `tui-tuner` with `_TUI_TUNER_COMPLETE` in its environment: `answering.complete` answers.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tui_tuner.errors import UsageError
+from tui_tuner.locales import N_, _
+from tui_tuner.text import one_line
+
+VARIABLE = "_TUI_TUNER_COMPLETE"
+SHELLS = ("bash", "zsh", "fish")
+PROGRAM = "tui-tuner"
+# A field goes on with its value: no space behind the =
+_RETURN = "    return 0\n}"
+_NO_SPACE = '    [[ "${COMPREPLY[0]-}" == *= ]] && compopt -o nospace\n    return 0\n}'
+
+
+def completion(
+    shell: Annotated[str, typer.Argument(help=N_("bash, zsh or fish."), metavar="SHELL")],
+) -> None:
+    """Print a script that lets a shell complete commands, names and fields.
+
+    \b
+    To have it in every new shell (zsh: below the line of compinit):
+    bash  echo 'eval "$(tui-tuner completion bash)"' >> ~/.bashrc
+    zsh   echo 'eval "$(tui-tuner completion zsh)"' >> ~/.zshrc
+    fish  echo 'tui-tuner completion fish | source' >> ~/.config/fish/config.fish
+    """
+    if shell not in SHELLS:
+        raise UsageError(
+            _("no completion for the shell {shell!r}.", shell=one_line(shell, 40)),
+            hint=_("Known are {names}.", names=", ".join(SHELLS)),
+        )
+    from typer.completion import get_completion_script
+
+    script = get_completion_script(prog_name=PROGRAM, complete_var=VARIABLE, shell=shell)
+    typer.echo(script.replace(_RETURN, _NO_SPACE) if shell == "bash" else script)
