@@ -11,8 +11,10 @@ from tui_tuner.config.advice import fixes_of, on_screen
 from tui_tuner.config.options import field_of, known_field
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, RowsError, RunError, TunerError
+from tui_tuner.locales import _
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.form import config_of
+from tui_tuner.text import listed, one_line
+from tui_tuner.ui.form import at, config_of
 
 if TYPE_CHECKING:
     from tui_tuner.launch.helper import Helper
@@ -111,6 +113,20 @@ def better_of(config: RunConfig) -> Refusal | None:
     if better is None:
         return None
     return Refusal("task", better.sentence, on_screen(better.hint), fixes_of(better.hint), True)
+
+
+def tiny_start(values: Mapping[str, Any]) -> Refusal | None:
+    """What a tiny model learns with, where a draft has one and other values. It is offered, not refused."""
+    from tui_tuner.config.tiny import values_to_take
+
+    fix = values_to_take(values)
+    if not fix:
+        return None
+    told = _("{model} begins with random weights.", model=one_line(at(values, "model.name"), 40))
+    advice = _(
+        "Random weights learn with {values}.", values=listed(f"{path} {value}" for path, value in fix.items())
+    )
+    return Refusal("model.name", told, advice, (fix,))
 
 
 def refusal_of(error: TunerError | OSError) -> Refusal:
