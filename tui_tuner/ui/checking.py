@@ -12,9 +12,10 @@ from tui_tuner.config.options import field_of, known_field
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, RowsError, RunError, TunerError
 from tui_tuner.locales import _
+from tui_tuner.runs.store import RunStore
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import listed, one_line
-from tui_tuner.ui.form import at, config_of
+from tui_tuner.ui.form import at, config_of, given
 
 if TYPE_CHECKING:
     from tui_tuner.launch.helper import Helper
@@ -67,6 +68,32 @@ def check_start(values: Mapping[str, Any]) -> Refusal | None:
     except (TunerError, OSError) as error:
         return refusal_of(error)
     return None
+
+
+def check_place(values: Mapping[str, Any], runs: RunStore) -> Refusal | None:
+    """Whether the folder of a run could be made, where its config says or among the other runs."""
+    config = config_of(values)
+    try:
+        store_for(values, config, runs).look(config.output.name)
+    except (TunerError, OSError) as error:
+        return refusal_of(error)
+    return None
+
+
+def store_for(values: Mapping[str, Any], config: RunConfig, runs: RunStore) -> RunStore:
+    """Where a run of a draft is kept: in the folder that it names, or among the other runs."""
+    return RunStore(config.output.folder) if given(values, "output.folder") else runs
+
+
+def is_fetched(values: Mapping[str, Any]) -> bool:
+    """Whether a run of a draft would fetch its model first: only then it is known whether there is one."""
+    from tui_tuner.models.hub.local import find
+    from tui_tuner.models.hub.place import is_path
+
+    model = config_of(values).model
+    if model.architecture is not None or is_path(model.name):
+        return False
+    return find(model.name, model.revision, model.hub) is None
 
 
 def try_rows(values: Mapping[str, Any], helper: Helper) -> Refusal | None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.ui import fakes
 from tests.ui.conftest import SIZES, Opened, text, until
+from tui_tuner.runs.store import RunStore
 from tui_tuner.ui import checking, form
 from tui_tuner.ui.checking import Refusal
 from tui_tuner.ui.screens.offers import Offers
@@ -82,3 +84,38 @@ async def test_what_a_tiny_model_learns_with_is_told_and_offered(
         assert here(pilot) == "model.name"
         await pilot.press("ctrl+z")
         await until(pilot, lambda: form.at(pilot.app.draft, "training.learning_rate") == 5e-5)
+
+
+@pytest.mark.parametrize(
+    ("output", "field", "words"),
+    [
+        ({"folder": "rows.txt"}, "output.folder", "is a file, not a folder"),
+        ({"folder": "rows.txt/runs"}, "output.folder", "a run cannot be kept here"),
+        ({"name": "taken"}, "output.name", "a run of this name exists"),
+    ],
+)
+async def test_where_no_run_can_be_kept_nothing_is_ready(
+    opened: Opened, store: RunStore, tmp_path: Path, output: dict[str, str], field: str, words: str
+) -> None:
+    (tmp_path / "rows.txt").write_text("not empty")
+    fakes.make_run(store, "taken")
+    if "folder" in output:
+        output = {"folder": str(tmp_path / output["folder"])}
+    async with opened() as pilot:
+        pilot.app.draft = {"data": {"path": "demo"}, "output": output}
+        pilot.app.open_settings()
+        await until(pilot, lambda: "Output ✗1" in text(pilot))
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: here(pilot) == field)
+        assert words in " ".join(text(pilot).split())
+
+
+async def test_a_model_that_nobody_has_seen_is_not_called_ready(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    async with opened() as pilot:
+        pilot.app.draft = {"data": {"path": "demo"}, "model": {"name": "nobody/nothing-xyz"}}
+        pilot.app.open_settings()
+        await until(pilot, lambda: "^r fetches the model, then starts it" in text(pilot))
+        assert "ready" not in text(pilot)

@@ -165,7 +165,7 @@ class SettingsScreen(SectionsForm):
 
     @on(Checked)
     async def _checked(self, message: Checked) -> None:
-        self._standing.answered(self.values, message.refusal, message.better, message.start)
+        self._standing.answered(self.values, message)
         self._draw_problems()
         here = self._pages.here
         if here is not None:
