@@ -55,7 +55,7 @@ async def test_a_failed_start_leads_back_to_its_field(
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
         await until(pilot, lambda: isinstance(pilot.app.focused, Input))
         assert pilot.app.focused.parent.parent.option.path == "data.max_dropped"
-        assert "Data ✗1" in text(pilot) and "✗ max dropped" in text(pilot)
+        await until(pilot, lambda: "Data ✗1" in text(pilot) and "✗ max dropped" in text(pilot))
         assert pilot.app.draft["method"] == {"rank": 7} and pilot.app.draft["data"]["max_length"] == 99
         await pilot.press("f4", "enter")  # the way that the hint tells
         await until(pilot, lambda: "✓ ready" in text(pilot))

@@ -267,6 +267,8 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
     def _tried(self, message: Tried) -> None:
         if message.turn != self._turn:
             return
+        self._place = message.reading.place  # there may be fewer rows than keys
+        self._title_row()
         lines = [safe(line.strip(), 300) for line in message.reading.lines[:4]]
         if message.reading.refusal is not None:
             lines.insert(0, Content.assemble(("✗ ", "$error"), safe(message.reading.refusal.sentence)))
@@ -276,7 +278,9 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
         if group == "columns":
             self.post_message(Opened(None, Refusal("", words)))
         else:
-            self.post_message(Tried(self._turn, datalook.Reading(self.format, (), Refusal("", words))))
+            self.post_message(
+                Tried(self._turn, datalook.Reading(self.format, (), Refusal("", words), self._place))
+            )
 
     # Keys
 
