@@ -90,7 +90,7 @@ async def test_a_rule_of_the_learning_rate_can_be_taken(opened: Opened) -> None:
         pilot.app.card = "T4"
         screen = await to_plan(pilot)
         await pilot.press("2")
-        await until(pilot, lambda: "customary" in text(pilot) and "●" in text(pilot))
+        await until(pilot, lambda: "usual for the method" in text(pilot) and "●" in text(pilot))
         rules = screen.look.plan.rules
         index = next(i for i, rule in enumerate(rules) if rule.name == "linear in the batch")
         screen.query_one("#rules", OptionList).highlighted = index
@@ -257,7 +257,7 @@ async def test_without_a_gpu_the_run_is_held_against_the_ram(
         pilot.app.card = ""
         screen = await to_plan(pilot)
         shown = text(pilot)
-        assert "Fits this machine's RAM" in shown and "unverified" in shown and "process" in shown
+        assert "Fits this machine's RAM" in shown and "rough estimate" in shown and "process" in shown
         assert screen.look.card.usable == 6.0
 
 
