@@ -157,6 +157,7 @@ def stage(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[St
     monkeypatch.setenv("HOME", str(folder / ".home"))
     monkeypatch.delenv("NO_COLOR", raising=False)
     _one_machine(monkeypatch)
+    _no_models(folder, monkeypatch)
     try:
         yield Stage(folder, clock, size, {str(folder): HERE})
     finally:
@@ -181,9 +182,20 @@ def _one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
     here = Hardware(memory_gib=32.0, available_gib=24.0, cores=8)
     monkeypatch.setattr(planlook, "detect", lambda: here)
+    disk = shutil._ntuple_diskusage(500 * GIB, 100 * GIB, 400 * GIB)  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: disk)
     load = Load(0.42, 9 * GIB, 32 * GIB)
     monkeypatch.setattr(Machine, "__init__", _eight_cores)
     monkeypatch.setattr(Machine, "read", lambda _self: load)
+
+
+def _no_models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No models of a hub on this machine, which is offline; libraries look at their environment only once."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / ".hub" / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(folder / ".modelscope"))
 
 
 def _eight_cores(self: Machine) -> None:
