@@ -48,6 +48,7 @@ class PlayedModel:
     pipeline_tag: str | None = "text-generation"
     tags: tuple[str, ...] = ("safetensors", "transformers", "license:apache-2.0")
     parameters: int | None = 901_120
+    tell_sizes: bool = True  # some mirrors tell names of files alone
     readers: set[str] = field(default_factory=set)  # tokens that may read a gated or private one
 
 
@@ -162,8 +163,9 @@ class PlayedHub:
 
     def in_this_process(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         """Lead huggingface_hub, which reads its environment when it is imported, here."""
-        from huggingface_hub import constants
+        from huggingface_hub import constants, hf_api
 
+        monkeypatch.setattr(hf_api.api, "endpoint", self.url)  # what functions of the module ask
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MODELSCOPE_API_TOKEN", "HF_TOKEN_PATH"):
             monkeypatch.delenv(name, raising=False)
         for name, value in self.environment(folder).items():
@@ -303,6 +305,9 @@ class _Answers(BaseHTTPRequestHandler):
             sha = hashlib.sha256(body).hexdigest()
             where = f"{self.played.files_url}/cdn/{name}/{file}"
             headers |= {"X-Linked-Etag": f'"{sha}"', "X-Linked-Size": str(len(body)), "Location": where}
+            # as for all large files today; whoever follows them asks for a token, which `requests` shows
+            route = f"{self.played.url}/api/models/{name}/xet-read-token/{model.commit}"
+            headers |= {"X-Xet-Hash": sha, "X-Xet-Refresh-Route": route}
             self._text(302, "", headers)
         else:
             self._bytes(file, body, {**headers, "ETag": f'"{_git(body)}"'})
@@ -454,7 +459,7 @@ def _told(model: PlayedModel, blobs: bool = False) -> dict[str, Any]:
         told["pipeline_tag"] = model.pipeline_tag
     if model.parameters is not None:
         told["safetensors"] = {"parameters": {"F32": model.parameters}, "total": model.parameters}
-    if blobs:
+    if blobs and model.tell_sizes:
         for one in told["siblings"]:
             entry = _entry(one["rfilename"], model.files[one["rfilename"]])
             one |= {"size": entry["size"], "blobId": entry["oid"]}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.text import Text
 from textual.content import Content
-from textual.widgets import Input, OptionList
+from textual.widgets import Input
 
 from tests.ui import fakes
 from tests.ui.conftest import Opened, text, until
@@ -113,8 +113,8 @@ async def test_no_screen_reads_brackets_as_markup(
         await until(pilot, lambda: pilot.app.screen.query("#path"))
         pilot.app.screen.query_one("#path", Input).value = str(rows)
         await go("enter")
-        await until(pilot, lambda: pilot.app.screen.query_one("#rows", OptionList).option_count == 9, 20)
-        await until(pilot, lambda: '{"prompt":"[/zz] [b","response":"[@click=app.bell]x"}' in text(pilot))
+        await until(pilot, lambda: pilot.app.screen.query_one("#rows").count == 9, 20)
+        await until(pilot, lambda: "assistant: [@click=app.bell]x" in text(pilot))
         pilot.app.say(f"{OPENS} {CLOSES}")  # type: ignore[attr-defined]
         await go("q")
     assert read_as_markup == []

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from textual.widgets import ContentSwitcher
 
 from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.ui import datalook
@@ -105,7 +104,7 @@ async def test_the_tree_opens_any_name(rows: Path, opened: Opened) -> None:
         await pilot.press("d", *str(rows.parent), "enter")
         await until(pilot, lambda: "[red] rows.jsonl" in text(pilot))
         assert "x␛[2J[@click=app.quit]" in text(pilot)
-        assert pilot.app.screen.query_one("#main", ContentSwitcher).current == "tree-box"
+        assert not pilot.app.screen.query_one("#look").display
 
 
 def test_trained_tokens_have_a_mark_beside_their_colour() -> None:

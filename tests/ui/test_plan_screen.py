@@ -156,8 +156,9 @@ async def test_the_form_shows_the_parts_of_the_peak(opened: Opened, size: tuple[
         await pilot.pause()
         shown = text(pilot)
         found = planlook.look(LARGE, "H100").estimate
-        assert f"allocated {found.allocated:.2f}, reserved {found.reserved:.2f}" in shown
-        assert f"device {found.device:.2f} GiB; {found.phase}: " in shown
+        most = max((row for row in found.rows if row.phase == found.phase), key=lambda row: row.gib)
+        assert f"most memory: {most.name} {most.gib:.2f} GiB" in shown  # whole, at 80 columns too
+        assert re.search(r"trains [\d,.]+( [MB])? weights, [\d.]+ % of all", shown)
         wide = size[0] >= 100
         listed = [float(one) for one in re.findall(r"[█▓▒░] [\w…\- ]+?(\d+\.\d\d) GiB", shown)]
         assert (sum(listed) == pytest.approx(found.device, abs=0.05)) == wide

@@ -6,7 +6,7 @@ import pytest
 from textual.widgets import Input
 
 from tests.ui.conftest import SIZES, Opened, text, until
-from tui_tuner.config.applying import particular, reads
+from tui_tuner.config.applying import BESIDE, particular
 from tui_tuner.config.kinds import TASKS, TaskKind
 from tui_tuner.ui import form
 from tui_tuner.ui.screens.settings import SettingsScreen
@@ -54,7 +54,7 @@ async def test_choosing_a_task_shows_what_applies_at_once(opened: Opened, size: 
         for section in ("data", "evaluation") if size == SIZES[0] else ("training",):
             await pilot.app.screen._show_section(section)
             paths = [option.path for option in form.section_options(section)]
-            assert shown(pilot) == [path for path in paths if reads("question_answering", path)]
+            assert shown(pilot) == [path for path in paths if form.applies(pilot.app.draft, path)]
         await pilot.app.screen._go_to("task")
         await choose_task(pilot, "sft")
         assert "model.chat_template" in shown(pilot)
@@ -116,7 +116,7 @@ def test_fields_that_are_named_apply_to_some_task_alone() -> None:
     assert form.applied(values)["data"] == {"stride": 8, "path": "demo"}
     assert values["data"]["problem"] == "multi"
     assert form.applied({"task": "nonsense", "data": {"problem": "multi"}})["data"]["problem"] == "multi"
-    assert all(form.applies({"task": "nonsense"}, path) for path in particular())
+    assert all(form.applies({"task": "nonsense"}, path) for path in particular() - set(BESIDE))
     assert form.applied({"data": "no mapping"}) == {"data": "no mapping"}
     problem = {"evaluation.prompts": "no list", "data.stride": "no number"}
     assert form.problems({"task": "sft"}, problem) == {"evaluation.prompts": "no list"}

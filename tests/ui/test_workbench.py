@@ -127,7 +127,7 @@ async def test_settings_are_kept_as_yaml_that_runs(tmp_path: Path, opened: Opene
         pilot.app.screen.query_one(Input).value = str(target)
         await pilot.press("enter")
         await until(pilot, target.exists)
-    assert target.read_text().startswith("# tui-tuner run mine.yaml\n")
+    assert "#     tui-tuner run mine.yaml\n" in target.read_text()
     assert load_config(target).training.epochs == 2.0
 
 

@@ -126,7 +126,7 @@ def test_devices_metrics_templates_and_phrases() -> None:
     with pytest.raises(ModelError, match="no readable chat template"):
         check({"model": {"chat_template": "/none.jinja"}})
     with pytest.raises(DataError, match="no such file"):
-        check({"data": {"cleaning": {"phrases": "/none.yaml"}}})
+        check({"data": {"cleaning": {"refusals": True, "phrases": "/none.yaml"}}})
 
 
 @pytest.mark.parametrize(

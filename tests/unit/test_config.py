@@ -54,16 +54,6 @@ def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
         ("task: [\n", 2, "not valid YAML"),
         ("training:\n  batch_size: 2\n  micro_batch: 4\n", 3, "more than training.batch_size"),
         ("model:\n  quantization: nf4\nmethod:\n  kind: loha\n", 2, "use lora, or quantization none"),
-        ("method:\n  kind: p_tuning\n  targets: [q_proj]\n", 3, "leave it at all-linear, or use lora"),
-        ("method:\n  kind: prompt_tuning\n  layers: 2\n", 3, "trains virtual tokens"),
-        ("method:\n  kind: ia3\n  train_embeddings: true\n", 3, "use lora, or false"),
-        ("method:\n  kind: lora\n  encoder_size: 8\n", 3, "no such network"),
-        ("method:\n  kind: p_tuning\n  initial_text: Hello\n", 3, "cannot begin as words"),
-        (
-            "method:\n  kind: prefix_tuning\n  encoder_size: 8\n  initial_text: Hello\n",
-            4,
-            "leave it or method.encoder_size empty",
-        ),
         (
             "method: {kind: prefix_tuning}\ntraining:\n  gradient_checkpointing: true\n",
             3,

@@ -7,7 +7,20 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from tui_tuner.cli import ask, cache, chat, data, history, models, plan, range_test, runs, start
+from tui_tuner.cli import (
+    ask,
+    cache,
+    chat,
+    data,
+    edit,
+    history,
+    models,
+    plan,
+    presets,
+    range_test,
+    runs,
+    start,
+)
 from tui_tuner.cli.options import Runs
 from tui_tuner.cli.screen import open_workbench
 from tui_tuner.cli.shell.completion import completion
@@ -58,16 +71,17 @@ def workbench(
 
 app.command("demo")(start.demo)
 app.command("run")(start.run)
+app.command("edit")(edit.edit)
 app.command("resume")(start.resume)
 app.command("attach")(runs.attach)
 for _command, _help in runs.COMMAND_HELP.items():
     app.command(_command, help=_help)(runs.sender(_command))
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
-app.command("presets")(runs.presets)
 app.command("doctor")(runs.doctor)
 app.command("estimate")(plan.estimate)
 app.command("lr")(range_test.lr)
+app.add_typer(presets.app, name="presets")
 app.command("completion")(completion)
 app.add_typer(history.app, name="runs")
 app.add_typer(data.app, name="data")

@@ -226,16 +226,26 @@ def fetch(
         "  tui-tuner models login --source modelscope"
     ),
 )
-def login(source: Source = HUGGINGFACE) -> None:
+def login(
+    source: Source = HUGGINGFACE,
+    token_there: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+) -> None:
     """Log in to a hub with a token, which is asked for without showing it, or read from a pipe."""
+    from getpass import getpass
+
     from tui_tuner.models.hub import api
 
+    if token_there:  # said without repeating it, as the parser would
+        raise UsageError(
+            _("a token is not taken as an argument: everybody on this machine could read it there."),
+            hint=_("Leave it out and be asked for it, or send it through a pipe."),
+        )
     if sys.stdin.isatty():
         page = {"huggingface": "https://huggingface.co/settings/tokens"}.get(
             source, "https://modelscope.cn/my/myaccesstoken"
         )
         typer.echo(_("Make a token on {page}; it is not shown while you paste it.", page=page), err=True)
-        token = typer.prompt(_("Token"), hide_input=True, err=True)
+        token = getpass(f"{_('Token:')} ", stream=sys.stderr)
     else:
         token = sys.stdin.readline()
     who = api.login(token, source)

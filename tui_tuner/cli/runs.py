@@ -1,4 +1,4 @@
-"""Commands about runs that exist: attach, stop and the other controls; and presets, doctor."""
+"""Commands about runs that exist: attach, stop and the other controls; and doctor."""
 
 from __future__ import annotations
 
@@ -109,23 +109,6 @@ def _wait_until_stopped(folder: RunFolder) -> int:
     state = folder.state()
     typer.echo(f"{one_line(folder.name)}: {_(state)}")
     return 0 if state in ("stopped", "completed") else EXIT_FAILED
-
-
-def presets(json: Json = False) -> None:
-    """List the presets that come with the package."""
-    from tui_tuner.config.presets import list_presets
-
-    found = list_presets()
-    if json:
-        import orjson
-
-        rows = [
-            {"name": item.name, "description": item.description, "path": str(item.path)} for item in found
-        ]
-        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
-        return
-    for item in found:
-        typer.echo(f"{item.name:28}  {one_line(_(item.description))}")
 
 
 def doctor(

@@ -5,11 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
+
+if TYPE_CHECKING:
+    from tui_tuner.ui.editing.opening import Opened
 
 _CANNOT_PAINT = ("dumb", "unknown")  # values of TERM; such as an editor's shell has
 
@@ -25,21 +29,38 @@ def open_workbench(runs: str) -> int:
     Raises:
         UsageError: there is no terminal.
     """
-    hint = _("`tui-tuner run CONFIG --no-tui` works without one.")
+    require_screen(
+        _("the workbench needs a terminal."), _("`tui-tuner run CONFIG --no-tui` works without one.")
+    )
+    return show(RunStore(runs))
+
+
+def require_screen(what: str, hint: str) -> None:
+    """Refuse what needs a screen where none can be shown.
+
+    Raises:
+        UsageError: there is no terminal, or none that can paint.
+    """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError(_("the workbench needs a terminal."), hint=hint)
+        raise UsageError(what, hint=hint)
     if not can_show():
         kind = one_line(os.environ.get("TERM", ""), 40)
         raise UsageError(
             _("the workbench needs a terminal that can paint; TERM is {kind}.", kind=kind), hint=hint
         )
-    return show(RunStore(runs))
 
 
 def show(
-    store: RunStore, folder: RunFolder | None = None, *, train: bool = False, resume: bool = False
+    store: RunStore,
+    folder: RunFolder | None = None,
+    *,
+    train: bool = False,
+    resume: bool = False,
+    opened: Opened | None = None,
 ) -> int:
     """Open the workbench, or the live pane of `folder`; with `train`, train it in a thread of this process.
+
+    With `opened`, the form begins with that config.
 
     Returns the exit code of the run that was on when the screen closed, or 0. If the screen closes while a
     run is on (the user chose so, or the terminal is gone), this process leaves the terminal and stays,
@@ -57,6 +78,6 @@ def show(
         way_out.begin()
         from tui_tuner.ui.app import run_app
 
-        result = run_app(store, open_run=folder, train=train, resume=resume, way_out=way_out)
+        result = run_app(store, open_run=folder, train=train, resume=resume, opened=opened, way_out=way_out)
         code = way_out.end(result.exit_code, result.terminal_gone, result.words)
     return code if result.host is not None or way_out.signal else result.exit_code

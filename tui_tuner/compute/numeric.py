@@ -5,8 +5,9 @@ Dtypes are named as in a config: `bfloat16`, `float16`, `float32`.
 
 from __future__ import annotations
 
+from tui_tuner.config.kinds import ADAPTERS, RANKED
 from tui_tuner.config.resolved import ResolvedConfig
-from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
@@ -126,7 +127,8 @@ def check_numbers(device: Device, config: ResolvedConfig) -> None:
                 where="model.attention",
                 hint=_("Use sdpa, or set training.autocast to true."),
             )
-    own_weights = config.method.kind not in ADAPTERS or config.method.train_embeddings
+    method = config.method
+    own_weights = method.kind not in ADAPTERS or (method.kind in RANKED and method.train_embeddings)
     if needs_scaler(device, config) and config.model.dtype == "float16" and own_weights:
         raise ConfigError(
             _(

@@ -103,7 +103,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="accuracy",
             decides="text",
-            reads=("data.problem", "data.label_separator", "training.class_weights"),
+            reads=("data.problem", "data.label_separator", "training.class_weights", "evaluation.prompts"),
             demo="demo-reviews",
             tiny="tiny-distilbert",
         ),
@@ -115,7 +115,7 @@ TASKS: dict[str, TaskKind] = {
             writes=False,
             best="f1",
             decides="token",
-            reads=("data.stride", "data.names", "training.class_weights"),
+            reads=("data.stride", "data.names", "training.class_weights", "evaluation.prompts"),
             demo="demo-tags",
             tiny="tiny-bert",
         ),
@@ -147,36 +147,60 @@ def is_tiny(name: object) -> bool:
 METHODS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("lora", N_("LoRA"), N_("Small low-rank matrices beside frozen weights (arXiv 2106.09685).")),
-        Kind("dora", N_("DoRA"), N_("LoRA with a trained magnitude for each column (arXiv 2402.09353).")),
         Kind(
-            "rslora", N_("Rank-stabilised LoRA"), N_("LoRA scaled by alpha / sqrt(rank) (arXiv 2312.03732).")
+            "lora",
+            N_("LoRA"),
+            N_("Trains small matrices beside the frozen weights; the usual choice (arXiv 2106.09685)."),
         ),
-        Kind("full", N_("Full fine-tuning"), N_("Every weight is trained: most memory, most capacity.")),
         Kind(
-            "freeze", N_("Top layers only"), N_("The last few layers are trained, those below stay frozen.")
+            "dora",
+            N_("DoRA"),
+            N_("LoRA that also learns how large each update is: a little better, slower (arXiv 2402.09353)."),
         ),
-        Kind("loha", N_("LoHa"), N_("Updates made of two low-rank ones, entry by entry (arXiv 2108.06098).")),
+        Kind(
+            "rslora",
+            N_("Rank-stabilised LoRA"),
+            N_("LoRA whose updates keep their size at high ranks, such as 64 (arXiv 2312.03732)."),
+        ),
+        Kind(
+            "full",
+            N_("Full fine-tuning"),
+            N_("Trains every weight: can learn most, takes most memory, saves the whole model."),
+        ),
+        Kind(
+            "freeze",
+            N_("Top layers only"),
+            N_("Trains the last few layers as they are; those below stay frozen."),
+        ),
+        Kind(
+            "loha",
+            N_("LoHa"),
+            N_("Like LoRA; two products multiplied reach more with as little (arXiv 2108.06098)."),
+        ),
         Kind(
             "vera",
             N_("VeRA"),
-            N_("Vectors that scale random matrices shared by all layers (arXiv 2310.11454)."),
+            N_("Trains only vectors beside random matrices that all layers share (arXiv 2310.11454)."),
         ),
         Kind(
             "ia3",
             N_("IA3"),
-            N_("A trained factor for each output of some layers; the smallest (arXiv 2205.05638)."),
+            N_("Trains one factor for each output of a layer: among the smallest (arXiv 2205.05638)."),
         ),
         Kind(
             "prompt_tuning",
             N_("Prompt tuning"),
-            N_("Virtual tokens before each text are trained (arXiv 2104.08691)."),
+            N_("Trains a prompt of numbers before each text; the model stays (arXiv 2104.08691)."),
         ),
-        Kind("p_tuning", N_("P-tuning"), N_("Virtual tokens that a small network makes (arXiv 2103.10385).")),
+        Kind(
+            "p_tuning",
+            N_("P-tuning"),
+            N_("Prompt tuning with a small network that makes the prompt (arXiv 2103.10385)."),
+        ),
         Kind(
             "prefix_tuning",
             N_("Prefix tuning"),
-            N_("Keys and values before each layer's own (arXiv 2101.00190)."),
+            N_("Trains what each layer attends to before the text (arXiv 2101.00190)."),
         ),
     )
 }

@@ -114,11 +114,11 @@ def config_problems(values: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """A YAML mapping and the line (from 1) of each dotted path in it.
+def read_text(path: Path) -> str:
+    """The text of a config file.
 
     Raises:
-        ConfigError: missing, unreadable, too large, not YAML, not a mapping, or a key twice.
+        ConfigError: missing, unreadable, too large, or no UTF-8 text.
     """
     shown = one_line(path)
     try:
@@ -126,7 +126,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
             raise ConfigError(_("is no regular file."), where=shown)
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ConfigError(_("is larger than 1 MiB, so it is no config."), where=shown)
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         hint = _("`tui-tuner presets` lists the ones that come with the package.")
         raise ConfigError(_("no such file."), where=shown, hint=hint) from None
@@ -138,6 +138,15 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         ) from None
     except OSError as error:
         raise ConfigError(_("cannot be read: {problem}.", problem=error.strerror), where=shown) from None
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """A YAML mapping and the line (from 1) of each dotted path in it.
+
+    Raises:
+        ConfigError: missing, unreadable, too large, not YAML, not a mapping, or a key twice.
+    """
+    shown, text = one_line(path), read_text(path)
     try:
         values, lines = parse_yaml(text)
     except BadYaml as bad:
@@ -200,4 +209,4 @@ def dump_config(config: RunConfig, changed_only: bool = False) -> str:
 
 
 __all__ = ["absolute_paths", "apply_sets", "build_config", "config_problems", "dump_config", "load_config"]
-__all__ += ["read_config", "read_yaml"]
+__all__ += ["read_config", "read_text", "read_yaml"]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tui_tuner.config.kinds import ADAPTERS, METHODS, PROMPTS, QUANTISABLE, RANKED, TASKS, TINY, TaskKind
+from tui_tuner.config.kinds import ADAPTERS, METHODS, QUANTISABLE, TASKS, TINY, TaskKind
 from tui_tuner.config.sections.base import Section, known, option
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
 from tui_tuner.config.sections.evaluation import EvaluationSection
@@ -215,53 +215,8 @@ def _too_much_shared(config: RunConfig) -> list[str]:
 
 
 def _method_contradictions(method: MethodSection, training: TrainingSection) -> list[str]:
-    """Fields that ask for something the method does not do."""
-    found = []
-    if method.kind in PROMPTS:
-        if method.targets != "all-linear":
-            found.append(
-                "method.targets: "
-                + _(
-                    "{kind} trains virtual tokens, and no part of the model; leave it at all-linear, or use "
-                    "lora",
-                    kind=method.kind,
-                )
-            )
-        if method.layers is not None:
-            found.append(
-                "method.layers: "
-                + _(
-                    "{kind} trains virtual tokens, and no part of the model; leave it empty, or use lora",
-                    kind=method.kind,
-                )
-            )
-    if method.train_embeddings and method.kind in ADAPTERS and method.kind not in RANKED:
-        found.append(
-            "method.train_embeddings: "
-            + _("{kind} leaves them as they are; use lora, or false", kind=method.kind)
-        )
-    if method.encoder_size is not None and method.kind not in ("p_tuning", "prefix_tuning"):
-        found.append(
-            "method.encoder_size: "
-            + _("{kind} has no such network; leave it empty, or use p_tuning", kind=method.kind)
-        )
-    if method.initial_text is not None:
-        if method.kind not in ("prompt_tuning", "prefix_tuning"):
-            found.append(
-                "method.initial_text: "
-                + _("{kind} cannot begin as words; leave it empty, or use prompt_tuning", kind=method.kind)
-            )
-        elif method.encoder_size is not None:
-            found.append(
-                "method.initial_text: "
-                + _(
-                    "a network makes the virtual tokens, which then cannot begin as words; leave it or "
-                    "method.encoder_size empty"
-                )
-            )
+    """Fields that ask for what the method cannot do; what has no effect is said, and no contradiction."""
     if method.kind == "prefix_tuning" and training.gradient_checkpointing not in (False, "auto"):
-        found.append(
-            "training.gradient_checkpointing: "
-            + _("computing activations again would leave the prefix out; use false, or prompt_tuning")
-        )
-    return found
+        said = _("computing activations again would leave the prefix out; use false, or prompt_tuning")
+        return [f"training.gradient_checkpointing: {said}"]
+    return []

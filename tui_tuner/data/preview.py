@@ -181,6 +181,7 @@ def inspect(
     progress: Callable[[int, Ledger], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     check: Callable[[Read, Record], None] | None = None,
+    each: Callable[[Read, str, str], None] | None = None,
 ) -> Inspection:
     """Read everything once, clean as the section says, and count. Memory stays flat at any file size.
 
@@ -188,6 +189,7 @@ def inspect(
 
     Args:
         check: Raises `DataError` for a row that cannot be used, which is then counted as dropped.
+        each: Called with every row, its outcome in the ledger, and the reason where it was dropped.
 
     Raises:
         DataError: the data cannot be read or understood.
@@ -198,11 +200,16 @@ def inspect(
     labels: Counter[str] = Counter()
     refusal: DataError | None = None
     for read in reading:
+        before = dict(ledger.outcomes) if each is not None else {}
+        why = ""
         try:
             record = _counted(read, cleaner, ledger, check)
         except DataError as error:
-            refusal, record = refusal or error, None
+            refusal, record, why = refusal or error, None, error.what
             ledger.count("dropped", read.row.origin, N_("rows that this task cannot use"))
+        if each is not None:
+            outcome = next(name for name, count in ledger.outcomes.items() if count != before[name])
+            each(read, outcome, why)
         if record is not None:
             lengths.add(sum(map(len, texts_of(record))))
             for answer in answers_of(record):

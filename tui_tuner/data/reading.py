@@ -276,7 +276,9 @@ class Reading:
             shown = one_line(name, 40)
             if len(self._unused) >= LATE_COLUMNS:
                 return N_("more columns and keys are not used")
-            if kind == "column":
+            if kind == "column" and shown.startswith("column "):  # of a file that names none
+                known = N_("{name} is not used", name=shown)
+            elif kind == "column":
                 known = N_("column {name} is not used", name=shown)
             else:
                 known = N_("key {name} of a turn is not used", name=shown)

@@ -177,7 +177,7 @@ def check_data(config: RunConfig) -> None:
         with about("data.validation", instead_of="data.path"):
             _check_rows(config, data.model_copy(update={"path": data.validation}))
     phrases = data.cleaning.phrases
-    if phrases and not os.path.isfile(Path(phrases).expanduser()):
+    if phrases and data.cleaning.refusals and not os.path.isfile(Path(phrases).expanduser()):
         raise DataError(
             _("no such file."),
             where=f"data.cleaning.phrases: {one_line(phrases)}",

@@ -36,7 +36,8 @@ def attach_prompt(model: Any, config: RunConfig, peft_type: str) -> Any:
     from peft import get_peft_model
 
     kind = config.method.kind
-    words = _first_words(config, model) if config.method.encoder_size is None and kind != "p_tuning" else None
+    made = kind == "p_tuning" or (kind == "prefix_tuning" and config.method.encoder_size is not None)
+    words = None if made else _first_words(config, model)  # a network makes them
     try:
         model = get_peft_model(model, _settings(model, config, peft_type))
         if kind != "prefix_tuning":

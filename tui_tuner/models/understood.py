@@ -51,14 +51,14 @@ def _raise_hub(error: BaseException, shown: str) -> None:
         link = link.__cause__ or link.__context__
     names = {kind.__name__ for item in chain for kind in type(item).__mro__}
     if "GatedRepoError" in names:
-        hint = _("Accept its terms on the hub's page, and log in with `hf auth login`.")
+        hint = _("Accept its terms on the hub's page, and log in with `tui-tuner models login`.")
         raise HubError(
             _("the hub gives this model only to approved accounts."), where=shown, hint=hint
         ) from error
     if "RevisionNotFoundError" in names:
         raise HubError(_("the hub has no such revision of this model."), where=shown) from error
     if "RepositoryNotFoundError" in names:
-        hint = _("Check the spelling; for a private one, log in with `hf auth login`.")
+        hint = _("Check the spelling; for a private one, log in with `tui-tuner models login`.")
         raise HubError(
             _("the hub has no such model, or hides it from you."), where=shown, hint=hint
         ) from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.config.kinds import METHOD_FIELDS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.runs.events import Body, RunStarted, Step
@@ -56,7 +57,8 @@ def _kind(config: RunConfig) -> tuple[Any, ...]:
     model, method = config.model, config.method
     shape = json.dumps(model.architecture, sort_keys=True) if model.architecture else model.name
     checkpointing = config.training.gradient_checkpointing
-    return shape, model.quantization, model.dtype, method.kind, method.layers, checkpointing, config.task
+    layers = method.layers if "layers" in METHOD_FIELDS[method.kind] else None
+    return shape, model.quantization, model.dtype, method.kind, layers, checkpointing, config.task
 
 
 def _speed(folder: RunFolder, on_gpu: bool) -> Speed | None:

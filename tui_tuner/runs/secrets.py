@@ -172,7 +172,9 @@ def refuse_secrets(text: str, where: str) -> None:
             raise ConfigError(
                 _("holds what looks like a token or a password, and configs are kept in the run folder."),
                 where=f"{where}: {scrubber().text(line.strip())[:100]} (line {number})",
-                hint=_("Take it out; for the hub, set HF_TOKEN in the environment or use `hf auth login`."),
+                hint=_(
+                    "Take it out; for a hub, set HF_TOKEN in the environment, or `tui-tuner models login`."
+                ),
             )
 
 

@@ -79,7 +79,7 @@ def _bring(
     name: str, revision: str | None, hub: str, weights: bool, reporter: Reporter, commands: Commands
 ) -> None:
     endpoint = (ModelScope if hub == MODELSCOPE else HuggingFace).endpoint()
-    here = find(name, revision, hub) is not None
+    here = find(name, revision, hub, weights) is not None
     if here and (is_offline() or not answers(endpoint)):
         return
     shown, said = one_line(name), _Said(one_line(name), reporter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.applying import unread, unread_words
+from tui_tuner.config.applying import unread_said
 from tui_tuner.config.load import dump_config
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
@@ -75,12 +75,9 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
 
 
 def _say_unread(context: RunContext, config: RunConfig) -> None:
-    """Name the fields that somebody set and that this task does not read."""
-    fields = unread(config)
-    if not fields or context.checkpoint is not None:
-        return
-    said, hint = unread_words(config, fields)
-    context.reporter.warn("unread_fields", said, hint)
+    """Name the fields that somebody set and that have no effect here."""
+    for one in unread_said(config) if context.checkpoint is None else ():
+        context.reporter.warn("unread_fields", one.said, one.reason)
 
 
 def _say_other_task(context: RunContext, config: RunConfig) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tui_tuner.ui.base_models.fetches import Fetches, Job
     from tui_tuner.ui.bridge import Follower
     from tui_tuner.ui.checking import Refusal
+    from tui_tuner.ui.editing.opening import Opened
 
 POLL_SECONDS = 0.15
 
@@ -64,6 +65,7 @@ class TunerApp(SturdyApp[AppResult]):
         train: Train `open_run` in a thread of this process.
         resume: Go on from its last checkpoint.
         config: Values to begin the settings with, as in a YAML config.
+        opened: A config that the form begins with at once.
         host_factory: What trains a run in this process.
         way_out: How this process ends; None makes one of its own.
     """
@@ -90,6 +92,7 @@ class TunerApp(SturdyApp[AppResult]):
         train: bool = False,
         resume: bool = False,
         config: dict[str, Any] | None = None,
+        opened: Opened | None = None,
         host_factory: HostFactory = thread_host,
         way_out: WayOut | None = None,
     ) -> None:
@@ -100,6 +103,7 @@ class TunerApp(SturdyApp[AppResult]):
         self.card: str = kept_card if isinstance(kept_card, str) else ""  # planned for; empty: this machine
         self.host: Host | None = None
         self._open = (open_run, train, resume)
+        self._opened = opened
         self._host_factory = host_factory
         self._followers: dict[Path, Follower] = {}
         self._leave_when_ended = False
@@ -165,6 +169,10 @@ class TunerApp(SturdyApp[AppResult]):
             if train:
                 self.train_here(folder, resume)
             self.open_run(folder)
+        if self._opened is not None:
+            from tui_tuner.ui.screens.editing.form import open_at_once
+
+            open_at_once(self, self._opened)
 
     def on_unmount(self) -> None:
         self._garbage.end()
@@ -280,6 +288,9 @@ class TunerApp(SturdyApp[AppResult]):
 
     def _tick(self) -> None:
         self._garbage.look()
+        trouble = self.drafts.new_trouble()
+        if trouble:
+            self.say(trouble, "warning", 15)
         more = False
         for path, follower in tuple(self._followers.items()):
             if follower.listeners or self.hosts(follower.folder):
@@ -420,21 +431,13 @@ if TYPE_CHECKING:
         return app
 
 
-def run_app(
-    store: RunStore,
-    *,
-    open_run: RunFolder | None = None,
-    train: bool = False,
-    resume: bool = False,
-    config: dict[str, Any] | None = None,
-    way_out: WayOut | None = None,
-) -> AppResult:
-    """Show the workbench, or the live pane of `open_run` at once; with `train`, train it in this process.
+def run_app(store: RunStore, **more: Any) -> AppResult:
+    """Show the workbench, or what else the arguments of `TunerApp` ask for.
 
     While `AppResult.host` is alive the caller must keep the process: the run goes on without a screen
     (`launch.terminal.leaving.WayOut.end`).
     """
-    app = TunerApp(store, open_run=open_run, train=train, resume=resume, config=config, way_out=way_out)
+    app = TunerApp(store, **more)
     result = None
     try:
         result = app.run()

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -18,15 +19,19 @@ from tui_tuner.config.values import with_values
 from tui_tuner.errors import DataError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.runs.wire import plain
-from tui_tuner.text import mark_blanks, one_line
+from tui_tuner.text import one_line
 from tui_tuner.ui.checking import Refusal, better_of, refusal_of
 from tui_tuner.ui.form import at, config_of, given
 
 if TYPE_CHECKING:
+    from tui_tuner.data.reading import Read
+    from tui_tuner.data.spool import Kept, RowSpool
     from tui_tuner.tasks.preview.around import Around
     from tui_tuner.tasks.preview.forward_rows import ForwardRows
 
+DataPath = str | list[Any]  # as `data.path` of a draft: one, or several with their shares
 ROWS = 100
+MOST_AROUND = 200  # rows whose lengths are shown
 _BROKEN = "\ufffd"
 _MOST_PARTS = 6
 
@@ -68,23 +73,15 @@ class Mask:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row as it stands in the file, on one line; `problem` if it was not understood."""
-
-    text: str
-    problem: str = ""
-
-
-@dataclass(frozen=True)
 class Look:
     """The first rows of a data set. `sure`: 0 to 1, how sure the format is; None if the user said it."""
 
-    path: str
+    path: DataPath
     format: str
     sure: float | None
     why: str
     columns: dict[str, str] = field(default_factory=dict)
-    rows: tuple[Row, ...] = ()
+    rows: tuple[Kept, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -137,7 +134,7 @@ class Reading:
 _SAID = ("format", "columns", "field", "encoding", "header")  # fields of `data` that are said of one file
 
 
-def draft_for(draft: dict[str, Any], path: str) -> dict[str, Any]:
+def draft_for(draft: dict[str, Any], path: DataPath) -> dict[str, Any]:
     """A draft with another path: what was said of the rows of the file before is not said of this one."""
     found = copy.deepcopy(draft)
     data = found.get("data")
@@ -148,7 +145,13 @@ def draft_for(draft: dict[str, Any], path: str) -> dict[str, Any]:
     return found
 
 
-def sections(draft: dict[str, Any], path: str) -> tuple[ModelSection, DataSection]:
+def held_out_draft(draft: dict[str, Any], path: DataPath) -> dict[str, Any]:
+    """A draft whose data are its held-out rows: they are read as those that are trained, and all of them."""
+    data = draft.get("data")
+    return {**draft, "data": {**(data if isinstance(data, dict) else {}), "path": path, "limit": None}}
+
+
+def sections(draft: dict[str, Any], path: DataPath) -> tuple[ModelSection, DataSection]:
     """Model and data of a draft, with another path.
 
     Raises:
@@ -158,7 +161,7 @@ def sections(draft: dict[str, Any], path: str) -> tuple[ModelSection, DataSectio
     return config.model, config.data
 
 
-def _config(draft: dict[str, Any], path: str, *more: str) -> RunConfig:
+def _config(draft: dict[str, Any], path: DataPath, *more: str) -> RunConfig:
     """The config of a draft with another path, and only the sections that data needs (and `more`)."""
     named = {name: draft.get(name) or {} for name in ("model", "method", *more)}
     if "task" in draft:
@@ -169,23 +172,27 @@ def _config(draft: dict[str, Any], path: str, *more: str) -> RunConfig:
     return config_of({**named, "data": {**(data if isinstance(data, dict) else {}), "path": path}})
 
 
-def look(draft: dict[str, Any], path: str) -> Look:
+def look(draft: dict[str, Any], path: DataPath) -> Look:
     """Read the first rows of `path`.
 
     Raises:
         DataError: it cannot be read or understood.
         ConfigError: the draft is invalid.
     """
-    from tui_tuner.data.preview import first_rows
+    from tui_tuner.data.reading import Reading
 
     config = _config(draft, path)
-    preview = first_rows(config.data, ROWS)
-    found = preview.detections[0] if preview.detections else {}
-    rows = tuple(Row(_one_row(row.values), one_line(row.problem)) for row in preview.rows)
-    notes = [one_line(note) for note in preview.notes]
+    reading = Reading(config.data)
+    rows = tuple(_kept(read) for read in islice(reading, ROWS))
+    if not rows:
+        where, hint = one_line(path), _("Check data.path.")
+        raise DataError(_("holds no rows."), where=where, hint=hint, field="data.path")
+    detections = [item.to_json() for item in reading.detections]
+    found = detections[0] if detections else {}
+    notes = [one_line(note) for note in reading.notes]
     notes += [
         f"{one_line(other['file'])}: {one_line(other['format'])}, {other['confidence']:.0%}"
-        for other in preview.detections[1:]
+        for other in detections[1:]
     ]
     return Look(
         path,
@@ -198,7 +205,13 @@ def look(draft: dict[str, Any], path: str) -> Look:
     )
 
 
-def refusal(draft: dict[str, Any], path: str) -> Refusal | None:
+def _kept(read: Read) -> Kept:
+    from tui_tuner.data.spool import Kept
+
+    return Kept(read, "kept" if read.record is not None else "merged" if read.merged else "dropped")
+
+
+def refusal(draft: dict[str, Any], path: DataPath) -> Refusal | None:
     """Why the task of a draft cannot use `path`, if it cannot."""
     try:
         return _refused(_config(draft, path))
@@ -206,7 +219,7 @@ def refusal(draft: dict[str, Any], path: str) -> Refusal | None:
         return refusal_of(error)
 
 
-def better(draft: dict[str, Any], path: str) -> Refusal | None:
+def better(draft: dict[str, Any], path: DataPath) -> Refusal | None:
     """What is said of `path` where another task fits it better than the draft's."""
     try:
         return better_of(_config(draft, path))
@@ -225,10 +238,22 @@ def _refused(config: RunConfig) -> Refusal | None:
     return None
 
 
+def spool() -> RowSpool:
+    """Room for rows to be looked at in any order."""
+    from tui_tuner.data.examples.cache import cache_root
+    from tui_tuner.data.spool import RowSpool
+
+    return RowSpool(cache_root())
+
+
 def census(
-    draft: dict[str, Any], path: str, said: Callable[[Census], None], cancelled: Callable[[], bool]
+    draft: dict[str, Any],
+    path: DataPath,
+    said: Callable[[Census], None],
+    cancelled: Callable[[], bool],
+    kept: RowSpool | None = None,
 ) -> None:
-    """Read everything once and say the counts as they grow.
+    """Read everything once and say the counts as they grow; `kept` gets every row.
 
     Raises:
         DataError: it cannot be read or understood.
@@ -243,7 +268,10 @@ def census(
         lambda _count, ledger: said(Census(ledger.read, dict(ledger.outcomes), (), 0, 0.0, False)),
         cancelled,
         partial(encoder.check_kind, config) if encoder is not None else None,
+        kept.add if kept is not None else None,
     )
+    if kept is not None:
+        kept.done = not cancelled()
     refusal = refusal_of(inspection.refusal) if inspection.refusal is not None else None
     ledger, lengths = inspection.ledger, inspection.lengths
     reasons = [f"{reason.count:,} {_(reason.outcome)}: {_(reason.reason)}" for reason in ledger.reasons()[:3]]
@@ -253,7 +281,7 @@ def census(
         said(Census(ledger.read, outcomes, tuple(reasons), lengths.longest, mean, True, refusal))
 
 
-def table(draft: dict[str, Any], path: str) -> Table:
+def table(draft: dict[str, Any], path: DataPath) -> Table:
     """The columns of `path`, whatever their format.
 
     Raises:
@@ -296,7 +324,7 @@ def roles_of(format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(found.needed), tuple(found.more)
 
 
-def read_as(draft: dict[str, Any], path: str, format: str, columns: dict[str, str]) -> Reading:
+def read_as(draft: dict[str, Any], path: DataPath, format: str, columns: dict[str, str]) -> Reading:
     """How the rows of `path` are read with this format and these columns."""
     from tui_tuner.data.preview import first_rows
     from tui_tuner.data.report import record_lines
@@ -319,24 +347,29 @@ def _example(value: Any) -> str:
     return one_line(orjson.dumps(plain(value), default=str).decode(), 200)
 
 
-def mask(draft: dict[str, Any], path: str, row: int) -> Mask:
-    """The tokens of one row (from 0), and which of them are trained.
+def mask(draft: dict[str, Any], path: DataPath, row: int, kept: Kept | None = None) -> Mask:
+    """The tokens of one row (from 0), and which are trained; `kept` is the row, if it was read before.
 
     Raises:
         TunerError: no tokenizer, or a row that cannot be used.
     """
-    from tui_tuner.tasks.preview.mask import mask_row
+    from tui_tuner.tasks.preview.mask import mask_read, mask_row
 
     config = _config(draft, path)
     tokenizer = _tokenizer(config.model)
-    view = mask_row(config.model, config.data, row + 1, tokenizer, config.task)
+    if kept is not None and not kept.cut:
+        view = mask_read(kept.read, config.model, config.data, tokenizer, config.task)
+    else:
+        view = mask_row(config.model, config.data, row + 1, tokenizer, config.task)
     tokens = tuple(_whole_characters(view.tokens, tokenizer))
     notes = tuple(one_line(note) for note in view.notes)
     teaches = tuple(one_line(words) for words in view.teaches)
     return Mask(tokens, notes, one_line(view.origin), view.outcome, one_line(view.reason), teaches)
 
 
-def around(draft: dict[str, Any], path: str, row: int) -> tuple[Around, ForwardRows | None]:
+def around(
+    draft: dict[str, Any], path: DataPath, row: int, kept: RowSpool | None = None
+) -> tuple[Around, ForwardRows | None]:
     """The rows around a row (from 0) as tokens, and the forward pass it would be in, if it has tokens.
 
     Raises:
@@ -346,7 +379,14 @@ def around(draft: dict[str, Any], path: str, row: int) -> tuple[Around, ForwardR
     from tui_tuner.tasks.preview.forward_rows import forward_rows
 
     config = _config(draft, path, "training")
-    found = look_around(config.model, config.data, row + 1, _tokenizer(config.model), wanted=config.task)
+    tokenizer, at = _tokenizer(config.model), None
+    if kept is not None and (kept.done or kept.count > row + MOST_AROUND):
+        spooled = kept
+
+        def at(index: int) -> Read:
+            return spooled.row(index).read
+
+    found = look_around(config.model, config.data, row + 1, tokenizer, wanted=config.task, kept=at)
     return found, forward_rows(found, row + 1, config)
 
 
@@ -369,6 +409,14 @@ def _whole_characters(tokens: list[Any], tokenizer: Any) -> Iterator[Token]:
         at += size
 
 
+def tokenizer_here(draft: dict[str, Any]) -> bool:
+    """Whether the tokenizer of a draft is loaded."""
+    try:
+        return _config(draft, "demo").model.model_dump_json() in _tokenizers
+    except TunerError:
+        return False
+
+
 def _tokenizer(model: ModelSection) -> Any:
     """The tokenizer of a model, loaded once while the app is open."""
     from tui_tuner.models.loading import load_tokenizer
@@ -378,7 +426,3 @@ def _tokenizer(model: ModelSection) -> Any:
         if key not in _tokenizers:
             _tokenizers[key] = load_tokenizer(model)
         return _tokenizers[key]
-
-
-def _one_row(values: dict[str, Any]) -> str:
-    return one_line(mark_blanks(orjson.dumps(plain(values), default=str).decode()), 400)

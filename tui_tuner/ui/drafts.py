@@ -18,13 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.locales import _
 from tui_tuner.runs.private import open_private
+from tui_tuner.text import one_line
+from tui_tuner.ui.editing.undo import History, State, Step, snapshot
 from tui_tuner.ui.preferences import preferences_path
 
 MOST = 9  # are kept; the home screen lists them all
 REST = 0.4  # seconds without a change before it is written
 LARGEST = 1 << 20  # bytes; a larger file is none of ours
 _VERSION = 1
+Essence = tuple[dict[str, Any], dict[str, str], str, str]
+_NOTHING: Essence = ({}, {}, "", "")
 
 
 @dataclass
@@ -34,7 +39,10 @@ class Draft:
     Args:
         id: The name of its file; empty for one that was not kept yet.
         texts: What stands in a field and is no value, by the field.
-        name: What it began as: a preset, or a run.
+        name: What it began as: a preset, a file, or a run.
+        file: The config file that it was opened from, which saving offers.
+        yaml: Its values as YAML with the comments of whoever wrote them; empty where nobody did.
+        unread: A text that was edited as YAML and has mistakes, until it is taken or thrown away.
         section: The section that was open, and `at` the field that had the focus.
         folder: The working folder, which relative paths are to be seen from.
         about: For a list of drafts: its data, task and method.
@@ -45,6 +53,9 @@ class Draft:
     texts: dict[str, str] = field(default_factory=dict)
     id: str = ""
     name: str = ""
+    file: str = ""
+    yaml: str = ""
+    unread: str = ""
     section: str = ""
     at: str = ""
     folder: str = ""
@@ -66,6 +77,8 @@ class Draft:
             "about": self.about,
             "saved": self.saved,
         }
+        texts = {"file": self.file, "yaml": self.yaml, "unread": self.unread}
+        held |= {name: text for name, text in texts.items() if text}
         return scrubber().text(json.dumps(held, indent=1, default=str, ensure_ascii=False))
 
 
@@ -102,6 +115,9 @@ def read_draft(path: Path) -> Draft | None:
         texts={str(key): str(text) for key, text in texts.items()} if isinstance(texts, dict) else {},
         id=path.stem,
         name=str(held.get("name") or ""),
+        file=str(held.get("file") or ""),
+        yaml=str(held.get("yaml") or ""),
+        unread=str(held.get("unread") or ""),
         section=str(held.get("section") or ""),
         at=str(held.get("at") or ""),
         folder=str(held.get("folder") or ""),
@@ -120,43 +136,127 @@ class DraftKeeper:
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         self.draft = Draft()
         self.trouble = ""  # why the last one could not be kept
-        self._begun: tuple[dict[str, Any], dict[str, str]] = ({}, {})
+        self._told = True  # whether that was said
+        self._begun: Essence = _NOTHING
         self._wake = threading.Condition()
         self._waiting: tuple[str, str] | None = None  # what is to be written, and as which draft
         self._due = 0.0
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._histories: dict[str, History] = {}  # of other drafts of this session, by their names
+        self.history = History(self._state())
         self.begin(values or {})
 
-    def begin(self, values: Mapping[str, Any], name: str = "") -> None:
-        """Edit something else from here on. What was edited before stays among the drafts."""
+    def begin(self, values: Mapping[str, Any], name: str = "", **more: str) -> None:
+        """Edit something else from here on. What was edited before stays among the drafts.
+
+        Args:
+            more: Other fields of the draft, such as its `file`.
+        """
+        self._put_aside()
+        self._begin(values, name, **more)
+        self.history = History(self._state())
+
+    def begin_again(self, values: Mapping[str, Any], name: str, words: str, **more: str) -> None:
+        """The same as one step of what is edited now: it can be taken back.
+
+        Args:
+            words: What the step is called.
+        """
         self.flush()
-        self.draft = Draft(copy.deepcopy(dict(values)), name=name)
+        self._begin(values, name, **more)
+        self.history.note(self._state(), words)
+
+    def _begin(self, values: Mapping[str, Any], name: str, **more: str) -> None:
+        self.draft = Draft(copy.deepcopy(dict(values)), name=name, **more)  # type: ignore[arg-type]
         self._begun = _essence(self.draft)
+
+    def opened(self) -> None:
+        """What was begun with is a draft to keep, though nothing in it has changed yet."""
+        self._begun = _NOTHING
+        self.history.now = self._state()
+        self.touch()
 
     def go_on(self, draft: Draft) -> None:
         """Edit a draft that was kept; in a file of its own, for another workbench may have it open."""
-        self.flush()
+        self._put_aside()
         kept, draft.id = draft.id, ""
-        if draft.folder and draft.folder != os.getcwd():
+        known = self._histories.pop(kept, None)
+        if known is not None:  # of this session: what was done to it can still be undone
+            section, field_at, draft = draft.section, draft.at, known.now.draft
+            draft.id, draft.section, draft.at = "", section, field_at
+        elif draft.folder and draft.folder != os.getcwd():
             from tui_tuner.config.paths import take_from_beside
 
             take_from_beside(draft.values, Path(draft.folder))
         self.draft = draft
-        self._begun = ({}, {})
+        self._begun = _NOTHING
         if not self._owned_by_another(kept):
             draft.id = _own_name()
             with contextlib.suppress(OSError):  # if it is gone, it is written anew
                 os.replace(_path(kept), _path(draft.id))
+        self.history = known or History(self._state())
+
+    def saved(self) -> None:
+        """The draft was written to a file of the user's: that is no change that one would undo."""
+        self.history.now = self._state()
+        self.touch()
+
+    def _put_aside(self) -> None:
+        """Write what is edited, and remember what can be undone in it."""
+        self.flush()
+        if self.draft.id:
+            self._histories[self.draft.id] = self.history
+            for name in tuple(self._histories)[:-MOST]:
+                del self._histories[name]
+
+    # Undo
+
+    def undo(self) -> Step | None:
+        """Take the last change back; None where there is none."""
+        step = self.history.undo()
+        if step is not None:
+            self._restore(step.before)
+        return step
+
+    def redo(self) -> Step | None:
+        """Do again what was taken back last; None where nothing was."""
+        step = self.history.redo()
+        if step is not None:
+            self._restore(step.after)
+        return step
+
+    def _restore(self, state: State) -> None:
+        if state.draft is not self.draft:
+            self.flush()
+            remove_draft(self.draft.id)
+            self.draft.id = ""
+            self.draft = state.draft
+        draft = self.draft
+        draft.values, draft.texts = copy.deepcopy(state.values), dict(state.texts)
+        draft.name, draft.file, draft.yaml = state.name, state.file, state.yaml
+        self._begun = state.begun
+        self.touch()
+
+    def _state(self) -> State:
+        draft, history = self.draft, getattr(self, "history", None)
+        values = snapshot(draft.values, history.now.values if history is not None else {})
+        return State(draft, values, dict(draft.texts), draft.name, draft.file, draft.yaml, self._begun)
 
     @property
     def changed(self) -> bool:
         """Whether there is anything in the draft that it did not begin with."""
         return _essence(self.draft) != self._begun
 
-    def touch(self) -> None:
-        """The draft has changed: keep it, once no other change comes for a moment."""
+    def touch(self, words: str = "", typed: str = "") -> None:
+        """The draft has changed: keep it, once no other change comes for a moment.
+
+        Args:
+            words: What was done, where the names of the changed fields would not say it.
+            typed: The field whose text was changed by a letter.
+        """
         draft = self.draft
+        self.history.note(self._state(), words, typed)
         if not self.changed:
             if draft.id:
                 self._hand_over("", draft.id)  # all is as it was: nothing to keep
@@ -171,6 +271,7 @@ class DraftKeeper:
         """Forget a draft, on disk and, if it is the one that is edited, here."""
         self.flush()
         remove_draft(draft.id)
+        self._histories.pop(draft.id, None)
         if draft.id == self.draft.id:
             self.begin({})
 
@@ -189,6 +290,18 @@ class DraftKeeper:
                 waiting, self._waiting = self._waiting, None
             if waiting is not None:
                 self._write(*waiting)
+
+    def new_trouble(self) -> str:
+        """What is to be said of a draft that cannot be kept; empty once it was said."""
+        if self._told or not self.trouble:
+            return ""
+        self._told = True
+        return _(
+            "What you set cannot be kept: {folder}: {problem}. It lasts until the workbench closes; ^s in "
+            "the settings saves it elsewhere.",
+            folder=one_line(drafts_folder()),
+            problem=one_line(self.trouble, 120),
+        )
 
     def _hand_over(self, text: str, name: str) -> None:
         with self._wake:
@@ -220,6 +333,7 @@ class DraftKeeper:
             _write_whole(_path(name), text)
             self.trouble = ""
         except OSError as error:  # it costs the memory, and no more
+            self._told = self._told and bool(self.trouble)  # one sentence until it has gone well again
             self.trouble = error.strerror or str(error)
             return
         for old in read_drafts()[MOST:]:
@@ -255,13 +369,13 @@ def _path(name: str) -> Path:
     return drafts_folder() / f"{name}.json"
 
 
-def _essence(draft: Draft) -> tuple[dict[str, Any], dict[str, str]]:
+def _essence(draft: Draft) -> Essence:
     """What makes two drafts differ: their values but for defaults, and texts that are no values."""
-    if not draft.values and not draft.texts:
-        return {}, {}  # without importing the form: so it is when the workbench opens
+    if not draft.values and not draft.texts and not draft.yaml and not draft.unread:
+        return _NOTHING  # without importing the form: so it is when the workbench opens
     from tui_tuner.ui.form import differing
 
-    return copy.deepcopy(differing(draft.values)), dict(draft.texts)
+    return copy.deepcopy(differing(draft.values)), dict(draft.texts), draft.yaml, draft.unread
 
 
 def _about(values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from tui_tuner.config.applying import methods_of, particular, reads
-from tui_tuner.config.kinds import METHODS, RECORD_FORMATS, TASKS, Kind
+from tui_tuner.config.applying import dependent, getter, has_effect, methods_of
 from tui_tuner.config.load import build_config, config_problems
 from tui_tuner.config.options import Option, known_field, options, section_help
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.sections.told import word_told
 from tui_tuner.config.values import set_path
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.locales import _
@@ -68,21 +68,18 @@ def select_words(option: Option, values: Mapping[str, Any] | None = None) -> lis
 
 def word_help(option: Option, word: str) -> str:
     """One line about a word that a field takes, untranslated; empty where nothing is told of it."""
-    kinds: dict[str, Mapping[str, Kind]] = {"task": TASKS, "method.kind": METHODS}
-    kind = kinds.get(option.path, {}).get(word)
-    if kind is not None:
-        return kind.help
-    return RECORD_FORMATS.get(word, "") if option.path == "data.format" and word != "auto" else ""
+    return word_told(option.path, word)
 
 
 def applies(values: Mapping[str, Any], path: str) -> bool:
-    """Whether a field, or a key inside it, has an effect on runs of the draft's task."""
-    return reads(str(at(values, "task")), known_field(path) or path)
+    """Whether a field, or a key inside it, has an effect on a run of the draft."""
+    return has_effect(known_field(path) or path, getter(values))
 
 
 def applied(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A draft without what its task does not read: it stays in the draft, for the task may change back."""
-    return without(values, [path for path in particular() if not applies(values, path)])
+    """A draft without what has no effect: it stays in the draft, for task and method may change back."""
+    get = getter(values)
+    return without(values, [path for path in dependent() if not has_effect(path, get)])
 
 
 def value_of(values: Mapping[str, Any], option: Option) -> Any:
@@ -201,7 +198,7 @@ def _yaml(option: Option, text: str) -> Any:
 
 
 def config_of(values: Mapping[str, Any]) -> RunConfig:
-    """The config that a draft is, without what its task does not read.
+    """The config that a draft is, without what has no effect.
 
     Raises:
         ConfigError: with one sentence for each problem.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Callable
@@ -9,8 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.config.applying import methods_of
+from tui_tuner.config.kinds import QUANTISABLE
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.errors import TunerError
+from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.calibration import calibrated
 from tui_tuner.planning.counting import Counted, count, count_exactly
@@ -22,8 +27,10 @@ from tui_tuner.planning.hardware import Hardware, detect
 from tui_tuner.planning.plan import Plan, plan
 from tui_tuner.planning.throughput import measured
 from tui_tuner.tasks import find_task
-from tui_tuner.ui.form import config_of
+from tui_tuner.ui.form import at, config_of, put
+from tui_tuner.ui.words import share_words
 
+FEW_LAYERS = 2  # that freezing trains where nobody has said how many
 QUICK, PATIENT = 0.1, 1.5  # seconds of counting rows: while one types, and on the plan screen
 
 _lock = threading.Lock()
@@ -83,6 +90,34 @@ def look(
     speed = None if card else measured(config, not chosen.cpu, root)
     planned = plan(config, hardware=hardware, card=chosen, facts=facts, data=counted.facts, speed=speed)
     return Look(config, planned, counted)
+
+
+def method_costs(draft: dict[str, Any], card: str, stop: Callable[[], bool]) -> dict[str, str]:
+    """What each method that can train the draft's task would take of memory, and how much it would train.
+
+    Asks no hub: nothing where the model's shapes are not known here. A method without a plan is left out.
+    """
+    found: dict[str, str] = {}
+    for kind in methods_of(str(at(draft, "task"))):
+        if stop():
+            break
+        values = copy.deepcopy(draft)
+        put(values, "method.kind", kind)
+        if kind == "freeze" and at(draft, "method.layers") is None:
+            put(values, "method.layers", FEW_LAYERS)
+        if kind not in QUANTISABLE:
+            put(values, "model.quantization", "none")
+        try:
+            seen = look(values, card, network=False)
+        except (TunerError, OSError):
+            continue
+        parameters = seen.plan.parameters
+        found[kind] = _(
+            "{gib:.1f} GiB, {share} of the weights trained",
+            gib=seen.estimate.device,
+            share=share_words(parameters.share),
+        )
+    return found
 
 
 def cards(

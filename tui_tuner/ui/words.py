@@ -160,3 +160,8 @@ def themed(variables: Mapping[str, str], *parts: tuple[str, str]) -> Text:
     for words, colour in parts:
         text.append(words, variables.get(colour.removeprefix("$"), "") if colour else "")
     return text
+
+
+def share_words(share: float) -> str:
+    """A share of the whole, with as many digits as tell a small one from none."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"

@@ -7,11 +7,24 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.config.applying import methods_of, particular, readers, reads, unread
+from tui_tuner.config.applying import (
+    BESIDE,
+    dependent,
+    getter,
+    has_effect,
+    methods_of,
+    particular,
+    readers,
+    reads,
+    unread,
+    unread_said,
+)
 from tui_tuner.config.kinds import METHODS, TASKS, TaskKind
 from tui_tuner.config.load import build_config
 from tui_tuner.config.options import options
+from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError
+from tui_tuner.planning.traps.advice import advise
 from tui_tuner.tasks import find_task
 
 
@@ -57,7 +70,87 @@ def test_what_has_no_effect_is_what_differs_from_its_default() -> None:
         "data.train_on",
         "evaluation.metric_rows",
     ]
+    own = {
+        "task": "classification",
+        "evaluation": {"prompts": ["fine"]},
+    }  # read by tasks that do not write, too
+    assert unread(build_config(own)) == []
     assert unread(build_config(values)) == ["data.problem"]
+
+
+@pytest.mark.parametrize(
+    ("values", "fields", "words"),
+    [
+        (
+            {"method": {"kind": "ia3", "rank": 4, "alpha": 1.0}},
+            ["method.rank", "method.alpha"],
+            "IA3 does not",
+        ),
+        ({"method": {"kind": "p_tuning", "targets": ["q_proj"]}}, ["method.targets"], "P-tuning does not"),
+        ({"method": {"kind": "prompt_tuning", "layers": 2}}, ["method.layers"], "Prompt tuning does not"),
+        ({"method": {"kind": "ia3", "train_embeddings": True}}, ["method.train_embeddings"], "IA3 does not"),
+        ({"method": {"kind": "lora", "encoder_size": 8}}, ["method.encoder_size"], "LoRA does not"),
+        ({"method": {"kind": "full", "initial_text": "Hello"}}, ["method.initial_text"], "Full fine-tuning"),
+        (
+            {"method": {"kind": "prefix_tuning", "encoder_size": 8, "initial_text": "Hello"}},
+            ["method.initial_text"],
+            "cannot begin as words",
+        ),
+        ({"model": {"double_quant": False}}, ["model.double_quant"], "It is for model.quantization nf4."),
+        ({"model": {"revision": "main"}}, ["model.revision"], "made by this package"),
+        ({"data": {"pick": "random"}}, ["data.pick"], "data.limit takes, and that is empty"),
+        ({"training": {"max_steps": 4, "epochs": 9}}, ["training.epochs"], "training.max_steps decides"),
+        ({"training": {"optimizer": "sgd", "adam_beta1": 0.8}}, ["training.adam_beta1"], "AdamW"),
+        ({"hardware": {"devices": "cpu"}, "training": {"tf32": True}}, ["training.tf32"], "is cpu"),
+        (
+            {"data": {"validation": None}, "evaluation": {"samples": 9}},
+            ["evaluation.samples"],
+            "held-out rows",
+        ),
+        ({"evaluation": {"metrics": ["rouge_l"]}}, ["evaluation.metrics"], "metric_rows asks for none"),
+    ],
+)
+def test_what_does_not_go_with_other_fields_is_said_and_not_refused(
+    values: dict[str, Any], fields: list[str], words: str
+) -> None:
+    config = build_config(values)
+    assert unread(config) == fields
+    (said,) = unread_said(config)
+    assert said.fields == tuple(fields) and words in f"{said.said} {said.reason}"
+    assert [advice.text for advice in advise(config) if advice.text == said.said] == [said.said]
+    fixed = with_values(config, {path: options()[path].default for path in fields})
+    assert unread_said(fixed) == []
+
+
+def test_every_rule_speaks_of_fields_that_there_are_and_can_come_out_either_way() -> None:
+    assert set(BESIDE) <= dependent() <= set(options())
+    every = {path: [option.default, *option.choices, 8, 0, True] for path, option in options().items()}
+    every |= {"model.name": ["demo", "a/b"], "method.encoder_size": [None, 8], "data.limit": [None, 9]}
+    every |= {"method.kind": list(METHODS), "model.tokenizer": [None, "train"]}
+    for path, beside in BESIDE.items():
+        asked: set[str] = set()
+
+        def look(name: str, asked: set[str] = asked) -> Any:
+            asked.add(name)
+            return options()[name].default
+
+        outcomes = {beside.holds(look)}
+        for name in tuple(asked):
+            for value in every[name]:
+                outcomes.add(beside.holds(lambda one, n=name, v=value: v if one == n else look(one)))
+        assert path not in asked or path == "evaluation.metrics"
+        if path not in ("method.initial_text", "model.revision", "evaluation.metrics"):
+            assert outcomes == {True, False}, path
+
+
+def test_what_would_be_refused_stays_in_sight_until_it_is_mended() -> None:
+    full = {"method": {"kind": "full"}}
+    assert not has_effect("model.quantization", getter(full))
+    assert has_effect("model.quantization", getter({**full, "model": {"quantization": "nf4"}}))
+    prefix = {"method": {"kind": "prefix_tuning"}, "training": {"gradient_checkpointing": False}}
+    assert not has_effect("training.gradient_checkpointing", getter(prefix))
+    prefix["training"]["gradient_checkpointing"] = "offload"
+    assert has_effect("training.gradient_checkpointing", getter(prefix))
 
 
 def test_a_method_that_cannot_train_a_task_is_refused_with_the_reason(

@@ -8,6 +8,8 @@ import shutil
 import threading
 import time
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,7 +57,8 @@ def test_only_what_is_needed_is_fetched_and_loads_without_a_network(
     } <= names
     assert not names & OTHERS.keys() and not set(tiny.sent) & OTHERS.keys()
     assert (said[-1].done, said[-1].files_done) == (said[-1].total, 7)
-    assert all(one.done <= two.done for one, two in zip(said, said[1:], strict=False))
+    assert all(one.done <= two.done for one, two in pairwise(said))
+    assert not [path for _method, path, _range in tiny.requests if "xet" in path]
     # what is here is asked for once more, and not fetched
     before = tiny.bytes_sent
     assert api.fetch("acme/tiny", source=source) == folder and tiny.bytes_sent == before
@@ -101,6 +104,27 @@ def test_a_fetch_that_was_stopped_goes_on_where_it_was(tiny: PlayedHub, source: 
     assert tiny.bytes_sent == size_of_weights(tiny) - kept
     assert next(one for one in said if one.total).done >= kept  # said at once, before anything moves
     assert [one.whole for one in api.local_models(tmp_path)] == [True]
+
+
+def test_two_that_fetch_the_same_fetch_it_once(tiny: PlayedHub) -> None:
+    tiny.slow(4_000_000)
+    notes: set[str] = set()
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(api.fetch, "acme/tiny", progress=lambda at: notes.add(at.note)) for _n in (1, 2)]
+        assert len({one.result() for one in asked}) == 1
+    assert tiny.bytes_sent == size_of_weights(tiny)
+    assert "another process is fetching it" in notes
+
+
+def test_a_tokenizer_alone(tiny: PlayedHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = api.fetch("acme/tiny", weights=False)
+    assert (folder / "tokenizer.json").is_file() and not tiny.bytes_sent
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert api.fetch("acme/tiny", weights=False) == folder
+    with pytest.raises(HubError, match="HF_HUB_OFFLINE"):
+        api.fetch("acme/tiny")
 
 
 def test_a_server_that_says_nothing_holds_nobody(tiny: PlayedHub) -> None:

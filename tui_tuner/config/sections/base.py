@@ -6,7 +6,15 @@ import operator
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from tui_tuner.locales import _
@@ -57,6 +65,14 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, values: Any) -> Any:
+        """A section of which nothing but comments is left in a file is one at its defaults."""
+        if not isinstance(values, Mapping):
+            return values
+        return {key: value for key, value in values.items() if value is not None or not _is_section(cls, key)}
+
     @field_validator("*")
     @classmethod
     def _within_limits(cls, value: Any, info: ValidationInfo) -> Any:
@@ -66,6 +82,11 @@ class Section(BaseModel):
         if limits and not _within(value, limits):  # type: ignore[arg-type]
             raise PydanticCustomError("limits", "is out of its limits")
         return value
+
+
+def _is_section(owner: type[BaseModel], key: Any) -> bool:
+    field = owner.model_fields.get(key) if isinstance(key, str) else None
+    return field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {

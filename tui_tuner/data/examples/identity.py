@@ -46,7 +46,7 @@ def cache_key(
         for file in resolved.files:
             digest.update(f"\n{file.name}\n{file.kind}\n".encode("utf-8", "replace"))
             digest.update(_content(file.path, file.kind))
-    if data.cleaning.phrases:
+    if data.cleaning.phrases and data.cleaning.refusals:
         digest.update(_content(data.cleaning.phrases, "text"))
     return digest.hexdigest()
 

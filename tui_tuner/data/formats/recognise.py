@@ -177,5 +177,9 @@ def take_late(detection: Detection, names: Sequence[str]) -> list[str]:
             said.append(_("column {name} is the {role}", name=one_line(name, 40), role=roles[0]))
         else:
             detection.unused.append(name)
-            said.append(_("column {name} is not used", name=one_line(name, 40)))
+            shown = one_line(name, 40)
+            bare = shown.startswith("column ")  # of a file that names none
+            said.append(
+                _("{name} is not used", name=shown) if bare else _("column {name} is not used", name=shown)
+            )
     return said

@@ -122,6 +122,14 @@ def resolve_source(source: Source, field: str | None = None) -> Resolved:
     return Resolved(source, files, notes)
 
 
+def names_no_file(text: str) -> bool:
+    """Whether a text that leads to no file here may name data yet: the demo, the hub, files by a pattern."""
+    if text in DEMO or text.startswith("hub:") or glob.has_magic(text):
+        return True
+    known = {*KINDS, ".zip", *PACKED}
+    return _HUB_ID.fullmatch(text) is not None and Path(text).suffix.lower() not in known
+
+
 def _nearby(path: Path) -> str:
     try:
         names = [item.name for item in os.scandir(path.parent)]

@@ -65,7 +65,7 @@ def fetch(
 ) -> Path:
     """See `api.fetch`."""
     client = ModelScope if source == MODELSCOPE else HuggingFace
-    if is_offline() and (found := find(name, revision, source)) is not None:
+    if is_offline() and (found := find(name, revision, source, weights)) is not None:
         return found
     progress(Progress("", 0, 0, 0, 0))
     model = _meanwhile(lambda: client.describe(name, revision), cancelled)

@@ -39,6 +39,10 @@ _FIELDS = (
     "library_name",
 )
 _NEAREST = 3
+_SIZES = {  # bytes of a number, by the names of safetensors
+    **{"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2},
+    **{"F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1},
+}
 MOST_CONFIG = 16 << 20  # bytes
 
 
@@ -151,6 +155,7 @@ def _found(row: Mapping[str, Any]) -> Found:
         name=one_line(row.get("id") or row.get("modelId") or ""),
         source=HUGGINGFACE,
         parameters=_parameters(row.get("safetensors")),
+        bytes=_bytes(row.get("safetensors")),
         licence=one_line(licence),
         gated=row.get("gated") not in (None, False, ""),
         downloads=downloads if _is_count(downloads) else None,
@@ -161,13 +166,28 @@ def _found(row: Mapping[str, Any]) -> Found:
 
 def _parameters(safetensors: Any) -> int | None:
     """By the headers of its safetensors files, which the hub has read; None if it has not."""
-    get = (
-        safetensors.get if isinstance(safetensors, Mapping) else lambda name: getattr(safetensors, name, None)
-    )
-    total, by_type = get("total"), get("parameters")
+    total, by_type = _of(safetensors, "total"), _of(safetensors, "parameters")
     if isinstance(by_type, Mapping) and not (_is_count(total) and total):
         total = sum(count for count in by_type.values() if _is_count(count))
     return total if _is_count(total) and total else None
+
+
+def _bytes(safetensors: Any) -> int | None:
+    """Of all weights; None where a type is not known, or nothing is told."""
+    by_type = _of(safetensors, "parameters")
+    if not isinstance(by_type, Mapping) or not by_type:
+        return None
+    total = 0.0
+    for name, count in by_type.items():
+        if name not in _SIZES or not _is_count(count):
+            return None
+        total += _SIZES[name] * count
+    return round(total)
+
+
+def _of(told: Any, name: str) -> Any:
+    """A value of an object, or of a mapping, whichever a version of the client makes of an answer."""
+    return told.get(name) if isinstance(told, Mapping) else getattr(told, name, None)
 
 
 def _files(info: Any, name: str) -> list[HubFile]:

@@ -21,7 +21,7 @@ class Found:
         name: Its id, `owner/name`.
         source: One of `SOURCES`.
         parameters: How many; None if the hub does not tell.
-        bytes: Of what a fetch would take; None if the hub does not tell it in a search.
+        bytes: Of its weights, by the types that the hub tells; None if it does not.
         licence: Its short name, such as `apache-2.0`; empty if not told.
         gated: Its owner wants to know who asks, so one has to log in and accept terms.
         downloads: In the last month (Hugging Face) or ever (ModelScope); None if not told.

@@ -15,14 +15,18 @@ from tui_tuner.models.hub.huggingface import cache_folder
 from tui_tuner.models.hub.kinds import HUGGINGFACE, MODELSCOPE, LocalModel
 
 FOLDER = "folder"
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
 _MOST_FOLDERS = 500
 _MOST_INDEX = 64 << 20
 
 
-def find(name: str, revision: str | None, source: str) -> Path | None:
-    """The folder of a hub model that is here whole; None if it is not, or not all of it."""
+def find(name: str, revision: str | None, source: str, weights: bool = True) -> Path | None:
+    """The folder of a hub model that is here whole, or (without `weights`) its tokenizer; else None."""
     place = ms_store.folder_of(name, revision) if source == MODELSCOPE else snapshot(name, revision)
-    return place if place is not None and not lacks(place) else None
+    if place is None:
+        return None
+    there = not lacks(place) if weights else any((place / file).is_file() for file in _TOKENIZERS)
+    return place if there else None
 
 
 def lacks(folder: Path) -> str:

@@ -17,7 +17,7 @@ SECONDS = 10.0  # for one answer of a hub, and for one more piece of a file
 CONNECT_SECONDS = 5.0
 BUSY = (408, 429, 500, 502, 503, 504)  # worth asking again
 LONGEST_WAIT = 120.0  # seconds a hub may ask us to wait; beyond that the user decides
-_ATTEMPTS = 3
+ATTEMPTS = 3
 Answer = TypeVar("Answer")
 
 
@@ -65,13 +65,13 @@ def asked(call: Callable[[], Answer], patient: bool = True) -> Answer:
 
     A hub that does not answer at all is not asked again: that is told within seconds.
     """
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         try:
             return call()
         except Exception as error:
             wait = pause_after(error, attempt)
             lost = isinstance(error, (library().ConnectError, library().TimeoutException))
-            if not patient or lost or attempt + 1 == _ATTEMPTS or wait is None or wait > SECONDS:
+            if not patient or lost or attempt + 1 == ATTEMPTS or wait is None or wait > SECONDS:
                 raise
             time.sleep(wait)
     raise AssertionError("unreachable")

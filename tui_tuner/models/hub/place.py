@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from tui_tuner.config.advice import Command, advise
+from tui_tuner.config.kinds import is_tiny
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import HubError
 from tui_tuner.locales import N_, _
@@ -20,7 +21,7 @@ _settled: set[tuple[str, str | None]] = set()  # of Hugging Face, that this proc
 
 def is_path(name: str) -> bool:
     """Whether a name means a folder of this machine, there or not, and no model of a hub."""
-    if own_folder(name) is not None or os.path.exists(Path(name).expanduser()):
+    if name == "demo" or is_tiny(name) or os.path.exists(Path(name).expanduser()):
         return True
     return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
 
@@ -33,7 +34,7 @@ def hub_source(name: str, revision: str | None, hub: str, weights: bool = True) 
     """
     if hub != MODELSCOPE:
         return name
-    place = find(name, revision, hub) if weights else folder_of(name, revision)
+    place = find(name, revision, hub, weights)
     if place is None:
         command = Command(
             f"`tui-tuner models fetch {one_line(name, 80)} --source {hub}`", N_("Fetch a model")

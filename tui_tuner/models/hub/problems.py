@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 from tui_tuner.config.advice import Command, advise
@@ -14,6 +15,7 @@ from tui_tuner.models.hub.net import library, retry_after
 from tui_tuner.text import human_bytes, human_seconds, one_line
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _AGAIN = N_("What was fetched stays: the same command goes on from there.")
 
 
@@ -132,14 +134,13 @@ def unreachable(where: str, endpoint: str, why: str = "") -> HubError:
         if why
         else _("the hub at {endpoint} cannot be reached.", endpoint=endpoint)
     )
-    return HubError(
-        what,
-        where=where,
-        hint=_(
-            "Check the connection and the proxy, or name a mirror in HF_ENDPOINT. `tui-tuner models list` "
-            "tells what is on this machine."
-        ),
-    )
+    proxies = [name for name in _PROXIES if os.environ.get(name)]
+    if proxies:
+        hint = _("It is asked through a proxy, for {names} is set: check that.", names=", ".join(proxies))
+    else:
+        hint = _("Check the connection, or name a mirror in HF_ENDPOINT.")
+    here = _("`tui-tuner models list` tells what is on this machine.")
+    return HubError(what, where=where, hint=f"{hint} {here}")
 
 
 def not_a_hub(where: str, endpoint: str) -> HubError:

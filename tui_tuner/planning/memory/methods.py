@@ -21,10 +21,10 @@ def method_fields(method: MethodSection, facts: ModelFacts, stack: Stack) -> dic
     reads = METHOD_FIELDS[method.kind]
     found: dict[str, Any] = {
         "method": "lora" if method.kind in ADAPTERS else method.kind,
-        "targets": targets,
+        "targets": targets if "targets" in reads else frozenset({"all-linear"}),
         "rank": method.rank if "rank" in reads else 0,
         "dropout": method.dropout if "dropout" in reads else 0.0,
-        "layers": min(method.layers or 0, facts.layers),
+        "layers": min(method.layers or 0, facts.layers) if "layers" in reads else 0,
         "train_embeddings": "train_embeddings" in reads and method.train_embeddings,
     }
     if method.kind in ("dora", "loha", "vera"):
@@ -32,7 +32,8 @@ def method_fields(method: MethodSection, facts: ModelFacts, stack: Stack) -> dic
     if method.kind == "ia3":
         found.update(variant="ia3", rank=1, feedforward=feed_forward(facts, targets, stack))
     if method.kind in PROMPTS:
-        encoder = method.encoder_size or (facts.hidden if method.kind == "p_tuning" else 0)
+        asked = method.encoder_size if "encoder_size" in reads else None
+        encoder = asked or (facts.hidden if method.kind == "p_tuning" else 0)
         found.update(method=method.kind, virtual_tokens=method.virtual_tokens, encoder=encoder)
     return found
 

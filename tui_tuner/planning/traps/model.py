@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tui_tuner.config.applying import unread, unread_words
-from tui_tuner.config.kinds import METHOD_FIELDS, METHODS, RANKED
+from tui_tuner.config.applying import FIELD, METHOD, TASK, unread_said
+from tui_tuner.config.kinds import METHOD_FIELDS, RANKED
 from tui_tuner.config.options import options
 from tui_tuner.config.schema import ADAPTERS, MethodSection
 from tui_tuner.errors import ModelError
@@ -37,26 +37,25 @@ SMALL, SMALL_TAKES = 30_000_000, 10  # parameters below which a model bears rate
 
 @trap
 def unread_fields(case: Case) -> Advice | None:
-    method, fix = case.config.method, {}
-    for path, option in options().items():
-        section, _unused, name = path.partition(".")
-        if section != "method" or name == "kind" or name in METHOD_FIELDS[method.kind]:
-            continue
-        if getattr(method, name) != option.default:
-            fix[path] = option.default
-    if not fix:
-        return None
-    text = _("{method} does not use {fields}.", method=_(METHODS[method.kind].label), fields=listed(fix))
-    return found(text, _("That is for other methods, and changes nothing here."), fix)
+    return _unread(case, METHOD)
 
 
 @trap
 def unread_by_task(case: Case) -> Advice | None:
-    fields = unread(case.config)
-    if not fields:
-        return None
-    text, reason = unread_words(case.config, fields)
-    return found(text, reason, {path: options()[path].default for path in fields})
+    return _unread(case, TASK)
+
+
+@trap
+def unread_beside(case: Case) -> Advice | None:
+    return _unread(case, FIELD)
+
+
+def _unread(case: Case, by: str) -> Advice | None:
+    """That fields are set and have no effect, with this task, this method, or other fields as they are."""
+    for one in unread_said(case.config):
+        if one.by == by:
+            return found(one.said, one.reason, {path: options()[path].default for path in one.fields})
+    return None
 
 
 @trap

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -107,33 +108,61 @@ def look_around(
     tokenizer: Any,
     count: int = ROWS,
     wanted: str = DEFAULT_TASK,
+    kept: Callable[[int], Read] | None = None,
 ) -> Around:
     """Tokenise the first `count` rows of the data, or the `count` that end with `row` (from 1).
+
+    Args:
+        kept: Gives any row up to `row` (from 0) that was read before, so that nothing is read again.
 
     Raises:
         UsageError: there is no such row.
         DataError: the data cannot be read or understood.
         ModelError: the tokenizer cannot be used.
     """
-    reads, first = _window(data, row, count)
+    reads, first = _window(data, row, count) if kept is None else _window_of(kept, row, count)
     record = next((read.record for read in reads if read.record is not None), None)
     name = task_to_show(record, wanted)
     config, task = RunConfig(task=name, model=model, data=data), find_task(name)
     tokenizer, _notes = own_tokenizer(config, tokenizer)
-    encoder, ledger, kept = RowEncoder(task.encoder(config, tokenizer)), Ledger(), Collected()
+    encoder, ledger, held = RowEncoder(task.encoder(config, tokenizer)), Ledger(), Collected()
     uncut = config.model_copy(update={"data": data.model_copy(update={"max_length": _UNCUT})})
     whole = RowEncoder(task.encoder(uncut, tokenizer))
     found = Around(first, len(reads), data.max_length, ledger.outcomes)
     for number, read in enumerate(reads, first):
         before = dict(ledger.outcomes)
-        kept.examples.clear()
-        encoder.add([read], kept, ledger)
-        found.pieces += [(number, task.trained_mask(example)) for example in kept.examples]
+        held.examples.clear()
+        encoder.add([read], held, ledger)
+        found.pieces += [(number, task.trained_mask(example)) for example in held.examples]
         if ledger.outcomes["kept"] + ledger.outcomes["changed"] == before["kept"] + before["changed"]:
-            kept.examples.clear()
-            whole.add([read], kept, Ledger())
-        found.lengths += [sum(map(len, kept.examples))] if kept.examples else []
+            held.examples.clear()
+            whole.add([read], held, Ledger())
+        found.lengths += [sum(map(len, held.examples))] if held.examples else []
     return found
+
+
+def _window_of(kept: Callable[[int], Read], row: int, count: int) -> tuple[list[Read], int]:
+    """The same of rows that were read before."""
+    last = max(row, count)
+    reads: list[Read] = []
+    first, characters = max(0, last - count), 0
+    for at in range(row - 1, first - 1, -1):  # those before it, as far as there is room
+        read = kept(at)
+        characters += sum(map(len, texts_of(read.record))) if read.record is not None else 0
+        if reads and characters > CHARACTERS:
+            first = at + 1
+            break
+        reads.insert(0, read)
+    for at in range(row, last):
+        try:
+            read = kept(at)
+        except IndexError:
+            break
+        characters += sum(map(len, texts_of(read.record))) if read.record is not None else 0
+        if characters > CHARACTERS:
+            break
+        reads.append(read)
+    return reads, first + 1
 
 
 def _window(data: DataSection, row: int, count: int) -> tuple[list[Read], int]:

@@ -53,6 +53,15 @@ def mask_row(
     return _view(read, model, data, tokenizer, reading.detections, wanted)
 
 
+def mask_read(read: Read, model: ModelSection, data: DataSection, tokenizer: Any, wanted: str) -> MaskView:
+    """The same of a row that was read before.
+
+    Raises:
+        ModelError: the tokenizer cannot be used.
+    """
+    return _view(read, model, data, tokenizer, [], wanted)
+
+
 def _view(
     read: Read,
     model: ModelSection,

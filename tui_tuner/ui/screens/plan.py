@@ -90,7 +90,8 @@ class PlanScreen(TunerScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f3", "back", _("Back"), key_display="esc"),
         Binding("f", "take", _("Take")),
-        Binding("z", "undo", _("Undo")),
+        Binding("z,ctrl+z", "undo", _("Undo"), key_display="z"),
+        Binding("ctrl+y", "redo", _("Redo"), key_display="^y", show=False),
         Binding("c", "card", _("Card")),
         Binding("t", "tokens", _("Tokens")),
         Binding("x", "trace", _("Trace")),
@@ -119,7 +120,6 @@ class PlanScreen(TunerScreen):
         super().__init__()
         self.look: planlook.Look | None = None
         self._turn = 0
-        self._undo: list[dict[str, Any]] = []
         self._offers: dict[str, list[Offer]] = {name: [] for name in LISTS}
         self._tracer: Tracer | None = None
         self._traced = ""
@@ -318,16 +318,28 @@ class PlanScreen(TunerScreen):
         if wrong:
             self.tuner.say(one_line(next(iter(wrong.values())), 200), "error", 8)
             return
-        self._undo.append(self.tuner.draft)
         self.tuner.draft = draft
         self.tuner.say(", ".join(f"{path}: {plain_value(value)}" for path, value in values.items()))
         self._plan()
 
     def action_undo(self) -> None:
-        """Back to the settings before the last change made here."""
-        if self._undo:
-            self.tuner.draft = self._undo.pop()
-            self._plan()
+        """Take back the last change of the settings, be it made here or in the form."""
+        self._step(back=True)
+
+    def action_redo(self) -> None:
+        """Do again what was taken back."""
+        self._step(back=False)
+
+    def _step(self, back: bool) -> None:
+        from tui_tuner.ui.editing.undo import words_of_step
+
+        step = self.tuner.drafts.undo() if back else self.tuner.drafts.redo()
+        if step is None:
+            said = _("There is nothing to undo.") if back else _("There is nothing to do again.")
+            self.tuner.say(said, timeout=3)
+            return
+        self.tuner.say(words_of_step(step, back), timeout=4)
+        self._plan()
 
     def action_tokens(self) -> None:
         """Exact counts: tokenise all rows as the run would."""

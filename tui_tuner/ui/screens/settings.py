@@ -6,7 +6,7 @@ makes has passed for the values as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual import on
@@ -23,9 +23,12 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.ui import form
 from tui_tuner.ui.checking import Refusal, refusal_of
-from tui_tuner.ui.screens.beginning import ask_where_to_begin, make_run
-from tui_tuner.ui.screens.offers import MendingScreen, put_values
+from tui_tuner.ui.screens.editing.beginning import make_run
+from tui_tuner.ui.screens.editing.form import EditingForm
+from tui_tuner.ui.screens.offers import put_values
 from tui_tuner.ui.widgets.form.about import About
+from tui_tuner.ui.widgets.form.choosing import choosable, choose_for
+from tui_tuner.ui.widgets.form.costs import Costed, MethodCosts
 from tui_tuner.ui.widgets.form.field import Field, FieldChanged
 from tui_tuner.ui.widgets.form.pages import FormPages
 from tui_tuner.ui.widgets.form.plan_line import Looked, PlanLine
@@ -36,7 +39,7 @@ from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import safe
 
 
-class SettingsScreen(MendingScreen):
+class SettingsScreen(EditingForm):
     """Sections on the left, their fields in the middle, help for the one in focus beside or below."""
 
     HELP_TEXT = _(
@@ -47,13 +50,17 @@ class SettingsScreen(MendingScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
         Binding("ctrl+r", "start", _("Start"), key_display="^r"),
-        Binding("ctrl+s", "save", _("Save YAML"), key_display="^s"),
-        Binding("ctrl+o", "preset", _("Preset"), key_display="^o"),
+        Binding("ctrl+s", "save", _("Save"), key_display="^s"),
+        Binding("ctrl+o", "begin_from", _("Open"), key_display="^o", show=False),
+        Binding("ctrl+e", "edit_yaml", _("YAML"), key_display="^e", show=False, priority=True),
+        Binding("ctrl+z", "undo", _("Undo"), key_display="^z", show=False),
+        Binding("ctrl+y", "redo", _("Redo"), key_display="^y", show=False),
         Binding("f2", "advanced", _("Advanced")),
         Binding("f3", "plan", _("Plan")),
         Binding("f4", "mend", _("Mend")),
-        Binding("f4", "columns", _("Columns")),
-        Binding("f5", "other_task", _("Change task")),
+        Binding("f4", "columns", _("Columns"), show=False),
+        Binding("f5", "other_task", _("Task")),
+        Binding("f6", "choose", _("Choose")),
         Binding("down", "step(1)", _("Next field"), show=False),
         Binding("up", "step(-1)", _("Field before"), show=False),
     ]
@@ -76,6 +83,7 @@ class SettingsScreen(MendingScreen):
         self._preset = preset
         self._standing = Standing(told)
         self._mend = mend
+        self._costs: dict[str, str] = {}  # of each method, with the draft as it is
 
     @property
     def values(self) -> dict[str, Any]:
@@ -105,6 +113,7 @@ class SettingsScreen(MendingScreen):
             yield FormPages()
         yield PlanLine()
         yield StartCheck()
+        yield MethodCosts()
 
     async def on_mount(self) -> None:
         draft, sections = self.tuner.drafts.draft, self._sections
@@ -137,6 +146,7 @@ class SettingsScreen(MendingScreen):
         draft = self.tuner.drafts.draft
         await self._pages.show(section, draft)
         self._pages.mark(draft, self._standing.problems)
+        self._ask_costs()
 
     async def _go_to(self, path: str) -> None:
         """Put the focus into a field; nothing where there is none of that name."""
@@ -161,6 +171,8 @@ class SettingsScreen(MendingScreen):
 
     @on(FieldChanged)
     def _field_changed(self, message: FieldChanged) -> None:
+        if self.changing:
+            return
         path, texts = message.option.path, self.tuner.drafts.draft.texts
         self._standing.typed(path, message.sentence)
         texts.pop(path, None)
@@ -168,6 +180,7 @@ class SettingsScreen(MendingScreen):
             texts[path] = str(message.value)
         else:
             form.put(self.values, path, message.value)
+        self.tuner.drafts.touch(typed=path if form.editor(message.option) == "input" else "")
         self._check()
         self._explain(path)
 
@@ -177,9 +190,11 @@ class SettingsScreen(MendingScreen):
             if isinstance(node, Field):
                 draft = self.tuner.drafts.draft
                 draft.section, draft.at = self._sections.current, node.option.path
+                self.tuner.drafts.history.enter(node.option.path)
                 if draft.id:
                     self.tuner.drafts.touch()
                 self._explain(node.option.path)
+                self.refresh_bindings()
                 return
         self._explain_section()
 
@@ -197,6 +212,7 @@ class SettingsScreen(MendingScreen):
             form.value_of(self.values, option),
             refusal if refusal is not None and refusal.field == path else None,
             self.said if told else None,
+            self._costs.get(str(form.at(self.values, path)), "") if path == "method.kind" else "",
         )
 
     def _check(self, changed: bool = True) -> None:
@@ -245,6 +261,22 @@ class SettingsScreen(MendingScreen):
     @on(Looked)
     def _looked(self, message: Looked) -> None:
         self.query_one(About).show_memory(message.look.estimate if message.look else None)
+        self._ask_costs()
+
+    def _ask_costs(self) -> None:
+        """Where methods are to be chosen from: what each would cost."""
+        if self._sections.current == "method" and not self._standing.problems:
+            self.query_one(MethodCosts).ask(form.applied(self.values))
+
+    @on(Costed)
+    def _costed(self, message: Costed) -> None:
+        self._costs = message.costs
+        for field in self._pages.fields:
+            if field.option.path == "method.kind":
+                field.tell(message.costs)
+        here = self._pages.here
+        if here is not None and here.option.path == "method.kind":
+            self._explain("method.kind")
 
     async def action_step(self, by: int) -> None:
         """To the next field, or the one before; at the end of a section, to its neighbour."""
@@ -298,7 +330,19 @@ class SettingsScreen(MendingScreen):
             return offered == (action == "mend")
         if action == "other_task":
             return self.other_task is not None
+        if action == "choose":
+            return choosable(self._at)
         return True
+
+    @property
+    def _at(self) -> str:
+        """The name of the field in focus; empty where none is."""
+        here = self._pages.here
+        return here.option.path if here is not None else ""
+
+    def action_choose(self) -> None:
+        """A path or a model for the field in focus, from what there is."""
+        choose_for(self, self._at, self.values, self.take)
 
     def action_mend(self) -> None:
         """What can be done about the problem, to choose from."""
@@ -313,18 +357,17 @@ class SettingsScreen(MendingScreen):
         put_values(self.tuner, values)
         self._renew()
 
+    async def show_draft(self, fields: Sequence[str]) -> None:
+        self._preset = self.tuner.drafts.draft.name
+        self.query_one(TopBar).lead(self.crumb())
+        self._renew()
+        await self._go_to(next((path for path in fields if form.applies(self.values, path)), ""))
+
     def _planned(self, _nothing: None) -> None:
         self._renew()
 
-    def action_preset(self) -> None:
-        """Begin again from something else."""
-        ask_where_to_begin(self, self._begin_from)
-
-    async def _begin_from(self, values: Mapping[str, Any], name: str) -> None:
-        if self.tuner.drafts.changed:
-            self.tuner.say(_("What was set before is kept: it is on the home screen."), timeout=8)
-        self.tuner.drafts.begin(values, name)
-        self._renew()
+    def whole(self) -> bool:
+        return self._config() is not None
 
     def _config(self) -> RunConfig | None:
         """The config if all values are right; else says what is wrong, and goes there."""
@@ -339,14 +382,6 @@ class SettingsScreen(MendingScreen):
         self.tuner.say(sentence, "error", 8)
         self.run_worker(self._go_to(known_field(path) or path), exclusive=True)
         return None
-
-    def action_save(self) -> None:
-        """Keep the settings as YAML."""
-        from tui_tuner.ui.screens.save import save_config
-
-        config = self._config()
-        if config is not None:
-            save_config(self, config)
 
     def action_start(self) -> None:
         """Look whether it can be started, and start it."""

@@ -53,6 +53,8 @@ class LongList(ScrollView, can_focus=True):
     class Selected(Highlighted):
         """Enter was pressed on an item."""
 
+    has_cursor = True  # else the keys scroll
+
     def __init__(self, id: str | None = None, classes: str | None = None, lines_each: int = 1) -> None:
         super().__init__(id=id, classes=classes)
         self.lines_each = lines_each
@@ -76,7 +78,7 @@ class LongList(ScrollView, can_focus=True):
         if count:
             self.awaits = False
             place = cursor if cursor is not None else (self.cursor or 0)
-            self.cursor = max(0, min(count - 1, place + owed))
+            self.cursor = max(0, min(count - 1, place + owed)) if self.has_cursor else None
         else:
             self.cursor = None
         self._resize()
@@ -162,7 +164,9 @@ class LongList(ScrollView, can_focus=True):
 
     def action_move(self, step: int) -> None:
         """To the next item, or the one before."""
-        if self.cursor is not None:
+        if not self.has_cursor:
+            self.scroll_relative(y=step, animate=False)
+        elif self.cursor is not None:
             self.go_to(self.cursor + step)
         elif self.awaits:
             self._owed = max(0, self._owed + step)
@@ -173,11 +177,17 @@ class LongList(ScrollView, can_focus=True):
 
     def action_first(self) -> None:
         """To the first item."""
-        self.go_to(0)
+        if self.has_cursor:
+            self.go_to(0)
+        else:
+            self.scroll_home(animate=False)
 
     def action_last(self) -> None:
         """To the last item that is there."""
-        self.go_to(self.count - 1)
+        if self.has_cursor:
+            self.go_to(self.count - 1)
+        else:
+            self.scroll_end(animate=False)
 
     def action_select(self) -> None:
         """Take the item under the cursor."""
@@ -189,7 +199,7 @@ class LongList(ScrollView, can_focus=True):
         if place is None:
             return
         index = (int(self.scroll_offset.y) + place.y) // self.lines_each
-        if index < self.count:
+        if index < self.count and self.has_cursor:
             chosen = index == self.cursor
             self.go_to(index)
             if chosen:

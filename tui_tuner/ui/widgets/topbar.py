@@ -36,21 +36,29 @@ class TopBar(Horizontal):
         """Give the right end what the left one leaves, and at least half."""
         width = self.content_size.width
         hosted = self.query_one("#hosted", Static)
-        most = max(width // 2, width - self._crumb_cells - 2)
+        most = max(width // 2, width - self._led().cell_length - 2)
         if width and hosted.styles.max_width != Scalar.from_number(most):
             hosted.styles.max_width = most
 
     def compose(self) -> ComposeResult:
-        name = ("tui-tuner", "bold $primary")
-        parts = (name, ("  ›  ", "$dim"), self._crumb) if self._crumb.plain else (name,)
-        crumb = Content.assemble(*parts)
-        self._crumb_cells = crumb.cell_length
-        yield Static(crumb, id="crumb")
+        yield Static(self._led(), id="crumb")
         yield Static("", id="hosted")
 
     def on_mount(self) -> None:
         self.set_interval(1.0, self._look)
         self._look()
+
+    def lead(self, crumb: Content) -> None:
+        """Say that we are elsewhere, or look at something else."""
+        if crumb.markup != self._crumb.markup:
+            self._crumb = crumb
+            self.query_one("#crumb", Static).update(self._led())
+            self._share()
+
+    def _led(self) -> Content:
+        name = ("tui-tuner", "bold $primary")
+        parts = (name, ("  ›  ", "$dim"), self._crumb) if self._crumb.plain else (name,)
+        return Content.assemble(*parts)
 
     def say(self, content: Content) -> None:
         """Put the screen's own words at the right end, for good."""

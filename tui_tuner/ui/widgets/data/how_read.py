@@ -18,20 +18,27 @@ class HowRead(Static):
     DEFAULT_CSS = "HowRead { height: auto; max-height: 7; padding: 0 1; }"
 
     def show(
-        self, look: datalook.Look | None, refusal: Refusal | None, better: Refusal | None = None
+        self,
+        look: datalook.Look | None,
+        refusal: Refusal | None,
+        better: Refusal | None = None,
+        task: str = "",
     ) -> None:
-        """Draw what is known of the file; `better`: that another task fits its rows better."""
-        parts = [_refused(refusal)] if refusal is not None else []
+        """Draw what is known of the file; `better`: that another task than `task` fits its rows better."""
+        parts = [_refused(refusal, task)] if refusal is not None else []
         parts += [_better(better)] if better is not None else []
         parts += [_how(look)] if look is not None else []
         self.update(Content("\n").join(parts))
 
 
-def _refused(refusal: Refusal) -> Content:
+def _refused(refusal: Refusal, task: str) -> Content:
     """Why the rows cannot be used, and the key that offers what can be done."""
     sentence = Content.assemble(("✗ ", "$error"), Content(one_line(refusal.sentence)).stylize("$error"))
-    offer = marked(_("{key} offers what can be done.", key=mark("u")))
     advice = (one_line(refusal.advice) + " ", "$dim") if refusal.advice else ""
+    if refusal.task_fix is not None and refusal.task_fix["task"] == task:
+        words = _("{key} does so, {other} offers what else can be done.", key=mark("k"), other=mark("u"))
+        return Content.assemble(sentence, "\n", advice, marked(words))
+    offer = marked(_("{key} offers what can be done.", key=mark("u")))
     return Content.assemble(sentence, "\n", *_other_task(refusal), advice, offer)
 
 
@@ -61,10 +68,14 @@ def _how(look: datalook.Look) -> Content:
     return Content.assemble(*parts)
 
 
-def counts(census: datalook.Census) -> Content:
+def counts(census: datalook.Census, held_out: bool = False) -> Content:
     """The row ledger in one line."""
     counts = ", ".join(f"{count:,} {_(name)}" for name, count in census.outcomes.items() if count)
-    if census.done:
+    if held_out and census.done:
+        words = _("{n:,} held-out rows: {counts}", n=census.read, counts=counts)
+    elif held_out:
+        words = _("{n:,} held-out rows so far: {counts}", n=census.read, counts=counts)
+    elif census.done:
         words = _("{n:,} rows: {counts}", n=census.read, counts=counts)
     else:
         words = _("{n:,} rows so far: {counts}", n=census.read, counts=counts)

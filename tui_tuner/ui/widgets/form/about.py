@@ -51,7 +51,13 @@ class About(VerticalScroll):
         self.query_one("#explanation", Static).update(words)
 
     def show_field(
-        self, option: Option, sentence: str, value: Any, refusal: Refusal | None, other: Refusal | None
+        self,
+        option: Option,
+        sentence: str,
+        value: Any,
+        refusal: Refusal | None,
+        other: Refusal | None,
+        cost: str = "",
     ) -> None:
         """Everything about a field.
 
@@ -59,10 +65,11 @@ class About(VerticalScroll):
             sentence: What is wrong with it.
             refusal: Why no run can be started, where that is its fault.
             other: That the data are for another task, where that is to be said here.
+            cost: What the value takes, in a few words.
         """
         advice = refusal.advice if refusal is not None else ""
         offered = refusal is not None and refusal.mendable
-        said = explanation(option, sentence, advice, offered, value)
+        said = explanation(option, sentence, advice, offered, value, cost)
         if other is not None:
             said = Content("\n").join([task_words(other), said])
         self.query_one("#explanation", Static).update(said)
@@ -73,13 +80,14 @@ class About(VerticalScroll):
 
 
 def explanation(
-    option: Option, sentence: str, advice: str = "", offered: bool = False, value: Any = None
+    option: Option, sentence: str, advice: str = "", offered: bool = False, value: Any = None, cost: str = ""
 ) -> Content:
     """Everything the help panel says about a field: what is wrong with it, and what to do about that, first.
 
     Args:
         offered: There is something to choose from.
         value: What it holds, where something may be told of that.
+        cost: What that takes, in a few words.
     """
     parts: list[Content | str | tuple[str, str]] = [(f"{option.path}\n", "bold $primary")]
     if sentence:
@@ -87,10 +95,12 @@ def explanation(
     way = f"{one_line(advice)} {_('F4 offers it.') if offered else ''}".strip()
     if advice:
         parts.append((f"{way}\n", "$warning"))
-    parts.append(_(option.help) + "\n")
     told = word_help(option, show(value))
     if told:
         parts += [(show(value), "bold"), f": {_(told)}\n"]
+    if cost:
+        parts.append((f"{cost}\n", "$accent"))
+    parts.append(_(option.help) + "\n")
     if option.explain:
         parts.append(_(option.explain) + "\n")
     default = show(option.default) or _("empty")
@@ -108,8 +118,14 @@ def form_words() -> Content:
         escape=mark("Esc"),
         advanced=mark("F2"),
     )
+    whole = _(
+        "{undo} undoes, {yaml} edits all of it as YAML, {open} opens another config.",
+        undo=mark("^z"),
+        yaml=mark("^e"),
+        open=mark("^o"),
+    )
     auto = Content(_("`auto` is worked out when the run starts; the run shows what it became and why."))
-    return Content("\n").join((marked(start), marked(keys), auto.stylize("$dim")))
+    return Content("\n").join((marked(start), marked(keys), marked(whole), auto.stylize("$dim")))
 
 
 def task_words(said: Refusal) -> Content:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual import on
@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.suggester import SuggestFromList
 from textual.widget import Widget
 from textual.widgets import Input, Select, Static, Switch
+from textual.widgets._select import SelectCurrent
 
 from tui_tuner.config.options import Option
 from tui_tuner.locales import _
@@ -26,6 +27,17 @@ class FieldSelect(Select[str], inherit_bindings=False):
     """A select that leaves the arrow keys to the form."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "show_overlay", _("Choose"), show=False)]
+    stale = False  # other words were offered while it was open
+
+    def _watch_value(self, value: Any) -> None:
+        super()._watch_value(value)
+        for current in self.query(SelectCurrent):
+            current.update(str(value))  # without what the list tells of it
+
+    def watch_expanded(self, expanded: bool) -> None:
+        """Closed, it takes the words that came while it was open."""
+        if self.stale and not expanded:
+            next(node for node in self.ancestors if isinstance(node, Field)).renew_words()
 
 
 class FieldChanged(Message):
@@ -62,6 +74,7 @@ class Field(Vertical):
         self.option = option
         self._value = value
         self._words = list(words) or select_words(option)
+        self._costs: Mapping[str, str] = {}
         self._marked: tuple[bool, str, Any] = (False, "?", None)
         # Made here: a field is marked as soon as it is in the form, which may be before it is composed.
         self._label = Static(self._named("  "), classes="label")
@@ -143,13 +156,25 @@ class Field(Vertical):
     def _named(self, sign: str | tuple[str, str]) -> Content:
         return Content.assemble(sign, self.option.path.rpartition(".")[2].replace("_", " "))
 
+    def tell(self, costs: Mapping[str, str]) -> None:
+        """Say beside each word what it costs. A list that is open stays as it is until it is opened again."""
+        if costs != self._costs:
+            self._costs = costs
+            self.renew_words()
+
     def offer(self, words: list[str]) -> None:
         """Offer other words; what is chosen stays chosen."""
-        if words == self._words:
-            return
-        self._words = words
+        if words != self._words:
+            self._words = words
+            self.renew_words()
+
+    def renew_words(self) -> None:
+        """Offer the words as they are by now; in a list that is open, once it is closed."""
         for select in self.query(FieldSelect):
-            value = select.value
+            select.stale = select.expanded
+            if select.expanded:
+                continue
+            value, words = select.value, self._words
             if value not in words:
                 self._words = [*words, str(value)]
             with self.prevent(Select.Changed):
@@ -158,7 +183,10 @@ class Field(Vertical):
 
     def _offered(self) -> list[tuple[str | Content, str]]:
         """The words to choose from, each with a line about it where there is one."""
-        return [(_with_help(word, word_help(self.option, word)), word) for word in self._words]
+        return [
+            (_with_help(word, self._costs.get(word, ""), word_help(self.option, word)), word)
+            for word in self._words
+        ]
 
     def _help(self) -> Content:
         """About what is chosen, where something is told of it; else about the field."""
@@ -189,5 +217,7 @@ class Field(Vertical):
             self.post_message(FieldChanged(self.option, value, sentence))
 
 
-def _with_help(word: str, told: str) -> str | Content:
-    return Content.assemble(word, (f"\n  {_(told)}", "$dim")) if told else word
+def _with_help(word: str, cost: str, told: str) -> str | Content:
+    parts = [(f"   {cost}", "$dim")] if cost else []
+    parts += [(f"\n  {_(told)}", "$dim")] if told else []
+    return Content.assemble(word, *parts) if parts else word

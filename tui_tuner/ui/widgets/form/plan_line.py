@@ -18,7 +18,7 @@ from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 from tui_tuner.ui.guard.sturdy import Works
 from tui_tuner.ui.hosting import tuner_of
-from tui_tuner.ui.words import rough, safe
+from tui_tuner.ui.words import rough, safe, share_words
 
 if TYPE_CHECKING:
     from tui_tuner.ui.planlook import Look
@@ -128,16 +128,24 @@ def summary(look: Look) -> Content:
 
 
 def parts_line(look: Look) -> Content:
-    """Allocated, reserved and device total, the phase that peaks, and its parts, largest first."""
-    found = look.estimate
-    rows = sorted((row for row in found.rows if row.phase == found.phase), key=lambda row: -row.gib)
-    parts = " + ".join(f"{_(row.name)} {row.gib:.2f}" for row in rows if row.gib >= 0.005)
-    whole = _(
-        "allocated {allocated:.2f}, reserved {reserved:.2f}, device {device:.2f} GiB; {phase}: {parts}",
-        allocated=found.allocated,
-        reserved=found.reserved,
-        device=found.device,
-        phase=_(found.phase),
-        parts=parts,
+    """How much is trained, and what takes most of the memory; the rest is on the plan screen."""
+    found, parameters = look.estimate, look.plan.parameters
+    rows = [row for row in found.rows if row.phase == found.phase]
+    most = max(rows, key=lambda row: row.gib, default=None)
+    trained = _(
+        "trains {count} weights, {share} of all",
+        count=short_count(parameters.trained),
+        share=share_words(parameters.share),
     )
-    return Content("     " + whole).stylize("$dim")
+    parts = [trained]
+    if most is not None:
+        parts.append(_("most memory: {part} {gib:.2f} GiB", part=_(most.name), gib=most.gib))
+    return Content("     " + "  ·  ".join(parts)).stylize("$dim")
+
+
+def short_count(count: int) -> str:
+    """A number of weights as one says it: 122,880, 10.1 M, 8.03 B."""
+    for size, letter in ((1e9, "B"), (1e6, "M")):
+        if count >= size:
+            return f"{count / size:.3g} {letter}"
+    return f"{count:,}"

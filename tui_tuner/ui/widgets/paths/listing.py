@@ -167,7 +167,10 @@ def _common_beginning(names: Sequence[str]) -> str:
 
 
 def is_suited(entry: Entry, suffixes: tuple[str, ...]) -> bool:
-    """Whether an entry is what is looked for: a folder leads on, a file has one of the suffixes."""
+    """Whether an entry is looked for: a folder leads on, a file has a suffix of those (and may be packed)."""
     if entry.kind == FOLDER:
         return True
-    return entry.kind == FILE and (not suffixes or entry.name.lower().endswith(suffixes))
+    name = entry.name.lower()
+    for packed in (".gz", ".zst"):
+        name = name.removesuffix(packed)
+    return entry.kind == FILE and (not suffixes or name.endswith(suffixes))

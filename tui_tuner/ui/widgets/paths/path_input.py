@@ -91,6 +91,7 @@ class PathInput(Input):
         self.folder = ""  # absolute, that was read or is being read
         self.names: Names | None = None  # None until it was read
         self._complete_at: str | None = None  # the text at which Tab was pressed while its folder was read
+        self._submit_at: str | None = None  # the same of Enter after it
         self._given_up = threading.Event()
 
     def on_mount(self) -> None:
@@ -140,6 +141,9 @@ class PathInput(Input):
         asked, self._complete_at = self._complete_at, None
         if asked is not None and asked == self.value:
             self.action_complete()
+            if self._submit_at == asked:
+                self.post_message(self.Submitted(self, self.value, None))
+        self._submit_at = None
         suggestion = self.suggestion_for(self.value)
         if suggestion:
             self.post_message(SuggestionReady(self.value, suggestion))
@@ -177,6 +181,13 @@ class PathInput(Input):
         if not stuck:
             self.put(whole)
         self.post_message(PathInput.Completed(stuck))
+
+    async def action_submit(self) -> None:
+        """Take what is typed, once it is completed where Tab asked for that."""
+        if self._complete_at is not None and self._complete_at == self.value:
+            self._submit_at = self.value
+        else:
+            await super().action_submit()
 
     def action_end_or_accept(self) -> None:
         """To the end; from there, take the suggestion."""

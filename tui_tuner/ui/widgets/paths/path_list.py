@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -56,28 +57,25 @@ class PathList(LongList):
     class Up(Message):
         """The folder above is wanted."""
 
-    class Left(Message):
-        """The path field is wanted: the cursor goes up from the first line, or something was typed."""
-
-        def __init__(self, typed: str = "") -> None:
-            super().__init__()
-            self.typed = typed
-
     class _Known(Message):
         """Details of some items are known now."""
 
         def can_replace(self, message: Message) -> bool:
             return isinstance(message, PathList._Known)
 
-    def __init__(self, suffixes: tuple[str, ...] = (), id: str | None = None) -> None:
+    def __init__(
+        self, leave: Callable[[str], None], suffixes: tuple[str, ...] = (), id: str | None = None
+    ) -> None:
         super().__init__(id=id)
+        self.leave = leave  # for the path field, with what was typed here
         self.suffixes = suffixes
         self.leading: list[Item] = []
         self.entries: list[Entry] = []
         self._folder, self._typed = "", ""  # of the entries: absolute, and as it was typed
         self.details: dict[str, Details | None] = {}
         self._given_up = threading.Event()
-        self._work: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._looking = self._again = False  # for details; and once more when that is done
 
     def on_unmount(self) -> None:
         self._given_up.set()
@@ -94,12 +92,18 @@ class PathList(LongList):
         super().watch_scroll_y(old_value, new_value)
         self._look()
 
+    def on_resize(self) -> None:  # after that of `LongList`
+        self._look()
+
     def _look(self) -> None:
         """Find out how large and how old what is on view is."""
-        if self.is_mounted and (self._work is None or not self._work.is_alive()):
-            # Not a worker, as in the path field
-            self._work = threading.Thread(target=self._find_details, daemon=True)
-            self._work.start()
+        with self._lock:
+            self._again = self._looking
+            if self._looking or not self.is_mounted:
+                return
+            self._looking = True
+        # Not a worker, as in the path field
+        threading.Thread(target=self._find_details, daemon=True).start()
 
     def item(self, index: int) -> Item:
         """A line of the list."""
@@ -119,6 +123,10 @@ class PathList(LongList):
         while not self._given_up.is_set():
             place = self._unknown_on_view()
             if not place:
+                with self._lock:  # something else may have come on view meanwhile
+                    self._looking, self._again = self._again, False
+                    if self._looking:
+                        continue
                 break
             self.details[place], new = details_of(place), True
             if time.monotonic() - last > _REST:
@@ -158,7 +166,7 @@ class PathList(LongList):
         if event.is_printable and event.character:
             event.stop()
             event.prevent_default()
-            self.post_message(PathList.Left(event.character))
+            self.leave(event.character)  # at once: the next key may be on its way already
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
         """What is typed here is a name, and no command."""
@@ -166,7 +174,7 @@ class PathList(LongList):
 
     def action_move(self, step: int) -> None:
         if step == -1 and not self.cursor and not self.awaits:
-            self.post_message(PathList.Left())
+            self.leave("")
         else:
             super().action_move(step)
 
@@ -181,7 +189,7 @@ class PathList(LongList):
 
     def action_leave(self) -> None:
         """Back to the path field."""
-        self.post_message(PathList.Left())
+        self.leave("")
 
 
 _NOTES = {BROKEN: _("leads nowhere"), OTHER: _("not a file")}

@@ -36,6 +36,7 @@ from tui_tuner.ui.widgets.paths.listing import (
 from tui_tuner.ui.widgets.paths.path_input import PathInput
 from tui_tuner.ui.widgets.paths.path_list import Item, PathList
 
+_UNSEEN = "unseen"  # no path here, and may be taken
 _NAMED = 40  # characters of a folder in a sentence
 _MOST_RECENT = 5  # lines above a folder
 
@@ -103,7 +104,7 @@ class PathPicker(Vertical):
                 yield Static(Content(self._label + "  "))
             yield PathInput(self._start, self._placeholder, id="path")
         yield Static(id="where")
-        yield PathList(self._suffixes, id="paths")
+        yield PathList(self._leave_list, self._suffixes, id="paths")
 
     def on_mount(self) -> None:
         self.paths.await_items(Content(""))
@@ -131,6 +132,12 @@ class PathPicker(Vertical):
             self.field.put(path)
         self.field.look()
         self._show_typed(path)
+
+    def show_beside(self, path: str) -> None:
+        """Show what is beside a path, the cursor on it; without one, what is in the working folder."""
+        folder, name = os.path.split(os.path.abspath(path)) if path else (os.getcwd(), "")
+        self._came_from = name
+        self.put(short_path(folder).rstrip("/") + "/")
 
     def opened(self, yes: bool) -> None:
         """Show the list, or only the field."""
@@ -257,6 +264,10 @@ class PathPicker(Vertical):
             if self.paths.count and self.has_class("-open"):
                 self.paths.focus()
             return
+        name, names = split_path(text)[1], self.field.names
+        if name and names is not None and any(one.name == name and one.kind == FILE for one in names.all):
+            self.post_message(PathPicker.Taken(text))
+            return
         self.say(Content(_("Looking for {path}…", path=one_line(text, 60))).stylize("$dim"))
         threading.Thread(target=self._find, args=(text,), daemon=True).start()
 
@@ -273,17 +284,17 @@ class PathPicker(Vertical):
             if kind != MISSING:
                 path = meant
                 break
+        if kind == MISSING and self._unseen is not None and self._unseen(stripped):
+            path, kind = stripped, _UNSEEN
         self.post_message(PathPicker._Found(text, path, kind, problem))
 
     def on_path_picker__found(self, message: _Found) -> None:
         if message.text != self.field.value:
             return  # it was typed on
         if message.kind == MISSING:
-            stripped = message.text.strip()
-            if self._unseen is not None and self._unseen(stripped):
-                self.post_message(PathPicker.Taken(stripped))
-            else:
-                self._say_missing(stripped, message.problem)
+            self._say_missing(message.text.strip(), message.problem)
+        elif message.kind == _UNSEEN:
+            self.post_message(PathPicker.Taken(message.path))
         elif message.kind == FOLDER:
             self.opened(True)
             path = message.path.rstrip("/") + "/"
@@ -356,14 +367,14 @@ class PathPicker(Vertical):
         self._came_from = os.path.basename(here)
         self.put(short_path(os.path.dirname(here)).rstrip("/") + "/")
 
-    @on(PathList.Left)
-    def _left(self, message: PathList.Left) -> None:
-        """Back to the field, which has again what was typed."""
-        with self.prevent(Input.Changed):
-            self.field.put(self._typed)
-        self.field.focus()
-        if message.typed:
-            self.field.put(self._typed + message.typed)
+    def _leave_list(self, typed: str) -> None:
+        """Back to the field, which has again what was typed, and this behind it."""
+        self.screen.set_focus(self.field)
+        if typed:
+            self.put(self._typed + typed)
+        else:
+            with self.prevent(Input.Changed):
+                self.field.put(self._typed)
 
 
 def _named(folder: str) -> str:

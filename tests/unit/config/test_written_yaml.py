@@ -1,0 +1,190 @@
+"""A config written with comments says what it should, and a text of somebody's own keeps its comments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from tui_tuner.config.applying import reads
+from tui_tuner.config.load import config_problems, load_config
+from tui_tuner.config.options import Option, get_value, options
+from tui_tuner.config.presets import list_presets
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.values import set_path
+from tui_tuner.config.writing.commented import commented
+from tui_tuner.config.writing.flat import flat, same_values
+from tui_tuner.config.writing.patched import patched, values_of, with_defaults, without_defaults
+from tui_tuner.ui.drafts import Draft
+from tui_tuner.ui.editing.text import for_editor, for_file, from_editor
+from tui_tuner.ui.form import applied
+
+ODD = [
+    "x",
+    "a: b",
+    "# no",
+    "yes",
+    "1e5",
+    "- x",
+    "a\nb\n  c\n",
+    "'q'",
+    '"',
+    "日本 🦙",
+    "{a",
+    " x ",
+    "null",
+    "a\n\nb",
+]
+WORDS = st.sampled_from(ODD) | st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1
+)
+
+
+def values_for(option: Option) -> st.SearchStrategy[Any]:
+    """Values of the kinds that a field takes, right or wrong."""
+    found: list[st.SearchStrategy[Any]] = [st.sampled_from(option.choices)] if option.choices else []
+    if bool in option.kinds:
+        found.append(st.booleans())
+    if int in option.kinds:
+        found.append(st.integers(0, 4096))
+    if float in option.kinds:
+        found.append(st.floats(0, 1) | st.floats(1, 1e6))
+    if str in option.kinds:
+        found.append(WORDS)
+    if list in option.kinds:
+        found.append(st.lists(WORDS, min_size=1, max_size=3))
+    if dict in option.kinds:
+        found.append(st.dictionaries(st.sampled_from(["prompt", "response"]), WORDS, min_size=1))
+    if option.optional:
+        found.append(st.none())
+    return st.one_of(found) if found else st.just(option.default)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> dict[str, Any]:
+    """Valid plain values."""
+    values: dict[str, Any] = {}
+    for path in draw(st.lists(st.sampled_from(sorted(options())), unique=True, max_size=12)):
+        set_path(values, path, draw(values_for(options()[path])))
+    for path in config_problems(values):  # what is wrong alone is left out; what contradicts ends this one
+        assume(path in options())
+        section, name = path.rpartition(".")[::2]
+        holder: Any = values
+        for part in filter(None, section.split(".")):
+            holder = holder.get(part, {})
+        holder.pop(name, None)
+    assume(not config_problems(values))
+    return values
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(configs())
+def test_what_is_saved_opens_again_to_the_same(values: dict[str, Any]) -> None:
+    draft = Draft(values)
+    written = for_file(draft, Path("any.yaml"))
+    opened = RunConfig.model_validate(_nested(values_of(written.text)))
+    assert opened == RunConfig.model_validate(applied(values)), written.text
+    assert written.text.startswith("# ") and "tui-tuner run any.yaml" in written.text
+    for path in written.unread:
+        assert not reads(opened.task, path)
+
+    edited = for_editor(draft)
+    held = values_of(edited)
+    assert RunConfig.model_validate(_nested(held)) == RunConfig.model_validate(values), edited
+    assert same_values(values_of(from_editor(edited)), held)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(configs(), st.sampled_from([preset.path for preset in list_presets()]))
+def test_other_values_go_into_a_text_with_comments(values: dict[str, Any], path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    own = values_of(text)
+    wanted = {**own, **flat(values)}
+    outcome = patched(text, wanted)
+    assert outcome is not None
+    held = values_of(outcome)
+    for name, value in wanted.items():
+        if name in held:
+            assert same_values({name: held[name]}, {name: value})
+        else:
+            assert value == options()[name].default
+    kept = [line for line in text.splitlines() if line.startswith("#")]
+    assert [line for line in outcome.splitlines() if line in kept] == kept
+    same = [name for name in own if same_values({name: own[name]}, {name: wanted[name]})]
+    lines = {line for line in text.splitlines() for name in same if f"{name.rpartition('.')[2]}: " in line}
+    assert len(set(outcome.splitlines()) & lines) >= len(lines) - (len(own) - len(same))
+
+
+@pytest.mark.parametrize("preset", list_presets(), ids=lambda preset: preset.name)
+def test_defaults_come_and_go(preset: Any) -> None:
+    text = preset.path.read_text(encoding="utf-8")
+    full = with_defaults(text, "sft")
+    assert values_of(full) == values_of(text)
+    assert "#seed:" in full or "seed:" in text
+    assert without_defaults(full) == text
+    assert full.index("#near_duplicates") > full.index("\ndata:")
+
+
+def test_each_default_is_a_setting_once_its_mark_is_gone() -> None:
+    text = with_defaults(commented({}), "classification")
+    lines = [
+        line for line in text.splitlines() if line.lstrip().startswith("#") and line.lstrip()[1:2] != " "
+    ]
+    assert len(lines) > 60
+    freed = text
+    for line in lines:
+        freed = freed.replace(f"\n{line}\n", f"\n{line.replace('#', '', 1)}\n")
+    config = RunConfig.model_validate(_nested(values_of(freed)))
+    for path, option in options().items():
+        assert get_value(config, path) == get_value(RunConfig(), path) or path in ("data.path",), path
+        assert option.path == path
+
+
+def test_what_the_task_does_not_read_is_a_comment_and_is_named(tmp_path: Path) -> None:
+    values = {
+        "task": "classification",
+        "data": {"train_on": "everything", "path": "x.jsonl", "max_length": 77},
+    }
+    written = for_file(Draft(values), tmp_path / "a.yaml")
+    assert written.unread == ("data.train_on",)
+    assert "train_on: everything" in written.text and "data.train_on" not in values_of(written.text)
+    again = for_file(Draft(values, file=str(tmp_path / "a.yaml"), yaml=written.text), tmp_path / "a.yaml")
+    assert again.text == written.text
+    assert "data.train_on" in values_of(for_editor(Draft(values)))  # there, nothing is lost
+
+
+def test_paths_keep_their_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, there, elsewhere = tmp_path / "job" / "rows.jsonl", tmp_path / "job", tmp_path / "other"
+    elsewhere.mkdir()
+    there.mkdir()
+    rows.write_text('{"prompt": "a", "response": "b"}\n')
+    text = "task: sft # mine\ndata:\n  path: rows.jsonl  # beside\n"
+    draft = Draft({"task": "sft", "data": {"path": str(rows)}}, file=str(there / "a.yaml"), yaml=text)
+    assert for_file(draft, there / "b.yaml").text == text  # there it means the same
+    moved = for_file(draft, elsewhere / "b.yaml").text
+    assert values_of(moved)["data.path"] == str(rows) and "# beside" in moved and "# mine" in moved
+    (elsewhere / "rows.jsonl").write_text("{}\n")  # another file of that name
+    assert values_of(for_file(draft, elsewhere / "b.yaml").text)["data.path"] == str(rows)
+    monkeypatch.chdir(there)
+    typed = Draft({"data": {"path": "rows.jsonl"}})
+    assert values_of(for_file(typed, Path("c.yaml")).text)["data.path"] == "rows.jsonl"
+    assert values_of(for_file(typed, elsewhere / "c.yaml").text)["data.path"] == str(rows)
+    (there / "c.yaml").write_text(for_file(typed, Path("c.yaml")).text)
+    monkeypatch.chdir(tmp_path)
+    assert load_config(there / "c.yaml").data.path == str(rows)
+
+
+def test_a_section_of_comments_alone_is_one_at_its_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("task: sft\nmodel:\n  # name: x\ndata:\n  cleaning:\n    # html: text\n")
+    assert load_config(file) == RunConfig()
+
+
+def _nested(held: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for path, value in held.items():
+        set_path(found, path, value)
+    return found

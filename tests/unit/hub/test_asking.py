@@ -1,0 +1,176 @@
+"""Searching a hub, what a model on it is, and what is said where it refuses: by a played hub."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.hub_server import MODELSCOPE_TOKEN, TOKEN, PlayedHub, hub
+from tui_tuner.errors import HubError, ModelError
+from tui_tuner.models.hub import api, net
+from tui_tuner.models.hub.kinds import SOURCES
+from tui_tuner.models.hub.local import local_models
+from tui_tuner.runs.secrets import scrubber
+
+__all__ = ["hub"]
+TOKENS = {"huggingface": TOKEN, "modelscope": MODELSCOPE_TOKEN}
+
+
+@pytest.fixture
+def shop(hub: PlayedHub) -> PlayedHub:
+    hub.add_demo("acme/tiny", downloads=10)
+    hub.add_demo("acme/tiny-chat", downloads=2000, gated=True)
+    hub.add_demo("acme/tiny-voice", downloads=9000, pipeline_tag="text-to-speech")
+    hub.add_demo("acme/tiny-bare", downloads=5, pipeline_tag=None, parameters=None, tags=())
+    hub.add_demo("acme/tiny-gguf", downloads=8000, tags=("gguf",))
+    return hub
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_text_models_most_used_first(shop: PlayedHub, source: str) -> None:
+    found = api.search("tiny", source)
+    names = [one.name for one in found if one.name != "acme/tiny-gguf"]
+    assert names == ["acme/tiny-chat", "acme/tiny", "acme/tiny-bare"]
+    assert api.search("nothing-of-this-name", source) == []
+    if source == "huggingface":
+        first = found[0]
+        assert (first.parameters, first.gated, first.licence) == (901_120, True, "apache-2.0")
+        assert first.bytes == 4 * 901_120
+        assert (first.updated, first.kind) == ("2026-05-01", "text-generation")
+        assert found[-1].parameters is None  # not told, so not known
+        assert "acme/tiny-gguf" not in [one.name for one in found]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_a_fetch_would_take(shop: PlayedHub, source: str) -> None:
+    model = api.describe("acme/tiny", source=source)
+    files = shop.models["acme/tiny"].files
+    assert {file.name for file in model.files} == set(files)
+    assert (model.bytes, model.here, model.missing) == (sum(map(len, files.values())), 0, model.bytes)
+    assert model.config is not None and model.config["model_type"] == "llama"
+    assert model.safetensors and not model.remote_code and not shop.bytes_sent
+
+
+def test_a_mirror_that_tells_no_sizes(shop: PlayedHub) -> None:
+    """Only names: sizes come by the list of files, or with the files."""
+    shop.refuse("/tree/", 404)
+    for model in shop.models.values():
+        model.tell_sizes = False
+    assert api.describe("acme/tiny").bytes == 0
+    assert api.local_models(Path("/nonexistent")) == []
+    folder = api.fetch("acme/tiny")
+    assert (folder / "model.safetensors").stat().st_size == len(
+        shop.models["acme/tiny"].files["model.safetensors"]
+    )
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_refusals_say_what_to_do_next(shop: PlayedHub, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(net, "ATTEMPTS", 1)
+    with pytest.raises(HubError, match=r"acme/tinny: is not on .*Did you mean acme/tiny"):
+        api.describe("acme/tinny", source=source)
+    with pytest.raises(HubError, match=r"has no revision v9\. Give a branch") as told:
+        api.describe("acme/tiny", "v9", source=source)
+    assert told.value.field == "model.revision"
+    with pytest.raises(ModelError, match="neither a folder here nor a hub id"):
+        api.describe("acme/tiny/of/it", source=source)
+    for status, words in ((403, "may not read it"), (500, "trouble of its own"), (429, "too many requests")):
+        shop.refusals.clear()
+        shop.refuse("/acme/tiny", status)
+        with pytest.raises(HubError, match=words) as told:
+            api.describe("acme/tiny", source=source)
+        assert told.value.hint
+    shop.refusals.clear()
+    shop.refuse("/acme/tiny", 200, headers={"Content-Type": "text/html"}, body="<html>log in here</html>")
+    with pytest.raises(HubError, match="something else than a hub does"):
+        api.describe("acme/tiny", source=source)
+
+
+def test_a_wrong_token_is_told_and_never_shown(shop: PlayedHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = "hf_" + "b" * 34
+    monkeypatch.setenv("HF_TOKEN", wrong)
+    with pytest.raises(HubError, match=r"does not know this token \(401\)") as told:
+        api.describe("acme/tiny")
+    assert wrong not in str(told.value) and wrong not in repr(told.value.__cause__)
+    with pytest.raises(HubError, match="does not know this token"):
+        api.who()
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_hub_that_is_not_there_is_told(
+    shop: PlayedHub, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("MODELSCOPE_DOMAIN", "http://127.0.0.1:9")
+    monkeypatch.delenv("MODELSCOPE_ENDPOINT")
+    with pytest.raises(HubError, match=r"hub at http://127\.0\.0\.1:9 cannot be reached.*models list"):
+        api.search("tiny", source)
+    with pytest.raises(HubError, match="cannot be reached"):
+        api.fetch("acme/tiny", source=source)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubError, match="HF_HUB_OFFLINE is set"):
+        api.fetch("acme/tiny", source=source)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_logging_in_and_out(shop: PlayedHub, source: str, tmp_path: Path) -> None:
+    assert api.who(source) is None and api.logout(source) is False
+    with pytest.raises(HubError, match="no token: one is a single word"):
+        api.login("two words", source)
+    wrong = TOKENS[source][:-4] + "0000"
+    with pytest.raises(HubError, match="does not know this token") as told:
+        api.login(wrong, source)
+    assert wrong not in str(told.value) and api.who(source) is None
+    who = api.login(f" {TOKENS[source]}\n", source)
+    assert who.name == "anna" and api.who(source) == who
+    kept = Path(who.origin)
+    assert kept.is_relative_to(tmp_path) and kept.read_text() == TOKENS[source]
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    # what is written elsewhere has it taken out
+    assert TOKENS[source] not in scrubber().text(f"my token is {TOKENS[source]} indeed")
+    if source == "huggingface":
+        from huggingface_hub import get_token
+        from huggingface_hub.utils import get_stored_tokens
+
+        assert get_token() == TOKEN and TOKEN in get_stored_tokens().values()
+    assert api.logout(source) is True and api.who(source) is None and not kept.exists()
+
+
+def test_a_token_of_the_environment_stays_there(shop: PlayedHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    who = api.who()
+    assert who is not None and (who.name, who.origin) == ("anna", "HF_TOKEN")
+    with pytest.raises(HubError, match="HF_TOKEN holds a token"):
+        api.logout()
+
+
+def test_shapes_of_tokens_are_known_without_an_environment() -> None:
+    for token in TOKENS.values():
+        assert token not in scrubber().text(f"Cookie: m_session_id={token}; x")
+
+
+def test_folders_next_to_the_working_one(shop: PlayedHub, tmp_path: Path) -> None:
+    from tui_tuner import demo
+
+    model = Path(demo.__file__).parent / "model"
+    for place in ("here", "models/there", "models/.hidden", "cut"):
+        (tmp_path / "work" / place).mkdir(parents=True)
+        for file in ("config.json", "model.safetensors"):
+            os.link(model / file, tmp_path / "work" / place / file)
+    (tmp_path / "work" / "cut" / "model.safetensors").rename(
+        tmp_path / "work" / "cut" / "model-00001-of-00002.safetensors"
+    )
+    (tmp_path / "work" / "cut" / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}'
+    )
+    found = {one.name: (one.source, one.whole, one.missing) for one in local_models(tmp_path / "work")}
+    assert found == {
+        "here": ("folder", True, ""),
+        "models/there": ("folder", True, ""),
+        "cut": ("folder", False, "1 of 2 weight files are not here"),
+    }
