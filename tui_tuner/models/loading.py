@@ -19,7 +19,7 @@ from tui_tuner.errors import ModelError, about
 from tui_tuner.locales import _
 from tui_tuner.models.described import check_described
 from tui_tuner.models.device import find_device, prepare_device
-from tui_tuner.models.hub.place import hub_source, is_path, is_settled
+from tui_tuner.models.hub.place import bring_tokenizer, hub_source, is_path, is_settled
 from tui_tuner.models.lookup import check_safetensors, read_model_config
 from tui_tuner.models.new_weights import (
     POOLER,
@@ -74,6 +74,7 @@ def load_tokenizer(model: ModelSection) -> Any:
 
 
 def _load_tokenizer(model: ModelSection) -> Any:
+    bring_tokenizer(model)
     source = tokenizer_source(model)
     from transformers import AutoTokenizer
 
@@ -181,14 +182,13 @@ def tokenizer_source(model: ModelSection) -> str:
     Raises:
         ModelError: a folder that is no model, or holds no tokenizer.
     """
-    if model.tokenizer is not None:
-        path = Path(model.tokenizer).expanduser()
-        if os.path.isdir(path):
-            source = str(path.resolve())
-        else:
-            source = hub_source(model.tokenizer, None, model.hub, weights=False)
-    else:
+    if model.tokenizer is not None and os.path.isdir(Path(model.tokenizer).expanduser()):
+        source = str(Path(model.tokenizer).expanduser().resolve())
+    elif model.tokenizer is None and is_path(model.name):
         source = model_source(model)
+    else:
+        name, revision = (model.tokenizer, None) if model.tokenizer else (model.name, model.revision)
+        source = hub_source(name, revision, model.hub, weights=False)
     if os.path.isdir(source) and not any((Path(source) / name).is_file() for name in _TOKENIZER_FILES):
         raise ModelError(
             _("this folder holds no tokenizer."),

@@ -80,3 +80,17 @@ def test_a_stop_while_it_is_fetched_keeps_what_is_here(
     again = train(config)
     assert again.outcome.status == "completed"
     assert acme.bytes_sent - sent < len(acme.models["acme/tiny"].files[WEIGHTS]) - 400_000
+
+
+def test_a_tokenizer_of_modelscope_comes_alone_and_weights_are_asked_for(acme: PlayedHub) -> None:
+    from tui_tuner.config.schema import ModelSection
+    from tui_tuner.errors import HubError
+    from tui_tuner.models.facts import load_facts
+    from tui_tuner.models.loading import load_tokenizer, model_source
+
+    model = ModelSection(name="acme/tiny", hub="modelscope")
+    assert load_facts(model, network=True).vocab > 1000  # by its config.json alone
+    assert set(acme.sent) == {"config.json"}
+    assert len(load_tokenizer(model)) > 1000 and not acme.bytes_sent
+    with pytest.raises(HubError, match=r"not on this machine yet.*fetch acme/tiny --source modelscope"):
+        model_source(model)

@@ -73,8 +73,10 @@ def test_filters_and_orders() -> None:
         Row(name, HUB, HUGGINGFACE, bytes=size, licence="mit" if size else "gpl")
         for name, size in sizes.items()
     ]
-    hunt.view = View(order="size")
+    hunt.view = View(order="smallest")
     assert [row.name for row in hunt.rows] == ["acme/a", "acme/b", "acme/c"]
+    hunt.view = View(order="largest")
+    assert [row.name for row in hunt.rows] == ["acme/b", "acme/a", "acme/c"]
     hunt.view = View(licence="gpl")
     assert [row.name for row in hunt.rows] == ["acme/c"] and hunt.licences == ["mit", "gpl"]
     row = hunt.found[0]
@@ -90,10 +92,15 @@ def test_only_what_is_in_sight_is_asked_of_a_hub() -> None:
     others = [Row("Qwen/Qwen3-8B", KNOWN, HUGGINGFACE), Row("Qwen/Qwen3-4B", KNOWN, HUGGINGFACE)]
     hunt.see([*found, *others], others[1].key)
     assert hunt.to_ask([*found[:2], others[0]]) == [others[1].key, found[0].key, found[1].key]
-    assert hunt.to_plan(found[:2]) == [others[1].key, others[0].key]  # the others' shapes nobody has told yet
+    assert hunt.to_plan([*found[:2], others[0]]) == [
+        others[1].key,
+        others[0].key,
+    ]  # nobody has told the others' shapes
     hunt.hear(found[1].key, Told(config=find("gpt2") or {}), "")
     hunt.hear(found[0].key, None, "is not there")
     assert hunt.to_ask(found[:2]) == [others[1].key]
+    assert hunt.to_plan([found[0]]) == [others[1].key, found[0].key]
+    hunt.view = View(fitting=True)
     assert hunt.to_plan([]) == [others[1].key, found[0].key, found[1].key, others[0].key]
 
 

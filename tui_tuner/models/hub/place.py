@@ -10,9 +10,11 @@ from tui_tuner.config.kinds import is_tiny
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import HubError
 from tui_tuner.locales import N_, _
+from tui_tuner.models.hub.fetching import fetch
 from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE
 from tui_tuner.models.hub.local import find
 from tui_tuner.models.hub.ms_store import folder_of
+from tui_tuner.models.hub.net import is_offline
 from tui_tuner.models.tiny import own_folder
 from tui_tuner.text import one_line
 
@@ -45,6 +47,20 @@ def hub_source(name: str, revision: str | None, hub: str, weights: bool = True) 
             hint=advise(N_("Fetch it with {command}; a run does so by itself.", command=command)),
         )
     return str(place)
+
+
+def bring_tokenizer(model: ModelSection) -> None:
+    """Fetch the small files of a model of ModelScope that is not here, as transformers does it by itself for
+    one of Hugging Face.
+
+    Raises:
+        HubError: unknown, or out of reach.
+    """
+    name, revision = (model.tokenizer, None) if model.tokenizer else (model.name, model.revision)
+    if model.hub != MODELSCOPE or is_path(name) or is_offline():
+        return
+    if find(name, revision, model.hub, weights=False) is None:
+        fetch(name, revision, model.hub, lambda at: None, lambda: False, weights=False)
 
 
 def folder_on_disk(model: ModelSection) -> Path | None:

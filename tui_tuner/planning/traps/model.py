@@ -8,7 +8,7 @@ from tui_tuner.config.applying import FIELD, METHOD, TASK, unread_said
 from tui_tuner.config.kinds import METHOD_FIELDS, RANKED
 from tui_tuner.config.options import options
 from tui_tuner.config.schema import ADAPTERS, MethodSection
-from tui_tuner.errors import ModelError
+from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.models.loading import tokenizer_source
@@ -225,7 +225,7 @@ def tokens_beyond(case: Case) -> Advice | None:
         return None
     try:
         source = tokenizer_source(model)
-    except ModelError:
+    except TunerError:
         return None  # said when it is loaded
     names = stored_beyond(Path(source), case.facts.vocab) if Path(source).is_dir() else []
     if not names:

@@ -35,12 +35,14 @@ class Fit:
         needs: GiB that have to be free for the run.
         usable: GiB that the card has.
         why: The verdict as a sentence.
+        parameters: How many the model has, by its config.
     """
 
     state: str
     needs: float = 0.0
     usable: float = 0.0
     why: str = ""
+    parameters: int | None = None
 
 
 def draft_with(draft: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,4 +123,5 @@ def _fit(
         found.estimate.upper,
         found.card.usable,
         found.sentence(),
+        look.plan.facts.parameters,
     )

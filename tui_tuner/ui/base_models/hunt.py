@@ -81,7 +81,9 @@ class Hunt:
         return [self._with_told(row) for row in rows]
 
     def _with_told(self, row: Row) -> Row:
-        told = self.told.get(row.key)
+        told, fit = self.told.get(row.key), self.fits.get(row.key)
+        if fit is not None and fit.parameters and row.parameters is None:
+            row = replace(row, parameters=fit.parameters)
         if told is None:
             return row
         row = replace(
@@ -106,6 +108,11 @@ class Hunt:
         """The licences of the rows, however they are filtered."""
         return licences(self._told_rows())
 
+    def list_here(self, rows: list[Row]) -> None:
+        """These models are on this machine. Those that were listed before stay where they are."""
+        places = {row.key: place for place, row in enumerate(self.here)} if self.looked else {}
+        self.here, self.looked = sorted(rows, key=lambda row: places.get(row.key, -1)), True
+
     def see(self, rows: list[Row], cursor: str) -> None:
         """These rows are on the screen, in this list; threads look them up by their keys."""
         self.shown, self.cursor = {row.key: row for row in rows}, cursor
@@ -126,9 +133,10 @@ class Hunt:
         return row.here or row.place in (HUB, TYPED) or row.key == self.cursor
 
     def to_plan(self, in_sight: list[Row]) -> list[str]:
-        """The rows whose fit to work out next, those in sight first."""
+        """The rows whose fit to work out next: those in sight, and all where only what fits is shown."""
         rows = [row for row in (self.shown.get(self.cursor), *in_sight) if row is not None]
-        keys = [row.key for row in (*rows, *self.shown.values()) if row.key not in self.fits]
+        rows += self.shown.values() if self.view.fitting else ()
+        keys = [row.key for row in rows if row.key not in self.fits]
         return [key for key in dict.fromkeys(keys) if self._can_plan(self.shown[key])]
 
     def _can_plan(self, row: Row) -> bool:

@@ -13,7 +13,7 @@ from tui_tuner.models.hub.kinds import HUGGINGFACE, LABELS
 
 HERE, KNOWN, HUB, TYPED = "here", "known", "hub", "typed"  # where a row comes from, in the order of the list
 PLACES = (HERE, HUB, TYPED, KNOWN)
-ORDERS = ("given", "size", "name", "downloads")
+ORDERS = ("given", "smallest", "largest", "name", "downloads")
 _EMBEDDED = ("demo", "tiny")
 _WEIGHTS = (".safetensors", ".bin")
 _MOST_FOLDERS, _MOST_NEAR = 400, 40  # that are looked into, and that are listed
@@ -212,7 +212,8 @@ def _told(row: Row, hub: Row | None) -> Row:
 def ordered(rows: Sequence[Row], order: str) -> list[Row]:
     """The rows in another order, within each place."""
     by = {
-        "size": lambda row: row.bytes if row.bytes is not None else 1 << 62,
+        "smallest": lambda row: row.bytes if row.bytes is not None else 1 << 62,
+        "largest": lambda row: -(row.bytes or 0),
         "name": lambda row: row.name.lower(),
         "downloads": lambda row: -(row.downloads or 0),
     }.get(order)

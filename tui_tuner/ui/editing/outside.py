@@ -162,8 +162,10 @@ class _Job:
 
     def _stop_all(self) -> None:
         """Stop as the editor is; come back once the shell has put this job in front again."""
-        os.killpg(os.getpgrp(), signal.SIGSTOP)
-        time.sleep(_LOOK)  # another thread is told first: the stop comes in here
+        with contextlib.suppress(OSError):
+            if os.getpgid(os.getppid()) == os.getpgrp():
+                os.kill(os.getppid(), signal.SIGSTOP)  # the process that the shell knows
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # to this thread: it goes no further
         while not self._is_in_front():
             time.sleep(_LOOK)
 

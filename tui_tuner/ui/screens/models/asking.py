@@ -9,7 +9,7 @@ from textual.app import App
 
 from tui_tuner.ui.hosting import Tuner
 from tui_tuner.ui.screens.base import TunerScreen
-from tui_tuner.ui.screens.offers import put_values
+from tui_tuner.ui.screens.offers import MendingScreen, put_values
 
 Answered = Callable[[Mapping[str, Any]], Awaitable[None] | None]
 
@@ -30,16 +30,19 @@ def ask_model(screen: TunerScreen, answered: Answered) -> None:
 
 
 def open_models(tuner: Tuner) -> None:
-    """Show the models; one that is chosen goes into the draft, and the settings open."""
+    """Show the models. One that is chosen goes into the draft, on a screen that shows it."""
     from tui_tuner.ui.screens.models.browse import ModelsScreen
-    from tui_tuner.ui.screens.settings import SettingsScreen
 
     app = cast(App[Any], tuner)
+    below = app.screen
+    if isinstance(below, ModelsScreen):
+        return
+    if isinstance(below, MendingScreen):
+        ask_model(below, below.take)
+        return
 
     def chosen(values: Mapping[str, Any]) -> None:
         put_values(tuner, values)
-        instead = isinstance(app.screen, SettingsScreen)
-        tuner.open_settings(tuner.drafts.draft.name, instead=instead)
+        tuner.open_settings(tuner.drafts.draft.name)
 
-    if not isinstance(app.screen, ModelsScreen):
-        app.push_screen(ModelsScreen(chosen))
+    app.push_screen(ModelsScreen(chosen))

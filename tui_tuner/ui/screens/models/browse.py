@@ -22,12 +22,13 @@ from tui_tuner.ui.base_models.hunt import values_for
 from tui_tuner.ui.base_models.rows import ORDERS, Row, hub_words
 from tui_tuner.ui.form import at
 from tui_tuner.ui.screens.models.fetching import FetchingScreen
-from tui_tuner.ui.widgets.changed import Lines
-from tui_tuner.ui.widgets.models.details import Details, details
+from tui_tuner.ui.widgets.models.details import Details, details, file_lines
 from tui_tuner.ui.widgets.models.fetch_line import FetchLine
 from tui_tuner.ui.widgets.models.model_list import ModelList, heading
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import duration, safe
+
+_MOST_FILES = 30  # that the panel beside the list shows
 
 
 class ModelsScreen(FetchingScreen):
@@ -67,8 +68,8 @@ class ModelsScreen(FetchingScreen):
     ModelsScreen #models { height: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
     ModelsScreen #details { height: 6; }
     ModelsScreen.-tall #details { height: 9; }
-    ModelsScreen.-wide #details { width: 44; height: 1fr; }
-    ModelsScreen #said { padding: 0 1; }
+    ModelsScreen.-wide #details { width: 40; height: 1fr; margin-left: 2; }
+    ModelsScreen #said { height: auto; max-height: 2; padding: 0 1; }
     """
 
     def __init__(self, chosen: Callable[[Mapping[str, Any]], None]) -> None:
@@ -79,7 +80,7 @@ class ModelsScreen(FetchingScreen):
         """
         super().__init__()
         self._chosen = chosen
-        self._heads = ""
+        self._heads = self._shown_said = self._shown_title = ""
 
     def crumb(self) -> Content:
         return Content(_("Models"))
@@ -93,13 +94,11 @@ class ModelsScreen(FetchingScreen):
                 yield Static("", id="heads")
                 yield ModelList(id="models")
             yield Details(id="details", classes="panel")
-        yield Lines(id="said")
+        yield Static("", id="said")
         yield FetchLine(self.tuner.fetches)
 
     def on_mount(self) -> None:
-        self.query_one("#details").border_title = Content(
-            _("Enter takes it · f fetches it now · i tells more")
-        )
+        self.query_one("#details").border_title = Content(_("Enter takes it · f fetches it"))
         self.set_focus(self.query_one("#query"))
         self.set_interval(1.0, self._tick)
         self.call_after_refresh(self.draw)
@@ -121,7 +120,9 @@ class ModelsScreen(FetchingScreen):
         if heads.plain != self._heads:
             self._heads = heads.plain
             self.query_one("#heads", Static).update(heads)
-        self.query_one("#list-box").border_title = self._title(len(rows))
+        title, box = self._title(len(rows)), self.query_one("#list-box")
+        if title.plain != self._shown_title:
+            self._shown_title, box.border_title = title.plain, title
         self._draw_details()
         self.say_search()
         self.look_on()
@@ -131,7 +132,12 @@ class ModelsScreen(FetchingScreen):
         shown = [_n("{n} model", "{n} models", count, n=count)]
         shown += [_("only what fits")] if view.fitting else []
         shown += [_("licence {name}", name=one_line(view.licence, 30))] if view.licence else []
-        orders = {"size": _("by size"), "name": _("by name"), "downloads": _("by downloads")}
+        orders = {
+            "smallest": _("smallest first"),
+            "largest": _("largest first"),
+            "name": _("by name"),
+            "downloads": _("most downloaded first"),
+        }
         shown += [orders[view.order]] if view.order in orders else []
         task, method = str(at(draft, "task")), str(at(draft, "method.kind"))
         for_what = _("for {task} with {method}", task=one_line(task, 24), method=one_line(method, 16))
@@ -143,21 +149,29 @@ class ModelsScreen(FetchingScreen):
         if row is None:
             box.show(Content(_("Nothing here is called so.") if self.hunt.query else ""))
             return
-        key = row.key
-        job = self.tuner.fetches.of(row.name, row.source)
-        lines = details(
-            row, self.hunt.told.get(key), self.hunt.failed.get(key, ""), self.hunt.fits.get(key), job
-        )
+        lines, told = self._about(row), self.hunt.told.get(row.key)
+        if told is not None and self.has_class("-wide"):
+            lines += [Content(""), *file_lines(told)[:_MOST_FILES]]
         box.show(Content("\n").join(lines))
 
+    def _about(self, row: Row) -> list[Content]:
+        """What is known of a model."""
+        hunt, key = self.hunt, row.key
+        job = self.tuner.fetches.of(row.name, row.source)
+        return details(row, hunt.told.get(key), hunt.failed.get(key, ""), hunt.fits.get(key), job)
+
     def say_search(self) -> None:
-        self.query_one("#said", Lines).show(self._said())
+        said = self._said()
+        if said.markup != self._shown_said:
+            self._shown_said = said.markup
+            self.query_one("#said", Static).update(said)
 
     def _said(self) -> Content:
         """What the search is doing, or why it cannot."""
         hunt, hub = self.hunt, hub_words(self.hunt.source)
         if hunt.error:
-            return Content.assemble(("✗ ", "$error"), safe(hunt.error))
+            said = _("{why} r asks again; models of this machine are listed.", why=one_line(hunt.error))
+            return Content.assemble(("✗ ", "$error"), said)
         if hunt.waiting:
             waited = duration(time.monotonic() - self.since)
             return Content(_("Asking {hub}… {time}", hub=hub, time=waited)).stylize("$dim")
@@ -255,10 +269,7 @@ class ModelsScreen(FetchingScreen):
             return
         from tui_tuner.ui.screens.models.about import AboutModel
 
-        key, hunt = row.key, self.hunt
-        job = self.tuner.fetches.of(row.name, row.source)
-        lines = details(row, hunt.told.get(key), hunt.failed.get(key, ""), hunt.fits.get(key), job)
-        self.app.push_screen(AboutModel(row, lines, hunt.told.get(key)))
+        self.app.push_screen(AboutModel(row, self._about(row), self.hunt.told.get(row.key)))
 
     def action_fitting(self) -> None:
         """Show only models that fit, or all."""

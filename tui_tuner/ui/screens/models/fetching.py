@@ -100,7 +100,7 @@ class FetchingScreen(LookingScreen):
     def _show_largest(self) -> None:
         """The models of this machine, the largest first."""
         self._look_for("")
-        self.hunt.view = replace(self.hunt.view, order="size")
+        self.hunt.view = replace(self.hunt.view, order="largest")
         self.draw()
 
     def _look_for(self, query: str) -> None:

@@ -24,7 +24,7 @@ from tui_tuner.ui.base_models.rows import Row, embedded, folders_near
 from tui_tuner.ui.base_models.told import Told
 from tui_tuner.ui.form import at, options
 from tui_tuner.ui.screens.base import TunerScreen
-from tui_tuner.ui.widgets.models.model_list import ModelList
+from tui_tuner.ui.widgets.models.model_list import ModelList, Scrolled
 
 _TYPED = 0.4  # seconds without a key before the hub is asked
 _REST = 0.15  # seconds the cursor rests before a model is looked at
@@ -142,7 +142,7 @@ class LookingScreen(TunerScreen):
 
     @on(Listed)
     def _listed(self, message: Listed) -> None:
-        self.hunt.here, self.hunt.looked = message.rows, True
+        self.hunt.list_here(message.rows)
         self.draw()
 
     # Searching
@@ -150,6 +150,7 @@ class LookingScreen(TunerScreen):
     @on(Input.Changed, "#query")
     def _typed(self, event: Input.Changed) -> None:
         self.hunt.query = event.value.strip()
+        self.models.held = False
         if self._timer is not None:
             self._timer.stop()
         self._timer = self.set_timer(_TYPED, self.ask)
@@ -175,7 +176,8 @@ class LookingScreen(TunerScreen):
     def _search_failed(self, wanted: tuple[str, str], error: Exception) -> None:
         if not is_expected(error):
             self._fault(error)
-        self.post_message(Searched(*wanted, [], words_of(error)))
+        why = error.what if isinstance(error, TunerError) else words_of(error)
+        self.post_message(Searched(*wanted, [], why))
 
     @on(Searched)
     def _searched(self, message: Searched) -> None:
@@ -190,6 +192,7 @@ class LookingScreen(TunerScreen):
 
     # Looking at models
 
+    @on(Scrolled)
     def look_on(self) -> None:
         """Look at what is in sight, once the cursor rests."""
         if self._resting is not None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich.cells import cell_len, set_cell_size
+from textual import events
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui_tuner.locales import _
-from tui_tuner.text import human_bytes
+from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.base_models.fetches import FAILED, FETCHING, Job
 from tui_tuner.ui.base_models.fits import FITS, MISFIT, UNKNOWN, UNSUITED, Fit
 from tui_tuner.ui.base_models.rows import HUB, Row, place_words
@@ -19,6 +22,11 @@ from tui_tuner.ui.words import column
 _MARK, _COUNT, _SIZE, _LICENCE, _FIT = 2, 7, 11, 13, 13
 _NARROW = 64  # cells below which the licence is left out
 _HEAD = "head "
+_MOVING = ("up", "down", "home", "end", "pageup", "pagedown")
+
+
+class Scrolled(Message):
+    """Other models are in sight."""
 
 
 class ModelList(OptionList):
@@ -27,6 +35,7 @@ class ModelList(OptionList):
     def __init__(self, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.rows: dict[str, Row] = {}
+        self.held = False  # somebody has put the cursor where it is
         self._shown: list[str] = []
         self._keys: list[str] = []
         self._fits: Mapping[str, Fit] = {}
@@ -34,6 +43,17 @@ class ModelList(OptionList):
 
     def on_resize(self) -> None:
         self._draw(force=True)
+
+    def on_key(self, event: events.Key) -> None:
+        self.held = self.held or event.key in _MOVING
+
+    def on_click(self) -> None:
+        self.held = True
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if round(old_value) != round(new_value):
+            self.post_message(Scrolled())
 
     @property
     def chosen(self) -> Row | None:
@@ -54,7 +74,7 @@ class ModelList(OptionList):
         """Draw these rows; only lines that differ are touched while the rows are the same.
 
         Args:
-            cursor: The row, by its key or its name, that the cursor goes to if the one under it is gone.
+            cursor: The row, by its key or its name, that the cursor goes to unless it is held.
         """
         self.rows = {row.key: row for row in rows}
         self._fits, self._jobs = fits, jobs
@@ -68,7 +88,7 @@ class ModelList(OptionList):
         if keys == self._keys:
             self._draw()
             return
-        under = self.highlighted_option if self.has_focus else None  # else nobody has moved it
+        under = self.highlighted_option if self.held else None
         kept = under.id if under is not None else None
         self._keys = keys
         self.clear_options()
@@ -117,7 +137,7 @@ def row_line(row: Row, fit: Fit | None, job: Job | None, width: int) -> Content:
     mark, colour = _mark(row, job)
     parts: list[str | tuple[str, str]] = [
         (column(mark, _MARK), colour),
-        column(row.name, name_width - 1) + " ",
+        column(shortened(row.name, name_width - 1), name_width - 1) + " ",
         (count_words(row.parameters).rjust(_COUNT), "$dim"),
         (_size(row, job).rjust(_SIZE), "$primary" if job is not None and job.active else ""),
     ]
@@ -128,6 +148,16 @@ def row_line(row: Row, fit: Fit | None, job: Job | None, width: int) -> Content:
     words, style = fit_words(fit)
     parts.append(("  " + column(words, _FIT - 2), style))
     return Content.assemble(*parts)
+
+
+def shortened(name: str, width: int) -> str:
+    """A name in so many cells, without the middle or the end of its owner, as the rest tells models apart."""
+    line = one_line(name)
+    owner, slash, rest = line.rpartition("/")
+    left = width - cell_len(rest) - 2
+    if cell_len(line) <= width or not slash or left < 1:
+        return line
+    return f"{set_cell_size(owner, left).rstrip()}…/{rest}"
 
 
 def _mark(row: Row, job: Job | None) -> tuple[str, str]:
