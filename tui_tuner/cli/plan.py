@@ -51,7 +51,9 @@ def estimate(
     config: Config,
     gpu: GpuOption = None,
     stack: StackOption = None,
-    cards: Annotated[bool, typer.Option("--cards", help=N_("Say which of the known GPUs would do the job."))] = False,
+    cards: Annotated[
+        bool, typer.Option("--cards", help=N_("Say which of the known GPUs would do the job."))
+    ] = False,
     trace: Annotated[
         bool,
         typer.Option("--trace", help=N_("Check the figure against the installed libraries (some seconds).")),

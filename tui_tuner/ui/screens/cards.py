@@ -58,7 +58,10 @@ class CardDialog(ModalScreen[str | None]):
             yield Static(Content(_("Which GPU is the run planned for?")))
             first = Option(Content(_("this machine's own")), HERE)
             yield OptionList(first, *(Option(_line(card), card.name) for card in planlook.known_cards()))
-            yield Input(placeholder=_("or an amount of memory, such as 24GiB, or several, such as 2xH100"), compact=True)
+            yield Input(
+                placeholder=_("or an amount of memory, such as 24GiB, or several, such as 2xH100"),
+                compact=True,
+            )
 
     def on_mount(self) -> None:
         box = self.query_one(OptionList)

@@ -251,7 +251,7 @@ class DataScreen(MendingScreen):
             self._rows.show_items(0, empty=marked(words, "$dim"))
             return
         rows = message.look.rows
-        self._rows.entitle(Content(_("First {n} rows, counting the others…", n=len(rows))))
+        self._rows.entitle(Content(_("First {n} rows, counting the rest…", n=len(rows))))
         self._rows.show_first(rows)
 
     @on(Judged)

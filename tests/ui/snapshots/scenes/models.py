@@ -1,4 +1,4 @@
-"""Models: the list of them, what is known of one, fetching, logging in. No hub is asked: this machine is offline."""
+"""Models: the list of them, what is known of one, fetching, logging in. This machine is offline."""
 
 from __future__ import annotations
 

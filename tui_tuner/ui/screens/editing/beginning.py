@@ -34,7 +34,7 @@ _FILE, _RUN, _DEFAULTS, _PRESET, _PATH = "file", "run", "defaults", "preset ", "
 async def ask_where_to_begin(screen: TunerScreen) -> Opened | None:
     """Let one choose what the form begins with; None where nothing is to begin."""
     paths = (await asyncio.to_thread(recent, "config"))[:_RECENT]
-    question = Content(_("Begin again from"))
+    question = Content(_("Start again from"))
     answer = await screen.app.push_screen_wait(Choose(_("Open"), question, _answers(paths)))
     if answer == _DEFAULTS:
         return Opened("", Reading({}))

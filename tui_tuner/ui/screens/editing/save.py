@@ -34,12 +34,12 @@ def ask_where_to_save(screen: TunerScreen, name: str = "") -> None:
         if not os.path.lexists(path):
             _write(screen, path)
             return
-        question = _("{path} exists. Write over it?", path=one_line(path))
-        dialog = Confirm(_("Save"), question, _("Write over it"), _("Keep it"))
+        question = _("{path} exists. Overwrite it?", path=one_line(path))
+        dialog = Confirm(_("Save"), question, _("Overwrite it"), _("Keep it"))
         screen.app.push_screen(dialog, lambda yes: _write(screen, path) if yes else None)
 
     offered = name or _short(screen.tuner.drafts.draft.file) or _NAME
-    screen.app.push_screen(AskPath(_("Save"), _("Keep these settings as YAML in"), offered), answered)
+    screen.app.push_screen(AskPath(_("Save"), _("Save these settings as YAML to"), offered), answered)
 
 
 def _short(file: str) -> str:
