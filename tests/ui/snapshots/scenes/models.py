@@ -1,100 +1,102 @@
-"""Models: the list of them, what is known of one, fetching, logging in. This machine is offline."""
+"""Models to begin with, over a hub that a local server plays."""
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections import namedtuple
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from textual.pilot import Pilot
-from textual.screen import Screen
 
+from tests.hub_server import PlayedHub
+from tests.ui.conftest import text, until
 from tests.ui.snapshots.scenes import scene
-from tests.ui.snapshots.stage import Stage, shows
-from tui_tuner.errors import HubError
-from tui_tuner.models.hub.kinds import HUGGINGFACE
+from tests.ui.snapshots.stage import GIB, Stage
+from tui_tuner.models.catalog import find
+from tui_tuner.ui.widgets.models.model_list import ModelList
 
 Shown = AsyncIterator[Pilot[Any]]
-
-
-def _row(**more: Any) -> Any:
-    from tui_tuner.ui.base_models.rows import HUB, Row
-
-    return Row("acme/shop-writer-0.5b", HUB, HUGGINGFACE, 500_000_000, 1_000_000_000, licence="mit", **more)
+_Usage = namedtuple("_Usage", "total used free")
 
 
 @asynccontextmanager
-async def _asked(stage: Stage, dialog: Screen[Any], *words: str) -> Shown:
-    """A question above the home screen."""
-    async with stage.app() as pilot:
-        await shows(pilot, "new run")
-        pilot.app.push_screen(dialog)
-        await shows(pilot, *words)
-        yield pilot
+async def found(stage: Stage, name: str) -> AsyncIterator[Pilot[Any]]:
+    """Some models of a hub, with the cursor on one of them."""
+    with PlayedHub() as hub, pytest.MonkeyPatch.context() as monkeypatch:
+        hub.in_this_process(monkeypatch, stage.folder / "home")
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path: _Usage(90 * GIB, 50 * GIB, 40 * GIB))
+        stage.replaced[f"127.0.0.1:{hub.port}"] = "127.0.0.1:40000"
+        hub.add_demo("acme/tiny-chat", downloads=5000)
+        hub.add_demo("acme/gated-chat", gated=True, downloads=4000)
+        hub.add_demo("acme/with-code", {"modeling_acme.py": b"pass"}, downloads=3000)
+        shape = json.dumps(find("meta-llama/Llama-3.1-405B")).encode()
+        files = {"config.json": shape, "model.safetensors": b"\0" * 99}
+        hub.add("acme/huge", files, parameters=405_853_388_800, downloads=2000)
+        async with stage.app() as pilot:
+            await pilot.press("m")
+            await until(pilot, lambda: "● demo" in text(pilot))
+            await pilot.press(*"acme")
+            models = pilot.app.screen.query_one(ModelList)
+            await until(pilot, lambda: len(models.rows) == 4 and "found 4 models" in text(pilot), 20)
+            await until(pilot, lambda: "✗ 1,8" in text(pilot) and text(pilot).count("✓ ") >= 2, 20)
+            await pilot.press("down")
+            while models.chosen.name != name:
+                await pilot.press("down")
+            told = "Gated:" if name == "acme/gated-chat" else "llama ·"
+            await until(pilot, lambda: told in text(pilot), 20)
+            yield pilot
 
 
 @scene("ModelsScreen")
-async def models_offline(stage: Stage) -> Shown:
-    async with stage.app() as pilot:
-        pilot.app.card = "T4"  # type: ignore[attr-defined]
-        await shows(pilot, "new run")
-        await pilot.press("m")
-        await shows(pilot, "SmolLM2", "GiB")
+async def models_found(stage: Stage) -> Shown:
+    async with found(stage, "acme/huge") as pilot:
         yield pilot
 
 
 @scene("AboutModel")
-async def model_known(stage: Stage) -> Shown:
-    async with stage.app() as pilot:
-        pilot.app.card = "T4"  # type: ignore[attr-defined]
-        await shows(pilot, "new run")
-        await pilot.press("m")
-        await shows(pilot, "SmolLM2", "GiB")
-        await pilot.press("down", "i")
-        await shows(pilot, "─ A model ")
+async def models_more(stage: Stage) -> Shown:
+    async with found(stage, "acme/tiny-chat") as pilot:
+        await pilot.press("i")
+        await until(pilot, lambda: "Its page" in text(pilot))
         yield pilot
 
 
 @scene("FetchDialog")
-async def fetch_asked(stage: Stage) -> Shown:
-    from tui_tuner.ui.screens.models.dialogs import FetchDialog
-
-    async with _asked(stage, FetchDialog(_row(), None), "Not now", "✗") as pilot:
+async def models_fetch(stage: Stage) -> Shown:
+    async with found(stage, "acme/tiny-chat") as pilot:
+        await pilot.press("f")
+        await until(pilot, lambda: "afterwards" in text(pilot))
         yield pilot
 
 
 @scene("FailedDialog")
-async def fetch_failed(stage: Stage) -> Shown:
-    from tui_tuner.ui.screens.models.dialogs import FailedDialog
-
-    error = HubError("the hub has sent nothing for 30 seconds.", hint="Try again: what has come stays.")
-    async with _asked(stage, FailedDialog(_row(), error), "Try again") as pilot:
+async def models_failed(stage: Stage) -> Shown:
+    async with found(stage, "acme/gated-chat") as pilot:
+        await pilot.press("f")
+        await until(pilot, lambda: "afterwards" in text(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: "Fetching failed" in text(pilot))
+        await pilot.press("f")
+        await until(pilot, lambda: "Try again" in text(pilot))
         yield pilot
 
 
 @scene("CodeDialog")
-async def code_asked(stage: Stage) -> Shown:
-    from tui_tuner.ui.base_models.told import Told
-    from tui_tuner.ui.screens.models.dialogs import CodeDialog
-
-    async with _asked(stage, CodeDialog(_row(), Told(remote_code=True)), "rights") as pilot:
+async def models_code(stage: Stage) -> Shown:
+    async with found(stage, "acme/with-code") as pilot:
+        await until(pilot, lambda: "its own Python code" in text(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: "Code of a model" in text(pilot))
         yield pilot
 
 
 @scene("LoginDialog")
-async def login_asked(stage: Stage) -> Shown:
-    from tui_tuner.ui.screens.models.login import LoginDialog
-
-    async with _asked(stage, LoginDialog(HUGGINGFACE), "Log out") as pilot:
-        yield pilot
-
-
-@scene("ChooseFile")
-async def file_chosen(stage: Stage) -> Shown:
-    from tui_tuner.ui.screens.choosing import ChooseFile
-
-    stage.write("shop-texts.jsonl", [{"prompt": "a", "response": "b"}])
-    stage.write("pairs.jsonl", [{"prompt": "a"}])
-    (stage.folder / "more").mkdir()
-    async with _asked(stage, ChooseFile("Open data", suffixes=(".jsonl",)), "shop-texts.jsonl") as pilot:
+async def models_login(stage: Stage) -> Shown:
+    async with found(stage, "acme/gated-chat") as pilot:
+        await pilot.press("l")
+        await until(pilot, lambda: "Nobody is logged in" in text(pilot))
         yield pilot
