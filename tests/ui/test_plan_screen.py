@@ -77,7 +77,7 @@ async def test_advice_is_applied_with_a_key_and_stands_in_the_form(opened: Opene
         await pilot.press("4")
         await until(pilot, lambda: "learning rate 0.5 is far above" in text(pilot))
         await planned_anew(pilot, screen, "f")
-        assert "Nothing to remark" in text(pilot)
+        assert "Nothing looks wrong" in text(pilot)
         rate = pilot.app.draft["training"]["learning_rate"]
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))

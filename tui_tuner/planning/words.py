@@ -39,7 +39,7 @@ def memory_lines(found: Estimate, cpu: bool = False) -> list[str]:
         lines.append(f"  {_('smaller rows'):28} {small:8.2f} GiB")
     lines += ["", *found.notes] if found.notes else []
     if not found.verified:
-        doubt = _("rough estimate, within about {band:.0%}: {reason}", band=found.band, reason=found.reason)
+        doubt = _("rough figures, within about {band:.0%}: {reason}", band=found.band, reason=found.reason)
         lines += ["", doubt]
     return lines
 

@@ -66,7 +66,7 @@ class PlanScreen(LongWorks, TunerScreen):
         Binding("x", "trace", _("Trace")),
         Binding("r", "range", _("Range test")),
         Binding("right", "page(1)", _("Next page"), show=False),
-        Binding("left", "page(-1)", _("Page before"), show=False),
+        Binding("left", "page(-1)", _("Previous page"), show=False),
         *(
             Binding(str(i + 1), f"go('{name}')", title, show=False)
             for i, (name, title) in enumerate(PAGES.items())
