@@ -115,7 +115,7 @@ class Stage:
         os.utime(path, (BEGAN, BEGAN))
 
 
-async def shows(pilot: Pilot[Any], *words: str, seconds: float = 60.0) -> None:
+async def shows(pilot: Pilot[Any], *words: str, seconds: float = 30.0) -> None:
     """Wait until all these words stand on the screen."""
     await until(pilot, lambda: all(word in text(pilot) for word in words), seconds)
 
@@ -138,8 +138,8 @@ async def still(pilot: Pilot[Any]) -> None:
 
 
 def _working(pilot: Pilot[Any]) -> bool:
-    """Whether something is still being read or worked out; what a tree of files waits for never comes."""
-    return any(not worker.is_finished and worker.name != "_loader" for worker in pilot.app.workers)
+    """Whether a thread reads or works something out; what waits for an answer, or for ever, is no thread."""
+    return any(not worker.is_finished and worker._thread_worker for worker in pilot.app.workers)
 
 
 @contextlib.contextmanager
@@ -155,7 +155,8 @@ def stage(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[St
     monkeypatch.setenv("TUI_TUNER_CONFIG_DIR", str(folder / ".config"))
     monkeypatch.setenv("TUI_TUNER_CACHE_DIR", str(folder / ".cache"))
     monkeypatch.setenv("HOME", str(folder / ".home"))
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name in ("NO_COLOR", "VISUAL", "EDITOR"):
+        monkeypatch.delenv(name, raising=False)
     _one_machine(monkeypatch)
     _no_models(folder, monkeypatch)
     try:

@@ -24,8 +24,11 @@ from tests.ui.snapshots.scenes import SCENES
 from tests.ui.snapshots.stage import Stage, stage
 
 KEPT = Path(__file__).parent / "kept"
-# Screens that others are made of: nobody sees one of these
-BASES = {"TunerScreen", "RowsScreen", "MendingScreen", "LookingScreen", "FetchingScreen", "Zooms"}
+# What screens are made of: nobody sees one of these by itself
+BASES = {
+    *("TunerScreen", "RowsScreen", "MendingScreen", "LookingScreen", "FetchingScreen", "EditingForm"),
+    *("Zooms", "LongWorks"),
+}
 
 for _module in pkgutil.iter_modules(scenes.__path__):
     importlib.import_module(f"{scenes.__name__}.{_module.name}")
