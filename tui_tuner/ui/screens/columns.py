@@ -76,7 +76,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
         Binding("delete,backspace", "clear", _("No column"), show=False),
         Binding("tab", "app.focus_next", _("Next part"), show=False),
         Binding("n", "row(1)", _("Next row"), show=False),
-        Binding("p", "row(-1)", _("Row before"), show=False),
+        Binding("p", "row(-1)", _("Previous row"), show=False),
     ]
     DEFAULT_CSS = """
     ColumnsDialog #lists { height: 1fr; }
@@ -104,7 +104,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide") as box:
             box.border_title = Content(_("Which column is what?"))
-            box.border_subtitle = Content(_("Enter picks · Del takes away · n next row · Esc back"))
+            box.border_subtitle = Content(_("Enter picks · Del removes · n next row · Esc back"))
             with Horizontal(id="lists"):
                 yield OptionList(id="roles")
                 yield OptionList(id="columns")

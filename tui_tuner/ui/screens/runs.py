@@ -31,7 +31,7 @@ class RunsScreen(RowsScreen):
 
     HELP_TEXT = _(
         "Type / to search: words of name, state, task, model and note; #word is a tag.\n"
-        "Space marks runs: c lays the marked ones over one another, Del moves them to the trash.\n"
+        "Space marks runs: c compares the marked ones, Del moves them to the trash.\n"
         "Enter opens the live pane, v the results."
     )
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -84,7 +84,7 @@ async def _ask_run(screen: TunerScreen) -> str:
     if not runs:
         screen.tuner.say(_("There are no runs yet."))
         return ""
-    dialog = Choose(_("Open"), Content(_("Begin again from the settings of")), runs)
+    dialog = Choose(_("Open"), Content(_("Start again from the settings of")), runs)
     return await screen.app.push_screen_wait(dialog) or ""
 
 
