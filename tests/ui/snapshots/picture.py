@@ -159,6 +159,8 @@ def cut_sentences(pilot: Pilot[Any], shown: Picture) -> list[str]:
         for cut in _CUT.finditer(line):
             x = cell_len(line[: cut.end()])
             widget, _region = pilot.app.screen.get_widget_at(x - 1, y)
+            if widget is pilot.app.screen:
+                continue  # what a question covers
             if widget.content_region.right - x > _FREE and not line[cut.end() :].strip():
                 found.append(
                     f"line {y + 1} is cut, and {widget.content_region.right - x} cells are free: {line!r}"
