@@ -6,6 +6,7 @@ has a fixed answer, and the clock stands still unless a scene moves it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -23,7 +24,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
 from tests.ui import fakes
-from tests.ui.conftest import text, until
+from tests.ui.conftest import text
 from tests.ui.snapshots.picture import Picture, picture
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.runs.store import RunStore
@@ -117,7 +118,12 @@ class Stage:
 
 async def shows(pilot: Pilot[Any], *words: str, seconds: float = 30.0) -> None:
     """Wait until all these words stand on the screen."""
-    await until(pilot, lambda: all(word in text(pilot) for word in words), seconds)
+    waited = 0.0
+    while any(word not in text(pilot) for word in words):
+        await asyncio.sleep(0.05)
+        waited += 0.05
+        assert waited < seconds, f"waited {seconds} s for {words} in vain; the screen says:\n{text(pilot)}"
+    await pilot.pause()
 
 
 async def still(pilot: Pilot[Any]) -> None:
@@ -127,8 +133,8 @@ async def still(pilot: Pilot[Any]) -> None:
         area.cursor_blink = False
     app.clear_notifications()
     before, same = "", 0
-    for _unused in range(600):
-        await pilot.pause(0.02)
+    for _unused in range(300):
+        await pilot.pause(0.05)
         now = text(pilot)
         same = same + 1 if now == before and not _working(pilot) else 0
         before = now
