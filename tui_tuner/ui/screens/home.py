@@ -223,6 +223,10 @@ class HomeScreen(RowsScreen):
         text = about(self._presets[index]) if 0 <= index < len(self._presets) else ""
         self.query_one("#about", Static).update(block(text))
 
+    @on(RunList.Divided)
+    def _divided(self) -> None:
+        self.query_one(RunHeads).show_for(self.query_one(RunList))
+
     @on(OptionList.OptionSelected, "#presets")
     def _begin(self, event: OptionList.OptionSelected) -> None:
         index = event.option_index - len(self._drafts)

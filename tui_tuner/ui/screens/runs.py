@@ -124,8 +124,11 @@ class RunsScreen(RowsScreen):
             self._title = title
             self.query_one("#runs").border_title = Content.assemble(title, ("  o", "$accent"))
 
+    @on(RunList.Divided)
+    def _divided(self) -> None:
+        self._heads()
+
     def on_resize(self) -> None:
-        self.call_after_refresh(self._heads)
         self.call_after_refresh(self._details)
 
     @on(Input.Submitted, "#search")
