@@ -60,7 +60,7 @@ class SettingsScreen(SectionsForm):
         Binding("f5", "other_task", _("Task")),
         Binding("f6", "choose", _("Choose")),
         Binding("down", "step(1)", _("Next field"), show=False),
-        Binding("up", "step(-1)", _("Field before"), show=False),
+        Binding("up", "step(-1)", _("Previous field"), show=False),
     ]
     DEFAULT_CSS = """
     SettingsScreen #area { height: 1fr; }
@@ -144,7 +144,7 @@ class SettingsScreen(SectionsForm):
         sound = self._standing.begin(self.values)
         check, line = self.query_one(StartCheck), self.query_one(PlanLine)
         if check.starting:
-            self.tuner.say(_("The settings have changed: it was not started."), "warning")
+            self.tuner.say(_("The settings changed, so the run was not started."), "warning")
         if sound:
             check.ask(self.values, at_once=not changed)
             line.ask(self.values)

@@ -35,7 +35,7 @@ _FILE, _RUN, _DEFAULTS, _PRESET, _PATH = "file", "run", "defaults", "preset ", "
 async def ask_where_to_begin(screen: TunerScreen) -> Opened | None:
     """Let one choose what the form begins with; None where nothing is to begin."""
     paths = (await asyncio.to_thread(recent, "config"))[:_RECENT]
-    question = Content(_("Begin again from"))
+    question = Content(_("Start again from"))
     answer = await screen.app.push_screen_wait(Choose(_("Open"), question, _answers(paths)))
     if answer == _DEFAULTS:
         return Opened("", Reading({}))
@@ -85,7 +85,7 @@ async def _ask_run(screen: TunerScreen) -> str:
     if not runs:
         screen.tuner.say(_("There are no runs yet."))
         return ""
-    dialog = Choose(_("Open"), Content(_("Begin again from the settings of")), runs)
+    dialog = Choose(_("Open"), Content(_("Start again from the settings of")), runs)
     return await screen.app.push_screen_wait(dialog) or ""
 
 
