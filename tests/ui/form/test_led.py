@@ -61,6 +61,25 @@ async def test_a_refused_start_takes_no_hand_away(
             await until(pilot, lambda: here(pilot) == "model.name")
 
 
+async def test_a_start_takes_no_dialog_away(
+    opened: Opened, store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = threading.Event()
+    monkeypatch.setattr(checking, "check_start", lambda values: known.wait(20) and None)
+    async with opened() as pilot:
+        pilot.app.draft = {"data": {"path": "demo"}}
+        pilot.app.open_settings()
+        await until(pilot, lambda: "checking" in text(pilot) and pilot.app.focused is not None)
+        await pilot.press("ctrl+r", "question_mark")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, SettingsScreen))
+        above = pilot.app.screen
+        known.set()
+        await until(pilot, lambda: any("can be started" in one.message for one in pilot.app._notifications))
+        assert pilot.app.screen is above and not list(store.runs())
+        await pilot.press("escape", "ctrl+r")
+        await until(pilot, lambda: len(list(store.runs())) == 1)
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_what_a_tiny_model_learns_with_is_told_and_offered(
     opened: Opened, tmp_path: Path, size: tuple[int, int]

@@ -172,14 +172,16 @@ class SettingsScreen(SectionsForm):
             self._explain(here.option.path)
         if not message.start:
             return
-        if message.refusal is None:
-            self._begin(form.config_of(message.values))
-        else:
+        if message.refusal is not None:
             await self._lead_to(message.refusal)
+        elif self.app.screen is self:
+            self._begin(form.config_of(message.values))
+        else:  # what one has opened meanwhile is not taken away
+            self.tuner.say(_("It can be started: {key} once this is closed.", key="^r"), timeout=8)
 
     async def _lead_to(self, refusal: Refusal) -> None:
         """Why it was not started: at its field, or in words where there is none or one has moved on."""
-        here = self.focused is self._started_at and self.is_current
+        here = self.focused is self._started_at and self.app.screen is self
         if here and refusal.field in form.options():
             await self._go_to(refusal.field)
         else:
