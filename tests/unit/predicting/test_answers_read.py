@@ -52,7 +52,11 @@ def test_clues_and_reasoning_may_name_other_labels() -> None:
 
 
 def test_an_answer_without_its_form_counts_if_it_names_one_label() -> None:
-    assert read_carp("Bad, I think.", ("good", "bad"))[0] == {"label": "bad", "clues": None, "reasoning": None}
+    assert read_carp("Bad, I think.", ("good", "bad"))[0] == {
+        "label": "bad",
+        "clues": None,
+        "reasoning": None,
+    }
     found, problem = read_carp("CLUES: good and bad\nREASONING: unsure", ("good", "bad"))
     assert found["label"] is None and found["clues"] == "good and bad" and problem
 
@@ -61,7 +65,10 @@ def test_an_answer_without_its_form_counts_if_it_names_one_label() -> None:
     ("answer", "found"),
     [
         ('{"name": "coat", "price": 3}', {"name": "coat", "price": 3}),
-        ('Sure:\n```json\n{"price": null, "name": "a {b} \\"c\\"", "x": 1}\n```', {"name": 'a {b} "c"', "price": None}),
+        (
+            'Sure:\n```json\n{"price": null, "name": "a {b} \\"c\\"", "x": 1}\n```',
+            {"name": 'a {b} "c"', "price": None},
+        ),
         ('{not json} {"name": [], "price": {"eur": 2}}', {"name": [], "price": {"eur": 2}}),
     ],
 )

@@ -54,7 +54,9 @@ def first(path: Path, task: str = "sft", **more: Any) -> str:
         ({"prompt": "Two?", "history": [["One?", "1"]]}, "user: One?\n\nassistant: 1\n\nuser: Two?"),
     ],
 )
-def test_a_model_that_writes_is_asked_up_to_its_answer(tmp_path: Path, row: dict[str, Any], asked: str) -> None:
+def test_a_model_that_writes_is_asked_up_to_its_answer(
+    tmp_path: Path, row: dict[str, Any], asked: str
+) -> None:
     assert first(write_jsonl(tmp_path / "rows.jsonl", [row])) == asked
 
 
@@ -86,7 +88,7 @@ def test_formats_of_files(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     import pyarrow.parquet as pq
 
-    (tmp_path / "a.csv").write_text("id,review\n1,\"Fine, I say\"\n")
+    (tmp_path / "a.csv").write_text('id,review\n1,"Fine, I say"\n')
     (tmp_path / "b.txt").write_text("Fine, I say\n")
     pq.write_table(pa.table({"id": [1], "review": ["Fine, I say"]}), tmp_path / "c.parquet")
     (tmp_path / "d.json").write_text(json.dumps({"data": [{"review": "Fine, I say"}]}))

@@ -190,7 +190,9 @@ class Read(Answers):
     def prepare(self, number: int, record: Record) -> Prepared:
         if isinstance(record, Tagged) and not self._noted:
             self._noted = True
-            self.on_note(_("rows are words: start and end are in characters of these joined by single spaces"))
+            self.on_note(
+                _("rows are words: start and end are in characters of these joined by single spaces")
+            )
         return Prepared(number, record, _letters(record))
 
     def answer(self, batch: Sequence[Prepared], look: Callable[[int], None]) -> list[Made]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def test_classes_have_the_probabilities_of_one_text_alone(classes: RunFolder, tm
 
 
 def test_tags_are_those_of_one_text_alone(root: Path, tmp_path: Path) -> None:
-    folder = train_head("token_classification", root, training={"max_steps": 40, "learning_rate": 0.006})
+    folder = train_head("token_classification", root, training={"max_steps": 1, "learning_rate": 1e-6})
     rows = [{"text": text} for text in SENTENCES]
     found = predicted(folder, rows, tmp_path / "texts.jsonl")
     loaded = load_run(folder, "best", "cpu")
@@ -96,49 +97,60 @@ def test_answers_are_those_of_one_question_alone(root: Path, tmp_path: Path) -> 
         assert said["start"] == (shown.found[0].start if shown.found else None)
         if said["answer"]:
             assert str(row["context"])[said["start"] :].startswith(said["answer"])
+    config = folder.path / "config.resolved.yaml"
+    text = config.read_text()
+    config.write_text(re.sub(r"(?m)^( *null_threshold:).*$", r"\1 -1000.0", text))
+    none = predicted(folder, rows[:1], tmp_path / "none.jsonl")[0]
+    config.write_text(text)
+    assert none["answer"] is none["start"] is None and 0 <= none["score"] <= 1
     assert found[-1] is None and "no room" in read(tmp_path / "questions.out.jsonl")[-1]["problem"]
 
 
-def test_a_threshold_gives_no_answer(root: Path, tmp_path: Path) -> None:
-    folder = train_head("question_answering", root, name="none", evaluation={"null_threshold": -1000.0})
-    rows = [{"question": "Who?", "context": SENTENCES[0]}]
-    (found,) = predicted(folder, rows, tmp_path / "questions.jsonl")
-    assert found["answer"] is None and found["start"] is None and 0 <= found["score"] <= 1
-
-
-def test_several_classes_and_numbers(root: Path, tmp_path: Path) -> None:
-    labels = [["red"], ["blue", "red"], [], ["blue"]]
-    several = write_jsonl(tmp_path / "s.jsonl", [{"text": f"{a} {b}", "labels": b} for a in "abcdefgh" for b in labels])
-    folder = train_head("classification", root, name="several", data={"path": str(several), "problem": "multi"})
-    (found,) = predicted(folder, [{"text": "a red coat"}], tmp_path / "one.jsonl")
-    assert set(found["probabilities"]) == {"blue", "red"}
-    assert set(found["labels"]) == {name for name, share in found["probabilities"].items() if share > 0.5}
-    numbers = write_jsonl(tmp_path / "n.jsonl", [{"text": a * 3, "label": n / 7} for n, a in enumerate("abcdefgh" * 4)])
-    folder = train_head("classification", root, name="number", data={"path": str(numbers), "problem": "regression"})
-    (found,) = predicted(folder, [{"text": "aaa"}], tmp_path / "two.jsonl")
-    assert found == {"value": pytest.approx(float(ask_run(load_run(folder, "best", "cpu"), "aaa").text), rel=1e-3)}
-
-
-def test_a_model_that_no_run_of_ours_made(tmp_path: Path) -> None:
-    """A BERT with a context of 40: texts are cut to it. The oracle is transformers alone."""
+def bert(folder: Path, **settings: Any) -> Any:
+    """A BERT with a context of 40 and random weights, as somebody else saved it."""
     torch.manual_seed(1)
     config = BertConfig(
         vocab_size=80, hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=40, initializer_range=0.5, num_labels=3, id2label={0: "x", 1: "y", 2: "z"},
+        max_position_embeddings=40, initializer_range=0.5, **settings,
     )  # fmt: skip
     model = BertForSequenceClassification(config).eval()
-    model.save_pretrained(tmp_path / "bert")
-    word_tokenizer().save_pretrained(tmp_path / "bert")
+    model.save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    return model
+
+
+def logits_of(model: Any, folder: Path, text: str) -> torch.Tensor:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        return model(**tokenizer(text, truncation=True, max_length=40, return_tensors="pt")).logits[0]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"id2label": {0: "x", 1: "y", 2: "z"}},
+        {"id2label": {0: "x", 1: "y", 2: "z"}, "problem_type": "multi_label_classification"},
+        {"num_labels": 1},
+    ],
+)
+def test_a_model_that_no_run_of_ours_made(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Texts are cut to its context. The oracle is transformers alone."""
+    model = bert(tmp_path / "bert", **settings)
     rows = [{"text": " ".join(WORDS[n : n + length])} for n, length in enumerate((3, 50, 20, 7, 1))]
     origin = Origin("model", "bert", str(tmp_path / "bert"), task="classification")
     predict(job(origin, write_jsonl(tmp_path / "rows.jsonl", rows)))
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "bert")
     for row in read(tmp_path / "rows.out.jsonl"):
-        with torch.no_grad():
-            inputs = tokenizer(row["text"], truncation=True, max_length=40, return_tensors="pt")
-            shares = model(**inputs).logits[0].softmax(-1).tolist()
-        assert list(row["prediction"]["probabilities"].values()) == pytest.approx(shares, abs=1e-5)
-        assert row["prediction"]["label"] == "xyz"[int(np.argmax(shares))]
+        logits, said = logits_of(model, tmp_path / "bert", row["text"]), row["prediction"]
+        if "num_labels" in settings:
+            assert said == {"value": pytest.approx(logits.item(), abs=1e-5)}
+            continue
+        several = "problem_type" in settings
+        shares = (logits.sigmoid() if several else logits.softmax(-1)).tolist()
+        assert list(said["probabilities"].values()) == pytest.approx(shares, abs=1e-5)
+        if several:
+            assert set(said["labels"]) == {"xyz"[n] for n, share in enumerate(shares) if share > 0.5}
+        else:
+            assert said["label"] == "xyz"[int(np.argmax(shares))]
 
 
 def test_where_padding_changes_what_a_model_says_only_equal_lengths_go_together() -> None:
@@ -174,7 +186,9 @@ def test_memory_that_runs_out_halves_the_batch(
     path = write_jsonl(tmp_path / "rows.jsonl", [{"text": text} for text in SENTENCES * 5])
     found = predict(job(origin_of(classes), path, batch_size=8))
     assert found.counts.rows == 20 and not found.counts.unused
-    assert [note for note in found.notes if "4 rows" in note] and [note for note in found.notes if "2 rows" in note]
+    assert [note for note in found.notes if "4 rows" in note] and [
+        note for note in found.notes if "2 rows" in note
+    ]
 
 
 def test_lines_of_the_output_are_json_of_any_values(classes: RunFolder, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 
 from tests.conftest import chat_rows, write_jsonl
 from tests.core.inference.predicting.models import job, read
+from tui_tuner.cli.after.predict import summary
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.predicting.engine import predict
 from tui_tuner.inference.predicting.job import Job
@@ -89,7 +89,9 @@ def test_a_signal_writes_the_batch_and_the_command_goes_on(asked: Job) -> None:
         *(sys.executable, "-m", "tui_tuner", "predict", asked.model.path, asked.path, "-o", asked.out),
         *("--batch-size", "4", "--max-new-tokens", "24", "--device", "cpu"),
     ]
-    with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        [*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
         assert running.stdout is not None
         for line in running.stdout:
             told = json.loads(line)
@@ -99,11 +101,12 @@ def test_a_signal_writes_the_batch_and_the_command_goes_on(asked: Job) -> None:
         last = [json.loads(line) for line in running.stdout][-1]
         assert running.wait(60) == 143
     assert last["stopped"] and 0 < last["rows"] < ROWS and len(read(asked.out)) == last["rows"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert f"{ROWS} rows" in done.stdout and f"{last['rows']} of them were there before" in done.stdout
-    assert "tokens/s" in done.stdout and f"of {ROWS}" in done.stderr
+    asked = Job.of({**asked.plain(), "max_new_tokens": 24})
+    found = predict(asked)
+    assert found.done and found.before == last["rows"]
     assert [row["number"] for row in read(asked.out)] == list(range(ROWS))
-    assert os.path.exists(asked.out + ".state.json")
-    again = predict(Job.of({**asked.plain(), "max_new_tokens": 24}))  # needs no model
+    again = predict(asked)  # needs no model
     assert again.done and again.before == ROWS and again.seconds == 0
+    said = summary(found)
+    assert said[:2] == [f"{asked.out}: {ROWS} rows", f"{last['rows']} of them were there before"]
+    assert summary(again)[0] == f"{asked.out} is complete: {ROWS} rows."

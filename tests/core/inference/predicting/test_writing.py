@@ -34,9 +34,7 @@ def origin(tiny_model: Path) -> Origin:
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
     """40 chats of unequal length with what stands in their own order, and three that cannot be used."""
-    found: list[dict[str, Any]] = [
-        {"number": n, **row} for n, row in enumerate(chat_rows(40))
-    ]
+    found: list[dict[str, Any]] = [{"number": n, **row} for n, row in enumerate(chat_rows(40))]
     for row in found[::3]:
         row["messages"][0]["content"] *= 4
     found[7]["messages"] = None
@@ -163,7 +161,9 @@ def test_it_goes_on_where_it_was_stopped_and_keeps_what_is_ahead(origin: Origin,
     assert len(computed) == len(set(computed)) == 38  # each row once, though they are computed out of order
 
 
-def test_what_was_begun_otherwise_is_refused(origin: Origin, rows: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_what_was_begun_otherwise_is_refused(
+    origin: Origin, rows: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     asked = job(origin, rows, batch_size=4, **SHORT)
     predict(asked)
     before = Path(asked.out).read_bytes()
@@ -195,7 +195,9 @@ def test_what_was_begun_otherwise_is_refused(origin: Origin, rows: Path, tiny_mo
 
 
 def test_a_refusal_leaves_no_file_behind(origin: Origin, tmp_path: Path) -> None:
-    late = write_jsonl(tmp_path / "rows.jsonl", [*({"text": "a"} for _ in range(300)), {"text": "b", "prediction": 1}])
+    late = write_jsonl(
+        tmp_path / "rows.jsonl", [*({"text": "a"} for _ in range(300)), {"text": "b", "prediction": 1}]
+    )
     with pytest.raises(UsageError, match="rows.jsonl:301.*--field"):
         predict(job(origin, late))
     with pytest.raises(DataError, match="--column"):
