@@ -135,6 +135,12 @@ def test_json_is_checked(origin: Origin, tmp_path: Path, monkeypatch: pytest.Mon
     assert read(found.path)[1]["problem"] == "the answer is no JSON object with these keys: no"
 
 
+def after_one_batch(computed: list[int]) -> Callable[[], int]:
+    """Asks for the end once more rows are computed than there were."""
+    calls = len(computed)
+    return lambda: AFTER_BATCH if len(computed) > calls else GO
+
+
 def test_it_goes_on_where_it_was_stopped_and_keeps_what_is_ahead(origin: Origin, rows: Path) -> None:
     asked = job(origin, rows, batch_size=4, **SHORT)
     whole = predict(asked)
@@ -151,8 +157,7 @@ def test_it_goes_on_where_it_was_stopped_and_keeps_what_is_ahead(origin: Origin,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Written, "_attempt", counted)
         while passes < 60:
-            calls = len(computed)
-            found = predict(again, stop=lambda: AFTER_BATCH if len(computed) > calls else GO)
+            found = predict(again, stop=after_one_batch(computed))
             passes += 1
             if found.done:
                 break
