@@ -15,12 +15,12 @@ from tui_tuner.cli import (
     history,
     models,
     plan,
-    predict,
     presets,
     range_test,
     runs,
     start,
 )
+from tui_tuner.cli.after import predict
 from tui_tuner.cli.machine import cache
 from tui_tuner.cli.options import Runs
 from tui_tuner.cli.screen import open_workbench
