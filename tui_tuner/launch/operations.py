@@ -37,7 +37,7 @@ OPERATIONS: dict[str, Operation] = {
     "trace": Operation("tui_tuner.training.tracing.step:answer", process="trace"),
     "launches": Operation("tui_tuner.training.tracing.launches:answer", process="trace"),
     # Keeps the model of the run that was asked last. In a process of its own, so that it can be let go.
-    "ask": Operation("tui_tuner.training.asking:answer", process="ask"),
+    "ask": Operation("tui_tuner.inference.asking:answer", process="ask"),
     # Keep the models of a chat.
     "chat_open": Operation("tui_tuner.inference.chatting:open_chat", process="chat"),
     "chat_answer": Operation("tui_tuner.inference.chatting:answer_chat", process="chat"),
