@@ -102,6 +102,7 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
     from tui_tuner.launch.output import captured
     from tui_tuner.launch.signals import install
     from tui_tuner.runs.control import Control
+    from tui_tuner.runs.leads import lead_lines
 
     control = Control(folder.control)
     install(control)
@@ -121,9 +122,11 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
             ended = host(folder, control, going_on, end)
             if not folder.events.exists() and ended.message:
                 write(one_line(ended.message))  # nobody can read it in the run's folder
-            return ended.exit_code
         finally:
             follower.finish()
+        if not json and ended.exit_code == 0:
+            write.lines(lead_lines(folder, folder.config().task_kind))
+        return ended.exit_code
 
 
 def _detached(folder: RunFolder, going_on: bool, json: bool) -> int:
