@@ -223,9 +223,8 @@ def _loading(usage: Usage, model: Any, config: ResolvedConfig) -> str:
                 virtual=virtual_tokens(model),
             ),
         ]
-    return "\n".join(
-        [*lines, "", _("In a terminal, from this folder:"), "", "```bash", *_commands(config), "```"]
-    )
+    lines += ["", _("In a terminal, from this folder:"), "", "```bash", *_commands(config), "```"]
+    return "\n".join(lines)
 
 
 def _commands(config: ResolvedConfig) -> list[str]:

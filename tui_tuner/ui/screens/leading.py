@@ -1,4 +1,4 @@
-"""Where a run that has ended leads: a chat beside its base, its model used on a file, the same run changed."""
+"""Where a run that has ended leads: a chat, its model used on a file, the same run with a change."""
 
 from __future__ import annotations
 

@@ -36,12 +36,12 @@ def next_keys(folder: RunFolder, view: RunView) -> list[tuple[str, str]]:
     """The keys that lead on from a run, each with what it does; the likeliest first."""
     words = {
         "c": _("talk to it"),
-        "b": _("compare it with its base"),
+        "b": _("beside its base"),
         "a": _("ask it about a text"),
         "u": _("use it on a file"),
     }
     keys = [(lead.key, words[lead.key]) for lead in leads_of(folder, kind_of(view.config))]
-    return [*keys, ("s", _("run again with a change"))]
+    return [*keys, ("s", _("run again, changed"))]
 
 
 def keys_content(keys: list[tuple[str, str]], width: int) -> Content:
