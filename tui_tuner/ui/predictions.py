@@ -1,4 +1,4 @@
-"""Files that models are used on: each job in a helper process, watched by a thread, for as long as the app is."""
+"""Files that models are used on: each job in a helper process, watched by a thread while the app is there."""
 
 from __future__ import annotations
 

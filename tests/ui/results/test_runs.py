@@ -116,7 +116,7 @@ async def test_a_run_goes_to_the_trash_and_comes_back(store: RunStore, opened: O
         await until(pilot, lambda: names(pilot) == ["gamma"])
         assert not store.root.joinpath("alpha").exists() and "marked" not in text(pilot)
         await pilot.press("u")
-        await until(pilot, lambda: "Which run is to come back?" in text(pilot))
+        await until(pilot, lambda: "Which run should be restored?" in text(pilot))
         await pilot.press("down", "enter")
         await until(pilot, lambda: len(names(pilot)) == 2)
 

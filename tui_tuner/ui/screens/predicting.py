@@ -45,8 +45,8 @@ class PredictScreen(TunerScreen):
     """Fields above, the first rows or the newest predictions below."""
 
     HELP_TEXT = _(
-        "Choose a file with ^o, or type its path and press Enter: the first rows are shown as the model would "
-        "be asked. F4 says which column is what. ^r starts it.\n"
+        "Choose a file with ^o, or type its path and press Enter: the first rows are shown as the model "
+        "would be asked. F4 says which column is what. ^r starts it.\n"
         "Each row of the file gets a line in the output, in the same order, with the prediction as one more "
         "column. Esc leaves it running; x stops it, and ^r goes on where it was ended.\n"
         "A prompt is a text file with {column} places, or carp: clues, reasoning, label. Labels are what an "

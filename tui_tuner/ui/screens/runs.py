@@ -31,7 +31,7 @@ class RunsScreen(RowsScreen):
 
     HELP_TEXT = _(
         "Type / to search: words of name, state, task, model and note; #word is a tag.\n"
-        "Space marks runs: c lays the marked ones over one another, Del moves them to the trash.\n"
+        "Space marks runs: c compares the marked ones, Del moves them to the trash.\n"
         "Enter opens the live pane, v the results."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -124,8 +124,11 @@ class RunsScreen(RowsScreen):
             self._title = title
             self.query_one("#runs").border_title = Content.assemble(title, ("  o", "$accent"))
 
+    @on(RunList.Divided)
+    def _divided(self) -> None:
+        self._heads()
+
     def on_resize(self) -> None:
-        self.call_after_refresh(self._heads)
         self.call_after_refresh(self._details)
 
     @on(Input.Submitted, "#search")
