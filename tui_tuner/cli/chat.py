@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from tui_tuner.cli.models_used import AnyBase, Base, Checkpoint, Device, ModelName, TrustCode, the_origin
 from tui_tuner.cli.options import Json, NoTui, Runs
+from tui_tuner.cli.using.naming import AnyBase, Base, Checkpoint, Device, ModelName, TrustCode, the_origin
 from tui_tuner.errors import EXIT_INTERRUPTED
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line, sanitize

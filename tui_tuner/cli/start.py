@@ -98,11 +98,11 @@ def _on_screen(folder: RunFolder, going_on: bool) -> int:
 
 def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
     from tui_tuner.headless import Follower, LinePrinter, RawPrinter, writer
+    from tui_tuner.inference.leads import lead_lines
     from tui_tuner.launch.host import host
     from tui_tuner.launch.output import captured
     from tui_tuner.launch.signals import install
     from tui_tuner.runs.control import Control
-    from tui_tuner.runs.leads import lead_lines
 
     control = Control(folder.control)
     install(control)

@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.conftest import Trained
-from tui_tuner.cli.ask import answer_lines
+from tui_tuner.cli.using.ask import answer_lines
 from tui_tuner.errors import UsageError
 from tui_tuner.evaluation.inside import inside_parts, read_shown, written
 from tui_tuner.inference.asking import ask_run, to_json
@@ -150,7 +150,7 @@ def test_classes_have_the_probabilities_of_plain_transformers(trained: Callable[
 def test_what_cannot_be_asked_is_said(
     trained: Callable[[str], RunFolder], tiny_model: Path, tmp_path: Path
 ) -> None:
-    from tui_tuner.cli.ask import ask as command
+    from tui_tuner.cli.using.ask import ask as command
 
     questions = trained("question_answering").path
     text = tmp_path / "text"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tui_tuner.inference.origin import find_origin
 def test_a_checkpoint_that_the_run_has_not_is_bad_usage(tmp_path: Path) -> None:
     store = fakes.store_at(tmp_path)
     folder = fakes.make_run(store, "coats", task="classification")
+    shutil.copy(folder.path / "config.yaml", folder.path / "config.resolved.yaml")
     with pytest.raises(UsageError, match="It has saved no model yet"):
         find_origin("coats", store, "step-99")
     with pytest.raises(RunError, match="saved no model yet"):

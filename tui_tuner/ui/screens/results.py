@@ -160,13 +160,13 @@ class ResultsScreen(Zooms, TunerScreen):
 
     def action_beside(self) -> None:
         """Talk to the model of the run and to what it began with, side by side."""
-        from tui_tuner.ui.screens.leading import open_beside
+        from tui_tuner.ui.screens.using.leading import open_beside
 
         open_beside(self, self.folder)
 
     def action_use(self) -> None:
         """What the model makes of each row of a file."""
-        from tui_tuner.ui.screens.leading import open_use
+        from tui_tuner.ui.screens.using.leading import open_use
 
         open_use(self, self.folder)
 
@@ -188,7 +188,7 @@ class ResultsScreen(Zooms, TunerScreen):
 
     def action_settings(self) -> None:
         """The settings of this run, to change and start again; the field that was changed last stays."""
-        from tui_tuner.ui.screens.leading import run_again
+        from tui_tuner.ui.screens.using.leading import run_again
 
         run_again(self, self.folder)
 

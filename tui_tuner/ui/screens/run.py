@@ -13,8 +13,8 @@ from textual.widgets import ContentSwitcher
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
+from tui_tuner.inference.leads import has_model
 from tui_tuner.locales import _
-from tui_tuner.runs.leads import has_model
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.ui.bridge import RunUpdated, Snapshot
 from tui_tuner.ui.checking import refusal_of_run
@@ -287,7 +287,7 @@ class RunScreen(Zooms, TunerScreen):
 
     def action_lead(self, key: str) -> None:
         """Talk to the model, use it on a file, or run again with a change."""
-        from tui_tuner.ui.screens.leading import lead_on
+        from tui_tuner.ui.screens.using.leading import lead_on
 
         lead_on(self, self.folder, key)
 

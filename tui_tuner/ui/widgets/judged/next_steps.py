@@ -11,8 +11,8 @@ from textual.content import Content
 
 from tui_tuner.config.deciding import kind_of
 from tui_tuner.errors import TunerError
+from tui_tuner.inference.leads import here, leads_of, runs_option
 from tui_tuner.locales import _
-from tui_tuner.runs.leads import here, leads_of, runs_option
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.view import RunView
 from tui_tuner.tasks import find_task

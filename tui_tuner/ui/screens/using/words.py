@@ -10,7 +10,7 @@ from textual.content import Content
 
 from tui_tuner.locales import _
 from tui_tuner.text import human_seconds, one_line
-from tui_tuner.ui.predictions import Standing
+from tui_tuner.ui.screens.using.jobs import Standing
 from tui_tuner.ui.words import safe
 
 _ASKED_LINES = 3  # of a row

@@ -21,12 +21,12 @@ from tui_tuner.errors import TunerError
 from tui_tuner.inference.origin import Origin
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui import predictions
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.screens.choosing import FILES, ChooseFile
 from tui_tuner.ui.screens.dialogs import Choose
+from tui_tuner.ui.screens.using import jobs
+from tui_tuner.ui.screens.using.words import progress_content, rows_content
 from tui_tuner.ui.widgets.judged.fitted import Fitted
-from tui_tuner.ui.widgets.predicting import progress_content, rows_content
 from tui_tuner.ui.words import block, safe
 
 _LOOK_SECONDS = 0.3  # between two looks at a job
@@ -49,8 +49,8 @@ class PredictScreen(TunerScreen):
         "would be asked. F4 says which column is what. ^r starts it.\n"
         "Each row of the file gets a line in the output, in the same order, with the prediction as one more "
         "column. Esc leaves it running; x stops it, and ^r goes on where it was ended.\n"
-        "A prompt is a text file with {column} places, or carp: clues, reasoning, label. Labels are what an "
-        "answer must be one of, with commas between.\n"
+        "A prompt is a text file with names of columns in curly brackets, or carp: clues, reasoning, label. "
+        "Labels are what an answer must be one of, with commas between.\n"
         "The same on the command line: tui-tuner predict."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -77,8 +77,8 @@ class PredictScreen(TunerScreen):
         self._columns: dict[str, str] = {}
         self._look: dict[str, Any] | None = None
         self._turn = 0
-        self._job: predictions.Running | None = None
-        self._shown: predictions.Standing | None = None
+        self._job: jobs.Running | None = None
+        self._shown: jobs.Standing | None = None
 
     def crumb(self) -> Content:
         return Content.assemble(safe(self.origin.label), ("  ›  ", "$dim"), _("Use on a file"))
@@ -102,14 +102,14 @@ class PredictScreen(TunerScreen):
 
     def on_mount(self) -> None:
         self.set_interval(_LOOK_SECONDS, self._follow)
-        job = predictions.running(self.app, self.origin.plain())
+        job = jobs.running(self.app, self.origin.plain())
         if job is not None:
             self._take(job)
         else:
             self._say(_("Choose a file with ^o."))
             self.set_focus(self.query_one("#path", Input))
 
-    def _take(self, job: predictions.Running) -> None:
+    def _take(self, job: jobs.Running) -> None:
         """Show a job that was begun before."""
         self._job = job
         self._columns = dict(job.values.get("columns") or {})
@@ -275,12 +275,12 @@ class PredictScreen(TunerScreen):
             return
         app, tuner = self.app, self.tuner
 
-        def ended(job: predictions.Running) -> None:
+        def ended(job: jobs.Running) -> None:
             if not self.is_attached and not tuner.helper.closed:
                 app.call_from_thread(tuner.say, _ended_words(job))
 
         self.query_one("#out", Input).value = values["out"]
-        self._job = predictions.begin(app, tuner.helper, values, ended)
+        self._job = jobs.begin(app, tuner.helper, values, ended)
         self._shown = None
         self.query_one("#below").border_title = Content(_("Newest predictions"))
         self._follow()
@@ -323,6 +323,6 @@ def _beside(path: Path) -> str:
     return str((path.parent if path.is_file() else Path()) / f"{name}.predictions.jsonl")
 
 
-def _ended_words(job: predictions.Running) -> str:
+def _ended_words(job: jobs.Running) -> str:
     words, _style = progress_content(job.standing, str(job.values["out"]))
     return words

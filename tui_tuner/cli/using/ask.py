@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tui_tuner.cli.models_used import AnyBase, Base, Checkpoint, Device, ModelName, TrustCode, the_origin
 from tui_tuner.cli.options import Json, Runs
+from tui_tuner.cli.using.naming import AnyBase, Base, Checkpoint, Device, ModelName, TrustCode, the_origin
 from tui_tuner.config.kinds import TASKS
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _

@@ -57,7 +57,7 @@ def open_beside(screen: TunerScreen, folder: RunFolder) -> None:
 
 def open_use(screen: TunerScreen, folder: RunFolder) -> None:
     """Use a run's model on a file; one that is under way is gone on with."""
-    from tui_tuner.ui.screens.predicting import PredictScreen
+    from tui_tuner.ui.screens.using.predicting import PredictScreen
 
     try:
         origin = origin_of(folder)
