@@ -20,7 +20,28 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 from side_by_side import Claim, judge, machine, table  # noqa: E402
 
-WORDS = "the coat is blue and warm but the red scarf was lost on a cold Sunday near the old harbour".split()
+WORDS = [
+    "the",
+    "coat",
+    "is",
+    "blue",
+    "and",
+    "warm",
+    "but",
+    "the",
+    "red",
+    "scarf",
+    "was",
+    "lost",
+    "on",
+    "a",
+    "cold",
+    "Sunday",
+    "near",
+    "the",
+    "old",
+    "harbour",
+]
 
 
 def rows(count: int) -> list[str]:

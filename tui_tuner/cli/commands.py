@@ -19,13 +19,12 @@ from tui_tuner.cli import (
     runs,
     start,
 )
-from tui_tuner.cli.after import predict
 from tui_tuner.cli.machine import cache
 from tui_tuner.cli.options import Runs
 from tui_tuner.cli.screen import open_workbench
 from tui_tuner.cli.shell.completion import completion
 from tui_tuner.cli.shell.grouped import GroupedCommands, complete_help
-from tui_tuner.cli.using import ask
+from tui_tuner.cli.using import ask, predict
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 

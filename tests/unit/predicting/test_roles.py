@@ -116,7 +116,7 @@ def test_the_user_says_which_column_it_is(tmp_path: Path) -> None:
     assert "--column question=one --column context=two" in found["hint"]
     with pytest.raises(UsageError, match="text, pair"):
         first_error(job(path, "classification", columns={"answer": "one"}))
-    with pytest.raises(UsageError, match="no column 'four'.*one \\(text\\)"):
+    with pytest.raises(UsageError, match=r"no column 'four'.*one \(text\)"):
         first_error(job(path, "classification", columns={"text": "four"}))
 
 

@@ -32,7 +32,7 @@ def test_a_place_without_a_column_is_refused_with_those_there_are() -> None:
     with pytest.raises(UsageError) as caught:
         check_places(parse_template("{Tetx}"), ["text", "id"], [], "--prompt")
     assert "{Tetx}" in str(caught.value) and "text, id" in str(caught.value)
-    with pytest.raises(UsageError, match="Did you mean {text}"):
+    with pytest.raises(UsageError, match=r"Did you mean {text}"):
         check_places(parse_template("{Text}"), ["text", "id"], [], "--prompt")
     with pytest.raises(UsageError, match="--labels"):
         check_places(parse_template("{text} {labels}"), ["text"], [], "--prompt")

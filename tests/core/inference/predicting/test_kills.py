@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import chat_rows, write_jsonl
 from tests.core.inference.predicting.models import job, read
-from tui_tuner.cli.after.predict import summary
+from tui_tuner.cli.using.predict import summary
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.predicting.engine import predict
 from tui_tuner.inference.predicting.job import Job

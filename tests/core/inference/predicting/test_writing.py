@@ -203,11 +203,11 @@ def test_a_refusal_leaves_no_file_behind(origin: Origin, tmp_path: Path) -> None
     late = write_jsonl(
         tmp_path / "rows.jsonl", [*({"text": "a"} for _ in range(300)), {"text": "b", "prediction": 1}]
     )
-    with pytest.raises(UsageError, match="rows.jsonl:301.*--field"):
+    with pytest.raises(UsageError, match=r"rows.jsonl:301.*--field"):
         predict(job(origin, late))
     with pytest.raises(DataError, match="--column"):
         predict(job(origin, write_jsonl(tmp_path / "n.jsonl", [{"n": 1, "m": 2}])))
-    with pytest.raises(UsageError, match="Did you mean {text}"):
+    with pytest.raises(UsageError, match=r"Did you mean {text}"):
         predict(job(origin, late, field="said", prompt="{txt}"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["n.jsonl", "rows.jsonl"]
 
@@ -234,7 +234,7 @@ def test_a_full_disk_is_said_and_what_is_whole_stays(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", write)
-        with pytest.raises(DiskFullError, match="No space left.*goes on where it ended"):
+        with pytest.raises(DiskFullError, match=r"No space left.*goes on where it ended"):
             predict(again)
     part = Path(again.out).read_bytes()
     assert part and wanted.startswith(part) and part.endswith(b"\n")
