@@ -17,7 +17,8 @@ from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line, sanitize
 
 if TYPE_CHECKING:
-    from tui_tuner.inference.answering import Answer, Sampling
+    from tui_tuner.inference.answering import Answer
+    from tui_tuner.inference.sampling import Sampling
     from tui_tuner.inference.loading import Loaded
     from tui_tuner.inference.origin import Origin
 
@@ -170,7 +171,7 @@ class Talk:
 
     def load(self) -> None:
         """Load the models."""
-        from tui_tuner.inference.answering import Sampling
+        from tui_tuner.inference.sampling import Sampling
         from tui_tuner.inference.chatting import check_writes
         from tui_tuner.inference.loading import Models
 
