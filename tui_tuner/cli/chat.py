@@ -18,9 +18,9 @@ from tui_tuner.text import one_line, sanitize
 
 if TYPE_CHECKING:
     from tui_tuner.inference.answering import Answer
-    from tui_tuner.inference.sampling import Sampling
     from tui_tuner.inference.loading import Loaded
     from tui_tuner.inference.origin import Origin
+    from tui_tuner.inference.sampling import Sampling
 
 ModelName = Annotated[
     str,
@@ -171,9 +171,9 @@ class Talk:
 
     def load(self) -> None:
         """Load the models."""
-        from tui_tuner.inference.sampling import Sampling
         from tui_tuner.inference.chatting import check_writes
         from tui_tuner.inference.loading import Models
+        from tui_tuner.inference.sampling import Sampling
 
         self._sampling = Sampling(**self._values).check()
         self._loaded = Models(self._device).load(self._origins)

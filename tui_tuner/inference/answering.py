@@ -17,6 +17,7 @@ from tui_tuner.methods.prompts import virtual_tokens
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.text import one_line
 
+
 @dataclass
 class Answer:
     """What a model wrote.

@@ -29,7 +29,14 @@ from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.judged.answers import Answers
 from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.widgets.judged.measures import metrics_content
-from tui_tuner.ui.widgets.judged.next_steps import NextStep, broken, can_be_asked, here, next_steps
+from tui_tuner.ui.widgets.judged.next_steps import (
+    NextStep,
+    broken,
+    can_be_asked,
+    can_be_talked_to,
+    here,
+    next_steps,
+)
 from tui_tuner.ui.widgets.judged.tables import Tables, chosen_tables
 from tui_tuner.ui.widgets.live.samples import AnswerKeys
 from tui_tuner.ui.widgets.zoom import Zooms
@@ -60,6 +67,7 @@ class ResultsScreen(Zooms, TunerScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
+        Binding("c", "chat", _("Chat")),
         Binding("a", "ask", _("Ask")),
         Binding("l", "live", _("Curve and log")),
         Binding("r", "resume", _("Resume")),
@@ -138,6 +146,8 @@ class ResultsScreen(Zooms, TunerScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "resume":
             return bool(self._snapshot) and self._snapshot.state in ("stopped", "failed", "lost")  # type: ignore[union-attr]
+        if action == "chat":
+            return self._snapshot is not None and can_be_talked_to(self.folder, self._snapshot.view)
         if action == "ask":
             return self._snapshot is not None and can_be_asked(self.folder, self._snapshot.view)
         return True
@@ -148,6 +158,12 @@ class ResultsScreen(Zooms, TunerScreen):
 
         if self._snapshot is not None:
             self.app.push_screen(AskScreen(self.folder, kind_of(self._snapshot.view.config)))
+
+    def action_chat(self) -> None:
+        """Talk to the model that the run has made."""
+        from tui_tuner.ui.screens.chat.opening import open_chat
+
+        open_chat(self.app, self.folder)
 
     def action_live(self) -> None:
         from tui_tuner.ui.screens.run import RunScreen

@@ -30,6 +30,7 @@ class RunsScreen(RowsScreen):
         Binding("escape", "back", _("Back")),
         Binding("slash", "search", _("Search"), key_display="/"),
         Binding("v", "results", _("Results")),
+        Binding("c", "chat", _("Chat")),
         Binding("r", "resume", _("Resume")),
         Binding("s", "settings", _("New run like it")),
     ]
@@ -126,6 +127,14 @@ class RunsScreen(RowsScreen):
         row = self._row()
         if row:
             self.tuner.open_results(row.folder)
+
+    def action_chat(self) -> None:
+        """Talk to the model of the run under the cursor."""
+        from tui_tuner.ui.screens.chat.opening import open_chat
+
+        row = self._row()
+        if row:
+            open_chat(self.app, row.folder)
 
     def action_resume(self) -> None:
         row = self._row()

@@ -40,6 +40,12 @@ def can_be_asked(folder: RunFolder, view: RunView) -> bool:
     return kind is not None and not kind.writes and (folder.best.is_dir() or folder.last.is_dir())
 
 
+def can_be_talked_to(folder: RunFolder, view: RunView) -> bool:
+    """Whether there is a model, and one that writes text."""
+    kind = kind_of(view.config)
+    return kind is not None and kind.writes and (folder.best.is_dir() or folder.last.is_dir())
+
+
 def next_steps(folder: RunFolder, view: RunView, state: str, live: bool) -> list[NextStep]:
     """What can be done with a run in its state."""
     root = here(folder.path.parent)

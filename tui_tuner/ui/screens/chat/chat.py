@@ -1,0 +1,483 @@
+"""Talking to models: one, or several side by side. A helper process holds them; this one shows what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from tui_tuner.config.advice import words_of
+from tui_tuner.errors import TunerError
+from tui_tuner.inference.origin import Origin, find_origin
+from tui_tuner.inference.sampling import Sampling
+from tui_tuner.inference.talk import AGAIN, Reply, Talk, Turn
+from tui_tuner.locales import _
+from tui_tuner.ui.screens.chat.asking import ANSWER, OPEN, TOKENS, Asking
+from tui_tuner.ui.screens.chat.beside import ask_for_model, choices
+from tui_tuner.ui.screens.chat.marking import Marking
+from tui_tuner.ui.widgets.chat.column import Column
+from tui_tuner.ui.widgets.chat.prompt import PromptInput
+from tui_tuner.ui.words import block, mark, marked
+
+_WIDE = 100  # cells of a screen from which on three columns can be read
+_STOPPED = _("stopped")
+
+
+class Found(Message):
+    """The models of these names, or why one is none."""
+
+    def __init__(self, models: list[Origin], error: str, prompts: list[str], beside: bool) -> None:
+        super().__init__()
+        self.models, self.error, self.prompts, self.beside = models, error, prompts, beside
+
+
+class Offered(Message):
+    """What can answer beside those that are there."""
+
+    def __init__(self, offered: list[tuple[str, str | Origin]]) -> None:
+        super().__init__()
+        self.offered = offered
+
+
+class ChatScreen(Marking, Asking):
+    """Columns of turns, a line that says what is going on, and the field for what is said."""
+
+    HELP_TEXT = _(
+        "Enter sends, Alt+Enter or ^j begins a new line, ↑ brings what was said before, and prompts that the "
+        "run has held out. Esc stops an answer; what there is of it stays.\n"
+        "Tab goes to the answers: ↑ ↓ choose a turn. r has it answered again, e says something else in its "
+        "place: what was there stays, ← → go through the versions (‹1/2›).\n"
+        "g and b keep an answer as good or bad, in files to train on beside the run; again, they take it "
+        "back. Of two answers to the same, the good one is kept as the better one.\n"
+        "F7 has another model answer beside: the base, another checkpoint or run. x drops one."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("g", "keep(True)", _("Good")),
+        Binding("b", "keep(False)", _("Bad")),
+        Binding("r", "again", _("Again")),
+        Binding("e", "edit", _("Edit")),
+        Binding("x", "drop", _("Drop")),
+        Binding("left", "version(-1)", _("Version before"), show=False),
+        Binding("right", "version(1)", _("Next version"), show=False),
+        Binding("y", "copy", _("Copy the answer"), show=False),
+        Binding("f2", "sampling", _("Settings"), priority=True),
+        Binding("f6", "system", _("System"), priority=True),
+        Binding("f7", "beside", _("Beside"), priority=True),
+        Binding("f8", "tokens", _("Tokens"), priority=True),
+        Binding("f9", "plain", _("Plain text or Markdown"), show=False, priority=True),
+        Binding("ctrl+n", "anew", _("New chat"), show=False, priority=True),
+        Binding("escape,ctrl+c", "stop", _("Stop"), key_display="Esc", priority=True),
+        Binding("escape", "back", _("Back"), priority=True),
+    ]
+    DEFAULT_CSS = """
+    ChatScreen #columns { height: 1fr; }
+    ChatScreen #status { height: auto; max-height: 5; padding: 0 1; }
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str | Origin],
+        *,
+        talk: Talk | None = None,
+        device: str = "auto",
+    ) -> None:
+        super().__init__()
+        self._names = list(names)
+        self.talk = talk or Talk()
+        self.device = device
+        self._plain = False
+
+    # What it is made of
+
+    def crumb(self) -> Content:
+        return Content(_("Chat"))
+
+    def body(self) -> ComposeResult:
+        yield Horizontal(id="columns")
+        yield Static(id="status")
+        yield PromptInput()
+
+    def on_mount(self) -> None:
+        self.set_focus(self.field)
+        if self._names:
+            self.say(_("Looking for the model…"))
+            self._find(self._names, False)
+        else:
+            self.action_beside()
+
+    @property
+    def field(self) -> PromptInput:
+        """Where one types."""
+        return self.query_one(PromptInput)
+
+    @property
+    def columns(self) -> list[Column]:
+        """From the left to the right."""
+        return list(self.query(Column))
+
+    @property
+    def column(self) -> Column | None:
+        """The column that keys are about: the one in focus, else the first."""
+        columns = self.columns
+        return next((one for one in columns if one.has_focus), columns[0] if columns else None)
+
+    def say(self, words: str, style: str = "$dim") -> None:
+        content = block(words).stylize(style)
+        status = self.query_one("#status", Static)
+        if getattr(status, "told", None) != (words, style):
+            status.told = (words, style)  # type: ignore[attr-defined]
+            status.update(content)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if not self.is_mounted:
+            return True
+        there = any(column.has_focus for column in self.columns)
+        if action in ("keep", "again", "edit", "copy", "version"):
+            return there and bool(self.talk.turns)
+        if action == "drop":
+            return there and len(self.columns) > 1
+        if action == "stop":
+            return bool(self.busy)
+        if action == "back":
+            return not self.busy or self.busy == OPEN
+        return True
+
+    # Models
+
+    @work(thread=True, group="find")
+    def _find(self, names: list[str | Origin], beside: bool) -> None:
+        """The models of these names, and prompts that the first one's run has held out."""
+        found: list[Origin] = []
+        error = ""
+        try:
+            for name in names:
+                found.append(name if isinstance(name, Origin) else find_origin(name, self.tuner.store))
+        except TunerError as problem:
+            error = words_of(problem)
+        self.post_message(Found(found, error, [], beside))
+
+    @on(Found)
+    async def _found(self, message: Found) -> None:
+        if message.error:
+            self.say(message.error, "$error")
+            return
+        for model in message.models:
+            if model not in [column.model for column in self.columns]:
+                if model not in self.talk.models:
+                    self.talk.models.append(model)
+                await self._add_column(model)
+        self._load()
+
+    async def _add_column(self, model: Origin) -> None:
+        column = Column(model, self._plain, self._hint())
+        await self.query_one("#columns").mount(column)
+        await column.show(self.talk.turns)
+
+    def _hint(self) -> Content:
+        words = _(
+            "Type below and press {enter}. {f7} has the base model answer beside it, {help} tells every key.",
+            enter=mark("Enter"),
+            f7=mark("F7"),
+            help=mark("F1"),
+        )
+        return marked(words, "$dim")
+
+    def _load(self) -> None:
+        if not self.busy and self.talk.models:
+            self.ask(OPEN, self.talk.models, self._loaded)
+
+    def _loaded(self, facts: list[dict[str, Any]]) -> None:
+        for column, told in zip(self.columns, facts, strict=False):
+            column.told(told)
+        self._rest()
+        self._go_on()
+
+    def action_beside(self) -> None:
+        """Have another model answer, too."""
+        most = 3 if self.size.width >= _WIDE else 2
+        if len(self.columns) >= most:
+            words = _("No more than {most} fit beside each other here: x drops one of them.", most=most)
+            self.say(words, "$warning")
+            return
+        self._offer()
+
+    @work(thread=True, group="offer", exclusive=True)
+    def _offer(self) -> None:
+        self.post_message(Offered(choices(list(self.talk.models), self.tuner.store)))
+
+    @on(Offered)
+    def _offered(self, message: Offered) -> None:
+        question = (
+            _("Who answers beside it? It gets the same prompts, from the first one on.")
+            if self.talk.models
+            else _("Who do you want to talk to?")
+        )
+        ask_for_model(self, message.offered, question, self._take)
+
+    def _take(self, name: str | Origin) -> None:
+        self._find([name], True)
+
+    async def action_drop(self) -> None:
+        """Let a model go; the answers that it gave stay for when it is taken again."""
+        column = self.column
+        if column is None or len(self.columns) < 2 or self.busy:
+            return
+        self.talk.models.remove(column.model)
+        await column.remove()
+        self.set_focus(self.columns[0])
+        self._load()
+
+    # Saying something
+
+    @on(PromptInput.Sent)
+    async def _sent(self, message: PromptInput.Sent) -> None:
+        text = message.text.strip()
+        if not text or not self.columns:
+            return
+        if self.busy in (ANSWER, TOKENS):
+            self.say(_("It is still answering. Esc stops it."), "$warning")
+            return
+        self.field.taken(text)
+        editing, self._editing = self._editing, None
+        if editing is not None:
+            self.talk.say_instead(editing, text)
+        else:
+            self.talk.say(text)
+        await self._show_turns()
+        self._go_on()
+
+    async def _show_turns(self) -> None:
+        for column in self.columns:
+            column.choose(None)
+            await column.show(self.talk.turns)
+
+    _editing: Turn | None = None
+
+    def _go_on(self) -> None:
+        """Ask for the first answer that is missing."""
+        missing = self.talk.unanswered()
+        if missing is None or self.busy:
+            return
+        turn, models = missing
+        sampling = self._sampling(turn)
+        for model in models:
+            asked = self.talk.messages(model, turn)
+            turn.replies[model] = Reply(asked, temperature=sampling.temperature)
+        turns = [turn.replies[model].asked if model in models else None for model in self.talk.models]
+        self._asked = turn, [model for model in self.talk.models if model in models]
+        self._draw(turn)
+        self.ask(ANSWER, self.talk.models, self._answered, turns=turns, sampling=asdict(sampling))
+
+    def _sampling(self, turn: Turn) -> Sampling:
+        """How a turn is answered: one that is asked again gets other random numbers."""
+        now = self.talk.sampling
+        if not turn.again:
+            return now
+        seed = None if now.seed is None else now.seed + turn.again
+        return replace(now, temperature=now.temperature or AGAIN, seed=seed)
+
+    _asked: tuple[Turn, list[Origin]] | None = None
+
+    def heard(self, told: dict[str, Any]) -> None:
+        turn, _models = self._asked or (None, [])
+        model = self.talk.models[int(told["model"])]
+        if turn is None or model not in turn.replies:
+            return
+        reply = turn.replies[model]
+        reply.text += str(told["piece"])
+        reply.tokens = int(told["tokens"])
+        for column in self.columns:
+            if column.model == model:
+                column.draw(turn)
+
+    def _answered(self, results: list[dict[str, Any]]) -> None:
+        turn, models = self._asked or (None, [])
+        if turn is not None:
+            for model, told in zip(models, results, strict=True):
+                turn.replies[model].end(told)
+            self._draw(turn)
+        self._rest()
+        self._go_on()
+
+    def failed(self, doing: str, error: str, cancelled: bool, partly: Any) -> None:
+        turn, models = self._asked or (None, [])
+        if doing == ANSWER and turn is not None:
+            self._end_early(turn, models, error, partly)
+        if cancelled:
+            self.say(_("Stopped."), "$warning")
+        else:
+            self.say(error, "$error")
+
+    def _end_early(self, turn: Turn, models: list[Origin], error: str, partly: Any) -> None:
+        results = partly if isinstance(partly, list) and len(partly) == len(models) else [None] * len(models)
+        for model, told in zip(models, results, strict=True):
+            reply = turn.replies[model]
+            if told is not None:
+                reply.end(told)
+            else:
+                reply.done, reply.error = True, error
+            if not reply.text and not reply.error:
+                reply.note = _STOPPED
+        self._draw(turn)
+
+    def _draw(self, turn: Turn) -> None:
+        for column in self.columns:
+            column.draw(turn)
+
+    def _rest(self) -> None:
+        """Say what there is to say while nothing goes on."""
+        self.say(self._settings_words())
+
+    def _settings_words(self) -> str:
+        sampling = self.talk.sampling
+        if self._editing is not None:
+            return _("Enter says this instead; Esc leaves it as it was.")
+        system = _("with a system prompt") if self.talk.system else _("no system prompt")
+        if sampling.temperature:
+            return _("Temperature {value:g} (F2) · {system} (F6)", value=sampling.temperature, system=system)
+        return _("Always the likeliest token (F2) · {system} (F6)", system=system)
+
+    # Keys
+
+    def action_stop(self) -> None:
+        """End the answer; what there is of it stays."""
+        self.stop()
+
+    def action_back(self) -> None:
+        """From the answers to the field, from there to the screen below."""
+        if self._editing is not None:
+            self._editing = None
+            self.field.put("")
+            self._rest()
+        elif not self.field.has_focus and self.columns:
+            self.set_focus(self.field)
+        else:
+            super().action_back()
+
+    @on(PromptInput.Paged)
+    def _paged(self, message: PromptInput.Paged) -> None:
+        for column in self.columns:
+            column.release_anchor()
+            page = max(1, column.scrollable_content_region.height - 1)
+            column.scroll_relative(y=message.by * page, animate=False)
+
+    async def action_again(self) -> None:
+        """Another answer to the chosen turn; the one that was there is kept as another version."""
+        turn = self._chosen_turn()
+        if turn is None or self.busy:
+            return
+        self.talk.ask_again(turn)
+        await self._show_turns()
+        self._go_on()
+
+    def action_edit(self) -> None:
+        """Say something else in the place of the chosen turn."""
+        turn = self._chosen_turn()
+        if turn is None or self.busy:
+            return
+        self._editing = turn
+        self.field.put(turn.prompt)
+        self.set_focus(self.field)
+        self._rest()
+
+    async def action_version(self, by: int) -> None:
+        """Another version of the chosen turn, and what came after it."""
+        turn = self._chosen_turn()
+        if turn is None or self.busy or not self.talk.change_version(turn, by):
+            return
+        place = self.talk.turns.index(next(one for one in self.talk.turns if one.before is turn.before))
+        for column in self.columns:
+            await column.show(self.talk.turns)
+            column.choose(self.talk.turns[place])
+        self._go_on()
+
+    def _chosen_turn(self) -> Turn | None:
+        view = self.column.chosen if self.column else None
+        return view.turn if view else None
+
+    async def action_anew(self) -> None:
+        """A new chat with the same models; pressed again before anything is said, back to the old one."""
+        if self.busy == ANSWER:
+            self.say(_("It is still answering. Esc stops it."), "$warning")
+            return
+        if not self.talk.turns and self.talk.go_back():
+            await self._show_turns()
+            self._rest()
+            return
+        if self.talk.turns:
+            self.talk.begin_anew()
+            await self._show_turns()
+            self.say(_("A new chat. ^n brings the one before back, as long as nothing is said."))
+        self.set_focus(self.field)
+
+    async def action_plain(self) -> None:
+        """Answers as the model wrote them, or as Markdown."""
+        self._plain = not self._plain
+        for column in self.columns:
+            await column.show_as(self._plain)
+
+    def action_copy(self) -> None:
+        """Send the chosen answer to the terminal's clipboard."""
+        reply = self.column.reply if self.column else None
+        if reply is not None and reply.text:
+            self.app.copy_to_clipboard(reply.text)
+            self.tuner.say(_("Sent to the terminal, which keeps it for pasting if it can."))
+
+    def action_sampling(self) -> None:
+        """How answers are drawn."""
+        from tui_tuner.ui.screens.chat.sampling import SamplingDialog
+
+        def chosen(found: Sampling | None) -> None:
+            if found is not None:
+                self.talk.sampling = found
+                self._rest_unless_busy()
+
+        self.app.push_screen(SamplingDialog(self.talk.sampling), chosen)
+
+    def action_system(self) -> None:
+        """What every model is told first."""
+        from tui_tuner.ui.screens.chat.system import SystemDialog
+
+        def chosen(text: str | None) -> None:
+            if text is not None:
+                self.talk.system = text
+                self._rest_unless_busy()
+
+        self.app.push_screen(SystemDialog(self.talk.system), chosen)
+
+    def _rest_unless_busy(self) -> None:
+        if not self.busy:
+            self._rest()
+
+    def action_tokens(self) -> None:
+        """The exact tokens of what is typed, or of the chosen turn."""
+        prompt, turn = self.field.text.strip(), self._chosen_turn()
+        if self.busy:
+            self.say(_("It is still busy. Esc stops it."), "$warning")
+        elif not prompt and turn is None:
+            self.say(_("Type something first: F8 shows the tokens that it becomes."), "$warning")
+        elif self.columns:
+            at = self._editing.before if self._editing is not None and prompt else None
+            last = at or (self.talk.turns[-1] if self.talk.turns else None)
+            turns = [
+                self.talk.messages(model, last, prompt) if prompt else self.talk.messages(model, turn)
+                for model in self.talk.models
+            ]
+            self.ask(TOKENS, self.talk.models, self._show_tokens, turns=turns)
+
+    def _show_tokens(self, tokens: list[list[Any]]) -> None:
+        from tui_tuner.ui.screens.chat.tokens import TokensScreen
+
+        self._rest()
+        models = list(self.talk.models)
+        at = next((place for place, column in enumerate(self.columns) if column.has_focus), 0)
+        found = [[(int(one[0]), str(one[1]), bool(one[2])) for one in some] for some in tokens]
+        self.app.push_screen(TokensScreen(models, found, at))
