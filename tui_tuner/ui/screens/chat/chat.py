@@ -106,6 +106,7 @@ class ChatScreen(Marking, Asking):
         yield PromptInput()
 
     def on_mount(self) -> None:
+        self.field.may_send = lambda: self.busy not in (ANSWER, TOKENS)
         self.set_focus(self.field)
         if self._names:
             self.say(_("Looking for the model…"))
@@ -239,20 +240,17 @@ class ChatScreen(Marking, Asking):
 
     @on(PromptInput.Sent)
     async def _sent(self, message: PromptInput.Sent) -> None:
-        text = message.text.strip()
-        if not text or not self.columns:
-            return
-        if self.busy in (ANSWER, TOKENS):
-            self.say(_("It is still answering. Esc stops it."), "$warning")
-            return
-        self.field.taken(text)
         editing, self._editing = self._editing, None
         if editing is not None:
-            self.talk.say_instead(editing, text)
+            self.talk.say_instead(editing, message.text)
         else:
-            self.talk.say(text)
+            self.talk.say(message.text)
         await self._show_turns()
         self._go_on()
+
+    @on(PromptInput.Refused)
+    def _refused(self) -> None:
+        self.say(_("It is still answering. Esc stops it."), "$warning")
 
     async def _show_turns(self) -> None:
         for column in self.columns:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
-from textual import events, on
+from textual import on
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
@@ -17,8 +18,9 @@ class PromptInput(TextArea):
     """Grows to six lines."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", _("Send")),
-        Binding("alt+enter,ctrl+j,shift+enter", "new_line", _("New line"), show=False),
+        # before the keys of a text area, for which Enter is a new line
+        Binding("enter", "send", _("Send"), priority=True),
+        Binding("alt+enter,ctrl+j,shift+enter", "new_line", _("New line"), show=False, priority=True),
         Binding("pageup", "turn_page(-1)", _("Read further up"), show=False),
         Binding("pagedown", "turn_page(1)", _("Read further down"), show=False),
     ]
@@ -29,11 +31,14 @@ class PromptInput(TextArea):
     """
 
     class Sent(Message):
-        """Enter was pressed; the text stays until `taken`."""
+        """Enter was pressed, and the field is empty now."""
 
         def __init__(self, text: str) -> None:
             super().__init__()
             self.text = text
+
+    class Refused(Message):
+        """Enter was pressed where nothing may be sent: the text stays."""
 
     class Paged(Message):
         """A page up or down was asked for."""
@@ -45,19 +50,26 @@ class PromptInput(TextArea):
     def __init__(self) -> None:
         super().__init__(placeholder=_("Type a message; Enter sends it"), soft_wrap=True, id="prompt")
         self.highlight_cursor_line = False
+        self.may_send: Callable[[], bool] = lambda: True
         self.before: list[str] = []  # what Up brings, the last one first
         self._at = -1
         self._typed = ""
 
     def action_send(self) -> None:
-        self.post_message(PromptInput.Sent(self.text))
+        self.call_later(self._send)  # such a key overtakes letters that were typed before it
 
-    def taken(self, text: str) -> None:
-        """It was sent: the field is empty, and Up brings it."""
+    def _send(self) -> None:
+        text = self.text.strip()
+        if not text:
+            return
+        if not self.may_send():
+            self.post_message(PromptInput.Refused())
+            return
         if not self.before or self.before[0] != text:
             self.before.insert(0, text)
         self._at = -1
         self.put("")
+        self.post_message(PromptInput.Sent(text))
 
     def put(self, text: str) -> None:
         """Have this text, the cursor at its end."""
@@ -65,7 +77,7 @@ class PromptInput(TextArea):
         self.move_cursor(self.document.end)
 
     def action_new_line(self) -> None:
-        self.insert("\n")
+        self.call_later(self.insert, "\n")
 
     def action_turn_page(self, by: int) -> None:
         self.post_message(PromptInput.Paged(by))
@@ -87,11 +99,6 @@ class PromptInput(TextArea):
             self._typed = self.text
         self._at += by
         self.put(self._typed if self._at < 0 else self.before[self._at])
-
-    async def _on_key(self, event: events.Key) -> None:
-        if event.key in ("enter", "shift+enter", "ctrl+j", "alt+enter"):
-            return  # our keys, which a text area takes for a new line
-        await super()._on_key(event)
 
     @on(TextArea.Changed)
     def _clean(self) -> None:
