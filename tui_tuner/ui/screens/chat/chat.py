@@ -60,6 +60,7 @@ class ChatScreen(Marking, Asking):
         "F7 has another model answer beside: the base, another checkpoint or run. x drops one."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "answers", _("Answers")),
         Binding("g", "keep(True)", _("Good")),
         Binding("b", "keep(False)", _("Bad")),
         Binding("r", "again", _("Again")),
@@ -69,9 +70,9 @@ class ChatScreen(Marking, Asking):
         Binding("right", "version(1)", _("Next version"), show=False),
         Binding("y", "copy", _("Copy the answer"), show=False),
         Binding("f2", "sampling", _("Settings"), priority=True),
-        Binding("f6", "system", _("System"), priority=True),
+        Binding("f6", "system", _("System prompt"), show=False, priority=True),
         Binding("f7", "beside", _("Beside"), priority=True),
-        Binding("f8", "tokens", _("Tokens"), priority=True),
+        Binding("f8", "tokens", _("Exact tokens"), show=False, priority=True),
         Binding("f9", "plain", _("Plain text or Markdown"), show=False, priority=True),
         Binding("ctrl+n", "anew", _("New chat"), show=False, priority=True),
         Binding("escape,ctrl+c", "stop", _("Stop"), key_display="Esc", priority=True),
@@ -143,6 +144,8 @@ class ChatScreen(Marking, Asking):
         there = any(column.has_focus for column in self.columns)
         if action in ("keep", "again", "edit", "copy", "version"):
             return there and bool(self.talk.turns)
+        if action == "answers":
+            return not there and bool(self.talk.turns)
         if action == "drop":
             return there and len(self.columns) > 1
         if action == "stop":
@@ -360,10 +363,14 @@ class ChatScreen(Marking, Asking):
         else:
             super().action_back()
 
+    def action_answers(self) -> None:
+        """To the answers, where letters are keys."""
+        if self.columns:
+            self.set_focus(self.columns[0])
+
     @on(PromptInput.Paged)
     def _paged(self, message: PromptInput.Paged) -> None:
         for column in self.columns:
-            column.release_anchor()
             page = max(1, column.scrollable_content_region.height - 1)
             column.scroll_relative(y=message.by * page, animate=False)
 

@@ -42,9 +42,6 @@ class Column(VerticalScroll, can_focus=True):
         self._chosen: Turn | None = None
         self.border_title = safe(model.label, 60)
 
-    def on_mount(self) -> None:
-        self.anchor()
-
     @property
     def views(self) -> list[TurnView]:
         """From the first turn to the last."""
@@ -89,7 +86,15 @@ class Column(VerticalScroll, can_focus=True):
         if self._chosen not in turns:
             self._chosen = None
         self.mark()
-        if added:
+        self.anchor(False)
+        self.call_after_refresh(self._follow)
+
+    def _follow(self) -> None:
+        """Stay at the end of what is written, once it is longer than the column.
+
+        A shorter one begins at the top, so that answers side by side begin on the same line.
+        """
+        if self.max_scroll_y > 0 and not self.is_anchored:
             self.anchor()
 
     def draw(self, turn: Turn) -> None:
@@ -97,6 +102,8 @@ class Column(VerticalScroll, can_focus=True):
         for view in self.views:
             if view.turn is turn:
                 view.show()
+        if not self.is_anchored:
+            self.call_after_refresh(self._follow)
 
     async def show_as(self, plain: bool) -> None:
         """As plain text, or as Markdown."""
@@ -115,10 +122,8 @@ class Column(VerticalScroll, can_focus=True):
         for view in self.views:
             view.choose(view is chosen)
 
-    def on_focus(self) -> None:
-        self.mark()
-
-    def on_blur(self) -> None:
+    def watch_has_focus(self, value: bool) -> None:
+        super().watch_has_focus(value)
         self.mark()
 
     def action_step(self, by: int) -> None:
@@ -126,7 +131,6 @@ class Column(VerticalScroll, can_focus=True):
         views, now = self.views, self.chosen
         if now is None:
             return
-        self.release_anchor()
         top, height = self.scroll_offset.y, self.scrollable_content_region.height
         begin, end = now.virtual_region.y, now.virtual_region.bottom
         if by > 0 and end > top + height and self.max_scroll_y > top:
