@@ -31,7 +31,9 @@ def test_it_finds_a_rate_and_leaves_nothing(
     assert found.suggestion.rate is not None and 1e-6 < found.suggestion.rate < 1
     assert min(found.smooth) < 0.9 * found.smooth[0]
     assert found.rates[1] / found.rates[0] == pytest.approx(10 ** (7 / (STEPS - 1)))
-    assert any(words == "training" and total == STEPS for words, _, total in said)
+    assert any(words == "training" and total == STEPS for words, _, total, *_ in said)
+    points = [heard[3:] for heard in said if len(heard) == 5 and heard[4] is not None]
+    assert points == list(zip(found.rates, found.losses, strict=True))  # the curve was told as it grew
 
 
 def test_the_rates_are_those_the_optimizer_uses(

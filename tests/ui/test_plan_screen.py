@@ -157,8 +157,8 @@ async def test_the_form_shows_the_parts_of_the_peak(opened: Opened, size: tuple[
         shown = text(pilot)
         found = planlook.look(LARGE, "H100").estimate
         most = max((row for row in found.rows if row.phase == found.phase), key=lambda row: row.gib)
-        assert f"most memory: {most.name} {most.gib:.2f} GiB" in shown  # whole, at 80 columns too
-        assert re.search(r"trains [\d,.]+( [MB])? weights, [\d.]+ % of all", shown)
+        assert f"most memory: {most.name} {most.gib:.1f} GiB" in shown  # whole, at 80 columns too
+        assert re.search(r"trains [\d,.]+( [MB])? weights \([\d.]+ %\)", shown)
         wide = size[0] >= 100
         listed = [float(one) for one in re.findall(r"[█▓▒░] [\w…\- ]+?(\d+\.\d\d) GiB", shown)]
         assert (sum(listed) == pytest.approx(found.device, abs=0.05)) == wide
@@ -219,7 +219,14 @@ async def test_the_range_test_suggests_a_rate_that_can_be_taken(opened: Opened) 
         screen = await to_plan(pilot)
         await pilot.press("r")
         await until(pilot, lambda: re.search(r"step \d+ of 60, r ends it", text(pilot)), 240)
-        await until(pilot, lambda: screen._ranged is not None, 240)
+        growing = screen.query_one("#rates .words")
+        seen: set[bool] = set()  # whether the curve was there before the test had ended
+        await until(
+            pilot,
+            lambda: screen._ranged is not None or seen.add("·" in str(growing.render())),
+            240,
+        )
+        assert True in seen
         await pilot.pause()
         rate = screen._ranged.suggestion.rate
         assert rate is not None and "range test" in text(pilot) and "●" in text(pilot)
@@ -258,7 +265,7 @@ async def test_without_a_gpu_the_run_is_held_against_the_ram(
         pilot.app.card = ""
         screen = await to_plan(pilot)
         shown = text(pilot)
-        assert "Fits this machine's RAM" in shown and "unverified" in shown and "process" in shown
+        assert "Fits this machine's RAM" in shown and "rough figures" in shown and "process" in shown
         assert screen.look.card.usable == 6.0
 
 

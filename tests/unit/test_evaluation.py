@@ -182,3 +182,27 @@ def test_a_template_without_an_end_or_that_refuses_names_none(tiny_tokenizer: An
     ):
         tokenizer.chat_template = template
         assert template_stop_token(tokenizer) is None
+
+
+def test_prompts_and_tokens_are_counted_while_a_batch_is_answered(
+    model: Any, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tui_tuner.evaluation import generation
+
+    monkeypatch.setattr(generation, "_WORD_SECONDS", 0.0)  # it speaks at each token
+    prompts = _prompts(tiny_tokenizer, "red", "A blue coat that is warm")
+    free = generate(model, tiny_tokenizer, prompts, 12)
+    early = next(token for token in free[0].ids if token not in free[1].ids)  # ends one answer, not both
+    said: list[tuple[int, int, str]] = []
+    before = model.generation_config.eos_token_id
+    model.generation_config.eos_token_id = [tiny_tokenizer.eos_token_id, early]
+    try:
+        generate(
+            model, tiny_tokenizer, prompts, 12, lambda done, total, note="": said.append((done, total, note))
+        )
+    finally:
+        model.generation_config.eos_token_id = before
+    assert said[0] == (0, 2, "token 1 of at most 12") or said[0][0] == 1
+    assert {done for done, _total, _note in said} >= {1, 2}
+    tokens = [int(note.split()[1]) for _done, _total, note in said if note]
+    assert tokens == sorted(set(tokens)) and tokens[-1] <= 12

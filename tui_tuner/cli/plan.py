@@ -65,6 +65,7 @@ def estimate(
     """Say what a run needs before it starts: memory, learning rate, time, money, and what looks wrong."""
     from tui_tuner.config.load import load_config
     from tui_tuner.config.presets import find_preset
+    from tui_tuner.launch.beforehand import check_metrics
     from tui_tuner.models.facts import load_facts
     from tui_tuner.planning import words
     from tui_tuner.planning.counting import count, count_exactly
@@ -77,6 +78,7 @@ def estimate(
     from tui_tuner.tasks import find_task
 
     run = load_config(find_preset(config), sets or (), say_aside)
+    check_metrics(run)
     hardware = None if gpu else detect()
     card = None if gpu or stack or hardware is None else _own(run, hardware)
     if gpu:

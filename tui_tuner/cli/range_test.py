@@ -47,7 +47,9 @@ def lr(
 
         shown = ""
 
-        def say(words: str, done: int, total: int) -> None:
+        def say(
+            words: str, done: int, total: int, rate: float | None = None, loss: float | None = None
+        ) -> None:
             nonlocal shown
             line = one_line(f"{words} {done}/{total}" if total else words, 110)
             if not json and line != shown and (not total or done in (0, total) or done % 10 == 0):

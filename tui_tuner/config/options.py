@@ -49,8 +49,13 @@ class Option:
         """True if nothing but `choices` is legal, so a select fits."""
         return bool(self.choices) and not self.kinds
 
-    def expects(self) -> str:
-        """What the field takes, in words: `a whole number of at least 1, or auto`."""
+    def expects(self, unit: str = "", nothing: str = "null") -> str:
+        """What the field takes, in words: `a whole number of at least 1 or auto`.
+
+        Args:
+            unit: What its numbers count.
+            nothing: What null is called.
+        """
         names = {
             int: _("a whole number"),
             float: _("a number"),
@@ -64,9 +69,11 @@ class Option:
         limits = [_(words, value=_number(value)) for words, value in self.limits]
         if limits and parts:
             parts[0] = _("{kind} {limits}", kind=parts[0], limits=listed(limits))
+        if unit and parts:
+            parts[0] = f"{parts[0]} {unit}"
         parts += self.choices
         if self.optional:
-            parts.append("null")
+            parts.append(nothing)
         if len(parts) > 1 and names[bool] in parts:
             place = parts.index(names[bool])
             parts[place : place + 1] = ["true", "false"]

@@ -199,8 +199,8 @@ def inspect(
     lengths, answers = Lengths("characters"), Lengths("characters")
     labels: Counter[str] = Counter()
     refusal: DataError | None = None
+    before: dict[str, int] = {}  # the outcomes, one row ago
     for read in reading:
-        before = dict(ledger.outcomes) if each is not None else {}
         why = ""
         try:
             record = _counted(read, cleaner, ledger, check)
@@ -208,7 +208,8 @@ def inspect(
             refusal, record, why = refusal or error, None, error.what
             ledger.count("dropped", read.row.origin, N_("rows that this task cannot use"))
         if each is not None:
-            outcome = next(name for name, count in ledger.outcomes.items() if count != before[name])
+            outcome = next(name for name, count in ledger.outcomes.items() if count != before.get(name, 0))
+            before[outcome] = ledger.outcomes[outcome]
             each(read, outcome, why)
         if record is not None:
             lengths.add(sum(map(len, texts_of(record))))

@@ -12,7 +12,6 @@ import os
 import shutil
 import tempfile
 import threading
-import zlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import zstandard
 
 from tui_tuner.data.formats import find_format
 from tui_tuner.data.problems import RowProblem
@@ -62,6 +62,7 @@ class RowSpool:
         self._folder = str(folder) if folder is not None else tempfile.gettempdir()
         self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  (closed by `close`)
         self._lock = threading.Lock()
+        self._packer = zstandard.ZstdCompressor(level=1)
         self._firsts, self._places = array("Q"), array("Q")  # of each block: its first row, where it begins
         self._end = 0
         self._waiting: list[bytes] = []  # rows of the block that is being filled
@@ -122,7 +123,7 @@ class RowSpool:
         return line
 
     def _write_block(self) -> None:
-        block = zlib.compress(b"\n".join(self._waiting), 1)
+        block = self._packer.compress(b"\n".join(self._waiting))
         first = self.count - len(self._waiting)
         try:
             if len(self._firsts) % 64 == 0 and shutil.disk_usage(self._folder).free < _FREE + len(block):
@@ -172,7 +173,8 @@ class RowSpool:
         end = self._places[number + 1] if number + 1 < len(self._places) else self._end
         if self._file.closed:
             raise IndexError(number)
-        return zlib.decompress(os.pread(self._file.fileno(), end - start, start))
+        packed = os.pread(self._file.fileno(), end - start, start)
+        return zstandard.ZstdDecompressor().decompress(packed)  # threads may not share one
 
     def _kept(self, line: bytes) -> Kept:
         origin, values, broken, said, format, source, merged, outcome, reason, cut = _unpack(line)

@@ -40,7 +40,7 @@ def fold_repeats(text: str) -> list[Piece]:
         size, times = _repeated(bare, place) if place < MOST_WORDS else (1, 1)
         if times < LEAST_TIMES or _saved(words[place : place + size], times) < LEAST_SAVED:
             inner = _inside(words[place])
-            if len(inner) == 1:
+            if len(inner) == 1 and inner[0].times == 1:
                 plain.append(words[place])
             else:
                 pieces += [*_joined(plain), *inner]

@@ -40,6 +40,15 @@ def check_beforehand(config: RunConfig) -> None:
     _check_model(config)
     check_method(config)
     check_data(config)
+    check_metrics(config)
+
+
+def check_metrics(config: RunConfig) -> None:
+    """What decides which checkpoint is best is measured, and so is what answers are scored by.
+
+    Raises:
+        ConfigError: one of that is not so.
+    """
     task = find_task(config.task)
     measured = [metric.name for metric in task.metrics if metric.name not in task.kept]
     if task.best_metric(config) not in measured:

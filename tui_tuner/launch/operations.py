@@ -42,6 +42,8 @@ OPERATIONS: dict[str, Operation] = {
     "chat_open": Operation("tui_tuner.inference.chatting:open_chat", process="chat"),
     "chat_answer": Operation("tui_tuner.inference.chatting:answer_chat", process="chat"),
     "chat_tokens": Operation("tui_tuner.inference.chatting:chat_tokens", process="chat"),
+    # Encodes the first rows; keeps the tokenizer of the model that was asked last.
+    "try_rows": Operation("tui_tuner.tasks.preview.trying:answer"),
     # Builds a model without data, of any architecture.
     "parameters": Operation("tui_tuner.training.tracing.built:answer", process=ALONE),
     # Trains. Its GPU memory, the CUDA context with it, is only free again when its process has ended.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tui_tuner.data.examples.prepare import RowTask
     from tui_tuner.data.reading import Read
     from tui_tuner.data.records import Record
+    from tui_tuner.runs.events import Sink
 
 SAMPLED = 200  # rows that are tokenised
 LINES_LIMIT = 256 * 1024**2  # bytes of JSON lines that are counted without reading them as JSON
@@ -117,8 +119,17 @@ def _basis(config: RunConfig, seen: _Seen, rows: int, tokens: _Sample) -> str:
     return _("{rows:,} lines counted; tokens of the first {read:,}, without the chat template's own", **said)
 
 
-def count_exactly(config: RunConfig, task: RowTask) -> Counted:
+def count_exactly(
+    config: RunConfig,
+    task: RowTask,
+    sink: Sink | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Counted:
     """The same from the rows as training will see them. Tokenises everything, into the cache the run reads.
+
+    Args:
+        sink: Told how far it is, by phases.
+        cancelled: Whether to give up.
 
     Imports transformers. Takes seconds to minutes, by the size of the data.
 
@@ -129,7 +140,7 @@ def count_exactly(config: RunConfig, task: RowTask) -> Counted:
     from tui_tuner.data.examples.prepare import prepare
     from tui_tuner.models.loading import load_tokenizer
 
-    prepared = prepare(config, load_tokenizer(config.model), task)
+    prepared = prepare(config, load_tokenizer(config.model), task, sink=sink, cancelled=cancelled)
     facts = counted_facts(prepared.train, prepared.validation)
     if config.task_kind.decides:
         quick = count(config, patience=EXACT_SECONDS).facts

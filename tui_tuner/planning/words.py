@@ -153,7 +153,7 @@ def duration_lines(found: Duration | None, counted: Counted, width: int = 0) -> 
 def _duration_words(found: Duration | None, counted: Counted) -> list[tuple[str, str]]:
     if found is None:
         return [(_("time"), _("unknown: {why}", why=counted.basis))]
-    said = [(_("work"), _work_words(found.work, counted)), (_("counted"), counted.basis)]
+    said = [(_("work"), _work_words(found.work, counted)), (_("data"), counted.basis)]
     said.append((_("FLOPs"), f"{found.work.flops:.3g} = {found.work.formula}"))
     said.append((_("time"), time_words(found)))
     money = money_words(found)

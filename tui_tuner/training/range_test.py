@@ -8,7 +8,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
@@ -25,7 +25,15 @@ from tui_tuner.training.commands import Commands, Stopped
 from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.watching.reporting import Reporter
 
-Say = Callable[[str, int, int], None]
+
+class Say(Protocol):
+    """Told what is being done, with done and total steps; and of a step its rate and loss."""
+
+    def __call__(
+        self, words: str, done: int, total: int, rate: float | None = None, loss: float | None = None
+    ) -> None: ...
+
+
 MEMORY = 0.9  # of the running mean that decides when to end
 PATIENT = 10  # steps before it may end
 
@@ -62,15 +70,15 @@ def answer(
 
     Args:
         arguments: `config` (values as in YAML) and `steps`.
-        progress: Told `doing` (words), `done` and `total`.
+        progress: Told `doing` (words), `done` and `total`; of a step also its `rate` and `loss`.
 
     Returns:
         What `RangeTest.to_json` does.
     """
     config = build_config(arguments["config"])
 
-    def say(words: str, done: int, total: int) -> None:
-        progress({"doing": words, "done": done, "total": total})
+    def say(words: str, done: int, total: int, rate: float | None = None, loss: float | None = None) -> None:
+        progress({"doing": words, "done": done, "total": total, "rate": rate, "loss": loss})
 
     return range_test(config, *bounds(config), arguments["steps"], say, _Cancelled(cancelled)).to_json()
 
@@ -80,7 +88,7 @@ def range_test(
     low: float,
     high: float,
     steps: int,
-    say: Say = lambda *_: None,
+    say: Say = lambda *_unused: None,
     control: Control | None = None,
 ) -> RangeTest:
     """Train `steps` steps while the rate grows from `low` to `high`; ends early where the loss explodes.
@@ -161,7 +169,11 @@ def _run(training: Any, rates: list[float], commands: Commands, say: Say) -> Ran
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
             loss = float(engine.last_loss)
-            say(_("training"), state.global_step, len(rates))
+            known = math.isfinite(loss)
+            rate = rates[min(len(losses), len(rates) - 1)]
+            say(
+                _("training"), state.global_step, len(rates), rate if known else None, loss if known else None
+            )
             if not math.isfinite(loss):
                 ended.append(_("the loss was {loss} at {rate:.2g}", loss=loss, rate=rates[len(losses)]))
             else:

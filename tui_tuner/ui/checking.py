@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.advice import fixes_of, on_screen
 from tui_tuner.config.options import field_of, known_field
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.errors import DataError, RowsError, TunerError
+from tui_tuner.errors import DataError, RowsError, RunError, TunerError
 from tui_tuner.runs.view import RunView
 from tui_tuner.ui.form import config_of
 
+if TYPE_CHECKING:
+    from tui_tuner.launch.helper import Helper
+
+_PATIENCE = 60.0  # seconds for the first rows, with the start of the process
 _OF_ROWS = ("data.columns", "data.format", "task")
 _BY_CODE = {DataError.exit_code: "data.path"}  # of runs that an older version ended
 
@@ -61,6 +65,34 @@ def check_start(values: Mapping[str, Any]) -> Refusal | None:
     except (TunerError, OSError) as error:
         return refusal_of(error)
     return None
+
+
+def try_rows(values: Mapping[str, Any], helper: Helper) -> Refusal | None:
+    """Whether rows of a draft that `check_start` has passed come through its template and its tokenizer.
+
+    Takes a while, in a helper process; nothing is asked for a model that would have to be fetched first. What
+    ends the helper says nothing about the rows.
+    """
+    from tui_tuner.launch.helper import Cancelled
+    from tui_tuner.launch.helper_process import ProcessEnded
+
+    config = config_of(values)
+    if not _own_rows(config) or config.model.trust_remote_code:
+        return None
+    try:
+        helper.ask("try_rows", {"config": config.model_dump(mode="json")}, seconds=_PATIENCE)
+    except (Cancelled, ProcessEnded, RunError):
+        return None
+    except TunerError as error:
+        return refusal_of(error)
+    return None
+
+
+def _own_rows(config: RunConfig) -> bool:
+    """Whether there are rows that do not come with this package."""
+    paths = config.data.path if isinstance(config.data.path, list) else [config.data.path]
+    names = [item if isinstance(item, str) else item.path for item in paths]
+    return any(os.path.exists(os.path.expanduser(name)) for name in names)
 
 
 def better_start(values: Mapping[str, Any]) -> Refusal | None:

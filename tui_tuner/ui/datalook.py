@@ -324,8 +324,10 @@ def roles_of(format: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(found.needed), tuple(found.more)
 
 
-def read_as(draft: dict[str, Any], path: DataPath, format: str, columns: dict[str, str]) -> Reading:
-    """How the rows of `path` are read with this format and these columns."""
+def read_as(
+    draft: dict[str, Any], path: DataPath, format: str, columns: dict[str, str], place: int = 0
+) -> Reading:
+    """How one of the first rows of `path`, counted from 0, is read with this format and these columns."""
     from tui_tuner.data.preview import first_rows
     from tui_tuner.data.report import record_lines
 
@@ -333,7 +335,8 @@ def read_as(draft: dict[str, Any], path: DataPath, format: str, columns: dict[st
         data = draft.get("data")
         told = {**(data if isinstance(data, dict) else {}), "format": format, "columns": columns or None}
         config = _config({**draft, "data": told}, path)
-        row = first_rows(config.data, 1).rows[0]
+        rows = first_rows(config.data, place + 1).rows
+        row = rows[min(place, len(rows) - 1)]
         held = {key: value for key, value in (row.record or {}).items() if value is not None}
         lines = record_lines(held) if row.record is not None else [_(row.problem)]
         return Reading(format, tuple(one_line(line, 400) for line in lines), _refused(config))

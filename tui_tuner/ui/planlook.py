@@ -26,6 +26,7 @@ from tui_tuner.planning.gpus import CARDS, Card, card_here, counted_card
 from tui_tuner.planning.hardware import Hardware, detect
 from tui_tuner.planning.plan import Plan, plan
 from tui_tuner.planning.throughput import measured
+from tui_tuner.runs.events import Body, Phase
 from tui_tuner.tasks import find_task
 from tui_tuner.ui.form import at, config_of, put
 from tui_tuner.ui.words import share_words
@@ -70,6 +71,8 @@ def look(
     network: bool = True,
     exact: bool = False,
     facts: ModelFacts | None = None,
+    said: Callable[[Phase], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Look:
     """Plan the run of a draft.
 
@@ -79,13 +82,15 @@ def look(
         network: Whether the hub may be asked for the model's shapes, and rows may be counted at leisure.
         exact: Tokenise all data (seconds to minutes; imports transformers).
         facts: Shapes of the draft's model, where they are known; looked up otherwise.
+        said: Told how far the tokenising is.
+        stop: Whether to give that up.
 
     Raises:
         TunerError: the draft is invalid, or the model, the card or (with `exact`) the data cannot be had.
     """
     config = config_of(draft)
     facts = facts or _facts_of(config, network)
-    counted = _counted(config, network, exact)
+    counted = _counted(config, network, exact, said, stop)
     hardware, chosen, config = _device(config, card)
     speed = None if card else measured(config, not chosen.cpu, root)
     planned = plan(config, hardware=hardware, card=chosen, facts=facts, data=counted.facts, speed=speed)
@@ -166,7 +171,24 @@ def _facts_of(config: RunConfig, network: bool) -> ModelFacts:
     return known
 
 
-def _counted(config: RunConfig, patient: bool, exact: bool) -> Counted:
+class _Phases:
+    """Passes on how far something is."""
+
+    def __init__(self, said: Callable[[Phase], None]) -> None:
+        self._said = said
+
+    def emit(self, body: Body) -> None:
+        if isinstance(body, Phase):
+            self._said(body)
+
+
+def _counted(
+    config: RunConfig,
+    patient: bool,
+    exact: bool,
+    said: Callable[[Phase], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Counted:
     """Counts of the rows, kept while neither settings nor files change; exact ones are preferred."""
     key = _data_key(config)
     with _lock:
@@ -174,7 +196,7 @@ def _counted(config: RunConfig, patient: bool, exact: bool) -> Counted:
     if known is not None and (known.exact or not exact) and not (patient and known.facts is None):
         return known
     if exact:
-        found = count_exactly(config, find_task(config.task))
+        found = count_exactly(config, find_task(config.task), _Phases(said) if said else None, stop)
     else:
         found = count(config, PATIENT if patient else QUICK, PATIENT if patient else 0.0)
     with _lock:

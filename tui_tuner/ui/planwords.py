@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from textual.content import Content
 
 from tui_tuner.locales import _
-from tui_tuner.planning.range_test import SOURCE, RangeTest, plot
+from tui_tuner.planning.range_test import SOURCE, RangeTest, evaluate, plot
 from tui_tuner.planning.words import duration_lines, rate_words
 from tui_tuner.text import listed, one_line
 from tui_tuner.ui.planlook import Look
@@ -36,8 +37,11 @@ def verdict(look: Look) -> Content:
     found, fitted = look.estimate, look.plan.fit
     mark = ("✓ ", "$success") if fitted.fits else ("✗ ", "$error")
     parts: list[Content | str | tuple[str, str]] = [mark, (one_line(fitted.sentence(), 300), "bold")]
-    peak = "  " + _("peak: {phase}", phase=_(found.phase)) if fitted.fits else ""
-    parts.append((f"{peak}  ±{found.band:.0%}", "$dim"))
+    said = {"phase": _(found.phase), "share": f"{found.band:.0%}"}
+    if fitted.fits:
+        parts.append(("  " + _("most of it in: {phase}, give or take {share}", **said), "$dim"))
+    else:
+        parts.append(("  " + _("give or take {share}", share=said["share"]), "$dim"))
     return Content.assemble(*parts)
 
 
@@ -47,7 +51,7 @@ def footing(look: Look, traced: str = "") -> Content:
     lines = []
     if not found.verified:
         why = one_line(found.reason, 150)
-        lines.append(Content.assemble((_("unverified:"), "$warning"), (f" {why}", "$dim")))
+        lines.append(Content.assemble((_("rough figures:"), "$warning"), (f" {why}", "$dim")))
     lines.append(safe(look.plan.parameters.sentence(), 200).stylize("$dim"))
     lines += [safe(note, 200).stylize("$dim") for note in found.notes]
     if traced:
@@ -115,6 +119,13 @@ def range_offers(test: RangeTest | None) -> list[Offer]:
     return [Offer(line, words, values)]
 
 
+def curve_words(points: Sequence[tuple[float, float]]) -> Content:
+    """The curve of a range test that is still growing: (rate, loss) each."""
+    test = evaluate([rate for rate, _loss in points], [loss for _rate, loss in points])
+    growing = replace(test, suggestion=replace(test.suggestion, rate=None))
+    return Content("\n".join(plot(growing, 76, 9)))
+
+
 def advice_offers(look: Look) -> list[Offer]:
     """What looks wrong, serious things first, each with its fix."""
     offers = []
@@ -134,7 +145,7 @@ def time_words(look: Look, width: int = 0) -> Content:
     """Steps, tokens, arithmetic, time and money; what is not known says why."""
     lines = [safe(line) for line in duration_lines(look.plan.duration, look.counted, width)]
     if look.config.hardware.price_per_hour is None:
-        money = _("unknown: set hardware.price_per_hour")
+        money = _("unknown: m asks for the price of an hour")
         lines.append(Content(f"{_('money'):8}{money}").stylize("$dim"))
     if not look.counted.exact:
         lines.append(Content("\n" + _("t tokenises all rows: then the counts are exact.")).stylize("$dim"))

@@ -12,6 +12,7 @@ from tui_tuner.planning.range_test import RangeTest, evaluate
 from tui_tuner.ui.form import config_of
 
 STEPS = 60
+Points = list[tuple[float, float]]  # (rate, loss) each
 
 
 class RangeProcess:
@@ -19,17 +20,20 @@ class RangeProcess:
 
     Args:
         helper: Whom to ask; None for one of its own.
-        progress: Told done and total steps, in the thread that runs it.
+        progress: Told what is done, how far it is, and the curve so far, in the thread that runs it.
     """
 
     def __init__(
-        self, helper: Helper | None = None, progress: Callable[[int, int], None] = lambda *_: None
+        self,
+        helper: Helper | None = None,
+        progress: Callable[[str, int, int, Points], None] = lambda *_: None,
     ) -> None:
         self._helper = helper or Helper()
         self._own = helper is None
         self._progress = progress
         self._request: Request | None = None
         self._ended = False
+        self._points: Points = []
 
     @property
     def pid(self) -> int | None:
@@ -70,5 +74,6 @@ class RangeProcess:
             self._request.cancel()
 
     def _heard(self, said: dict[str, Any]) -> None:
-        if said["total"] and said["doing"] == "training":
-            self._progress(said["done"], said["total"])
+        if said.get("rate") is not None:
+            self._points.append((said["rate"], said["loss"]))
+        self._progress(str(said["doing"]), said["done"], said["total"], list(self._points))

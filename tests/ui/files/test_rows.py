@@ -159,7 +159,8 @@ async def test_several_data_sets_are_shown_and_kept(tmp_path: Path, opened: Open
         await until(pilot, lambda: "12 rows: 12 kept" in text(pilot))
         assert rows.count == 12 and "2 data sets: first.jsonl, second.jsonl" in text(pilot)
         await pilot.press("u")
-        await until(pilot, lambda: not isinstance(pilot.app.screen, DataScreen))
+        await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
+        await until(pilot, lambda: "Method" in text(pilot), 20)
         assert pilot.app.draft["data"]["path"] == paths
 
 
@@ -219,3 +220,4 @@ async def test_u_is_obeyed_once_it_is_known_whether_the_data_can_be_used(
         assert isinstance(pilot.app.screen, DataScreen)
         known.set()
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen), 20)
+        await until(pilot, lambda: "Method" in text(pilot), 20)

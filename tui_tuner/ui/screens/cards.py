@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, ClassVar
 
 from textual import on, work
@@ -51,6 +52,10 @@ class CardDialog(ModalScreen[str | None]):
     def __init__(self, draft: dict[str, Any], now: str) -> None:
         super().__init__()
         self._draft, self._now = draft, now
+        self._cards = len(planlook.known_cards())
+        self._done = 0  # cards that are judged
+        self._failed = False
+        self._began = time.monotonic()
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
@@ -58,13 +63,27 @@ class CardDialog(ModalScreen[str | None]):
             yield Static(Content(_("Which GPU is the run planned for?")))
             first = Option(Content(_("this machine's own")), HERE)
             yield OptionList(first, *(Option(_line(card), card.name) for card in planlook.known_cards()))
+            yield Static(classes="count")
             yield Input(placeholder=_("or so much memory: 24GiB, or several: 2xH100"), compact=True)
 
     def on_mount(self) -> None:
         box = self.query_one(OptionList)
         box.highlighted = box.get_option_index(self._now) if self._known(self._now) else 0
         self.set_focus(box)
+        self.set_interval(1.0, self._count)
         self._judge()
+
+    def _count(self) -> None:
+        """How many cards are judged; before the first one, the model is looked at."""
+        line = self.query_one(".count", Static)
+        seconds = int(time.monotonic() - self._began)
+        if self._done >= self._cards or self._failed:
+            line.display = False
+            return
+        words = _("looking at the model and its rows: {seconds} s", seconds=seconds)
+        if self._done:
+            words = _("{done} of {total} cards", done=self._done, total=self._cards)
+        line.update(Content(words).stylize("$dim"))
 
     def _known(self, name: str) -> bool:
         return any(card.name == name for card in planlook.known_cards())
@@ -79,11 +98,14 @@ class CardDialog(ModalScreen[str | None]):
         try:
             planlook.cards(self._draft, said, lambda: worker.is_cancelled)
         except (TunerError, OSError) as problem:
+            self._failed = True
             self.app.call_later(self.query_one(Static).update, safe(words_of(problem), 120))
 
     @on(Judged)
     def _judged(self, message: Judged) -> None:
         name = message.found.card.name
+        self._done += 1
+        self._count()
         self.query_one(OptionList).replace_option_prompt(name, _judged(message.found, message.seconds))
 
     @on(OptionList.OptionSelected)

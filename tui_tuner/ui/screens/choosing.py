@@ -1,10 +1,11 @@
-"""Choosing a file: a dialog with a path field and what is there."""
+"""Choosing a file: a dialog with a path field and what is there; and what is chosen for a field on a key."""
 
 from __future__ import annotations
 
 import os
 import threading
-from typing import ClassVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,8 +15,10 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
+from tui_tuner.ui.form import at
 from tui_tuner.ui.recent import note_recent
+from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.paths.picker import PathPicker
 from tui_tuner.ui.words import mark, marked
 
@@ -78,3 +81,58 @@ class ChooseFile(ModalScreen[str | None]):
 
     def action_dismiss_none(self) -> None:
         self.dismiss(None)
+
+
+# Fields of the settings that hold a path or a model
+
+MODEL = "model.name"
+Taken = Callable[[Mapping[str, Any]], Awaitable[None]]  # values, by the dotted names of their fields
+
+
+class Files(NamedTuple):
+    """What is looked for: a title, the ends of names, the kind that recent ones are kept by."""
+
+    title: str
+    suffixes: tuple[str, ...]
+    recent: str
+    folders: bool = False
+
+
+_DATA = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".zip", ".gz", ".conll", ".sql")
+FILES: dict[str, Files] = {
+    "data.path": Files(N_("Data"), _DATA, "data", True),
+    "data.validation": Files(N_("Held-out rows"), _DATA, "data"),
+    "data.cleaning.phrases": Files(N_("Phrases of refusals"), (".yaml", ".yml"), "phrases"),
+    "model.tokenizer": Files(N_("Folder of a tokenizer"), (), "tokenizer", True),
+    "model.chat_template": Files(N_("Chat template"), (".jinja", ".jinja2", ".j2"), "template"),
+    "output.folder": Files(N_("Folder for runs"), (), "output", True),
+}
+
+
+def choosable(path: str) -> bool:
+    """Whether there is something to choose from for a field."""
+    return path == MODEL or path in FILES
+
+
+def choose_for(screen: TunerScreen, path: str, values: Mapping[str, Any], taken: Taken) -> None:
+    """Let one choose above a screen.
+
+    Args:
+        path: The field.
+        values: The draft.
+        taken: Told what was chosen.
+    """
+    if path == MODEL:
+        from tui_tuner.ui.screens.models.asking import ask_model
+
+        ask_model(screen, taken)
+        return
+
+    async def answered(chosen: str | None) -> None:
+        if chosen is not None:
+            await taken({path: chosen})
+
+    files, now = FILES[path], at(values, path)
+    start = now if isinstance(now, str) and "/" in now else ""
+    dialog = ChooseFile(_(files.title), start, files.suffixes, files.recent, folders=files.folders)
+    screen.app.push_screen(dialog, answered)

@@ -29,6 +29,7 @@ from tui_tuner.ui.guard.sturdy import Works
 from tui_tuner.ui.screens.dialogs import Choose
 from tui_tuner.ui.words import column, safe
 
+MOST_ROWS = 100  # that are looked at one by one
 _FORMAT, _USE, _NONE = "format", "use", "none"
 
 
@@ -74,6 +75,8 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
         Binding("right", "go('columns')", _("Columns"), show=False),
         Binding("delete,backspace", "clear", _("No column"), show=False),
         Binding("tab", "app.focus_next", _("Next part"), show=False),
+        Binding("n", "row(1)", _("Next row"), show=False),
+        Binding("p", "row(-1)", _("Row before"), show=False),
     ]
     DEFAULT_CSS = """
     ColumnsDialog #lists { height: 1fr; }
@@ -96,11 +99,12 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
         self._more: tuple[str, ...] = ()
         self._turn = 0
         self._role = ""  # which a column is picked for
+        self._place = 0  # the row that is shown
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide") as box:
             box.border_title = Content(_("Which column is what?"))
-            box.border_subtitle = Content(_("Enter picks · Del takes away · Esc back"))
+            box.border_subtitle = Content(_("Enter picks · Del takes away · n next row · Esc back"))
             with Horizontal(id="lists"):
                 yield OptionList(id="roles")
                 yield OptionList(id="columns")
@@ -108,7 +112,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
             yield Static(id="first")
 
     def on_mount(self) -> None:
-        self.query_one("#first").border_title = Content(_("The first row as it would be read"))
+        self._title_row()
         self.query_one("#meaning", Static).update(Content(_("Reading the columns…")))
         self._open()
 
@@ -240,11 +244,22 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
             words = Content(_("It is shown once every role that is needed has a column.")).stylize("$dim")
             self.query_one("#first", Static).update(words)
             return
-        self._read(self._turn, self.format, dict(self.roles))
+        self._read(self._turn, self.format, dict(self.roles), self._place)
+
+    def _title_row(self) -> None:
+        title = _("Row {row} as it would be read", row=self._place + 1)
+        self.query_one("#first").border_title = Content(title)
+
+    def action_row(self, by: int) -> None:
+        """Show another row as it would be read."""
+        if self._whole:
+            self._place = min(max(0, self._place + by), MOST_ROWS - 1)
+            self._title_row()
+            self._try()
 
     @work(thread=True, group="try-columns", exclusive=True)
-    def _read(self, turn: int, format: str, roles: dict[str, str]) -> None:
-        reading = datalook.read_as(self._draft, self._path, format, roles)
+    def _read(self, turn: int, format: str, roles: dict[str, str], place: int) -> None:
+        reading = datalook.read_as(self._draft, self._path, format, roles, place)
         if not get_current_worker().is_cancelled:
             self.post_message(Tried(turn, reading))
 

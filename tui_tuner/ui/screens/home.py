@@ -20,7 +20,8 @@ from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 from tui_tuner.ui.presets import PresetRow, about, preset_rows, preset_values
 from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
-from tui_tuner.ui.widgets.run_list import RunList
+from tui_tuner.ui.widgets.long_list import LongList
+from tui_tuner.ui.widgets.run_list import RunHeads, RunList
 from tui_tuner.ui.words import age, block, column, mark, marked, safe
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ class HomeScreen(RowsScreen):
     HomeScreen.-wide.-tall #about { display: block; }
     HomeScreen #welcome { height: auto; display: none; }
     HomeScreen.-empty #welcome { display: block; }
-    HomeScreen.-empty #run-list { display: none; }
+    HomeScreen.-empty #run-list, HomeScreen.-empty RunHeads { display: none; }
+    HomeScreen #run-list { height: auto; }
+    HomeScreen #runs RunHeads { padding: 0; }
     """
 
     def __init__(self) -> None:
@@ -81,6 +84,7 @@ class HomeScreen(RowsScreen):
             with Vertical(classes="panel", id="runs") as runs:
                 runs.border_title = Content(_("Runs"))
                 yield Static(_welcome(), id="welcome")
+                yield RunHeads()
                 yield RunList(id="run-list")
             with Vertical(classes="panel", id="start") as start:
                 start.border_title = Content(_("Begin with a preset"))
@@ -153,6 +157,7 @@ class HomeScreen(RowsScreen):
         self.set_class(not found, "-empty")
         runs = self.query_one(RunList)
         runs.show(found)
+        self.query_one(RunHeads).show_for(runs)
         count = _n("{n} run", "{n} runs", len(found), n=len(found))
         title = Content.assemble(_("Runs"), (f"  {count} · {safe(self.tuner.store.root, 40).plain}", "$dim"))
         if title.plain != self._title:
@@ -162,7 +167,7 @@ class HomeScreen(RowsScreen):
             self._first = False
             self.set_focus(runs if found else self.query_one("#presets"))
 
-    @on(OptionList.OptionSelected, "#run-list")
+    @on(LongList.Selected, "#run-list")
     def _open(self) -> None:
         chosen = self.query_one(RunList).chosen
         if chosen is not None:

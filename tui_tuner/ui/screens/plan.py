@@ -3,96 +3,65 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
-from textual.message import Message
-from textual.widgets import ContentSwitcher, OptionList, Static, Tab, Tabs
-from textual.widgets.option_list import Option
+from textual.widgets import OptionList, Static, Tab, Tabs
 from textual.worker import get_current_worker
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
+from tui_tuner.runs.events import Phase
 from tui_tuner.text import one_line
 from tui_tuner.ui import planlook
 from tui_tuner.ui.form import problems, put
 from tui_tuner.ui.planwords import (
-    Offer,
     advice_offers,
     footing,
     lever_offers,
-    lever_title,
     range_offers,
     rule_offers,
     time_words,
     verdict,
 )
 from tui_tuner.ui.preferences import remember
-from tui_tuner.ui.rangelook import RangeProcess
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.form.plan_line import Planned
 from tui_tuner.ui.widgets.memory_bar import bar_content, breakdown
+from tui_tuner.ui.widgets.plan.messages import Counting
+from tui_tuner.ui.widgets.plan.pages import PAGES, Pages
+from tui_tuner.ui.widgets.plan.waits import Waits
+from tui_tuner.ui.widgets.plan.works import LongWorks
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import block, plain_value, safe
 
-if TYPE_CHECKING:
-    from tui_tuner.launch.tracing import Tracer
-    from tui_tuner.planning.range_test import RangeTest
-
-PAGES = {
-    "memory": _("Memory"),
-    "rates": _("Learning rate"),
-    "time": _("Time and money"),
-    "advice": _("Advice"),
-}
-LISTS = {"memory": "#levers", "rates": "#rules", "advice": "#findings"}
+_WAIT_SECONDS = 1.0
 
 
-class Traced(Message):
-    """What the trace of the installed libraries says."""
-
-    def __init__(self, turn: int, sentence: str) -> None:
-        super().__init__()
-        self.turn, self.sentence = turn, sentence
-
-
-class RangeStep(Message):
-    """How far the range test is."""
-
-    def __init__(self, done: int, total: int) -> None:
-        super().__init__()
-        self.done, self.total = done, total
-
-
-class Ranged(Message):
-    """The range test's curve, or why there is none."""
-
-    def __init__(self, test: RangeTest | None, error: str) -> None:
-        super().__init__()
-        self.test, self.error = test, error
-
-
-class PlanScreen(TunerScreen):
+class PlanScreen(LongWorks, TunerScreen):
     """Four pages under a bar of memory. `f` puts what is marked into the settings; all is worked out anew."""
 
     HELP_TEXT = _(
         "The bar is the card; its patterns are the parts listed below. Nothing is loaded for it.\n"
         "f takes what is marked into the settings: a way to save memory, a learning rate, a fix. z takes it "
-        "back.\nc chooses another card. t tokenises all rows, so that counts are exact.\n"
+        "back.\nc chooses another card, m asks for its price. t tokenises all rows, and counts are exact.\n"
         "r trains some steps over growing learning rates and suggests one; nothing of it is kept.\n"
         "x checks the memory against a trace of the installed libraries, which takes some seconds."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f3", "back", _("Back"), key_display="esc"),
+        Binding("escape", "back", _("Back")),
+        Binding("f3", "back", "", show=False),
         Binding("f", "take", _("Take")),
-        Binding("z,ctrl+z", "undo", _("Undo"), key_display="z"),
+        Binding("z", "undo", _("Undo")),
+        Binding("ctrl+z", "undo", "", show=False),
         Binding("ctrl+y", "redo", _("Redo"), key_display="^y", show=False),
         Binding("c", "card", _("Card")),
+        Binding("m", "price", _("Price of an hour"), show=False),
         Binding("t", "tokens", _("Tokens")),
         Binding("x", "trace", _("Trace")),
         Binding("r", "range", _("Range test")),
@@ -108,24 +77,24 @@ class PlanScreen(TunerScreen):
     PlanScreen #verdict, PlanScreen #footing { height: auto; max-height: 5; }
     PlanScreen #bar { height: 1; }
     PlanScreen #tabs { height: 2; margin-top: 1; }
-    PlanScreen #pages { height: 1fr; padding: 0 1; }
-    PlanScreen #parts { width: 38; height: 1fr; padding-right: 1; }
-    PlanScreen OptionList { height: 1fr; min-height: 4; text-wrap: nowrap; text-overflow: ellipsis; }
-    PlanScreen #memory OptionList { width: 1fr; }
-    PlanScreen .words { height: auto; max-height: 15; color: $dim; padding-top: 1; }
-    PlanScreen .title { height: 1; color: $dim; text-wrap: nowrap; }
+    PlanScreen.-wide.-tall #tabs { display: none; }
+    PlanScreen.-wide.-tall #head { padding-bottom: 1; }
+    PlanScreen.-wide.-tall Pages { layout: grid; grid-size: 2 2; grid-columns: 2fr 1fr; padding: 0; }
+    PlanScreen.-wide.-tall Pages > * { display: block; padding: 0 1; border-top: solid $line; }
+    PlanScreen.-wide.-tall Pages > * { border-title-align: left; border-title-color: $dim; }
+    PlanScreen.-wide.-tall Pages > .-on { border-top: solid $primary; border-title-color: $primary; }
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.look: planlook.Look | None = None
-        self._turn = 0
-        self._offers: dict[str, list[Offer]] = {name: [] for name in LISTS}
-        self._tracer: Tracer | None = None
-        self._traced = ""
+        self.waits = Waits()
+        self.turn = 0
+        self.traced = ""
+        self._tracer = None
         self._exact = False
-        self._ranging: RangeProcess | None = None
-        self._ranged: RangeTest | None = None
+        self._ranging = None
+        self._ranged = None
 
     def crumb(self) -> Content:
         return Content(_("Plan"))
@@ -139,24 +108,11 @@ class PlanScreen(TunerScreen):
             *(Tab(Content(f"{i + 1} {title}"), id=name) for i, (name, title) in enumerate(PAGES.items())),
             id="tabs",
         )
-        with ContentSwitcher(initial="memory", id="pages"):
-            with Horizontal(id="memory"):
-                with VerticalScroll(id="parts", can_focus=False):
-                    yield Static()
-                with Vertical():
-                    yield Static(lever_title(), classes="title")
-                    yield OptionList(id="levers")
-            with Vertical(id="rates"):
-                yield OptionList(id="rules")
-                yield Static(classes="words")
-            with VerticalScroll(id="time"):
-                yield Static()
-            with Vertical(id="advice"):
-                yield OptionList(id="findings")
-                yield Static(classes="words")
+        yield Pages(id="pages")
 
     def on_mount(self) -> None:
         self.query_one("#tabs").can_focus = False
+        self.set_interval(_WAIT_SECONDS, self._tick)
         self._plan()
 
     def on_unmount(self) -> None:
@@ -172,27 +128,45 @@ class PlanScreen(TunerScreen):
     # Working it out
 
     def _plan(self, exact: bool = False) -> None:
-        self._turn += 1
+        self.turn += 1
         self._exact = exact
-        doing = _("Tokenising all rows…") if exact else _("Working it out…")
-        self.query_one(TopBar).say(Content(doing).stylize("$dim"))
-        self._work(self._turn, copy.deepcopy(self.tuner.draft), self.tuner.card, exact)
+        words = _("tokenising all rows:") if exact else _("working out the plan:")
+        self.waits.begin("plan", words, _("Esc leaves it") if exact else "")
+        self.say_waits()
+        self._work(self.turn, copy.deepcopy(self.tuner.draft), self.tuner.card, exact)
 
     @work(thread=True, group="plan", exclusive=True)
     def _work(self, turn: int, draft: dict[str, Any], card: str, exact: bool) -> None:
-        found, error = None, ""
+        found, error, worker = None, "", get_current_worker()
+
+        def said(phase: Phase) -> None:
+            self.post_message(Counting(turn, phase.done, phase.total or 0, phase.unit))
+
         try:
-            found = planlook.look(draft, card, self.tuner.store.root, exact=exact)
+            found = planlook.look(
+                draft,
+                card,
+                self.tuner.store.root,
+                exact=exact,
+                said=said,
+                stop=lambda: worker.is_cancelled,
+            )
         except (TunerError, OSError, ImportError) as problem:
             error = words_of(problem)
-        if not get_current_worker().is_cancelled:
+        if not worker.is_cancelled:
             self.post_message(Planned(turn, found, error))
+
+    @on(Counting)
+    def _counting(self, message: Counting) -> None:
+        if message.turn == self.turn:
+            self.waits.count("plan", message.done, message.total, message.unit)
 
     @on(Planned)
     def _planned(self, message: Planned) -> None:
-        if message.turn != self._turn:
+        if message.turn != self.turn:
             return
-        self._say_card()
+        self.waits.end("plan")
+        self.say_waits()
         if message.look is None and self._exact and self.look is not None:
             self.tuner.say(message.error, "error", 12)  # what was counted before still holds
             return
@@ -201,100 +175,87 @@ class PlanScreen(TunerScreen):
                 Content.assemble(("✗ ", "$error"), block(message.error))
             )
             return
-        self.look, self._traced = message.look, ""
+        self.look, self.traced = message.look, ""
         self._draw(message.look)
 
-    def _say_card(self, done: int = 0, total: int = 0) -> None:
-        words = safe(self.tuner.card or _("this machine"), 30)
-        if self._ranging is not None:
-            said = _("range test under way, r ends it")
-            if total:
-                said = _("range test: step {done} of {total}, r ends it", done=done, total=total)
-            words = Content(said).stylize("$dim")
-        self.query_one(TopBar).say(words)
+    def _tick(self) -> None:
+        if self.waits and self.on_view:
+            self.say_waits()
+
+    def say_waits(self) -> None:
+        """What is waited for, with its count and its seconds; else the card."""
+        self.query_one(TopBar).say(
+            self.waits.said() if self.waits else safe(self.tuner.card or _("this machine"), 30)
+        )
 
     def work_failed(self, group: str, words: str) -> None:
         if group == "range":
             self._ranging = None
-        self._say_card()
+        self.waits.end(group)
+        self.say_waits()
         if group == "plan" and self.look is None:
             self.query_one("#verdict", Static).update(Content.assemble(("✗ ", "$error"), words))
 
     # Drawing
 
     def _draw(self, look: planlook.Look) -> None:
+        pages = self.query_one(Pages)
         self._draw_memory(look)
-        self.query_one("#time Static", Static).update(time_words(look, self.size.width - 2))
-        self._fill("memory", lever_offers(look))
-        self._fill("rates", range_offers(self._ranged) + rule_offers(look))
-        self._fill("advice", advice_offers(look))
+        pages.fill("memory", lever_offers(look))
+        self.draw_ranged(look)
+        pages.fill("advice", advice_offers(look))
         count = len(look.plan.advice)
         label = f"4 {PAGES['advice']}" + (f" ({count})" if count else "")
         self.query_one("#tabs #advice", Tab).label = Content(label)
         if self.focused is None:
-            self._focus_list()
+            pages.show(pages.page)
 
     def _draw_memory(self, look: planlook.Look) -> None:
+        pages = self.query_one(Pages)
+        both = self.has_class("-wide") and self.has_class("-tall")
+        room = (self.size.width // 3 if both else self.size.width) - 2
         self.query_one("#verdict", Static).update(verdict(look))
-        self._draw_footing()
+        self.draw_traced()
         self.query_one("#bar", Static).update(bar_content(look.estimate, look.card, self.size.width - 2))
-        self.query_one("#parts Static", Static).update(breakdown(look.estimate, 36))
+        pages.query_one("#parts Static", Static).update(breakdown(look.estimate, 36))
+        pages.query_one("#time Static", Static).update(time_words(look, room))
 
-    def _draw_footing(self) -> None:
-        words = footing(self.look, self._traced) if self.look is not None else Content("")
+    def draw_traced(self) -> None:
+        """What the figures rest on, and what a trace says of them."""
+        words = footing(self.look, self.traced) if self.look is not None else Content("")
         line = self.query_one("#footing", Static)
         line.display = bool(words.plain)
         line.update(words)
 
-    def _fill(self, page: str, offers: list[Offer]) -> None:
-        box = self.query_one(LISTS[page], OptionList)
-        before = box.highlighted or 0
-        self._offers[page] = offers
-        box.clear_options()
-        box.add_options([Option(offer.line) for offer in offers])
-        if offers:
-            box.highlighted = min(before, len(offers) - 1)
-        else:
-            words = {
-                "advice": _("Nothing to remark."),
-                "memory": _("Nothing here saves memory."),
-            }
-            if page in ("rates", "advice"):
-                self.query_one(f"#{page} .words", Static).update("")
-            box.add_option(Option(Content(words.get(page, "")).stylize("$dim"), disabled=True))
-
-    @on(OptionList.OptionHighlighted)
-    def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        for page in ("rates", "advice"):
-            if event.option_list.id == LISTS[page].removeprefix("#") and event.option_index < len(
-                self._offers[page]
-            ):
-                self.query_one(f"#{page} .words", Static).update(self._offers[page][event.option_index].words)
+    def draw_ranged(self, look: planlook.Look) -> None:
+        """The rules, and before them what the range test found."""
+        pages = self.query_one(Pages)
+        pages.fill("rates", range_offers(self._ranged) + rule_offers(look))
 
     # Pages
 
     @on(Tabs.TabActivated)
     def _tab(self, event: Tabs.TabActivated) -> None:
-        self.query_one("#pages", ContentSwitcher).current = event.tab.id
-        self._focus_list()
+        if event.tab.id:
+            self.query_one(Pages).show(event.tab.id)
 
-    def _page(self) -> str:
-        return self.query_one("#pages", ContentSwitcher).current or "memory"
-
-    def _focus_list(self) -> None:
-        page = self._page()
-        self.set_focus(self.query_one(LISTS[page]) if page in LISTS else self.query_one("#time"))
+    @on(Pages.Marked)
+    def _marked(self, event: Pages.Marked) -> None:
+        self.action_go(event.page)
 
     def action_page(self, by: int) -> None:
         names = list(PAGES)
-        self.action_go(names[(names.index(self._page()) + by) % len(names)])
+        self.action_go(names[(names.index(self.query_one(Pages).page) + by) % len(names)])
 
     def action_go(self, page: str) -> None:
         self.query_one("#tabs", Tabs).active = page
+        self.query_one(Pages).show(page)
 
     # Keys
 
     def action_back(self) -> None:
+        if self._ranging is not None:
+            self.tuner.say(_("The range test was ended; r begins it again."))
         self.dismiss(None)
 
     @on(OptionList.OptionSelected)
@@ -303,24 +264,25 @@ class PlanScreen(TunerScreen):
 
     def action_take(self) -> None:
         """Put what is marked into the settings."""
-        page = self._page()
-        if page not in LISTS:
-            return
-        index, offers = self.query_one(LISTS[page], OptionList).highlighted, self._offers[page]
-        if index is None or index >= len(offers) or not offers[index].values:
+        offer = self.query_one(Pages).marked()
+        if offer is None:
             self.tuner.say(_("There is nothing to take here."), "warning")
             return
-        values = offers[index].values
+        if self._change(offer.values):
+            self.tuner.say(", ".join(f"{path}: {plain_value(value)}" for path, value in offer.values.items()))
+
+    def _change(self, values: dict[str, Any]) -> bool:
+        """Put values into the settings, and plan anew; whether they are right."""
         draft = copy.deepcopy(self.tuner.draft)
         for path, value in values.items():
             put(draft, path, value)
         wrong = problems(draft, {})
         if wrong:
             self.tuner.say(one_line(next(iter(wrong.values())), 200), "error", 8)
-            return
+            return False
         self.tuner.draft = draft
-        self.tuner.say(", ".join(f"{path}: {plain_value(value)}" for path, value in values.items()))
         self._plan()
+        return True
 
     def action_undo(self) -> None:
         """Take back the last change of the settings, be it made here or in the form."""
@@ -345,6 +307,26 @@ class PlanScreen(TunerScreen):
         """Exact counts: tokenise all rows as the run would."""
         self._plan(exact=True)
 
+    def action_price(self) -> None:
+        """Ask what an hour costs; no price is known until somebody says it."""
+        from tui_tuner.ui.screens.dialogs import AskPath
+
+        hardware = self.tuner.draft.get("hardware")
+        now = hardware.get("price_per_hour") if isinstance(hardware, dict) else None
+        question = _("What does an hour of this machine cost, in your currency?")
+        self.app.push_screen(AskPath(_("Price"), question, "" if now is None else f"{now:g}"), self._priced)
+
+    def _priced(self, said: str | None) -> None:
+        if said is None:
+            return
+        try:
+            price = float(said.replace(",", "."))
+        except ValueError:
+            self.tuner.say(_("{said} is no number.", said=one_line(said, 40)), "error", 8)
+            return
+        if self._change({"hardware.price_per_hour": price}):
+            self.action_go("time")
+
     def action_card(self) -> None:
         from tui_tuner.ui.screens.cards import CardDialog
 
@@ -356,77 +338,3 @@ class PlanScreen(TunerScreen):
         self.tuner.card = name
         remember(card=name)
         self._plan()
-
-    def action_trace(self) -> None:
-        if self.look is not None:
-            self.query_one(TopBar).say(Content(_("Tracing the installed libraries…")).stylize("$dim"))
-            self._trace(self._turn, self.look)
-
-    @work(thread=True, group="trace", exclusive=True)
-    def _trace(self, turn: int, look: planlook.Look) -> None:
-        from tui_tuner.launch.helper import Cancelled
-        from tui_tuner.launch.tracing import Tracer
-        from tui_tuner.planning.estimate import setup_for
-        from tui_tuner.planning.memory.stack import installed
-
-        facts, data = look.plan.facts, look.counted.facts
-        try:
-            if self._tracer is None:
-                self._tracer = Tracer(helper=self.tuner.helper)
-            sentence = self._tracer.check(
-                setup_for(look.used, facts, installed(), look.card, data)
-            ).sentence()
-        except (TunerError, OSError) as problem:
-            sentence = one_line(problem, 200)
-        except Cancelled:
-            return
-        self.post_message(Traced(turn, sentence))
-
-    @on(Traced)
-    def _trace_done(self, message: Traced) -> None:
-        self._say_card()
-        if message.turn == self._turn:
-            self._traced = message.sentence
-            self._draw_footing()
-
-    def action_range(self) -> None:
-        """Train some steps over growing learning rates, in a process of its own; end it if it is on."""
-        self.action_go("rates")
-        if self._ranging is not None:
-            self._ranging.end()
-            return
-        if self.tuner.training:
-            self.tuner.say(_("A run is on in this process; the range test would take its device."), "warning")
-            return
-        self._ranging = RangeProcess(self.tuner.helper, self._range_is_at)
-        self._say_card()
-        self.tuner.say(_("The range test trains some steps; its result comes here."), timeout=8)
-        self._range(self._ranging, copy.deepcopy(self.tuner.draft))
-
-    def _range_is_at(self, done: int, total: int) -> None:
-        self.post_message(RangeStep(done, total))
-
-    @work(thread=True, group="range")
-    def _range(self, process: RangeProcess, draft: dict[str, Any]) -> None:
-        test, error = None, ""
-        try:
-            test = process.run(draft)
-        except (TunerError, OSError, ValueError, KeyError) as problem:
-            error = words_of(problem)
-        self.post_message(Ranged(test, error))
-
-    @on(RangeStep)
-    def _range_step(self, message: RangeStep) -> None:
-        if self._ranging is not None:
-            self._say_card(message.done, message.total)
-
-    @on(Ranged)
-    def _range_done(self, message: Ranged) -> None:
-        self._ranging = None
-        self._say_card()
-        if message.error:
-            self.tuner.say(one_line(message.error, 300), "error", 12)
-        if message.test is not None and self.look is not None:
-            self._ranged = message.test
-            self.query_one("#rules", OptionList).highlighted = 0
-            self._draw(self.look)

@@ -42,8 +42,6 @@ from tui_tuner.ui.widgets.live.samples import AnswerKeys
 from tui_tuner.ui.widgets.zoom import Zooms
 from tui_tuner.ui.words import PHASES, block, column, duration, safe, state_content
 
-_NO_BREAK = "\u00a0"
-
 
 class AnswerPane(AnswerKeys):
     """The answers, as high as they are; zoomed, they scroll."""
@@ -97,7 +95,7 @@ class ResultsScreen(Zooms, TunerScreen):
         return Content.assemble(safe(self.folder.name), ("  ›  ", "$dim"), _("Results"))
 
     def body(self) -> ComposeResult:
-        yield Static(id="head")
+        yield Fitted(_no_head, id="head")
         yield Static(id="path", classes="line")
         with Page(id="scroll"):
             with Vertical(classes="panel", id="metrics") as box:
@@ -130,7 +128,7 @@ class ResultsScreen(Zooms, TunerScreen):
             return
         self._drawn = key
         self.refresh_bindings()
-        self.query_one("#head", Static).update(_head(message.snapshot))
+        self.query_one("#head", Fitted).show(partial(_head, message.snapshot))
         self.query_one("#path", Static).update(safe(here(self.folder.path)))
         self.query_one("#metrics > Static", Static).update(metrics_content(view))
         self.query_one("#files > Static", Static).update(_files(self.folder))
@@ -140,8 +138,7 @@ class ResultsScreen(Zooms, TunerScreen):
         self._show_answers(view)
 
     def _show_answers(self, view: RunView) -> None:
-        self.query_one(Answers).show(view.samples)
-        self.query_one("#answers").set_class(not view.samples, "-none")
+        self.query_one(Answers).show(view.samples, view.ended)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "resume":
@@ -209,7 +206,7 @@ class ResultsScreen(Zooms, TunerScreen):
         self.action_live()
 
 
-def _head(snapshot: Snapshot) -> Content:
+def _head(snapshot: Snapshot, width: int) -> Content:
     """State and size of a run, where its time went, and its folder alone on a line, to be copied."""
     view = snapshot.view
     parts = [state_content(snapshot.state)]
@@ -228,27 +225,42 @@ def _head(snapshot: Snapshot) -> Content:
     parts += [Content(f"{_(source.what)}: {one_line(source.text)}") for source in view.sources]
     if view.message and snapshot.state != "completed":
         parts.append(block(view.message))
-    return Content("\n").join(line for line in (Content("   ").join(parts), _time(view)) if line.plain)
+    return Content("\n").join([*flowed(parts, "   ", width), *_time(view, width)])
 
 
-def _time(view: RunView) -> Content:
+def _no_head(_width: int) -> Content:
+    return Content("")
+
+
+def flowed(parts: list[Content], joint: str, width: int) -> list[Content]:
+    """Parts on lines of so many cells, broken between them only."""
+    lines: list[list[Content]] = []
+    for part in parts:
+        if lines and sum(one.cell_length + len(joint) for one in lines[-1]) + part.cell_length <= width:
+            lines[-1].append(part)
+        else:
+            lines.append([part])
+    return [Content(joint).join(line) for line in lines]
+
+
+def _time(view: RunView, width: int) -> list[Content]:
     """How long a run took, and what of that each phase."""
     spent = view.spent
     if not spent.whole:
-        return Content("")
+        return []
     phases = sorted(spent.seconds.items(), key=lambda item: -item[1])
     told = [
-        f"{PHASES.get(phase) or one_line(phase, 30)} {duration(seconds)}".replace(" ", _NO_BREAK)
+        f"{PHASES.get(phase) or one_line(phase, 30)} {duration(seconds)}"
         for phase, seconds in phases
         if phase != AWAY and seconds >= 0.5
     ]
-    words = _("took {time}: {phases}", time=duration(spent.whole), phases=" · ".join(told))
-    if len(told) < 2:
-        words = _("took {time}", time=duration(spent.whole))
+    whole = _("took {time}:", time=duration(spent.whole)) if len(told) > 1 else ""
+    told = told if len(told) > 1 else [_("took {time}", time=duration(spent.whole))]
     away = spent.seconds.get(AWAY, 0.0)
     if away >= 1:
-        words += " · " + _("not running in between {time}", time=duration(away))
-    return Content(words).stylize("$dim")
+        told.append(_("not running in between {time}", time=duration(away)))
+    told[0] = f"{whole} {told[0]}".strip()
+    return [line.stylize("$dim") for line in flowed([Content(part) for part in told], " · ", width)]
 
 
 def _files(folder: RunFolder) -> Content:

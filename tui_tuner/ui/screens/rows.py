@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from textual import work
@@ -15,14 +16,15 @@ if TYPE_CHECKING:
     from tui_tuner.ui.overview import RunRow
 
 _REFRESH_SECONDS = 2.0
+_FIRST_SECONDS = 0.3  # until a long list that was not read before shows what is read of it
 
 
 class RowsRead(Message):
-    """The list of runs was read."""
+    """The list of runs was read, or `more` of it is still to come."""
 
-    def __init__(self, found: list[RunRow]) -> None:
+    def __init__(self, found: list[RunRow], more: bool = False) -> None:
         super().__init__()
-        self.found = found
+        self.found, self.more = found, more
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, RowsRead)
@@ -30,6 +32,8 @@ class RowsRead(Message):
 
 class RowsScreen(TunerScreen):
     """A screen with a list of runs; it gets each reading as a `RowsRead`."""
+
+    _read_once = False
 
     def on_mount(self) -> None:
         self.set_interval(_REFRESH_SECONDS, self._read)
@@ -43,8 +47,17 @@ class RowsScreen(TunerScreen):
 
     @work(thread=True, group="rows")
     def _read_rows(self, hosted: RunFolder | None) -> None:
-        from tui_tuner.ui.overview import rows
+        from tui_tuner.ui.overview import overview_of
 
-        found = rows(self.tuner.store, hosted)
-        if not get_current_worker().is_cancelled:
+        found: list[RunRow] = []
+        worker, said = get_current_worker(), time.monotonic()
+        for row in overview_of(self.tuner.store).rows(hosted):
+            if worker.is_cancelled:
+                return
+            found.append(row)
+            if not self._read_once and time.monotonic() - said > _FIRST_SECONDS:
+                said = time.monotonic()
+                self.post_message(RowsRead(list(found), more=True))
+        self._read_once = True
+        if not worker.is_cancelled:
             self.post_message(RowsRead(found))

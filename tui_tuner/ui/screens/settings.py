@@ -23,11 +23,11 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.ui import form
 from tui_tuner.ui.checking import Refusal, refusal_of
+from tui_tuner.ui.screens.choosing import choosable, choose_for
 from tui_tuner.ui.screens.editing.beginning import make_run
 from tui_tuner.ui.screens.editing.form import EditingForm
 from tui_tuner.ui.screens.offers import put_values
 from tui_tuner.ui.widgets.form.about import About
-from tui_tuner.ui.widgets.form.choosing import choosable, choose_for
 from tui_tuner.ui.widgets.form.costs import Costed, MethodCosts
 from tui_tuner.ui.widgets.form.field import Field, FieldChanged
 from tui_tuner.ui.widgets.form.pages import FormPages

@@ -3,100 +3,184 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
 from textual.content import Content
-from textual.widgets import OptionList
-from textual.widgets.option_list import Option
 
 from tui_tuner.config.deciding import metric_name
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
+from tui_tuner.ui.widgets.changed import Lines
+from tui_tuner.ui.widgets.long_list import LongList
 from tui_tuner.ui.words import STATES, age, column, figure, measured
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tui_tuner.ui.overview import RunRow
 
-_STATE, _STEP, _LOSS, _AGE = 12, 13, 9, 12
+_MARK, _STATE, _STEP, _LOSS, _AGE, _TASK = 2, 12, 13, 9, 12, 16
 _JUDGED = 16  # the same as the loss, with the name of a metric
+_WITH_AGE, _WITH_TASK = 64, 100  # cells of a list from which on these columns have room
+SORTS = ("", "name", "state", "loss", "best")  # what a list is sorted by; nothing: as it comes, newest first
+SORT_WORDS = {
+    "": N_("newest first"),
+    "name": N_("by name"),
+    "state": N_("by state"),
+    "loss": N_("by loss of the last step"),
+    "best": N_("by best on held-out rows"),
+}
 
 
-class RunList(OptionList):
-    """Rows of runs; the id of an option is the run's folder."""
+class Columns(NamedTuple):
+    """The cells of the columns; 0 where one has no room or nothing to say."""
 
-    def __init__(self, id: str | None = None, classes: str | None = None) -> None:
+    mark: int
+    state: int
+    name: int
+    task: int
+    step: int
+    loss: int
+    age: int
+
+    @classmethod
+    def of(cls, width: int, judged: bool, marks: bool) -> Columns:
+        """How a line of so many cells is divided; the name takes what is left."""
+        mark, loss = _MARK if marks else 0, _JUDGED if judged else _LOSS
+        with_age, task = _AGE if width >= _WITH_AGE else 0, _TASK if width >= _WITH_TASK else 0
+        name = max(8, width - mark - _STATE - task - _STEP - loss - with_age)
+        return cls(mark, _STATE, name, task, _STEP, loss, with_age)
+
+
+class RunList(LongList):
+    """Rows of runs. With `marks`, some can be marked to be looked at together."""
+
+    def __init__(self, id: str | None = None, classes: str | None = None, marks: bool = False) -> None:
         super().__init__(id=id, classes=classes)
         self.rows: list[RunRow] = []
-        self._shown: list[str] = []
-
-    def on_resize(self) -> None:
-        self._draw(force=True)
-
-    def show(self, rows: list[RunRow]) -> None:
-        """Draw these rows; only lines that differ are touched while the runs are the same."""
-        self.rows = rows
-        self._draw()
+        self.marked: dict[Path, None] = {}  # folders of runs, in the order in which they were marked
+        self._marks = marks
+        self._judged = False
+        self._minute = 0.0
 
     @property
     def chosen(self) -> RunRow | None:
         """The row under the cursor."""
-        index = self.highlighted
-        return self.rows[index] if index is not None and index < len(self.rows) else None
+        return self.rows[self.cursor] if self.cursor is not None and self.cursor < len(self.rows) else None
 
-    def _draw(self, force: bool = False) -> None:
-        width = self.scrollable_content_region.width or self.size.width
-        if not width:
+    @property
+    def columns(self) -> Columns:
+        """How its lines are divided now."""
+        return Columns.of(self.scrollable_content_region.width, self._judged, self._marks)
+
+    def show(self, rows: list[RunRow]) -> None:
+        """Draw these rows; only lines that differ are touched while the runs are the same."""
+        before, self.rows = self.rows, rows
+        judged, minute = any(row.metric for row in rows), time.time() // 60 * 60
+        same_runs = [row.folder.path for row in before] == [row.folder.path for row in rows]
+        fresh = judged != self._judged or not same_runs
+        self._judged = judged
+        if fresh:
+            chosen = before[self.cursor].folder.path if self.cursor is not None and before else None
+            places = {row.folder.path: place for place, row in enumerate(rows)}
+            self._minute = minute
+            self.show_items(len(rows), places.get(chosen, 0) if chosen is not None else 0)
             return
-        judged = any(row.metric for row in self.rows)
-        lines = [run_line(row, width, judged) for row in self.rows]
-        plain = [line.plain for line in lines]
-        ids = [str(row.folder.path) for row in self.rows]
-        if ids == [option.id for option in self.options]:
-            for index, line in enumerate(lines):
-                if force or plain[index] != self._shown[index]:
-                    self.replace_option_prompt_at_index(index, line)
+        for place in self.on_view:
+            if before[place] is not rows[place] or minute != self._minute:
+                self.refresh_item(place)
+        self._minute = minute  # the ages of all lines change together: one repaint, not one for each
+
+    def toggle_mark(self) -> None:
+        """Mark the run under the cursor, or unmark it, and go on to the next."""
+        row = self.chosen
+        if row is None or self.cursor is None:
+            return
+        if row.folder.path in self.marked:
+            del self.marked[row.folder.path]
         else:
-            kept = self.highlighted_option.id if self.highlighted_option else None
-            self.clear_options()
-            self.add_options(Option(line, id) for line, id in zip(lines, ids, strict=True))
-            self.highlighted = ids.index(kept) if kept in ids else (0 if ids else None)
-        self._shown = plain
+            self.marked[row.folder.path] = None
+        self.refresh_item(self.cursor)
+        self.go_to(self.cursor + 1)
+
+    def draw_item(self, index: int, width: int) -> list[Content]:
+        row = self.rows[index]
+        sign = "◆ " if row.folder.path in self.marked else ""
+        line = run_line(row, width, self._judged, self._minute)
+        if self._marks:
+            line = run_line(row, width - _MARK, self._judged, self._minute)
+            line = Content.assemble((column(sign, _MARK), "bold $accent"), line)
+        return [line]
 
 
-def run_line(row: RunRow, width: int, judged: bool = False) -> Content:
-    """State, name, step, loss and age in `width` cells; a narrow line leaves the age out.
+class RunHeads(Lines):
+    """The names of the columns, over a list of runs."""
+
+    DEFAULT_CSS = "RunHeads { padding: 0 1; }"
+
+    def show_for(self, runs: RunList, sort: str = "") -> None:
+        """The columns as that list has them now."""
+        if runs.rows:
+            self.show(heading(runs.columns, sort))
+        else:
+            self.show(Content(""))
+
+
+def run_line(row: RunRow, width: int, judged: bool = False, now: float | None = None) -> Content:
+    """State, name and tags, step, loss and age in `width` cells; a narrow line leaves the age out.
 
     Args:
         judged: Whether some run of the list is judged by another metric than the loss: its best stands there.
     """
+    size = Columns.of(width, judged, False)
     mark, word, colour = STATES.get(row.state, ("·", row.state, "$dim"))
-    with_age = width >= 64
-    loss_width = _JUDGED if judged else _LOSS
-    name_width = max(8, width - _STATE - _STEP - loss_width - (_AGE if with_age else 0))
     step = f"{row.step:,}/{row.total_steps:,}" if row.total_steps else (f"{row.step:,}" if row.step else "")
     loss = figure(row.loss, 3) if row.loss is not None else ""
+    if judged and loss:
+        loss = _("loss {value}", value=loss)
     if row.metric:
         value = measured(row.metric, row.best, 3)
         loss = f"{metric_name(row.metric)} {value}" if row.best is not None else ""
-        loss = loss if cell_len(loss) < loss_width else value
-    parts: list[str | tuple[str, str]] = [
-        (column(f"{mark} {word}", _STATE), colour),
-        column(row.folder.name, name_width - 1) + " ",
-        (step[: _STEP - 1].rjust(_STEP - 1), "$dim"),
-        loss.rjust(loss_width),
+        loss = loss if cell_len(loss) < size.loss else value
+    parts: list[str | Content | tuple[str, str]] = [
+        (column(f"{mark} {word}", size.state), colour),
+        _named(row, size.name),
     ]
-    if with_age:
-        minute = (
-            time.time() // 60 * 60
-        )  # the ages of all lines change together: one repaint, not one for each
-        parts.append((column(age(row.when, minute), _AGE - 2).rjust(_AGE), "$dim"))
+    if size.task:
+        parts.append((column(row.task, size.task - 1) + " ", "$dim"))
+    parts += [(step[: size.step - 1].rjust(size.step - 1), "$dim"), loss.rjust(size.loss)]
+    if size.age:
+        minute = time.time() // 60 * 60 if now is None else now
+        parts.append((column(age(row.when, minute), size.age - 2).rjust(size.age), "$dim"))
     return Content.assemble(*parts)
 
 
-def heading(width: int) -> Content:
-    """The names of the columns, over `run_line`."""
-    with_age = width >= 64
-    name_width = max(8, width - _STATE - _STEP - _LOSS - (_AGE if with_age else 0))
-    text = column(_("state"), _STATE) + column(_("run"), name_width) + _("step").rjust(_STEP - 1)
-    text += _("loss").rjust(_LOSS) + (_("changed").rjust(_AGE) if with_age else "")
+def _named(row: RunRow, width: int) -> Content:
+    """The name of a run, and its tags where there is room left."""
+    tags = " ".join(f"#{tag}" for tag in row.tags)
+    name = column(row.folder.name, width - 1)
+    length = cell_len(name.rstrip())
+    if not tags or width - length < 4:
+        return Content(name + " ")
+    return Content.assemble(
+        name[: len(name.rstrip())], " ", (column(tags, width - length - 2), "$accent"), " "
+    )
+
+
+def heading(size: Columns, sort: str = "") -> Content:
+    """The names of the columns, with an arrow at the one that the list is sorted by."""
+    names = {
+        "state": _("state"),
+        "name": _("run"),
+        "loss": _("result") if size.loss == _JUDGED else _("loss"),
+        "age": _("changed"),
+    }
+    key = {"": "age", "best": "loss"}.get(sort, sort)
+    if sort == "best":
+        names["loss"] = _("best")
+    names[key] = f"{names[key]} ↓"
+    text = " " * size.mark + column(names["state"], size.state) + column(names["name"], size.name)
+    text += column(_("task"), size.task) if size.task else ""
+    text += _("step").rjust(size.step - 1) + names["loss"].rjust(size.loss)
+    text += column(names["age"], size.age - 2).rjust(size.age) if size.age else ""
     return Content(text).stylize("$dim")

@@ -53,5 +53,5 @@ async def all_runs(stage: Stage) -> Shown:
     async with stage.app() as pilot:
         await shows(pilot, "lamps")
         await pilot.press("r")
-        await shows(pilot, "3 of 3 runs")
+        await shows(pilot, "3 runs")
         yield pilot

@@ -24,7 +24,7 @@ from tui_tuner.ui.form import at
 from tui_tuner.ui.screens.models.fetching import FetchingScreen
 from tui_tuner.ui.widgets.models.details import Details, details, file_lines
 from tui_tuner.ui.widgets.models.fetch_line import FetchLine
-from tui_tuner.ui.widgets.models.model_list import ModelList, heading
+from tui_tuner.ui.widgets.models.model_list import Heads, ModelList
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import duration, safe
 
@@ -64,7 +64,6 @@ class ModelsScreen(FetchingScreen):
     ModelsScreen #main { height: 1fr; layout: vertical; }
     ModelsScreen.-wide #main { layout: horizontal; }
     ModelsScreen #list-box { height: 1fr; width: 1fr; }
-    ModelsScreen #heads { height: 1; width: 1fr; text-wrap: nowrap; }
     ModelsScreen #models { height: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
     ModelsScreen #details { height: 6; }
     ModelsScreen.-tall #details { height: 9; }
@@ -80,7 +79,7 @@ class ModelsScreen(FetchingScreen):
         """
         super().__init__()
         self._chosen = chosen
-        self._heads = self._shown_said = self._shown_title = ""
+        self._shown_said = self._shown_title = ""
 
     def crumb(self) -> Content:
         return Content(_("Models"))
@@ -91,7 +90,7 @@ class ModelsScreen(FetchingScreen):
             yield Input(placeholder=_("a name, words of it, or owner/name; Enter asks at once"), id="query")
         with Vertical(id="main"):
             with Vertical(id="list-box", classes="panel"):
-                yield Static("", id="heads")
+                yield Heads()
                 yield ModelList(id="models")
             yield Details(id="details", classes="panel")
         yield Static("", id="said")
@@ -116,10 +115,6 @@ class ModelsScreen(FetchingScreen):
         hunt.see(rows, hunt.cursor)
         jobs = {row.key: job for row in rows if (job := fetches.of(row.name, row.source)) is not None}
         models.show(rows, hunt.fits, jobs, cursor or str(at(self.tuner.draft, "model.name")))
-        heads = heading(models.scrollable_content_region.width)
-        if heads.plain != self._heads:
-            self._heads = heads.plain
-            self.query_one("#heads", Static).update(heads)
         title, box = self._title(len(rows)), self.query_one("#list-box")
         if title.plain != self._shown_title:
             self._shown_title, box.border_title = title.plain, title

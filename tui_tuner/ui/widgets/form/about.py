@@ -104,7 +104,7 @@ def explanation(
     if option.explain:
         parts.append(_(option.explain) + "\n")
     default = show(option.default) or _("empty")
-    takes = f"{option.expects()} {_(option.unit)}" if option.unit else option.expects()
+    takes = option.expects(_(option.unit) if option.unit else "", _("empty"))
     parts.append((_("Takes {takes}. Default: {default}.", takes=takes, default=default), "$dim"))
     return Content.assemble(*parts)
 

@@ -133,13 +133,13 @@ def parts_line(look: Look) -> Content:
     rows = [row for row in found.rows if row.phase == found.phase]
     most = max(rows, key=lambda row: row.gib, default=None)
     trained = _(
-        "trains {count} weights, {share} of all",
+        "trains {count} weights ({share})",
         count=short_count(parameters.trained),
         share=share_words(parameters.share),
     )
     parts = [trained]
     if most is not None:
-        parts.append(_("most memory: {part} {gib:.2f} GiB", part=_(most.name), gib=most.gib))
+        parts.append(_("most memory: {part} {gib:.1f} GiB", part=_(most.name), gib=most.gib))
     return Content("     " + "  ·  ".join(parts)).stylize("$dim")
 
 

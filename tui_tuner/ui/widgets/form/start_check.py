@@ -12,6 +12,7 @@ from textual.widget import Widget
 from textual.worker import get_current_worker
 
 from tui_tuner.ui.guard.sturdy import Works
+from tui_tuner.ui.hosting import tuner_of
 
 if TYPE_CHECKING:
     from tui_tuner.ui.checking import Refusal
@@ -68,9 +69,11 @@ class StartCheck(Widget, Works):
 
     @work(thread=True, group=_GROUP, exclusive=True)
     def _look(self, turn: int, values: dict[str, Any], start: bool) -> None:
-        from tui_tuner.ui.checking import better_start, check_start
+        from tui_tuner.ui.checking import better_start, check_start, try_rows
 
         refusal = check_start(values) if turn == self._turn else None
+        if refusal is None and turn == self._turn:
+            refusal = try_rows(values, tuner_of(self.app).helper)
         better = better_start(values) if refusal is None and not start and turn == self._turn else None
         if not get_current_worker().is_cancelled:
             self.post_message(Checked(turn, values, refusal, start, better))

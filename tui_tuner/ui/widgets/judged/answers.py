@@ -35,7 +35,7 @@ class Answers(Vertical):
     Answers .right { border-left: solid $line; padding: 0 0 0 1; display: none; }
     Answers.-two .right { display: block; }
     Answers.-stacked .right { border-left: none; padding: 0; }
-    Answers #prompt { padding: 0 0 0 0; }
+    Answers.-none > Horizontal, Answers.-none #reference, Answers.-none #signs { display: none; }
     """
 
     def __init__(self, id: str | None = None) -> None:
@@ -59,10 +59,13 @@ class Answers(Vertical):
     def on_resize(self) -> None:
         self.set_class(self.size.width < _NARROW, "-stacked")
 
-    def show(self, samples: tuple[Sample, ...]) -> None:
+    def show(self, samples: tuple[Sample, ...], ended: bool = False) -> None:
         """Take the answers of a run; drawn if what is shown of them has changed."""
         if samples is self._samples:
             return
+        self.set_class(not samples, "-none")
+        if not samples:
+            self.query_one("#prompt", Static).update(_none() if ended else _nothing())
         self._samples = samples
         self._prompts = list(by_prompt(samples).items())
         self._at = min(self._at, max(0, len(self._prompts) - 1))
@@ -215,6 +218,10 @@ def _left(telling: Telling) -> Content:
         )
         return Content.assemble((" " + more, "$warning"), ("  w", "$accent"))
     return Content.assemble(("  w", "$accent")) if telling.folded else Content("")
+
+
+def _none() -> Content:
+    return Content(_("This run answered no prompts.")).stylize("$dim")
 
 
 def _nothing() -> Content:

@@ -112,11 +112,9 @@ def _more_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     if took:
         each = sum(took) / len(took)
         yield _("time per step"), f"{each:.2f} s" if each < 10 else rough(each), None
-    if view.epoch:
-        yield _("epoch"), f"{view.epoch:.2f}", None
-    if view.steps:
-        yield _("tokens so far"), f"{sum(step.tokens for step in view.steps):,}", None
-        yield "  " + _("trained"), f"{sum(step.supervised_tokens for step in view.steps):,}", None
+    if view.steps and view.ended:  # while it grows each second, it would be much of what a terminal gets
+        yield _("tokens"), _rounded(sum(step.tokens for step in view.steps)), None
+        yield "  " + _("trained"), _rounded(sum(step.supervised_tokens for step in view.steps)), None
     if view.evaluations:
         yield _("evaluated"), _("step {step}", step=view.evaluations[-1].step), None
         for name, value in list(view.evaluations[-1].metrics.items())[:_MOST_METRICS]:
@@ -127,6 +125,14 @@ def _more_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
         yield _("checkpoint"), human_bytes(saved.bytes), None
     if view.resumes:
         yield _("resumed"), _n("{count} time", "{count} times", view.resumes, count=view.resumes), None
+
+
+def _rounded(count: int) -> str:
+    """A count in three figures."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{unit}" if count < 1000 * size else f"{count / size:,.0f}{unit}"
+    return f"{count}"
 
 
 def _judged_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:

@@ -60,4 +60,4 @@ class Samples(AnswerKeys):
 
     def show(self, view: RunView) -> None:
         """Draw the answers, if there are others than before."""
-        self.answers.show(view.samples)
+        self.answers.show(view.samples, view.ended)

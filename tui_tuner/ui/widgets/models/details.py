@@ -70,7 +70,7 @@ def _verdict(fit: Fit | None) -> list[Content]:
     if fit.state == UNSUITED:
         return [Content.assemble(("✗ ", "$warning"), safe(fit.why))]
     mark, style = ("✓ ", "$success") if fit.state == FITS else ("✗ ", "$error")
-    needs = _("needs {needs:.1f} of {usable:.1f} GiB.", needs=fit.needs, usable=fit.usable)
+    needs = _("needs {needs:,.1f} of {usable:.1f} GiB.", needs=fit.needs, usable=fit.usable)
     return [Content.assemble((mark, style), needs, " ", safe(fit.why))]
 
 

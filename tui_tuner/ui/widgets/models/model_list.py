@@ -8,6 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from textual import events
 from textual.content import Content
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
@@ -25,12 +26,23 @@ _HEAD = "head "
 _MOVING = ("up", "down", "home", "end", "pageup", "pagedown")
 
 
+class Heads(Widget):
+    """The names of the columns, over a `ModelList`."""
+
+    DEFAULT_CSS = "Heads { height: 1; padding-right: 1; }"
+
+    def render(self) -> Content:
+        return heading(self.content_size.width)
+
+
 class Scrolled(Message):
     """Other models are in sight."""
 
 
 class ModelList(OptionList):
     """Rows of models; the id of an option is the key of its row."""
+
+    DEFAULT_CSS = "ModelList { scrollbar-gutter: stable; }"  # so that columns stay under their heads
 
     def __init__(self, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
