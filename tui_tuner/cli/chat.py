@@ -77,7 +77,24 @@ def chat(
         "max_new_tokens": max_new_tokens,
         "seed": seed,
     }
+    from tui_tuner.cli.screen import can_show
+
+    if can_show() and not no_tui and not json:
+        raise typer.Exit(_on_screen(origins, system, values, device, runs))
     raise typer.Exit(_plain(origins, system, values, device, json))
+
+
+def _on_screen(origins: list[Origin], system: str, values: dict[str, Any], device: str, runs: str) -> int:
+    from tui_tuner.cli.screen import show
+    from tui_tuner.inference.origin import check_writes
+    from tui_tuner.inference.sampling import Sampling
+    from tui_tuner.inference.talk import Talk
+    from tui_tuner.runs.store import RunStore
+    from tui_tuner.ui.screens.at_once import Talking
+
+    check_writes(origins)
+    talk = Talk(list(dict.fromkeys(origins)), system, Sampling(**values).check())
+    return show(RunStore(runs), opened=Talking(talk, device))
 
 
 def find_origins(name: str, others: list[str], checkpoint: str, runs: str) -> list[Origin]:
@@ -171,13 +188,13 @@ class Talk:
 
     def load(self) -> None:
         """Load the models."""
-        from tui_tuner.inference.chatting import check_writes
         from tui_tuner.inference.loading import Models
+        from tui_tuner.inference.origin import check_writes
         from tui_tuner.inference.sampling import Sampling
 
         self._sampling = Sampling(**self._values).check()
         self._loaded = Models(self._device).load(self._origins)
-        check_writes(self._loaded)
+        check_writes(self._origins)
 
     def ask(self, text: str) -> None:
         """Write what the models answer, and keep it for the turns that follow."""

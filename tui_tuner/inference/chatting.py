@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.errors import TunerError, UsageError
+from tui_tuner.errors import TunerError
 from tui_tuner.evaluation.generation import context_length
 from tui_tuner.inference.answering import Answer, answer_each
 from tui_tuner.inference.loading import Loaded, Models
-from tui_tuner.inference.origin import Origin
+from tui_tuner.inference.origin import Origin, check_writes
 from tui_tuner.inference.prompts import encode_chat, has_template, show_tokens
 from tui_tuner.inference.sampling import Sampling
-from tui_tuner.locales import _
-from tui_tuner.text import one_line
 
 Progress = Callable[[Any], None]
 PIECE_SECONDS = 0.05  # between two messages of one answer: a screen draws no faster, and a slow line not more
@@ -98,17 +96,6 @@ def describe(loaded: Loaded) -> dict[str, Any]:
     }
 
 
-def check_writes(loaded: Sequence[Loaded]) -> None:
-    """Raise `UsageError` if one of the models writes no text."""
-    for one in loaded:
-        if not one.config.task_kind.writes:
-            raise UsageError(
-                _("trains task {task}, whose model writes no text.", task=one.config.task),
-                where=one_line(one.origin.name),
-                hint=_("Ask it about a text with `tui-tuner ask`."),
-            )
-
-
 class Telling:
     """Puts pieces together, so that a fast model sends no message for each token.
 
@@ -155,9 +142,9 @@ def _load(arguments: Mapping[str, Any], progress: Progress) -> list[Loaded]:
     def say(name: str, done: int, total: int) -> None:
         progress({"loading": name, "done": done, "total": total})
 
-    loaded = _models[device].load([Origin.of(one) for one in arguments["models"]], say)
-    check_writes(loaded)
-    return loaded
+    origins = [Origin.of(one) for one in arguments["models"]]
+    check_writes(origins)
+    return _models[device].load(origins, say)
 
 
 __all__ = ["Answer", "answer_chat", "chat_tokens", "open_chat"]

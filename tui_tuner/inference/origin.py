@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tui_tuner.config.deciding import kind_of
 from tui_tuner.config.load import read_config
 from tui_tuner.errors import ModelError, RunError, TunerError, UsageError
 from tui_tuner.locales import _
@@ -129,6 +130,18 @@ def checkpoints_of(origin: Origin) -> list[str]:
     steps = [path.name for path in folder.checkpoints.glob("step-*") if path.is_dir()]
     steps.sort(key=lambda step: -int(step[5:]) if step[5:].isdigit() else 0)
     return [*final, *steps, BASE]
+
+
+def check_writes(origins: Iterable[Origin]) -> None:
+    """Raise `UsageError` if one of the models writes no text."""
+    for one in origins:
+        kind = kind_of({"task": one.task})
+        if kind is not None and not kind.writes:
+            raise UsageError(
+                _("trains task {task}, whose model writes no text.", task=one.task),
+                where=one_line(one.name),
+                hint=_("Ask it about a text with `tui-tuner ask`."),
+            )
 
 
 def _find_run(name: str, path: Path, runs: RunStore) -> RunFolder | None:
