@@ -193,8 +193,8 @@ class Talk:
         from tui_tuner.inference.sampling import Sampling
 
         self._sampling = Sampling(**self._values).check()
-        self._loaded = Models(self._device).load(self._origins)
         check_writes(self._origins)
+        self._loaded = Models(self._device).load(self._origins)
 
     def ask(self, text: str) -> None:
         """Write what the models answer, and keep it for the turns that follow."""

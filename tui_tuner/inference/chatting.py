@@ -77,7 +77,7 @@ def answer_chat(
 def chat_tokens(
     arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]
 ) -> list[list[tuple[int, str, bool]]]:
-    """The exact tokens that each model would be given, as `answer_chat` is asked: (id, text, special) each."""
+    """The exact tokens that `answer_chat` would give to each model: (id, text, special)."""
     loaded = _load(arguments, progress)
     turns = zip(loaded, arguments["turns"], strict=True)
     return [show_tokens(one, encode_chat(one, said)) for one, said in turns if said is not None]

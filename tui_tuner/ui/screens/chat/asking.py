@@ -1,4 +1,4 @@
-"""What a chat asks of its helper process, one thing at a time: to load its models, to answer, to show tokens."""
+"""What a chat asks of its helper, one thing at a time: to load models, to answer, to show tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model answers beside the one that is there: its base, another checkpoint, another run, a folder, a hub."""
+"""Which model answers beside another: its base, a checkpoint, another run, a folder, one of a hub."""
 
 from __future__ import annotations
 

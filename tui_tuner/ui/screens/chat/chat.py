@@ -1,53 +1,29 @@
-"""Talking to models: one, or several side by side. A helper process holds them; this one shows what they say."""
+"""The chat: one model, or several side by side. They are in a helper process."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import Static
 
-from tui_tuner.config.advice import words_of
-from tui_tuner.errors import TunerError
-from tui_tuner.inference.origin import Origin, find_origin
+from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.sampling import Sampling
-from tui_tuner.inference.talk import AGAIN, Reply, Talk, Turn
+from tui_tuner.inference.talk import Talk, Turn
 from tui_tuner.locales import _
-from tui_tuner.ui.screens.chat.asking import ANSWER, OPEN, TOKENS, Asking
-from tui_tuner.ui.screens.chat.beside import ask_for_model, choices
+from tui_tuner.ui.screens.chat.asking import ANSWER, OPEN, TOKENS
 from tui_tuner.ui.screens.chat.marking import Marking
-from tui_tuner.ui.widgets.chat.column import Column
+from tui_tuner.ui.screens.chat.members import Members
 from tui_tuner.ui.widgets.chat.prompt import PromptInput
-from tui_tuner.ui.words import block, mark, marked
-
-_WIDE = 100  # cells of a screen from which on three columns can be read
-_STOPPED = _("stopped")
+from tui_tuner.ui.words import block
 
 
-class Found(Message):
-    """The models of these names, or why one is none."""
-
-    def __init__(self, models: list[Origin], error: str, prompts: list[str], beside: bool) -> None:
-        super().__init__()
-        self.models, self.error, self.prompts, self.beside = models, error, prompts, beside
-
-
-class Offered(Message):
-    """What can answer beside those that are there."""
-
-    def __init__(self, offered: list[tuple[str, str | Origin]]) -> None:
-        super().__init__()
-        self.offered = offered
-
-
-class ChatScreen(Marking, Asking):
+class ChatScreen(Marking, Members):
     """Columns of turns, a line that says what is going on, and the field for what is said."""
 
     HELP_TEXT = _(
@@ -90,11 +66,10 @@ class ChatScreen(Marking, Asking):
         talk: Talk | None = None,
         device: str = "auto",
     ) -> None:
-        super().__init__()
+        super().__init__(talk or Talk())
         self._names = list(names)
-        self.talk = talk or Talk()
+        self._editing: Turn | None = None  # what is said now comes in the place of this one
         self.device = device
-        self._plain = False
 
     # What it is made of
 
@@ -111,7 +86,7 @@ class ChatScreen(Marking, Asking):
         self.set_focus(self.field)
         if self._names:
             self.say(_("Looking for the model…"))
-            self._find(self._names, False)
+            self.find(self._names, False)
         else:
             self.action_beside()
 
@@ -119,17 +94,6 @@ class ChatScreen(Marking, Asking):
     def field(self) -> PromptInput:
         """Where one types."""
         return self.query_one(PromptInput)
-
-    @property
-    def columns(self) -> list[Column]:
-        """From the left to the right."""
-        return list(self.query(Column))
-
-    @property
-    def column(self) -> Column | None:
-        """The column that keys are about: the one in focus, else the first."""
-        columns = self.columns
-        return next((one for one in columns if one.has_focus), columns[0] if columns else None)
 
     def say(self, words: str, style: str = "$dim") -> None:
         content = block(words).stylize(style)
@@ -154,91 +118,6 @@ class ChatScreen(Marking, Asking):
             return not self.busy or self.busy == OPEN
         return True
 
-    # Models
-
-    @work(thread=True, group="find")
-    def _find(self, names: list[str | Origin], beside: bool) -> None:
-        """The models of these names, and prompts that the first one's run has held out."""
-        found: list[Origin] = []
-        error = ""
-        try:
-            for name in names:
-                found.append(name if isinstance(name, Origin) else find_origin(name, self.tuner.store))
-        except TunerError as problem:
-            error = words_of(problem)
-        self.post_message(Found(found, error, [], beside))
-
-    @on(Found)
-    async def _found(self, message: Found) -> None:
-        if message.error:
-            self.say(message.error, "$error")
-            return
-        for model in message.models:
-            if model not in [column.model for column in self.columns]:
-                if model not in self.talk.models:
-                    self.talk.models.append(model)
-                await self._add_column(model)
-        self._load()
-
-    async def _add_column(self, model: Origin) -> None:
-        column = Column(model, self._plain, self._hint())
-        await self.query_one("#columns").mount(column)
-        await column.show(self.talk.turns)
-
-    def _hint(self) -> Content:
-        words = _(
-            "Type below and press {enter}. {f7} has the base model answer beside it, {help} tells every key.",
-            enter=mark("Enter"),
-            f7=mark("F7"),
-            help=mark("F1"),
-        )
-        return marked(words, "$dim")
-
-    def _load(self) -> None:
-        if not self.busy and self.talk.models:
-            self.ask(OPEN, self.talk.models, self._loaded)
-
-    def _loaded(self, facts: list[dict[str, Any]]) -> None:
-        for column, told in zip(self.columns, facts, strict=False):
-            column.told(told)
-        self._rest()
-        self._go_on()
-
-    def action_beside(self) -> None:
-        """Have another model answer, too."""
-        most = 3 if self.size.width >= _WIDE else 2
-        if len(self.columns) >= most:
-            words = _("No more than {most} fit beside each other here: x drops one of them.", most=most)
-            self.say(words, "$warning")
-            return
-        self._offer()
-
-    @work(thread=True, group="offer", exclusive=True)
-    def _offer(self) -> None:
-        self.post_message(Offered(choices(list(self.talk.models), self.tuner.store)))
-
-    @on(Offered)
-    def _offered(self, message: Offered) -> None:
-        question = (
-            _("Who answers beside it? It gets the same prompts, from the first one on.")
-            if self.talk.models
-            else _("Who do you want to talk to?")
-        )
-        ask_for_model(self, message.offered, question, self._take)
-
-    def _take(self, name: str | Origin) -> None:
-        self._find([name], True)
-
-    async def action_drop(self) -> None:
-        """Let a model go; the answers that it gave stay for when it is taken again."""
-        column = self.column
-        if column is None or len(self.columns) < 2 or self.busy:
-            return
-        self.talk.models.remove(column.model)
-        await column.remove()
-        self.set_focus(self.columns[0])
-        self._load()
-
     # Saying something
 
     @on(PromptInput.Sent)
@@ -249,7 +128,7 @@ class ChatScreen(Marking, Asking):
         else:
             self.talk.say(message.text)
         await self._show_turns()
-        self._go_on()
+        self.go_on()
 
     @on(PromptInput.Refused)
     def _refused(self) -> None:
@@ -260,80 +139,7 @@ class ChatScreen(Marking, Asking):
             column.choose(None)
             await column.show(self.talk.turns)
 
-    _editing: Turn | None = None
-
-    def _go_on(self) -> None:
-        """Ask for the first answer that is missing."""
-        missing = self.talk.unanswered()
-        if missing is None or self.busy:
-            return
-        turn, models = missing
-        sampling = self._sampling(turn)
-        for model in models:
-            asked = self.talk.messages(model, turn)
-            turn.replies[model] = Reply(asked, temperature=sampling.temperature)
-        turns = [turn.replies[model].asked if model in models else None for model in self.talk.models]
-        self._asked = turn, [model for model in self.talk.models if model in models]
-        self._draw(turn)
-        self.ask(ANSWER, self.talk.models, self._answered, turns=turns, sampling=asdict(sampling))
-
-    def _sampling(self, turn: Turn) -> Sampling:
-        """How a turn is answered: one that is asked again gets other random numbers."""
-        now = self.talk.sampling
-        if not turn.again:
-            return now
-        seed = None if now.seed is None else now.seed + turn.again
-        return replace(now, temperature=now.temperature or AGAIN, seed=seed)
-
-    _asked: tuple[Turn, list[Origin]] | None = None
-
-    def heard(self, told: dict[str, Any]) -> None:
-        turn, _models = self._asked or (None, [])
-        model = self.talk.models[int(told["model"])]
-        if turn is None or model not in turn.replies:
-            return
-        reply = turn.replies[model]
-        reply.text += str(told["piece"])
-        reply.tokens = int(told["tokens"])
-        for column in self.columns:
-            if column.model == model:
-                column.draw(turn)
-
-    def _answered(self, results: list[dict[str, Any]]) -> None:
-        turn, models = self._asked or (None, [])
-        if turn is not None:
-            for model, told in zip(models, results, strict=True):
-                turn.replies[model].end(told)
-            self._draw(turn)
-        self._rest()
-        self._go_on()
-
-    def failed(self, doing: str, error: str, cancelled: bool, partly: Any) -> None:
-        turn, models = self._asked or (None, [])
-        if doing == ANSWER and turn is not None:
-            self._end_early(turn, models, error, partly)
-        if cancelled:
-            self.say(_("Stopped."), "$warning")
-        else:
-            self.say(error, "$error")
-
-    def _end_early(self, turn: Turn, models: list[Origin], error: str, partly: Any) -> None:
-        results = partly if isinstance(partly, list) and len(partly) == len(models) else [None] * len(models)
-        for model, told in zip(models, results, strict=True):
-            reply = turn.replies[model]
-            if told is not None:
-                reply.end(told)
-            else:
-                reply.done, reply.error = True, error
-            if not reply.text and not reply.error:
-                reply.note = _STOPPED
-        self._draw(turn)
-
-    def _draw(self, turn: Turn) -> None:
-        for column in self.columns:
-            column.draw(turn)
-
-    def _rest(self) -> None:
+    def rest(self) -> None:
         """Say what there is to say while nothing goes on."""
         self.say(self._settings_words())
 
@@ -357,7 +163,7 @@ class ChatScreen(Marking, Asking):
         if self._editing is not None:
             self._editing = None
             self.field.put("")
-            self._rest()
+            self.rest()
         elif not self.field.has_focus and self.columns:
             self.set_focus(self.field)
         else:
@@ -381,7 +187,7 @@ class ChatScreen(Marking, Asking):
             return
         self.talk.ask_again(turn)
         await self._show_turns()
-        self._go_on()
+        self.go_on()
 
     def action_edit(self) -> None:
         """Say something else in the place of the chosen turn."""
@@ -391,7 +197,7 @@ class ChatScreen(Marking, Asking):
         self._editing = turn
         self.field.put(turn.prompt)
         self.set_focus(self.field)
-        self._rest()
+        self.rest()
 
     async def action_version(self, by: int) -> None:
         """Another version of the chosen turn, and what came after it."""
@@ -402,7 +208,7 @@ class ChatScreen(Marking, Asking):
         for column in self.columns:
             await column.show(self.talk.turns)
             column.choose(self.talk.turns[place])
-        self._go_on()
+        self.go_on()
 
     def _chosen_turn(self) -> Turn | None:
         view = self.column.chosen if self.column else None
@@ -415,7 +221,7 @@ class ChatScreen(Marking, Asking):
             return
         if not self.talk.turns and self.talk.go_back():
             await self._show_turns()
-            self._rest()
+            self.rest()
             return
         if self.talk.turns:
             self.talk.begin_anew()
@@ -425,9 +231,9 @@ class ChatScreen(Marking, Asking):
 
     async def action_plain(self) -> None:
         """Answers as the model wrote them, or as Markdown."""
-        self._plain = not self._plain
+        self.plain = not self.plain
         for column in self.columns:
-            await column.show_as(self._plain)
+            await column.show_as(self.plain)
 
     def action_copy(self) -> None:
         """Send the chosen answer to the terminal's clipboard."""
@@ -460,7 +266,7 @@ class ChatScreen(Marking, Asking):
 
     def _rest_unless_busy(self) -> None:
         if not self.busy:
-            self._rest()
+            self.rest()
 
     def action_tokens(self) -> None:
         """The exact tokens of what is typed, or of the chosen turn."""
@@ -481,7 +287,7 @@ class ChatScreen(Marking, Asking):
     def _show_tokens(self, tokens: list[list[Any]]) -> None:
         from tui_tuner.ui.screens.chat.tokens import TokensScreen
 
-        self._rest()
+        self.rest()
         models = list(self.talk.models)
         at = next((place for place, column in enumerate(self.columns) if column.has_focus), 0)
         found = [[(int(one[0]), str(one[1]), bool(one[2])) for one in some] for some in tokens]
