@@ -19,6 +19,7 @@ from tui_tuner.locales import _
 from tui_tuner.ui.screens.chat.asking import ANSWER, OPEN, TOKENS
 from tui_tuner.ui.screens.chat.marking import Marking
 from tui_tuner.ui.screens.chat.members import Members
+from tui_tuner.ui.screens.chat.opening import keep_talk
 from tui_tuner.ui.widgets.chat.prompt import PromptInput
 from tui_tuner.ui.words import block
 
@@ -89,6 +90,9 @@ class ChatScreen(Marking, Members):
             self.find(self._names, False)
         else:
             self.action_beside()
+
+    def on_unmount(self) -> None:
+        keep_talk(self.app, self.talk)
 
     @property
     def field(self) -> PromptInput:

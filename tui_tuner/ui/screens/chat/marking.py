@@ -9,11 +9,10 @@ from textual.message import Message
 
 from tui_tuner.inference.kept import keep
 from tui_tuner.inference.origin import Origin
-from tui_tuner.inference.talk import Reply, Talk, Turn
+from tui_tuner.inference.talk import Reply, Turn
 from tui_tuner.locales import _
 from tui_tuner.text import listed, one_line
-from tui_tuner.ui.screens.base import TunerScreen
-from tui_tuner.ui.widgets.chat.column import Column
+from tui_tuner.ui.screens.chat.answering import Answering
 from tui_tuner.ui.widgets.judged.next_steps import here
 
 
@@ -25,19 +24,8 @@ class Kept(Message):
         self.turn, self.names, self.folder, self.error = turn, names, folder, error
 
 
-class Marking(TunerScreen):
+class Marking(Answering):
     """A chat whose answers can be kept."""
-
-    talk: Talk
-
-    @property
-    def column(self) -> Column | None:
-        """The column that keys are about."""
-        raise NotImplementedError
-
-    def say(self, words: str, style: str = "$dim") -> None:
-        """Tell how things are."""
-        raise NotImplementedError
 
     def action_keep(self, good: bool) -> None:
         """Keep the chosen answer as good or bad; again, take it back."""

@@ -10,12 +10,14 @@ from textual.message import Message
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
+from tui_tuner.inference.heldout import held_out_prompts
 from tui_tuner.inference.origin import Origin, check_writes, find_origin
 from tui_tuner.locales import _
 from tui_tuner.ui.screens.chat.answering import Answering
 from tui_tuner.ui.screens.chat.asking import OPEN
 from tui_tuner.ui.screens.chat.beside import ask_for_model, choices
 from tui_tuner.ui.widgets.chat.column import Column
+from tui_tuner.ui.widgets.chat.prompt import PromptInput
 from tui_tuner.ui.words import mark, marked
 
 _WIDE = 100  # cells of a screen from which on three columns can be read
@@ -24,9 +26,9 @@ _WIDE = 100  # cells of a screen from which on three columns can be read
 class Found(Message):
     """The models of these names, or why one is none."""
 
-    def __init__(self, models: list[Origin], error: str, prompts: list[str], beside: bool) -> None:
+    def __init__(self, models: list[Origin], error: str, prompts: list[str]) -> None:
         super().__init__()
-        self.models, self.error, self.prompts, self.beside = models, error, prompts, beside
+        self.models, self.error, self.prompts = models, error, prompts
 
 
 class Offered(Message):
@@ -53,13 +55,15 @@ class Members(Answering):
             check_writes(found)
         except TunerError as problem:
             error = words_of(problem)
-        self.post_message(Found(found, error, [], beside))
+        prompts = held_out_prompts(found[0]) if found and not beside else []
+        self.post_message(Found(found, error, prompts))
 
     @on(Found)
     async def _found(self, message: Found) -> None:
         if message.error:
             self.say(message.error, "$error")
             return
+        self.query_one(PromptInput).before += message.prompts
         for model in message.models:
             if model not in [column.model for column in self.columns]:
                 if model not in self.talk.models:
@@ -74,7 +78,9 @@ class Members(Answering):
 
     def _hint(self) -> Content:
         words = _(
-            "Type below and press {enter}. {f7} has the base model answer beside it, {help} tells every key.",
+            "Type below and press {enter}; {up} brings a prompt that was held out. {f7} has the base model "
+            "answer beside it, {help} tells every key.",
+            up=mark("↑"),
             enter=mark("Enter"),
             f7=mark("F7"),
             help=mark("F1"),
