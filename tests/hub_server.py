@@ -74,6 +74,7 @@ class PlayedHub:
         self.authorized: list[tuple[str, bool]] = []  # Host, whether a token came along
         self.refusals: list[Refusal] = []
         self.rate: float | None = None
+        self.ranges = ""  # "none" sends all of a file whatever is asked, "other" a part nobody asked for
         self.stalled = threading.Event()
         self._breaks: dict[str, list[int]] = {}
         self._spoilt: Counter[str] = Counter()
@@ -138,6 +139,7 @@ class PlayedHub:
         self._breaks.clear()
         self._spoilt.clear()
         self.rate = None
+        self.ranges = ""
         self.stalled.clear()
 
     # what it was asked
@@ -402,9 +404,13 @@ class _Answers(BaseHTTPRequestHandler):
     def _bytes(self, file: str, body: bytes, headers: Mapping[str, str]) -> None:
         """A file, or the rest of it that `Range` asks for, with the faults that are due."""
         hub, first = self.played, 0
-        asked = self.headers.get("Range") or ""
+        asked = "" if hub.ranges == "none" else self.headers.get("Range") or ""
+        last = len(body) - 1
         if asked.startswith("bytes="):
-            first = int(asked[6:].partition("-")[0])
+            begins, _unused, ends_at = asked[6:].partition("-")
+            first, last = int(begins), min(last, int(ends_at or last))
+            if hub.ranges == "other":
+                first = max(0, first - 1000)
         if first > len(body) or (first and first == len(body)):
             self._text(416, "", {"Content-Range": f"bytes */{len(body)}"})
             return
@@ -412,14 +418,14 @@ class _Answers(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         if asked:
-            self.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
-        self.send_header("Content-Length", str(len(body) - first))
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(body)}")
+        self.send_header("Content-Length", str(last + 1 - first))
         self.send_header("Content-Type", "application/octet-stream")
         self.end_headers()
         if self.command == "HEAD":
             return
         ends = hub._breaks[file].pop(0) if hub._breaks.get(file) else None
-        rest = body[first:]
+        rest = body[first : last + 1]
         if hub._spoilt[file] and not first:
             hub._spoilt[file] -= 1
             rest = bytes([rest[0] ^ 1]) + rest[1:]

@@ -16,6 +16,7 @@ from tui_tuner.cli import (
     history,
     models,
     plan,
+    predict,
     presets,
     range_test,
     runs,
@@ -78,6 +79,7 @@ for _command, _help in runs.COMMAND_HELP.items():
     app.command(_command, help=_help)(runs.sender(_command))
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
+app.command("predict")(predict.predict)
 app.command("doctor")(runs.doctor)
 app.command("estimate")(plan.estimate)
 app.command("lr")(range_test.lr)

@@ -200,6 +200,7 @@ def inspect(
     labels: Counter[str] = Counter()
     refusal: DataError | None = None
     before: dict[str, int] = {}  # the outcomes, one row ago
+    outcome = ""
     for read in reading:
         why = ""
         try:
@@ -208,7 +209,10 @@ def inspect(
             refusal, record, why = refusal or error, None, error.what
             ledger.count("dropped", read.row.origin, N_("rows that this task cannot use"))
         if each is not None:
-            outcome = next(name for name, count in ledger.outcomes.items() if count != before.get(name, 0))
+            if ledger.outcomes.get(outcome, 0) == before.get(outcome, 0):  # not again the one before
+                outcome = next(
+                    name for name, count in ledger.outcomes.items() if count != before.get(name, 0)
+                )
             before[outcome] = ledger.outcomes[outcome]
             each(read, outcome, why)
         if record is not None:

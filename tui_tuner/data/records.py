@@ -47,11 +47,17 @@ class Origin:
 
 @dataclass
 class Row:
-    """A row as a reader gives it: plain columns. `problem` says why it cannot be used, if it cannot."""
+    """A row as a reader gives it: plain columns. `problem` says why it cannot be used, if it cannot.
+
+    Args:
+        place: (offset, size) [bytes] of the JSON object that it is in its file, where it can be read again
+            from there.
+    """
 
     origin: Origin
     values: dict[str, Any]
     problem: str = ""
+    place: tuple[int, int] | None = field(default=None, compare=False)
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Rows of a pass over the data, to be looked at in any order afterwards: any row, words in rows, bad rows.
 
 Most kinds of files can only be read from their beginning, and none is held as a whole. So what a pass reads
-is put, compressed, into a file without a name, gone with the process. One thread adds; others look.
+is put, compressed, into a file without a name, gone with the process. Of rows that can be read again from
+their places, such as those of JSON lines, only the places are put there. One thread adds; others look.
 """
 
 from __future__ import annotations
@@ -23,15 +24,18 @@ import orjson
 import zstandard
 
 from tui_tuner.data.formats import find_format
+from tui_tuner.data.places import PlacedFiles
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.reading import Read
 from tui_tuner.data.records import Origin, Row
+from tui_tuner.locales import N_
 
 BLOCK_ROWS, BLOCK_BYTES = 128, 256 << 10  # a block is full with either
 LONGEST = 4 << 20  # bytes of a row that are kept; of a longer one each text is kept in part
 _TEXT = 100_000  # characters of such a text
 _FREE = 1 << 30  # bytes of the disk that are left alone
 _BLOCKS_HELD = 8  # blocks that are held unpacked
+_CHANGED = N_("its file has changed since its rows were counted")
 
 
 @dataclass(frozen=True)
@@ -70,15 +74,25 @@ class RowSpool:
         self._held: OrderedDict[int, list[bytes]] = OrderedDict()
         self._formats: list[tuple[str, dict[str, str]]] = []
         self._files: list[str] = []
+        self._kinds: list[tuple[int, int, int, int, bool, str]] = []  # what rows with a place have in common
+        self._alike: tuple[Any, ...] = ()  # what the last of them was
+        self._kind = 0  # and its number
+        self._placed = PlacedFiles()
         self.count = 0
         self.bad = array("Q")
         self.done = False
         self.full = False
 
+    @property
+    def kept_bytes(self) -> int:
+        """What it takes of the disk."""
+        return self._end
+
     def close(self) -> None:
         """Give the room on the disk back."""
         with self._lock:
             self._file.close()
+            self._placed.close()
 
     # Adding
 
@@ -86,8 +100,10 @@ class RowSpool:
         """Keep a row that was read."""
         if self.full:
             return
-        line = self._line(read, outcome, reason)
+        placed = read.row.place is not None and read.problem is None and not reason and not read.row.problem
+        line = b"" if placed else self._line(read, outcome, reason)
         with self._lock:
+            line = line or self._place_line(read, outcome) or self._line(read, outcome, reason)
             if self._file.closed:
                 self.full = True
                 return
@@ -98,6 +114,39 @@ class RowSpool:
             self.count += 1
             if len(self._waiting) >= BLOCK_ROWS or self._waiting_bytes >= BLOCK_BYTES:
                 self._write_block()
+
+    def _place_line(self, read: Read, outcome: str) -> bytes:
+        """Where a row stands, instead of the row; empty where it is to be copied. It is called locked."""
+        row = read.row
+        at, size = row.place or (0, LONGEST)
+        if size >= LONGEST or self._file.closed:
+            return b""
+        alike = row.origin.file, read.format, read.columns, read.source, read.merged, outcome
+        if alike != self._alike:
+            file = self._placed.number_of(row.origin.file)
+            if file < 0:
+                return b""
+            columns = dict(read.columns)
+            name = _number_of(row.origin.file, self._files)
+            format = _number_of((read.format, columns), self._formats)
+            kind = (file, name, format, read.source, read.merged, outcome)
+            self._alike, self._kind = (*alike[:2], columns, *alike[3:]), _number_of(kind, self._kinds)
+        return b"%d,%d,%d,%d,%d" % (at, size, row.origin.row, row.origin.line or 0, self._kind)
+
+    def _whole(self, line: bytes) -> bytes:
+        """The line of a row, read from its place where only that is known."""
+        if line[:1] == b"[":
+            return line
+        at, size, row, number, kind = map(int, line.split(b","))
+        file, name, format, source, merged, outcome = self._kinds[kind]
+        with self._lock:
+            found = None if self._file.closed else self._placed.read(file, at, size)
+        values, said = _object(found or b""), None
+        if values is None:
+            values, said, outcome = {}, [_CHANGED, ""], "dropped"
+        broken = said[0] if said else ""
+        origin = [name, row, number or None, ""]
+        return _packed([origin, values, broken, said, format, source, merged, outcome, "", False])
 
     def _line(self, read: Read, outcome: str, reason: str) -> bytes:
         row, problem = read.row, read.problem
@@ -158,7 +207,7 @@ class RowSpool:
             else:
                 block = bisect.bisect_right(self._firsts, index) - 1
                 line = self._block(block)[index - self._firsts[block]]
-        return self._kept(line)
+        return self._kept(self._whole(line))
 
     def _block(self, number: int) -> list[bytes]:
         held = self._held.get(number)
@@ -219,14 +268,18 @@ class RowSpool:
         at = number if step > 0 else min(number, len(self._firsts) - 1)
         waiting = self._waiting_text()
         if step < 0 and waiting[1] and start >= waiting[0]:
-            yield waiting
+            yield waiting[0], self._whole_text(waiting[1])
         while 0 <= at < len(self._firsts):
             with self._lock:
                 found = self._firsts[at], self._unpacked(at)
-            yield found
+            yield found[0], self._whole_text(found[1])
             at += step
         if step > 0:
-            yield self._waiting_text()
+            first, text = self._waiting_text()
+            yield first, self._whole_text(text)
+
+    def _whole_text(self, text: bytes) -> bytes:
+        return b"\n".join(map(self._whole, text.split(b"\n"))) if text else text
 
     def _waiting_text(self) -> tuple[int, bytes]:
         with self._lock:
@@ -242,6 +295,14 @@ def _number_of(what: Any, known: list[Any]) -> int:
     except ValueError:
         known.append(what)
         return len(known) - 1
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
+    try:
+        found = orjson.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _packed(held: list[Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""Answers from a model: greedy, batched, ended by any stop token the model knows."""
+"""Answers from a model: batched, greedy or drawn, ended by any stop token the model knows."""
 
 from __future__ import annotations
 
@@ -40,6 +40,23 @@ class Generated:
     short_of_memory: bool = False
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """Tokens are drawn instead of taking the likeliest one; what is drawn for a prompt depends on no other.
+
+    Args:
+        temperature: Above 0.
+        seeds: Of the random numbers, for each prompt.
+    """
+
+    temperature: float
+    seeds: Sequence[int]
+
+    def of(self, places: Sequence[int]) -> Drawing:
+        """The same for some of the prompts."""
+        return Drawing(self.temperature, [self.seeds[place] for place in places])
+
+
 def generate(
     model: Any,
     tokenizer: Any,
@@ -47,8 +64,10 @@ def generate(
     max_new_tokens: int,
     on_progress: Progress | None = None,
     batch_size: int = 16,
+    drawing: Drawing | None = None,
+    on_halved: Callable[[int], None] | None = None,
 ) -> list[Generated]:
-    """Answer prompts greedily, in the order given.
+    """Answer prompts, in the order given: greedily, unless tokens are to be drawn.
 
     Prompts of similar length are answered together, padded on the left; before a model with virtual tokens
     only those of the same length, as padding would stand between them and the text. If memory runs out, the
@@ -61,6 +80,7 @@ def generate(
         max_new_tokens: Longest answer; less where the model's context ends before.
         on_progress: Called with (done, total) prompts after each batch, and now and then in one, with how
             many tokens are written; what it raises ends the generation.
+        on_halved: Told the size of a batch that memory suffices for, where it ran out with a larger one.
     """
     stops = sorted(stop_tokens(model, tokenizer))
     answers: dict[int, Generated] = {
@@ -92,16 +112,20 @@ def generate(
             if virtual:
                 batch = [i for i in batch if len(prompts[i]) == len(prompts[batch[0]])]
             chosen = [prompts[i] for i in batch]
+            drawn = None if drawing is None else drawing.of(batch)
             try:
-                found = _answer(model, tokenizer, chosen, max_new_tokens, stops, context, at_token)
+                found = _answer(model, tokenizer, chosen, max_new_tokens, stops, context, at_token, drawn)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
                 free_memory_of(error)
                 if len(batch) > 1:
                     batch_size = len(batch) // 2
+                    if on_halved is not None:
+                        on_halved(batch_size)
                     continue
-                found = [_shorter(model, tokenizer, chosen, max_new_tokens // 2, stops, context, at_token)]
+                most = max_new_tokens // 2
+                found = [_shorter(model, tokenizer, chosen, most, stops, context, at_token, drawn)]
             answers.update(zip(batch, found, strict=True))
             todo = todo[len(batch) :]
             if on_progress is not None:
@@ -171,6 +195,7 @@ def _answer(
     stops: list[int],
     context: int | None,
     at_token: Callable[[Any, int], None],
+    drawing: Drawing | None = None,
 ) -> list[Generated]:
     import torch
     from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
@@ -212,6 +237,7 @@ def _answer(
             attention_mask=torch.tensor(seen, device=device),
             generation_config=config,
             stopping_criteria=StoppingCriteriaList([Look()]),
+            **({} if drawing is None else {"logits_processor": _noise(drawing, device)}),
         )
     note = (
         ""
@@ -219,6 +245,28 @@ def _answer(
         else _("cut short: the context of {context} tokens is full", context=context)
     )
     return [_cut(row, tokenizer, set(stops), note) for row in output[:, longest:].tolist()]
+
+
+def _noise(drawing: Drawing, device: Any) -> Any:
+    """What makes the likeliest token one that is drawn: Gumbel noise on the logits, from each row's own seed.
+
+    The maximum of logits / temperature - log(E), with E of the exponential distribution, is distributed as
+    the softmax of logits / temperature (Gumbel's trick).
+    """
+    import torch
+    from transformers import LogitsProcessor, LogitsProcessorList
+
+    generators = [torch.Generator(device).manual_seed(seed) for seed in drawing.seeds]
+
+    class Noise(LogitsProcessor):  # type: ignore[misc]
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            noise = torch.empty_like(scores, dtype=torch.float32)
+            for row, generator in zip(noise, generators, strict=True):
+                row.exponential_(generator=generator)
+            least = torch.finfo(torch.float32).tiny
+            return scores.float() / drawing.temperature - noise.clamp_min_(least).log_()
+
+    return LogitsProcessorList([Noise()])
 
 
 def _shorter(
@@ -229,11 +277,12 @@ def _shorter(
     stops: list[int],
     context: int | None,
     at_token: Callable[[Any, int], None],
+    drawing: Drawing | None = None,
 ) -> Generated:
     """The answer to one prompt that had no memory for a longer one; an empty one where nothing fits."""
     while max_new_tokens >= LEAST_TOKENS:
         try:
-            found = _answer(model, tokenizer, prompts, max_new_tokens, stops, context, at_token)[0]
+            found = _answer(model, tokenizer, prompts, max_new_tokens, stops, context, at_token, drawing)[0]
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from tui_tuner.training.ranks import Ranks
 
 MOST_ROWS = 1000  # are read to find one that can be used
-LARGEST_AT_ONCE = 64 << 20  # bytes of a file that may have to be read as a whole for its first row
-_AT_ONCE = ("json", "sql", "document")
-_ELSEWHERE = ("hub", "demo")
 
 
 def check_beforehand(config: RunConfig) -> None:
@@ -206,8 +203,7 @@ def _check_rows(config: RunConfig, data: DataSection) -> None:
     usable = False  # or may be: not everything was read
     legible = False
     for number, resolved in enumerate(resolve(data)):
-        first = resolved.files[0]
-        if first.kind in _ELSEWHERE or (first.kind in _AT_ONCE and first.size > LARGEST_AT_ONCE):
+        if resolved.far_off:
             usable = True
             continue
         reading = Reading(data.model_copy(update={"path": [resolved.source]}))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import Metric
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.records import IGNORE, Example, Record
+from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.records import IGNORE, Example, Question, Record, texts_of
 from tui_tuner.errors import UsageError
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 
 if TYPE_CHECKING:  # all of these take long to import, and a form asks a task for words alone
     import numpy as np
@@ -173,6 +174,30 @@ class Task(ABC):
             UsageError: the task has no such answer, or a question is missing or not wanted.
         """
         raise UsageError(_("task {task} answers no questions about a text.", task=config.task))
+
+    def predict(
+        self, model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int
+    ) -> list[Any]:
+        """What a trained model says of rows, in plain values; a `RowProblem` for one that it cannot read.
+
+        This asks about one row after the other (`ask`); a task computes several at once.
+
+        Args:
+            rows: What the task reads, without answers, labels or tags; a `Text` where it reads one.
+            batch_size: Sequences that are computed together at most.
+        """
+        found: list[Any] = []
+        for row in rows:
+            question = row.question if isinstance(row, Question) else ""
+            text = row.context if isinstance(row, Question) else "\n".join(texts_of(row))
+            try:
+                shown = self.ask(model, tokenizer, config, text, question)
+                found.append({"text": shown.text, "scores": [list(one) for one in shown.scores]})
+            except RowProblem as problem:
+                found.append(problem)
+            except UsageError as error:
+                found.append(RowProblem(N_("the model cannot read this row"), error.what))
+        return found
 
     def samples(self, config: RunConfig, tokenizer: Any, held_out: TokenizedRows | None) -> Samples | None:
         """How the task shows itself before, during and after training; None for not at all.

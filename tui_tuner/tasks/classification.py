@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +152,14 @@ class Classification(Task):
         if not text.strip():
             raise UsageError(_("the text is empty."), where="--text")
         return classify_text(config, model, tokenizer, text, question)
+
+    def predict(
+        self, model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int
+    ) -> list[Any]:
+        """`{label, probabilities}` of each text or pair; `{labels, probabilities}`, or `{value}`."""
+        from tui_tuner.tasks.classes.predicting import predict_classes
+
+        return predict_classes(config, model, tokenizer, rows, batch_size)
 
 
 TASK = Classification()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.metrics import METRICS, Metric
@@ -160,6 +160,14 @@ class QuestionAnswering(Task):
             return answer_question(config, model, tokenizer, text, question)
         except RowProblem as problem:
             raise UsageError(f"{problem}.", where="--question") from None
+
+    def predict(
+        self, model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int
+    ) -> list[Any]:
+        """`{answer, start, score}` of each question; nothing but the score where its text has no answer."""
+        from tui_tuner.tasks.answering.showing import predict_answers
+
+        return predict_answers(config, model, tokenizer, rows, batch_size)
 
 
 TASK = QuestionAnswering()

@@ -121,6 +121,14 @@ class TokenClassification(Task):
             )
         return tag_text(model, tokenizer, config, text)
 
+    def predict(
+        self, model: Any, tokenizer: Any, config: RunConfig, rows: Sequence[Record], batch_size: int
+    ) -> list[Any]:
+        """`[{start, end, label, score}]` of each row, in characters; of words as if joined by spaces."""
+        from tui_tuner.evaluation.tag_rows import tag_rows
+
+        return tag_rows(model, tokenizer, config, rows, batch_size)
+
 
 def tags_of(learned: Mapping[str, Any]) -> list[str]:
     """The tag of each class of a run's model."""

@@ -39,11 +39,56 @@ def test_one_good_row_behind_bad_ones_is_enough(make_config: MakeConfig, tmp_pat
     assert try_rows(make_config(data={"path": path, "max_length": 32, "overlong": "drop", "workers": 1})) == 1
 
 
-def test_each_source_is_tried(make_config: MakeConfig, tmp_path: Path, chats: Path) -> None:
+SHORT = {"max_length": 32, "overlong": "drop", "workers": 1}
+
+
+def test_a_source_without_a_row_that_fits_is_no_reason_where_another_has_some(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    bad, good = rows(tmp_path / "long.jsonl", (LONG, "yes")), rows(tmp_path / "good.jsonl", ("short", "yes"))
+    assert try_rows(make_config(data={**SHORT, "path": [good, bad]})) == 1
+    assert try_rows(make_config(data={**SHORT, "path": [bad, good]})) == 1
+    with pytest.raises(DataError, match="2 of 2 rows"):
+        try_rows(make_config(data={**SHORT, "path": [bad, rows(tmp_path / "too.jsonl", (LONG, "no"))]}))
+
+
+def test_a_good_source_behind_one_that_was_not_read_to_its_end(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    bad = rows(tmp_path / "long.jsonl", *[(LONG, "yes")] * 600)
+    good = rows(tmp_path / "good.jsonl", ("short", "yes"))
+    assert try_rows(make_config(data={**SHORT, "path": [bad, good]})) == 1
+    assert try_rows(make_config(data={**SHORT, "path": bad})) == 0  # more rows follow, nobody knows them
+
+
+def test_rows_that_are_picked_at_random_may_be_better_than_the_first(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    path = rows(tmp_path / "mixed.jsonl", *[(LONG, "yes")] * 20, *[("short", "yes")] * 20)
+    assert try_rows(make_config(data={**SHORT, "path": path, "limit": 10, "pick": "random"})) == 1
+    with pytest.raises(DataError, match="10 of 10 rows"):
+        try_rows(make_config(data={**SHORT, "path": path, "limit": 10}))
+
+
+def test_a_limit_counts_the_rows_of_all_sources(make_config: MakeConfig, tmp_path: Path) -> None:
+    bad = rows(tmp_path / "long.jsonl", *[(LONG, "yes")] * 4)
+    good = rows(tmp_path / "good.jsonl", ("short", "yes"))
+    assert try_rows(make_config(data={**SHORT, "path": [bad, good], "limit": 5})) == 1
+    with pytest.raises(DataError, match="4 of 4 rows"):
+        try_rows(make_config(data={**SHORT, "path": [bad, good], "limit": 4}))
+
+
+def test_no_hub_is_asked_and_no_large_file_read_as_a_whole(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tui_tuner.data.sources import files
+
     bad = rows(tmp_path / "long.jsonl", (LONG, "yes"))
-    data = {"path": [str(chats), bad], "max_length": 32, "overlong": "drop", "workers": 1}
-    with pytest.raises(DataError, match="1 of 1 rows"):
-        try_rows(make_config(data=data))
+    assert try_rows(make_config(data={**SHORT, "path": [bad, "hub:nobody/nothing"]})) == 0
+    monkeypatch.setattr(files, "LARGEST_AT_ONCE", 10)
+    whole = tmp_path / "whole.json"
+    whole.write_text("[" + Path(bad).read_text() + "]")
+    assert try_rows(make_config(data={**SHORT, "path": str(whole)})) == 0
 
 
 def test_a_screen_hears_of_it_through_a_helper(tiny_model: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.hub_server import TOKEN, PlayedHub, hub
 from tui_tuner.errors import DiskFullError, HubError, ModelError
-from tui_tuner.models.hub import api, fetching
+from tui_tuner.models.hub import api, fetching, transfer
 from tui_tuner.models.hub.kinds import SOURCES, Cancelled, Progress
 
 __all__ = ["hub"]
@@ -85,6 +85,59 @@ def test_a_broken_connection_goes_on_where_it_broke(tiny: PlayedHub, source: str
     assert tiny.bytes_sent == size_of_weights(tiny)
     assert {wanted for _m, _p, wanted in tiny.requests if wanted} == {"bytes=1000000-"}
     assert any("goes on in" in one.note for one in said)
+
+
+@pytest.mark.parametrize("ranges", ["none", "other"])
+def test_a_server_that_cannot_go_on_sends_all_again(tiny: PlayedHub, ranges: str) -> None:
+    tiny.ranges = ranges
+    tiny.break_after(WEIGHTS, 2_000_000)
+    folder = api.fetch("acme/tiny")
+    assert (folder / WEIGHTS).read_bytes() == tiny.models["acme/tiny"].files[WEIGHTS]
+
+
+def test_a_server_that_never_sends_more_than_before_is_left(
+    tiny: PlayedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that come again, after those of a shorter answer, are no progress."""
+    monkeypatch.setattr(transfer, "pause_after", lambda error, attempt: 0.0)
+    tiny.ranges = "none"
+    for _n in range(20):
+        tiny.break_after(WEIGHTS, 300_000)
+        tiny.break_after(WEIGHTS, 200_000)
+    with pytest.raises(HubError, match=r"sent less than the whole file"):
+        api.fetch("acme/tiny")
+
+
+def test_a_very_large_file_is_asked_for_in_turns(tiny: PlayedHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "MOST_AT_ONCE", 1_500_000)
+    said: list[Progress] = []
+    folder = api.fetch("acme/tiny", progress=said.append)
+    assert (folder / WEIGHTS).read_bytes() == tiny.models["acme/tiny"].files[WEIGHTS]
+    asked = [wanted for _m, path, wanted in tiny.requests if wanted and WEIGHTS in path and "/cdn/" in path]
+    assert asked == ["bytes=0-1499999", "bytes=1500000-2999999", "bytes=3000000-"]
+    assert tiny.bytes_sent == size_of_weights(tiny) and not any(one.note for one in said)
+
+
+def test_an_address_of_a_file_that_holds_no_longer_is_asked_for_anew(
+    tiny: PlayedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.refuse("/cdn/", 403, times=2, body="<Error><Code>AccessDenied</Code></Error>")
+    api.fetch("acme/tiny")
+    assert tiny.bytes_sent == size_of_weights(tiny)
+    monkeypatch.setattr(transfer, "pause_after", lambda error, attempt: 0.0)
+    tiny.models["acme/tiny"].files[WEIGHTS] += b" "
+    tiny.models["acme/tiny"].commit = "d" * 40
+    tiny.refuse("/cdn/", 404)
+    with pytest.raises(HubError, match=r"localhost refuses \(error 404\)") as told:
+        api.fetch("acme/tiny")
+    assert "token" not in str(told.value) and "is not on" not in str(told.value)
+
+
+def test_a_bare_refusal_blames_no_token_where_there_is_none(tiny: PlayedHub) -> None:
+    tiny.refuse("/api/models/acme/", 401)
+    with pytest.raises(HubError, match="a private one needs a login") as told:
+        api.fetch("acme/tiny")
+    assert "this token" not in str(told.value)
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -23,6 +23,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ask reviews --text - --json",
     ),
     "chat": ("chat last",),
+    "predict": (
+        "predict last questions.jsonl -o answers.jsonl",
+        "predict reviews rows.csv -o classes.jsonl --column text=body",
+        "predict Qwen/Qwen3-0.6B mails.csv -o labelled.jsonl --prompt carp --labels spam,ham",
+    ),
     "presets": ("presets", "presets --json"),
     "presets show": ("presets show lora-small",),
     "doctor": ("doctor", "doctor --resume job.yaml"),

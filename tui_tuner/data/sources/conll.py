@@ -42,7 +42,7 @@ def read_conll(file: io.BufferedReader, name: str, told: str | None = None) -> I
     file, tally = tallied(file)
     sentence = _Sentence(layout, encoding)
     row = lines = 0
-    for number, line in raw_lines(file, name):
+    for number, _at, line in raw_lines(file, name):
         if number == 1 and line is not None:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if line is not None and not line.strip():

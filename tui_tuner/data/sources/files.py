@@ -27,6 +27,8 @@ KINDS = {
 }  # fmt: skip
 _DOCUMENTS = {"text", "document"}
 MAX_FILES = 1_000_000
+LARGEST_AT_ONCE = 64 << 20  # bytes of a file that may have to be read as a whole for its first row
+_AT_ONCE = ("json", "sql", "document")
 _LFS = b"version https://git-lfs.github.com/spec/"
 # How a dump begins whose name does not say so; a comment alone may begin anything
 _SQL = re.compile(
@@ -45,6 +47,12 @@ class Resolved:
     source: Source
     files: list[DataFile]
     notes: list[str]
+
+    @property
+    def far_off(self) -> bool:
+        """Whether the first row is not to be had without asking a hub, or reading much."""
+        first = self.files[0]
+        return first.kind in ("hub", "demo") or (first.kind in _AT_ONCE and first.size > LARGEST_AT_ONCE)
 
 
 def resolve(data: DataSection) -> list[Resolved]:

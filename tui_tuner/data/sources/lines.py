@@ -42,27 +42,31 @@ def too_blank(name: str, line: int) -> DataError:
     )
 
 
-def raw_lines(file: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes | None]]:
-    """(line number from 1, bytes without the line end); None for a line over `MAX_LINE`, which is skipped.
+def raw_lines(file: io.BufferedReader, name: str) -> Iterator[tuple[int, int, bytes | None]]:
+    """(line number from 1, bytes before it, bytes without the line end); None for a line over `MAX_LINE`,
+    which is skipped.
 
     Raises:
         DataError: blank lines without end.
     """
-    number = blank = 0
+    number = blank = end = 0
     while True:
         line = file.readline(MAX_LINE + 1)
         if not line:
             return
+        at = end
+        end += len(line)
         number += 1
         blank = blank + 1 if line == b"\n" or line == b"\r\n" else 0
         if blank > MOST_BLANK:
             raise too_blank(name, number)
         if len(line) <= MAX_LINE:
-            yield number, line.rstrip(b"\r\n")
+            yield number, at, line.rstrip(b"\r\n")
             continue
         while line and not line.endswith(b"\n"):
             line = file.readline(HEAD)
-        yield number, None
+            end += len(line)
+        yield number, at, None
 
 
 def read_jsonl(file: io.BufferedReader, name: str, told: str | None = None) -> Iterator[Row]:
@@ -73,14 +77,15 @@ def read_jsonl(file: io.BufferedReader, name: str, told: str | None = None) -> I
     """
     head = file.peek(HEAD)
     encoding = encoding_of(head[:HEAD], False, told)
+    placed = isinstance(file.raw, io.FileIO)  # as it lies on the disk, and not unpacked
     if encoding.startswith(("utf-16", "utf-32")):
         file = reencoded(file, encoding)
-        encoding = "utf-8-sig"
+        encoding, placed = "utf-8-sig", False
     file, tally = tallied(file)
     row = blank = 0
-    for number, line in raw_lines(file, name):
-        if number == 1 and line:
-            line = line.removeprefix(b"\xef\xbb\xbf")
+    for number, at, line in raw_lines(file, name):
+        if number == 1 and line and line.startswith(b"\xef\xbb\xbf"):
+            at, line = at + 3, line[3:]
         if line is not None and not line.strip():
             blank += 1
             continue
@@ -89,14 +94,14 @@ def read_jsonl(file: io.BufferedReader, name: str, told: str | None = None) -> I
         if line is None:
             yield Row(origin, {}, N_("the line is longer than {size}", size=human_bytes(MAX_LINE)))
             continue
-        yield _json_row(line, origin, encoding)
+        yield _json_row(line, origin, encoding, (at, len(line)) if placed else None)
     lines_must_agree(name, row + blank, tally.lines)
 
 
-def _json_row(line: bytes, origin: Origin, encoding: str) -> Row:
+def _json_row(line: bytes, origin: Origin, encoding: str, place: tuple[int, int] | None = None) -> Row:
     try:
         value = orjson.loads(line)
-        return Row(origin, value) if type(value) is dict else row_of(value, origin)
+        return Row(origin, value, "", place) if type(value) is dict else row_of(value, origin)
     except orjson.JSONDecodeError:
         shown = {"": line[:200].decode("utf-8", "replace")}
         try:
@@ -317,7 +322,7 @@ def read_text(file: io.BufferedReader, name: str, told: str | None = None) -> It
         file, encoding = reencoded(file, encoding), "utf-8"
     file, tally = tallied(file)
     row = blank = 0
-    for number, line in raw_lines(file, name):
+    for number, _at, line in raw_lines(file, name):
         if line is not None and not line.strip():
             blank += 1
             continue

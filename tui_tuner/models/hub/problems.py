@@ -12,6 +12,7 @@ from tui_tuner.errors import DiskFullError, HubError, ModelError, TunerError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.hub.kinds import HUGGINGFACE, LABELS
 from tui_tuner.models.hub.net import library, retry_after
+from tui_tuner.models.hub.stored import find_token
 from tui_tuner.text import human_bytes, human_seconds, one_line
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -61,8 +62,8 @@ def _of_status(
         return HubError(
             _("the hub lists a file that it does not have."), where=where, hint=_("Try another revision.")
         )
-    if status == 401:
-        return wrong_token(where, source)
+    if status == 401:  # a mirror may say no more of what is private or not there
+        return wrong_token(where, source) if find_token(source)[0] else unknown(where, source, [])
     if status == 403:
         return HubError(
             _("{hub} refuses (403 forbidden): this token may not read it.", hub=hub),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from tui_tuner.errors import HubError
 from tui_tuner.locales import _
@@ -22,6 +23,7 @@ from tui_tuner.text import human_seconds, one_line
 
 ATTEMPTS = 6  # in a row that bring no byte
 PIECE = 1 << 20  # bytes read at a time from a part on the disk
+MOST_AT_ONCE = 40_000_000_000  # bytes asked for in one request: hosts of large files refuse more than 50 GB
 Answer = TypeVar("Answer")
 DAMAGED = 2  # times a file may arrive with another checksum
 
@@ -170,17 +172,23 @@ def _receive_all(item: Item, client: Any, watch: Watch, digest: _Digest) -> None
     """Until all bytes of a file are here, with pauses that grow while none comes."""
     broken: tuple[type[BaseException], ...] = (*network_errors(), _Busy)
     patience = _Patience(item.name, watch)
+    furthest = _size(item.part)  # a server that cannot go on sends the same bytes again: no news
     while True:
-        before = _size(item.part)
         try:
-            _receive(item, client, watch, digest)
-            if item.size is not None and _size(item.part) == item.size:
+            asked_for = _receive(item, client, watch, digest)
+            have = _size(item.part)
+            if have == item.size:
                 return
+            if have == asked_for:  # there is more to ask for
+                furthest = max(furthest, have)
+                continue
             problem: BaseException = ConnectionError(_("the server sent less than the whole file"))
         except broken as error:
             watch.check()  # a connection that was hung up because the fetch is to stop
             problem = error.error if isinstance(error, _Busy) else error
-        patience.after(problem, moved=_size(item.part) > before)
+        have = _size(item.part)
+        patience.after(problem, moved=have > furthest)
+        furthest = max(furthest, have)
 
 
 def patiently(call: Callable[[], Answer], name: str, watch: Watch) -> Answer:
@@ -233,8 +241,11 @@ def _told(problem: BaseException, wait: float, attempt: int) -> str:
     return _("the connection broke, it goes on in {time}", time=time_left)
 
 
-def _receive(item: Item, client: Any, watch: Watch, digest: _Digest) -> None:
-    """One request: what is missing of a file, appended to its part."""
+def _receive(item: Item, client: Any, watch: Watch, digest: _Digest) -> int | None:
+    """One request: what is missing of a file, or much of it, appended to its part.
+
+    Returns how many bytes are to be here then; None for all.
+    """
     with open(item.part, "ab", buffering=0) as file:
         have = os.fstat(file.fileno()).st_size
         if item.size is not None and have > item.size:
@@ -242,46 +253,58 @@ def _receive(item: Item, client: Any, watch: Watch, digest: _Digest) -> None:
             have = 0
         digest.catch_up(item.part, have, watch, item)
         watch.at(item, have)
-        if have == item.size and item.size is not None:
-            return
+        if have == item.size:
+            return have
         headers = {**item.headers, "Accept-Encoding": "identity"}
-        if have:
-            headers["Range"] = f"bytes={have}-"
+        until = have + MOST_AT_ONCE if item.size is not None and item.size > have + MOST_AT_ONCE else None
+        if have or until:
+            headers["Range"] = f"bytes={have}-{until - 1 if until else ''}"
         with (
             client.stream(
                 "GET", item.url, headers=headers, timeout=patience(), follow_redirects=True
             ) as response,
             watch.listening(response),
         ):
-            if not _is_rest(response, have, item):
+            begins = _begins_at(response, have, item)
+            if begins != have:
                 file.truncate(0)
                 digest.begin()
+                watch.at(item, 0)
                 have = 0
-            if response.status_code == 416:
-                return
-            _append(file, response, have, item, watch, digest)
+            if begins == have:
+                _append(file, response, have, item, watch, digest)
+        return until
 
 
-def _is_rest(response: Any, have: int, item: Item) -> bool:
-    """Whether an answer goes on where the part ends; raises where it is no file at all."""
+def _begins_at(response: Any, have: int, item: Item) -> int | None:
+    """The byte of the file that an answer begins with; None where nobody asked for what it holds.
+
+    Raises where it is no file at all.
+    """
     status = response.status_code
     if status == 416:  # the part is longer than the file: begin anew
-        return False
+        return None
     if status not in (200, 206):
-        _refused(response)
+        _refused(response, item)
     kind = response.headers.get("content-type", "")
     if kind.startswith("text/html") and not item.name.endswith((".html", ".htm")):
         raise problems.not_a_hub(one_line(item.name), str(response.request.url.host))
     if status == 200:
-        return have == 0
-    return response.headers.get("content-range", "").startswith(f"bytes {have}-")
+        return 0
+    told = response.headers.get("content-range", "")
+    return next((begins for begins in (have, 0) if told.startswith(f"bytes {begins}-")), None)
 
 
-def _refused(response: Any) -> None:
+def _refused(response: Any, item: Item) -> None:
     """Raise what huggingface_hub makes of an answer that refuses."""
     from huggingface_hub.utils import hf_raise_for_status
 
     response.read()
+    host, status = response.request.url.host, response.status_code
+    if status not in BUSY and host != urlsplit(item.url).hostname:
+        # addresses of files on another host hold for a while alone, and the hub gives new ones; no token goes
+        # there, so this is not about one
+        raise ConnectionError(_("{host} refuses (error {status})", host=one_line(host), status=status))
     try:
         hf_raise_for_status(response)
     except Exception as error:

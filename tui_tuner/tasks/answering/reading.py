@@ -100,15 +100,17 @@ def read_answers(
     questions: Sequence[str],
     contexts: Sequence[str],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    batch_size: int = BATCH,
 ) -> list[Found | RowProblem]:
     """The answers that a model finds in texts of any length; why not where a question cannot be asked.
 
     Args:
         progress: Told (windows done, windows in all).
+        batch_size: Windows of a forward pass.
     """
     cut = windows.cut(questions, contexts)
     todo = [window for one in cut if isinstance(one, list) for window in one]
-    edges = _read(model, todo, windows.tokenizer.pad_token_id or 0, progress)
+    edges = _read(model, todo, windows.tokenizer.pad_token_id or 0, progress, batch_size)
     found: list[Found | RowProblem] = []
     for one in cut:
         if isinstance(one, RowProblem):
@@ -118,16 +120,18 @@ def read_answers(
     return found
 
 
-def _read(model: Any, windows: list[Window], pad: int, progress: Callable[[int, int], None]) -> Any:
+def _read(
+    model: Any, windows: list[Window], pad: int, progress: Callable[[int, int], None], batch_size: int
+) -> Any:
     """What the model says of each window, in their order; the longest are computed first."""
     rows = CheckRows([example_of(window, 0, None) for window in windows])
     order = sorted(range(len(windows)), key=lambda place: -len(windows[place].ids))
     way = ForwardWay(packing=False, compact=False, segments=False, virtual=virtual_positions(model))
     found: list[Any] = [None] * len(windows)
     with torch.no_grad(), evaluating(model):
-        for begin in range(0, len(order), BATCH):
+        for begin in range(0, len(order), batch_size):
             progress(begin, len(order))
-            group = order[begin : begin + BATCH]
+            group = order[begin : begin + batch_size]
             micro = lay_padded(rows, group, pad).to(next(model.parameters()).device)
             logits = span_logits(model, micro, way, model_inputs(model, micro, way))
             for place, one in zip(group, best_edges(*logits, micro.columns["null"].long()), strict=True):

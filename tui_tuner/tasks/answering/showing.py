@@ -10,6 +10,7 @@ from tui_tuner.data.examples.held_out import some_records
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.data.examples.windows import PairWindows
 from tui_tuner.data.problems import RowProblem
+from tui_tuner.data.records import Question, Record
 from tui_tuner.evaluation.answer_spans import Found
 from tui_tuner.evaluation.samples import DURING, Progress, SampleReport, Samples, Shown, Span, Stage
 from tui_tuner.locales import _
@@ -120,3 +121,28 @@ def answer_question(config: RunConfig, model: Any, tokenizer: Any, text: str, qu
     if isinstance(found, RowProblem):
         raise found
     return show_answer(question, text, found, known_threshold(config, model), most=len(text))
+
+
+def predict_answers(
+    config: RunConfig, model: Any, tokenizer: Any, rows: Sequence[Record], batch_size: int
+) -> list[dict[str, Any] | RowProblem]:
+    """The best answer of each question with its place in the text and its probability."""
+    data = config.data
+    asked = [row for row in rows if isinstance(row, Question)]
+    read = read_answers(
+        model,
+        PairWindows(tokenizer, data.max_length, data.stride),
+        [row.question for row in asked],
+        [row.context for row in asked],
+        batch_size=batch_size,
+    )
+    threshold = known_threshold(config, model)
+    found: list[dict[str, Any] | RowProblem] = []
+    for row, answer in zip(asked, read, strict=True):
+        if isinstance(answer, RowProblem):
+            found.append(answer)
+            continue
+        best, share = answer.ranked(row.context, threshold, SCORES)[0]
+        text = None if best is None else row.context[best.start : best.end]
+        found.append({"answer": text, "start": None if best is None else best.start, "score": share})
+    return found

@@ -7,6 +7,7 @@ said before a run is begun. Work for a helper process: it loads the tokenizer.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -17,6 +18,7 @@ from tui_tuner.data.examples.encoder import RowEncoder
 from tui_tuner.data.examples.prepare import nothing_left
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.reading import Reading
+from tui_tuner.data.sources.files import resolve
 from tui_tuner.errors import HubError
 from tui_tuner.models.loading import is_settled, load_tokenizer, tokenizer_source
 from tui_tuner.tasks import find_task
@@ -24,39 +26,48 @@ from tui_tuner.tasks.preview.mask import Collected
 from tui_tuner.tasks.preview.own_tokenizer import own_tokenizer
 
 FIRST, MOST = 8, 512  # rows that are tried at once, and in all: later ones may be better
+LONGEST = 10.0  # seconds of trying: whoever has asked waits
 _tokenizers: dict[str, Any] = {}  # of this process, the newest alone
 
 
 def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -> int:
-    """Encode rows of each source until one comes through; returns how many have.
+    """Encode rows of each source until one comes through; returns of how many sources one has.
+
+    A source of which none does is no fault where another has some, for a run trains on what is left.
 
     Raises:
-        DataError: none of a source does, and all of its rows were tried.
+        DataError: none of any source does, and all rows were tried that a run could take.
         TunerError: the tokenizer or the template cannot be used.
     """
-    task = find_task(config.task)
+    task, data = find_task(config.task), config.data
     tokenizer, _notes = own_tokenizer(config, _tokenizer(config.model))
-    sources = config.data.path if isinstance(config.data.path, list) else [config.data.path]
-    done = 0
-    for number, source in enumerate(sources):
-        data = config.data.model_copy(update={"path": [source]})
-        encoder, ledger, tried = RowEncoder(task.encoder(config, tokenizer)), Ledger(), 0
-        reading = Reading(data)
-        rows = iter(reading)
-        while tried < MOST and not cancelled():
-            batch = list(islice(rows, FIRST if not tried else MOST - tried))
-            if not batch:
-                break
-            tried += len(batch)
+    ledger, done, tried, until = Ledger(), 0, 0, time.monotonic() + LONGEST
+    whole = True  # nothing is left that nobody knows about
+    legible = False
+    limit = None if data.pick == "random" else data.limit  # where these are picked, any may be among them
+    for resolved in resolve(data):
+        if limit is not None and (done or tried >= limit):
+            break  # a run may not come so far
+        if resolved.far_off:
+            whole = False
+            continue
+        left = None if limit is None else limit - tried
+        encoder = RowEncoder(task.encoder(config, tokenizer))
+        reading = Reading(data.model_copy(update={"path": [resolved.source], "limit": left}))
+        rows, looked, size = iter(reading), 0, FIRST
+        while batch := list(islice(rows, min(size, MOST - looked))):
+            looked, size = looked + len(batch), 2 * size
             collected = Collected()
             encoder.add(batch, collected, ledger)
             if any(task.trained_mask(one).any() for one in collected.examples):
                 done += 1
                 break
-        else:
-            continue  # there are more rows, and nobody knows about them
-        if done <= number and not cancelled():
-            raise nothing_left(data, ledger, True)
+            if looked >= MOST or time.monotonic() > until or cancelled():
+                whole = False
+                break
+        tried, legible = tried + looked, legible or bool(reading.detections)
+    if whole and not done:
+        raise nothing_left(data, ledger, legible)
     return done
 
 

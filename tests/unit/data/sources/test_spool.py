@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from pathlib import Path
@@ -91,3 +92,57 @@ def test_rows_are_looked_at_while_others_are_added(rows: Path) -> None:
     ended.set()
     looker.join(30)
     assert not wrong and not looker.is_alive()
+
+
+def _spooled(path: Path) -> RowSpool:
+    spool = RowSpool()
+    inspect(DataSection(path=str(path)), each=spool.add)
+    return spool
+
+
+def test_lines_of_json_are_read_again_from_their_file_and_not_copied(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps({"instruction": f"Q{n} {'ü' * 500}", "output": f"A{n}"}) for n in range(2000)]
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n\r\n".join(lines).encode())
+    spool, packed = _spooled(path), tmp_path / "rows.jsonl.gz"
+    assert spool.kept_bytes < 0.02 * path.stat().st_size
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    for one in (spool, _spooled(packed)):
+        assert one.count == 2000 and one.row(1999).read.row.origin.line == 3999
+        assert all(one.row(n).read.row.values == json.loads(lines[n]) for n in (0, 1, 700, 1999))
+        assert one.find("q1999 ÜÜ", 0, 1, lambda _count: None, lambda: False) == 1999
+
+
+def test_rows_of_a_file_that_is_written_to_meanwhile_are_never_taken_for_others(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps({"instruction": f"Q{n:04}", "output": f"A{n:04}"}) for n in range(1000)]
+    path.write_text("\n".join(lines) + "\n")
+    spool = _spooled(path)
+    with path.open("a") as file:
+        file.write(lines[0] + "\n")  # it grows at its end: what was counted still stands there
+    assert spool.row(999).read.row.values == json.loads(lines[999])
+    with path.open("r+") as file:
+        file.write("\n".join(lines[1:]) + "\n")  # a row is taken out: all others move up
+        file.truncate()
+    kept = spool.row(3)
+    assert not kept.usable and kept.read.problem is not None and "changed" in str(kept.read.problem)
+    assert spool.find("Q0500", 0, 1, lambda _count: None, lambda: False) is None
+
+
+def test_rows_of_files_that_are_replaced_or_removed_are_still_there(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"instruction": "before", "output": "a"}) + "\n")
+    spool = _spooled(path)
+    other = tmp_path / "other"
+    other.write_text(json.dumps({"instruction": "after!", "output": "a"}) + "\n")
+    other.replace(path)
+    assert spool.row(0).read.row.values["instruction"] == "before"
+    path.unlink()
+    assert spool.row(0).read.row.values["instruction"] == "before"
+
+
+def test_a_folder_of_more_files_than_may_be_open(tmp_path: Path) -> None:
+    for number in range(60):
+        (tmp_path / f"{number:02}.jsonl").write_text(json.dumps({"instruction": "q", "output": f"{number}"}))
+    spool = _spooled(tmp_path)
+    assert [spool.row(n).read.row.values["output"] for n in range(60)] == [str(n) for n in range(60)]

@@ -1,0 +1,1 @@
+"""A model used on a file: a prediction for each row, in order, resumable."""
