@@ -25,7 +25,18 @@ from tests.ui.snapshots.stage import Stage, stage
 
 KEPT = Path(__file__).parent / "kept"
 # Screens that others are made of: nobody sees one of these
-BASES = {"TunerScreen", "RowsScreen", "MendingScreen", "LookingScreen", "FetchingScreen", "Zooms"}
+BASES = {
+    "Asking",
+    "Answering",
+    "Marking",
+    "Members",
+    "TunerScreen",
+    "RowsScreen",
+    "MendingScreen",
+    "LookingScreen",
+    "FetchingScreen",
+    "Zooms",
+}
 
 for _module in pkgutil.iter_modules(scenes.__path__):
     importlib.import_module(f"{scenes.__name__}.{_module.name}")

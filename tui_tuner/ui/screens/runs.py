@@ -42,7 +42,7 @@ class RunsScreen(RowsScreen):
         Binding("space", "mark", _("Mark"), key_display="␣"),
         Binding("c", "overlay", _("Compare")),
         Binding("v", "results", _("Results")),
-        Binding("c", "chat", _("Chat")),
+        Binding("a", "chat", _("Talk to it, or ask it"), show=False),
         Binding("r", "resume", _("Resume")),
         Binding("s", "settings", _("New like it")),
         Binding("t", "tags", _("Tags"), show=False),

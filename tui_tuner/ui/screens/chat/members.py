@@ -69,7 +69,10 @@ class Members(Answering):
                 if model not in self.talk.models:
                     self.talk.models.append(model)
                 await self._add_column(model)
-        self._load()
+        if self.talk.turns and self.talk.unanswered() is None:
+            self.rest()  # it is read again; the next thing that is said loads the models
+        else:
+            self._load()
 
     async def _add_column(self, model: Origin) -> None:
         column = Column(model, self.plain, self._hint())

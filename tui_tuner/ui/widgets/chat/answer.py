@@ -40,14 +40,14 @@ class AnswerText(Vertical):
     AnswerText { height: auto; }
     AnswerText Markdown { padding: 0; margin: 0; background: transparent; }
     AnswerText MarkdownBlock { link-style: none; }
-    AnswerText Markdown > MarkdownParagraph { margin: 0; }
-    AnswerText MarkdownBulletList, AnswerText MarkdownOrderedList { margin: 0; }
+    AnswerText Markdown > MarkdownBlock { margin: 0 0 1 0; }
+    AnswerText Markdown > MarkdownBlock:last-child { margin: 0; }
     AnswerText MarkdownH1, AnswerText MarkdownH2, AnswerText MarkdownH3, AnswerText MarkdownH4,
-    AnswerText MarkdownH5, AnswerText MarkdownH6 { margin: 0; content-align: left top; width: 1fr; }
-    AnswerText MarkdownFence { margin: 0; background: $panel; color: $foreground; }
+    AnswerText MarkdownH5, AnswerText MarkdownH6 { content-align: left top; width: 1fr; }
+    AnswerText MarkdownFence { background: $panel; color: $foreground; }
     AnswerText MarkdownFence > Label { padding: 0 1; }
-    AnswerText MarkdownBlockQuote { margin: 0; background: transparent; border-left: outer $line; }
-    AnswerText MarkdownTable { margin: 0; background: transparent; }
+    AnswerText MarkdownBlockQuote { background: transparent; border-left: outer $line; }
+    AnswerText MarkdownTable { background: transparent; }
     AnswerText Static.plain { height: auto; }
     """
 
