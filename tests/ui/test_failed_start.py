@@ -55,7 +55,7 @@ async def test_a_failed_start_leads_back_to_its_field(
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
         await until(pilot, lambda: isinstance(pilot.app.focused, Input))
         assert pilot.app.focused.parent.parent.option.path == "data.max_dropped"
-        assert "Data ✗1" in text(pilot) and "✗ max dropped" in text(pilot)
+        await until(pilot, lambda: "Data ✗1" in text(pilot) and "✗ max dropped" in text(pilot))
         assert pilot.app.draft["method"] == {"rank": 7} and pilot.app.draft["data"]["max_length"] == 99
         await pilot.press("f4", "enter")  # the way that the hint tells
         await until(pilot, lambda: "✓ ready" in text(pilot))
@@ -117,6 +117,6 @@ async def test_a_question_about_a_run_ends_with_it(store: RunStore, opened: Open
         await pilot.press("x")
         await until(pilot, lambda: "Stop this run?" in text(pilot))
         pilot.app.host.control.request("stop")  # as from another terminal
-        said = "The run has ended by itself meanwhile."
+        said = "The run has ended in the meantime."
         await until(pilot, lambda: said in [notice.message for notice in pilot.app._notifications], 20)
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen) and "■ stopped" in text(pilot))

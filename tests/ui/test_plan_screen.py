@@ -77,7 +77,7 @@ async def test_advice_is_applied_with_a_key_and_stands_in_the_form(opened: Opene
         await pilot.press("4")
         await until(pilot, lambda: "learning rate 0.5 is far above" in text(pilot))
         await planned_anew(pilot, screen, "f")
-        assert "Nothing to remark" in text(pilot)
+        assert "Nothing looks wrong" in text(pilot)
         rate = pilot.app.draft["training"]["learning_rate"]
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
@@ -90,7 +90,7 @@ async def test_a_rule_of_the_learning_rate_can_be_taken(opened: Opened) -> None:
         pilot.app.card = "T4"
         screen = await to_plan(pilot)
         await pilot.press("2")
-        await until(pilot, lambda: "customary" in text(pilot) and "●" in text(pilot))
+        await until(pilot, lambda: "usual for the method" in text(pilot) and "●" in text(pilot))
         rules = screen.look.plan.rules
         index = next(i for i, rule in enumerate(rules) if rule.name == "linear in the batch")
         screen.query_one("#rules", OptionList).highlighted = index

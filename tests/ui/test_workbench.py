@@ -170,7 +170,7 @@ async def test_quitting_asks_what_becomes_of_the_run(
         app = pilot.app
         await until(pilot, lambda: "● running" in text(pilot))
         await pilot.press("ctrl+q")
-        await until(pilot, lambda: "What becomes of it?" in text(pilot))
+        await until(pilot, lambda: "What should happen to it?" in text(pilot))
         await pilot.press("escape")
         await pilot.pause()
         assert app.is_running and app.host.alive  # stayed

@@ -223,7 +223,7 @@ def test_every_problem_of_a_config_names_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as found:
         load_config(path)
     said = str(found.value)
-    assert {"c.yaml:3: unknown key 'model.nam'", "line 1: unknown key 'trainin'"} <= {
+    assert {"c.yaml:3: unknown key 'model.nam'", "c.yaml:1: unknown key 'trainin'"} <= {
         part.partition(". Did")[0].rpartition("/")[2] for part in said.splitlines()
     }
-    assert "line 5: training.epochs" in said
+    assert "c.yaml:5: training.epochs" in said

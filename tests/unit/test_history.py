@@ -493,7 +493,7 @@ def test_the_command_line(tmp_path: Path) -> None:
 
     assert "first" in command() and "2 runs" in command()
     assert [row["name"] for row in json.loads(command("--search", "full", "--json"))] == ["second"]
-    assert "no run fits" in command("--state", "lost")
+    assert "no run matches" in command("--state", "lost")
     command("rename", "first", "third")
     command("note", "third", "kept", "for", "later")
     command("tag", "third", "good", "bad")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import gc
 import io
 import os
 import sys
@@ -55,6 +56,7 @@ def main() -> None:
 
 def _run(arguments: list[str]) -> int:
     if "_TUI_TUNER_COMPLETE" in os.environ:
+        gc.disable()  # it ends before there is anything to collect
         from tui_tuner.cli.shell.answering import complete
 
         return complete()

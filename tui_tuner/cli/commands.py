@@ -9,7 +9,6 @@ from typer.main import get_command
 
 from tui_tuner.cli import (
     ask,
-    cache,
     chat,
     data,
     edit,
@@ -22,6 +21,7 @@ from tui_tuner.cli import (
     runs,
     start,
 )
+from tui_tuner.cli.machine import cache
 from tui_tuner.cli.options import Runs
 from tui_tuner.cli.screen import open_workbench
 from tui_tuner.cli.shell.completion import completion

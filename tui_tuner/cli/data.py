@@ -33,7 +33,7 @@ Format = Annotated[
     ),
 ]
 Out = Annotated[str, typer.Option("--output", "-o", help=N_("JSONL file to write."), metavar="OUT")]
-Force = Annotated[bool, typer.Option("--force", help=N_("Write over an existing file."))]
+Force = Annotated[bool, typer.Option("--force", help=N_("Overwrite an existing file."))]
 
 
 @app.command()

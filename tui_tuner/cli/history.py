@@ -88,7 +88,7 @@ def runs(
 def _print(rows: list[dict[str, Any]], runs: str, filtered: bool) -> None:
     if not rows:
         typer.echo(
-            _("no run fits")
+            _("no run matches")
             if filtered
             else _("no runs in {runs}; `tui-tuner demo` makes the first one", runs=one_line(runs))
         )
@@ -145,7 +145,7 @@ def _details(row: dict[str, Any]) -> list[str]:
         what = lost(RunFolder(Path(row["folder"])), 3)
         found.append(one_line(what.death.message))
         found += [f"| {line}" for line in what.lines]
-        found.append(_("go on with: {command}", command=what.resume))
+        found.append(_("resume it with: {command}", command=what.resume))
     return found
 
 

@@ -17,7 +17,7 @@ Sets = Annotated[
         "--set", help=N_("Change one field: section.field=value. Repeatable."), metavar="FIELD=VALUE"
     ),
 ]
-Detach = Annotated[bool, typer.Option("--detach", help=N_("Train in the background; see it with attach."))]
+Detach = Annotated[bool, typer.Option("--detach", help=N_("Train in the background; watch it with attach."))]
 
 
 def say_aside(note: str) -> None:

@@ -33,7 +33,7 @@ GpuOption = Annotated[
     str | None,
     typer.Option(
         "--gpu",
-        help=N_("GPU to fit into: T4, rtx4090, a100-80gb, 24GiB, or several: 2xH100."),
+        help=N_("GPU to plan for: T4, rtx4090, a100-80gb, 24GiB, or several: 2xH100."),
         metavar="NAME",
     ),
 ]
@@ -51,7 +51,9 @@ def estimate(
     config: Config,
     gpu: GpuOption = None,
     stack: StackOption = None,
-    cards: Annotated[bool, typer.Option("--cards", help=N_("Say which of the known GPUs would do."))] = False,
+    cards: Annotated[
+        bool, typer.Option("--cards", help=N_("Say which of the known GPUs would do the job."))
+    ] = False,
     trace: Annotated[
         bool,
         typer.Option("--trace", help=N_("Check the figure against the installed libraries (some seconds).")),

@@ -48,8 +48,9 @@ def presets(context: typer.Context, json: Json = False) -> None:
         ]
         typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
         return
+    width = max((len(item.name) for item in found), default=0)
     for item in found:
-        typer.echo(f"{item.name:28}  {one_line(_(item.description))}")
+        typer.echo(f"{item.name:{width}}  {one_line(_(item.description))}")
 
 
 @app.command("show")

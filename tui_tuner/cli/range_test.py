@@ -24,7 +24,7 @@ def lr(
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """Train a little while the learning rate grows, plot the loss, and suggest a rate. Keeps nothing."""
+    """Train a little while the learning rate grows, plot the loss, and suggest a rate. Nothing is kept."""
     from tui_tuner.config.load import load_config
     from tui_tuner.config.presets import find_preset
     from tui_tuner.errors import UsageError

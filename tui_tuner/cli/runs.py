@@ -18,8 +18,8 @@ from tui_tuner.text import human_seconds, one_line
 
 COMMAND_HELP = {
     "stop": N_("Save a checkpoint and end a run; it can be resumed."),
-    "pause": N_("Hold a run at its next step."),
-    "continue": N_("Go on with a paused run."),
+    "pause": N_("Pause a run at its next step."),
+    "continue": N_("Continue a paused run."),
     "save": N_("Save a checkpoint now."),
     "evaluate": N_("Evaluate now."),
 }
@@ -73,7 +73,7 @@ def _follow(folder: RunFolder, json: bool) -> int:
             write(_("run {name} is lost. {why}", name=one_line(folder.name), why=why))
             for line in what.lines:
                 write(f"| {line}")
-            write(_("go on with: {command}", command=what.resume))
+            write(_("resume it with: {command}", command=what.resume))
         return EXIT_FAILED
     return printer.view.exit_code or 0
 
@@ -89,7 +89,7 @@ def sender(command: str) -> Callable[[str, str], None]:
             raise UsageError(
                 _("is not running (it is {state}).", state=_(folder.state())),
                 where=one_line(folder.name),
-                hint=_("`tui-tuner resume` goes on with a run."),
+                hint=_("`tui-tuner resume` continues a run."),
             )
         send(folder.control, command)
         if command != "stop":
@@ -122,9 +122,9 @@ def doctor(
 ) -> None:
     """Check this machine: versions, devices, disk; with --resume, prove exact resume."""
     if resume is not None:
-        from tui_tuner.cli.prove import prove_resume
+        from tui_tuner.cli.machine.prove import prove_resume
 
         raise typer.Exit(prove_resume(resume, json))
-    from tui_tuner.cli.checkup import checkup
+    from tui_tuner.cli.machine.checkup import checkup
 
     raise typer.Exit(checkup(json))

@@ -40,7 +40,7 @@ def run(
     detach: Detach = False,
     resume_if_possible: Annotated[
         bool,
-        typer.Option("--resume-if-possible", help=N_("Go on with the run of this name, if there is one.")),
+        typer.Option("--resume-if-possible", help=N_("Continue the run of this name, if there is one.")),
     ] = False,
 ) -> None:
     """Train what a config describes."""
@@ -61,14 +61,14 @@ def resume(
     sets: Sets = None,
     trust_remote_code: Annotated[
         bool,
-        typer.Option("--trust-remote-code", help=N_("Agree to run the code that the model comes with.")),
+        typer.Option("--trust-remote-code", help=N_("Agree to run the code that comes with the model.")),
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help=N_("Take the run though another machine seems to train it.")),
+        typer.Option("--force", help=N_("Take over a run that another machine seems to train.")),
     ] = False,
 ) -> None:
-    """Go on with a run from its last checkpoint."""
+    """Continue a run from its last checkpoint."""
     folder = RunStore(runs).find(run)
     if force and folder.elsewhere():
         folder.disown()
@@ -138,10 +138,10 @@ def _detached(folder: RunFolder, going_on: bool, json: bool) -> int:
         name = one_line(folder.name)
         typer.echo(_("run {name} goes on in the background (pid {pid})", name=name, pid=pid))
         typer.echo(
-            _("see it   tui-tuner attach {name}{runs_option}", name=name, runs_option=_runs_option(folder))
+            _("watch it  tui-tuner attach {name}{runs_option}", name=name, runs_option=_runs_option(folder))
         )
         typer.echo(
-            _("end it   tui-tuner stop {name}{runs_option}", name=name, runs_option=_runs_option(folder))
+            _("stop it   tui-tuner stop {name}{runs_option}", name=name, runs_option=_runs_option(folder))
         )
     return 0
 
@@ -173,7 +173,7 @@ def _same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
     name = config.output.name
     if name == "auto":
         raise ConfigError(
-            _("--resume-if-possible needs a run with a name of its own."),
+            _("--resume-if-possible needs a run with a name."),
             where="output.name",
             hint=_("Add --set output.name=my-run"),
         )

@@ -59,13 +59,8 @@ class Places:
         lines = [sentence]
         others = others[: MOST_TOLD - 1]
         for path, more in others:
-            told, line = self._set(path), self.lines.get(path)
-            if told:
-                lines.append(f"{told}: {more}")
-            elif line and self._set(first):
-                lines.append(f"{self.of(path)}: {more}")
-            else:
-                lines.append(_("line {line}: {sentence}", line=line, sentence=more) if line else more)
+            place = self.of(path)
+            lines.append(f"{place}: {more}" if place else more)
         if len(problems) > MOST_TOLD:
             lines.append(_("There is more that is wrong."))
         peer = peers.whose(path for path, _unused in problems if path not in options())

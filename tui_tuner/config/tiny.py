@@ -42,13 +42,10 @@ def take_tiny_values(values: dict[str, Any], told: Collection[str]) -> list[str]
     Returns:
         A sentence for each value that gave way to another.
     """
-    task, method = str(_get(values, "task")), str(_get(values, "method.kind") or "lora")
-    if not is_tiny(_get(values, "model.name")) or task not in TASKS or not TASKS[task].tiny:
-        return []
     notes = []
-    for field, value in tiny_values(task, method).items():
+    for field, value in values_to_take(values).items():
         before = _get(values, field)
-        if field in told or before == value:
+        if field in told:
             continue
         set_path(values, field, value)
         if before is not None:
@@ -62,6 +59,16 @@ def take_tiny_values(values: dict[str, Any], told: Collection[str]) -> list[str]
                 )
             )
     return notes
+
+
+def values_to_take(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that a config with a tiny model lacks, by their fields; none for any other model."""
+    task, method = str(_get(values, "task")), str(_get(values, "method.kind") or "lora")
+    if not is_tiny(_get(values, "model.name")) or task not in TASKS or not TASKS[task].tiny:
+        return {}
+    return {
+        field: value for field, value in tiny_values(task, method).items() if _get(values, field) != value
+    }
 
 
 def _get(values: Mapping[str, Any], path: str) -> Any:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tui_tuner.config.load import build_config
-from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.inference.origin import ADAPTER, BASE, Origin, read_adapter
 from tui_tuner.inference.room import check_room
 from tui_tuner.locales import _
+from tui_tuner.models.hub.local import find
+from tui_tuner.models.hub.place import is_path
 from tui_tuner.models.loading import load_tokenizer, torch_dtype
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.models.reading import counting_weights
@@ -134,6 +136,19 @@ class Models:
             return share_weights(self._bases[key]) if plain else copy.deepcopy(self._bases[key])
 
         return load
+
+
+def bases_not_here(origins: Sequence[Origin]) -> list[ModelSection]:
+    """Models of hubs whose weights these need, and which are not on this machine whole."""
+    missing: dict[tuple[str, str | None], ModelSection] = {}
+    for origin in origins:
+        own = origin.kind == "run" and origin.checkpoint != BASE and _adapter(origin) is None
+        model = config_of(origin).model
+        if own or model.architecture is not None or is_path(model.name):
+            continue
+        if find(model.name, model.revision, model.hub) is None:
+            missing[model.name, model.revision] = model
+    return list(missing.values())
 
 
 def share_weights(model: Any) -> Any:

@@ -57,7 +57,7 @@ def _open_lock(folder: RunFolder) -> int:
         raise RunError(
             _("cannot be locked: {problem}.", problem=error.strerror),
             where=one_line(path),
-            hint=_("Look at the folder's permissions, and at what stands in the place of this file."),
+            hint=_("Check the folder's permissions, and what is in the place of this file."),
         ) from None
 
 

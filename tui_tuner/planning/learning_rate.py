@@ -219,7 +219,7 @@ def rules(
     """Every rule, the chosen one first. Those that lack an input say which."""
     usual = usual_rate(config, facts)
     chosen = Rule(
-        N_("customary"),
+        N_("usual for the method"),
         _("{rate:g}, usual from {low:g} to {high:g}", rate=usual.rate, low=usual.low, high=usual.high),
         _(usual.source),
         {"low": usual.low, "high": usual.high},

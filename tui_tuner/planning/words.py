@@ -28,7 +28,7 @@ def memory_lines(found: Estimate, cpu: bool = False) -> list[str]:
         device, whole = _("device"), _("with the CUDA context, as nvidia-smi shows it")
     figures = (
         (_("allocated"), found.allocated, peak),
-        (_("reserved"), found.reserved, _("with what the allocator keeps")),
+        (_("reserved"), found.reserved, _("with what the allocator holds back")),
         (device, found.device, whole),
         (_("static"), found.static, _("between steps")),
     )
@@ -39,7 +39,7 @@ def memory_lines(found: Estimate, cpu: bool = False) -> list[str]:
         lines.append(f"  {_('smaller rows'):28} {small:8.2f} GiB")
     lines += ["", *found.notes] if found.notes else []
     if not found.verified:
-        doubt = _("unverified, within about {band:.0%}: {reason}", band=found.band, reason=found.reason)
+        doubt = _("rough figures, within about {band:.0%}: {reason}", band=found.band, reason=found.reason)
         lines += ["", doubt]
     return lines
 
@@ -130,7 +130,7 @@ def rate_words(rule: Rule) -> str:
 def rule_words(rule: Rule) -> str:
     """A rule's formula with its inputs and where it is from, or what it lacks."""
     if rule.rate is None:
-        return _("lacks {what}; {formula}", what=rule.missing, formula=rule.formula)
+        return _("needs {what}; {formula}", what=rule.missing, formula=rule.formula)
     return f"{rule.formula}  ({rule.source})" if rule.source else rule.formula
 
 

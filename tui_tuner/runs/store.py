@@ -253,33 +253,16 @@ class RunStore:
         text = dump_config(config)
         refuse_secrets(text, "config")
         consent.remember(config.model)  # to start a run with it is the user's word
-        if self.root.exists() and not self.root.is_dir():
-            hint = _("Choose another folder with --runs.")
-            raise UsageError(
-                _("is a file, not a folder."), where=one_line(self.root), hint=hint, field="output.folder"
-            )
+        self._look()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             folder = self._make(name, config)
         except FileExistsError:
-            hint = _(
-                "Choose another --set output.name, or go on with `tui-tuner resume {name}`.",
-                name=one_line(name),
-            )
-            raise UsageError(
-                _("a run of this name exists."),
-                where=one_line(self.root / name),
-                hint=hint,
-                field="output.name",
-            ) from None
+            raise self._taken(name) from None
         except OSError as error:
             kind = DiskFullError if error.errno in _DISK else UsageError
-            raise kind(
-                _("a run cannot be kept here: {problem}.", problem=error.strerror),
-                where=one_line(self.root),
-                hint=_("Choose another folder with --runs or output.folder."),
-                field="output.folder",
-            ) from None
+            words = _("a run cannot be kept here: {problem}.", problem=error.strerror)
+            raise kind(words, **self._elsewhere()) from None
         try:
             folder.write("config.yaml", text)
         except DiskFullError:
@@ -287,6 +270,39 @@ class RunStore:
                 folder.path.rmdir()
             raise
         return folder
+
+    def look(self, name: str) -> None:
+        """Whether a run of this name, `auto` or another, could be made: what is told without making it.
+
+        Raises:
+            UsageError: a run of that name exists, the name is no folder name, or no folder can be made there.
+        """
+        if name != "auto":
+            check_name(name)
+            path = self.root / name
+            if os.path.lexists(path) and not _left_empty(path):
+                raise self._taken(name)
+        self._look()
+        above = next(path for path in (self.root, *self.root.absolute().parents) if os.path.lexists(path))
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            problem = os.strerror(errno.EACCES if above.is_dir() else errno.ENOTDIR)
+            raise UsageError(_("a run cannot be kept here: {problem}.", problem=problem), **self._elsewhere())
+
+    def _look(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise UsageError(_("is a file, not a folder."), **self._elsewhere())
+
+    def _elsewhere(self) -> dict[str, str]:
+        """What an error about this folder says with it."""
+        hint = _("Choose another folder with --runs or output.folder.")
+        return {"where": one_line(self.root), "hint": hint, "field": "output.folder"}
+
+    def _taken(self, name: str) -> UsageError:
+        hint = _(
+            "Choose another --set output.name, or go on with `tui-tuner resume {name}`.", name=one_line(name)
+        )
+        where = one_line(self.root / name)
+        return UsageError(_("a run of this name exists."), where=where, hint=hint, field="output.name")
 
     def _make(self, name: str, config: RunConfig) -> RunFolder:
         if name != "auto":

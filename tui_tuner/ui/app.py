@@ -271,7 +271,7 @@ class TunerApp(SturdyApp[AppResult]):
         except (TunerError, OSError) as error:
             self.call_later(self.say, one_line(words_of(error)), "error")
             return
-        self.call_later(self.say, _("The run goes on in a process of its own."))
+        self.call_later(self.say, _("The run continues in a separate process."))
 
     def command(self, folder: RunFolder, command: str) -> None:
         """Send a control command to a run, wherever it is trained."""
@@ -374,9 +374,9 @@ class TunerApp(SturdyApp[AppResult]):
         self.set_interval(0.5, self._stalls.beat)
 
     def _stood_still(self, seconds: float, path: str) -> None:
-        words = _("The screen stood still for {time}.", time=human_seconds(seconds))
+        words = _("The screen froze for {time}.", time=human_seconds(seconds))
         if path:
-            words = f"{words} {_('Where it stood is in {path}.', path=one_line(path))}"
+            words = f"{words} {_('Details are in {path}.', path=one_line(path))}"
         self.call_later(self.say, words, "warning", 15)
 
     def run(self, **more: Any) -> AppResult | None:

@@ -11,8 +11,11 @@ from tui_tuner.config.advice import fixes_of, on_screen
 from tui_tuner.config.options import field_of, known_field
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, RowsError, RunError, TunerError
+from tui_tuner.locales import _
+from tui_tuner.runs.store import RunStore
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.form import config_of
+from tui_tuner.text import listed, one_line
+from tui_tuner.ui.form import at, config_of, given
 
 if TYPE_CHECKING:
     from tui_tuner.launch.helper import Helper
@@ -67,6 +70,32 @@ def check_start(values: Mapping[str, Any]) -> Refusal | None:
     return None
 
 
+def check_place(values: Mapping[str, Any], runs: RunStore) -> Refusal | None:
+    """Whether the folder of a run could be made, where its config says or among the other runs."""
+    config = config_of(values)
+    try:
+        store_for(values, config, runs).look(config.output.name)
+    except (TunerError, OSError) as error:
+        return refusal_of(error)
+    return None
+
+
+def store_for(values: Mapping[str, Any], config: RunConfig, runs: RunStore) -> RunStore:
+    """Where a run of a draft is kept: in the folder that it names, or among the other runs."""
+    return RunStore(config.output.folder) if given(values, "output.folder") else runs
+
+
+def is_fetched(values: Mapping[str, Any]) -> bool:
+    """Whether a run of a draft would fetch its model first: only then it is known whether there is one."""
+    from tui_tuner.models.hub.local import find
+    from tui_tuner.models.hub.place import is_path
+
+    model = config_of(values).model
+    if model.architecture is not None or is_path(model.name):
+        return False
+    return find(model.name, model.revision, model.hub) is None
+
+
 def try_rows(values: Mapping[str, Any], helper: Helper) -> Refusal | None:
     """Whether rows of a draft that `check_start` has passed come through its template and its tokenizer.
 
@@ -111,6 +140,20 @@ def better_of(config: RunConfig) -> Refusal | None:
     if better is None:
         return None
     return Refusal("task", better.sentence, on_screen(better.hint), fixes_of(better.hint), True)
+
+
+def tiny_start(values: Mapping[str, Any]) -> Refusal | None:
+    """What a tiny model learns with, where a draft has one and other values. It is offered, not refused."""
+    from tui_tuner.config.tiny import values_to_take
+
+    fix = values_to_take(values)
+    if not fix:
+        return None
+    told = _("{model} begins with random weights.", model=one_line(at(values, "model.name"), 40))
+    advice = _(
+        "Random weights learn with {values}.", values=listed(f"{path} {value}" for path, value in fix.items())
+    )
+    return Refusal("model.name", told, advice, (fix,))
 
 
 def refusal_of(error: TunerError | OSError) -> Refusal:

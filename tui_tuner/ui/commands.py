@@ -42,8 +42,8 @@ class TunerCommands(Provider):
             (_("Models"), _("Search, fetch and choose a base model"), self._models),
             (_("Chat"), _("Talk to a run or another model"), self._chat),
             (_("Light or dark"), _("Change the theme; it is remembered"), app.action_toggle_theme),
-            (_("Help"), _("Keys and words for this screen"), app.action_help),
-            (_("Quit"), _("Leave; a run that is on is asked about"), partial(self._run, "app.quit")),
+            (_("Help"), _("What this screen shows, and its keys"), app.action_help),
+            (_("Quit"), _("Leave; it asks first while a run is on"), partial(self._run, "app.quit")),
         ]
         seen: set[str] = set()
         return [item for item in found if not (item[0] in seen or seen.add(item[0]))]  # type: ignore[func-returns-value]

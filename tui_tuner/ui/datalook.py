@@ -124,11 +124,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows are read with certain columns: the lines of the first, or why that cannot be."""
+    """How rows are read with certain columns: the lines of one, or why that cannot be.
+
+    Args:
+        place: Which row that is, from 0: the last one where it was asked for one beyond.
+    """
 
     format: str
     lines: tuple[str, ...]
     refusal: Refusal | None = None
+    place: int = 0
 
 
 _SAID = ("format", "columns", "field", "encoding", "header")  # fields of `data` that are said of one file
@@ -336,12 +341,13 @@ def read_as(
         told = {**(data if isinstance(data, dict) else {}), "format": format, "columns": columns or None}
         config = _config({**draft, "data": told}, path)
         rows = first_rows(config.data, place + 1).rows
-        row = rows[min(place, len(rows) - 1)]
+        place = min(place, len(rows) - 1)
+        row = rows[place]
         held = {key: value for key, value in (row.record or {}).items() if value is not None}
         lines = record_lines(held) if row.record is not None else [_(row.problem)]
-        return Reading(format, tuple(one_line(line, 400) for line in lines), _refused(config))
+        return Reading(format, tuple(one_line(line, 400) for line in lines), _refused(config), place)
     except (TunerError, OSError) as error:
-        return Reading(format, (), refusal_of(error))
+        return Reading(format, (), refusal_of(error), place)
 
 
 def _example(value: Any) -> str:

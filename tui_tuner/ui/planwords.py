@@ -82,11 +82,11 @@ def rule_offers(look: Look) -> list[Offer]:
     offers = []
     if not rate.rule:
         line = Content.assemble(("● ", "$accent"), f"{rate.value:<10.3g}", _("set in the settings"))
-        words = Content(_("f here gives the choice back to auto."))
+        words = Content(_("f here lets auto choose again."))
         offers.append(Offer(line, words, {"training.learning_rate": "auto"}))
     for rule in look.plan.rules:
         used = rule.name == rate.rule
-        said = rule.formula if rule.rate is not None else _("lacks {what}", what=rule.missing)
+        said = rule.formula if rule.rate is not None else _("needs {what}", what=rule.missing)
         line = Content.assemble(
             ("● ", "$accent") if used else "  ",
             (f"{rate_words(rule):<10}", "" if rule.rate is not None else "$dim"),
@@ -97,7 +97,7 @@ def rule_offers(look: Look) -> list[Offer]:
         if rule.source:
             parts += ["\n", safe(rule.source)]
         if used:
-            parts += ["\n", (_("auto takes this one."), "$accent")]
+            parts += ["\n", (_("auto uses this one."), "$accent")]
         values = {} if rule.rate is None else {"training.learning_rate": float(f"{rule.rate:.3g}")}
         offers.append(Offer(line, Content.assemble(*parts), values))
     return offers
@@ -148,5 +148,5 @@ def time_words(look: Look, width: int = 0) -> Content:
         money = _("unknown: m asks for the price of an hour")
         lines.append(Content(f"{_('money'):8}{money}").stylize("$dim"))
     if not look.counted.exact:
-        lines.append(Content("\n" + _("t tokenises all rows: then the counts are exact.")).stylize("$dim"))
+        lines.append(Content("\n" + _("t tokenises all rows, for exact counts.")).stylize("$dim"))
     return Content("\n").join(lines)

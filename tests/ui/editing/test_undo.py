@@ -82,7 +82,7 @@ async def test_keys_in_one_burst_lose_no_letter(opened: Opened) -> None:
 
         for key, letter in (("4", "4"), ("7", "7"), ("ctrl+z", None), ("ctrl+y", None)):
             pilot.app._driver.process_message(Key(key, letter))  # none waits for the one before
-        await until(pilot, lambda: "Done again: method.rank is 47" in said(pilot))
+        await until(pilot, lambda: "Redone: method.rank is 47" in said(pilot))
         assert isinstance(pilot.app.focused, Input) and pilot.app.focused.value == "47"
         assert not pilot.app.drafts.draft.texts
 

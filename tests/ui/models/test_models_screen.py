@@ -252,7 +252,7 @@ async def test_a_full_disk_shows_what_takes_the_room(
         await until(pilot, lambda: row_of(pilot, "acme/tiny-chat").lstrip().startswith("✗"))
         await pilot.press("f")
         await on(pilot, FailedDialog)
-        await choose(pilot, "See what takes the room")
+        await choose(pilot, "See what takes up the room")
         await until(pilot, lambda: "largest first" in text(pilot))
         assert next(iter(models.rows.values())).name == "acme/small"
 

@@ -140,7 +140,8 @@ def difference(before: str, now: str) -> str:
 
 # What holds for every screen
 
-_SENTENCE_CUT = re.compile(r"[a-z,] ?…(?=\s*$)")
+_CUT = re.compile(r"(?:\w[\w',:;.-]* ){6,}\w+…")  # a sentence; what is being done is told in fewer words
+_FREE = 8  # cells that are left out of regard
 _LEAKS = (
     (re.compile(r"Traceback \(most recent"), "a traceback"),
     (re.compile(r"Content\(|Text\(|<[A-Za-z_.]+ object at|<Span "), "the name of an object"),
@@ -149,6 +150,22 @@ _LEAKS = (
     (re.compile(r"\{[a-z_]+(?::[^}\"' ]*)?\}"), "a place that was not filled in"),
     (re.compile(r"\\n|\\x1b|\x1b|\\u[0-9a-f]{4}"), "an escape"),
 )
+
+
+def cut_sentences(pilot: Pilot[Any], shown: Picture) -> list[str]:
+    """Sentences that are cut although their widget has room for more of them."""
+    found = []
+    for y, line in enumerate(shown.lines):
+        for cut in _CUT.finditer(line):
+            x = cell_len(line[: cut.end()])
+            widget, _region = pilot.app.screen.get_widget_at(x - 1, y)
+            if widget is pilot.app.screen:
+                continue  # what a question covers
+            if widget.content_region.right - x > _FREE and not line[cut.end() :].strip():
+                found.append(
+                    f"line {y + 1} is cut, and {widget.content_region.right - x} cells are free: {line!r}"
+                )
+    return found
 
 
 def faults(shown: Picture, width: int) -> list[str]:

@@ -6,6 +6,7 @@ has a fixed answer, and the clock stands still unless a scene moves it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -23,7 +24,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
 from tests.ui import fakes
-from tests.ui.conftest import text, until
+from tests.ui.conftest import text
 from tests.ui.snapshots.picture import Picture, picture
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.runs.store import RunStore
@@ -115,9 +116,14 @@ class Stage:
         os.utime(path, (BEGAN, BEGAN))
 
 
-async def shows(pilot: Pilot[Any], *words: str, seconds: float = 60.0) -> None:
+async def shows(pilot: Pilot[Any], *words: str, seconds: float = 30.0) -> None:
     """Wait until all these words stand on the screen."""
-    await until(pilot, lambda: all(word in text(pilot) for word in words), seconds)
+    waited = 0.0
+    while any(word not in text(pilot) for word in words):
+        await asyncio.sleep(0.05)
+        waited += 0.05
+        assert waited < seconds, f"waited {seconds} s for {words} in vain; the screen says:\n{text(pilot)}"
+    await pilot.pause()
 
 
 async def still(pilot: Pilot[Any]) -> None:
@@ -127,8 +133,8 @@ async def still(pilot: Pilot[Any]) -> None:
         area.cursor_blink = False
     app.clear_notifications()
     before, same = "", 0
-    for _unused in range(600):
-        await pilot.pause(0.02)
+    for _unused in range(300):
+        await pilot.pause(0.05)
         now = text(pilot)
         same = same + 1 if now == before and not _working(pilot) else 0
         before = now
@@ -138,8 +144,8 @@ async def still(pilot: Pilot[Any]) -> None:
 
 
 def _working(pilot: Pilot[Any]) -> bool:
-    """Whether something is still being read or worked out; what a tree of files waits for never comes."""
-    return any(not worker.is_finished and worker.name != "_loader" for worker in pilot.app.workers)
+    """Whether a thread reads or works something out; what waits for an answer, or for ever, is no thread."""
+    return any(not worker.is_finished and worker._thread_worker for worker in pilot.app.workers)
 
 
 @contextlib.contextmanager
@@ -155,8 +161,10 @@ def stage(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[St
     monkeypatch.setenv("TUI_TUNER_CONFIG_DIR", str(folder / ".config"))
     monkeypatch.setenv("TUI_TUNER_CACHE_DIR", str(folder / ".cache"))
     monkeypatch.setenv("HOME", str(folder / ".home"))
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name in ("NO_COLOR", "VISUAL", "EDITOR"):
+        monkeypatch.delenv(name, raising=False)
     _one_machine(monkeypatch)
+    _no_models(folder, monkeypatch)
     try:
         yield Stage(folder, clock, size, {str(folder): HERE})
     finally:
@@ -178,12 +186,26 @@ def _folder_as_long_as(path: str) -> tuple[Path, Path]:
 
 def _one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     from tui_tuner.ui import planlook
+    from tui_tuner.ui.screens import run
 
+    monkeypatch.setattr(run, "_FIGURES_SECONDS", 0.1)  # or a picture depends on how long it took
+    monkeypatch.setattr(run, "_MACHINE_SECONDS", 0.1)
     here = Hardware(memory_gib=32.0, available_gib=24.0, cores=8)
     monkeypatch.setattr(planlook, "detect", lambda: here)
+    disk = shutil._ntuple_diskusage(500 * GIB, 100 * GIB, 400 * GIB)  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: disk)
     load = Load(0.42, 9 * GIB, 32 * GIB)
     monkeypatch.setattr(Machine, "__init__", _eight_cores)
     monkeypatch.setattr(Machine, "read", lambda _self: load)
+
+
+def _no_models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No models of a hub on this machine, which is offline; libraries look at their environment only once."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / ".hub" / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(folder / ".modelscope"))
 
 
 def _eight_cores(self: Machine) -> None:

@@ -19,23 +19,15 @@ from textual.widgets._footer import FooterKey
 import tui_tuner.ui
 from tests.ui.conftest import SIZES
 from tests.ui.snapshots import scenes
-from tests.ui.snapshots.picture import Picture, difference, faults
+from tests.ui.snapshots.picture import Picture, cut_sentences, difference, faults
 from tests.ui.snapshots.scenes import SCENES
 from tests.ui.snapshots.stage import Stage, stage
 
 KEPT = Path(__file__).parent / "kept"
-# Screens that others are made of: nobody sees one of these
+# What screens are made of: nobody sees one of these by itself
 BASES = {
-    "Asking",
-    "Answering",
-    "Marking",
-    "Members",
-    "TunerScreen",
-    "RowsScreen",
-    "MendingScreen",
-    "LookingScreen",
-    "FetchingScreen",
-    "Zooms",
+    *("TunerScreen", "RowsScreen", "MendingScreen", "LookingScreen", "FetchingScreen", "EditingForm"),
+    *("Zooms", "LongWorks", "Asking", "Answering", "Marking", "Members"),
 }
 
 for _module in pkgutil.iter_modules(scenes.__path__):
@@ -77,6 +69,7 @@ async def _pictures(name: str, here: Stage) -> tuple[dict[tuple[int, int], Pictu
             pictures[size] = await here.look(pilot)
             assert type(pilot.app.screen).__name__ == found.shows
             faulty += faults(pictures[size], size[0]) + _footer_faults(pilot)
+            faulty += cut_sentences(pilot, pictures[size])
     return pictures, faulty
 
 

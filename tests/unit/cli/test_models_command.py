@@ -109,6 +109,16 @@ def test_names_go_through_a_pipe(models: Shell) -> None:
     assert "all of it is here" in shown and "901K" in shown and "apache-2.0" in shown
 
 
+def test_a_chat_with_a_model_that_is_not_here_fetches_it_with_a_count(models: Shell) -> None:
+    models.command = models.command[:-1]
+    models.hub.break_after(WEIGHTS, 1_000_000)
+    asked = models("chat", "acme/tiny", "--max-new-tokens", "3", given="hello\n")
+    assert asked.returncode == 0, asked.stderr
+    assert "acme/tiny: " in asked.stderr and "0 of 7 files" in asked.stderr
+    assert "files" not in asked.stdout
+    assert models.hub.sent[WEIGHTS] == len(models.hub.models["acme/tiny"].files[WEIGHTS])
+
+
 def test_errors_have_words_a_code_and_their_place_in_json(models: Shell) -> None:
     lost = models("fetch", "acme/tinny", "--json")
     assert lost.returncode == 1

@@ -143,7 +143,7 @@ def test_learning_rate_time_and_advice_beside_memory(config, tmp_path):
     assert found["time"]["cost"] == pytest.approx(found["time"]["seconds"] / 1800)
     assert "batch_over_rows" in {one["code"] for one in found["advice"]}
     text = call(config, "--gpu", "T4", *sets)
-    assert "* customary" in text and "money" in text and "--set training.batch_size=1" in text
+    assert "* usual for the method" in text and "money" in text and "--set training.batch_size=1" in text
 
 
 def test_without_data_or_a_card_it_says_so(config):

@@ -44,7 +44,7 @@ def test_rules_that_lack_an_input_say_which():
     found = {rule.name: rule for rule in rules(config())}
     assert found["square root of the batch"].rate is None
     assert "pretraining" in found["square root of the batch"].missing
-    assert found["customary"].rate == 2e-4
+    assert found["usual for the method"].rate == 2e-4
     assert all(rule.source or rule.missing for rule in found.values())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from tui_tuner.cli.commands import command
@@ -14,6 +15,7 @@ def complete() -> int:
     from typer.completion import completion_init
 
     completion_init()
+    _keep_rich_out()
     _join_around_equals()
     made = command()
     offer_words(made)
@@ -22,6 +24,14 @@ def complete() -> int:
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 0
     return 0
+
+
+def _keep_rich_out() -> None:
+    """Zsh and fish show help beside words. Typer loads Rich to take markup out of it, and ours has none."""
+    with contextlib.suppress(ImportError, AttributeError):
+        from typer import _completion_classes
+
+        _completion_classes._sanitize_help_text = lambda text: text
 
 
 def _join_around_equals() -> None:

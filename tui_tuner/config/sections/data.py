@@ -37,7 +37,7 @@ class CleaningSection(Section):
         advanced=True,
     )
     refusals: bool = option(False, N_("Drop answers that refuse or speak of being a language model."))
-    html: Literal["keep", "text", "markdown"] = option("keep", N_("What becomes of HTML inside fields."))
+    html: Literal["keep", "text", "markdown"] = option("keep", N_("What to do with HTML inside fields."))
     control_characters: bool = option(False, N_("Remove control characters."))
     min_answer: int = option(
         0, N_("Drop rows whose answer is shorter."), unit=N_("characters"), ge=0, le=MOST_CHARACTERS
@@ -103,7 +103,7 @@ class DataSection(Section):
     )
     overlong: Literal["split", "truncate", "drop"] = option(
         "split",
-        N_("What becomes of a row longer than max_length."),
+        N_("What to do with a row longer than max_length."),
         N_(
             "split cuts a chat between turns, never inside an answer; what still does not fit is dropped "
             "and counted. Tags and answers are then learnt in windows, and a text with a class loses its "
@@ -143,7 +143,7 @@ class DataSection(Section):
     )
     system_turns: Literal["keep", "first_user", "drop"] = option(
         "keep",
-        N_("What becomes of system messages."),
+        N_("What to do with system messages."),
         N_(
             "Some chat templates refuse them: first_user puts the text in front of the first question, drop "
             "leaves it out, and both are counted."
@@ -152,7 +152,7 @@ class DataSection(Section):
     )
     media: Literal["drop", "ignore"] = option(
         "drop",
-        N_("What becomes of rows that need a picture, sound or film."),
+        N_("What to do with rows that need a picture, sound or film."),
         N_("ignore trains their text alone, without what it speaks of."),
         advanced=True,
     )

@@ -24,14 +24,14 @@ class MethodSection(Section):
     rank: int = option(
         16,
         N_("Rank: the inner size of the matrices (LoRA, LoHa, VeRA)."),
-        N_("Higher can learn more and costs memory. 8 to 64 is customary, for VeRA 256 and more."),
+        N_("Higher can learn more and costs memory. 8 to 64 is usual, for VeRA 256 and more."),
         ge=1,
         le=4096,
     )
     alpha: float = option(
         32.0,
         N_("Alpha: the update is scaled by alpha / rank (LoRA, LoHa)."),
-        N_("Twice the rank is customary."),
+        N_("Twice the rank is usual."),
         gt=0,
         le=1_000_000,
     )

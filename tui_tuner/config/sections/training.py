@@ -26,7 +26,7 @@ class TrainingSection(Section):
         N_("Learning rate at its peak."),
         N_(
             "The size of each step. Too high and the loss jumps or explodes; too low and nothing is learnt. "
-            "auto takes a value customary for the method and says which."
+            "auto takes a value that is usual for the method, and says which."
         ),
         gt=0,
         le=10,

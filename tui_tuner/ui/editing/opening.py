@@ -49,7 +49,7 @@ def open_config(name: str, store: RunStore) -> Opened:
     path = Path(os.path.expanduser(name))
     if path.is_dir() and not (path / "config.yaml").is_file():
         raise ConfigError(
-            _("is a folder, and no run's: it holds no config.yaml."),
+            _("is a folder without a config.yaml, so it is not a run."),
             where=one_line(name, 200),
             hint=_("Name a YAML file, a run, or a preset."),
         )

@@ -62,7 +62,7 @@ def find_editor() -> Editor | None:
             words = shlex.split(said)
         except ValueError:
             return Editor(
-                trouble=_("${name} is no command: {command}", name=name, command=one_line(said, 80))
+                trouble=_("${name} is not a command: {command}", name=name, command=one_line(said, 80))
             )
         if not words:
             continue

@@ -153,7 +153,7 @@ def words_of_step(step: Step, back: bool) -> str:
         what = _("comments of the YAML text")
     else:
         what = listed(_first(fields))
-    return _("Undone: {what}", what=what) if back else _("Done again: {what}", what=what)
+    return _("Undone: {what}", what=what) if back else _("Redone: {what}", what=what)
 
 
 def _first(fields: list[str]) -> list[str]:

@@ -27,8 +27,8 @@ class PlainScreen(Screen[Any]):
         self._log = log
 
     def compose(self) -> ComposeResult:
-        words = _("This screen cannot be shown. A run in this process goes on.")
-        what = _("Why is in {path}.", path=one_line(self._log))
+        words = _("This screen cannot be shown. A run in this process continues.")
+        what = _("The reason is in {path}.", path=one_line(self._log))
         yield Static(Content(f"{words}\n{what}\n\n{_('Enter tries again, q quits.')}"))
 
     def action_again(self) -> None:

@@ -176,7 +176,7 @@ class AskScreen(TunerScreen):
             self._say(_("Type or paste a text first, or take one from a file with F3."), "$warning")
             return
         if len(text.encode("utf-8", "replace")) > LARGEST:
-            self._say(_("This text is too long. Cut the part out of it that is of interest."), "$warning")
+            self._say(_("This text is too long. Paste only the part that matters."), "$warning")
             return
         self._turn += 1
         turn = self._turn
@@ -237,7 +237,7 @@ class AskScreen(TunerScreen):
     def action_cancel(self) -> None:
         if self._request is not None:
             self._request.cancel()
-            self._say(_("It is being cancelled…"))
+            self._say(_("Cancelling…"))
 
     def _say(self, words: str, style: str = "$dim") -> None:
         self.query_one("#status", Static).update(block(words).stylize(style))

@@ -76,7 +76,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
         Binding("delete,backspace", "clear", _("No column"), show=False),
         Binding("tab", "app.focus_next", _("Next part"), show=False),
         Binding("n", "row(1)", _("Next row"), show=False),
-        Binding("p", "row(-1)", _("Row before"), show=False),
+        Binding("p", "row(-1)", _("Previous row"), show=False),
     ]
     DEFAULT_CSS = """
     ColumnsDialog #lists { height: 1fr; }
@@ -104,7 +104,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide") as box:
             box.border_title = Content(_("Which column is what?"))
-            box.border_subtitle = Content(_("Enter picks · Del takes away · n next row · Esc back"))
+            box.border_subtitle = Content(_("Enter picks · Del removes · n next row · Esc back"))
             with Horizontal(id="lists"):
                 yield OptionList(id="roles")
                 yield OptionList(id="columns")
@@ -180,7 +180,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
         name = self.roles.get(role)
         if name is not None:
             return Content.assemble((column(role, 13), "bold"), "← ", (one_line(name, 40), "$success"))
-        missing = (_("needed"), "$warning") if role in self._needed else (_("may be left out"), "$dim")
+        missing = (_("needed"), "$warning") if role in self._needed else (_("optional"), "$dim")
         return Content.assemble((column(role, 13), "bold" if role in self._needed else ""), missing)
 
     def _column(self, seen: datalook.ColumnSeen) -> Content:
@@ -195,7 +195,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
                 words=_(RECORD_FORMATS.get(self.format, "")),
             )
         elif role == _USE:
-            words = _("Takes it into the settings; the data are read again.")
+            words = _("Puts it into the settings; the data is read again.")
         else:
             words = _("{role}: {meaning}", role=role, meaning=_(ROLES.get(role, "")))
         self.query_one("#meaning", Static).update(Content(words))
@@ -241,7 +241,7 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
     def _try(self) -> None:
         self._turn += 1
         if not self._whole:
-            words = Content(_("It is shown once every role that is needed has a column.")).stylize("$dim")
+            words = Content(_("Shown once every role that is needed has a column.")).stylize("$dim")
             self.query_one("#first", Static).update(words)
             return
         self._read(self._turn, self.format, dict(self.roles), self._place)
@@ -267,6 +267,8 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
     def _tried(self, message: Tried) -> None:
         if message.turn != self._turn:
             return
+        self._place = message.reading.place  # there may be fewer rows than keys
+        self._title_row()
         lines = [safe(line.strip(), 300) for line in message.reading.lines[:4]]
         if message.reading.refusal is not None:
             lines.insert(0, Content.assemble(("✗ ", "$error"), safe(message.reading.refusal.sentence)))
@@ -276,7 +278,9 @@ class ColumnsDialog(ModalScreen["dict[str, Any] | None"], Works):
         if group == "columns":
             self.post_message(Opened(None, Refusal("", words)))
         else:
-            self.post_message(Tried(self._turn, datalook.Reading(self.format, (), Refusal("", words))))
+            self.post_message(
+                Tried(self._turn, datalook.Reading(self.format, (), Refusal("", words), self._place))
+            )
 
     # Keys
 

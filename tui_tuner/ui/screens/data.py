@@ -251,7 +251,7 @@ class DataScreen(MendingScreen):
             self._rows.show_items(0, empty=marked(words, "$dim"))
             return
         rows = message.look.rows
-        self._rows.entitle(Content(_("First {n} rows, counting the others…", n=len(rows))))
+        self._rows.entitle(Content(_("First {n} rows, counting the rest…", n=len(rows))))
         self._rows.show_first(rows)
 
     @on(Judged)
@@ -357,7 +357,7 @@ class DataScreen(MendingScreen):
         """Take this data into the settings of a run, once its task is known to be able to use it."""
         if not self.judged:
             self._use_at = self._turn
-            self.tuner.say(_("It is taken as soon as it is known whether the task can use it."))
+            self.tuner.say(_("It is taken once it is known that the task can use it."))
             return
         self._keep({})
         self.tuner.open_settings(instead=True)

@@ -1,4 +1,4 @@
-"""Small questions above a screen: yes or no, what becomes of a run, a path."""
+"""Small questions above a screen: yes or no, what should happen to a run, a path."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class Choose(ModalScreen[str | None]):
 
 
 class QuitDialog(Choose):
-    """What becomes of the run when the workbench closes."""
+    """What should happen to the run when the workbench closes."""
 
     def __init__(self, name: str) -> None:
         run = mark(safe(name, 60).plain, "bold")
-        question = marked(_("This process is training {run}. What becomes of it?", run=run))
+        question = marked(_("This process is training {run}. What should happen to it?", run=run))
         super().__init__(
             _("Quit"),
             question,
@@ -72,9 +72,9 @@ class QuitDialog(Choose):
                 (
                     "background",
                     _("Keep it running in the background"),
-                    _("The screen closes, the run goes on to its end. Attach to it from any terminal."),
+                    _("The screen closes and the run continues to its end. Attach from any terminal."),
                 ),
-                ("stop", _("Stop and save"), _("Saves a checkpoint, then closes. It can be resumed.")),
+                ("stop", _("Stop and save"), _("Saves a checkpoint, then closes. The run can be resumed.")),
                 ("stay", _("Stay here"), ""),
             ],
         )

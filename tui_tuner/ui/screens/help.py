@@ -19,7 +19,7 @@ _EVERYWHERE = (
     ("^t", _("light or dark")),
     ("Tab", _("next part of the screen, Shift+Tab the one before")),
     ("Esc", _("back")),
-    ("^q", _("quit; a run that is on is asked about")),
+    ("^q", _("quit; it asks first while a run is on")),
 )
 
 
@@ -30,8 +30,7 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,question_mark,f1,q,enter", "dismiss", _("Close")),
     ]
     DEFAULT_CSS = """
-    HelpScreen .dialog { width: 76; height: auto; }
-    HelpScreen VerticalScroll { height: auto; max-height: 90%; }
+    HelpScreen VerticalScroll { height: auto; max-height: 100%; }
     """
 
     def __init__(self, about: Screen[Any]) -> None:
@@ -46,18 +45,30 @@ class HelpScreen(ModalScreen[None]):
 
     def _text(self) -> Content:
         words = getattr(self._about, "HELP_TEXT", "")
-        own = {item.action for item in type(self._about).BINDINGS if isinstance(item, Binding)}
-        here = [
-            (self.app.get_key_display(binding.binding), binding.binding.description)
-            for binding in self._about.active_bindings.values()
-            if binding.binding.action in own and binding.enabled and binding.binding.description
-        ]
         parts: list[Content] = []
         if words:
             parts += [Content(words), Content("")]
-        for title, keys in ((_("Here"), here), (_("Everywhere"), _EVERYWHERE)):
+        for title, keys in ((_("Here"), self._keys()), (_("Everywhere"), _EVERYWHERE)):
             if keys:
                 parts.append(Content(title).stylize("bold $primary"))
                 parts += [Content.assemble((f"  {key:<10}", "$accent"), text) for key, text in keys]
                 parts.append(Content(""))
         return Content("\n").join(parts[:-1])
+
+    def _keys(self) -> list[tuple[str, str]]:
+        """The keys of the screen with what they do; several keys for one thing are one line."""
+        own = {item.action for item in type(self._about).BINDINGS if isinstance(item, Binding)}
+        found: dict[tuple[str, str], list[str]] = {}
+        for active in self._about.active_bindings.values():
+            binding = active.binding
+            if binding.action in own and active.enabled and binding.description:
+                keys = found.setdefault((binding.action, binding.description), [])
+                key = self.app.get_key_display(Binding(binding.key, "", "") if keys else binding)
+                if key not in keys:
+                    keys.append(key)
+        everywhere = {text for _key, text in _EVERYWHERE}
+        return [
+            ("  ".join(keys), words)
+            for (_action, words), keys in found.items()
+            if words.lower() not in everywhere
+        ]

@@ -16,10 +16,10 @@ from textual.worker import get_current_worker
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
-from tui_tuner.locales import _, _n
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.presets import PresetRow, about, preset_rows, preset_values
-from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
+from tui_tuner.ui.screens.rows import RowsRead, RowsScreen, count_words
 from tui_tuner.ui.widgets.long_list import LongList
 from tui_tuner.ui.widgets.run_list import RunHeads, RunList
 from tui_tuner.ui.words import age, block, column, mark, marked, safe
@@ -41,7 +41,7 @@ class HomeScreen(RowsScreen):
 
     HELP_TEXT = _(
         "Enter on a preset opens its settings; on a run, its live pane.\n"
-        "What was typed into settings and not started is kept: c goes on with it, Del forgets it.\n"
+        "Settings that were never started are kept as a draft: c continues it, Del deletes it.\n"
         "A run is one folder: its config, its journal, its checkpoints and the model it made.\n"
         "The demo needs no network and no GPU."
     )
@@ -52,14 +52,17 @@ class HomeScreen(RowsScreen):
         Binding("m", "models", _("Models")),
         Binding("r", "runs", _("All runs")),
         Binding("tab", "app.focus_next", _("Runs/presets")),
-        Binding("ctrl+p", "app.command_palette", _("Commands"), key_display="^p"),
-        Binding("delete", "forget", _("Forget draft"), show=False),
+        Binding("delete", "forget", _("Delete draft"), show=False),
         Binding("q", "app.quit", _("Quit")),
     ]
     DEFAULT_CSS = """
     HomeScreen #lead { height: auto; padding: 1 1 0 1; }
     HomeScreen #lists { height: 1fr; margin-top: 1; }
     HomeScreen #runs { height: auto; min-height: 5; max-height: 50%; }
+    HomeScreen.-tall #runs { height: 1fr; max-height: 100%; }
+    HomeScreen.-tall #start { height: auto; max-height: 75%; }
+    HomeScreen.-empty #runs { height: auto; }
+    HomeScreen.-empty #start { height: 1fr; max-height: 100%; }
     HomeScreen #start { height: 1fr; }
     HomeScreen #presets { height: auto; max-height: 100%; }
     HomeScreen #about { height: auto; max-height: 12; color: $dim; margin-top: 1; display: none; }
@@ -140,14 +143,14 @@ class HomeScreen(RowsScreen):
         if index is None or index >= len(self._drafts):
             return
         draft = self._drafts[index]
-        question = _("Forget the draft “{draft}”?", draft=_about_draft(draft))
+        question = _("Delete the draft “{draft}”?", draft=_about_draft(draft))
 
         def answered(yes: bool | None) -> None:
             if yes:
                 self.tuner.drafts.discard(draft)
                 self._read_drafts()
 
-        self.app.push_screen(Confirm(_("Draft"), question, _("Forget it"), _("Keep it")), answered)
+        self.app.push_screen(Confirm(_("Draft"), question, _("Delete it"), _("Keep it")), answered)
 
     # Runs
 
@@ -158,7 +161,7 @@ class HomeScreen(RowsScreen):
         runs = self.query_one(RunList)
         runs.show(found)
         self.query_one(RunHeads).show_for(runs)
-        count = _n("{n} run", "{n} runs", len(found), n=len(found))
+        count = count_words(len(found), message.more)
         title = Content.assemble(_("Runs"), (f"  {count} · {safe(self.tuner.store.root, 40).plain}", "$dim"))
         if title.plain != self._title:
             self._title = title.plain
@@ -209,7 +212,7 @@ class HomeScreen(RowsScreen):
                 (column(preset.name, names), "bold"), (column(words, width - names), "$dim")
             )
             presets.replace_option_prompt_at_index(index, line)
-        words = _("Model, data and method of your own, starting from the defaults")
+        words = _("Your own model, data and method, from the defaults")
         line = Content.assemble((column(_("new run"), names), "bold"), (column(words, width - names), "$dim"))
         if presets.option_count:
             presets.replace_option_prompt_at_index(presets.option_count - 1, line)
@@ -219,6 +222,10 @@ class HomeScreen(RowsScreen):
         index = event.option_index - len(self._drafts)
         text = about(self._presets[index]) if 0 <= index < len(self._presets) else ""
         self.query_one("#about", Static).update(block(text))
+
+    @on(RunList.Divided)
+    def _divided(self) -> None:
+        self.query_one(RunHeads).show_for(self.query_one(RunList))
 
     @on(OptionList.OptionSelected, "#presets")
     def _begin(self, event: OptionList.OptionSelected) -> None:

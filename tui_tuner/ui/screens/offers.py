@@ -125,7 +125,7 @@ class MendingScreen(TunerScreen):
     def ask_to_leave_out(self, strange: Sequence[str], then: Callable[[], None]) -> None:
         """A draft of another version, or an edited file, may hold what no field of the form shows."""
         names = ", ".join(one_line(path, 60) for path in strange)
-        question = _("This version has no settings of these names: {names}. Leave them out?", names=names)
+        question = _("This version has no settings with these names: {names}. Leave them out?", names=names)
 
         def answered(yes: bool | None) -> None:
             if yes:

@@ -23,7 +23,7 @@ class RowText(LongList):
 
     has_cursor = False
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "screen.step(-1)", _("Row before")),
+        Binding("left", "screen.step(-1)", _("Previous row")),
         Binding("right", "screen.step(1)", _("Next row")),
     ]
     DEFAULT_CSS = "RowText { padding: 0 1; margin: 1 0 0 0; }"

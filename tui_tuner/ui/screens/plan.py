@@ -66,7 +66,7 @@ class PlanScreen(LongWorks, TunerScreen):
         Binding("x", "trace", _("Trace")),
         Binding("r", "range", _("Range test")),
         Binding("right", "page(1)", _("Next page"), show=False),
-        Binding("left", "page(-1)", _("Page before"), show=False),
+        Binding("left", "page(-1)", _("Previous page"), show=False),
         *(
             Binding(str(i + 1), f"go('{name}')", title, show=False)
             for i, (name, title) in enumerate(PAGES.items())
@@ -255,7 +255,7 @@ class PlanScreen(LongWorks, TunerScreen):
 
     def action_back(self) -> None:
         if self._ranging is not None:
-            self.tuner.say(_("The range test was ended; r begins it again."))
+            self.tuner.say(_("The range test was stopped; r starts it again."))
         self.dismiss(None)
 
     @on(OptionList.OptionSelected)
@@ -297,7 +297,7 @@ class PlanScreen(LongWorks, TunerScreen):
 
         step = self.tuner.drafts.undo() if back else self.tuner.drafts.redo()
         if step is None:
-            said = _("There is nothing to undo.") if back else _("There is nothing to do again.")
+            said = _("There is nothing to undo.") if back else _("There is nothing to redo.")
             self.tuner.say(said, timeout=3)
             return
         self.tuner.say(words_of_step(step, back), timeout=4)
@@ -322,7 +322,7 @@ class PlanScreen(LongWorks, TunerScreen):
         try:
             price = float(said.replace(",", "."))
         except ValueError:
-            self.tuner.say(_("{said} is no number.", said=one_line(said, 40)), "error", 8)
+            self.tuner.say(_("{said} is not a number.", said=one_line(said, 40)), "error", 8)
             return
         if self._change({"hardware.price_per_hour": price}):
             self.action_go("time")

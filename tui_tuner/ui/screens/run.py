@@ -59,7 +59,7 @@ class RunScreen(Zooms, TunerScreen):
         Binding("r", "resume", _("Resume")),
         Binding("v", "results", _("Results")),
         Binding("g", "chart(1)", _("Chart")),
-        Binding("G,shift+g", "chart(-1)", _("Chart before"), show=False),
+        Binding("G,shift+g", "chart(-1)", _("Previous chart"), show=False),
         Binding("b", "axis", _("Chart by steps, tokens or time"), show=False),
         Binding("tab", "turn", _("Next of log, answers and choices"), show=False),
         Binding("l", "tab('log')", _("Log"), show=False),
@@ -73,8 +73,8 @@ class RunScreen(Zooms, TunerScreen):
     ]
     PANES = ("#lower", "#chart", "Numbers")
     DEFAULT_CSS = """
-    RunScreen #middle { height: 12; }
-    RunScreen.-tall #middle { height: 52%; }
+    RunScreen #middle { height: 12; max-height: 50vh; }
+    RunScreen.-tall #middle { height: 52%; max-height: 100vh; }
     RunScreen #bottom { height: 1fr; }
     RunScreen #tabs { height: 1; padding: 0 1; }
     RunScreen #lower { height: 1fr; border-top: solid $line; }
@@ -112,6 +112,9 @@ class RunScreen(Zooms, TunerScreen):
         self.set_interval(_MACHINE_SECONDS, self._read_machine)
         self.tuner.follow(self.folder).listen(self)
 
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw_figures)  # lines and bars are as wide as the screen
+
     def on_unmount(self) -> None:
         self.tuner.follow(self.folder).listeners.discard(self)
 
@@ -142,13 +145,13 @@ class RunScreen(Zooms, TunerScreen):
         if not snapshot.live and self._asking is not None and self.app.screen is self._asking:
             self._asking.dismiss(False)
             if snapshot.state != "completed":
-                self.tuner.say(_("The run has ended by itself meanwhile."), "warning", 10)
+                self.tuner.say(_("The run has ended in the meantime."), "warning", 10)
         if self._failed_early:
             return  # the screen says it, and nothing must cover it
         if snapshot.state == "completed":
             self.tuner.say(_("The run is complete. Press v for its results."), timeout=10)
         elif snapshot.state in ("failed", "lost"):
-            self.tuner.say(snapshot.view.message or _("The process of the run is gone."), "error", 15)
+            self.tuner.say(snapshot.view.message or _("The run's process is gone."), "error", 15)
 
     @property
     def _failed_early(self) -> bool:
@@ -225,7 +228,7 @@ class RunScreen(Zooms, TunerScreen):
         self.tuner.command(self.folder, command)
         said = {
             "pause": _("It pauses at the next step."),
-            "continue": _("It goes on."),
+            "continue": _("It continues."),
             "save": _("It saves at the next step."),
             "evaluate": _("It evaluates at the next step."),
         }
@@ -235,7 +238,7 @@ class RunScreen(Zooms, TunerScreen):
         from tui_tuner.ui.screens.dialogs import Confirm
 
         question = _("Stop this run? It saves a checkpoint first and can be resumed.")
-        self._asking = Confirm(_("Stop"), question, _("Stop and save"), _("Let it run"), careful=True)
+        self._asking = Confirm(_("Stop"), question, _("Stop and save"), _("Keep it running"), careful=True)
         self.app.push_screen(self._asking, self._stop_answered)
 
     def _stop_answered(self, yes: bool | None) -> None:

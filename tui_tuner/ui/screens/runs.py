@@ -20,7 +20,7 @@ from tui_tuner.locales import _, _n
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.ui.overview import RunRow, can_resume, run_values
 from tui_tuner.ui.screens.past.keeping import Keeper, notes_content
-from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
+from tui_tuner.ui.screens.rows import RowsRead, RowsScreen, count_words
 from tui_tuner.ui.widgets.long_list import LongList
 from tui_tuner.ui.widgets.run_list import SORT_WORDS, SORTS, RunHeads, RunList
 from tui_tuner.ui.words import STATES, block, figure, measured, safe, state_content
@@ -31,7 +31,7 @@ class RunsScreen(RowsScreen):
 
     HELP_TEXT = _(
         "Type / to search: words of name, state, task, model and note; #word is a tag.\n"
-        "Space marks runs: c lays the marked ones over one another, Del moves them to the trash.\n"
+        "Space marks runs: c compares the marked ones, Del moves them to the trash.\n"
         "Enter opens the live pane, v the results."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -64,6 +64,7 @@ class RunsScreen(RowsScreen):
     def __init__(self) -> None:
         super().__init__()
         self._found: list[RunRow] = []
+        self._more = True  # of them are still to be read
         self._title = ""
         self._sort = ""
         self._shown: tuple[RunRow | None, bool] | None = None  # what `_details` showed, and to a wide screen
@@ -94,7 +95,7 @@ class RunsScreen(RowsScreen):
 
     @on(RowsRead)
     def _rows_read(self, message: RowsRead) -> None:
-        self._found = message.found
+        self._found, self._more = message.found, message.more
         known = {row.folder.path for row in self._found}
         if not message.more:
             for path in [path for path in self._list.marked if path not in known]:
@@ -114,8 +115,8 @@ class RunsScreen(RowsScreen):
         runs = self._list
         self.query_one(RunHeads).show_for(runs, self._sort)
         kept, whole = len(runs.rows), len(self._found)
-        title = _n("{n:,} run", "{n:,} runs", whole, n=whole)
-        if kept != whole:
+        title = count_words(whole, self._more)
+        if kept != whole and not self._more:
             title = _n("{n:,} of {all:,} run", "{n:,} of {all:,} runs", whole, n=kept, all=whole)
         title += f" · {_(SORT_WORDS[self._sort])}"
         if runs.marked:
@@ -125,8 +126,11 @@ class RunsScreen(RowsScreen):
             self._title = title
             self.query_one("#runs").border_title = Content.assemble(title, ("  o", "$accent"))
 
+    @on(RunList.Divided)
+    def _divided(self) -> None:
+        self._heads()
+
     def on_resize(self) -> None:
-        self.call_after_refresh(self._heads)
         self.call_after_refresh(self._details)
 
     @on(Input.Submitted, "#search")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
 from textual.content import Content
+from textual.message import Message
 
 from tui_tuner.config.deciding import metric_name
 from tui_tuner.locales import N_, _
@@ -55,6 +56,9 @@ class Columns(NamedTuple):
 class RunList(LongList):
     """Rows of runs. With `marks`, some can be marked to be looked at together."""
 
+    class Divided(Message):
+        """The columns are of another width now."""
+
     def __init__(self, id: str | None = None, classes: str | None = None, marks: bool = False) -> None:
         super().__init__(id=id, classes=classes)
         self.rows: list[RunRow] = []
@@ -62,6 +66,9 @@ class RunList(LongList):
         self._marks = marks
         self._judged = False
         self._minute = 0.0
+
+    def on_resize(self) -> None:
+        self.post_message(self.Divided())
 
     @property
     def chosen(self) -> RunRow | None:

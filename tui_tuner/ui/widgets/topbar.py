@@ -5,18 +5,22 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.css.scalar import Scalar
 from textual.widgets import Static
 
 from tui_tuner.ui.words import safe, state_content
 
 
 class TopBar(Horizontal):
-    """One line. The right end shows the hosted run, unless the screen has words of its own."""
+    """One line. The right end shows the hosted run, unless the screen has words of its own.
+
+    Each end has half of the line, and what the other one leaves.
+    """
 
     DEFAULT_CSS = """
     TopBar { height: 1; dock: top; background: $panel; padding: 0 1; }
     TopBar > #crumb { width: 1fr; height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
-    TopBar > #hosted { width: auto; max-width: 50%; height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+    TopBar > #hosted { width: auto; height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     """
 
     def __init__(self, crumb: Content) -> None:
@@ -24,6 +28,17 @@ class TopBar(Horizontal):
         self._crumb = crumb
         self._shown = ""
         self._own: Content | None = None
+
+    def on_resize(self) -> None:
+        self._share()
+
+    def _share(self) -> None:
+        """Give the right end what the left one leaves, and at least half."""
+        width = self.content_size.width
+        hosted = self.query_one("#hosted", Static)
+        most = max(width // 2, width - self._led().cell_length - 2)
+        if width and hosted.styles.max_width != Scalar.from_number(most):
+            hosted.styles.max_width = most
 
     def compose(self) -> ComposeResult:
         yield Static(self._led(), id="crumb")
@@ -38,6 +53,7 @@ class TopBar(Horizontal):
         if crumb.markup != self._crumb.markup:
             self._crumb = crumb
             self.query_one("#crumb", Static).update(self._led())
+            self._share()
 
     def _led(self) -> Content:
         name = ("tui-tuner", "bold $primary")

@@ -83,7 +83,7 @@ async def settings_advanced(stage: Stage) -> Shown:
 async def begin_again(stage: Stage) -> Shown:
     async with settings(stage) as pilot:
         await pilot.press("ctrl+o")
-        await shows(pilot, "lora-small")
+        await shows(pilot, "─ Open ")
         yield pilot
 
 

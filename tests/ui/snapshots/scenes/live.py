@@ -30,10 +30,16 @@ def on_now(stage: Stage, steps: int = 60) -> RunFolder:
     return folder
 
 
+async def measured(pilot: Pilot[Any], *words: str) -> None:
+    """Wait until the pane of a run that is on shows these words, and the load of the machine."""
+    await shows(pilot, *words)
+    await until(pilot, lambda: pilot.app.screen._load is not None)  # type: ignore[attr-defined]
+
+
 @scene("RunScreen")
 async def run_on(stage: Stage) -> Shown:
     async with stage.app(open_run=on_now(stage), train=True) as pilot:
-        await shows(pilot, "● running", "60")
+        await measured(pilot, "● running", "60")
         yield pilot
 
 
@@ -44,7 +50,7 @@ async def run_paused(stage: Stage) -> Shown:
     journal.emit(Phase(name="paused", done=60, total=100))
     journal.close()
     async with stage.app(open_run=folder, train=True) as pilot:
-        await shows(pilot, "‖ paused")
+        await measured(pilot, "‖ paused")
         yield pilot
 
 
@@ -56,7 +62,7 @@ async def run_loading(stage: Stage) -> Shown:
     journal.close()
     stage.clock.now += 3
     async with stage.app(open_run=folder, train=True) as pilot:
-        await shows(pilot, "loading")
+        await measured(pilot, "loading")
         yield pilot
 
 
@@ -133,7 +139,7 @@ async def run_failed(stage: Stage) -> Shown:
 @scene("Confirm")
 async def stop_asked(stage: Stage) -> Shown:
     async with stage.app(open_run=on_now(stage), train=True) as pilot:
-        await shows(pilot, "● running")
+        await measured(pilot, "● running")
         await pilot.press("x")
         await shows(pilot, "Stop this run?")
         yield pilot
@@ -142,7 +148,7 @@ async def stop_asked(stage: Stage) -> Shown:
 @scene("Confirm")
 async def detach_asked(stage: Stage) -> Shown:
     async with stage.app(open_run=on_now(stage), train=True) as pilot:
-        await shows(pilot, "● running")
+        await measured(pilot, "● running")
         await pilot.press("d")
         await shows(pilot, "tui-tuner attach")
         yield pilot
@@ -151,7 +157,7 @@ async def detach_asked(stage: Stage) -> Shown:
 @scene("QuitDialog")
 async def quit_asked(stage: Stage) -> Shown:
     async with stage.app(open_run=on_now(stage), train=True) as pilot:
-        await shows(pilot, "● running")
+        await measured(pilot, "● running")
         await pilot.press("q")
         await shows(pilot, "background")
         yield pilot

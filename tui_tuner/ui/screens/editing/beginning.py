@@ -15,8 +15,9 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
-from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
+from tui_tuner.ui.checking import store_for
 from tui_tuner.ui.editing.check import Reading
 from tui_tuner.ui.editing.opening import Opened, open_config
 from tui_tuner.ui.hosting import Tuner
@@ -34,7 +35,7 @@ _FILE, _RUN, _DEFAULTS, _PRESET, _PATH = "file", "run", "defaults", "preset ", "
 async def ask_where_to_begin(screen: TunerScreen) -> Opened | None:
     """Let one choose what the form begins with; None where nothing is to begin."""
     paths = (await asyncio.to_thread(recent, "config"))[:_RECENT]
-    question = Content(_("Begin again from"))
+    question = Content(_("Start again from"))
     answer = await screen.app.push_screen_wait(Choose(_("Open"), question, _answers(paths)))
     if answer == _DEFAULTS:
         return Opened("", Reading({}))
@@ -84,7 +85,7 @@ async def _ask_run(screen: TunerScreen) -> str:
     if not runs:
         screen.tuner.say(_("There are no runs yet."))
         return ""
-    dialog = Choose(_("Open"), Content(_("Begin again from the settings of")), runs)
+    dialog = Choose(_("Open"), Content(_("Start again from the settings of")), runs)
     return await screen.app.push_screen_wait(dialog) or ""
 
 
@@ -112,6 +113,5 @@ def make_run(tuner: Tuner, values: Mapping[str, Any], config: RunConfig) -> RunF
     Raises:
         TunerError, OSError: it cannot be made.
     """
-    own_folder = isinstance(values.get("output"), dict) and values["output"].get("folder")
-    store = RunStore(config.output.folder) if own_folder else tuner.store
+    store = store_for(values, config, tuner.store)
     return store.create(with_values(config, {"output.folder": str(store.root)}))

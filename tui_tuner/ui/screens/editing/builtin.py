@@ -85,7 +85,7 @@ class YamlEditor(ModalScreen[str | None]):
         answers = [
             ("take", _("Take it over"), _("It is checked first, and can be undone in the form.")),
             ("away", _("Throw the changes away"), ""),
-            ("stay", _("Go on editing"), ""),
+            ("stay", _("Keep editing"), ""),
         ]
 
         def answered(answer: str | None) -> None:

@@ -62,7 +62,7 @@ class EditingForm(MendingScreen):
         elif back:
             self.tuner.say(_("There is nothing to undo."), timeout=3)
         else:
-            self.tuner.say(_("There is nothing to do again."), timeout=3)
+            self.tuner.say(_("There is nothing to redo."), timeout=3)
 
     def take_typed(self) -> None:
         """Take what stands in the field under the cursor: its message may still be on its way."""
@@ -160,7 +160,7 @@ class EditingForm(MendingScreen):
         elif opened is None:
             self._keep_text("" if away else text)
             if not away:
-                self.tuner.say(_("The text is kept as it was typed: ^e goes on with it."), timeout=8)
+                self.tuner.say(_("The text is kept as it was typed: ^e opens it again."), timeout=8)
 
     async def _take_text(
         self, text: str, reading: Reading, values: dict[str, Any], opened: Opened | None

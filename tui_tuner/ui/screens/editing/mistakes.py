@@ -38,7 +38,7 @@ class Mistakes(ModalScreen[str | None]):
         Binding("pagedown", "scroll(1)", show=False),
         Binding("pageup", "scroll(-1)", show=False),
     ]
-    HELP_TEXT = _("PgUp and PgDn scroll the mistakes. Esc keeps the text: ^e goes on with it.")
+    HELP_TEXT = _("PgUp and PgDn scroll the mistakes. Esc keeps the text: ^e opens it again.")
     DEFAULT_CSS = """
     Mistakes #mistakes { height: 1fr; }
     Mistakes #mistakes Static { height: auto; }

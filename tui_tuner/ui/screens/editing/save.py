@@ -34,12 +34,12 @@ def ask_where_to_save(screen: TunerScreen, name: str = "") -> None:
         if not os.path.lexists(path):
             _write(screen, path)
             return
-        question = _("{path} exists. Write over it?", path=one_line(path))
-        dialog = Confirm(_("Save"), question, _("Write over it"), _("Keep it"))
+        question = _("{path} exists. Overwrite it?", path=one_line(path))
+        dialog = Confirm(_("Save"), question, _("Overwrite it"), _("Keep it"))
         screen.app.push_screen(dialog, lambda yes: _write(screen, path) if yes else None)
 
     offered = name or _short(screen.tuner.drafts.draft.file) or _NAME
-    screen.app.push_screen(AskPath(_("Save"), _("Keep these settings as YAML in"), offered), answered)
+    screen.app.push_screen(AskPath(_("Save"), _("Save these settings as YAML to"), offered), answered)
 
 
 def _short(file: str) -> str:
@@ -76,9 +76,9 @@ def _write(screen: TunerScreen, path: Path) -> None:
     said = [_("Saved. Run it with: tui-tuner run {path}", path=shlex.quote(one_line(path)))]
     if written.unread:
         names = listed([one_line(name, 60) for name in written.unread])
-        said.append(_("Comments now, for the task does not read them: {names}.", names=names))
+        said.append(_("Kept as comments, because they have no effect here: {names}.", names=names))
     if written.lost:
-        said.append(_("The comments that stood in the text could not be kept."))
+        said.append(_("The comments of the text could not be kept."))
     tuner.say(" ".join(said), timeout=10)
 
 
@@ -102,7 +102,7 @@ def write_whole(path: Path, text: str) -> None:
     except FileNotFoundError:
         found = None
     if found is not None and not stat.S_ISREG(found.st_mode):
-        raise OSError(0, _("it is no regular file"), str(path))
+        raise OSError(0, _("it is not a regular file"), str(path))
     if found is not None and not os.access(path, os.W_OK):
         raise PermissionError(13, os.strerror(13), str(path))
     other = path.with_name(f".{path.name[:60]}-{os.urandom(6).hex()}")

@@ -142,7 +142,7 @@ class ModelsScreen(FetchingScreen):
         row = self.models.chosen
         box = self.query_one(Details)
         if row is None:
-            box.show(Content(_("Nothing here is called so.") if self.hunt.query else ""))
+            box.show(Content(_("No model has that name.") if self.hunt.query else ""))
             return
         lines, told = self._about(row), self.hunt.told.get(row.key)
         if told is not None and self.has_class("-wide"):

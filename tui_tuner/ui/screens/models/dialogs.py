@@ -47,7 +47,7 @@ class FetchDialog(Choose):
                 (
                     FETCH,
                     _("Fetch it"),
-                    _("It goes on when you leave the screen, and can be left off and resumed."),
+                    _("It continues when you leave this screen, and can be stopped and resumed."),
                 ),
                 (TAKE, _("Fetch it, and take it into the settings"), ""),
                 (NO, _("Not now"), ""),
@@ -103,7 +103,7 @@ def fetch_lines(row: Row, told: Told, free: int | None, folder: str) -> list[Con
         )
         if told.here:
             words = _(
-                "{done} of it are here already: {missing} are left.",
+                "{done} of it is here already, {missing} is left.",
                 done=human_bytes(told.here),
                 missing=human_bytes(missing),
             )
@@ -111,23 +111,23 @@ def fetch_lines(row: Row, told: Told, free: int | None, folder: str) -> list[Con
     if free is not None:
         said = {"folder": one_line(folder, 60), "free": human_bytes(free)}
         if missing >= free:
-            words = _("✗ {free} are free in {folder}: that is too little.", **said)
+            words = _("✗ Only {free} free in {folder}: too little.", **said)
             lines.append(Content(words).stylize("$error"))
         else:
             words = _(
-                "{free} are free in {folder}, {after} afterwards.", after=human_bytes(free - missing), **said
+                "{free} free in {folder}, {after} afterwards.", after=human_bytes(free - missing), **said
             )
             lines.append(Content(words))
     licence = row.licence or told.licence
     lines.append(
-        Content(_("Licence: {name}.", name=one_line(licence, 60)) if licence else _("No licence is told."))
+        Content(_("Licence: {name}.", name=one_line(licence, 60)) if licence else _("No licence is given."))
     )
     if told.gated or row.gated:
         words = _("Gated: accept its terms at {page} and log in.", page=one_line(told.page))
         lines.append(Content(words).stylize("$warning"))
     if told.safetensors is False:
         lines.append(
-            Content(_("Its weights are no safetensors files, so they are not fetched.")).stylize("$warning")
+            Content(_("Its weights are not safetensors files, so they are not fetched.")).stylize("$warning")
         )
     if told.remote_code:
         lines.append(
@@ -149,12 +149,12 @@ class FailedDialog(Choose):
     """Why fetching failed, and what can be done."""
 
     def __init__(self, row: Row, error: Exception) -> None:
-        answers = [(FETCH, _("Try again"), _("What has come is not fetched again."))]
+        answers = [(FETCH, _("Try again"), _("What has arrived is not fetched again."))]
         if isinstance(error, DiskFullError):
             words = _("The models that are here, the largest first.")
-            answers.append((DISK, _("See what takes the room"), words))
+            answers.append((DISK, _("See what takes up the room"), words))
         if isinstance(error, HubError) or row.gated:
-            answers.append((LOGIN, _("Log in, or as somebody else"), ""))
+            answers.append((LOGIN, _("Log in, or with another account"), ""))
         answers.append((NO, _("Leave it"), ""))
         super().__init__(_("Fetching failed"), block(words_of(error)), answers)
 

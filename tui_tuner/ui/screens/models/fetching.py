@@ -117,7 +117,8 @@ class FetchingScreen(LookingScreen):
         if job is not None:
             fetches.leave(job)
             words = _(
-                "{name} is left off. What has come stays: f goes on with it.", name=one_line(job.name, 60)
+                "{name}: fetching stopped. What has arrived is kept; f resumes it.",
+                name=one_line(job.name, 60),
             )
             self.tuner.say(words)
             self.draw()

@@ -73,7 +73,7 @@ class Keeper:
     def edit_tags(self, folder: RunFolder) -> None:
         """All tags of a run in one line, to be changed."""
         before = read_notes(folder).tags
-        question = _("Tags of {run}, with blanks between them:", run=one_line(folder.name, 60))
+        question = _("Tags of {run}, separated by spaces:", run=one_line(folder.name, 60))
 
         def entered(line: str | None) -> None:
             if line is None:
@@ -145,7 +145,7 @@ class Keeper:
 
             self._do(act)
 
-        self._push(Choose(_("Trash"), Content(_("Which run is to come back?")), shown), chosen)
+        self._push(Choose(_("Trash"), Content(_("Which run should be restored?")), shown), chosen)
 
 
 def _told(tags: tuple[str, ...]) -> str:

@@ -64,7 +64,7 @@ class OverlayScreen(Zooms, TunerScreen):
         self._by, self._metric = "step", TRAINING
 
     def crumb(self) -> Content:
-        return Content(_("{count} runs over one another", count=len(self._folders)))
+        return Content(_("{count} runs compared", count=len(self._folders)))
 
     def body(self) -> ComposeResult:
         yield OverlayChart(id="curves", classes="panel")

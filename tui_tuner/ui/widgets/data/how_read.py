@@ -36,7 +36,7 @@ def _refused(refusal: Refusal, task: str) -> Content:
     sentence = Content.assemble(("✗ ", "$error"), Content(one_line(refusal.sentence)).stylize("$error"))
     advice = (one_line(refusal.advice) + " ", "$dim") if refusal.advice else ""
     if refusal.task_fix is not None and refusal.task_fix["task"] == task:
-        words = _("{key} does so, {other} offers what else can be done.", key=mark("k"), other=mark("u"))
+        words = _("{key} does that, {other} offers what else can be done.", key=mark("k"), other=mark("u"))
         return Content.assemble(sentence, "\n", advice, marked(words))
     offer = marked(_("{key} offers what can be done.", key=mark("u")))
     return Content.assemble(sentence, "\n", *_other_task(refusal), advice, offer)

@@ -38,7 +38,7 @@ class MaskView(VerticalScroll):
         yield Static()
 
     def on_mount(self) -> None:
-        self.say(Content(_("What a row becomes in tokens stands here.")).stylize("$dim"))
+        self.say(Content(_("The tokens of a row appear here.")).stylize("$dim"))
 
     def say(self, words: Content) -> None:
         """Words instead of tokens."""

@@ -30,8 +30,8 @@ class RowList(LongList, Works):
         Binding("slash", "search", _("Search"), key_display="/"),
         Binding("g", "go", _("Go to row"), show=False),
         Binding("b", "bad", _("Broken")),
-        Binding("n", "again(1)", _("Next found"), show=False),
-        Binding("N", "again(-1)", _("Found before"), show=False, key_display="N"),
+        Binding("n", "again(1)", _("Next match"), show=False),
+        Binding("N", "again(-1)", _("Previous match"), show=False, key_display="N"),
     ]
 
     class Asked(Message):
@@ -189,7 +189,7 @@ class RowList(LongList, Works):
             self.wanted = int(digits) - 1
             self._go_on()
         elif text:
-            self.notify(_("A row is a number from 1 on."), severity="warning", markup=False)
+            self.notify(_("Rows are numbered from 1."), severity="warning", markup=False)
 
     def _go_on(self) -> None:
         """Go to the row that is wanted, or as far as rows were read."""

@@ -122,7 +122,7 @@ def summary(look: Look) -> Content:
             parts.append(Content(_("about {time}", time=rough(duration.seconds))))
     if planned.advice:
         serious = any(advice.serious for advice in planned.advice)
-        words = _n("! {n} remark", "! {n} remarks", len(planned.advice), n=len(planned.advice))
+        words = _n("! {n} note", "! {n} notes", len(planned.advice), n=len(planned.advice))
         parts.append(Content(words).stylize("$error" if serious else "$warning"))
     return Content.assemble((_("Plan"), "$dim"), " ", Content("  ·  ").join(parts))
 

@@ -13,6 +13,7 @@ from tui_tuner.ui.words import safe
 
 if TYPE_CHECKING:
     from tui_tuner.ui.checking import Refusal
+    from tui_tuner.ui.widgets.form.start_check import Checked
 
 
 class Standing:
@@ -29,6 +30,7 @@ class Standing:
         self.refusal: Refusal | None = None  # of the check before a start
         self.better: Refusal | None = None  # another task fits the data better
         self.passed = False
+        self.fetches = False  # a start would fetch the model first
 
     @property
     def why(self) -> Refusal | None:
@@ -45,12 +47,11 @@ class Standing:
         self.refusal, self.passed, self.better = None, False, None
         return self.look(values)
 
-    def answered(
-        self, values: Mapping[str, Any], refusal: Refusal | None, better: Refusal | None, start: bool
-    ) -> None:
+    def answered(self, values: Mapping[str, Any], answer: Checked) -> None:
         """The check has come back."""
-        self.told = None if start else self.told
-        self.refusal, self.passed, self.better = refusal, refusal is None, better
+        self.told = None if answer.start else self.told
+        self.refusal, self.passed, self.better = answer.refusal, answer.refusal is None, answer.better
+        self.fetches = answer.fetches
         self.look(values)
 
     def refuse(self, refusal: Refusal) -> None:
@@ -95,4 +96,6 @@ class Standing:
             return Content(_("checking, then it starts…")).stylize("$primary")
         if not self.passed:
             return Content(_("checking…")).stylize("$dim")
+        if self.fetches:
+            return Content(_("^r fetches the model, then starts it")).stylize("$primary")
         return Content(_("✓ ready, ^r starts it")).stylize("$success")

@@ -31,10 +31,12 @@ class Checked(Message):
         refusal: Refusal | None,
         start: bool,
         better: Refusal | None = None,
+        fetches: bool = False,
     ) -> None:
         super().__init__()
         self.turn, self.values, self.refusal, self.start = turn, values, refusal, start
         self.better = better  # that another task fits the data better
+        self.fetches = fetches  # the model first, and nobody knows yet whether there is one
 
 
 class StartCheck(Widget, Works):
@@ -69,14 +71,18 @@ class StartCheck(Widget, Works):
 
     @work(thread=True, group=_GROUP, exclusive=True)
     def _look(self, turn: int, values: dict[str, Any], start: bool) -> None:
-        from tui_tuner.ui.checking import better_start, check_start, try_rows
+        from tui_tuner.ui.checking import better_start, check_place, check_start, is_fetched, try_rows
 
+        tuner = tuner_of(self.app)
         refusal = check_start(values) if turn == self._turn else None
         if refusal is None and turn == self._turn:
-            refusal = try_rows(values, tuner_of(self.app).helper)
+            refusal = check_place(values, tuner.store)
+        if refusal is None and turn == self._turn:
+            refusal = try_rows(values, tuner.helper)
         better = better_start(values) if refusal is None and not start and turn == self._turn else None
         if not get_current_worker().is_cancelled:
-            self.post_message(Checked(turn, values, refusal, start, better))
+            fetches = refusal is None and turn == self._turn and is_fetched(values)
+            self.post_message(Checked(turn, values, refusal, start, better, fetches))
 
     def work_failed(self, group: str, words: str) -> None:
         from tui_tuner.ui.checking import Refusal

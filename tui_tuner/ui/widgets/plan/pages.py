@@ -104,7 +104,7 @@ class Pages(Container):
         if offers:
             box.highlighted = min(before, len(offers) - 1)
             return
-        words = {"advice": _("Nothing to remark."), "memory": _("Nothing here saves memory.")}
+        words = {"advice": _("Nothing looks wrong."), "memory": _("Nothing here saves memory.")}
         if page != "memory":
             self.explain(page, Content(""))
         box.add_option(Option(Content(words.get(page, "")).stylize("$dim"), disabled=True))

@@ -93,7 +93,7 @@ class LongWorks(Screen[None]):
             self._ranging.end()
             return
         if tuner.training:
-            tuner.say(_("A run is on in this process; the range test would take its device."), "warning")
+            tuner.say(_("A run is training in this process; a range test would need its device."), "warning")
             return
         self._ranging = RangeProcess(tuner.helper, self._range_is_at)
         self.waits.begin("range", _("range test:"), _("r ends it"))

@@ -56,9 +56,9 @@ def show(json: Json = False) -> None:
 def clean(
     older_than: Annotated[
         float | None,
-        typer.Option("--older-than", help=N_("Delete what was not used for so many days."), min=0),
+        typer.Option("--older-than", help=N_("Delete what was not used for this many days."), min=0),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help=N_("Delete all that no run is using."))] = False,
+    every: Annotated[bool, typer.Option("--all", help=N_("Delete everything that no run is using."))] = False,
     yes: Annotated[bool, typer.Option("--yes", help=N_("Do not ask."))] = False,
     json: Json = False,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED
-from tui_tuner.locales import _
+from tui_tuner.locales import _, _n
 from tui_tuner.runs.told import kernels_told
 from tui_tuner.text import human_bytes, one_line
 
@@ -130,4 +130,4 @@ def _kernels() -> dict[str, list[dict[str, Any]]]:
 
 
 def _cpu(threads: int) -> str:
-    return _("CPU, {threads} threads", threads=threads)
+    return _n("CPU, {threads} thread", "CPU, {threads} threads", threads, threads=threads)
