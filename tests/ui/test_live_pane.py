@@ -31,6 +31,7 @@ from tui_tuner.ui.screens.results import ResultsScreen
 from tui_tuner.ui.screens.run import RunScreen
 from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.widgets.judged.measures import moved
+from tui_tuner.ui.widgets.live.log_pane import LogPane
 from tui_tuner.ui.widgets.live.plot import add_scores
 from tui_tuner.ui.widgets.live.series import curve, settled
 from tui_tuner.ui.words import duration, figure, rough
@@ -89,6 +90,14 @@ async def test_two_viewers_see_the_same_run_and_a_resume_goes_on_in_the_same_pan
             await until(pilot, lambda: "● running" in text(pilot))
             other.app.host = pilot.app.host  # both are this process, which has one host
             await until(other, lambda: "● running" in text(other))
+
+
+async def test_the_log_keeps_lines_on_a_small_screen(store: RunStore, opened: Opened) -> None:
+    folder = fakes.make_run(store, "small")
+    fakes.write_run(folder, 100, 100, "completed")
+    async with opened((50, 18), open_run=folder) as pilot:
+        await until(pilot, lambda: text(pilot).count("✓ completed") == 2)  # in the head, and in the log
+        assert pilot.app.screen.query_one(LogPane).size.height >= 3
 
 
 async def test_a_dead_process_is_shown_as_lost_with_its_last_words(store: RunStore, opened: Opened) -> None:

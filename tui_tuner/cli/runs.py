@@ -122,9 +122,9 @@ def doctor(
 ) -> None:
     """Check this machine: versions, devices, disk; with --resume, prove exact resume."""
     if resume is not None:
-        from tui_tuner.cli.prove import prove_resume
+        from tui_tuner.cli.machine.prove import prove_resume
 
         raise typer.Exit(prove_resume(resume, json))
-    from tui_tuner.cli.checkup import checkup
+    from tui_tuner.cli.machine.checkup import checkup
 
     raise typer.Exit(checkup(json))

@@ -204,8 +204,10 @@ def dump_config(config: RunConfig, changed_only: bool = False) -> str:
     """YAML of a config, in the order of the schema; with `changed_only`, without the defaults."""
     import yaml
 
+    from tui_tuner.config.writing.flat import Dumper
+
     values = config.model_dump(mode="json", exclude_defaults=changed_only)
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 __all__ = ["absolute_paths", "apply_sets", "build_config", "config_problems", "dump_config", "load_config"]

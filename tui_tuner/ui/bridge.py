@@ -32,7 +32,12 @@ _RUN_LOG_LINES = 12
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run as it is now: its view, its state (a view's status, or starting, or lost) and its log."""
+    """A run as it is now: its view, its state (a view's status, or starting, or lost) and its log.
+
+    Args:
+        state: It is `reading` while the journal of a run whose process is gone is not read to its end: what
+            became of the run stands there.
+    """
 
     folder: RunFolder
     view: RunView
@@ -70,6 +75,7 @@ class Follower:
         self._log_total = 0
         self._alive = True
         self._alive_checked = 0.0
+        self._catching_up = False
         self._state = ""
         self._phase = ""
 
@@ -89,7 +95,8 @@ class Follower:
         while more and time.monotonic() < deadline:
             chunk = self._reader.read(_CHUNK)
             events += chunk
-            more = len(chunk) > 1 and self._behind()
+            more = bool(chunk) and self._behind()
+        self._catching_up = more
         if events:
             self.view = fold(self.view, events)
             for event in events:
@@ -110,9 +117,11 @@ class Follower:
 
     def state(self) -> str:
         """The view's status; `starting` before the first word of a run, `lost` if its process is gone."""
-        if self.view.ended and not self._hosted():
+        if self.view.ended and not self._catching_up and not self._hosted():
             return self.view.status
         alive = self._is_alive()
+        if not alive and self._catching_up:
+            return "reading"
         if self.view.ended:
             return self.view.status
         if self.view.status in ("running", "paused"):

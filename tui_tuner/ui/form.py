@@ -6,14 +6,13 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from tui_tuner.config.applying import dependent, getter, has_effect, methods_of
 from tui_tuner.config.load import build_config, config_problems
 from tui_tuner.config.options import Option, known_field, options, section_help
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.told import word_told
 from tui_tuner.config.values import set_path
+from tui_tuner.config.writing.flat import inline
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -153,7 +152,7 @@ def show(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, str | int):
         return str(value)
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).strip()
+    return inline(value)
 
 
 def parse(option: Option, text: str) -> Any:

@@ -19,6 +19,7 @@ _MARK, _STYLE_ENDS = "\ue000", "\ue001"  # for private use, around what a style 
 # The mark tells the states apart without colour. The colours are names of the theme.
 STATES: dict[str, tuple[str, str, str]] = {
     "new": ("○", _("new"), "$dim"),
+    "reading": ("○", _("reading the journal"), "$primary"),
     "starting": ("○", _("starting"), "$primary"),
     "running": ("●", _("running"), "$success"),
     "paused": ("‖", _("paused"), "$warning"),

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tui_tuner.cli.checkup import checkup
+from tui_tuner.cli.machine.checkup import checkup
 from tui_tuner.planning import hardware
 from tui_tuner.planning.hardware import Gpu, Hardware
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,8 +14,8 @@ from tests.ui import fakes, judged_runs
 from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.evaluation.overlaid import differences, overlay
 from tui_tuner.runs.notes import change_tags, read_notes, set_note
-from tui_tuner.runs.store import RunStore
-from tui_tuner.ui.overview import Overview, row
+from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.ui.overview import Overview, RunRow, row
 from tui_tuner.ui.screens.past.overlaying import OverlayScreen
 from tui_tuner.ui.widgets.run_list import RunList
 
@@ -207,3 +209,29 @@ async def test_a_list_that_has_not_changed_draws_nothing(store: RunStore, opened
         runs.show([found[0], row(found[1].folder), found[2]])
         await until(pilot, lambda: "#x" in text(pilot))
         assert set(drawn) == {1}
+
+
+async def test_a_list_that_is_still_read_says_so_and_not_that_there_are_no_runs(
+    store: RunStore, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some_runs(store)
+    gate, rows = threading.Event(), Overview.rows
+
+    def slowly(self: Overview, hosted: RunFolder | None = None) -> Iterator[RunRow]:
+        for number, found in enumerate(rows(self, hosted)):
+            if number == 2:
+                gate.wait(30)
+            yield found
+
+    monkeypatch.setattr(Overview, "rows", slowly)
+    monkeypatch.setattr("tui_tuner.ui.screens.rows._FIRST_SECONDS", 0.0)
+    try:
+        async with opened((80, 24)) as pilot:
+            await until(pilot, lambda: "reading the runs, 2 so far" in text(pilot))
+            await pilot.press("r")
+            await until(pilot, lambda: "search:" in text(pilot) and "reading the runs" in text(pilot))
+            assert "0 runs" not in text(pilot)
+            gate.set()
+            await until(pilot, lambda: "3 runs · newest first" in text(pilot))
+    finally:
+        gate.set()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from tui_tuner.config.kinds import METHODS, TASKS, TaskKind
 from tui_tuner.config.load import build_config
 from tui_tuner.config.options import options
 from tui_tuner.config.values import with_values
+from tui_tuner.data.preview import inspect
 from tui_tuner.errors import ConfigError
 from tui_tuner.planning.traps.advice import advise
 from tui_tuner.tasks import find_task
@@ -46,6 +49,7 @@ def test_the_table_names_fields_and_methods_that_there_are() -> None:
         ("training.loss", ["sft", "pretraining"]),
         ("model.chat_template", ["sft"]),
         ("data.train_on", ["sft"]),
+        ("data.media", ["sft", "classification", "question_answering"]),
         ("training.neftune_alpha", list(TASKS)),
         ("data.max_length", list(TASKS)),
     ],
@@ -204,3 +208,32 @@ def test_windows_share_less_than_they_hold() -> None:
         build_config(values)
     build_config({**values, "task": "sft"})  # which has no windows
     build_config({"task": "question_answering", "data": {"max_length": 64}})  # with the default stride
+
+
+@pytest.mark.parametrize(
+    ("task", "row"),
+    [
+        ("classification", {"text": "a fine day", "label": "good", "image": "day.png"}),
+        (
+            "question_answering",
+            {
+                "question": "What is blue?",
+                "context": "The sky is blue.",
+                "answers": {"text": ["The sky"], "answer_start": [0]},
+                "image": "sky.png",
+            },
+        ),
+    ],
+)
+def test_tasks_whose_rows_may_need_a_picture_read_what_becomes_of_those(
+    task: str, row: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row))
+
+    def kept(media: str) -> int:
+        config = build_config({"task": task, "data": {"path": str(path), "media": media}})
+        assert unread(config) == []
+        return inspect(config.data).ledger.outcomes["kept"]
+
+    assert (kept("drop"), kept("ignore")) == (0, 1)

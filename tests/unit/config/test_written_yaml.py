@@ -20,7 +20,7 @@ from tui_tuner.config.writing.flat import flat, same_values
 from tui_tuner.config.writing.patched import patched, values_of, with_defaults, without_defaults
 from tui_tuner.ui.drafts import Draft
 from tui_tuner.ui.editing.text import for_editor, for_file, from_editor
-from tui_tuner.ui.form import applied
+from tui_tuner.ui.form import applied, applies
 
 ODD = [
     "x",
@@ -37,6 +37,8 @@ ODD = [
     " x ",
     "null",
     "a\n\nb",
+    "a\u2028b",
+    "\x85a\x85 b\n",
 ]
 WORDS = st.sampled_from(ODD) | st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1
@@ -89,12 +91,23 @@ def test_what_is_saved_opens_again_to_the_same(values: dict[str, Any]) -> None:
     assert opened == RunConfig.model_validate(applied(values)), written.text
     assert written.text.startswith("# ") and "tui-tuner run any.yaml" in written.text
     for path in written.unread:
-        assert not reads(opened.task, path)
+        assert not applies(values, path)
+        name = path.rpartition(".")[2]
+        assert (f"does not read this: {name}" in written.text) or reads(opened.task, path)
+        assert (f"# Without effect here: {name}" in written.text) or not reads(opened.task, path)
 
     edited = for_editor(draft)
     held = values_of(edited)
     assert RunConfig.model_validate(_nested(held)) == RunConfig.model_validate(values), edited
     assert same_values(values_of(from_editor(edited)), held)
+
+
+def test_what_other_values_leave_without_effect_is_not_laid_to_the_task() -> None:
+    values = {"training": {"epochs": 7.0, "max_steps": 20}, "data": {"problem": "multi"}}
+    written = for_file(Draft(values), Path("any.yaml"))
+    assert set(written.unread) == {"training.epochs", "data.problem"}
+    assert "  # Without effect here: epochs: 7.0" in written.text
+    assert "  # Task sft does not read this: problem: multi" in written.text
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))

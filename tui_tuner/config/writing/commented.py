@@ -61,8 +61,9 @@ def help_of(option: Option) -> str:
 
 
 def unread_line(path: str, value: Any, task: str) -> str:
-    """A comment in the place of a value that the task does not read."""
-    return f"# {_('Task {task} does not read this:', task=task)} {placed(path)[1]}: {inline(value)}"
+    """A comment in the place of a value that has no effect: the task does not read it, or something else."""
+    why = _("Without effect here:") if reads(task, path) else _("Task {task} does not read this:", task=task)
+    return f"# {why} {placed(path)[1]}: {inline(value)}"
 
 
 def set_lines(path: str, value: Any, indent: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -60,7 +61,7 @@ def same_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def inline(value: Any) -> str:
     """A value on one line."""
     text = yaml.dump(
-        value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=_ONE_LINE, sort_keys=False
+        value, Dumper=Dumper, default_flow_style=True, allow_unicode=True, width=_ONE_LINE, sort_keys=False
     )
     return text.removesuffix("\n").removesuffix("\n...")
 
@@ -74,17 +75,31 @@ def entry(key: str, value: Any, indent: str = "") -> list[str]:
     return [f"{indent}{line}" if line.strip() else line for line in lines]
 
 
-class _Dumper(yaml.SafeDumper):
+_STR = "tag:yaml.org,2002:str"
+_ENDS_OF_LINES = re.compile("[\x85\u2028\u2029]")  # which YAML takes for one, and few others do
+
+
+class Dumper(yaml.SafeDumper):
+    """What it writes is read as it was: rare ends of lines inside of a text are escaped."""
+
     def ignore_aliases(self, data: Any) -> bool:
+        """Nothing is written as an alias."""
         return True
 
 
-class _BlockDumper(_Dumper):
+class _BlockDumper(Dumper):
     pass
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    return dumper.represent_scalar(_STR, value, style='"' if _ENDS_OF_LINES.search(value) else None)
 
 
-_BlockDumper.add_representer(str, _text)
+def _block(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    if _ENDS_OF_LINES.search(value):
+        return _text(dumper, value)
+    return dumper.represent_scalar(_STR, value, style="|" if "\n" in value else None)
+
+
+Dumper.add_representer(str, _text)
+_BlockDumper.add_representer(str, _block)

@@ -188,10 +188,15 @@ def _joined(lines: list[str]) -> str:
 
 
 def with_comments(text: str, lines: Mapping[str, list[str]]) -> str:
-    """The text with comments at the end of sections, but for those that stand in it."""
+    """The text with comments at the end of sections, but for those that stand in it.
+
+    Those of a section that it lacks come last: nothing but comments would make an empty one.
+    """
     for section, more in lines.items():
         new = [line for line in more if line not in text]
-        if new and section in _items(text):
+        if new and section and section not in _items(text):
+            text = _joined([*text.splitlines(), "", f"# {section}:", *new])
+        elif new and section:
             try:
                 text = _put_in(text, section, new)
             except _Cannot:

@@ -31,7 +31,7 @@ class Written:
     """A text for a file.
 
     Args:
-        unread: Fields that stand in it as comments, for the task does not read them.
+        unread: Fields that stand in it as comments, for they have no effect on its run.
         lost: The comments of a text of one's own could not be kept.
     """
 

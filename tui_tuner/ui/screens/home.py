@@ -16,10 +16,10 @@ from textual.worker import get_current_worker
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
-from tui_tuner.locales import _, _n
+from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.presets import PresetRow, about, preset_rows, preset_values
-from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
+from tui_tuner.ui.screens.rows import RowsRead, RowsScreen, count_words
 from tui_tuner.ui.widgets.long_list import LongList
 from tui_tuner.ui.widgets.run_list import RunHeads, RunList
 from tui_tuner.ui.words import age, block, column, mark, marked, safe
@@ -161,7 +161,7 @@ class HomeScreen(RowsScreen):
         runs = self.query_one(RunList)
         runs.show(found)
         self.query_one(RunHeads).show_for(runs)
-        count = _n("{n} run", "{n} runs", len(found), n=len(found))
+        count = count_words(len(found), message.more)
         title = Content.assemble(_("Runs"), (f"  {count} · {safe(self.tuner.store.root, 40).plain}", "$dim"))
         if title.plain != self._title:
             self._title = title.plain

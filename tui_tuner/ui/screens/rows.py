@@ -9,6 +9,7 @@ from textual import work
 from textual.message import Message
 from textual.worker import get_current_worker
 
+from tui_tuner.locales import _, _n
 from tui_tuner.ui.screens.base import TunerScreen
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ class RowsRead(Message):
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, RowsRead)
+
+
+def count_words(count: int, more: bool) -> str:
+    """How many runs there are; while they are read, how many were."""
+    if more:
+        return _("reading the runs, {n:,} so far", n=count)
+    return _n("{n:,} run", "{n:,} runs", count, n=count)
 
 
 class RowsScreen(TunerScreen):

@@ -78,8 +78,8 @@ class RunScreen(Zooms, TunerScreen):
     ]
     PANES = ("#lower", "#chart", "Numbers")
     DEFAULT_CSS = """
-    RunScreen #middle { height: 12; }
-    RunScreen.-tall #middle { height: 52%; }
+    RunScreen #middle { height: 12; max-height: 50vh; }
+    RunScreen.-tall #middle { height: 52%; max-height: 100vh; }
     RunScreen #bottom { height: 1fr; }
     RunScreen #tabs { height: 1; padding: 0 1; }
     RunScreen #lower { height: 1fr; border-top: solid $line; }

@@ -20,7 +20,7 @@ from tui_tuner.locales import _, _n
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.ui.overview import RunRow, can_resume, run_values
 from tui_tuner.ui.screens.past.keeping import Keeper, notes_content
-from tui_tuner.ui.screens.rows import RowsRead, RowsScreen
+from tui_tuner.ui.screens.rows import RowsRead, RowsScreen, count_words
 from tui_tuner.ui.widgets.long_list import LongList
 from tui_tuner.ui.widgets.run_list import SORT_WORDS, SORTS, RunHeads, RunList
 from tui_tuner.ui.words import STATES, block, figure, measured, safe, state_content
@@ -63,6 +63,7 @@ class RunsScreen(RowsScreen):
     def __init__(self) -> None:
         super().__init__()
         self._found: list[RunRow] = []
+        self._more = True  # of them are still to be read
         self._title = ""
         self._sort = ""
         self._shown: tuple[RunRow | None, bool] | None = None  # what `_details` showed, and to a wide screen
@@ -93,7 +94,7 @@ class RunsScreen(RowsScreen):
 
     @on(RowsRead)
     def _rows_read(self, message: RowsRead) -> None:
-        self._found = message.found
+        self._found, self._more = message.found, message.more
         known = {row.folder.path for row in self._found}
         if not message.more:
             for path in [path for path in self._list.marked if path not in known]:
@@ -113,8 +114,8 @@ class RunsScreen(RowsScreen):
         runs = self._list
         self.query_one(RunHeads).show_for(runs, self._sort)
         kept, whole = len(runs.rows), len(self._found)
-        title = _n("{n:,} run", "{n:,} runs", whole, n=whole)
-        if kept != whole:
+        title = count_words(whole, self._more)
+        if kept != whole and not self._more:
             title = _n("{n:,} of {all:,} run", "{n:,} of {all:,} runs", whole, n=kept, all=whole)
         title += f" · {_(SORT_WORDS[self._sort])}"
         if runs.marked:

@@ -76,7 +76,7 @@ def _write(screen: TunerScreen, path: Path) -> None:
     said = [_("Saved. Run it with: tui-tuner run {path}", path=shlex.quote(one_line(path)))]
     if written.unread:
         names = listed([one_line(name, 60) for name in written.unread])
-        said.append(_("Kept as comments, because the task does not read them: {names}.", names=names))
+        said.append(_("Kept as comments, because they have no effect here: {names}.", names=names))
     if written.lost:
         said.append(_("The comments of the text could not be kept."))
     tuner.say(" ".join(said), timeout=10)
