@@ -18,9 +18,10 @@ from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line, sanitize
 
 if TYPE_CHECKING:
-    from tui_tuner.inference.answering import Answer, Sampling
+    from tui_tuner.inference.answering import Answer
     from tui_tuner.inference.loading import Loaded
     from tui_tuner.inference.origin import Origin
+    from tui_tuner.inference.sampling import Sampling
 
 With = Annotated[
     list[str] | None,
@@ -66,7 +67,24 @@ def chat(
         "max_new_tokens": max_new_tokens,
         "seed": seed,
     }
+    from tui_tuner.cli.screen import can_show
+
+    if can_show() and not no_tui and not json:
+        raise typer.Exit(_on_screen(origins, system, values, device, runs))
     raise typer.Exit(_plain(origins, system, values, device, json))
+
+
+def _on_screen(origins: list[Origin], system: str, values: dict[str, Any], device: str, runs: str) -> int:
+    from tui_tuner.cli.screen import show
+    from tui_tuner.inference.origin import check_writes
+    from tui_tuner.inference.sampling import Sampling
+    from tui_tuner.inference.talk import Talk
+    from tui_tuner.runs.store import RunStore
+    from tui_tuner.ui.screens.at_once import Talking
+
+    check_writes(origins)
+    talk = Talk(list(dict.fromkeys(origins)), system, Sampling(**values).check())
+    return show(RunStore(runs), opened=Talking(talk, device))
 
 
 def find_others(first: Origin, names: list[str], runs: str, agreed: bool = False) -> list[Origin]:
@@ -179,13 +197,13 @@ class Talk:
 
     def load(self) -> None:
         """Load the models."""
-        from tui_tuner.inference.answering import Sampling
-        from tui_tuner.inference.chatting import check_writes
         from tui_tuner.inference.loading import Models
+        from tui_tuner.inference.origin import check_writes
+        from tui_tuner.inference.sampling import Sampling
 
         self._sampling = Sampling(**self._values).check()
+        check_writes(self._origins)
         self._loaded = Models(self._device).load(self._origins)
-        check_writes(self._loaded)
 
     def ask(self, text: str) -> None:
         """Write what the models answer, and keep it for the turns that follow."""

@@ -13,7 +13,7 @@ from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
-    from tui_tuner.ui.editing.opening import Opened
+    from tui_tuner.ui.screens.at_once import First
 
 _CANNOT_PAINT = ("dumb", "unknown")  # values of TERM; such as an editor's shell has
 
@@ -56,11 +56,11 @@ def show(
     *,
     train: bool = False,
     resume: bool = False,
-    opened: Opened | None = None,
+    opened: First | None = None,
 ) -> int:
     """Open the workbench, or the live pane of `folder`; with `train`, train it in a thread of this process.
 
-    With `opened`, the form begins with that config.
+    With `opened`, the form begins with that config, or a chat is shown.
 
     Returns the exit code of the run that was on when the screen closed, or 0. If the screen closes while a
     run is on (the user chose so, or the terminal is gone), this process leaves the terminal and stays,

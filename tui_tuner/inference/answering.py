@@ -11,55 +11,11 @@ from typing import Any
 from tui_tuner.errors import OutOfMemoryError, UsageError
 from tui_tuner.evaluation.generation import context_length, stop_tokens
 from tui_tuner.inference.loading import Loaded
+from tui_tuner.inference.sampling import Sampling
 from tui_tuner.locales import _
 from tui_tuner.methods.prompts import virtual_tokens
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.text import one_line
-
-MOST_NEW_TOKENS = 1 << 17
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen.
-
-    Args:
-        temperature: 0 takes the likeliest token each time.
-        top_p: The likeliest tokens with this probability together are chosen from; 1 is all.
-        top_k: So many of the likeliest; 0 is all.
-        repetition_penalty: Above 1, tokens that were there before become less likely (arXiv 1909.05858).
-        seed: Of the random numbers; None draws others each time.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    repetition_penalty: float = 1.0
-    max_new_tokens: int = 512
-    seed: int | None = None
-
-    def check(self) -> Sampling:
-        """Raise `UsageError` where a value is out of its range."""
-        limits = {
-            "temperature": (0.0, 100.0),
-            "top_p": (1e-6, 1.0),
-            "top_k": (0, 1 << 20),
-            "repetition_penalty": (0.01, 100.0),
-            "max_new_tokens": (1, MOST_NEW_TOKENS),
-        }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not low <= value <= high:
-                raise UsageError(
-                    _(
-                        "expected a number from {low} to {high}, got {value}.",
-                        low=low,
-                        high=high,
-                        value=value,
-                    ),
-                    where=f"--{name.replace('_', '-')}",
-                )
-        return self
 
 
 @dataclass
@@ -170,6 +126,22 @@ def answer_all(
         UsageError: a prompt is empty, or fills the model's context.
         OutOfMemoryError: there is no room for this prompt.
     """
+    answers = []
+    for one in answer_each(loaded, prompts, sampling, on_piece, cancelled):
+        if isinstance(one, BaseException):
+            raise one
+        answers.append(one)
+    return answers
+
+
+def answer_each(
+    loaded: Sequence[Loaded],
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    on_piece: Callable[[int, str, int], None],
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[Answer | BaseException]:
+    """As `answer_all`, with what went wrong in the place of an answer: the others keep theirs."""
     turns = Turns(len(loaded))
     found: list[Answer | BaseException] = [Answer()] * len(loaded)
 
@@ -184,7 +156,7 @@ def answer_all(
                 cancelled,
                 lambda numbers: _pass_on(turns, me, numbers),
             )
-        except BaseException as error:  # it is raised again in the thread that asked
+        except BaseException as error:  # it is told to whoever asked
             found[me] = error
         finally:
             turns.give(me, done=True)
@@ -192,13 +164,11 @@ def answer_all(
     others = [threading.Thread(target=work, args=(me,), daemon=True) for me in range(1, len(loaded))]
     for thread in others:
         thread.start()
-    work(0)
+    if loaded:
+        work(0)
     for thread in others:
         thread.join()
-    for one in found:
-        if isinstance(one, BaseException):
-            raise one
-    return [one for one in found if isinstance(one, Answer)]
+    return found
 
 
 def _pass_on(turns: Turns, me: int, numbers: _Numbers) -> None:

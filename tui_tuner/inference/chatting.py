@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tui_tuner.errors import UsageError
+from tui_tuner.config.advice import words_of
+from tui_tuner.errors import TunerError
 from tui_tuner.evaluation.generation import context_length
-from tui_tuner.inference.answering import Answer, Sampling, answer_all
+from tui_tuner.inference.answering import Answer, answer_each
 from tui_tuner.inference.loading import Loaded, Models
-from tui_tuner.inference.origin import Origin
+from tui_tuner.inference.origin import Origin, check_writes
 from tui_tuner.inference.prompts import encode_chat, has_template, show_tokens
-from tui_tuner.locales import _
-from tui_tuner.text import one_line
+from tui_tuner.inference.sampling import Sampling
 
 Progress = Callable[[Any], None]
 PIECE_SECONDS = 0.05  # between two messages of one answer: a screen draws no faster, and a slow line not more
@@ -42,28 +42,45 @@ def answer_chat(
     """Let the models answer.
 
     Args:
-        arguments: As `open_chat`, with `turns` (for each model its list of turns) and `sampling`.
+        arguments: As `open_chat`, with `sampling` and `turns`: for each model its list of turns, None for one
+            that is only kept.
         progress: Told {"model": number, "piece": text, "tokens": so far}, and what `open_chat` tells.
 
     Returns:
-        An `Answer` in plain values for each model; what there was of it where it was cancelled.
+        For each model that was asked an `Answer` in plain values, with what there was where it was cancelled;
+        for one that could not answer {"error": why}, while the others do.
     """
     loaded = _load(arguments, progress)
     sampling = Sampling(**arguments.get("sampling", {})).check()
-    prompts = [encode_chat(one, turns) for one, turns in zip(loaded, arguments["turns"], strict=True)]
-    told = Telling(progress, len(loaded))
-    answers = answer_all(loaded, prompts, sampling, told.add, cancelled)
+    found: dict[int, dict[str, Any]] = {}
+    prompts: dict[int, list[int]] = {}
+    for place, turns in enumerate(arguments["turns"]):
+        if turns is not None:
+            try:
+                prompts[place] = encode_chat(loaded[place], turns)
+            except TunerError as error:
+                found[place] = {"error": words_of(error)}
+    told = Telling(progress, list(prompts))
+    asked = [loaded[place] for place in prompts]
+    answers = answer_each(asked, list(prompts.values()), sampling, told.add, cancelled)
     told.rest()
-    return [answer.plain() for answer in answers]
+    for place, answer in zip(prompts, answers, strict=True):
+        if isinstance(answer, Answer):
+            found[place] = answer.plain()
+        elif isinstance(answer, TunerError):
+            found[place] = {"error": words_of(answer)}
+        else:
+            raise answer
+    return [found[place] for place in sorted(found)]
 
 
 def chat_tokens(
     arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]
 ) -> list[list[tuple[int, str, bool]]]:
-    """The exact tokens that each model would be given: (id, text, special) each."""
+    """The exact tokens that `answer_chat` would give to each model: (id, text, special)."""
     loaded = _load(arguments, progress)
-    turns = arguments["turns"]
-    return [show_tokens(one, encode_chat(one, turns[place])) for place, one in enumerate(loaded)]
+    turns = zip(loaded, arguments["turns"], strict=True)
+    return [show_tokens(one, encode_chat(one, said)) for one, said in turns if said is not None]
 
 
 def describe(loaded: Loaded) -> dict[str, Any]:
@@ -79,25 +96,18 @@ def describe(loaded: Loaded) -> dict[str, Any]:
     }
 
 
-def check_writes(loaded: Sequence[Loaded]) -> None:
-    """Raise `UsageError` if one of the models writes no text."""
-    for one in loaded:
-        if not one.config.task_kind.writes:
-            raise UsageError(
-                _("trains task {task}, whose model writes no text.", task=one.config.task),
-                where=one_line(one.origin.name),
-                hint=_("Ask it about a text with `tui-tuner ask`."),
-            )
-
-
 class Telling:
     """Puts pieces together, so that a fast model sends no message for each token.
 
     The first piece of an answer is told at once.
+
+    Args:
+        models: The number of each model that answers, as it is told.
     """
 
-    def __init__(self, progress: Progress, count: int) -> None:
+    def __init__(self, progress: Progress, models: Sequence[int]) -> None:
         self._progress = progress
+        self._models, count = models, len(models)
         self._waiting = [""] * count
         self._tokens = [0] * count
         self._last = [0.0] * count
@@ -120,7 +130,7 @@ class Telling:
             return
         piece, self._waiting[model] = self._waiting[model], ""
         self._last[model] = time.monotonic()
-        self._progress({"model": model, "piece": piece, "tokens": self._tokens[model]})
+        self._progress({"model": self._models[model], "piece": piece, "tokens": self._tokens[model]})
 
 
 def _load(arguments: Mapping[str, Any], progress: Progress) -> list[Loaded]:
@@ -132,9 +142,9 @@ def _load(arguments: Mapping[str, Any], progress: Progress) -> list[Loaded]:
     def say(name: str, done: int, total: int) -> None:
         progress({"loading": name, "done": done, "total": total})
 
-    loaded = _models[device].load([Origin.of(one) for one in arguments["models"]], say)
-    check_writes(loaded)
-    return loaded
+    origins = [Origin.of(one) for one in arguments["models"]]
+    check_writes(origins)
+    return _models[device].load(origins, say)
 
 
 __all__ = ["Answer", "answer_chat", "chat_tokens", "open_chat"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from tui_tuner.config.deciding import kind_of
 from tui_tuner.config.load import read_config
 from tui_tuner.errors import ModelError, RunError, TunerError, UsageError
 from tui_tuner.inference.heads import read_json, task_of_adapter, task_of_model
@@ -165,6 +166,18 @@ def step_of(origin: Origin) -> int | None:
     place = Path(origin.path) / origin.checkpoint
     step = read_json(place / "evaluation.json").get("step")
     return step if isinstance(step, int) else None
+
+
+def check_writes(origins: Iterable[Origin]) -> None:
+    """Raise `UsageError` if one of the models writes no text."""
+    for one in origins:
+        kind = kind_of({"task": one.task})
+        if kind is not None and not kind.writes:
+            raise UsageError(
+                _("trains task {task}, whose model writes no text.", task=one.task),
+                where=one_line(one.name),
+                hint=_("Ask it about a text with `tui-tuner ask`."),
+            )
 
 
 def _find_run(name: str, path: Path, runs: RunStore) -> RunFolder | None:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tui_tuner.ui.base_models.fetches import Fetches, Job
     from tui_tuner.ui.bridge import Follower
     from tui_tuner.ui.checking import Refusal
-    from tui_tuner.ui.editing.opening import Opened
+    from tui_tuner.ui.screens.at_once import First
 
 POLL_SECONDS = 0.15
 
@@ -65,7 +65,7 @@ class TunerApp(SturdyApp[AppResult]):
         train: Train `open_run` in a thread of this process.
         resume: Go on from its last checkpoint.
         config: Values to begin the settings with, as in a YAML config.
-        opened: A config that the form begins with at once.
+        opened: A config that the form begins with at once, or a chat.
         host_factory: What trains a run in this process.
         way_out: How this process ends; None makes one of its own.
     """
@@ -92,7 +92,7 @@ class TunerApp(SturdyApp[AppResult]):
         train: bool = False,
         resume: bool = False,
         config: dict[str, Any] | None = None,
-        opened: Opened | None = None,
+        opened: First | None = None,
         host_factory: HostFactory = thread_host,
         way_out: WayOut | None = None,
     ) -> None:
@@ -170,7 +170,7 @@ class TunerApp(SturdyApp[AppResult]):
                 self.train_here(folder, resume)
             self.open_run(folder)
         if self._opened is not None:
-            from tui_tuner.ui.screens.editing.form import open_at_once
+            from tui_tuner.ui.screens.at_once import open_at_once
 
             open_at_once(self, self._opened)
 

@@ -40,6 +40,7 @@ class TunerCommands(Provider):
         found += [
             (_("Home"), _("Runs and presets"), self._home),
             (_("Models"), _("Search, fetch and choose a base model"), self._models),
+            (_("Chat"), _("Talk to a run or another model"), self._chat),
             (_("Light or dark"), _("Change the theme; it is remembered"), app.action_toggle_theme),
             (_("Help"), _("What this screen shows, and its keys"), app.action_help),
             (_("Quit"), _("Leave; it asks first while a run is on"), partial(self._run, "app.quit")),
@@ -58,6 +59,11 @@ class TunerCommands(Provider):
         from tui_tuner.ui.screens.models.asking import open_models
 
         open_models(self.tuner)
+
+    def _chat(self) -> None:
+        from tui_tuner.ui.screens.chat.opening import open_chat_from
+
+        open_chat_from(self.app)
 
     async def discover(self) -> Hits:
         for name, help_text, command in self._actions():

@@ -20,10 +20,11 @@ from tests.conftest import MakeConfig, Trained, chat_rows, write_jsonl
 from tui_tuner.config.load import build_config
 from tui_tuner.errors import ModelError, OutOfMemoryError, RunError, UsageError
 from tui_tuner.evaluation.generation import generate
-from tui_tuner.inference.answering import Pieces, Sampling, answer_all
+from tui_tuner.inference.answering import Pieces, answer_all
 from tui_tuner.inference.loading import Loaded, Models
 from tui_tuner.inference.origin import Origin, base_of, checkpoints_of, find_origin
 from tui_tuner.inference.prompts import encode_chat
+from tui_tuner.inference.sampling import Sampling
 from tui_tuner.launch.helper import Helper
 from tui_tuner.launch.helper_process import ProcessEnded
 from tui_tuner.runs.store import RunFolder, RunStore

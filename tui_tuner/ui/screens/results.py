@@ -63,6 +63,7 @@ class ResultsScreen(Zooms, TunerScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
+        Binding("c", "chat", _("Chat")),
         Binding("a", "ask", _("Ask")),
         Binding("b", "beside", _("Compare")),
         Binding("u", "use", _("Use")),
@@ -145,7 +146,7 @@ class ResultsScreen(Zooms, TunerScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "resume":
             return bool(self._snapshot) and self._snapshot.state in ("stopped", "failed", "lost")  # type: ignore[union-attr]
-        if action in ("beside", "use"):
+        if action in ("chat", "beside", "use"):
             return self._leads_to(action)
         if action == "ask":
             return self._snapshot is not None and can_be_asked(self.folder, self._snapshot.view)
@@ -156,7 +157,7 @@ class ResultsScreen(Zooms, TunerScreen):
         keys = (
             {key for key, _words in next_keys(self.folder, self._snapshot.view)} if self._snapshot else set()
         )
-        return {"beside": "b", "use": "u"}[action] in keys
+        return {"chat": "c", "beside": "b", "use": "u"}[action] in keys
 
     def action_beside(self) -> None:
         """Talk to the model of the run and to what it began with, side by side."""
@@ -176,6 +177,12 @@ class ResultsScreen(Zooms, TunerScreen):
 
         if self._snapshot is not None:
             self.app.push_screen(AskScreen(self.folder, kind_of(self._snapshot.view.config)))
+
+    def action_chat(self) -> None:
+        """Talk to the model that the run has made."""
+        from tui_tuner.ui.screens.chat.opening import open_chat
+
+        open_chat(self.app, self.folder)
 
     def action_live(self) -> None:
         from tui_tuner.ui.screens.run import RunScreen

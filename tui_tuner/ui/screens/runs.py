@@ -42,6 +42,7 @@ class RunsScreen(RowsScreen):
         Binding("space", "mark", _("Mark"), key_display="␣"),
         Binding("c", "overlay", _("Compare")),
         Binding("v", "results", _("Results")),
+        Binding("a", "chat", _("Talk to it, or ask it"), show=False),
         Binding("r", "resume", _("Resume")),
         Binding("s", "settings", _("New like it")),
         Binding("t", "tags", _("Tags"), show=False),
@@ -213,6 +214,14 @@ class RunsScreen(RowsScreen):
         row = self._row()
         if row:
             self.tuner.open_results(row.folder)
+
+    def action_chat(self) -> None:
+        """Talk to the model of the run under the cursor."""
+        from tui_tuner.ui.screens.chat.opening import open_chat
+
+        row = self._row()
+        if row:
+            open_chat(self.app, row.folder)
 
     def action_resume(self) -> None:
         row = self._row()

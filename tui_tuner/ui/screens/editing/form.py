@@ -236,7 +236,7 @@ class EditingForm(MendingScreen):
         raise NotImplementedError
 
 
-def open_at_once(app: Tuner, opened: Opened) -> None:
+def open_config_at_once(app: Tuner, opened: Opened) -> None:
     """Show the form with a config that the command line names; its mistakes first."""
     wrong = bool(opened.reading.wrong and opened.text)
     if not wrong:

@@ -1,0 +1,53 @@
+"""How the next token of an answer is chosen; no torch here, for screens show and check it too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tui_tuner.errors import UsageError
+from tui_tuner.locales import _
+
+MOST_NEW_TOKENS = 1 << 17
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Args:
+        temperature: 0 takes the likeliest token each time.
+        top_p: The likeliest tokens with this probability together are chosen from; 1 is all.
+        top_k: So many of the likeliest; 0 is all.
+        repetition_penalty: Above 1, tokens that were there before become less likely (arXiv 1909.05858).
+        seed: Of the random numbers; None draws others each time.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    max_new_tokens: int = 512
+    seed: int | None = None
+
+    def check(self) -> Sampling:
+        """Raise `UsageError` where a value is out of its range."""
+        limits = {
+            "temperature": (0.0, 100.0),
+            "top_p": (1e-6, 1.0),
+            "top_k": (0, 1 << 20),
+            "repetition_penalty": (0.01, 100.0),
+            "max_new_tokens": (1, MOST_NEW_TOKENS),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not low <= value <= high:
+                raise UsageError(
+                    _(
+                        "expected a number from {low} to {high}, got {value}.",
+                        low=low,
+                        high=high,
+                        value=value,
+                    ),
+                    where=f"--{name.replace('_', '-')}",
+                )
+        return self

@@ -1,0 +1,55 @@
+"""How other screens come to a chat."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from textual.app import App
+
+from tui_tuner.config.advice import words_of
+from tui_tuner.errors import TunerError
+from tui_tuner.inference.talk import Talk
+from tui_tuner.locales import _
+from tui_tuner.runs.store import RunFolder
+from tui_tuner.ui.hosting import tuner_of
+
+_talks: WeakKeyDictionary[App[Any], dict[str, Talk]] = WeakKeyDictionary()
+
+
+def keep_talk(app: App[Any], talk: Talk) -> None:
+    """Have it again when its first model is talked to once more, as long as this app is open."""
+    if talk.models and talk.turns:
+        _talks.setdefault(app, {})[talk.models[0].path] = talk
+
+
+def open_chat(app: App[Any], folder: RunFolder | None) -> None:
+    """Talk to the model of a run; of one that writes no text, ask it. Without a run, choose a model."""
+    from tui_tuner.ui.screens.chat.chat import ChatScreen
+
+    if isinstance(app.screen, ChatScreen):
+        return
+    if folder is None:
+        app.push_screen(ChatScreen([]))
+        return
+    try:
+        kind = folder.config().task_kind
+    except TunerError as error:
+        tuner_of(app).say(words_of(error), "error")
+        return
+    if not (folder.best.is_dir() or folder.last.is_dir() or any(folder.checkpoints.glob("step-*"))):
+        tuner_of(app).say(_("This run has saved no model yet."), "warning")
+    elif kind.writes:
+        path = str(folder.path.absolute())
+        talk = _talks.get(app, {}).get(path)
+        app.push_screen(ChatScreen(talk.models if talk else [path], talk=talk))
+    else:
+        from tui_tuner.ui.screens.ask import AskScreen
+
+        app.push_screen(AskScreen(folder, kind))
+
+
+def open_chat_from(app: App[Any]) -> None:
+    """Talk to the run that is on view; else choose a model."""
+    folder = getattr(app.screen, "folder", None)
+    open_chat(app, folder if isinstance(folder, RunFolder) else None)

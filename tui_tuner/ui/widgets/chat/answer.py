@@ -1,0 +1,121 @@
+"""An answer that is being written, as Markdown or as plain text."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from markdown_it import MarkdownIt
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Markdown, Static
+
+from tui_tuner.text import sanitize
+from tui_tuner.ui.words import block
+
+_LONGEST = 40_000  # characters beyond which an answer is plain text: each block of Markdown is a widget
+_SHORTEST = 0.1  # seconds between two drawings; each sends lines to a terminal that may be far away
+_LONGEST_PAUSE = 2.0
+_SHARE = 4  # for each second that a drawing took, so many without one
+
+# What would hide a part of what a model wrote (HTML, references), lead elsewhere, or make a character that
+# `sanitize` has not seen (entities)
+_OFF = ("html_block", "html_inline", "link", "image", "autolink", "linkify", "reference", "entity")
+
+
+def parser() -> MarkdownIt:
+    """Markdown without links, images, HTML and entities, which stand there as they were written."""
+    made = MarkdownIt("gfm-like", {"html": False, "linkify": False, "breaks": True, "maxNesting": 20})
+    return made.disable(list(_OFF), ignoreInvalid=True)
+
+
+class AnswerText(Vertical):
+    """What a model has written so far; it draws no more often than it has the time for.
+
+    Args:
+        plain: Show the text as it is.
+    """
+
+    DEFAULT_CSS = """
+    AnswerText { height: auto; }
+    AnswerText Markdown { padding: 0; margin: 0; background: transparent; }
+    AnswerText MarkdownBlock { link-style: none; }
+    AnswerText Markdown > MarkdownBlock { margin: 0 0 1 0; }
+    AnswerText Markdown > MarkdownBlock:last-child { margin: 0; }
+    AnswerText MarkdownH1, AnswerText MarkdownH2, AnswerText MarkdownH3, AnswerText MarkdownH4,
+    AnswerText MarkdownH5, AnswerText MarkdownH6 { content-align: left top; width: 1fr; }
+    AnswerText MarkdownFence { background: $panel; color: $foreground; }
+    AnswerText MarkdownFence > Label { padding: 0 1; }
+    AnswerText MarkdownBlockQuote { background: transparent; border-left: outer $line; }
+    AnswerText MarkdownTable { background: transparent; }
+    AnswerText Static.plain { height: auto; }
+    """
+
+    def __init__(self, text: str, plain: bool) -> None:
+        super().__init__()
+        self._text = sanitize(text)
+        self._shown = self._text
+        self._plain = plain
+        self._waits = False
+        self._pause = _SHORTEST
+
+    def compose(self) -> ComposeResult:
+        yield self._made()
+
+    def _made(self) -> Static | Markdown:
+        if self.is_plain:
+            return Static(block(self._text), classes="plain")
+        return Markdown(as_markdown(self._text), parser_factory=parser, open_links=False)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the text is shown as it is."""
+        return self._plain or len(self._text) > _LONGEST
+
+    async def show_as(self, plain: bool) -> None:
+        """As plain text, or as Markdown."""
+        if plain != self._plain:
+            was, self._plain = self.is_plain, plain
+            if was != self.is_plain:
+                await self._make_anew()
+
+    async def _make_anew(self) -> None:
+        self._shown = self._text
+        with self.app.batch_update():
+            await self.remove_children()
+            await self.mount(self._made())
+
+    def write(self, text: str) -> None:
+        """The text is this by now."""
+        self._text = sanitize(text)
+        if not self._waits and self._text != self._shown:
+            self._waits = True
+            self.set_timer(self._pause, partial(self._draw))
+
+    async def _draw(self) -> None:
+        if not self.is_attached:
+            return
+        began = time.monotonic()
+        self._waits = False
+        shown = self.children[0] if self.children else None
+        before, self._shown = self._shown, self._text
+        if isinstance(shown, Markdown) and not self.is_plain:
+            if self._text.startswith(before):
+                await shown.append(as_markdown(self._text[len(before) :]))
+            else:
+                await shown.update(as_markdown(self._text))
+        elif isinstance(shown, Static) and self.is_plain:
+            shown.update(block(self._text))
+        else:
+            await self._make_anew()
+        self.call_after_refresh(self._took, began)
+
+    def _took(self, began: float) -> None:
+        self._pause = min(_LONGEST_PAUSE, max(_SHORTEST, _SHARE * (time.monotonic() - began)))
+        if self._text != self._shown:
+            self.write(self._text)
+
+
+def as_markdown(text: str) -> str:
+    """Lines as `str.splitlines`, which the widget counts by, and the parser both see them."""
+    return text.replace("\x0b", " ").replace("\x0c", " ")
