@@ -100,6 +100,5 @@ def main(name: str, rounds: int) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(
-        main(sys.argv[1] if len(sys.argv) > 1 else "demo", int(sys.argv[2]) if len(sys.argv) > 2 else 5)
-    )
+    named, *more = sys.argv[1:] or ["demo"]
+    raise SystemExit(main(named, int(more[0]) if more else 5))
