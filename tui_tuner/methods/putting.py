@@ -23,7 +23,8 @@ _BEGINNINGS = (True, False, None, "gaussian", "orthogonal")
 _OTHER_SHAPE = re.compile(
     r"size mismatch for ([\w.]+):.*?torch\.Size\((\[[\d, ]*\])\).*?torch\.Size\((\[[\d, ]*\])\)", re.S
 )
-_OLDER = re.compile(r"\.(default|weight)(?=\.|$)")  # how versions of peft write one name differs in these
+# How versions of peft write one name differs in these
+_OLDER = re.compile(r"\.(default|weight|modules_to_save|original_module)(?=\.|$)")
 
 
 class Stored(NamedTuple):
@@ -48,11 +49,11 @@ class Stored(NamedTuple):
     @property
     def whole(self) -> dict[str, tuple[int, ...]]:
         """Tensors that take the place of the base model's own, such as embeddings of added tokens."""
-        apart = tuple(self.settings.get("modules_to_save") or ())
+        apart = {*(self.settings.get("modules_to_save") or ()), "modules_to_save"}
         return {
             name: shape
             for name, shape in self.shapes.items()
-            if not any(part in name for part in _PARTS) and not set(apart) & set(name.split("."))
+            if not any(part in name for part in _PARTS) and not apart & set(name.split("."))
         }
 
     @property
@@ -145,8 +146,8 @@ def _check_names(model: Any, stored: Stored, place: Path) -> None:
 
     # embeddings that the base model has are no part of it, and peft asks a hub about them otherwise
     wanted = {_plain(name) for name in get_peft_model_state_dict(model, save_embedding_layers=False)}
-    given = {_plain(name): name for name in stored.shapes if name not in stored.whole}
-    over = [name for plain, name in given.items() if plain not in wanted]
+    given = {_plain(name): name for name in stored.shapes}
+    over = [name for plain, name in given.items() if plain not in wanted and not name.endswith(_EMBEDDINGS)]
     lacking = wanted - given.keys()
     if not over and not lacking:
         return
