@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
-from tui_tuner.training.asking import ask_run
 
 from tests.conftest import write_jsonl
 from tests.core.inference.predicting.models import job, origin_of, read, train_head
@@ -19,6 +18,7 @@ from tui_tuner.compute.check_rows import CheckRows
 from tui_tuner.data.records import IGNORE, Example
 from tui_tuner.evaluation import padded
 from tui_tuner.evaluation.padded import padded_logits
+from tui_tuner.inference.asking import ask_run
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.predicting.engine import predict
 from tui_tuner.runs.store import RunFolder
