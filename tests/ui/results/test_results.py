@@ -86,8 +86,7 @@ async def test_results_say_when_each_metric_was_measured(
         assert "at step 9" in shown and "at step 40" in shown and "first" not in shown
         assert "463," in shown and "463,099." not in shown
         assert "training.epochs=12" in shown or size[1] < 30
-        line = next(line for line in shown.split("\n") if line.strip().endswith("runs/run"))
-        assert line.strip() == here(folder.path)
+        await until(pilot, lambda: here(folder.path) in [line.strip() for line in text(pilot).split("\n")])
 
 
 def test_digits_are_those_that_a_number_deserves() -> None:
