@@ -8,14 +8,11 @@ import typer
 from typer.main import get_command
 
 from tui_tuner.cli import (
-    ask,
-    chat,
     data,
     edit,
     history,
     models,
     plan,
-    predict,
     presets,
     range_test,
     runs,
@@ -26,6 +23,7 @@ from tui_tuner.cli.options import Runs
 from tui_tuner.cli.screen import open_workbench
 from tui_tuner.cli.shell.completion import completion
 from tui_tuner.cli.shell.grouped import GroupedCommands, complete_help
+from tui_tuner.cli.using import ask, chat, predict
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 

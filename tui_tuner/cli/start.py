@@ -98,6 +98,7 @@ def _on_screen(folder: RunFolder, going_on: bool) -> int:
 
 def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
     from tui_tuner.headless import Follower, LinePrinter, RawPrinter, writer
+    from tui_tuner.inference.leads import lead_lines
     from tui_tuner.launch.host import host
     from tui_tuner.launch.output import captured
     from tui_tuner.launch.signals import install
@@ -121,9 +122,11 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
             ended = host(folder, control, going_on, end)
             if not folder.events.exists() and ended.message:
                 write(one_line(ended.message))  # nobody can read it in the run's folder
-            return ended.exit_code
         finally:
             follower.finish()
+        if not json and ended.exit_code == 0:
+            write.lines(lead_lines(folder, folder.config().task_kind))
+        return ended.exit_code
 
 
 def _detached(folder: RunFolder, going_on: bool, json: bool) -> int:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import ModelSection, RunConfig
 from tui_tuner.errors import OutOfMemoryError
-from tui_tuner.inference.origin import ADAPTER, BASE, Origin, read_adapter
+from tui_tuner.inference.heads import head_values, read_json
+from tui_tuner.inference.origin import ADAPTER, BASE, Origin
+from tui_tuner.inference.places import config_of, fitted, load_headed, place_of, require_consent, task_tokens
 from tui_tuner.inference.room import check_room
 from tui_tuner.locales import _
+from tui_tuner.methods.putting import put_adapter, read_stored
 from tui_tuner.models.hub.local import find
 from tui_tuner.models.hub.place import is_path
 from tui_tuner.models.loading import load_tokenizer, torch_dtype
@@ -24,12 +26,10 @@ from tui_tuner.models.reading import counting_weights
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import Task, find_task
 from tui_tuner.text import one_line
-from tui_tuner.training.load_run import choose_device, load_run, put_adapter
+from tui_tuner.training.base_model import check_base, read_base, require_base
+from tui_tuner.training.load_run import choose_device, load_run
 
 Said = Callable[[str, int, int], None]  # which model is loaded, how many of its weights are, of how many
-
-# Beginnings of an adapter that leave the base model as it is; others take a part of its weights out of it.
-_PLAIN = (True, False, None, "gaussian", "orthogonal")
 
 
 class Loaded(NamedTuple):
@@ -76,7 +76,8 @@ class Models:
         new: dict[str, tuple[Origin, RunConfig]] = {}
         for origin in origins:
             config = config_of(origin)
-            own = _adapter(origin) is None and origin.checkpoint not in ("", BASE)
+            adapter = _adapter(origin)
+            own = origin.checkpoint not in ("", BASE) if adapter is None else not _shares(origin, adapter)
             key = _source_key(config, self.device) + (origin.label if own else "")
             if not any(base.startswith(key) for base in self._bases):
                 new[key] = (origin, config)
@@ -106,36 +107,64 @@ class Models:
 
     def _load(self, origin: Origin) -> Loaded:
         if origin.kind == "run":
-            folder = RunFolder(Path(origin.path))
-            found = load_run(folder, origin.checkpoint, self.device, self._sharing(origin, _adapter(origin)))
+            load = self._sharing(origin, _adapter(origin), {})
+            found = load_run(
+                RunFolder(Path(origin.path)),
+                origin.checkpoint,
+                self.device,
+                load,
+                base=origin.base,
+                any_base=origin.any_base,
+            )
             return Loaded(origin, *found, find_task(found.config.task))
         config = config_of(origin)
+        require_consent(origin, config)
         task = find_task(config.task)
         if origin.kind == "adapter":
-            tokenizer = _tokenizer_of(Path(origin.path), config)
-            model = self._sharing(origin, Path(origin.path))(config, self.device, tokenizer, {})
-            if origin.checkpoint != BASE:
-                model = put_adapter(model, Path(origin.path))
+            config, model, tokenizer = self._load_adapter(origin, config, task)
         else:
             tokenizer = load_tokenizer(config.model)
-            model = self._sharing(origin, None)(config, self.device, tokenizer, {})
-        return Loaded(origin, model.eval(), tokenizer, config, task)
+            task_tokens(task, config, tokenizer)
+            model = self._sharing(origin, None, {})(config, self.device, tokenizer, {})
+        return Loaded(origin, model.eval(), tokenizer, fitted(config, model, tokenizer), task)
+
+    def _load_adapter(self, origin: Origin, config: RunConfig, task: Task) -> tuple[RunConfig, Any, Any]:
+        """A base model with an adapter that no run is known of, and its tokenizer."""
+        folder, name = Path(origin.path), one_line(origin.name)
+        read_stored(folder)  # damaged files are found before a large model is loaded
+        require_base(config.model, name)
+        if not origin.any_base:
+            check_base(config.model, read_base(folder), name)
+        tokenizer = _tokenizer_of(folder, config)
+        task_tokens(task, config, tokenizer)
+        head = head_values(folder, task.new_modules) if task.new_modules else {}
+        model = self._sharing(origin, folder, head)(config, self.device, tokenizer, {})
+        task.keep(model, read_json(folder / "config.json"))
+        return config, model if origin.checkpoint == BASE else put_adapter(model, folder), tokenizer
 
     def _sharing(
-        self, origin: Origin, adapter: Path | None
+        self, origin: Origin, adapter: Path | None, head: Mapping[str, Any]
     ) -> Callable[[RunConfig, str, Any, Mapping[str, Any]], Any]:
-        """Loads a base model, or makes another of the weights of one that is here."""
-        begins = read_adapter(adapter).get("init_lora_weights") if adapter is not None else None
-        plain = begins in _PLAIN
+        """Loads a base model, or makes another of the weights of one that is here.
+
+        Args:
+            head: What the model's config has to say for the head that an adapter brings.
+        """
+        shares = _shares(origin, adapter)
 
         def load(config: RunConfig, device: str, tokenizer: Any, learned: Mapping[str, Any]) -> Any:
             task = find_task(config.task)
-            key = self._taken[origin] = _base_key(config, device, task, learned, tokenizer)
+            key = self._taken[origin] = _base_key(config, device, task, learned, head, tokenizer)
             if key not in self._bases:
-                self._bases[key] = task.load(config, device, tokenizer, learned)
-            return share_weights(self._bases[key]) if plain else copy.deepcopy(self._bases[key])
+                self._bases[key] = load_headed(config, device, tokenizer, task, learned, head)
+            return share_weights(self._bases[key]) if shares else copy.deepcopy(self._bases[key])
 
         return load
+
+
+def _shares(origin: Origin, adapter: Path | None) -> bool:
+    """Whether what is made of a base model leaves its tensors as they are."""
+    return adapter is None or origin.checkpoint == BASE or read_stored(adapter).leaves_base
 
 
 def bases_not_here(origins: Sequence[Origin]) -> list[ModelSection]:
@@ -157,48 +186,19 @@ def share_weights(model: Any) -> Any:
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
-def config_of(origin: Origin) -> RunConfig:
-    """The config of a run; for a model that no run made, one that names it.
-
-    Raises:
-        ConfigError, ModelError: it is damaged.
-    """
-    if origin.kind == "run":
-        from tui_tuner.config.load import read_config
-        from tui_tuner.inference.origin import RESOLVED
-
-        return read_config(Path(origin.path) / RESOLVED)
-    name, revision = origin.path, origin.revision
-    if origin.kind == "adapter":
-        said = read_adapter(Path(origin.path))
-        name, revision = said["base_model_name_or_path"], said.get("revision") or ""
-    return build_config({"task": origin.task, "model": {"name": name, "revision": revision or None}})
-
-
 def stamp(origin: Origin) -> Any:
     """What changes when a run writes this model anew; None for what does not change."""
     if origin.kind == "hub" or origin.checkpoint == BASE:
         return None
-    place = _place(origin)
     try:
-        found = place.stat()
+        found = place_of(origin).stat()
         return found.st_ino, found.st_mtime_ns
     except OSError:
         return None
 
 
-def _place(origin: Origin) -> Path:
-    path = Path(origin.path)
-    if origin.kind != "run":
-        return path
-    folder = RunFolder(path)
-    return {"best": folder.best, "last": folder.last}.get(
-        origin.checkpoint, folder.checkpoints / one_line(origin.checkpoint)
-    )
-
-
 def _adapter(origin: Origin) -> Path | None:
-    place = _place(origin)
+    place = place_of(origin)
     return place if (place / ADAPTER).is_file() else None
 
 
@@ -208,11 +208,18 @@ def _tokenizer_of(folder: Path, config: RunConfig) -> Any:
     return load_tokenizer(config.model.model_copy(update={"tokenizer": str(folder)} if own else {}))
 
 
-def _base_key(config: RunConfig, device: str, task: Task, learned: Mapping[str, Any], tokenizer: Any) -> str:
+def _base_key(
+    config: RunConfig,
+    device: str,
+    task: Task,
+    learned: Mapping[str, Any],
+    head: Mapping[str, Any],
+    tokenizer: Any,
+) -> str:
     """What two models must have in common to begin with the same weights."""
     scratch = config.model.architecture is not None or bool(task.new_modules)
     own = [config.training.seed, len(tokenizer)] if scratch else []
-    values = task.model_values(config, learned)
+    values = {**task.model_values(config, learned), **head}
     return _source_key(config, device) + json.dumps(
         [task.auto_class, own, values], sort_keys=True, default=str
     )

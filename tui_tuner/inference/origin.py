@@ -6,13 +6,14 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tui_tuner.config.deciding import kind_of
 from tui_tuner.config.load import read_config
 from tui_tuner.errors import ModelError, RunError, TunerError, UsageError
+from tui_tuner.inference.heads import read_json, task_of_adapter, task_of_model
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
@@ -35,6 +36,8 @@ class Origin:
         checkpoint: Of a run: best, last, step-N. For a run and an adapter also `base`; else empty.
         task: That a run trained; sft where only a model is there.
         revision: Of a hub id, where one was given.
+        base: Folder or hub id that holds the base model now, where it is not where it was.
+        any_base: Whether a base model is taken that has other weights than the adapter was trained on.
     """
 
     kind: Kind
@@ -43,22 +46,17 @@ class Origin:
     checkpoint: str = ""
     task: str = "sft"
     revision: str = ""
+    base: str = ""
+    any_base: bool = False
 
     @property
     def label(self) -> str:
         """For a heading: the name, and the checkpoint where there is one."""
         return f"{self.name} · {self.checkpoint}" if self.checkpoint else self.name
 
-    def plain(self) -> dict[str, str]:
+    def plain(self) -> dict[str, Any]:
         """For another process."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "path": self.path,
-            "checkpoint": self.checkpoint,
-            "task": self.task,
-            "revision": self.revision,
-        }
+        return asdict(self)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Origin:
@@ -66,7 +64,15 @@ class Origin:
         return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
 
 
-def find_origin(name: str, runs: RunStore, checkpoint: str = "", task: str = "") -> Origin:
+def find_origin(
+    name: str,
+    runs: RunStore,
+    checkpoint: str = "",
+    task: str = "",
+    *,
+    base: str = "",
+    any_base: bool = False,
+) -> Origin:
     """The model of a name: a run of `runs` or its folder, a PEFT adapter, a model folder, or a hub id.
 
     A run has precedence over a folder here of the same name, and that over a hub id. `RUN/step-20` is a
@@ -74,12 +80,31 @@ def find_origin(name: str, runs: RunStore, checkpoint: str = "", task: str = "")
 
     Args:
         checkpoint: best, last, step-N or base; empty for the best there is.
-        task: For a model that no run tells the task of.
+        task: For a model that neither a run nor its own files tell the task of.
+        base, any_base: As an `Origin` has them, for a run or an adapter.
 
     Raises:
         UsageError: a checkpoint of what has none.
         ModelError, RunError: there is no such thing, or it holds no model.
     """
+    found = _find(name, runs, checkpoint, task)
+    if found.kind in ("run", "adapter"):
+        return replace(found, base=_whole(base), any_base=any_base)
+    if base:
+        raise UsageError(
+            _("{name} is no adapter, so it has no base model.", name=one_line(name)),
+            where="--base",
+            hint=_("Leave it out."),
+        )
+    return found
+
+
+def _whole(base: str) -> str:
+    """A base model as another process finds it."""
+    return os.path.abspath(os.path.expanduser(base)) if os.path.isdir(os.path.expanduser(base)) else base
+
+
+def _find(name: str, runs: RunStore, checkpoint: str, task: str) -> Origin:
     path = Path(name).expanduser()
     run = _find_run(name, path, runs)
     if run is not None:
@@ -101,7 +126,9 @@ def find_origin(name: str, runs: RunStore, checkpoint: str = "", task: str = "")
     if bare and name not in ("demo", "tiny"):
         raise _unknown(name, runs)
     name, _at, revision = name.partition("@")
-    return Origin("model" if bare else "hub", name, name, task=task or "sft", revision=revision)
+    if bare:
+        return Origin("model", name, name, task=task or "sft")
+    return _of_hub(name, revision, task)
 
 
 def base_of(origin: Origin) -> Origin:
@@ -111,7 +138,7 @@ def base_of(origin: Origin) -> Origin:
         UsageError: it began with none that is known.
     """
     if origin.kind in ("run", "adapter"):
-        return Origin(origin.kind, origin.name, origin.path, BASE, origin.task)
+        return replace(origin, checkpoint=BASE)
     raise UsageError(
         _("has no base model to be compared with."),
         where=one_line(origin.name),
@@ -130,6 +157,15 @@ def checkpoints_of(origin: Origin) -> list[str]:
     steps = [path.name for path in folder.checkpoints.glob("step-*") if path.is_dir()]
     steps.sort(key=lambda step: -int(step[5:]) if step[5:].isdigit() else 0)
     return [*final, *steps, BASE]
+
+
+def step_of(origin: Origin) -> int | None:
+    """The step that a run's model is of; None where that is not known."""
+    if origin.checkpoint.startswith("step-"):
+        return int(origin.checkpoint[5:])
+    place = Path(origin.path) / origin.checkpoint
+    step = read_json(place / "evaluation.json").get("step")
+    return step if isinstance(step, int) else None
 
 
 def check_writes(origins: Iterable[Origin]) -> None:
@@ -183,9 +219,15 @@ def _of_run(folder: RunFolder, checkpoint: str) -> Origin:
                 "Wait for its first checkpoint, or resume it; --checkpoint base takes what it began with."
             ),
         )
+    if checkpoint and checkpoint != BASE and known == [BASE]:
+        raise UsageError(
+            _("has no checkpoint {which!r}.", which=one_line(checkpoint, 60)),
+            where=one_line(folder.name),
+            hint=_("It has saved no model yet."),
+        )
     if checkpoint and checkpoint not in known:
         raise UsageError(
-            _("has no checkpoint {which!r}.", which=one_line(checkpoint)),
+            _("has no checkpoint {which!r}.", which=one_line(checkpoint, 60)),
             where=one_line(folder.name),
             hint=_("It has {known}.", known=", ".join(known)),
         )
@@ -198,7 +240,7 @@ def _of_folder(path: Path, checkpoint: str, task: str) -> Origin:
         if checkpoint not in ("", BASE):
             raise _no_checkpoints(str(path))
         read_adapter(path)
-        return Origin("adapter", str(path), place, checkpoint, task or "sft")
+        return Origin("adapter", str(path), place, checkpoint, task or task_of_adapter(path))
     if checkpoint:
         raise _no_checkpoints(str(path))
     if not (path / "config.json").is_file():
@@ -207,7 +249,20 @@ def _of_folder(path: Path, checkpoint: str, task: str) -> Origin:
             where=one_line(path, 300),
             hint=_("Give a run's folder, a PEFT adapter or a model of transformers."),
         )
-    return Origin("model", str(path), place, task=task or "sft")
+    return Origin("model", str(path), place, task=task or task_of_model(path))
+
+
+def _of_hub(name: str, revision: str, task: str) -> Origin:
+    """A model of a hub; where its files are here, they say what it is."""
+    from tui_tuner.models.hub.hf_store import snapshot
+
+    here = snapshot(name, revision or None)
+    found = Origin("hub", name, name, task=task or "sft", revision=revision)
+    if here is None:
+        return found
+    if (here / ADAPTER).is_file():
+        return Origin("adapter", name, str(here), task=task or task_of_adapter(here), revision=revision)
+    return replace(found, task=task or task_of_model(here))
 
 
 def read_adapter(path: Path) -> dict[str, Any]:

@@ -37,12 +37,14 @@ OPERATIONS: dict[str, Operation] = {
     "trace": Operation("tui_tuner.training.tracing.step:answer", process="trace"),
     "launches": Operation("tui_tuner.training.tracing.launches:answer", process="trace"),
     # Keeps the model of the run that was asked last. In a process of its own, so that it can be let go.
-    "ask": Operation("tui_tuner.training.asking:answer", process="ask"),
+    "ask": Operation("tui_tuner.inference.asking:answer", process="ask"),
     # Keep the models of a chat.
     "chat_open": Operation("tui_tuner.inference.chatting:open_chat", process="chat"),
     "chat_answer": Operation("tui_tuner.inference.chatting:answer_chat", process="chat"),
     "chat_tokens": Operation("tui_tuner.inference.chatting:chat_tokens", process="chat"),
     # Predicts the rows of a file, and keeps nothing.
+    # Reads the first rows of a file, and says what would be asked about them; loads no model.
+    "predict_look": Operation("tui_tuner.inference.predicting.operation:look_at"),
     "predict": Operation("tui_tuner.inference.predicting.operation:answer", process=ALONE),
     # Encodes the first rows; keeps the tokenizer of the model that was asked last.
     "try_rows": Operation("tui_tuner.tasks.preview.trying:answer"),

@@ -13,14 +13,17 @@ from tui_tuner.config.kinds import ADAPTERS
 from tui_tuner.config.load import read_config
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
-from tui_tuner.errors import ModelError, RunError, UsageError
+from tui_tuner.errors import RunError, UsageError
 from tui_tuner.locales import _
+from tui_tuner.methods.putting import put_adapter, read_stored
 from tui_tuner.models.loading import check_device, load_tokenizer
 from tui_tuner.runs.private import read_file
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.tasks import Task, find_task
 from tui_tuner.text import one_line
+from tui_tuner.training.base_model import check_base, other_base, pinned, read_base, require_base
 from tui_tuner.training.context import LEARNED
 from tui_tuner.training.keeping.checkpoints import Checkpoint, checkpoints, read_json
 from tui_tuner.training.keeping.progress import read_progress
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
 UNKNOWN_BEFORE = {"training.compile": False}  # fields that runs of older versions say nothing of
 ADAPTER = "adapter_config.json"
 BASE = "base"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 class LoadedRun(NamedTuple):
@@ -41,11 +43,17 @@ class LoadedRun(NamedTuple):
 
     model: Any
     tokenizer: Any
-    config: ResolvedConfig
+    config: RunConfig
 
 
 def load_run(
-    run: RunFolder | Path | str, which: str = "best", device: str = "auto", load: Load | None = None
+    run: RunFolder | Path | str,
+    which: str = "best",
+    device: str = "auto",
+    load: Load | None = None,
+    *,
+    base: str = "",
+    any_base: bool = False,
 ) -> LoadedRun:
     """Load what a run made.
 
@@ -54,14 +62,16 @@ def load_run(
         which: `best`, `last`, a checkpoint such as `step-200`, or `base`: what it began with.
         device: `cpu`, `cuda:0`, or `auto`: a GPU where there is one.
         load: Loads the base model of an adapter instead of the task (`training.loading.load_base`).
+        base: Folder or hub id that holds the base model now, where it is not where it was.
+        any_base: Take a base model also if its weights are not those that the run began with.
 
     Raises:
         RunError: the run has no such model, or it is damaged; the message names those it has.
-        ModelError, HubError, HardwareError: the base model cannot be loaded.
+        ModelError, HubError, HardwareError: the base model cannot be loaded, or is another one than before.
         ConfigError: the run's config is damaged, or asks for code that nobody here agreed to run.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(Path(run).expanduser())
-    config = _read_config(folder)
+    config = read_run_config(folder, base)
     consent.require(
         config.model,
         str(folder.path / RESOLVED),
@@ -70,12 +80,19 @@ def load_run(
             name=one_line(folder.name),
         ),
     )
+    if not any_base:
+        exact = pinned(config.model, read_base(folder.path))
+        config = config if exact is config.model else with_values(config, {"model.revision": exact.revision})
     device = choose_device(device)
     task = find_task(config.task)
-    if which in ("best", "last"):
-        place = folder.best if which == "best" else folder.last
-        if not place.is_dir():
-            raise _no_such_model(folder, which)
+    place = {"best": folder.best, "last": folder.last}.get(which)
+    if place is not None and not place.is_dir():
+        raise _no_such_model(folder, which)
+    if place is None or (place / ADAPTER).is_file():
+        require_base(config.model, one_line(folder.name))
+        if not any_base:
+            check_base(config.model, read_base(folder.path), one_line(folder.name))
+    if place is not None:
         model, tokenizer = _load_final(config, task, place, device, _read_learned(folder), load)
     elif which == BASE:
         model, tokenizer = _load_begun(config, task, folder, device, load)
@@ -91,7 +108,13 @@ def list_models(folder: RunFolder) -> list[str]:
     return final + [checkpoint.path.name for checkpoint in checkpoints(folder.checkpoints)]
 
 
-def _read_config(folder: RunFolder) -> ResolvedConfig:
+def read_run_config(folder: RunFolder, base: str = "") -> ResolvedConfig:
+    """The config of a run, with `base` in the place of its model.
+
+    Raises:
+        RunError: it has not begun to train.
+        ConfigError: it is damaged.
+    """
     path = folder.path / RESOLVED
     if not path.is_file():
         raise RunError(
@@ -101,7 +124,8 @@ def _read_config(folder: RunFolder) -> ResolvedConfig:
         )
     config = read_config(path)
     settled = {name: value for name, value in UNKNOWN_BEFORE.items() if get_value(config, name) == "auto"}
-    return ResolvedConfig.of(with_values(config, settled))
+    config = ResolvedConfig.of(with_values(config, settled))
+    return with_values(config, other_base(base)) if base else config
 
 
 def _read_learned(folder: RunFolder) -> Mapping[str, Any]:
@@ -151,38 +175,13 @@ def _load_final(
             "model.architecture": None,
         }
         return task.load(with_values(config, own), device, tokenizer, learned), tokenizer
-    if not (place / ADAPTER_WEIGHTS).is_file():
-        raise ModelError(
-            _(
-                "has no {adapter_weights}; weights load from safetensors alone.",
-                adapter_weights=ADAPTER_WEIGHTS,
-            ),
-            where=one_line(place),
-        )
     from tui_tuner.training.loading import load_base
 
+    read_stored(place)  # damaged files are found before a large model is loaded
     base = load_base(config, device, tokenizer, task, learned, load)
     if (place / "config.json").is_file():
         task.keep(base, read_json(place / "config.json"))
     return put_adapter(base, place), tokenizer
-
-
-def put_adapter(base: Any, place: Path) -> Any:
-    """A base model with the adapter of a folder.
-
-    Raises:
-        ModelError: the adapter is damaged, or made for another model.
-    """
-    from peft import PeftModel
-
-    try:
-        return PeftModel.from_pretrained(base, str(place))
-    except Exception as error:  # whatever peft and safetensors make of files that are damaged
-        raise ModelError(
-            _("the adapter cannot be loaded: {error}", error=one_line(error, 300)),
-            where=one_line(place),
-            hint=_("Is the base model still the one it was trained on?"),
-        ) from error
 
 
 def _load_begun(

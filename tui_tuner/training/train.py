@@ -19,6 +19,7 @@ from tui_tuner.objectives.base import Objective
 from tui_tuner.objectives.setup import Setup
 from tui_tuner.planning.data_facts import steps_of
 from tui_tuner.runs.events import Phase
+from tui_tuner.training.base_model import RECORD, keep_base, read_base
 from tui_tuner.training.context import LEDGER, RunContext
 from tui_tuner.training.evaluating import Evaluator, Interrupted
 from tui_tuner.training.keeping.disk import check_room
@@ -74,6 +75,7 @@ def prepare_training(context: RunContext) -> Training:
         kernels,
     )
     context.commands.check()
+    keep_base(context, settled.config.model)
     check_room(model, settled.config, context.folder.path, context.reporter)
     return Training(context, settled, prepared, tokenizer, model, recovery, kernels)
 
@@ -194,8 +196,10 @@ class Training:
         )
 
     def _describe(self, folder: Path, model: Any, step: int) -> None:
-        """Write the card of a final model."""
+        """Write the card of a final model and, beside an adapter, which weights it belongs to."""
         context, config = self.context, self.config
+        if hasattr(model, "peft_config"):
+            (folder / RECORD).write_text(read_base(context.folder.path).text(), encoding="utf-8")
         source = sources(config.model)[0]
         facts = Facts(
             config=config,

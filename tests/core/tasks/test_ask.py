@@ -15,13 +15,13 @@ import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.conftest import MakeConfig, Trained
-from tui_tuner.cli.ask import answer_lines
-from tui_tuner.errors import RunError, UsageError
+from tests.conftest import Trained
+from tui_tuner.cli.using.ask import answer_lines
+from tui_tuner.errors import UsageError
 from tui_tuner.evaluation.inside import inside_parts, read_shown, written
+from tui_tuner.inference.asking import ask_run, to_json
 from tui_tuner.launch.helper import Helper
 from tui_tuner.runs.store import RunFolder
-from tui_tuner.training.asking import ask_run, to_json
 from tui_tuner.training.load_run import load_run
 
 TEXT = "For many years Mia Weston has worked as a baker. She lives in Eastmoor, with six owls. " * 2
@@ -113,11 +113,13 @@ def test_a_helper_answers_and_keeps_the_model(
         arguments = {"run": str(folder.path), "text": TEXT, "device": "cpu"}
         request = helper.request("ask", arguments, progress=said.append, seconds=120)
         first = request.wait()
-        assert [one["doing"] for one in said] == ["loading", "answering"]
+        assert list(dict.fromkeys(one["doing"] for one in said)) == ["loading", "answering"]
+        assert said[-2]["done"] == said[-2]["total"] > 0  # a count that moves while it waits
+        told = len(said)
         second = helper.request("ask", arguments, progress=said.append, seconds=120)
         assert second.wait() == first and second.pid == request.pid
-        assert [one["doing"] for one in said[2:]] == ["answering"]
-        with pytest.raises(RunError, match="no model 'step-9'"):
+        assert [one["doing"] for one in said[told:]] == ["answering"]
+        with pytest.raises(UsageError, match="no checkpoint 'step-9'"):
             helper.ask("ask", {**arguments, "which": "step-9"})
         with pytest.raises(UsageError):
             helper.ask("ask", {**arguments, "question": "Who?"})
@@ -146,14 +148,13 @@ def test_classes_have_the_probabilities_of_plain_transformers(trained: Callable[
 
 
 def test_what_cannot_be_asked_is_said(
-    trained: Callable[[str], RunFolder], make_config: MakeConfig, tmp_path: Path
+    trained: Callable[[str], RunFolder], tiny_model: Path, tmp_path: Path
 ) -> None:
-    from tui_tuner.cli.ask import ask as command
-    from tui_tuner.runs.store import RunStore
+    from tui_tuner.cli.using.ask import ask as command
 
-    writes = RunStore(tmp_path).create(make_config(output__name="writes"))
+    questions = trained("question_answering").path
     text = tmp_path / "text"
     text.write_text(TEXT)
-    for folder, words in ((writes, "writes text"), (trained("question_answering"), "a question is missing")):
+    for place, words in ((tiny_model, "writes text"), (questions, "a question is missing")):
         with pytest.raises(UsageError, match=words):
-            command(str(folder.path), str(text))
+            command(str(place), str(text))

@@ -78,7 +78,7 @@ def test_commands_options_and_the_names_of_things_are_completed_in_bash(tab: Tab
     assert tab("run", "jo") == ["job.yaml"]
     assert set(tab("resume", "")) == {"last", "coats", "lamps"}
     assert tab("runs", "delete", "lamps", "co") == ["coats"]
-    assert tab("ask", "coats", "--which", "st") == ["step-20"]
+    assert tab("ask", "coats", "--checkpoint", "st") == ["step-20"]
     assert tab("data", "inspect", "rows") == []  # bash has files where nothing is offered
     assert tab("completion", "z") == ["zsh"]
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.ui import fakes
-from tui_tuner.cli.ask import check_model
 from tui_tuner.config.load import load_config
 from tui_tuner.config.presets import find_preset
 from tui_tuner.errors import ConfigError, DiskFullError, TunerError, UsageError
@@ -81,19 +79,3 @@ def test_the_command_ends_with_two_and_blames_the_setting(tmp_path: Path) -> Non
         env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2 and "(--set output.folder=/proc/x)" in done.stderr
-
-
-def test_a_model_that_the_run_has_not_is_bad_usage(tmp_path: Path) -> None:
-    folder = fakes.make_run(fakes.store_at(tmp_path), "coats", task="classification")
-    with pytest.raises(UsageError, match="It has made no model yet"):
-        check_model(folder, "step-99")
-    folder.last.mkdir()
-    for step in (100, 20):
-        (folder.checkpoints / f"step-{step}").mkdir(parents=True)
-    for name in ("", "last", "step-100", "base"):
-        check_model(folder, name)
-    with pytest.raises(
-        UsageError, match=r"coats has no model 'step-99'\. It has last, step-20, step-100\."
-    ) as caught:
-        check_model(folder, "step-99")
-    assert caught.value.exit_code == 2

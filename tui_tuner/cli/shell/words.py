@@ -96,8 +96,8 @@ def which_model(context: Any, _incomplete: str) -> Iterator[Word]:
     """The models of the run that is named: best, last, and its checkpoints."""
     from tui_tuner.runs.store import RunStore
 
-    yield from (Word("best"), Word("last"))
-    folder = RunStore(context.params.get("runs") or "runs").find(context.params.get("run") or "last")
+    yield from (Word("best"), Word("last"), Word("base"))
+    folder = RunStore(context.params.get("runs") or "runs").find(context.params.get("model") or "last")
     steps = [place.name for place in folder.checkpoints.glob("step-*")]
     yield from map(Word, sorted(steps, key=lambda name: int(name.removeprefix("step-"))))
 
@@ -164,6 +164,7 @@ BY_METAVAR: dict[str, Offer] = {
 }
 BY_PLACE: dict[tuple[str, str], Offer] = {
     ("presets show", "name"): presets,
-    ("ask", "which"): which_model,
-    ("chat", "which"): which_model,
+    ("ask", "checkpoint"): which_model,
+    ("chat", "checkpoint"): which_model,
+    ("predict", "checkpoint"): which_model,
 }

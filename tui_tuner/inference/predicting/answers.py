@@ -185,8 +185,14 @@ class Read(Answers):
     def __init__(self, job: Job, loaded: Loaded, on_note: Callable[[str], None]) -> None:
         super().__init__(job, loaded, on_note)
         self._config = fitted(loaded, own=job.model.kind == "run")
+        self._noted = False
 
     def prepare(self, number: int, record: Record) -> Prepared:
+        if isinstance(record, Tagged) and not self._noted:
+            self._noted = True
+            self.on_note(
+                _("rows are words: start and end are in characters of these joined by single spaces")
+            )
         return Prepared(number, record, _letters(record))
 
     def answer(self, batch: Sequence[Prepared], look: Callable[[int], None]) -> list[Made]:

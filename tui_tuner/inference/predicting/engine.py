@@ -218,7 +218,7 @@ class _Work:
             )
         self._newest = self._newest[-NEWEST:]
         if len(ready) < len(window):
-            kept = {number: [one.value, one.problem] for number, one in made.items() if one.tokens}
+            kept = {number: [one.value, one.problem] for number, one in made.items()}
             self.output.save_state({**self.output.ahead, **kept})
 
     def _line(self, asked: Asked, made: Made) -> bytes:

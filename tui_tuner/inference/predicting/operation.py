@@ -34,3 +34,13 @@ def answer(
         return AFTER_BATCH if time.monotonic() - since < PATIENCE else AT_ONCE
 
     return predict(Job.of(arguments), progress, stop).plain()
+
+
+def look_at(
+    arguments: Mapping[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
+) -> dict[str, Any]:
+    """The operation `predict_look`: what `look.look` finds, of a `Job` in plain values."""
+    from tui_tuner.inference.predicting.look import look
+    from tui_tuner.runs.wire import plain
+
+    return dict(plain(look(Job.of(arguments))))

@@ -251,15 +251,8 @@ def _check_same(before: Any, now: Mapping[str, Any], path: Path) -> None:
     """Raise `UsageError` where an output was begun from something else than what is asked now."""
     before = before if isinstance(before, dict) else {}
     differs: list[str] = []
-    if before.get("model") != now["model"]:
-        names = [
-            str(one.get("name", "")) if isinstance(one, dict) else ""
-            for one in (before.get("model"), now["model"])
-        ]
-        if names[0] != names[1]:
-            differs.append(_("the model was {before}", before=one_line(names[0], 80)))
-        else:
-            differs.append(_("the model {name} has changed since", name=one_line(names[1], 80)))
+    if (model := _model_differs(before.get("model"), now["model"])) is not None:
+        differs.append(model)
     if before.get("input") != now["input"]:
         differs.append(_input_differs(before.get("input"), now["input"]))
     options = before.get("options") if isinstance(before.get("options"), dict) else {}
@@ -273,6 +266,17 @@ def _check_same(before: Any, now: Mapping[str, Any], path: Path) -> None:
             where=one_line(path, 300),
             hint=_("Ask as before to go on, choose another -o, or begin anew with --force."),
         )
+
+
+def _model_differs(before: Any, now: Mapping[str, Any]) -> str | None:
+    """How the model differs; what it is called here is no difference."""
+    before = before if isinstance(before, dict) else {}
+    other = [name for name in now if name != "name" and before.get(name) != now[name]]
+    if not other:
+        return None
+    if other == ["files"]:
+        return _("the model {name} has changed since", name=one_line(now["name"], 80))
+    return _("the model was {before}", before=one_line(before.get("name", ""), 80))
 
 
 def _input_differs(before: Any, now: Sequence[Sequence[Any]]) -> str:

@@ -64,21 +64,26 @@ def _as_word(key: str) -> re.Pattern[str]:
 
 
 def read_sections(answer: str) -> dict[str, str]:
-    """The parts of an answer that are headed `CLUES:`, `REASONING:`, `LABEL:`; of two alike the last."""
+    """The parts of an answer that are headed `CLUES:`, `REASONING:`, `LABEL:`.
+
+    Of two alike it is the first: some models go on with a text of their own, and its label.
+    """
     heads = list(_SECTION.finditer(answer))
-    ends = [*(head.start() for head in heads[1:]), len(answer)]
-    found = {}
-    for head, end in zip(heads, ends, strict=True):
-        name = head.group(1).lower()
-        found["clues" if name.startswith("clue") else name] = answer[head.end() : end].strip().strip("*_ \n")
+    found: dict[str, str] = {}
+    for place, head in enumerate(heads):
+        end = heads[place + 1].start() if place + 1 < len(heads) else len(answer)
+        name = "clues" if head.group(1).lower().startswith("clue") else head.group(1).lower()
+        found.setdefault(name, answer[head.end() : end].strip().strip("*_ \n"))
     return found
 
 
 def read_carp(answer: str, labels: Sequence[str]) -> tuple[dict[str, Any], str]:
     """`{label, clues, reasoning}` of an answer to the CARP prompt, and what is wrong with it."""
     parts = read_sections(answer)
-    said = parts.get("label")
-    label, problem = read_label(said if said else answer, labels)
+    said = parts.get("label") or answer
+    label, problem = read_label(said.partition("\n")[0], labels)
+    if label is None:
+        label, problem = read_label(said, labels)
     return {"label": label, "clues": parts.get("clues"), "reasoning": parts.get("reasoning")}, problem
 
 

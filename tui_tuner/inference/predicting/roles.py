@@ -304,7 +304,7 @@ def _unclear(
     example = " ".join(
         f"--column {one}={one_line(texts[place % len(texts)], 40)}" for place, one in enumerate(missing)
     )
-    wanted = _(" or ").join(" + ".join(way) for way in kind.ways)
+    wanted = " / ".join(" + ".join(way) for way in kind.ways)
     return DataError(
         _("no column is known as {wanted}. {columns}", wanted=wanted, columns=columns_seen(sample)),
         where=sample.where,

@@ -150,7 +150,9 @@ class Source:
                 raise UsageError(
                     _("the prompt names the columns itself."),
                     where="--column",
-                    hint=_("Leave --column out, and write the column into the prompt as {name}."),
+                    hint=_(
+                        "Leave --column out, and write the column into the prompt as {place}.", place="{name}"
+                    ),
                 )
             return Roles({}, names)
         kind = roles_of(self.job.kind, text_alone=self.asking.own)

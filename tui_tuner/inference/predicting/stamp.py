@@ -18,6 +18,7 @@ def stamp_of(origin: Origin) -> dict[str, Any]:
         "name": origin.label,
         "kind": origin.kind,
         "path": origin.path,
+        "checkpoint": origin.checkpoint,
         "revision": origin.revision,
         "files": _hash_files(_folder(origin)),
     }

@@ -75,7 +75,11 @@ def parse_template(text: str, where: str = "--prompt") -> Template:
                 raise UsageError(
                     _("a brace in line {line} is no place of a column.", line=text.count("\n", 0, at) + 1),
                     where=where,
-                    hint=_("Write a column as {name}, and a brace itself as {{ or }}."),
+                    hint=_(
+                        "Write a column as {place}, and a brace itself twice: {twice}.",
+                        place="{name}",
+                        twice="{{ }}",
+                    ),
                 )
             texts.append("".join(current))
             places.append(name)
@@ -102,7 +106,7 @@ def check_places(template: Template, columns: Iterable[str], fixed: Iterable[str
     elif near:
         hint = _("Did you mean {{{name}}}?", name=one_line(near[0], 60))
     else:
-        hint = _("A brace itself is written twice: {{ or }}.")
+        hint = _("A brace itself is written twice: {twice}.", twice="{{ }}")
     raise UsageError(
         _(
             "the prompt has {{{name}}}, and the file no such column. Columns: {columns}.",

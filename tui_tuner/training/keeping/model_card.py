@@ -77,7 +77,7 @@ def write_card(folder: Path, model: Any, tokenizer: Any, facts: Facts) -> None:
         _done(facts, model),
         _data(facts),
         _figures(facts),
-        _loading(usage, model),
+        _loading(usage, model, facts.config),
         _settings(facts),
     ]
     (folder / CARD).write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
@@ -211,7 +211,7 @@ def _figures(facts: Facts) -> str:
     return "\n".join(lines)
 
 
-def _loading(usage: Usage, model: Any) -> str:
+def _loading(usage: Usage, model: Any, config: ResolvedConfig) -> str:
     """A snippet that runs beside this file."""
     lines = [f"## {_('How to use it')}", "", "```python", usage.code.strip(), "```"]
     if usage.one_by_one:
@@ -223,7 +223,16 @@ def _loading(usage: Usage, model: Any) -> str:
                 virtual=virtual_tokens(model),
             ),
         ]
+    lines += ["", _("In a terminal, from this folder:"), "", "```bash", *_commands(config), "```"]
     return "\n".join(lines)
+
+
+def _commands(config: ResolvedConfig) -> list[str]:
+    """What is typed to use the model with this program."""
+    kind = config.task_kind
+    question = " --question 'WORDS'" if kind.question else ""
+    first = "tui-tuner chat ." if kind.writes else f"tui-tuner ask . --text FILE{question}"
+    return [first, "tui-tuner predict . FILE -o OUT.jsonl"]
 
 
 def _settings(facts: Facts) -> str:

@@ -14,9 +14,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from tui_tuner.config.advice import words_of
 from tui_tuner.config.deciding import kind_of
-from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.phases.spent import AWAY
 from tui_tuner.runs.store import RunFolder
@@ -24,7 +22,6 @@ from tui_tuner.runs.told import use_words
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.bridge import RunUpdated, Snapshot
-from tui_tuner.ui.overview import run_values
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.judged.answers import Answers
 from tui_tuner.ui.widgets.judged.fitted import Fitted
@@ -33,8 +30,9 @@ from tui_tuner.ui.widgets.judged.next_steps import (
     NextStep,
     broken,
     can_be_asked,
-    can_be_talked_to,
     here,
+    keys_content,
+    next_keys,
     next_steps,
 )
 from tui_tuner.ui.widgets.judged.tables import Tables, chosen_tables
@@ -67,10 +65,12 @@ class ResultsScreen(Zooms, TunerScreen):
         Binding("escape", "back", _("Back")),
         Binding("c", "chat", _("Chat")),
         Binding("a", "ask", _("Ask")),
-        Binding("l", "live", _("Curve and log")),
+        Binding("b", "beside", _("Compare")),
+        Binding("u", "use", _("Use")),
+        Binding("s", "settings", _("Run again")),
         Binding("r", "resume", _("Resume")),
-        Binding("s", "settings", _("New run like it")),
         Binding("y", "copy", _("Copy")),
+        Binding("l", "live", _("Curve")),
         *Zooms.ZOOM,
         Binding("q", "app.quit", _("Quit")),
     ]
@@ -78,6 +78,7 @@ class ResultsScreen(Zooms, TunerScreen):
     DEFAULT_CSS = """
     ResultsScreen #head { height: auto; padding: 1 1 0 1; }
     ResultsScreen #path { padding: 0 1; color: $primary; }
+    ResultsScreen #keys { padding: 0 1; }
     ResultsScreen #next Fitted { text-wrap: nowrap; text-overflow: ellipsis; }
     ResultsScreen #scroll { height: 1fr; margin-top: 1; }
     ResultsScreen .panel { height: auto; }
@@ -97,6 +98,7 @@ class ResultsScreen(Zooms, TunerScreen):
     def body(self) -> ComposeResult:
         yield Fitted(_no_head, id="head")
         yield Static(id="path", classes="line")
+        yield Fitted(_no_head, id="keys")
         with Page(id="scroll"):
             with Vertical(classes="panel", id="metrics") as box:
                 box.border_title = Content(_("Measured"))
@@ -130,6 +132,7 @@ class ResultsScreen(Zooms, TunerScreen):
         self.refresh_bindings()
         self.query_one("#head", Fitted).show(partial(_head, message.snapshot))
         self.query_one("#path", Static).update(safe(here(self.folder.path)))
+        self.query_one("#keys", Fitted).show(partial(keys_content, next_keys(self.folder, view)))
         self.query_one("#metrics > Static", Static).update(metrics_content(view))
         self.query_one("#files > Static", Static).update(_files(self.folder))
         self._steps = next_steps(self.folder, view, message.snapshot.state, message.snapshot.live)
@@ -143,11 +146,30 @@ class ResultsScreen(Zooms, TunerScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "resume":
             return bool(self._snapshot) and self._snapshot.state in ("stopped", "failed", "lost")  # type: ignore[union-attr]
-        if action == "chat":
-            return self._snapshot is not None and can_be_talked_to(self.folder, self._snapshot.view)
+        if action in ("chat", "beside", "use"):
+            return self._leads_to(action)
         if action == "ask":
             return self._snapshot is not None and can_be_asked(self.folder, self._snapshot.view)
         return True
+
+    def _leads_to(self, action: str) -> bool:
+        """Whether what was made can be talked to beside its base, or used on a file."""
+        keys = (
+            {key for key, _words in next_keys(self.folder, self._snapshot.view)} if self._snapshot else set()
+        )
+        return {"chat": "c", "beside": "b", "use": "u"}[action] in keys
+
+    def action_beside(self) -> None:
+        """Talk to the model of the run and to what it began with, side by side."""
+        from tui_tuner.ui.screens.using.leading import open_beside
+
+        open_beside(self, self.folder)
+
+    def action_use(self) -> None:
+        """What the model makes of each row of a file."""
+        from tui_tuner.ui.screens.using.leading import open_use
+
+        open_use(self, self.folder)
 
     def action_ask(self) -> None:
         """A text of the user's own, and what the model makes of it."""
@@ -172,14 +194,10 @@ class ResultsScreen(Zooms, TunerScreen):
             self.app.switch_screen(RunScreen(self.folder))
 
     def action_settings(self) -> None:
-        """The settings of this run, to change and start again."""
-        try:
-            values = run_values(self.folder)
-        except TunerError as error:
-            self.tuner.say(words_of(error), "error")
-            return
-        self.tuner.drafts.begin(values, self.folder.name)
-        self.tuner.open_settings(self.folder.name)
+        """The settings of this run, to change and start again; the field that was changed last stays."""
+        from tui_tuner.ui.screens.using.leading import run_again
+
+        run_again(self, self.folder)
 
     def action_copy(self) -> None:
         """Choose a path or a command, and send it to the terminal's clipboard."""

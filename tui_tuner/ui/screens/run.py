@@ -13,6 +13,7 @@ from textual.widgets import ContentSwitcher
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
+from tui_tuner.inference.leads import has_model
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.ui.bridge import RunUpdated, Snapshot
@@ -20,6 +21,7 @@ from tui_tuner.ui.checking import refusal_of_run
 from tui_tuner.ui.machine import Load, Machine
 from tui_tuner.ui.overview import can_resume, run_values
 from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.widgets.judged.next_steps import next_keys
 from tui_tuner.ui.widgets.live.chart import RunChart
 from tui_tuner.ui.widgets.live.choices import Choices
 from tui_tuner.ui.widgets.live.failure import Failure
@@ -64,6 +66,9 @@ class RunScreen(Zooms, TunerScreen):
         Binding("tab", "turn", _("Next of log, answers and choices"), show=False),
         Binding("l", "tab('log')", _("Log"), show=False),
         Binding("a", "tab('samples')", _("Answers")),
+        Binding("c", "lead('c')", _("Chat")),
+        Binding("u", "lead('u')", _("Use"), show=False),
+        Binding("s", "lead('s')", _("Run again"), show=False),
         Binding("c", "tab('choices')", _("What every `auto` became"), show=False),
         *Zooms.ZOOM,
         Binding("d", "detach", _("Detach")),
@@ -91,6 +96,7 @@ class RunScreen(Zooms, TunerScreen):
         self._load: Load | None = None
         self._asking: Screen[Any] | None = None  # a question that only makes sense while the run is on
         self._local = is_local(folder)
+        self._leads: dict[str, str] = {}
 
     def crumb(self) -> Content:
         return safe(self.folder.name)
@@ -135,6 +141,7 @@ class RunScreen(Zooms, TunerScreen):
             self._draw_figures()
 
     def _state_changed(self, before: Snapshot | None) -> None:
+        self._leads = self._find_leads()
         self._show_failure()
         self._draw_figures()
         self.query_one(RunChart).repaint()
@@ -176,7 +183,7 @@ class RunScreen(Zooms, TunerScreen):
     def _draw_figures(self) -> None:
         if self.snapshot is None or not self.on_view:
             return
-        self.query_one(RunHead).show(self.snapshot)
+        self.query_one(RunHead).show(self.snapshot, list(self._leads.items()))
         if not self.has_class("-failed"):  # lines are broken at the width that the pane has
             self.query_one(LogPane).show(self.snapshot)
         self.query_one(Numbers).show(
@@ -215,6 +222,8 @@ class RunScreen(Zooms, TunerScreen):
         if action == "mend":
             found = self.snapshot
             return self._failed_early and found is not None and refusal_of_run(found.view).mendable
+        if action == "lead":
+            return parameters[0] in self._leads
         if action == "results":
             return not live and bool(self.snapshot and self.snapshot.view.steps)
         if action == "detach":
@@ -267,6 +276,20 @@ class RunScreen(Zooms, TunerScreen):
     def action_mend(self) -> None:
         """The same, and what can be done there."""
         self.action_settings(True)
+
+    def _find_leads(self) -> dict[str, str]:
+        """The keys that lead on from a run that has ended; none while it is on, or where it has no model."""
+        found = self.snapshot
+        if found is None or found.live or self._failed_early or not has_model(self.folder):
+            return {}
+        keys = {key: words for key, words in next_keys(self.folder, found.view) if key in ("c", "u", "s")}
+        return {"v": _("results"), **keys}
+
+    def action_lead(self, key: str) -> None:
+        """Talk to the model, use it on a file, or run again with a change."""
+        from tui_tuner.ui.screens.using.leading import lead_on
+
+        lead_on(self, self.folder, key)
 
     def action_results(self) -> None:
         self.tuner.open_results(self.folder)

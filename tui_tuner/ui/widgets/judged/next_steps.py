@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
+
+from textual.content import Content
 
 from tui_tuner.config.deciding import kind_of
 from tui_tuner.errors import TunerError
+from tui_tuner.inference.leads import here, leads_of, runs_option
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.view import RunView
@@ -24,39 +26,48 @@ class NextStep(NamedTuple):
     code: bool = False
 
 
-def here(path: Path) -> str:
-    """A path as one would type it from where one is; absolute where it lies elsewhere."""
-    whole = os.path.abspath(path)
-    try:
-        inside = os.path.relpath(whole)
-    except (OSError, ValueError):  # where one is was deleted
-        return whole
-    return whole if inside.startswith("..") else inside
-
-
 def can_be_asked(folder: RunFolder, view: RunView) -> bool:
     """Whether there is a model, and one that finds something in a text rather than writing one."""
     kind = kind_of(view.config)
     return kind is not None and not kind.writes and (folder.best.is_dir() or folder.last.is_dir())
 
 
-def can_be_talked_to(folder: RunFolder, view: RunView) -> bool:
-    """Whether there is a model, and one that writes text."""
-    kind = kind_of(view.config)
-    return kind is not None and kind.writes and (folder.best.is_dir() or folder.last.is_dir())
+def next_keys(folder: RunFolder, view: RunView) -> list[tuple[str, str]]:
+    """The keys that lead on from a run, each with what it does; the likeliest first."""
+    words = {
+        "c": _("talk to it"),
+        "b": _("beside its base"),
+        "a": _("ask it about a text"),
+        "u": _("use it on a file"),
+    }
+    keys = [(lead.key, words[lead.key]) for lead in leads_of(folder, kind_of(view.config))]
+    return [*keys, ("s", _("run again, changed"))]
+
+
+def keys_content(keys: list[tuple[str, str]], width: int) -> Content:
+    """Keys on lines of so many cells, broken between two of them only."""
+    lines, used = [Content("")], 0
+    for key, words in keys:
+        part = Content.assemble((key, "bold $accent"), f" {words}")
+        if used and used + 3 + part.cell_length > width:
+            lines.append(Content(""))
+            used = 0
+        lines[-1] = Content.assemble(lines[-1], "   " if used else "", part)
+        used += part.cell_length + (3 if used else 0)
+    return Content("\n").join(lines)
 
 
 def next_steps(folder: RunFolder, view: RunView, state: str, live: bool) -> list[NextStep]:
     """What can be done with a run in its state."""
-    root = here(folder.path.parent)
-    runs = "" if root == "runs" else f" --runs {shlex.quote(root)}"
-    name = shlex.quote(folder.name)
-    steps: list[NextStep] = []
-    if can_be_asked(folder, view):
-        kind = kind_of(view.config)
-        asked = " --question '…'" if kind is not None and kind.question else ""
-        words = _("ask it about a text of your own (or press a)")
-        steps.append(NextStep(words, f"tui-tuner ask {name} --text FILE{asked}{runs}"))
+    name, runs = shlex.quote(folder.name), runs_option(folder)
+    said = {
+        "c": _("talk to it (or press c)"),
+        "b": _("talk to it and to what it began with (or press b)"),
+        "a": _("ask it about a text of your own (or press a)"),
+        "u": _("use it on each row of a file (or press u)"),
+    }
+    leads = leads_of(folder, kind_of(view.config))
+    steps = [NextStep(said[lead.key], lead.command) for lead in leads]
     if state in ("stopped", "failed", "lost"):
         words = _("go on from the last checkpoint (or press r)")
         steps.append(NextStep(words, f"tui-tuner resume {name}{runs}"))

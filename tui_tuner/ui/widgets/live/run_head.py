@@ -12,13 +12,14 @@ from tui_tuner.locales import _
 from tui_tuner.runs.phases.progress import progress_words
 from tui_tuner.ui.bridge import Snapshot
 from tui_tuner.ui.widgets.changed import Lines
+from tui_tuner.ui.widgets.judged.next_steps import keys_content
 from tui_tuner.ui.words import PHASES, STATES, bar, block, duration, rough, safe, state_content
 
 _OF_STEPS = ("training", "paused")  # phases whose count is that of the run
 
 
 class RunHead(Vertical):
-    """Two lines, words and a bar; a third where something limits the speed of the steps."""
+    """Two lines, words and a bar; a third where something limits the speed, or for what can be done next."""
 
     DEFAULT_CSS = """
     RunHead { height: 3; padding: 1 1 0 1; }
@@ -32,8 +33,12 @@ class RunHead(Vertical):
         yield Lines(id="bar")
         yield Lines(id="limit")
 
-    def show(self, snapshot: Snapshot) -> None:
-        """Draw a run's progress."""
+    def show(self, snapshot: Snapshot, keys: list[tuple[str, str]] | None = None) -> None:
+        """Draw a run's progress.
+
+        Args:
+            keys: That lead on from a run that has ended, each with what it does.
+        """
         parts = [state_content(snapshot.state)]
         parts += [part for part in _words(snapshot) if part.plain]
         self.query_one("#words", Lines).show(Content("   ").join(parts))
@@ -45,8 +50,10 @@ class RunHead(Vertical):
         line = Content.assemble((filled, colour), (rest, "$line"), (f" {text}" if text else "", "$dim"))
         self.query_one("#bar", Lines).show(line)
         limit = snapshot.view.bottleneck
-        self.set_class(limit is not None, "-limited")
-        if limit is not None:
+        self.set_class(bool(keys) or limit is not None, "-limited")
+        if keys:
+            self.query_one("#limit", Lines).show(keys_content(keys, max(20, self.size.width - 2)))
+        elif limit is not None:
             self.query_one("#limit", Lines).show(Content.assemble(("! ", "$warning"), safe(limit.message)))
 
 

@@ -17,8 +17,8 @@ class AnswerKeys(VerticalScroll):
     """What scrolls around answers, or holds them beside other things, and passes them their keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,n", "turn(1)", _("Next prompt"), show=False),
-        Binding("left,b", "turn(-1)", _("Prompt before"), show=False),
+        Binding("right", "turn(1)", _("Next prompt"), show=False),
+        Binding("left", "turn(-1)", _("Prompt before"), show=False),
         Binding("shift+right", "turn(10)", _("Ten prompts on"), show=False),
         Binding("shift+left", "turn(-10)", _("Ten prompts back"), show=False),
         Binding("comma", "turn_side('left')", _("Another stage at the left"), show=False),

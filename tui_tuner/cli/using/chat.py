@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from tui_tuner.cli.options import Json, NoTui, Runs
+from tui_tuner.cli.using.naming import AnyBase, Base, Checkpoint, Device, ModelName, TrustCode, the_origin
 from tui_tuner.errors import EXIT_INTERRUPTED
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line, sanitize
@@ -22,27 +23,12 @@ if TYPE_CHECKING:
     from tui_tuner.inference.origin import Origin
     from tui_tuner.inference.sampling import Sampling
 
-ModelName = Annotated[
-    str,
-    typer.Argument(
-        help=N_("Name or folder of a run, a PEFT adapter, a model folder or a hub id."), metavar="RUN"
-    ),
-]
 With = Annotated[
     list[str] | None,
     typer.Option(
         "--with", help=N_("Another that answers too; `base` is what RUN began with."), metavar="RUN"
     ),
 ]
-Checkpoint = Annotated[
-    str,
-    typer.Option(
-        "--checkpoint",
-        help=N_("best, last, step-N or base; the best where there is one."),
-        metavar="WHICH",
-    ),
-]
-Device = Annotated[str, typer.Option("--device", help=N_("cpu, cuda:0 or auto."))]
 
 
 def chat(
@@ -63,12 +49,16 @@ def chat(
     ] = 512,
     seed: Annotated[int | None, typer.Option("--seed", help=N_("Of the random numbers."))] = None,
     device: Device = "auto",
+    base: Base = "",
+    any_base: AnyBase = False,
+    trust_remote_code: TrustCode = False,
     runs: Runs = "runs",
     no_tui: NoTui = False,
     json: Json = False,
 ) -> None:
     """Talk to a trained model: a screen in a terminal, else a line in and an answer out."""
-    origins = find_origins(model, others or [], checkpoint, runs)
+    first = the_origin(model, checkpoint, runs, base, any_base, trust_remote_code)
+    origins = [first, *find_others(first, others or [], runs, trust_remote_code)]
     values = {
         "temperature": temperature,
         "top_p": top_p,
@@ -97,14 +87,11 @@ def _on_screen(origins: list[Origin], system: str, values: dict[str, Any], devic
     return show(RunStore(runs), opened=Talking(talk, device))
 
 
-def find_origins(name: str, others: list[str], checkpoint: str, runs: str) -> list[Origin]:
-    """The models that a command names."""
-    from tui_tuner.inference.origin import BASE, base_of, find_origin
-    from tui_tuner.runs.store import RunStore
+def find_others(first: Origin, names: list[str], runs: str, agreed: bool = False) -> list[Origin]:
+    """The models that answer beside the first one; `base` is what that began with."""
+    from tui_tuner.inference.origin import BASE, base_of
 
-    store = RunStore(runs)
-    first = find_origin(name, store, checkpoint)
-    return [first, *(base_of(first) if one == BASE else find_origin(one, store) for one in others)]
+    return [base_of(first) if one == BASE else the_origin(one, "", runs, agreed=agreed) for one in names]
 
 
 def _plain(origins: list[Origin], system: str, values: dict[str, Any], device: str, as_json: bool) -> int:

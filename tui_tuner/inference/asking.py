@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,15 @@ from typing import Any
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.errors import OutOfMemoryError, UsageError
 from tui_tuner.evaluation.samples import Shown
+from tui_tuner.inference.loading import Models
+from tui_tuner.inference.origin import Origin, find_origin
 from tui_tuner.locales import _
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
-from tui_tuner.runs.store import RunFolder
+from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.tasks import find_task
-from tui_tuner.text import one_line
-from tui_tuner.training.load_run import LoadedRun, load_run
+from tui_tuner.training.load_run import LoadedRun
 
-Key = tuple[str, str, str, Any]
-
-_warm: dict[Key, LoadedRun] = {}  # of a helper process: the model that was asked last
-
-
-def best_or_last(folder: RunFolder, which: str = "") -> str:
-    """Which model is asked: the one that was named, or else the best, or the last where no other was kept."""
-    if which:
-        return which
-    return "last" if folder.last.is_dir() and not folder.best.is_dir() else "best"
+_warm: dict[str, Models] = {}  # of a helper process, by device: the model that was asked last
 
 
 def ask_run(loaded: LoadedRun, text: str, question: str = "") -> Shown:
@@ -67,37 +58,47 @@ def to_json(shown: Shown) -> dict[str, Any]:
     return values
 
 
+def load_asked(origin: Origin, device: str = "auto") -> LoadedRun:
+    """The model that is asked, from wherever it is.
+
+    Raises:
+        TunerError: it cannot be loaded.
+    """
+    (loaded,) = Models(device).load([origin])
+    return LoadedRun(loaded.model, loaded.tokenizer, loaded.config)
+
+
 def answer(
     arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any] | None:
     """The operation `ask` of a helper process, which keeps the model for the next question.
 
     Args:
-        arguments: `run` (its folder), `text`, and if wanted `question`, `which` and `device`.
-        progress: Told `doing`: loading or answering.
+        arguments: `model` (an `Origin` in plain values) or `run` (its folder, and `which` if wanted), `text`;
+            if wanted `question` and `device`.
+        progress: Told `doing`: loading or answering; while loading, `done` of `total` weights.
 
     Returns:
         What `to_json` does; None where it was cancelled.
     """
-    folder = RunFolder(Path(arguments["run"]))
-    which = best_or_last(folder, arguments.get("which", ""))
-    device = arguments.get("device", "auto")
-    key = (os.path.realpath(folder.path), which, device, _stamp(folder, which))
-    if key not in _warm:
+    device = str(arguments.get("device", "auto"))
+    if device not in _warm:
         _warm.clear()
-        progress({"doing": "loading"})
-        _warm[key] = load_run(folder, which, device)
+        _warm[device] = Models(device)
+
+    def say(_name: str, done: int, total: int) -> None:
+        progress({"doing": "loading", "done": done, "total": total})
+
+    (loaded,) = _warm[device].load([_asked(arguments)], say)
     if cancelled():
         return None
     progress({"doing": "answering"})
-    return to_json(ask_run(_warm[key], arguments["text"], arguments.get("question", "")))
+    run = LoadedRun(loaded.model, loaded.tokenizer, loaded.config)
+    return to_json(ask_run(run, arguments["text"], arguments.get("question", "")))
 
 
-def _stamp(folder: RunFolder, which: str) -> Any:
-    """What changes when a run writes this model anew."""
-    place = {"best": folder.best, "last": folder.last}.get(which, folder.checkpoints / one_line(which))
-    try:
-        found = place.stat()
-        return found.st_ino, found.st_mtime_ns
-    except OSError:
-        return None
+def _asked(arguments: Mapping[str, Any]) -> Origin:
+    if "model" in arguments:
+        return Origin.of(arguments["model"])
+    folder = RunFolder(Path(arguments["run"]))
+    return find_origin(str(folder.path), RunStore(folder.path.parent), arguments.get("which", ""))

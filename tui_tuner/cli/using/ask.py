@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tui_tuner.cli.options import Json, Runs
-from tui_tuner.cli.start import RunName
+from tui_tuner.cli.using.naming import AnyBase, Base, Checkpoint, Device, ModelName, TrustCode, the_origin
+from tui_tuner.config.kinds import TASKS
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from tui_tuner.evaluation.samples import Shown
-    from tui_tuner.runs.store import RunFolder
-    from tui_tuner.training.load_run import LoadedRun
+    from tui_tuner.inference.origin import Origin
 
 _BAR = 20  # cells
 _CHOICES = 8
@@ -28,58 +28,50 @@ _LABELS = ("bold green", "bold yellow", "bold cyan", "bold magenta", "bold blue"
 
 
 def ask(
-    run: RunName,
+    model: ModelName,
     text: Annotated[
         str, typer.Option("--text", help=N_("A file of text; - reads standard input."), metavar="FILE")
     ],
     question: Annotated[
         str, typer.Option("--question", help=N_("What to ask about the text."), metavar="WORDS")
     ] = "",
-    which: Annotated[
-        str,
-        typer.Option(
-            "--which",
-            help=N_("best, last or a checkpoint such as step-200; the best where there is one."),
-            metavar="MODEL",
-        ),
-    ] = "",
-    device: Annotated[str, typer.Option("--device", help=N_("cpu, cuda:0 or auto."))] = "auto",
+    checkpoint: Checkpoint = "",
+    which: Annotated[str, typer.Option("--which", hidden=True)] = "",
+    device: Device = "auto",
+    base: Base = "",
+    any_base: AnyBase = False,
+    trust_remote_code: TrustCode = False,
     runs: Runs = "runs",
     json: Json = False,
 ) -> None:
-    """Show what the model of a run finds in a text: an answer, its class, names and places."""
+    """Show what a model finds in a text: an answer, its class, names and places."""
     from tui_tuner.evaluation.asked import read_text
-    from tui_tuner.runs.store import RunStore
 
-    folder = RunStore(runs).find(run)
-    _check(folder, question)
-    check_model(folder, which)
+    origin = the_origin(model, checkpoint or which, runs, base, any_base, trust_remote_code)
+    _check(origin, question)
     words = read_text(text)
-    shown = _ask(folder, which, device, words, question, quiet=json)
+    shown = _ask(origin, device, words, question, quiet=json)
     if json:
         import orjson
 
+        from tui_tuner.inference.asking import to_json
         from tui_tuner.runs.wire import plain
-        from tui_tuner.training.asking import to_json
 
         typer.echo(orjson.dumps(plain(to_json(shown), spelt=True), option=orjson.OPT_INDENT_2).decode())
         return
     _print(shown)
 
 
-def _check(folder: RunFolder, question: str) -> None:
+def _check(origin: Origin, question: str) -> None:
     """Refuse what cannot be asked, before anything heavy is imported."""
-    config = folder.config()
-    kind, name = config.task_kind, one_line(folder.name)
+    kind, name = TASKS[origin.task], one_line(origin.name)
     if kind.writes:
         raise UsageError(
-            _("trains task {task}, whose model writes text; ask finds things in one.", task=config.task),
+            _("trains task {task}, whose model writes text; ask finds things in one.", task=origin.task)
+            if origin.kind == "run"
+            else _("is a model that writes text; ask finds things in one."),
             where=name,
-            hint=_(
-                "Its answers to held-out prompts are in `tui-tuner attach {name}`; the results screen has "
-                "the lines of Python that load it.",
-                name=name,
-            ),
+            hint=_("Talk to it with `tui-tuner chat {name}`.", name=name),
         )
     if kind.question and not question.strip():
         raise UsageError(
@@ -89,31 +81,7 @@ def _check(folder: RunFolder, question: str) -> None:
         )
 
 
-def check_model(folder: RunFolder, which: str) -> None:
-    """Refuse a model that the run has not, before anything heavy is imported.
-
-    Raises:
-        UsageError: it was named, and is not there.
-    """
-    places = {"best": folder.best, "last": folder.last}
-    found = [name for name, place in places.items() if place.is_dir()]
-    found += sorted((place.name for place in folder.checkpoints.glob("step-*")), key=_step)
-    if which in ("", "base", *found):
-        return
-    hint = _("It has {names}.", names=", ".join(found)) if found else _("It has made no model yet.")
-    raise UsageError(
-        _("{name} has no model {which!r}.", name=one_line(folder.name), which=one_line(which, 60)),
-        where="--which",
-        hint=hint,
-    )
-
-
-def _step(name: str) -> int:
-    number = name.removeprefix("step-")
-    return int(number) if number.isdecimal() else 0
-
-
-def _ask(folder: RunFolder, which: str, device: str, text: str, question: str, quiet: bool) -> Shown:
+def _ask(origin: Origin, device: str, text: str, question: str, quiet: bool) -> Shown:
     """Load the model and ask it; what libraries print goes nowhere."""
     from tui_tuner.launch.environment import prepare_environment
     from tui_tuner.launch.output import captured
@@ -124,11 +92,9 @@ def _ask(folder: RunFolder, which: str, device: str, text: str, question: str, q
             terminal.err.write(_("loading the model…") + "\r")
             terminal.err.flush()
         try:
-            from tui_tuner.training.asking import ask_run, best_or_last  # seconds: torch, transformers
-            from tui_tuner.training.load_run import load_run
+            from tui_tuner.inference.asking import ask_run, load_asked  # seconds: torch, transformers
 
-            loaded: LoadedRun = load_run(folder, best_or_last(folder, which), device)
-            return ask_run(loaded, text, question)
+            return ask_run(load_asked(origin, device), text, question)
         finally:
             if not quiet and terminal.err.isatty():
                 terminal.err.write("\x1b[2K")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from tui_tuner.cli.chat import Checkpoint, Device, ModelName
 from tui_tuner.cli.options import Json, Runs
+from tui_tuner.cli.using.chat import Checkpoint, Device, ModelName
 from tui_tuner.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_TERMINATED, UsageError
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.text import human_seconds, one_line, sanitize
