@@ -12,7 +12,7 @@ from textual.widgets import Markdown
 from tests.ui import fakes
 from tests.ui.conftest import Opened, text, until
 from tui_tuner.runs.store import RunStore
-from tui_tuner.ui.widgets.chat.answer import AnswerText, parser
+from tui_tuner.ui.widgets.chat.answer import AnswerText, in_parts, parser
 
 TEXT = "[bold]x[/] <b>y</b> [a](https://e.org) ![i](f) <https://e.org> &#x202e;z\n\n<div>in a block</div>\n"
 
@@ -63,6 +63,15 @@ async def test_pieces_make_the_whole(plain: bool, opened: Opened) -> None:
             await answer.show_as(False)
             await pilot.pause(0.2)
             assert text(pilot) == shown  # pieces give what the whole text gives at once
+
+
+def test_a_long_list_is_drawn_in_parts() -> None:
+    whole = "Yes:\n\n" + "".join(f"- {at}\n  - more\n" for at in range(40)) + "```\n" + "- x\n" * 90 + "```\n"
+    parts = in_parts(whole)
+    assert "".join(parts) == whole and len(parts) == 4
+    assert parts[-1].count("- x") == 90  # code is no list
+    for end in range(len(whole)):
+        assert in_parts(whole[:end])[:-1] == parts[: len(in_parts(whole[:end])) - 1]
 
 
 async def test_a_long_answer_is_plain_text(opened: Opened) -> None:
