@@ -8,7 +8,6 @@ import typer
 from typer.main import get_command
 
 from tui_tuner.cli import (
-    chat,
     data,
     edit,
     history,
@@ -24,7 +23,7 @@ from tui_tuner.cli.options import Runs
 from tui_tuner.cli.screen import open_workbench
 from tui_tuner.cli.shell.completion import completion
 from tui_tuner.cli.shell.grouped import GroupedCommands, complete_help
-from tui_tuner.cli.using import ask, predict
+from tui_tuner.cli.using import ask, chat, predict
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 

@@ -19,7 +19,7 @@ from tui_tuner.locales import _
 from tui_tuner.ui.screens.chat.asking import ANSWER, OPEN, TOKENS
 from tui_tuner.ui.screens.chat.marking import Marking
 from tui_tuner.ui.screens.chat.members import Members
-from tui_tuner.ui.screens.chat.opening import keep_talk
+from tui_tuner.ui.screens.chat.remembered import keep_talk
 from tui_tuner.ui.widgets.chat.prompt import PromptInput
 from tui_tuner.ui.words import block
 

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from textual.app import App
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
-from tui_tuner.inference.talk import Talk
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.ui.hosting import tuner_of
-
-_talks: WeakKeyDictionary[App[Any], dict[str, Talk]] = WeakKeyDictionary()
-
-
-def keep_talk(app: App[Any], talk: Talk) -> None:
-    """Have it again when its first model is talked to once more, as long as this app is open."""
-    if talk.models and talk.turns:
-        _talks.setdefault(app, {})[talk.models[0].path] = talk
+from tui_tuner.ui.screens.chat.remembered import talk_with
 
 
 def open_chat(app: App[Any], folder: RunFolder | None) -> None:
@@ -41,7 +32,7 @@ def open_chat(app: App[Any], folder: RunFolder | None) -> None:
         tuner_of(app).say(_("This run has saved no model yet."), "warning")
     elif kind.writes:
         path = str(folder.path.absolute())
-        talk = _talks.get(app, {}).get(path)
+        talk = talk_with(app, path)
         app.push_screen(ChatScreen(talk.models if talk else [path], talk=talk))
     else:
         from tui_tuner.ui.screens.ask import AskScreen

@@ -72,6 +72,11 @@ class AnswerText(Vertical):
         """Whether the text is shown as it is."""
         return self._plain or len(self._text) > _LONGEST
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether nothing waits to be drawn."""
+        return not self._waits and self._shown == self._text
+
     async def show_as(self, plain: bool) -> None:
         """As plain text, or as Markdown."""
         if plain != self._plain:
