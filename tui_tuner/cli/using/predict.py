@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from tui_tuner.cli.options import Json, Runs
-from tui_tuner.cli.using.chat import Checkpoint, Device, ModelName
+from tui_tuner.cli.using.naming import (
+    AnyBase,
+    Base,
+    Checkpoint,
+    Device,
+    ModelName,
+    TrustCode,
+    the_origin,
+)
 from tui_tuner.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_TERMINATED, UsageError
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.text import human_seconds, one_line, sanitize
@@ -91,6 +99,9 @@ def predict(
         int, typer.Option("--batch-size", help=N_("Rows computed at once; 0 chooses."))
     ] = 0,
     device: Device = "auto",
+    base: Base = "",
+    any_base: AnyBase = False,
+    trust_remote_code: TrustCode = False,
     force: Annotated[bool, typer.Option("--force", help=N_("Begin anew where OUT exists."))] = False,
     runs: Runs = "runs",
     json: Json = False,
@@ -100,12 +111,10 @@ def predict(
     OUT has the columns of FILE and one more, in the same order. Its file OUT.state.json says what it was
     made of.
     """
-    from tui_tuner.inference.origin import find_origin
     from tui_tuner.inference.predicting.job import Job
-    from tui_tuner.runs.store import RunStore
 
     job = Job(
-        find_origin(model, RunStore(runs), checkpoint),
+        the_origin(model, checkpoint, runs, base, any_base, trust_remote_code),
         file,
         output,
         format=format,
