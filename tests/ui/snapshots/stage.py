@@ -186,10 +186,13 @@ def _folder_as_long_as(path: str) -> tuple[Path, Path]:
 
 def _one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     from tui_tuner.ui import planlook
+    from tui_tuner.ui.base_models import fits
     from tui_tuner.ui.screens import run
 
     monkeypatch.setattr(run, "_FIGURES_SECONDS", 0.1)  # or a picture depends on how long it took
     monkeypatch.setattr(run, "_MACHINE_SECONDS", 0.1)
+    monkeypatch.setattr(planlook, "_counts", {})  # what another scene has counted is known to it alone
+    monkeypatch.setattr(fits, "_kept", {})
     here = Hardware(memory_gib=32.0, available_gib=24.0, cores=8)
     monkeypatch.setattr(planlook, "detect", lambda: here)
     disk = shutil._ntuple_diskusage(500 * GIB, 100 * GIB, 400 * GIB)  # type: ignore[attr-defined]

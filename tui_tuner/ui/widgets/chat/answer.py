@@ -19,8 +19,8 @@ _SHORTEST = 0.1  # seconds between two drawings; each sends lines to a terminal 
 _LONGEST_PAUSE = 2.0
 _SHARE = 4  # for each second that a drawing took, so many without one
 
-# Entries of a list after which the next one begins another widget: `Markdown` makes all entries of a list that
-# grows anew with each piece.
+# Entries of a list after which the next one begins another widget: `Markdown` makes all entries of a list
+# that grows anew with each piece.
 _ENTRIES = 20
 _ENTRY = re.compile(r"(?:[-*+]|\d{1,9}[.)])[ \t]+\S|[ \t]+(?:[-*+]|\d{1,9}[.)])[ \t]+\S")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
