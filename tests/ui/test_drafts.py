@@ -202,7 +202,7 @@ async def test_a_draft_of_another_version_is_shown_and_can_be_mended(store: RunS
         await until(pilot, lambda: "problems" in text(pilot))
         assert pilot.app.draft["method"]["rank"] == 5  # the text is a value by now
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: "This version has no settings of these names" in text(pilot))
+        await until(pilot, lambda: "This version has no settings with these names" in text(pilot))
         assert "no_such_thing" in text(pilot) and "elsewhere" in text(pilot)
         await pilot.press("enter")
         await until(pilot, lambda: "✗ 2 problems" in text(pilot))

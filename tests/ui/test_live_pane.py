@@ -54,7 +54,8 @@ async def test_a_finished_run_shows_its_curve_figures_log_and_end(
         assert f"{fakes.loss_at(100) + 0.15:.4f}" in shown  # the last validation loss
         assert "evaluated at step 100" in shown
         assert "●" in shown and "⠈" in shown  # validation points and the curve
-        assert "Results" in shown and "Pause" not in shown
+        await until(pilot, lambda: "Results" in text(pilot))  # the footer is drawn a moment later
+        assert "Pause" not in text(pilot)
 
 
 async def test_a_live_run_obeys_the_keys_and_says_so(store: RunStore, opened: Opened) -> None:

@@ -193,6 +193,7 @@ def _one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_MACHINE_SECONDS", 0.1)
     monkeypatch.setattr(planlook, "_counts", {})  # what another scene has counted is known to it alone
     monkeypatch.setattr(fits, "_kept", {})
+    monkeypatch.setattr(planlook, "QUICK", planlook.PATIENT)  # a slow machine counts the same
     here = Hardware(memory_gib=32.0, available_gib=24.0, cores=8)
     monkeypatch.setattr(planlook, "detect", lambda: here)
     disk = shutil._ntuple_diskusage(500 * GIB, 100 * GIB, 400 * GIB)  # type: ignore[attr-defined]

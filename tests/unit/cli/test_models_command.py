@@ -72,7 +72,7 @@ def models(tmp_path: Path) -> Iterator[Shell]:
 
 def test_killed_and_interrupted_it_goes_on_where_it_was(models: Shell) -> None:
     hub = models.hub
-    hub.slow(700_000)
+    hub.slow(300_000)
     first = models.start("fetch", "acme/tiny")
     models.wait_for_part(400_000)
     first.kill()

@@ -133,7 +133,7 @@ def test_an_error_names_both_places(place: tuple[Path, Path]) -> None:
     with pytest.raises(DataError) as data:
         resolve(config.data)
     with pytest.raises(ModelError) as model:
-        model_source(config.model.name)
+        model_source(config.model)
     with pytest.raises(ModelError) as template:
         read_template(str(config.model.chat_template))
     for error, name in ((data, "sub/rows.jsonl"), (model, "model-folder"), (template, "own.jinja")):

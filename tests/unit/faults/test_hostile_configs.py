@@ -105,7 +105,10 @@ def test_a_step_of_too_many_tokens_is_told() -> None:
         ("data: {path: rows.jsonl, encoding: klingon}", "data.encoding"),
         ("data: {path: rows.json, field: absent}", "data.field"),
         ("data: {path: rows.jsonl, validation: nowhere.jsonl}", "data.validation"),
-        ("data: {path: rows.jsonl, cleaning: {phrases: nowhere.yaml}}", "data.cleaning.phrases"),
+        (
+            "data: {path: rows.jsonl, cleaning: {refusals: true, phrases: nowhere.yaml}}",
+            "data.cleaning.phrases",
+        ),
         ("model: {name: ./nowhere}", "model.name"),
         ("model: {name: ./folder}", "model.name"),
         ("model: {tokenizer: ./folder}", "model.tokenizer"),
@@ -266,7 +269,7 @@ def test_a_name_that_the_system_refuses_is_told_with_its_field(
     config = tmp_path / "job.yaml"
     config.write_text(f"model: {{name: demo}}\ndata: {{path: {rows}}}\n")
     with pytest.raises(TunerError) as caught:
-        made = load_config(config, [f"{field}=./{'n' * 300}"])
+        made = load_config(config, ["data.cleaning.refusals=true", f"{field}=./{'n' * 300}"])
         check_beforehand(made)
     assert caught.value.field == field and caught.value.exit_code == code
 

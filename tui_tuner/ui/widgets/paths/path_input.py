@@ -90,6 +90,7 @@ class PathInput(Input):
         )
         self.folder = ""  # absolute, that was read or is being read
         self.names: Names | None = None  # None until it was read
+        self.problem = ""  # why the folder could not be read
         self._complete_at: str | None = None  # the text at which Tab was pressed while its folder was read
         self._submit_at: str | None = None  # the same of Enter after it
         self._given_up = threading.Event()
@@ -137,7 +138,7 @@ class PathInput(Input):
         if message.folder != self.folder:
             message.stop()
             return
-        self.names = message.names
+        self.names, self.problem = message.names, message.problem
         asked, self._complete_at = self._complete_at, None
         if asked is not None and asked == self.value:
             self.action_complete()

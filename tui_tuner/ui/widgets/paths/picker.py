@@ -172,12 +172,6 @@ class PathPicker(Vertical):
     @on(PathInput.Listed)
     def _listed(self, message: PathInput.Listed) -> None:
         self.paths.forget()
-        if message.problem:
-            folder, why = _named(message.folder), one_line(message.problem)
-            words = _("{folder} cannot be read: {why}.", folder=folder, why=why)
-            self.paths.show_paths(self._leading(), [], message.folder, "", None)
-            self.say_problem(words)
-            return
         self._fill()
 
     @on(Input.Changed)
@@ -215,6 +209,11 @@ class PathPicker(Vertical):
         """Show what fits the typed text, the cursor on the first that does."""
         field = self.field
         leading = self._leading()
+        if field.problem:
+            why = one_line(field.problem)
+            self.paths.show_paths(leading, [], field.folder, "", None)
+            self.say_problem(_("{folder} cannot be read: {why}.", folder=_named(field.folder), why=why))
+            return
         folder, name = split_path(self._typed)
         fit = field.names.fitting(name) if field.names is not None else []
         at = len(leading) if not any(one.kind in (FILE, FOLDER) for one in leading) else 0
