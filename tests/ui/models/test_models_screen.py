@@ -138,7 +138,7 @@ async def test_a_model_is_fetched_left_off_and_goes_on_from_there(hub: PlayedHub
         before = hub.bytes_sent
         await pilot.press("f")
         await on(pilot, FetchDialog)
-        await until(pilot, lambda: "of it are here already" in text(pilot))
+        await until(pilot, lambda: "of it is here already" in text(pilot))
         await pilot.press("enter", "escape")  # it goes on where no screen shows it
         await on(pilot, HomeScreen)
         told = pilot.app._notifications
