@@ -16,6 +16,7 @@ from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.inference.leads import lead_lines, leads_of
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.ui.app import TunerApp
+from tui_tuner.ui.screens.ask import AskScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 from tui_tuner.ui.screens.using.predicting import PredictScreen
 
@@ -46,6 +47,20 @@ async def test_results_lead_on_by_keys(store: RunStore, opened: Opened, size: tu
         assert "u Use" in footer and "s Run again" in footer and footer.rstrip().endswith("? Help")
         await pilot.press("s")
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
+
+
+async def test_a_stopped_run_is_asked_by_its_checkpoint(store: RunStore, opened: Opened) -> None:
+    folder = judged_runs.classified(store)
+    folder.best.rmdir()
+    folder.last.rmdir()
+    (folder.checkpoints / "step-2").mkdir(parents=True)
+    async with opened(open_run=folder) as pilot:
+        await until(pilot, lambda: "u use it on a file" in text(pilot))
+        await pilot.press("v")
+        await until(pilot, lambda: "a ask it about a text" in text(pilot))
+        assert "a Ask" in text(pilot).splitlines()[-1]
+        await pilot.press("a")
+        await until(pilot, lambda: isinstance(pilot.app.screen, AskScreen))
 
 
 @pytest.fixture

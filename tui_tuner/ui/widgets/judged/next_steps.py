@@ -26,12 +26,6 @@ class NextStep(NamedTuple):
     code: bool = False
 
 
-def can_be_asked(folder: RunFolder, view: RunView) -> bool:
-    """Whether there is a model, and one that finds something in a text rather than writing one."""
-    kind = kind_of(view.config)
-    return kind is not None and not kind.writes and (folder.best.is_dir() or folder.last.is_dir())
-
-
 def next_keys(folder: RunFolder, view: RunView) -> list[tuple[str, str]]:
     """The keys that lead on from a run, each with what it does; the likeliest first."""
     words = {
