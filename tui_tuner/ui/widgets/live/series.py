@@ -33,7 +33,6 @@ class Chart:
         scores: What decides, on a scale of its own; `scored` is its name.
         right: The end of the x axis.
         kind: How its values are written: plain, rate, count, bytes or hundred (100 times the value).
-        missing: How many values are not finite.
     """
 
     key: str
@@ -44,7 +43,6 @@ class Chart:
     scored: str = ""
     right: float = 2.0
     kind: str = "plain"
-    missing: int = 0
 
     @property
     def empty(self) -> bool:
@@ -167,11 +165,6 @@ def thinned(steps: Sequence[Step], at: _Axis, read: Callable[[Step], float | Non
         ends = sorted({min(values), max(values)}, key=lambda pair: pair[1])
         points += [(at.of_index(index), value) for value, index in ends]
     return points
-
-
-def curve(steps: Sequence[Step], columns: int) -> Points:
-    """The training loss by step."""
-    return thinned(steps, _Axis(RunView(steps=tuple(steps)), "step"), lambda step: step.loss, columns)
 
 
 def _placed(at: _Axis, values: Iterable[tuple[int, float | None]]) -> Points:
