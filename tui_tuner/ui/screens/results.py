@@ -36,7 +36,7 @@ from tui_tuner.ui.widgets.judged.next_steps import (
 from tui_tuner.ui.widgets.judged.tables import Tables, chosen_tables
 from tui_tuner.ui.widgets.live.samples import AnswerKeys
 from tui_tuner.ui.widgets.zoom import Zooms
-from tui_tuner.ui.words import PHASES, block, column, duration, safe, state_content
+from tui_tuner.ui.words import PHASES, block, column, duration, flowed, safe, state_content
 
 
 class AnswerPane(AnswerKeys):
@@ -213,17 +213,6 @@ def _head(snapshot: Snapshot, width: int) -> Content:
 
 def _no_head(_width: int) -> Content:
     return Content("")
-
-
-def flowed(parts: list[Content], joint: str, width: int) -> list[Content]:
-    """Parts on lines of so many cells, broken between them only."""
-    lines: list[list[Content]] = []
-    for part in parts:
-        if lines and sum(one.cell_length + len(joint) for one in lines[-1]) + part.cell_length <= width:
-            lines[-1].append(part)
-        else:
-            lines.append([part])
-    return [Content(joint).join(line) for line in lines]
 
 
 def _time(view: RunView, width: int) -> list[Content]:
