@@ -263,7 +263,7 @@ class DraftKeeper:
             return
         draft.id = draft.id or _own_name()
         draft.saved = time.time()
-        draft.about = _about(draft.values)
+        draft.about = in_short(draft.values)
         draft.folder = os.getcwd()
         self._hand_over(draft.written(), draft.id)
 
@@ -378,7 +378,7 @@ def _essence(draft: Draft) -> Essence:
     return copy.deepcopy(differing(draft.values)), dict(draft.texts), draft.yaml, draft.unread
 
 
-def _about(values: Mapping[str, Any]) -> tuple[str, ...]:
+def in_short(values: Mapping[str, Any]) -> tuple[str, str, str]:
     """Data, task and method of a draft, in words of its own."""
     from tui_tuner.ui.form import at
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,11 @@ class Opened:
     reading: Reading
     text: str = ""
     file: str = ""
-    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What it says, be it right or wrong."""
+        return self.reading.values
 
 
 def open_config(name: str, store: RunStore) -> Opened:
@@ -76,8 +80,7 @@ def open_run(folder: RunFolder) -> Opened:
     Raises:
         ConfigError: its config is damaged.
     """
-    values = run_values(folder)
-    return Opened(folder.name, Reading(values), values=values)
+    return Opened(folder.name, Reading(run_values(folder)))
 
 
 def open_file(path: Path, preset: str = "") -> Opened:
@@ -97,5 +100,5 @@ def open_file(path: Path, preset: str = "") -> Opened:
         hint = _("Begin from a preset: `tui-tuner presets` lists them.")
         raise ConfigError(first.sentence, where=where, hint=hint)
     if preset:
-        return Opened(preset, reading, values=reading.values)
-    return Opened(path.name, reading, text, str(path.absolute()), reading.values)
+        return Opened(preset, reading)
+    return Opened(path.name, reading, text, str(path.absolute()))

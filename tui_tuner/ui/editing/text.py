@@ -7,7 +7,6 @@ values of now.
 from __future__ import annotations
 
 import copy
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from tui_tuner.config.writing.patched import patched, with_comments, with_defaul
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.drafts import Draft
+from tui_tuner.ui.drafts import Draft, in_short
 from tui_tuner.ui.form import applies, at, put
 
 
@@ -133,13 +132,11 @@ def _editor_head() -> list[str]:
 
 
 def _file_head(draft: Draft, path: Path) -> list[str]:
-    data = at(draft.values, "data.path")
-    first = data[0] if isinstance(data, list) and data else data
-    named = first.get("path", "") if isinstance(first, Mapping) else first
-    about = _(
+    data, task, method = in_short(draft.values)
+    told = _(
         "Settings of tui-tuner: task {task}, method {method}, data {data}.",
-        task=at(draft.values, "task"),
-        method=at(draft.values, "method.kind"),
-        data=os.path.basename(str(named).rstrip("/")),
+        task=task,
+        method=method,
+        data=data,
     )
-    return [one_line(about, 200), "", f"    tui-tuner run {shlex.quote(one_line(path.name))}", ""]
+    return [one_line(told, 200), "", f"    tui-tuner run {shlex.quote(one_line(path.name))}", ""]

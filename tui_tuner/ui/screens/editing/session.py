@@ -59,7 +59,7 @@ async def _outside(app: App[Any], editor: Editor, text: str, line: int, keep: Ke
     """The text as the editor has left it, and why that is not simply taken; empty for no reason."""
     with _private_file(text) as path:
         try:
-            ended = await edit(app, editor.at_line(line), path)
+            trouble = await edit(app, editor.at_line(line), path)
         except OSError as error:
             name = one_line(editor.words[0], 60)
             return text, _("{editor} cannot be started: {problem}.", editor=name, problem=error.strerror)
@@ -68,8 +68,8 @@ async def _outside(app: App[Any], editor: Editor, text: str, line: int, keep: Ke
             if after != text:
                 keep(after)
             raise
-        after, trouble = _read(path, text)
-        return after, trouble or ended.trouble
+        after, odd = _read(path, text)
+        return after, odd or trouble
 
 
 async def _ask(app: App[Any], trouble: str, changed: bool) -> str | None:
