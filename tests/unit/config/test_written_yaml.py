@@ -110,6 +110,22 @@ def test_what_other_values_leave_without_effect_is_not_laid_to_the_task() -> Non
     assert "  # Task sft does not read this: problem: multi" in written.text
 
 
+@pytest.mark.parametrize("yaml", ["", "# mine\ntraining: {seed: 7}\n", "# mine\ntraining:\n  seed: 7\n"])
+def test_a_run_of_a_tiny_model_takes_the_values_of_the_form(tmp_path: Path, yaml: str) -> None:
+    values = {
+        "task": "classification",
+        "model": {"name": "tiny"},
+        "data": {"path": "demo"},
+        "training": {"epochs": 3.0, "learning_rate": "auto", "batch_size": 9, "seed": 7},
+    }
+    file = tmp_path / "own.yaml"
+    written = for_file(Draft(values, yaml=yaml), file)
+    file.write_text(written.text, encoding="utf-8")
+    said: list[str] = []
+    assert load_config(file, (), said.append) == RunConfig.model_validate(values) and said == []
+    assert written.lost == ("{" in yaml)
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(configs(), st.sampled_from([preset.path for preset in list_presets()]))
 def test_other_values_go_into_a_text_with_comments(values: dict[str, Any], path: Path) -> None:
