@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import json
 import os
 import threading
@@ -42,6 +43,7 @@ class Draft:
         name: What it began as: a preset, a file, or a run.
         file: The config file that it was opened from, which saving offers.
         yaml: Its values as YAML with the comments of whoever wrote them; empty where nobody did.
+        known: The `digest` of each config file as it was last read or written for this draft.
         unread: A text that was edited as YAML and has mistakes, until it is taken or thrown away.
         section: The section that was open, and `at` the field that had the focus.
         folder: The working folder, which relative paths are to be seen from.
@@ -55,6 +57,7 @@ class Draft:
     name: str = ""
     file: str = ""
     yaml: str = ""
+    known: dict[str, str] = field(default_factory=dict)
     unread: str = ""
     section: str = ""
     at: str = ""
@@ -76,10 +79,16 @@ class Draft:
             "folder": self.folder,
             "about": self.about,
             "saved": self.saved,
+            "known": self.known,
         }
         texts = {"file": self.file, "yaml": self.yaml, "unread": self.unread}
         held |= {name: text for name, text in texts.items() if text}
         return scrubber().text(json.dumps(held, indent=1, default=str, ensure_ascii=False))
+
+
+def digest(text: str) -> str:
+    """What tells one text of a file from another."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def drafts_folder() -> Path:
@@ -107,16 +116,17 @@ def read_draft(path: Path) -> Draft | None:
         saved = float(held.get("saved") or path.stat().st_mtime)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
-    values, texts, about = held.get("values"), held.get("texts"), held.get("about")
+    values, about = held.get("values"), held.get("about")
     if not isinstance(values, dict):
         return None
     return Draft(
         values=values,
-        texts={str(key): str(text) for key, text in texts.items()} if isinstance(texts, dict) else {},
+        texts=_words(held.get("texts")),
         id=path.stem,
         name=str(held.get("name") or ""),
         file=str(held.get("file") or ""),
         yaml=str(held.get("yaml") or ""),
+        known=_words(held.get("known")),
         unread=str(held.get("unread") or ""),
         section=str(held.get("section") or ""),
         at=str(held.get("at") or ""),
@@ -124,6 +134,10 @@ def read_draft(path: Path) -> Draft | None:
         about=tuple(map(str, about)) if isinstance(about, list) else (),
         saved=saved,
     )
+
+
+def _words(held: Any) -> dict[str, str]:
+    return {str(key): str(word) for key, word in held.items()} if isinstance(held, dict) else {}
 
 
 class DraftKeeper:
@@ -147,7 +161,7 @@ class DraftKeeper:
         self.history = History(self._state())
         self.begin(values or {})
 
-    def begin(self, values: Mapping[str, Any], name: str = "", **more: str) -> None:
+    def begin(self, values: Mapping[str, Any], name: str = "", **more: Any) -> None:
         """Edit something else from here on. What was edited before stays among the drafts.
 
         Args:
@@ -157,7 +171,7 @@ class DraftKeeper:
         self._begin(values, name, **more)
         self.history = History(self._state())
 
-    def begin_again(self, values: Mapping[str, Any], name: str, words: str, **more: str) -> None:
+    def begin_again(self, values: Mapping[str, Any], name: str, words: str, **more: Any) -> None:
         """The same as one step of what is edited now: it can be taken back.
 
         Args:
@@ -167,8 +181,8 @@ class DraftKeeper:
         self._begin(values, name, **more)
         self.history.note(self._state(), words)
 
-    def _begin(self, values: Mapping[str, Any], name: str, **more: str) -> None:
-        self.draft = Draft(copy.deepcopy(dict(values)), name=name, **more)  # type: ignore[arg-type]
+    def _begin(self, values: Mapping[str, Any], name: str, **more: Any) -> None:
+        self.draft = Draft(copy.deepcopy(dict(values)), name=name, **more)
         self._begun = _essence(self.draft)
 
     def opened(self) -> None:

@@ -15,6 +15,7 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
+from tui_tuner.ui.drafts import digest
 from tui_tuner.ui.editing.check import Reading, is_config, read_text
 from tui_tuner.ui.overview import run_values
 
@@ -38,6 +39,11 @@ class Opened:
     def values(self) -> dict[str, Any]:
         """What it says, be it right or wrong."""
         return self.reading.values
+
+    def of_file(self, yaml: str | None = None) -> dict[str, Any]:
+        """For a draft that begins with it: its file, and its text or another that was made of it."""
+        known = {self.file: digest(self.text)} if self.file else {}
+        return {"file": self.file, "yaml": self.text if yaml is None else yaml, "known": known}
 
 
 def open_config(name: str, store: RunStore) -> Opened:

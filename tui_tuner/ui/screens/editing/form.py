@@ -174,7 +174,7 @@ class EditingForm(MendingScreen):
             own = patched(own, flat(values)) or ""
         drafts = self.tuner.drafts
         if opened is not None:
-            await self.begin_again(values, opened.name, file=opened.file, yaml=own)
+            await self.begin_again(values, opened.name, **opened.of_file(own))
         else:
             draft, before = drafts.draft, drafts.history.now
             draft.values, draft.texts, draft.yaml, draft.unread = values, {}, own, ""
@@ -205,12 +205,11 @@ class EditingForm(MendingScreen):
         if opened.reading.wrong and opened.text:
             await self.settle(opened.text, {}, opened)
         else:
-            yaml = opened.text
-            await self.begin_again(opened.values, opened.name, file=opened.file, yaml=yaml)
+            await self.begin_again(opened.values, opened.name, **opened.of_file())
             for note in opened.reading.notes:
                 self.tuner.say(note, timeout=8)
 
-    async def begin_again(self, values: Mapping[str, Any], name: str, **more: str) -> None:
+    async def begin_again(self, values: Mapping[str, Any], name: str, **more: Any) -> None:
         """Begin from other values, as one step that can be undone."""
         drafts = self.tuner.drafts
         if drafts.changed:
@@ -240,7 +239,7 @@ def open_config_at_once(app: Tuner, opened: Opened) -> None:
     """Show the form with a config that the command line names; its mistakes first."""
     wrong = bool(opened.reading.wrong and opened.text)
     if not wrong:
-        app.drafts.begin(opened.values, opened.name, file=opened.file, yaml=opened.text)
+        app.drafts.begin(opened.values, opened.name, **opened.of_file())
         app.drafts.opened()
     app.open_settings(opened.name)
 
