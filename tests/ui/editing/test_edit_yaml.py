@@ -17,8 +17,9 @@ from tui_tuner.config.load import load_config
 from tui_tuner.errors import ConfigError
 from tui_tuner.runs.store import RunStore
 from tui_tuner.ui import form
-from tui_tuner.ui.drafts import DraftKeeper, digest, drafts_folder, read_drafts
+from tui_tuner.ui.drafts import DraftKeeper
 from tui_tuner.ui.editing.check import read_text
+from tui_tuner.ui.editing.kept import digest, drafts_folder, read_drafts
 from tui_tuner.ui.editing.opening import open_config
 from tui_tuner.ui.screens.home import HomeScreen
 from tui_tuner.ui.screens.settings import SettingsScreen

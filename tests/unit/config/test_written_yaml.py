@@ -18,7 +18,7 @@ from tui_tuner.config.values import set_path
 from tui_tuner.config.writing.commented import commented
 from tui_tuner.config.writing.flat import flat, same_values
 from tui_tuner.config.writing.patched import patched, values_of, with_defaults, without_defaults
-from tui_tuner.ui.drafts import Draft
+from tui_tuner.ui.editing.kept import Draft
 from tui_tuner.ui.editing.text import for_editor, for_file, from_editor
 from tui_tuner.ui.form import applied, applies
 

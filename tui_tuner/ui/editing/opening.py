@@ -15,8 +15,8 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
-from tui_tuner.ui.drafts import digest
 from tui_tuner.ui.editing.check import Reading, is_config, read_text
+from tui_tuner.ui.editing.kept import digest
 from tui_tuner.ui.overview import run_values
 
 

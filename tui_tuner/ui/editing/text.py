@@ -22,7 +22,7 @@ from tui_tuner.config.writing.patched import patched, with_comments, with_defaul
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.drafts import Draft, in_short
+from tui_tuner.ui.editing.kept import Draft, in_short
 from tui_tuner.ui.form import applies, at, put
 
 

@@ -23,7 +23,7 @@ class State:
     """A draft at one time.
 
     Args:
-        draft: Which draft it was (a `drafts.Draft`): beginning from something else makes another.
+        draft: Which draft it was (a `kept.Draft`): beginning from something else makes another.
         begun: What that draft began with.
     """
 

@@ -104,6 +104,8 @@ class SettingsScreen(SectionsForm):
         self._check(changed=False)
         told = self._standing.told
         await self._go_to(told.field if told else draft.at)
+        if draft.unread:
+            self.tuner.say(_("A text that was edited as YAML waits: ^e opens it."), timeout=8)
         if self._mend:
             self.action_mend()
 

@@ -116,12 +116,7 @@ class EditingForm(MendingScreen):
     async def _edited(self, given: str, line: int = 0) -> str | None:
         from tui_tuner.ui.screens.editing.session import edited
 
-        return await edited(self.app, given, line, self.tuner.say, self._keep_text)
-
-    def _keep_text(self, text: str) -> None:
-        """A text with mistakes, or one that could not be looked at: `^e` goes on with it."""
-        self.tuner.drafts.draft.unread = text
-        self.tuner.drafts.touch()
+        return await edited(self.app, given, line, self.tuner.say, self.tuner.drafts)
 
     async def settle(self, text: str, before: Mapping[str, Any], opened: Opened | None = None) -> None:
         """Take a text into the draft; where it has mistakes, as one says.
@@ -158,7 +153,7 @@ class EditingForm(MendingScreen):
         if opened is not None and not away:
             self.tuner.say(_("{name} was not opened.", name=one_line(opened.name, 80)))
         elif opened is None:
-            self._keep_text("" if away else text)
+            self.tuner.drafts.keep_text("" if away else text)
             if not away:
                 self.tuner.say(_("The text is kept as it was typed: ^e opens it again."), timeout=8)
 

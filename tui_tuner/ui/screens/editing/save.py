@@ -13,7 +13,7 @@ from tui_tuner.config.load import read_text
 from tui_tuner.errors import ConfigError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import listed, one_line
-from tui_tuner.ui.drafts import Draft, digest
+from tui_tuner.ui.editing.kept import Draft, digest
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.screens.dialogs import AskPath, Confirm
 
