@@ -52,7 +52,7 @@ class Store(Protocol):
     def here(self, file: HubFile) -> tuple[int, bool]: ...
     def item(self, file: HubFile) -> Item: ...
     def settle(self, file: HubFile) -> None: ...
-    def finish(self) -> Path: ...
+    def finish(self, files: list[HubFile]) -> Path: ...
 
 
 def fetch(
@@ -130,7 +130,7 @@ class _Fetch:
         if missing:
             self._check_room(name)
             self._work(missing)
-        folder = self._store.finish()
+        folder = self._store.finish(self._files)
         self._say(now=True)
         return folder
 
