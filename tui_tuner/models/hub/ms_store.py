@@ -121,7 +121,7 @@ class ModelScopeStore:
             self._note({file.name: file.sha256})
 
     def finish(self, files: list[HubFile]) -> Path:
-        """Put what waits into its place; once all of a model is here, remove what the hub no longer has of it."""
+        """Put what waits into its place; once all of a model is here, remove what the hub no longer has."""
         come = {file.name: file.sha256 for file in files if self._new(file).exists()}
         for file in files:
             if file.name in come:
