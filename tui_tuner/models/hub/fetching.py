@@ -49,6 +49,8 @@ class Store(Protocol):
     def client(self) -> Any: ...
     @property
     def disk(self) -> Path: ...
+    @property
+    def variable(self) -> str: ...
     def here(self, file: HubFile) -> tuple[int, bool]: ...
     def item(self, file: HubFile) -> Item: ...
     def settle(self, file: HubFile) -> None: ...
@@ -78,7 +80,7 @@ def fetch(
     except (Cancelled, KeyboardInterrupt):
         raise
     except Exception as error:
-        raise problems.in_words(error, name, source, client.endpoint(), revision) from None
+        raise problems.in_words(error, name, source, client.endpoint(), revision, fetching=True) from None
 
 
 def fetch_config(name: str, revision: str | None, source: str) -> Path:
@@ -95,7 +97,7 @@ def fetch_config(name: str, revision: str | None, source: str) -> Path:
     try:
         folder = _Fetch(_store(model), files, lambda at: None, lambda: False).run(name)
     except Exception as error:
-        raise problems.in_words(error, name, source, client.endpoint(), revision) from None
+        raise problems.in_words(error, name, source, client.endpoint(), revision, fetching=True) from None
     return folder / "config.json"
 
 
@@ -153,7 +155,7 @@ class _Fetch:
         free = shutil.disk_usage(folder).free
         margin = max(1 << 20, min(_MARGIN, needed // 20))
         if needed > 0 and needed + margin > free:
-            raise problems.too_little_room(name, needed + margin, free, folder)
+            raise problems.too_little_room(name, needed + margin, free, folder, self._store.variable)
 
     def _work(self, missing: list[HubFile]) -> None:
         for file in missing:

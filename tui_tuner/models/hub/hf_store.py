@@ -41,6 +41,8 @@ def snapshot(name: str, revision: str | None) -> Path | None:
 class HuggingFaceStore:
     """One commit of a model in the cache of huggingface_hub."""
 
+    variable = "HF_HOME"  # names another folder for the cache
+
     def __init__(self, model: Described) -> None:
         if not model.commit:
             raise HubError(

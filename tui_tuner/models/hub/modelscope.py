@@ -33,10 +33,7 @@ def client() -> Any:
     """An HTTP client of its own: the one of the other hub sends what belongs to that."""
     global _client
     if is_offline():
-        raise HubError(
-            _("the hub is not asked: HF_HUB_OFFLINE is set."),
-            hint=_("Unset it, or take a model of this machine: `tui-tuner models list`."),
-        )
+        raise problems.offline()
     if _client is None:
         _client = library().Client(follow_redirects=True, timeout=patience())
     return _client

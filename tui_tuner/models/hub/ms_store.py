@@ -23,11 +23,12 @@ from tui_tuner.models.hub.transfer import Item
 
 PARTS = ".parts"
 NOTE = ".fetched.json"
+VARIABLE = "TUI_TUNER_MODELS"  # names another folder for the cache
 
 
 def cache_root() -> Path:
     """`TUI_TUNER_MODELS`, or a folder in the user's cache."""
-    told = os.environ.get("TUI_TUNER_MODELS")
+    told = os.environ.get(VARIABLE)
     if told:
         return Path(told).expanduser() / "modelscope"
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -59,6 +60,8 @@ def all_folders() -> Iterator[tuple[str, str, Path]]:
 
 class ModelScopeStore:
     """One revision of a model."""
+
+    variable = VARIABLE
 
     def __init__(self, model: Described) -> None:
         self._model = model

@@ -19,17 +19,15 @@ from tui_tuner.models.hub.huggingface import HuggingFace
 from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE, Who
 from tui_tuner.models.hub.modelscope import ModelScope, client
 from tui_tuner.models.hub.net import asked, patience, session
-from tui_tuner.models.hub.stored import VARIABLES, find_token, token_file, write_token
+from tui_tuner.models.hub.stored import VARIABLES, find_token, is_token, token_file, write_token
 from tui_tuner.text import one_line
-
-_LEAST, _MOST = 8, 1000  # characters of a token
 
 
 def who(source: str) -> Who | None:
     """Who is logged in; None if nobody is. Where the hub cannot be asked, the name is empty.
 
     Raises:
-        HubError: the hub does not know the token.
+        HubError: the hub does not know the token, or it can be none.
     """
     token, origin = find_token(source)
     if not token:
@@ -40,17 +38,16 @@ def who(source: str) -> Who | None:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status == 401:
             raise problems.wrong_token(origin, source) from None
+        if not is_token(token):
+            raise problems.no_token(origin) from None
         return Who("", source, origin)
 
 
 def login(token: str, source: str) -> Who:
     """See `api.login`."""
     token = token.strip()
-    if not _LEAST <= len(token) <= _MOST or not token.isascii() or not token.isprintable() or " " in token:
-        raise HubError(
-            _("this is no token: one is a single word of letters and digits."),
-            hint=_("Copy it from the hub's page of tokens."),
-        )
+    if not is_token(token):
+        raise problems.no_token()
     endpoint = _endpoint(source)
     try:
         name = _name_of(token, source)
