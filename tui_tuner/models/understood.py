@@ -53,7 +53,9 @@ def _raise_hub(error: BaseException, shown: str) -> None:
         link = link.__cause__ or link.__context__
     names = {kind.__name__ for item in chain for kind in type(item).__mro__}
     if "GatedRepoError" in names:
-        hint = advise(N_("Accept its terms on the hub's page, then log in: {command}.", command=log_in()))
+        hint: str = advise(
+            N_("Accept its terms on the hub's page, then log in: {command}.", command=log_in())
+        )
         raise HubError(
             _("the hub gives this model only to approved accounts."), where=shown, hint=hint
         ) from error

@@ -15,8 +15,8 @@ from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
 from tui_tuner.models.hub import problems
 from tui_tuner.models.hub.choice import is_weights
+from tui_tuner.models.hub.clients import client_of
 from tui_tuner.models.hub.hf_store import HuggingFaceStore
-from tui_tuner.models.hub.huggingface import HuggingFace
 from tui_tuner.models.hub.kinds import (
     MODELSCOPE,
     Cancelled,
@@ -27,7 +27,6 @@ from tui_tuner.models.hub.kinds import (
     ProgressCall,
 )
 from tui_tuner.models.hub.local import find
-from tui_tuner.models.hub.modelscope import ModelScope
 from tui_tuner.models.hub.ms_store import ModelScopeStore
 from tui_tuner.models.hub.net import is_offline
 from tui_tuner.models.hub.transfer import Item, Watch, download, patiently
@@ -66,7 +65,7 @@ def fetch(
     weights: bool = True,
 ) -> Path:
     """See `api.fetch`."""
-    client = ModelScope if source == MODELSCOPE else HuggingFace
+    client = client_of(source)
     if is_offline() and (found := find(name, revision, source, weights)) is not None:
         return found
     progress(Progress("", 0, 0, 0, 0))
@@ -89,7 +88,7 @@ def fetch_config(name: str, revision: str | None, source: str) -> Path:
     Raises:
         HubError: as `api.describe` does; or the model has none.
     """
-    client = ModelScope if source == MODELSCOPE else HuggingFace
+    client = client_of(source)
     model = client.describe(name, revision)
     files = [file for file in model.files if file.name == "config.json"]
     if not files:

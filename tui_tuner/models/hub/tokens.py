@@ -15,6 +15,7 @@ from typing import Any
 from tui_tuner.errors import HubError
 from tui_tuner.locales import _
 from tui_tuner.models.hub import problems
+from tui_tuner.models.hub.clients import client_of
 from tui_tuner.models.hub.huggingface import HuggingFace
 from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE, Who
 from tui_tuner.models.hub.modelscope import ModelScope, client
@@ -48,7 +49,7 @@ def login(token: str, source: str) -> Who:
     token = token.strip()
     if not is_token(token):
         raise problems.no_token()
-    endpoint = _endpoint(source)
+    endpoint = client_of(source).endpoint()
     try:
         name = _name_of(token, source)
         if source == MODELSCOPE:
@@ -127,10 +128,6 @@ def _name_on_modelscope(token: str) -> str:
     if not isinstance(data, dict) or answer.get("Success") is False:
         raise problems.wrong_token(LABELS[MODELSCOPE], MODELSCOPE)
     return one_line(data.get("Username") or "")
-
-
-def _endpoint(source: str) -> str:
-    return ModelScope.endpoint() if source == MODELSCOPE else HuggingFace.endpoint()
 
 
 def _without(error: Any, token: str) -> Any:
