@@ -11,7 +11,7 @@ from textual.content import Content
 
 from tui_tuner.config.deciding import kind_of
 from tui_tuner.errors import TunerError
-from tui_tuner.inference.leads import here, leads_of, runs_option
+from tui_tuner.inference.leads import has_model, here, leads_of, runs_option
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.view import RunView
@@ -29,7 +29,7 @@ class NextStep(NamedTuple):
 def can_be_asked(folder: RunFolder, view: RunView) -> bool:
     """Whether there is a model, and one that finds something in a text rather than writing one."""
     kind = kind_of(view.config)
-    return kind is not None and not kind.writes and (folder.best.is_dir() or folder.last.is_dir())
+    return kind is not None and not kind.writes and has_model(folder)
 
 
 def next_keys(folder: RunFolder, view: RunView) -> list[tuple[str, str]]:
