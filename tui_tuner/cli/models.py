@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -213,6 +214,9 @@ def fetch(
             raise UsageError(_("no names came through the pipe."), hint=_("Give one name a line."))
     for one in names:
         told = Told(one, json)
+        if revision is None and (here := _folder_here(one)) is not None:
+            told.done(here)
+            continue
         try:
             folder = api.fetch(one, revision=revision, source=source, progress=told)
         except KeyboardInterrupt:
@@ -222,6 +226,19 @@ def fetch(
             told.clear()
             raise
         told.done(folder)
+
+
+def _folder_here(name: str) -> Path | None:
+    """The model's folder, where it is no name of a hub."""
+    from tui_tuner.config.kinds import TINY
+
+    if name in ("demo", TINY):
+        raise UsageError(
+            _("{name}: comes with this package, so there is nothing to fetch.", name=name),
+            hint=_("It is named as it is: --set model.name={name}.", name=name),
+        )
+    folder = Path(name).expanduser()
+    return folder if (folder / "config.json").is_file() else None
 
 
 @app.command(
