@@ -11,7 +11,7 @@ from textual.content import Content
 
 from tui_tuner.config.deciding import kind_of
 from tui_tuner.errors import TunerError
-from tui_tuner.inference.leads import has_model, here, leads_of, runs_option
+from tui_tuner.inference.leads import here, leads_of, runs_option
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.view import RunView
