@@ -102,6 +102,13 @@ def test_what_is_saved_opens_again_to_the_same(values: dict[str, Any]) -> None:
     assert same_values(values_of(from_editor(edited)), held)
 
 
+def test_a_text_of_several_lines_without_effect_is_one_comment() -> None:
+    values = {"model": {"name": "demo", "revision": "a\n\nb"}}
+    written = for_file(Draft(values), Path("any.yaml"))
+    assert written.unread == ("model.revision",)
+    assert '# Without effect here: revision: "a\\n\\nb"\n' in written.text
+
+
 def test_what_other_values_leave_without_effect_is_not_laid_to_the_task() -> None:
     values = {"training": {"epochs": 7.0, "max_steps": 20}, "data": {"problem": "multi"}}
     written = for_file(Draft(values), Path("any.yaml"))
