@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input, OptionList, TextArea
+from textual.widgets import Input, OptionList, Static, TextArea
 
 from tests.ui.conftest import Opened, text, until
 from tests.ui.editing.test_undo import said
@@ -34,6 +34,11 @@ PEERS = (
 def no_editor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.delenv("EDITOR", raising=False)
+
+
+def asked(pilot: Pilot[Any]) -> str:
+    """The question of the dialog above, unwrapped: where its lines break depends on a path's length."""
+    return " ".join(str(one.render()) for one in pilot.app.screen.query(".dialog Static").results(Static))
 
 
 async def form_of(pilot: Pilot[Any]) -> None:
@@ -193,11 +198,11 @@ async def test_a_file_is_opened_with_its_mistakes_and_saved_over(
         wanted = "# of mine\ndata:\n  path: rows.jsonl  # beside\nmethod:\n  rank: 10  # nine\n"
         assert file.read_text() == wanted
         await pilot.press("ctrl+s", "enter")  # as it was left here
-        await until(pilot, lambda: "exists. Overwrite it?" in text(pilot))
+        await until(pilot, lambda: "exists. Overwrite it?" in asked(pilot))
         await pilot.press("n")
         file.write_text("# of somebody else\n")
         await pilot.press("ctrl+s", "enter")
-        await until(pilot, lambda: "has changed since it was opened or" in text(pilot))
+        await until(pilot, lambda: "has changed since it was opened or saved here" in asked(pilot))
         await pilot.press("n")
         assert file.read_text() == "# of somebody else\n"
         await pilot.press("escape", "escape")
