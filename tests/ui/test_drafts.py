@@ -20,7 +20,8 @@ from tests.ui.conftest import Opened, text, until
 from tui_tuner.config.load import config_problems
 from tui_tuner.runs.store import RunStore
 from tui_tuner.ui import drafts, form
-from tui_tuner.ui.drafts import MOST, DraftKeeper, drafts_folder, read_drafts
+from tui_tuner.ui.drafts import MOST, DraftKeeper
+from tui_tuner.ui.editing.kept import drafts_folder, read_drafts
 from tui_tuner.ui.screens.home import HomeScreen
 from tui_tuner.ui.screens.run import RunScreen
 from tui_tuner.ui.screens.settings import SettingsScreen

@@ -17,7 +17,7 @@ from tui_tuner.evaluation.inside import inside_parts, read_shown, written
 from tui_tuner.launch.helper import Cancelled
 from tui_tuner.runs.events import Evaluation, EvaluationTable, Sample
 from tui_tuner.runs.store import RunFolder, RunStore
-from tui_tuner.ui.screens.ask import AskScreen
+from tui_tuner.ui.screens.ask import AskScreen, doing_words
 from tui_tuner.ui.screens.dialogs import AskPath
 from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.widgets.run_list import run_line
@@ -268,6 +268,15 @@ async def test_a_question_is_asked_cancelled_and_answered_inside_the_text(
         await pilot.press("escape")
         await until(pilot, lambda: "Measured" in text(pilot))
         assert helper.rested == 1
+
+
+def test_a_model_that_is_asked_comes_with_a_count() -> None:
+    told = {"name": "acme/tiny", "done": 1_500_000, "total": 3_000_000}
+    assert doing_words({"doing": "fetching", **told}) == "Fetching acme/tiny: 1.4 MiB of 2.9 MiB…"
+    assert doing_words({"doing": "fetching", "name": "acme/tiny"}) == "Asking the hub for acme/tiny…"
+    told = {"name": "small · best", "done": 1000, "total": 2000}
+    assert doing_words({"doing": "loading", **told}) == "Loading small · best: 1,000 of 2,000 weights…"
+    assert doing_words({"doing": "loading"}) == "Loading the model…"
 
 
 async def test_a_run_that_writes_text_cannot_be_asked_by_key(store: RunStore, opened: Opened) -> None:

@@ -26,6 +26,7 @@ from tui_tuner.runs.events import (
 )
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
+from tui_tuner.runs.view import RunView
 from tui_tuner.text import human_bytes, human_money, human_seconds
 from tui_tuner.ui.screens.results import ResultsScreen
 from tui_tuner.ui.screens.run import RunScreen
@@ -33,7 +34,7 @@ from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.widgets.judged.measures import moved
 from tui_tuner.ui.widgets.live.log_pane import LogPane
 from tui_tuner.ui.widgets.live.plot import add_scores
-from tui_tuner.ui.widgets.live.series import curve, settled
+from tui_tuner.ui.widgets.live.series import Points, chart_of, settled
 from tui_tuner.ui.words import duration, figure, rough
 
 HOSTILE = "[/red] [@click=app.quit]x[/] \x1b[2J\x1b]0;owned\x07 \x9b31m \u202egnp.exe"
@@ -288,6 +289,10 @@ def test_words_for_numbers_that_are_none() -> None:
         assert words(math.nan) == "nan s" and words(math.inf) == "inf s"
     assert "nan" in human_bytes(math.nan) and "inf" in human_money(math.inf)
     steps = [Step(step, loss=loss) for step, loss in enumerate((1.0, math.nan, 3.0, 1e40, None, math.inf))]
+
+    def curve(steps: list[Step], columns: int) -> Points:
+        return chart_of(RunView(steps=tuple(steps)), "loss", "step", columns).line
+
     assert curve(steps, 100) == [(0.0, 1.0), (2.0, 3.0)] and curve(steps, 1) == [(0.0, 1.0), (2.0, 3.0)]
     assert curve(steps[1:2], 100) == []
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from tui_tuner.runs import ballast, kernel, trash
 from tui_tuner.runs.death import cause_of_death, names_pid, vital_signs
 from tui_tuner.runs.events import Evaluation, Finished, Heartbeat, RunStarted, Step, Warned
 from tui_tuner.runs.gpu_faults import classify, from_kernel_log
-from tui_tuner.runs.history import disk_use, log_tail, lost, matches, summaries, summary
+from tui_tuner.runs.history import disk_use, log_tail, lost, matches, resume_command, summaries, summary
 from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.notes import change_tags, read_notes, set_note
 from tui_tuner.runs.secrets import Scrubber
@@ -506,3 +507,12 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert "third" in command() and "empty" in command("trash")
     refused = runner.invoke(history_cli.app, ["--runs", str(tmp_path), "--state", "asleep"])
     assert isinstance(refused.exception, UsageError)
+
+
+def test_the_command_that_goes_on_can_be_typed_wherever_the_runs_are(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "my runs" / "one")
+    folder.path.mkdir(parents=True)
+    assert shlex.split(resume_command(folder)) == [
+        *("tui-tuner", "resume", "one", "--runs"),
+        str(tmp_path / "my runs"),
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from tui_tuner.cli.options import Json
 from tui_tuner.errors import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
 from tui_tuner.locales import N_, _, _n
-from tui_tuner.models.hub.kinds import HUGGINGFACE, LABELS, SOURCES
+from tui_tuner.models.hub.kinds import HUGGINGFACE, LABELS, MODELSCOPE, SOURCES
 from tui_tuner.text import human_bytes, one_line
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+_TOKEN_PAGES = {
+    HUGGINGFACE: "https://huggingface.co/settings/tokens",
+    MODELSCOPE: "https://modelscope.cn/my/myaccesstoken",
+}
 
 
 def _known(source: str) -> str:
@@ -58,7 +64,7 @@ def show_local(names: Names = False, json: Json = False) -> None:
     total = sum(one.bytes for one in found)
     if json:
         hubs = {source: api.endpoint(source) for source in SOURCES}
-        caches = {"huggingface": cache_folder(), "modelscope": str(cache_root())}
+        caches = {HUGGINGFACE: cache_folder(), MODELSCOPE: str(cache_root())}
         told = {"hubs": hubs, "offline": is_offline(), "caches": caches, "bytes": total}
         _print_json({**told, "models": [asdict(one) | {"path": str(one.path)} for one in found]})
         return
@@ -72,11 +78,11 @@ def show_local(names: Names = False, json: Json = False) -> None:
     typer.echo(
         _n("{count} model, {size}", "{count} models, {size}", count, count=count, size=human_bytes(total))
     )
-    typer.echo(_("hub: {endpoint}, cache: {folder}", endpoint=_address(), folder=one_line(cache_folder())))
+    typer.echo(_("hub: {endpoint}, cache: {folder}", endpoint=hub_address(), folder=one_line(cache_folder())))
 
 
-def _address() -> str:
-    """The hub in use, and that it is not to be asked."""
+def hub_address() -> str:
+    """The hub in use, and whether it is not to be asked."""
     from tui_tuner.models.hub import api
     from tui_tuner.models.hub.net import is_offline
 
@@ -208,6 +214,9 @@ def fetch(
             raise UsageError(_("no names came through the pipe."), hint=_("Give one name a line."))
     for one in names:
         told = Told(one, json)
+        if revision is None and (here := _folder_here(one)) is not None:
+            told.done(here)
+            continue
         try:
             folder = api.fetch(one, revision=revision, source=source, progress=told)
         except KeyboardInterrupt:
@@ -217,6 +226,19 @@ def fetch(
             told.clear()
             raise
         told.done(folder)
+
+
+def _folder_here(name: str) -> Path | None:
+    """The model's folder, where it is no name of a hub."""
+    from tui_tuner.config.kinds import TINY
+
+    if name in ("demo", TINY):
+        raise UsageError(
+            _("{name}: comes with this package, so there is nothing to fetch.", name=name),
+            hint=_("It is named as it is: --set model.name={name}.", name=name),
+        )
+    folder = Path(name).expanduser()
+    return folder if (folder / "config.json").is_file() else None
 
 
 @app.command(
@@ -241,9 +263,7 @@ def login(
             hint=_("Leave it out and be asked for it, or send it through a pipe."),
         )
     if sys.stdin.isatty():
-        page = {"huggingface": "https://huggingface.co/settings/tokens"}.get(
-            source, "https://modelscope.cn/my/myaccesstoken"
-        )
+        page = _TOKEN_PAGES[source]
         typer.echo(_("Make a token on {page}; it is not shown while you paste it.", page=page), err=True)
         token = getpass(f"{_('Token:')} ", stream=sys.stderr)
     else:

@@ -130,6 +130,7 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
 
 
 def _detached(folder: RunFolder, going_on: bool, json: bool) -> int:
+    from tui_tuner.inference.leads import runs_option
     from tui_tuner.launch.child import start_detached
 
     pid = start_detached(folder, going_on, lambda words: typer.echo(words, err=True))
@@ -138,20 +139,11 @@ def _detached(folder: RunFolder, going_on: bool, json: bool) -> int:
 
         typer.echo(orjson.dumps({"run": folder.name, "folder": str(folder.path), "pid": pid}).decode())
     else:
-        name = one_line(folder.name)
+        name, runs = one_line(folder.name), one_line(runs_option(folder))
         typer.echo(_("run {name} goes on in the background (pid {pid})", name=name, pid=pid))
-        typer.echo(
-            _("watch it  tui-tuner attach {name}{runs_option}", name=name, runs_option=_runs_option(folder))
-        )
-        typer.echo(
-            _("stop it   tui-tuner stop {name}{runs_option}", name=name, runs_option=_runs_option(folder))
-        )
+        typer.echo(_("watch it  tui-tuner attach {name}{runs_option}", name=name, runs_option=runs))
+        typer.echo(_("stop it   tui-tuner stop {name}{runs_option}", name=name, runs_option=runs))
     return 0
-
-
-def _runs_option(folder: RunFolder) -> str:
-    root = str(folder.path.parent)
-    return "" if root == "runs" else f" --runs {one_line(root)}"
 
 
 def _config(name: str, sets: list[str] | None, runs: str | None) -> RunConfig:

@@ -72,6 +72,7 @@ class Ledger:
     def __init__(self) -> None:
         self.read = 0
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
+        self.last = ""  # the outcome of the row that was counted last
         self.pieces = 0
         self.notes: list[str] = []
         self.splits: dict[str, int] = {}
@@ -90,6 +91,7 @@ class Ledger:
             raise ValueError(f"unknown outcome {outcome!r}")
         self.read += 1
         self.outcomes[outcome] += 1
+        self.last = outcome
         self.pieces += pieces
         if reason:
             self._add(self._reasons, outcome, reason, origin, sample)

@@ -199,8 +199,6 @@ def inspect(
     lengths, answers = Lengths("characters"), Lengths("characters")
     labels: Counter[str] = Counter()
     refusal: DataError | None = None
-    before: dict[str, int] = {}  # the outcomes, one row ago
-    outcome = ""
     for read in reading:
         why = ""
         try:
@@ -209,12 +207,7 @@ def inspect(
             refusal, record, why = refusal or error, None, error.what
             ledger.count("dropped", read.row.origin, N_("rows that this task cannot use"))
         if each is not None:
-            if ledger.outcomes.get(outcome, 0) == before.get(outcome, 0):  # not again the one before
-                outcome = next(
-                    name for name, count in ledger.outcomes.items() if count != before.get(name, 0)
-                )
-            before[outcome] = ledger.outcomes[outcome]
-            each(read, outcome, why)
+            each(read, ledger.last, why)
         if record is not None:
             lengths.add(sum(map(len, texts_of(record))))
             for answer in answers_of(record):

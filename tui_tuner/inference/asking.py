@@ -10,9 +10,11 @@ from typing import Any
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.errors import OutOfMemoryError, UsageError
 from tui_tuner.evaluation.samples import Shown
+from tui_tuner.inference.bringing import bring_missing
 from tui_tuner.inference.loading import Models
 from tui_tuner.inference.origin import Origin, find_origin
 from tui_tuner.locales import _
+from tui_tuner.models.hub.kinds import Cancelled, Progress
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.tasks import find_task
@@ -76,7 +78,8 @@ def answer(
     Args:
         arguments: `model` (an `Origin` in plain values) or `run` (its folder, and `which` if wanted), `text`;
             if wanted `question` and `device`.
-        progress: Told `doing`: loading or answering; while loading, `done` of `total` weights.
+        progress: Told `doing`: fetching, loading or answering; while loading, the `name` of a model and
+            `done` of `total` weights, and the same in bytes while one is brought here before that.
 
     Returns:
         What `to_json` does; None where it was cancelled.
@@ -86,10 +89,18 @@ def answer(
         _warm.clear()
         _warm[device] = Models(device)
 
-    def say(_name: str, done: int, total: int) -> None:
-        progress({"doing": "loading", "done": done, "total": total})
+    def say(name: str, done: int, total: int) -> None:
+        progress({"doing": "loading", "name": name, "done": done, "total": total})
 
-    (loaded,) = _warm[device].load([_asked(arguments)], say)
+    def fetched(name: str, at: Progress) -> None:
+        progress({"doing": "fetching", "name": name, "done": at.done, "total": at.total})
+
+    origin = _asked(arguments)
+    try:
+        bring_missing([origin], fetched, cancelled)
+    except Cancelled:
+        return None
+    (loaded,) = _warm[device].load([origin], say)
     if cancelled():
         return None
     progress({"doing": "answering"})

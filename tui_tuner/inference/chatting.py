@@ -10,10 +10,13 @@ from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.evaluation.generation import context_length
 from tui_tuner.inference.answering import Answer, answer_each
+from tui_tuner.inference.bringing import bring_missing
 from tui_tuner.inference.loading import Loaded, Models
 from tui_tuner.inference.origin import Origin, check_writes
 from tui_tuner.inference.prompts import encode_chat, has_template, show_tokens
 from tui_tuner.inference.sampling import Sampling
+from tui_tuner.models.hub.kinds import Cancelled
+from tui_tuner.models.hub.kinds import Progress as Fetched
 
 Progress = Callable[[Any], None]
 PIECE_SECONDS = 0.05  # between two messages of one answer: a screen draws no faster, and a slow line not more
@@ -28,12 +31,13 @@ def open_chat(
 
     Args:
         arguments: `models` (each an `Origin` in plain values) and, if wanted, `device`.
-        progress: Told {"loading": name, "done": weights, "total": weights}.
+        progress: Told {"fetching": name, "done": bytes, "total": bytes} where a model has to be brought here
+            first, then {"loading": name, "done": weights, "total": weights}.
 
     Returns:
         For each what a screen says of it: `context`, `template`, `device`, `dtype`, `parameters`.
     """
-    return [describe(one) for one in _load(arguments, progress)]
+    return [describe(one) for one in _load(arguments, progress, cancelled)]
 
 
 def answer_chat(
@@ -48,9 +52,12 @@ def answer_chat(
 
     Returns:
         For each model that was asked an `Answer` in plain values, with what there was where it was cancelled;
-        for one that could not answer {"error": why}, while the others do.
+        for one that could not answer {"error": why}, while the others do. Nothing where it was cancelled
+        before the models were there.
     """
-    loaded = _load(arguments, progress)
+    loaded = _load(arguments, progress, cancelled)
+    if not loaded:
+        return []
     sampling = Sampling(**arguments.get("sampling", {})).check()
     found: dict[int, dict[str, Any]] = {}
     prompts: dict[int, list[int]] = {}
@@ -78,8 +85,8 @@ def chat_tokens(
     arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]
 ) -> list[list[tuple[int, str, bool]]]:
     """The exact tokens that `answer_chat` would give to each model: (id, text, special)."""
-    loaded = _load(arguments, progress)
-    turns = zip(loaded, arguments["turns"], strict=True)
+    loaded = _load(arguments, progress, cancelled)
+    turns = zip(loaded, arguments["turns"] if loaded else [], strict=True)
     return [show_tokens(one, encode_chat(one, said)) for one, said in turns if said is not None]
 
 
@@ -133,7 +140,8 @@ class Telling:
         self._progress({"model": self._models[model], "piece": piece, "tokens": self._tokens[model]})
 
 
-def _load(arguments: Mapping[str, Any], progress: Progress) -> list[Loaded]:
+def _load(arguments: Mapping[str, Any], progress: Progress, cancelled: Callable[[], bool]) -> list[Loaded]:
+    """The models; none where it was cancelled while one was fetched."""
     device = str(arguments.get("device", "auto"))
     if device not in _models:
         _models.clear()
@@ -142,9 +150,13 @@ def _load(arguments: Mapping[str, Any], progress: Progress) -> list[Loaded]:
     def say(name: str, done: int, total: int) -> None:
         progress({"loading": name, "done": done, "total": total})
 
+    def fetched(name: str, at: Fetched) -> None:
+        progress({"fetching": name, "done": at.done, "total": at.total})
+
     origins = [Origin.of(one) for one in arguments["models"]]
     check_writes(origins)
+    try:
+        bring_missing(origins, fetched, cancelled)
+    except Cancelled:
+        return []
     return _models[device].load(origins, say)
-
-
-__all__ = ["Answer", "answer_chat", "chat_tokens", "open_chat"]

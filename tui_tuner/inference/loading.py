@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tui_tuner.config.schema import ModelSection, RunConfig
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.inference.heads import head_values, read_json
 from tui_tuner.inference.origin import ADAPTER, BASE, Origin
@@ -18,8 +18,6 @@ from tui_tuner.inference.places import config_of, fitted, load_headed, place_of,
 from tui_tuner.inference.room import check_room
 from tui_tuner.locales import _
 from tui_tuner.methods.putting import put_adapter, read_stored
-from tui_tuner.models.hub.local import find
-from tui_tuner.models.hub.place import is_path
 from tui_tuner.models.loading import load_tokenizer, torch_dtype
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.models.reading import counting_weights
@@ -165,19 +163,6 @@ class Models:
 def _shares(origin: Origin, adapter: Path | None) -> bool:
     """Whether what is made of a base model leaves its tensors as they are."""
     return adapter is None or origin.checkpoint == BASE or read_stored(adapter).leaves_base
-
-
-def bases_not_here(origins: Sequence[Origin]) -> list[ModelSection]:
-    """Models of hubs whose weights these need, and which are not on this machine whole."""
-    missing: dict[tuple[str, str | None], ModelSection] = {}
-    for origin in origins:
-        own = origin.kind == "run" and origin.checkpoint != BASE and _adapter(origin) is None
-        model = config_of(origin).model
-        if own or model.architecture is not None or is_path(model.name):
-            continue
-        if find(model.name, model.revision, model.hub) is None:
-            missing[model.name, model.revision] = model
-    return list(missing.values())
 
 
 def share_weights(model: Any) -> Any:

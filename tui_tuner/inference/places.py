@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.compute.encoders import first_position
 from tui_tuner.config import consent
 from tui_tuner.config.load import build_config, read_config
 from tui_tuner.config.schema import ModelSection, RunConfig
@@ -16,6 +17,7 @@ from tui_tuner.evaluation.generation import context_length
 from tui_tuner.inference.heads import problem_of, read_json
 from tui_tuner.inference.origin import RESOLVED, Origin, read_adapter
 from tui_tuner.locales import _
+from tui_tuner.methods.prompts import virtual_tokens
 from tui_tuner.models.heads import head_classes
 from tui_tuner.models.hub.place import is_path
 from tui_tuner.runs.store import RunFolder
@@ -151,7 +153,7 @@ def fitted(config: RunConfig, model: Any, tokenizer: Any) -> RunConfig:
     longest = [config.data.max_length]
     context = context_length(model)
     if context is not None:
-        longest.append(context - _before_first(model))
+        longest.append(context - virtual_tokens(model) - first_position(model))
     if 0 < int(tokenizer.model_max_length) < 1 << 30:
         longest.append(int(tokenizer.model_max_length))
     if min(longest) < config.data.max_length:
@@ -160,12 +162,3 @@ def fitted(config: RunConfig, model: Any, tokenizer: Any) -> RunConfig:
     if config.task_kind.decides == "text":
         values["data.problem"] = problem_of(model.config.to_dict())
     return with_values(config, values) if values else config
-
-
-def _before_first(model: Any) -> int:
-    """Positions that a model counts before the first token: RoBERTa's begin after that of padding."""
-    table = next(
-        (module for name, module in model.named_modules() if name.endswith("position_embeddings")), None
-    )
-    pad = getattr(table, "padding_idx", None)
-    return 0 if pad is None else int(pad) + 1

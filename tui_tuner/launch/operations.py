@@ -42,9 +42,9 @@ OPERATIONS: dict[str, Operation] = {
     "chat_open": Operation("tui_tuner.inference.chatting:open_chat", process="chat"),
     "chat_answer": Operation("tui_tuner.inference.chatting:answer_chat", process="chat"),
     "chat_tokens": Operation("tui_tuner.inference.chatting:chat_tokens", process="chat"),
-    # Predicts the rows of a file, and keeps nothing.
     # Reads the first rows of a file, and says what would be asked about them; loads no model.
     "predict_look": Operation("tui_tuner.inference.predicting.operation:look_at"),
+    # Predicts the rows of a file. What it holds of memory is free again when its process has ended.
     "predict": Operation("tui_tuner.inference.predicting.operation:answer", process=ALONE),
     # Encodes the first rows; keeps the tokenizer of the model that was asked last.
     "try_rows": Operation("tui_tuner.tasks.preview.trying:answer"),

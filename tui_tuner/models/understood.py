@@ -6,8 +6,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from tui_tuner.config.advice import advise
 from tui_tuner.errors import HardwareError, HubError, ModelError
 from tui_tuner.locales import N_, _
+from tui_tuner.models.hub.problems import log_in
 from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
@@ -51,14 +53,16 @@ def _raise_hub(error: BaseException, shown: str) -> None:
         link = link.__cause__ or link.__context__
     names = {kind.__name__ for item in chain for kind in type(item).__mro__}
     if "GatedRepoError" in names:
-        hint = _("Accept its terms on the hub's page, and log in with `tui-tuner models login`.")
+        hint: str = advise(
+            N_("Accept its terms on the hub's page, then log in: {command}.", command=log_in())
+        )
         raise HubError(
             _("the hub gives this model only to approved accounts."), where=shown, hint=hint
         ) from error
     if "RevisionNotFoundError" in names:
         raise HubError(_("the hub has no such revision of this model."), where=shown) from error
     if "RepositoryNotFoundError" in names:
-        hint = _("Check the spelling; for a private one, log in with `tui-tuner models login`.")
+        hint = advise(N_("Check the spelling; a private one needs a login: {command}.", command=log_in()))
         raise HubError(
             _("the hub has no such model, or hides it from you."), where=shown, hint=hint
         ) from error

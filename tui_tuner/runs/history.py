@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -121,8 +122,8 @@ def lost(folder: RunFolder, lines: int = 5) -> Lost:
 def resume_command(folder: RunFolder) -> str:
     """The command that goes on with a run, from the folder where one is now."""
     root = folder.path.parent
-    place = "" if str(root) == "runs" else f" --runs {one_line(root)}"
-    return f"tui-tuner resume {one_line(folder.name)}{place}"
+    place = "" if str(root) == "runs" else f" --runs {shlex.quote(one_line(root))}"
+    return f"tui-tuner resume {shlex.quote(one_line(folder.name))}{place}"
 
 
 _COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tui_tuner.config.advice import Command, advise
 from tui_tuner.errors import ConfigError
-from tui_tuner.locales import _
+from tui_tuner.locales import N_, _
 from tui_tuner.runs.private import open_private
 
 _NAMES = re.compile(
@@ -172,8 +173,11 @@ def refuse_secrets(text: str, where: str) -> None:
             raise ConfigError(
                 _("holds what looks like a token or a password, and configs are kept in the run folder."),
                 where=f"{where}: {scrubber().text(line.strip())[:100]} (line {number})",
-                hint=_(
-                    "Take it out; for a hub, set HF_TOKEN in the environment, or `tui-tuner models login`."
+                hint=advise(
+                    N_(
+                        "Take it out; for a hub, set HF_TOKEN in the environment, or log in: {command}.",
+                        command=Command("`tui-tuner models login`", N_("l on the models screen")),
+                    )
                 ),
             )
 

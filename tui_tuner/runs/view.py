@@ -202,6 +202,8 @@ def _back_to(draft: _Draft, step: int) -> None:
         items[:] = [point for point in items if point.step <= step]
     samples = draft.list("samples")
     samples[:] = [sample for sample in samples if sample.step <= step and sample.stage != "after"]
+    memories = draft.list("memories")
+    memories[:] = [known for known in memories if known[0] <= step]
     draft.values["step"] = step
 
 

@@ -6,11 +6,10 @@ from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import TunerError, about
 from tui_tuner.locales import _
 from tui_tuner.models.hub import place
+from tui_tuner.models.hub.clients import client_of
 from tui_tuner.models.hub.fetching import fetch
-from tui_tuner.models.hub.huggingface import HuggingFace
-from tui_tuner.models.hub.kinds import HUGGINGFACE, LABELS, MODELSCOPE, Cancelled, Progress
+from tui_tuner.models.hub.kinds import HUGGINGFACE, LABELS, Cancelled, Progress
 from tui_tuner.models.hub.local import find
-from tui_tuner.models.hub.modelscope import ModelScope
 from tui_tuner.models.hub.net import answers, is_offline
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.training.commands import Commands
@@ -78,7 +77,7 @@ class _Said:
 def _bring(
     name: str, revision: str | None, hub: str, weights: bool, reporter: Reporter, commands: Commands
 ) -> None:
-    endpoint = (ModelScope if hub == MODELSCOPE else HuggingFace).endpoint()
+    endpoint = client_of(hub).endpoint()
     here = find(name, revision, hub, weights) is not None
     if here and (is_offline() or not answers(endpoint)):
         return

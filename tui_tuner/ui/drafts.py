@@ -9,121 +9,34 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tui_tuner.locales import _
-from tui_tuner.runs.private import open_private
 from tui_tuner.text import one_line
+from tui_tuner.ui.editing.kept import (
+    OF_TEXT,
+    Draft,
+    drafts_folder,
+    folder_of_text,
+    in_short,
+    is_alive,
+    own_name,
+    path_of,
+    read_drafts,
+    remove_draft,
+    write_whole,
+)
 from tui_tuner.ui.editing.undo import History, State, Step, snapshot
-from tui_tuner.ui.preferences import preferences_path
 
 MOST = 9  # are kept; the home screen lists them all
 REST = 0.4  # seconds without a change before it is written
-LARGEST = 1 << 20  # bytes; a larger file is none of ours
-_VERSION = 1
 Essence = tuple[dict[str, Any], dict[str, str], str, str]
 _NOTHING: Essence = ({}, {}, "", "")
-
-
-@dataclass
-class Draft:
-    """Values of the form, as in a YAML config, and where one was.
-
-    Args:
-        id: The name of its file; empty for one that was not kept yet.
-        texts: What stands in a field and is no value, by the field.
-        name: What it began as: a preset, a file, or a run.
-        file: The config file that it was opened from, which saving offers.
-        yaml: Its values as YAML with the comments of whoever wrote them; empty where nobody did.
-        unread: A text that was edited as YAML and has mistakes, until it is taken or thrown away.
-        section: The section that was open, and `at` the field that had the focus.
-        folder: The working folder, which relative paths are to be seen from.
-        about: For a list of drafts: its data, task and method.
-        saved: Unix seconds.
-    """
-
-    values: dict[str, Any] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    id: str = ""
-    name: str = ""
-    file: str = ""
-    yaml: str = ""
-    unread: str = ""
-    section: str = ""
-    at: str = ""
-    folder: str = ""
-    about: tuple[str, ...] = ()
-    saved: float = 0.0
-
-    def written(self) -> str:
-        """As its file has it, without secrets."""
-        from tui_tuner.runs.secrets import scrubber
-
-        held = {
-            "version": _VERSION,
-            "values": self.values,
-            "texts": self.texts,
-            "name": self.name,
-            "section": self.section,
-            "at": self.at,
-            "folder": self.folder,
-            "about": self.about,
-            "saved": self.saved,
-        }
-        texts = {"file": self.file, "yaml": self.yaml, "unread": self.unread}
-        held |= {name: text for name, text in texts.items() if text}
-        return scrubber().text(json.dumps(held, indent=1, default=str, ensure_ascii=False))
-
-
-def drafts_folder() -> Path:
-    """Where they are."""
-    return preferences_path().parent / "drafts"
-
-
-def read_drafts() -> list[Draft]:
-    """The drafts that are kept, newest first. What cannot be read is left alone and passed over."""
-    found = []
-    with contextlib.suppress(OSError):
-        for path in drafts_folder().glob("*.json"):
-            draft = read_draft(path)
-            if draft is not None:
-                found.append(draft)
-    return sorted(found, key=lambda draft: -draft.saved)
-
-
-def read_draft(path: Path) -> Draft | None:
-    """A draft, whatever version wrote it. What this one does not know is kept: the form shows it."""
-    try:
-        if path.stat().st_size > LARGEST:
-            return None
-        held = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-        saved = float(held.get("saved") or path.stat().st_mtime)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-        return None
-    values, texts, about = held.get("values"), held.get("texts"), held.get("about")
-    if not isinstance(values, dict):
-        return None
-    return Draft(
-        values=values,
-        texts={str(key): str(text) for key, text in texts.items()} if isinstance(texts, dict) else {},
-        id=path.stem,
-        name=str(held.get("name") or ""),
-        file=str(held.get("file") or ""),
-        yaml=str(held.get("yaml") or ""),
-        unread=str(held.get("unread") or ""),
-        section=str(held.get("section") or ""),
-        at=str(held.get("at") or ""),
-        folder=str(held.get("folder") or ""),
-        about=tuple(map(str, about)) if isinstance(about, list) else (),
-        saved=saved,
-    )
 
 
 class DraftKeeper:
@@ -147,7 +60,7 @@ class DraftKeeper:
         self.history = History(self._state())
         self.begin(values or {})
 
-    def begin(self, values: Mapping[str, Any], name: str = "", **more: str) -> None:
+    def begin(self, values: Mapping[str, Any], name: str = "", **more: Any) -> None:
         """Edit something else from here on. What was edited before stays among the drafts.
 
         Args:
@@ -157,7 +70,7 @@ class DraftKeeper:
         self._begin(values, name, **more)
         self.history = History(self._state())
 
-    def begin_again(self, values: Mapping[str, Any], name: str, words: str, **more: str) -> None:
+    def begin_again(self, values: Mapping[str, Any], name: str, words: str, **more: Any) -> None:
         """The same as one step of what is edited now: it can be taken back.
 
         Args:
@@ -167,8 +80,8 @@ class DraftKeeper:
         self._begin(values, name, **more)
         self.history.note(self._state(), words)
 
-    def _begin(self, values: Mapping[str, Any], name: str, **more: str) -> None:
-        self.draft = Draft(copy.deepcopy(dict(values)), name=name, **more)  # type: ignore[arg-type]
+    def _begin(self, values: Mapping[str, Any], name: str, **more: Any) -> None:
+        self.draft = Draft(copy.deepcopy(dict(values)), name=name, **more)
         self._begun = _essence(self.draft)
 
     def opened(self) -> None:
@@ -192,10 +105,35 @@ class DraftKeeper:
         self.draft = draft
         self._begun = _NOTHING
         if not self._owned_by_another(kept):
-            draft.id = _own_name()
+            draft.id = own_name()
             with contextlib.suppress(OSError):  # if it is gone, it is written anew
-                os.replace(_path(kept), _path(draft.id))
+                os.replace(path_of(kept), path_of(draft.id))
         self.history = known or History(self._state())
+        if draft.id and folder_of_text(kept).is_dir():  # its text is in the draft by now
+            self.touch()
+            self.flush()
+            if not self.trouble:
+                remove_draft(kept)
+
+    def keep_text(self, text: str) -> None:
+        """Keep a text with mistakes, or one that could not be looked at: `^e` goes on with it."""
+        self.draft.unread = text
+        self.touch()
+
+    def folder_for_text(self) -> Path:
+        """A new folder for a text of this draft, `TEXT`, while an editor has it.
+
+        If this process is killed meanwhile, `read_drafts` finds it there.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self.flush()
+        self._stamp()
+        drafts_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = folder_of_text(self.draft.id or own_name())
+        write_whole(folder / OF_TEXT, self.draft.written())
+        return folder
 
     def saved(self) -> None:
         """The draft was written to a file of the user's: that is no change that one would undo."""
@@ -261,11 +199,14 @@ class DraftKeeper:
             if draft.id:
                 self._hand_over("", draft.id)  # all is as it was: nothing to keep
             return
-        draft.id = draft.id or _own_name()
-        draft.saved = time.time()
-        draft.about = _about(draft.values)
-        draft.folder = os.getcwd()
+        draft.id = draft.id or own_name()
+        self._stamp()
         self._hand_over(draft.written(), draft.id)
+
+    def _stamp(self) -> None:
+        self.draft.saved = time.time()
+        self.draft.about = in_short(self.draft.values)
+        self.draft.folder = os.getcwd()
 
     def discard(self, draft: Draft) -> None:
         """Forget a draft, on disk and, if it is the one that is edited, here."""
@@ -330,7 +271,7 @@ class DraftKeeper:
             remove_draft(name)
             return
         try:
-            _write_whole(_path(name), text)
+            write_whole(path_of(name), text)
             self.trouble = ""
         except OSError as error:  # it costs the memory, and no more
             self._told = self._told and bool(self.trouble)  # one sentence until it has gone well again
@@ -343,30 +284,7 @@ class DraftKeeper:
     @staticmethod
     def _owned_by_another(name: str) -> bool:
         """Whether another process that is alive has this draft open."""
-        pid = name.partition("-")[0]
-        if not pid.isdigit() or int(pid) == os.getpid():
-            return False
-        try:
-            os.kill(int(pid), 0)
-        except PermissionError:
-            return True
-        except (OSError, OverflowError):
-            return False
-        return True
-
-
-def remove_draft(name: str) -> None:
-    """Forget a draft."""
-    with contextlib.suppress(OSError):
-        _path(name).unlink(missing_ok=True)
-
-
-def _own_name() -> str:
-    return f"{os.getpid()}-{os.urandom(6).hex()}"
-
-
-def _path(name: str) -> Path:
-    return drafts_folder() / f"{name}.json"
+        return is_alive(name) and name.partition("-")[0] != str(os.getpid())
 
 
 def _essence(draft: Draft) -> Essence:
@@ -376,32 +294,3 @@ def _essence(draft: Draft) -> Essence:
     from tui_tuner.ui.form import differing
 
     return copy.deepcopy(differing(draft.values)), dict(draft.texts), draft.yaml, draft.unread
-
-
-def _about(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Data, task and method of a draft, in words of its own."""
-    from tui_tuner.ui.form import at
-
-    path = at(values, "data.path")
-    if isinstance(path, list):
-        path = path[0] if path else ""
-    if isinstance(path, Mapping):
-        path = path.get("path", "")
-    name = os.path.basename(str(path).rstrip("/")) or str(path)
-    return name, str(at(values, "task")), str(at(values, "method.kind"))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file that nobody else may read, as a whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    other = path.with_suffix(".tmp")
-    handle = open_private(other, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    with open(handle, "w", encoding="utf-8", errors="replace") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(other, path)

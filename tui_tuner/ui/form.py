@@ -27,7 +27,6 @@ SECTIONS: dict[str, str] = {
     "output": _("Output"),
     "hardware": _("Hardware"),
 }
-_MISSING = object()
 
 
 def section_of(path: str) -> str:
@@ -83,17 +82,12 @@ def applied(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def value_of(values: Mapping[str, Any], option: Option) -> Any:
     """The value in a draft, or the default."""
-    found: Any = values
-    for part in option.path.split("."):
-        found = found.get(part, _MISSING) if isinstance(found, Mapping) else _MISSING
-        if found is _MISSING:
-            return option.default
-    return found
+    return at(values, option.path)
 
 
 def at(values: Mapping[str, Any], path: str) -> Any:
     """The value of a field in a draft, or its default."""
-    return value_of(values, options()[path])
+    return getter(values)(path)
 
 
 def given(values: Any, path: str) -> Any:

@@ -155,6 +155,17 @@ def column(text: object, width: int) -> str:
     return set_cell_size(set_cell_size(line, width - 1).rstrip() + "…", width)
 
 
+def flowed(parts: list[Content], joint: str, width: int) -> list[Content]:
+    """Parts on lines of so many cells, broken between them only."""
+    lines: list[list[Content]] = []
+    for part in parts:
+        if lines and sum(one.cell_length + len(joint) for one in lines[-1]) + part.cell_length <= width:
+            lines[-1].append(part)
+        else:
+            lines.append([part])
+    return [Content(joint).join(line) for line in lines]
+
+
 def themed(variables: Mapping[str, str], *parts: tuple[str, str]) -> Text:
     """A Rich text of (text, colour name such as `$dim`), for widgets that take no `Content`."""
     text = Text()

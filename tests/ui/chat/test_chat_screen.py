@@ -127,6 +127,15 @@ async def test_a_run_is_talked_to_beside_its_base(opened: Opened, ran: RunFolder
         # the talk is there again
         await pilot.press("c")
         await until(pilot, lambda: "and a lamp" in text(pilot))
+        assert len(screen_of(pilot).columns) == 1
+
+        # beside the base too, with what that has answered
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, ChatScreen))
+        await pilot.press("b")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChatScreen))
+        await until(pilot, lambda: len(screen_of(pilot).columns) == 2)
+        assert await answered(pilot, 2, 2) == [tuned, base]
 
 
 def base_of(pilot: Pilot[Any]) -> Any:

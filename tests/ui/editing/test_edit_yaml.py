@@ -17,8 +17,9 @@ from tui_tuner.config.load import load_config
 from tui_tuner.errors import ConfigError
 from tui_tuner.runs.store import RunStore
 from tui_tuner.ui import form
-from tui_tuner.ui.drafts import DraftKeeper, drafts_folder, read_drafts
+from tui_tuner.ui.drafts import DraftKeeper
 from tui_tuner.ui.editing.check import read_text
+from tui_tuner.ui.editing.kept import digest, drafts_folder, read_drafts
 from tui_tuner.ui.editing.opening import open_config
 from tui_tuner.ui.screens.home import HomeScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
@@ -191,6 +192,14 @@ async def test_a_file_is_opened_with_its_mistakes_and_saved_over(
         await until(pilot, lambda: "Saved." in said(pilot))
         wanted = "# of mine\ndata:\n  path: rows.jsonl  # beside\nmethod:\n  rank: 10  # nine\n"
         assert file.read_text() == wanted
+        await pilot.press("ctrl+s", "enter")  # as it was left here
+        await until(pilot, lambda: "exists. Overwrite it?" in text(pilot))
+        await pilot.press("n")
+        file.write_text("# of somebody else\n")
+        await pilot.press("ctrl+s", "enter")
+        await until(pilot, lambda: "has changed since it was opened or" in text(pilot))
+        await pilot.press("n")
+        assert file.read_text() == "# of somebody else\n"
         await pilot.press("escape", "escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen) and "✎ your draft" in text(pilot))
 
@@ -272,10 +281,12 @@ def test_older_drafts_open_and_new_ones_hold_the_text() -> None:
     keeper = DraftKeeper()
     keeper.begin({}, "a.yaml", file="/x/a.yaml", yaml="# c\n")
     keeper.draft.unread = "rank: ["
+    keeper.draft.known = {"/x/a.yaml": digest("# c\n")}
     keeper.touch()
     keeper.flush()
     (kept,) = read_drafts()
     assert (kept.file, kept.yaml, kept.unread) == ("/x/a.yaml", "# c\n", "rank: [")
+    assert kept.known == keeper.draft.known
 
 
 async def test_a_model_chosen_for_rows_does_not_go_with_those_of_the_demo(

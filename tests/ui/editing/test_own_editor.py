@@ -116,6 +116,31 @@ def test_a_signal_while_it_edits_ends_both_and_keeps_the_text(form: Open) -> Non
     assert not Path(str(said["path"])).exists()
 
 
+def test_a_killed_workbench_leaves_the_text_to_the_next_one(form: Open) -> None:
+    screen = form("waits")
+    said = words_of(screen)
+    left, folder = Path(str(said["path"])), screen.folder / "preferences" / "drafts"
+    assert left.parent.parent == folder
+    workbench = psutil.Process(int(left.parent.name.partition("-")[0]))
+    workbench.kill()
+    screen.until(lambda: not workbench.is_running(), "end")
+    (screen.folder / "go on").touch()
+    assert "rank: 77" in left.read_text()
+
+    again = Terminal(screen.folder, *python("-m", "tui_tuner"), EDITOR="", VISUAL="")
+    try:
+        again.shows("your draft")
+        again.press("c")
+        again.shows("A text that was edited as YAML waits")
+        (kept,) = folder.glob("*.json")
+        assert "rank: 77" in json.loads(kept.read_text())["unread"] and not left.parent.exists()
+        again.raw = b""
+        again.press("\x05")
+        again.shows("All settings of the form")
+    finally:
+        again.end()
+
+
 def test_stopping_it_stops_the_workbench_until_the_shell_goes_on(form: Open) -> None:
     screen = form("waits")
     editor = psutil.Process(int(str(words_of(screen)["pid"])))

@@ -152,7 +152,7 @@ def test_a_draft_that_is_begun_again_comes_back_with_its_own_file() -> None:
     keeper.undo()
     keeper.flush()
     assert keeper.draft.id == first and keeper.draft.values == {"method": {"rank": 5}}
-    from tui_tuner.ui.drafts import read_drafts
+    from tui_tuner.ui.editing.kept import read_drafts
 
     (kept,) = read_drafts()
     assert kept.values == {"method": {"rank": 5}}

@@ -14,7 +14,7 @@ from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.ui import recent
 from tui_tuner.ui.screens.choosing import ChooseFile
 from tui_tuner.ui.screens.home import HomeScreen
-from tui_tuner.ui.widgets.paths.listing import Entry, Names, split_path
+from tui_tuner.ui.widgets.paths.listing import DATA_SUFFIXES, Entry, Names, split_path
 from tui_tuner.ui.widgets.paths.picker import PathPicker
 
 
@@ -168,6 +168,12 @@ async def test_a_folder_of_a_hundred_thousand_names(folder: Path, opened: Opened
         await until(pilot, lambda: "row-099999.json" in text(pilot))
         await pilot.press("ctrl+home", "0", "9", "9", "9", "9")
         await until(pilot, lambda: "11 of 100,000 names" in text(pilot))
+
+
+def test_data_files_are_those_that_can_be_read() -> None:
+    from tui_tuner.data.sources.files import KINDS
+
+    assert set(DATA_SUFFIXES) == {*KINDS, ".zip"}
 
 
 def test_names_are_completed_as_a_shell_does() -> None:

@@ -9,7 +9,7 @@ from textual.widgets import OptionList
 
 from tests.ui import fakes
 from tests.ui.conftest import SIZES, Opened, text, until
-from tui_tuner.runs.events import Evaluation, Event, Heartbeat, Phase, RunStarted, Step
+from tui_tuner.runs.events import Evaluation, Event, Heartbeat, Phase, RolledBack, RunStarted, Step
 from tui_tuner.runs.store import RunStore
 from tui_tuner.runs.view import RunView, fold
 from tui_tuner.ui.widgets.live.plot import log_ticks, x_ticks
@@ -40,6 +40,17 @@ def view_of(losses: list[float], tokens: int = 100, seconds: float = 0.5) -> Run
     bodies += [Evaluation(len(losses) // 2, "validation", {"loss": 2.0, "accuracy": 0.5})]
     bodies += [Heartbeat(len(losses), 300 << 20)]
     return fold(RunView(), [Event(body, "run", 0, 1000.0) for body in bodies])
+
+
+def test_the_memory_of_a_long_run_is_thinned_and_that_of_steps_done_again_is_left_out() -> None:
+    beats = [Heartbeat(step, (step % 97 + 1) << 20) for step in range(1, 20_001)]
+    beats[7_000] = Heartbeat(7_001, 1 << 30)
+    view = fold(RunView(), [Event(body, "run", 0, 1000.0) for body in beats])
+    line = chart_of(view, "memory", "step", 140).line
+    assert len(line) <= 280 and line == sorted(line) and (7_001.0, float(1 << 30)) in line
+    again = [RolledBack(step=5_000), Heartbeat(5_001, 3 << 20)]
+    line = chart_of(fold(view, [Event(body, "run", 0, 1000.0) for body in again]), "memory", "step", 140).line
+    assert line == sorted(line) and line[-1] == (5_001.0, float(3 << 20))
 
 
 @pytest.mark.parametrize(

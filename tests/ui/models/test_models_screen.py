@@ -337,6 +337,19 @@ async def test_another_hub_and_a_name_that_is_wrong(hub: PlayedHub, opened: Open
         assert pilot.app.draft["model"] == {"name": "acme/tiny-chat", "hub": "modelscope"}
 
 
+async def test_a_word_that_names_an_embedded_model_leads_to_what_the_hub_found(
+    hub: PlayedHub, opened: Opened
+) -> None:
+    hub.add_demo("acme/tiny-chat")
+    async with opened() as pilot:
+        await pilot.press("m")
+        screen = await on(pilot, ModelsScreen)
+        await until(pilot, lambda: "✗ unsuited" in row_of(pilot, "tiny"))
+        await pilot.press(*"tiny", "enter")
+        await until(pilot, lambda: row_of(pilot, "acme/tiny-chat") and screen.models.has_focus)
+        assert row_of(pilot, "tiny") and screen.models.chosen.name == "acme/tiny-chat"
+
+
 async def test_the_data_screen_asks_for_a_model(hub: PlayedHub, opened: Opened, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"instruction": "Say a colour.", "output": "Blue."}) + "\n")

@@ -53,6 +53,19 @@ def underlined(pilot: Pilot[Any]) -> str:
     return " ".join(part.text for strip in strips for part in strip if part.style and part.style.underline)
 
 
+async def test_a_run_that_answered_nothing_says_so_once_it_has_ended(store: RunStore, opened: Opened) -> None:
+    folder = fakes.make_run(store, "silent")
+    journal = JournalWriter(folder.events, "silent")
+    fakes.begin(journal, 4)
+    fakes.step(journal, 1, 4)
+    async with opened((80, 24), open_run=folder) as pilot:
+        await pilot.press("a")
+        await until(pilot, lambda: "No answers yet." in text(pilot))
+        fakes.finish(journal)
+        await until(pilot, lambda: "This run answered no prompts." in text(pilot))
+    journal.close()
+
+
 COATS = {
     "a coat": ("of of the and", "a red coat", "a long red coat of wool"),
     "a flute": ("flute " * 214, LONG, "a flute of silver"),

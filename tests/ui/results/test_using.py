@@ -14,9 +14,12 @@ from tests.conftest import MakeConfig, Trained, write_jsonl
 from tests.ui import fakes, judged_runs
 from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.inference.leads import lead_lines, leads_of
+from tui_tuner.inference.origin import Origin
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.ui.app import TunerApp
+from tui_tuner.ui.screens.ask import AskScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
+from tui_tuner.ui.screens.using import jobs
 from tui_tuner.ui.screens.using.predicting import PredictScreen
 
 
@@ -46,6 +49,20 @@ async def test_results_lead_on_by_keys(store: RunStore, opened: Opened, size: tu
         assert "u Use" in footer and "s Run again" in footer and footer.rstrip().endswith("? Help")
         await pilot.press("s")
         await until(pilot, lambda: isinstance(pilot.app.screen, SettingsScreen))
+
+
+async def test_a_stopped_run_is_asked_by_its_checkpoint(store: RunStore, opened: Opened) -> None:
+    folder = judged_runs.classified(store)
+    folder.best.rmdir()
+    folder.last.rmdir()
+    (folder.checkpoints / "step-2").mkdir(parents=True)
+    async with opened(open_run=folder) as pilot:
+        await until(pilot, lambda: "u use it on a file" in text(pilot))
+        await pilot.press("v")
+        await until(pilot, lambda: "a ask it about a text" in text(pilot))
+        assert "a Ask" in text(pilot).splitlines()[-1]
+        await pilot.press("a")
+        await until(pilot, lambda: isinstance(pilot.app.screen, AskScreen))
 
 
 @pytest.fixture
@@ -88,3 +105,36 @@ async def test_a_model_is_used_on_a_file(classes: RunFolder, tmp_path: Path) -> 
     assert [row["n"] for row in told] == list(range(30))
     assert all(row["prediction"]["label"] in ("no", "yes") and row["one"] for row in told)
     assert not app.fault_log.path.exists()
+
+
+async def test_a_job_that_was_left_comes_back_with_its_prompt(
+    store: RunStore, opened: Opened, tmp_path: Path
+) -> None:
+    writes = fakes.make_run(store, "writes")
+    fakes.write_run(writes, 40, 40, "completed")
+    writes.best.mkdir()
+    rows, prompt = write_jsonl(tmp_path / "rows.jsonl", [{"q": "why"}]), tmp_path / "prompt.txt"
+    prompt.write_text("Say: {q}\n")
+    origin = Origin("run", "writes", str(writes.path), "best")
+    async with opened() as pilot:
+        pilot.app.push_screen(PredictScreen(origin))
+        await pilot.pause()
+        fields = {
+            "path": str(rows),
+            "out": str(tmp_path / "out.jsonl"),
+            "prompt": str(prompt),
+            "labels": "a,b",
+        }
+        for name, value in fields.items():
+            pilot.app.screen.query_one(f"#{name}", Input).value = value
+        await pilot.press("ctrl+r")
+        job = jobs.running(pilot.app, origin.plain())
+        assert job is not None and job.values["prompt"] == "Say: {q}"
+        job.stop()
+        await until(pilot, lambda: not job.standing.on, 60)
+        await pilot.press("escape")
+        pilot.app.push_screen(PredictScreen(origin))
+        await until(pilot, lambda: isinstance(pilot.app.screen, PredictScreen) and text(pilot) != "")
+        await pilot.pause()
+        again = {name: pilot.app.screen.query_one(f"#{name}", Input).value for name in fields}
+        assert again == fields  # the same is asked when it is gone on with

@@ -129,6 +129,16 @@ def test_errors_have_words_a_code_and_their_place_in_json(models: Shell) -> None
     assert unknown.returncode == 2 and "Known are huggingface, modelscope" in unknown.stderr
 
 
+def test_what_no_hub_has_is_not_asked_for(models: Shell) -> None:
+    folder = models.folder / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    found = models("fetch", str(folder))
+    assert found.returncode == 0 and found.stdout == f"{folder}\n"
+    own = models("fetch", "demo")
+    assert own.returncode == 2 and "comes with this package" in own.stderr
+
+
 def test_a_token_comes_through_a_pipe_and_is_shown_nowhere(models: Shell) -> None:
     done = models("login", given=TOKEN + "\n")
     assert done.returncode == 0 and "anna" in done.stdout

@@ -18,7 +18,7 @@ from tui_tuner.config.values import set_path
 from tui_tuner.config.writing.commented import commented
 from tui_tuner.config.writing.flat import flat, same_values
 from tui_tuner.config.writing.patched import patched, values_of, with_defaults, without_defaults
-from tui_tuner.ui.drafts import Draft
+from tui_tuner.ui.editing.kept import Draft
 from tui_tuner.ui.editing.text import for_editor, for_file, from_editor
 from tui_tuner.ui.form import applied, applies
 
@@ -102,12 +102,35 @@ def test_what_is_saved_opens_again_to_the_same(values: dict[str, Any]) -> None:
     assert same_values(values_of(from_editor(edited)), held)
 
 
+def test_a_text_of_several_lines_without_effect_is_one_comment() -> None:
+    values = {"model": {"name": "demo", "revision": "a\n\nb"}}
+    written = for_file(Draft(values), Path("any.yaml"))
+    assert written.unread == ("model.revision",)
+    assert '# Without effect here: revision: "a\\n\\nb"\n' in written.text
+
+
 def test_what_other_values_leave_without_effect_is_not_laid_to_the_task() -> None:
     values = {"training": {"epochs": 7.0, "max_steps": 20}, "data": {"problem": "multi"}}
     written = for_file(Draft(values), Path("any.yaml"))
     assert set(written.unread) == {"training.epochs", "data.problem"}
     assert "  # Without effect here: epochs: 7.0" in written.text
     assert "  # Task sft does not read this: problem: multi" in written.text
+
+
+@pytest.mark.parametrize("yaml", ["", "# mine\ntraining: {seed: 7}\n", "# mine\ntraining:\n  seed: 7\n"])
+def test_a_run_of_a_tiny_model_takes_the_values_of_the_form(tmp_path: Path, yaml: str) -> None:
+    values = {
+        "task": "classification",
+        "model": {"name": "tiny"},
+        "data": {"path": "demo"},
+        "training": {"epochs": 3.0, "learning_rate": "auto", "batch_size": 9, "seed": 7},
+    }
+    file = tmp_path / "own.yaml"
+    written = for_file(Draft(values, yaml=yaml), file)
+    file.write_text(written.text, encoding="utf-8")
+    said: list[str] = []
+    assert load_config(file, (), said.append) == RunConfig.model_validate(values) and said == []
+    assert written.lost == ("{" in yaml)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))

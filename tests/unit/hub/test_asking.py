@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub_server import MODELSCOPE_TOKEN, TOKEN, PlayedHub, hub
+from tui_tuner.config.advice import words_of
 from tui_tuner.errors import HubError, ModelError
 from tui_tuner.models.hub import api, net
 from tui_tuner.models.hub.kinds import SOURCES
@@ -89,6 +90,28 @@ def test_refusals_say_what_to_do_next(shop: PlayedHub, source: str, monkeypatch:
         api.describe("acme/tiny", source=source)
 
 
+def test_a_screen_is_told_of_keys_and_not_of_commands(
+    shop: PlayedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(net, "ATTEMPTS", 1)
+    shop.add("acme/pickles", {"config.json": b"{}", "pytorch_model.bin": b"p"})
+    shop.refuse("/acme/broken", 500)
+    said = []
+    for name in ("acme/nothing", "acme/tiny-chat", "acme/pickles", "acme/broken", "offline", "nowhere"):
+        if name == "offline":
+            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        if name == "nowhere":
+            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+            monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+        with pytest.raises((HubError, ModelError)) as told:
+            api.fetch(name)
+        said.append(words_of(told.value))
+    assert not [words for words in said if "tui-tuner" in words or "goes on" in words or "{" in words]
+    assert sum("models screen" in words for words in said) == 5  # all but the hub's own trouble
+
+
 def test_a_wrong_token_is_told_and_never_shown(shop: PlayedHub, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = "hf_" + "b" * 34
     monkeypatch.setenv("HF_TOKEN", wrong)
@@ -97,6 +120,30 @@ def test_a_wrong_token_is_told_and_never_shown(shop: PlayedHub, monkeypatch: pyt
     assert wrong not in str(told.value) and wrong not in repr(told.value.__cause__)
     with pytest.raises(HubError, match="does not know this token"):
         api.who()
+
+
+@pytest.mark.parametrize(
+    ("source", "variable", "wrong"),
+    [
+        ("huggingface", "HF_TOKEN", "hf_\u00e9\u00e9secret"),
+        ("modelscope", "MODELSCOPE_API_TOKEN", "hf_\u00e9\u00e9secret"),
+        (
+            "modelscope",
+            "MODELSCOPE_API_TOKEN",
+            "secret\nsecret",
+        ),  # the other hub's client takes line ends out
+    ],
+)
+def test_a_token_that_no_header_can_hold_is_told_and_never_shown(
+    shop: PlayedHub, source: str, variable: str, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, wrong)
+    for call in (lambda: api.describe("acme/tiny", source=source), lambda: api.search("tiny", source)):
+        with pytest.raises(HubError, match=f"{variable}: this is no token") as told:
+            call()
+        assert "secret" not in str(told.value)
+    with pytest.raises(HubError, match=f"{variable}: this is no token"):
+        api.who(source)
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -225,6 +225,35 @@ def test_a_new_commit_of_a_branch_takes_what_has_changed(tiny: PlayedHub) -> Non
     assert (old / WEIGHTS).resolve() == (new / WEIGHTS).resolve()
 
 
+def test_a_model_that_changed_works_until_all_of_the_new_one_has_come(
+    tiny: PlayedHub, tmp_path: Path
+) -> None:
+    """ModelScope keeps one folder for a branch; Hugging Face has one for each commit."""
+    files = tiny.models["acme/tiny"].files
+    folder = api.fetch("acme/tiny", source="modelscope")
+    (folder / "mine.txt").write_text("of the user")
+    before = {name: (folder / name).read_bytes() for name in ("config.json", WEIGHTS)}
+    shard = "model-00001-of-00001.safetensors"
+    files[shard] = files.pop(WEIGHTS)[::-1]
+    files["config.json"] += b"\n"
+    files["model.safetensors.index.json"] = b'{"weight_map": {"a": "%s"}}' % shard.encode()
+    tiny.slow(2_000_000)
+    with pytest.raises(Cancelled):
+        api.fetch("acme/tiny", source="modelscope", cancelled=lambda: part_on_disk(tmp_path) > 300_000)
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    tiny.slow(None)
+    time.sleep(0.1)  # the server notices that nobody listens
+    tiny.sent.clear()
+    assert api.fetch("acme/tiny", source="modelscope") == folder
+    assert "config.json" not in tiny.sent  # it was waiting for the others
+    assert (folder / shard).read_bytes() == files[shard] and not (folder / WEIGHTS).exists()
+    assert (folder / "config.json").read_bytes() == files["config.json"]
+    assert (folder / "mine.txt").exists()
+    tiny.sent.clear()
+    api.fetch("acme/tiny", source="modelscope")
+    assert not tiny.sent
+
+
 def test_shards_come_by_their_index_and_other_formats_do_not(hub: PlayedHub) -> None:
     shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
     index = b'{"weight_map": {"a": "%s", "b": "%s"}}' % tuple(name.encode() for name in shards)

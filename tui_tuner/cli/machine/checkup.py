@@ -81,13 +81,10 @@ def _versions() -> tuple[dict[str, str], list[str]]:
 
 def _hub() -> dict[str, str]:
     """Where models come from, and where they are kept."""
-    from tui_tuner.models.hub import api
+    from tui_tuner.cli.models import hub_address
     from tui_tuner.models.hub.huggingface import cache_folder
-    from tui_tuner.models.hub.net import is_offline
 
-    address = api.endpoint()
-    told = _("{address} (not asked: HF_HUB_OFFLINE is set)", address=address) if is_offline() else address
-    return {"hub": told, "models": cache_folder()}
+    return {"hub": hub_address(), "models": cache_folder()}
 
 
 def _device(problems: list[str]) -> str:

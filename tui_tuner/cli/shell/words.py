@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.cli.shell.completion import SHELLS, VARIABLE
+
 _MOST_RUNS = 200
 _YAML = (".yaml", ".yml")
 
@@ -113,7 +115,7 @@ def settings(_context: Any, incomplete: str) -> Iterator[Word]:
             yield Word(f"{option.path}=", _(option.help))
         return
     # Bash completes the part behind the = alone
-    before = "" if os.environ.get("_TUI_TUNER_COMPLETE") == "complete_bash" else f"{path}="
+    before = "" if os.environ.get(VARIABLE) == "complete_bash" else f"{path}="
     for value in _values(path):
         yield Word(f"{before}{value}", whole=f"{path}={value}")
 
@@ -148,8 +150,6 @@ def states(_context: Any, _incomplete: str) -> Iterator[Word]:
 
 
 def shells(_context: Any, _incomplete: str) -> Iterator[Word]:
-    from tui_tuner.cli.shell.completion import SHELLS
-
     yield from map(Word, SHELLS)
 
 

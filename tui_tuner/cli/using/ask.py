@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tui_tuner.cli.options import Json, Runs
-from tui_tuner.cli.using.naming import AnyBase, Base, Checkpoint, Device, ModelName, TrustCode, the_origin
+from tui_tuner.cli.using.naming import (
+    AnyBase,
+    Base,
+    Checkpoint,
+    Device,
+    ModelName,
+    TrustCode,
+    fetch_missing,
+    the_origin,
+)
 from tui_tuner.config.kinds import TASKS
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
@@ -87,6 +96,7 @@ def _ask(origin: Origin, device: str, text: str, question: str, quiet: bool) -> 
     from tui_tuner.launch.output import captured
 
     prepare_environment()
+    fetch_missing([origin])
     with captured(None) as terminal:
         if not quiet and terminal.err.isatty():
             terminal.err.write(_("loading the model…") + "\r")

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from tui_tuner.cli.options import Json, NoTui, Runs
-from tui_tuner.cli.using.naming import AnyBase, Base, Checkpoint, Device, ModelName, TrustCode, the_origin
+from tui_tuner.cli.using.naming import (
+    AnyBase,
+    Base,
+    Checkpoint,
+    Device,
+    ModelName,
+    TrustCode,
+    fetch_missing,
+    the_origin,
+)
 from tui_tuner.errors import EXIT_INTERRUPTED
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line, sanitize
@@ -99,7 +108,7 @@ def _plain(origins: list[Origin], system: str, values: dict[str, Any], device: s
     from tui_tuner.launch.output import captured
 
     prepare_environment()
-    _fetch_missing(origins)
+    fetch_missing(origins)
     with captured(None) as terminal, _stopping() as asked:
         talk = Talk(origins, system, values, device, terminal.out, as_json, asked)
         if terminal.err.isatty():
@@ -116,27 +125,6 @@ def _plain(origins: list[Origin], system: str, values: dict[str, Any], device: s
                 return EXIT_INTERRUPTED if asked.is_set() else 0
             if line.strip():
                 talk.ask(line)
-
-
-def _fetch_missing(origins: list[Origin]) -> None:
-    """Fetch the models of hubs that these begin with and that are not here, telling how far that is."""
-    from tui_tuner.cli.fetching import Told
-    from tui_tuner.inference.loading import bases_not_here
-    from tui_tuner.models.hub import api
-    from tui_tuner.models.hub.kinds import HUGGINGFACE
-    from tui_tuner.models.hub.place import settle
-
-    for model in bases_not_here(origins):
-        told = Told(model.name, as_json=False)
-        try:
-            api.fetch(model.name, revision=model.revision, source=model.hub, progress=told)
-        except KeyboardInterrupt:
-            told.stopped()
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-        finally:
-            told.clear()
-        if model.hub == HUGGINGFACE and not model.trust_remote_code:  # code may come from yet another model
-            settle(model.name, model.revision)
 
 
 def _read_line(where: TextIO, typed: bool) -> str | None:

@@ -1,4 +1,4 @@
-"""What `chat`, `ask` and `predict` share: how a model is named on the command line, and found."""
+"""What `chat`, `ask` and `predict` share: how a model is named on the command line, found and fetched."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tui_tuner.errors import EXIT_INTERRUPTED
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line
 
@@ -68,6 +69,22 @@ def the_origin(
     if note:
         typer.echo(note, err=True)
     return found
+
+
+def fetch_missing(origins: list[Origin]) -> None:
+    """Fetch the models of hubs that these begin with and that are not here, telling how far that is."""
+    from tui_tuner.cli.fetching import Told
+    from tui_tuner.inference.bringing import bases_not_here, bring
+
+    for model in bases_not_here(origins):
+        told = Told(model.name, as_json=False)
+        try:
+            bring(model, told)
+        except KeyboardInterrupt:
+            told.stopped()
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        finally:
+            told.clear()
 
 
 def training_note(origin: Origin) -> str:

@@ -22,7 +22,7 @@ from tui_tuner.cli.using.naming import (
 )
 from tui_tuner.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_TERMINATED, UsageError
 from tui_tuner.locales import N_, _, _n
-from tui_tuner.text import human_seconds, one_line, sanitize
+from tui_tuner.text import human_bytes, human_seconds, one_line, sanitize
 
 if TYPE_CHECKING:
     from tui_tuner.inference.predicting.engine import Predicted
@@ -301,6 +301,9 @@ def words(message: dict[str, Any]) -> str:
     if doing == "counting":
         return _n("reading the file: {count:,} row", "reading the file: {count:,} rows", message["rows"],
                   count=message["rows"])  # fmt: skip
+    if doing == "fetching":
+        return _("fetching {name}: {done} of {total}", name=one_line(message["name"], 40),
+                 done=human_bytes(message["done"]), total=human_bytes(message["total"]))  # fmt: skip
     if doing == "loading":
         name = one_line(message["name"], 40)
         if not message["total"]:

@@ -6,7 +6,7 @@ setting once its `#` is taken away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -22,17 +22,20 @@ _WORDS = 6  # that a field takes beside others are named
 _HELP_AT = 30  # the column at which the help of a default begins
 
 
-def commented(values: Mapping[str, Any], head: Sequence[str] = (), *, unread: bool = False) -> str:
+def commented(
+    values: Mapping[str, Any], head: Sequence[str] = (), *, unread: bool = False, told: Collection[str] = ()
+) -> str:
     """YAML of the values that differ from their defaults, and of what a run is.
 
     Args:
         values: A config as plain values.
         head: Lines of a comment on top.
         unread: Set what the task does not read, too; else that becomes comments.
+        told: Fields that are written though they are at their defaults.
     """
     held = flat(values)
     task = str(held.get("task", options()["task"].default))
-    kept = {path: value for path, value in held.items() if is_written(path, value)}
+    kept = {path: value for path, value in held.items() if path in told or is_written(path, value)}
     kept |= {path: options()[path].default for path in ESSENTIAL if path not in held}
     lines = [f"# {line}".rstrip() for line in head]
     for section in ("", *in_order()):

@@ -61,7 +61,12 @@ def same_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def inline(value: Any) -> str:
     """A value on one line."""
     text = yaml.dump(
-        value, Dumper=Dumper, default_flow_style=True, allow_unicode=True, width=_ONE_LINE, sort_keys=False
+        value,
+        Dumper=_LineDumper,
+        default_flow_style=True,
+        allow_unicode=True,
+        width=_ONE_LINE,
+        sort_keys=False,
     )
     return text.removesuffix("\n").removesuffix("\n...")
 
@@ -91,6 +96,10 @@ class _BlockDumper(Dumper):
     pass
 
 
+class _LineDumper(Dumper):
+    pass
+
+
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     return dumper.represent_scalar(_STR, value, style='"' if _ENDS_OF_LINES.search(value) else None)
 
@@ -101,5 +110,11 @@ def _block(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     return dumper.represent_scalar(_STR, value, style="|" if "\n" in value else None)
 
 
+def _line(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = '"' if "\n" in value or _ENDS_OF_LINES.search(value) else None  # else on lines of its own
+    return dumper.represent_scalar(_STR, value, style=style)
+
+
 Dumper.add_representer(str, _text)
+_LineDumper.add_representer(str, _line)
 _BlockDumper.add_representer(str, _block)

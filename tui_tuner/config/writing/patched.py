@@ -7,7 +7,7 @@ exactly what it should.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +59,12 @@ def values_of(text: str) -> dict[str, Any]:
     return flat(held)
 
 
-def patched(text: str, wanted: Mapping[str, Any]) -> str | None:
+def patched(text: str, wanted: Mapping[str, Any], told: Collection[str] = ()) -> str | None:
     """The text with these values and no others; None where that cannot be done without losing something.
 
     Args:
         wanted: Values by fields. Those of a default that the text does not name need not be in it.
+        told: Fields that are to be in it though they are at their defaults.
     """
     try:
         held = values_of(text)
@@ -73,12 +74,16 @@ def patched(text: str, wanted: Mapping[str, Any]) -> str | None:
             if path in held and not same_value(held[path], value):
                 text = _replaced(text, path, value)
         for path, value in wanted.items():
-            if path not in held and is_written(path, value):
+            if path not in held and (path in told or is_written(path, value)):
                 text = _added(text, path, value)
         outcome = values_of(text)
     except (BadYaml, yaml.YAMLError, _Cannot):
         return None
-    full = {path: value for path, value in wanted.items() if path in outcome or is_written(path, value)}
+    full = {
+        path: value
+        for path, value in wanted.items()
+        if path in outcome or path in told or is_written(path, value)
+    }
     return text if same_values(outcome, full) else None
 
 

@@ -7,20 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import with_values
 from tui_tuner.data.chat.template import render
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.data.records import Chat, Labelled, Question, Record, Tagged, Text
 from tui_tuner.errors import OutOfMemoryError
-from tui_tuner.evaluation.generation import Drawing, Generated, context_length, generate
+from tui_tuner.evaluation.generation import Drawing, Generated, generate
 from tui_tuner.inference.loading import Loaded
 from tui_tuner.inference.predicting.job import RETRY_TEMPERATURE, Job
 from tui_tuner.inference.predicting.parsing import read_carp, read_json, read_label
 from tui_tuner.inference.predicting.wording import CARP
 from tui_tuner.inference.prompts import has_template
 from tui_tuner.locales import _
-from tui_tuner.methods.prompts import virtual_tokens
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.text import one_line
 
@@ -184,7 +181,6 @@ class Read(Answers):
 
     def __init__(self, job: Job, loaded: Loaded, on_note: Callable[[str], None]) -> None:
         super().__init__(job, loaded, on_note)
-        self._config = fitted(loaded, own=job.model.kind == "run")
         self._noted = False
 
     def prepare(self, number: int, record: Record) -> Prepared:
@@ -200,7 +196,7 @@ class Read(Answers):
         while True:
             try:
                 found = loaded.task.predict(
-                    loaded.model, loaded.tokenizer, self._config, rows, self.batch_size
+                    loaded.model, loaded.tokenizer, loaded.config, rows, self.batch_size
                 )
                 break
             except (RuntimeError, MemoryError) as error:
@@ -233,26 +229,6 @@ def _seed(seed: int, number: int, attempt: int) -> int:
 
     digest = hashlib.sha256(f"{seed} {number} {attempt}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def fitted(loaded: Loaded, own: bool) -> RunConfig:
-    """The config that rows are cut by: a run's as it is, or one that fits into the model's context."""
-    config = loaded.config
-    if own:
-        return config
-    from tui_tuner.compute.encoders import first_position
-
-    context = context_length(loaded.model)
-    limits = [config.data.max_length]
-    if context is not None:
-        limits.append(context - virtual_tokens(loaded.model) - first_position(loaded.model))
-    most = getattr(loaded.tokenizer, "model_max_length", None)
-    if isinstance(most, int) and 8 <= most < 1 << 24:
-        limits.append(most)
-    length = max(8, min(limits))
-    return with_values(
-        config, {"data.max_length": length, "data.stride": min(config.data.stride, length // 4)}
-    )
 
 
 def answers_of(job: Job, loaded: Loaded, on_note: Callable[[str], None]) -> Answers:

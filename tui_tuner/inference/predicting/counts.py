@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 MOST_REASONS = 50
@@ -36,9 +36,4 @@ class Counts:
 
     def plain(self) -> dict[str, Any]:
         """In plain values."""
-        return {
-            "rows": self.rows,
-            "unused": self.unused,
-            "unlabelled": self.unlabelled,
-            "problems": dict(self.problems),
-        }
+        return asdict(self)

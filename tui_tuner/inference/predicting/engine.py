@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import orjson
 
 from tui_tuner.data.problems import RowProblem
 from tui_tuner.errors import UsageError
-from tui_tuner.inference.loading import Models, config_of
+from tui_tuner.inference.bringing import bring_missing
+from tui_tuner.inference.loading import Models
+from tui_tuner.inference.places import config_of
 from tui_tuner.inference.predicting.answers import Answers, Made, Prepared, Stop, answers_of
 from tui_tuner.inference.predicting.counts import Counts
 from tui_tuner.inference.predicting.job import Job
@@ -21,6 +23,8 @@ from tui_tuner.inference.predicting.output import Output
 from tui_tuner.inference.predicting.source import Asked, Source
 from tui_tuner.inference.predicting.stamp import stamp_of
 from tui_tuner.locales import _
+from tui_tuner.models.hub.kinds import Cancelled
+from tui_tuner.models.hub.kinds import Progress as Fetched
 from tui_tuner.runs.wire import plain
 from tui_tuner.text import one_line
 
@@ -70,9 +74,10 @@ def predict(job: Job, progress: Progress = lambda _: None, stop: Callable[[], in
     """Predict every row of a file that its output does not have yet.
 
     Args:
-        progress: Told {"doing": "counting", "rows"}, {"doing": "loading", "name", "done", "total"},
-            {"doing": "predicting", "rows", "total", "before", "seconds", "tokens", "unused", "unlabelled",
-            "newest": [{"row", "prediction", "problem"}]}, and {"note": sentence}.
+        progress: Told {"doing": "counting", "rows"}, {"doing": "fetching", "name", "done", "total"} in bytes,
+            {"doing": "loading", "name", "done", "total"} in weights, {"doing": "predicting", "rows",
+            "total", "before", "seconds", "tokens", "unused", "unlabelled", "newest": [{"row", "prediction",
+            "problem"}]}, and {"note": sentence}.
         stop: GO; AFTER_BATCH writes the batch that is computed, and ends; AT_ONCE ends without it.
 
     Raises:
@@ -155,6 +160,13 @@ class _Work:
         def say(name: str, done: int, total: int) -> None:
             self.progress({"doing": "loading", "name": name, "done": done, "total": total})
 
+        def fetched(name: str, at: Fetched) -> None:
+            self.progress({"doing": "fetching", "name": name, "done": at.done, "total": at.total})
+
+        try:
+            bring_missing([self.job.model], fetched, lambda: self.stop() != GO)
+        except Cancelled:
+            return
         (loaded,) = Models(self.job.device).load([self.job.model], say)
         answers = answers_of(self.job, loaded, self._note)
         self.output.start()
@@ -270,8 +282,3 @@ def _short(value: Any) -> Any:
         return one_line(shown, SHOWN)
     text = orjson.dumps(shown).decode()
     return shown if len(text) <= SHOWN else one_line(text, SHOWN)
-
-
-def rows_of(source: Source, most: int) -> Iterator[Asked]:
-    """The first rows, with what is asked of them."""
-    return itertools.islice(source.rows(), most)

@@ -11,10 +11,10 @@ from tui_tuner.config.kinds import RECORD_FORMATS, TASKS, TaskKind
 from tui_tuner.errors import UsageError
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.predicting.parsing import plain_label
+from tui_tuner.inference.sampling import MOST_NEW_TOKENS
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 
-MOST_NEW_TOKENS = 1 << 17
 RETRY_TEMPERATURE = 0.7  # of another attempt where the first one took the likeliest tokens
 STATE = ".state.json"  # behind the name of the output
 # How each option is called where a person gives it

@@ -7,7 +7,7 @@ from typing import Any
 
 from tui_tuner.data.records import Chat, Labelled, Question, Record, Tagged, Text
 from tui_tuner.errors import DataError, UsageError
-from tui_tuner.inference.loading import config_of
+from tui_tuner.inference.places import config_of
 from tui_tuner.inference.predicting.job import Job
 from tui_tuner.inference.predicting.roles import roles_of
 from tui_tuner.inference.predicting.source import SAMPLE_ROWS, Source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tui_tuner.config.kinds import TaskKind
@@ -61,16 +61,9 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Roles:
-    """The column for each role, and all columns of the first rows.
-
-    Args:
-        told: The user has said so.
-    """
+    """The column for each role."""
 
     columns: dict[str, str]
-    names: list[str]
-    told: bool = False
-    unused: list[str] = field(default_factory=list)
 
 
 def roles_of(kind: TaskKind, text_alone: bool = False) -> Kind:
@@ -99,13 +92,12 @@ def find_roles(
         DataError: it is not clear which column is meant.
     """
     sample = Sample(rows, where)
-    names = list(sample.columns)
     if told:
-        return Roles(_as_told(kind, sample, told), names, told=True)
+        return Roles(_as_told(kind, sample, told))
     columns = _as_trained(kind, sample, trained) or _by_names(kind, sample)
     if columns is None:
         raise _unclear(kind, sample, [])
-    return Roles(columns, names, unused=[name for name in names if name not in columns.values()])
+    return Roles(columns)
 
 
 def _as_told(kind: Kind, sample: Sample, told: Mapping[str, str]) -> dict[str, str]:

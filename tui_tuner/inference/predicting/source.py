@@ -154,7 +154,7 @@ class Source:
                         "Leave --column out, and write the column into the prompt as {place}.", place="{name}"
                     ),
                 )
-            return Roles({}, names)
+            return Roles({})
         kind = roles_of(self.job.kind, text_alone=self.asking.own)
         return find_roles(kind, usable, self.job.columns, self._trained, where)
 

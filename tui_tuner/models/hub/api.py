@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tui_tuner.models.hub import fetching, huggingface, local, modelscope, tokens
+from tui_tuner.models.hub import fetching, local, tokens
+from tui_tuner.models.hub.clients import client_of
 from tui_tuner.models.hub.kinds import (
     HUGGINGFACE,
-    MODELSCOPE,
     CancelledCall,
     Described,
     Found,
@@ -24,7 +24,7 @@ def search(query: str, source: str = HUGGINGFACE, limit: int = 20) -> list[Found
     Raises:
         HubError: the hub cannot be reached, or refuses.
     """
-    return _client(source).search(query.strip(), limit)
+    return client_of(source).search(query.strip(), limit)
 
 
 def describe(name: str, revision: str | None = None, source: str = HUGGINGFACE) -> Described:
@@ -34,7 +34,7 @@ def describe(name: str, revision: str | None = None, source: str = HUGGINGFACE) 
         HubError: unknown, gated, out of reach.
         ModelError: the name is no id of a hub.
     """
-    client = _client(source)
+    client = client_of(source)
     model = fetching.with_here(client.describe(name, revision))
     return replace(model, config=client.config(model))
 
@@ -71,7 +71,7 @@ def local_models(folder: Path | None = None) -> list[LocalModel]:
 
 def endpoint(source: str = HUGGINGFACE) -> str:
     """The address of the hub that is asked: a mirror, where the environment names one."""
-    return _client(source).endpoint()
+    return client_of(source).endpoint()
 
 
 def who(source: str = HUGGINGFACE) -> Who | None:
@@ -95,7 +95,3 @@ def logout(source: str = HUGGINGFACE) -> bool:
         HubError: it comes from the environment, which this program cannot change.
     """
     return tokens.logout(source)
-
-
-def _client(source: str) -> type[huggingface.HuggingFace] | type[modelscope.ModelScope]:
-    return modelscope.ModelScope if source == MODELSCOPE else huggingface.HuggingFace

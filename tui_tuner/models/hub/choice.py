@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from typing import Any
 
-from tui_tuner.models.hub.kinds import HubFile
+from tui_tuner.models.hub.kinds import Described, Found, HubFile
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -43,6 +44,30 @@ def choose_files(files: Iterable[HubFile], weights: bool = True) -> list[HubFile
     if weights:
         chosen += [known[name] for name in weight_names(known)]
     return sorted(chosen, key=lambda file: (is_weights(file.name), file.name != "config.json", file.name))
+
+
+def describe_files(about: Found, files: Iterable[HubFile], **more: Any) -> Described:
+    """A model of which a hub tells this, and these files.
+
+    Args:
+        more: Fields of the description that follow from neither.
+    """
+    known = list(files)
+    chosen = choose_files(known)
+    return Described(
+        source=about.source,
+        files=tuple(chosen),
+        bytes=sum(file.size or 0 for file in chosen),
+        parameters=about.parameters,
+        licence=about.licence,
+        gated=about.gated,
+        downloads=about.downloads,
+        updated=about.updated,
+        kind=about.kind,
+        safetensors=any(file.name.endswith(".safetensors") for file in chosen),
+        pickled=any(is_pickled(file.name) for file in known),
+        **more,
+    )
 
 
 def weight_names(names: Iterable[str]) -> list[str]:

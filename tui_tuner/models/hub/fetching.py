@@ -15,8 +15,8 @@ from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
 from tui_tuner.models.hub import problems
 from tui_tuner.models.hub.choice import is_weights
+from tui_tuner.models.hub.clients import client_of
 from tui_tuner.models.hub.hf_store import HuggingFaceStore
-from tui_tuner.models.hub.huggingface import HuggingFace
 from tui_tuner.models.hub.kinds import (
     MODELSCOPE,
     Cancelled,
@@ -27,7 +27,6 @@ from tui_tuner.models.hub.kinds import (
     ProgressCall,
 )
 from tui_tuner.models.hub.local import find
-from tui_tuner.models.hub.modelscope import ModelScope
 from tui_tuner.models.hub.ms_store import ModelScopeStore
 from tui_tuner.models.hub.net import is_offline
 from tui_tuner.models.hub.transfer import Item, Watch, download, patiently
@@ -49,10 +48,12 @@ class Store(Protocol):
     def client(self) -> Any: ...
     @property
     def disk(self) -> Path: ...
+    @property
+    def variable(self) -> str: ...
     def here(self, file: HubFile) -> tuple[int, bool]: ...
     def item(self, file: HubFile) -> Item: ...
     def settle(self, file: HubFile) -> None: ...
-    def finish(self) -> Path: ...
+    def finish(self, files: list[HubFile]) -> Path: ...
 
 
 def fetch(
@@ -64,7 +65,7 @@ def fetch(
     weights: bool = True,
 ) -> Path:
     """See `api.fetch`."""
-    client = ModelScope if source == MODELSCOPE else HuggingFace
+    client = client_of(source)
     if is_offline() and (found := find(name, revision, source, weights)) is not None:
         return found
     progress(Progress("", 0, 0, 0, 0))
@@ -78,7 +79,7 @@ def fetch(
     except (Cancelled, KeyboardInterrupt):
         raise
     except Exception as error:
-        raise problems.in_words(error, name, source, client.endpoint(), revision) from None
+        raise problems.in_words(error, name, source, client.endpoint(), revision, fetching=True) from None
 
 
 def fetch_config(name: str, revision: str | None, source: str) -> Path:
@@ -87,7 +88,7 @@ def fetch_config(name: str, revision: str | None, source: str) -> Path:
     Raises:
         HubError: as `api.describe` does; or the model has none.
     """
-    client = ModelScope if source == MODELSCOPE else HuggingFace
+    client = client_of(source)
     model = client.describe(name, revision)
     files = [file for file in model.files if file.name == "config.json"]
     if not files:
@@ -95,7 +96,7 @@ def fetch_config(name: str, revision: str | None, source: str) -> Path:
     try:
         folder = _Fetch(_store(model), files, lambda at: None, lambda: False).run(name)
     except Exception as error:
-        raise problems.in_words(error, name, source, client.endpoint(), revision) from None
+        raise problems.in_words(error, name, source, client.endpoint(), revision, fetching=True) from None
     return folder / "config.json"
 
 
@@ -130,7 +131,7 @@ class _Fetch:
         if missing:
             self._check_room(name)
             self._work(missing)
-        folder = self._store.finish()
+        folder = self._store.finish(self._files)
         self._say(now=True)
         return folder
 
@@ -153,7 +154,7 @@ class _Fetch:
         free = shutil.disk_usage(folder).free
         margin = max(1 << 20, min(_MARGIN, needed // 20))
         if needed > 0 and needed + margin > free:
-            raise problems.too_little_room(name, needed + margin, free, folder)
+            raise problems.too_little_room(name, needed + margin, free, folder, self._store.variable)
 
     def _work(self, missing: list[HubFile]) -> None:
         for file in missing:

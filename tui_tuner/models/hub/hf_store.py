@@ -41,6 +41,8 @@ def snapshot(name: str, revision: str | None) -> Path | None:
 class HuggingFaceStore:
     """One commit of a model in the cache of huggingface_hub."""
 
+    variable = "HF_HOME"  # names another folder for the cache
+
     def __init__(self, model: Described) -> None:
         if not model.commit:
             raise HubError(
@@ -124,7 +126,7 @@ class HuggingFaceStore:
             place.unlink()
         hf_hub_download(self._model.name, file.name, revision=self._model.commit, etag_timeout=SECONDS)
 
-    def finish(self) -> Path:
+    def finish(self, files: list[HubFile]) -> Path:
         """Note which commit a branch is, when all of it is here, so that it is found without a network."""
         revision = self._model.revision or BRANCH
         if revision != self._model.commit:

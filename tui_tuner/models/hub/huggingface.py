@@ -9,7 +9,7 @@ from typing import Any
 
 from tui_tuner.errors import HubError
 from tui_tuner.models.hub import problems
-from tui_tuner.models.hub.choice import choose_files, is_pickled
+from tui_tuner.models.hub.choice import describe_files
 from tui_tuner.models.hub.kinds import HUGGINGFACE, Described, Found, HubFile
 from tui_tuner.models.hub.net import answers, asked, is_offline, patience, session, small_json
 from tui_tuner.text import one_line
@@ -81,26 +81,15 @@ class HuggingFace:
             if type(error).__name__ == "RepositoryNotFoundError":
                 problem = problems.unknown(name, HUGGINGFACE, nearest(name, cls.search))
             raise problem from None
-        chosen = choose_files(files)
-        names = {file.name for file in files}
         row = dict(vars(info))
         about = _found({**row, "lastModified": row.get("last_modified"), "cardData": row.get("card_data")})
-        return Described(
+        return describe_files(
+            about,
+            files,
             name=name,
-            source=HUGGINGFACE,
             revision=revision,
             commit=str(info.sha or ""),
-            files=tuple(chosen),
-            bytes=sum(file.size or 0 for file in chosen),
-            parameters=about.parameters,
-            licence=about.licence,
-            gated=about.gated,
-            downloads=about.downloads,
-            updated=about.updated,
-            kind=about.kind,
-            safetensors=any(file.name.endswith(".safetensors") for file in chosen),
-            pickled=any(map(is_pickled, names)),
-            remote_code=_needs_code(row.get("config"), names),
+            remote_code=_needs_code(row.get("config"), [file.name for file in files]),
             page=f"{endpoint}/{one_line(name)}",
         )
 

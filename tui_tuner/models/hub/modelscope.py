@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 from tui_tuner.errors import HubError, ModelError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.models.hub import problems
-from tui_tuner.models.hub.choice import choose_files, is_pickled
+from tui_tuner.models.hub.choice import describe_files
 from tui_tuner.models.hub.huggingface import MOST_CONFIG, TEXT, nearest
 from tui_tuner.models.hub.kinds import MODELSCOPE, Described, Found, HubFile
 from tui_tuner.models.hub.net import asked, is_offline, library, patience, small_json
@@ -33,10 +33,7 @@ def client() -> Any:
     """An HTTP client of its own: the one of the other hub sends what belongs to that."""
     global _client
     if is_offline():
-        raise HubError(
-            _("the hub is not asked: HF_HUB_OFFLINE is set."),
-            hint=_("Unset it, or take a model of this machine: `tui-tuner models list`."),
-        )
+        raise problems.offline()
     if _client is None:
         _client = library().Client(follow_redirects=True, timeout=patience())
     return _client
@@ -96,24 +93,14 @@ class ModelScope:
             raise
         files = [_file(row) for row in listed.get("Files") or [] if isinstance(row, dict)]
         known = [file for file in files if file is not None]
-        chosen = choose_files(known)
-        names = [file.name for file in known]
         latest = listed.get("LatestCommitter")
-        return Described(
+        return describe_files(
+            about,
+            known,
             name=name,
-            source=MODELSCOPE,
             revision=revision,
             commit=one_line(latest.get("Id") or "") if isinstance(latest, dict) else "",
-            files=tuple(chosen),
-            bytes=sum(file.size or 0 for file in chosen),
-            licence=about.licence,
-            gated=about.gated,
-            downloads=about.downloads,
-            updated=about.updated,
-            kind=about.kind,
-            safetensors=any(file.name.endswith(".safetensors") for file in chosen),
-            pickled=any(map(is_pickled, names)),
-            remote_code=any(one.startswith(("modeling_", "configuration_")) for one in names),
+            remote_code=any(file.name.startswith(("modeling_", "configuration_")) for file in known),
             page=f"{cls.endpoint()}/models/{one_line(name)}",
         )
 

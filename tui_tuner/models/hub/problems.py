@@ -7,55 +7,66 @@ import json
 import os
 from pathlib import Path
 
-from tui_tuner.config.advice import Command, advise
+from tui_tuner.config.advice import Command, advise, hints
 from tui_tuner.errors import DiskFullError, HubError, ModelError, TunerError
 from tui_tuner.locales import N_, _
 from tui_tuner.models.hub.kinds import HUGGINGFACE, LABELS
 from tui_tuner.models.hub.net import library, retry_after
-from tui_tuner.models.hub.stored import find_token
+from tui_tuner.models.hub.stored import find_token, is_token
 from tui_tuner.text import human_bytes, human_seconds, one_line
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-_AGAIN = N_("What was fetched stays: the same command goes on from there.")
+_GOES_ON = N_("What was fetched stays: fetching it again goes on from there.")
+_LIST = Command("`tui-tuner models list`", N_("the models screen"))
 
 
 def in_words(
-    error: BaseException, name: str, source: str, endpoint: str, revision: str | None = None
+    error: BaseException,
+    name: str,
+    source: str,
+    endpoint: str,
+    revision: str | None = None,
+    fetching: bool = False,
 ) -> TunerError:
-    """The error that a user reads, of whatever a client of a hub raised."""
+    """The error that a user reads, of whatever a client of a hub raised.
+
+    Args:
+        fetching: Files were being fetched, so there may be some to go on from.
+    """
     if isinstance(error, TunerError):
         return error
     where, hub = one_line(name), LABELS.get(source, source)
     status = getattr(getattr(error, "response", None), "status_code", None)
     kind = type(error).__name__
+    again = _(_GOES_ON) if fetching else _("Try again in a while.")
+    if isinstance(error, (UnicodeError, library().LocalProtocolError)):  # a header that cannot be sent
+        token, origin = find_token(source)
+        if token and not is_token(token):
+            return no_token(origin)
     if kind == "HFValidationError":
         hint = _("Give a folder that holds config.json, or a hub id such as Qwen/Qwen3-0.6B.")
         return ModelError(_("is neither a folder here nor a hub id."), where=where, hint=hint)
     if kind == "OfflineModeIsEnabled":
-        return HubError(
-            _("the hub is not asked: HF_HUB_OFFLINE is set."),
-            where=where,
-            hint=_("Unset it, or take a model of this machine: `tui-tuner models list`."),
-        )
+        return offline(where)
     if kind in ("GatedRepoError", "DisabledRepoError"):
         return gated(name, source, endpoint, disabled=kind == "DisabledRepoError")
     if kind == "RevisionNotFoundError":
         return no_revision(name, revision)
     if status is not None:
-        return _of_status(error, int(status), where, source, endpoint, kind)
+        return _of_status(error, int(status), where, source, endpoint, again)
     if isinstance(error, json.JSONDecodeError):
         return not_a_hub(where, endpoint)
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return no_room_left(Path(error.filename or "."), error)
-    return _of_network(error, where, hub, endpoint)
+    return _of_network(error, where, hub, endpoint, again)
 
 
 def _of_status(
-    error: BaseException, status: int, where: str, source: str, endpoint: str, kind: str
+    error: BaseException, status: int, where: str, source: str, endpoint: str, again: str
 ) -> TunerError:
     """An answer of the hub that refuses."""
-    hub = LABELS.get(source, source)
+    hub, kind = LABELS.get(source, source), type(error).__name__
     if kind == "RepositoryNotFoundError" or (status == 404 and kind != "RemoteEntryNotFoundError"):
         return unknown(where, source, [])
     if status == 404:
@@ -71,7 +82,7 @@ def _of_status(
             hint=advise(
                 N_(
                     "Give the token the right to read this model, or log in with another one: {command}.",
-                    command=_log_in(source),
+                    command=log_in(source),
                 )
             ),
         )
@@ -98,7 +109,7 @@ def _of_status(
                 endpoint=endpoint,
             ),
             where=where,
-            hint=_(_AGAIN),
+            hint=again,
         )
     return HubError(
         _("{hub} refuses (error {status}).", hub=hub, status=status),
@@ -107,7 +118,7 @@ def _of_status(
     )
 
 
-def _of_network(error: BaseException, where: str, hub: str, endpoint: str) -> TunerError:
+def _of_network(error: BaseException, where: str, hub: str, endpoint: str, again: str) -> TunerError:
     """A connection that failed or broke, or an error that nobody foresaw."""
     text = one_line(error, 200) or type(error).__name__
     http = library()
@@ -125,7 +136,16 @@ def _of_network(error: BaseException, where: str, hub: str, endpoint: str) -> Tu
         )
     if isinstance(error, (http.TransportError, ConnectionError, TimeoutError)):
         return unreachable(where, endpoint, text)
-    return HubError(_("{hub} cannot be used: {error}.", hub=hub, error=text), where=where, hint=_(_AGAIN))
+    return HubError(_("{hub} cannot be used: {error}.", hub=hub, error=text), where=where, hint=again)
+
+
+def offline(where: str = "") -> HubError:
+    """A hub that the environment forbids to ask."""
+    return HubError(
+        _("the hub is not asked: HF_HUB_OFFLINE is set."),
+        where=where,
+        hint=advise(N_("Unset it, or take a model of this machine: {command}.", command=_LIST)),
+    )
 
 
 def unreachable(where: str, endpoint: str, why: str = "") -> HubError:
@@ -140,8 +160,8 @@ def unreachable(where: str, endpoint: str, why: str = "") -> HubError:
         hint = _("It is asked through a proxy, for {names} is set: check that.", names=", ".join(proxies))
     else:
         hint = _("Check the connection, or name a mirror in HF_ENDPOINT.")
-    here = _("`tui-tuner models list` tells what is on this machine.")
-    return HubError(what, where=where, hint=f"{hint} {here}")
+    here = advise(N_("See what is on this machine: {command}.", command=_LIST))
+    return HubError(what, where=where, hint=hints(hint, here))
 
 
 def not_a_hub(where: str, endpoint: str) -> HubError:
@@ -161,12 +181,12 @@ def unknown(name: str, source: str, nearest: list[str]) -> HubError:
             N_(
                 "Did you mean {names}? A private one needs a login: {command}.",
                 names=names,
-                command=_log_in(source),
+                command=log_in(source),
             )
         )
     else:
         hint = advise(
-            N_("Check the spelling; a private one needs a login: {command}.", command=_log_in(source))
+            N_("Check the spelling; a private one needs a login: {command}.", command=log_in(source))
         )
     return HubError(_("is not on {hub}.", hub=LABELS.get(source, source)), where=one_line(name), hint=hint)
 
@@ -182,7 +202,7 @@ def gated(name: str, source: str, endpoint: str, disabled: bool = False) -> HubE
             N_(
                 "Open {page}, accept the terms, then log in: {command}.",
                 page=f"{endpoint}/{one_line(name)}",
-                command=_log_in(source),
+                command=log_in(source),
             )
         ),
     )
@@ -205,9 +225,18 @@ def wrong_token(where: str, source: str) -> HubError:
             N_(
                 "Make a new one on the hub's page of tokens and log in with it: {command}. A token in the "
                 "environment (HF_TOKEN, MODELSCOPE_API_TOKEN) goes first.",
-                command=_log_in(source),
+                command=log_in(source),
             )
         ),
+    )
+
+
+def no_token(where: str = "") -> HubError:
+    """What stands where a token is looked for, and cannot be one."""
+    return HubError(
+        _("this is no token: one is a single word of letters and digits."),
+        where=where,
+        hint=_("Copy it from the hub's page of tokens."),
     )
 
 
@@ -221,15 +250,23 @@ def no_weights(name: str, pickled: bool) -> ModelError:
     return ModelError(
         what,
         where=one_line(name),
-        hint=_(
-            "Look for another copy of it with `tui-tuner models search`, or have it converted: "
-            "https://huggingface.co/spaces/safetensors/convert"
+        hint=advise(
+            N_(
+                "Look for another copy of it with {command}, or have it converted: "
+                "https://huggingface.co/spaces/safetensors/convert",
+                command=Command("`tui-tuner models search`", N_("the search of the models screen")),
+            )
         ),
     )
 
 
-def too_little_room(name: str, needed: int, free: int, folder: Path) -> DiskFullError:
-    """Refused before anything is fetched. `needed`: bytes with the margin."""
+def too_little_room(name: str, needed: int, free: int, folder: Path, variable: str) -> DiskFullError:
+    """Refused before anything is fetched.
+
+    Args:
+        needed: Bytes with the margin.
+        variable: What names another folder for models of this hub.
+    """
     return DiskFullError(
         _(
             "fetching it takes {needed} more, and {free} are free in {folder}.",
@@ -238,9 +275,13 @@ def too_little_room(name: str, needed: int, free: int, folder: Path) -> DiskFull
             folder=one_line(folder),
         ),
         where=one_line(name),
-        hint=_(
-            "Make room, or set HF_HOME to a folder on a larger disk. `tui-tuner models list` tells what "
-            "other models take."
+        hint=advise(
+            N_(
+                "Make room, or set {variable} to a folder on a larger disk. See what other models take: "
+                "{command}.",
+                variable=variable,
+                command=_LIST,
+            )
         ),
     )
 
@@ -250,10 +291,10 @@ def no_room_left(path: Path, error: OSError) -> DiskFullError:
     return DiskFullError(
         _("the disk is full: {problem}.", problem=error.strerror or one_line(error)),
         where=one_line(path),
-        hint=_("Make room. {again}", again=_(_AGAIN)),
+        hint=_("Make room. {again}", again=_(_GOES_ON)),
     )
 
 
-def _log_in(source: str) -> Command:
+def log_in(source: str = HUGGINGFACE) -> Command:
     more = "" if source == HUGGINGFACE else f" --source {source}"
-    return Command(f"`tui-tuner models login{more}`", N_("Log in"))
+    return Command(f"`tui-tuner models login{more}`", N_("l on the models screen"))

@@ -9,6 +9,13 @@ from tui_tuner.models.hub.kinds import HUGGINGFACE, MODELSCOPE
 
 VARIABLES = {HUGGINGFACE: ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"), MODELSCOPE: ("MODELSCOPE_API_TOKEN",)}
 
+_LEAST, _MOST = 8, 1000  # characters of a token
+
+
+def is_token(text: str) -> bool:
+    """Whether this may be a token, which is a single word that a header of a request can hold."""
+    return _LEAST <= len(text) <= _MOST and text.isascii() and text.isprintable() and " " not in text
+
 
 def modelscope_file() -> Path:
     """Where the token for ModelScope lies."""

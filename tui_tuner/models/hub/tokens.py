@@ -15,21 +15,20 @@ from typing import Any
 from tui_tuner.errors import HubError
 from tui_tuner.locales import _
 from tui_tuner.models.hub import problems
+from tui_tuner.models.hub.clients import client_of
 from tui_tuner.models.hub.huggingface import HuggingFace
 from tui_tuner.models.hub.kinds import LABELS, MODELSCOPE, Who
 from tui_tuner.models.hub.modelscope import ModelScope, client
 from tui_tuner.models.hub.net import asked, patience, session
-from tui_tuner.models.hub.stored import VARIABLES, find_token, token_file, write_token
+from tui_tuner.models.hub.stored import VARIABLES, find_token, is_token, token_file, write_token
 from tui_tuner.text import one_line
-
-_LEAST, _MOST = 8, 1000  # characters of a token
 
 
 def who(source: str) -> Who | None:
     """Who is logged in; None if nobody is. Where the hub cannot be asked, the name is empty.
 
     Raises:
-        HubError: the hub does not know the token.
+        HubError: the hub does not know the token, or it can be none.
     """
     token, origin = find_token(source)
     if not token:
@@ -40,18 +39,17 @@ def who(source: str) -> Who | None:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status == 401:
             raise problems.wrong_token(origin, source) from None
+        if not is_token(token):
+            raise problems.no_token(origin) from None
         return Who("", source, origin)
 
 
 def login(token: str, source: str) -> Who:
     """See `api.login`."""
     token = token.strip()
-    if not _LEAST <= len(token) <= _MOST or not token.isascii() or not token.isprintable() or " " in token:
-        raise HubError(
-            _("this is no token: one is a single word of letters and digits."),
-            hint=_("Copy it from the hub's page of tokens."),
-        )
-    endpoint = _endpoint(source)
+    if not is_token(token):
+        raise problems.no_token()
+    endpoint = client_of(source).endpoint()
     try:
         name = _name_of(token, source)
         if source == MODELSCOPE:
@@ -130,10 +128,6 @@ def _name_on_modelscope(token: str) -> str:
     if not isinstance(data, dict) or answer.get("Success") is False:
         raise problems.wrong_token(LABELS[MODELSCOPE], MODELSCOPE)
     return one_line(data.get("Username") or "")
-
-
-def _endpoint(source: str) -> str:
-    return ModelScope.endpoint() if source == MODELSCOPE else HuggingFace.endpoint()
 
 
 def _without(error: Any, token: str) -> Any:

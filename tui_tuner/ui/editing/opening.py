@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.text import one_line
 from tui_tuner.ui.editing.check import Reading, is_config, read_text
+from tui_tuner.ui.editing.kept import digest
 from tui_tuner.ui.overview import run_values
 
 
@@ -33,7 +34,16 @@ class Opened:
     reading: Reading
     text: str = ""
     file: str = ""
-    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What it says, be it right or wrong."""
+        return self.reading.values
+
+    def of_file(self, yaml: str | None = None) -> dict[str, Any]:
+        """For a draft that begins with it: its file, and its text or another that was made of it."""
+        known = {self.file: digest(self.text)} if self.file else {}
+        return {"file": self.file, "yaml": self.text if yaml is None else yaml, "known": known}
 
 
 def open_config(name: str, store: RunStore) -> Opened:
@@ -76,8 +86,7 @@ def open_run(folder: RunFolder) -> Opened:
     Raises:
         ConfigError: its config is damaged.
     """
-    values = run_values(folder)
-    return Opened(folder.name, Reading(values), values=values)
+    return Opened(folder.name, Reading(run_values(folder)))
 
 
 def open_file(path: Path, preset: str = "") -> Opened:
@@ -97,5 +106,5 @@ def open_file(path: Path, preset: str = "") -> Opened:
         hint = _("Begin from a preset: `tui-tuner presets` lists them.")
         raise ConfigError(first.sentence, where=where, hint=hint)
     if preset:
-        return Opened(preset, reading, values=reading.values)
-    return Opened(path.name, reading, text, str(path.absolute()), reading.values)
+        return Opened(preset, reading)
+    return Opened(path.name, reading, text, str(path.absolute()))

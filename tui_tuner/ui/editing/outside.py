@@ -45,13 +45,6 @@ class Editor:
         return (*self.words, f"+{line}") if line and Path(self.words[0]).name in _LINES else self.words
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How an editor has ended; `trouble` is why its text is not simply taken."""
-
-    trouble: str = ""
-
-
 def find_editor() -> Editor | None:
     """The editor that the environment names; None where it names none."""
     for name in ("VISUAL", "EDITOR"):
@@ -76,8 +69,8 @@ def find_editor() -> Editor | None:
     return None
 
 
-async def edit(app: App[Any], command: tuple[str, ...], path: Path) -> Ended:
-    """Run an editor on a file until it ends.
+async def edit(app: App[Any], command: tuple[str, ...], path: Path) -> str:
+    """Run an editor on a file until it ends; gives why its text is not simply taken, empty for no reason.
 
     Raises:
         OSError: it cannot be started.
@@ -93,16 +86,14 @@ async def edit(app: App[Any], command: tuple[str, ...], path: Path) -> Ended:
     return _told(Path(command[0]).name, status)
 
 
-def _told(name: str, status: int) -> Ended:
+def _told(name: str, status: int) -> str:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         with contextlib.suppress(ValueError):
-            return Ended(
-                _("{editor} was ended by {signal}.", editor=name, signal=signal.Signals(number).name)
-            )
-        return Ended(_("{editor} was ended by signal {number}.", editor=name, number=number))
+            return _("{editor} was ended by {signal}.", editor=name, signal=signal.Signals(number).name)
+        return _("{editor} was ended by signal {number}.", editor=name, number=number)
     code = os.waitstatus_to_exitcode(status)
-    return Ended(_("{editor} ended with code {code}.", editor=name, code=code) if code else "")
+    return _("{editor} ended with code {code}.", editor=name, code=code) if code else ""
 
 
 class _Job:

@@ -7,22 +7,22 @@ values of now.
 from __future__ import annotations
 
 import copy
-import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.options import options
 from tui_tuner.config.paths import PATHS, take_from_beside
+from tui_tuner.config.tiny import values_to_take
 from tui_tuner.config.writing.commented import commented, unread_line
 from tui_tuner.config.writing.flat import flat, placed, same_value
 from tui_tuner.config.writing.patched import patched, with_comments, with_defaults, without_defaults
 from tui_tuner.config.yamltext import BadYaml, parse_yaml
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.drafts import Draft
+from tui_tuner.ui.editing.kept import Draft, in_short
 from tui_tuner.ui.form import applies, at, put
 
 
@@ -62,7 +62,10 @@ def for_file(draft: Draft, path: Path) -> Written:
     unread = {name: value for name, value in held.items() if not applies(draft.values, name)}
     unread = {name: value for name, value in unread.items() if not _is_default(name, value)}
     kept = {name: value for name, value in held.items() if applies(draft.values, name)}
-    text, own = _text_of(draft, kept, path.absolute().parent, _file_head(draft, path))
+    # For a tiny model, what a file leaves open is no default (`config.tiny`): the form's values are told
+    told = [name for name in values_to_take(draft.values) if applies(draft.values, name)]
+    kept |= {name: at(draft.values, name) for name in told}
+    text, own = _text_of(draft, kept, path.absolute().parent, _file_head(draft, path), told=told)
     task = str(at(draft.values, "task"))
     comments: dict[str, list[str]] = {}
     for name, value in unread.items():
@@ -71,14 +74,20 @@ def for_file(draft: Draft, path: Path) -> Written:
 
 
 def _text_of(
-    draft: Draft, held: Mapping[str, Any], folder: Path, head: list[str], *, unread: bool = False
+    draft: Draft,
+    held: Mapping[str, Any],
+    folder: Path,
+    head: list[str],
+    *,
+    unread: bool = False,
+    told: Collection[str] = (),
 ) -> tuple[str, bool]:
     """Values as a text that lies in a folder, and whether it is the draft's own."""
     if draft.yaml:
-        text = patched(draft.yaml, _wanted(draft, held, folder))
+        text = patched(draft.yaml, _wanted(draft, held, folder), told)
         if text is not None:
             return text, True
-    return commented(_placed_in(held, folder), head, unread=unread), False
+    return commented(_placed_in(held, folder), head, unread=unread, told=told), False
 
 
 def _wanted(draft: Draft, held: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -133,13 +142,11 @@ def _editor_head() -> list[str]:
 
 
 def _file_head(draft: Draft, path: Path) -> list[str]:
-    data = at(draft.values, "data.path")
-    first = data[0] if isinstance(data, list) and data else data
-    named = first.get("path", "") if isinstance(first, Mapping) else first
-    about = _(
+    data, task, method = in_short(draft.values)
+    told = _(
         "Settings of tui-tuner: task {task}, method {method}, data {data}.",
-        task=at(draft.values, "task"),
-        method=at(draft.values, "method.kind"),
-        data=os.path.basename(str(named).rstrip("/")),
+        task=task,
+        method=method,
+        data=data,
     )
-    return [one_line(about, 200), "", f"    tui-tuner run {shlex.quote(one_line(path.name))}", ""]
+    return [one_line(told, 200), "", f"    tui-tuner run {shlex.quote(one_line(path.name))}", ""]

@@ -7,7 +7,7 @@ are kept while the program runs, the last `MOST` of them; states share what did 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ class State:
     """A draft at one time.
 
     Args:
-        draft: Which draft it was (a `drafts.Draft`): beginning from something else makes another.
+        draft: Which draft it was (a `kept.Draft`): beginning from something else makes another.
         begun: What that draft began with.
     """
 
@@ -172,13 +172,7 @@ def _shown(state: State, path: str) -> str:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Equal; 1 is no `true` here, and is 1.0."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and _all_alike(zip(one, other, strict=True))
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+    """Whether two values mean the same."""
+    from tui_tuner.config.writing.flat import same_value  # what it imports is not needed before a change
 
-
-def _all_alike(pairs: Iterable[tuple[Any, Any]]) -> bool:
-    return all(_alike(one, other) for one, other in pairs)
+    return same_value(one, other)

@@ -71,8 +71,8 @@ def terminal_stream() -> TextIO:
 
 
 class TunerDriver(LinuxDriver):
-    """Reads keys from standard input. Its app has `terminal_lost`, `screen_opens`, `screen_closed` and
-    `fault_outside`.
+    """Reads keys from standard input. Its app has `terminal_lost`, `screen_opens`, `screen_closed`,
+    `fault_outside` and `painted`.
     """
 
     def __init__(self, app: Any, **more: Any) -> None:
@@ -85,6 +85,7 @@ class TunerDriver(LinuxDriver):
 
     def start_application_mode(self) -> None:
         self._tuner.screen_opens()
+        self._tuner.painted.forget()
         super().start_application_mode()
         # A process that is no longer in front gets an error, and is not stopped together with its run.
         signal.signal(signal.SIGTTIN, signal.SIG_IGN)

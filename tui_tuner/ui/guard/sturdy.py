@@ -13,9 +13,11 @@ import sys
 import threading
 import time
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from textual import events
+from textual._compositor import CompositorUpdate
+from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.message import Message
 from textual.message_pump import MessagePump, active_message_pump
@@ -29,6 +31,7 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.guard.faultlog import FaultLog, error_text
 from tui_tuner.ui.guard.keys import OrderlyApp
+from tui_tuner.ui.guard.repaint import Painted
 from tui_tuner.ui.guard.textual_base import Survivor, WorkStopped, mend
 
 R = TypeVar("R")
@@ -52,10 +55,15 @@ class Works:
 class SturdyApp(OrderlyApp[R], Survivor):
     """See the module's text."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+l", "paint_again", _("Paint again"), show=False),
+    ]
+
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.fault_log = FaultLog()
         self.fatal = ""  # the sentence about a fault that ended the app
+        self.painted = Painted()
         self._workers = _Workers(self)
         self._turning = False
         self._seen: dict[str, float] = {}
@@ -71,6 +79,18 @@ class SturdyApp(OrderlyApp[R], Survivor):
 
         return TunerDriver
 
+    # ---- what is sent to the terminal ------------------------------------------------------------------
+
+    def _display(self, screen: Screen[Any], renderable: Any) -> None:
+        if isinstance(renderable, CompositorUpdate):
+            renderable = self.painted.only_changes(renderable)
+        super()._display(screen, renderable)
+
+    def action_paint_again(self) -> None:
+        """For a terminal that something else has written on."""
+        self.painted.forget()
+        self.refresh(layout=True)
+
     # ---- where faults come from ------------------------------------------------------------------------
 
     def fault_in(self, pump: MessagePump, message: Message, error: BaseException) -> None:
@@ -83,6 +103,8 @@ class SturdyApp(OrderlyApp[R], Survivor):
 
     async def _dispatch_message(self, message: Message) -> None:
         self._turning = self._turning or isinstance(message, events.Compose)
+        if isinstance(message, events.Resize | events.AppFocus):  # a terminal may have moved its lines
+            self.painted.forget()
         await super()._dispatch_message(message)
 
     async def _process_messages_loop(self) -> None:

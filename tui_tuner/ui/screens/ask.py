@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from textual import on, work
@@ -23,12 +24,12 @@ from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line, sanitize
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.screens.dialogs import AskPath
+from tui_tuner.ui.screens.using.coming import fetching_words, loading_words
 from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.widgets.judged.pair import judged_parts
 from tui_tuner.ui.words import block, safe
 
 _BEGINNING = 600  # characters of a file that are shown
-_DOING = {"loading": _("Loading the model…"), "answering": _("Reading the text…")}
 
 
 class Doing(Message):
@@ -188,8 +189,7 @@ class AskScreen(TunerScreen):
         }
 
         def heard(said: Any) -> None:
-            doing = said.get("doing") if isinstance(said, dict) else ""
-            self.post_message(Doing(turn, _DOING.get(str(doing), "")))
+            self.post_message(Doing(turn, doing_words(said) if isinstance(said, dict) else ""))
 
         self._request = self.tuner.helper.request("ask", arguments, progress=heard)
         self._say(_("Starting…"))
@@ -241,3 +241,13 @@ class AskScreen(TunerScreen):
 
     def _say(self, words: str, style: str = "$dim") -> None:
         self.query_one("#status", Static).update(block(words).stylize(style))
+
+
+def doing_words(told: Mapping[str, Any]) -> str:
+    """What the helper does now."""
+    doing, name = told.get("doing"), told.get("name", "")
+    if doing == "fetching":
+        return fetching_words(name, told)
+    if doing == "loading":
+        return loading_words(name, told) if told.get("total") else _("Loading the model…")
+    return _("Reading the text…") if doing == "answering" else ""

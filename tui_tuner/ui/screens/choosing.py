@@ -19,6 +19,7 @@ from tui_tuner.locales import N_, _
 from tui_tuner.ui.form import at
 from tui_tuner.ui.recent import note_recent
 from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.widgets.paths.listing import DATA_SUFFIXES
 from tui_tuner.ui.widgets.paths.picker import PathPicker
 from tui_tuner.ui.words import mark, marked
 
@@ -98,10 +99,9 @@ class Files(NamedTuple):
     folders: bool = False
 
 
-_DATA = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".zip", ".gz", ".conll", ".sql")
 FILES: dict[str, Files] = {
-    "data.path": Files(N_("Data"), _DATA, "data", True),
-    "data.validation": Files(N_("Held-out rows"), _DATA, "data"),
+    "data.path": Files(N_("Data"), DATA_SUFFIXES, "data", True),
+    "data.validation": Files(N_("Held-out rows"), DATA_SUFFIXES, "data"),
     "data.cleaning.phrases": Files(N_("Phrases of refusals"), (".yaml", ".yml"), "phrases"),
     "model.tokenizer": Files(N_("Folder of a tokenizer"), (), "tokenizer", True),
     "model.chat_template": Files(N_("Chat template"), (".jinja", ".jinja2", ".j2"), "template"),

@@ -30,15 +30,10 @@ from tui_tuner.ui.widgets.data.how_read import HowRead, counts
 from tui_tuner.ui.widgets.data.row_list import RowList
 from tui_tuner.ui.widgets.data.token_pane import TokenPane
 from tui_tuner.ui.widgets.long_list import LongList
-from tui_tuner.ui.widgets.paths.listing import short_path
+from tui_tuner.ui.widgets.paths.listing import DATA_SUFFIXES, short_path
 from tui_tuner.ui.widgets.paths.picker import PathPicker
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.words import mark, marked
-
-_SUFFIXES = (  # those of `data.sources.files.KINDS`, which takes long to import
-    ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".parquet", ".pq", ".arrow", ".feather", ".txt",
-    ".text", ".md", ".markdown", ".html", ".htm", ".sql", ".conll", ".conllu", ".bio", ".iob", ".zip",
-)  # fmt: skip
 
 
 class Looked(Message):
@@ -125,7 +120,7 @@ class DataScreen(MendingScreen):
 
     def body(self) -> ComposeResult:
         yield PathPicker(
-            suffixes=_SUFFIXES,
+            suffixes=DATA_SUFFIXES,
             label=_("Data"),
             placeholder=_("a file, a folder, a hub data set, or demo"),
             unseen=_is_no_path,

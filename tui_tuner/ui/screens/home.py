@@ -25,7 +25,7 @@ from tui_tuner.ui.widgets.run_list import RunHeads, RunList
 from tui_tuner.ui.words import age, block, column, mark, marked, safe
 
 if TYPE_CHECKING:
-    from tui_tuner.ui.drafts import Draft
+    from tui_tuner.ui.editing.kept import Draft
 
 
 class DraftsRead(Message):
@@ -108,7 +108,7 @@ class HomeScreen(RowsScreen):
 
     @work(thread=True, group="drafts", exclusive=True)
     def _read_drafts(self) -> None:
-        from tui_tuner.ui.drafts import read_drafts
+        from tui_tuner.ui.editing.kept import read_drafts
 
         self.tuner.drafts.flush()
         found = read_drafts()

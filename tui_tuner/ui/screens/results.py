@@ -14,7 +14,6 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from tui_tuner.config.deciding import kind_of
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.phases.spent import AWAY
 from tui_tuner.runs.store import RunFolder
@@ -29,7 +28,6 @@ from tui_tuner.ui.widgets.judged.measures import metrics_content
 from tui_tuner.ui.widgets.judged.next_steps import (
     NextStep,
     broken,
-    can_be_asked,
     here,
     keys_content,
     next_keys,
@@ -38,7 +36,7 @@ from tui_tuner.ui.widgets.judged.next_steps import (
 from tui_tuner.ui.widgets.judged.tables import Tables, chosen_tables
 from tui_tuner.ui.widgets.live.samples import AnswerKeys
 from tui_tuner.ui.widgets.zoom import Zooms
-from tui_tuner.ui.words import PHASES, block, column, duration, safe, state_content
+from tui_tuner.ui.words import PHASES, block, column, duration, flowed, safe, state_content
 
 
 class AnswerPane(AnswerKeys):
@@ -63,11 +61,11 @@ class ResultsScreen(Zooms, TunerScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", _("Back")),
-        Binding("c", "chat", _("Chat")),
-        Binding("a", "ask", _("Ask")),
-        Binding("b", "beside", _("Compare")),
-        Binding("u", "use", _("Use")),
-        Binding("s", "settings", _("Run again")),
+        Binding("c", "lead('c')", _("Chat")),
+        Binding("a", "lead('a')", _("Ask")),
+        Binding("b", "lead('b')", _("Compare")),
+        Binding("u", "lead('u')", _("Use")),
+        Binding("s", "lead('s')", _("Run again")),
         Binding("r", "resume", _("Resume")),
         Binding("y", "copy", _("Copy")),
         Binding("l", "live", _("Curve")),
@@ -91,6 +89,7 @@ class ResultsScreen(Zooms, TunerScreen):
         self._drawn: tuple[object, ...] = ()
         self._snapshot: Snapshot | None = None
         self._steps: list[NextStep] = []
+        self._leads = {"s"}  # keys that lead on; this one needs no model
 
     def crumb(self) -> Content:
         return Content.assemble(safe(self.folder.name), ("  ›  ", "$dim"), _("Results"))
@@ -129,10 +128,12 @@ class ResultsScreen(Zooms, TunerScreen):
         if key == self._drawn:
             return
         self._drawn = key
+        keys = next_keys(self.folder, view)
+        self._leads = {name for name, _words in keys}
         self.refresh_bindings()
         self.query_one("#head", Fitted).show(partial(_head, message.snapshot))
         self.query_one("#path", Static).update(safe(here(self.folder.path)))
-        self.query_one("#keys", Fitted).show(partial(keys_content, next_keys(self.folder, view)))
+        self.query_one("#keys", Fitted).show(partial(keys_content, keys))
         self.query_one("#metrics > Static", Static).update(metrics_content(view))
         self.query_one("#files > Static", Static).update(_files(self.folder))
         self._steps = next_steps(self.folder, view, message.snapshot.state, message.snapshot.live)
@@ -146,43 +147,13 @@ class ResultsScreen(Zooms, TunerScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "resume":
             return bool(self._snapshot) and self._snapshot.state in ("stopped", "failed", "lost")  # type: ignore[union-attr]
-        if action in ("chat", "beside", "use"):
-            return self._leads_to(action)
-        if action == "ask":
-            return self._snapshot is not None and can_be_asked(self.folder, self._snapshot.view)
-        return True
+        return action != "lead" or parameters[0] in self._leads
 
-    def _leads_to(self, action: str) -> bool:
-        """Whether what was made can be talked to beside its base, or used on a file."""
-        keys = (
-            {key for key, _words in next_keys(self.folder, self._snapshot.view)} if self._snapshot else set()
-        )
-        return {"chat": "c", "beside": "b", "use": "u"}[action] in keys
+    def action_lead(self, key: str) -> None:
+        """Talk to the model, ask it, use it on a file, or run again with a change."""
+        from tui_tuner.ui.screens.using.leading import lead_on
 
-    def action_beside(self) -> None:
-        """Talk to the model of the run and to what it began with, side by side."""
-        from tui_tuner.ui.screens.using.leading import open_beside
-
-        open_beside(self, self.folder)
-
-    def action_use(self) -> None:
-        """What the model makes of each row of a file."""
-        from tui_tuner.ui.screens.using.leading import open_use
-
-        open_use(self, self.folder)
-
-    def action_ask(self) -> None:
-        """A text of the user's own, and what the model makes of it."""
-        from tui_tuner.ui.screens.ask import AskScreen
-
-        if self._snapshot is not None:
-            self.app.push_screen(AskScreen(self.folder, kind_of(self._snapshot.view.config)))
-
-    def action_chat(self) -> None:
-        """Talk to the model that the run has made."""
-        from tui_tuner.ui.screens.chat.opening import open_chat
-
-        open_chat(self.app, self.folder)
+        lead_on(self, self.folder, key)
 
     def action_live(self) -> None:
         from tui_tuner.ui.screens.run import RunScreen
@@ -192,12 +163,6 @@ class ResultsScreen(Zooms, TunerScreen):
             self.app.pop_screen()
         else:
             self.app.switch_screen(RunScreen(self.folder))
-
-    def action_settings(self) -> None:
-        """The settings of this run, to change and start again; the field that was changed last stays."""
-        from tui_tuner.ui.screens.using.leading import run_again
-
-        run_again(self, self.folder)
 
     def action_copy(self) -> None:
         """Choose a path or a command, and send it to the terminal's clipboard."""
@@ -248,17 +213,6 @@ def _head(snapshot: Snapshot, width: int) -> Content:
 
 def _no_head(_width: int) -> Content:
     return Content("")
-
-
-def flowed(parts: list[Content], joint: str, width: int) -> list[Content]:
-    """Parts on lines of so many cells, broken between them only."""
-    lines: list[list[Content]] = []
-    for part in parts:
-        if lines and sum(one.cell_length + len(joint) for one in lines[-1]) + part.cell_length <= width:
-            lines[-1].append(part)
-        else:
-            lines.append([part])
-    return [Content(joint).join(line) for line in lines]
 
 
 def _time(view: RunView, width: int) -> list[Content]:

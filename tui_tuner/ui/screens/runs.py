@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.config.deciding import metric_name
+from tui_tuner.config.deciding import is_better_higher, metric_name
 from tui_tuner.config.load import dump_config
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
@@ -279,13 +279,7 @@ def sorted_rows(rows: list[RunRow], sort: str) -> list[RunRow]:
 
 def _fallen(row: RunRow) -> float | None:
     """The best value of a metric, so that a smaller number is better."""
-    return None if row.best is None else -row.best if is_higher(row.metric) else row.best
-
-
-def is_higher(metric: str) -> bool:
-    from tui_tuner.config.deciding import is_better_higher
-
-    return is_better_higher(metric)
+    return None if row.best is None else -row.best if is_better_higher(row.metric) else row.best
 
 
 def _last(value: float | None) -> tuple[bool, float]:

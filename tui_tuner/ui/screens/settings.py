@@ -82,11 +82,6 @@ class SettingsScreen(SectionsForm):
         self._mend = mend
         self._started_at: Widget | None = None  # what had the focus as a start was asked for
 
-    @property
-    def values(self) -> dict[str, Any]:
-        """The draft that is edited; it outlives the screen and the program."""
-        return self.tuner.draft
-
     def crumb(self) -> Content:
         name = Content.assemble("  ", (safe(self._preset).plain, "$dim")) if self._preset else Content("")
         return Content.assemble(_("New run"), name)
@@ -109,15 +104,18 @@ class SettingsScreen(SectionsForm):
         self._check(changed=False)
         told = self._standing.told
         await self._go_to(told.field if told else draft.at)
+        if draft.unread:
+            self.tuner.say(_("A text that was edited as YAML waits: ^e opens it."), timeout=8)
         if self._mend:
             self.action_mend()
 
-    def _renew(self, changed: bool = True) -> None:
+    def _renew(self) -> None:
         """Show the draft as it is now: another preset, or values that came from elsewhere."""
         draft = self.tuner.drafts.draft
         self._standing.untyped = form.take_texts(draft.values, draft.texts)
+        self.tuner.drafts.touch()
         self._pages.take(draft)
-        self._check(changed)
+        self._check()
 
     # Fields
 
@@ -140,7 +138,6 @@ class SettingsScreen(SectionsForm):
         """Ask the config about the draft, and mark what it finds; then, in a while, what it speaks of."""
         if changed:
             self._standing.told = None
-            self.tuner.drafts.touch()
         sound = self._standing.begin(self.values)
         check, line = self.query_one(StartCheck), self.query_one(PlanLine)
         if check.starting:

@@ -15,6 +15,7 @@ from tui_tuner.inference.origin import Origin
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.screens.using.coming import fetching_words
 
 OPEN, ANSWER, TOKENS = "chat_open", "chat_answer", "chat_tokens"
 _LOOK = 0.5  # seconds between two looks at how long something takes
@@ -47,7 +48,7 @@ class Asking(TunerScreen):
         self._number = 0
         self._doing = ""
         self._began = 0.0
-        self._loading = ""  # the model that is loaded now, and how far that is
+        self._coming = ""  # which model is fetched or loaded now, and how far that is
         self._then: Callable[[Any], None] = lambda _: None
         self._stopping = False
 
@@ -91,7 +92,7 @@ class Asking(TunerScreen):
                 self.post_message(Said(number, said))
 
         asked = {"models": [model.plain() for model in models], "device": device, **arguments}
-        self._doing, self._then, self._began, self._loading = operation, then, time.monotonic(), ""
+        self._doing, self._then, self._began, self._coming = operation, then, time.monotonic(), ""
         self._stopping = False
         self._request = self.tuner.helper.request(operation, asked, progress=told)
         self._say_wait()
@@ -130,9 +131,12 @@ class Asking(TunerScreen):
         if "loading" in told:
             done, total = int(told.get("done", 0)), int(told.get("total", 0))
             name = one_line(told["loading"], 40)
-            self._loading = f"{name}: {done / total:.0%}" if total else name
+            model = f"{name}: {done / total:.0%}" if total else name
+            self._coming = _("Loading {model}…", model=model)
+        elif "fetching" in told:
+            self._coming = fetching_words(told["fetching"], told)
         elif "piece" in told:
-            self._loading = ""
+            self._coming = ""
             self.heard(told)
 
     @on(Ended)
@@ -152,8 +156,8 @@ class Asking(TunerScreen):
         seconds = f"{time.monotonic() - self._began:.0f}"
         if self._stopping:
             self.say(_("It is being stopped… {seconds} s", seconds=seconds), "$warning")
-        elif self._loading:
-            self.say(_("Loading {model}… {seconds} s", model=self._loading, seconds=seconds))
+        elif self._coming:
+            self.say(_("{what} {seconds} s", what=self._coming, seconds=seconds))
         elif self._doing == OPEN:
             self.say(_("Starting the process that holds the model… {seconds} s", seconds=seconds))
         elif self._doing == TOKENS:

@@ -8,6 +8,7 @@ from textual.app import App
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
+from tui_tuner.inference.leads import has_model
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.ui.hosting import tuner_of
@@ -28,7 +29,7 @@ def open_chat(app: App[Any], folder: RunFolder | None) -> None:
     except TunerError as error:
         tuner_of(app).say(words_of(error), "error")
         return
-    if not (folder.best.is_dir() or folder.last.is_dir() or any(folder.checkpoints.glob("step-*"))):
+    if not has_model(folder):
         tuner_of(app).say(_("This run has saved no model yet."), "warning")
     elif kind.writes:
         path = str(folder.path.absolute())

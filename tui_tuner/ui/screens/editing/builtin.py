@@ -19,8 +19,8 @@ class YamlEditor(ModalScreen[str | None]):
     """Gives the text once it is done with; None where nothing is to be taken.
 
     Args:
-        line: Where to begin, from 1.
-        given: The text before it was edited, where that is another one.
+        text: What is edited.
+        line: Where to begin, from 1; 0 for nowhere.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [

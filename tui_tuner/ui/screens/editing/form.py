@@ -116,12 +116,7 @@ class EditingForm(MendingScreen):
     async def _edited(self, given: str, line: int = 0) -> str | None:
         from tui_tuner.ui.screens.editing.session import edited
 
-        return await edited(self.app, given, line, self.tuner.say, self._keep_text)
-
-    def _keep_text(self, text: str) -> None:
-        """A text with mistakes, or one that could not be looked at: `^e` goes on with it."""
-        self.tuner.drafts.draft.unread = text
-        self.tuner.drafts.touch()
+        return await edited(self.app, given, line, self.tuner.say, self.tuner.drafts)
 
     async def settle(self, text: str, before: Mapping[str, Any], opened: Opened | None = None) -> None:
         """Take a text into the draft; where it has mistakes, as one says.
@@ -158,7 +153,7 @@ class EditingForm(MendingScreen):
         if opened is not None and not away:
             self.tuner.say(_("{name} was not opened.", name=one_line(opened.name, 80)))
         elif opened is None:
-            self._keep_text("" if away else text)
+            self.tuner.drafts.keep_text("" if away else text)
             if not away:
                 self.tuner.say(_("The text is kept as it was typed: ^e opens it again."), timeout=8)
 
@@ -174,7 +169,7 @@ class EditingForm(MendingScreen):
             own = patched(own, flat(values)) or ""
         drafts = self.tuner.drafts
         if opened is not None:
-            await self.begin_again(values, opened.name, file=opened.file, yaml=own)
+            await self.begin_again(values, opened.name, **opened.of_file(own))
         else:
             draft, before = drafts.draft, drafts.history.now
             draft.values, draft.texts, draft.yaml, draft.unread = values, {}, own, ""
@@ -205,12 +200,11 @@ class EditingForm(MendingScreen):
         if opened.reading.wrong and opened.text:
             await self.settle(opened.text, {}, opened)
         else:
-            yaml = opened.text
-            await self.begin_again(opened.values, opened.name, file=opened.file, yaml=yaml)
+            await self.begin_again(opened.values, opened.name, **opened.of_file())
             for note in opened.reading.notes:
                 self.tuner.say(note, timeout=8)
 
-    async def begin_again(self, values: Mapping[str, Any], name: str, **more: str) -> None:
+    async def begin_again(self, values: Mapping[str, Any], name: str, **more: Any) -> None:
         """Begin from other values, as one step that can be undone."""
         drafts = self.tuner.drafts
         if drafts.changed:
@@ -240,7 +234,7 @@ def open_config_at_once(app: Tuner, opened: Opened) -> None:
     """Show the form with a config that the command line names; its mistakes first."""
     wrong = bool(opened.reading.wrong and opened.text)
     if not wrong:
-        app.drafts.begin(opened.values, opened.name, file=opened.file, yaml=opened.text)
+        app.drafts.begin(opened.values, opened.name, **opened.of_file())
         app.drafts.opened()
     app.open_settings(opened.name)
 

@@ -9,9 +9,11 @@ import stat
 from pathlib import Path
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.errors import TunerError
+from tui_tuner.config.load import read_text
+from tui_tuner.errors import ConfigError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import listed, one_line
+from tui_tuner.ui.editing.kept import Draft, digest
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.screens.dialogs import AskPath, Confirm
 
@@ -35,6 +37,11 @@ def ask_where_to_save(screen: TunerScreen, name: str = "") -> None:
             _write(screen, path)
             return
         question = _("{path} exists. Overwrite it?", path=one_line(path))
+        if _has_changed(path, screen.tuner.drafts.draft):
+            question = _(
+                "{path} has changed since it was opened or saved here. Overwrite what it holds now?",
+                path=one_line(path),
+            )
         dialog = Confirm(_("Save"), question, _("Overwrite it"), _("Keep it"))
         screen.app.push_screen(dialog, lambda yes: _write(screen, path) if yes else None)
 
@@ -47,6 +54,15 @@ def _short(file: str) -> str:
     with contextlib.suppress(ValueError):
         return str(Path(file).relative_to(Path.cwd())) if file else ""
     return file
+
+
+def _has_changed(path: Path, draft: Draft) -> bool:
+    """Whether a file holds another text than the one that the draft knows of."""
+    known = draft.known.get(str(path.absolute()))
+    try:
+        return known is not None and digest(read_text(path)) != known
+    except ConfigError:  # no config by now
+        return True
 
 
 def _write(screen: TunerScreen, path: Path) -> None:
@@ -71,6 +87,7 @@ def _write(screen: TunerScreen, path: Path) -> None:
         ask_where_to_save(screen, one_line(path))
         return
     draft.file, draft.yaml = str(path.absolute()), written.text
+    draft.known[draft.file] = digest(written.text)
     tuner.drafts.saved()
     _note(path)
     said = [_("Saved. Run it with: tui-tuner run {path}", path=shlex.quote(one_line(path)))]

@@ -16,27 +16,29 @@ from tui_tuner.config.load import MAX_CONFIG_BYTES
 from tui_tuner.locales import _
 from tui_tuner.runs.private import open_private
 from tui_tuner.text import one_line
+from tui_tuner.ui.drafts import DraftKeeper
+from tui_tuner.ui.editing.kept import TEXT
 from tui_tuner.ui.editing.outside import Editor, edit, find_editor
 from tui_tuner.ui.screens.dialogs import Choose
 from tui_tuner.ui.screens.editing.builtin import YamlEditor
 from tui_tuner.ui.words import block
 
-Keep = Callable[[str], None]
 
-
-async def edited(app: App[Any], text: str, line: int, say: Callable[..., None], keep: Keep) -> str | None:
+async def edited(
+    app: App[Any], text: str, line: int, say: Callable[..., None], drafts: DraftKeeper
+) -> str | None:
     """Have a text edited, by the user's editor or by ours; None where nothing is to be taken.
 
     Args:
         line: Where to begin, from 1; 0 for nowhere.
         say: Tells a sentence.
-        keep: Given the text if the program ends meanwhile.
+        drafts: Keeps the text if the program ends meanwhile.
     """
     editor = find_editor()
     if editor is not None and editor.trouble:
         say(editor.trouble, "warning", 10)
     while editor is not None and not editor.trouble and _can_lend(app):
-        after, trouble = await _outside(app, editor, text, line, keep)
+        after, trouble = await _outside(app, editor, text, line, drafts)
         if not trouble:
             return after
         answer = await _ask(app, trouble, after != text)
@@ -55,21 +57,23 @@ def _can_lend(app: App[Any]) -> bool:
     return driver is not None and driver.can_suspend and hasattr(driver, "output")
 
 
-async def _outside(app: App[Any], editor: Editor, text: str, line: int, keep: Keep) -> tuple[str, str]:
+async def _outside(
+    app: App[Any], editor: Editor, text: str, line: int, drafts: DraftKeeper
+) -> tuple[str, str]:
     """The text as the editor has left it, and why that is not simply taken; empty for no reason."""
-    with _private_file(text) as path:
+    with _private_file(text, drafts) as path:
         try:
-            ended = await edit(app, editor.at_line(line), path)
+            trouble = await edit(app, editor.at_line(line), path)
         except OSError as error:
             name = one_line(editor.words[0], 60)
             return text, _("{editor} cannot be started: {problem}.", editor=name, problem=error.strerror)
         except BaseException:  # the screen closes under it
             after, _trouble = _read(path, text)
             if after != text:
-                keep(after)
+                drafts.keep_text(after)
             raise
-        after, trouble = _read(path, text)
-        return after, trouble or ended.trouble
+        after, odd = _read(path, text)
+        return after, odd or trouble
 
 
 async def _ask(app: App[Any], trouble: str, changed: bool) -> str | None:
@@ -84,11 +88,14 @@ async def _ask(app: App[Any], trouble: str, changed: bool) -> str | None:
 
 
 @contextlib.contextmanager
-def _private_file(text: str) -> Iterator[Path]:
-    """A text in a file that nobody else may read, for a while."""
-    folder = Path(tempfile.mkdtemp(prefix="tui-tuner-"))
+def _private_file(text: str, drafts: DraftKeeper) -> Iterator[Path]:
+    """A text in a file that nobody else may read, for a while: beside the drafts, to be found by them."""
     try:
-        path = folder / "settings.yaml"
+        folder = drafts.folder_for_text()
+    except OSError:  # then what is killed is lost
+        folder = Path(tempfile.mkdtemp(prefix="tui-tuner-"))
+    try:
+        path = folder / TEXT
         handle = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         with open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)

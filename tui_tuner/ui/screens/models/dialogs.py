@@ -1,4 +1,4 @@
-"""Questions about a model: fetch it, what to do where that failed, whether its code may run, leaving."""
+"""Questions about a model: fetch it, what to do where that failed, whether its code may run."""
 
 from __future__ import annotations
 

@@ -44,15 +44,19 @@ def open_ask(screen: TunerScreen, folder: RunFolder) -> None:
 
 
 def open_beside(screen: TunerScreen, folder: RunFolder) -> None:
-    """Talk to a run's model and to what it began with, side by side."""
+    """Talk to a run's model and to what it began with, side by side; an earlier talk is gone on with."""
     from tui_tuner.ui.screens.chat.chat import ChatScreen
+    from tui_tuner.ui.screens.chat.remembered import talk_with
 
     try:
         origin = origin_of(folder)
     except TunerError as error:
         screen.tuner.say(words_of(error), "error")
         return
-    screen.app.push_screen(ChatScreen([origin, base_of(origin)]))
+    models, talk = [origin, base_of(origin)], talk_with(screen.app, origin.path)
+    if talk is not None:  # answers of others stay in it for when they are taken again
+        talk.models = list(models)
+    screen.app.push_screen(ChatScreen(models, talk=talk))
 
 
 def open_use(screen: TunerScreen, folder: RunFolder) -> None:

@@ -30,7 +30,6 @@ from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.words import block, safe
 
 _LOOK_SECONDS = 0.3  # between two looks at a job
-_PROMPTS = ("prompt", "labels")
 
 
 class Looked(Message):
@@ -116,6 +115,7 @@ class PredictScreen(TunerScreen):
         for name in ("path", "out"):
             self.query_one(f"#{name}", Input).value = str(job.values.get(name, ""))
         if self._writes:
+            self.query_one("#prompt", Input).value = str(job.values.get("prompt_named", ""))
             self.query_one("#labels", Input).value = ",".join(job.values.get("labels") or ())
         self._follow()
         self.set_focus(self.query_one("#below"))
@@ -171,7 +171,7 @@ class PredictScreen(TunerScreen):
         return found.first(Input).value.strip() if found else ""
 
     def _values(self) -> dict[str, Any]:
-        """A job in plain values.
+        """A job in plain values, and how its prompt was named (`prompt_named`).
 
         Raises:
             TunerError: the file of the prompt cannot be read.
@@ -185,6 +185,7 @@ class PredictScreen(TunerScreen):
             "out": os.path.expanduser(self._value("out")) or _beside(Path(self._value("path")).expanduser()),
             "columns": dict(self._columns),
             "prompt": prompt if prompt in ("", "carp") else read_text(prompt).rstrip("\n"),
+            "prompt_named": prompt,
             "labels": [one.strip() for one in self._value("labels").split(",") if one.strip()],
             "device": "cpu" if self.tuner.training else "auto",  # a run in this process has its device
         }

@@ -10,6 +10,7 @@ from textual.content import Content
 
 from tui_tuner.locales import _
 from tui_tuner.text import human_seconds, one_line
+from tui_tuner.ui.screens.using.coming import fetching_words, loading_words
 from tui_tuner.ui.screens.using.jobs import Standing
 from tui_tuner.ui.words import safe
 
@@ -67,18 +68,13 @@ def progress_content(standing: Standing, out: str) -> tuple[str, str]:
         return _("It stops once the rows at hand are written…"), "$warning"
     if doing == "counting":
         return _("Counting the rows: {rows:,}…", rows=int(told.get("rows") or 0)), "$dim"
+    if doing == "fetching":
+        return fetching_words(told.get("name", ""), told), "$dim"
     if doing == "loading":
-        return _loading(told), "$dim"
+        return loading_words(told.get("name", ""), told), "$dim"
     if doing != "predicting":
         return _("Starting…"), "$dim"
     return _predicting(told), "$primary"
-
-
-def _loading(told: Mapping[str, Any]) -> str:
-    total, name = int(told.get("total") or 0), one_line(told.get("name", ""), 60)
-    if not total:
-        return _("Loading {name}…", name=name)
-    return _("Loading {name}: {done:,} of {total:,} weights…", name=name, done=int(told["done"]), total=total)
 
 
 def _predicting(told: Mapping[str, Any]) -> str:

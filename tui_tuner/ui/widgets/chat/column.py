@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import Static
 
 from tui_tuner.inference.origin import Origin
@@ -29,9 +28,6 @@ class Column(VerticalScroll, can_focus=True):
     Column { width: 1fr; height: 1fr; padding: 0 1; }
     Column > .hint { height: auto; color: $dim; }
     """
-
-    class Chosen(Message):
-        """Another turn was chosen."""
 
     def __init__(self, model: Origin, plain: bool, hint: Content) -> None:
         super().__init__(classes="panel")
@@ -142,7 +138,6 @@ class Column(VerticalScroll, can_focus=True):
             if 0 <= place < len(views):
                 self.choose(views[place].turn)
                 self._bring(views[place], by)
-                self.post_message(Column.Chosen())
 
     def _bring(self, view: TurnView, by: int) -> None:
         """Scroll so that one reads on: to the beginning of the next turn, or the end of the one before."""

@@ -36,7 +36,6 @@ class TurnView(Vertical):
         self.context = context
         self._plain = plain
         self._chosen = False
-        self._begun = 0.0
         self._told: tuple[str, str] = ("", "")
 
     @property

@@ -79,13 +79,13 @@ def _laid(label: str, colour: str, text: str, width: int, lines: int) -> list[Co
     shown = one_line(mark_blanks(text[: width * lines * 2 + 40]))
     pieces = chop_cells(head + shown, max(8, width))
     if len(pieces) > lines:
-        pieces = [*pieces[: lines - 1], _cut(pieces[lines - 1] + "…", width, True)]
+        pieces = [*pieces[: lines - 1], _cut(pieces[lines - 1] + "…", width)]
     first, *rest = pieces or [head]
     coloured = Content.assemble((first[: len(head)], f"bold {colour}"), first[len(head) :])
     return [coloured, *map(Content, rest)]
 
 
-def _cut(text: str, width: int, more: bool = False) -> str:
+def _cut(text: str, width: int) -> str:
     line = one_line(text)
     if cell_len(line) <= width:
         return line

@@ -17,7 +17,7 @@ from textual.widgets import ContentSwitcher
 from tui_tuner.config.options import Option
 from tui_tuner.locales import _
 from tui_tuner.ui import form
-from tui_tuner.ui.drafts import Draft
+from tui_tuner.ui.editing.kept import Draft
 from tui_tuner.ui.widgets.form.field import Field
 from tui_tuner.ui.widgets.form.sections import Sections
 

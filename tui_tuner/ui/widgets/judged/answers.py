@@ -40,7 +40,7 @@ class Answers(Vertical):
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._samples: tuple[Sample, ...] | None = None
+        self._shown: tuple[tuple[Sample, ...], bool] | None = None  # the answers, whether their run has ended
         self._prompts: list[tuple[int, list[Sample]]] = []
         self._at = 0
         self._sides = Sides()
@@ -61,12 +61,12 @@ class Answers(Vertical):
 
     def show(self, samples: tuple[Sample, ...], ended: bool = False) -> None:
         """Take the answers of a run; drawn if what is shown of them has changed."""
-        if samples is self._samples:
+        if self._shown is not None and samples is self._shown[0] and ended == self._shown[1]:
             return
+        self._shown = samples, ended
         self.set_class(not samples, "-none")
         if not samples:
             self.query_one("#prompt", Static).update(_none() if ended else _nothing())
-        self._samples = samples
         self._prompts = list(by_prompt(samples).items())
         self._at = min(self._at, max(0, len(self._prompts) - 1))
         self._draw()

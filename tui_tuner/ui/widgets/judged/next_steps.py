@@ -16,6 +16,7 @@ from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.view import RunView
 from tui_tuner.tasks import find_task
+from tui_tuner.ui.words import flowed
 
 
 class NextStep(NamedTuple):
@@ -24,12 +25,6 @@ class NextStep(NamedTuple):
     words: str
     text: str
     code: bool = False
-
-
-def can_be_asked(folder: RunFolder, view: RunView) -> bool:
-    """Whether there is a model, and one that finds something in a text rather than writing one."""
-    kind = kind_of(view.config)
-    return kind is not None and not kind.writes and (folder.best.is_dir() or folder.last.is_dir())
 
 
 def next_keys(folder: RunFolder, view: RunView) -> list[tuple[str, str]]:
@@ -46,15 +41,8 @@ def next_keys(folder: RunFolder, view: RunView) -> list[tuple[str, str]]:
 
 def keys_content(keys: list[tuple[str, str]], width: int) -> Content:
     """Keys on lines of so many cells, broken between two of them only."""
-    lines, used = [Content("")], 0
-    for key, words in keys:
-        part = Content.assemble((key, "bold $accent"), f" {words}")
-        if used and used + 3 + part.cell_length > width:
-            lines.append(Content(""))
-            used = 0
-        lines[-1] = Content.assemble(lines[-1], "   " if used else "", part)
-        used += part.cell_length + (3 if used else 0)
-    return Content("\n").join(lines)
+    parts = [Content.assemble((key, "bold $accent"), f" {words}") for key, words in keys]
+    return Content("\n").join(flowed(parts, "   ", width))
 
 
 def next_steps(folder: RunFolder, view: RunView, state: str, live: bool) -> list[NextStep]:

@@ -7,6 +7,7 @@ import socket
 
 from textual.content import Content
 
+from tui_tuner.inference.leads import runs_option
 from tui_tuner.locales import _
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
@@ -63,6 +64,4 @@ def is_local(folder: RunFolder) -> bool:
 
 
 def _command(name: str, folder: RunFolder) -> str:
-    root = folder.path.parent
-    extra = "" if str(root) == "runs" else f" --runs {shlex.quote(str(root))}"
-    return f"tui-tuner {name} {shlex.quote(folder.name)}{extra}"
+    return f"tui-tuner {name} {shlex.quote(folder.name)}{runs_option(folder)}"

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import itemgetter
 
 from tui_tuner.config.deciding import metric_name
 from tui_tuner.config.metrics import hundredfold
@@ -19,6 +20,7 @@ Points = list[tuple[float, float]]
 AXES = {"step": N_("by step"), "tokens": N_("by tokens"), "time": N_("by time")}
 MOST_METRICS = 4  # that have a chart each
 _HIGHEST = 1e30  # a value beyond it, infinite or NaN, has no place on any scale
+_HEIGHT = itemgetter(1)
 _LOG_RANGE = 50.0  # of the largest value to the smallest, from which a scale is logarithmic
 
 
@@ -33,7 +35,6 @@ class Chart:
         scores: What decides, on a scale of its own; `scored` is its name.
         right: The end of the x axis.
         kind: How its values are written: plain, rate, count, bytes or hundred (100 times the value).
-        missing: How many values are not finite.
     """
 
     key: str
@@ -44,7 +45,6 @@ class Chart:
     scored: str = ""
     right: float = 2.0
     kind: str = "plain"
-    missing: int = 0
 
     @property
     def empty(self) -> bool:
@@ -111,7 +111,7 @@ def _memory(view: RunView, at: _Axis, title: str, columns: int) -> Chart:
     if any(step.memory_reserved for step in view.steps[-1:]):
         line = thinned(view.steps, at, lambda step: float(step.memory_reserved), columns)
         return Chart("memory", _("Device memory held"), line, right=at.right, kind="bytes")
-    line = _placed(at, ((step, float(used)) for step, used in view.memories if step))
+    line = _fewer(_placed(at, ((step, float(used)) for step, used in view.memories if step)), columns)
     return Chart("memory", _("Memory of the run"), line, right=at.right, kind="bytes")
 
 
@@ -151,27 +151,27 @@ class _Axis:
 
 
 def thinned(steps: Sequence[Step], at: _Axis, read: Callable[[Step], float | None], columns: int) -> Points:
-    """The values of all steps; where there are more than columns, the least and the greatest of each group of
-    steps, in the order in which they came: a mean would hide a spike.
+    """The values of all steps, thinned to so many columns."""
+    return _fewer(
+        [
+            (at.of_index(index), value)
+            for index, step in enumerate(steps)
+            if (value := read(step)) is not None and abs(value) < _HIGHEST
+        ],
+        columns,
+    )
+
+
+def _fewer(points: Points, columns: int) -> Points:
+    """Where there are more points than columns, the least and the greatest of each group of them, in their
+    order: a mean would hide a spike.
     """
-    size = max(1, math.ceil(len(steps) / max(1, columns)))
-    points: Points = []
-    for start in range(0, len(steps), size):
-        values = [
-            (value, index)
-            for index in range(start, min(start + size, len(steps)))
-            if (value := read(steps[index])) is not None and abs(value) < _HIGHEST
-        ]
-        if not values:
-            continue
-        ends = sorted({min(values), max(values)}, key=lambda pair: pair[1])
-        points += [(at.of_index(index), value) for value, index in ends]
-    return points
-
-
-def curve(steps: Sequence[Step], columns: int) -> Points:
-    """The training loss by step."""
-    return thinned(steps, _Axis(RunView(steps=tuple(steps)), "step"), lambda step: step.loss, columns)
+    size = max(1, math.ceil(len(points) / max(1, columns)))
+    found: Points = []
+    for start in range(0, len(points), size):
+        group = points[start : start + size]
+        found += sorted({min(group, key=_HEIGHT), max(reversed(group), key=_HEIGHT)})
+    return found
 
 
 def _placed(at: _Axis, values: Iterable[tuple[int, float | None]]) -> Points:

@@ -86,7 +86,8 @@ class ModelList(OptionList):
         """Draw these rows; only lines that differ are touched while the rows are the same.
 
         Args:
-            cursor: The row, by its key or its name, that the cursor goes to unless it is held.
+            cursor: The row, by its key or its name, that the cursor goes to unless it is held; else to the
+                first that the task can use.
         """
         self.rows = {row.key: row for row in rows}
         self._fits, self._jobs = fits, jobs
@@ -108,7 +109,8 @@ class ModelList(OptionList):
         self._shown = [""] * len(keys)
         self._draw()
         named = [key for key in keys if key in self.rows and cursor in (key, self.rows[key].name)]
-        places = [key for key in (kept, *named, *self.rows) if key in self.rows]
+        suited = sorted(self.rows, key=lambda key: key in fits and fits[key].state == UNSUITED)
+        places = [key for key in (kept, *named, *suited) if key in self.rows]
         self.highlighted = keys.index(places[0]) if places else None
 
     def _draw(self, force: bool = False) -> None:

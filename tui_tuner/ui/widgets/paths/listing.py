@@ -9,6 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 FOLDER, FILE, BROKEN, OTHER, MISSING = "folder", "file", "broken", "other", ""
+DATA_SUFFIXES = (  # those of `data.sources.files.KINDS`, which takes long to import
+    ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".parquet", ".pq", ".arrow", ".feather", ".txt",
+    ".text", ".md", ".markdown", ".html", ".htm", ".sql", ".conll", ".conllu", ".bio", ".iob", ".zip",
+)  # fmt: skip
 _TELL = 0.2  # seconds between two counts
 
 

@@ -1,0 +1,12 @@
+"""Which client asks which hub."""
+
+from __future__ import annotations
+
+from tui_tuner.models.hub.huggingface import HuggingFace
+from tui_tuner.models.hub.kinds import MODELSCOPE
+from tui_tuner.models.hub.modelscope import ModelScope
+
+
+def client_of(source: str) -> type[HuggingFace] | type[ModelScope]:
+    """The client of a hub, one of `SOURCES`."""
+    return ModelScope if source == MODELSCOPE else HuggingFace
