@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import textual.app
+from textual._wait import wait_for_idle
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -35,6 +37,16 @@ HOSTILE = "[/red] [@click=app.quit]x[/] \x1b[2J"
 def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
+
+
+@pytest.fixture(autouse=True)
+def no_wait_for_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each key, Textual's pilot waits up to twice a second for threads that work something out."""
+
+    async def rest(least: float = 0.02) -> None:
+        await wait_for_idle(least, 0.1)
+
+    monkeypatch.setattr(textual.app, "wait_for_idle", rest)
 
 
 def row_of(pilot: Pilot[Any], name: str) -> str:

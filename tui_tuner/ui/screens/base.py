@@ -8,11 +8,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
-from textual.widgets import Footer
 
 from tui_tuner.locales import _
 from tui_tuner.ui.guard.sturdy import Works
 from tui_tuner.ui.hosting import Tuner, tuner_of
+from tui_tuner.ui.widgets.keys_below import KeysBelow
 from tui_tuner.ui.widgets.topbar import TopBar
 
 
@@ -31,7 +31,7 @@ class TunerScreen(Screen[None], Works):
     def compose(self) -> ComposeResult:
         yield TopBar(self.crumb())
         yield from self.body()
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeysBelow()
 
     @property
     def on_view(self) -> bool:

@@ -26,7 +26,8 @@ from tui_tuner.inference.predicting.job import Job
 from tui_tuner.errors import UsageError
 job = Job.of(json.loads(sys.argv[1]))
 random.seed(5)
-import torch, transformers
+import torch
+from transformers import AutoTokenizer, LlamaForCausalLM  # once, not in each child
 kills, refused, sizes = 0, 0, []
 while True:
     size = os.path.getsize(job.out) if os.path.exists(job.out) else 0

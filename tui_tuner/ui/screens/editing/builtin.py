@@ -8,10 +8,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static, TextArea
+from textual.widgets import Static, TextArea
 
 from tui_tuner.locales import _
 from tui_tuner.ui.screens.dialogs import Choose
+from tui_tuner.ui.widgets.keys_below import KeysBelow
 
 
 class YamlEditor(ModalScreen[str | None]):
@@ -57,7 +58,7 @@ class YamlEditor(ModalScreen[str | None]):
             except Exception:  # its parser is an extra of Textual's
                 area.language = None
         yield area
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeysBelow()
 
     def on_mount(self) -> None:
         area = self.query_one(TextArea)

@@ -29,6 +29,11 @@ class Page(VerticalScroll, inherit_bindings=False):
         super().__init__(id=f"page-{section.replace('.', '-')}", can_focus=False)
         self.section = section
 
+    @property
+    def fields(self) -> list[Field]:
+        """Those that were made, in their order."""
+        return [child for child in self.children if isinstance(child, Field)]
+
 
 class FormPages(ContentSwitcher):
     """Shows a section of a draft. Advanced fields are folded, but for those that are set or asked for."""
@@ -47,7 +52,7 @@ class FormPages(ContentSwitcher):
     def fields(self) -> list[Field]:
         """The fields on view, in their order."""
         page = self._page
-        return [field for field in page.query(Field) if field.display] if page is not None else []
+        return [field for field in page.fields if field.display] if page is not None else []
 
     @property
     def here(self) -> Field | None:
@@ -55,13 +60,18 @@ class FormPages(ContentSwitcher):
         return next((field for field in self.fields if field.has_focus_within), None)
 
     @property
+    def _pages(self) -> list[Page]:
+        return [child for child in self.children if isinstance(child, Page)]
+
+    @property
     def _page(self) -> Page | None:
         return self.query_one(f"#{self.current}", Page) if self.current else None
 
     async def show(self, section: str, draft: Draft) -> None:
         """Show a section."""
-        page = Page(section)
-        if not self.query(f"#{page.id}"):
+        page = next((one for one in self._pages if one.section == section), None)
+        if page is None:
+            page = Page(section)
             await self.mount(page)
         self.current = page.id
         for made in self.follow(draft):
@@ -84,20 +94,22 @@ class FormPages(ContentSwitcher):
 
     def take(self, draft: Draft) -> None:
         """Show other values in the fields, where they stand."""
-        for field in self.query(Field):
-            field.take(_held(draft, field.option))
+        for page in self._pages:
+            for field in page.fields:
+                field.take(_held(draft, field.option))
         self.follow(draft)
 
     def mark(self, draft: Draft, problems: Mapping[str, str]) -> None:
         """Show what applies; mark what differs from its default, and what is wrong."""
         self.follow(draft)
-        for field in self.query(Field):
-            sentence = form.problem_of(field.option.path, problems)
-            field.mark(form.is_set(draft.values, field.option), sentence)
+        for page in self._pages:
+            for field in page.fields:
+                sentence = form.problem_of(field.option.path, problems)
+                field.mark(form.is_set(draft.values, field.option), sentence)
 
     def follow(self, draft: Draft) -> list[AwaitMount]:
         """Bring what applies into sight; what does not leaves it, and keeps what was typed into it."""
-        made = [await_mount for page in self.query(Page) for await_mount in self._complete(page, draft)]
+        made = [await_mount for page in self._pages for await_mount in self._complete(page, draft)]
         page = self._page
         folded = 0
         if page is not None:
@@ -110,7 +122,7 @@ class FormPages(ContentSwitcher):
 
     def _complete(self, page: Page, draft: Draft) -> list[AwaitMount]:
         """Show the fields of a page that apply, and make those that are not there yet."""
-        there = {field.option.path: field for field in page.query(Field)}
+        there = {field.option.path: field for field in page.fields}
         before: Field | None = None
         new: list[Field] = []
         made: list[AwaitMount] = []
