@@ -146,7 +146,7 @@ def summed(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -
 
 
 def measured(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None) -> tuple[Any, Any]:
-    """Sum of the cross-entropies, and how often the target is the most likely; float64 scalars.
+    """The cross-entropies, [K] float32, and how often the target is the most likely, a float64 scalar.
 
     Without a gradient. Arguments as for `summed`.
     """
@@ -154,16 +154,16 @@ def measured(hidden: Any, head: Any, targets: Any, rows: int, dtype: Any = None)
     weight, bias = head.weight.to(dtype), head.bias
     hidden = hidden.reshape(-1, hidden.shape[-1]).to(dtype)
     bias = None if bias is None else bias.to(dtype)
-    loss = torch.zeros((), dtype=torch.float64, device=hidden.device)
-    right = torch.zeros_like(loss)
+    losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+    right = torch.zeros((), dtype=torch.float64, device=hidden.device)
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
         for start in range(0, len(hidden), rows):
             wanted = targets[start : start + rows]
             logits = linear(hidden[start : start + rows], weight, bias)
             right += (logits.argmax(-1) == wanted).sum()
-            loss += cross_entropy(logits.float(), wanted, reduction="sum")
+            losses[start : start + rows] = cross_entropy(logits.float(), wanted, reduction="none")
             del logits  # or there would be two chunks while the next is computed
-    return loss, right
+    return losses, right
 
 
 __all__ = [

@@ -51,6 +51,25 @@ class EachExample:
 
 
 @dataclass(frozen=True)
+class EachLoss:
+    """The losses that a forward pass of held-out rows sums, one by one, so that rows can be told apart.
+
+    Args:
+        losses: [K] of each label in reading order, or [examples]; on the device.
+    """
+
+    losses: Any
+
+
+@dataclass(frozen=True)
+class RowLoss:
+    """What a held-out row came to: the mean loss of its labels, and how many it has."""
+
+    loss: float
+    labels: int
+
+
+@dataclass(frozen=True)
 class Table:
     """A table beside the metrics: what the event `EvaluationTable` says."""
 
@@ -67,11 +86,14 @@ class Judged:
     Args:
         tables: Beside the metrics, for a screen.
         files: Texts by the name of the file in the run's folder that gets them, such as predictions.
+        rows: The losses of held-out rows, the same ones in the same order each time; empty where an objective
+            has none for a row.
     """
 
     metrics: dict[str, float]
     tables: Sequence[Table] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    rows: Sequence[RowLoss] = ()
 
 
 class Objective(ABC):
@@ -182,8 +204,12 @@ class Objective(ABC):
         return replace(self.way, autocast=None) if self.way.device == "cpu" else self.way
 
     def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
-        """Figures of a micro-batch of held-out rows, tensors that add up over micro-batches."""
-        return {"loss": self.losses(model, micro, self.way).double().sum()}
+        """Figures of a micro-batch of held-out rows, tensors that add up over micro-batches.
+
+        Beside them an `EachLoss`, from which the rows' own losses come, and what is kept for each example.
+        """
+        losses = self.losses(model, micro, self.way)
+        return {"loss": losses.double().sum(), "each": EachLoss(losses)}
 
     def judge(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> Judged:
         """What an evaluation on these held-out rows says; `summarise` is enough for what adds up.

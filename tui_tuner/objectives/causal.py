@@ -22,7 +22,7 @@ from tui_tuner.data.records import IGNORE
 from tui_tuner.locales import _
 from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
-from tui_tuner.objectives.base import Objective, Setup
+from tui_tuner.objectives.base import EachLoss, Objective, Setup
 from tui_tuner.text import one_line
 
 CHUNKED_TOKENS = 64  # of a row that logits in chunks are tried on: they know nothing of its length
@@ -91,12 +91,13 @@ class CausalObjective(Objective):
         if chunks is not None:
             head, rows = chunks
             hidden = _entering_head(model, micro, self.way, head)
-            loss, right = chunked_loss.measured(hidden, head, micro.targets, rows, self.way.autocast)
-            return {"loss": loss, "right": right}
+            losses, right = chunked_loss.measured(hidden, head, micro.targets, rows, self.way.autocast)
+            return {"loss": losses.double().sum(), "right": right, "each": EachLoss(losses)}
         with self.way.computing():
             logits = target_logits(model, micro, self.way)
-        loss = cross_entropy(logits.float(), micro.targets, reduction="sum")
-        return {"loss": loss.double(), "right": (logits.argmax(-1) == micro.targets).sum().double()}
+        losses = cross_entropy(logits.float(), micro.targets, reduction="none")
+        right = (logits.argmax(-1) == micro.targets).sum().double()
+        return {"loss": losses.double().sum(), "right": right, "each": EachLoss(losses)}
 
     def _chunks(self, model: Any, micro: MicroBatch) -> tuple[Any, int] | None:
         """The head, and how many positions go through it at a time; None where all do at once."""

@@ -21,7 +21,7 @@ from tui_tuner.data.labels.weights import class_weights
 from tui_tuner.locales import _
 from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.heads import class_names
-from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup
+from tui_tuner.objectives.base import EachExample, EachLoss, Judged, Objective, Setup
 from tui_tuner.text import one_line, some_of
 
 _PROBED = 32  # tokens of the rows that tell which state of a text the head reads
@@ -91,8 +91,10 @@ class ClassObjective(Objective):
         with way.computing():
             logits = sequence_logits(model, micro, way, self.pooled)
         logits = logits.float()
+        losses = self._losses(logits, micro)
         return {
-            "loss": self._losses(logits, micro).double().sum(),
+            "loss": losses.double().sum(),
+            "each": EachLoss(losses),
             "logits": EachExample(list(logits.double().cpu().unbind(0))),
         }
 

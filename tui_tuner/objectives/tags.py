@@ -15,7 +15,7 @@ from tui_tuner.data.labels.problem import SINGLE
 from tui_tuner.data.labels.weights import class_weights
 from tui_tuner.data.records import IGNORE
 from tui_tuner.models.heads import class_names
-from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup
+from tui_tuner.objectives.base import EachExample, EachLoss, Judged, Objective, Setup
 from tui_tuner.objectives.classes import send_weights
 
 FOUND = "tags found"
@@ -74,9 +74,13 @@ class TagObjective(Objective):
 
     def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
         logits = self._logits(model, micro, self.judged_way)
-        loss = self._losses(logits, micro).double().sum()
+        losses = self._losses(logits, micro)
         found = logits.argmax(-1).to(torch.int32).cpu()
-        return {"loss": loss, FOUND: EachExample(found.split(labels_of(micro)))}
+        return {
+            "loss": losses.double().sum(),
+            "each": EachLoss(losses),
+            FOUND: EachExample(found.split(labels_of(micro))),
+        }
 
     def judge(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> Judged:
         wanted, found = self._whole_rows(rows, sums[FOUND])

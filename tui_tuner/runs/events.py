@@ -218,6 +218,36 @@ class Evaluation(Body):
 
 
 @dataclass(frozen=True, slots=True)
+class HeldOutRows(Body):
+    """The losses of single held-out rows, the same rows in the same order in each evaluation of a run.
+
+    So the difference between two evaluations can be taken row by row. Of many rows these are some, evenly
+    chosen.
+    """
+
+    KIND = "held_out_rows"
+    step: int
+    losses: Sequence[Any] = field(default_factory=list)  # mean over the labels of each row
+    labels: Sequence[Any] = field(default_factory=list)  # how many labels each has
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(Body):
+    """What the curves of a run say so far: a word and sentences. Each time the word changes, and at the end."""
+
+    KIND = "verdict"
+    step: int  # the last one it rests on
+    verdict: str = "unclear"  # one of `verdicts.words.VERDICTS`
+    since_step: int | None = None  # from where on it holds
+    confidence: float | None = None  # 0 to 1; None where nothing could be drawn anew
+    evidence: Sequence[Any] = field(default_factory=list)  # sentences with their figures
+    advice: Sequence[Any] = field(
+        default_factory=list
+    )  # {words, values: {field: value}}, the likeliest first
+    final: bool = False  # whether the run was over
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationTable(Body):
     """A table of an evaluation on held-out rows, such as a confusion matrix; after its `evaluation`."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from tui_tuner.compute.forward import MicroBatch, MicroSize, Rows
 from tui_tuner.evaluation import samples as showing
 from tui_tuner.evaluation.samples import SampleReport, Samples, Stage
 from tui_tuner.locales import _
-from tui_tuner.objectives.base import EachExample, Judged, Objective
+from tui_tuner.objectives.base import EachExample, EachLoss, Judged, Objective
+from tui_tuner.objectives.row_losses import RowLosses, RowSums, sum_by_row
 from tui_tuner.runs.events import Evaluation, OutOfMemory, Sample
 from tui_tuner.training.keeping.progress import Progress, evaluation_size
 from tui_tuner.training.step.recovery import Recovery
@@ -77,7 +78,10 @@ class Evaluator:
                 sums = self._sums(model, evaluation_size(self.progress, size), step)
         finally:
             model.train(training)
-        return None if sums is None else self.objective.judge(self.rows, sums, weight)
+        if sums is None:
+            return None
+        each = sums.pop("each", ())
+        return replace(self.objective.judge(self.rows, sums, weight), rows=each)
 
     def _sums(self, model: Any, size: MicroSize, step: int) -> dict[str, Any] | None:
         """What the objective measures, added up; read from the device once. None without memory for it."""
@@ -86,6 +90,7 @@ class Evaluator:
         self.reporter.phase("evaluating", 0, total, unit="rows")
         sums: dict[str, Any] = {}
         each: dict[str, list[Any]] = {}
+        losses = RowLosses(self.rows)
         begun = size
         todo = self.objective.groups(self.rows, range(total), size)
         lay = self.objective.held_out(self.rows, todo, size)
@@ -111,7 +116,9 @@ class Evaluator:
                 self.recovery.announce("evaluation", step, begun, size)
                 begun, self.progress.evaluated = size, [size.sequences, size.tokens]
             for name, value in measured.items():
-                if isinstance(value, EachExample):
+                if isinstance(value, RowSums):
+                    losses.add(value)
+                elif isinstance(value, EachExample):
                     kept = each.setdefault(name, [None] * total)
                     for row, one in zip(rows, value.values, strict=True):
                         kept[row] = one.cpu().numpy()
@@ -120,7 +127,7 @@ class Evaluator:
             todo.pop(0)
             done += len(rows)
             self.reporter.phase("evaluating", done, total, unit="rows")
-        return {name: value.tolist() for name, value in sums.items()} | each
+        return {name: value.tolist() for name, value in sums.items()} | each | {"each": losses.read()}
 
     def _measure(
         self, model: Any, rows: list[int], lay: Callable[[Sequence[int]], MicroBatch]
@@ -128,7 +135,13 @@ class Evaluator:
         assert self.rows is not None
         if not self.objective.weight(self.rows, rows):
             return {}
-        return self.objective.measure(model, lay(rows).to(self.device))
+        micro = lay(rows).to(self.device)
+        measured = self.objective.measure(model, micro)
+        found = measured.pop("each", None)
+        if isinstance(found, EachLoss):
+            sums = sum_by_row(found.losses, micro.rows, self.rows)
+            measured |= {} if sums is None else {"each": sums}
+        return measured
 
     def _smaller(self, rows: list[int], size: MicroSize) -> MicroSize:
         """Half of what these rows are, so that they are taken apart: the size may allow for far more."""

@@ -14,7 +14,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, RunError
 from tui_tuner.locales import _
 from tui_tuner.objectives.base import Judged
-from tui_tuner.runs.events import Evaluation, EvaluationTable, Log
+from tui_tuner.runs.events import Evaluation, EvaluationTable, HeldOutRows, Log
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands, Wishes
 from tui_tuner.training.evaluating import Evaluator, Interrupted
@@ -257,7 +257,7 @@ class Loop(TrainerCallback):
             return
         self._tell(judged, 0)
         self._keep_files(judged, 0)
-        if self.config.evaluation.best not in judged.metrics:
+        if self.config.evaluation.best not in judged.metrics and not self.config.task_kind.writes:
             raise ConfigError(
                 _("{metric!r} is not measured on these rows.", metric=one_line(self.config.evaluation.best)),
                 where="evaluation.best",
@@ -268,6 +268,9 @@ class Loop(TrainerCallback):
     def _tell(self, judged: Judged, step: int) -> None:
         self.progress.note_measured(step, judged.metrics)
         self.reporter.emit(Evaluation(step, "validation", judged.metrics))
+        if judged.rows:
+            losses, labels = [one.loss for one in judged.rows], [one.labels for one in judged.rows]
+            self.reporter.emit(HeldOutRows(step, losses, labels))
         for table in judged.tables:
             self.reporter.emit(
                 EvaluationTable(step, table.name, list(table.rows), list(table.columns), list(table.values))

@@ -262,8 +262,7 @@ class Training:
         context.reporter.emit(Phase("training", start, loop.total))
         if checkpoint is None:
             loop.saver.begin_again()
-            if not self.config.task_kind.writes:
-                loop.evaluate_before()
+            loop.evaluate_before()
             self._show(0, "before")
             context.commands.check()
             set_seed(self.config.training.seed)

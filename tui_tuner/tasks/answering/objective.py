@@ -7,7 +7,7 @@ from typing import Any
 
 from tui_tuner.compute.forward import ForwardWay, MicroBatch, Rows, model_inputs
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.objectives.base import EachExample, Judged, Objective, Setup
+from tui_tuner.objectives.base import EachExample, EachLoss, Judged, Objective, Setup
 from tui_tuner.tasks.answering.judging import judge_answers, write_predictions
 from tui_tuner.tasks.answering.logits import best_edges, span_logits, span_losses
 from tui_tuner.tasks.answering.reading import Reader
@@ -55,9 +55,13 @@ class SpanObjective(Objective):
     def measure(self, model: Any, micro: MicroBatch) -> dict[str, Any]:
         way = self.judged_way
         starts, ends = span_logits(model, micro, way, model_inputs(model, micro, way))
-        loss = span_losses(starts, ends, micro).double().sum()
+        losses = span_losses(starts, ends, micro)
         null = micro.columns["null"].long()
-        return {"loss": loss, "spans": EachExample(best_edges(starts, ends, null))}
+        return {
+            "loss": losses.double().sum(),
+            "each": EachLoss(losses),
+            "spans": EachExample(best_edges(starts, ends, null)),
+        }
 
     def judge(self, rows: Rows, sums: Mapping[str, Any], weight: float) -> Judged:
         """Exact match and F1 over all questions; the model's config keeps the threshold."""

@@ -1,0 +1,68 @@
+"""The losses of single held-out rows, from those of their labels; read from the device once an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tui_tuner.compute.forward import Rows
+from tui_tuner.objectives.base import RowLoss
+
+MOST_ROWS = 256  # whose losses are kept: enough for intervals, and a journal stays small
+
+
+@dataclass(frozen=True)
+class RowSums:
+    """Examples of a forward pass, and the sums of their losses, [examples] float64 on the device."""
+
+    rows: Sequence[int]
+    sums: Any
+
+
+def sum_by_row(losses: Any, rows: Sequence[int], data: Rows) -> RowSums | None:
+    """The sums of the losses of each example; None where it cannot be told which losses are whose.
+
+    Args:
+        losses: [K] of all labels, in the order of the examples and of their labels; or [examples].
+        rows: Numbers of the examples, in the order in which they lie.
+    """
+    import torch
+
+    labels = [int(data.trained_tokens[row]) for row in rows]
+    if losses.dim() != 1:
+        return None
+    if len(losses) == sum(labels):
+        owner = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(labels)).to(losses.device)
+        sums = torch.zeros(len(rows), dtype=torch.float64, device=losses.device)
+        return RowSums(rows, sums.index_add_(0, owner, losses.double()))
+    if len(losses) == len(rows):
+        return RowSums(rows, losses.double() * torch.tensor(labels, device=losses.device).clamp(min=1))
+    return None
+
+
+class RowLosses:
+    """Collects them over the forward passes of an evaluation."""
+
+    def __init__(self, data: Rows) -> None:
+        self._data = data
+        self._parts: list[RowSums] = []
+
+    def add(self, part: RowSums) -> None:
+        self._parts.append(part)
+
+    def read(self) -> list[RowLoss]:
+        """Those of up to `MOST_ROWS` rows that have labels, evenly chosen by their place."""
+        import torch
+
+        if not self._parts:
+            return []
+        rows = [row for part in self._parts for row in part.rows]
+        sums = torch.cat([part.sums for part in self._parts]).tolist()
+        by_row = dict(zip(rows, sums, strict=True))
+        known = [row for row in range(len(self._data)) if row in by_row]
+        count = min(MOST_ROWS, len(known))
+        chosen = [known[place * len(known) // count] for place in range(count)]
+        labels = [max(1, int(self._data.trained_tokens[row])) for row in chosen]
+        means = [float(f"{by_row[row] / many:.6g}") for row, many in zip(chosen, labels, strict=True)]
+        return [RowLoss(loss, many) for loss, many in zip(means, labels, strict=True)]
