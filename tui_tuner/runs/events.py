@@ -233,7 +233,7 @@ class HeldOutRows(Body):
 
 @dataclass(frozen=True, slots=True)
 class Verdict(Body):
-    """What the curves of a run say so far: a word and sentences. Each time the word changes, and at the end."""
+    """What the curves of a run say so far, in a word and sentences. When the word changes, and at the end."""
 
     KIND = "verdict"
     step: int  # the last one it rests on
