@@ -1,4 +1,4 @@
-"""What the guide proposes: a config, with the reason of each setting, what it costs, and what may go wrong."""
+"""What the guide proposes: a config with its reasons, what it costs, and what may go wrong."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tui_tuner.guiding.answers import Answers
 
 @dataclass(frozen=True)
 class Setting:
-    """A field that the guide sets or leaves `auto`: what it becomes, and why, from these rows and this GPU."""
+    """A field: what it becomes, and why, from these rows and this GPU."""
 
     field: str
     value: Any
