@@ -42,7 +42,7 @@ def _follow(folder: RunFolder, json: bool) -> int:
     from tui_tuner.runs.journal import JournalReader
 
     write = writer(sys.stdout)
-    printer = RawPrinter(write) if json else LinePrinter(write)
+    printer = RawPrinter(write) if json else LinePrinter(write, folder)
     reader = JournalReader(folder.events)
     if isinstance(printer, LinePrinter):
         usual, printer.step_seconds = printer.step_seconds, step_seconds(folder.events)

@@ -108,7 +108,7 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
     install(control)
     with captured(folder.log) as terminal:
         write = writer(terminal.out)
-        printer = RawPrinter(write) if json else LinePrinter(write)
+        printer = RawPrinter(write) if json else LinePrinter(write, folder)
         follower = Follower(folder.events, printer, from_end=True)
         if not json:
             write(_("run folder {path}", path=one_line(folder.path)))

@@ -17,7 +17,7 @@ from pathlib import Path
 from textual.message import Message
 from textual.message_pump import MessagePump
 
-from tui_tuner.runs.events import Event, Phase
+from tui_tuner.runs.events import Event, Phase, RunStarted, Verdict
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.private import open_file
 from tui_tuner.runs.store import RunFolder
@@ -78,6 +78,7 @@ class Follower:
         self._catching_up = False
         self._state = ""
         self._phase = ""
+        self._verdict = ""
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self.folder, self.view, self.state(), tuple(self._log), self._log_total)
@@ -100,9 +101,14 @@ class Follower:
         if events:
             self.view = fold(self.view, events)
             for event in events:
-                self._keep(log_line(event, self._phase))
-                if isinstance(event.body, Phase):
-                    self._phase = event.body.name
+                self._keep(log_line(event, self._phase, self._verdict))
+                match event.body:
+                    case Phase(name=name):
+                        self._phase = name
+                    case Verdict(verdict=word):
+                        self._verdict = word
+                    case RunStarted():
+                        self._verdict = ""
         state = self.state()
         if state != self._state:
             self._state = state

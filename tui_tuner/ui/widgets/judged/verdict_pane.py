@@ -1,0 +1,127 @@
+"""The verdict on a run: what it is and means, how sure, on what evidence, and what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+
+from tui_tuner.config.advice import written
+from tui_tuner.locales import _
+from tui_tuner.runs.events import Verdict
+from tui_tuner.runs.view import RunView
+from tui_tuner.text import one_line
+from tui_tuner.ui.widgets.judged.fitted import Fitted
+from tui_tuner.ui.widgets.live.chart import RunChart
+from tui_tuner.ui.widgets.live.series import Chart, piece_of
+from tui_tuner.ui.words import state_words
+from tui_tuner.verdicts.told import advice_of, confidence_words, evidence_of, headline, means_of
+from tui_tuner.verdicts.words import Advice
+
+
+class CurvePiece(RunChart):
+    """The losses around the step from which on a verdict holds."""
+
+    DEFAULT_CSS = "CurvePiece { height: 8; min-height: 8; padding: 0; border: none; }"
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.remove_class("panel")
+        self._since: int | None = None
+
+    def show_since(self, view: RunView, since: int | None) -> None:
+        """Draw the piece of this run's curve."""
+        self._since = since
+        self.show(view)
+        self.repaint(force=True)
+
+    def _chart(self, columns: int) -> Chart:
+        return piece_of(self._view, self._since, columns)
+
+    def _title(self, chart: Chart) -> None:
+        """The pane around it has one."""
+
+
+class VerdictPane(Vertical):
+    """In words, with the piece of the curve beside or below them; hidden where there is no verdict."""
+
+    DEFAULT_CSS = """
+    VerdictPane { height: auto; display: none; layout: vertical; }
+    VerdictPane.-judged { display: block; }
+    .-wide VerdictPane { layout: horizontal; }
+    .-wide VerdictPane Fitted { width: 3fr; padding-right: 2; }
+    .-wide VerdictPane CurvePiece { width: 2fr; }
+    """
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id, classes="panel")
+        self.border_title = Content(_("Verdict"))
+
+    def compose(self) -> ComposeResult:
+        yield Fitted(_nothing)
+        yield CurvePiece()
+
+    def wait(self) -> None:
+        """A journal of an older version is being judged."""
+        self.add_class("-judged")
+        self.query_one(CurvePiece).display = False
+        said = Content(_("The curves are being read …")).stylize("$dim")
+        self.query_one(Fitted).show(lambda _width: said)
+
+    def show(self, view: RunView, gains: Sequence[str] = ()) -> None:
+        """Show the verdict of a run, and what it has gained, each a sentence; nothing where there is neither."""
+        found = view.verdict
+        self.set_class(found is not None or bool(gains), "-judged")
+        piece = self.query_one(CurvePiece)
+        piece.display = found is not None and bool(view.steps)
+        self.query_one(Fitted).show(partial(verdict_words, found, tuple(gains)))
+        if found is not None:
+            piece.show_since(view, found.since_step)
+
+
+def _nothing(_width: int) -> Content:
+    return Content("")
+
+
+def verdict_words(found: Verdict | None, gains: Sequence[str], _width: int) -> Content:
+    """A verdict, and what a run has gained, in lines."""
+    gained = [_point(said) for said in gains]
+    if found is None:
+        return Content("\n").join(gained)
+    sign, _word, colour = state_words("completed", found.verdict)
+    head = Content.assemble(
+        (f"{sign} {headline(found)}", f"bold {colour}"), ("  " + confidence_words(found.confidence), "$dim")
+    )
+    meaning = means_of(found.verdict)
+    lines = [head, *([Content(meaning)] if meaning else [])]
+    lines += [_point(said) for said in evidence_of(found)]
+    lines += gained
+    advice = advice_of(found)
+    if advice:
+        told = (_("What to change"), "$dim")
+        key = ("  F4", "$accent") if any(item.values for item in advice) else ""
+        lines.append(
+            Content.assemble(told, key, (" " + _("makes a new config of it"), "$dim") if key else "")
+        )
+        lines += [advice_content(number, item) for number, item in enumerate(advice, 1)]
+    return Content("\n").join(lines)
+
+
+def _point(said: str) -> Content:
+    return Content.assemble(("· ", "$dim"), said)
+
+
+def advice_content(number: int, item: Advice) -> Content:
+    """A piece of advice with the values that it sets."""
+    values = values_words(item)
+    return Content.assemble((f"{number} ", "bold"), item.words, (f"  {values}" if values else "", "$accent"))
+
+
+def values_words(item: Advice) -> str:
+    """The values of a piece of advice, as a config has them."""
+    return ", ".join(
+        f"{one_line(path, 60)} = {one_line(written(value), 60)}" for path, value in item.values.items()
+    )
