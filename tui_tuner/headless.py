@@ -47,6 +47,7 @@ from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.pace import Between, Pace, StepText, figure
 from tui_tuner.runs.phases.lines import LINE_SECONDS as PHASE_LINE_SECONDS
 from tui_tuner.runs.phases.lines import PhaseLines
+from tui_tuner.runs.phases.step_lines import STEP_LINE_SECONDS
 from tui_tuner.runs.scan import Figures, scan, whole_lines
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.told import (
@@ -59,16 +60,13 @@ from tui_tuner.runs.told import (
 from tui_tuner.runs.view import RunView, fold
 from tui_tuner.runs.wire import decode, encode, fields_of, real
 from tui_tuner.text import human_bytes, human_seconds, one_line
-from tui_tuner.verdicts.gain import gain_words, gains_of
+from tui_tuner.verdicts.gain import gain_words, gains_between
 from tui_tuner.verdicts.told import status_words, verdict_line
 
-STEP_LINE_SECONDS = 2.0
-LONG_JOURNAL = 32 << 20  # bytes; of what is longer not each line of a step that it would have is printed
-MOST_STEP_LINES = 10_000  # of the past of a long journal
 READ_AT_ONCE = 4 << 20  # bytes of a journal whose events are in memory at a time
 # What a printer's view is folded from: the rest only makes its lists longer, event by event
 _OF_STATUS = (RunStarted, RolledBack, Phase, Finished)
-_COMPARED = (RunStarted, RolledBack, Evaluation, HeldOutRows, Resolved, Sample)
+_COMPARED = (RunStarted, RolledBack, Evaluation, Sample)
 DURATION_MOVED = 0.1  # share by which it is worth another line
 
 
@@ -125,6 +123,7 @@ class LinePrinter(_Printer):
         super().__init__(write)
         self._folder = folder
         self._verdict: Verdict | None = None
+        self._rows: list[HeldOutRows] = []  # of the first, the best and the newest evaluation
         self.step_seconds = STEP_LINE_SECONDS  # at least, from one line of a step to the next
         self._pace, self._between = Pace(), Between()
         self._step_text = StepText()
@@ -176,6 +175,7 @@ class LinePrinter(_Printer):
             back = body.resumed_from
         if back is not None:
             self._pace.back_to(back)
+            self._rows = [rows for rows in self._rows if rows.step <= back]
 
     def _line(self, event: Event, text: str) -> None:
         self._say(event.time, text)
@@ -334,6 +334,10 @@ class LinePrinter(_Printer):
     def _out_of_memory(self, event: Event, body: OutOfMemory) -> None:
         self._line(event, _("out of memory: {message}", message=one_line(body.message)))
 
+    def _held_out(self, event: Event, body: HeldOutRows) -> None:
+        kept = {0, self._judging.best_step} - {body.step}
+        self._rows = [*(rows for rows in self._rows if rows.step in kept), body]
+
     def _judged(self, event: Event, body: Verdict) -> None:
         """A verdict while it goes on; the last one stands before the last line."""
         before, self._verdict = self._verdict, body
@@ -347,10 +351,9 @@ class LinePrinter(_Printer):
 
     def _finished(self, event: Event, body: Finished) -> None:
         self._phases.end()
-        view = fold(RunView(), self._shown)
-        self._lines += comparison(view)
+        self._lines += comparison(fold(RunView(), self._shown))
         self._lines += tables_told(self._judging.tables, self._judging.best_step)
-        for gain in gains_of(view):
+        for gain in gains_between(self._rows, self._judging.best_step):
             self._line(event, gain_words(gain))
         if self._verdict is not None and self._verdict.final:
             self._say_verdict(event, self._verdict)
@@ -377,6 +380,7 @@ class LinePrinter(_Printer):
         Warned: _warned,
         Log: _log,
         OutOfMemory: _out_of_memory,
+        HeldOutRows: _held_out,
         Verdict: _judged,
         Finished: _finished,
     }
@@ -409,19 +413,6 @@ class RawPrinter(_Printer):
 def writer(stream: TextIO) -> Writer:
     """A `write` for the printers."""
     return Writer(stream)
-
-
-def step_seconds(events: Path) -> float:
-    """Seconds from one line of a step to the next: more than usual for the past of a long journal."""
-    reader = JournalReader(events)
-    try:
-        if events.stat().st_size < LONG_JOURNAL:
-            return STEP_LINE_SECONDS
-        first = next((event.time for event in reader.read(1 << 16) if event.time), 0.0)
-        last = max((event.time for event in JournalReader(events, tail=1 << 16).read()), default=0.0)
-    except OSError:
-        return STEP_LINE_SECONDS
-    return max(STEP_LINE_SECONDS, (last - first) / MOST_STEP_LINES) if first else STEP_LINE_SECONDS
 
 
 def print_new(reader: JournalReader, printer: LinePrinter | RawPrinter) -> None:

@@ -38,8 +38,9 @@ def attach(run: RunName = "last", runs: Runs = "runs", no_tui: NoTui = False, js
 
 
 def _follow(folder: RunFolder, json: bool) -> int:
-    from tui_tuner.headless import LinePrinter, RawPrinter, print_new, step_seconds, writer
+    from tui_tuner.headless import LinePrinter, RawPrinter, print_new, writer
     from tui_tuner.runs.journal import JournalReader
+    from tui_tuner.runs.phases.step_lines import step_seconds
 
     write = writer(sys.stdout)
     printer = RawPrinter(write) if json else LinePrinter(write, folder)

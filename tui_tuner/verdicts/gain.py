@@ -93,10 +93,15 @@ def _t_quantile(share: float, degrees: int) -> float:
 
 def gains_of(view: RunView) -> list[Gain]:
     """What a run has gained at its best evaluation and, if that is another one, at its last."""
-    rows = {point.step: point for point in view.held_out}
+    return gains_between(view.held_out, view.best_step())
+
+
+def gains_between(evaluations: Iterable[HeldOutRows], best: int | None) -> list[Gain]:
+    """The same, from the rows of its evaluations and the step of the best one."""
+    rows = {point.step: point for point in evaluations}
     if 0 not in rows or len(rows) < 2:
         return []
-    steps = dict.fromkeys(step for step in (view.best_step(), max(rows)) if step)
+    steps = dict.fromkeys(step for step in (best, max(rows)) if step)
     found = [gain_of(rows[0], rows[step]) for step in steps if step in rows]
     return [gain for gain in found if gain is not None]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Verdict
 from tui_tuner.text import one_line
-from tui_tuner.verdicts.words import VERDICTS, Advice, Found
+from tui_tuner.verdicts.words import VERDICTS, Advice
 
 LONGEST = 400  # characters of a sentence
 VERY_SURE, SURE = 0.95, 0.8
@@ -83,13 +82,3 @@ def confidence_words(confidence: float | None) -> str:
     if confidence >= SURE:
         return _("fairly sure: {share} of draws of the held-out rows say the same", share=share)
     return _("not sure: {share} of draws of the held-out rows say the same", share=share)
-
-
-def event_of(found: Found, final: bool = True) -> Verdict:
-    """A verdict as a journal has it."""
-    advice: list[dict[str, Any]] = [
-        {"words": item.words, "values": dict(item.values)} for item in found.advice
-    ]
-    return Verdict(
-        found.step, found.verdict, found.since_step, found.confidence, list(found.evidence), advice, final
-    )

@@ -171,12 +171,11 @@ class ResultsScreen(Zooms, TunerScreen):
 
     @work(thread=True, group="judging")
     def _judge(self) -> None:
-        from tui_tuner.verdicts.judge import judge_run  # and with it numpy
-        from tui_tuner.verdicts.told import event_of
+        from tui_tuner.verdicts.judge import event_of, judge_run  # and with it numpy
 
         try:
-            found: Verdict | None = event_of(judge_run(self.folder))
-        except TunerError:  # the journal cannot be read again: the rest of the screen says what it can
+            found: Verdict | None = event_of(judge_run(self.folder), True)
+        except TunerError:  # the journal cannot be read again: the rest of the screen tells what it knows
             found = None
         if not get_current_worker().is_cancelled:
             self.post_message(Judged(found))

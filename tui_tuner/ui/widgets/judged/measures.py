@@ -47,7 +47,7 @@ def metrics_content(view: RunView) -> Content:
     groups: dict[tuple[str, str], list[Moved]] = {}
     for row in rows:
         groups.setdefault((_moment(row.first), _moment(row.last)), []).append(row)
-    lines = [_remark(said, bad) for said, bad in remarks(view)]
+    lines = [_remark(said.text, said.bad) for said in remarks(view)]
     for (start, end), group in groups.items():
         lines.append(_heading(start, end, width, view.best_step() if _has_best(group, best) else None))
         lines += [_line(view, row, best, width) for row in group]

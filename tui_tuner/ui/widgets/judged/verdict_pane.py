@@ -17,7 +17,7 @@ from tui_tuner.text import one_line
 from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.widgets.live.chart import RunChart
 from tui_tuner.ui.widgets.live.series import Chart, piece_of
-from tui_tuner.ui.words import state_words
+from tui_tuner.ui.words import mark, marked, state_words
 from tui_tuner.verdicts.told import advice_of, confidence_words, evidence_of, headline, means_of
 from tui_tuner.verdicts.words import Advice
 
@@ -51,9 +51,6 @@ class VerdictPane(Vertical):
     DEFAULT_CSS = """
     VerdictPane { height: auto; display: none; layout: vertical; }
     VerdictPane.-judged { display: block; }
-    .-wide VerdictPane { layout: horizontal; }
-    .-wide VerdictPane Fitted { width: 3fr; padding-right: 2; }
-    .-wide VerdictPane CurvePiece { width: 2fr; }
     """
 
     def __init__(self, id: str | None = None) -> None:
@@ -72,7 +69,7 @@ class VerdictPane(Vertical):
         self.query_one(Fitted).show(lambda _width: said)
 
     def show(self, view: RunView, gains: Sequence[str] = ()) -> None:
-        """Show the verdict of a run, and what it has gained, each a sentence; nothing where there is neither."""
+        """Show the verdict of a run, and sentences of what it has gained; nothing where there is neither."""
         found = view.verdict
         self.set_class(found is not None or bool(gains), "-judged")
         piece = self.query_one(CurvePiece)
@@ -101,11 +98,9 @@ def verdict_words(found: Verdict | None, gains: Sequence[str], _width: int) -> C
     lines += gained
     advice = advice_of(found)
     if advice:
-        told = (_("What to change"), "$dim")
-        key = ("  F4", "$accent") if any(item.values for item in advice) else ""
-        lines.append(
-            Content.assemble(told, key, (" " + _("makes a new config of it"), "$dim") if key else "")
-        )
+        sets = any(item.values for item in advice)
+        said = _("What to change; {key} makes a new config of it:", key=mark("F4")) if sets else ""
+        lines.append(marked(said or _("What to change:"), "$dim"))
         lines += [advice_content(number, item) for number, item in enumerate(advice, 1)]
     return Content("\n").join(lines)
 

@@ -20,7 +20,7 @@ _OF_STEPS = ("training", "paused")  # phases whose count is that of the run
 
 
 class RunHead(Vertical):
-    """Two lines, words and a bar; one more for the verdict, and one for what limits the speed or comes next."""
+    """Words and a bar; a line more for the verdict, and one for what limits the speed or comes next."""
 
     DEFAULT_CSS = """
     RunHead { height: auto; padding: 1 1 0 1; }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from textual.content import Content
 
 from tui_tuner.locales import _
 from tui_tuner.runs.view import RunView
-from tui_tuner.ui.words import mark, marked, state_words
+from tui_tuner.ui.words import column, mark, marked, state_words
 from tui_tuner.verdicts.told import advice_of, headline, verdict_line
 
 LEADS_TO_STOP = ("overfit", "unstable", "memorised")  # more steps of these make nothing better
@@ -26,11 +26,13 @@ def verdict_content(view: RunView, live: bool, width: int) -> Content | None:
     sign, _word, colour = state_words("completed", found.verdict)
     if live and found.verdict == "overfit":
         sign, colour = "!", "$warning"
-    key = _key(view, live)
-    room = width - 2 - (key.cell_length + 2 if key.plain else 0)
-    words = set_cell_size(_words(view, live), room).rstrip()
-    if cell_len(_words(view, live)) > room:
-        words = set_cell_size(words, room - 1).rstrip() + "…"
+    words, key = _words(view, live), _key(view, live)
+    room = width - 2
+    if key.plain and (live or cell_len(words) + 2 + key.cell_length <= room):
+        room -= 2 + key.cell_length
+    else:  # the footer has it, too
+        key = Content("")
+    words = column(words, room).rstrip()
     head, colon, rest = words.partition(":")
     parts = [Content.assemble((f"{sign} {head}{colon}", f"bold {colour}"), rest)]
     return Content("  ").join([*parts, key] if key.plain else parts)
