@@ -34,8 +34,8 @@ class OutputSection(Section):
         N_("Where a message goes when the run ends, fails, or leaves its GPU idle."),
         N_(
             "bell, desktop, ntfy:TOPIC (to a phone, by ntfy.sh), ntfy:https://server/topic, or the address "
-            "of a webhook; several with commas between them. ${NAME} stands for a variable of the environment, "
-            "which keeps an address out of the config. Empty: nobody is told."
+            "of a webhook; several with commas between them. ${NAME} stands for a variable of the "
+            "environment, which keeps an address out of the config. Empty: nobody is told."
         ),
         words=notices.WORDS,
     )
