@@ -1,7 +1,7 @@
-"""The two curves of a run, how sure they are, and copies of them as other held-out rows would have drawn them.
+"""The two curves of a run, how sure they are, and how other held-out rows would have drawn them.
 
-The abscissa is the learning rate used up, from 0 at the start to 1 now: a schedule that falls to 0 flattens any
-curve over steps, and over this it does not.
+The abscissa is the learning rate used up, from 0 at the start to 1 now: a schedule that falls to 0 flattens
+any curve over steps, and over this it does not.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Training:
     Args:
         start: The level of the first steps.
         start_error: Its standard error.
-        middle, levels, errors, used: [blocks] the step in the middle, the median, its standard error, and the rate
-            used up there.
+        middle, levels, errors, used: [blocks] the step in the middle, the median, its standard error, and
+            the rate used up there.
         noise: Standard deviation of single steps.
     """
 
@@ -65,7 +65,7 @@ class Held:
 
     Args:
         rows: Rows that differ, of which the losses are known one by one; 0 where none are.
-        guessed_start: The first point is the loss of the first steps in training, not yet trained on then either.
+        guessed_start: The first point is the loss of the first steps in training, of rows still new then.
     """
 
     steps: npt.NDArray[np.int64]
@@ -123,7 +123,7 @@ def curves_of(gathered: Gathered) -> Curves:
 
 
 def _ordered(gathered: Gathered) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
-    """Steps in order, each once, as it was done last. A step without any loss is left out, one with NaN is not."""
+    """Steps in order, each once, as it was done last."""
     steps = np.array(gathered.steps, dtype=np.int64)
     losses, rates = np.array(gathered.losses, dtype=float), np.array(gathered.rates, dtype=float)
     if len(steps) > 1 and not (np.diff(steps) > 0).all():
@@ -134,7 +134,7 @@ def _ordered(gathered: Gathered) -> tuple[npt.NDArray[np.int64], Floats, Floats]
 
 
 def _used_up(rates: Floats) -> Floats:
-    """The share of all learning rate so far that was used up after each step; of steps, where no rate is known."""
+    """The share of the learning rate so far that was used up after each step; of steps, without rates."""
     rates = np.where(np.isfinite(rates) & (rates > 0), rates, 0.0)
     total = np.cumsum(rates)
     if not len(rates) or total[-1] <= 0:

@@ -45,7 +45,7 @@ COPIES = "validation_rows_trained"  # in `RowLedger.splits`
 
 @dataclass
 class Gathered:
-    """A run so far. Steps are in the order in which they were done; those done again replace the earlier ones."""
+    """A run so far. Steps are in the order in which they were done."""
 
     config: Mapping[str, Any] = field(default_factory=dict)
     resolved: dict[str, Any] = field(default_factory=dict)

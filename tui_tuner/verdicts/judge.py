@@ -16,7 +16,7 @@ from tui_tuner.verdicts.advising import advise_on
 from tui_tuner.verdicts.curves import Curves, curves_of, windows
 from tui_tuner.verdicts.gathering import Gathered, gather, gather_file
 from tui_tuner.verdicts.limits import DRAWS
-from tui_tuner.verdicts.rules import Case, Levels, Ruling, rule
+from tui_tuner.verdicts.rules import Case, Levels, Ruling, Setting, rule
 from tui_tuner.verdicts.scores import scores_of
 from tui_tuner.verdicts.settings import config_of, setting_of
 from tui_tuner.verdicts.telling import tell
@@ -61,7 +61,7 @@ def judge_gathered(gathered: Gathered) -> Found:
     )
 
 
-def case_of(curves: Curves, gathered: Gathered, setting) -> tuple[Case, Levels]:
+def case_of(curves: Curves, gathered: Gathered, setting: Setting) -> tuple[Case, Levels]:
     """What the rules are asked about: the curves as they are."""
     steps, levels, errors = windows(curves)
     draws = curves.held.draws

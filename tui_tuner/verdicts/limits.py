@@ -1,7 +1,7 @@
 """Every threshold of the verdicts, each with its reason. None of them is a loss of a certain task.
 
-What is called a share is one of the loss at the start, or of what was gained since, so that nats of a model that
-writes and squares of one that tells numbers are judged alike.
+What is called a share is one of the loss at the start, or of what was gained since, so that nats of a model
+that writes and squares of one that tells numbers are judged alike.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ WANDERS = 1.5  # times the range of all levels that they rise in sum: a curve th
 
 # nothing learnt, memorised, overfit
 LEAST_GAIN = 0.005  # share of the start: less is no use to anybody, however sure it is
-WIDE = 0.05  # share of the start, half an interval: what is narrower and includes 0 shows that nothing came of it
-FELL = 0.3  # share of the start that training fell by, where held-out rows gained nothing: it learnt rows, not rules
+WIDE = 0.05  # share of the start, half an interval: what is narrower and includes 0 shows that nothing came
+FELL = (
+    0.3  # share of the start that training fell by while held-out rows gained nothing: it learnt single rows
+)
 BY_HEART = 0.1  # share of the start that is left in training: known by heart
 LITTLE = 0.25  # of what training gained, that held-out rows got: "little or nothing"
 MUCH_WORSE = 0.5  # of what held-out rows had gained, that they lost again

@@ -1,7 +1,7 @@
 """The rules: from what two curves and their metrics say, one of the nine words. Pure functions of numbers.
 
-They are asked once for the curves as they are, and again for each draw of other held-out rows and other steps: how
-often the word is the same is its confidence.
+They are asked once for the curves as they are, and again for each draw of other rows and other steps:
+how often the word is the same is its confidence.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def rule(case: Case, now: Levels) -> Ruling:
 
 
 def _unstable(case: Case, now: Levels) -> Ruling | None:
-    curves, setting = case.curves, case.setting
+    curves = case.curves
     bad, count = curves.bad, len(curves.losses)
     if len(bad) and (len(bad) > limits.BAD_NUMBERS * (count + len(bad)) or bad[-1] >= curves.step - 1):
         return Ruling("unstable", "bad_numbers", int(bad[0]))
@@ -114,7 +114,7 @@ def _unstable(case: Case, now: Levels) -> Ruling | None:
 
 
 def _held_risen(case: Case, now: Levels) -> Ruling | None:
-    """Held-out rows far above their start while training had not fallen either: no overfitting, but divergence."""
+    """Held-out rows far above their start while training had not fallen either: that is divergence."""
     held, curves, scale = now.held, case.curves, case.scale
     if len(held) < 2 or not len(now.training):
         return None
@@ -175,7 +175,7 @@ def jumps_of(curves: Curves) -> np.ndarray:
     count = len(losses)
     if count < 20:
         return steps[:0]
-    found = []
+    found: list[int] = []
     for part in np.array_split(np.arange(count), max(1, count // 50)):
         usual = float(np.median(losses[part]))
         spread = 1.4826 * float(np.median(np.abs(losses[part] - usual)))
@@ -246,7 +246,7 @@ def _chance(case: Case, now: Levels) -> Ruling | None:
 
 @lru_cache(maxsize=64)
 def sure_of_best(evaluations: int) -> float:
-    """Standard errors by which the best of so many differences has to exceed 0, to be sure in 99 of 100 runs."""
+    """Standard errors by which the best of so many differences has to exceed 0, at 99 %."""
     return NormalDist().inv_cdf(1 - 0.005 / max(1, evaluations))
 
 
@@ -281,9 +281,9 @@ def _worse_again(case: Case, now: Levels) -> Ruling | None:
     heart = by_heart(case, now)
     fell = now.start - now.training[-1] if len(now.training) else 0.0
     kept = scores.kept >= limits.KEPT
-    if heart and not kept:
-        if held[0] - held[-1] < limits.LITTLE * fell or rise > limits.MUCH_WORSE * gain:
-            return Ruling("memorised", "memorised", int(steps[best]) or None)
+    useless = held[0] - held[-1] < limits.LITTLE * fell or rise > limits.MUCH_WORSE * gain
+    if heart and useless and not kept:
+        return Ruling("memorised", "memorised", int(steps[best]) or None)
     clear = rise > limits.SURE * case.held_errors[best, -1] and rise > limits.WORSE * gain
     if not clear or best == len(held) - 1:
         return None
@@ -305,7 +305,7 @@ def loss_at(case: Case, held: Floats, used: float) -> float:
 
 
 def halves(case: Case, now: Levels) -> tuple[float, float]:
-    """What both halves of the rate brought: on held-out rows; in training, where those were measured twice alone."""
+    """What both halves of the rate brought on held-out rows; in training, where those are too few points."""
     held = now.held
     if len(held) >= 4:
         middle = loss_at(case, held, 0.5)
@@ -317,8 +317,10 @@ def halves(case: Case, now: Levels) -> tuple[float, float]:
 
 
 def added(case: Case, now: Levels) -> float:
-    """The share of what was gained so far that as many steps again would add, were the pace to slow down as it did
-    from the first half of the rate to the second: each half brings `ratio` times what the one before brought.
+    """The share of what was gained so far that as many steps again would add.
+
+    The pace slows down as it did from the first half of the rate to the second: each half brings `ratio`
+    times what the one before brought.
     """
     first, second = halves(case, now)
     total = first + second

@@ -1,5 +1,6 @@
-"""What the metrics of an evaluation say beside its loss: whether a classifier is better than chance, and whether
-the metric that decides is still at its best.
+"""What the metrics of an evaluation say beside its loss.
+
+Whether a classifier is better than chance, and whether the metric that decides is still at its best.
 """
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tui_tuner.config.deciding import decides, is_better_higher
 from tui_tuner.runs.events import EvaluationTable
@@ -50,7 +52,7 @@ class Scores:
 
     @property
     def kept(self) -> float:
-        """The share of what there was to gain above chance that the last value has; 0 where that is unknown."""
+        """The share of what there was to gain above chance that the last value has; 0 if unknown."""
         floor = self.commonest if self.commonest is not None else self.before
         if not self.name or floor is None or not 0 <= floor < 1 or not 0 <= self.last <= 1:
             return 0.0
@@ -82,7 +84,7 @@ def _is_number(value: object) -> bool:
 
 def _deciding(
     name: str, measured: Mapping[int, Mapping[str, float | None]], own: Mapping[str, object], rows: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     found = {step: metrics.get(name) for step, metrics in measured.items()}
     values = {
         step: float(value) for step, value in found.items() if value is not None and math.isfinite(value)

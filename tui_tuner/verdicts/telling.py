@@ -127,8 +127,8 @@ def _few_rows(case: Case, now: Levels, ruling: Ruling) -> str:
 
 def _said_copies(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
-        "{copies:,} of {held:,} held-out rows are also trained on, so their loss says nothing about rows that "
-        "are new.",
+        "{copies:,} of {held:,} held-out rows are also trained on, so their loss says nothing about rows "
+        "that are new.",
         copies=case.setting.counted_copies,
         held=max(case.setting.held_out, case.setting.counted_copies),
     )
@@ -155,15 +155,16 @@ def _chance(case: Case, now: Levels, ruling: Ruling) -> str:
             rows=scores.rows,
         )
     return _(
-        "What the model tells of held-out rows goes with the truth no better than chance does ({rows:,} rows).",
+        "What the model tells of held-out rows goes with the truth no better than chance does ({rows:,} "
+        "rows).",
         rows=scores.rows,
     )
 
 
 def _memorised(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
-        "The loss in training ended at {end}, {share:.1%} of where it began: these rows are known by heart. On "
-        "held-out rows it is {held}, and was {before} before the first step.",
+        "The loss in training ended at {end}, {share:.1%} of where it began: these rows are known by heart. "
+        "On held-out rows it is {held}, and was {before} before the first step.",
         end=figure(float(now.training[-1])),
         share=max(0.0, float(now.training[-1])) / max(now.start, 1e-12),
         held=figure(float(now.held[-1])),
@@ -173,8 +174,8 @@ def _memorised(case: Case, now: Levels, ruling: Ruling) -> str:
 
 def _nothing_held(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
-        "The loss in training fell from {start} to {end}, and held-out rows got nothing of it: {before} before "
-        "the first step, {held} now.",
+        "The loss in training fell from {start} to {end}, and held-out rows got nothing of it: {before} "
+        "before the first step, {held} now.",
         start=figure(now.start),
         end=figure(float(now.training[-1])),
         before=figure(float(now.held[0])),
@@ -196,8 +197,8 @@ def _overfit(case: Case, now: Levels, ruling: Ruling) -> str:
         "last": figure(float(now.training[-1])) if len(now.training) else "",
     }
     return _(
-        "Held-out rows were best at step {step} with a loss of {best} and are at {end} now, worse by {low} to "
-        "{high} (95 % interval), while training still fell from {then} to {last}.",
+        "Held-out rows were best at step {step} with a loss of {best} and are at {end} now, worse by {low} "
+        "to {high} (95 % interval), while training still fell from {then} to {last}.",
         **said,
     )
 
@@ -205,8 +206,8 @@ def _overfit(case: Case, now: Levels, ruling: Ruling) -> str:
 def _low_rate(case: Case, now: Levels, ruling: Ruling) -> str:
     rate, low = case.setting.rate or 0.0, case.setting.usual_low or 0.0
     return _(
-        "It learns, but the rate {rate:g} is far below those that are usual here, from {low:g} on: {share:.1%} "
-        "of the loss is gone after {steps:,} steps.",
+        "It learns, but the rate {rate:g} is far below those that are usual here, from {low:g} on: "
+        "{share:.1%} of the loss is gone after {steps:,} steps.",
         rate=rate,
         low=low,
         share=max(0.0, float(now.held[0] - now.held[-1]) / case.scale),
@@ -216,7 +217,8 @@ def _low_rate(case: Case, now: Levels, ruling: Ruling) -> str:
 
 def _slow(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
-        "It still learns at the pace it began with, and {steps:,} steps took off only {share:.1%} of the loss.",
+        "It still learns at the pace it began with, and {steps:,} steps took off only {share:.1%} of the "
+        "loss.",
         share=max(0.0, float(now.held[0] - now.held[-1]) / case.scale),
         steps=case.curves.step,
     )
@@ -224,8 +226,8 @@ def _slow(case: Case, now: Levels, ruling: Ruling) -> str:
 
 def _going_on(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
-        "It was still getting better: at this pace as many steps again would add {added:.0%} to what was gained, "
-        "by the learning rate used up.",
+        "It was still getting better: at this pace as many steps again would add {added:.0%} to what was "
+        "gained, by the learning rate used up.",
         added=added(case, now),
     )
 
@@ -235,8 +237,8 @@ def _plateau(case: Case, now: Levels, ruling: Ruling) -> str:
     place = int(np.flatnonzero(held.steps == ruling.since)[0]) if ruling.since in held.steps else 0
     low, high = held.interval(place, -1)
     return _(
-        "Nothing more was gained since step {since}, with {used:.0%} of the learning rate still to come: from "
-        "there to the end held-out rows changed by {low} to {high} (95 % interval).",
+        "Nothing more was gained since step {since}, with {used:.0%} of the learning rate still to come: "
+        "from there to the end held-out rows changed by {low} to {high} (95 % interval).",
         since=ruling.since,
         used=1 - float(held.used[place]),
         low=figure(-high),
@@ -247,8 +249,8 @@ def _plateau(case: Case, now: Levels, ruling: Ruling) -> str:
 def _good(case: Case, now: Levels, ruling: Ruling) -> str:
     best = int(np.argmin(now.held))
     return _(
-        "Held-out rows are better than before and near their best ({best} at step {step}); as many steps again "
-        "would add about {added:.0%} to what was gained.",
+        "Held-out rows are better than before and near their best ({best} at step {step}); as many steps "
+        "again would add about {added:.0%} to what was gained.",
         best=figure(float(now.held[best])),
         step=int(case.curves.held.steps[best]),
         added=added(case, now),
@@ -323,13 +325,13 @@ def _difference(case: Case, ruling: Ruling) -> str:
     said = {"low": figure(low), "high": figure(high), "rows": held.told_rows, "step": int(held.steps[-1])}
     if not held.rows:
         return _(
-            "From the start to step {step} it fell by {low} to {high} (95 % interval, from how much the curve "
-            "itself wobbles).",
+            "From the start to step {step} it fell by {low} to {high} (95 % interval, from how much the "
+            "curve itself wobbles).",
             **said,
         )
     return _(
-        "From before the first step to step {step} it fell by {low} to {high} (95 % interval, row by row over "
-        "{rows:,} rows).",
+        "From before the first step to step {step} it fell by {low} to {high} (95 % interval, row by row "
+        "over {rows:,} rows).",
         **said,
     )
 
@@ -367,8 +369,8 @@ def _score(case: Case) -> str:
     )
     if scores.at_best and rises:
         return _(
-            "The loss rose, but {name} is as good as at its best ({last} now, {best} at step {step}): what it "
-            "names is still right as often, and it is too sure of it.",
+            "The loss rose, but {name} is as good as at its best ({last} now, {best} at step {step}): what "
+            "it names is still right as often, and it is too sure of it.",
             **said,
         )
     if scores.best == scores.last:
