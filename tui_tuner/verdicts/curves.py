@@ -20,6 +20,7 @@ _MAD = 1.4826  # median absolute deviation of a normal distribution, as a standa
 _OF_MEDIAN = 1.2533  # standard error of a median by that of a mean
 _BLOCKS = 20
 _WINDOWS = 50
+_EVALUATIONS = 64  # that are compared: of more, neighbours say the same
 _SEED = 18
 
 
@@ -177,6 +178,16 @@ def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats) -> Tra
     )
 
 
+def difference_errors(draws: Floats) -> Floats:
+    """Standard errors of all differences between evaluations, [evaluations, evaluations]."""
+    count = draws.shape[1]
+    if not count:
+        return np.zeros((0, 0))
+    together = np.atleast_2d(np.cov(draws.T))
+    alone = np.diag(together)
+    return np.sqrt(np.maximum(alone[:, None] + alone[None, :] - 2 * together, 0.0))
+
+
 def windows(curves: Curves) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
     """First steps, medians and standard errors of at most fifty windows of at least five steps."""
     count = len(curves.losses)
@@ -203,14 +214,27 @@ def _held(
     paired = _paired(gathered, known)
     if paired is not None:
         at, centre, draws, rows, told = paired
+        kept = _few(centre)
+        at, centre, draws = at[kept], centre[kept], draws[:, kept]
         return Held(at, centre, _used_at(at, steps, used), draws, rows, told), tuple(bad)
     at = np.array(list(known), dtype=np.int64)
     centre = np.array(list(known.values()), dtype=float)
     guessed = len(at) > 0 and at[0] > 0 and training.count >= FEWEST_STEPS
     if guessed:
         at, centre = np.concatenate([[0], at]), np.concatenate([[training.start], centre])
+    kept = _few(centre)
+    at, centre = at[kept], centre[kept]
     draws = _wobbled(centre, training if guessed else None)
     return Held(at, centre, _used_at(at, steps, used), draws, guessed_start=guessed), tuple(bad)
+
+
+def _few(losses: Floats) -> npt.NDArray[np.int64]:
+    """The places of at most so many evaluations: evenly chosen, and the best and the last ones."""
+    count = len(losses)
+    if count <= _EVALUATIONS:
+        return np.arange(count)
+    chosen = np.linspace(0, count - 1, _EVALUATIONS).round().astype(np.int64)
+    return np.unique([*chosen, int(np.argmin(losses)), count - 2])
 
 
 def _used_at(at: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], used: Floats) -> Floats:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.metrics import renamed
+from tui_tuner.data.ledger import COPIES
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.runs.events import (
@@ -38,14 +39,20 @@ from tui_tuner.runs.wire import decode
 from tui_tuner.text import one_line
 
 _CHUNK = 8 << 20
+MOST_EVALUATIONS = 400  # of which single rows are kept: of more, every second one is forgotten
 _LONGEST_LINE = 64 << 20
 _NUMBERS = re.compile(r"\d[\d,. ]*")
-COPIES = "validation_rows_trained"  # in `RowLedger.splits`
 
 
 @dataclass
 class Gathered:
-    """A run so far. Steps are in the order in which they were done."""
+    """A run so far. Steps are in the order in which they were done.
+
+    Args:
+        most: Steps that are kept; of more, every second one, then every fourth. None keeps all.
+    """
+
+    most: int | None = None
 
     config: Mapping[str, Any] = field(default_factory=dict)
     resolved: dict[str, Any] = field(default_factory=dict)
@@ -63,6 +70,7 @@ class Gathered:
     held_out: int = 0  # rows; 0 where the journal does not say
     events: int = 0
     foreign: int = 0  # lines that are no events
+    _stride: int = 1
 
     def take(self, event: Event | Body) -> None:
         """Add an event. Kinds that say nothing here are passed over."""
@@ -94,10 +102,26 @@ class Gathered:
                 self.status = body.status
 
     def take_step(self, step: int, loss: float | None, rate: float, epoch: float) -> None:
+        self.epochs = epoch
+        if step % self._stride and loss is not None and math.isfinite(loss):
+            return
+        if self.most is not None and len(self.steps) >= self.most:
+            self._thin()
         self.steps.append(step)
         self.losses.append(math.nan if loss is None else loss)
         self.rates.append(rate)
-        self.epochs = epoch
+
+    def _thin(self) -> None:
+        """Keep half of the steps, and all those without a number."""
+        self._stride *= 2
+        kept = [
+            place
+            for place, step in enumerate(self.steps)
+            if not step % self._stride or not math.isfinite(self.losses[place])
+        ]
+        self.steps = array("q", (self.steps[place] for place in kept))
+        self.losses = array("d", (self.losses[place] for place in kept))
+        self.rates = array("d", (self.rates[place] for place in kept))
 
     def back_to(self, step: int) -> None:
         """Forget what came after a step."""
@@ -121,6 +145,9 @@ class Gathered:
         losses, labels = [_number(one) for one in body.losses], [_number(one) for one in body.labels]
         if losses and len(losses) == len(labels):
             self.rows[body.step] = losses, labels
+            if len(self.rows) > MOST_EVALUATIONS:
+                for step in sorted(self.rows)[1:-1:2]:
+                    del self.rows[step]
 
     def _take_ledger(self, body: RowLedger) -> None:
         splits = body.splits
@@ -145,28 +172,55 @@ class Gathered:
 
     def take_block(self, block: bytes) -> None:
         """Whole lines of a journal."""
+        waiting: list[Figures] = []
         for figures in scan(block):
             line = figures[-1]
             if line:
+                self._take_many(waiting)
+                waiting = []
                 event = decode(line)
                 if event is not None:
                     self.take(event)
                 elif line.strip():
                     self.foreign += 1
             elif figures[0]:
-                self._take_figures(figures)
+                waiting.append(figures)
             elif figures[-2]:
                 self.events += 1
+        self._take_many(waiting)
+
+    def _take_many(self, found: list[Figures]) -> None:
+        """Steps as their lines have them: column by column, where all of them are kept and are numbers."""
+        if self.most is None and found:
+            try:
+                numbers = array("q", map(int, [one[1] for one in found]))
+                losses = array("d", [_loss(one[3]) for one in found])
+                rates = array("d", map(float, [one[4] for one in found]))
+                self.epochs = float(found[-1][2])
+            except ValueError:
+                pass
+            else:
+                self.events += len(found)
+                self.steps.extend(numbers)
+                self.losses.extend(losses)
+                self.rates.extend(rates)
+                return
+        for one in found:
+            self._take_figures(one)
 
     def _take_figures(self, figures: Figures) -> None:
         _time, step, epoch, loss, rate, *_rest = figures
         try:
-            number = int(step), math.nan if loss == b"null" else float(loss), float(rate), float(epoch)
+            number = int(step), _loss(loss), float(rate), float(epoch)
         except ValueError:  # what looks like a number, and is none
             self.foreign += 1
             return
         self.events += 1
         self.take_step(*number)
+
+
+def _loss(written: bytes) -> float:
+    return math.nan if written == b"null" else float(written)
 
 
 def _number(value: Any) -> float:
@@ -185,13 +239,13 @@ def gather(events: Iterable[Event | Body]) -> Gathered:
     return found
 
 
-def gather_file(path: Path) -> Gathered:
-    """A history from a journal; a last line without its end is left out.
+def gather_file(path: Path, most: int | None = None) -> Gathered:
+    """A history from a journal, of at most so many steps.
 
     Raises:
         UsageError: there is no such file, it cannot be read, or it is no journal.
     """
-    found, rest = Gathered(), b""
+    found, rest = Gathered(most=most), b""
     try:
         with open_file(path) as journal:
             while block := journal.read(_CHUNK):

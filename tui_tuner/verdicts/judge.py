@@ -13,7 +13,7 @@ from tui_tuner.runs.events import Body, Event
 from tui_tuner.runs.events import Verdict as VerdictEvent
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.verdicts.advising import advise_on
-from tui_tuner.verdicts.curves import Curves, curves_of, windows
+from tui_tuner.verdicts.curves import Curves, curves_of, difference_errors, windows
 from tui_tuner.verdicts.gathering import Gathered, gather, gather_file
 from tui_tuner.verdicts.limits import DRAWS
 from tui_tuner.verdicts.rules import Case, Levels, Ruling, Setting, rule
@@ -40,15 +40,15 @@ def judge_run(folder: Path | RunFolder) -> Found:
     return judge_gathered(gather_file(path / "events.jsonl" if path.is_dir() else path))
 
 
-def judge_gathered(gathered: Gathered) -> Found:
-    """The verdict on a history."""
+def judge_gathered(gathered: Gathered, draws: int = DRAWS) -> Found:
+    """The verdict on a history, its confidence from so many draws."""
     config = config_of(gathered)
     with np.errstate(all="ignore"):  # losses of a run that diverged are as large as numbers get
         curves = curves_of(gathered)
         setting = setting_of(gathered, config)
         case, now = case_of(curves, gathered, setting)
         ruling = rule(case, now)
-        confidence = _confidence(case, now, ruling)
+        confidence = _confidence(case, now, ruling, draws)
         evidence = tell(case, now, ruling)
         advice = advise_on(case, now, ruling, gathered, config)
     return Found(
@@ -64,13 +64,12 @@ def judge_gathered(gathered: Gathered) -> Found:
 def case_of(curves: Curves, gathered: Gathered, setting: Setting) -> tuple[Case, Levels]:
     """What the rules are asked about: the curves as they are."""
     steps, levels, errors = windows(curves)
-    draws = curves.held.draws
-    paired = np.std(draws[:, :, None] - draws[:, None, :], axis=0) if draws.size else np.zeros((0, 0))
+    paired = difference_errors(curves.held.draws)
     case = Case(curves, scores_of(gathered), setting, steps, errors, paired)
     return case, Levels(curves.held.losses, curves.training.levels, curves.training.start, levels)
 
 
-def _confidence(case: Case, now: Levels, ruling: Ruling) -> float | None:
+def _confidence(case: Case, now: Levels, ruling: Ruling, draws: int) -> float | None:
     """The share of draws that give the same word; None where nothing could be drawn anew."""
     curves = case.curves
     training, held = curves.training, curves.held
@@ -78,7 +77,7 @@ def _confidence(case: Case, now: Levels, ruling: Ruling) -> float | None:
         return None
     random = np.random.default_rng(_SEED)
     words: Counter[str] = Counter()
-    for draw in range(DRAWS):
+    for draw in range(draws):
         drawn = Levels(
             held.draws[draw] if len(held.steps) else held.losses,
             now.training + random.normal(size=len(now.training)) * training.errors,
@@ -87,7 +86,7 @@ def _confidence(case: Case, now: Levels, ruling: Ruling) -> float | None:
             now.windows + random.normal(size=len(now.windows)) * case.window_errors,
         )
         words[rule(case, drawn).word] += 1
-    return round(words[ruling.word] / DRAWS, 3)
+    return round(words[ruling.word] / draws, 3)
 
 
 def event_of(found: Found, final: bool) -> VerdictEvent:
