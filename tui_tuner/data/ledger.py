@@ -24,6 +24,7 @@ OUTCOMES = (
     N_("merged"),
 )
 SAMPLES = 5
+COPIES = "validation_rows_trained"  # among `splits`: held-out rows with the texts of a row that is trained
 SAMPLE_WIDTH = 160
 
 

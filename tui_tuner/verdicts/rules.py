@@ -1,0 +1,385 @@
+"""The rules: from what two curves and their metrics say, one of the nine words. Pure functions of numbers.
+
+They are asked once for the curves as they are, and again for each draw of other rows and other steps:
+how often the word is the same is its confidence.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from statistics import NormalDist
+
+import numpy as np
+
+from tui_tuner.verdicts import limits
+from tui_tuner.verdicts.curves import Curves, Floats
+from tui_tuner.verdicts.scores import Scores
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a verdict has to know of a run beside its curves.
+
+    Args:
+        copies, counted_copies: Share and number of the held-out rows that are trained on.
+        held_out: Held-out rows; 0 where nobody knows.
+        rate: The peak rate; None where it is unknown.
+        usual_low: The lower end of the usual rates; None likewise.
+        failed: Whether the run ended in an error.
+    """
+
+    copies: float = 0.0
+    counted_copies: int = 0
+    held_out: int = 0
+    rate: float | None = None
+    usual_low: float | None = None
+    failed: bool = False
+
+    @property
+    def low_rate(self) -> bool:
+        """Whether the rate is far below those that are usual."""
+        return bool(self.rate and self.usual_low and self.rate < limits.LOW_RATE * self.usual_low)
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """A word, since when, and why: a code that `telling` has a sentence for."""
+
+    word: str
+    why: str
+    since: int | None = None
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The numbers of one draw: the held-out losses, the levels of training, and the windows of its steps."""
+
+    held: Floats
+    training: Floats
+    start: float
+    windows: Floats
+
+
+@dataclass(frozen=True)
+class Case:
+    """Curves with what does not change from draw to draw."""
+
+    curves: Curves
+    scores: Scores
+    setting: Setting
+    window_steps: np.ndarray
+    window_errors: Floats
+    held_errors: Floats  # [evaluations, evaluations] of the paired differences
+
+    @cached_property
+    def jumps(self) -> np.ndarray:
+        """The steps whose loss jumped far above what was usual around them."""
+        return jumps_of(self.curves)
+
+    @cached_property
+    def scale(self) -> float:
+        """What losses are shares of: that of the start."""
+        held = self.curves.held.losses
+        start = abs(self.curves.training.start)
+        known = start if math.isfinite(start) and start > 0 else 0.0
+        return max(known, abs(float(held[0])) if len(held) else 0.0, 1e-12)
+
+
+def rule(case: Case, now: Levels) -> Ruling:
+    """The word for one draw."""
+    for ask in (_unstable, _too_little, _chance, _nothing, _worse_again, _going_on, _standing):
+        found = ask(case, now)
+        if found is not None:
+            return found
+    return Ruling("good", "good")
+
+
+# ---- training falls apart ------------------------------------------------------------------------------
+
+
+def _unstable(case: Case, now: Levels) -> Ruling | None:
+    curves = case.curves
+    bad, count = curves.bad, len(curves.losses)
+    if len(bad) and (len(bad) > limits.BAD_NUMBERS * (count + len(bad)) or bad[-1] >= curves.step - 1):
+        return Ruling("unstable", "bad_numbers", int(bad[0]))
+    if curves.bad_evaluations and curves.bad_evaluations[-1] >= curves.step - 1:
+        return Ruling("unstable", "bad_numbers", curves.bad_evaluations[0])
+    if len(now.windows) >= 2:
+        found = _risen(case, now) or _wandering(case, now)
+        if found is not None:
+            return found
+    return _held_risen(case, now)
+
+
+def _held_risen(case: Case, now: Levels) -> Ruling | None:
+    """Held-out rows far above their start while training had not fallen either: that is divergence."""
+    held, curves, scale = now.held, case.curves, case.scale
+    if len(held) < 2 or not len(now.training):
+        return None
+    clear = np.maximum(limits.ABOVE_START * scale, limits.CLEARLY * case.held_errors[0])
+    for place in np.flatnonzero(held - held[0] > clear):
+        step = int(curves.held.steps[place])
+        level = float(np.interp(step, curves.training.middle, now.training))
+        if now.start - level < limits.ENDS_ABOVE * scale and held[0] - held[-1] < limits.RECOVERED * scale:
+            return Ruling("unstable", "held_rose", step)
+    return None
+
+
+def _risen(case: Case, now: Levels) -> Ruling | None:
+    """Training above its start, or back at it after it had gained something."""
+    levels, errors, steps = now.windows, case.window_errors, case.window_steps
+    scale, start = case.scale, now.start
+    start_error = case.curves.training.start_error
+    over = levels - start
+    error = limits.CLEARLY * np.hypot(errors, start_error)
+    # where the end is above the start
+    if over[-1] > max(limits.ENDS_ABOVE * scale, error[-1]):
+        return Ruling("unstable", "ends_above", int(steps[int(np.argmax(over > limits.ENDS_ABOVE * scale))]))
+    # where it was far above it, unless that was early and is made good
+    high = np.flatnonzero((over > limits.ABOVE_START * scale) & (over > error))
+    if len(high):
+        early = steps[high[-1]] <= limits.EARLY * case.curves.step
+        if not (early and -over[-1] > limits.RECOVERED * scale):
+            return Ruling("unstable", "rose_above", int(steps[high[0]]))
+    # where it lost what it had gained
+    lowest = int(np.argmin(levels))
+    gained, lost = start - levels[lowest], levels[-1] - levels[lowest]
+    clear = limits.CLEARLY * math.hypot(errors[-1], errors[lowest])
+    if lost > max(limits.LOST_AGAIN * gained, limits.ENDS_ABOVE * scale, clear):
+        return Ruling("unstable", "lost_again", int(steps[min(lowest + 1, len(steps) - 1)]))
+    return None
+
+
+def _wandering(case: Case, now: Levels) -> Ruling | None:
+    """Up and down again and again: single steps that jump, or levels that do not settle."""
+    levels, errors, steps = now.windows, case.window_errors, case.window_steps
+    rises = np.diff(levels)
+    clear = rises > limits.CLEARLY * np.hypot(errors[1:], errors[:-1])
+    spread = max(float(levels.max()), now.start) - float(levels.min())
+    if (
+        rises[clear].sum() > max(limits.WANDERS * spread, limits.ABOVE_START * case.scale)
+        and clear.sum() >= 3
+    ):
+        return Ruling("unstable", "wanders", int(steps[int(np.argmax(clear)) + 1]))
+    jumps = case.jumps
+    if len(jumps) >= limits.JUMPS and jumps[-1] - jumps[0] > case.curves.step / 2:
+        return Ruling("unstable", "jumps", int(jumps[0]))
+    return None
+
+
+def jumps_of(curves: Curves) -> np.ndarray:
+    """The steps whose loss jumped far above what was usual around them; of some in a row the first."""
+    losses, steps = curves.losses, curves.steps
+    count = len(losses)
+    if count < 20:
+        return steps[:0]
+    found: list[int] = []
+    for part in np.array_split(np.arange(count), max(1, count // 50)):
+        usual = float(np.median(losses[part]))
+        spread = 1.4826 * float(np.median(np.abs(losses[part] - usual)))
+        over = losses[part] - usual
+        high = part[(over > limits.JUMP * spread) & (over > limits.JUMP_SHARE * abs(usual))]
+        found += [place for place in high if not found or place - found[-1] > 2]
+    return steps[np.array(found, dtype=np.int64)]
+
+
+# ---- too little to tell --------------------------------------------------------------------------------
+
+
+def _too_little(case: Case, now: Levels) -> Ruling | None:
+    held, training = case.curves.held, case.curves.training
+    if training.count < 2 and len(held.steps) < 3:
+        return Ruling("unclear", "no_steps")
+    if len(held.steps) < 2:
+        if training.count >= limits.FEWEST_ALONE and not fell_clearly(case, now):
+            return Ruling("nothing_learnt", "training_flat")
+        return Ruling("unclear", "no_evaluations" if not len(held.steps) else "one_evaluation")
+    if case.setting.copies >= limits.MOST_COPIES:
+        return Ruling("unclear", "copies")
+    rows = held.rows or case.scores.rows
+    if rows and rows < limits.FEWEST_ROWS:
+        return Ruling("unclear", "few_rows")
+    return None
+
+
+def fell_clearly(case: Case, now: Levels) -> bool:
+    """Whether the loss in training is lower at the end than at the start, by more than chance."""
+    training = case.curves.training
+    if not len(now.training):
+        return False
+    fell = now.start - now.training[-1]
+    error = math.hypot(training.start_error, training.end_error)
+    return bool(fell > max(limits.SURE * error, limits.LEAST_GAIN * case.scale))
+
+
+# ---- what was learnt -----------------------------------------------------------------------------------
+
+
+def by_heart(case: Case, now: Levels) -> bool:
+    """Whether training rows are known by heart: next to nothing of their loss is left."""
+    return len(now.training) > 1 and bool(now.training[-1] < limits.BY_HEART * max(now.start, 0.0))
+
+
+def _fell_share(case: Case, now: Levels) -> float:
+    return float((now.start - now.training[-1]) / case.scale) if len(now.training) else 0.0
+
+
+def _chance(case: Case, now: Levels) -> Ruling | None:
+    """Classes or numbers that are told no better than by chance."""
+    scores, held = case.scores, now.held
+    if not scores.chance:
+        return None
+    if by_heart(case, now):
+        return Ruling("memorised", "memorised_chance")
+    error = case.held_errors[0, -1]
+    gain = held[0] - held[-1]
+    below_prior = scores.prior is None or held[-1] < scores.prior - limits.LEAST_GAIN * case.scale
+    learns = gain > limits.SURE * error and gain > limits.LEAST_GAIN * case.scale
+    if learns and below_prior and added(case, now) >= limits.MATTERS and scores.prior is not None:
+        return None  # not yet better in what it names, but surer of it with each step
+    if learns and case.setting.low_rate:
+        return None
+    return Ruling("nothing_learnt", "chance")
+
+
+@lru_cache(maxsize=64)
+def sure_of_best(evaluations: int) -> float:
+    """Standard errors by which the best of so many differences has to exceed 0, at 99 %."""
+    return NormalDist().inv_cdf(1 - 0.005 / max(1, evaluations))
+
+
+def _nothing(case: Case, now: Levels) -> Ruling | None:
+    """Held-out rows that are no better than at the start by more than chance, at any evaluation."""
+    held, scale = now.held, case.scale
+    best = 1 + int(np.argmin(held[1:]))
+    gain, error = held[0] - held[best], case.held_errors[0, best]
+    if gain > sure_of_best(len(held) - 1) * error and gain > limits.LEAST_GAIN * scale:
+        return None
+    last_error = case.held_errors[0, -1]
+    fell = _fell_share(case, now) if fell_clearly(case, now) else 0.0
+    if fell > limits.FELL:
+        if by_heart(case, now):
+            return Ruling("memorised", "memorised")
+        if held[-1] - held[0] > limits.SURE * last_error:
+            return Ruling("overfit", "overfit_at_once", int(case.curves.held.steps[0]))
+    if error * limits.LIKELY > max(limits.WORSE * fell, limits.WIDE) * scale:
+        return Ruling("unclear", "wide")
+    if fell > limits.FELL:
+        return Ruling("memorised" if fell > limits.KEPT else "overfit", "nothing_held", 0)
+    if case.scores.name and case.scores.kept >= limits.KEPT:
+        return None
+    return Ruling("nothing_learnt", "nothing")
+
+
+def _worse_again(case: Case, now: Levels) -> Ruling | None:
+    """Held-out rows that became worse while training still fell: overfitting, or all by heart."""
+    held, scores, steps = now.held, case.scores, case.curves.held.steps
+    best = int(np.argmin(held))
+    gain, rise = held[0] - held[best], held[-1] - held[best]
+    heart = by_heart(case, now)
+    fell = now.start - now.training[-1] if len(now.training) else 0.0
+    kept = scores.kept >= limits.KEPT
+    useless = held[0] - held[-1] < limits.LITTLE * fell or rise > limits.MUCH_WORSE * gain
+    if heart and useless and not kept:
+        return Ruling("memorised", "memorised", int(steps[best]) or None)
+    clear = rise > limits.SURE * case.held_errors[best, -1] and rise > limits.WORSE * gain
+    if not clear or best == len(held) - 1:
+        return None
+    then = case.curves.training.level_at(float(steps[best]))
+    fell_since = len(now.training) > 0 and now.training[-1] < then
+    if not fell_since:
+        return None
+    if scores.at_best and rise < limits.MUCH_WORSE * gain:
+        return None
+    return Ruling("overfit", "overfit_but_kept" if scores.at_best else "overfit", int(steps[best]))
+
+
+# ---- the pace ------------------------------------------------------------------------------------------
+
+
+def loss_at(case: Case, held: Floats, used: float) -> float:
+    """The held-out loss where so much of the rate was used up."""
+    return float(np.interp(used, case.curves.held.used, held))
+
+
+def halves(case: Case, now: Levels) -> tuple[float, float]:
+    """What both halves of the rate brought on held-out rows; in training, where those are too few points."""
+    held = now.held
+    if len(held) >= 4:
+        middle = loss_at(case, held, 0.5)
+        return float(held[0] - middle), float(middle - held[-1])
+    if len(now.training) >= 4:
+        middle = float(np.interp(0.5, case.curves.training.used, now.training))
+        return now.start - middle, middle - float(now.training[-1])
+    return float(held[0] - held[-1]), 0.0
+
+
+def added(case: Case, now: Levels) -> float:
+    """The share of what was gained so far that as many steps again would add.
+
+    The pace slows down as it did from the first half of the rate to the second: each half brings `ratio`
+    times what the one before brought.
+    """
+    first, second = halves(case, now)
+    total = first + second
+    if second <= 0 or total <= 0:
+        return 0.0
+    ratio = min(1.0, second / first) if first > 0 else 1.0
+    return second * (ratio + ratio * ratio) / total
+
+
+def _going_on(case: Case, now: Levels) -> Ruling | None:
+    """Still getting better at a pace that matters: too few steps, or too low a rate."""
+    held, setting = now.held, case.setting
+    gain = held[0] - held[-1]
+    share = gain / case.scale
+    more = added(case, now)
+    low = setting.low_rate and share < limits.FELL
+    if low and more < limits.MATTERS:
+        return Ruling("underfit", "low_rate")
+    if more < limits.MATTERS or not _falls_in_the_end(case, now):
+        return None
+    slow = setting.rate is None and share < limits.SMALL and case.curves.step >= limits.MANY_STEPS
+    if low or slow:
+        return Ruling("underfit", "low_rate" if low else "slow")
+    return Ruling("not_converged", "going_on")
+
+
+def _falls_in_the_end(case: Case, now: Levels) -> bool:
+    """Whether the last half of the rate brought something by more than chance."""
+    held = now.held
+    if len(held) >= 4:
+        half = int(np.argmin(np.abs(case.curves.held.used - 0.5)))
+        half = min(half, len(held) - 2)
+        return bool(held[half] - held[-1] > limits.SURE * case.held_errors[half, -1])
+    levels, errors = now.training, case.curves.training.errors
+    if len(levels) < 4:
+        return False
+    half = int(np.argmin(np.abs(case.curves.training.used - 0.5)))
+    half = min(half, len(levels) - 2)
+    return bool(levels[half] - levels[-1] > limits.SURE * math.hypot(errors[half], errors[-1]))
+
+
+def _standing(case: Case, now: Levels) -> Ruling | None:
+    """Nothing more for at least half of the steps, with at least half of the rate."""
+    held, curves = now.held, case.curves
+    gain = held[0] - held.min()
+    if len(held) >= 4 and gain > 0:
+        near = held <= held.min() + limits.STANDS * gain
+        since = int(np.argmax(near))
+        at, used = int(curves.held.steps[since]), float(curves.held.used[since])
+        rest = held[since:]
+        if (
+            since < len(held) - 2
+            and at <= curves.step / 2
+            and used <= 0.5
+            and (rest[-1] <= held.min() + limits.WORSE * gain)
+        ):
+            return Ruling("plateau", "plateau", at)
+    last_gain, error = held[0] - held[-1], case.held_errors[0, -1]
+    if not last_gain > limits.LIKELY * error:
+        wide = error * limits.LIKELY > limits.WIDE * case.scale
+        return Ruling("unclear", "wide") if wide else Ruling("nothing_learnt", "nothing")
+    return None
