@@ -78,7 +78,7 @@ def confidence_words(confidence: float | None) -> str:
         return _("nobody can say how sure this is")
     share = f"{100 * confidence:.0f} %"
     if confidence >= VERY_SURE:
-        return _("very sure: {share} of draws of the held-out rows say the same", share=share)
+        return _("very sure: {share} of draws say the same", share=share)
     if confidence >= SURE:
-        return _("fairly sure: {share} of draws of the held-out rows say the same", share=share)
-    return _("not sure: {share} of draws of the held-out rows say the same", share=share)
+        return _("fairly sure: {share} of draws say the same", share=share)
+    return _("not sure: {share} of draws say the same", share=share)

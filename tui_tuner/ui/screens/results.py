@@ -46,7 +46,6 @@ from tui_tuner.ui.widgets.live.samples import AnswerKeys
 from tui_tuner.ui.widgets.live.verdict_line import word_of
 from tui_tuner.ui.widgets.zoom import Zooms
 from tui_tuner.ui.words import PHASES, block, column, duration, flowed, safe, state_content
-from tui_tuner.verdicts.gain import gain_words, gains_of
 
 
 class AnswerPane(AnswerKeys):
@@ -111,7 +110,7 @@ class ResultsScreen(Zooms, TunerScreen):
         self._snapshot: Snapshot | None = None
         self._steps: list[NextStep] = []
         self._own: Verdict | None = None  # where the journal has none
-        self._judging = False
+        self._judging = self._judged = False
         self._leads = {"s"}  # keys that lead on; this one needs no model
 
     def crumb(self) -> Content:
@@ -149,7 +148,7 @@ class ResultsScreen(Zooms, TunerScreen):
         await self._draw()
 
     async def on_judged(self, message: Judged) -> None:
-        self._own = message.verdict
+        self._own, self._judging, self._judged = message.verdict, False, True
         self._drawn = ()
         await self._draw()
 
@@ -163,7 +162,8 @@ class ResultsScreen(Zooms, TunerScreen):
     def _judge_old(self, view: RunView, live: bool) -> None:
         """A run that has ended without a verdict was made by an older version, or was killed."""
         state = self._snapshot.state if self._snapshot is not None else ""
-        if live or self._judging or view.verdict is not None or not view.steps or state == "reading":
+        known = self._judging or self._judged or view.verdict is not None
+        if live or known or not view.steps or state == "reading":
             return
         self._judging = True
         self.query_one(VerdictPane).wait()
@@ -196,7 +196,7 @@ class ResultsScreen(Zooms, TunerScreen):
         self.query_one("#head", Fitted).show(partial(_head, view, snapshot.state))
         self.query_one("#path", Static).update(safe(here(self.folder.path)))
         self.query_one("#keys", Fitted).show(partial(keys_content, keys))
-        self.query_one(VerdictPane).show(view, [gain_words(gain) for gain in gains_of(view)])
+        self.query_one(VerdictPane).show(view)
         self._judge_old(view, snapshot.live)
         self.query_one("#metrics > Static", Static).update(metrics_content(view))
         self.query_one("#files > Static", Static).update(_files(self.folder))

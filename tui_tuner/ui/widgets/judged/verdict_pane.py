@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -68,26 +65,24 @@ class VerdictPane(Vertical):
         said = Content(_("The curves are being read …")).stylize("$dim")
         self.query_one(Fitted).show(lambda _width: said)
 
-    def show(self, view: RunView, gains: Sequence[str] = ()) -> None:
-        """Show the verdict of a run, and sentences of what it has gained; nothing where there is neither."""
+    def show(self, view: RunView) -> None:
+        """Show the verdict of a run; nothing where there is none."""
         found = view.verdict
-        self.set_class(found is not None or bool(gains), "-judged")
-        piece = self.query_one(CurvePiece)
-        piece.display = found is not None and bool(view.steps)
-        self.query_one(Fitted).show(partial(verdict_words, found, tuple(gains)))
-        if found is not None:
-            piece.show_since(view, found.since_step)
+        self.set_class(found is not None, "-judged")
+        if found is None:
+            return
+        said, piece = verdict_words(found), self.query_one(CurvePiece)
+        self.query_one(Fitted).show(lambda _width: said)
+        piece.display = bool(view.steps)
+        piece.show_since(view, found.since_step)
 
 
 def _nothing(_width: int) -> Content:
     return Content("")
 
 
-def verdict_words(found: Verdict | None, gains: Sequence[str], _width: int) -> Content:
-    """A verdict, and what a run has gained, in lines."""
-    gained = [_point(said) for said in gains]
-    if found is None:
-        return Content("\n").join(gained)
+def verdict_words(found: Verdict) -> Content:
+    """A verdict in lines."""
     sign, _word, colour = state_words("completed", found.verdict)
     head = Content.assemble(
         (f"{sign} {headline(found)}", f"bold {colour}"), ("  " + confidence_words(found.confidence), "$dim")
@@ -95,12 +90,11 @@ def verdict_words(found: Verdict | None, gains: Sequence[str], _width: int) -> C
     meaning = means_of(found.verdict)
     lines = [head, *([Content(meaning)] if meaning else [])]
     lines += [_point(said) for said in evidence_of(found)]
-    lines += gained
     advice = advice_of(found)
     if advice:
         sets = any(item.values for item in advice)
         said = _("What to change; {key} makes a new config of it:", key=mark("F4")) if sets else ""
-        lines.append(marked(said or _("What to change:"), "$dim"))
+        lines.append(marked(said or _("What to do:"), "$dim"))
         lines += [advice_content(number, item) for number, item in enumerate(advice, 1)]
     return Content("\n").join(lines)
 
