@@ -24,7 +24,7 @@ class Need:
         begins: From here on something begins to show; below, a run is hardly worth its time.
         clear: From here on the effect is usually clear.
         good: So many are a good data set.
-        source: Who says so.
+        source: Who says so; `short`: their names alone.
     """
 
     unit: str
@@ -32,6 +32,7 @@ class Need:
     clear: int
     good: int
     source: str
+    short: str
 
 
 NEEDS: dict[str, Need] = {
@@ -44,6 +45,7 @@ NEEDS: dict[str, Need] = {
             "OpenAI asks for at least 10 examples and sees clear improvements with 50 to 100; 1,000 chosen "
             "with care made a good assistant (LIMA, arXiv 2305.11206)"
         ),
+        N_("OpenAI, LIMA"),
     ),
     "classification": Need(
         OF_CLASS,
@@ -54,6 +56,7 @@ NEEDS: dict[str, Need] = {
             "Google's AutoML asks for at least 10 texts of each class, advises to begin with 50, and expects "
             "hundreds to 1,000 for high accuracy"
         ),
+        N_("Google AutoML"),
     ),
     "token_classification": Need(
         OF_TAG,
@@ -64,6 +67,7 @@ NEEDS: dict[str, Need] = {
             "Amazon Comprehend asks for at least 25 places of each kind, Microsoft advises 50; 200 is what "
             "this program takes for good"
         ),
+        N_("Amazon, Microsoft"),
     ),
     "question_answering": Need(
         ROWS,
@@ -74,6 +78,7 @@ NEEDS: dict[str, Need] = {
             "studies of few examples measure from 16 to 1,024 questions; models that have never seen "
             "questions need several hundred (Splinter, arXiv 2101.00438)"
         ),
+        N_("Splinter, arXiv 2101.00438"),
     ),
     "pretraining": Need(
         TOKENS,
@@ -84,6 +89,7 @@ NEEDS: dict[str, Need] = {
             "no published rule: going on with some hundred documents already helped on their own task "
             "(arXiv 2004.10964); from random weights, 20 tokens for each parameter (arXiv 2203.15556)"
         ),
+        N_("no published rule"),
     ),
 }
 
@@ -101,29 +107,38 @@ def need_of(task: str) -> Need:
     return NEEDS[alike.get(kind.decides, "sft")]
 
 
-def say_need(task: str) -> str:
-    """How many examples a task needs, in two sentences: the numbers, and who says so."""
+def say_numbers(task: str) -> str:
+    """How many examples a task needs, in a sentence."""
     need = need_of(task)
-    said = {"begins": need.begins, "clear": need.clear, "good": need.good}
+    said = {"begins": need.begins, "clear": need.clear, "good": need.good, "who": _(need.short)}
     if need.unit == OF_CLASS:
-        numbers = _(
-            "{begins:,} to {clear:,} texts of each class begin to show something, {good:,} of each are good.",
+        return _(
+            "From {begins:,} texts of each class on something begins to show, from {clear:,} on it is clear, "
+            "and {good:,} of each are good ({who}).",
             **said,
         )
-    elif need.unit == OF_TAG:
-        numbers = _(
-            "{begins:,} to {clear:,} marked places of each kind begin to show something, {good:,} are good.",
+    if need.unit == OF_TAG:
+        return _(
+            "From {begins:,} marked places of each kind on something begins to show, from {clear:,} on it is "
+            "clear, and {good:,} are good ({who}).",
             **said,
         )
-    elif need.unit == TOKENS:
-        numbers = _(
-            "{begins:,} to {clear:,} tokens begin to show something, {good:,} and more are good.", **said
+    if need.unit == TOKENS:
+        return _(
+            "From {begins:,} tokens on something begins to show, from {clear:,} on it is clear, and "
+            "{good:,} and more are good ({who}).",
+            **said,
         )
-    else:
-        numbers = _(
-            "{begins:,} to {clear:,} examples begin to show something, about {good:,} are good.", **said
-        )
-    return _("{numbers} Source: {source}.", numbers=numbers, source=_(need.source))
+    return _(
+        "From {begins:,} examples on something begins to show, from {clear:,} on it is clear, and about "
+        "{good:,} are good ({who}).",
+        **said,
+    )
+
+
+def say_need(task: str) -> str:
+    """How many examples a task needs, and who says so."""
+    return _("{numbers} Source: {source}.", numbers=say_numbers(task), source=_(need_of(task).source))
 
 
 def size_word(need: Need, count: int) -> str:

@@ -15,7 +15,7 @@ from tui_tuner.config.kinds import RECORD_FORMATS, TASKS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.problem import REGRESSION, settle_problem
 from tui_tuner.errors import DataError, TunerError
-from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, TOKENS, need_of, say_need, size_word
+from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, TOKENS, need_of, say_numbers, size_word
 from tui_tuner.guiding.proposal import Concern
 from tui_tuner.guiding.tally import Spread, Tally
 from tui_tuner.locales import _, _n
@@ -170,7 +170,7 @@ def _few_of(counts: Mapping[str, int], config: RunConfig) -> Iterator[Concern]:
     need = need_of(config.task)
     found = sorted(counts.items(), key=lambda item: item[1])
     rare = [name for name, count in found if count < need.begins]
-    if size_word(need, found[len(found) // 2][1]) in ("few", "too_few"):
+    if size_word(need, found[(len(found) - 1) // 2][1]) in ("few", "too_few"):
         name, count = found[0]
         words = _(
             "{names} in all; the rarest, {name}, has {count:,}: that is little.",
@@ -210,7 +210,7 @@ def _too_small(words: str, config: RunConfig) -> Concern:
         way_out = _(
             "Collect more, write some here, or try a prompt with a few of these examples in it first."
         )
-    return Concern("few_rows", f"{words} {say_need(config.task)}", way_out, fixes=tuple(ways))
+    return Concern("few_rows", f"{words} {say_numbers(config.task)}", way_out, fixes=tuple(ways))
 
 
 # ---- labels ---------------------------------------------------------------------------------------------

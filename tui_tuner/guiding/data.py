@@ -302,7 +302,8 @@ class _Looking:
                 yield Concern(
                     "no_usable_row",
                     _(
-                        "None of {rows:,} rows can be used: {reason} ({count:,}).",
+                        "{path}: none of {rows:,} rows can be used: {reason} ({count:,}).",
+                        path=one_line(self.path, 200),
                         rows=self.read,
                         reason=one_line(_(reason)),
                         count=number,
@@ -355,7 +356,7 @@ def _limit(config: RunConfig) -> int:
 def _shown(record: Record) -> tuple[str, ...]:
     from tui_tuner.data.report import record_lines
 
-    held = {key: value for key, value in asdict(record).items() if value is not None}
+    held = {key: value for key, value in asdict(record).items() if value not in (None, "", [])}
     return tuple(line.strip() for line in record_lines(held))
 
 
