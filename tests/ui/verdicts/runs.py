@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tests.ui import fakes
@@ -86,3 +87,9 @@ def judged(
 def nothing_learnt(store: RunStore, name: str = "shuffled") -> RunFolder:
     """Completed, and of no use."""
     return judged(store, name, NOTHING, {0: 3.65, 50: 3.66, 100: 3.64}, training={"learning_rate": 0.05})
+
+
+def overfitted(store: RunStore, name: str = "coats") -> RunFolder:
+    """Completed after its best step, with two ways to change it and one that no setting does."""
+    losses = {0: 3.65, 20: 2.0, 40: 1.62, 60: 1.95, 100: 2.6}
+    return judged(store, name, replace(OVERFIT, step=100, final=True), losses)
