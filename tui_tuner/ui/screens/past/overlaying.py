@@ -137,8 +137,7 @@ def _run_line(place: int, run: Overlaid, width: int) -> Content:
 
 def _results(run: Overlaid) -> dict[str, str]:
     """What came of a run, its verdict first."""
-    told = {_("verdict"): label_of(run.verdict)} if run.verdict else {}
-    return {**told, **run.results}
+    return {_("verdict"): label_of(run.verdict) or "–", **run.results}
 
 
 def _compared(row: tuple[str, list[str]], width: int, count: int) -> Content:
