@@ -89,7 +89,7 @@ def noted(facts: Facts, what: str, code: str, level: str, message: str, hint: st
 
 
 def trained_too(train: TokenizedRows, validation: TokenizedRows) -> np.ndarray:
-    """Which rows of a validation file have the texts of a row that is trained, bool [rows]; by their hashes."""
+    """Which rows of a validation file have the texts of a trained row, bool [rows]; by their hashes."""
     if validation.store is train.store:  # rows with the same texts are on one side
         return np.zeros(int(validation.store.meta["rows"]), dtype=bool)
     trained = np.unique(np.asarray(train.store.row["content"]))

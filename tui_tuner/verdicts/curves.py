@@ -157,7 +157,7 @@ def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats) -> Tra
         return Training(0, math.nan, math.nan, empty, empty, empty, empty, 0.0)
     noise = noise_of(losses)
     first = losses[: max(1, min(8, count // 20))]
-    blocks = max(1, min(_BLOCKS, count // FEWEST_STEPS))
+    blocks = max(1, min(_BLOCKS, count // (FEWEST_STEPS if count > 40 else 3)))
     levels, errors, middle, at = [], [], [], []
     for part in np.array_split(np.arange(count), blocks):
         spread = noise_of(losses[part]) if len(part) >= 4 * FEWEST_STEPS else noise
@@ -282,11 +282,10 @@ def _wobbled(centre: Floats, first_of: Training | None) -> Floats:
     if not len(centre):
         return np.zeros((DRAWS, 0))
     bends = centre[1:-1] - (centre[:-2] + centre[2:]) / 2 if len(centre) > 2 else np.zeros(0)
-    noise = float(_MAD * np.median(np.abs(bends))) / math.sqrt(1.5) if len(bends) > 1 else 0.0
-    noise = max(
-        noise, 0.003 * float(np.abs(centre).max())
-    )  # a few hundred rows tell a loss no better than that
-    errors = np.full(len(centre), noise)
+    # The curve itself bends, too: so of the bends a small one
+    noise = float(np.percentile(np.abs(bends), 25)) if len(bends) > 1 else 0.0
+    # Hundreds of rows tell a loss to so much of it, and tens of rows to so much
+    errors = np.clip(noise, 0.003 * np.abs(centre), 0.02 * np.abs(centre))
     if first_of is not None:
-        errors[0] = max(noise, first_of.start_error)
+        errors[0] = max(errors[0], first_of.start_error)
     return centre + random.normal(size=(DRAWS, len(centre))) * errors
