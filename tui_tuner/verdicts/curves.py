@@ -178,6 +178,17 @@ def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats) -> Tra
     )
 
 
+def wobble_of(levels: Floats) -> float:
+    """Standard deviation of single points about a curve that bends; 0 for fewer than seven points.
+
+    It is told by third differences, which a smooth curve hardly has, after the first points: their fall is no noise.
+    """
+    if len(levels) < 7:
+        return 0.0
+    later = np.diff(levels[len(levels) // 6 + 1 :], 3)
+    return float(_MAD * np.median(np.abs(later)) / math.sqrt(20))
+
+
 def difference_errors(draws: Floats) -> Floats:
     """Standard errors of all differences between evaluations, [evaluations, evaluations]."""
     count = draws.shape[1]
@@ -281,9 +292,7 @@ def _wobbled(centre: Floats, first_of: Training | None) -> Floats:
     random = np.random.default_rng(_SEED)
     if not len(centre):
         return np.zeros((DRAWS, 0))
-    bends = centre[1:-1] - (centre[:-2] + centre[2:]) / 2 if len(centre) > 2 else np.zeros(0)
-    # The curve itself bends, too: so of the bends a small one
-    noise = float(np.percentile(np.abs(bends), 25)) if len(bends) > 1 else 0.0
+    noise = wobble_of(centre)
     # Hundreds of rows tell a loss to so much of it, and tens of rows to so much
     errors = np.clip(noise, 0.003 * np.abs(centre), 0.02 * np.abs(centre))
     if first_of is not None:

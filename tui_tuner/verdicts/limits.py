@@ -84,6 +84,8 @@ MATTERS = 0.05
 STANDS = 0.03
 # Share of the start that was gained: little, if it still goes on or has ended
 SMALL = 0.25
+# The same, where nobody knows the rate
+TINY = 0.15
 # After which a model that still gains at the pace it began with has a rate that is too low
 MANY_STEPS = 100
 # Of the usual rate: below it the rate is to blame, and not the steps

@@ -353,7 +353,10 @@ def _going_on(case: Case, now: Levels) -> Ruling | None:
     held, setting = now.held, case.setting
     if thirds(case, now) is None:
         return Ruling("unclear", "no_pace")
-    share = (held[0] - held[-1]) / case.scale
+    gain = held[0] - held[-1]
+    share = gain / case.scale
+    if gain / 3 < limits.SURE * _last_error(case, now) and not by_heart(case, now):
+        return Ruling("unclear", "no_pace")  # even a pace that never slowed down could not be told from noise
     if added(case, now) < limits.MATTERS or not _falls_in_the_end(case, now):
         if setting.few_weights and 0 < share < limits.SMALL:
             return Ruling("underfit", "few_weights")
@@ -361,7 +364,7 @@ def _going_on(case: Case, now: Levels) -> Ruling | None:
     if share < limits.SMALL:
         if setting.low_rate:
             return Ruling("underfit", "low_rate")
-        if setting.rate is None and case.curves.step >= limits.MANY_STEPS:
+        if setting.rate is None and share < limits.TINY and case.curves.step >= limits.MANY_STEPS:
             return Ruling("underfit", "slow")
     return Ruling("not_converged", "going_on")
 
@@ -370,11 +373,19 @@ def _falls_in_the_end(case: Case, now: Levels) -> bool:
     """Whether the last third of the rate, or a little more, brought something by more than chance."""
     held, curves = now.held, case.curves
     if len(held) >= limits.FEWEST_POINTS:
-        place = _before(curves.held.used)
-        return bool(held[place] - held[-1] > limits.SURE * case.held_errors[place, -1])
-    levels, errors = now.training, curves.training.errors
-    place = _before(curves.training.used)
-    return bool(levels[place] - levels[-1] > limits.SURE * math.hypot(errors[place], errors[-1]))
+        fell = held[_before(curves.held.used)] - held[-1]
+    else:
+        fell = now.training[_before(curves.training.used)] - now.training[-1]
+    return bool(fell > limits.SURE * _last_error(case, now))
+
+
+def _last_error(case: Case, now: Levels) -> float:
+    """Standard error of what the last third of the rate brought."""
+    curves = case.curves
+    if len(now.held) >= limits.FEWEST_POINTS:
+        return float(case.held_errors[_before(curves.held.used), -1])
+    errors = curves.training.errors
+    return math.hypot(errors[_before(curves.training.used)], errors[-1])
 
 
 def _before(used: Floats) -> int:
