@@ -96,6 +96,13 @@ def trained_too(train: TokenizedRows, validation: TokenizedRows) -> np.ndarray:
     return np.isin(np.asarray(validation.store.row["content"]), trained)
 
 
+def repeated_rows(train: TokenizedRows) -> int:
+    """How many rows have the texts of another row, too: where many do, held-out rows share texts with them as well."""
+    content = np.asarray(train.store.row["content"])
+    counts = np.unique(content, return_counts=True)[1]
+    return int(counts[counts > 1].sum())
+
+
 def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows | None) -> None:
     """What shows only once training and validation rows are told apart."""
     if not len(train):

@@ -40,7 +40,7 @@ LOST_AGAIN = 0.5
 # Standard errors of a level: one of fifty levels is that far off in one of ten thousand runs
 CLEARLY = 5.0
 # Share of the start that is gained in the end, after a rise in the first steps: a bad start, and no more
-RECOVERED = 0.3
+RECOVERED = 0.7
 # Share of the steps in which a rate usually rises to its peak
 EARLY = 0.1
 # Share of the steps without a number: a single one that was left out is no verdict

@@ -24,6 +24,7 @@ class Setting:
 
     Args:
         copies, counted_copies: Share and number of the held-out rows that are trained on.
+        repeated: Share of the training rows whose texts are trained more than once.
         held_out: Held-out rows; 0 where nobody knows.
         rate: The peak rate; None where it is unknown.
         usual: The usual rate; None likewise.
@@ -33,6 +34,7 @@ class Setting:
 
     copies: float = 0.0
     counted_copies: int = 0
+    repeated: float = 0.0
     held_out: int = 0
     rate: float | None = None
     usual: float | None = None
@@ -120,8 +122,11 @@ def _held_risen(case: Case, now: Levels) -> Ruling | None:
     held, curves, scale = now.held, case.curves, case.scale
     if len(held) < 2 or not len(now.training):
         return None
-    clear = np.maximum(limits.ABOVE_START * scale, limits.CLEARLY * case.held_errors[0])
-    for place in np.flatnonzero(held - held[0] > clear):
+    errors = np.std(curves.held.draws - curves.held.draws[:, :1], axis=0)  # of the rows alone: it may well wobble
+    high = np.flatnonzero(held - held[0] > np.maximum(limits.ABOVE_START * scale, limits.CLEARLY * errors))
+    if len(high) < max(2, (len(held) - 1) / 3):
+        return None  # a single evaluation, or few of them, that came down again
+    for place in high:
         step = int(curves.held.steps[place])
         level = float(np.interp(step, curves.training.middle, now.training))
         made_good = step <= limits.EARLY * curves.step and held[0] - held[-1] > limits.RECOVERED * scale
@@ -184,7 +189,8 @@ def jumps_of(curves: Curves) -> np.ndarray:
         usual = float(np.median(losses[part]))
         spread = 1.4826 * float(np.median(np.abs(losses[part] - usual)))
         over = losses[part] - usual
-        high = part[(over > limits.JUMP * spread) & (over > limits.JUMP_SHARE * abs(usual))]
+        least = max(limits.JUMP_SHARE * abs(usual), limits.ENDS_ABOVE * abs(curves.training.start))
+        high = part[(over > limits.JUMP * spread) & (over > least)]
         found += [place for place in high if not found or place - found[-1] > 2]
     return steps[np.array(found, dtype=np.int64)]
 
@@ -245,8 +251,14 @@ def _fell_share(case: Case, now: Levels) -> float:
 
 
 def _flattered(case: Case, now: Levels) -> Ruling | None:
-    """Held-out rows that are trained on say nothing, unless even they got nothing."""
-    return Ruling("unclear", "copies") if case.setting.copies >= limits.MOST_COPIES else None
+    """Held-out rows that are trained on say nothing, unless even they got nothing.
+
+    Where the same few texts come again and again, rows held out by chance are trained on, too, as will be those that
+    the model is made for. So only copies beyond that count.
+    """
+    chance = max(case.setting.repeated, case.curves.held.repeated)
+    flattered = case.setting.copies - chance
+    return Ruling("unclear", "copies") if flattered >= limits.MOST_COPIES else None
 
 
 def _chance(case: Case, now: Levels) -> Ruling | None:
@@ -357,9 +369,9 @@ def _going_on(case: Case, now: Levels) -> Ruling | None:
     share = gain / case.scale
     if gain / 3 < limits.SURE * _last_error(case, now) and not by_heart(case, now):
         return Ruling("unclear", "no_pace")  # even a pace that never slowed down could not be told from noise
+    if setting.few_weights and 0 < share < limits.SMALL and case.curves.step >= limits.MANY_STEPS:
+        return Ruling("underfit", "few_weights")
     if added(case, now) < limits.MATTERS or not _falls_in_the_end(case, now):
-        if setting.few_weights and 0 < share < limits.SMALL:
-            return Ruling("underfit", "few_weights")
         return None
     if share < limits.SMALL:
         if setting.low_rate:

@@ -60,6 +60,7 @@ def setting_of(gathered: Gathered, config: RunConfig | None) -> Setting:
     held = gathered.held_out or max((len(losses) for losses, _labels in gathered.rows.values()), default=0)
     return Setting(
         copies=min(1.0, copies / held) if held else float(copies > 0),
+        repeated=gathered.repeated,
         counted_copies=copies,
         held_out=held,
         rate=peak_rate(gathered, config),

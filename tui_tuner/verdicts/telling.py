@@ -225,7 +225,7 @@ def _slow(case: Case, now: Levels, ruling: Ruling) -> str:
 
 def _few_weights(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
-        "It stands still after {share:.1%} of the loss is gone, and its method trains next to no weights: the "
+        "Only {share:.1%} of the loss is gone, and its method trains next to no weights: the "
         "loss in training stays at {end}.",
         share=max(0.0, float(now.held[0] - now.held[-1]) / case.scale),
         end=figure(float(now.training[-1])) if len(now.training) else "",
