@@ -89,11 +89,18 @@ def noted(facts: Facts, what: str, code: str, level: str, message: str, hint: st
 
 
 def trained_too(train: TokenizedRows, validation: TokenizedRows) -> np.ndarray:
-    """Which rows of a validation file have the texts of a row that is trained, bool [rows]; by their hashes."""
+    """Which rows of a validation file have the texts of a trained row, bool [rows]; by their hashes."""
     if validation.store is train.store:  # rows with the same texts are on one side
         return np.zeros(int(validation.store.meta["rows"]), dtype=bool)
     trained = np.unique(np.asarray(train.store.row["content"]))
     return np.isin(np.asarray(validation.store.row["content"]), trained)
+
+
+def repeated_rows(train: TokenizedRows) -> int:
+    """How many rows have the texts of another row, too: where many do, held-out rows share texts with them as well."""
+    content = np.asarray(train.store.row["content"])
+    counts = np.unique(content, return_counts=True)[1]
+    return int(counts[counts > 1].sum())
 
 
 def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows | None) -> None:

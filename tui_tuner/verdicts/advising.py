@@ -11,12 +11,12 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.verdicts import limits
 from tui_tuner.verdicts.gathering import Gathered
-from tui_tuner.verdicts.rules import Case, Levels, Ruling, halves
+from tui_tuner.verdicts.rules import Case, Levels, Ruling, thirds
 from tui_tuner.verdicts.settings import peak_rate, usual_of
 from tui_tuner.verdicts.words import Advice
 
 _LONGER = (1.5, 2.0, 3.0, 4.0)  # times as long a run as now; what lies beyond 4 is a guess
-_ENOUGH = 0.05  # of what was gained: a half that adds less is not worth its steps
+_ENOUGH = 0.03  # of what was gained: a third that adds less is not worth its steps
 _MOST_HELD = 0.3  # share of the rows that may be held out: the others are for learning
 _PATIENCE = 2  # evaluations
 
@@ -95,14 +95,14 @@ class Adviser:
         return [*found, *self._more_weights(), *self._longer(2.0)]
 
     def not_converged(self) -> list[Advice]:
-        first, second = halves(self.case, self.now)
-        ratio = min(1.0, second / first) if first > 0 else 1.0
-        total, added, factor = first + second, second, 1.0
-        while factor < _LONGER[-1] and added > _ENOUGH * total:
-            added *= ratio
-            total += added
-            factor += 0.5
-        longer = next(one for one in _LONGER if one >= max(factor, _LONGER[0]))
+        first, second, third = thirds(self.case, self.now) or (1.0, 1.0, 1.0)
+        ratio = min(1.0, third / second) if second > 0 else 1.0
+        total, more, factor = first + second + third, third, 1.0
+        while factor < _LONGER[-1] and more > _ENOUGH * total:
+            more *= ratio
+            total += more
+            factor += 1 / 3
+        longer = next((one for one in _LONGER if one >= factor), _LONGER[-1])
         return self._longer(longer)
 
     def plateau(self) -> list[Advice]:

@@ -75,6 +75,7 @@ class Held:
     draws: Floats
     rows: int = 0
     told_rows: int = 0  # with those that are the same
+    repeated: float = 0.0  # share of the rows whose like is among them once more
     guessed_start: bool = False
 
     def error(self, one: int, other: int) -> float:
@@ -118,7 +119,8 @@ def curves_of(gathered: Gathered) -> Curves:
     bad = steps[~finite] if finite.any() or len(steps) else steps
     used = _used_up(rates)
     steps_f, losses_f = steps[finite], losses[finite]
-    training = _training(steps_f, losses_f, used[finite])
+    before = gathered.evaluations.get(0, {}).get("loss")
+    training = _training(steps_f, losses_f, used[finite], before)
     held, bad_evaluations = _held(gathered, steps, used, training)
     return Curves(steps_f, losses_f, rates[finite], training, held, bad, bad_evaluations)
 
@@ -150,14 +152,20 @@ def noise_of(values: Floats) -> float:
     return float(_MAD * np.median(np.abs(np.diff(values))) / math.sqrt(2))
 
 
-def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats) -> Training:
+def _training(
+    steps: npt.NDArray[np.int64], losses: Floats, used: Floats, before: float | None
+) -> Training:
+    """The curve of training; `before` is the loss on held-out rows before the first step."""
     count = len(losses)
     empty = np.zeros(0)
     if not count:
         return Training(0, math.nan, math.nan, empty, empty, empty, empty, 0.0)
     noise = noise_of(losses)
     first = losses[: max(1, min(8, count // 20))]
-    blocks = max(1, min(_BLOCKS, count // FEWEST_STEPS))
+    start = float(np.median(first))
+    # The first step alone is measured before anything was changed: a rate that is far too high shows in the second
+    start = min(start, max(float(losses[0]), before if before is not None and math.isfinite(before) else 0.0))
+    blocks = max(1, min(_BLOCKS, count // (FEWEST_STEPS if count > 40 else 3)))
     levels, errors, middle, at = [], [], [], []
     for part in np.array_split(np.arange(count), blocks):
         spread = noise_of(losses[part]) if len(part) >= 4 * FEWEST_STEPS else noise
@@ -168,7 +176,7 @@ def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats) -> Tra
     start_error = _OF_MEDIAN * noise_of(losses[: max(len(first), 20)]) / math.sqrt(len(first))
     return Training(
         count,
-        float(np.median(first)),
+        start,
         start_error,
         np.array(middle),
         np.array(levels),
@@ -176,6 +184,17 @@ def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats) -> Tra
         np.array(at),
         noise,
     )
+
+
+def wobble_of(levels: Floats) -> float:
+    """Standard deviation of single points about a curve that bends; 0 for fewer than seven points.
+
+    It is told by third differences, which a smooth curve hardly has, after the first points: their fall is no noise.
+    """
+    if len(levels) < 7:
+        return 0.0
+    later = np.diff(levels[len(levels) // 6 + 1 :], 3)
+    return float(_MAD * np.median(np.abs(later)) / math.sqrt(20))
 
 
 def difference_errors(draws: Floats) -> Floats:
@@ -196,7 +215,10 @@ def windows(curves: Curves) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
         return np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
     parts = np.array_split(np.arange(count), many)
     levels = np.array([np.median(curves.losses[part]) for part in parts])
-    errors = np.array([_OF_MEDIAN * noise_of(curves.losses[part]) / math.sqrt(len(part)) for part in parts])
+    # Noise as a share of the level, of the whole curve: where it diverges, neighbours differ for that reason
+    level = np.repeat(np.abs(levels), [len(part) for part in parts])
+    share = noise_of(curves.losses / np.where(level > 0, level, 1.0))
+    errors = _OF_MEDIAN * share * np.abs(levels) / np.sqrt([len(part) for part in parts])
     return np.array([curves.steps[part[0]] for part in parts]), levels, errors
 
 
@@ -213,10 +235,10 @@ def _held(
             bad.append(step)
     paired = _paired(gathered, known)
     if paired is not None:
-        at, centre, draws, rows, told = paired
+        at, centre, draws, rows, told, repeated = paired
         kept = _few(centre)
         at, centre, draws = at[kept], centre[kept], draws[:, kept]
-        return Held(at, centre, _used_at(at, steps, used), draws, rows, told), tuple(bad)
+        return Held(at, centre, _used_at(at, steps, used), draws, rows, told, repeated), tuple(bad)
     at = np.array(list(known), dtype=np.int64)
     centre = np.array(list(known.values()), dtype=float)
     guessed = len(at) > 0 and at[0] > 0 and training.count >= FEWEST_STEPS
@@ -247,8 +269,8 @@ def _used_at(at: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], used: Floa
 
 def _paired(
     gathered: Gathered, known: dict[int, float]
-) -> tuple[npt.NDArray[np.int64], Floats, Floats, int, int] | None:
-    """Evaluations of which single rows are known: steps, losses, draws, rows that differ, all rows."""
+) -> tuple[npt.NDArray[np.int64], Floats, Floats, int, int, float] | None:
+    """Evaluations of which single rows are known: steps, losses, draws, and what `Held` says of the rows."""
     if len(gathered.rows) < 2:
         return None
     last = gathered.rows[max(gathered.rows)]
@@ -265,6 +287,8 @@ def _paired(
     kinds = np.round(np.vstack([labels, table]).T, 6)
     _unused, first, owner = np.unique(kinds, axis=0, return_index=True, return_inverse=True)
     weights = np.bincount(owner.reshape(-1), weights=labels, minlength=len(first))
+    sizes = np.bincount(owner.reshape(-1), minlength=len(first))
+    repeated = float(sizes[sizes > 1].sum() / sizes.sum())
     table, rows = table[:, first], len(first)
     drawn = np.random.default_rng(_SEED).multinomial(rows, np.full(rows, 1 / rows), size=DRAWS) * weights
     total = drawn.sum(axis=1, keepdims=True)
@@ -273,7 +297,7 @@ def _paired(
     every = np.array([known.get(step, own) for step, own in zip(same, centre, strict=True)])
     held_out = max(gathered.held_out, len(labels))
     means = every + (means - centre) * math.sqrt(len(labels) / held_out)
-    return np.array(same, dtype=np.int64), every, means, rows, len(labels)
+    return np.array(same, dtype=np.int64), every, means, rows, len(labels), repeated
 
 
 def _wobbled(centre: Floats, first_of: Training | None) -> Floats:
@@ -281,12 +305,9 @@ def _wobbled(centre: Floats, first_of: Training | None) -> Floats:
     random = np.random.default_rng(_SEED)
     if not len(centre):
         return np.zeros((DRAWS, 0))
-    bends = centre[1:-1] - (centre[:-2] + centre[2:]) / 2 if len(centre) > 2 else np.zeros(0)
-    noise = float(_MAD * np.median(np.abs(bends))) / math.sqrt(1.5) if len(bends) > 1 else 0.0
-    noise = max(
-        noise, 0.003 * float(np.abs(centre).max())
-    )  # a few hundred rows tell a loss no better than that
-    errors = np.full(len(centre), noise)
+    noise = wobble_of(centre)
+    # Hundreds of rows tell a loss to so much of it, and tens of rows to so much
+    errors = np.clip(noise, 0.003 * np.abs(centre), 0.02 * np.abs(centre))
     if first_of is not None:
-        errors[0] = max(noise, first_of.start_error)
+        errors[0] = max(errors[0], first_of.start_error)
     return centre + random.normal(size=(DRAWS, len(centre))) * errors

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.metrics import renamed
-from tui_tuner.data.ledger import COPIES
+from tui_tuner.data.ledger import COPIES, REPEATED
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import _
 from tui_tuner.runs.events import (
@@ -67,6 +67,7 @@ class Gathered:
     rows: dict[int, tuple[list[float], list[float]]] = field(default_factory=dict)  # losses, labels
     tables: dict[int, dict[str, EvaluationTable]] = field(default_factory=dict)
     copies: int | None = None  # held-out rows that are trained on; None where nobody counted
+    repeated: float = 0.0  # share of the training rows whose texts are trained more than once
     held_out: int = 0  # rows; 0 where the journal does not say
     events: int = 0
     foreign: int = 0  # lines that are no events
@@ -154,6 +155,9 @@ class Gathered:
         copies, held = splits.get(COPIES), splits.get("validation_rows")
         if isinstance(copies, int):
             self.copies = copies
+        again, trained = splits.get(REPEATED), splits.get("training_rows")
+        if isinstance(again, int) and isinstance(trained, int) and trained > 0:
+            self.repeated = min(1.0, again / trained)
         if isinstance(held, int):
             self.held_out = max(0, held)
 

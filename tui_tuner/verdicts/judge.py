@@ -13,7 +13,7 @@ from tui_tuner.runs.events import Body, Event
 from tui_tuner.runs.events import Verdict as VerdictEvent
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.verdicts.advising import advise_on
-from tui_tuner.verdicts.curves import Curves, curves_of, difference_errors, windows
+from tui_tuner.verdicts.curves import Curves, curves_of, difference_errors, windows, wobble_of
 from tui_tuner.verdicts.gathering import Gathered, gather, gather_file
 from tui_tuner.verdicts.limits import DRAWS
 from tui_tuner.verdicts.rules import Case, Levels, Ruling, Setting, rule
@@ -64,7 +64,8 @@ def judge_gathered(gathered: Gathered, draws: int = DRAWS) -> Found:
 def case_of(curves: Curves, gathered: Gathered, setting: Setting) -> tuple[Case, Levels]:
     """What the rules are asked about: the curves as they are."""
     steps, levels, errors = windows(curves)
-    paired = difference_errors(curves.held.draws)
+    wobble = wobble_of(curves.held.losses) if curves.held.rows else 0.0  # without rows it is in the draws
+    paired = np.hypot(difference_errors(curves.held.draws), wobble * math.sqrt(2))
     case = Case(curves, scores_of(gathered), setting, steps, errors, paired)
     return case, Levels(curves.held.losses, curves.training.levels, curves.training.start, levels)
 

@@ -24,23 +24,27 @@ class Setting:
 
     Args:
         copies, counted_copies: Share and number of the held-out rows that are trained on.
+        repeated: Share of the training rows whose texts are trained more than once.
         held_out: Held-out rows; 0 where nobody knows.
         rate: The peak rate; None where it is unknown.
-        usual_low: The lower end of the usual rates; None likewise.
+        usual: The usual rate; None likewise.
+        few_weights: Whether its method trains next to no weights.
         failed: Whether the run ended in an error.
     """
 
     copies: float = 0.0
     counted_copies: int = 0
+    repeated: float = 0.0
     held_out: int = 0
     rate: float | None = None
-    usual_low: float | None = None
+    usual: float | None = None
+    few_weights: bool = False
     failed: bool = False
 
     @property
     def low_rate(self) -> bool:
         """Whether the rate is far below those that are usual."""
-        return bool(self.rate and self.usual_low and self.rate < limits.LOW_RATE * self.usual_low)
+        return bool(self.rate and self.usual and self.rate < limits.LOW_RATE * self.usual)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Case:
 
 def rule(case: Case, now: Levels) -> Ruling:
     """The word for one draw."""
-    for ask in (_unstable, _too_little, _chance, _nothing, _worse_again, _going_on, _standing):
+    for ask in (_unstable, _too_little, _chance, _nothing, _flattered, _worse_again, _going_on, _standing):
         found = ask(case, now)
         if found is not None:
             return found
@@ -118,11 +122,15 @@ def _held_risen(case: Case, now: Levels) -> Ruling | None:
     held, curves, scale = now.held, case.curves, case.scale
     if len(held) < 2 or not len(now.training):
         return None
-    clear = np.maximum(limits.ABOVE_START * scale, limits.CLEARLY * case.held_errors[0])
-    for place in np.flatnonzero(held - held[0] > clear):
+    errors = np.std(curves.held.draws - curves.held.draws[:, :1], axis=0)  # of the rows alone: it may well wobble
+    high = np.flatnonzero(held - held[0] > np.maximum(limits.ABOVE_START * scale, limits.CLEARLY * errors))
+    if len(high) < max(2, (len(held) - 1) / 3):
+        return None  # a single evaluation, or few of them, that came down again
+    for place in high:
         step = int(curves.held.steps[place])
         level = float(np.interp(step, curves.training.middle, now.training))
-        if now.start - level < limits.ENDS_ABOVE * scale and held[0] - held[-1] < limits.RECOVERED * scale:
+        made_good = step <= limits.EARLY * curves.step and held[0] - held[-1] > limits.RECOVERED * scale
+        if now.start - level < limits.ENDS_ABOVE * scale and not made_good:
             return Ruling("unstable", "held_rose", step)
     return None
 
@@ -140,8 +148,9 @@ def _risen(case: Case, now: Levels) -> Ruling | None:
     # where it was far above it, unless that was early and is made good
     high = np.flatnonzero((over > limits.ABOVE_START * scale) & (over > error))
     if len(high):
-        early = steps[high[-1]] <= limits.EARLY * case.curves.step
-        if not (early and -over[-1] > limits.RECOVERED * scale):
+        back = steps[np.flatnonzero(over > limits.ENDS_ABOVE * scale)[-1]]
+        small = back <= limits.EARLY * case.curves.step and over.max() < limits.FAR_ABOVE * scale
+        if not (small and -over[-1] > limits.RECOVERED * scale):
             return Ruling("unstable", "rose_above", int(steps[high[0]]))
     # where it lost what it had gained
     lowest = int(np.argmin(levels))
@@ -180,7 +189,8 @@ def jumps_of(curves: Curves) -> np.ndarray:
         usual = float(np.median(losses[part]))
         spread = 1.4826 * float(np.median(np.abs(losses[part] - usual)))
         over = losses[part] - usual
-        high = part[(over > limits.JUMP * spread) & (over > limits.JUMP_SHARE * abs(usual))]
+        least = max(limits.JUMP_SHARE * abs(usual), limits.ENDS_ABOVE * abs(curves.training.start))
+        high = part[(over > limits.JUMP * spread) & (over > least)]
         found += [place for place in high if not found or place - found[-1] > 2]
     return steps[np.array(found, dtype=np.int64)]
 
@@ -190,14 +200,12 @@ def jumps_of(curves: Curves) -> np.ndarray:
 
 def _too_little(case: Case, now: Levels) -> Ruling | None:
     held, training = case.curves.held, case.curves.training
-    if training.count < 2 and len(held.steps) < 3:
+    if case.curves.step < limits.FEWEST_STEPS:
         return Ruling("unclear", "no_steps")
     if len(held.steps) < 2:
         if training.count >= limits.FEWEST_ALONE and not fell_clearly(case, now):
             return Ruling("nothing_learnt", "training_flat")
         return Ruling("unclear", "no_evaluations" if not len(held.steps) else "one_evaluation")
-    if case.setting.copies >= limits.MOST_COPIES:
-        return Ruling("unclear", "copies")
     rows = held.rows or case.scores.rows
     if rows and rows < limits.FEWEST_ROWS:
         return Ruling("unclear", "few_rows")
@@ -217,13 +225,40 @@ def fell_clearly(case: Case, now: Levels) -> bool:
 # ---- what was learnt -----------------------------------------------------------------------------------
 
 
+def ratios(levels: Floats, scale: float) -> Floats:
+    """Losses so that equal steps are equal ratios: logarithms, where all are above 0.
+
+    A model that begins far from its rows falls from 10 to 2 in a few steps, and all that matters happens between
+    2 and 1. What is left below a hundredth of the scale is next to nothing, in whatever ratio.
+    """
+    return np.log(levels + limits.NOTHING * scale) if len(levels) and levels.min() > 0 else levels
+
+
 def by_heart(case: Case, now: Levels) -> bool:
     """Whether training rows are known by heart: next to nothing of their loss is left."""
     return len(now.training) > 1 and bool(now.training[-1] < limits.BY_HEART * max(now.start, 0.0))
 
 
+def got_share(case: Case, now: Levels) -> float:
+    """What held-out rows got of what training gained, in ratios."""
+    ends = np.array([now.start, now.training[-1], now.held[0], now.held[-1]])
+    start, end, before, after = ratios(ends, case.scale)
+    return float((before - after) / max(start - end, 1e-12))
+
+
 def _fell_share(case: Case, now: Levels) -> float:
     return float((now.start - now.training[-1]) / case.scale) if len(now.training) else 0.0
+
+
+def _flattered(case: Case, now: Levels) -> Ruling | None:
+    """Held-out rows that are trained on say nothing, unless even they got nothing.
+
+    Where the same few texts come again and again, rows held out by chance are trained on, too, as will be those that
+    the model is made for. So only copies beyond that count.
+    """
+    chance = max(case.setting.repeated, case.curves.held.repeated)
+    flattered = case.setting.copies - chance
+    return Ruling("unclear", "copies") if flattered >= limits.MOST_COPIES else None
 
 
 def _chance(case: Case, now: Levels) -> Ruling | None:
@@ -237,10 +272,8 @@ def _chance(case: Case, now: Levels) -> Ruling | None:
     gain = held[0] - held[-1]
     below_prior = scores.prior is None or held[-1] < scores.prior - limits.LEAST_GAIN * case.scale
     learns = gain > limits.SURE * error and gain > limits.LEAST_GAIN * case.scale
-    if learns and below_prior and added(case, now) >= limits.MATTERS and scores.prior is not None:
+    if learns and below_prior and added(case, now) >= limits.MATTERS:
         return None  # not yet better in what it names, but surer of it with each step
-    if learns and case.setting.low_rate:
-        return None
     return Ruling("nothing_learnt", "chance")
 
 
@@ -267,7 +300,7 @@ def _nothing(case: Case, now: Levels) -> Ruling | None:
     if error * limits.LIKELY > max(limits.WORSE * fell, limits.WIDE) * scale:
         return Ruling("unclear", "wide")
     if fell > limits.FELL:
-        return Ruling("memorised" if fell > limits.KEPT else "overfit", "nothing_held", 0)
+        return Ruling("memorised" if fell > limits.FELL_FAR else "overfit", "nothing_held", 0)
     if case.scores.name and case.scores.kept >= limits.KEPT:
         return None
     return Ruling("nothing_learnt", "nothing")
@@ -277,20 +310,17 @@ def _worse_again(case: Case, now: Levels) -> Ruling | None:
     """Held-out rows that became worse while training still fell: overfitting, or all by heart."""
     held, scores, steps = now.held, case.scores, case.curves.held.steps
     best = int(np.argmin(held))
-    gain, rise = held[0] - held[best], held[-1] - held[best]
-    heart = by_heart(case, now)
-    fell = now.start - now.training[-1] if len(now.training) else 0.0
-    kept = scores.kept >= limits.KEPT
-    useless = held[0] - held[-1] < limits.LITTLE * fell or rise > limits.MUCH_WORSE * gain
-    if heart and useless and not kept:
+    in_ratios = ratios(held, case.scale)
+    gain, rise = float(in_ratios[0] - in_ratios[best]), float(in_ratios[-1] - in_ratios[best])
+    if by_heart(case, now) and got_share(case, now) < limits.LITTLE and scores.kept < limits.KEPT:
         return Ruling("memorised", "memorised", int(steps[best]) or None)
-    clear = rise > limits.SURE * case.held_errors[best, -1] and rise > limits.WORSE * gain
-    if not clear or best == len(held) - 1:
+    clear = held[-1] - held[best] > limits.SURE * case.held_errors[best, -1]
+    if best == len(held) - 1 or not clear or rise < min(limits.WORSE, limits.LOST * gain):
         return None
-    then = case.curves.training.level_at(float(steps[best]))
-    fell_since = len(now.training) > 0 and now.training[-1] < then
-    if not fell_since:
-        return None
+    if len(now.training):
+        then = float(np.interp(float(steps[best]), case.curves.training.middle, now.training))
+        if now.training[-1] >= then:
+            return None
     if scores.at_best and rise < limits.MUCH_WORSE * gain:
         return None
     return Ruling("overfit", "overfit_but_kept" if scores.at_best else "overfit", int(steps[best]))
@@ -299,84 +329,91 @@ def _worse_again(case: Case, now: Levels) -> Ruling | None:
 # ---- the pace ------------------------------------------------------------------------------------------
 
 
-def loss_at(case: Case, held: Floats, used: float) -> float:
-    """The held-out loss where so much of the rate was used up."""
-    return float(np.interp(used, case.curves.held.used, held))
+def thirds(case: Case, now: Levels) -> tuple[float, float, float] | None:
+    """What each third of the rate brought on held-out rows; in training, where those are too few points.
 
-
-def halves(case: Case, now: Levels) -> tuple[float, float]:
-    """What both halves of the rate brought on held-out rows; in training, where those are too few points."""
-    held = now.held
-    if len(held) >= 4:
-        middle = loss_at(case, held, 0.5)
-        return float(held[0] - middle), float(middle - held[-1])
-    if len(now.training) >= 4:
-        middle = float(np.interp(0.5, case.curves.training.used, now.training))
-        return now.start - middle, middle - float(now.training[-1])
-    return float(held[0] - held[-1]), 0.0
+    None where there are too few points for thirds.
+    """
+    held, curves = now.held, case.curves
+    if len(held) >= limits.FEWEST_POINTS:
+        levels, used = held, curves.held.used
+    elif len(now.training) >= limits.FEWEST_POINTS:
+        levels = np.concatenate([[now.start], now.training])
+        used = np.concatenate([[0.0], curves.training.used])
+    else:
+        return None
+    first, second = np.interp([1 / 3, 2 / 3], used, levels)
+    return float(levels[0] - first), float(first - second), float(second - levels[-1])
 
 
 def added(case: Case, now: Levels) -> float:
     """The share of what was gained so far that as many steps again would add.
 
-    The pace slows down as it did from the first half of the rate to the second: each half brings `ratio`
-    times what the one before brought.
+    The pace slows down as it did from the second third of the rate to the last: each third brings `ratio` times
+    what the one before brought. The first one is left out: it is the sudden fall of a model new to its rows.
     """
-    first, second = halves(case, now)
-    total = first + second
-    if second <= 0 or total <= 0:
+    first, second, third = thirds(case, now) or (0.0, 0.0, 0.0)
+    total = first + second + third
+    if third <= 0 or total <= 0:
         return 0.0
-    ratio = min(1.0, second / first) if first > 0 else 1.0
-    return second * (ratio + ratio * ratio) / total
+    ratio = min(1.0, third / second) if second > 0 else 1.0
+    return third * (ratio + ratio**2 + ratio**3) / total
 
 
 def _going_on(case: Case, now: Levels) -> Ruling | None:
     """Still getting better at a pace that matters: too few steps, or too low a rate."""
     held, setting = now.held, case.setting
+    if thirds(case, now) is None:
+        return Ruling("unclear", "no_pace")
     gain = held[0] - held[-1]
     share = gain / case.scale
-    more = added(case, now)
-    low = setting.low_rate and share < limits.FELL
-    if low and more < limits.MATTERS:
-        return Ruling("underfit", "low_rate")
-    if more < limits.MATTERS or not _falls_in_the_end(case, now):
+    if gain / 3 < limits.SURE * _last_error(case, now) and not by_heart(case, now):
+        return Ruling("unclear", "no_pace")  # even a pace that never slowed down could not be told from noise
+    if setting.few_weights and 0 < share < limits.SMALL and case.curves.step >= limits.MANY_STEPS:
+        return Ruling("underfit", "few_weights")
+    if added(case, now) < limits.MATTERS or not _falls_in_the_end(case, now):
         return None
-    slow = setting.rate is None and share < limits.SMALL and case.curves.step >= limits.MANY_STEPS
-    if low or slow:
-        return Ruling("underfit", "low_rate" if low else "slow")
+    if share < limits.SMALL:
+        if setting.low_rate:
+            return Ruling("underfit", "low_rate")
+        if setting.rate is None and share < limits.TINY and case.curves.step >= limits.MANY_STEPS:
+            return Ruling("underfit", "slow")
     return Ruling("not_converged", "going_on")
 
 
 def _falls_in_the_end(case: Case, now: Levels) -> bool:
-    """Whether the last half of the rate brought something by more than chance."""
-    held = now.held
-    if len(held) >= 4:
-        half = int(np.argmin(np.abs(case.curves.held.used - 0.5)))
-        half = min(half, len(held) - 2)
-        return bool(held[half] - held[-1] > limits.SURE * case.held_errors[half, -1])
-    levels, errors = now.training, case.curves.training.errors
-    if len(levels) < 4:
-        return False
-    half = int(np.argmin(np.abs(case.curves.training.used - 0.5)))
-    half = min(half, len(levels) - 2)
-    return bool(levels[half] - levels[-1] > limits.SURE * math.hypot(errors[half], errors[-1]))
+    """Whether the last third of the rate, or a little more, brought something by more than chance."""
+    held, curves = now.held, case.curves
+    if len(held) >= limits.FEWEST_POINTS:
+        fell = held[_before(curves.held.used)] - held[-1]
+    else:
+        fell = now.training[_before(curves.training.used)] - now.training[-1]
+    return bool(fell > limits.SURE * _last_error(case, now))
+
+
+def _last_error(case: Case, now: Levels) -> float:
+    """Standard error of what the last third of the rate brought."""
+    curves = case.curves
+    if len(now.held) >= limits.FEWEST_POINTS:
+        return float(case.held_errors[_before(curves.held.used), -1])
+    errors = curves.training.errors
+    return math.hypot(errors[_before(curves.training.used)], errors[-1])
+
+
+def _before(used: Floats) -> int:
+    """The last point before the last third of the rate."""
+    return max(0, int(np.searchsorted(used, 2 / 3 + 1e-9)) - 1)
 
 
 def _standing(case: Case, now: Levels) -> Ruling | None:
     """Nothing more for at least half of the steps, with at least half of the rate."""
     held, curves = now.held, case.curves
-    gain = held[0] - held.min()
-    if len(held) >= 4 and gain > 0:
-        near = held <= held.min() + limits.STANDS * gain
-        since = int(np.argmax(near))
+    levels = ratios(held, case.scale)
+    gain = float(levels[0] - levels.min())
+    if len(held) >= limits.FEWEST_POINTS and gain > 0:
+        since = int(np.argmax(levels <= levels.min() + limits.STANDS * gain))
         at, used = int(curves.held.steps[since]), float(curves.held.used[since])
-        rest = held[since:]
-        if (
-            since < len(held) - 2
-            and at <= curves.step / 2
-            and used <= 0.5
-            and (rest[-1] <= held.min() + limits.WORSE * gain)
-        ):
+        if since < len(held) - 2 and at <= curves.step / 2 and used <= 0.5:
             return Ruling("plateau", "plateau", at)
     last_gain, error = held[0] - held[-1], case.held_errors[0, -1]
     if not last_gain > limits.LIKELY * error:

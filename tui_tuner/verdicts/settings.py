@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from tui_tuner.config.kinds import PROMPTS, RANKED
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.planning.learning_rate import Customary, customary
@@ -42,6 +43,16 @@ def peak_rate(gathered: Gathered, config: RunConfig | None) -> float | None:
     return found[0] if found and config is not None else None
 
 
+def _few_weights(config: RunConfig) -> bool:
+    """Whether next to nothing of a model is trained: a prompt, factors, one layer, or matrices of rank 1 or 2."""
+    method = config.method
+    if method.kind in RANKED:
+        return method.rank <= 2 or (method.layers or 99) <= 1
+    return method.kind in (*PROMPTS, "ia3", "vera") or (
+        method.kind == "freeze" and (method.layers or 99) <= 1
+    )
+
+
 def setting_of(gathered: Gathered, config: RunConfig | None) -> Setting:
     """What the rules have to know of it."""
     usual = usual_of(config)
@@ -49,9 +60,11 @@ def setting_of(gathered: Gathered, config: RunConfig | None) -> Setting:
     held = gathered.held_out or max((len(losses) for losses, _labels in gathered.rows.values()), default=0)
     return Setting(
         copies=min(1.0, copies / held) if held else float(copies > 0),
+        repeated=gathered.repeated,
         counted_copies=copies,
         held_out=held,
         rate=peak_rate(gathered, config),
-        usual_low=usual.low if usual else None,
+        usual=usual.rate if usual else None,
+        few_weights=config is not None and _few_weights(config),
         failed=gathered.status == "failed",
     )

@@ -204,12 +204,11 @@ def _overfit(case: Case, now: Levels, ruling: Ruling) -> str:
 
 
 def _low_rate(case: Case, now: Levels, ruling: Ruling) -> str:
-    rate, low = case.setting.rate or 0.0, case.setting.usual_low or 0.0
     return _(
-        "It learns, but the rate {rate:g} is far below those that are usual here, from {low:g} on: "
-        "{share:.1%} of the loss is gone after {steps:,} steps.",
-        rate=rate,
-        low=low,
+        "It learns, but the rate {rate:g} is far below the usual {usual:g}: {share:.1%} of the loss is gone "
+        "after {steps:,} steps.",
+        rate=case.setting.rate or 0.0,
+        usual=case.setting.usual or 0.0,
         share=max(0.0, float(now.held[0] - now.held[-1]) / case.scale),
         steps=case.curves.step,
     )
@@ -221,6 +220,15 @@ def _slow(case: Case, now: Levels, ruling: Ruling) -> str:
         "loss.",
         share=max(0.0, float(now.held[0] - now.held[-1]) / case.scale),
         steps=case.curves.step,
+    )
+
+
+def _few_weights(case: Case, now: Levels, ruling: Ruling) -> str:
+    return _(
+        "Only {share:.1%} of the loss is gone, and its method trains next to no weights: the "
+        "loss in training stays at {end}.",
+        share=max(0.0, float(now.held[0] - now.held[-1]) / case.scale),
+        end=figure(float(now.training[-1])) if len(now.training) else "",
     )
 
 
@@ -288,6 +296,8 @@ _WHY: dict[str, Callable[[Case, Levels, Ruling], str]] = {
     "overfit_at_once": _nothing_held,
     "low_rate": _low_rate,
     "slow": _slow,
+    "few_weights": _few_weights,
+    "no_pace": _say(lambda: _("The measurements are too few, or wobble too much, to tell whether it still gets better.")),
     "going_on": _going_on,
     "plateau": _plateau,
     "good": _good,

@@ -1,7 +1,7 @@
 """A run judges itself: after an evaluation where the word changes, and at its end.
 
-It stands between the run and its journal, and keeps in memory what a verdict needs: a few thousand steps, of a
-longer run every second one, every fourth, and so on. What goes wrong here never ends a run.
+It stands between the run and its journal, and keeps in memory what a verdict needs: a few thousand steps, of
+a longer run every second one, every fourth, and so on. What goes wrong here never ends a run.
 """
 
 from __future__ import annotations
