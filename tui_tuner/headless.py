@@ -341,7 +341,8 @@ class LinePrinter(_Printer):
     def _judged(self, event: Event, body: Verdict) -> None:
         """A verdict while it goes on; the last one stands before the last line."""
         before, self._verdict = self._verdict, body
-        if not body.final and (before is None or before.verdict != body.verdict):
+        word = before.verdict if before is not None else "unclear"  # as every run is at first
+        if not body.final and word != body.verdict:
             self._say_verdict(event, body)
 
     def _say_verdict(self, event: Event, body: Verdict) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,11 @@ from tests.ui import fakes
 from tests.ui.conftest import SIZES, Opened, text, until
 from tests.ui.snapshots.stage import StillHost
 from tests.ui.verdicts import runs
+from tui_tuner.headless import LinePrinter
+from tui_tuner.runs.control import Control
+from tui_tuner.runs.journal import JournalReader, JournalWriter
 from tui_tuner.runs.store import RunStore
+from tui_tuner.training.session import run
 from tui_tuner.ui.app import TunerApp
 from tui_tuner.ui.screens.dialogs import Choose, Confirm
 from tui_tuner.ui.screens.results import ResultsScreen
@@ -161,3 +166,38 @@ async def test_a_run_of_an_older_version_is_judged_among_its_results(
         assert screen._view.verdict.final and screen._view.verdict.verdict in VERDICTS
         assert VERDICTS[screen._view.verdict.verdict].label in text(pilot)
         assert f"completed · {VERDICTS[screen._view.verdict.verdict].label.lower()}" in text(pilot)
+
+
+async def test_the_demo_at_three_hundred_times_its_rate_does_not_end_in_green(
+    store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = fakes.make_run(
+        store,
+        "hot",
+        model={"name": "demo"},
+        data={"path": "demo", "limit": 120, "validation": 0.1, "workers": 1},
+        training={"learning_rate": 0.9, "max_steps": 8, "batch_size": 4},
+        evaluation={"samples": 0, "every": 2},
+        hardware={"devices": "cpu"},
+    )
+    journal = JournalWriter(folder.events, folder.name)
+    outcome = run(folder.config(), folder, journal, Control(folder.control))
+    journal.close()
+    assert outcome.status == "completed", outcome
+    app = TunerApp(store, open_run=folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "completed · " in text(pilot))
+        found = app.follow(folder).view.verdict
+        assert found is not None and found.final and VERDICTS[found.verdict].worth < 1
+        shown = state_content("completed", verdict=found.verdict)
+        assert shown.plain in text(pilot) and "✓ completed" not in text(pilot) and colour(shown) != "$success"
+        await pilot.press("escape")
+        await until(pilot, lambda: VERDICTS[found.verdict].label.lower() in text(pilot))
+        assert "✓ completed" not in text(pilot)
+    label = VERDICTS[found.verdict].label
+    assert f"**{label}" in (folder.last / "README.md").read_text()
+    lines: list[str] = []
+    LinePrinter(lines.append, folder).feed(JournalReader(folder.events).read())
+    assert lines[-1][10:].startswith(f"completed · {label.lower()}")
+    assert not app.fault_log.path.exists()

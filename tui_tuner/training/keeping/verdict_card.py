@@ -51,7 +51,7 @@ def verdict_section(view: RunView) -> str:
     if found is not None:
         head, sure = escaped(headline(found)), escaped(confidence_words(found.confidence))
         lines.append(f"**{head}** ({sure}). {escaped(means_of(found.verdict))}".rstrip())
-        lines += ["", *(f"- {escaped(said)}" for said in evidence_of(found))]
+        lines += ["", *(f"- {escaped(said)}" for said in evidence_of(found)[:1])]
     lines += [f"- {escaped(gain_words(gain))}" for gain in gains]
     if gains:
         said = _("In brackets: the 95 % interval of the difference, row by row on the same held-out rows.")
