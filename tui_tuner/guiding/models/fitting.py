@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.config.kinds import TaskKind, is_tiny
+from tui_tuner.config.kinds import QUANTISABLE, TaskKind, is_tiny
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.tiny import values_to_take
-from tui_tuner.config.values import set_path, validated
+from tui_tuner.config.values import set_path, validated, with_values
 from tui_tuner.errors import ModelError, TunerError
-from tui_tuner.guiding.candidates import Candidate
-from tui_tuner.guiding.machine import Machine, processor_speed
+from tui_tuner.guiding.machine import Machine
+from tui_tuner.guiding.models.candidates import Candidate
+from tui_tuner.guiding.spending import spent_by
 from tui_tuner.locales import _
+from tui_tuner.models.device import GIB
 from tui_tuner.models.facts import ModelFacts, facts_from_config, load_facts
 from tui_tuner.planning.data_facts import DataFacts
+from tui_tuner.planning.fit import Fit
 from tui_tuner.planning.plan import Plan, plan
 from tui_tuner.text import listed, one_line
 
 FITS, CHANGED, UNKNOWN, MISFIT, UNSUITED = "fits", "changed", "unknown", "misfit", "unsuited"
 STATES = (FITS, CHANGED, UNKNOWN, MISFIT, UNSUITED)  # in the order of a ranking
 ASSUMED = DataFacts(1000, tokens=200_000)  # where no rows were counted, models are compared by these
-SMALL = 50_000_000  # parameters below which every weight is trained: there is memory for it on any machine
-REACHED = (0.1, 0.25, 0.5)  # of a processor's speed at large products: least, likely, most
-OVERHEAD = 0.03  # seconds of a step and a layer on a processor beside its products
+SMALL_ENCODER = 500_000_000  # parameters, up to which every weight of an encoder is trained
+MUCH_TEXT = 10_000_000  # tokens; of so much, training every weight learns more than LoRA
+LEAST_BYTES, LEAST_BYTES_HERE = 0.5, 2.0  # of a weight, on a GPU and on a processor
 _MOST_KEPT = 1024
 _lock = threading.Lock()
 _kept: dict[str, Fitted] = {}
@@ -45,6 +48,8 @@ class Fitted:
         seconds: Least, likely and most, of `ASSUMED` rows where none were counted; None where nobody can
             tell.
         encoder: Whether it reads both ways.
+        basis: What the time rests on.
+        weights: `needs` is what the weights alone take, in as few bits as there are: no plan was made.
     """
 
     state: str
@@ -56,6 +61,7 @@ class Fitted:
     parameters: int | None = None
     encoder: bool = False
     basis: str = ""
+    weights: bool = False
 
 
 def fit_model(
@@ -72,7 +78,6 @@ def fit_model(
         candidate.config,
         kind.name,
         repr(machine.card),
-        machine.devices,
     ]
     key = json.dumps([seen, machine.asked, repr(data), dict(values)], sort_keys=True, default=str)
     with _lock:
@@ -86,9 +91,11 @@ def fit_model(
     return found
 
 
-def usual_method(kind: TaskKind, facts: ModelFacts) -> str:
-    """Every weight of encoders (arXiv 1810.04805) and of small models; LoRA where weights are many."""
-    return "full" if facts.encoder or facts.parameters < SMALL else "lora"
+def usual_method(kind: TaskKind, facts: ModelFacts, data: DataFacts | None = None) -> str:
+    """Every weight of encoders (arXiv 1810.04805), and for much text (arXiv 2405.09673); else LoRA."""
+    whole = kind.decides and facts.encoder and facts.parameters <= SMALL_ENCODER
+    much = kind.plain_text and data is not None and (data.tokens or 0) >= MUCH_TEXT
+    return "full" if whole or much else "lora"
 
 
 def plan_model(
@@ -103,7 +110,13 @@ def plan_model(
     chosen = _chosen(candidate, kind, facts, machine, data, values)
     config = _config_of(kind, candidate, {**_length(facts, data), **machine.values, **values, **chosen})
     planned = plan(
-        config, hardware=machine.hardware, card=machine.card, facts=facts, data=data or ASSUMED, network=False
+        config,
+        hardware=machine.hardware,
+        card=machine.card,
+        facts=facts,
+        data=data or ASSUMED,
+        network=False,
+        levers=False,
     )
     return planned, config, chosen
 
@@ -118,6 +131,16 @@ def _fit(
         if facts.encoder and kind.writes:
             why = _("It reads both ways and cannot write, which this task needs.")
             return Fitted(UNSUITED, why=why, parameters=facts.parameters, encoder=True)
+        least = facts.parameters * (LEAST_BYTES_HERE if machine.card.cpu else LEAST_BYTES) / GIB
+        if least > machine.card.usable:
+            return Fitted(
+                MISFIT,
+                least,
+                machine.card.usable,
+                parameters=facts.parameters,
+                encoder=facts.encoder,
+                weights=True,
+            )
         planned, config, chosen = plan_model(candidate, kind, machine, data, values)
     except ModelError as error:
         return Fitted(UNSUITED, why=words_of(error))
@@ -144,53 +167,55 @@ def _fitted(
     if found.fits:
         seconds, basis = time_of(planned, machine)
         return Fitted(FITS, found.estimate.upper, values=chosen, seconds=seconds, basis=basis, **about)
-    if not found.smallest:
-        return Fitted(MISFIT, found.estimate.upper, why=found.sentence(), values=chosen, **about)
-    changes = {change.path: change.value for change in found.smallest}
-    changed = _config_with(config, changes)
-    if changed is None:
-        return Fitted(MISFIT, found.estimate.upper, why=found.sentence(), values=chosen, **about)
-    again = plan(
-        changed,
-        hardware=machine.hardware,
-        card=machine.card,
-        facts=facts,
-        data=data or ASSUMED,
-        network=False,
-    )
-    words = listed(change.label for change in found.smallest)
-    seconds, basis = time_of(again, machine)
-    state = CHANGED if again.fit.fits else MISFIT
-    upper = again.fit.estimate.upper if again.fit.fits else found.estimate.upper
-    return Fitted(
-        state, upper, why=words, values={**chosen, **changes}, seconds=seconds, basis=basis, **about
-    )
+    for changes, words in _ways(found, config, chosen, machine):
+        again = _planned(config, changes, machine, planned.facts, data)
+        if again is not None and again.fit.fits:
+            seconds, basis = time_of(again, machine)
+            needs = again.fit.estimate.upper
+            return Fitted(
+                CHANGED, needs, why=words, values={**chosen, **changes}, seconds=seconds, basis=basis, **about
+            )
+    return Fitted(MISFIT, found.estimate.upper, why=found.sentence(), values=chosen, **about)
+
+
+def _ways(
+    found: Fit, config: RunConfig, chosen: Mapping[str, Any], machine: Machine
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """What may make a misfit fit, the mildest first: adapters, weights in 4 bits, and what planning finds."""
+    method = {"method.kind": "lora"} if chosen.get("method.kind") == "full" else {}
+    allowed = "lora" not in config.task_kind.without
+    if method and allowed:
+        yield method, _("LoRA")
+    narrow = not machine.card.cpu and config.model.quantization == "none" and allowed
+    if narrow and (method or config.method.kind in QUANTISABLE):
+        yield {**method, "model.quantization": "nf4"}, _("4-bit weights (QLoRA)")
+    if found.smallest:
+        changes = {change.path: change.value for change in found.smallest}
+        yield changes, listed(change.label for change in found.smallest)
+
+
+def _planned(
+    config: RunConfig, changes: Mapping[str, Any], machine: Machine, facts: ModelFacts, data: DataFacts | None
+) -> Plan | None:
+    """The plan with other values; None where they contradict the rest."""
+    try:
+        return plan(
+            with_values(config, changes),
+            hardware=machine.hardware,
+            card=machine.card,
+            facts=facts,
+            data=data or ASSUMED,
+            network=False,
+            levers=False,
+        )
+    except TunerError:
+        return None
 
 
 def time_of(planned: Plan, machine: Machine) -> tuple[tuple[float, float, float] | None, str]:
-    """Seconds of a planned run (least, likely, most) and what they rest on; None where nobody can tell.
-
-    On a processor that no run of this kind was timed on, by its arithmetic and the speed of a product of
-    matrices, tried for a moment.
-    """
-    duration = planned.duration
-    if duration is None:
-        return None, ""
-    if duration.seconds is not None:
-        low, high = duration.low or duration.seconds, duration.high or duration.seconds
-        return (low, duration.seconds, high), duration.basis
-    speed = processor_speed() if machine.card.cpu else 0.0
-    if not speed:
-        return None, duration.basis
-    work = duration.work
-    beside = work.steps * planned.facts.layers * OVERHEAD
-    high, middle, low = (work.flops / (share * speed) + beside for share in REACHED)
-    basis = _(
-        "about {share:.0%} of the {speed:.0f} GFLOP/s that this processor reached in a short trial",
-        share=REACHED[1],
-        speed=speed / 1e9,
-    )
-    return (low, middle, high), basis
+    """Seconds of a planned run (least, likely, most) and what they rest on; None where nobody can tell."""
+    spent = spent_by(planned, machine.named, None)
+    return spent.seconds, spent.basis
 
 
 def _facts_of(candidate: Candidate, kind: TaskKind) -> ModelFacts:
@@ -213,15 +238,6 @@ def _config_of(kind: TaskKind, candidate: Candidate, values: Mapping[str, Any]) 
     return validated(RunConfig, plain)
 
 
-def _config_with(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig | None:
-    from tui_tuner.config.values import with_values
-
-    try:
-        return with_values(config, changes)
-    except TunerError:
-        return None
-
-
 def _length(facts: ModelFacts, data: DataFacts | None) -> dict[str, Any]:
     """The longest sequence: no longer than the rows and the model's positions."""
     usual = int(RunConfig().data.max_length)
@@ -240,9 +256,10 @@ def _chosen(
     values: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Fields that go with this model and nobody has decided."""
-    method = str(values.get("method.kind") or usual_method(kind, facts))
-    if method in kind.without:
-        method = "lora"
+    usual = "full" if is_tiny(candidate.name) else usual_method(kind, facts, data)
+    if usual in kind.without:
+        usual = "full" if usual == "lora" else "lora"
+    method = str(values.get("method.kind") or usual)
     found: dict[str, Any] = {} if "method.kind" in values else {"method.kind": method}
     if is_tiny(candidate.name):
         asked = {"task": kind.name, "model": {"name": candidate.name}, "method": {"kind": method}}

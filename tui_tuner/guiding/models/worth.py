@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tui_tuner.config.kinds import TaskKind
-from tui_tuner.guiding.candidates import PACKAGE, RUN
-from tui_tuner.guiding.fitting import CHANGED, FITS, MISFIT, Fitted
+from tui_tuner.guiding.models.candidates import PACKAGE, RUN
+from tui_tuner.guiding.models.fitting import CHANGED, FITS, MISFIT, Fitted
 from tui_tuner.locales import _
 from tui_tuner.models.published import BASE, CHAT, ENCODER
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.text import human_bytes, human_money, one_line, rough_seconds
 
 if TYPE_CHECKING:
-    from tui_tuner.guiding.models import Choice
+    from tui_tuner.guiding.models.choice import Choice
 
 _NAMED = 4  # languages of a card
 
@@ -79,6 +79,8 @@ def memory_words(choice: Choice, fitted: Fitted, machine: str) -> str:
         return _(
             "Fits {machine} with {changes}: needs {needs:.1f} of {there:.1f} GiB.", changes=fitted.why, **told
         )
+    if fitted.weights:
+        return _("Does not fit {machine}: its weights alone take {needs:.1f} GiB of {there:.1f}.", **told)
     if choice.state == MISFIT and choice.needs:
         return _("Does not fit {machine}: needs {needs:.1f} GiB of {there:.1f}.", **told)
     return fitted.why
