@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tui_tuner.guiding.models.candidates import of_catalog
-from tui_tuner.models.cards import CardWords, card_words, has_chat_template, language_codes, read_card
+from tui_tuner.models.cards.published import KINDS, published, published_names
+from tui_tuner.models.cards.reading import CardWords, card_words, has_chat_template, language_codes, read_card
 from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import facts_from_config
-from tui_tuner.models.published import KINDS, published, published_names
 
 
 @pytest.mark.parametrize(

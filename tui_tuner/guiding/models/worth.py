@@ -9,7 +9,7 @@ from tui_tuner.config.kinds import TaskKind
 from tui_tuner.guiding.models.candidates import PACKAGE, RUN
 from tui_tuner.guiding.models.fitting import CHANGED, FITS, MISFIT, Fitted
 from tui_tuner.locales import _
-from tui_tuner.models.published import BASE, CHAT, ENCODER
+from tui_tuner.models.cards.published import BASE, CHAT, ENCODER
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.text import human_bytes, human_money, one_line, rough_seconds
 
