@@ -14,10 +14,13 @@ from tests.hub_server import PlayedHub, hub  # noqa: F401
 from tui_tuner import demo
 from tui_tuner.config.kinds import TASKS, TaskKind
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.config.values import set_path, validated
+from tui_tuner.config.values import set_path, validated, with_values
 from tui_tuner.errors import ConfigError
 from tui_tuner.guiding.models import find_choice, rank_models, smaller_that_fits, watch_models, ways_out
 from tui_tuner.planning.data_facts import DataFacts
+from tui_tuner.runs.events import RunStarted, Step
+from tui_tuner.runs.journal import JournalWriter
+from tui_tuner.runs.store import RunStore
 
 ROWS = DataFacts(1000, tokens=150_000, supervised=60_000, longest=400)
 
@@ -185,6 +188,15 @@ def test_the_model_of_a_run_comes_after_those_it_began_with(alone: Path):
     assert "learnt something else" in found[1].why
 
 
+def test_a_folder_that_is_not_whole_cannot_be_taken(alone: Path):
+    place = put_model(alone / "half")
+    (place / "model.safetensors").rename(place / "model-00001-of-00002.safetensors")
+    names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (place / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    half = find_choice(next(watch_models("sft", data=ROWS)), "half")
+    assert half is not None and not half.fits and "1 of 2 weight files" in half.why
+
+
 def test_damaged_folders_are_passed_over_with_a_word(alone: Path):
     put_model(alone / "whole")
     bad = put_model(alone / "bad", card="license: [1, 2\n  x: {")
@@ -196,25 +208,46 @@ def test_damaged_folders_are_passed_over_with_a_word(alone: Path):
 
 
 def test_a_hub_is_asked_only_where_that_is_allowed(hub: PlayedHub):  # noqa: F811
-    card = {"tags": ("safetensors", "transformers", "license:mit"), "parameters": 901_120}
-    hub.add_demo("acme/small-instruct", **card)
+    card = {"license": "mit", "language": ["de", "en"]}
+    hub.add_demo("acme/small-instruct", card=card, tags=("safetensors", "transformers"))
     assert not any(one.name.startswith("acme/") for one in rank_models("sft", data=ROWS))
     assert not hub.requests
-    found = rank_models("sft", data=ROWS, network=True)
+    found = rank_models("sft", data=ROWS, network=True, languages=("de",))
     acme = next(one for one in found if one.name == "acme/small-instruct")
     assert acme.origin == "hub" and acme.fits and acme.licence == "mit" and acme.fetch
+    assert acme.languages == ("de", "en") and acme.speaks and "It knows de" in acme.why
     assert found[0].origin != "package"  # what can be fetched comes before a toy
     hub.refuse("/api/models", 500)
     assert rank_models("sft", data=ROWS, network=True)
 
 
-def test_no_network_changes_nothing(monkeypatch: pytest.MonkeyPatch):
+def test_a_toy_comes_first_only_where_nothing_can_be_fetched(monkeypatch: pytest.MonkeyPatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    names = [one.name for one in rank_models("classification", data=ROWS)]
-    assert [one.name for one in rank_models("classification", data=ROWS, network=True)] == names
+    for offline, network, first in (
+        (True, False, "package"),
+        (False, False, "catalog"),
+        (False, True, "package"),
+    ):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        found = rank_models("classification", data=ROWS, network=network)
+        assert found[0].origin == first and found[0].fits, (offline, network)
+
+
+def test_the_speed_of_a_run_here_is_believed(alone: Path):
+    place = put_model(alone / "mine")
+    before = find_choice(next(watch_models("sft", data=ROWS)), "mine")
+    config = with_values(RunConfig(), {"model.name": str(place), "method.kind": "lora"})
+    folder = RunStore(alone / "runs").create(config)
+    journal = JournalWriter(folder.events, folder.name)
+    journal.emit(RunStarted(config={}, versions={}, device="CPU x (2 cores)", process=1, total_steps=8))
+    for step in range(1, 9):
+        journal.emit(Step(step=step, tokens=1000, seconds=0.5))
+    journal.close()
+    after = find_choice(next(watch_models("sft", data=ROWS)), "mine")
+    assert before is not None and after is not None
+    assert after.basis != before.basis and "2,000 tokens/s" in after.basis
 
 
 def test_a_plan_is_made_once(monkeypatch: pytest.MonkeyPatch):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.advice import words_of
 from tui_tuner.config.kinds import QUANTISABLE, TaskKind, is_tiny
@@ -15,7 +17,7 @@ from tui_tuner.config.tiny import values_to_take
 from tui_tuner.config.values import set_path, validated, with_values
 from tui_tuner.errors import ModelError, TunerError
 from tui_tuner.guiding.machine import Machine
-from tui_tuner.guiding.models.candidates import Candidate
+from tui_tuner.guiding.models.candidates import FOLDER, Candidate
 from tui_tuner.guiding.spending import spent_by
 from tui_tuner.locales import _
 from tui_tuner.models.device import GIB
@@ -24,6 +26,9 @@ from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.fit import Fit
 from tui_tuner.planning.plan import Plan, plan
 from tui_tuner.text import listed, one_line
+
+if TYPE_CHECKING:
+    from tui_tuner.planning.throughput import Speed
 
 FITS, CHANGED, UNKNOWN, MISFIT, UNSUITED = "fits", "changed", "unknown", "misfit", "unsuited"
 STATES = (FITS, CHANGED, UNKNOWN, MISFIT, UNSUITED)  # in the order of a ranking
@@ -65,12 +70,18 @@ class Fitted:
 
 
 def fit_model(
-    candidate: Candidate, kind: TaskKind, machine: Machine, data: DataFacts | None, values: Mapping[str, Any]
+    candidate: Candidate,
+    kind: TaskKind,
+    machine: Machine,
+    data: DataFacts | None,
+    values: Mapping[str, Any],
+    runs: Path | None = None,
 ) -> Fitted:
     """Plan a run with a model; a twentieth of a second, and at once the second time.
 
     Args:
         values: Fields that are decided already, by their dotted names.
+        runs: The folder of runs, for the speed of those with this model on this machine.
     """
     seen = [
         candidate.key,
@@ -78,12 +89,14 @@ def fit_model(
         candidate.config,
         kind.name,
         repr(machine.card),
+        _changed([candidate.folder / "config.json"] if candidate.folder is not None else []),
+        _changed(runs.glob("*/events.jsonl") if runs is not None and machine.here and candidate.here else []),
     ]
     key = json.dumps([seen, machine.asked, repr(data), dict(values)], sort_keys=True, default=str)
     with _lock:
         if key in _kept:
             return _kept[key]
-    found = _fit(candidate, kind, machine, data, values)
+    found = _fit(candidate, kind, machine, data, values, runs)
     with _lock:
         while len(_kept) >= _MOST_KEPT:
             del _kept[next(iter(_kept))]
@@ -99,7 +112,12 @@ def usual_method(kind: TaskKind, facts: ModelFacts, data: DataFacts | None = Non
 
 
 def plan_model(
-    candidate: Candidate, kind: TaskKind, machine: Machine, data: DataFacts | None, values: Mapping[str, Any]
+    candidate: Candidate,
+    kind: TaskKind,
+    machine: Machine,
+    data: DataFacts | None,
+    values: Mapping[str, Any],
+    runs: Path | None = None,
 ) -> tuple[Plan, RunConfig, dict[str, Any]]:
     """The plan of a run with a model, its config, and the fields chosen for it.
 
@@ -115,15 +133,41 @@ def plan_model(
         card=machine.card,
         facts=facts,
         data=data or ASSUMED,
+        speed=_speed(config, candidate, machine, runs),
         network=False,
         levers=False,
     )
     return planned, config, chosen
 
 
+def _speed(config: RunConfig, candidate: Candidate, machine: Machine, runs: Path | None) -> Speed | None:
+    """What a run with this model has reached here; of models that were never here there is none."""
+    if not machine.here or not candidate.here or runs is None or not runs.is_dir():
+        return None
+    from tui_tuner.planning.throughput import measured
+
+    return measured(config, not machine.card.cpu, runs)
+
+
+def _changed(paths: Iterable[Path]) -> int:
+    """When one of these files was written last; 0 for none."""
+    last = 0
+    for path in paths:
+        with suppress(OSError):
+            last = max(last, path.stat().st_mtime_ns)
+    return last
+
+
 def _fit(
-    candidate: Candidate, kind: TaskKind, machine: Machine, data: DataFacts | None, values: Mapping[str, Any]
+    candidate: Candidate,
+    kind: TaskKind,
+    machine: Machine,
+    data: DataFacts | None,
+    values: Mapping[str, Any],
+    runs: Path | None = None,
 ) -> Fitted:
+    if candidate.missing and candidate.origin == FOLDER:
+        return Fitted(UNSUITED, why=_("Its folder is not whole: {missing}.", missing=candidate.missing))
     if candidate.missing and candidate.config is None and candidate.folder is None:
         return Fitted(UNKNOWN, why=_("It is here in part: {missing}.", missing=candidate.missing))
     try:
@@ -141,7 +185,7 @@ def _fit(
                 encoder=facts.encoder,
                 weights=True,
             )
-        planned, config, chosen = plan_model(candidate, kind, machine, data, values)
+        planned, config, chosen = plan_model(candidate, kind, machine, data, values, runs)
     except ModelError as error:
         return Fitted(UNSUITED, why=words_of(error))
     except TunerError as error:

@@ -46,7 +46,8 @@ class _Question:
     budget: Budget
     values: Mapping[str, Any]
     disk: int | None
-    reachable: bool = False
+    runs: Path
+    reachable: bool | None = None  # whether a hub answers; None where it was not asked
 
 
 def rank_models(
@@ -66,12 +67,12 @@ def rank_models(
     """Models for a task, the most fitting first.
 
     First those that fit, and within that what suits the task, knows the languages, and may be used freely;
-    then the largest that is done in time. What has to be fetched comes after what is here where no network
-    may be asked.
+    then the largest that is done in time. What has to be fetched comes after what is here where no hub was
+    asked, and after the toys of this package where none can be.
 
     Args:
         task: A name of `config.kinds.TASKS`.
-        data: `DataFacts`, or what has them as `facts`.
+        data: `DataFacts`, or a look at data (`facts_of`).
         languages: ISO codes that it has to know.
         machine: `here`, `cpu`, or a GPU.
         budget, price: As `machine.read_budget` takes them.
@@ -116,6 +117,8 @@ def watch_models(
     all_at_once: bool = False,
 ) -> Iterator[list[Choice]]:
     """The same as it is found: lists that grow, models of this machine and of this package in the first."""
+    from tui_tuner.models.hub.net import is_offline
+
     stopped = stop or (lambda: False)
     there = find_machine(machine)
     asked = _Question(
@@ -126,9 +129,10 @@ def watch_models(
         read_budget(budget, there.named.price if price is None else price),
         values or {},
         free_disk(),
+        Path(root or RunConfig().output.folder),
+        False if is_offline() else None,
     )
-    runs = root or Path(RunConfig().output.folder)
-    near = [*sources.of_machine(folder or Path.cwd(), runs), sources.of_package(asked.kind)]
+    near = [*sources.of_machine(folder or Path.cwd(), asked.runs), sources.of_package(asked.kind)]
     pool = _Pool(asked, stopped)
     yield pool.add(near)
     answers = AskedHub(asked.kind, stopped) if network else None
@@ -181,9 +185,8 @@ class _Pool:
             if self._stopped():
                 break
             if candidate.key not in self._found:
-                fitted = fit_model(
-                    candidate, self.asked.kind, self.asked.machine, self.asked.data, self.asked.values
-                )
+                asked = self.asked
+                fitted = fit_model(candidate, asked.kind, asked.machine, asked.data, asked.values, asked.runs)
                 self._found[candidate.key] = candidate, fitted
             if not all_at_once and time.monotonic() - last > SHOWN_EVERY:
                 last = time.monotonic()
@@ -233,16 +236,13 @@ def _choice(candidate: Candidate, fitted: Fitted, asked: _Question) -> tuple[tup
 
 def _place(choice: Choice, fitted: Fitted, candidate: Candidate, asked: _Question) -> tuple[Any, ...]:
     """What models are ordered by: the smallest first."""
-    away = not (choice.here or asked.reachable or not asked.machine.here)
-    no_room = not choice.here and asked.disk is not None and (choice.fetch or 0) > asked.disk
     likely = fitted.seconds[1] if fitted.seconds else None
     long = _halvings(likely, PATIENCE) if asked.budget.seconds is None else 0
     # whoever has put a model beside the data has said enough, if it is of use
     mine = choice.origin == FOLDER and choice.speaks is not False and not long
     return (
         STATES.index(choice.state) if choice.state in (MISFIT, UNSUITED) else 0,
-        away or (no_room and asked.machine.here),
-        choice.origin == PACKAGE,
+        _reach(choice, asked),
         choice.within is False,
         not mine,
         suits(choice.kind, asked.kind),
@@ -257,6 +257,17 @@ def _place(choice: Choice, fitted: Fitted, candidate: Candidate, asked: _Questio
         choice.origin in (CATALOG, HUB),
         choice.name,
     )
+
+
+def _reach(choice: Choice, asked: _Question) -> int:
+    """0 for what can be used, 1 for what may be fetched, 2 for a toy, 3 for what cannot be fetched."""
+    if choice.origin == PACKAGE:
+        return 2
+    if choice.here or not asked.machine.here:
+        return 0
+    if asked.reachable is False or (asked.disk is not None and (choice.fetch or 0) > asked.disk):
+        return 3
+    return 0 if asked.reachable else 1
 
 
 def _halvings(seconds: float | None, limit: float) -> int:
