@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tui_tuner.config.kinds import TaskKind
-from tui_tuner.guiding.models.candidates import PACKAGE, RUN
-from tui_tuner.guiding.models.fitting import CHANGED, FITS, MISFIT, Fitted
+from tui_tuner.guiding.models.candidates import FOLDER, PACKAGE, RUN
+from tui_tuner.guiding.models.fitting import CHANGED, FITS, MISFIT, UNSUITED, Fitted
 from tui_tuner.locales import _
 from tui_tuner.models.cards.published import BASE, CHAT, ENCODER
 from tui_tuner.planning.data_facts import DataFacts
@@ -62,8 +62,10 @@ def why_of(
     said = [memory_words(choice, fitted, machine), time_words(fitted, rows, choice)]
     if choice.origin == PACKAGE:
         said.append(_("A toy inside this program, to try things with."))
-    elif choice.state != "unsuited":
+    elif choice.state != UNSUITED:
         said.append(kind_words(choice.kind, task))
+    if choice.origin == FOLDER:
+        said.append(_("It lies in this folder or below it."))
     if choice.origin == RUN:
         said.append(_("A run of yours made it: it has learnt something else already."))
     said += [language_words(choice, languages), terms_words(choice), fetch_words(choice)]
