@@ -290,3 +290,20 @@ def test_it_needs_no_heavy_library():
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
+
+
+def test_a_hub_that_never_answers_keeps_nobody(alone: Path, monkeypatch: pytest.MonkeyPatch):
+    import socket
+
+    from huggingface_hub import constants
+
+    from tui_tuner.guiding.models import asking
+
+    put_model(alone / "mine")
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes calls, and says nothing
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(asking, "HUB_SECONDS", 0.3)
+        lists = list(watch_models("classification", data=ROWS, network=True))
+    assert lists[0][0].title == lists[-1][0].title == "mine"
+    assert {one.origin for one in lists[-1]} == {"folder", "package", "catalog"}
