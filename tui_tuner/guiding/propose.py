@@ -148,7 +148,7 @@ class _Proposing:
         written = Path(path).expanduser()
         for place in (self.root / written, Path.cwd() / written):
             if os.path.exists(place):
-                return str(place.absolute())
+                return os.path.abspath(place)
         return path
 
     def _glance(self, path: str) -> rows.Glance | None:
@@ -195,7 +195,7 @@ class _Proposing:
         name = draft.answers.model or self._told("model.name")
         if name:
             here = self.root / Path(name).expanduser()
-            path = str(here.absolute()) if here.is_dir() and not _is_word(name) else name
+            path = os.path.abspath(here) if here.is_dir() and not _is_word(name) else name
             draft.set("model.name", path, _("It was asked for."))
         else:
             name, why = self._choose_model(machine, hardware)
