@@ -131,6 +131,6 @@ def _check_words(answers: Answers) -> None:
     """
     goal = find_goal(answers.task) if answers.task else None
     asked.read_machine(answers.machine)
-    asked.read_budget(answers.budget)
+    asked.read_limit(answers.budget)
     if goal is not None and goal.task is not None:
         asked.read_judge(answers.judge, goal.task)
