@@ -74,7 +74,8 @@ def keep_within(draft: Draft, found: Plan, spent: Spent, budget: Budget) -> bool
     if limit is None or likely is None or found.duration is None or likely <= limit:
         return False
     steps = found.duration.work.steps
-    fewer = max(1, math.floor(steps * limit / likely * 0.9))
+    share = max(0.0, limit - BEGIN) / max(likely - BEGIN, 1e-9)
+    fewer = max(1, math.floor(steps * share * 0.9))
     draft.add(_over(spent, budget, steps, fewer))
     if draft.own("training.max_steps") or fewer >= steps:
         return False
