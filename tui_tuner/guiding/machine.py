@@ -6,11 +6,13 @@ No price is known here: what an hour costs is typed by whoever pays for it.
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +21,36 @@ from tui_tuner.config.notices import problem_of
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError
-from tui_tuner.guiding import asked as words
 from tui_tuner.locales import _
 from tui_tuner.planning.calibration import calibrated
 from tui_tuner.planning.estimate import machine as machine_with
-from tui_tuner.planning.gpus import CARDS, Card, card_here
+from tui_tuner.planning.gpus import CARDS, Card, card_here, counted_card
 from tui_tuner.planning.hardware import Hardware, detect
 from tui_tuner.planning.speed.kept import rated
-from tui_tuner.text import human_bytes, human_money, human_seconds
+from tui_tuner.text import human_bytes, human_money, human_seconds, one_line
 
 HERE, CPU = "here", "cpu"
 STEP = 0.25  # GiB to which free memory is rounded down, so that a plan is good for more than a moment
 _KEPT_SECONDS = 5.0
+_NUMBER = r"(\d+(?:[.,]\d+)?)"
+# A sign, the code of a currency, or what people write for the usual ones
+_CURRENCY = r"(?:[$€£¥₹]|[A-Z]{3}|(?i:usd|eur|gbp|cny|jpy|chf|inr|euros?|dollars?|pounds?|yuan|yen))"
+_UNITS = {
+    "h": 3600.0,
+    "hour": 3600.0,
+    "hours": 3600.0,
+    "min": 60.0,
+    "minute": 60.0,
+    "minutes": 60.0,
+    "m": 60.0,
+    "s": 1.0,
+    "sec": 1.0,
+    "second": 1.0,
+    "seconds": 1.0,
+    "d": 86400.0,
+    "day": 86400.0,
+    "days": 86400.0,
+}
 _lock = threading.Lock()
 _seen: tuple[float, Hardware] | None = None
 
@@ -40,30 +60,31 @@ class Machine:
     """What a run is planned for.
 
     Args:
-        named: What was asked for.
+        asked: As it was named: `here`, `cpu`, or a GPU.
         card: Its first GPU, or its RAM.
-        values: Fields that follow, by their dotted names.
+        config: Fields that follow, by their dotted names.
     """
 
-    named: words.Machine
+    asked: str
     card: Card
     hardware: Hardware
-    values: Mapping[str, Any] = field(default_factory=dict)
+    devices: int = 1
+    config: Mapping[str, Any] | None = None
 
     @property
     def here(self) -> bool:
         """Whether it is this one."""
-        return self.named.here
+        return self.asked in (HERE, CPU)
 
     @property
-    def asked(self) -> str:
-        """A name that finds it again."""
-        return (CPU if self.named.cpu else HERE) if self.here else self.card.name
+    def values(self) -> dict[str, Any]:
+        """What it means for the config."""
+        return dict(self.config or {})
 
     @property
     def name(self) -> str:
         """What it is called, in a sentence."""
-        return _(self.card.name)
+        return _(self.card.name) if self.devices == 1 else f"{self.devices} x {one_line(self.card.name)}"
 
 
 @dataclass(frozen=True)
@@ -77,21 +98,24 @@ class MachineChoice:
 
 
 def find_machine(asked: str | None = HERE) -> Machine:
-    """The machine of a name: `here`, `cpu`, a GPU (`RTX 4090`, `24 GiB`), with or without its price an hour.
+    """The machine of a name: `here`, `cpu`, a GPU (`RTX 4090`, `24 GiB`), or several of it (`2xH100`).
 
     Raises:
-        ConfigError: no such GPU.
+        HardwareError: no such card.
     """
-    named = words.read_machine(asked)
-    if named.card is not None:
-        return Machine(named, named.card, machine_with(named.card))
-    hardware = seen_hardware()
-    values = {"hardware.devices": CPU} if named.cpu else {}
-    card = rated(calibrated(card_here(with_values(RunConfig(), values), hardware)))
-    usable = math.floor(card.usable / STEP) * STEP
-    if named.cpu:
-        hardware = replace(hardware, gpus=())
-    return Machine(named, replace(card, usable=usable), hardware, values)
+    name = (asked or HERE).strip()
+    plain = name.lower()
+    if plain in (HERE, CPU, ""):
+        hardware, config = seen_hardware(), RunConfig()
+        values = {"hardware.devices": CPU} if plain == CPU else {}
+        card = rated(calibrated(card_here(with_values(config, values), hardware)))
+        usable = math.floor(card.usable / STEP) * STEP
+        if plain == CPU:
+            hardware = replace(hardware, gpus=())
+        return Machine(plain or HERE, replace(card, usable=usable), hardware, config=values)
+    card, config = counted_card(name, RunConfig())
+    count = config.hardware.devices if isinstance(config.hardware.devices, int) else 1
+    return Machine(name, card, machine_with(card), count, {"hardware.devices": count} if count > 1 else {})
 
 
 def seen_hardware() -> Hardware:
@@ -208,7 +232,7 @@ class Budget:
 
 
 def read_budget(asked: str | float | None, price: float | None = None) -> Budget:
-    """A budget as it was typed: `2 h`, `30 min`, or an amount of money.
+    """A budget as it was typed: `2 h`, `30 min`, `1 h 30 min`, or an amount of money.
 
     Args:
         price: Of an hour, in the same currency.
@@ -216,12 +240,67 @@ def read_budget(asked: str | float | None, price: float | None = None) -> Budget
     Raises:
         ConfigError: neither a time nor an amount.
     """
-    if isinstance(asked, str) and not asked.strip():
-        asked = None
-    found = words.read_budget(asked)
-    if found.seconds is not None:
-        return Budget(found.seconds, found.seconds / 3600 * price if price else None, price)
-    return Budget(found.money / price * 3600 if found.money and price else None, found.money, price)
+    if asked is None or (isinstance(asked, str) and not asked.strip()):
+        return Budget(price=price)
+    seconds = _seconds_in(asked) if isinstance(asked, str) else None
+    if seconds is not None:
+        if not 0 < seconds < math.inf:
+            raise _no_budget(asked)
+        money = seconds / 3600 * price if price else None
+        return Budget(seconds, money, price)
+    money = _money_in(asked)
+    if money is None or not 0 < money < math.inf:
+        raise _no_budget(asked)
+    return Budget(money / price * 3600 if price else None, money, price)
+
+
+def _no_budget(asked: object) -> ConfigError:
+    return ConfigError(
+        _("{value!r} is neither a time nor an amount of money.", value=one_line(asked, 40)),
+        where="budget",
+        hint=_("Write it as `2 h`, `30 min` or `5.50`."),
+    )
+
+
+def _seconds_in(text: str) -> float | None:
+    """`1 h 30 min`, `90min`, `1:30` (hours and minutes); None for what has no unit of time."""
+    clock = re.fullmatch(r"\s*(\d{1,4}):([0-5]\d)\s*", text)
+    if clock:
+        return int(clock.group(1)) * 3600.0 + int(clock.group(2)) * 60.0
+    parts = re.findall(rf"{_NUMBER}\s*([a-z]+)", text.lower())
+    rest = re.sub(rf"{_NUMBER}\s*([a-z]+)", "", text.lower()).replace(",", "").replace("and", "").strip()
+    if not parts or rest or any(unit not in _UNITS for _number, unit in parts):
+        return None
+    return sum(float(number.replace(",", ".")) * _UNITS[unit] for number, unit in parts)
+
+
+def _money_in(asked: str | float) -> float | None:
+    """An amount, with or without a sign or name of a currency around it."""
+    if isinstance(asked, bool):
+        return None
+    if isinstance(asked, (int, float)):
+        return float(asked)
+    found = re.fullmatch(rf"\s*{_CURRENCY}?\s*{_NUMBER}\s*{_CURRENCY}?\s*", asked)
+    return float(found.group(1).replace(",", ".")) if found else None
+
+
+@lru_cache(maxsize=1)
+def processor_speed() -> float:
+    """Floating-point operations a second of this processor in float32, by a product of matrices that takes
+    some hundredths of a second; 0 where it cannot be tried."""
+    try:
+        import numpy as np
+    except ImportError:
+        return 0.0
+    size = 384
+    left = np.ones((size, size), dtype=np.float32)
+    left @ left
+    best = math.inf
+    for _unused in range(4):
+        start = time.perf_counter()
+        left @ left
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * size**3 / best if best > 0 else 0.0
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from tui_tuner.planning.hardware import Gpu, Hardware
         (None, True, "", 0.2, 1e6),
         ("cpu", True, "this machine's RAM", 0.2, 1e6),
         ("RTX 4090", False, "RTX 4090", 23, 24),
-        ("rtx4090 at 0.40/h", False, "RTX 4090", 23, 24),
+        ("2xH100", False, "H100", 79, 80),
         ("24", False, "24 GiB", 24, 24),
         ("h100", False, "H100", 79, 80),
     ],
@@ -43,8 +43,8 @@ def test_machines_by_their_names(asked: str | None, here: bool, name: str, least
     assert found.here == here and least <= found.card.usable <= most
     assert not name or found.card.name == name
     assert find_machine(found.asked).card == found.card
-    assert found.values == ({"hardware.devices": "cpu"} if asked == "cpu" else {})
-    assert found.named.price == (0.4 if asked and "/h" in asked else None)
+    devices = {"cpu": "cpu", "2xH100": 2}.get(asked or "")
+    assert found.values == ({"hardware.devices": devices} if devices else {})
 
 
 def test_what_is_here_is_told(monkeypatch: pytest.MonkeyPatch):
@@ -76,8 +76,12 @@ def test_what_is_here_is_told(monkeypatch: pytest.MonkeyPatch):
     [
         ("2 h", None, 7200, None),
         ("30 min", 2.0, 1800, 1.0),
+        ("1 h 30 min", None, 5400, None),
+        ("1:30", None, 5400, None),
         ("5", 2.5, 7200, 5.0),
         ("$5", 2.5, 7200, 5.0),
+        ("5 euros", 2.5, 7200, 5.0),
+        ("5.00 SEK", 2.5, 7200, 5.0),
         (3, None, None, 3.0),
         (None, 1.0, None, None),
         ("  ", None, None, None),

@@ -15,7 +15,7 @@ from tui_tuner import demo
 from tui_tuner.config.kinds import TASKS, TaskKind
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import set_path, validated, with_values
-from tui_tuner.errors import ConfigError
+from tui_tuner.errors import ConfigError, HardwareError
 from tui_tuner.guiding.models import find_choice, rank_models, smaller_that_fits, watch_models, ways_out
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.runs.events import RunStarted, Step
@@ -275,9 +275,9 @@ def test_a_task_of_ones_own_has_choices(monkeypatch: pytest.MonkeyPatch):
 def test_what_is_asked_wrongly_is_said():
     with pytest.raises(ConfigError, match="unknown task"):
         rank_models("sing")
-    with pytest.raises(ConfigError, match="no GPU is called"):
+    with pytest.raises(HardwareError, match="no GPU is called"):
         rank_models("sft", machine="RTX 9999999")
-    with pytest.raises(ConfigError, match="no amount of money or time"):
+    with pytest.raises(ConfigError, match="neither a time nor an amount"):
         rank_models("sft", budget="soon")
 
 

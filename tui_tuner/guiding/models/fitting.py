@@ -16,9 +16,8 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.tiny import values_to_take
 from tui_tuner.config.values import set_path, validated, with_values
 from tui_tuner.errors import ModelError, TunerError
-from tui_tuner.guiding.machine import Machine
+from tui_tuner.guiding.machine import Machine, processor_speed
 from tui_tuner.guiding.models.candidates import FOLDER, Candidate
-from tui_tuner.guiding.spending import spent_by
 from tui_tuner.locales import _
 from tui_tuner.models.device import GIB
 from tui_tuner.models.facts import ModelFacts, facts_from_config, load_facts
@@ -35,6 +34,11 @@ STATES = (FITS, CHANGED, UNKNOWN, MISFIT, UNSUITED)  # in the order of a ranking
 ASSUMED = DataFacts(1000, tokens=200_000)  # where no rows were counted, models are compared by these
 SMALL_ENCODER = 500_000_000  # parameters, up to which every weight of an encoder is trained
 MUCH_TEXT = 10_000_000  # tokens; of so much, training every weight learns more than LoRA
+# Of a processor's speed at large products, training reaches this share: least, likely, most
+REACHED = (0.2, 0.4, 0.8)
+OVERHEAD = 0.03  # seconds of a step and a layer on a processor beside its products
+BEGIN = 10.0  # seconds until the first step
+MEASURED_AND_LOADED = 0.15  # of training: evaluations, samples and checkpoints
 LEAST_BYTES, LEAST_BYTES_HERE = 0.5, 2.0  # of a weight, on a GPU and on a processor
 _MOST_KEPT = 1024
 _lock = threading.Lock()
@@ -89,6 +93,7 @@ def fit_model(
         candidate.config,
         kind.name,
         repr(machine.card),
+        machine.devices,
         _changed([candidate.folder / "config.json"] if candidate.folder is not None else []),
         _changed(runs.glob("*/events.jsonl") if runs is not None and machine.here and candidate.here else []),
     ]
@@ -210,14 +215,22 @@ def _fitted(
     }
     if found.fits:
         seconds, basis = time_of(planned, machine)
-        return Fitted(FITS, found.estimate.upper, values=chosen, seconds=seconds, basis=basis, **about)
+        return Fitted(
+            FITS, found.estimate.upper, values=chosen, seconds=whole_time(seconds), basis=basis, **about
+        )
     for changes, words in _ways(found, config, chosen, machine):
         again = _planned(config, changes, machine, planned.facts, data)
         if again is not None and again.fit.fits:
             seconds, basis = time_of(again, machine)
             needs = again.fit.estimate.upper
             return Fitted(
-                CHANGED, needs, why=words, values={**chosen, **changes}, seconds=seconds, basis=basis, **about
+                CHANGED,
+                needs,
+                why=words,
+                values={**chosen, **changes},
+                seconds=whole_time(seconds),
+                basis=basis,
+                **about,
             )
     return Fitted(MISFIT, found.estimate.upper, why=found.sentence(), values=chosen, **about)
 
@@ -257,9 +270,37 @@ def _planned(
 
 
 def time_of(planned: Plan, machine: Machine) -> tuple[tuple[float, float, float] | None, str]:
-    """Seconds of a planned run (least, likely, most) and what they rest on; None where nobody can tell."""
-    spent = spent_by(planned, machine.named, None)
-    return spent.seconds, spent.basis
+    """Seconds of a planned training (least, likely, most) and what they rest on; None where nobody can tell.
+
+    On a processor that no run of this kind was timed on, by its arithmetic and the speed of a product of
+    matrices, tried for a moment.
+    """
+    duration = planned.duration
+    if duration is None:
+        return None, ""
+    if duration.seconds is not None:
+        low, high = duration.low or duration.seconds, duration.high or duration.seconds
+        return (low, duration.seconds, high), duration.basis
+    speed = processor_speed() if machine.card.cpu and machine.here else 0.0
+    if not speed:
+        return None, duration.basis
+    work = duration.work
+    beside = work.steps * planned.facts.layers * OVERHEAD
+    high, middle, low = (work.flops / (share * speed) + beside for share in REACHED)
+    basis = _(
+        "about {share:.0%} of the {speed:.0f} GFLOP/s that this processor reached in a short trial",
+        share=REACHED[1],
+        speed=speed / 1e9,
+    )
+    return (low, middle, high), basis
+
+
+def whole_time(seconds: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+    """Seconds of a run, from those of its training: with what is loaded before and measured meanwhile."""
+    if seconds is None:
+        return None
+    low, likely, high = (BEGIN + one * (1 + MEASURED_AND_LOADED) for one in seconds)
+    return low, likely, high
 
 
 def _facts_of(candidate: Candidate, kind: TaskKind) -> ModelFacts:

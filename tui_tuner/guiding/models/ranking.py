@@ -120,13 +120,12 @@ def watch_models(
     from tui_tuner.models.hub.net import is_offline
 
     stopped = stop or (lambda: False)
-    there = find_machine(machine)
     asked = _Question(
         _kind_of(task),
         facts_of(data),
         tuple(code.strip().lower() for code in languages if code.strip()),
-        there,
-        read_budget(budget, there.named.price if price is None else price),
+        find_machine(machine),
+        read_budget(budget, price),
         values or {},
         free_disk(),
         Path(root or RunConfig().output.folder),
