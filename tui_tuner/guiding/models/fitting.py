@@ -34,9 +34,10 @@ STATES = (FITS, CHANGED, UNKNOWN, MISFIT, UNSUITED)  # in the order of a ranking
 ASSUMED = DataFacts(1000, tokens=200_000)  # where no rows were counted, models are compared by these
 SMALL_ENCODER = 500_000_000  # parameters, up to which every weight of an encoder is trained
 MUCH_TEXT = 10_000_000  # tokens; of so much, training every weight learns more than LoRA
-# Of a processor's speed at large products, training reaches this share: least, likely, most
-REACHED = (0.2, 0.4, 0.8)
-OVERHEAD = 0.03  # seconds of a step and a layer on a processor beside its products
+# Of a processor's speed at large products, training reaches this share, and a step takes so many seconds a
+# layer beside its products; each for the least time, the likely and the most
+REACHED = (0.8, 0.4, 0.2)
+OVERHEAD = (0.01, 0.03, 0.06)
 BEGIN = 10.0  # seconds until the first step
 MEASURED_AND_LOADED = 0.15  # of training: evaluations, samples and checkpoints
 LEAST_BYTES, LEAST_BYTES_HERE = 0.5, 2.0  # of a weight, on a GPU and on a processor
@@ -285,8 +286,11 @@ def time_of(planned: Plan, machine: Machine) -> tuple[tuple[float, float, float]
     if not speed:
         return None, duration.basis
     work = duration.work
-    beside = work.steps * planned.facts.layers * OVERHEAD
-    high, middle, low = (work.flops / (share * speed) + beside for share in REACHED)
+    layers = work.steps * planned.facts.layers
+    low, middle, high = (
+        work.flops / (share * speed) + beside * layers
+        for share, beside in zip(REACHED, OVERHEAD, strict=True)
+    )
     basis = _(
         "about {share:.0%} of the {speed:.0f} GFLOP/s that this processor reached in a short trial",
         share=REACHED[1],
