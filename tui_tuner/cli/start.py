@@ -79,6 +79,11 @@ def resume(
     raise typer.Exit(train(folder, going_on=True, no_tui=no_tui, json=json, detach=detach))
 
 
+def begin(config: RunConfig, *, no_tui: bool, json: bool, detach: bool) -> int:
+    """Train a config in a run folder of its own; the exit code."""
+    return train(_new(RunStore(config.output.folder), config), no_tui=no_tui, json=json, detach=detach)
+
+
 def train(folder: RunFolder, going_on: bool = False, *, no_tui: bool, json: bool, detach: bool) -> int:
     """Train in the host that fits: a child, the screen's thread, or this process without a screen."""
     if detach:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from tui_tuner.config.kinds import TASKS
-from tui_tuner.guiding import rules
-from tui_tuner.guiding.asked import Budget, Machine
-from tui_tuner.guiding.draft import Draft
 from tui_tuner.guiding.goals import Goal
+from tui_tuner.guiding.machine import Budget, Machine
 from tui_tuner.guiding.proposal import Concern
-from tui_tuner.guiding.rows import Tokens
-from tui_tuner.guiding.spending import Spent
+from tui_tuner.guiding.proposing.draft import Draft
+from tui_tuner.guiding.proposing.rows import Tokens
+from tui_tuner.guiding.proposing.spending import Spent
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.plan import Plan
 from tui_tuner.text import human_count, human_money, one_line, rough_seconds
 
-FEW_ROWS, CLEAR_ROWS, GOOD_ROWS = 10, 50, 1000
+LONG = 3600.0  # seconds
+ENOUGH = 100  # rows to try something with
 FEW_HELD_OUT = 6  # paired differences, of fewer of which none is beyond chance (sign test: 2 / 2^5 > 0.05)
 # Said here by itself, with the figures of the proposal, or decided by it
 _SAID = ("few_rows", "batch_over_rows", "few_steps", "budget")
@@ -39,26 +39,21 @@ def add_concerns(
     draft: Draft, found: Plan, tokens: Tokens, spent: Spent, budget: Budget, machine: Machine
 ) -> None:
     """The data's, the plan's, and those of the budget."""
-    kind = draft.config().task_kind
-    usable = tokens.facts.rows + tokens.facts.validation_rows
-    if not kind.plain_text and not draft.values.get("data.path", "").startswith("demo"):
-        few = _few(usable)
-        if few is not None:
-            draft.add(few)
     if 0 < tokens.facts.validation_rows < FEW_HELD_OUT:
         draft.add(_few_held_out(tokens.facts.validation_rows))
-    if tokens.unusable:
+    if tokens.unusable and "refused_rows" not in {one.code for one in draft.concerns}:
         draft.add(_unusable(tokens))
     for advice in found.advice:
         if advice.code not in _SAID:
             fixes = ((_("Change it"), advice.fix),) if advice.fix else ()
             draft.add(Concern(advice.code, _began(advice.text), advice.reason, fixes=fixes))
-    asked = budget.seconds is not None or budget.money is not None
-    if asked and spent.seconds is None:
+    if not budget.given and spent.seconds is not None and spent.seconds[1] > LONG:
+        draft.add(_long(draft, tokens, spent.seconds[1]))
+    if budget.given and spent.seconds is None:
         said = _("How long it takes cannot be told before it starts: {why}.", why=spent.basis)
         draft.add(Concern("no_time", said, _("Its first steps will tell."), about="budget"))
     if not machine.here:
-        name = machine.card.name if machine.card else ""
+        name = machine.name
         said = _("It is planned for {card}, and starts on whatever GPU is there.", card=one_line(name))
         draft.add(
             Concern(
@@ -67,17 +62,20 @@ def add_concerns(
         )
 
 
-def _few(rows: int) -> Concern | None:
-    """What to expect of so few rows."""
-    source = rules.RULES["rows"].source
-    if rows < FEW_ROWS:
-        said = _("{rows} rows are fewer than the 10 from which anything shows.", rows=rows)
-    elif rows < CLEAR_ROWS:
-        said = _("{rows} rows begin to show; 50 to 100 are clear, and 1,000 are good.", rows=rows)
-    else:
-        return None
-    way = _("Gather or write more: a hundred good rows do more than any setting. ({source})", source=source)
-    return Concern("few_rows", said, way, about="data")
+def _long(draft: Draft, tokens: Tokens, seconds: float) -> Concern:
+    """That it takes long, and how few rows would not."""
+    fewer = max(ENOUGH, int(tokens.rows * LONG / 2 / seconds))
+    fixes: tuple[tuple[str, dict[str, object]], ...] = ()
+    if fewer < tokens.rows and not draft.config().task_kind.plain_text:
+        words = _("Use {rows:,} rows from anywhere", rows=fewer)
+        fixes = ((words, {"data.limit": fewer, "data.pick": "random"}),)
+    return Concern(
+        "long_run",
+        _("It takes about {time}.", time=rough_seconds(seconds)),
+        _("Try it with fewer rows or a smaller model first, or name a GPU."),
+        fixes=fixes,
+        about="machine",
+    )
 
 
 def _few_held_out(held: int) -> Concern:

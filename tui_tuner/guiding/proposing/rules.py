@@ -74,12 +74,6 @@ RULES: dict[str, Rule] = {
             N_("The rate rises over 3 % of the steps, over 10 % where a head is trained."),
             "QLoRA (arXiv 2305.14314): 3 %; Mosbach et al. (arXiv 2006.04884): 10 %",
         ),
-        Rule(
-            "rows",
-            "data.path",
-            N_("10 to 50 examples begin to show, 50 to 100 are clear, 1,000 are good."),
-            "OpenAI's guide to fine-tuning: clear with 50 to 100; LIMA (arXiv 2305.11206): 1,000 are good",
-        ),
     )
 }
 

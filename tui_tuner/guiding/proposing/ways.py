@@ -9,13 +9,12 @@ from typing import Any
 
 from tui_tuner.config.kinds import is_tiny
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.guiding.asked import Machine
-from tui_tuner.guiding.draft import Draft
+from tui_tuner.guiding.machine import Machine
 from tui_tuner.guiding.proposal import Concern
+from tui_tuner.guiding.proposing.draft import Draft
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
-from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.plan import Plan, plan
 from tui_tuner.text import human_count, one_line
 
@@ -31,18 +30,16 @@ class Way:
     why: str
 
 
-def choose_way(
-    draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machine, hardware: Hardware
-) -> Plan:
+def choose_way(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machine) -> Plan:
     """Settle the method and the bits of the weights; say so where nothing fits.
 
     Raises:
         ConfigError: values of the user's own contradict each other.
     """
-    ways = list(_ways(draft, facts, data, machine, hardware))
+    ways = list(_ways(draft, facts, data, machine))
     found = first = None
     for way in ways:
-        found = plan_of(draft.config(way.values), facts, data, machine, hardware)
+        found = plan_of(draft.config(way.values), facts, data, machine)
         first = first or found
         if found.fit.fits or draft.stop():
             break
@@ -57,21 +54,17 @@ def choose_way(
     return found
 
 
-def plan_of(
-    config: RunConfig, facts: ModelFacts, data: DataFacts, machine: Machine, hardware: Hardware
-) -> Plan:
+def plan_of(config: RunConfig, facts: ModelFacts, data: DataFacts, machine: Machine) -> Plan:
     """The plan for the machine that was named."""
     from tui_tuner.planning.throughput import measured
 
     speed = None
     if machine.here:
-        speed = measured(config, config.hardware.devices != "cpu" and bool(hardware.usable_gpus))
-    return plan(config, hardware=hardware, card=machine.card, facts=facts, data=data, speed=speed)
+        speed = measured(config, not machine.card.cpu)
+    return plan(config, hardware=machine.hardware, card=machine.card, facts=facts, data=data, speed=speed)
 
 
-def _ways(
-    draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machine, hardware: Hardware
-) -> Iterator[Way]:
+def _ways(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machine) -> Iterator[Way]:
     """Ways to train this model, the one that is customary first."""
     config = draft.config()
     kind, model = config.task_kind, config.model
@@ -103,16 +96,16 @@ def _ways(
         parameters=human_count(facts.parameters),
     )
     yield Way({"method.kind": "lora"}, said)
-    if _has_nf4(machine, hardware):
+    if _has_nf4(machine):
         said = _("In 4 bits the weights take a quarter of the memory (QLoRA, arXiv 2305.14314).")
         yield Way({"method.kind": "lora", "model.quantization": "nf4"}, said)
 
 
-def _has_nf4(machine: Machine, hardware: Hardware) -> bool:
+def _has_nf4(machine: Machine) -> bool:
     """Whether weights can be held in 4 bits there: on a GPU, by a package that may be missing here."""
     if machine.here:
-        return bool(hardware.usable_gpus) and importlib.util.find_spec("bitsandbytes") is not None
-    return not machine.cpu
+        return not machine.card.cpu and importlib.util.find_spec("bitsandbytes") is not None
+    return not machine.card.cpu
 
 
 def _because(way: Way, found: Plan) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tui_tuner.config.kinds import RANKED
-from tui_tuner.guiding import rules
-from tui_tuner.guiding.draft import Draft
-from tui_tuner.guiding.rows import Tokens
+from tui_tuner.guiding.proposing import rules
+from tui_tuner.guiding.proposing.draft import Draft
+from tui_tuner.guiding.proposing.rows import Tokens
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import steps_of
+from tui_tuner.planning.duration import steps_in
 from tui_tuner.planning.learning_rate import rules as rate_rules
 from tui_tuner.planning.plan import Plan
 
@@ -95,8 +96,8 @@ def hold_more(draft: Draft, tokens: Tokens) -> bool:
     return True
 
 
-def settle_steps(draft: Draft, rows: int) -> int:
-    """Batch, passes and warm-up for so many rows of training; how many steps they make."""
+def settle_steps(draft: Draft, rows: int) -> None:
+    """Batch, passes and warm-up for so many rows of training, where nothing better is known."""
     kind = draft.config().task_kind
     batch = rules.batch_of(rows, kind)
     epochs = rules.epochs_of(rows, kind, batch)
@@ -111,22 +112,22 @@ def settle_steps(draft: Draft, rows: int) -> int:
             most=rules.MOST_BATCH,
             fewer=steps_of(rows, rules.MOST_BATCH, epochs),
         )
-    draft.set("training.batch_size", batch, why)
+    draft.settle("training.batch_size", batch, why)
     rule = rules.epochs_rule(kind)
     why = _("For {rows:,} rows. {rule} ({source})", rows=rows, rule=_(rule.says), source=rule.source)
-    draft.set("training.epochs", float(epochs), why)
+    draft.settle("training.epochs", float(epochs), why)
     warmup = rules.warmup_of(kind)
-    draft.set(
+    draft.settle(
         "training.warmup",
         warmup,
         _("{rule} ({source})", rule=_(rules.RULES["warmup"].says), source=rules.RULES["warmup"].source),
     )
-    training = draft.config().training
-    return steps_of(rows, training.batch_size, training.epochs, training.max_steps)
 
 
 def settle_rate(draft: Draft, facts: ModelFacts, found: Plan) -> None:
     """The learning rate: that of the method, or for narrow models that of their width."""
+    if "training.learning_rate" in draft.settings:
+        return
     config = draft.config()
     why = found.rate.why
     if config.method.kind in RANKED and facts.hidden < WIDE and not config.task_kind.decides:
@@ -150,10 +151,11 @@ def settle_rate(draft: Draft, facts: ModelFacts, found: Plan) -> None:
     draft.tell("training.learning_rate", found.rate.value, why)
 
 
-def settle_evaluation(draft: Draft, tokens: Tokens, steps: int) -> None:
+def settle_evaluation(draft: Draft, tokens: Tokens) -> None:
     """How often it is measured, what is shown, and when it stops by itself."""
     config = draft.config()
     kind, held = config.task_kind, tokens.facts.validation_rows
+    steps = steps_in(config, tokens.facts.rows)
     if config.data.validation is None:
         return
     draft.tell(

@@ -3,101 +3,36 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.kinds import TASKS, TaskKind
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.errors import ConfigError, TunerError
-from tui_tuner.guiding import candidates as sources
-from tui_tuner.guiding.candidates import CATALOG, FOLDER, HUB, PACKAGE, RUN, Candidate
-from tui_tuner.guiding.fitting import ASSUMED, CHANGED, FITS, MISFIT, STATES, UNSUITED, Fitted, fit_model
+from tui_tuner.errors import ConfigError
 from tui_tuner.guiding.machine import Budget, Machine, find_machine, free_disk, read_budget
-from tui_tuner.guiding.worth import suits, why_of
+from tui_tuner.guiding.models import candidates as sources
+from tui_tuner.guiding.models.asking import AskedHub
+from tui_tuner.guiding.models.candidates import CATALOG, FOLDER, HUB, PACKAGE, RUN, Candidate
+from tui_tuner.guiding.models.choice import Choice, facts_of, licence_rank, speaks
+from tui_tuner.guiding.models.fitting import (
+    ASSUMED,
+    MISFIT,
+    STATES,
+    UNSUITED,
+    Fitted,
+    fit_model,
+)
+from tui_tuner.guiding.models.worth import suits, why_of
 from tui_tuner.locales import _
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.text import one_line
 
 PATIENCE = 3600.0  # seconds that a run may take where nobody has said: one waits for it
 SHOWN_EVERY = 0.4  # seconds between two lists while models are planned
-HUB_SECONDS = 20.0  # for all that a hub is asked
-MOST_DESCRIBED = 6  # models of a hub whose configs are asked for
-# Terms that allow nearly every use, by the names of the hub; others ask for a look, some forbid trade
-OPEN = (
-    "apache-2.0",
-    "mit",
-    "bsd",
-    "bsd-2-clause",
-    "bsd-3-clause",
-    "cc0-1.0",
-    "cc-by-4.0",
-    "unlicense",
-    "openrail",
-)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A model with what there is to know of it before a run.
-
-    Args:
-        name: What `model.name` takes.
-        origin: Where it is from: `folder`, `cache`, `run`, `package`, `catalog` or `hub`.
-        here: Whether nothing has to be fetched.
-        fetch: Bytes to be fetched; None where nobody knows.
-        kind: `chat`, `base` or `encoder`; empty where nobody knows.
-        licence, languages: As its card says; empty where it does not.
-        speaks: Whether it knows the languages asked for; None where its card does not say, or none were.
-        gated: Its owner wants one to log in and accept terms first.
-        state: `fits`, `changed` (fits with `values` nobody asked for), `unknown`, `misfit` or `unsuited`.
-        needs, there: GiB.
-        seconds, cost: Least, likely and most for these rows; None where nobody can tell, or there are none.
-        within: Whether that is within the budget; None where nobody can tell.
-        values: Fields of the config that go with it, `model.name` among them.
-        why: Why it stands where it stands, with figures.
-        basis: What the time rests on.
-    """
-
-    name: str
-    origin: str
-    here: bool
-    why: str
-    state: str
-    fetch: int | None = 0
-    kind: str = ""
-    parameters: int | None = None
-    licence: str = ""
-    languages: tuple[str, ...] = ()
-    speaks: bool | None = None
-    gated: bool = False
-    source: str = ""
-    needs: float = 0.0
-    there: float = 0.0
-    seconds: tuple[float, float, float] | None = None
-    cost: tuple[float, float, float] | None = None
-    within: bool | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
-    basis: str = ""
-
-    @property
-    def fits(self) -> bool:
-        """Whether it can be trained there."""
-        return self.state in (FITS, CHANGED)
-
-    @property
-    def usable(self) -> bool:
-        """Whether a run with it can begin at once."""
-        return self.fits and self.here
-
-    @property
-    def title(self) -> str:
-        """What to call it: a folder by its last part."""
-        return Path(self.name).name if self.origin in (FOLDER, RUN) else self.name
 
 
 @dataclass(frozen=True)
@@ -111,7 +46,8 @@ class _Question:
     budget: Budget
     values: Mapping[str, Any]
     disk: int | None
-    reachable: bool = False
+    runs: Path
+    reachable: bool | None = None  # whether a hub answers; None where it was not asked
 
 
 def rank_models(
@@ -131,12 +67,12 @@ def rank_models(
     """Models for a task, the most fitting first.
 
     First those that fit, and within that what suits the task, knows the languages, and may be used freely;
-    then the largest that is done in time. What has to be fetched comes after what is here where no network
-    may be asked.
+    then the largest that is done in time. What has to be fetched comes after what is here where no hub was
+    asked, and after the toys of this package where none can be.
 
     Args:
         task: A name of `config.kinds.TASKS`.
-        data: `DataFacts`, or what has them as `facts`.
+        data: `DataFacts`, or a look at data (`facts_of`).
         languages: ISO codes that it has to know.
         machine: `here`, `cpu`, or a GPU.
         budget, price: As `machine.read_budget` takes them.
@@ -181,6 +117,8 @@ def watch_models(
     all_at_once: bool = False,
 ) -> Iterator[list[Choice]]:
     """The same as it is found: lists that grow, models of this machine and of this package in the first."""
+    from tui_tuner.models.hub.net import is_offline
+
     stopped = stop or (lambda: False)
     asked = _Question(
         _kind_of(task),
@@ -190,12 +128,13 @@ def watch_models(
         read_budget(budget, price),
         values or {},
         free_disk(),
+        Path(root or RunConfig().output.folder),
+        False if is_offline() else None,
     )
-    runs = root or Path(RunConfig().output.folder)
-    near = [*sources.of_machine(folder or Path.cwd(), runs), sources.of_package(asked.kind)]
+    near = [*sources.of_machine(folder or Path.cwd(), asked.runs), sources.of_package(asked.kind)]
     pool = _Pool(asked, stopped)
     yield pool.add(near)
-    answers = _Hub(asked.kind, stopped) if network else None
+    answers = AskedHub(asked.kind, stopped) if network else None
     known = [one for one in _suited(sources.of_catalog(), asked.kind) if one.key.lower() not in pool.keys]
     yield from pool.grow(known, all_at_once)
     if answers is not None:
@@ -203,22 +142,6 @@ def watch_models(
         if pool.asked.reachable:
             yield from pool.grow(answers.models(pool.keys), all_at_once)
         yield pool.ranked()
-
-
-def facts_of(data: Any) -> DataFacts | None:
-    """Counts of the rows, of whatever has them; None where no rows were counted."""
-    facts = data if isinstance(data, DataFacts) or data is None else getattr(data, "facts", None)
-    return facts if isinstance(facts, DataFacts) and facts.rows else None
-
-
-def find_choice(choices: Iterable[Choice], name: str) -> Choice | None:
-    """The choice that a name means, however its folder is written."""
-    listed = list(choices)
-    path = Path(name).expanduser().absolute()
-    by_name = next((one for one in listed if one.name.lower() == name.lower()), None)
-    return by_name or next(
-        (one for one in listed if one.origin in (FOLDER, RUN) and Path(one.name) == path), None
-    )
 
 
 def _kind_of(task: str) -> TaskKind:
@@ -261,9 +184,8 @@ class _Pool:
             if self._stopped():
                 break
             if candidate.key not in self._found:
-                fitted = fit_model(
-                    candidate, self.asked.kind, self.asked.machine, self.asked.data, self.asked.values
-                )
+                asked = self.asked
+                fitted = fit_model(candidate, asked.kind, asked.machine, asked.data, asked.values, asked.runs)
                 self._found[candidate.key] = candidate, fitted
             if not all_at_once and time.monotonic() - last > SHOWN_EVERY:
                 last = time.monotonic()
@@ -305,6 +227,7 @@ def _choice(candidate: Candidate, fitted: Fitted, asked: _Question) -> tuple[tup
         within=within,
         values=_values(candidate, fitted),
         basis=fitted.basis,
+        candidate=candidate,
     )
     why = why_of(made, fitted, asked.kind, asked.data or ASSUMED, asked.languages, asked.machine.name)
     return _place(made, fitted, candidate, asked), replace(made, why=why)
@@ -312,19 +235,18 @@ def _choice(candidate: Candidate, fitted: Fitted, asked: _Question) -> tuple[tup
 
 def _place(choice: Choice, fitted: Fitted, candidate: Candidate, asked: _Question) -> tuple[Any, ...]:
     """What models are ordered by: the smallest first."""
-    away = not (choice.here or asked.reachable or not asked.machine.here)
-    no_room = not choice.here and asked.disk is not None and (choice.fetch or 0) > asked.disk
     likely = fitted.seconds[1] if fitted.seconds else None
     long = _halvings(likely, PATIENCE) if asked.budget.seconds is None else 0
+    # whoever has put a model beside the data has said enough, if it is of use
+    mine = choice.origin == FOLDER and choice.speaks is not False and not long
     return (
         STATES.index(choice.state) if choice.state in (MISFIT, UNSUITED) else 0,
-        away or (no_room and asked.machine.here),
-        choice.origin == PACKAGE,
+        _reach(choice, asked),
         choice.within is False,
+        not mine,
         suits(choice.kind, asked.kind),
         {True: 0, None: 1, False: 2}[choice.speaks] if asked.languages else 0,
         choice.origin == RUN,
-        choice.origin != FOLDER,
         long,
         STATES.index(choice.state),
         choice.gated,
@@ -336,26 +258,20 @@ def _place(choice: Choice, fitted: Fitted, candidate: Candidate, asked: _Questio
     )
 
 
+def _reach(choice: Choice, asked: _Question) -> int:
+    """0 for what can be used, 1 for what may be fetched, 2 for a toy, 3 for what cannot be fetched."""
+    if choice.origin == PACKAGE:
+        return 2
+    if choice.here or not asked.machine.here:
+        return 0
+    if asked.reachable is False or (asked.disk is not None and (choice.fetch or 0) > asked.disk):
+        return 3
+    return 0 if asked.reachable else 1
+
+
 def _halvings(seconds: float | None, limit: float) -> int:
     """How often a time has to be halved to be within a limit."""
     return 0 if seconds is None or seconds <= limit else math.ceil(math.log2(seconds / limit))
-
-
-def speaks(known: Sequence[str], asked: Sequence[str]) -> bool | None:
-    """Whether languages are among those a card names; None where it names none, or none are asked for."""
-    if not known or not asked:
-        return None
-    return all(code.partition("-")[0] in known for code in asked)
-
-
-def licence_rank(licence: str) -> int:
-    """0 for terms that allow nearly every use, 1 for terms to read, 2 for none told, 3 without trade."""
-    plain = licence.lower()
-    if plain in OPEN:
-        return 0
-    if not plain:
-        return 2
-    return 3 if "-nc" in plain or "research" in plain or "non-commercial" in plain else 1
 
 
 def _weights(parameters: int | None) -> int | None:
@@ -377,61 +293,3 @@ def _values(candidate: Candidate, fitted: Fitted) -> dict[str, Any]:
     if candidate.source and candidate.source != RunConfig().model.hub:
         found["model.hub"] = candidate.source
     return found | dict(fitted.values)
-
-
-class _Hub:
-    """Asks a hub in threads that nobody waits for longer than a while: one that hangs keeps nothing."""
-
-    def __init__(self, kind: TaskKind, stopped: Callable[[], bool]) -> None:
-        self._kind, self._stopped = kind, stopped
-        self._end = time.monotonic() + HUB_SECONDS
-        self._answered = threading.Event()
-        self._found: list[Candidate] | None = None
-        threading.Thread(target=self._search, name="model-search", daemon=True).start()
-
-    def _search(self) -> None:
-        from tui_tuner.models.hub.huggingface import reachable
-
-        try:
-            if reachable():
-                self._found = sources.of_hub(self._kind, set())
-        except TunerError:
-            self._found = []  # it answers, and refuses to search: what is known can be fetched nonetheless
-        finally:
-            self._answered.set()
-
-    def reached(self) -> bool:
-        """Whether the hub answers; waits for it."""
-        while not self._stopped() and time.monotonic() < self._end:
-            if self._answered.wait(0.1):
-                break
-        return self._found is not None
-
-    def models(self, known: set[str]) -> Iterator[Candidate]:
-        """Those it named that are of use and not known yet, with their configs, as they come."""
-        wanted = [one for one in self._found or () if one.key.lower() not in known]
-        wanted = [one for one in wanted if suits(one.kind, self._kind) < 2][:MOST_DESCRIBED]
-        told: list[Candidate | None] = [None] * len(wanted)
-        done = [threading.Event() for _unused in wanted]
-
-        def ask(place: int) -> None:
-            try:
-                told[place] = sources.described(wanted[place])
-            finally:
-                done[place].set()
-
-        for place in range(len(wanted)):
-            threading.Thread(target=ask, args=(place,), name="model-asked", daemon=True).start()
-        for place, event in enumerate(done):
-            while not event.wait(0.1) and not self._stopped() and time.monotonic() < self._end:
-                pass
-            found = told[place]
-            if found is not None:
-                yield found
-
-
-def smaller_that_fits(choices: Sequence[Choice], than: Choice) -> Choice | None:
-    """The largest that fits and is smaller than one that does not; None without one."""
-    fitting = [one for one in choices if one.fits and (one.parameters or 0) < (than.parameters or 0)]
-    real = [one for one in fitting if one.origin != PACKAGE] or fitting
-    return max(real, key=lambda one: (one.speaks is not False, one.parameters or 0), default=None)

@@ -7,48 +7,27 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tui_tuner.config.advice import fixes_of, on_screen
-from tui_tuner.config.kinds import TASKS
-from tui_tuner.config.schema import DataSection, RunConfig
-from tui_tuner.data.formats import find_format
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.reading import Read, Reading
-from tui_tuner.errors import DataError, HubError, ModelError, TunerError
+from tui_tuner.data.reading import Reading
+from tui_tuner.errors import HubError, ModelError, TunerError
 from tui_tuner.guiding.proposal import Concern
 from tui_tuner.locales import _
 from tui_tuner.planning.counting import count
 from tui_tuner.planning.data_facts import DataFacts, counted_facts
-from tui_tuner.tasks import find_task, name_of_task
+from tui_tuner.tasks import find_task
 
 if TYPE_CHECKING:
     from tui_tuner.runs.events import Body
 
-LOOKED_AT = 50  # rows that tell what the others are
 MOST_ROWS = 50_000  # are tokenised; of more, so many from anywhere stand for all
 MOST_SECONDS = 20.0  # of reading rows that are only counted
 BYTES_A_TOKEN = 4.0  # of text, where no tokenizer is here to tell
-
-
-@dataclass(frozen=True)
-class Glance:
-    """The first rows.
-
-    Args:
-        format: Their record format; empty where no row could be read.
-        task: The task that they are for; None where no task takes them.
-        words: What they are.
-        way: How a task can take them that does not take them as they are: (words, values).
-    """
-
-    format: str = ""
-    task: str | None = None
-    words: str = ""
-    way: tuple[str, dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,61 +50,6 @@ class Tokens:
     unusable: int = 0
     reason: str = ""
     exact: bool = False
-
-
-def glance(data: DataSection) -> Glance:
-    """Look at the first rows.
-
-    Raises:
-        DataError: they cannot be read, or nobody can tell what they are.
-        HubError: a data set of a hub that cannot be reached.
-    """
-    seen: list[Read] = []
-    ledger = Ledger()
-    for read in islice(Reading(data), LOOKED_AT):
-        if read.begun(ledger) is not None:
-            seen.append(read)
-    if not seen:
-        from tui_tuner.data.examples.prepare import nothing_left
-
-        raise nothing_left(data, ledger, True)
-    first = seen[0]
-    assert first.record is not None
-    task = name_of_task(first.record)
-    words = _(TASKS[task].rows) if task else ""
-    way = _other_way(first)
-    if way is not None and task is not None and way[1].pop("better", False):
-        better = str(way[1]["task"])
-        return Glance(first.format, better, _(TASKS[better].rows), way)
-    return Glance(first.format, task, words, way if task is None else None)
-
-
-def _other_way(read: Read) -> tuple[str, dict[str, Any]] | None:
-    """How a row can be read by another task than the first that takes it."""
-    way = find_format(read.format).otherwise(read.columns, read.row.values)
-    if way is None or way.task not in TASKS:
-        return None
-    hint = way.hint()
-    values = dict(hint.fixes[0]) if hint.fixes else {"task": way.task, "data.columns": dict(way.columns)}
-    return hint.on_screen, {**values, "better": True} if way.better else values
-
-
-def takes(config: RunConfig) -> DataError | None:
-    """Why the task cannot use the first usable row; None where it can, or nobody can tell quickly."""
-    check = getattr(find_task(config.task).encoder_class, "check_kind", None)
-    if check is None:
-        return None
-    ledger = Ledger()
-    for read in islice(Reading(config.data), LOOKED_AT):
-        record = read.begun(ledger)
-        if record is None:
-            continue
-        try:
-            check(config, replace(read, source=read.source), record)
-        except DataError as error:
-            return error
-        return None
-    return None
 
 
 def concern_of(error: TunerError, code: str, about: str = "data") -> Concern:

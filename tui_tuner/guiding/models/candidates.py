@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.kinds import TINY, TaskKind
 from tui_tuner.errors import TunerError
-from tui_tuner.models.cards import CardWords, has_chat_template, read_card
+from tui_tuner.models.cards.published import BASE, CHAT, ENCODER, Published, published
+from tui_tuner.models.cards.reading import CardWords, has_chat_template, read_card
 from tui_tuner.models.hub.kinds import HUGGINGFACE, SOURCES
-from tui_tuner.models.published import BASE, CHAT, ENCODER, Published, published
 
 if TYPE_CHECKING:
     from tui_tuner.models.hub.kinds import LocalModel

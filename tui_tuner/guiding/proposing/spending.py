@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
-from functools import cache
 
-from tui_tuner.guiding.asked import Budget, Machine
-from tui_tuner.guiding.draft import Draft
+from tui_tuner.guiding.machine import Budget, Machine
+from tui_tuner.guiding.models.fitting import time_of
 from tui_tuner.guiding.proposal import Concern
+from tui_tuner.guiding.proposing.draft import Draft
 from tui_tuner.locales import _
 from tui_tuner.planning.plan import Plan
 from tui_tuner.text import human_money, rough_seconds
 
-# Of the floating-point operations that a large matrix product reaches on this processor, training reaches a
-# share: measured on models of 1 to 135 million parameters
-SHARE = 0.45
-LEAST_SHARE, MOST_SHARE = 0.2, 0.8
-SIZE = 512  # of the matrices that are multiplied
-TRIES = 4
 MEASURED_AND_LOADED = 0.15  # of training: evaluations, samples and checkpoints
 BEGIN = 10.0  # seconds until the first step
 
@@ -37,18 +30,7 @@ class Spent:
 
 def spent_by(found: Plan, machine: Machine, price: float | None) -> Spent:
     """What the planned run takes."""
-    duration = found.duration
-    if duration is None:
-        return Spent(None, None, "")
-    seconds: Span | None = None
-    basis = duration.basis
-    if duration.seconds is not None and duration.low is not None and duration.high is not None:
-        seconds = (duration.low, duration.seconds, duration.high)
-    elif found.fit.card.cpu and (machine.here or machine.cpu):
-        speed = processor_speed()
-        flops = duration.work.flops
-        seconds = (flops / speed / MOST_SHARE, flops / speed / SHARE, flops / speed / LEAST_SHARE)
-        basis = _("{speed:.0f} GFLOP/s that this processor has just reached", speed=speed / 1e9)
+    seconds, basis = time_of(found, machine)
     if seconds is None:
         return Spent(None, None, basis)
     low, likely, high = (BEGIN + one * (1 + MEASURED_AND_LOADED) for one in seconds)
@@ -58,50 +40,32 @@ def spent_by(found: Plan, machine: Machine, price: float | None) -> Spent:
     return Spent((low, likely, high), (low * hours, likely * hours, high * hours), basis)
 
 
-@cache
-def processor_speed() -> float:
-    """Floating-point operations a second of a matrix product in float32 on this processor, measured."""
-    import numpy as np
-
-    left = np.random.default_rng(0).random((SIZE, SIZE), dtype=np.float32)
-    best = math.inf
-    for _unused in range(TRIES):
-        begun = time.perf_counter()
-        left @ left
-        best = min(best, time.perf_counter() - begun)
-    return 2 * SIZE**3 / max(best, 1e-9)
-
-
-def settle_budget(draft: Draft, budget: Budget, machine: Machine) -> float | None:
-    """Price and budget as fields, where there is a price; the price."""
+def price_of(draft: Draft, named: float | None) -> float | None:
+    """What an hour costs: as a field was set, or as it was named with the machine."""
     own = draft.answers.more.get("hardware.price_per_hour")
-    price = float(own) if isinstance(own, int | float) else machine.price
+    number = isinstance(own, int | float) and not isinstance(own, bool)
+    return float(own) if number and own is not None else named
+
+
+def settle_budget(draft: Draft, budget: Budget, asked_money: bool) -> None:
+    """Price and budget as fields, where there is a price."""
+    price = budget.price
     if price is not None:
         draft.set("hardware.price_per_hour", price, _("What an hour of the machine costs."))
-    if budget.money is None:
-        return price
-    if price is None:
-        draft.add(
-            Concern(
-                "no_price",
-                _(
-                    "{budget:g} cannot be kept to: nobody knows what an hour of the machine costs.",
-                    budget=budget.money,
-                ),
-                _(
-                    "Say the price with the machine, such as “RTX 4090 at 0.40/h”, or set "
-                    "hardware.price_per_hour."
-                ),
-                about="budget",
-            )
+    if not asked_money or budget.money is None:
+        return
+    if not price:
+        said = _(
+            "{budget:g} cannot be kept to: nobody knows what an hour of the machine costs.",
+            budget=budget.money,
         )
-        return None
-    draft.set(
-        "hardware.budget",
-        budget.money,
-        _("It is saved and stopped, resumably, before it costs more than that."),
-    )
-    return price
+        way = _(
+            "Say the price with the machine, such as “RTX 4090 at 0.40/h”, or set hardware.price_per_hour."
+        )
+        draft.add(Concern("no_price", said, way, about="budget"))
+        return
+    why = _("It is saved and stopped, resumably, before it costs more than that.")
+    draft.set("hardware.budget", budget.money, why)
 
 
 def keep_within(draft: Draft, found: Plan, spent: Spent, budget: Budget) -> bool:
@@ -110,7 +74,8 @@ def keep_within(draft: Draft, found: Plan, spent: Spent, budget: Budget) -> bool
     if limit is None or likely is None or found.duration is None or likely <= limit:
         return False
     steps = found.duration.work.steps
-    fewer = max(1, math.floor(steps * limit / likely * 0.9))
+    share = max(0.0, limit - BEGIN) / max(likely - BEGIN, 1e-9)
+    fewer = max(1, math.floor(steps * share * 0.9))
     draft.add(_over(spent, budget, steps, fewer))
     if draft.own("training.max_steps") or fewer >= steps:
         return False
@@ -123,20 +88,18 @@ def keep_within(draft: Draft, found: Plan, spent: Spent, budget: Budget) -> bool
 
 
 def _limit(spent: Spent, budget: Budget) -> tuple[float | None, float | None]:
-    """What may be spent and what likely is, in the same unit."""
-    if budget.seconds is not None:
-        return budget.seconds, spent.seconds[1] if spent.seconds else None
-    return budget.money, spent.cost[1] if spent.cost else None
+    """The seconds that may be spent, and those that likely are."""
+    return budget.seconds, spent.seconds[1] if spent.seconds else None
 
 
 def _over(spent: Spent, budget: Budget, steps: int, fewer: int) -> Concern:
     """That a run is over the budget, and what is done about it."""
-    if budget.seconds is not None and spent.seconds:
+    if (budget.money is None or spent.cost is None) and spent.seconds:
         said = _(
             "All {steps:,} steps would take about {time}, and {limit} are allowed.",
             steps=steps,
             time=rough_seconds(spent.seconds[1]),
-            limit=rough_seconds(budget.seconds),
+            limit=rough_seconds(budget.seconds or 0.0),
         )
     else:
         said = _(

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tui_tuner.config.kinds import TaskKind
-from tui_tuner.guiding.candidates import PACKAGE, RUN
-from tui_tuner.guiding.fitting import CHANGED, FITS, MISFIT, Fitted
+from tui_tuner.guiding.models.candidates import FOLDER, PACKAGE, RUN
+from tui_tuner.guiding.models.fitting import CHANGED, FITS, MISFIT, UNSUITED, Fitted
 from tui_tuner.locales import _
-from tui_tuner.models.published import BASE, CHAT, ENCODER
+from tui_tuner.models.cards.published import BASE, CHAT, ENCODER
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.text import human_bytes, human_money, one_line, rough_seconds
 
 if TYPE_CHECKING:
-    from tui_tuner.guiding.models import Choice
+    from tui_tuner.guiding.models.choice import Choice
 
 _NAMED = 4  # languages of a card
 
@@ -62,8 +62,10 @@ def why_of(
     said = [memory_words(choice, fitted, machine), time_words(fitted, rows, choice)]
     if choice.origin == PACKAGE:
         said.append(_("A toy inside this program, to try things with."))
-    elif choice.state != "unsuited":
+    elif choice.state != UNSUITED:
         said.append(kind_words(choice.kind, task))
+    if choice.origin == FOLDER:
+        said.append(_("It lies in this folder or below it."))
     if choice.origin == RUN:
         said.append(_("A run of yours made it: it has learnt something else already."))
     said += [language_words(choice, languages), terms_words(choice), fetch_words(choice)]
@@ -79,6 +81,8 @@ def memory_words(choice: Choice, fitted: Fitted, machine: str) -> str:
         return _(
             "Fits {machine} with {changes}: needs {needs:.1f} of {there:.1f} GiB.", changes=fitted.why, **told
         )
+    if fitted.weights:
+        return _("Does not fit {machine}: its weights alone take {needs:.1f} GiB of {there:.1f}.", **told)
     if choice.state == MISFIT and choice.needs:
         return _("Does not fit {machine}: needs {needs:.1f} GiB of {there:.1f}.", **told)
     return fitted.why

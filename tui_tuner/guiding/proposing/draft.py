@@ -14,6 +14,7 @@ from tui_tuner.guiding.answers import Answers
 from tui_tuner.guiding.proposal import Concern, Setting
 from tui_tuner.locales import _
 
+DEMO = "demo"  # what every source of this package is called, or begins with
 Said = Callable[[str], None]
 Stop = Callable[[], bool]
 
@@ -43,6 +44,11 @@ class Draft:
         if value != "auto":
             self.values[path] = value
         self.settings[path] = Setting(path, value, why)
+
+    def settle(self, path: str, value: Any, why: str) -> None:
+        """`set`, unless something is known already that goes before."""
+        if path not in self.settings:
+            self.set(path, value, why)
 
     def tell(self, path: str, value: Any, why: str) -> None:
         """Say what a field that is left open comes to."""
