@@ -265,6 +265,9 @@ class _Looking:
 
     def _can_use(self, read: Read, record: Record) -> bool:
         encoder = find_task(self.config.task).encoder_class
+        if self.config.task_kind.decides == "text" and getattr(record, "label", "") is None:
+            self.refused[N_("the label is missing")] += 1
+            return False
         if encoder is None:
             return True
         try:

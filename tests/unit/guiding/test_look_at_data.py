@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from tui_tuner.config.load import build_config
+from tui_tuner.config.values import with_values
 from tui_tuner.guiding.data import DataLook, look_at_data, say_look
+from tui_tuner.tasks import find_task
 
 WORDS = [a + b + c for a in "bdfgklmn" for b in "aeiou" for c in "bdfgklmnprst"]
 
@@ -208,6 +210,26 @@ def test_classes_are_counted_each(counts: dict[str, int], expected: set[str], tm
     look = look_at_data(lines(tmp_path / "a.jsonl", texts(**counts)), "classification")
     assert codes(look) == expected
     assert look.can_train == ("one_class" not in expected)
+    for concern in look.concerns:
+        for _words, fix in concern.fixes:
+            with_values(build_config({"task": "classification"}), fix)  # raises where it is no field
+    if "mostly_one_label" in expected:
+        best = one(look, "mostly_one_label").fixes[1][1]["evaluation.best"]
+        assert best in {metric.name for metric in find_task("classification").metrics}
+
+
+@pytest.mark.parametrize("label", [None, ""])
+def test_rows_without_a_label_are_not_of_a_class(label: Any, tmp_path: Path) -> None:
+    rows = [*texts(good=60, bad=60), {"text": "Nobody knows.", "label": label}]
+    look = look_at_data(lines(tmp_path / "a.jsonl", rows), "classification")
+    assert (look.usable, look.labels) == (120, {"good": 60, "bad": 60})
+    assert sum(look.refused.values()) == 1
+
+
+def test_several_classes_at_once_need_no_other_class(tmp_path: Path) -> None:
+    rows = [{"text": f"Of {w}.", "labels": ["red"] if n % 3 else []} for n, w in enumerate(WORDS[:150])]
+    look = look_at_data(lines(tmp_path / "a.jsonl", rows))
+    assert look.problem == "multi" and not look.concerns
 
 
 def test_labels_that_are_answers_are_no_classes(tmp_path: Path) -> None:

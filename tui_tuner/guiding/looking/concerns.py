@@ -13,7 +13,7 @@ from typing import Any
 from tui_tuner.config.advice import fixes_of, on_screen
 from tui_tuner.config.kinds import RECORD_FORMATS, TASKS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.labels.problem import REGRESSION, settle_problem
+from tui_tuner.data.labels.problem import REGRESSION, SINGLE, settle_problem
 from tui_tuner.errors import DataError, TunerError
 from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, TOKENS, need_of, say_numbers, size_word
 from tui_tuner.guiding.examples import can_annotate
@@ -137,7 +137,8 @@ def few_rows(tally: Tally, config: RunConfig, tokens: int) -> Iterator[Concern]:
     need = need_of(config.task)
     different = tally.rows - tally.duplicates
     if need.unit == OF_CLASS and tally.labels and problem_of(tally, config) != REGRESSION:
-        yield from _few_of(tally.labels, config)
+        if len(tally.labels) > 1:  # of one class alone, more is said than that there are few
+            yield from _few_of(tally.labels, config)
     elif need.unit == OF_TAG and tally.tags:
         yield from _few_of(tally.tags, config)
     elif need.unit == TOKENS:
@@ -163,12 +164,15 @@ def _few_of(counts: Mapping[str, int], config: RunConfig) -> Iterator[Concern]:
     rare = [name for name, count in found if count < need.begins]
     if size_word(need, found[(len(found) - 1) // 2][1]) in ("few", "too_few"):
         name, count = found[0]
-        words = _(
-            "{names} in all; the rarest, {name}, has {count:,}: that is little.",
-            names=", ".join(f"{one_line(one, 30)} {number:,}" for one, number in found[::-1][:5]),
-            name=one_line(name, 30),
-            count=count,
-        )
+        words = _("{name} has {count:,}: that is little.", name=one_line(name, 30), count=count)
+        if len(found) > 1:
+            words = _(
+                "{names}{more}; the rarest, {name}, has {count:,}: that is little.",
+                names=", ".join(f"{one_line(one, 30)} {number:,}" for one, number in found[::-1][:5]),
+                more=", …" if len(found) > 5 else "",
+                name=one_line(name, 30),
+                count=count,
+            )
         yield _too_small(words, config)
     elif rare:
         words = _n(
@@ -222,7 +226,7 @@ def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
             _("Tag some words here, or name the column with the tags (data.columns)."),
             stops=True,
         )
-    if decides != "text" or not tally.labels or problem_of(tally, config) == REGRESSION:
+    if decides != "text" or not tally.labels or problem_of(tally, config) != SINGLE:
         return
     rows, different = tally.outputs.tally.rows, len(tally.labels)
     common, count = tally.labels.most_common(1)[0]
@@ -230,7 +234,10 @@ def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
     if different == 1:
         yield Concern(
             "one_class",
-            _("All {rows:,} rows are labelled {label}: there is nothing to tell apart.", **said),
+            _(
+                "No row of {rows:,} has another label than {label}: nothing is to be told apart.",
+                **said,
+            ),
             _("Add rows of another class, or name another column as the label (data.columns)."),
             stops=True,
         )
@@ -261,7 +268,7 @@ def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
             _("Collect more of the others, or let rare classes count more; judge by macro F1."),
             fixes=(
                 (_("Rare classes count more"), {"training.class_weights": "balanced"}),
-                (_("Judge by macro F1"), {"evaluation.best": "macro_f1"}),
+                (_("Judge by macro F1"), {"evaluation.best": "f1_macro"}),
             ),
         )
 
