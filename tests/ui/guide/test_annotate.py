@@ -114,7 +114,7 @@ async def test_texts_of_a_file_get_a_class_by_a_digit(kind: str, opened: Opened,
     async with annotating(opened, str(path), "classification") as (pilot, gave):
         assert "It never came." in text(pilot) and "1 text to do" in text(pilot)
         await pilot.press("1")
-        await until(pilot, lambda: "0 texts to do" in text(pilot))
+        await until(pilot, lambda: "All texts of the file are done" in text(pilot))
         await pilot.press("escape")
         await until(pilot, lambda: bool(gave))
     assert rows(out)[-1] == {"text": "It never came.", "label": "bad"}
