@@ -69,6 +69,29 @@ def test_a_file_that_another_program_has_changed_is_not_cut(tmp_path: Path) -> N
     assert len(found.path.read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize("kind", ["lines.txt", "parts.txt", "a.csv", "text.csv", "a.jsonl", "half.csv"])
+def test_texts_without_marks_are_taken_from_files_of_every_kind(kind: str, tmp_path: Path) -> None:
+    texts = ["It broke, again.", "Lovely boots!", "It never came."]
+    path = tmp_path / kind
+    if path.suffix == ".txt":
+        path.write_text(("\n" if kind == "lines.txt" else "\n\n").join(texts) + "\n")
+    elif kind == "half.csv":
+        labels = ("bad", "", "")
+        lines = [f'"{one}",{label}\n' for one, label in zip(texts, labels, strict=True)]
+        path.write_text("text,label\n" + "".join(lines))
+    elif path.suffix == ".csv":
+        name = "text" if kind == "text.csv" else "what_they_wrote"
+        path.write_text(f"id,{name}\n" + "".join(f'{n},"{one}"\n' for n, one in enumerate(texts)))
+    else:
+        path.write_text("".join(json.dumps({"text": one}) + "\n" for one in texts))
+    found = open_annotation(str(path), "classification")
+    labelled = [{"text": texts[0], "label": "bad"}] if kind == "half.csv" else []
+    assert found.rows == labelled and found.texts == texts[len(labelled) :]
+    found.append({"text": texts[1], "label": "good"})
+    again = open_annotation(str(path), "classification")
+    assert texts[1] not in again.texts and texts[2] in again.texts
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
 def test_a_full_disk_leaves_the_rows_before(tmp_path: Path) -> None:
     found = open_annotation(None, "sft", tmp_path)
