@@ -139,7 +139,9 @@ def test_rows_for_another_goal_say_which_and_how(tmp_path: Path) -> None:
 def test_plain_texts_can_be_marked_here(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("One day.\n\nAnother day.\n")
     look = look_at_data(str(tmp_path / "a.txt"), "classification")
-    assert ("Mark these texts here", {}) in one(look, "wrong_shape").fixes
+    assert ("Mark these texts here", {}) in one(look, "wrong_shape").fixes and look.to_mark == 2
+    chats_of = look_at_data(lines(tmp_path / "a.jsonl", chats(60)), "classification")
+    assert chats_of.to_mark == 0 and ("Mark these texts here", {}) not in one(chats_of, "wrong_shape").fixes
 
 
 def test_columns_that_nobody_knows_are_asked_for_and_can_be_named(tmp_path: Path) -> None:
@@ -223,7 +225,7 @@ def test_rows_without_a_label_are_not_of_a_class(label: Any, tmp_path: Path) -> 
     rows = [*texts(good=60, bad=60), {"text": "Nobody knows.", "label": label}]
     look = look_at_data(lines(tmp_path / "a.jsonl", rows), "classification")
     assert (look.usable, look.labels) == (120, {"good": 60, "bad": 60})
-    assert sum(look.refused.values()) == 1
+    assert sum(look.refused.values()) == look.to_mark == 1
 
 
 def test_several_classes_at_once_need_no_other_class(tmp_path: Path) -> None:

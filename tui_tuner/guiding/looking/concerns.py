@@ -21,7 +21,7 @@ from tui_tuner.guiding.goals import goal_of
 from tui_tuner.guiding.looking.noise import noise
 from tui_tuner.guiding.looking.tally import Spread, Tally
 from tui_tuner.guiding.proposal import Concern
-from tui_tuner.locales import _, _n
+from tui_tuner.locales import N_, _, _n
 from tui_tuner.text import one_line, some_of
 
 # From where on something is a concern, each with its reason
@@ -30,6 +30,8 @@ ONE_LABEL = 0.9  # always saying it is right in 9 of 10 already, so accuracy tel
 TIMES_RAREST = 100  # Google's AutoML: best where the commonest class has at most 100 times the rarest's rows
 OWN_LABELS = 0.5  # of the labels stand once: they are answers, not classes
 
+
+UNLABELLED = N_("the label is missing")  # as the record formats say it
 
 _Fix = tuple[str, Mapping[str, Any]]
 
@@ -50,18 +52,25 @@ def refusal_concern(error: TunerError | OSError, config: RunConfig) -> Concern:
     return Concern(code, where + error.what, on_screen(error.hint), stops=True, fixes=fixes)
 
 
-def wrong_shape(error: DataError, config: RunConfig, plain: bool) -> Concern:
+def wrong_shape(error: DataError, config: RunConfig, bare: int) -> Concern:
     """No row is of the shape that the task needs; what can be done with them.
 
     Args:
-        plain: They are texts with nothing said of them, which can be said here.
+        bare: How many are texts with nothing said of them, which can be said here.
     """
-    fixes = tuple((words_of_fix(fix), fix) for fix in fixes_of(error.hint))
+    fixes: tuple[_Fix, ...] = tuple((words_of_fix(fix), fix) for fix in fixes_of(error.hint))
     kind = config.task_kind
-    if plain and can_annotate(config.task):
-        fixes += ((_("Mark these texts here") if kind.decides else _("Write the answers here"), {}),)
+    if bare:
+        fixes += by_hand(config)
     words = _("{what} This goal needs {rows}.", what=_sentence(error.what), rows=_(kind.rows or kind.label))
     return Concern("wrong_shape", words, on_screen(error.hint), stops=True, fixes=fixes)
+
+
+def by_hand(config: RunConfig) -> tuple[_Fix, ...]:
+    """Texts with nothing said of them can be marked here, where the task has rows that are made by hand."""
+    if not can_annotate(config.task):
+        return ()
+    return (((_("Mark these texts here") if config.task_kind.decides else _("Write the answers here")), {}),)
 
 
 def words_of_fix(fix: Mapping[str, Any]) -> str:
@@ -125,7 +134,10 @@ def refused_rows(config: RunConfig, read: int, refused: Mapping[str, int]) -> It
         ),
         _("Mend these rows in the file, or train without them."),
         stops=True,
-        fixes=((_("Train without them"), {"data.max_dropped": accepted}),),
+        fixes=(
+            (_("Train without them"), {"data.max_dropped": accepted}),
+            *(by_hand(config) if UNLABELLED in refused else ()),
+        ),
     )
 
 
