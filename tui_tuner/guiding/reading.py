@@ -132,5 +132,6 @@ def _check_words(answers: Answers) -> None:
     goal = find_goal(answers.task) if answers.task else None
     asked.read_machine(answers.machine)
     asked.read_limit(answers.budget)
-    if goal is not None and goal.task is not None:
-        asked.read_judge(answers.judge, goal.task)
+    task = goal.task if goal else None
+    if task:
+        asked.read_judge(answers.judge, task)

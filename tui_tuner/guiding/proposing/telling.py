@@ -15,6 +15,7 @@ from tui_tuner.planning.plan import Plan
 from tui_tuner.text import human_count, human_money, one_line, rough_seconds
 
 LONG = 3600.0  # seconds
+WRITES_ALL = "chatml"  # a template that writes what others leave out, such as calls of tools
 ENOUGH = 100  # rows to try something with
 FEW_HELD_OUT = 6  # paired differences, of fewer of which none is beyond chance (sign test: 2 / 2^5 > 0.05)
 # Said here by itself, with the figures of the proposal, or decided by it
@@ -98,8 +99,12 @@ def _unusable(tokens: Tokens) -> Concern:
     )
     accepted = min(1.0, round(share + 0.0005, 3))
     stops = share > 0.01
-    fixes = ((_("Leave them out"), {"data.max_dropped": accepted}),) if stops else ()
-    return Concern("unusable_rows", said, _("Mend them, or leave them out."), stops, fixes, "data")
+    fixes: list[tuple[str, dict[str, object]]] = []
+    if "chat template" in tokens.reason:
+        fixes.append((_("Use a chat template that can write them"), {"model.chat_template": WRITES_ALL}))
+    if stops:
+        fixes.append((_("Leave them out"), {"data.max_dropped": accepted}))
+    return Concern("unusable_rows", said, _("Mend them, or leave them out."), stops, tuple(fixes), "data")
 
 
 def _began(sentence: str) -> str:
