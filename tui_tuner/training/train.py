@@ -37,9 +37,11 @@ from tui_tuner.training.step.engine import Engine, training_arguments
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.surroundings import device_name, versions
+from tui_tuner.training.watching.curve import CurveWatch
 from tui_tuner.training.watching.kernels import attention_chosen, kernels_event, tell_of_failures
 from tui_tuner.training.watching.memory_check import MemoryCheck
 from tui_tuner.training.watching.meter import step_meter
+from tui_tuner.training.watching.numbers import NumberWatch
 from tui_tuner.training.watching.pace import Pace
 from tui_tuner.training.watching.reporting import StepReports, device_memory
 
@@ -171,7 +173,16 @@ class Training:
             reporter.log,
         )
         every = config.training.report_every
-        reports = StepReports(reporter, every, device_memory(self.device.place), meter)
+        progress, peak = context.progress, float(config.training.learning_rate)
+        clipped = bool(config.training.max_grad_norm)
+        reports = StepReports(
+            reporter,
+            every,
+            device_memory(self.device.place),
+            meter,
+            NumberWatch(lambda: progress.told, peak, clipped),
+            CurveWatch(progress, self.total, peak),
+        )
         saver = Saver(
             config,
             context.folder,
