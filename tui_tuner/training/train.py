@@ -18,6 +18,7 @@ from tui_tuner.locales import _
 from tui_tuner.objectives.base import Objective
 from tui_tuner.objectives.setup import Setup
 from tui_tuner.planning.data_facts import steps_of
+from tui_tuner.planning.learning_rate import usual_rate
 from tui_tuner.runs.events import Phase
 from tui_tuner.training.base_model import RECORD, keep_base, read_base
 from tui_tuner.training.context import LEDGER, RunContext
@@ -181,7 +182,7 @@ class Training:
             device_memory(self.device.place),
             meter,
             NumberWatch(lambda: progress.told, peak, clipped),
-            CurveWatch(progress, self.total, peak),
+            CurveWatch(progress, self.total, peak, usual_rate(context.asked, self.settled.facts).low),
         )
         saver = Saver(
             config,
@@ -257,6 +258,7 @@ class Training:
             lambda: context.commands.waited,
             self.total,
             self.loop.interludes,
+            context.progress.told,
         )
         engine.add_callback(pace)
         engine.skip_bad = config.training.on_bad_numbers == "skip"

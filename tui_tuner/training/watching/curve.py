@@ -13,11 +13,10 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from tui_tuner.config.advice import advise, setting
 from tui_tuner.locales import N_, _
-from tui_tuner.training.keeping.progress import Progress
 from tui_tuner.training.watching.numbers import Finding, smaller_rate
 
 FEWEST, MOST = 8, 50  # steps of a stretch; a twentieth of the run between them
@@ -38,6 +37,13 @@ CERTAIN = 2.0  # standard errors
 _KEPT: dict[str, Any] = {"first": None, "held_out": [], "best": None, "blocks": [], "top": 0.0}
 
 
+class Kept(Protocol):
+    """What outlives the process (`training.keeping.progress.Progress`)."""
+
+    watched: dict[str, Any]
+    told: list[str]
+
+
 class CurveWatch:
     """Fed with each step in order, and with what held-out rows have; says each thing once in a run.
 
@@ -45,10 +51,11 @@ class CurveWatch:
         progress: Where what was seen and said is kept, `watched` and `told`.
         total: Steps of the run.
         peak: `training.learning_rate` of the run.
+        lowest: The lowest rate that is usual for such a run; 0 where that is not known.
     """
 
-    def __init__(self, progress: Progress, total: int, peak: float) -> None:
-        self._progress, self._total, self._peak = progress, total, peak
+    def __init__(self, progress: Kept, total: int, peak: float, lowest: float = 0.0) -> None:
+        self._progress, self._total, self._peak, self._lowest = progress, total, peak, lowest
         self._steps = min(MOST, max(FEWEST, total // 20))
         self._outside = 0 if self._steps < SEVERAL else self._steps // 8
         self._recent: deque[tuple[int, float]] = deque(maxlen=self._steps)
@@ -193,6 +200,10 @@ class CurveWatch:
             step=step,
             rate=rate,
         )
+        if self._peak < self._lowest:
+            higher = setting({"training.learning_rate": self._lowest})
+            hint = advise(N_("The rate is below what is usual: train again with {higher}.", higher=higher))
+            return Finding("plateau", message, hint)
         by = 10 if RATE_ADVICE in self._progress.told else 3
         lower = setting({"training.learning_rate": smaller_rate(self._peak, by)})
         hint = advise(

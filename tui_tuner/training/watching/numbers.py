@@ -18,6 +18,7 @@ _LEAST = 20  # steps before anything is called unusual
 _SPIKE = 8.0  # robust standard deviations above the median
 _SPIKE_SHARE = 1.5  # and at least so many times the median
 _BACK = 1 / 3  # and at least so much of the way back to the loss at the start
+_LEARNT, _WORSE = 0.1, 2.0  # shares of that loss: below the one, a jump counts that is above the other
 _OFTEN = 3  # spikes, that many steps apart, that are said to come again and again
 _APART = 5
 _EXPLOSION = 50.0  # times the median norm
@@ -87,8 +88,9 @@ class NumberWatch:
         spread = _MAD * statistics.median(abs(value - usual) for value in self._losses)
         if loss <= usual + _SPIKE * spread or loss <= _SPIKE_SHARE * usual:
             return None
-        if loss - usual <= _BACK * (statistics.median(self._first) - usual):
-            return None  # a row that is harder than others, once nearly all is learnt
+        first = statistics.median(self._first)
+        if loss - usual <= _BACK * (first - usual) or (usual < _LEARNT * first and loss < _WORSE * first):
+            return None  # a row that is harder than others, where nearly all is learnt
         if self._spikes and step - self._spikes[-1] < _APART:
             return None  # the same one
         self._spikes.append(step)
