@@ -15,6 +15,7 @@ from tui_tuner.runs.events import (
     Body,
     Evaluation,
     Finished,
+    Resolved,
     RunDuration,
     RunStarted,
     Step,
@@ -25,6 +26,14 @@ from tui_tuner.text import human_money, human_seconds, one_line
 from tui_tuner.verdicts.words import VERDICTS
 
 IDLE = "gpu_idle"  # the code of the warning that a GPU has nothing to do
+
+
+class NotSent(Exception):
+    """Why a message did not get there, in words without an address. `again`: another attempt may help."""
+
+    def __init__(self, why: str, again: bool = False) -> None:
+        super().__init__(why)
+        self.again = again
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,8 @@ class Story:
                 self._step = step
             case RunStarted(config=config):
                 self._deciding = _deciding(config)
+            case Resolved(field="evaluation.best", value=value):
+                self._deciding = str(value)
             case RunDuration():
                 self._duration = body
             case Evaluation(stage="validation", metrics=metrics):

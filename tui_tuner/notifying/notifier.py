@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 
 from tui_tuner.locales import _
-from tui_tuner.notifying.message import Message, Story
-from tui_tuner.notifying.sending import NotSent, name_of, pause, send
+from tui_tuner.notifying.message import Message, NotSent, Story
+from tui_tuner.notifying.sending import name_of, pause, send
 from tui_tuner.runs.events import Body, Sink, Warned
 
-PATIENCE = 15.0  # seconds after the run's last word in which messages may still be on their way
+PATIENCE = 10.0  # seconds after the run's last word in which messages may still be on their way
 IN_HASTE = 5.0  # the same where the process is asked to end
 _OF_A_TERMINAL = ("bell",)  # what whoever has the terminal does
 
@@ -28,7 +28,7 @@ class Notifier:
     def __init__(self, sink: Sink, run: str, entries: Sequence[str]) -> None:
         self._sink, self._story = sink, Story(run)
         self._entries = [entry for entry in entries if entry not in _OF_A_TERMINAL]
-        self._left = 0
+        self._pending: list[str] = []
         self._changed = threading.Condition()
         self._failed: set[str] = set()
         self._deadline = float("inf")
@@ -50,11 +50,11 @@ class Notifier:
         for entry in self._entries:
             thread = threading.Thread(target=self._send, args=(entry, message), name="notify", daemon=True)
             with self._changed:
-                self._left += 1
+                self._pending.append(entry)
             try:
                 thread.start()
             except RuntimeError:  # the system has no more threads, or the interpreter ends
-                self._done()
+                self._done(entry)
 
     def _send(self, entry: str, message: Message) -> None:
         try:
@@ -64,11 +64,11 @@ class Notifier:
         except Exception as error:
             self._say(entry, type(error).__name__)
         finally:
-            self._done()
+            self._done(entry)
 
-    def _done(self) -> None:
+    def _done(self, entry: str) -> None:
         with self._changed:
-            self._left -= 1
+            self._pending.remove(entry)
             self._changed.notify_all()
 
     def _say(self, entry: str, why: str) -> None:
@@ -90,4 +90,7 @@ class Notifier:
         until = time.monotonic() + seconds
         self._deadline = until
         with self._changed:
-            self._changed.wait_for(lambda: self._left <= 0, seconds)
+            self._changed.wait_for(lambda: not self._pending, seconds)
+            late = list(dict.fromkeys(self._pending))
+        for entry in late:
+            self._say(entry, _("it takes too long"))

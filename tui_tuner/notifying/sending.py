@@ -1,4 +1,4 @@
-"""A message on its way: to ntfy, to a webhook, to this desktop. Errors name the host, and never an address."""
+"""A message on its way: to ntfy, to a webhook, to this desktop. No error holds an address."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import base64
 import http.client
 import json
 import os
-import shutil
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,7 +16,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from tui_tuner.config.notices import filled, shown_entry
 from tui_tuner.locales import _
-from tui_tuner.notifying.message import Message
+from tui_tuner.notifying.desktop import show_on_desktop
+from tui_tuner.notifying.message import Message, NotSent
 
 SECONDS = 5.0  # for a connection, and for each piece of an answer
 WAITS = (1.0, 3.0)  # seconds before the second and the third attempt
@@ -29,16 +27,8 @@ MOST_TEXT = 3500  # bytes: ntfy makes a file of what is longer than 4,096
 NTFY = "https://ntfy.sh"
 NTFY_SERVER, NTFY_TOKEN = "NTFY_SERVER", "NTFY_TOKEN"
 # What belongs to other services: a config by somebody else must not send it anywhere
-_FOREIGN = ("HF_", "HUGGING", "MODELSCOPE", "AWS_", "AZURE_", "GOOGLE_", "OPENAI", "ANTHROPIC", "WANDB")
+_FOREIGN: tuple[str, ...] = ("HF_", "HUGGING", "MODELSCOPE", "AWS_", "AZURE_", "GOOGLE_", "OPENAI", "ANTHROPIC", "WANDB")
 _FOREIGN += ("GITHUB", "GH_", "GITLAB", "KAGGLE", "SSH_", "COMET", "DATABRICKS", "NPM_", "PYPI")
-
-
-class NotSent(Exception):
-    """Why a message did not get there, in words without an address. `again`: another attempt may help."""
-
-    def __init__(self, why: str, again: bool = False) -> None:
-        super().__init__(why)
-        self.again = again
 
 
 def send(entry: str, message: Message, wait: Callable[[float], bool] = lambda _seconds: False) -> None:
@@ -83,54 +73,6 @@ def _names(entry: str) -> list[str]:
 def name_of(entry: str) -> str:
     """An entry as it is named where it failed."""
     return shown_entry(entry)
-
-
-# ---- the desktop ----------------------------------------------------------------------------------------------
-
-
-def has_desktop() -> bool:
-    """Whether this process can show a notice on a desktop."""
-    if sys.platform == "darwin":
-        return bool(shutil.which("osascript")) and "SSH_CONNECTION" not in os.environ
-    shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    return bool(shown and shutil.which("notify-send"))
-
-
-def show_on_desktop(message: Message) -> None:
-    """Show a notice; where there is no desktop nothing is done, as whoever has the terminal does it.
-
-    Raises:
-        NotSent: the desktop took it not.
-    """
-    if not has_desktop():
-        return
-    if sys.platform == "darwin":
-        script = "on run argv\ndisplay notification (item 2 of argv) with title (item 1 of argv)\nend run"
-        command = ["osascript", "-e", script, message.title, message.text]
-    else:
-        urgency = "critical" if message.bad else "normal"
-        command = ["notify-send", f"--urgency={urgency}", "--app-name=tui-tuner", "--"]
-        command += [message.title, _without_markup(message.text)]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        raise NotSent(_("{command} does not answer", command=command[0])) from None
-    if done.returncode:
-        raise NotSent(_("{command} ended with code {code}", command=command[0], code=done.returncode))
-
-
-def _without_markup(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-# ---- the network ----------------------------------------------------------------------------------------------
 
 
 def _for_webhook(message: Message) -> bytes:
@@ -178,7 +120,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if new.scheme != old.scheme and (old.scheme, new.scheme) != ("http", "https"):
-            raise NotSent(_("it leads on to another kind of address, which is not followed"))
+            raise NotSent(_("it leads on to an address that is not followed"))
         kept = dict(req.header_items())
         if new.netloc != old.netloc:
             kept.pop("Authorization", None)
@@ -208,6 +150,8 @@ def _post(address: str, body: bytes, headers: Mapping[str, str]) -> None:
         error.close()
         if error.code == 303:
             return
+        if 300 <= error.code < 400:  # to a file, or round and round
+            raise NotSent(_("it leads on to an address that is not followed")) from None
         again = error.code in BUSY
         raise NotSent(_("the server answered with status {status}", status=error.code), again) from None
     except TimeoutError:

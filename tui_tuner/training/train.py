@@ -39,6 +39,7 @@ from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.surroundings import device_name, versions
 from tui_tuner.training.watching.curve import CurveWatch
+from tui_tuner.training.watching.idle import idle_watch
 from tui_tuner.training.watching.kernels import attention_chosen, kernels_event, tell_of_failures
 from tui_tuner.training.watching.memory_check import MemoryCheck
 from tui_tuner.training.watching.meter import step_meter
@@ -297,6 +298,10 @@ class Training:
     def _take_steps(self) -> None:
         """All optimizer steps; what is whole is saved if one of them fails."""
         self._store_states(self.objective)
+        reporter = self.context.reporter
+        idle = idle_watch(self.device.place, reporter.emit, lambda: reporter.resting)
+        if idle is not None and self.context.ranks.main:
+            idle.start()
         try:
             train_steps(self.engine, self.loop, self.context.checkpoint)
         except StopHere:
@@ -307,6 +312,8 @@ class Training:
         finally:
             self.loop.saver.wait()  # whoever resumes clears half-written checkpoints away
             self.loop.reports.meter.stop()
+            if idle is not None:
+                idle.stop()
             self.objective.close()
 
     def _store_states(self, objective: Objective) -> None:

@@ -1,4 +1,4 @@
-"""The plan's advice, said in the journal before the first step: what `tui-tuner estimate` says of a config."""
+"""The plan's advice, said before the first step: what `tui-tuner estimate` says of a config."""
 
 from __future__ import annotations
 

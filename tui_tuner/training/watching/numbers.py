@@ -126,6 +126,12 @@ class NumberWatch:
         usual = statistics.median(self._norms)
         if norm <= _EXPLOSION * usual or usual == 0:
             return None
+        if (
+            self._clipped
+            and self._losses
+            and statistics.median(self._losses) < _LEARNT * statistics.median(self._first)
+        ):
+            return None  # one row among others that are learnt, whose norms are next to nothing
         self._explosions = [one for one in self._explosions if step - one < WINDOW] + [step]
         if self._clipped and len(self._explosions) < _CLIPPED:
             return None

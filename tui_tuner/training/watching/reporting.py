@@ -47,6 +47,11 @@ class Reporter:
         self._phase = (name, now)
         self.emit(Phase(name, done, total, note, unit))
 
+    @property
+    def resting(self) -> bool:
+        """Whether the run is paused."""
+        return self._phase[0] == "paused"
+
     def warn(self, code: str, message: str, hint: str = "") -> None:
         self.emit(Warned(code, message, hint, advice_of(hint), [dict(fix) for fix in fixes_of(hint)]))
 
@@ -187,7 +192,7 @@ class StepReports:
                 )
             )
             finite = [value if value is not None and math.isfinite(value) else None for value in (loss, norm)]
-            findings = self._watch.feed(step.step, *finite, step.learning_rate)
+            findings = self._watch.feed(step.step, finite[0], finite[1], step.learning_rate)
             if self.curve is not None:
                 findings += self.curve.feed(step.step, finite[0], step.learning_rate, step.epoch)
             for finding in findings:
