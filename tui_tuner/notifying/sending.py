@@ -27,8 +27,20 @@ MOST_TEXT = 3500  # bytes: ntfy makes a file of what is longer than 4,096
 NTFY = "https://ntfy.sh"
 NTFY_SERVER, NTFY_TOKEN = "NTFY_SERVER", "NTFY_TOKEN"
 # What belongs to other services: a config by somebody else must not send it anywhere
-_FOREIGN: tuple[str, ...] = ("HF_", "HUGGING", "MODELSCOPE", "AWS_", "AZURE_", "GOOGLE_", "OPENAI", "ANTHROPIC", "WANDB")
-_FOREIGN += ("GITHUB", "GH_", "GITLAB", "KAGGLE", "SSH_", "COMET", "DATABRICKS", "NPM_", "PYPI")
+_FOREIGN: tuple[str, ...] = ("HF_", "HUGGING", "MODELSCOPE", "AWS_", "AZURE_", "GOOGLE_", "OPENAI")
+_FOREIGN += (
+    "ANTHROPIC",
+    "WANDB",
+    "GITHUB",
+    "GH_",
+    "GITLAB",
+    "KAGGLE",
+    "SSH_",
+    "COMET",
+    "DATABRICKS",
+    "NPM_",
+    "PYPI",
+)
 
 
 def send(entry: str, message: Message, wait: Callable[[float], bool] = lambda _seconds: False) -> None:

@@ -17,7 +17,8 @@ from tui_tuner.notifying.notifier import Notifier
 from tui_tuner.notifying.sending import send
 from tui_tuner.runs.events import Body, Evaluation, Finished, RunDuration, RunStarted, Verdict, Warned
 
-DONE = Message("größe is complete", "40 steps.\nloss 1.5, 3 s", False, {"run": "größe", "status": "completed"})
+FIELDS = {"run": "größe", "status": "completed"}
+DONE = Message("größe is complete", "40 steps.\nloss 1.5, 3 s", False, FIELDS)
 
 
 @pytest.fixture(autouse=True)
