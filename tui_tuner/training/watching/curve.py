@@ -30,9 +30,9 @@ RATE_ADVICE = "advice_learning_rate"  # what was said, if anything, of the rate 
 BLOCKS = 64  # stretches that a whole run is kept in
 SHARE, LEAST = 0.25, 48  # of the steps, and steps, without progress that make a plateau
 STILL_HIGH = 0.5  # of the highest rate so far
-SLIGHT = 0.02  # share of the loss by which a plateau may have fallen at the very most
+SLIGHT = 0.03  # share of the loss by which a plateau may have fallen at the very most
 ALL_LEARNT = 0.05  # of the loss at the start: below, there is nothing left to learn
-CERTAIN = 2.0  # standard errors
+CERTAIN = 4.0  # standard errors: many stretches are looked at
 
 _KEPT: dict[str, Any] = {"first": None, "held_out": [], "best": None, "blocks": [], "top": 0.0}
 

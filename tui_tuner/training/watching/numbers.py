@@ -5,6 +5,7 @@ It sees numbers only after they were read from the device for the journal, so it
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from tui_tuner.locales import N_, Sentence, _
 WINDOW = 50  # steps that tell what is usual
 _LEAST = 20  # steps before anything is called unusual
 _SPIKE = 8.0  # robust standard deviations above the median
+_SPIKE_RATIO = 6.0  # the same of the logarithms
 _SPIKE_SHARE = 1.5  # and at least so many times the median
 _BACK = 1 / 3  # and at least so much of the way back to the loss at the start
 _LEARNT, _WORSE = 0.1, 2.0  # shares of that loss: below the one, a jump counts that is above the other
@@ -86,7 +88,11 @@ class NumberWatch:
             return None
         usual = statistics.median(self._losses)
         spread = _MAD * statistics.median(abs(value - usual) for value in self._losses)
-        if loss <= usual + _SPIKE * spread or loss <= _SPIKE_SHARE * usual:
+        if (
+            loss <= usual + _SPIKE * spread
+            or loss <= _SPIKE_SHARE * usual
+            or not self._far_by_ratio(loss, usual)
+        ):
             return None
         first = statistics.median(self._first)
         if loss - usual <= _BACK * (first - usual) or (usual < _LEARNT * first and loss < _WORSE * first):
@@ -112,6 +118,13 @@ class NumberWatch:
             **said,
         )
         return Finding("loss_spikes", message, self._lower(N_("A smaller rate is calmer: {lower}."), 3))
+
+    def _far_by_ratio(self, loss: float, usual: float) -> bool:
+        """Whether it stands out among ratios, too: losses of few rows are often many times the usual one."""
+        if usual <= 0:
+            return True
+        ratios = statistics.median(abs(math.log(value / usual)) for value in self._losses if value > 0)
+        return math.log(loss / usual) > _SPIKE_RATIO * _MAD * ratios
 
     def _lower(self, sentence: str, by: float) -> str:
         """A hint that names a smaller rate."""
