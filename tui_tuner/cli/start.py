@@ -102,7 +102,8 @@ def _on_screen(folder: RunFolder, going_on: bool) -> int:
 
 
 def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
-    from tui_tuner.headless import Follower, LinePrinter, RawPrinter, writer
+    from tui_tuner.cli.telling import TellingPrinter
+    from tui_tuner.headless import Follower, RawPrinter, writer
     from tui_tuner.inference.leads import lead_lines
     from tui_tuner.launch.host import host
     from tui_tuner.launch.output import captured
@@ -113,7 +114,7 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
     install(control)
     with captured(folder.log) as terminal:
         write = writer(terminal.out)
-        printer = RawPrinter(write) if json else LinePrinter(write)
+        printer = RawPrinter(write) if json else TellingPrinter(write, terminal.out)
         follower = Follower(folder.events, printer, from_end=True)
         if not json:
             write(_("run folder {path}", path=one_line(folder.path)))
