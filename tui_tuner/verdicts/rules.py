@@ -256,8 +256,8 @@ def _fell_share(case: Case, now: Levels) -> float:
 def _flattered(case: Case, now: Levels) -> Ruling | None:
     """Held-out rows that are trained on say nothing, unless even they got nothing.
 
-    Where the same few texts come again and again, rows held out by chance are trained on, too, as will be those
-    that the model is made for. So only copies beyond that count.
+    Where the same few texts come again and again, rows held out by chance are trained on, too, as will be
+    those that the model is made for. So only copies beyond that count.
     """
     chance = max(case.setting.repeated, case.curves.held.repeated)
     flattered = case.setting.copies - chance
@@ -362,7 +362,7 @@ def added(case: Case, now: Levels) -> float:
     """The share of what was gained so far that as many steps again would add.
 
     The pace slows down as it did from the second third of the rate to the last: each third brings `ratio`
-    times what the one before brought. The first one is left out: it is the sudden fall of a model new to its rows.
+    times what the one before brought. The first third is left out: it is the sudden fall of a new model.
     """
     first, second, third = thirds(case, now) or (0.0, 0.0, 0.0)
     total = first + second + third

@@ -38,7 +38,7 @@ def make_run(
     """The events of a run.
 
     Args:
-        single_rows: Whether the losses of single held-out rows are told, and any of them before the first step.
+        single_rows: Whether the losses of single held-out rows are told, and any before the first step.
         scale: What all losses are multiplied by.
     """
     random = np.random.default_rng(seed)
