@@ -40,6 +40,7 @@ from tui_tuner.training.keeping.checkpoints import Checkpoint, clear_leftovers, 
 from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.surroundings import device_name, versions
 from tui_tuner.training.watching.reporting import Heartbeat, Reporter
+from tui_tuner.training.watching.verdicts import Judged
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def run(
         ranks: This process among those that train the run; None is alone.
     """
     ranks = ranks or Ranks()
-    reporter = Reporter(sink, ranks)
+    reporter = Reporter(Judged(sink, folder.events if resume else None), ranks)
     commands = Commands(control, reporter, ranks)
     with Heartbeat(reporter):
         try:

@@ -19,6 +19,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "continue": ("continue coats",),
     "save": ("save coats",),
     "evaluate": ("evaluate coats",),
+    "verdict": ("verdict last", "verdict coats --json"),
     "ask": (
         "ask last --text article.txt --question 'Who won the match?'",
         "ask reviews --text - --json",
