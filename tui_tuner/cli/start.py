@@ -114,7 +114,7 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
     install(control)
     with captured(folder.log) as terminal:
         write = writer(terminal.out)
-        printer = RawPrinter(write) if json else TellingPrinter(write, terminal.out)
+        printer = RawPrinter(write) if json else TellingPrinter(write, terminal.out, folder)
         follower = Follower(folder.events, printer, from_end=True)
         if not json:
             write(_("run folder {path}", path=one_line(folder.path)))
