@@ -88,9 +88,11 @@ class RunScreen(Zooms, TunerScreen):
     RunScreen.-failed #middle, RunScreen.-failed #lower { display: none; }
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, then_results: bool = False) -> None:
+        """Show a run; with `then_results`, its results once it is complete, if one still looks at it."""
         super().__init__()
         self.folder = folder
+        self._then_results = then_results
         self.snapshot: Snapshot | None = None
         self._machine: Machine | None = None
         self._load: Load | None = None
@@ -155,7 +157,10 @@ class RunScreen(Zooms, TunerScreen):
                 self.tuner.say(_("The run has ended in the meantime."), "warning", 10)
         if self._failed_early:
             return  # the screen says it, and nothing must cover it
-        if snapshot.state == "completed":
+        if snapshot.state == "completed" and self._then_results and self.app.screen is self:
+            self._then_results = False
+            self.action_results()
+        elif snapshot.state == "completed":
             self.tuner.say(_("The run is complete. Press v for its results."), timeout=10)
         elif snapshot.state in ("failed", "lost"):
             self.tuner.say(snapshot.view.message or _("The run's process is gone."), "error", 15)

@@ -1,0 +1,103 @@
+"""What one walk through the guide knows: the answers so far, and what was found out for them. No Textual."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from tui_tuner.guiding.answers import Answers
+
+if TYPE_CHECKING:
+    from tui_tuner.guiding.finding import FoundFile
+    from tui_tuner.guiding.goals import Goal
+    from tui_tuner.guiding.proposal import Proposal
+
+
+@dataclass
+class Walk:
+    """Lives as long as the workbench, or until a run was started from it: whoever goes back finds it as it was.
+
+    Args:
+        chosen: Whether somebody has answered a question so far; before, its answer is only suggested.
+    """
+
+    answers: Answers = field(default_factory=Answers)
+    chosen: set[str] = field(default_factory=set)
+    files: tuple[FoundFile, ...] | None = None
+    counted: tuple[int, int] = (0, 0)  # files that were looked into, and of how many
+    proposal: Proposal | None = None
+    seen: dict[tuple[str, str], Any] = field(default_factory=dict)  # looks at data, by path and task
+    draft: Any = None  # the draft that this walk writes
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, **values: Any) -> None:
+        """Take answers; they are one's own from here on."""
+        self.answers = replace(self.answers, **values)
+        self.chosen |= set(values)
+
+    def suggest(self, **values: Any) -> None:
+        """Take answers where nobody has given any."""
+        mine = {name: value for name, value in values.items() if name not in self.chosen}
+        self.answers = replace(self.answers, **mine)
+
+    def put(self, values: Mapping[str, Any]) -> None:
+        """Set fields beside the questions."""
+        self.answers = replace(self.answers, more={**self.answers.more, **values})
+
+    def forget(self, *fields: str) -> None:
+        """Leave fields to what is proposed again."""
+        more = {name: value for name, value in self.answers.more.items() if name not in fields}
+        self.answers = replace(self.answers, more=more)
+
+    def begin_again_after(self, question: str) -> None:
+        """Another answer to a question: what was answered for the one before is suggested anew."""
+        later = {"task": ("model", "judge"), "data": ("judge",)}.get(question, ())
+        self.chosen -= set(later)
+        self.answers = replace(self.answers, more={}, **dict.fromkeys(later))
+        self.proposal = None
+
+    def look_around(self, cancelled: Callable[[], bool]) -> tuple[FoundFile, ...]:
+        """The data files of the working folder. Asked by several threads, it is looked once."""
+        from tui_tuner.guiding.finding import find_data
+
+        def said(count: int, of: int) -> None:
+            self.counted = (count, of)
+
+        with self._lock:
+            if self.files is None:
+                found = find_data(os.getcwd(), said, cancelled)
+                if cancelled():
+                    return found
+                self.files = found
+            return self.files
+
+    @property
+    def goal(self) -> Goal | None:
+        """What was answered to the first question."""
+        from tui_tuner.guiding.goals import find_goal
+
+        return find_goal(self.answers.task) if self.answers.task else None
+
+    @property
+    def task(self) -> str:
+        """The task that does it."""
+        return (self.goal.task or "") if self.goal is not None else ""
+
+    def config_values(self) -> dict[str, Any]:
+        """The answers so far as values of a config, by the dotted names of their fields."""
+        found: dict[str, Any] = {}
+        if self.task:
+            found["task"] = self.task
+        if self.answers.data:
+            found["data.path"] = self.answers.data
+        if self.answers.model:
+            found["model.name"] = self.answers.model
+        return {**found, **self.answers.more}
+
+    @property
+    def best_file(self) -> FoundFile | None:
+        """The file that is suggested: the likeliest of the folder."""
+        return next((one for one in self.files or () if one.task), None)
