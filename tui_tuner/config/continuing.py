@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tui_tuner.config import notices
 from tui_tuner.config.kinds import METHOD_FIELDS
 from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
@@ -73,8 +74,8 @@ def edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Ed
     """
     found = []
     for path in options():
-        new, had = get_value(now, path), get_value(before, path)
-        known = had if asked is None else get_value(asked, path)
+        new, had = _told_value(now, path), _told_value(before, path)
+        known = had if asked is None else _told_value(asked, path)
         if new == known or (asked is None and new == "auto"):
             continue
         verdict, why = _judge(before, now, path)
@@ -82,8 +83,15 @@ def edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Ed
     return found
 
 
+def _told_value(config: RunConfig, path: str) -> Any:
+    """A value as it is told of: what a checkpoint knows, and a journal says, holds no addresses."""
+    value = get_value(config, path)
+    told = path == notices.FIELD and isinstance(value, list)
+    return notices.shown_entries(value) if told else value
+
+
 def _judge(before: RunConfig, now: RunConfig, path: str) -> Rule:
-    new, had = get_value(now, path), get_value(before, path)
+    new, had = _told_value(now, path), _told_value(before, path)
     if new == had:
         return "no effect", N_("the run has this value already")
     if new == "auto" and path not in ANEW:
@@ -260,6 +268,7 @@ RULES: dict[str, Rule | Judge] = {
     "output.save_every": _KEPT,
     "output.save_minutes": _KEPT,
     "output.keep": _KEPT,
+    "output.notify": ("taken", N_("it decides who is told, and nothing that is trained")),
     "hardware.devices": ("taken", N_("the same is computed elsewhere, equal up to rounding")),
     "hardware.budget": _STOPPING,
     "hardware.price_per_hour": _STOPPING,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_tuner.config.deciding import label_of, metric_word
+from tui_tuner.config.notices import without_addresses
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import N_, _
 from tui_tuner.runs.history import view_of
@@ -137,7 +138,7 @@ def _results(view: RunView, state: str) -> dict[str, str]:
 def _settings(folder: RunFolder) -> dict[str, str]:
     """Every field of the config with its value."""
     try:
-        values = folder.config().model_dump(mode="json")
+        values = without_addresses(folder.config().model_dump(mode="json"))
     except TunerError:
         return {}
     return dict(_flat(values))

@@ -16,6 +16,7 @@ from typing import Any
 from tui_tuner.config.advice import Command, advise
 from tui_tuner.config.deciding import metric_word
 from tui_tuner.config.metrics import hundredfold
+from tui_tuner.config.notices import without_addresses
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import EXIT_DONE, EXIT_FAILED, TunerError
 from tui_tuner.locales import N_, _
@@ -107,7 +108,7 @@ def _run(
     task = find_task(config.task)
     reporter.emit(
         RunStarted(
-            config=config.model_dump(mode="json"),
+            config=without_addresses(config.model_dump(mode="json")),
             versions=versions(),
             device=device_name(config),
             process=os.getpid(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tui_tuner.config import notices
 from tui_tuner.config.applying import unread_said
 from tui_tuner.config.load import dump_config
 from tui_tuner.config.resolved import ResolvedConfig
@@ -67,9 +68,10 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     )
     for reason in found.reasons:
         reporter.emit(Resolved(reason.field, reason.value, reason.why))
-    context.write(RESOLVED, dump_config(found.config))
-    context.progress.asked = context.asked.model_dump(mode="json")
-    context.progress.config = found.config.model_dump(mode="json")
+    told = {notices.FIELD: notices.shown_entries(found.config.output.notify)}
+    context.write(RESOLVED, dump_config(with_values(found.config, told)))
+    context.progress.asked = notices.without_addresses(context.asked.model_dump(mode="json"))
+    context.progress.config = notices.without_addresses(found.config.model_dump(mode="json"))
     place = "cpu" if found.config.hardware.devices == "cpu" else f"cuda:{context.ranks.local_rank}"
     return Settled(found.config, find_device(place, here.devices), facts, data)
 

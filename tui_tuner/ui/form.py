@@ -137,8 +137,8 @@ def is_set(values: Mapping[str, Any], option: Option) -> bool:
 
 
 def show(value: Any) -> str:
-    """A value as text for an input: empty for null, YAML on one line for lists and mappings."""
-    if value is None:
+    """A value as text for an input: empty for null and empty lists, YAML on one line for lists and mappings."""
+    if value is None or value == []:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -159,6 +159,8 @@ def parse(option: Option, text: str) -> Any:
     if not text:
         if option.optional:
             return None
+        if option.default == []:
+            return []
         raise ValueError(_("{path}: expected {what}.", path=option.path, what=option.expects()))
     if text in option.choices:
         return text

@@ -180,6 +180,10 @@ WORDS: dict[str, dict[str, str]] = {
     },
     "output.name": {"auto": N_("Made of the time, the model and the task.")},
     "output.save_every": {"auto": N_("At each evaluation, and at least every save_minutes.")},
+    "output.notify": {
+        "bell": N_("The terminal that shows the run rings its bell, or flashes."),
+        "desktop": N_("A notice on this desktop, or by the terminal where it can show one."),
+    },
     "hardware.devices": {
         "auto": N_("A GPU where there is one, else the processor."),
         "cpu": N_("The processor, even where there is a GPU: slow, for small models."),
