@@ -206,7 +206,7 @@ class HomeScreen(RowsScreen):
     def _draw_presets(self) -> None:
         presets = self.query_one("#presets", OptionList)
         width = max(20, self.size.width - 5)
-        names = min(28, max((len(p.name) for p in self._presets), default=8) + 3)
+        names = max(14, min(28, max((len(p.name) for p in self._presets), default=8) + 3))
         if not presets.option_count:
             return
         words = _("five questions, then it trains; nothing to know beforehand")

@@ -243,10 +243,12 @@ class DataQuestion(Question, MendingScreen):
     @work(thread=True, group="see", exclusive=True)
     def _look(self, path: str, task: str, more: Mapping[str, Any]) -> None:
         worker = get_current_worker()
-        for seen in see(path, task, more, lambda: worker.is_cancelled):
-            if worker.is_cancelled:
-                return
-            self.post_message(Saw(path, task, seen))
+
+        def tell(seen: Seen) -> None:
+            if not worker.is_cancelled:
+                self.post_message(Saw(path, task, seen))
+
+        see(path, task, more, tell, lambda: worker.is_cancelled)
 
     @on(Saw)
     def _saw(self, message: Saw) -> None:

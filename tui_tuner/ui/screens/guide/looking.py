@@ -5,7 +5,7 @@ Threads call `see`; nothing here draws on the screen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from tui_tuner.ui.form import put
 from tui_tuner.ui.words import block
 
 if TYPE_CHECKING:
+    from tui_tuner.guiding.data import DataLook
     from tui_tuner.ui.datalook import Look
 
 _SHOWN = 6  # rows
@@ -36,6 +37,7 @@ class Seen:
         busy: What is still being found out.
         facts: How much it is, in sentences.
         concerns: What is to be known of it.
+        counted: All that was counted of the rows.
     """
 
     look: Look | None = None
@@ -44,6 +46,7 @@ class Seen:
     busy: str = ""
     facts: tuple[str, ...] = ()
     concerns: tuple[Concern, ...] = ()
+    counted: DataLook | None = None
 
     @property
     def stops(self) -> bool:
@@ -68,7 +71,8 @@ class Seen:
             lines += concern_lines(concern)
         if self.better is not None and self.refusal is None:
             lines.append(block(self.better.sentence).stylize("$warning"))
-        lines += [block(fact) for fact in self.facts]
+        if self.facts:
+            lines.append(block(" · ".join(self.facts)).stylize("$success" if not lines else "$dim"))
         for row in self.look.rows[:_SHOWN] if self.look is not None else ():
             own = brief(row, width - 2, lines_of(row.read.record))
             lines += [Content.assemble(("› " if not at else "  ", "$dim"), line) for at, line in enumerate(own)]
@@ -85,9 +89,9 @@ def concern_lines(concern: Concern) -> list[Content]:
 
 
 def see(
-    path: str, task: str, more: Mapping[str, Any], cancelled: Callable[[], bool]
-) -> Iterator[Seen]:
-    """Look at data, and give what is known after each step; raises nothing."""
+    path: str, task: str, more: Mapping[str, Any], tell: Callable[[Seen], None], cancelled: Callable[[], bool]
+) -> None:
+    """Look at data, and tell what is known after each step; raises nothing."""
     values: dict[str, Any] = {}
     for field, value in {**more, "task": task, "data.path": path}.items():
         put(values, field, value)
@@ -95,11 +99,36 @@ def see(
     try:
         seen = replace(seen, look=datalook.look(values, path))
     except (TunerError, OSError) as problem:
-        yield replace(seen, refusal=refusal_of(problem), busy="")
+        tell(replace(seen, refusal=refusal_of(problem), busy=""))
         return
-    yield seen
+    tell(seen)
     if cancelled():
         return
     refusal = datalook.refusal(values, path)
     better = datalook.better(values, path) if refusal is None else None
-    yield replace(seen, refusal=refusal, better=better, busy="")
+    seen = replace(seen, refusal=refusal, better=better)
+    if refusal is None:
+        seen = _count(seen, path, task, more, tell, cancelled)
+    tell(replace(seen, busy=""))
+
+
+def _count(
+    seen: Seen,
+    path: str,
+    task: str,
+    more: Mapping[str, Any],
+    tell: Callable[[Seen], None],
+    cancelled: Callable[[], bool],
+) -> Seen:
+    """Read all rows, for as long as one waits, and judge how many and how good they are."""
+    from tui_tuner.guiding.data import look_at_data, say_look
+
+    tell(replace(seen, busy=_("reading the rows")))
+
+    def said(rows: int) -> None:
+        tell(replace(seen, busy=_("reading the rows: {rows:,}", rows=rows)))
+
+    columns = more.get("data.columns")
+    found = look_at_data(path, task, columns, cancelled, more=more, said=said)
+    concerns = tuple(one for one in found.concerns if one.code != "better_task" or seen.better is None)
+    return replace(seen, facts=tuple(say_look(found)), concerns=concerns, counted=found)

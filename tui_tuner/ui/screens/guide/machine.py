@@ -39,6 +39,9 @@ class MachineQuestion(Question):
     """A line for this machine and for each card; below, what it has, and price, budget and message."""
 
     PLACE: ClassVar[int] = 4
+    DEFAULT_CSS = """
+    MachineQuestion #list { max-height: 7; }
+    """
     HELP_TEXT = _(
         "Training here is the usual answer. A card is chosen to see what the run would need and cost there: "
         "the settings can be saved then and taken to a rented machine.\n"
@@ -116,19 +119,18 @@ class MachineQuestion(Question):
         if not self._choices:
             return Content("")
         choice = next((one for one in self._choices if one.asked == chosen), None)
-        lines = []
+        lines: list[Content] = []
+        more = self.walk.answers.more
+        price, budget = more.get(PRICE), self.walk.answers.budget
+        lines.append(_set("p", _("Price of an hour"), str(price) if price else _("none")))
+        lines.append(_set("b", _("Most time or money"), str(budget) if budget else _("no limit")))
+        lines.append(_set("m", _("Message at the end"), notify_words(more.get(NOTIFY))))
         if chosen in ("here", "cpu"):
             lines += [block(line) for line in self._here]
         elif choice is not None:
             lines.append(block(choice.means))
             words = _("The run cannot be started here then: its settings are saved, and taken there.")
             lines.append(block(words).stylize("$dim"))
-        more = self.walk.answers.more
-        price, budget = more.get(PRICE), self.walk.answers.budget
-        lines.append(Content(""))
-        lines.append(_set("p", _("Price of an hour"), str(price) if price else _("none")))
-        lines.append(_set("b", _("Most time or money"), str(budget) if budget else _("no limit")))
-        lines.append(_set("m", _("Message at the end"), notify_words(more.get(NOTIFY))))
         return Content("\n").join(lines)
 
     def choose(self, chosen: str) -> None:

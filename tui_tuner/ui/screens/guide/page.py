@@ -20,7 +20,7 @@ from textual.worker import get_current_worker
 from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.guiding.answers import Answers
-from tui_tuner.guiding.proposal import Concern, Proposal
+from tui_tuner.guiding.proposal import Proposal
 from tui_tuner.locales import _
 from tui_tuner.ui import form
 from tui_tuner.ui.checking import Refusal, refusal_of
@@ -335,7 +335,4 @@ def propose_for(answers: Answers, said: Any, stop: Any) -> Proposal:
     """What is proposed for some answers; with runs beside it, in the working folder."""
     from tui_tuner.guiding.propose import propose
 
-    return propose(answers, stop=stop)
-
-
-_Concern = Concern
+    return propose(answers, said=said, stop=stop)

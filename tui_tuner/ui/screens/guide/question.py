@@ -35,6 +35,10 @@ QUESTIONS = 5
 class Answers(OptionList):
     """The answers. Enter is told even where there is none yet."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select", _("Take it"), key_display="↵"),
+    ]
+
     class Wanted(Message):
         """Enter was pressed."""
 
@@ -50,7 +54,6 @@ class Question(TunerScreen):
 
     PLACE: ClassVar[int] = 0
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "nothing", _("Take it"), key_display="↵"),
         Binding("escape", "back", _("Back")),
         Binding("pagedown", "scroll_about(1)", show=False),
         Binding("pageup", "scroll_about(-1)", show=False),
@@ -124,8 +127,8 @@ class Question(TunerScreen):
     def on_mount(self) -> None:
         self.say_question()
         self.set_focus(self.answers)
-        self.set_interval(0.5, self._count)
-        self._count()
+        self.set_interval(0.5, self._tick)
+        self.count()
         self.show_so_far()
 
     def on_resize(self) -> None:
@@ -181,14 +184,18 @@ class Question(TunerScreen):
     def _wanted(self) -> None:
         if self.busy():
             self._waits_since = time.monotonic()
-            self._count()
+            self.count()
         elif self.chosen:
             self._waits_since = 0.0
             self.choose(self.chosen)
 
     def found_out(self) -> None:
         """Something was worked out: an Enter that waits for it goes on."""
-        self._count()
+        self.count()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Take the answer, if Enter waits for it and it can be taken by now."""
         if self._waits_since and not self.busy() and self.chosen and self.app.screen is self:
             self._waits_since = 0.0
             self.choose(self.chosen)
@@ -196,9 +203,13 @@ class Question(TunerScreen):
     def on_key(self, event: Key) -> None:
         if event.key != "enter" and self._waits_since:
             self._waits_since = 0.0  # somebody wants something else by now
-            self._count()
+            self.count()
 
-    def _count(self) -> None:
+    def _tick(self) -> None:
+        self.count()
+        self.go_on()
+
+    def count(self) -> None:
         """Say what is being worked out, in the title of the list."""
         if not self.on_view:
             return
@@ -222,10 +233,6 @@ class Question(TunerScreen):
             drafts.begin({}, _("guide"))
             self.walk.draft = drafts.draft
         put_values(self.tuner, self.walk.config_values())
-
-    def action_nothing(self) -> None:
-        """Enter is the list's; this is its place among the keys below."""
-        self._wanted()
 
     def action_scroll_about(self, pages: int) -> None:
         """Scroll what is told of an answer."""

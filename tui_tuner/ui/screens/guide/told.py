@@ -13,7 +13,7 @@ from tui_tuner.guiding.proposal import Concern, Proposal, Setting
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.checking import Refusal
-from tui_tuner.ui.words import block, column, rough, span
+from tui_tuner.ui.words import block, column
 
 _FIELDS = 30  # cells of a field with its value
 
@@ -63,22 +63,9 @@ def _happens(proposal: Proposal) -> Iterator[Content]:
     yield Content(_("What will happen")).stylize("bold $primary")
     for sentence in proposal.summary:
         yield block(sentence)
-    yield Content.assemble((_("Time:"), "$dim"), " ", _time(proposal), "   ", (_("Price:"), "$dim"), " ", _cost(proposal))
+    if proposal.cost is None and proposal.summary:
+        yield block(_("No price of an hour was given, so it is not counted in money.")).stylize("$dim")
     yield Content("")
-
-
-def _time(proposal: Proposal) -> str:
-    if proposal.seconds is None:
-        return _("not known before the first steps")
-    least, likely, most = proposal.seconds
-    return _("about {likely} ({range})", likely=rough(likely), range=span(least, most))
-
-
-def _cost(proposal: Proposal) -> str:
-    if proposal.cost is None:
-        return _("none was given")
-    least, likely, most = proposal.cost
-    return _("about {likely:,.2f} ({least:,.2f} to {most:,.2f})", likely=likely, least=least, most=most)
 
 
 def _risks(proposal: Proposal) -> Iterator[Content]:

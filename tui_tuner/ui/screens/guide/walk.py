@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from tui_tuner.guiding.answers import Answers
 
 if TYPE_CHECKING:
+    from tui_tuner.guiding.data import DataLook
     from tui_tuner.guiding.finding import FoundFile
     from tui_tuner.guiding.goals import Goal
     from tui_tuner.guiding.proposal import Proposal
+    from tui_tuner.planning.data_facts import DataFacts
 
 
 @dataclass
@@ -85,6 +87,28 @@ class Walk:
     def task(self) -> str:
         """The task that does it."""
         return (self.goal.task or "") if self.goal is not None else ""
+
+    def data_facts(self) -> DataFacts | None:
+        """How many rows and tokens were counted of the data; None where they were not."""
+        from tui_tuner.planning.data_facts import DataFacts
+
+        found = self._counted
+        if found is None or not found.rows:
+            return None
+        tokens = found.total_tokens
+        if tokens is None and found.characters is not None:
+            tokens = round(found.characters.mean * found.rows / 4)  # of English text, until a tokenizer counts
+        return DataFacts(found.rows, tokens=tokens) if tokens else None
+
+    def languages(self) -> tuple[str, ...]:
+        """The language of the rows, where it could be told."""
+        found = self._counted
+        return (found.language,) if found is not None and found.language else ()
+
+    @property
+    def _counted(self) -> DataLook | None:
+        seen = self.seen.get((self.answers.data or "", self.task))
+        return seen.counted if seen is not None else None
 
     def config_values(self) -> dict[str, Any]:
         """The answers so far as values of a config, by the dotted names of their fields."""

@@ -1,0 +1,129 @@
+"""Without data: how much is needed, an example file of the right shape, rows written here, the demo's rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.content import Content
+
+from tui_tuner.config.advice import words_of
+from tui_tuner.config.kinds import TASKS
+from tui_tuner.errors import TunerError
+from tui_tuner.locales import _
+from tui_tuner.text import one_line
+from tui_tuner.ui.screens.dialogs import AskPath
+from tui_tuner.ui.screens.guide.question import Question
+from tui_tuner.ui.words import block, column, mark
+
+if TYPE_CHECKING:
+    from tui_tuner.ui.screens.guide.data import DataQuestion
+
+EXAMPLE, WRITE, DEMO = "example", "write", "demo"
+
+
+def ask_without_data(question: DataQuestion) -> None:
+    """Show what can be done; what comes of it is data of the question."""
+    question.app.push_screen(NoData(question))
+
+
+class NoData(Question):
+    """What one can do who has no data yet."""
+
+    PLACE: ClassVar[int] = 2
+    HELP_TEXT = _(
+        "An example file has the shape that the goal needs: open it in any editor, replace its rows by your "
+        "own, and choose it as your data.\n"
+        "Rows can be written here, too, one after the other.\n"
+        "The demo's rows train something small, to see how everything works."
+    )
+
+    def __init__(self, question: DataQuestion) -> None:
+        super().__init__(question.walk)
+        self._question = question
+
+    def asked(self) -> str:
+        return _("No data yet: what would you like to do?")
+
+    def meaning(self) -> str:
+        from tui_tuner.guiding.amounts import say_need
+
+        goal = self.walk.goal
+        needs = _(goal.needs) if goal is not None else ""
+        return _("It learns from {rows}. {need}", rows=mark(needs, "bold"), need=say_need(self.walk.task))
+
+    def listed(self) -> str:
+        return _("Ways to begin")
+
+    def on_mount(self) -> None:
+        self.draw_answers()
+
+    def draw_answers(self) -> None:
+        width = max(20, self.size.width - 4)
+        choices = [
+            (EXAMPLE, _("Write an example file here"), _("to be filled in with any editor")),
+            (WRITE, _("Write rows here"), _("one after the other, on this screen")),
+            (DEMO, _("Try the demo's rows"), _("nothing of your own is learnt")),
+        ]
+        lines = [
+            (id, Content.assemble((column(words, 32), "bold"), (column(means, width - 32), "$dim")))
+            for id, words, means in choices
+        ]
+        self.show_answers(lines)
+
+    def about(self, chosen: str) -> Content:
+        if chosen == EXAMPLE:
+            return self._example()
+        if chosen == WRITE:
+            words = _(
+                "You see one text after the other and say what belongs to it; each row is kept as soon as it "
+                "is written, and the file can be gone on with later."
+            )
+            return block(words)
+        kind = TASKS.get(self.walk.task)
+        words = _("Rows of this package: {rows}. They need no download.", rows=_(kind.rows) if kind else "")
+        return block(words)
+
+    def _example(self) -> Content:
+        from tui_tuner.guiding.examples import example_text
+
+        try:
+            return block(example_text(self.walk.task))
+        except TunerError as error:
+            return block(words_of(error))
+
+    def choose(self, chosen: str) -> None:
+        if chosen == EXAMPLE:
+            self._ask_where()
+        elif chosen == WRITE:
+            self._write()
+        else:
+            kind = TASKS.get(self.walk.task)
+            self._take(kind.demo if kind is not None else DEMO)
+
+    def _take(self, path: str) -> None:
+        """Go back to the question with these data."""
+        self.app.pop_screen()
+        self._question.add(path)
+
+    def _ask_where(self) -> None:
+        from tui_tuner.guiding.examples import write_example
+
+        def answered(path: str | None) -> None:
+            if not path:
+                return
+            try:
+                written = write_example(path, self.walk.task)
+            except (TunerError, OSError) as error:
+                self.tuner.say(words_of(error) if isinstance(error, TunerError) else str(error), "error", 10)
+                return
+            words = _("{path} is written. Put your own rows into it, then come back to it.", path=one_line(written))
+            self.tuner.say(words, timeout=10)
+            self._take(str(written))
+
+        name = _("my-rows.jsonl")
+        self.app.push_screen(AskPath(_("Example file"), _("Write it to"), name), answered)
+
+    def _write(self) -> None:
+        from tui_tuner.ui.screens.guide.annotate import AnnotateScreen
+
+        self.app.push_screen(AnnotateScreen(self.walk.task, self._take))
