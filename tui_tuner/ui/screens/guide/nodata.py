@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.content import Content
@@ -11,7 +12,6 @@ from tui_tuner.config.kinds import TASKS
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
-from tui_tuner.ui.screens.dialogs import AskPath
 from tui_tuner.ui.screens.guide.question import Question
 from tui_tuner.ui.words import block, column, mark
 
@@ -84,16 +84,15 @@ class NoData(Question):
         return block(words)
 
     def _example(self) -> Content:
-        from tui_tuner.guiding.examples import example_text
+        from tui_tuner.guiding.examples import example_text, explain_example
 
-        try:
-            return block(example_text(self.walk.task))
-        except TunerError as error:
-            return block(words_of(error))
+        goal = self.walk.answers.task or ""
+        words = block(explain_example(self.walk.task, goal))
+        return Content("\n").join([words, block(example_text(self.walk.task, goal)).stylize("$dim")])
 
     def choose(self, chosen: str) -> None:
         if chosen == EXAMPLE:
-            self._ask_where()
+            self._write_example()
         elif chosen == WRITE:
             self._write()
         else:
@@ -105,23 +104,18 @@ class NoData(Question):
         self.app.pop_screen()
         self._question.add(path)
 
-    def _ask_where(self) -> None:
+    def _write_example(self) -> None:
         from tui_tuner.guiding.examples import write_example
 
-        def answered(path: str | None) -> None:
-            if not path:
-                return
-            try:
-                written = write_example(path, self.walk.task)
-            except (TunerError, OSError) as error:
-                self.tuner.say(words_of(error) if isinstance(error, TunerError) else str(error), "error", 10)
-                return
-            words = _("{path} is written. Put your own rows into it, then come back to it.", path=one_line(written))
-            self.tuner.say(words, timeout=10)
-            self._take(str(written))
-
-        name = _("my-rows.jsonl")
-        self.app.push_screen(AskPath(_("Example file"), _("Write it to"), name), answered)
+        try:
+            written = write_example(self.walk.task, ".", self.walk.answers.task or "")
+        except (TunerError, OSError) as error:
+            self.tuner.say(words_of(error) if isinstance(error, TunerError) else str(error), "error", 10)
+            return
+        path = os.path.relpath(written)
+        words = _("{path} is written. Put your own rows into it, then take it.", path=one_line(path))
+        self.tuner.say(words, timeout=10)
+        self._take(path)
 
     def _write(self) -> None:
         from tui_tuner.ui.screens.guide.annotate import AnnotateScreen
