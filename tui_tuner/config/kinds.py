@@ -43,6 +43,9 @@ class TaskKind(Kind):
         demo: What `data.path: demo` means for it: rows of its own inside this package.
         tiny: What `model.name: tiny` means for it: a small model with random weights (`config.tiny`);
             empty where there is none.
+        goal: What the guide calls it: words of its own, or the name of one of the goals there
+            (`guiding.goals`) that it does as well. Empty takes the label.
+        example: A row and what is learnt from it, for the guide; empty takes `rows`.
     """
 
     plain_text: bool = False
@@ -56,6 +59,8 @@ class TaskKind(Kind):
     without: Mapping[str, str] = field(default_factory=dict, hash=False)
     demo: str = "demo"
     tiny: str = ""
+    goal: str = ""
+    example: str = ""
 
 
 # Fields that only tasks read whose models write text: prompts are answered, what is written is scored

@@ -26,6 +26,7 @@ class Concern:
         code: For programs, such as `few_rows`, `wrong_shape`, `too_long`, `does_not_fit`.
         stops: Whether nothing can be trained before it is dealt with.
         fixes: Ways out, each (words, {field: value}); a way that is no setting has no values.
+        about: The answer that it is about: task, data, model, machine, budget or judge.
     """
 
     code: str
@@ -33,6 +34,7 @@ class Concern:
     way_out: str = ""
     stops: bool = False
     fixes: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    about: str = ""
 
 
 @dataclass(frozen=True)

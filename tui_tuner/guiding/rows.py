@@ -1,0 +1,268 @@
+"""The rows that are to be learnt from: which task they are for, and how many tokens they have."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from tui_tuner.config.advice import fixes_of, on_screen
+from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.schema import DataSection, RunConfig
+from tui_tuner.data.formats import find_format
+from tui_tuner.data.ledger import Ledger
+from tui_tuner.data.reading import Read, Reading
+from tui_tuner.errors import DataError, HubError, ModelError, TunerError
+from tui_tuner.guiding.proposal import Concern
+from tui_tuner.locales import _
+from tui_tuner.planning.counting import count
+from tui_tuner.planning.data_facts import DataFacts, counted_facts
+from tui_tuner.tasks import find_task, name_of_task
+
+if TYPE_CHECKING:
+    from tui_tuner.runs.events import Body
+
+LOOKED_AT = 50  # rows that tell what the others are
+MOST_ROWS = 50_000  # are tokenised; of more, so many from anywhere stand for all
+MOST_SECONDS = 20.0  # of reading rows that are only counted
+BYTES_A_TOKEN = 4.0  # of text, where no tokenizer is here to tell
+
+
+@dataclass(frozen=True)
+class Glance:
+    """The first rows.
+
+    Args:
+        format: Their record format; empty where no row could be read.
+        task: The task that they are for; None where no task takes them.
+        words: What they are.
+        way: How a task can take them that does not take them as they are: (words, values).
+    """
+
+    format: str = ""
+    task: str | None = None
+    words: str = ""
+    way: tuple[str, dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The rows as they are trained on.
+
+    Args:
+        facts: Their counts, those held out set apart.
+        lengths: Tokens of each training sequence, as long as the model takes them; empty where
+            nobody counted.
+        rows: All rows that were read.
+        unusable: Of these, the ones that cannot be trained on, and `reason` why most of them cannot.
+        exact: Whether all was tokenised as in the run.
+    """
+
+    facts: DataFacts
+    lengths: tuple[int, ...]
+    rows: int
+    basis: str
+    unusable: int = 0
+    reason: str = ""
+    exact: bool = False
+
+
+def glance(data: DataSection) -> Glance:
+    """Look at the first rows.
+
+    Raises:
+        DataError: they cannot be read, or nobody can tell what they are.
+        HubError: a data set of a hub that cannot be reached.
+    """
+    seen: list[Read] = []
+    ledger = Ledger()
+    for read in islice(Reading(data), LOOKED_AT):
+        if read.begun(ledger) is not None:
+            seen.append(read)
+    if not seen:
+        from tui_tuner.data.examples.prepare import nothing_left
+
+        raise nothing_left(data, ledger, True)
+    first = seen[0]
+    assert first.record is not None
+    task = name_of_task(first.record)
+    words = _(TASKS[task].rows) if task else ""
+    way = _other_way(first)
+    if way is not None and task is not None and way[1].pop("better", False):
+        better = str(way[1]["task"])
+        return Glance(first.format, better, _(TASKS[better].rows), way)
+    return Glance(first.format, task, words, way if task is None else None)
+
+
+def _other_way(read: Read) -> tuple[str, dict[str, Any]] | None:
+    """How a row can be read by another task than the first that takes it."""
+    way = find_format(read.format).otherwise(read.columns, read.row.values)
+    if way is None or way.task not in TASKS:
+        return None
+    hint = way.hint()
+    values = dict(hint.fixes[0]) if hint.fixes else {"task": way.task, "data.columns": dict(way.columns)}
+    return hint.on_screen, {**values, "better": True} if way.better else values
+
+
+def takes(config: RunConfig) -> DataError | None:
+    """Why the task cannot use the first usable row; None where it can, or nobody can tell quickly."""
+    check = getattr(find_task(config.task).encoder_class, "check_kind", None)
+    if check is None:
+        return None
+    ledger = Ledger()
+    for read in islice(Reading(config.data), LOOKED_AT):
+        record = read.begun(ledger)
+        if record is None:
+            continue
+        try:
+            check(config, replace(read, source=read.source), record)
+        except DataError as error:
+            return error
+        return None
+    return None
+
+
+def concern_of(error: TunerError, code: str, about: str = "data") -> Concern:
+    """An error as something of concern that stops, with the ways out that it tells."""
+    where = f"{error.where}: " if error.where and error.where != error.field else ""
+    fixes = tuple((on_screen(error.hint), dict(fix)) for fix in fixes_of(error.hint))
+    return Concern(code, f"{where}{error.what}", on_screen(error.hint), True, fixes, about)
+
+
+def tokens_of(
+    config: RunConfig, said: Callable[[str], None] | None = None, stop: Callable[[], bool] | None = None
+) -> Tokens:
+    """Count the tokens of the rows as the run will see them, or, where its tokenizer is not to be had, by
+    their text.
+
+    Args:
+        config: With the longest sequences that the model takes. What is dropped is counted and stops nothing.
+        said: Told how far it is.
+
+    Raises:
+        DataError: the data cannot be read or used.
+        Cancelled: `stop` said so.
+    """
+    try:
+        return _tokenised(config, said, stop)
+    except (HubError, ModelError):
+        return _guessed(config)
+
+
+def _tokenised(
+    config: RunConfig, said: Callable[[str], None] | None, stop: Callable[[], bool] | None
+) -> Tokens:
+    from tui_tuner.data.examples.prepare import prepare
+    from tui_tuner.models.loading import load_tokenizer
+
+    quick = count(config, patience=MOST_SECONDS)
+    known = quick.facts
+    total = known.rows + known.validation_rows if known else 0
+    sampled = config
+    if (known is None or not known.rows or total > MOST_ROWS) and config.data.limit is None:
+        data = config.data.model_copy(update={"limit": MOST_ROWS, "pick": "random"})
+        sampled = config.model_copy(update={"data": data})
+    with _quietly():
+        tokenizer = load_tokenizer(config.model)
+        prepared = prepare(sampled, tokenizer, find_task(config.task), sink=_Telling(said), cancelled=stop)
+    facts = counted_facts(prepared.train, prepared.validation)
+    if known is not None:
+        facts = replace(facts, outputs=known.outputs, regression=known.regression)
+    ledger = prepared.ledger
+    unusable = ledger.outcomes["dropped"]
+    reasons = ledger.reasons("dropped")
+    lengths = tuple(int(length) for length in prepared.train.lengths)
+    rows, exact = ledger.read, True
+    if rows >= MOST_ROWS and sampled is not config and total > rows:
+        facts, exact = _scaled(facts, total / rows), False
+        rows = total
+    basis = _("all rows read and tokenised as in the run")
+    if not exact:
+        basis = _("{read:,} rows tokenised, {rows:,} counted", read=ledger.read, rows=rows)
+    return Tokens(facts, lengths, rows, basis, unusable, reasons[0].reason if reasons else "", exact)
+
+
+def _scaled(facts: DataFacts, factor: float) -> DataFacts:
+    """What so many times the rows come to."""
+    return replace(
+        facts,
+        rows=round(facts.rows * factor),
+        tokens=round((facts.tokens or 0) * factor),
+        supervised=round((facts.supervised or 0) * factor),
+        validation_rows=round(facts.validation_rows * factor),
+        heaviest=(),
+        most_trained=(),
+    )
+
+
+def _guessed(config: RunConfig) -> Tokens:
+    """By text alone: no tokenizer is here."""
+    from tui_tuner.data.records import answers_of, texts_of
+
+    until, ledger = time.monotonic() + MOST_SECONDS, Ledger()
+    lengths, supervised, longest = [], 0, config.data.max_length
+    labels: Counter[str] = Counter()
+    for read in Reading(config.data):
+        record = read.begun(ledger)
+        if record is not None:
+            whole = round(sum(_bytes(text) for text in texts_of(record)) / BYTES_A_TOKEN) + 1
+            pieces = [longest] * (whole // longest) + ([whole % longest] if whole % longest else [])
+            lengths += pieces if config.task_kind.plain_text else [min(whole, longest)]
+            answers = round(sum(_bytes(text) for text in answers_of(record)) / BYTES_A_TOKEN)
+            supervised += answers or whole
+            labels[str(getattr(record, "label", ""))] += len(labels) < 1000
+        if time.monotonic() > until:
+            break
+    if not lengths:
+        from tui_tuner.data.examples.prepare import nothing_left
+
+        raise nothing_left(config.data, ledger, True)
+    share = config.data.validation if isinstance(config.data.validation, float) else 0.0
+    held = min(len(lengths) - 1, max(1, round(share * len(lengths)))) if share else 0
+    part = (len(lengths) - held) / len(lengths)
+    facts = DataFacts(
+        len(lengths) - held,
+        round(sum(lengths) * part),
+        round(supervised * part),
+        max(lengths),
+        held,
+        outputs=len(labels) if config.task_kind.decides == "text" else 0,
+    )
+    basis = _(
+        "{rows:,} rows counted; tokens guessed from their text, as the tokenizer is not here",
+        rows=ledger.read,
+    )
+    return Tokens(facts, tuple(lengths), ledger.read, basis)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
+
+
+@dataclass
+class _Telling:
+    """How far it is, as sentences."""
+
+    said: Callable[[str], None] | None
+
+    def emit(self, body: Body) -> None:
+        from tui_tuner.runs.events import Phase
+
+        if self.said is not None and isinstance(body, Phase):
+            if body.total:
+                self.said(_("{done:,} of {total:,} rows read", done=body.done, total=body.total))
+            else:
+                self.said(_("{done:,} rows read", done=body.done))
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what libraries say aside."""
+    from tui_tuner.models.loading import quiet_libraries
+
+    quiet_libraries()
+    yield

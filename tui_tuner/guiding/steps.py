@@ -1,0 +1,157 @@
+"""Passes, steps, rate, evaluation: what follows from the counts of the rows."""
+
+from __future__ import annotations
+
+from tui_tuner.config.kinds import RANKED
+from tui_tuner.guiding import rules
+from tui_tuner.guiding.draft import Draft
+from tui_tuner.guiding.rows import Tokens
+from tui_tuner.locales import _
+from tui_tuner.models.facts import ModelFacts
+from tui_tuner.planning.data_facts import steps_of
+from tui_tuner.planning.learning_rate import rules as rate_rules
+from tui_tuner.planning.plan import Plan
+
+WIDE = 2000  # hidden size from which LoRA's customary rate holds (it was measured on 7B and larger)
+SAMPLES = 4
+
+
+def settle_length(draft: Draft, tokens: Tokens, most: int) -> None:
+    """The longest sequence, for lengths that were counted where `most` was allowed."""
+    kind = draft.config().task_kind
+    lengths = tokens.lengths
+    if not lengths:
+        return
+    longest, mean = max(lengths), sum(lengths) / len(lengths)
+    if kind.plain_text:
+        total = sum(lengths)
+        length = min(most, 1024 if total > 1024 * 1000 else rules.TEXT_LENGTH)
+        why = _(
+            "{tokens:,} tokens of text become {pieces:,} pieces of this length; so many are needed to hold "
+            "some out.",
+            tokens=total,
+            pieces=max(1, -(-total // length)),
+        )
+    else:
+        length = rules.length_of(lengths, most)
+        over = sum(one > length for one in lengths)
+        said = {"longest": longest, "mean": mean, "over": over, "rows": len(lengths)}
+        if over:
+            why = _(
+                "Rows have {mean:.0f} tokens on average; {over:,} of {rows:,} are longer than this, the "
+                "longest has {longest:,}.",
+                **said,
+            )
+        elif longest >= most:
+            why = _("The longest row has {longest:,} tokens or more, and the model reads no more.", **said)
+        else:
+            why = _("The longest row has {longest:,} tokens, and the mean is {mean:.0f}.", **said)
+    draft.set("data.max_length", length, why)
+    if not kind.plain_text and kind.decides == "text" and any(one >= most for one in lengths):
+        draft.set("data.overlong", "truncate", _("Texts beyond what the model reads lose their end."))
+
+
+def settle_held_out(draft: Draft, rows: int) -> None:
+    """The rows that judge."""
+    kind = draft.config().task_kind
+    share = rules.held_out_of(rows, kind)
+    if not share:
+        draft.set("data.validation", None, _("Of a single row, nothing can be held out."))
+        return
+    held = max(1, round(share * rows))
+    why = _(
+        "{held:,} of {rows:,} are held out: enough to tell better from chance, and not more than needed.",
+        held=held,
+        rows=rows,
+    )
+    if held < rules.HELD_OUT_ROWS:
+        why = _(
+            "{held:,} of {rows:,} are held out, a fifth: fewer would tell nothing, more would be missed in "
+            "training.",
+            held=held,
+            rows=rows,
+        )
+    draft.set("data.validation", share, why)
+
+
+def settle_steps(draft: Draft, rows: int) -> int:
+    """Batch, passes and warm-up for so many rows of training; how many steps they make."""
+    kind = draft.config().task_kind
+    batch = rules.batch_of(rows, kind)
+    epochs = rules.epochs_of(rows, kind, batch)
+    steps = steps_of(rows, batch, epochs)
+    if batch == rules.MOST_BATCH:
+        why = _("Customary, and {rows:,} rows make {steps:,} steps of it.", rows=rows, steps=steps)
+    else:
+        why = _(
+            "{rows:,} rows make {steps:,} steps of it; of {most} rows a step, there would be {fewer:,}.",
+            rows=rows,
+            steps=steps,
+            most=rules.MOST_BATCH,
+            fewer=steps_of(rows, rules.MOST_BATCH, epochs),
+        )
+    draft.set("training.batch_size", batch, why)
+    rule = rules.epochs_rule(kind)
+    why = _("For {rows:,} rows. {rule} ({source})", rows=rows, rule=_(rule.says), source=rule.source)
+    draft.set("training.epochs", float(epochs), why)
+    warmup = rules.warmup_of(kind)
+    draft.set(
+        "training.warmup",
+        warmup,
+        _("{rule} ({source})", rule=_(rules.RULES["warmup"].says), source=rules.RULES["warmup"].source),
+    )
+    training = draft.config().training
+    return steps_of(rows, training.batch_size, training.epochs, training.max_steps)
+
+
+def settle_rate(draft: Draft, facts: ModelFacts, found: Plan) -> None:
+    """The learning rate: that of the method, or for narrow models that of their width."""
+    config = draft.config()
+    why = found.rate.why
+    if config.method.kind in RANKED and facts.hidden < WIDE and not config.task_kind.decides:
+        by_width = next(
+            (rule for rule in rate_rules(config, facts) if rule.name == "width of the model"), None
+        )
+        if by_width is not None and by_width.rate is not None:
+            rate = float(f"{by_width.rate:.1g}")
+            said = _(
+                "{formula} for a model that is {hidden} wide ({source}); the customary {usual:g} was found "
+                "on models far wider.",
+                formula=by_width.formula,
+                hidden=facts.hidden,
+                source=by_width.source,
+                usual=found.rate.value,
+            )
+            draft.set("training.learning_rate", rate, said)
+            return
+    if draft.own("training.learning_rate"):
+        draft.set("training.learning_rate", None, "")
+    draft.tell("training.learning_rate", found.rate.value, why)
+
+
+def settle_evaluation(draft: Draft, tokens: Tokens, steps: int) -> None:
+    """How often it is measured, what is shown, and when it stops by itself."""
+    config = draft.config()
+    kind, held = config.task_kind, tokens.facts.validation_rows
+    if config.data.validation is None:
+        return
+    draft.tell(
+        "evaluation.every",
+        max(1, round(steps / 10)),
+        _("About 10 times in {steps:,} steps: a curve that can be judged.", steps=steps),
+    )
+    samples = min(SAMPLES, held)
+    draft.set(
+        "evaluation.samples",
+        samples,
+        _("Answers to held-out rows before, during and after, to be read with your own eyes."),
+    )
+    if rules.stops_early(tokens.facts.rows, config.training.epochs, held, kind):
+        why = _(
+            "{rows:,} rows read {epochs:g} times may be learnt by heart: it stops after {patience} "
+            "evaluations without a better one, and the best is kept.",
+            rows=tokens.facts.rows,
+            epochs=config.training.epochs,
+            patience=rules.PATIENCE,
+        )
+        draft.set("evaluation.early_stopping", rules.PATIENCE, why)
