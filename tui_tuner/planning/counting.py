@@ -258,6 +258,16 @@ def _tokens(config: RunConfig, read: list[Read]) -> _Sample | None:
     return _Sample(min(len(read), SAMPLED), len(lengths), sum(lengths), supervised, max(lengths, default=0))
 
 
+def row_tokens(config: RunConfig, records: list[Record]) -> list[int] | None:
+    """Tokens of each record, uncut and without a chat template's own; None where no tokenizer is here."""
+    from tui_tuner.data.records import texts_of
+
+    tokenizer = _tokenizer(config)
+    if tokenizer is None:
+        return None
+    return [sum(_lengths(tokenizer, texts_of(record))) + 1 for record in records]
+
+
 def _sequences(config: RunConfig, tokenizer: Any, record: Record) -> tuple[list[int], int]:
     """Lengths of the training sequences that a record becomes under a head, and what is learnt of them.
 

@@ -1,0 +1,470 @@
+"""What should be known of the data before a run, by rules: each with its figures and its ways out.
+
+A share that is smaller than the one named here is told as a figure, and not as a concern: nearly all real
+data has some of everything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from tui_tuner.config.advice import fixes_of, on_screen
+from tui_tuner.config.kinds import RECORD_FORMATS, TASKS
+from tui_tuner.config.schema import RunConfig
+from tui_tuner.data.labels.problem import REGRESSION, settle_problem
+from tui_tuner.errors import DataError, TunerError
+from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, TOKENS, need_of, say_numbers, size_word
+from tui_tuner.guiding.proposal import Concern
+from tui_tuner.guiding.tally import Spread, Tally
+from tui_tuner.locales import _, _n
+from tui_tuner.text import one_line, some_of
+
+# Shares of the rows from which on something is a concern, each with its reason
+DUPLICATES = (
+    0.05  # fewer repeat in most public sets: arXiv 2107.06499 finds 3 to 14 % near duplicates in four
+)
+CONTRADICTIONS = 0.01  # a third of the wrong labels usual in well-kept sets, 3.3 % (arXiv 2103.14749)
+REFUSALS = 0.01  # 1 in 100: as rare as rows that a run drops without asking (data.max_dropped)
+DAMAGED = 0.01  # likewise
+HTML = 0.05  # fewer are texts that speak of markup
+PERSONAL = 0.01
+CUT = 0.05  # answers of one and the same greatest length by chance: hardly any of more than 100 characters
+LEAST_CUT = 100  # characters
+TOO_LONG = 0.05
+ONE_LABEL = 0.9  # always saying it is right in 9 of 10 already, so accuracy tells nothing
+TIMES_RAREST = 100  # Google's AutoML: best where the commonest class has at most 100 times the rarest's rows
+OWN_LABELS = 0.5  # of the labels stand once: they are answers, not classes
+FEW = 3  # rows: less may be chance
+
+ANNOTATED = ("sft", "classification", "token_classification", "question_answering")  # `guiding.annotate`
+
+_Fix = tuple[str, Mapping[str, Any]]
+
+
+def refusal_concern(error: TunerError | OSError, config: RunConfig) -> Concern:
+    """Why nothing can be trained on the rows as they are: they cannot be read, or are of another shape."""
+    if not isinstance(error, TunerError):
+        where = one_line(error.filename or config.data.path, 200)
+        words = _("{path} cannot be read: {problem}.", path=where, problem=error.strerror or str(error))
+        return Concern("unreadable", words, stops=True)
+    where = f"{error.where}: " if error.where else ""
+    fixes = tuple((words_of_fix(fix), fix) for fix in fixes_of(error.hint))
+    code = "unreadable"
+    if isinstance(error, DataError) and error.field in ("data.columns", "data.format"):
+        code = "name_columns"
+    elif any("task" in fix for fix in fixes_of(error.hint)):
+        code = "wrong_shape"
+    return Concern(code, where + error.what, on_screen(error.hint), stops=True, fixes=fixes)
+
+
+def wrong_shape(error: DataError, config: RunConfig, plain: bool) -> Concern:
+    """No row is of the shape that the task needs; what can be done with them.
+
+    Args:
+        plain: They are texts with nothing said of them, which can be said here.
+    """
+    fixes = tuple((words_of_fix(fix), fix) for fix in fixes_of(error.hint))
+    kind = config.task_kind
+    if plain and config.task in ANNOTATED:
+        fixes += ((_("Mark these texts here") if kind.decides else _("Write the answers here"), {}),)
+    words = _("{what} This goal needs {rows}.", what=_sentence(error.what), rows=_(kind.rows or kind.label))
+    return Concern("wrong_shape", words, on_screen(error.hint), stops=True, fixes=fixes)
+
+
+def words_of_fix(fix: Mapping[str, Any]) -> str:
+    """A way out as a choice in a list."""
+    columns = fix.get("data.columns")
+    named = ", ".join(f"{role} = {one_line(name, 40)}" for role, name in dict(columns or {}).items())
+    task = TASKS.get(str(fix.get("task", "")))
+    if task is not None and named:
+        return _("{task}, with {columns}", task=_(task.label), columns=named)
+    if task is not None:
+        return _("{task}: these rows are {rows}", task=_(task.label), rows=_(task.rows or task.label))
+    if named:
+        return _("Read the columns as {columns}", columns=named)
+    format = RECORD_FORMATS.get(str(fix.get("data.format", "")))
+    if format is not None and len(fix) == 1:
+        return _("Read the rows as {format}", format=_(format))
+    return ", ".join(f"{name} = {one_line(value, 60)}" for name, value in fix.items())
+
+
+def concerns_of(
+    tally: Tally,
+    config: RunConfig,
+    read: int,
+    refused: Mapping[str, int],
+    tokens: Spread | None,
+    total: int,
+    limit: int,
+) -> Iterator[Concern]:
+    """All that the rules find, what matters most first.
+
+    Args:
+        read: Rows that were read; `refused`: those that cannot be used, by reason.
+        total: Tokens of all rows, 0 where nobody can tell.
+        limit: Tokens that the model takes at most, 0 where nobody can tell.
+    """
+    yield from refused_rows(config, read, refused)
+    yield from few_rows(tally, config, total)
+    yield from _labels(tally, config)
+    for rule in _NOISE:
+        yield from rule(tally, config)
+    yield from too_long(config, tokens, tally, limit)
+
+
+def refused_rows(config: RunConfig, read: int, refused: Mapping[str, int]) -> Iterator[Concern]:
+    """More rows cannot be used than a run drops without asking."""
+    count = sum(refused.values())
+    if not count or count / read <= config.data.max_dropped:
+        return
+    reasons = "; ".join(f"{number:,} {_(reason)}" for reason, number in list(refused.items())[:3])
+    accepted = min(1.0, math.ceil(1000 * count / read) / 1000)
+    yield Concern(
+        "refused_rows",
+        _(
+            "{count:,} of {rows:,} rows ({share:.1%}) cannot be used: {reasons}. A run stops at more than "
+            "{most:.0%}.",
+            count=count,
+            rows=read,
+            share=count / read,
+            reasons=one_line(reasons, 300),
+            most=config.data.max_dropped,
+        ),
+        _("Mend these rows in the file, or train without them."),
+        stops=True,
+        fixes=((_("Train without them"), {"data.max_dropped": accepted}),),
+    )
+
+
+# ---- too small ------------------------------------------------------------------------------------------
+
+
+def few_rows(tally: Tally, config: RunConfig, tokens: int) -> Iterator[Concern]:
+    """Fewer examples than begin to show something, or than show it clearly."""
+    need = need_of(config.task)
+    different = tally.rows - tally.duplicates
+    if need.unit == OF_CLASS and tally.labels and problem_of(tally, config) != REGRESSION:
+        yield from _few_of(tally.labels, config)
+    elif need.unit == OF_TAG and tally.tags:
+        yield from _few_of(tally.tags, config)
+    elif need.unit == TOKENS:
+        if tokens and size_word(need, tokens) == "too_few":
+            words = _n("{count:,} token is little.", "{count:,} tokens are little.", tokens, count=tokens)
+            yield _too_small(words, config)
+    else:
+        rows = need if need.unit not in (OF_CLASS, OF_TAG) else need_of("sft")
+        if size_word(rows, different) in ("few", "too_few"):
+            words = _n(
+                "{count:,} different example is little.",
+                "{count:,} different examples are little.",
+                different,
+                count=different,
+            )
+            yield _too_small(words, config)
+
+
+def _few_of(counts: Mapping[str, int], config: RunConfig) -> Iterator[Concern]:
+    """Classes, or kinds of tags, with too few examples; a long tail of rare ones is no reason to worry."""
+    need = need_of(config.task)
+    found = sorted(counts.items(), key=lambda item: item[1])
+    rare = [name for name, count in found if count < need.begins]
+    if size_word(need, found[(len(found) - 1) // 2][1]) in ("few", "too_few"):
+        name, count = found[0]
+        words = _(
+            "{names} in all; the rarest, {name}, has {count:,}: that is little.",
+            names=", ".join(f"{one_line(one, 30)} {number:,}" for one, number in found[::-1][:5]),
+            name=one_line(name, 30),
+            count=count,
+        )
+        yield _too_small(words, config)
+    elif rare:
+        words = _n(
+            "{count:,} of {all:,} has fewer than {least} examples: {names}.",
+            "{count:,} of {all:,} have fewer than {least} examples: {names}.",
+            len(rare),
+            count=len(rare),
+            all=len(found),
+            least=need.begins,
+            names=", ".join(some_of(rare, 5)),
+        )
+        yield Concern(
+            "few_in_class",
+            words,
+            _("Collect more of these, or put rare ones together; what stands once or twice is not learnt."),
+        )
+
+
+def _too_small(words: str, config: RunConfig) -> Concern:
+    kind = config.task_kind
+    ways: list[_Fix] = [(_("Collect more examples"), {})]
+    if config.task in ANNOTATED:
+        ways.append((_("Write more of them here"), {}))
+    ways.append((_("Choose another goal"), {}))
+    if kind.plain_text:
+        way_out = _("Collect more text of the kind that it should learn.")
+    elif kind.decides:
+        way_out = _("Collect more, or mark more texts here.")
+    else:
+        way_out = _(
+            "Collect more, write some here, or try a prompt with a few of these examples in it first."
+        )
+    return Concern("few_rows", f"{words} {say_numbers(config.task)}", way_out, fixes=tuple(ways))
+
+
+# ---- labels ---------------------------------------------------------------------------------------------
+
+
+def problem_of(tally: Tally, config: RunConfig) -> str:
+    """What the labels are: one class, several, or a number; empty without labels."""
+    counted = tally.outputs.tally
+    return settle_problem(config.data.problem, counted)[0] if counted.rows else ""
+
+
+def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
+    decides = config.task_kind.decides
+    if decides == "token" and tally.rows and not tally.tags:
+        yield Concern(
+            "no_tags",
+            _("No word of {rows:,} rows has a tag: there is nothing to learn.", rows=tally.rows),
+            _("Tag some words here, or name the column with the tags (data.columns)."),
+            stops=True,
+        )
+    if decides != "text" or not tally.labels or problem_of(tally, config) == REGRESSION:
+        return
+    rows, different = tally.outputs.tally.rows, len(tally.labels)
+    common, count = tally.labels.most_common(1)[0]
+    said = {"label": one_line(common, 30), "count": count, "rows": rows}
+    if different == 1:
+        yield Concern(
+            "one_class",
+            _("All {rows:,} rows are labelled {label}: there is nothing to tell apart.", **said),
+            _("Add rows of another class, or name another column as the label (data.columns)."),
+            stops=True,
+        )
+        return
+    once = sum(number == 1 for number in tally.labels.values())
+    if rows >= 20 and once > OWN_LABELS * rows:
+        yield Concern(
+            "own_labels",
+            _(
+                "{once:,} of {rows:,} rows have a label that no other row has: these look like answers, not "
+                "like classes.",
+                once=once,
+                rows=rows,
+            ),
+            _("Name another column as the label (data.columns), or let the model learn to write them."),
+        )
+        return
+    rarest = min(tally.labels.values())
+    if count >= ONE_LABEL * rows or count > TIMES_RAREST * rarest:
+        yield Concern(
+            "mostly_one_label",
+            _(
+                "{count:,} of {rows:,} rows are labelled {label}: always saying that is right in {share:.0%} "
+                "already.",
+                share=count / rows,
+                **said,
+            ),
+            _("Collect more of the others, or let rare classes count more; judge by macro F1."),
+            fixes=(
+                (_("Rare classes count more"), {"training.class_weights": "balanced"}),
+                (_("Judge by macro F1"), {"evaluation.best": "macro_f1"}),
+            ),
+        )
+
+
+# ---- noise ----------------------------------------------------------------------------------------------
+
+
+def _duplicates(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
+    if _many(tally.duplicates, tally.rows, DUPLICATES):
+        yield Concern(
+            "duplicates",
+            _(
+                "{count:,} of {rows:,} rows ({share:.0%}) repeat an earlier one exactly, first {place}: they "
+                "count several times.",
+                **_figures(tally, "duplicates", tally.duplicates),
+            ),
+            _("Leave the copies out."),
+            fixes=((_("Leave the copies out"), {"data.cleaning.exact_duplicates": True}),),
+        )
+
+
+def _contradictions(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
+    if tally.contradictions and tally.contradictions >= CONTRADICTIONS * tally.rows:
+        yield Concern(
+            "contradictions",
+            _(
+                "{count:,} of {rows:,} rows ({share:.0%}) say something else of a text than an earlier row, "
+                "first {place}: one of the two is wrong.",
+                **_figures(tally, "contradictions", tally.contradictions),
+            ),
+            _("Decide which is right, or write both into one row, as a list of classes."),
+        )
+
+
+def _refusals(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
+    if _many(tally.refusals, tally.rows, REFUSALS):
+        yield Concern(
+            "refusals",
+            _(
+                "In {count:,} of {rows:,} rows ({share:.0%}) the answer refuses or speaks of being a "
+                "language model, first {place}: the model would learn that, too.",
+                **_figures(tally, "refusals", tally.refusals),
+            ),
+            _("Leave them out, unless that is what it should learn."),
+            fixes=((_("Leave them out"), {"data.cleaning.refusals": True}),),
+        )
+
+
+def _cut_off(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
+    count, longest = tally.cut_answers()
+    answers = len(tally.answers)
+    if longest >= LEAST_CUT and count > FEW and count >= CUT * answers:
+        yield Concern(
+            "cut_off",
+            _(
+                "{count:,} of {answers:,} answers are exactly {longest:,} characters long and end within a "
+                "sentence: something has cut them off, and the model would learn to stop there.",
+                count=count,
+                answers=answers,
+                longest=longest,
+            ),
+            _("Get the whole answers, or leave these rows out."),
+        )
+
+
+def _encoding(tally: Tally, config: RunConfig) -> Iterator[Concern]:
+    if _many(tally.lost + tally.misread, tally.rows, DAMAGED):
+        yield Concern(
+            "encoding",
+            _(
+                "{count:,} of {rows:,} rows ({share:.0%}) hold letters that were read in a wrong encoding, "
+                "such as Ã© for é, first {place}.",
+                **_figures(tally, "encoding", tally.lost + tally.misread),
+            ),
+            _("Save the file as UTF-8 where it comes from, or name its encoding (data.encoding)."),
+        )
+
+
+def _html(tally: Tally, config: RunConfig) -> Iterator[Concern]:
+    if _many(tally.html, tally.rows, HTML):
+        placed = config.task_kind.decides in ("token", "span")  # places in a text that is not to change
+        yield Concern(
+            "html",
+            _(
+                "{count:,} of {rows:,} rows ({share:.0%}) hold remains of web pages, such as <br>, first "
+                "{place}: the model reads and learns them.",
+                **_figures(tally, "html", tally.html),
+            ),
+            _("Take them out before words are marked.") if placed else _("Make plain text of them."),
+            fixes=() if placed else ((_("Make plain text of them"), {"data.cleaning.html": "text"}),),
+        )
+
+
+def _hollow(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
+    if _many(tally.hollow, tally.rows, DAMAGED):
+        yield Concern(
+            "empty_rows",
+            _(
+                "{count:,} of {rows:,} rows ({share:.0%}) hold nothing but blanks, first {place}.",
+                **_figures(tally, "hollow", tally.hollow),
+            ),
+            _("Fill them in, or leave them out."),
+            fixes=((_("Leave them out"), {"data.cleaning.min_characters": 1}),),
+        )
+
+
+def _personal(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
+    if _many(tally.emails, tally.rows, PERSONAL):
+        yield Concern(
+            "personal_data",
+            _(
+                "{count:,} of {rows:,} rows hold an e-mail address: a model may learn it by heart and say "
+                "it.",
+                count=tally.emails,
+                rows=tally.rows,
+            ),
+            _("Replace them by made-up ones, unless everybody may read them."),
+        )
+
+
+_NOISE: tuple[Callable[[Tally, RunConfig], Iterator[Concern]], ...] = (
+    _contradictions,
+    _duplicates,
+    _refusals,
+    _cut_off,
+    _hollow,
+    _encoding,
+    _html,
+    _personal,
+)
+
+
+def too_long(config: RunConfig, tokens: Spread | None, tally: Tally, limit: int) -> Iterator[Concern]:
+    """Rows that lose something for being longer than the model is to read, and how many tokens are enough.
+
+    Plain text, tags and answers inside a text are read in windows, and lose nothing.
+    """
+    kind, most = config.task_kind, config.data.max_length
+    over = sum(length > most for length in tally.tokens)
+    if tokens is None or kind.plain_text or kind.decides in ("token", "span"):
+        return
+    if not over or over < TOO_LONG * len(tally.tokens):
+        return
+    enough = 1 << math.ceil(math.log2(tokens.most_are_below))
+    enough = min(enough, limit) if limit else enough
+    said = {"share": over / len(tally.tokens), "most": most, "longest": tokens.longest}
+    if kind.decides:
+        words = _(
+            "{share:.0%} of the rows are longer than {most:,} tokens (the longest {longest:,}) and lose "
+            "their end.",
+            **said,
+        )
+    else:
+        words = _(
+            "{share:.0%} of the rows are longer than {most:,} tokens (the longest {longest:,}): chats are "
+            "split between turns, and an answer that is too long by itself is dropped.",
+            **said,
+        )
+    if enough <= most:
+        yield Concern("too_long", words, _("The model reads no more at once: shorten the rows."))
+        return
+    yield Concern(
+        "too_long",
+        words,
+        _("Let the model read more at once, which takes memory, or shorten the rows."),
+        fixes=((_("Read up to {count:,} tokens at once", count=enough), {"data.max_length": enough}),),
+    )
+
+
+def held_out_copies(copies: int, held: int) -> Iterator[Concern]:
+    """Rows of the file that is to judge stand among those that are trained."""
+    if copies:
+        yield Concern(
+            "held_out_copies",
+            _(
+                "{copies:,} of {held:,} held-out rows are also trained on: they would flatter the model.",
+                copies=copies,
+                held=held,
+            ),
+            _("Take them out of one of the two files, or hold out rows of the training file."),
+            stops=copies > held / 2,
+            fixes=((_("Hold out 5 % of the training rows instead"), {"data.validation": 0.05}),),
+        )
+
+
+def _many(count: int, rows: int, share: float) -> bool:
+    return count >= min(FEW, max(1, rows // 10)) and count >= share * rows
+
+
+def _figures(tally: Tally, what: str, count: int) -> dict[str, Any]:
+    place = tally.examples.get(what, "")
+    return {"count": count, "rows": tally.rows, "share": count / tally.rows, "place": place}
+
+
+def _sentence(words: str) -> str:
+    words = words.strip()
+    return words[:1].upper() + words[1:]
