@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 from textual.app import App
 
+from tui_tuner.guiding.answers import Answers
 from tui_tuner.ui.screens.guide.walk import Walk
 from tui_tuner.ui.screens.home import HomeScreen
+
+QUESTIONS = ("task", "data", "model", "machine", "budget", "judge")
 
 if TYPE_CHECKING:
     from tui_tuner.runs.store import RunFolder
 
 
-def open_guide(app: App[Any]) -> None:
-    """The first question. Whoever left the guide in this workbench finds the answers that were given."""
+def open_guide(app: App[Any], answers: Answers | None = None) -> None:
+    """The first question. Whoever left the guide in this workbench finds the answers that were given.
+
+    Args:
+        answers: Those that are given already; their lines are under the cursor.
+    """
     from tui_tuner.ui.screens.guide.goal import GoalQuestion
     from tui_tuner.ui.screens.guide.question import Question
 
@@ -22,6 +29,8 @@ def open_guide(app: App[Any]) -> None:
         return
     home = app.screen_stack[0]
     walk = home.walk if isinstance(home, HomeScreen) and home.walk is not None else Walk()
+    if answers is not None:
+        walk = Walk(answers, {name for name in QUESTIONS if getattr(answers, name) is not None})
     if isinstance(home, HomeScreen):
         home.walk = walk
     app.push_screen(GoalQuestion(walk))
