@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tui_tuner.config.kinds import TASKS, is_tiny
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DataError, HubError, ModelError, TunerError
-from tui_tuner.guiding import asked, fitting, rows, rules, spending, steps, telling
+from tui_tuner.guiding import asked, rows, rules, spending, steps, telling, ways
 from tui_tuner.guiding.answers import Answers
 from tui_tuner.guiding.asked import Budget, Machine
 from tui_tuner.guiding.draft import Draft, Said, Stop
@@ -25,8 +26,11 @@ from tui_tuner.planning.plan import Plan
 from tui_tuner.text import one_line
 
 DEMO = "demo"
+CORPUS = "demo-corpus"
 LONGEST = 8192  # tokens of a row that are looked at; a model may take more
 LONGEST_OF_ENCODERS = 512
+DEFAULT_STRIDE = 128
+SHORT = {"data.stride": 8}
 
 
 def propose(
@@ -77,7 +81,7 @@ class _Proposing:
         found = self._settle_training(facts, tokens, machine, hardware, budget)
         spent = spending.spent_by(found, machine, price)
         if spending.keep_within(self.draft, found, spent, budget):
-            found = fitting.plan_of(self.draft.config(), facts, tokens.facts, machine, hardware)
+            found = ways.plan_of(self.draft.config(), facts, tokens.facts, machine, hardware)
             spent = spending.spent_by(found, machine, price)
         self._settle_judge(judge, tokens)
         self.draft.take_own()
@@ -102,7 +106,9 @@ class _Proposing:
             task = task or "sft"
             draft.set("task", task, self._why_task(goal, task, ""))
             draft.set(
-                "data.path", DEMO, _("No data was named: these are rows of this package, to try it with.")
+                "data.path",
+                _demo_of(task),
+                _("No data was named: these are rows of this package, to try it with."),
             )
             draft.add(_demo_rows(task))
             return task
@@ -112,11 +118,11 @@ class _Proposing:
             return None
         if task is None:
             task = looked.task
-            if looked.way is not None:
-                draft.add(self._other_shape(looked))
         if task is None:
             draft.add(_no_task(looked))
             return None
+        if looked.way is not None and goal is None:
+            draft.add(self._other_shape(looked))
         draft.set("task", task, self._why_task(goal, task, looked.words))
         draft.set("data.path", path, _("Their format is {format}.", format=looked.format))
         problem = rows.takes(draft.config())
@@ -245,16 +251,22 @@ class _Proposing:
         first = rules.TEXT_LENGTH if kind.plain_text else most
         if draft.own("data.max_length"):
             first = draft.config().data.max_length
-        loose = {"data.max_length": first, "data.preflight": "off", "data.max_dropped": 1.0}
+        loose: dict[str, Any] = {"data.preflight": "off", "data.max_dropped": 1.0}
         draft.said(_("counting tokens"))
+        counter = rows.TokenCounter(draft.said, draft.stop)
         try:
-            seen = rows.tokens_of(draft.config(loose | {"data.validation": 0.05}), draft.said, draft.stop)
+            begun = {**loose, "data.max_length": first, "data.validation": 0.05}
+            seen = counter.count(draft.config(begun if first > 3 * DEFAULT_STRIDE else begun | SHORT))
             steps.settle_length(draft, seen, most)
             pieces = len(seen.lengths) if kind.plain_text else seen.facts.rows + seen.facts.validation_rows
             steps.settle_held_out(draft, pieces)
-            return rows.tokens_of(
-                draft.config({"data.preflight": "off", "data.max_dropped": 1.0}), draft.said, draft.stop
-            )
+            length = draft.config().data.max_length
+            if not any(one > length for one in seen.lengths) and not kind.plain_text:
+                loose["data.max_length"] = first  # all fit in both, and the tokens are there
+            tokens = counter.count(draft.config(loose))
+            while kind.plain_text and steps.hold_more(draft, tokens):
+                tokens = counter.count(draft.config(loose))
+            return tokens
         except TunerError as error:
             draft.add(rows.concern_of(error, "unusable"))
             return None
@@ -264,10 +276,10 @@ class _Proposing:
     ) -> Plan:
         draft = self.draft
         taken = steps.settle_steps(draft, tokens.facts.rows)
-        found = fitting.choose_way(draft, facts, tokens.facts, machine, hardware)
+        found = ways.choose_way(draft, facts, tokens.facts, machine, hardware)
         steps.settle_rate(draft, facts, found)
         steps.settle_evaluation(draft, tokens, taken)
-        return fitting.plan_of(draft.config(), facts, tokens.facts, machine, hardware)
+        return ways.plan_of(draft.config(), facts, tokens.facts, machine, hardware)
 
     def _settle_judge(self, judge: asked.Judge, tokens: rows.Tokens) -> None:
         draft, held = self.draft, tokens.facts.validation_rows
@@ -310,6 +322,12 @@ def _demo_rows(task: str) -> Concern:
         _("Name a file of your own: {rows}.", rows=_(TASKS[task].rows)),
         about="data",
     )
+
+
+def _demo_of(task: str) -> str:
+    """The rows of this package for a task."""
+    kind = TASKS[task]
+    return CORPUS if kind.plain_text and kind.demo == DEMO else DEMO
 
 
 def _no_task(looked: rows.Glance) -> Concern:

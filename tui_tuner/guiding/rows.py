@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tui_tuner.config.advice import fixes_of, on_screen
 from tui_tuner.config.kinds import TASKS
 from tui_tuner.config.schema import DataSection, RunConfig
@@ -133,57 +135,67 @@ def concern_of(error: TunerError, code: str, about: str = "data") -> Concern:
     return Concern(code, f"{where}{error.what}", on_screen(error.hint), True, fixes, about)
 
 
-def tokens_of(
-    config: RunConfig, said: Callable[[str], None] | None = None, stop: Callable[[], bool] | None = None
-) -> Tokens:
-    """Count the tokens of the rows as the run will see them, or, where its tokenizer is not to be had, by
-    their text.
+class TokenCounter:
+    """Counts tokens of rows as a run will see them, or, where its tokenizer is not to be had, by their text.
+
+    What was tokenised is kept: another share of rows held out is counted in a moment.
 
     Args:
-        config: With the longest sequences that the model takes. What is dropped is counted and stops nothing.
         said: Told how far it is.
-
-    Raises:
-        DataError: the data cannot be read or used.
-        Cancelled: `stop` said so.
+        stop: Asked whether to give up.
     """
-    try:
-        return _tokenised(config, said, stop)
-    except (HubError, ModelError):
-        return _guessed(config)
 
+    def __init__(
+        self, said: Callable[[str], None] | None = None, stop: Callable[[], bool] | None = None
+    ) -> None:
+        self._said, self._stop = said, stop
+        self._tokenizer: Any = None
+        self._quick: DataFacts | None = None
+        self._asked_for = ""
 
-def _tokenised(
-    config: RunConfig, said: Callable[[str], None] | None, stop: Callable[[], bool] | None
-) -> Tokens:
-    from tui_tuner.data.examples.prepare import prepare
-    from tui_tuner.models.loading import load_tokenizer
+    def count(self, config: RunConfig) -> Tokens:
+        """The rows of a config.
 
-    quick = count(config, patience=MOST_SECONDS)
-    known = quick.facts
-    total = known.rows + known.validation_rows if known else 0
-    sampled = config
-    if (known is None or not known.rows or total > MOST_ROWS) and config.data.limit is None:
-        data = config.data.model_copy(update={"limit": MOST_ROWS, "pick": "random"})
-        sampled = config.model_copy(update={"data": data})
-    with _quietly():
-        tokenizer = load_tokenizer(config.model)
-        prepared = prepare(sampled, tokenizer, find_task(config.task), sink=_Telling(said), cancelled=stop)
-    facts = counted_facts(prepared.train, prepared.validation)
-    if known is not None:
-        facts = replace(facts, outputs=known.outputs, regression=known.regression)
-    ledger = prepared.ledger
-    unusable = ledger.outcomes["dropped"]
-    reasons = ledger.reasons("dropped")
-    lengths = tuple(int(length) for length in prepared.train.lengths)
-    rows, exact = ledger.read, True
-    if rows >= MOST_ROWS and sampled is not config and total > rows:
-        facts, exact = _scaled(facts, total / rows), False
-        rows = total
-    basis = _("all rows read and tokenised as in the run")
-    if not exact:
-        basis = _("{read:,} rows tokenised, {rows:,} counted", read=ledger.read, rows=rows)
-    return Tokens(facts, lengths, rows, basis, unusable, reasons[0].reason if reasons else "", exact)
+        Raises:
+            DataError: the data cannot be read or used.
+            Cancelled: `stop` said so.
+        """
+        try:
+            return self._tokenised(config)
+        except (HubError, ModelError):
+            return _guessed(config)
+
+    def _tokenised(self, config: RunConfig) -> Tokens:
+        from tui_tuner.data.examples.prepare import prepare
+        from tui_tuner.models.loading import load_tokenizer
+
+        if self._tokenizer is None or self._asked_for != config.model.name:
+            with _quietly():
+                self._tokenizer, self._asked_for = load_tokenizer(config.model), config.model.name
+            self._quick = count(config, patience=MOST_SECONDS).facts
+        known = self._quick
+        total = known.rows + known.validation_rows if known else 0
+        sampled = config
+        if (not total or total > MOST_ROWS) and config.data.limit is None:
+            data = config.data.model_copy(update={"limit": MOST_ROWS, "pick": "random"})
+            sampled = config.model_copy(update={"data": data})
+        task = find_task(config.task)
+        prepared = prepare(sampled, self._tokenizer, task, sink=_Telling(self._said), cancelled=self._stop)
+        facts = counted_facts(prepared.train, prepared.validation)
+        if known is not None:
+            facts = replace(facts, outputs=known.outputs, regression=known.regression)
+        ledger, lengths = prepared.ledger, prepared.train.lengths
+        reasons = ledger.reasons("dropped")
+        why = reasons[0].reason if reasons else ""
+        dropped, basis = ledger.outcomes["dropped"], _("all rows read and tokenised as in the run")
+        if prepared.validation is not None:
+            lengths = np.concatenate((lengths, prepared.validation.lengths))
+        every = tuple(int(length) for length in lengths)
+        if sampled is config or ledger.read < MOST_ROWS or total <= ledger.read:
+            return Tokens(facts, every, ledger.read, basis, dropped, why, True)
+        factor = total / ledger.read
+        basis = _("{read:,} rows tokenised, {rows:,} counted", read=ledger.read, rows=total)
+        return Tokens(_scaled(facts, factor), every, total, basis, round(dropped * factor), why)
 
 
 def _scaled(facts: DataFacts, factor: float) -> DataFacts:

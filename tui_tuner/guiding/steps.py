@@ -14,6 +14,7 @@ from tui_tuner.planning.plan import Plan
 
 WIDE = 2000  # hidden size from which LoRA's customary rate holds (it was measured on 7B and larger)
 SAMPLES = 4
+MOST_TEXT_HELD = 0.4
 
 
 def settle_length(draft: Draft, tokens: Tokens, most: int) -> None:
@@ -47,6 +48,10 @@ def settle_length(draft: Draft, tokens: Tokens, most: int) -> None:
         else:
             why = _("The longest row has {longest:,} tokens, and the mean is {mean:.0f}.", **said)
     draft.set("data.max_length", length, why)
+    reads, stride = "data.stride" in kind.reads, draft.config().data.stride
+    if reads and stride * 2 > length:
+        shared = max(1, length // 3)
+        draft.set("data.stride", shared, _("A third of the length, for texts that are longer: customary."))
     if not kind.plain_text and kind.decides == "text" and any(one >= most for one in lengths):
         draft.set("data.overlong", "truncate", _("Texts beyond what the model reads lose their end."))
 
@@ -72,6 +77,22 @@ def settle_held_out(draft: Draft, rows: int) -> None:
             rows=rows,
         )
     draft.set("data.validation", share, why)
+
+
+def hold_more(draft: Draft, tokens: Tokens) -> bool:
+    """Hold out more of plain text whose documents are so long that the share came to few pieces.
+
+    Whether there was more to hold out.
+    """
+    share, held = draft.config().data.validation, tokens.facts.validation_rows
+    if draft.own("data.validation") or not isinstance(share, float) or share >= MOST_TEXT_HELD:
+        return False
+    if held >= min(rules.HELD_OUT_ROWS, (tokens.facts.rows + held) / 5) * 0.75:
+        return False
+    more = min(MOST_TEXT_HELD, float(f"{share * 1.4 + 0.01:.2g}"))
+    why = _("Whole documents are held out, and they are long: a smaller share would tell too little.")
+    draft.set("data.validation", more, why)
+    return True
 
 
 def settle_steps(draft: Draft, rows: int) -> int:
@@ -146,6 +167,15 @@ def settle_evaluation(draft: Draft, tokens: Tokens, steps: int) -> None:
         samples,
         _("Answers to held-out rows before, during and after, to be read with your own eyes."),
     )
+    if kind.writes:
+        longest = tokens.facts.most_trained[0] if tokens.facts.most_trained else 0
+        if kind.plain_text or not longest:
+            most = 60
+            why = _("Enough to see how it goes on.")
+        else:
+            most = min(200, max(16, -(-longest // 16) * 16))
+            why = _("The longest answer has {longest:,} tokens.", longest=longest)
+        draft.set("evaluation.max_new_tokens", most, why)
     if rules.stops_early(tokens.facts.rows, config.training.epochs, held, kind):
         why = _(
             "{rows:,} rows read {epochs:g} times may be learnt by heart: it stops after {patience} "

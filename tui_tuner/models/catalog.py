@@ -395,6 +395,34 @@ _OTHERS: tuple[tuple[dict[str, Any], str, int | None], ...] = (
         None,
     ),
     ({"model_type": "distilbert"}, "distilbert-base-uncased distilbert/distilbert-base-uncased", None),
+    (
+        {"model_type": "bert", "vocab_size": 119547},
+        "bert-base-multilingual-cased google-bert/bert-base-multilingual-cased",
+        None,
+    ),
+    (
+        {"model_type": "distilbert", "vocab_size": 119547},
+        "distilbert-base-multilingual-cased distilbert/distilbert-base-multilingual-cased",
+        None,
+    ),
+    (
+        {"model_type": "xlm-roberta", "max_position_embeddings": 514, "type_vocab_size": 1},
+        "xlm-roberta-base FacebookAI/xlm-roberta-base",
+        None,
+    ),
+    (
+        {
+            "model_type": "xlm-roberta",
+            "hidden_size": 1024,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "intermediate_size": 4096,
+            "max_position_embeddings": 514,
+            "type_vocab_size": 1,
+        },
+        "xlm-roberta-large FacebookAI/xlm-roberta-large",
+        None,
+    ),
     ({"model_type": "modernbert"}, "answerdotai/ModernBERT-base", None),
     (
         {

@@ -64,6 +64,7 @@ def describe_files(about: Found, files: Iterable[HubFile], **more: Any) -> Descr
         downloads=about.downloads,
         updated=about.updated,
         kind=about.kind,
+        languages=about.languages,
         safetensors=any(file.name.endswith(".safetensors") for file in chosen),
         pickled=any(is_pickled(file.name) for file in known),
         **more,

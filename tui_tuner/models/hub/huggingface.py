@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tui_tuner.errors import HubError
+from tui_tuner.models.cards import language_codes
 from tui_tuner.models.hub import problems
 from tui_tuner.models.hub.choice import describe_files
 from tui_tuner.models.hub.kinds import HUGGINGFACE, Described, Found, HubFile
@@ -134,7 +135,7 @@ def _found(row: Mapping[str, Any]) -> Found:
     """A row of a search; nothing in it is trusted to have its type."""
     card: Any = row.get("cardData")
     tags = _words(row.get("tags"))
-    licence = card.get("license") if isinstance(card, Mapping) or hasattr(card, "get") else None
+    licence = _value(card, "license")
     if not isinstance(licence, str):
         licence = next((tag[8:] for tag in sorted(tags) if tag.startswith("license:")), "")
     updated: Any = row.get("lastModified")
@@ -150,7 +151,13 @@ def _found(row: Mapping[str, Any]) -> Found:
         downloads=downloads if _is_count(downloads) else None,
         updated=one_line(day),
         kind=one_line(kind) if isinstance(kind, str) else "",
+        languages=language_codes(_value(card, "language")),
     )
+
+
+def _value(card: Any, name: str) -> Any:
+    """A value of a card, whichever a version of the client makes of it; None where there is none."""
+    return card.get(name) if isinstance(card, Mapping) or hasattr(card, "get") else None
 
 
 def _parameters(safetensors: Any) -> int | None:

@@ -27,6 +27,7 @@ class Found:
         downloads: In the last month (Hugging Face) or ever (ModelScope); None if not told.
         updated: Day of the last change, `2026-05-01`; empty if not told.
         kind: What it is for, by the hub's word: `text-generation`, `fill-mask`...
+        languages: Their codes, by its card; empty if not told.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Found:
     downloads: int | None = None
     updated: str = ""
     kind: str = ""
+    languages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Described:
     pickled: bool = False
     remote_code: bool = False
     page: str = ""
+    languages: tuple[str, ...] = ()
 
     @property
     def missing(self) -> int:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
+from tui_tuner.models.cards import has_chat_template
 from tui_tuner.models.lookup import read_config
 from tui_tuner.text import human_bytes
 from tui_tuner.ui.base_models.rows import Row
 
 _MOST_FILES = 2000
-_MOST_BYTES = 16 << 20  # of a tokenizer's settings
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ def told_of_folder(folder: Path) -> Told:
         config=config,
         safetensors=any(name.endswith(".safetensors") for name in names),
         remote_code=bool(config.get("auto_map")) and any(name.endswith(".py") for name in names),
-        chat_template=_has_template(folder, names),
+        chat_template=has_chat_template(folder, names),
     )
 
 
@@ -86,20 +83,6 @@ def _files(folder: Path) -> tuple[tuple[str, int | None], ...]:
                 if path.is_file():
                     found.append((str(path.relative_to(folder)), path.stat().st_size))
     return tuple(found)
-
-
-def _has_template(folder: Path, names: set[str]) -> bool | None:
-    """Whether the tokenizer in a folder has a chat template; None where there is no tokenizer."""
-    if any(name.startswith("chat_template.") for name in names):
-        return True
-    if "tokenizer_config.json" not in names:
-        return None
-    with suppress(OSError, ValueError, ModelError):
-        path = folder / "tokenizer_config.json"
-        if os.path.getsize(path) <= _MOST_BYTES:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            return bool(isinstance(values, dict) and values.get("chat_template"))
-    return None
 
 
 def told_parameters(row: Row, told: Told | None) -> int | None:
