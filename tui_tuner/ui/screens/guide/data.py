@@ -94,13 +94,14 @@ class DataQuestion(Question, MendingScreen):
         return _("Which data should it learn from?")
 
     def meaning(self) -> str:
+        from tui_tuner.guiding.amounts import say_numbers
+
         goal = self.walk.goal
         needs = _(goal.needs) if goal is not None and goal.needs else _("examples")
         return _(
-            "A file, or a folder of files, with {rows}: one example a row. 10 to 50 begin to show, 50 to 100 "
-            "are clear, 1,000 are good. {n} if you have none yet.",
+            "A file, or a folder of files, with {rows}. {numbers}",
             rows=mark(needs, "bold"),
-            n=mark("n"),
+            numbers=say_numbers(self.walk.task),
         )
 
     def listed(self) -> str:
@@ -289,17 +290,17 @@ class DataQuestion(Question, MendingScreen):
         return True
 
     def choose(self, chosen: str) -> None:
+        seen = self.seen_now
+        if self._place and (seen is None or not seen.stops):
+            self._take(self._place)
+            return
+        self.walk.ahead.clear()
         if chosen == OTHER:
             self.action_other()
-            return
-        if chosen == NONE:
+        elif chosen == NONE:
             self.action_no_data()
-            return
-        seen = self.seen_now
-        if seen is not None and seen.stops:
+        else:
             self.action_mend()
-            return
-        self._take(self._place)
 
     def _take(self, path: str) -> None:
         from tui_tuner.ui.screens.guide.model import ModelQuestion

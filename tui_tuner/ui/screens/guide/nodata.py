@@ -45,11 +45,11 @@ class NoData(Question):
         return _("No data yet: what would you like to do?")
 
     def meaning(self) -> str:
-        from tui_tuner.guiding.amounts import say_need
+        from tui_tuner.guiding.amounts import say_numbers
 
         goal = self.walk.goal
         needs = _(goal.needs) if goal is not None else ""
-        return _("It learns from {rows}. {need}", rows=mark(needs, "bold"), need=say_need(self.walk.task))
+        return _("It learns from {rows}. {need}", rows=mark(needs, "bold"), need=say_numbers(self.walk.task))
 
     def listed(self) -> str:
         return _("Ways to begin")
@@ -87,8 +87,8 @@ class NoData(Question):
         from tui_tuner.guiding.examples import example_text, explain_example
 
         goal = self.walk.answers.task or ""
-        words = block(explain_example(self.walk.task, goal))
-        return Content("\n").join([words, block(example_text(self.walk.task, goal)).stylize("$dim")])
+        text = block(example_text(self.walk.task, goal)).stylize("$dim")
+        return Content("\n").join([text, block(explain_example(self.walk.task, goal))])
 
     def choose(self, chosen: str) -> None:
         if chosen == EXAMPLE:

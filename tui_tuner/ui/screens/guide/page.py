@@ -104,6 +104,8 @@ class GuidePage(TunerScreen):
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#page"))
         self.set_interval(1.0, self._count)
+        self._waits = self.walk.ahead[:1] == ["ctrl+r"]
+        self.walk.ahead.clear()
         self._propose()
 
     def on_screen_resume(self) -> None:

@@ -130,13 +130,19 @@ class Question(TunerScreen):
         self.set_interval(0.5, self._tick)
         self.count()
         self.show_so_far()
+        if self.walk.ahead[:1] == ["enter"]:
+            del self.walk.ahead[0]
+            self._waits_since = time.monotonic()
+            self.call_after_refresh(self.go_on)
 
     def on_resize(self) -> None:
         self.call_after_refresh(self.draw_answers)
 
     def on_screen_resume(self) -> None:
-        self._waits_since = 0.0
         self.show_so_far()
+
+    def on_screen_suspend(self) -> None:
+        self._waits_since = 0.0
 
     def draw_answers(self) -> None:
         """Draw the answers for the width there is."""
@@ -183,7 +189,10 @@ class Question(TunerScreen):
     @on(Answers.Wanted)
     def _wanted(self) -> None:
         if self.busy():
-            self._waits_since = time.monotonic()
+            if self._waits_since:
+                self.walk.ahead.append("enter")
+            else:
+                self._waits_since = time.monotonic()
             self.count()
         elif self.chosen:
             self._waits_since = 0.0
@@ -201,9 +210,14 @@ class Question(TunerScreen):
             self.choose(self.chosen)
 
     def on_key(self, event: Key) -> None:
-        if event.key != "enter" and self._waits_since:
-            self._waits_since = 0.0  # somebody wants something else by now
-            self.count()
+        if not self._waits_since or event.key == "enter":
+            return
+        if event.key == "ctrl+r":
+            self.walk.ahead.append(event.key)  # for the page at the end
+            return
+        self._waits_since = 0.0  # somebody wants something else by now
+        self.walk.ahead.clear()
+        self.count()
 
     def _tick(self) -> None:
         self.count()

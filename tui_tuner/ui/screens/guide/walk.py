@@ -33,6 +33,7 @@ class Walk:
     proposal: Proposal | None = None
     seen: dict[tuple[str, str], Any] = field(default_factory=dict)  # looks at data, by path and task
     draft: Any = None  # the draft that this walk writes
+    ahead: list[str] = field(default_factory=list)  # keys that were typed while an earlier one still waits
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, **values: Any) -> None:
