@@ -91,6 +91,7 @@ class GuidePage(TunerScreen):
         self._refusal: Refusal | None = None
         self._waits = False  # ^r was pressed before it could be started
         self._away = False  # in the form
+        self._made = False  # and not only on its way
         self._title = ""
 
     def crumb(self) -> Content:
@@ -104,7 +105,8 @@ class GuidePage(TunerScreen):
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#page"))
         self.set_interval(1.0, self._count)
-        self._waits = self.walk.ahead[:1] == ["ctrl+r"]
+        self._made = True
+        self._waits = self._waits or self.walk.ahead[:1] == ["ctrl+r"]
         self.walk.ahead.clear()
         self._propose()
 
@@ -180,7 +182,7 @@ class GuidePage(TunerScreen):
 
     def _count(self) -> None:
         """How far it is, at the right end of the top line."""
-        if not self.on_view:
+        if not self.on_view or not self._made:
             return
         seconds = int(time.monotonic() - self._began)
         start = mark("^r")

@@ -54,6 +54,7 @@ class Question(TunerScreen):
 
     PLACE: ClassVar[int] = 0
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "early", show=False),  # of the list, once it has the focus
         Binding("escape", "back", _("Back")),
         Binding("pagedown", "scroll_about(1)", show=False),
         Binding("pageup", "scroll_about(-1)", show=False),
@@ -74,6 +75,7 @@ class Question(TunerScreen):
         self._waits_since = 0.0  # that Enter waits; 0 where it does not
         self._told = ""
         self._about = Content("")
+        self._made = False  # and not only on its way
 
     # What a question says
 
@@ -130,6 +132,7 @@ class Question(TunerScreen):
         self.set_interval(0.5, self._tick)
         self.count()
         self.show_so_far()
+        self._made = True
         if self.walk.ahead[:1] == ["enter"]:
             del self.walk.ahead[0]
             self._waits_since = time.monotonic()
@@ -239,6 +242,13 @@ class Question(TunerScreen):
         if title.plain != self._told:
             self._told = title.plain
             self.query_one("#list").border_title = title
+
+    def action_early(self) -> None:
+        """Enter, typed before there was a list: it is for this question."""
+        if self._made:
+            self._wanted()
+        else:
+            self.walk.ahead.append("enter")
 
     def keep(self) -> None:
         """Keep the answers so far as a draft: whoever leaves finds it on the home screen."""
