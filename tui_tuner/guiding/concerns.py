@@ -7,7 +7,7 @@ data has some of everything.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tui_tuner.config.advice import fixes_of, on_screen
@@ -16,29 +16,19 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.problem import REGRESSION, settle_problem
 from tui_tuner.errors import DataError, TunerError
 from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, TOKENS, need_of, say_numbers, size_word
+from tui_tuner.guiding.examples import can_annotate
+from tui_tuner.guiding.noise import noise
 from tui_tuner.guiding.proposal import Concern
 from tui_tuner.guiding.tally import Spread, Tally
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line, some_of
 
-# Shares of the rows from which on something is a concern, each with its reason
-DUPLICATES = (
-    0.05  # fewer repeat in most public sets: arXiv 2107.06499 finds 3 to 14 % near duplicates in four
-)
-CONTRADICTIONS = 0.01  # a third of the wrong labels usual in well-kept sets, 3.3 % (arXiv 2103.14749)
-REFUSALS = 0.01  # 1 in 100: as rare as rows that a run drops without asking (data.max_dropped)
-DAMAGED = 0.01  # likewise
-HTML = 0.05  # fewer are texts that speak of markup
-PERSONAL = 0.01
-CUT = 0.05  # answers of one and the same greatest length by chance: hardly any of more than 100 characters
-LEAST_CUT = 100  # characters
+# From where on something is a concern, each with its reason
 TOO_LONG = 0.05
 ONE_LABEL = 0.9  # always saying it is right in 9 of 10 already, so accuracy tells nothing
 TIMES_RAREST = 100  # Google's AutoML: best where the commonest class has at most 100 times the rarest's rows
 OWN_LABELS = 0.5  # of the labels stand once: they are answers, not classes
-FEW = 3  # rows: less may be chance
 
-ANNOTATED = ("sft", "classification", "token_classification", "question_answering")  # `guiding.annotate`
 
 _Fix = tuple[str, Mapping[str, Any]]
 
@@ -67,7 +57,7 @@ def wrong_shape(error: DataError, config: RunConfig, plain: bool) -> Concern:
     """
     fixes = tuple((words_of_fix(fix), fix) for fix in fixes_of(error.hint))
     kind = config.task_kind
-    if plain and config.task in ANNOTATED:
+    if plain and can_annotate(config.task):
         fixes += ((_("Mark these texts here") if kind.decides else _("Write the answers here"), {}),)
     words = _("{what} This goal needs {rows}.", what=_sentence(error.what), rows=_(kind.rows or kind.label))
     return Concern("wrong_shape", words, on_screen(error.hint), stops=True, fixes=fixes)
@@ -109,8 +99,7 @@ def concerns_of(
     yield from refused_rows(config, read, refused)
     yield from few_rows(tally, config, total)
     yield from _labels(tally, config)
-    for rule in _NOISE:
-        yield from rule(tally, config)
+    yield from noise(tally, config)
     yield from too_long(config, tokens, tally, limit)
 
 
@@ -199,7 +188,7 @@ def _few_of(counts: Mapping[str, int], config: RunConfig) -> Iterator[Concern]:
 def _too_small(words: str, config: RunConfig) -> Concern:
     kind = config.task_kind
     ways: list[_Fix] = [(_("Collect more examples"), {})]
-    if config.task in ANNOTATED:
+    if can_annotate(config.task):
         ways.append((_("Write more of them here"), {}))
     ways.append((_("Choose another goal"), {}))
     if kind.plain_text:
@@ -275,132 +264,7 @@ def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
         )
 
 
-# ---- noise ----------------------------------------------------------------------------------------------
-
-
-def _duplicates(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
-    if _many(tally.duplicates, tally.rows, DUPLICATES):
-        yield Concern(
-            "duplicates",
-            _(
-                "{count:,} of {rows:,} rows ({share:.0%}) repeat an earlier one exactly, first {place}: they "
-                "count several times.",
-                **_figures(tally, "duplicates", tally.duplicates),
-            ),
-            _("Leave the copies out."),
-            fixes=((_("Leave the copies out"), {"data.cleaning.exact_duplicates": True}),),
-        )
-
-
-def _contradictions(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
-    if tally.contradictions and tally.contradictions >= CONTRADICTIONS * tally.rows:
-        yield Concern(
-            "contradictions",
-            _(
-                "{count:,} of {rows:,} rows ({share:.0%}) say something else of a text than an earlier row, "
-                "first {place}: one of the two is wrong.",
-                **_figures(tally, "contradictions", tally.contradictions),
-            ),
-            _("Decide which is right, or write both into one row, as a list of classes."),
-        )
-
-
-def _refusals(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
-    if _many(tally.refusals, tally.rows, REFUSALS):
-        yield Concern(
-            "refusals",
-            _(
-                "In {count:,} of {rows:,} rows ({share:.0%}) the answer refuses or speaks of being a "
-                "language model, first {place}: the model would learn that, too.",
-                **_figures(tally, "refusals", tally.refusals),
-            ),
-            _("Leave them out, unless that is what it should learn."),
-            fixes=((_("Leave them out"), {"data.cleaning.refusals": True}),),
-        )
-
-
-def _cut_off(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
-    count, longest = tally.cut_answers()
-    answers = len(tally.answers)
-    if longest >= LEAST_CUT and count > FEW and count >= CUT * answers:
-        yield Concern(
-            "cut_off",
-            _(
-                "{count:,} of {answers:,} answers are exactly {longest:,} characters long and end within a "
-                "sentence: something has cut them off, and the model would learn to stop there.",
-                count=count,
-                answers=answers,
-                longest=longest,
-            ),
-            _("Get the whole answers, or leave these rows out."),
-        )
-
-
-def _encoding(tally: Tally, config: RunConfig) -> Iterator[Concern]:
-    if _many(tally.lost + tally.misread, tally.rows, DAMAGED):
-        yield Concern(
-            "encoding",
-            _(
-                "{count:,} of {rows:,} rows ({share:.0%}) hold letters that were read in a wrong encoding, "
-                "such as Ã© for é, first {place}.",
-                **_figures(tally, "encoding", tally.lost + tally.misread),
-            ),
-            _("Save the file as UTF-8 where it comes from, or name its encoding (data.encoding)."),
-        )
-
-
-def _html(tally: Tally, config: RunConfig) -> Iterator[Concern]:
-    if _many(tally.html, tally.rows, HTML):
-        placed = config.task_kind.decides in ("token", "span")  # places in a text that is not to change
-        yield Concern(
-            "html",
-            _(
-                "{count:,} of {rows:,} rows ({share:.0%}) hold remains of web pages, such as <br>, first "
-                "{place}: the model reads and learns them.",
-                **_figures(tally, "html", tally.html),
-            ),
-            _("Take them out before words are marked.") if placed else _("Make plain text of them."),
-            fixes=() if placed else ((_("Make plain text of them"), {"data.cleaning.html": "text"}),),
-        )
-
-
-def _hollow(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
-    if _many(tally.hollow, tally.rows, DAMAGED):
-        yield Concern(
-            "empty_rows",
-            _(
-                "{count:,} of {rows:,} rows ({share:.0%}) hold nothing but blanks, first {place}.",
-                **_figures(tally, "hollow", tally.hollow),
-            ),
-            _("Fill them in, or leave them out."),
-            fixes=((_("Leave them out"), {"data.cleaning.min_characters": 1}),),
-        )
-
-
-def _personal(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
-    if _many(tally.emails, tally.rows, PERSONAL):
-        yield Concern(
-            "personal_data",
-            _(
-                "{count:,} of {rows:,} rows hold an e-mail address: a model may learn it by heart and say "
-                "it.",
-                count=tally.emails,
-                rows=tally.rows,
-            ),
-            _("Replace them by made-up ones, unless everybody may read them."),
-        )
-
-
-_NOISE: tuple[Callable[[Tally, RunConfig], Iterator[Concern]], ...] = (
-    _contradictions,
-    _duplicates,
-    _refusals,
-    _cut_off,
-    _hollow,
-    _encoding,
-    _html,
-    _personal,
-)
+# ---- too long, and held out ------------------------------------------------------------------------------
 
 
 def too_long(config: RunConfig, tokens: Spread | None, tally: Tally, limit: int) -> Iterator[Concern]:
@@ -454,15 +318,6 @@ def held_out_copies(copies: int, held: int) -> Iterator[Concern]:
             stops=copies > held / 2,
             fixes=((_("Hold out 5 % of the training rows instead"), {"data.validation": 0.05}),),
         )
-
-
-def _many(count: int, rows: int, share: float) -> bool:
-    return count >= min(FEW, max(1, rows // 10)) and count >= share * rows
-
-
-def _figures(tally: Tally, what: str, count: int) -> dict[str, Any]:
-    place = tally.examples.get(what, "")
-    return {"count": count, "rows": tally.rows, "share": count / tally.rows, "place": place}
 
 
 def _sentence(words: str) -> str:

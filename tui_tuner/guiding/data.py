@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
+from tui_tuner.config.kinds import TASKS
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
@@ -296,7 +297,7 @@ class _Looking:
     def _concerns(self, tokens: Spread | None, total: int) -> Iterator[Concern]:
         if not self.tally.rows:
             if self.refusal is not None:
-                yield wrong_shape(self.refusal, self.config, "pretraining" in self.suits)
+                yield wrong_shape(self.refusal, self.config, self._are_plain())
             else:
                 reason, number = self.refused.most_common(1)[0]
                 yield Concern(
@@ -322,6 +323,9 @@ class _Looking:
             if self.whole or concern.code not in ("few_rows", "few_in_class", "one_class", "no_tags"):
                 yield concern
         yield from self._copies()
+
+    def _are_plain(self) -> bool:
+        return any(TASKS[name].plain_text for name in self.suits)
 
     def _copies(self) -> Iterator[Concern]:
         """Rows of a file that is held out, compared with those that are trained."""

@@ -156,17 +156,30 @@ EXAMPLES: dict[str, Rows] = {
 OF_GOALS: dict[str, Rows] = {"rewrite": _REWRITES}  # where a goal's rows are not those of its task
 
 
+ANNOTATED = ("chat", "labelled", "tagged", "question")  # kinds of records that can be made by hand here
+
+
+def kinds_of_rows(task: str) -> list[str]:
+    """The kinds of records that a task takes, as `data.records` calls them."""
+    from tui_tuner.tasks import find_task
+
+    if task not in TASKS:
+        return []
+    return [str(getattr(record, "kind", "")) for record in find_task(task).records]
+
+
+def can_annotate(task: str) -> bool:
+    """Whether rows of a task can be made by hand here (`guiding.annotate`)."""
+    return any(kind in ANNOTATED for kind in kinds_of_rows(task))
+
+
 def example_rows(task: str, goal: str = "") -> Rows:
     """Rows of the shape that a task takes, 3 to 6 of them; none where that is not known.
 
     Args:
         goal: What it is learnt for, as `goals.GOALS` names it.
     """
-    from tui_tuner.tasks import find_task
-
-    if task not in TASKS:
-        return ()
-    kinds = [str(getattr(record, "kind", "")) for record in find_task(task).records]
+    kinds = kinds_of_rows(task)
     if goal in OF_GOALS and "chat" in kinds:
         return OF_GOALS[goal]
     return next((EXAMPLES[kind] for kind in kinds if kind in EXAMPLES), ())

@@ -27,6 +27,7 @@ from tui_tuner.text import one_line
 
 DEMO = "demo"
 CORPUS = "demo-corpus"
+DEMO_TEXTS = 4000  # of 50,000
 LONGEST = 8192  # tokens of a row that are looked at; a model may take more
 LONGEST_OF_ENCODERS = 512
 DEFAULT_STRIDE = 128
@@ -110,6 +111,8 @@ class _Proposing:
                 _demo_of(task),
                 _("No data was named: these are rows of this package, to try it with."),
             )
+            if TASKS[task].plain_text:
+                draft.set("data.limit", DEMO_TEXTS, _("Enough to see how it works."))
             draft.add(_demo_rows(task))
             return task
         path = self._found(path)

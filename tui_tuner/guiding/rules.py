@@ -90,7 +90,6 @@ MOST_EPOCHS = 25
 MOST_EPOCHS_OF_HEADS = 20
 MOST_EPOCHS_OF_TEXT = 4
 MOST_BATCH = 16
-MOST_TEXT_TOKENS = 8192  # of plain text in a step
 FEWEST_STEPS = 50
 HELD_OUT_ROWS = 20
 MOST_HELD_OUT = 256  # whose losses a journal keeps one by one
@@ -98,7 +97,8 @@ FEW_ROWS_TO_STOP = 2000
 PATIENCE = 3
 STEPS_OF_LENGTH = 64  # tokens: lengths are rounded up to these
 SHORTEST = 64
-TEXT_LENGTH = 512  # tokens of a piece of plain text, where little of it is there
+TEXT_LENGTH, LONG_TEXT_LENGTH = 512, 1024  # tokens of a piece of plain text: where there is little, and much
+MUCH_TEXT = 1_000_000  # tokens
 
 
 def epochs_of(rows: int, kind: TaskKind, batch: int = 1) -> int:

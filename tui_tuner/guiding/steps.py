@@ -26,12 +26,12 @@ def settle_length(draft: Draft, tokens: Tokens, most: int) -> None:
     longest, mean = max(lengths), sum(lengths) / len(lengths)
     if kind.plain_text:
         total = sum(lengths)
-        length = min(most, 1024 if total > 1024 * 1000 else rules.TEXT_LENGTH)
+        length = min(most, rules.LONG_TEXT_LENGTH if total > rules.MUCH_TEXT else rules.TEXT_LENGTH)
+        if longest < rules.TEXT_LENGTH:  # documents, each of which is shorter
+            length = rules.length_of(lengths, most)
         why = _(
-            "{tokens:,} tokens of text become {pieces:,} pieces of this length; so many are needed to hold "
-            "some out.",
+            "{tokens:,} tokens of text, in pieces of at most so many: enough of them to hold some out.",
             tokens=total,
-            pieces=max(1, -(-total // length)),
         )
     else:
         length = rules.length_of(lengths, most)

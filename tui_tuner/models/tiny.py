@@ -83,6 +83,8 @@ def _tiny_folder(name: str, root: Path) -> Path:
     made = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root))
     try:
         _write(name, made)
+        if _is_whole(folder):  # another thread or process was faster, and may have begun to read it
+            return folder
         if folder.exists():  # a file of it was lost
             shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # another process was faster: theirs is the same

@@ -51,6 +51,8 @@ class Shell:
             text=True,
             env=self.environment,
             cwd=self.folder,
+            # whoever starts the tests in a shell's background has told them to ignore it
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def part(self) -> int:
