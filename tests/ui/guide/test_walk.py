@@ -11,11 +11,11 @@ from textual.pilot import Pilot
 from tests.ui.conftest import SIZES, Opened, text, until
 from tests.ui.guide.rows import SHAPES, chats, write_rows
 from tui_tuner.config.kinds import TASKS
-from tui_tuner.guiding.finding import find_data
 from tui_tuner.launch.thread import ThreadHost
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunStore
 from tui_tuner.runs.view import RunView, fold
+from tui_tuner.tasks.preview.finding import find_data
 from tui_tuner.ui.app import TunerApp
 from tui_tuner.ui.screens.chat.chat import ChatScreen
 from tui_tuner.ui.screens.guide.data import DataQuestion
@@ -163,7 +163,7 @@ async def test_eight_keys_from_a_file_to_talking_to_a_better_model(tmp_path: Pat
         await press("ctrl+r")
         await until(pilot, lambda: on(pilot, ResultsScreen), 120)  # by itself, at its end
         (folder,) = store.runs()
-        view = fold(RunView(), JournalReader(folder.events).poll())
+        view = fold(RunView(), JournalReader(folder.events).read(1 << 22))
         held = [found for found in view.evaluations if found.stage == "validation"]
         assert held[-1].metrics["loss"] < 0.8 * held[0].metrics["loss"]
         await press("c")

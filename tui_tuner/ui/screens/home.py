@@ -43,7 +43,7 @@ class HomeScreen(RowsScreen):
     """Runs above, presets below; a beginner is told what to press."""
 
     HELP_TEXT = _(
-        "The guide asks five questions and sets up a run from the answers; Enter on its line, or g, begins it.\n"
+        "The guide asks five questions and sets up a run from the answers: g, or Enter on its line.\n"
         "Enter on a preset opens its settings; on a run, its live pane.\n"
         "Settings that were never started are kept as a draft: c continues it, Del deletes it.\n"
         "A run is one folder: its config, its journal, its checkpoints and the model it made.\n"
@@ -300,7 +300,9 @@ def _about_draft(draft: Draft) -> str:
 
 def _lead() -> Content:
     return Content.assemble(
-        _("Fine-tune language models in the terminal."), " ", (_("Pick a run, the guide or a preset."), "$dim")
+        _("Fine-tune language models in the terminal."),
+        " ",
+        (_("Pick a run, the guide or a preset."), "$dim"),
     )
 
 
@@ -316,5 +318,10 @@ def _welcome() -> Content:
     )
     data = _("{key} looks at your own data: its rows, and which tokens are trained.", key=mark("d"))
     own = _("{key} sets up a run of your own. Every setting explains itself.", key=mark("n"))
-    lines = (Content.assemble((_("No runs yet."), "bold"), " ", marked(guide)), marked(demo), marked(data), marked(own))
+    lines = (
+        Content.assemble((_("No runs yet."), "bold"), " ", marked(guide)),
+        marked(demo),
+        marked(data),
+        marked(own),
+    )
     return Content("\n").join(lines)

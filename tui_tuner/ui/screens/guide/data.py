@@ -26,7 +26,7 @@ from tui_tuner.ui.screens.guide.question import Question
 from tui_tuner.ui.screens.guide.walk import Walk
 from tui_tuner.ui.screens.offers import MendingScreen
 from tui_tuner.ui.widgets.paths.listing import DATA_SUFFIXES, short_path
-from tui_tuner.ui.words import block, column, mark, marked
+from tui_tuner.ui.words import block, column, mark
 
 OTHER, NONE, DEMO = "other", "none", "demo"
 _FILE = "file "
@@ -71,9 +71,8 @@ class DataQuestion(Question, MendingScreen):
         "says what, a text and its class, and so on.\n"
         "o chooses another file or folder, or a data set of a hub by its name; n says what can be done "
         "without data: an example file to fill in, rows written here, the demo's own rows.\n"
-        "What is wrong with the data, too little or odd, is said below; F4 offers ways out, F5 takes the goal "
-        "that the rows are for.\n"
-        "How much is enough? 10 to 50 good examples begin to show, 50 to 100 are clear, about 1,000 are good. "
+        "What is wrong with the data, too little or odd, is said below; F4 offers ways out, F5 takes the "
+        "goal that the rows are for.\n"
         "Good examples matter more than many."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -146,7 +145,9 @@ class DataQuestion(Question, MendingScreen):
         found = [_Place(path) for path in self._added]
         found += [_Place(one.path, one.size) for one in (*fitting, *others)]
         here = {os.path.abspath(place.path) for place in found}
-        before = [path for path in self._recent if path not in here and not path.startswith(os.getcwd() + "/")]
+        before = [
+            path for path in self._recent if path not in here and not path.startswith(os.getcwd() + "/")
+        ]
         found += [_Place(short_path(path), 0, True) for path in before[:_RECENT]]
         kept: dict[str, _Place] = {}
         for place in found:
@@ -191,7 +192,10 @@ class DataQuestion(Question, MendingScreen):
         elif known is not None:
             words, colour = f"✗ {size:>9}  {one_line(known.problem)}", "$error"
         return Content.assemble(
-            (column(name, names - 1), "bold"), " ", (words[:1], colour), (column(words[1:], width - names - 1), "$dim")
+            (column(name, names - 1), "bold"),
+            " ",
+            (words[:1], colour),
+            (column(words[1:], width - names - 1), "$dim"),
         )
 
     # What is in it
@@ -270,8 +274,8 @@ class DataQuestion(Question, MendingScreen):
         if chosen == NONE:
             return block(
                 _(
-                    "An example file shows the shape to fill in; a few rows can be written here; and the rows "
-                    "of the demo try everything out."
+                    "An example file shows the shape to fill in; a few rows can be written here; and the "
+                    "rows of the demo try everything out."
                 )
             )
         seen = self.seen_now
@@ -316,7 +320,8 @@ class DataQuestion(Question, MendingScreen):
         from tui_tuner.ui.screens.choosing import ChooseFile
 
         self.app.push_screen(
-            ChooseFile(_("Data"), suffixes=DATA_SUFFIXES, folders=True, unseen=_is_no_path), self._chosen_other
+            ChooseFile(_("Data"), suffixes=DATA_SUFFIXES, folders=True, unseen=_is_no_path),
+            self._chosen_other,
         )
 
     def _chosen_other(self, path: str | None) -> None:
@@ -327,9 +332,7 @@ class DataQuestion(Question, MendingScreen):
         """Have these data in the list, the cursor on them."""
         self._added = [path, *(one for one in self._added if one != path)]
         self.draw_answers()
-        self.show_answers(
-            [(option.id or "", Content("")) for option in self.answers.options], _FILE + path
-        )
+        self.show_answers([(option.id or "", Content("")) for option in self.answers.options], _FILE + path)
         self.draw_answers()
 
     def action_no_data(self) -> None:
@@ -373,4 +376,3 @@ def _shortest(path: str) -> str:
     """A path as one would type it here."""
     here = os.getcwd().rstrip("/") + "/"
     return path[len(here) :] if path.startswith(here) else path
-

@@ -75,7 +75,9 @@ class Seen:
             lines.append(block(" · ".join(self.facts)).stylize("$success" if not lines else "$dim"))
         for row in self.look.rows[:_SHOWN] if self.look is not None else ():
             own = brief(row, width - 2, lines_of(row.read.record))
-            lines += [Content.assemble(("› " if not at else "  ", "$dim"), line) for at, line in enumerate(own)]
+            lines += [
+                Content.assemble(("› " if not at else "  ", "$dim"), line) for at, line in enumerate(own)
+            ]
         return Content("\n").join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Question 4: machine and money. This machine or a card to plan for, a price, a budget, a message at the end."""
+"""Question 4: machine and money: this machine or a card to plan for, a price, a budget, a message."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ class MachineQuestion(Question):
     HELP_TEXT = _(
         "Training here is the usual answer. A card is chosen to see what the run would need and cost there: "
         "the settings can be saved then and taken to a rented machine.\n"
-        "p says what an hour of the machine costs, in any currency; b the most time or money that the run may "
-        "take: `2 h`, `30 min`, or `5` for five of that currency. The run stops, resumably, before it costs "
+        "p says what an hour of the machine costs, in any currency; b the most time or money that the run "
+        "may take: `2 h`, `30 min`, or `5` for five of that currency. The run stops, resumably, before it costs "
         "more.\n"
         "m says how you hear of its end, or of a failure, while nobody watches."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "price", _("Price")),
         Binding("b", "budget", _("Budget")),
-        Binding("m", "notify", _("Message")),
+        Binding("m", "message", _("Message")),
     ]
 
     def __init__(self, walk: Walk) -> None:
@@ -66,8 +66,8 @@ class MachineQuestion(Question):
 
     def meaning(self) -> str:
         return _(
-            "A GPU trains many times faster than a processor, and its memory decides how large a model may be. "
-            "This machine costs nothing to try; a rented one costs by the hour."
+            "A GPU trains many times faster than a processor, and its memory decides how large a model may "
+            "be. This machine costs nothing to try; a rented one costs by the hour."
         )
 
     def listed(self) -> str:
@@ -107,7 +107,8 @@ class MachineQuestion(Question):
             (
                 choice.asked,
                 Content.assemble(
-                    (column(_(choice.words), 30), "bold"), (column(one_line(choice.means), width - 30), "$dim")
+                    (column(_(choice.words), 30), "bold"),
+                    (column(one_line(choice.means), width - 30), "$dim"),
                 ),
             )
             for choice in self._choices
@@ -174,7 +175,9 @@ class MachineQuestion(Question):
                 return
             self.walk.answer(budget=text)
 
-        question = _("How much may it take? A time such as `2 h` or `30 min`, or money such as `5`. 0: no limit.")
+        question = _(
+            "How much may it take? A time such as `2 h` or `30 min`, or money such as `5`. 0: no limit."
+        )
         self._ask(_("Budget"), question, self.walk.answers.budget, take)
 
     def _ask(self, title: str, question: str, now: Any, take: Callable[[str], None]) -> None:
@@ -186,7 +189,7 @@ class MachineQuestion(Question):
 
         self.app.push_screen(AskPath(title, question, "" if now is None else str(now)), answered)
 
-    def action_notify(self) -> None:
+    def action_message(self) -> None:
         """How one hears of the end."""
         from tui_tuner.ui.screens.guide.notify import ask_notify
 

@@ -136,7 +136,9 @@ class ModelQuestion(Question):
         lines = [(choice.name, _line(choice, width)) for choice in shown]
         chosen = self.walk.answers.model if "model" in self.walk.chosen else ""
         if chosen and chosen not in [id for id, _line in lines]:
-            lines.insert(0, (chosen, Content.assemble((one_line(chosen, width - 12), "bold"), "  ", _("chosen"))))
+            lines.insert(
+                0, (chosen, Content.assemble((one_line(chosen, width - 12), "bold"), "  ", _("chosen")))
+            )
         if not lines and self._done:
             lines = [("", Content(_("No model was found: m looks for one by its name.")))]
         at = ""

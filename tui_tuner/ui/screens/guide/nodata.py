@@ -1,4 +1,4 @@
-"""Without data: how much is needed, an example file of the right shape, rows written here, the demo's rows."""
+"""Without data: how much is needed, an example file of the right shape, rows written here, the demo."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-
 from tui_tuner.config.notices import entries_in, problem_of
 from tui_tuner.locales import _
 from tui_tuner.ui.screens.base import TunerScreen
@@ -26,7 +25,11 @@ def ask_notify(screen: TunerScreen, now: Any, taken: Callable[[list[str] | None]
         (_NONE, _("No message"), ""),
         ("bell", _("Ring the terminal's bell"), _("Many terminals and tmux mark the window, too.")),
         ("desktop", _("A notice on this desktop"), _("Where the machine that trains is the one you sit at.")),
-        (_NTFY, _("To a phone, by ntfy …"), _("Install the app ntfy and choose a topic that nobody guesses.")),
+        (
+            _NTFY,
+            _("To a phone, by ntfy …"),
+            _("Install the app ntfy and choose a topic that nobody guesses."),
+        ),
         (_WEBHOOK, _("To a web address …"), _("A webhook of a chat, such as Slack, Discord or Teams.")),
     ]
 
@@ -45,7 +48,9 @@ def ask_notify(screen: TunerScreen, now: Any, taken: Callable[[list[str] | None]
     screen.app.push_screen(dialog, answered)
     first = str(now[0]) if isinstance(now, list) and now else "bell"
     kind = first.partition(":")[0]
-    dialog.call_after_refresh(dialog.choose, {"ntfy": _NTFY, "http": _WEBHOOK, "https": _WEBHOOK}.get(kind, first))
+    dialog.call_after_refresh(
+        dialog.choose, {"ntfy": _NTFY, "http": _WEBHOOK, "https": _WEBHOOK}.get(kind, first)
+    )
 
 
 def _ask(screen: TunerScreen, question: str, before: str, taken: Callable[[list[str] | None], None]) -> None:

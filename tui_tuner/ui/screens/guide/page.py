@@ -1,4 +1,4 @@
-"""One page: what will happen, why each setting is what it is, what it costs, what may go wrong; and the start."""
+"""One page: what will happen, why each setting is what it is, its price, what may go wrong; the start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from textual.events import Key
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.guiding.answers import Answers
 from tui_tuner.guiding.proposal import Proposal

@@ -49,7 +49,7 @@ class Answers(OptionList):
 class Question(TunerScreen):
     """One question.
 
-    Subclasses give `asked` and `meaning`, fill `answers`, tell more of one (`about`), and take one (`choose`).
+    Subclasses give `asked` and `meaning`, fill `answers`, tell more of one (`about`), take one (`choose`).
     """
 
     PLACE: ClassVar[int] = 0
@@ -231,7 +231,7 @@ class Question(TunerScreen):
         if not self.on_view:
             return
         busy = self.busy()
-        parts: list[Content | tuple[str, str]] = [Content(self.listed())]
+        parts: list[Content | str | tuple[str, str]] = [self.listed()]
         if busy:
             parts.append((f"  {busy}", "$dim"))
         if busy and self._waits_since:

@@ -1,4 +1,4 @@
-"""The page of the guide as text: what will happen, what may go wrong with its ways out, settings and reasons."""
+"""The page of the guide as text: what will happen, what may go wrong and the ways out, all settings."""
 
 from __future__ import annotations
 

@@ -12,15 +12,15 @@ from tui_tuner.guiding.answers import Answers
 
 if TYPE_CHECKING:
     from tui_tuner.guiding.data import DataLook
-    from tui_tuner.guiding.finding import FoundFile
     from tui_tuner.guiding.goals import Goal
     from tui_tuner.guiding.proposal import Proposal
     from tui_tuner.planning.data_facts import DataFacts
+    from tui_tuner.tasks.preview.finding import FoundFile
 
 
 @dataclass
 class Walk:
-    """Lives as long as the workbench, or until a run was started from it: whoever goes back finds it as it was.
+    """Lives as long as the workbench, or until a run was started: whoever goes back finds it as it was.
 
     Args:
         chosen: Whether somebody has answered a question so far; before, its answer is only suggested.
@@ -64,7 +64,7 @@ class Walk:
 
     def look_around(self, cancelled: Callable[[], bool]) -> tuple[FoundFile, ...]:
         """The data files of the working folder. Asked by several threads, it is looked once."""
-        from tui_tuner.guiding.finding import find_data
+        from tui_tuner.tasks.preview.finding import find_data
 
         def said(count: int, of: int) -> None:
             self.counted = (count, of)
@@ -98,7 +98,9 @@ class Walk:
             return None
         tokens = found.total_tokens
         if tokens is None and found.characters is not None:
-            tokens = round(found.characters.mean * found.rows / 4)  # of English text, until a tokenizer counts
+            tokens = round(
+                found.characters.mean * found.rows / 4
+            )  # of English text, until a tokenizer counts
         return DataFacts(found.rows, tokens=tokens) if tokens else None
 
     def languages(self) -> tuple[str, ...]:

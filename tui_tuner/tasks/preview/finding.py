@@ -147,7 +147,7 @@ def _is_data(entry: os.DirEntry[str]) -> bool:
         size = entry.stat().st_size if entry.is_file() else 0
     except OSError:
         return False
-    return 0 < size and (size < _LARGE or name.endswith((".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")))
+    return size > 0 and (size < _LARGE or name.endswith((".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")))
 
 
 def _folders(folder: str) -> list[str]:
@@ -156,7 +156,9 @@ def _folders(folder: str) -> list[str]:
             names = [entry.name for entry in islice(entries, 2000) if entry.is_dir()]
     except OSError:
         return []
-    kept = [name for name in names if not name.startswith((".", "_")) and name not in ("runs", "node_modules")]
+    kept = [
+        name for name in names if not name.startswith((".", "_")) and name not in ("runs", "node_modules")
+    ]
     return sorted(kept, key=lambda name: (not name.lower().startswith("data"), name))[:_MOST_FOLDERS]
 
 
