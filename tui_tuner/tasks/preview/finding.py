@@ -54,6 +54,10 @@ class FoundFile:
         """What its rows are, in a few words."""
         return _(TASKS[self.task].rows) if self.task in TASKS else ""
 
+    def suits(self, task: str) -> bool:
+        """Whether its rows are for a task."""
+        return bool(task) and self.task == task
+
     @property
     def held_out(self) -> bool:
         """Whether its name says that it is for judging, and not for training."""

@@ -26,7 +26,6 @@ from tui_tuner.ui.words import age, block, column, mark, marked, safe
 
 if TYPE_CHECKING:
     from tui_tuner.ui.editing.kept import Draft
-    from tui_tuner.ui.screens.guide.walk import Walk
 
 _GUIDE = 1  # lines above the drafts
 
@@ -85,7 +84,6 @@ class HomeScreen(RowsScreen):
         self._drafts: list[Draft] = []
         self._first = True
         self._title = ""
-        self.walk: Walk | None = None  # through the guide, that is not at its end
 
     def body(self) -> ComposeResult:
         yield Static(id="lead")

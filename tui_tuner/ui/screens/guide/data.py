@@ -22,9 +22,8 @@ from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.checking import Refusal
 from tui_tuner.ui.form import put
 from tui_tuner.ui.screens.guide.looking import Seen, see
-from tui_tuner.ui.screens.guide.question import Question
+from tui_tuner.ui.screens.guide.mending import WaysOut
 from tui_tuner.ui.screens.guide.walk import Walk
-from tui_tuner.ui.screens.offers import MendingScreen
 from tui_tuner.ui.widgets.paths.listing import DATA_SUFFIXES, short_path
 from tui_tuner.ui.words import block, column, mark
 
@@ -56,13 +55,13 @@ class Saw(Message):
 
     def __init__(self, path: str, task: str, seen: Seen) -> None:
         super().__init__()
-        self.path, self.task, self.seen = path, task, seen
+        self.path, self.wanted, self.seen = path, task, seen
 
     def can_replace(self, message: Message) -> bool:
-        return isinstance(message, Saw) and message.path == self.path and message.task == self.task
+        return isinstance(message, Saw) and message.path == self.path and message.wanted == self.wanted
 
 
-class DataQuestion(Question, MendingScreen):
+class DataQuestion(WaysOut):
     """A line for each file; below, how it is read, and what is to be known of it."""
 
     PLACE: ClassVar[int] = 2
@@ -140,8 +139,9 @@ class DataQuestion(Question, MendingScreen):
     def _places(self) -> list[_Place]:
         """What is listed, the likeliest first."""
         files = self.walk.files or ()
-        fitting = [one for one in files if one.task == self.walk.task]
-        others = [one for one in files if one.task != self.walk.task]
+        task = self.walk.task
+        fitting = [one for one in files if one.suits(task)]
+        others = [one for one in files if not one.suits(task)]
         found = [_Place(path) for path in self._added]
         found += [_Place(one.path, one.size) for one in (*fitting, *others)]
         here = {os.path.abspath(place.path) for place in found}
@@ -174,7 +174,8 @@ class DataQuestion(Question, MendingScreen):
         """Where the cursor begins: on what was answered, on a file whose rows fit, else where one goes on."""
         if self._added:
             return _FILE + self._added[-1]
-        best = next((one for one in self.walk.files or () if one.task == self.walk.task), None)
+        task = self.walk.task
+        best = next((one for one in self.walk.files or () if one.suits(task)), None)
         if best is not None:
             return _FILE + best.path
         return NONE if len(lines) == 2 else lines[0][0]
@@ -185,7 +186,7 @@ class DataQuestion(Question, MendingScreen):
         names = min(34, width // 2)
         name = f"↺ {place.path}" if place.recent else place.path
         words, colour = size, "$dim"
-        if known is not None and known.task and known.task == self.walk.task:
+        if known is not None and known.suits(self.walk.task):
             words, colour = f"✓ {size:>9}  {known.rows_words}", "$success"
         elif known is not None and known.task:
             words = f"· {size:>9}  {known.rows_words}"
@@ -257,8 +258,9 @@ class DataQuestion(Question, MendingScreen):
 
     @on(Saw)
     def _saw(self, message: Saw) -> None:
-        self.walk.seen[(message.path, message.task)] = message.seen
-        if message.path == self._place and message.task == self.walk.task:
+        self.walk.seen[(message.path, message.wanted)] = message.seen
+        task = self.walk.task
+        if message.path == self._place and message.wanted == task:
             self.show_about()
             self.refresh_bindings()
             self.found_out()
@@ -337,15 +339,13 @@ class DataQuestion(Question, MendingScreen):
 
     def action_no_data(self) -> None:
         """What can be done without data."""
-        from tui_tuner.ui.screens.guide.nodata import ask_without_data
+        from tui_tuner.ui.screens.guide.nodata import NoData
 
-        ask_without_data(self)
+        self.app.push_screen(NoData(self.walk, self.add))
 
     def action_mend(self) -> None:
         """What can be done about these data."""
-        from tui_tuner.ui.screens.guide.mending import offer_ways
-
-        offer_ways(self)
+        self.offer_ways()
 
     def other_data(self) -> None:
         self.action_other()

@@ -125,7 +125,7 @@ class GoalQuestion(Question):
         ]
         if goal.needs:
             parts.append(Content.assemble((_("Your data:"), "$dim"), " ", _(goal.needs)))
-        fitting = [one for one in self.walk.files or () if one.task == goal.task]
+        fitting = [one for one in self.walk.files or () if one.suits(goal.task or "")]
         if fitting:
             words = _n(
                 "{count} file here fits: {file}",
@@ -140,7 +140,8 @@ class GoalQuestion(Question):
     def choose(self, chosen: str) -> None:
         from tui_tuner.ui.screens.guide.data import DataQuestion
 
-        if chosen != self.walk.answers.task:
+        before = self.walk.answers.task
+        if chosen != before:
             self.walk.begin_again_after("task")
         self.walk.answer(task=chosen)
         self.keep()

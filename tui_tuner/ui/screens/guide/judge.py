@@ -82,8 +82,8 @@ class JudgeQuestion(Question):
         if chosen == HELD_OUT:
             words = _(
                 "The usual answer. The share that is held out follows from the number of your rows: enough "
-                "to tell better from chance, and as few as that takes. At the end one verdict says whether it "
-                "learnt, on what evidence, and what to change."
+                "to tell better from chance, and as few as that takes. At the end one verdict says whether "
+                "it learnt, on what evidence, and what to change."
             )
             return block(words)
         if chosen == PROMPTS:

@@ -46,8 +46,8 @@ class MachineQuestion(Question):
         "Training here is the usual answer. A card is chosen to see what the run would need and cost there: "
         "the settings can be saved then and taken to a rented machine.\n"
         "p says what an hour of the machine costs, in any currency; b the most time or money that the run "
-        "may take: `2 h`, `30 min`, or `5` for five of that currency. The run stops, resumably, before it costs "
-        "more.\n"
+        "may take: `2 h`, `30 min`, or `5` for five of that currency. The run stops, resumably, before it "
+        "costs more.\n"
         "m says how you hear of its end, or of a failure, while nobody watches."
     )
     BINDINGS: ClassVar[list[BindingType]] = [

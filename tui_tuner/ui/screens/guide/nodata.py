@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable
+from typing import ClassVar
 
 from textual.content import Content
 
@@ -13,17 +14,10 @@ from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.screens.guide.question import Question
+from tui_tuner.ui.screens.guide.walk import Walk
 from tui_tuner.ui.words import block, column, mark
 
-if TYPE_CHECKING:
-    from tui_tuner.ui.screens.guide.data import DataQuestion
-
 EXAMPLE, WRITE, DEMO = "example", "write", "demo"
-
-
-def ask_without_data(question: DataQuestion) -> None:
-    """Show what can be done; what comes of it is data of the question."""
-    question.app.push_screen(NoData(question))
 
 
 class NoData(Question):
@@ -37,9 +31,14 @@ class NoData(Question):
         "The demo's rows train something small, to see how everything works."
     )
 
-    def __init__(self, question: DataQuestion) -> None:
-        super().__init__(question.walk)
-        self._question = question
+    def __init__(self, walk: Walk, taken: Callable[[str], None]) -> None:
+        """Ask.
+
+        Args:
+            taken: Told the path of the data that come of it, once the screen below is on view again.
+        """
+        super().__init__(walk)
+        self._taken = taken
 
     def asked(self) -> str:
         return _("No data yet: what would you like to do?")
@@ -102,7 +101,7 @@ class NoData(Question):
     def _take(self, path: str) -> None:
         """Go back to the question with these data."""
         self.app.pop_screen()
-        self._question.add(path)
+        self._taken(path)
 
     def _write_example(self) -> None:
         from tui_tuner.guiding.examples import write_example

@@ -28,7 +28,7 @@ from tui_tuner.ui.screens.dialogs import Choose
 from tui_tuner.ui.screens.editing.beginning import make_run
 from tui_tuner.ui.screens.editing.save import ask_where_to_save
 from tui_tuner.ui.screens.guide.told import Way, page_content, ways_of
-from tui_tuner.ui.screens.guide.walk import Walk
+from tui_tuner.ui.screens.guide.walk import Walk, keep_walk
 from tui_tuner.ui.widgets.form.start_check import Checked, StartCheck
 from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.widgets.topbar import TopBar
@@ -247,7 +247,7 @@ class GuidePage(TunerScreen):
 
     def _begin(self, values: dict[str, Any]) -> None:
         """Make the run and show its live pane, which leads to its results by itself."""
-        from tui_tuner.ui.screens.guide.begin import show_run
+        from tui_tuner.ui.screens.run import RunScreen
 
         try:
             folder = make_run(self.tuner, values, form.config_of(values))
@@ -257,7 +257,10 @@ class GuidePage(TunerScreen):
             return
         self.tuner.drafts.used()
         self.tuner.launch(folder)
-        show_run(self.app, folder)
+        keep_walk(self.app, None)
+        while len(self.app.screen_stack) > 2:  # the questions, above the home screen
+            self.app.pop_screen()
+        self.app.switch_screen(RunScreen(folder, then_results=True))
 
     def action_settings(self) -> None:
         """The whole form, with these values."""

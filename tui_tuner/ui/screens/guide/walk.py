@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from tui_tuner.guiding.answers import Answers
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from tui_tuner.guiding.proposal import Proposal
     from tui_tuner.planning.data_facts import DataFacts
     from tui_tuner.tasks.preview.finding import FoundFile
+
+
+QUESTIONS = ("task", "data", "model", "machine", "budget", "judge")
 
 
 @dataclass
@@ -128,3 +132,18 @@ class Walk:
     def best_file(self) -> FoundFile | None:
         """The file that is suggested: the likeliest of the folder."""
         return next((one for one in self.files or () if one.task), None)
+
+
+_walks: WeakKeyDictionary[Any, Walk] = WeakKeyDictionary()
+
+
+def walk_of(app: object) -> Walk:
+    """The walk of a workbench: the one that was left, or a new one."""
+    return _walks.setdefault(app, Walk())
+
+
+def keep_walk(app: object, walk: Walk | None) -> None:
+    """Have another walk; None begins anew the next time."""
+    _walks.pop(app, None)
+    if walk is not None:
+        _walks[app] = walk
