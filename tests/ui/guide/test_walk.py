@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from textual.pilot import Pilot
 from tests.ui.conftest import SIZES, Opened, text, until
 from tests.ui.guide.rows import SHAPES, chats, write_rows
 from tui_tuner.config.kinds import TASKS
+from tui_tuner.guiding.answers import Answers
 from tui_tuner.launch.thread import ThreadHost
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.store import RunStore
@@ -22,7 +24,9 @@ from tui_tuner.ui.screens.guide.data import DataQuestion
 from tui_tuner.ui.screens.guide.goal import GoalQuestion
 from tui_tuner.ui.screens.guide.model import ModelQuestion
 from tui_tuner.ui.screens.guide.page import GuidePage
+from tui_tuner.ui.screens.guide.walk import Walk
 from tui_tuner.ui.screens.home import HomeScreen
+from tui_tuner.ui.screens.offers import put_values
 from tui_tuner.ui.screens.results import ResultsScreen
 from tui_tuner.ui.screens.settings import SettingsScreen
 
@@ -40,23 +44,27 @@ def on(pilot: Pilot[Any], screen: type) -> bool:
     return isinstance(pilot.app.screen, screen)
 
 
-async def test_one_file_is_led_to_the_page_by_five_enters(opened: Opened) -> None:
+async def test_the_page_leads_into_the_form_and_takes_back_what_was_changed_there(opened: Opened) -> None:
     write_rows(Path("chats.jsonl"), chats())
+    walk = Walk(Answers("style", "chats.jsonl", "demo", "here", None, "held-out"))
     async with opened() as pilot:
-        await until(pilot, lambda: "Guide me" in text(pilot))
-        await pilot.press("enter")  # the first choice of the home screen
-        await until(pilot, lambda: on(pilot, GoalQuestion))
-        await pilot.press(*["enter"] * 5)  # typed ahead: each waits for what it answers
-        await until(pilot, lambda: on(pilot, GuidePage), 30)
+        pilot.app.push_screen(GuidePage(walk))
         await until(pilot, lambda: "ready: ^r starts it" in text(pilot), 30)
-        shown = text(pilot)
-        assert "What will happen" in shown and "demo" in shown
-        values = pilot.app.draft
+        assert "What will happen" in text(pilot) and "demo" in text(pilot)
+        values = copy.deepcopy(pilot.app.draft)
         assert values["task"] == "sft" and values["data"]["path"].endswith("chats.jsonl")
         await pilot.press("enter")
         await until(pilot, lambda: on(pilot, SettingsScreen))
         await pilot.press("ctrl+z")  # undo works in the form
         await until(pilot, lambda: pilot.app.draft != values)
+        await pilot.press("ctrl+y")
+        await until(pilot, lambda: pilot.app.draft == values)
+        put_values(pilot.app, {"training.epochs": 1.5})
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: on(pilot, GuidePage) and "ready: ^r" in text(pilot), 30)
+        assert walk.answers.more == {"training.epochs": 1.5}
+        await pilot.press("ctrl+z")
+        await until(pilot, lambda: pilot.app.draft == values, 30)
 
 
 @pytest.mark.parametrize(("name", "size"), list(zip(SHAPES, [*SIZES, *SIZES], strict=True)))

@@ -207,7 +207,7 @@ class HomeScreen(RowsScreen):
         names = max(14, min(28, max((len(p.name) for p in self._presets), default=8) + 3))
         if not presets.option_count:
             return
-        words = _("five questions, then it trains; nothing to know beforehand")
+        words = _("five questions, then it trains")
         line = Content.assemble(
             ("g ", "bold $accent"),
             (column(_("Guide me"), names - 2), "bold $primary"),
@@ -311,15 +311,9 @@ def _welcome() -> Content:
         enter=mark("Enter"),
     )
     demo = _(
-        "{demo} below needs no data, no download and no GPU: a small model learns to write advertising.",
+        "{demo} below trains a small model without data, download or GPU.",
         demo=mark("demo", "bold"),
     )
-    data = _("{key} looks at your own data: its rows, and which tokens are trained.", key=mark("d"))
-    own = _("{key} sets up a run of your own. Every setting explains itself.", key=mark("n"))
-    lines = (
-        Content.assemble((_("No runs yet."), "bold"), " ", marked(guide)),
-        marked(demo),
-        marked(data),
-        marked(own),
-    )
+    own = _("{d} looks at your data, {n} sets up a run of your own.", d=mark("d"), n=mark("n"))
+    lines = (Content.assemble((_("No runs yet."), "bold"), " ", marked(guide)), marked(demo), marked(own))
     return Content("\n").join(lines)

@@ -44,6 +44,9 @@ class ModelQuestion(Question):
     """A line for each model: whether it fits, its size, its terms, and how long these rows take."""
 
     PLACE: ClassVar[int] = 3
+    DEFAULT_CSS = """
+    ModelQuestion #list { max-height: 9; }
+    """
     HELP_TEXT = _(
         "A model that has read much already is taught your examples on top. Larger ones know more and answer "
         "better, and need more memory and time.\n"

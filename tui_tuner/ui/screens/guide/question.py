@@ -191,15 +191,12 @@ class Question(TunerScreen):
 
     @on(Answers.Wanted)
     def _wanted(self) -> None:
-        if self.busy():
-            if self._waits_since:
-                self.walk.ahead.append("enter")
-            else:
-                self._waits_since = time.monotonic()
-            self.count()
-        elif self.chosen:
-            self._waits_since = 0.0
-            self.choose(self.chosen)
+        if self._waits_since:  # this one is for the next question
+            self.walk.ahead.append("enter")
+        else:
+            self._waits_since = time.monotonic()
+        self.count()
+        self.go_on()
 
     def found_out(self) -> None:
         """Something was worked out: an Enter that waits for it goes on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +102,7 @@ def _setting(setting: Setting, width: int) -> Iterator[Content]:
     """The field and its value, and the reason beside it or below."""
     from textwrap import wrap
 
-    head = f"{setting.field} = {one_line(written(setting.value), 40)}"
+    head = f"{setting.field} = {one_line(written(_short(setting.value)), 40)}"
     beside = min(44, max(_FIELDS, width // 2 - 4))
     reasons = wrap(one_line(setting.why, 600), max(20, width - beside - 1)) or [""]
     if len(head) > beside:
@@ -110,3 +111,9 @@ def _setting(setting: Setting, width: int) -> Iterator[Content]:
     for line in reasons:
         yield Content.assemble(column(head, beside), " ", (line, "$dim"))
         head = ""
+
+
+def _short(value: Any) -> Any:
+    """A value; of a path in the working folder what one would type here."""
+    here = os.getcwd().rstrip("/") + "/"
+    return value.removeprefix(here) if isinstance(value, str) else value
