@@ -22,7 +22,7 @@ from tui_tuner.data.reading import Read, Reading
 from tui_tuner.data.records import Record
 from tui_tuner.errors import DataError, TunerError
 from tui_tuner.guiding.amounts import Need, need_of, say_need
-from tui_tuner.guiding.concerns import (
+from tui_tuner.guiding.looking.concerns import (
     concerns_of,
     held_out_copies,
     problem_of,
@@ -30,8 +30,8 @@ from tui_tuner.guiding.concerns import (
     words_of_fix,
     wrong_shape,
 )
+from tui_tuner.guiding.looking.tally import Spread, Tally
 from tui_tuner.guiding.proposal import Concern
-from tui_tuner.guiding.tally import Spread, Tally
 from tui_tuner.locales import N_, _, _n
 from tui_tuner.models.facts import load_facts
 from tui_tuner.planning.counting import count, row_tokens

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -16,7 +16,7 @@ from tui_tuner.ui.widgets.keys_below import KeysBelow
 from tui_tuner.ui.widgets.topbar import TopBar
 
 
-class TunerScreen(Screen[None], Works):
+class TunerScreen(Screen[Any], Works):
     """A full screen. Subclasses give `crumb()` (where we are), `body()` (the widgets) and `HELP_TEXT`."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012

@@ -17,9 +17,10 @@ from tui_tuner.data.labels.problem import REGRESSION, settle_problem
 from tui_tuner.errors import DataError, TunerError
 from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, TOKENS, need_of, say_numbers, size_word
 from tui_tuner.guiding.examples import can_annotate
-from tui_tuner.guiding.noise import noise
+from tui_tuner.guiding.goals import goal_of
+from tui_tuner.guiding.looking.noise import noise
+from tui_tuner.guiding.looking.tally import Spread, Tally
 from tui_tuner.guiding.proposal import Concern
-from tui_tuner.guiding.tally import Spread, Tally
 from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line, some_of
 
@@ -69,9 +70,10 @@ def words_of_fix(fix: Mapping[str, Any]) -> str:
     named = ", ".join(f"{role} = {one_line(name, 40)}" for role, name in dict(columns or {}).items())
     task = TASKS.get(str(fix.get("task", "")))
     if task is not None and named:
-        return _("{task}, with {columns}", task=_(task.label), columns=named)
+        return _("{goal}, with {columns}", goal=_(goal_of(task.name).words), columns=named)
     if task is not None:
-        return _("{task}: these rows are {rows}", task=_(task.label), rows=_(task.rows or task.label))
+        goal = _(goal_of(task.name).words)
+        return _("{goal}: these rows are {rows}", goal=goal, rows=_(task.rows or task.label))
     if named:
         return _("Read the columns as {columns}", columns=named)
     format = RECORD_FORMATS.get(str(fix.get("data.format", "")))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.guiding.looking.tally import Tally
 from tui_tuner.guiding.proposal import Concern
-from tui_tuner.guiding.tally import Tally
 from tui_tuner.locales import _
 
 # Shares of the rows from which on something is a concern, each with its reason

@@ -1,0 +1,1 @@
+"""What is counted of rows, and the rules that make concerns of it."""
