@@ -119,4 +119,8 @@ class NoData(Question):
     def _write(self) -> None:
         from tui_tuner.ui.screens.guide.annotate import AnnotateScreen
 
-        self.app.push_screen(AnnotateScreen(self.walk.task, self._take))
+        def written(path: str | None) -> None:
+            if path:
+                self._take(os.path.relpath(path))
+
+        self.app.push_screen(AnnotateScreen(None, self.walk.task), written)
