@@ -67,17 +67,24 @@ class Seen:
             lines.append(Content.assemble(("✗ ", "$error"), block(self.refusal.sentence).stylize("$error")))
             if self.refusal.advice:
                 lines.append(block("  " + self.refusal.advice).stylize("$dim"))
+        rows = [
+            [
+                Content.assemble(("› " if not place else "  ", "$dim"), line)
+                for place, line in enumerate(brief(row, width - 2, lines_of(row.read.record)))
+            ]
+            for row in (self.look.rows[:_SHOWN] if self.look is not None else ())
+        ]
         for concern in self.concerns:
-            lines += concern_lines(concern)
+            lines += concern_lines(concern) if concern.stops else ()
+        lines += rows[0] if rows else ()  # what is to be known of them may be long, and nobody scrolls
+        for concern in self.concerns:
+            lines += concern_lines(concern) if not concern.stops else ()
         if self.better is not None and self.refusal is None:
             lines.append(block(self.better.sentence).stylize("$warning"))
         if self.facts:
-            lines.append(block(" · ".join(self.facts)).stylize("$success" if not lines else "$dim"))
-        for row in self.look.rows[:_SHOWN] if self.look is not None else ():
-            own = brief(row, width - 2, lines_of(row.read.record))
-            lines += [
-                Content.assemble(("› " if not at else "  ", "$dim"), line) for at, line in enumerate(own)
-            ]
+            lines.append(block(" · ".join(self.facts)).stylize("$dim" if self.concerns else "$success"))
+        for row in rows[1:]:
+            lines += row
         return Content("\n").join(lines)
 
 

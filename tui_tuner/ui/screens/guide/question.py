@@ -37,6 +37,8 @@ class Answers(OptionList):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", _("Take it"), key_display="↵"),
+        Binding("pagedown", "screen.scroll_about(1)", _("Scroll what is told"), show=False),
+        Binding("pageup", "screen.scroll_about(-1)", show=False),
     ]
 
     class Wanted(Message):
@@ -56,8 +58,6 @@ class Question(TunerScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "early", show=False),  # of the list, once it has the focus
         Binding("escape", "back", _("Back")),
-        Binding("pagedown", "scroll_about(1)", show=False),
-        Binding("pageup", "scroll_about(-1)", show=False),
         Binding("tab", "app.focus_next", _("Next part"), show=False),
     ]
     DEFAULT_CSS = """
