@@ -63,7 +63,7 @@ class ModelQuestion(Question):
         self._choices: list[Choice] = []
         self._done, self._moved, self._problem = False, False, ""
         self._began = time.monotonic()
-        self._width = 0
+        self._for: tuple[object, ...] = ()  # the answers that models were ranked for
 
     def asked(self) -> str:
         return _("Which model should learn it?")
@@ -78,6 +78,19 @@ class ModelQuestion(Question):
         return _("Models")
 
     def on_mount(self) -> None:
+        self._rank_again()
+
+    def on_screen_resume(self) -> None:
+        if self._for and self._for != self._asked_for():  # another machine was chosen meanwhile
+            self._rank_again()
+
+    def _asked_for(self) -> tuple[object, ...]:
+        answers = self.walk.answers
+        return (answers.machine or "here", answers.budget, answers.more.get(_PRICE), answers.data)
+
+    def _rank_again(self) -> None:
+        self._for = self._asked_for()
+        self._done, self._began = False, time.monotonic()
         self._rank()
 
     # The ranking

@@ -142,6 +142,8 @@ class Question(TunerScreen):
         self.call_after_refresh(self.draw_answers)
 
     def on_screen_resume(self) -> None:
+        if self._made:  # somebody came back
+            self.walk.ahead.clear()
         self.show_so_far()
 
     def on_screen_suspend(self) -> None:
