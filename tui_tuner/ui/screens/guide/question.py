@@ -76,6 +76,7 @@ class Question(TunerScreen):
         self._told = ""
         self._about = Content("")
         self._made = False  # and not only on its way
+        self._left = False  # for a screen above it
 
     # What a question says
 
@@ -142,11 +143,13 @@ class Question(TunerScreen):
         self.call_after_refresh(self.draw_answers)
 
     def on_screen_resume(self) -> None:
-        if self._made:  # somebody came back
+        if self._left:  # somebody came back
+            self._left = False
             self.walk.ahead.clear()
         self.show_so_far()
 
     def on_screen_suspend(self) -> None:
+        self._left = True
         self._waits_since = 0.0
 
     def draw_answers(self) -> None:
