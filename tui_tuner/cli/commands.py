@@ -10,6 +10,7 @@ from typer.main import get_command
 from tui_tuner.cli import (
     data,
     edit,
+    guide,
     history,
     models,
     plan,
@@ -69,6 +70,7 @@ def workbench(
         )
 
 
+app.command("guide")(guide.guide)
 app.command("demo")(start.demo)
 app.command("run")(start.run)
 app.command("edit")(edit.edit)

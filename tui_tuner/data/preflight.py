@@ -97,7 +97,7 @@ def trained_too(train: TokenizedRows, validation: TokenizedRows) -> np.ndarray:
 
 
 def repeated_rows(train: TokenizedRows) -> int:
-    """How many rows have the texts of another row, too: where many do, held-out rows share texts with them as well."""
+    """How many rows have the texts of another row, too. Where many do, held-out rows have them as well."""
     content = np.asarray(train.store.row["content"])
     counts = np.unique(content, return_counts=True)[1]
     return int(counts[counts > 1].sum())

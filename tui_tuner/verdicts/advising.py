@@ -71,7 +71,8 @@ class Adviser:
 
     def overfit(self) -> list[Advice]:
         found = [*self._until(self.ruling.since or 0)]
-        if self.config is None or self.config.evaluation.early_stopping is None:
+        config = self.config
+        if config is None or (config.evaluation.early_stopping is None and config.data.validation):
             found.append(
                 Advice(
                     _("Stop by itself after {count} evaluations without a better one.", count=_PATIENCE),

@@ -152,9 +152,7 @@ def noise_of(values: Floats) -> float:
     return float(_MAD * np.median(np.abs(np.diff(values))) / math.sqrt(2))
 
 
-def _training(
-    steps: npt.NDArray[np.int64], losses: Floats, used: Floats, before: float | None
-) -> Training:
+def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats, before: float | None) -> Training:
     """The curve of training; `before` is the loss on held-out rows before the first step."""
     count = len(losses)
     empty = np.zeros(0)
@@ -163,7 +161,7 @@ def _training(
     noise = noise_of(losses)
     first = losses[: max(1, min(8, count // 20))]
     start = float(np.median(first))
-    # The first step alone is measured before anything was changed: a rate that is far too high shows in the second
+    # The first step alone is measured before anything was changed: far too high a rate shows in the second
     start = min(start, max(float(losses[0]), before if before is not None and math.isfinite(before) else 0.0))
     blocks = max(1, min(_BLOCKS, count // (FEWEST_STEPS if count > 40 else 3)))
     levels, errors, middle, at = [], [], [], []
@@ -189,7 +187,7 @@ def _training(
 def wobble_of(levels: Floats) -> float:
     """Standard deviation of single points about a curve that bends; 0 for fewer than seven points.
 
-    It is told by third differences, which a smooth curve hardly has, after the first points: their fall is no noise.
+    Third differences tell it, which a smooth curve hardly has, without the first points and their fall.
     """
     if len(levels) < 7:
         return 0.0

@@ -60,7 +60,7 @@ class Gathered:
     total_steps: int = 0
     status: str = ""  # of the last `finished`; empty while it runs
     steps: array[int] = field(default_factory=lambda: array("q"))
-    losses: array[float] = field(default_factory=lambda: array("d"))  # NaN where there is none
+    losses: array[float] = field(default_factory=lambda: array("d"))
     rates: array[float] = field(default_factory=lambda: array("d"))
     epochs: float = 0.0
     evaluations: dict[int, dict[str, float | None]] = field(default_factory=dict)
@@ -103,13 +103,14 @@ class Gathered:
                 self.status = body.status
 
     def take_step(self, step: int, loss: float | None, rate: float, epoch: float) -> None:
+        """Add a step; one that has no loss, as it trained no token, says nothing."""
         self.epochs = epoch
-        if step % self._stride and loss is not None and math.isfinite(loss):
+        if loss is None or (step % self._stride and math.isfinite(loss)):
             return
         if self.most is not None and len(self.steps) >= self.most:
             self._thin()
         self.steps.append(step)
-        self.losses.append(math.nan if loss is None else loss)
+        self.losses.append(loss)
         self.rates.append(rate)
 
     def _thin(self) -> None:
@@ -196,15 +197,16 @@ class Gathered:
     def _take_many(self, found: list[Figures]) -> None:
         """Steps as their lines have them: column by column, where all of them are kept and are numbers."""
         if self.most is None and found:
+            self.epochs, count = _epoch(found[-1], self.epochs), len(found)
+            found = [one for one in found if one[3] != b"null"]
             try:
                 numbers = array("q", map(int, [one[1] for one in found]))
-                losses = array("d", [_loss(one[3]) for one in found])
+                losses = array("d", map(float, [one[3] for one in found]))
                 rates = array("d", map(float, [one[4] for one in found]))
-                self.epochs = float(found[-1][2])
             except ValueError:
                 pass
             else:
-                self.events += len(found)
+                self.events += count
                 self.steps.extend(numbers)
                 self.losses.extend(losses)
                 self.rates.extend(rates)
@@ -215,7 +217,7 @@ class Gathered:
     def _take_figures(self, figures: Figures) -> None:
         _time, step, epoch, loss, rate, *_rest = figures
         try:
-            number = int(step), _loss(loss), float(rate), float(epoch)
+            number = int(step), None if loss == b"null" else float(loss), float(rate), float(epoch)
         except ValueError:  # what looks like a number, and is none
             self.foreign += 1
             return
@@ -223,8 +225,11 @@ class Gathered:
         self.take_step(*number)
 
 
-def _loss(written: bytes) -> float:
-    return math.nan if written == b"null" else float(written)
+def _epoch(figures: Figures, otherwise: float) -> float:
+    try:
+        return float(figures[2])
+    except ValueError:
+        return otherwise
 
 
 def _number(value: Any) -> float:

@@ -64,9 +64,11 @@ def judge_gathered(gathered: Gathered, draws: int = DRAWS) -> Found:
 def case_of(curves: Curves, gathered: Gathered, setting: Setting) -> tuple[Case, Levels]:
     """What the rules are asked about: the curves as they are."""
     steps, levels, errors = windows(curves)
-    wobble = wobble_of(curves.held.losses) if curves.held.rows else 0.0  # without rows it is in the draws
-    paired = np.hypot(difference_errors(curves.held.draws), wobble * math.sqrt(2))
-    case = Case(curves, scores_of(gathered), setting, steps, errors, paired)
+    wobble = wobble_of(curves.held.losses)
+    paired = difference_errors(curves.held.draws)
+    if curves.held.rows:  # without rows it is in the draws
+        paired = np.hypot(paired, wobble * math.sqrt(2))
+    case = Case(curves, scores_of(gathered), setting, steps, errors, paired, wobble)
     return case, Levels(curves.held.losses, curves.training.levels, curves.training.start, levels)
 
 

@@ -1,15 +1,15 @@
 """Every threshold of the verdicts, each with its reason. None of them is a loss of a certain task.
 
 What is called a share is one of the loss at the start, or of what was gained since, so that nats of a model
-that writes and squares of one that tells numbers are judged alike. What is said to be in ratios is the logarithm
-of losses: a model that is new to its rows falls from 10 to 2 in a few steps, and what matters happens below 2.
+that writes and squares of one that tells numbers are judged alike. What is said to be in ratios is the
+logarithm of losses: a model new to its rows falls from 10 to 2 in a few steps, and what matters is below 2.
 """
 
 from __future__ import annotations
 
 # Of held-out rows with replacement: a confidence to about 3 %, in some ten milliseconds
 DRAWS = 200
-# Standard errors: 99 %, for several questions are asked of one curve; and 95 %, for the intervals that are told
+# Standard errors: 99 %, for several questions are asked of one curve; and 95 %, for intervals that are told
 SURE = 2.576
 LIKELY = 1.96
 
@@ -45,7 +45,7 @@ RECOVERED = 0.7
 EARLY = 0.1
 # Share of the steps without a number: a single one that was left out is no verdict
 BAD_NUMBERS = 0.01
-# Robust standard deviations of a single step, as the warnings during a run have it; and so much of the usual loss
+# Robust standard deviations of a single step, as the warnings during a run have it; and so much of the loss
 JUMP = 8.0
 JUMP_SHARE = 0.5
 # Apart from each other, over half of the run: "again and again"
@@ -59,16 +59,16 @@ WANDERS = 1.5
 LEAST_GAIN = 0.005
 # Share of the start, half an interval: what is narrower and includes 0 shows that nothing came of it
 WIDE = 0.05
-# Share of the start that training fell by while held-out rows gained nothing: it learnt single rows; and so many
-# of them that it is by heart
+# Share of the start that training fell by while held-out rows gained nothing: it learnt single rows; and so
+# far that it is most of them
 FELL = 0.3
 FELL_FAR = 0.5
 # Share of the start that is left in training: known by heart
 BY_HEART = 0.05
 # Of what training gained, in ratios, that held-out rows got: "little or nothing"
 LITTLE = 0.5
-# Of what held-out rows had gained, in ratios, that they lost again: from which on it is overfitting however little
-# was gained; and too much to be excused by a metric that is still at its best
+# Of what held-out rows had gained, in ratios, that they lost again: from which on it is overfitting however
+# little was gained; and too much to be excused by a metric that is still at its best
 LOST = 0.25
 MUCH_WORSE = 0.5
 # Share of the best loss by which it is worse: less is what the last steps wobble

@@ -76,6 +76,7 @@ class Case:
     window_steps: np.ndarray
     window_errors: Floats
     held_errors: Floats  # [evaluations, evaluations] of the paired differences
+    wobble: float = 0.0  # standard deviation of a single evaluation about a smooth curve
 
     @cached_property
     def jumps(self) -> np.ndarray:
@@ -122,7 +123,9 @@ def _held_risen(case: Case, now: Levels) -> Ruling | None:
     held, curves, scale = now.held, case.curves, case.scale
     if len(held) < 2 or not len(now.training):
         return None
-    errors = np.std(curves.held.draws - curves.held.draws[:, :1], axis=0)  # of the rows alone: it may well wobble
+    errors = np.std(
+        curves.held.draws - curves.held.draws[:, :1], axis=0
+    )  # of the rows alone: it may well wobble
     high = np.flatnonzero(held - held[0] > np.maximum(limits.ABOVE_START * scale, limits.CLEARLY * errors))
     if len(high) < max(2, (len(held) - 1) / 3):
         return None  # a single evaluation, or few of them, that came down again
@@ -228,8 +231,8 @@ def fell_clearly(case: Case, now: Levels) -> bool:
 def ratios(levels: Floats, scale: float) -> Floats:
     """Losses so that equal steps are equal ratios: logarithms, where all are above 0.
 
-    A model that begins far from its rows falls from 10 to 2 in a few steps, and all that matters happens between
-    2 and 1. What is left below a hundredth of the scale is next to nothing, in whatever ratio.
+    A model that begins far from its rows falls from 10 to 2 in a few steps, and all that matters happens
+    between 2 and 1. What is left below a hundredth of the scale is next to nothing, in whatever ratio.
     """
     return np.log(levels + limits.NOTHING * scale) if len(levels) and levels.min() > 0 else levels
 
@@ -253,8 +256,8 @@ def _fell_share(case: Case, now: Levels) -> float:
 def _flattered(case: Case, now: Levels) -> Ruling | None:
     """Held-out rows that are trained on say nothing, unless even they got nothing.
 
-    Where the same few texts come again and again, rows held out by chance are trained on, too, as will be those that
-    the model is made for. So only copies beyond that count.
+    Where the same few texts come again and again, rows held out by chance are trained on, too, as will be
+    those that the model is made for. So only copies beyond that count.
     """
     chance = max(case.setting.repeated, case.curves.held.repeated)
     flattered = case.setting.copies - chance
@@ -277,6 +280,11 @@ def _chance(case: Case, now: Levels) -> Ruling | None:
     return Ruling("nothing_learnt", "chance")
 
 
+def _bases(case: Case, best: int) -> range:
+    """Where gains are counted from: the start; where that is a guess, also the first evaluation there was."""
+    return range(2 if case.curves.held.guessed_start and best > 1 else 1)
+
+
 @lru_cache(maxsize=64)
 def sure_of_best(evaluations: int) -> float:
     """Standard errors by which the best of so many differences has to exceed 0, at 99 %."""
@@ -287,9 +295,11 @@ def _nothing(case: Case, now: Levels) -> Ruling | None:
     """Held-out rows that are no better than at the start by more than chance, at any evaluation."""
     held, scale = now.held, case.scale
     best = 1 + int(np.argmin(held[1:]))
-    gain, error = held[0] - held[best], case.held_errors[0, best]
-    if gain > sure_of_best(len(held) - 1) * error and gain > limits.LEAST_GAIN * scale:
-        return None
+    error = case.held_errors[0, best]
+    for base in _bases(case, best):
+        gain, enough = held[base] - held[best], sure_of_best(len(held) - 1) * case.held_errors[base, best]
+        if gain > enough and gain > limits.LEAST_GAIN * scale:
+            return None
     last_error = case.held_errors[0, -1]
     fell = _fell_share(case, now) if fell_clearly(case, now) else 0.0
     if fell > limits.FELL:
@@ -297,6 +307,8 @@ def _nothing(case: Case, now: Levels) -> Ruling | None:
             return Ruling("memorised", "memorised")
         if held[-1] - held[0] > limits.SURE * last_error:
             return Ruling("overfit", "overfit_at_once", int(case.curves.held.steps[0]))
+    if case.curves.held.guessed_start and not fell and case.curves.training.count >= limits.FEWEST_ALONE:
+        return Ruling("nothing_learnt", "training_flat")
     if error * limits.LIKELY > max(limits.WORSE * fell, limits.WIDE) * scale:
         return Ruling("unclear", "wide")
     if fell > limits.FELL:
@@ -349,15 +361,17 @@ def thirds(case: Case, now: Levels) -> tuple[float, float, float] | None:
 def added(case: Case, now: Levels) -> float:
     """The share of what was gained so far that as many steps again would add.
 
-    The pace slows down as it did from the second third of the rate to the last: each third brings `ratio` times
-    what the one before brought. The first one is left out: it is the sudden fall of a model new to its rows.
+    The pace slows down as it did from the second third of the rate to the last: each third brings `ratio`
+    times what the one before brought. The first third is left out: it is the sudden fall of a new model.
     """
     first, second, third = thirds(case, now) or (0.0, 0.0, 0.0)
     total = first + second + third
     if third <= 0 or total <= 0:
         return 0.0
     ratio = min(1.0, third / second) if second > 0 else 1.0
-    return third * (ratio + ratio**2 + ratio**3) / total
+    more = third * (ratio + ratio**2 + ratio**3) / total
+    last = float(now.held[-1])
+    return min(more, last / total) if last > 0 else more  # no loss of this kind falls below 0
 
 
 def _going_on(case: Case, now: Levels) -> Ruling | None:
@@ -411,12 +425,16 @@ def _standing(case: Case, now: Levels) -> Ruling | None:
     levels = ratios(held, case.scale)
     gain = float(levels[0] - levels.min())
     if len(held) >= limits.FEWEST_POINTS and gain > 0:
-        since = int(np.argmax(levels <= levels.min() + limits.STANDS * gain))
+        noise = limits.LIKELY * case.wobble / max(float(held.min()), limits.NOTHING * case.scale)
+        since = int(
+            np.argmax(levels <= levels.min() + np.clip(noise, limits.STANDS * gain, 2 * limits.STANDS * gain))
+        )
         at, used = int(curves.held.steps[since]), float(curves.held.used[since])
         if since < len(held) - 2 and at <= curves.step / 2 and used <= 0.5:
             return Ruling("plateau", "plateau", at)
-    last_gain, error = held[0] - held[-1], case.held_errors[0, -1]
-    if not last_gain > limits.LIKELY * error:
+    gains = [(held[base] - held[-1], case.held_errors[base, -1]) for base in _bases(case, len(held) - 1)]
+    error = gains[0][1]
+    if not any(more > limits.LIKELY * least for more, least in gains):
         wide = error * limits.LIKELY > limits.WIDE * case.scale
         return Ruling("unclear", "wide") if wide else Ruling("nothing_learnt", "nothing")
     return None

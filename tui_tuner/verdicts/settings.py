@@ -44,7 +44,7 @@ def peak_rate(gathered: Gathered, config: RunConfig | None) -> float | None:
 
 
 def _few_weights(config: RunConfig) -> bool:
-    """Whether next to nothing of a model is trained: a prompt, factors, one layer, or matrices of rank 1 or 2."""
+    """Whether next to nothing is trained: a prompt, factors, one layer, or matrices of rank 1 or 2."""
     method = config.method
     if method.kind in RANKED:
         return method.rank <= 2 or (method.layers or 99) <= 1

@@ -297,7 +297,9 @@ _WHY: dict[str, Callable[[Case, Levels, Ruling], str]] = {
     "low_rate": _low_rate,
     "slow": _slow,
     "few_weights": _few_weights,
-    "no_pace": _say(lambda: _("The measurements are too few, or wobble too much, to tell whether it still gets better.")),
+    "no_pace": _say(
+        lambda: _("The measurements are too few, or wobble too much, to tell whether it still gets better.")
+    ),
     "going_on": _going_on,
     "plateau": _plateau,
     "good": _good,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "": ("demo", "run lora-small --set data.path=my.jsonl", "data inspect my.jsonl"),
+    "guide": ("guide", "guide --answers answers.yaml --dry-run -o config.yaml"),
     "demo": ("demo", "demo --no-tui --set training.max_steps=20"),
     "run": (
         "run lora-small --set data.path=my.jsonl",

@@ -91,9 +91,11 @@ class RunScreen(Zooms, TunerScreen):
     RunScreen.-failed #middle, RunScreen.-failed #lower { display: none; }
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, then_results: bool = False) -> None:
+        """Show a run; with `then_results`, its results once it is complete, if one still looks at it."""
         super().__init__()
         self.folder = folder
+        self._then_results = then_results
         self.snapshot: Snapshot | None = None
         self._machine: Machine | None = None
         self._load: Load | None = None
@@ -160,7 +162,10 @@ class RunScreen(Zooms, TunerScreen):
                 self.tuner.say(_("The run has ended in the meantime."), "warning", 10)
         if self._failed_early:
             return  # the screen says it, and nothing must cover it
-        if snapshot.state == "completed" and is_useless(word_of(snapshot.view)):
+        if snapshot.state == "completed" and self._then_results and self.app.screen is self:
+            self._then_results = False
+            self.action_results()
+        elif snapshot.state == "completed" and is_useless(word_of(snapshot.view)):
             said = _("The run is complete, but its result is of no use. Press v to see why.")
             self.tuner.say(said, "warning", 15)
         elif snapshot.state == "completed":

@@ -140,7 +140,9 @@ class RunChart(Widget):
             self._plot = Plot()
         text = Text.from_ansi(build(self._plot, self._palette(), chart, self.axis, width, height))
         return [
-            Strip(row.render(self.app.console)).apply_style(self.rich_style).adjust_cell_length(width)
+            Strip(row.render(self.app.console))
+            .apply_style(self.rich_style)
+            .adjust_cell_length(width, self.rich_style)
             for row in text.split("\n")[:height]
         ]
 
@@ -152,7 +154,11 @@ class RunChart(Widget):
             said = _("The points begin with the first evaluation.")
         words = Text(said, style=self._colour("dim", "#808080").rich_color.name)
         blank = Strip.blank(width, self.rich_style)
-        line = Strip(words.render(self.app.console)).apply_style(self.rich_style).adjust_cell_length(width)
+        line = (
+            Strip(words.render(self.app.console))
+            .apply_style(self.rich_style)
+            .adjust_cell_length(width, self.rich_style)
+        )
         return [line if row == height // 2 else blank for row in range(height)]
 
     def _colour(self, name: str, fallback: str) -> Color:
