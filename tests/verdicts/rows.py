@@ -50,8 +50,8 @@ class Rows:
         train: Training rows.
         held_out: Held-out rows: of the same pool, but no training row. 0 holds none out.
         twist: "" leaves rows as they are. "shuffled" gives each row the answer of another (in both parts),
-            "noisy" does so with every third training row, "random" makes answers of any words, "copies" holds
-            training rows out.
+            "noisy" does so with every third training row, "noisy alike" with every third of both parts,
+            "random" makes answers of any words, "copies" holds training rows out.
         others: Another pool that the held-out rows come from.
         seed: Of the choice of rows.
     """
@@ -79,8 +79,9 @@ def made_rows(wanted: Rows) -> tuple[list[Row], list[Row]]:
     if wanted.twist in ("shuffled", "random"):
         for part in (train, held_out):
             spoil_answers(part, ANSWERS[wanted.pool], wanted.twist, chance)
-    if wanted.twist == "noisy":
-        spoil_answers(train[::3], ANSWERS[wanted.pool], "shuffled", chance)
+    for part in (train, held_out):
+        if wanted.twist == "noisy alike" or (wanted.twist == "noisy" and part is train):
+            spoil_answers(part[::3], ANSWERS[wanted.pool], "shuffled", chance)
     return train, held_out
 
 

@@ -9,13 +9,14 @@ from typing import TextIO
 from tui_tuner.headless import LinePrinter
 from tui_tuner.notifying.terminal import TerminalNotices
 from tui_tuner.runs.events import Event
+from tui_tuner.runs.store import RunFolder
 
 
 class TellingPrinter(LinePrinter):
     """A `LinePrinter` that rings where the config asks for it; never into a pipe or a file."""
 
-    def __init__(self, write: Callable[[str], None], stream: TextIO) -> None:
-        super().__init__(write)
+    def __init__(self, write: Callable[[str], None], stream: TextIO, folder: RunFolder | None = None) -> None:
+        super().__init__(write, folder)
         self._stream = stream
         self._notices = TerminalNotices()
 

@@ -20,7 +20,7 @@ from textual.message import Message
 from textual.message_pump import MessagePump
 
 from tui_tuner.notifying.terminal import TerminalNotices
-from tui_tuner.runs.events import Event, Phase
+from tui_tuner.runs.events import Event, Phase, RunStarted, Verdict
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.private import open_file
 from tui_tuner.runs.store import RunFolder
@@ -88,6 +88,7 @@ class Follower:
         self._phase = ""
         self._app = app
         self._notices = TerminalNotices()
+        self._verdict = ""
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self.folder, self.view, self.state(), tuple(self._log), self._log_total)
@@ -110,10 +111,15 @@ class Follower:
         if events:
             self.view = fold(self.view, events)
             for event in events:
-                self._keep(log_line(event, self._phase))
+                self._keep(log_line(event, self._phase, self._verdict))
                 self._ring(self._notices.take(event))
-                if isinstance(event.body, Phase):
-                    self._phase = event.body.name
+                match event.body:
+                    case Phase(name=name):
+                        self._phase = name
+                    case Verdict(verdict=word):
+                        self._verdict = word
+                    case RunStarted():
+                        self._verdict = ""
         state = self.state()
         if state != self._state:
             self._state = state
