@@ -48,6 +48,7 @@ class PlayedModel:
     pipeline_tag: str | None = "text-generation"
     tags: tuple[str, ...] = ("safetensors", "transformers", "license:apache-2.0")
     parameters: int | None = 901_120
+    card: dict[str, Any] | None = None  # the head of its README.md
     tell_sizes: bool = True  # some mirrors tell names of files alone
     readers: set[str] = field(default_factory=set)  # tokens that may read a gated or private one
 
@@ -461,6 +462,8 @@ def _told(model: PlayedModel, blobs: bool = False) -> dict[str, Any]:
         "lastModified": "2026-05-01T10:00:00.000Z",
         "siblings": [{"rfilename": file} for file in model.files],
     }
+    if model.card is not None:
+        told["cardData"] = model.card
     if model.pipeline_tag:
         told["pipeline_tag"] = model.pipeline_tag
     if model.parameters is not None:

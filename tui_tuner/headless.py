@@ -6,7 +6,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
@@ -15,6 +15,8 @@ import orjson
 
 from tui_tuner.evaluation.compared import comparison, tables_told
 from tui_tuner.evaluation.judging import Judging
+from tui_tuner.inference.leads import verdict_leads
+from tui_tuner.launch.output import Writer
 from tui_tuner.locales import _
 from tui_tuner.runs.events import (
     Body,
@@ -24,6 +26,7 @@ from tui_tuner.runs.events import (
     Event,
     Finished,
     Heartbeat,
+    HeldOutRows,
     Kernels,
     Log,
     Memory,
@@ -37,13 +40,16 @@ from tui_tuner.runs.events import (
     RunStarted,
     Sample,
     Step,
+    Verdict,
     Warned,
 )
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.pace import Between, Pace, StepText, figure
 from tui_tuner.runs.phases.lines import LINE_SECONDS as PHASE_LINE_SECONDS
 from tui_tuner.runs.phases.lines import PhaseLines
+from tui_tuner.runs.phases.step_lines import STEP_LINE_SECONDS
 from tui_tuner.runs.scan import Figures, scan, whole_lines
+from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.told import (
     duration_line,
     kernels_line,
@@ -54,40 +60,14 @@ from tui_tuner.runs.told import (
 from tui_tuner.runs.view import RunView, fold
 from tui_tuner.runs.wire import decode, encode, fields_of, real
 from tui_tuner.text import human_bytes, human_seconds, one_line
+from tui_tuner.verdicts.gain import gain_words, gains_between
+from tui_tuner.verdicts.told import status_words, verdict_line
 
-STEP_LINE_SECONDS = 2.0
-LONG_JOURNAL = 32 << 20  # bytes; of what is longer not each line of a step that it would have is printed
-MOST_STEP_LINES = 10_000  # of the past of a long journal
 READ_AT_ONCE = 4 << 20  # bytes of a journal whose events are in memory at a time
 # What a printer's view is folded from: the rest only makes its lists longer, event by event
 _OF_STATUS = (RunStarted, RolledBack, Phase, Finished)
 _COMPARED = (RunStarted, RolledBack, Evaluation, Sample)
 DURATION_MOVED = 0.1  # share by which it is worth another line
-
-
-class Writer:
-    """Writes lines to a stream, and goes quiet when the reader or the terminal is gone (`gone`)."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self.gone = False
-        self.problem: OSError | None = None  # why, if it is not that the reader has left
-
-    def __call__(self, line: str) -> None:
-        self.lines([line])
-
-    def lines(self, lines: Sequence[str]) -> None:
-        """Write these at once."""
-        if self.gone or not lines:
-            return
-        try:
-            self._stream.write("\n".join(lines) + "\n")
-            self._stream.flush()
-        except OSError as error:
-            self.gone = True
-            self.problem = None if isinstance(error, BrokenPipeError) else error
-        except ValueError:  # closed
-            self.gone = True
 
 
 class _Printer:
@@ -133,10 +113,17 @@ class _Printer:
 
 
 class LinePrinter(_Printer):
-    """Prints what a person wants to read. `write` gets one line each; text from outside is sanitised."""
+    """Prints what a person wants to read. `write` gets one line each; text from outside is sanitised.
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    Args:
+        folder: Of the run, where one is told what to type.
+    """
+
+    def __init__(self, write: Callable[[str], None], folder: RunFolder | None = None) -> None:
         super().__init__(write)
+        self._folder = folder
+        self._verdict: Verdict | None = None
+        self._rows: list[HeldOutRows] = []  # of the first, the best and the newest evaluation
         self.step_seconds = STEP_LINE_SECONDS  # at least, from one line of a step to the next
         self._pace, self._between = Pace(), Between()
         self._step_text = StepText()
@@ -188,6 +175,7 @@ class LinePrinter(_Printer):
             back = body.resumed_from
         if back is not None:
             self._pace.back_to(back)
+            self._rows = [rows for rows in self._rows if rows.step <= back]
 
     def _line(self, event: Event, text: str) -> None:
         self._say(event.time, text)
@@ -196,6 +184,7 @@ class LinePrinter(_Printer):
         self._lines.append(f"{time.strftime('%H:%M:%S', time.localtime(moment))}  {text}")
 
     def _run_started(self, event: Event, body: RunStarted) -> None:
+        self._verdict = None
         self._between = Between(body.resumed_from or 0)
         run, step, device = one_line(event.run), body.resumed_from, one_line(body.device or _("unknown"))
         if step is None:
@@ -345,12 +334,33 @@ class LinePrinter(_Printer):
     def _out_of_memory(self, event: Event, body: OutOfMemory) -> None:
         self._line(event, _("out of memory: {message}", message=one_line(body.message)))
 
+    def _held_out(self, event: Event, body: HeldOutRows) -> None:
+        kept = {0, self._judging.best_step} - {body.step}
+        self._rows = [*(rows for rows in self._rows if rows.step in kept), body]
+
+    def _judged(self, event: Event, body: Verdict) -> None:
+        """A verdict while it goes on; the last one stands before the last line."""
+        before, self._verdict = self._verdict, body
+        word = before.verdict if before is not None else "unclear"  # as every run is at first
+        if not body.final and word != body.verdict:
+            self._say_verdict(event, body)
+
+    def _say_verdict(self, event: Event, body: Verdict) -> None:
+        self._line(event, _("verdict: {line}", line=verdict_line(body)))
+        for line in verdict_leads(self._folder, body):
+            self._line(event, line)
+
     def _finished(self, event: Event, body: Finished) -> None:
         self._phases.end()
         self._lines += comparison(fold(RunView(), self._shown))
         self._lines += tables_told(self._judging.tables, self._judging.best_step)
+        for gain in gains_between(self._rows, self._judging.best_step):
+            self._line(event, gain_words(gain))
+        if self._verdict is not None and self._verdict.final:
+            self._say_verdict(event, self._verdict)
         message = one_line(body.message)
-        self._line(event, f"{_(one_line(body.status))}{': ' + message if message else ''}")
+        ended = status_words(body.status, self._verdict.verdict if self._verdict is not None else "")
+        self._line(event, f"{ended}{': ' + message if message else ''}")
         if body.hint:
             self._line(event, one_line(body.hint))
 
@@ -371,6 +381,8 @@ class LinePrinter(_Printer):
         Warned: _warned,
         Log: _log,
         OutOfMemory: _out_of_memory,
+        HeldOutRows: _held_out,
+        Verdict: _judged,
         Finished: _finished,
     }
 
@@ -402,19 +414,6 @@ class RawPrinter(_Printer):
 def writer(stream: TextIO) -> Writer:
     """A `write` for the printers."""
     return Writer(stream)
-
-
-def step_seconds(events: Path) -> float:
-    """Seconds from one line of a step to the next: more than usual for the past of a long journal."""
-    reader = JournalReader(events)
-    try:
-        if events.stat().st_size < LONG_JOURNAL:
-            return STEP_LINE_SECONDS
-        first = next((event.time for event in reader.read(1 << 16) if event.time), 0.0)
-        last = max((event.time for event in JournalReader(events, tail=1 << 16).read()), default=0.0)
-    except OSError:
-        return STEP_LINE_SECONDS
-    return max(STEP_LINE_SECONDS, (last - first) / MOST_STEP_LINES) if first else STEP_LINE_SECONDS
 
 
 def print_new(reader: JournalReader, printer: LinePrinter | RawPrinter) -> None:

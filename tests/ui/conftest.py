@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.containers import VerticalScroll
 from textual.pilot import Pilot
 
 from tests.ui import fakes
 from tui_tuner.runs.store import RunStore
 from tui_tuner.ui.app import TunerApp
+from tui_tuner.ui.screens.results import ResultsScreen
 
 SIZES = [(80, 24), (120, 40)]
 
@@ -66,3 +68,17 @@ async def until(pilot: Pilot[Any], condition: Callable[[], Any], seconds: float 
         waited += 0.05
         if waited > seconds:
             raise AssertionError(f"waited {seconds} s in vain; the screen says:\n{text(pilot)}")
+
+
+async def below_verdict(pilot: Pilot[Any]) -> None:
+    """Wait until the results have their verdict, and scroll past it to what was measured."""
+
+    def judged() -> bool:
+        screen = pilot.app.screen
+        return isinstance(screen, ResultsScreen) and bool(screen._drawn) and not screen._judging
+
+    await until(pilot, judged, 30)
+    await pilot.pause()
+    page = pilot.app.screen.query_one("#scroll", VerticalScroll)
+    page.scroll_to_widget(pilot.app.screen.query_one("#metrics"), top=True, animate=False, immediate=True)
+    await pilot.pause()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.ui import fakes
+from tests.ui.verdicts.runs import GOOD
 from tui_tuner.runs.events import Evaluation, EvaluationTable, Finished, Phase, Resolved, RunStarted, Sample
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
@@ -34,6 +35,7 @@ def begin(store: RunStore, name: str, task: str, best: str) -> tuple[RunFolder, 
 
 def finish(folder: RunFolder, journal: JournalWriter, status: str = "completed") -> RunFolder:
     """Close the journal, and let the folder hold a model."""
+    journal.emit(GOOD)
     journal.emit(Finished(status, 0, "40 steps."))
     journal.close()
     folder.best.mkdir()

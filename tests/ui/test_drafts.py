@@ -181,8 +181,8 @@ async def test_leaving_and_beginning_anew_lose_nothing(store: RunStore, opened: 
     async with opened() as pilot:  # the workbench was closed
         await until(pilot, lambda: "✎ your draft" in text(pilot))
         box = pilot.app.screen.query_one("#presets", OptionList)
-        assert box.highlighted == 0  # the first choice
-        await pilot.press("enter", "ctrl+r")
+        assert box.highlighted == 0  # the guide; the draft is below it
+        await pilot.press("down", "enter", "ctrl+r")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen), 20)
         (folder,) = store.runs()
         assert folder.config().method.rank == 99
@@ -219,7 +219,7 @@ async def test_a_draft_can_be_forgotten(opened: Opened) -> None:
     keep({"method": {"rank": 9}})
     async with opened() as pilot:
         await until(pilot, lambda: "✎ your draft" in text(pilot))
-        await pilot.press("delete", "enter")
+        await pilot.press("down", "delete", "enter")
         await until(pilot, lambda: "your draft" not in text(pilot))
     assert read_drafts() == []
 

@@ -9,7 +9,7 @@ from textual.widgets import ContentSwitcher
 from typer.testing import CliRunner
 
 from tests.ui import fakes
-from tests.ui.conftest import SIZES, Opened, text, until
+from tests.ui.conftest import SIZES, Opened, below_verdict, text, until
 from tui_tuner.cli import history as history_cli
 from tui_tuner.runs.events import Bottleneck, Kernels, Phase, RunStarted, Step
 from tui_tuner.runs.history import summary
@@ -84,6 +84,7 @@ async def test_where_nothing_was_measured_nothing_is_said(
         await until(pilot, lambda: "customary for lora" in text(pilot))
         assert "kernel" not in text(pilot)
         await pilot.press("v")
+        await below_verdict(pilot)
         await until(pilot, lambda: "after training" in text(pilot))
         assert "MFU" not in text(pilot)
 

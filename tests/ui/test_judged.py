@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
 from tests.ui import fakes, judged_runs
-from tests.ui.conftest import SIZES, Opened, text
+from tests.ui.conftest import SIZES, Opened, below_verdict, text
 from tests.ui.test_live_pane import HOSTILE
 from tui_tuner.errors import RunError
 from tui_tuner.evaluation.inside import inside_parts, read_shown, written
@@ -34,6 +34,7 @@ async def until(pilot: Pilot[Any], true: Any, seconds: float = 10.0) -> None:
 async def results(pilot: Pilot[Any]) -> None:
     await until(pilot, lambda: "✓ completed" in text(pilot))
     await pilot.press("v")
+    await below_verdict(pilot)
     await until(pilot, lambda: "Measured" in text(pilot) and "at step" in text(pilot))
 
 

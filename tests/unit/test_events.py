@@ -33,6 +33,7 @@ from tui_tuner.runs.events import (
     Event,
     Finished,
     Heartbeat,
+    HeldOutRows,
     Kernels,
     Log,
     Memory,
@@ -47,6 +48,7 @@ from tui_tuner.runs.events import (
     Sample,
     Step,
     Unknown,
+    Verdict,
     Warned,
 )
 from tui_tuner.runs.history import summary
@@ -77,6 +79,8 @@ EXAMPLES: tuple[Body, ...] = (
     Memory(1, 2, 3, 4, 5, None, -0.125, True),
     RunDuration(60.0, 50.0, 70.0, 1.5, 2.0, 2.5, 0.25, 3, "steps"),
     Evaluation(6, "after", {"bleu": 0.5, "loss": None}, 12),
+    HeldOutRows(6, [0.5, 1.25], [9, 11]),
+    Verdict(6, "overfit", 4, 0.93, ["it rose"], [{"words": "stop", "values": {"training.epochs": 2}}], True),
     EvaluationTable(6, "confusion", ["a", "b"], ["a", "b"], [[3, 1], [None, 0.5]]),
     CheckpointSaved(6, "checkpoints/step-6", True, 2**40, 0.5, 0.25),
     Sample(6, 1, "after", "prompt", "nan", "inf", True),
@@ -428,5 +432,5 @@ def test_a_field_added_to_a_kind_has_a_default() -> None:
         ("duration", "seconds"), ("duration", "low"), ("duration", "high"),
         ("evaluation", "step"), ("table", "step"), ("checkpoint", "step"),
         ("sample", "step"), ("warning", "code"), ("warning", "message"), ("log", "message"),
-        ("rolled_back", "step"), ("command", "command"),
+        ("rolled_back", "step"), ("command", "command"), ("held_out_rows", "step"), ("verdict", "step"),
     }  # fmt: skip

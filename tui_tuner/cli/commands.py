@@ -10,6 +10,7 @@ from typer.main import get_command
 from tui_tuner.cli import (
     data,
     edit,
+    guide,
     history,
     models,
     plan,
@@ -17,6 +18,7 @@ from tui_tuner.cli import (
     range_test,
     runs,
     start,
+    verdict,
 )
 from tui_tuner.cli.machine import cache
 from tui_tuner.cli.options import Runs
@@ -68,6 +70,7 @@ def workbench(
         )
 
 
+app.command("guide")(guide.guide)
 app.command("demo")(start.demo)
 app.command("run")(start.run)
 app.command("edit")(edit.edit)
@@ -75,6 +78,7 @@ app.command("resume")(start.resume)
 app.command("attach")(runs.attach)
 for _command, _help in runs.COMMAND_HELP.items():
     app.command(_command, help=_help)(runs.sender(_command))
+app.command("verdict")(verdict.verdict)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
 app.command("predict")(predict.predict)

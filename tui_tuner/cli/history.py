@@ -94,8 +94,9 @@ def _print(rows: list[dict[str, Any]], runs: str, filtered: bool) -> None:
         )
         return
     width = min(44, max(len(one_line(row["name"])) for row in rows))
+    state = max(len(_state(row)) for row in rows)
     for row in rows:
-        typer.echo(_line(row, width))
+        typer.echo(_line(row, width, max(9, state)))
         for detail in _details(row):
             typer.echo(f"    {detail}")
     size = human_bytes(sum(row["bytes"] for row in rows))
@@ -106,11 +107,18 @@ def _print(rows: list[dict[str, Any]], runs: str, filtered: bool) -> None:
         )
 
 
-def _line(row: dict[str, Any], width: int) -> str:
+def _state(row: dict[str, Any]) -> str:
+    """How a run ended, and what came of it."""
+    from tui_tuner.verdicts.told import status_words
+
+    return status_words(row["state"], row["verdict"] or "")
+
+
+def _line(row: dict[str, Any], width: int, state: int) -> str:
     done = f"{row['step']}/{row['total_steps'] or '?'}"
     parts = [
         f"{one_line(row['name'], width):{width}}",
-        f"{_(row['state']):9}",
+        f"{_state(row):{state}}",
         f"{done:>11}",
         f"{_figure(_('loss'), row['loss']):11}",
         f"{_best(row):16}",

@@ -38,11 +38,13 @@ def attach(run: RunName = "last", runs: Runs = "runs", no_tui: NoTui = False, js
 
 
 def _follow(folder: RunFolder, json: bool) -> int:
-    from tui_tuner.headless import LinePrinter, RawPrinter, print_new, step_seconds, writer
+    from tui_tuner.cli.telling import TellingPrinter
+    from tui_tuner.headless import LinePrinter, RawPrinter, print_new, writer
     from tui_tuner.runs.journal import JournalReader
+    from tui_tuner.runs.phases.step_lines import step_seconds
 
     write = writer(sys.stdout)
-    printer = RawPrinter(write) if json else LinePrinter(write)
+    printer = RawPrinter(write) if json else TellingPrinter(write, sys.stdout, folder)
     reader = JournalReader(folder.events)
     if isinstance(printer, LinePrinter):
         usual, printer.step_seconds = printer.step_seconds, step_seconds(folder.events)

@@ -79,6 +79,11 @@ def resume(
     raise typer.Exit(train(folder, going_on=True, no_tui=no_tui, json=json, detach=detach))
 
 
+def begin(config: RunConfig, *, no_tui: bool, json: bool, detach: bool) -> int:
+    """Train a config in a run folder of its own; the exit code."""
+    return train(_new(RunStore(config.output.folder), config), no_tui=no_tui, json=json, detach=detach)
+
+
 def train(folder: RunFolder, going_on: bool = False, *, no_tui: bool, json: bool, detach: bool) -> int:
     """Train in the host that fits: a child, the screen's thread, or this process without a screen."""
     if detach:
@@ -97,7 +102,8 @@ def _on_screen(folder: RunFolder, going_on: bool) -> int:
 
 
 def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
-    from tui_tuner.headless import Follower, LinePrinter, RawPrinter, writer
+    from tui_tuner.cli.telling import TellingPrinter
+    from tui_tuner.headless import Follower, RawPrinter, writer
     from tui_tuner.inference.leads import lead_lines
     from tui_tuner.launch.host import host
     from tui_tuner.launch.output import captured
@@ -108,7 +114,7 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
     install(control)
     with captured(folder.log) as terminal:
         write = writer(terminal.out)
-        printer = RawPrinter(write) if json else LinePrinter(write)
+        printer = RawPrinter(write) if json else TellingPrinter(write, terminal.out, folder)
         follower = Follower(folder.events, printer, from_end=True)
         if not json:
             write(_("run folder {path}", path=one_line(folder.path)))

@@ -24,6 +24,8 @@ OUTCOMES = (
     N_("merged"),
 )
 SAMPLES = 5
+COPIES = "validation_rows_trained"  # among `splits`: held-out rows with the texts of a row that is trained
+REPEATED = "training_rows_repeated"  # likewise: training rows whose texts another one has, too
 SAMPLE_WIDTH = 160
 
 

@@ -88,6 +88,21 @@ def noted(facts: Facts, what: str, code: str, level: str, message: str, hint: st
     return [Problem(code, level, message, hint, count, facts.rows(what))] if count else []
 
 
+def trained_too(train: TokenizedRows, validation: TokenizedRows) -> np.ndarray:
+    """Which rows of a validation file have the texts of a trained row, bool [rows]; by their hashes."""
+    if validation.store is train.store:  # rows with the same texts are on one side
+        return np.zeros(int(validation.store.meta["rows"]), dtype=bool)
+    trained = np.unique(np.asarray(train.store.row["content"]))
+    return np.isin(np.asarray(validation.store.row["content"]), trained)
+
+
+def repeated_rows(train: TokenizedRows) -> int:
+    """How many rows have the texts of another row, too. Where many do, held-out rows have them as well."""
+    content = np.asarray(train.store.row["content"])
+    counts = np.unique(content, return_counts=True)[1]
+    return int(counts[counts > 1].sum())
+
+
 def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows | None) -> None:
     """What shows only once training and validation rows are told apart."""
     if not len(train):
@@ -101,9 +116,7 @@ def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows 
         )
     if validation is None or validation.store is train.store:
         return
-    trained = np.unique(np.asarray(train.store.row["content"]))
-    held = np.asarray(validation.store.row["content"])
-    both = np.isin(held, trained)
+    both = trained_too(train, validation)
     if both.any():
         share = both.mean()
         rows = [str(validation.store.origin(int(row))) for row in np.flatnonzero(both)[:5]]
@@ -115,7 +128,7 @@ def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows 
                     "{both:,} of {held:,} validation rows are also trained on, so the "
                     "validation loss would flatter the model.",
                     both=both.sum(),
-                    held=len(held),
+                    held=len(both),
                 ),
                 _("Take them out of one of the two files."),
                 int(both.sum()),

@@ -44,6 +44,7 @@ class Overlaid:
     Args:
         curves: By step, tokens and seconds: the points (place, mean training loss) of equal groups of steps.
         held_out: {metric: {measure: points}}, of evaluations on held-out rows.
+        verdict: The newest one, by its name; empty where the run gave none.
         results: {what: value in words}, in the order in which they are shown.
         settings: {field: value in words}.
     """
@@ -55,6 +56,7 @@ class Overlaid:
     held_out: Mapping[str, Mapping[str, list[tuple[float, float]]]]
     results: Mapping[str, str]
     settings: Mapping[str, str] = field(default_factory=dict)
+    verdict: str = ""
 
 
 def overlay(folder: RunFolder) -> Overlaid:
@@ -71,6 +73,7 @@ def overlay(folder: RunFolder) -> Overlaid:
         {name: points for name, points in held_out.items() if points["step"]},
         _results(view, folder.state()),
         _settings(folder),
+        view.verdict.verdict if view.verdict is not None else "",
     )
 
 

@@ -6,7 +6,8 @@ import math
 from typing import NamedTuple
 
 from tui_tuner.config.deciding import label_of
-from tui_tuner.evaluation.inside import is_inside, read_shown, verdict
+from tui_tuner.evaluation.inside import is_inside, read_shown
+from tui_tuner.evaluation.inside import verdict as right_or_wrong
 from tui_tuner.evaluation.repeats import most_repeated
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.events import Sample
@@ -14,17 +15,29 @@ from tui_tuner.runs.pace import metric_figure
 from tui_tuner.runs.view import RunView
 from tui_tuner.text import one_line
 
+NOT_FINITE, NOT_BETTER, BEST = "not finite", "not better", "best"  # what a remark is about
+# What the evidence of a verdict says already, by its name
+_SAID_BY = {
+    "unstable": (NOT_FINITE, NOT_BETTER),
+    "nothing_learnt": (NOT_BETTER,),
+    "memorised": (NOT_BETTER, BEST),
+    "overfit": (NOT_BETTER, BEST),
+}
+
 
 class Remark(NamedTuple):
     """A sentence; `bad` where what is said is worse than it was, or worth nothing."""
 
     text: str
     bad: bool = True
+    about: str = ""
 
 
 def remarks(view: RunView) -> list[Remark]:
-    """What is to be said of a run beside the table of its metrics."""
-    found = [*_deciding(view), *_generated(view)]
+    """What is to be said of a run beside its verdict and the table of its metrics, and is not said there."""
+    verdict = view.verdict.verdict if view.verdict is not None else ""
+    known = _SAID_BY.get(verdict, ()) if view.deciding == "loss" else ()
+    found = [*(said for said in _deciding(view) if said.about not in known), *_generated(view)]
     after = {sample.index: sample for sample in view.samples if sample.stage == "after"}
     before = {sample.index: sample for sample in view.samples if sample.stage == "before"}
     if any(is_inside(read_shown(sample)) for sample in after.values()):
@@ -49,14 +62,14 @@ def _deciding(view: RunView) -> list[Remark]:
         said = _(
             "{metric} on held-out rows is no finite number at step {step:,}.", metric=metric, step=last_step
         )
-        return [Remark(said)]
+        return [Remark(said, about=NOT_FINITE)]
     known = [(step, value) for step, value in values if value is not None and math.isfinite(value)]
     higher = view.is_better_higher(name)
     start, first = known[0]
     found = []
     if len(known) > 1 and not _better(last, first, higher):
         figures = metric_figure(name, first), metric_figure(name, last)
-        found.append(Remark(_not_better(metric, figures, (start, last_step))))
+        found.append(Remark(_not_better(metric, figures, (start, last_step)), about=NOT_BETTER))
     best_step, best = (max if higher else min)(known[1:] or known, key=lambda item: item[1])
     fell = best_step != last_step and _better(best, last, higher)
     if fell and (not found or _better(best, first, higher)):
@@ -66,7 +79,7 @@ def _deciding(view: RunView) -> list[Remark]:
             step=best_step,
             best=metric_figure(name, best),
         )
-        found.append(Remark(said, bool(found)))
+        found.append(Remark(said, bool(found), BEST))
     return found
 
 
@@ -168,7 +181,7 @@ def _right(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark]:
     """How many of the shown prompts were right before and after."""
     counts = []
     for samples in (before, after):
-        known = [verdict(read_shown(sample)) for sample in samples.values()]
+        known = [right_or_wrong(read_shown(sample)) for sample in samples.values()]
         judged = [right for right in known if right is not None]
         counts.append((sum(judged), len(judged)))
     (first, of), (last, of_last) = counts

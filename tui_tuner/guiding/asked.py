@@ -7,111 +7,59 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_tuner.config.metrics import canonical
-from tui_tuner.errors import ConfigError, HardwareError
+from tui_tuner.errors import ConfigError, TunerError
+from tui_tuner.guiding.machine import CPU, HERE, Budget, Machine, find_machine, read_budget
 from tui_tuner.locales import _
-from tui_tuner.planning.gpus import Card, find_card
 from tui_tuner.text import one_line
 
 HELD_OUT = "held-out"
-_HERE = ("here", "this", "this machine", "auto", "local")
-_CPU = ("cpu", "processor")
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_TIME = re.compile(r"([\d.]+)\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)\.?", re.IGNORECASE)
-_MONEY = re.compile(r"(?:[$€£¥]|usd|eur|gbp|cny)?\s*([\d.]+)\s*(?:[$€£¥]|usd|eur|gbp|cny)?", re.IGNORECASE)
+_HERE = ("this", "this machine", "auto", "local", "gpu")
+_CPU = ("processor",)
 _PRICE = re.compile(
-    r"(?:,|\bat\b|@)\s*(?:[$€£¥])?\s*([\d.]+)\s*(?:[$€£¥])?\s*(?:/|per\s+)\s*h(?:our)?\s*$", re.IGNORECASE
+    r"(?:,|\bat\b|@)\s*(?:[$€£¥])?\s*(\d+(?:\.\d+)?)\s*(?:[$€£¥])?\s*(?:/|per\s+|an\s+)\s*h(?:our)?\s*$",
+    re.IGNORECASE,
 )
-_GPUS = re.compile(r"\d+\s*[x×*]\s*\S", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Where it is trained: on this machine, on its processor, or on a GPU that is named.
-
-    Args:
-        price: Of an hour, where the words say one.
-    """
-
-    card: Card | None = None
-    cpu: bool = False
-    price: float | None = None
-
-    @property
-    def here(self) -> bool:
-        """Whether that is this machine."""
-        return self.card is None
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The most that it may cost: money, or seconds."""
-
-    money: float | None = None
-    seconds: float | None = None
-
-
-def read_machine(asked: str | None) -> Machine:
-    """What `here`, `cpu`, `RTX 4090`, `24 GB` or `RTX 4090 at 0.40/h` mean.
+def read_machine(asked: str | None) -> tuple[Machine, float | None]:
+    """What `here`, `cpu`, `RTX 4090`, `24 GB` or `RTX 4090 at 0.40/h` mean: a machine, and its price.
 
     Raises:
-        ConfigError: no such GPU.
+        ConfigError: no such GPU, or several.
     """
-    text = (asked or "here").strip()
+    text = (asked or HERE).strip()
     priced = _PRICE.search(text)
-    price = _number(priced[1]) if priced else None
+    price = float(priced[1]) if priced else None
     text = text[: priced.start()].strip() if priced else text
-    if text.lower() in _HERE:
-        return Machine(price=price)
-    if text.lower() in _CPU:
-        return Machine(cpu=True, price=price)
-    if _GPUS.match(text):
+    plain = text.lower()
+    try:
+        found = find_machine(HERE if plain in _HERE else CPU if plain in _CPU else text)
+    except TunerError as error:
+        hint = f"{error.hint} {_('Or write here, or cpu.')}".strip()
+        raise ConfigError(error.what, where="machine", hint=hint, field="machine") from None
+    if found.devices > 1:
         raise ConfigError(
             _(
                 "{value} are several GPUs, and several do not train one run together yet.",
-                value=one_line(text),
+                value=one_line(text, 80),
             ),
             where="machine",
             hint=_("Name one of them."),
             field="machine",
         )
-    try:
-        return Machine(find_card(text), price=price)
-    except HardwareError as error:
-        hint = _("Or write here, or cpu.")
-        raise ConfigError(
-            error.what, where="machine", hint=f"{error.hint} {hint}".strip(), field="machine"
-        ) from None
+    return found, price
 
 
-def read_budget(asked: str | float | None) -> Budget:
+def read_limit(asked: str | float | None, price: float | None = None) -> Budget:
     """What `5`, `$5`, `2 h` or `30 min` mean.
 
     Raises:
         ConfigError: neither money nor time, or not above zero.
     """
-    if asked is None:
-        return Budget()
-    text = str(asked).strip()
-    time, money = _TIME.fullmatch(text), _MONEY.fullmatch(text)
-    found = time or money
-    value = _number(found[1]) if found else None
-    if value is None or isinstance(asked, bool) or not 0 < value < 1e12:
-        raise ConfigError(
-            _("{value!r} is no amount of money or time.", value=one_line(text, 80)),
-            where="budget",
-            hint=_(
-                "Write a number in the currency of the price, such as 5, or a time, such as 2 h or 30 min."
-            ),
-            field="budget",
-        )
-    return Budget(seconds=value * _UNITS[time[2][0].lower()]) if time else Budget(money=value)
-
-
-def _number(text: str) -> float | None:
     try:
-        return float(text)
-    except ValueError:
-        return None
+        return read_budget(asked, price)
+    except ConfigError as error:
+        raise ConfigError(error.what, where="budget", hint=error.hint, field="budget") from None
 
 
 @dataclass(frozen=True)

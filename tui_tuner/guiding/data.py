@@ -12,17 +12,19 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
-from tui_tuner.config.kinds import TASKS
 from tui_tuner.config.load import build_config
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.data.labels.problem import REGRESSION
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.reading import Read, Reading
-from tui_tuner.data.records import Record
+from tui_tuner.data.records import Record, Text
 from tui_tuner.errors import DataError, TunerError
 from tui_tuner.guiding.amounts import Need, need_of, say_need
+from tui_tuner.guiding.examples import can_annotate
 from tui_tuner.guiding.looking.concerns import (
+    UNLABELLED,
+    by_hand,
     concerns_of,
     held_out_copies,
     problem_of,
@@ -62,6 +64,7 @@ class DataLook:
         problem: What labels are: `single`, `multi`, `regression`; empty without labels.
         language: An ISO code where nearly all rows are in one language that can be told.
         first: The first rows, each as lines.
+        to_mark: Rows with a text and nothing said of it, which can be marked by hand (`guiding.annotate`).
         need: How many such rows are needed, by whose rule.
     """
 
@@ -88,6 +91,7 @@ class DataLook:
     language: str = ""
     notes: tuple[str, ...] = ()
     first: tuple[tuple[str, ...], ...] = ()
+    to_mark: int = 0
     concerns: tuple[Concern, ...] = ()
     need: Need | None = None
     seconds: float = 0.0
@@ -187,6 +191,7 @@ class _Looking:
         self.suits: Counter[str] = Counter()
         self.first: list[tuple[str, ...]] = []
         self.read = 0
+        self.bare = 0  # rows with a text and nothing said of it
         self.whole = True
 
     def look(self) -> DataLook:
@@ -231,6 +236,7 @@ class _Looking:
             language=self.tally.language(),
             notes=tuple(map(one_line, reading.notes)),
             first=tuple(self.first),
+            to_mark=self.bare if can_annotate(self.config.task) else 0,
             concerns=tuple(self._concerns(tokens, total or 0)),
             need=need_of(self.config.task),
             seconds=time.monotonic() - self.began,
@@ -253,7 +259,9 @@ class _Looking:
             return
         self.read += 1
         if record is None:
-            self.refused.update(reason.reason for reason in ledger.reasons("dropped"))
+            reasons = [reason.reason for reason in ledger.reasons("dropped")]
+            self.refused.update(reasons)
+            self.bare += UNLABELLED in reasons
             return
         suited = name_of_task(record)
         if suited is not None:
@@ -265,6 +273,10 @@ class _Looking:
 
     def _can_use(self, read: Read, record: Record) -> bool:
         encoder = find_task(self.config.task).encoder_class
+        if self.config.task_kind.decides == "text" and getattr(record, "label", "") is None:
+            self.refused[UNLABELLED] += 1
+            self.bare += 1
+            return False
         if encoder is None:
             return True
         try:
@@ -272,6 +284,7 @@ class _Looking:
         except DataError as error:
             self.refusal = self.refusal or error
             self.refused[N_("rows that this task cannot use")] += 1
+            self.bare += isinstance(record, Text)
             return False
         return True
 
@@ -297,7 +310,7 @@ class _Looking:
     def _concerns(self, tokens: Spread | None, total: int) -> Iterator[Concern]:
         if not self.tally.rows:
             if self.refusal is not None:
-                yield wrong_shape(self.refusal, self.config, self._are_plain())
+                yield wrong_shape(self.refusal, self.config, self.bare)
             else:
                 reason, number = self.refused.most_common(1)[0]
                 yield Concern(
@@ -311,6 +324,7 @@ class _Looking:
                     ),
                     _("Mend the file, or say which column is what (data.columns)."),
                     stops=True,
+                    fixes=by_hand(self.config) if self.bare else (),
                 )
             return
         better = better_task(self.config)
@@ -323,9 +337,6 @@ class _Looking:
             if self.whole or concern.code not in ("few_rows", "few_in_class", "one_class", "no_tags"):
                 yield concern
         yield from self._copies()
-
-    def _are_plain(self) -> bool:
-        return any(TASKS[name].plain_text for name in self.suits)
 
     def _copies(self) -> Iterator[Concern]:
         """Rows of a file that is held out, compared with those that are trained."""

@@ -44,6 +44,11 @@ class Goal:
         return next((name for name in (*self.tasks, *own) if name in TASKS), None)
 
     @property
+    def offered(self) -> bool:
+        """Whether it can be chosen."""
+        return bool(self.task)
+
+    @property
     def needs(self) -> str:
         """What its rows are."""
         return self.rows or (TASKS[self.task].rows if self.task else "")
@@ -117,7 +122,7 @@ GOALS: tuple[Goal, ...] = (
 
 def goals() -> tuple[Goal, ...]:
     """What can be chosen: the goals that a task is there for, and tasks that no goal names."""
-    offered = [goal for goal in GOALS if goal.task is not None]
+    offered = [goal for goal in GOALS if goal.offered]
     return (*offered, *_own_goals(offered))
 
 
@@ -138,7 +143,8 @@ def own_goal(kind: TaskKind) -> Goal:
 
 def goal_of(task: str) -> Goal:
     """The first goal that this task does."""
-    return next((goal for goal in goals() if goal.task == task), None) or own_goal(TASKS[task])
+    first = {goal.task: goal for goal in reversed(goals())}
+    return first.get(task) or own_goal(TASKS[task])
 
 
 def find_goal(text: str) -> Goal:

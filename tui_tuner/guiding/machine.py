@@ -11,15 +11,17 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from tui_tuner.config.notices import FIELD as NOTIFY
+from tui_tuner.config.notices import problem_of
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError
-from tui_tuner.locales import _, _n
+from tui_tuner.locales import _
 from tui_tuner.planning.calibration import calibrated
 from tui_tuner.planning.estimate import machine as machine_with
 from tui_tuner.planning.gpus import CARDS, Card, card_here, counted_card
@@ -31,6 +33,8 @@ HERE, CPU = "here", "cpu"
 STEP = 0.25  # GiB to which free memory is rounded down, so that a plan is good for more than a moment
 _KEPT_SECONDS = 5.0
 _NUMBER = r"(\d+(?:[.,]\d+)?)"
+# A sign, the code of a currency, or what people write for the usual ones
+_CURRENCY = r"(?:[$€£¥₹]|[A-Z]{3}|(?i:usd|eur|gbp|cny|jpy|chf|inr|euros?|dollars?|pounds?|yuan|yen))"
 _UNITS = {
     "h": 3600.0,
     "hour": 3600.0,
@@ -276,9 +280,7 @@ def _money_in(asked: str | float) -> float | None:
         return None
     if isinstance(asked, (int, float)):
         return float(asked)
-    found = re.fullmatch(
-        rf"\s*(?:[^\W\d]{{1,4}}|[$€£¥₹])?\s*{_NUMBER}\s*(?:[^\W\d]{{1,8}}|[$€£¥₹])?\s*", asked
-    )
+    found = re.fullmatch(rf"\s*{_CURRENCY}?\s*{_NUMBER}\s*{_CURRENCY}?\s*", asked)
     return float(found.group(1).replace(",", ".")) if found else None
 
 
@@ -301,6 +303,67 @@ def processor_speed() -> float:
     return 2.0 * size**3 / best if best > 0 else 0.0
 
 
-def devices_words(count: int) -> str:
-    """How many GPUs share the work."""
-    return _n("{count} GPU", "{count} GPUs", count, count=count)
+@dataclass(frozen=True)
+class MessageChoice:
+    """A way to hear of the end of a run, of a failure, and of a GPU that stands idle.
+
+    Args:
+        name: `none`, `bell`, `desktop`, `ntfy` or `webhook`.
+        words: What it is called. needs: What has to be there for it.
+        values: Fields of the config; empty where `asks` has to be answered first.
+        asks: What has to be typed: the question, and what stands before the answer in the entry.
+    """
+
+    name: str
+    words: str
+    needs: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    asks: tuple[str, str] | None = None
+
+    def values_of(self, answer: str = "") -> dict[str, Any]:
+        """The fields for what was typed.
+
+        Raises:
+            ConfigError: it is no place that a message can be sent to.
+        """
+        if self.asks is None:
+            return dict(self.values)
+        before, typed = self.asks[1], answer.strip()
+        entry = typed if typed.startswith(before) else before + typed
+        problem = problem_of(entry)
+        if problem:
+            raise ConfigError(_("{problem}.", problem=problem), where=NOTIFY, field=NOTIFY)
+        return {NOTIFY: [entry]}
+
+
+def message_choices() -> tuple[MessageChoice, ...]:
+    """How one hears of a run while nobody watches (`output.notify`)."""
+    return (
+        MessageChoice(
+            "none", _("No message"), _("Nothing: the list of runs says how it ended."), {NOTIFY: []}
+        ),
+        MessageChoice(
+            "bell",
+            _("The terminal's bell"),
+            _("A terminal that stays open; tmux marks its window."),
+            {NOTIFY: ["bell"]},
+        ),
+        MessageChoice(
+            "desktop",
+            _("A notice on the desktop"),
+            _("That you sit at the machine that trains; over SSH nobody sees it."),
+            {NOTIFY: ["desktop"]},
+        ),
+        MessageChoice(
+            "ntfy",
+            _("A message to a phone, by ntfy"),
+            _("The app ntfy, and a topic that nobody guesses: whoever knows it can read along."),
+            asks=(_("The topic, such as my-runs-7391"), "ntfy:"),
+        ),
+        MessageChoice(
+            "webhook",
+            _("A message to a chat or a program"),
+            _("The address of a webhook, which counts as a secret: ${NAME} keeps it out of the config."),
+            asks=(_("The address, or ${NAME} for a variable of the environment"), ""),
+        ),
+    )

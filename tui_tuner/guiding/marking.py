@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ def read_texts(path: Path, kind: str) -> tuple[list[Row], list[str]]:
     data = DataSection(path=str(path), limit=MOST_TEXTS)
     try:
         for read in Reading(data):
-            if read.record is None:
+            if read.record is None:  # such as a text whose label is missing: that is what is to be given
+                texts += _unmarked(read.row.values, read.columns)
                 continue
             row = _row_of(read.record) if read.record.kind == kind else None
             if row is not None:
@@ -48,6 +49,12 @@ def read_texts(path: Path, kind: str) -> tuple[list[Row], list[str]]:
         if not texts:
             raise
     return done, texts
+
+
+def _unmarked(values: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:
+    """The text of a row that is no whole record, where it has one."""
+    found = [values.get(columns[role]) for role in ("text", "context", "prompt") if role in columns]
+    return [text.strip() for text in found[:1] if isinstance(text, str) and text.strip()]
 
 
 def _plain_texts(path: Path) -> list[str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from tui_tuner.config.advice import setting
 from tui_tuner.config.kinds import TaskKind
 from tui_tuner.locales import _
+from tui_tuner.runs.events import Verdict
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.text import one_line
+from tui_tuner.verdicts.told import advice_of
 
 
 class Lead(NamedTuple):
@@ -47,6 +51,27 @@ def lead_lines(folder: RunFolder, kind: TaskKind | None) -> list[str]:
         _("{what}: {command}", what=lead.words, command=one_line(lead.command, 4000))
         for lead in leads_of(folder, kind)
     ]
+
+
+def again_command(folder: RunFolder, values: Mapping[str, Any]) -> str:
+    """The command that trains a run's own config again, with these values in it."""
+    path = shlex.quote(here(folder.path / "config.yaml"))
+    return f"tui-tuner run {path} --set output.name=auto {setting(values)}"
+
+
+def verdict_leads(folder: RunFolder | None, verdict: Verdict) -> list[str]:
+    """What a verdict leads to, as lines: each piece of advice, and the command that acts on it."""
+    if not verdict.final:
+        if folder is None or verdict.verdict != "overfit":
+            return []
+        command = f"tui-tuner stop {shlex.quote(folder.name)}{runs_option(folder)}"
+        return [_("stop here, and keep the best checkpoint: {command}", command=one_line(command, 4000))]
+    lines = []
+    for item in advice_of(verdict):
+        lines.append(_("advice: {words}", words=item.words))
+        if item.values and folder is not None:
+            lines.append(f"  {one_line(again_command(folder, item.values), 4000)}")
+    return lines
 
 
 def runs_option(folder: RunFolder) -> str:

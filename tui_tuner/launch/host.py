@@ -15,6 +15,7 @@ from tui_tuner.launch.lock import owned
 from tui_tuner.launch.stopping import Stopping
 from tui_tuner.launch.watchdog import Watchdog
 from tui_tuner.locales import _
+from tui_tuner.notifying.notifier import IN_HASTE, Notifier
 from tui_tuner.runs import ballast
 from tui_tuner.runs.control import Control
 from tui_tuner.runs.death import cause_of_death
@@ -65,14 +66,21 @@ def host(
         ballast.put(folder.path)
         scrubber().blank_out(folder.log)  # what a process that was killed has left
         journal = _open_journal(folder)
+        notifier = Notifier(journal, folder.name, config.output.notify)
+
+        def sync() -> None:
+            journal.sync()
+            notifier.wait(IN_HASTE)
+
         try:
-            stopping = Stopping(control, journal.sync, end)
-            with _crashes_logged(folder), Watchdog(journal, folder.path, stopping=stopping) as sink:
+            stopping = Stopping(control, sync, end)
+            with _crashes_logged(folder), Watchdog(notifier, folder.path, stopping=stopping) as sink:
                 if death is not None:
                     message = f"{_('The run was lost.')} {death.message}"
                     sink.emit(Warned(f"lost_{death.code}", message, death.hint))
                 return _train(folder, sink, control, config, resume, ranks)
         finally:
+            notifier.wait()
             journal.close()
             scrubber().blank_out(folder.log)
 

@@ -11,7 +11,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,31 @@ class Terminal:
 
     out: TextIO
     err: TextIO
+
+
+class Writer:
+    """Writes lines to a stream, and goes quiet when the reader or the terminal is gone (`gone`)."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.gone = False
+        self.problem: OSError | None = None  # why, if it is not that the reader has left
+
+    def __call__(self, line: str) -> None:
+        self.lines([line])
+
+    def lines(self, lines: Sequence[str]) -> None:
+        """Write these at once."""
+        if self.gone or not lines:
+            return
+        try:
+            self._stream.write("\n".join(lines) + "\n")
+            self._stream.flush()
+        except OSError as error:
+            self.gone = True
+            self.problem = None if isinstance(error, BrokenPipeError) else error
+        except ValueError:  # closed
+            self.gone = True
 
 
 @contextmanager

@@ -333,6 +333,13 @@ _MODELS: tuple[tuple[_Shape, str, int | None], ...] = (
     ),
 )
 
+_LARGE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}
+
 _OTHERS: tuple[tuple[dict[str, Any], str, int | None], ...] = (
     (
         {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257},
@@ -366,13 +373,7 @@ _OTHERS: tuple[tuple[dict[str, Any], str, int | None], ...] = (
         None,
     ),
     (
-        {
-            "model_type": "bert",
-            "hidden_size": 1024,
-            "num_hidden_layers": 24,
-            "num_attention_heads": 16,
-            "intermediate_size": 4096,
-        },
+        {"model_type": "bert", **_LARGE},
         "bert-large-uncased google-bert/bert-large-uncased",
         None,
     ),
@@ -382,15 +383,7 @@ _OTHERS: tuple[tuple[dict[str, Any], str, int | None], ...] = (
         None,
     ),
     (
-        {
-            "model_type": "roberta",
-            "hidden_size": 1024,
-            "num_hidden_layers": 24,
-            "num_attention_heads": 16,
-            "intermediate_size": 4096,
-            "max_position_embeddings": 514,
-            "type_vocab_size": 1,
-        },
+        {"model_type": "roberta", **_LARGE, "max_position_embeddings": 514, "type_vocab_size": 1},
         "roberta-large FacebookAI/roberta-large",
         None,
     ),
@@ -411,15 +404,7 @@ _OTHERS: tuple[tuple[dict[str, Any], str, int | None], ...] = (
         None,
     ),
     (
-        {
-            "model_type": "xlm-roberta",
-            "hidden_size": 1024,
-            "num_hidden_layers": 24,
-            "num_attention_heads": 16,
-            "intermediate_size": 4096,
-            "max_position_embeddings": 514,
-            "type_vocab_size": 1,
-        },
+        {"model_type": "xlm-roberta", **_LARGE, "max_position_embeddings": 514, "type_vocab_size": 1},
         "xlm-roberta-large FacebookAI/xlm-roberta-large",
         None,
     ),

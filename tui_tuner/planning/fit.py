@@ -105,11 +105,13 @@ def fit(
     stack: Stack | None = None,
     data: DataFacts | None = None,
     hardware: Hardware | None = None,
+    levers: bool = True,
 ) -> Fit:
     """Choose what is `auto` so that the run fits the card, and say what would help where it does not.
 
     Args:
         hardware: The machine with the card; without it, one that has nothing else to choose by.
+        levers: Whether to find out what each change alone would save, which takes as long as the rest.
 
     Raises:
         ModelError, HubError: the model's shapes cannot be had.
@@ -123,8 +125,8 @@ def fit(
     now = search.measure(chosen, card)
     fits = now.upper <= card.usable
     smallest = () if fits else search.smallest(chosen, card)
-    levers = tuple(search.levers(chosen, now, card))
-    return Fit(card, fits, now, chosen, levers, smallest, choice.reasons())
+    found = tuple(search.levers(chosen, now, card)) if levers else ()
+    return Fit(card, fits, now, chosen, found, smallest, choice.reasons())
 
 
 def settle(

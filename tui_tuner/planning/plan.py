@@ -71,8 +71,12 @@ def plan(
     stack: Stack | None = None,
     speed: Speed | None = None,
     network: bool = True,
+    levers: bool = True,
 ) -> Plan:
     """Plan a run for a card, or for what this machine would train on: its first GPU, or its RAM.
+
+    Args:
+        levers: Whether to find out what each change alone would save.
 
     Raises:
         ModelError, HubError: the model's shapes cannot be had.
@@ -83,7 +87,7 @@ def plan(
         card = find_card(card)
     card = card or rated(calibrated(card_here(config, hardware)))
     here = None if stack is not None and stack.foreign else hardware
-    fitted = fit(config, card, facts=facts, stack=stack, data=data, hardware=here)
+    fitted = fit(config, card, facts=facts, stack=stack, data=data, hardware=here, levers=levers)
     used = fitted.config
     resolved = resolve(
         config,

@@ -300,6 +300,7 @@ class Warned(Body):
     message: str
     hint: str = ""
     advice: str = sparse(default="")  # the hint for a screen, where it differs
+    fixes: Sequence[Any] = sparse(default=())  # the ways that the hint tells: each {field: value}
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,8 @@ def summary(folder: RunFolder, deadline: float | None = None) -> dict[str, Any]:
         "loss": known.loss if complete else None,
         "metric": metric,
         "best": known.best(metric) if complete else None,
+        "verdict": known.verdict or None if complete else None,
+        "since_step": known.since_step if complete else None,
         "best_validation_loss": known.best("loss") if complete else None,
         "training_seconds": round(known.training_seconds, 1),
         "mfu": known.mean(known.mfu) if complete else None,
@@ -100,7 +102,8 @@ def matches(row: dict[str, Any], words: Iterable[str] = (), state: str = "") -> 
     if state and row["state"] != state:
         return False
     names = ("name", "state", "task", "model", "method", "data", "device", "note", "message")
-    text = " ".join([*(str(row[name]) for name in names), *row["tags"]]).casefold()
+    said = (row["verdict"] or "").replace("_", " ")
+    text = " ".join([*(str(row[name]) for name in names), said, *row["tags"]]).casefold()
     return all(word.casefold() in text for word in words)
 
 

@@ -31,6 +31,7 @@ from tui_tuner.runs.events import (
     RolledBack,
     RunStarted,
     Step,
+    Verdict,
     Warned,
 )
 from tui_tuner.runs.private import open_file, read_file
@@ -39,7 +40,7 @@ from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.wire import body_of, moment, peek, plain, real
 
 CACHE = ".summary.json"
-_CACHE_VERSION = 5
+_CACHE_VERSION = 6
 _CHUNK = 8 << 20
 _HEAD = 256  # bytes at the start of a journal that tell it from another one
 _SILENCE = 60.0  # seconds; heartbeats come every 5, so nobody ran during a longer gap
@@ -77,6 +78,8 @@ class Tally:
     hint: str = ""
     judged_by: str = ""  # the metric that `evaluation.best: auto` became
     directions: dict[str, bool] = field(default_factory=dict)  # of the task's metrics: is higher better?
+    verdict: str = ""  # the newest of the newest process; empty where it gave none
+    since_step: int | None = None  # from where on that holds
 
     def mean(self, sums: list[float]) -> float | None:
         """The mean that such sums make; None where nothing was measured."""
@@ -220,7 +223,8 @@ def _started(known: Tally, body: RunStarted) -> None:
     for name, metric in body.metrics.items():
         if isinstance(metric, dict) and isinstance(metric.get("higher_is_better"), bool):
             known.directions[str(name)] = metric["higher_is_better"]
-    known.message = known.hint = ""
+    known.message = known.hint = known.verdict = ""
+    known.since_step = None
 
 
 def _rolled_back(known: Tally, body: RolledBack) -> None:
@@ -254,6 +258,10 @@ def _model_source(known: Tally, body: ModelSource) -> None:
     known.model_from = body.text
 
 
+def _verdict(known: Tally, body: Verdict) -> None:
+    known.verdict, known.since_step = body.verdict, body.since_step
+
+
 def _finished(known: Tally, body: Finished) -> None:
     known.message, known.hint = body.message, body.hint
 
@@ -269,6 +277,7 @@ _HANDLERS: dict[type[Body], Callable[[Tally, Any], None]] = {
     Phase: _phase,
     Resolved: _resolved,
     Evaluation: _evaluation,
+    Verdict: _verdict,
     CheckpointSaved: _checkpoint,
     Warned: _warning,
     OutOfMemory: _warning,
@@ -296,6 +305,8 @@ def _load(folder: RunFolder) -> Tally:
         default = getattr(empty, item.name)
         if not isinstance(value, (int, float) if isinstance(default, float) else type(default)):
             if item.name in ("started", "loss") and (value is None or isinstance(value, int | float)):
+                continue
+            if item.name == "since_step" and (value is None or type(value) is int):
                 continue
             return Tally()
     if not all(

@@ -18,6 +18,7 @@ from tui_tuner.runs.events import (
     Event,
     Finished,
     Heartbeat,
+    HeldOutRows,
     Kernels,
     Memory,
     ModelSource,
@@ -29,6 +30,7 @@ from tui_tuner.runs.events import (
     RunStarted,
     Sample,
     Step,
+    Verdict,
 )
 from tui_tuner.runs.phases.progress import Progress
 from tui_tuner.runs.phases.spent import Clock, Spent
@@ -80,6 +82,8 @@ class RunView:
     kernels: tuple[Mapping[str, Any], ...] = ()  # of the newest process: {part, kernel, why, layers} each
     bottleneck: Bottleneck | None = None  # of the newest process; None where nothing limits it
     between: pace.Between = NOTHING_BETWEEN  # time that no step takes
+    verdict: Verdict | None = None  # the newest of the newest process
+    held_out: tuple[HeldOutRows, ...] = ()  # of the first, the best and the newest evaluation
 
     @property
     def ended(self) -> bool:
@@ -184,6 +188,7 @@ def _run_started(draft: _Draft, event: Event, body: RunStarted) -> None:
         kernels=(),
         bottleneck=None,
         between=pace.Between(body.resumed_from or 0),
+        verdict=None,
     )
     if body.resumed_from is not None:
         _back_to(draft, body.resumed_from)
@@ -197,7 +202,7 @@ def _rolled_back(draft: _Draft, _: Event, body: RolledBack) -> None:
 
 def _back_to(draft: _Draft, step: int) -> None:
     """Steps after the checkpoint are done again: keep one history."""
-    for name in ("steps", "evaluations", "tables"):
+    for name in ("steps", "evaluations", "tables", "held_out"):
         items = draft.list(name)
         items[:] = [point for point in items if point.step <= step]
     samples = draft.list("samples")
@@ -227,12 +232,26 @@ def _evaluation(draft: _Draft, _: Event, body: Evaluation) -> None:
 
 def _table(draft: _Draft, _: Event, body: EvaluationTable) -> None:
     """Of many evaluations those are kept that are compared."""
-    tables, evaluations = draft.list("tables"), draft.list("evaluations")
+    _keep_compared(draft, draft.list("tables"), body)
+
+
+def _held_out(draft: _Draft, _: Event, body: HeldOutRows) -> None:
+    """The same of the losses of single rows; rows that were measured once more replace what they were."""
+    rows = draft.list("held_out")
+    rows[:] = [known for known in rows if known.step != body.step]
+    _keep_compared(draft, rows, body)
+
+
+def _keep_compared(draft: _Draft, items: list[Any], body: EvaluationTable | HeldOutRows) -> None:
     name = decides(draft.get("config"), draft.get("resolved"))
-    best = _best_step(name, evaluations, draft.get("metrics"))
-    kept = {body.step, tables[0].step if tables else body.step, best}
-    tables[:] = [table for table in tables if table.step in kept]
-    tables.append(body)
+    best = _best_step(name, draft.list("evaluations"), draft.get("metrics"))
+    kept = {body.step, items[0].step if items else body.step, best}
+    items[:] = [item for item in items if item.step in kept]
+    items.append(body)
+
+
+def _verdict(draft: _Draft, _: Event, body: Verdict) -> None:
+    draft.values["verdict"] = body
 
 
 def _sample(draft: _Draft, _: Event, body: Sample) -> None:
@@ -302,6 +321,8 @@ _HANDLERS: dict[type[Body], Callable[[_Draft, Event, Any], None]] = {
     RunDuration: _duration,
     Evaluation: _evaluation,
     EvaluationTable: _table,
+    HeldOutRows: _held_out,
+    Verdict: _verdict,
     Sample: _sample,
     Resolved: _resolved,
     ModelSource: _model_source,

@@ -268,6 +268,8 @@ class Loop(TrainerCallback):
     def _tell(self, judged: Judged, step: int) -> None:
         self.progress.note_measured(step, judged.metrics)
         self.reporter.emit(Evaluation(step, "validation", judged.metrics))
+        if self.reports.curve is not None:
+            self.reports.curve.feed_held_out(step, judged.metrics.get("loss"))
         if judged.rows:
             losses, labels = [one.loss for one in judged.rows], [one.labels for one in judged.rows]
             self.reporter.emit(HeldOutRows(step, losses, labels))

@@ -37,9 +37,11 @@ from tui_tuner.training.commands import Commands, Stopped
 from tui_tuner.training.fetching import fetch_model
 from tui_tuner.training.keeping.best import KEPT
 from tui_tuner.training.keeping.checkpoints import Checkpoint, clear_leftovers, newest_valid, restore_folder
+from tui_tuner.training.keeping.verdict_card import add_verdict
 from tui_tuner.training.ranks import Ranks
 from tui_tuner.training.surroundings import device_name, versions
 from tui_tuner.training.watching.reporting import Heartbeat, Reporter
+from tui_tuner.training.watching.verdicts import Judged
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def run(
         ranks: This process among those that train the run; None is alone.
     """
     ranks = ranks or Ranks()
-    reporter = Reporter(sink, ranks)
+    reporter = Reporter(Judged(sink, folder.events if resume else None), ranks)
     commands = Commands(control, reporter, ranks)
     with Heartbeat(reporter):
         try:
@@ -93,6 +95,8 @@ def run(
         finally:
             _let_go()
     reporter.finished(outcome.status, outcome.exit_code, outcome.message, hint)
+    if ranks.main and outcome.status in ("completed", "stopped"):
+        add_verdict(folder)
     return outcome
 
 

@@ -27,6 +27,7 @@ from tui_tuner.tasks.preview.suiting import better_task
 from tui_tuner.training.context import RunContext
 from tui_tuner.training.positions import check_positions
 from tui_tuner.training.resuming import RESOLVED
+from tui_tuner.training.watching.beforehand import say_advice
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def settle_config(context: RunContext, config: RunConfig, prepared: Prepared) ->
     context.write(RESOLVED, dump_config(with_values(found.config, told)))
     context.progress.asked = notices.without_addresses(context.asked.model_dump(mode="json"))
     context.progress.config = notices.without_addresses(found.config.model_dump(mode="json"))
+    say_advice(reporter, context.progress.told, context.asked, facts, data)
     place = "cpu" if found.config.hardware.devices == "cpu" else f"cuda:{context.ranks.local_rank}"
     return Settled(found.config, find_device(place, here.devices), facts, data)
 

@@ -18,6 +18,7 @@ from tui_tuner.locales import _
 from tui_tuner.objectives.base import Objective
 from tui_tuner.objectives.setup import Setup
 from tui_tuner.planning.data_facts import steps_of
+from tui_tuner.planning.learning_rate import usual_rate
 from tui_tuner.runs.events import Phase
 from tui_tuner.training.base_model import RECORD, keep_base, read_base
 from tui_tuner.training.context import LEDGER, RunContext
@@ -37,9 +38,12 @@ from tui_tuner.training.step.engine import Engine, training_arguments
 from tui_tuner.training.step.plan import StepPlan
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.surroundings import device_name, versions
+from tui_tuner.training.watching.curve import CurveWatch
+from tui_tuner.training.watching.idle import idle_watch
 from tui_tuner.training.watching.kernels import attention_chosen, kernels_event, tell_of_failures
 from tui_tuner.training.watching.memory_check import MemoryCheck
 from tui_tuner.training.watching.meter import step_meter
+from tui_tuner.training.watching.numbers import NumberWatch
 from tui_tuner.training.watching.pace import Pace
 from tui_tuner.training.watching.reporting import StepReports, device_memory
 
@@ -171,7 +175,16 @@ class Training:
             reporter.log,
         )
         every = config.training.report_every
-        reports = StepReports(reporter, every, device_memory(self.device.place), meter)
+        progress, peak = context.progress, float(config.training.learning_rate)
+        clipped = bool(config.training.max_grad_norm)
+        reports = StepReports(
+            reporter,
+            every,
+            device_memory(self.device.place),
+            meter,
+            NumberWatch(lambda: progress.told, peak, clipped),
+            CurveWatch(progress, self.total, peak, usual_rate(context.asked, self.settled.facts).low),
+        )
         saver = Saver(
             config,
             context.folder,
@@ -246,6 +259,7 @@ class Training:
             lambda: context.commands.waited,
             self.total,
             self.loop.interludes,
+            context.progress.told,
         )
         engine.add_callback(pace)
         engine.skip_bad = config.training.on_bad_numbers == "skip"
@@ -284,6 +298,10 @@ class Training:
     def _take_steps(self) -> None:
         """All optimizer steps; what is whole is saved if one of them fails."""
         self._store_states(self.objective)
+        reporter = self.context.reporter
+        idle = idle_watch(self.device.place, reporter.emit, lambda: reporter.resting)
+        if idle is not None and self.context.ranks.main:
+            idle.start()
         try:
             train_steps(self.engine, self.loop, self.context.checkpoint)
         except StopHere:
@@ -294,6 +312,8 @@ class Training:
         finally:
             self.loop.saver.wait()  # whoever resumes clears half-written checkpoints away
             self.loop.reports.meter.stop()
+            if idle is not None:
+                idle.stop()
             self.objective.close()
 
     def _store_states(self, objective: Objective) -> None:

@@ -205,7 +205,7 @@ class TunerApp(SturdyApp[AppResult]):
         from tui_tuner.ui.bridge import Follower
 
         if folder.path not in self._followers:
-            self._followers[folder.path] = Follower(folder, partial(self.hosts, folder))
+            self._followers[folder.path] = Follower(folder, partial(self.hosts, folder), self)
         return self._followers[folder.path]
 
     def open_run(self, folder: RunFolder) -> None:

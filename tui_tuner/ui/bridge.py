@@ -13,11 +13,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from textual.app import App
 from textual.message import Message
 from textual.message_pump import MessagePump
 
-from tui_tuner.runs.events import Event, Phase
+from tui_tuner.notifying.terminal import TerminalNotices
+from tui_tuner.runs.events import Event, Phase, RunStarted, Verdict
 from tui_tuner.runs.journal import JournalReader
 from tui_tuner.runs.private import open_file
 from tui_tuner.runs.store import RunFolder
@@ -63,9 +66,14 @@ class RunUpdated(Message, bubble=False):
 
 
 class Follower:
-    """Follows one run for any number of listeners. `hosted` says whether this process trains it now."""
+    """Follows one run for any number of listeners. `hosted` says whether this process trains it now.
 
-    def __init__(self, folder: RunFolder, hosted: Callable[[], bool] = lambda: False) -> None:
+    With an `app` its terminal rings where the run's config asks for it.
+    """
+
+    def __init__(
+        self, folder: RunFolder, hosted: Callable[[], bool] = lambda: False, app: App[Any] | None = None
+    ) -> None:
         self.folder = folder
         self.listeners: set[MessagePump] = set()
         self.view = RunView()
@@ -78,6 +86,9 @@ class Follower:
         self._catching_up = False
         self._state = ""
         self._phase = ""
+        self._app = app
+        self._notices = TerminalNotices()
+        self._verdict = ""
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self.folder, self.view, self.state(), tuple(self._log), self._log_total)
@@ -100,9 +111,15 @@ class Follower:
         if events:
             self.view = fold(self.view, events)
             for event in events:
-                self._keep(log_line(event, self._phase))
-                if isinstance(event.body, Phase):
-                    self._phase = event.body.name
+                self._keep(log_line(event, self._phase, self._verdict))
+                self._ring(self._notices.take(event))
+                match event.body:
+                    case Phase(name=name):
+                        self._phase = name
+                    case Verdict(verdict=word):
+                        self._verdict = word
+                    case RunStarted():
+                        self._verdict = ""
         state = self.state()
         if state != self._state:
             self._state = state
@@ -114,6 +131,12 @@ class Follower:
             for listener in tuple(self.listeners):
                 listener.post_message(RunUpdated(message))
         return more
+
+    def _ring(self, codes: str) -> None:
+        """Write to the terminal what asks for somebody's eyes: its bell, a notice."""
+        driver = self._app._driver if codes and self._app is not None else None
+        if driver is not None:
+            driver.write(codes)
 
     def state(self) -> str:
         """The view's status; `starting` before the first word of a run, `lost` if its process is gone."""

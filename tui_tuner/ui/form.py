@@ -137,7 +137,7 @@ def is_set(values: Mapping[str, Any], option: Option) -> bool:
 
 
 def show(value: Any) -> str:
-    """A value as text for an input: empty for null and empty lists, YAML on one line for lists and mappings."""
+    """A value as text for an input: empty for null and an empty list, YAML on one line for mappings."""
     if value is None or value == []:
         return ""
     if isinstance(value, bool):

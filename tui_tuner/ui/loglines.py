@@ -25,11 +25,13 @@ from tui_tuner.runs.events import (
     OutOfMemory,
     Phase,
     RunStarted,
+    Verdict,
     Warned,
 )
 from tui_tuner.runs.told import kernels_line
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.words import PHASES, measured, themed
+from tui_tuner.verdicts.told import is_useless, status_words, verdict_line, worth_of
 
 _COLOURS = {
     "warning": ("!", "$warning"),
@@ -59,12 +61,15 @@ class LogLine:
         return themed(variables, *parts)
 
 
-def log_line(event: Event, phase: str) -> LogLine | None:
+def log_line(event: Event, phase: str, verdict: str = "") -> LogLine | None:
     """The line an event leaves in the log; None for those the rest of the pane shows.
 
     Args:
         phase: The phase before this event, so that its progress does not fill the log.
+        verdict: The newest one before it.
     """
+    if isinstance(event.body, Finished):
+        return finished_line(event.time, event.body, verdict)
     maker = _MAKERS.get(type(event.body))
     return maker(event.time, event.body, phase) if maker else None
 
@@ -138,9 +143,18 @@ def _command(time: float, body: CommandDone, phase: str) -> LogLine:
     return LogLine(time, "info", said.get(body.command) or _("told: {command}", command=body.command))
 
 
-def _finished(time: float, body: Finished, phase: str) -> LogLine:
+def _verdict(time: float, body: Verdict, phase: str) -> LogLine:
+    level = {1: "good", -1: "warning"}.get(worth_of(body.verdict), "info")
+    return LogLine(time, level, _("verdict: {line}", line=verdict_line(body)))
+
+
+def finished_line(time: float, body: Finished, verdict: str) -> LogLine:
+    """The end of a run of which there is a verdict, or none."""
     level = {"completed": "good", "failed": "error"}.get(body.status, "warning")
-    text = f"{_(body.status)}: {body.message}" if body.message else _(body.status)
+    if level == "good" and verdict and worth_of(verdict) < 1:
+        level = "warning" if is_useless(verdict) else "info"
+    ended = status_words(body.status, verdict)
+    text = f"{ended}: {body.message}" if body.message else ended
     return LogLine(time, level, text, body.advice or body.hint)
 
 
@@ -156,5 +170,5 @@ _MAKERS: dict[type[Body], Callable[[float, Any, str], LogLine | None]] = {
     Kernels: _kernels,
     Bottleneck: _bottleneck,
     CommandDone: _command,
-    Finished: _finished,
+    Verdict: _verdict,
 }

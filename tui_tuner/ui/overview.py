@@ -13,13 +13,13 @@ from typing import Any
 from tui_tuner.config import consent
 from tui_tuner.errors import EXIT_CONFIG, EXIT_DATA
 from tui_tuner.evaluation.judging import Judging
-from tui_tuner.runs.events import Evaluation, Event, Finished, Phase, Resolved, RunStarted, Step
+from tui_tuner.runs.events import Evaluation, Event, Finished, Phase, Resolved, RunStarted, Step, Verdict
 from tui_tuner.runs.notes import read_notes
 from tui_tuner.runs.private import open_file, read_file
 from tui_tuner.runs.store import RunFolder, RunStore
 from tui_tuner.runs.tally import tally
 from tui_tuner.runs.wire import decode
-from tui_tuner.ui.words import STATES
+from tui_tuner.ui.words import STATES, state_words
 
 _TAIL = 128 * 1024
 _AT_ONCE = 4 << 20  # bytes of a long journal that are added up at each look
@@ -35,6 +35,7 @@ class RunRow:
         metric, best: The metric that decides, and its best value, where it is not the loss.
         task, model: As the config has them; empty where it cannot be read.
         tags, note: What the user wrote about it.
+        verdict: The one that its journal ends with; empty where it has none.
     """
 
     folder: RunFolder
@@ -52,10 +53,12 @@ class RunRow:
     model: str = ""
     tags: tuple[str, ...] = ()
     note: str = ""
+    verdict: str = ""
 
     def matches(self, words: Iterable[str]) -> bool:
         """Whether all words occur in what is known of the run; `#word` in one of its tags."""
         state = f"{self.state} {STATES[self.state][1] if self.state in STATES else ''}"
+        state += f" {state_words(self.state, self.verdict)[1]}"
         parts = (self.folder.name, state, self.task, self.model, self.note, *self.tags)
         said = " ".join(parts).casefold()
         tags = [tag.casefold() for tag in self.tags]
@@ -136,7 +139,7 @@ def _mark(path: Path) -> tuple[int, int, int]:
 def row(folder: RunFolder, hosted: bool = False) -> RunRow:
     """The row of a run, from the last events of its journal; a damaged journal leaves it empty."""
     events = _tail(folder)
-    status, message = "", ""
+    status = message = verdict = ""
     step = total = 0
     loss = validation = exit_code = None
     when = 0.0
@@ -154,7 +157,9 @@ def row(folder: RunFolder, hosted: bool = False) -> RunRow:
             case Finished(status=end, message=words, exit_code=code):
                 status, message, exit_code = end, words, code
             case RunStarted(total_steps=known, config=values):
-                status, total, config = "running", known or total, values
+                status, total, config, verdict = "running", known or total, values, ""
+            case Verdict(verdict=word):
+                verdict = word
             case Phase(name=name, total=known):
                 if name == "training":
                     total = known or total
@@ -177,6 +182,7 @@ def row(folder: RunFolder, hosted: bool = False) -> RunRow:
         *_trained(folder, config),
         notes.tags,
         notes.note,
+        verdict,
     )
 
 

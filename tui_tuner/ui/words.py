@@ -13,6 +13,7 @@ from textual.content import Content
 from tui_tuner.config.metrics import hundredfold
 from tui_tuner.locales import _
 from tui_tuner.text import decimals, human_seconds, one_line, rough_seconds, sanitize
+from tui_tuner.verdicts.told import label_of, status_words, worth_of
 
 _MARK, _STYLE_ENDS = "\ue000", "\ue001"  # for private use, around what a style is for
 
@@ -28,6 +29,9 @@ STATES: dict[str, tuple[str, str, str]] = {
     "failed": ("✗", _("failed"), "$error"),
     "lost": ("?", _("lost"), "$error"),
 }
+
+# Of a run that is complete, by what its result is worth
+_WORTH = {1: ("✓", "$success"), 0: ("~", "$foreground"), -1: ("!", "$warning")}
 
 PHASES: dict[str, str] = {
     "fetching": _("fetching the model"),
@@ -65,10 +69,28 @@ def marked(sentence: str, style: str = "") -> Content:
     return Content.assemble(*parts)
 
 
-def state_content(state: str, with_word: bool = True) -> Content:
-    """A state's mark, and its word, in its colour."""
-    mark, word, colour = STATES.get(state, ("·", one_line(state, 12), "$dim"))
+def state_content(state: str, with_word: bool = True, verdict: str = "") -> Content:
+    """A state's mark, and its word, in its colour; of a run that has ended, what came of it as well."""
+    mark, word, colour = state_words(state, verdict)
     return Content.assemble((f"{mark} {word}" if with_word else mark, colour))
+
+
+def state_words(state: str, verdict: str = "", short: bool = False) -> tuple[str, str, str]:
+    """Mark, word and colour of a state; a result that is of no use is never complete in green.
+
+    Args:
+        short: Of a run that is complete, its verdict alone.
+    """
+    mark, word, colour = STATES.get(state, ("·", one_line(state, 12), "$dim"))
+    if not verdict or state not in ("completed", "stopped"):
+        return mark, word, colour
+    if state == "completed":
+        mark, colour = _WORTH[worth_of(verdict)]
+        if short:
+            return mark, label_of(verdict).lower(), colour
+    elif short:
+        return mark, word, colour
+    return mark, status_words(state, verdict), colour
 
 
 def figure(value: object, digits: int = 4) -> str:

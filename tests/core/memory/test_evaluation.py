@@ -59,7 +59,9 @@ def test_logits_of_held_out_rows_are_never_all_there(small_chunks: None) -> None
     found = {}
     for name, one in (("plain", plain), ("chunked", chunked)):
         with torch.no_grad(), Memory() as memory:
-            found[name] = {key: float(value) for key, value in one.measure(model.eval(), micro).items()}
+            measured = one.measure(model.eval(), micro)
+            found[name] = {key: float(measured[key]) for key in ("loss", "right")}
+            found[name]["of rows"] = float(measured["each"].losses.sum())
         found[f"{name} peak"] = memory.peak
     assert found["chunked"] == pytest.approx(found["plain"], rel=1e-6)
     assert found["plain peak"] > whole > 4 * found["chunked peak"]
@@ -116,7 +118,7 @@ def test_the_smaller_size_is_kept_and_said_once(
         assert 1 <= refused <= 4
         wanted = [fields["metrics"] for fields in calm.sink.of("evaluation")]
         found = [fields["metrics"] for fields in run.sink.of("evaluation")]
-        assert len(found) == len(wanted) == 2
+        assert len(found) == len(wanted) == 3
         for one, other in zip(wanted, found, strict=True):
             assert one == pytest.approx(other, rel=1e-5)
         (said,) = run.sink.of("out_of_memory")
@@ -142,7 +144,7 @@ def test_an_evaluation_that_does_not_fit_at_all_is_left_out_and_training_goes_on
     assert run.steps() == calm.steps()
     assert not run.sink.of("evaluation")
     warned = [fields for fields in run.sink.of("warning") if fields["code"] == "evaluation_left_out"]
-    assert len(warned) == 2 and "single sequence" in warned[0]["message"]
+    assert len(warned) == 3 and "single sequence" in warned[0]["message"]
 
 
 def test_what_a_failed_attempt_held_is_let_go_of(tiny_model: Path) -> None:

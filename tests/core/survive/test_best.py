@@ -165,9 +165,9 @@ def test_after_going_back_best_is_of_the_steps_that_count(
     Spoiled(monkeypatch, {5})
     run = train(config)  # step 5 is bad: the evaluation of step 4 is void, as it goes on from step 3
     assert run.outcome.status == "completed" and run.sink.of("rolled_back") == [{"step": 3}]
-    assert [fields["step"] for fields in run.sink.of("evaluation")] == [2, 4, 4, 5]
+    assert [fields["step"] for fields in run.sink.of("evaluation")] == [0, 2, 4, 4, 5]
     stamp = read_stamp(run.folder.best)
-    later = run.sink.of("evaluation")[2:]
+    later = run.sink.of("evaluation")[3:]
     assert stamp is not None
     assert stamp in [Stamp(fields["step"], fields["metrics"]["loss"]) for fields in later]
     assert json.loads((run.folder.best / STAMP).read_text())["metric"] == "loss"

@@ -8,7 +8,7 @@ import pytest
 from textual.pilot import Pilot
 
 from tests.ui import fakes
-from tests.ui.conftest import SIZES, Opened, text, until
+from tests.ui.conftest import SIZES, Opened, below_verdict, text, until
 from tui_tuner.runs.events import Evaluation, Sample
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunFolder, RunStore
@@ -81,6 +81,8 @@ async def test_two_answers_stand_beside_each_other_with_what_differs_marked(
     async with opened(size, open_run=folder) as pilot:
         await until(pilot, lambda: "✓ completed" in text(pilot))
         await pilot.press(key)
+        if key == "v":
+            await below_verdict(pilot)
         await until(pilot, lambda: "before training" in text(pilot) and "wool" in text(pilot))
         line = next(line for line in text(pilot).split("\n") if "of of the and" in line)
         assert "a long red coat" in line and line.index("of of the and") < line.index("a long red")
@@ -106,6 +108,8 @@ async def test_repeats_are_folded_long_answers_cut_and_opened_by_a_key(
     async with opened((80, 24), open_run=folder) as pilot:
         await until(pilot, lambda: "✓ completed" in text(pilot))
         await pilot.press(key)
+        if key == "v":
+            await below_verdict(pilot)
         await until(pilot, lambda: "1 of 2" in text(pilot))
         await pilot.press("right", "full_stop", "full_stop", "z")
         await until(pilot, lambda: "2 of 2" in text(pilot) and "flute ×214" in text(pilot))
@@ -140,8 +144,9 @@ async def test_of_two_hundred_prompts_one_is_laid_out(store: RunStore, opened: O
     async with opened((80, 24), open_run=folder) as pilot:
         await until(pilot, lambda: "✓ completed" in text(pilot))
         await pilot.press("v")
+        await below_verdict(pilot)
         await until(pilot, lambda: "1 of 200" in text(pilot))
-        assert len(pilot.app.screen.query(Fitted)) < 6
+        assert len(pilot.app.screen.query(Fitted)) < 7
         await pilot.press("left", "shift+left")
         await until(pilot, lambda: "190 of 200" in text(pilot) and "prompt 189" in text(pilot))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.ui import fakes
-from tests.ui.conftest import SIZES, Opened, text, until
+from tests.ui.conftest import SIZES, Opened, below_verdict, text, until
 from tui_tuner.evaluation.remarks import remarks
 from tui_tuner.runs.events import Evaluation, Event, Finished, Heartbeat, Phase, RunStarted, Sample
 from tui_tuner.runs.history import view_of
@@ -82,9 +82,10 @@ async def test_results_say_when_each_metric_was_measured(
     async with opened(size, open_run=folder) as pilot:
         await until(pilot, lambda: "✓ completed" in text(pilot))
         await pilot.press("v")
+        await below_verdict(pilot)
         await until(pilot, lambda: "perplexity" in text(pilot))
         shown = text(pilot)
-        assert "at step 9" in shown and "at step 40" in shown and "first" not in shown
+        assert "at step 9" in shown and "at step 40" in shown and "first →" not in shown
         assert "463," in shown and "463,099." not in shown
         assert "training.epochs=12" in shown or size[1] < 30
         await until(pilot, lambda: here(folder.path) in [line.strip() for line in text(pilot).split("\n")])
@@ -130,6 +131,7 @@ async def test_where_the_time_went_stands_in_the_head(store: RunStore, opened: O
     async with opened((80, 24), open_run=folder) as pilot:
         await until(pilot, lambda: "✓ completed" in text(pilot))
         await pilot.press("v")
+        await below_verdict(pilot)
         await until(pilot, lambda: "took 42 s" in text(pilot))
         shown = text(pilot).replace("\u00a0", " ")
         assert "loading 28 s" in shown and "training 14 s" in shown and "1 of 1 step " in shown
@@ -170,6 +172,7 @@ async def test_a_path_or_command_is_sent_to_the_clipboard_whole(
     async with opened((80, 24), open_run=folder) as pilot:
         await until(pilot, lambda: "✓ completed" in text(pilot))
         await pilot.press("v")
+        await below_verdict(pilot)
         await until(pilot, lambda: str(Path("runs") / "copied") in text(pilot))
         await pilot.press("y")
         await until(pilot, lambda: "What is to be copied?" in text(pilot))

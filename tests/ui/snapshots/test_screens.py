@@ -27,7 +27,17 @@ KEPT = Path(__file__).parent / "kept"
 # What screens are made of: nobody sees one of these by itself
 BASES = {
     *("TunerScreen", "RowsScreen", "MendingScreen", "LookingScreen", "FetchingScreen", "EditingForm"),
-    *("Zooms", "LongWorks", "Asking", "Answering", "Marking", "Members", "SectionsForm"),
+    *(
+        "Zooms",
+        "LongWorks",
+        "Asking",
+        "Answering",
+        "Marking",
+        "Members",
+        "SectionsForm",
+        "Question",
+        "WaysOut",
+    ),
 }
 
 for _module in pkgutil.iter_modules(scenes.__path__):

@@ -161,6 +161,11 @@ def test_validation_file_and_leakage(tmp_path: Path, tokenizer: Any) -> None:
     assert [p.code for p in made(tmp_path, tokenizer, str(train), validation=str(some)).report.warnings] == [
         "leakage"
     ]
+    counted = made(tmp_path, tokenizer, str(train), validation=str(some)).ledger.splits
+    assert counted["validation_rows_trained"] == 1 and counted["training_rows_repeated"] == 0
+    twice = write(tmp_path / "twice.jsonl", [*rows_of(20), *rows_of(5)])
+    repeated = made(tmp_path, tokenizer, str(twice), validation=0.1).ledger.splits
+    assert repeated["validation_rows_trained"] == 0 and repeated["training_rows_repeated"] in range(2, 11, 2)
     same = write(tmp_path / "same.jsonl", rows_of(5))
     with pytest.raises(PreflightError, match="also trained on"):
         made(tmp_path, tokenizer, str(train), validation=str(same))

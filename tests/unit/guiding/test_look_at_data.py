@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from tui_tuner.config.load import build_config
+from tui_tuner.config.values import with_values
 from tui_tuner.guiding.data import DataLook, look_at_data, say_look
+from tui_tuner.tasks import find_task
 
 WORDS = [a + b + c for a in "bdfgklmn" for b in "aeiou" for c in "bdfgklmnprst"]
 
@@ -137,7 +139,9 @@ def test_rows_for_another_goal_say_which_and_how(tmp_path: Path) -> None:
 def test_plain_texts_can_be_marked_here(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("One day.\n\nAnother day.\n")
     look = look_at_data(str(tmp_path / "a.txt"), "classification")
-    assert ("Mark these texts here", {}) in one(look, "wrong_shape").fixes
+    assert ("Mark these texts here", {}) in one(look, "wrong_shape").fixes and look.to_mark == 2
+    chats_of = look_at_data(lines(tmp_path / "a.jsonl", chats(60)), "classification")
+    assert chats_of.to_mark == 0 and ("Mark these texts here", {}) not in one(chats_of, "wrong_shape").fixes
 
 
 def test_columns_that_nobody_knows_are_asked_for_and_can_be_named(tmp_path: Path) -> None:
@@ -208,6 +212,26 @@ def test_classes_are_counted_each(counts: dict[str, int], expected: set[str], tm
     look = look_at_data(lines(tmp_path / "a.jsonl", texts(**counts)), "classification")
     assert codes(look) == expected
     assert look.can_train == ("one_class" not in expected)
+    for concern in look.concerns:
+        for _words, fix in concern.fixes:
+            with_values(build_config({"task": "classification"}), fix)  # raises where it is no field
+    if "mostly_one_label" in expected:
+        best = one(look, "mostly_one_label").fixes[1][1]["evaluation.best"]
+        assert best in {metric.name for metric in find_task("classification").metrics}
+
+
+@pytest.mark.parametrize("label", [None, ""])
+def test_rows_without_a_label_are_not_of_a_class(label: Any, tmp_path: Path) -> None:
+    rows = [*texts(good=60, bad=60), {"text": "Nobody knows.", "label": label}]
+    look = look_at_data(lines(tmp_path / "a.jsonl", rows), "classification")
+    assert (look.usable, look.labels) == (120, {"good": 60, "bad": 60})
+    assert sum(look.refused.values()) == look.to_mark == 1
+
+
+def test_several_classes_at_once_need_no_other_class(tmp_path: Path) -> None:
+    rows = [{"text": f"Of {w}.", "labels": ["red"] if n % 3 else []} for n, w in enumerate(WORDS[:150])]
+    look = look_at_data(lines(tmp_path / "a.jsonl", rows))
+    assert look.problem == "multi" and not look.concerns
 
 
 def test_labels_that_are_answers_are_no_classes(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tui_tuner import headless
-from tui_tuner.headless import LinePrinter, RawPrinter, print_new, step_seconds
+from tui_tuner.headless import LinePrinter, RawPrinter, print_new
 from tui_tuner.runs import tally as tally_module
 from tui_tuner.runs.events import (
     Body,
@@ -25,6 +25,7 @@ from tui_tuner.runs.events import (
     Warned,
 )
 from tui_tuner.runs.journal import JournalReader
+from tui_tuner.runs.phases import step_lines
 from tui_tuner.runs.scan import scan, whole_lines
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.tally import tally
@@ -183,11 +184,11 @@ def test_of_a_long_journal_not_each_line_is_printed(tmp_path: Path, monkeypatch:
     path = tmp_path / "events.jsonl"
     lines = [encode(Event(Step(n, 0.1, 1.0, 1e-4, 1.0), "r", n, 1.7e9 + 60 * n)) for n in range(1, 5001)]
     path.write_bytes(b"".join(lines))
-    assert step_seconds(path) == headless.STEP_LINE_SECONDS
-    monkeypatch.setattr(headless, "LONG_JOURNAL", 1 << 20)
-    monkeypatch.setattr(headless, "MOST_STEP_LINES", 100)
-    assert step_seconds(path) == pytest.approx(60 * 4999 / 100)
-    assert step_seconds(tmp_path / "none") == headless.STEP_LINE_SECONDS
+    assert step_lines.step_seconds(path) == step_lines.STEP_LINE_SECONDS
+    monkeypatch.setattr(step_lines, "LONG_JOURNAL", 1 << 20)
+    monkeypatch.setattr(step_lines, "MOST_STEP_LINES", 100)
+    assert step_lines.step_seconds(path) == pytest.approx(60 * 4999 / 100)
+    assert step_lines.step_seconds(tmp_path / "none") == step_lines.STEP_LINE_SECONDS
 
 
 def test_a_journal_that_is_cut_or_replaced_is_read_from_its_beginning(tmp_path: Path) -> None:

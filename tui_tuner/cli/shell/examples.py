@@ -4,6 +4,7 @@ from __future__ import annotations
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "": ("demo", "run lora-small --set data.path=my.jsonl", "data inspect my.jsonl"),
+    "guide": ("guide", "guide --answers answers.yaml --dry-run -o config.yaml"),
     "demo": ("demo", "demo --no-tui --set training.max_steps=20"),
     "run": (
         "run lora-small --set data.path=my.jsonl",
@@ -18,6 +19,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "continue": ("continue coats",),
     "save": ("save coats",),
     "evaluate": ("evaluate coats",),
+    "verdict": ("verdict last", "verdict coats --json"),
     "ask": (
         "ask last --text article.txt --question 'Who won the match?'",
         "ask reviews --text - --json",

@@ -11,10 +11,10 @@ from tui_tuner.locales import N_, _
 
 # Which command stands under which heading; one that is named nowhere comes last
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (N_("Train"), ("demo", "run", "edit", "presets")),
+    (N_("Train"), ("guide", "demo", "run", "edit", "presets")),
     (N_("Before a run"), ("estimate", "lr", "data", "models")),
     (N_("Watch and steer a run"), ("attach", "pause", "continue", "save", "evaluate", "stop", "resume")),
-    (N_("After a run"), ("runs", "chat", "predict", "ask", "export")),
+    (N_("After a run"), ("verdict", "runs", "chat", "predict", "ask", "export")),
     (N_("This machine"), ("doctor", "cache", "completion")),
 )
 

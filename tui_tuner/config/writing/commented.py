@@ -6,6 +6,7 @@ setting once its `#` is taken away.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -19,11 +20,17 @@ from tui_tuner.text import one_line
 # What says what a run is: these are written though they are at their defaults
 ESSENTIAL = ("task", "model.name", "data.path", "method.kind")
 _WORDS = 6  # that a field takes beside others are named
+_WHY_WIDTH = 98  # characters
 _HELP_AT = 30  # the column at which the help of a default begins
 
 
 def commented(
-    values: Mapping[str, Any], head: Sequence[str] = (), *, unread: bool = False, told: Collection[str] = ()
+    values: Mapping[str, Any],
+    head: Sequence[str] = (),
+    *,
+    unread: bool = False,
+    told: Collection[str] = (),
+    why: Mapping[str, str] | None = None,
 ) -> str:
     """YAML of the values that differ from their defaults, and of what a run is.
 
@@ -32,6 +39,7 @@ def commented(
         head: Lines of a comment on top.
         unread: Set what the task does not read, too; else that becomes comments.
         told: Fields that are written though they are at their defaults.
+        why: The reason of a value, by its field: a comment of its own.
     """
     held = flat(values)
     task = str(held.get("task", options()["task"].default))
@@ -41,7 +49,7 @@ def commented(
     for section in ("", *in_order()):
         inner = {path: value for path, value in kept.items() if placed(path)[0] == section}
         if inner or any(path.startswith(f"{section}.") for path in kept):
-            lines += _section(section, inner, task, unread)
+            lines += _section(section, inner, task, unread, why or {})
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
@@ -69,14 +77,17 @@ def unread_line(path: str, value: Any, task: str) -> str:
     return f"# {why} {placed(path)[1]}: {inline(value)}"
 
 
-def set_lines(path: str, value: Any, indent: str) -> list[str]:
-    """A value with its comment above."""
+def set_lines(path: str, value: Any, indent: str, why: str = "") -> list[str]:
+    """A value with its comment above, and what speaks for it."""
     option = options().get(path)
     above = [f"{indent}# {help_of(option)}"] if option is not None else []
+    above += [f"{indent}# {line}" for line in textwrap.wrap(one_line(why), _WHY_WIDTH - len(indent))]
     return [*above, *entry(placed(path)[1], value, indent)]
 
 
-def _section(section: str, held: Mapping[str, Any], task: str, unread: bool) -> list[str]:
+def _section(
+    section: str, held: Mapping[str, Any], task: str, unread: bool, why: Mapping[str, str]
+) -> list[str]:
     depth = section.count(".") + 1 if section else 0
     indent, lines = "  " * depth, []
     if section:
@@ -87,7 +98,7 @@ def _section(section: str, held: Mapping[str, Any], task: str, unread: bool) -> 
         if unread and not reads(task, path):
             lines.append(f"{indent}# {_('Task {task} does not read this:', task=task)}")
         if unread or reads(task, path):
-            lines += set_lines(path, held[path], indent)
+            lines += set_lines(path, held[path], indent, why.get(path, ""))
         else:
             lines.append(indent + unread_line(path, held[path], task))
     return lines

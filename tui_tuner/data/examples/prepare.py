@@ -22,8 +22,8 @@ from tui_tuner.data.examples.identity import cache_key, dates_written
 from tui_tuner.data.examples.splitting import split_examples
 from tui_tuner.data.examples.store import Store, StoreWriter, TokenizedRows
 from tui_tuner.data.examples.workers import encoded_in_order
-from tui_tuner.data.ledger import Ledger
-from tui_tuner.data.preflight import Problem, Report, check_split
+from tui_tuner.data.ledger import COPIES, REPEATED, Ledger
+from tui_tuner.data.preflight import Problem, Report, check_split, repeated_rows, trained_too
 from tui_tuner.data.reading import Read, Reading
 from tui_tuner.data.records import Record, texts_of
 from tui_tuner.data.sources.counting import rows_about
@@ -165,6 +165,9 @@ def _prepare(
             task.number(rows, store.meta["learned"], config)
     report = Report.from_json(store.meta["report"])
     check_split(report, train, validation)
+    if validation is not None:
+        ledger.splits[COPIES] = int(trained_too(train, validation).sum())
+        ledger.splits[REPEATED] = repeated_rows(train)
     prepared = Prepared(
         train=train,
         validation=validation,

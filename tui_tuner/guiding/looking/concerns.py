@@ -13,7 +13,7 @@ from typing import Any
 from tui_tuner.config.advice import fixes_of, on_screen
 from tui_tuner.config.kinds import RECORD_FORMATS, TASKS
 from tui_tuner.config.schema import RunConfig
-from tui_tuner.data.labels.problem import REGRESSION, settle_problem
+from tui_tuner.data.labels.problem import REGRESSION, SINGLE, settle_problem
 from tui_tuner.errors import DataError, TunerError
 from tui_tuner.guiding.amounts import OF_CLASS, OF_TAG, TOKENS, need_of, say_numbers, size_word
 from tui_tuner.guiding.examples import can_annotate
@@ -21,7 +21,7 @@ from tui_tuner.guiding.goals import goal_of
 from tui_tuner.guiding.looking.noise import noise
 from tui_tuner.guiding.looking.tally import Spread, Tally
 from tui_tuner.guiding.proposal import Concern
-from tui_tuner.locales import _, _n
+from tui_tuner.locales import N_, _, _n
 from tui_tuner.text import one_line, some_of
 
 # From where on something is a concern, each with its reason
@@ -30,6 +30,8 @@ ONE_LABEL = 0.9  # always saying it is right in 9 of 10 already, so accuracy tel
 TIMES_RAREST = 100  # Google's AutoML: best where the commonest class has at most 100 times the rarest's rows
 OWN_LABELS = 0.5  # of the labels stand once: they are answers, not classes
 
+
+UNLABELLED = N_("the label is missing")  # as the record formats say it
 
 _Fix = tuple[str, Mapping[str, Any]]
 
@@ -50,18 +52,25 @@ def refusal_concern(error: TunerError | OSError, config: RunConfig) -> Concern:
     return Concern(code, where + error.what, on_screen(error.hint), stops=True, fixes=fixes)
 
 
-def wrong_shape(error: DataError, config: RunConfig, plain: bool) -> Concern:
+def wrong_shape(error: DataError, config: RunConfig, bare: int) -> Concern:
     """No row is of the shape that the task needs; what can be done with them.
 
     Args:
-        plain: They are texts with nothing said of them, which can be said here.
+        bare: How many are texts with nothing said of them, which can be said here.
     """
-    fixes = tuple((words_of_fix(fix), fix) for fix in fixes_of(error.hint))
+    fixes: tuple[_Fix, ...] = tuple((words_of_fix(fix), fix) for fix in fixes_of(error.hint))
     kind = config.task_kind
-    if plain and can_annotate(config.task):
-        fixes += ((_("Mark these texts here") if kind.decides else _("Write the answers here"), {}),)
+    if bare:
+        fixes += by_hand(config)
     words = _("{what} This goal needs {rows}.", what=_sentence(error.what), rows=_(kind.rows or kind.label))
     return Concern("wrong_shape", words, on_screen(error.hint), stops=True, fixes=fixes)
+
+
+def by_hand(config: RunConfig) -> tuple[_Fix, ...]:
+    """Texts with nothing said of them can be marked here, where the task has rows that are made by hand."""
+    if not can_annotate(config.task):
+        return ()
+    return (((_("Mark these texts here") if config.task_kind.decides else _("Write the answers here")), {}),)
 
 
 def words_of_fix(fix: Mapping[str, Any]) -> str:
@@ -125,7 +134,10 @@ def refused_rows(config: RunConfig, read: int, refused: Mapping[str, int]) -> It
         ),
         _("Mend these rows in the file, or train without them."),
         stops=True,
-        fixes=((_("Train without them"), {"data.max_dropped": accepted}),),
+        fixes=(
+            (_("Train without them"), {"data.max_dropped": accepted}),
+            *(by_hand(config) if UNLABELLED in refused else ()),
+        ),
     )
 
 
@@ -137,7 +149,8 @@ def few_rows(tally: Tally, config: RunConfig, tokens: int) -> Iterator[Concern]:
     need = need_of(config.task)
     different = tally.rows - tally.duplicates
     if need.unit == OF_CLASS and tally.labels and problem_of(tally, config) != REGRESSION:
-        yield from _few_of(tally.labels, config)
+        if len(tally.labels) > 1:  # of one class alone, more is said than that there are few
+            yield from _few_of(tally.labels, config)
     elif need.unit == OF_TAG and tally.tags:
         yield from _few_of(tally.tags, config)
     elif need.unit == TOKENS:
@@ -163,12 +176,15 @@ def _few_of(counts: Mapping[str, int], config: RunConfig) -> Iterator[Concern]:
     rare = [name for name, count in found if count < need.begins]
     if size_word(need, found[(len(found) - 1) // 2][1]) in ("few", "too_few"):
         name, count = found[0]
-        words = _(
-            "{names} in all; the rarest, {name}, has {count:,}: that is little.",
-            names=", ".join(f"{one_line(one, 30)} {number:,}" for one, number in found[::-1][:5]),
-            name=one_line(name, 30),
-            count=count,
-        )
+        words = _("{name} has {count:,}: that is little.", name=one_line(name, 30), count=count)
+        if len(found) > 1:
+            words = _(
+                "{names}{more}; the rarest, {name}, has {count:,}: that is little.",
+                names=", ".join(f"{one_line(one, 30)} {number:,}" for one, number in found[::-1][:5]),
+                more=", …" if len(found) > 5 else "",
+                name=one_line(name, 30),
+                count=count,
+            )
         yield _too_small(words, config)
     elif rare:
         words = _n(
@@ -222,7 +238,7 @@ def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
             _("Tag some words here, or name the column with the tags (data.columns)."),
             stops=True,
         )
-    if decides != "text" or not tally.labels or problem_of(tally, config) == REGRESSION:
+    if decides != "text" or not tally.labels or problem_of(tally, config) != SINGLE:
         return
     rows, different = tally.outputs.tally.rows, len(tally.labels)
     common, count = tally.labels.most_common(1)[0]
@@ -230,7 +246,10 @@ def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
     if different == 1:
         yield Concern(
             "one_class",
-            _("All {rows:,} rows are labelled {label}: there is nothing to tell apart.", **said),
+            _(
+                "No row of {rows:,} has another label than {label}: nothing is to be told apart.",
+                **said,
+            ),
             _("Add rows of another class, or name another column as the label (data.columns)."),
             stops=True,
         )
@@ -261,7 +280,7 @@ def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
             _("Collect more of the others, or let rare classes count more; judge by macro F1."),
             fixes=(
                 (_("Rare classes count more"), {"training.class_weights": "balanced"}),
-                (_("Judge by macro F1"), {"evaluation.best": "macro_f1"}),
+                (_("Judge by macro F1"), {"evaluation.best": "f1_macro"}),
             ),
         )
 

@@ -145,7 +145,7 @@ class Tally:
 
     def _look_at_labels(self, record: Record) -> None:
         self.outputs.note(record)
-        if isinstance(record, Labelled):
+        if isinstance(record, Labelled) and record.label is not None:
             for label in labels_of(record.label, self.config.data.label_separator):
                 name = class_name(label)
                 if name in self.labels or len(self.labels) < MOST_NAMED:

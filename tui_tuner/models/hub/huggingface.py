@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tui_tuner.errors import HubError
-from tui_tuner.models.cards import language_codes
+from tui_tuner.models.cards.reading import language_codes
 from tui_tuner.models.hub import problems
 from tui_tuner.models.hub.choice import describe_files
 from tui_tuner.models.hub.kinds import HUGGINGFACE, Described, Found, HubFile

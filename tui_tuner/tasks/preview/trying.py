@@ -18,10 +18,11 @@ from tui_tuner.data.examples.encoder import RowEncoder
 from tui_tuner.data.examples.prepare import nothing_left
 from tui_tuner.data.ledger import Ledger
 from tui_tuner.data.reading import Reading
+from tui_tuner.data.records import IGNORE, Example
 from tui_tuner.data.sources.files import resolve
 from tui_tuner.errors import HubError
 from tui_tuner.models.loading import is_settled, load_tokenizer, tokenizer_source
-from tui_tuner.tasks import find_task
+from tui_tuner.tasks import Task, find_task
 from tui_tuner.tasks.preview.mask import Collected
 from tui_tuner.tasks.preview.own_tokenizer import own_tokenizer
 
@@ -59,7 +60,7 @@ def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -
             looked, size = looked + len(batch), 2 * size
             collected = Collected()
             encoder.add(batch, collected, ledger)
-            if any(task.trained_mask(one).any() for one in collected.examples):
+            if any(_teaches(task, one) for one in collected.examples):
                 done += 1
                 break
             if looked >= MOST or time.monotonic() > until or cancelled():
@@ -69,6 +70,13 @@ def try_rows(config: RunConfig, cancelled: Callable[[], bool] = lambda: False) -
     if whole and not done:
         raise nothing_left(data, ledger, legible)
     return done
+
+
+def _teaches(task: Task, example: Example) -> bool:
+    """Whether anything is learnt from an example: at its tokens, or as a whole, such as its class."""
+    if task.trained_mask(example).any():
+        return True
+    return bool(task.columns) and bool((example.labels == IGNORE).all())
 
 
 def answer(arguments: dict[str, Any], progress: Callable[[Any], None], cancelled: Callable[[], bool]) -> int:

@@ -34,6 +34,8 @@ class Progress:
         asked: The config as it was asked for, in plain values.
         config: The same without any `auto`.
         measured: `{step: {metric: value}}` on held-out rows, before training where it was measured, and last.
+        watched: What `watching.curve` has seen of the losses.
+        told: What was said of them, which is not said again: the codes of warnings.
     """
 
     best: float | None = None
@@ -53,6 +55,8 @@ class Progress:
     asked: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    watched: dict[str, Any] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
 
     def note_measured(self, step: int, metrics: Mapping[str, float | None]) -> None:
         """Keep what was measured last, and what before training."""
@@ -66,7 +70,7 @@ class Progress:
 
 
 # What belongs to the run, and not to one of its steps
-OF_THE_RUN = ("identity", "moment", "asked", "config", "evaluated", "random")
+OF_THE_RUN = ("identity", "moment", "asked", "config", "evaluated", "random", "told")
 
 
 def read_progress(folder: Path) -> Progress:

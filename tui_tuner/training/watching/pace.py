@@ -19,6 +19,7 @@ from tui_tuner.planning.gpus import card_here
 from tui_tuner.planning.speed.kept import rated
 from tui_tuner.planning.throughput import measured
 from tui_tuner.runs.events import Log, RunDuration
+from tui_tuner.training.watching.beforehand import say_advice
 from tui_tuner.training.watching.interludes import Interludes
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -39,6 +40,7 @@ class Pace(TrainerCallback):
         waited: Gives the seconds of pauses in this process: they cost, and are no part of the run's time.
         total: Optimizer steps of the run.
         interludes: What lies between the steps.
+        told: The codes of what was said before: what the time of the run costs is looked at once.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class Pace(TrainerCallback):
         waited: Callable[[], float],
         total: int,
         interludes: Interludes | None = None,
+        told: list[str] | None = None,
     ) -> None:
+        self._told = told
         self.asked, self.config, self.facts, self.data = asked, config, facts, data
         self.reporter, self._spent, self._waited, self.total = reporter, spent, waited, total
         self.interludes = interludes or Interludes({})
@@ -68,6 +72,8 @@ class Pace(TrainerCallback):
             message = _("The time of the run could not be planned: {error}", error=error)
             self.reporter.emit(Log(message))
             return
+        if self._told is not None:
+            say_advice(self.reporter, self._told, self.asked, self.facts, self.data, planned)
         if planned is None or planned.seconds is None or planned.low is None or planned.high is None:
             return
         self._say(Outlook(planned.seconds, planned.low, planned.high, planned.basis), corrected_by=0)

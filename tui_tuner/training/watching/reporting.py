@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tui_tuner.config.advice import fixes_of
 from tui_tuner.locales import _
 from tui_tuner.runs import events
 from tui_tuner.runs.events import Body, Finished, Log, Phase, Sink, Step, Warned, advice_of
 from tui_tuner.training.ranks import Ranks
+from tui_tuner.training.watching.curve import CurveWatch
 from tui_tuner.training.watching.meter import StepMeter, Work
 from tui_tuner.training.watching.numbers import NumberWatch
 
@@ -45,8 +47,13 @@ class Reporter:
         self._phase = (name, now)
         self.emit(Phase(name, done, total, note, unit))
 
+    @property
+    def resting(self) -> bool:
+        """Whether the run is paused."""
+        return self._phase[0] == "paused"
+
     def warn(self, code: str, message: str, hint: str = "") -> None:
-        self.emit(Warned(code, message, hint, advice_of(hint)))
+        self.emit(Warned(code, message, hint, advice_of(hint), [dict(fix) for fix in fixes_of(hint)]))
 
     def log(self, message: str, level: str = "info") -> None:
         self.emit(Log(message, level))
@@ -129,14 +136,17 @@ class StepReports:
         every: float,
         memory: Callable[[], tuple[int, int]],
         meter: StepMeter | None = None,
+        numbers: NumberWatch | None = None,
+        curve: CurveWatch | None = None,
     ) -> None:
         self._reporter = reporter
+        self.curve = curve
         self.meter = meter or StepMeter()
         self._every = every
         self._memory = memory
         self._pending: list[PendingStep] = []
         self._last = time.monotonic()
-        self._watch = NumberWatch()
+        self._watch = numbers or NumberWatch()
         self._skipped = 0  # steps in a row
         self._told_of_skipping = False
 
@@ -182,7 +192,10 @@ class StepReports:
                 )
             )
             finite = [value if value is not None and math.isfinite(value) else None for value in (loss, norm)]
-            for finding in self._watch.feed(step.step, *finite):
+            findings = self._watch.feed(step.step, finite[0], finite[1], step.learning_rate)
+            if self.curve is not None:
+                findings += self.curve.feed(step.step, finite[0], step.learning_rate, step.epoch)
+            for finding in findings:
                 self._reporter.warn(finding.code, finding.message, finding.hint)
             self._skipped = self._skipped + 1 if skipped else 0
             problem = self._scaling(step.step) if skipped else _not_finite(loss, norm)

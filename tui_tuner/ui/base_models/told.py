@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.locales import _
-from tui_tuner.models.cards import has_chat_template
+from tui_tuner.models.cards.reading import has_chat_template
 from tui_tuner.models.lookup import read_config
 from tui_tuner.text import human_bytes
 from tui_tuner.ui.base_models.rows import Row

@@ -1,12 +1,13 @@
-"""What a command has the workbench open with: a config in the form, or a chat."""
+"""What a command has the workbench open with: a config in the form, a chat, or the guide."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from textual.app import App
 
+from tui_tuner.guiding.answers import Answers
 from tui_tuner.ui.editing.opening import Opened
 from tui_tuner.ui.hosting import Tuner
 
@@ -26,7 +27,14 @@ class Talking:
     device: str = "auto"
 
 
-First = Opened | Talking
+@dataclass(frozen=True)
+class Guided:
+    """The guide, with answers that are given already."""
+
+    answers: Answers = field(default_factory=Answers)
+
+
+First = Opened | Talking | Guided
 
 
 def open_at_once(app: Tuner, opened: First) -> None:
@@ -35,6 +43,11 @@ def open_at_once(app: Tuner, opened: First) -> None:
         from tui_tuner.ui.screens.editing.form import open_config_at_once
 
         open_config_at_once(app, opened)
+        return
+    if isinstance(opened, Guided):
+        from tui_tuner.ui.screens.guide.begin import open_guide
+
+        open_guide(cast(App[Any], app), opened.answers)
         return
     from tui_tuner.ui.screens.chat.chat import ChatScreen
 

@@ -33,6 +33,7 @@ class ChooseFile(ModalScreen[str | None]):
         recent: The kind of files this is: those of this kind that were chosen before stand at the top, and
             what is chosen is noted among them.
         folders: A folder may be chosen, too.
+        unseen: Whether a text may be taken that is no path here, such as a data set of a hub.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss_none", _("Cancel"))]
@@ -50,15 +51,19 @@ class ChooseFile(ModalScreen[str | None]):
         recent: str = "data",
         *,
         folders: bool = False,
+        unseen: Callable[[str], bool] | None = None,
     ) -> None:
         super().__init__()
+        self._unseen = unseen
         self._title, self._start, self._kind, self._folders = title, start, recent, folders
         self._suffixes = tuple(suffix.lower() for suffix in suffixes)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide") as box:
             box.border_title = Content(self._title)
-            yield PathPicker(self._start, self._suffixes, self._kind, folders=self._folders)
+            yield PathPicker(
+                self._start, self._suffixes, self._kind, folders=self._folders, unseen=self._unseen
+            )
             words = _(
                 "{tab} completes  {down} list  {left} up  {enter} takes  {esc} leaves",
                 tab=mark("Tab"),
@@ -77,6 +82,9 @@ class ChooseFile(ModalScreen[str | None]):
     @on(PathPicker.Taken)
     def _taken(self, message: PathPicker.Taken) -> None:
         path = os.path.abspath(os.path.expanduser(message.path))
+        if self._unseen is not None and not os.path.exists(path):
+            self.dismiss(message.path)
+            return
         threading.Thread(target=note_recent, args=(self._kind, path), daemon=True).start()
         self.dismiss(path)
 

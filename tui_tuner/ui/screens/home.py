@@ -27,6 +27,8 @@ from tui_tuner.ui.words import age, block, column, mark, marked, safe
 if TYPE_CHECKING:
     from tui_tuner.ui.editing.kept import Draft
 
+_GUIDE = 1  # lines above the drafts
+
 
 class DraftsRead(Message):
     """The drafts that are kept were read."""
@@ -40,18 +42,20 @@ class HomeScreen(RowsScreen):
     """Runs above, presets below; a beginner is told what to press."""
 
     HELP_TEXT = _(
+        "The guide asks five questions and sets up a run from the answers: g, or Enter on its line.\n"
         "Enter on a preset opens its settings; on a run, its live pane.\n"
         "Settings that were never started are kept as a draft: c continues it, Del deletes it.\n"
         "A run is one folder: its config, its journal, its checkpoints and the model it made.\n"
         "The demo needs no network and no GPU."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("g", "guide", _("Guide")),
         Binding("c", "go_on", _("Continue")),
         Binding("n", "new", _("New run")),
         Binding("d", "data", _("Data")),
         Binding("m", "models", _("Models")),
         Binding("r", "runs", _("All runs")),
-        Binding("tab", "app.focus_next", _("Runs/presets")),
+        Binding("tab", "app.focus_next", _("Runs/presets"), show=False),
         Binding("delete", "forget", _("Delete draft"), show=False),
         Binding("q", "app.quit", _("Quit")),
     ]
@@ -90,7 +94,7 @@ class HomeScreen(RowsScreen):
                 yield RunHeads()
                 yield RunList(id="run-list")
             with Vertical(classes="panel", id="start") as start:
-                start.border_title = Content(_("Begin with a preset"))
+                start.border_title = Content(_("Be guided, or begin with a preset"))
                 yield OptionList(id="presets")
                 yield Static(id="about")
 
@@ -139,8 +143,8 @@ class HomeScreen(RowsScreen):
         """Forget the draft under the cursor."""
         from tui_tuner.ui.screens.dialogs import Confirm
 
-        index = self.query_one("#presets", OptionList).highlighted
-        if index is None or index >= len(self._drafts):
+        index = (self.query_one("#presets", OptionList).highlighted or 0) - _GUIDE
+        if not 0 <= index < len(self._drafts):
             return
         draft = self._drafts[index]
         question = _("Delete the draft “{draft}”?", draft=_about_draft(draft))
@@ -184,29 +188,39 @@ class HomeScreen(RowsScreen):
         under = presets.highlighted_option if presets.highlighted else None  # the first is where it began
         kept = under.id if under else None
         presets.clear_options()
+        presets.add_option(Option(Content(""), "guide"))
         presets.add_options(Option(Content(""), f"draft {draft.id}") for draft in self._drafts)
         presets.add_options(Option(Content(p.name), str(index)) for index, p in enumerate(self._presets))
         presets.add_option(Option(Content(""), "new"))
         ids = [option.id for option in presets.options]
         presets.highlighted = ids.index(kept) if kept in ids else 0
         self.query_one("#start").border_title = Content(
-            _("Continue your draft, or begin with a preset") if self._drafts else _("Begin with a preset")
+            _("Be guided, continue your draft, or begin with a preset")
+            if self._drafts
+            else _("Be guided, or begin with a preset")
         )
         self._draw_presets()
 
     def _draw_presets(self) -> None:
         presets = self.query_one("#presets", OptionList)
         width = max(20, self.size.width - 5)
-        names = min(28, max((len(p.name) for p in self._presets), default=8) + 3)
+        names = max(14, min(28, max((len(p.name) for p in self._presets), default=8) + 3))
         if not presets.option_count:
             return
-        for index, draft in enumerate(self._drafts):
+        words = _("five questions, then it trains")
+        line = Content.assemble(
+            ("g ", "bold $accent"),
+            (column(_("Guide me"), names - 2), "bold $primary"),
+            column(words, width - names),
+        )
+        presets.replace_option_prompt_at_index(0, line)
+        for index, draft in enumerate(self._drafts, _GUIDE):
             words = _("{draft}, {when}", draft=_about_draft(draft), when=age(draft.saved))
             mark = ("✎ " + column(_("your draft"), names - 2), "bold $accent")
             presets.replace_option_prompt_at_index(
                 index, Content.assemble(mark, column(words, width - names))
             )
-        for index, preset in enumerate(self._presets, len(self._drafts)):
+        for index, preset in enumerate(self._presets, _GUIDE + len(self._drafts)):
             words = one_line(preset.description.splitlines()[0] if preset.description else "")
             line = Content.assemble(
                 (column(preset.name, names), "bold"), (column(words, width - names), "$dim")
@@ -219,7 +233,7 @@ class HomeScreen(RowsScreen):
 
     @on(OptionList.OptionHighlighted, "#presets")
     def _about(self, event: OptionList.OptionHighlighted) -> None:
-        index = event.option_index - len(self._drafts)
+        index = event.option_index - _GUIDE - len(self._drafts)
         text = about(self._presets[index]) if 0 <= index < len(self._presets) else ""
         self.query_one("#about", Static).update(block(text))
 
@@ -229,9 +243,12 @@ class HomeScreen(RowsScreen):
 
     @on(OptionList.OptionSelected, "#presets")
     def _begin(self, event: OptionList.OptionSelected) -> None:
-        index = event.option_index - len(self._drafts)
+        if not event.option_index:
+            self.action_guide()
+            return
+        index = event.option_index - _GUIDE - len(self._drafts)
         if index < 0:
-            self._go_on(self._drafts[event.option_index])
+            self._go_on(self._drafts[index])
             return
         if index >= len(self._presets):
             self.action_new()
@@ -244,6 +261,12 @@ class HomeScreen(RowsScreen):
             return
         self.tuner.drafts.begin(values, preset.name)
         self._settings(preset.name)
+
+    def action_guide(self) -> None:
+        """Five questions, each with its best answer chosen, and the run that follows from them."""
+        from tui_tuner.ui.screens.guide.begin import open_guide
+
+        open_guide(self.app)
 
     def action_new(self) -> None:
         """Begin with the defaults; what was typed before stays among the drafts."""
@@ -275,19 +298,22 @@ def _about_draft(draft: Draft) -> str:
 
 def _lead() -> Content:
     return Content.assemble(
-        _("Fine-tune language models in the terminal."), " ", (_("Pick a run or a preset."), "$dim")
+        _("Fine-tune language models in the terminal."),
+        " ",
+        (_("Pick a run, the guide or a preset."), "$dim"),
     )
 
 
 def _welcome() -> Content:
-    demo = _(
-        "Press {enter} on {demo} below: a small model inside this package learns to turn a list of "
-        "attributes into an advertising sentence, and shows its answers before and after. No download, "
-        "no GPU.",
+    guide = _(
+        "Press {enter}: the guide asks five questions about what your model should learn, sets everything, "
+        "says why, and trains.",
         enter=mark("Enter"),
+    )
+    demo = _(
+        "{demo} below trains a small model without data, download or GPU.",
         demo=mark("demo", "bold"),
     )
-    data = _("{key} looks at your own data: its rows, and which tokens are trained.", key=mark("d"))
-    own = _("{key} sets up a run of your own. Every setting explains itself.", key=mark("n"))
-    lines = (Content.assemble((_("No runs yet."), "bold"), " ", marked(demo)), marked(data), marked(own))
+    own = _("{d} looks at your data, {n} sets up a run of your own.", d=mark("d"), n=mark("n"))
+    lines = (Content.assemble((_("No runs yet."), "bold"), " ", marked(guide)), marked(demo), marked(own))
     return Content("\n").join(lines)

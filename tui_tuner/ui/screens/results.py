@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from rich.cells import cell_len
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import Static
+from textual.worker import get_current_worker
 
+from tui_tuner.errors import TunerError
 from tui_tuner.locales import _, _n
+from tui_tuner.runs.events import Verdict
 from tui_tuner.runs.phases.spent import AWAY
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.runs.told import use_words
@@ -22,6 +28,7 @@ from tui_tuner.runs.view import RunView
 from tui_tuner.text import human_bytes, one_line
 from tui_tuner.ui.bridge import RunUpdated, Snapshot
 from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.screens.past.improving import can_improve, improve
 from tui_tuner.ui.widgets.judged.answers import Answers
 from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.widgets.judged.measures import metrics_content
@@ -34,7 +41,9 @@ from tui_tuner.ui.widgets.judged.next_steps import (
     next_steps,
 )
 from tui_tuner.ui.widgets.judged.tables import Tables, chosen_tables
+from tui_tuner.ui.widgets.judged.verdict_pane import VerdictPane
 from tui_tuner.ui.widgets.live.samples import AnswerKeys
+from tui_tuner.ui.widgets.live.verdict_line import word_of
 from tui_tuner.ui.widgets.zoom import Zooms
 from tui_tuner.ui.words import PHASES, block, column, duration, flowed, safe, state_content
 
@@ -52,10 +61,20 @@ class Page(AnswerKeys):
         """What was read stays in view."""
 
 
+class Judged(Message):
+    """A journal without a verdict was judged."""
+
+    def __init__(self, verdict: Verdict | None) -> None:
+        super().__init__()
+        self.verdict = verdict
+
+
 class ResultsScreen(Zooms, TunerScreen):
     """What a run has brought."""
 
     HELP_TEXT = _(
+        "The verdict says what the curves show, how sure that is, and what to change. In brackets stands the "
+        "95 % interval of the difference on the same held-out rows.\n"
         "Before and after answer the same held-out prompts, which were never trained.\n"
         "last/ and best/ are standard folders: PEFT adapters, or safetensors models."
     )
@@ -63,16 +82,17 @@ class ResultsScreen(Zooms, TunerScreen):
         Binding("escape", "back", _("Back")),
         Binding("c", "lead('c')", _("Chat")),
         Binding("a", "lead('a')", _("Ask")),
-        Binding("b", "lead('b')", _("Compare")),
+        Binding("b", "lead('b')", _("Compare"), show=False),
         Binding("u", "lead('u')", _("Use")),
+        Binding("f4", "improve", _("Mend")),
         Binding("s", "lead('s')", _("Run again")),
         Binding("r", "resume", _("Resume")),
-        Binding("y", "copy", _("Copy")),
+        Binding("y", "copy", _("Copy"), show=False),
         Binding("l", "live", _("Curve")),
         *Zooms.ZOOM,
         Binding("q", "app.quit", _("Quit")),
     ]
-    PANES = ("#answers", "#tables", "#metrics")
+    PANES = ("#answers", "#tables", "#metrics", "#verdict")
     DEFAULT_CSS = """
     ResultsScreen #head { height: auto; padding: 1 1 0 1; }
     ResultsScreen #path { padding: 0 1; color: $primary; }
@@ -89,6 +109,8 @@ class ResultsScreen(Zooms, TunerScreen):
         self._drawn: tuple[object, ...] = ()
         self._snapshot: Snapshot | None = None
         self._steps: list[NextStep] = []
+        self._own: Verdict | None = None  # where the journal has none
+        self._judging = self._judged = False
         self._leads = {"s"}  # keys that lead on; this one needs no model
 
     def crumb(self) -> Content:
@@ -99,6 +121,7 @@ class ResultsScreen(Zooms, TunerScreen):
         yield Static(id="path", classes="line")
         yield Fitted(_no_head, id="keys")
         with Page(id="scroll"):
+            yield VerdictPane(id="verdict")
             with Vertical(classes="panel", id="metrics") as box:
                 box.border_title = Content(_("Measured"))
                 yield Static()
@@ -122,21 +145,62 @@ class ResultsScreen(Zooms, TunerScreen):
 
     async def on_run_updated(self, message: RunUpdated) -> None:
         self._snapshot = message.snapshot
-        view = message.snapshot.view
+        await self._draw()
+
+    async def on_judged(self, message: Judged) -> None:
+        self._own, self._judging, self._judged = message.verdict, False, True
+        self._drawn = ()
+        await self._draw()
+
+    @property
+    def _view(self) -> RunView:
+        """What the journal tells, with the verdict on it, whoever gave that."""
+        assert self._snapshot is not None
+        view = self._snapshot.view
+        return replace(view, verdict=self._own) if view.verdict is None and self._own is not None else view
+
+    def _judge_old(self, view: RunView, live: bool) -> None:
+        """A run that has ended without a verdict was made by an older version, or was killed."""
+        state = self._snapshot.state if self._snapshot is not None else ""
+        known = self._judging or self._judged or view.verdict is not None
+        if live or known or not view.steps or state == "reading":
+            return
+        self._judging = True
+        self.query_one(VerdictPane).wait()
+        self._judge()
+
+    @work(thread=True, group="judging")
+    def _judge(self) -> None:
+        from tui_tuner.verdicts.judge import event_of, judge_run  # and with it numpy
+
+        try:
+            found: Verdict | None = event_of(judge_run(self.folder), True)
+        except TunerError:  # the journal cannot be read again: the rest of the screen tells what it knows
+            found = None
+        if not get_current_worker().is_cancelled:
+            self.post_message(Judged(found))
+
+    async def _draw(self) -> None:
+        snapshot = self._snapshot
+        if snapshot is None:
+            return
+        view = self._view
         counts = len(view.samples), len(view.evaluations), len(view.tables), len(view.checkpoints)
-        key = (*counts, message.snapshot.state)
+        key = (*counts, len(view.held_out), snapshot.state, view.verdict)
         if key == self._drawn:
             return
         self._drawn = key
         keys = next_keys(self.folder, view)
         self._leads = {name for name, _words in keys}
         self.refresh_bindings()
-        self.query_one("#head", Fitted).show(partial(_head, message.snapshot))
+        self.query_one("#head", Fitted).show(partial(_head, view, snapshot.state))
         self.query_one("#path", Static).update(safe(here(self.folder.path)))
         self.query_one("#keys", Fitted).show(partial(keys_content, keys))
+        self.query_one(VerdictPane).show(view)
+        self._judge_old(view, snapshot.live)
         self.query_one("#metrics > Static", Static).update(metrics_content(view))
         self.query_one("#files > Static", Static).update(_files(self.folder))
-        self._steps = next_steps(self.folder, view, message.snapshot.state, message.snapshot.live)
+        self._steps = next_steps(self.folder, view, snapshot.state, snapshot.live)
         self.query_one("#next > Fitted", Fitted).show(partial(steps_content, self._steps))
         await self.query_one(Tables).show(chosen_tables(view))
         self._show_answers(view)
@@ -145,6 +209,8 @@ class ResultsScreen(Zooms, TunerScreen):
         self.query_one(Answers).show(view.samples, view.ended)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "improve":
+            return self._snapshot is not None and not self._snapshot.live and can_improve(self._view.verdict)
         if action == "resume":
             return bool(self._snapshot) and self._snapshot.state in ("stopped", "failed", "lost")  # type: ignore[union-attr]
         return action != "lead" or parameters[0] in self._leads
@@ -154,6 +220,11 @@ class ResultsScreen(Zooms, TunerScreen):
         from tui_tuner.ui.screens.using.leading import lead_on
 
         lead_on(self, self.folder, key)
+
+    def action_improve(self) -> None:
+        """A new config of this run's own and what its verdict advises."""
+        if self._snapshot is not None and self._view.verdict is not None:
+            improve(self, self.folder, self._view.verdict)
 
     def action_live(self) -> None:
         from tui_tuner.ui.screens.run import RunScreen
@@ -189,10 +260,9 @@ class ResultsScreen(Zooms, TunerScreen):
         self.action_live()
 
 
-def _head(snapshot: Snapshot, width: int) -> Content:
+def _head(view: RunView, state: str, width: int) -> Content:
     """State and size of a run, where its time went, and its folder alone on a line, to be copied."""
-    view = snapshot.view
-    parts = [state_content(snapshot.state)]
+    parts = [state_content(state, verdict=word_of(view))]
     if view.total_steps:
         total = view.total_steps
         steps = _n(
@@ -206,7 +276,7 @@ def _head(snapshot: Snapshot, width: int) -> Content:
         Content(words) for words in use_words(view.mfu(len(view.steps)), view.gpu_busy(len(view.steps)))
     ]
     parts += [Content(f"{_(source.what)}: {one_line(source.text)}") for source in view.sources]
-    if view.message and snapshot.state != "completed":
+    if view.message and state != "completed":
         parts.append(block(view.message))
     return Content("\n").join([*flowed(parts, "   ", width), *_time(view, width)])
 

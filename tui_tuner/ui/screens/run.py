@@ -21,6 +21,7 @@ from tui_tuner.ui.checking import refusal_of_run
 from tui_tuner.ui.machine import Load, Machine
 from tui_tuner.ui.overview import can_resume, run_values
 from tui_tuner.ui.screens.base import TunerScreen
+from tui_tuner.ui.screens.past.improving import can_improve, improve
 from tui_tuner.ui.widgets.judged.next_steps import next_keys
 from tui_tuner.ui.widgets.live.chart import RunChart
 from tui_tuner.ui.widgets.live.choices import Choices
@@ -30,9 +31,11 @@ from tui_tuner.ui.widgets.live.numbers import Numbers
 from tui_tuner.ui.widgets.live.run_head import RunHead
 from tui_tuner.ui.widgets.live.run_words import about, attach_command, detach_question, is_local, left_words
 from tui_tuner.ui.widgets.live.samples import Samples
+from tui_tuner.ui.widgets.live.verdict_line import stop_question, word_of
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.widgets.zoom import Zooms
 from tui_tuner.ui.words import safe
+from tui_tuner.verdicts.told import is_useless
 
 _FIGURES_SECONDS = 1.0
 _MACHINE_SECONDS = 2.0  # figures that always change are most of what is written to the terminal
@@ -88,9 +91,11 @@ class RunScreen(Zooms, TunerScreen):
     RunScreen.-failed #middle, RunScreen.-failed #lower { display: none; }
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, then_results: bool = False) -> None:
+        """Show a run; with `then_results`, its results once it is complete, if one still looks at it."""
         super().__init__()
         self.folder = folder
+        self._then_results = then_results
         self.snapshot: Snapshot | None = None
         self._machine: Machine | None = None
         self._load: Load | None = None
@@ -135,6 +140,8 @@ class RunScreen(Zooms, TunerScreen):
         self.query_one(RunChart).show(message.snapshot.view)
         if before is None or before.state != message.snapshot.state:
             self._state_changed(before)
+        elif before.view.verdict is not message.snapshot.view.verdict:
+            self.refresh_bindings()
         if before is None or self.query_one("#lower", ContentSwitcher).current != "log":
             self._draw_lower()
         if before is None or not message.snapshot.live:
@@ -155,7 +162,13 @@ class RunScreen(Zooms, TunerScreen):
                 self.tuner.say(_("The run has ended in the meantime."), "warning", 10)
         if self._failed_early:
             return  # the screen says it, and nothing must cover it
-        if snapshot.state == "completed":
+        if snapshot.state == "completed" and self._then_results and self.app.screen is self:
+            self._then_results = False
+            self.action_results()
+        elif snapshot.state == "completed" and is_useless(word_of(snapshot.view)):
+            said = _("The run is complete, but its result is of no use. Press v to see why.")
+            self.tuner.say(said, "warning", 15)
+        elif snapshot.state == "completed":
             self.tuner.say(_("The run is complete. Press v for its results."), timeout=10)
         elif snapshot.state in ("failed", "lost"):
             self.tuner.say(snapshot.view.message or _("The run's process is gone."), "error", 15)
@@ -221,7 +234,11 @@ class RunScreen(Zooms, TunerScreen):
             return self._failed_early
         if action == "mend":
             found = self.snapshot
-            return self._failed_early and found is not None and refusal_of_run(found.view).mendable
+            if found is None or live:
+                return False
+            return (
+                refusal_of_run(found.view).mendable if self._failed_early else can_improve(found.view.verdict)
+            )
         if action == "lead":
             return parameters[0] in self._leads
         if action == "results":
@@ -247,6 +264,8 @@ class RunScreen(Zooms, TunerScreen):
         from tui_tuner.ui.screens.dialogs import Confirm
 
         question = _("Stop this run? It saves a checkpoint first and can be resumed.")
+        if self.snapshot is not None:
+            question = stop_question(self.snapshot.view) or question
         self._asking = Confirm(_("Stop"), question, _("Stop and save"), _("Keep it running"), careful=True)
         self.app.push_screen(self._asking, self._stop_answered)
 
@@ -274,8 +293,12 @@ class RunScreen(Zooms, TunerScreen):
         self.tuner.open_settings(self.folder.name, refusal, mend=mend, instead=True)
 
     def action_mend(self) -> None:
-        """The same, and what can be done there."""
-        self.action_settings(True)
+        """The same, and what can be done there; of a run that has ended, what its verdict advises."""
+        verdict = self.snapshot.view.verdict if self.snapshot is not None else None
+        if self._failed_early or verdict is None:
+            self.action_settings(True)
+        else:
+            improve(self, self.folder, verdict)
 
     def _find_leads(self) -> dict[str, str]:
         """The keys that lead on from a run that has ended; none while it is on, or where it has no model."""

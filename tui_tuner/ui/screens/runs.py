@@ -23,7 +23,7 @@ from tui_tuner.ui.screens.past.keeping import Keeper, notes_content
 from tui_tuner.ui.screens.rows import RowsRead, RowsScreen, count_words
 from tui_tuner.ui.widgets.long_list import LongList
 from tui_tuner.ui.widgets.run_list import SORT_WORDS, SORTS, RunHeads, RunList
-from tui_tuner.ui.words import STATES, block, figure, measured, safe, state_content
+from tui_tuner.ui.words import STATES, block, figure, measured, safe, state_content, state_words
 
 
 class RunsScreen(RowsScreen):
@@ -289,12 +289,12 @@ def _last(value: float | None) -> tuple[bool, float]:
 
 def filters(rows: list[RunRow]) -> list[tuple[str, str, str]]:
     """What one can choose to see: (words of the search, what that is, no more), the commonest first."""
-    states = Counter(row.state for row in rows)
+    states = Counter((row.state, row.verdict if row.state == "completed" else "") for row in rows)
     tasks = Counter(row.task for row in rows if row.task)
     tags = Counter(tag for row in rows for tag in row.tags)
     found = [
-        (f"{STATES[state][1]}" if state in STATES else state, state_content(state).plain, count)
-        for state, count in states.most_common()
+        (state_words(state, verdict, short=True)[1], state_content(state, verdict=verdict).plain, count)
+        for (state, verdict), count in states.most_common()
     ]
     found += [(task, safe(task, 40).plain, count) for task, count in tasks.most_common()]
     found += [(f"#{tag}", safe(f"#{tag}", 40).plain, count) for tag, count in tags.most_common(40)]
@@ -308,11 +308,8 @@ def about_run(row: RunRow, wide: bool) -> Content:
         name, best = metric_name(row.metric), measured(row.metric, row.best)
         figures += "   " + _("best {metric} {value}", metric=name, value=best)
     about = Content("   ").join(safe(part, 60) for part in (row.task, row.model) if part).stylize("$dim")
-    lines = (
-        [state_content(row.state), Content(figures)]
-        if wide
-        else [Content.assemble(state_content(row.state), "   ", figures)]
-    )
+    state = state_content(row.state, verdict=row.verdict)
+    lines = [state, Content(figures)] if wide else [Content.assemble(state, "   ", figures)]
     lines += [part for part in (about, notes_content(row.tags, row.note)) if part.plain]
     if row.message:
         lines.append(block(row.message))

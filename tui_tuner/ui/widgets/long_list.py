@@ -140,7 +140,7 @@ class LongList(ScrollView, can_focus=True):
 
     def _strip(self, line: Content, width: int, style: Style) -> Strip:
         strips = Visual.to_strips(self, line, max(1, width), 1, style, apply_selection=False)
-        strip = strips[0] if strips else Strip([Segment("")])
+        strip = strips[0] if strips else Strip([Segment("", style.rich_style)])
         return strip.adjust_cell_length(width, style.rich_style)
 
     # The cursor

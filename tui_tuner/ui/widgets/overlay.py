@@ -65,7 +65,9 @@ class OverlayChart(Widget):
         marks = [points_of(run, self._by, "loss") if not self._metric else [] for run in self._runs]
         if not any(lines) and not any(marks):
             words = Content(_("None of these runs has measured that.")).plain
-            self._lines = [Strip(Text(words).render(self.app.console)).adjust_cell_length(size.width)]
+            self._lines = [
+                Strip(Text(words).render(self.app.console)).adjust_cell_length(size.width, self.rich_style)
+            ]
         else:
             self._lines = self._plotted(lines, marks, size.width, size.height)
         self.refresh()
@@ -79,7 +81,9 @@ class OverlayChart(Widget):
         frame = self._rgb("$background"), self._rgb("$dim")
         text = Text.from_ansi(_build(self._plot, lines, marks, colours, frame, (width, height)))
         return [
-            Strip(row.render(self.app.console)).apply_style(self.rich_style).adjust_cell_length(width)
+            Strip(row.render(self.app.console))
+            .apply_style(self.rich_style)
+            .adjust_cell_length(width, self.rich_style)
             for row in text.split("\n")[:height]
         ]
 

@@ -13,7 +13,7 @@ from tui_tuner.config.deciding import metric_name
 from tui_tuner.locales import N_, _
 from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.widgets.long_list import LongList
-from tui_tuner.ui.words import STATES, age, column, figure, measured
+from tui_tuner.ui.words import age, column, figure, measured, state_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tui_tuner.ui.overview import RunRow
 
 _MARK, _STATE, _STEP, _LOSS, _AGE, _TASK = 2, 12, 13, 9, 12, 16
+_TOLD, _TOLD_WIDE = 18, 30  # a state with a verdict
 _JUDGED = 16  # the same as the loss, with the name of a metric
 _WITH_AGE, _WITH_TASK = 64, 100  # cells of a list from which on these columns have room
 SORTS = ("", "name", "state", "loss", "best")  # what a list is sorted by; nothing: as it comes, newest first
@@ -45,12 +46,13 @@ class Columns(NamedTuple):
     age: int
 
     @classmethod
-    def of(cls, width: int, judged: bool, marks: bool) -> Columns:
+    def of(cls, width: int, judged: bool, marks: bool, told: bool = False) -> Columns:
         """How a line of so many cells is divided; the name takes what is left."""
         mark, loss = _MARK if marks else 0, _JUDGED if judged else _LOSS
         with_age, task = _AGE if width >= _WITH_AGE else 0, _TASK if width >= _WITH_TASK else 0
-        name = max(8, width - mark - _STATE - task - _STEP - loss - with_age)
-        return cls(mark, _STATE, name, task, _STEP, loss, with_age)
+        state = (_TOLD_WIDE if task else _TOLD) if told else _STATE
+        name = max(8, width - mark - state - task - _STEP - loss - with_age)
+        return cls(mark, state, name, task, _STEP, loss, with_age)
 
 
 class RunList(LongList):
@@ -64,7 +66,7 @@ class RunList(LongList):
         self.rows: list[RunRow] = []
         self.marked: dict[Path, None] = {}  # folders of runs, in the order in which they were marked
         self._marks = marks
-        self._judged = False
+        self._judged = self._told = False
         self._minute = 0.0
 
     def on_resize(self) -> None:
@@ -78,15 +80,16 @@ class RunList(LongList):
     @property
     def columns(self) -> Columns:
         """How its lines are divided now."""
-        return Columns.of(self.scrollable_content_region.width, self._judged, self._marks)
+        return Columns.of(self.scrollable_content_region.width, self._judged, self._marks, self._told)
 
     def show(self, rows: list[RunRow]) -> None:
         """Draw these rows; only lines that differ are touched while the runs are the same."""
         before, self.rows = self.rows, rows
         judged, minute = any(row.metric for row in rows), time.time() // 60 * 60
+        told = any(row.verdict and row.state == "completed" for row in rows)
         same_runs = [row.folder.path for row in before] == [row.folder.path for row in rows]
-        fresh = judged != self._judged or not same_runs
-        self._judged = judged
+        fresh = (judged, told) != (self._judged, self._told) or not same_runs
+        self._judged, self._told = judged, told
         if fresh:
             chosen = before[self.cursor].folder.path if self.cursor is not None and before else None
             places = {row.folder.path: place for place, row in enumerate(rows)}
@@ -113,9 +116,9 @@ class RunList(LongList):
     def draw_item(self, index: int, width: int) -> list[Content]:
         row = self.rows[index]
         sign = "◆ " if row.folder.path in self.marked else ""
-        line = run_line(row, width, self._judged, self._minute)
+        line = run_line(row, width, self._judged, self._minute, self._told)
         if self._marks:
-            line = run_line(row, width - _MARK, self._judged, self._minute)
+            line = run_line(row, width - _MARK, self._judged, self._minute, self._told)
             line = Content.assemble((column(sign, _MARK), "bold $accent"), line)
         return [line]
 
@@ -133,14 +136,17 @@ class RunHeads(Lines):
             self.show(Content(""))
 
 
-def run_line(row: RunRow, width: int, judged: bool = False, now: float | None = None) -> Content:
+def run_line(
+    row: RunRow, width: int, judged: bool = False, now: float | None = None, told: bool = False
+) -> Content:
     """State, name and tags, step, loss and age in `width` cells; a narrow line leaves the age out.
 
     Args:
         judged: Whether some run of the list is judged by another metric than the loss: its best stands there.
+        told: Whether of some run of the list there is a verdict.
     """
-    size = Columns.of(width, judged, False)
-    mark, word, colour = STATES.get(row.state, ("·", row.state, "$dim"))
+    size = Columns.of(width, judged, False, told)
+    mark, word, colour = state_words(row.state, row.verdict, short=size.state < _TOLD_WIDE)
     step = f"{row.step:,}/{row.total_steps:,}" if row.total_steps else (f"{row.step:,}" if row.step else "")
     loss = figure(row.loss, 3) if row.loss is not None else ""
     if judged and loss:

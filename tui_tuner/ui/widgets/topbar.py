@@ -8,6 +8,7 @@ from textual.content import Content
 from textual.css.scalar import Scalar
 from textual.widgets import Static
 
+from tui_tuner.ui.widgets.live.verdict_line import word_of
 from tui_tuner.ui.words import safe, state_content
 
 
@@ -89,7 +90,9 @@ class TopBar(Horizontal):
         view = follower.view
         share = f" {view.step / view.total_steps:.0%}" if view.total_steps else ""
         self._put(
-            Content.assemble(state_content(follower.state(), False), " ", safe(host.folder.name, 30), share)
+            Content.assemble(
+                state_content(follower.state(), False, word_of(view)), " ", safe(host.folder.name, 30), share
+            )
         )
 
 

@@ -43,7 +43,7 @@ async def palette_at_home(stage: Stage) -> Shown:
     async with stage.app() as pilot:
         await shows(pilot, "No runs yet.")
         await pilot.press("ctrl+p")
-        await shows(pilot, "Light or dark")
+        await shows(pilot, "Home")
         yield pilot
 
 

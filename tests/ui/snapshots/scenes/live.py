@@ -13,6 +13,8 @@ from tests.ui.conftest import until
 from tests.ui.snapshots.scenes import scene
 from tests.ui.snapshots.scenes.runs import made, written
 from tests.ui.snapshots.stage import BEGAN, Stage, shows
+from tests.ui.verdicts import runs as verdict_runs
+from tests.ui.verdicts.runs import GOOD
 from tui_tuner.config.advice import advise, setting
 from tui_tuner.errors import DataError
 from tui_tuner.locales import N_
@@ -165,7 +167,7 @@ async def quit_asked(stage: Stage) -> Shown:
 
 @scene("ResultsScreen")
 async def results_of_answers(stage: Stage) -> Shown:
-    folder = written(stage, "red-coats", 100, 100, "completed")
+    folder = written(stage, "red-coats", 100, 100, "completed", verdict=GOOD)
     folder.best.mkdir()
     folder.last.mkdir()
     (folder.best / "adapter_config.json").write_text("{}")
@@ -174,6 +176,43 @@ async def results_of_answers(stage: Stage) -> Shown:
         await shows(pilot, "✓ completed")
         await pilot.press("v")
         await shows(pilot, "Measured")
+        yield pilot
+
+
+@scene("ResultsScreen")
+async def results_of_no_use(stage: Stage) -> Shown:
+    """Completed, and nothing learnt: said in words, with what to change."""
+    with stage.clock.running(ago=3600):
+        folder = verdict_runs.nothing_learnt(stage.store)
+    fakes.claim_dead(folder)
+    async with stage.app(open_run=folder) as pilot:
+        await shows(pilot, "! completed · nothing learnt")
+        await pilot.press("v")
+        await shows(pilot, "What to change")
+        yield pilot
+
+
+@scene("RunScreen")
+async def run_that_overfits(stage: Stage) -> Shown:
+    with stage.clock.running(ago=20):
+        folder, journal = verdict_runs.begun(stage.store, "coats", {0: 3.65, 20: 2.0, 40: 1.62, 60: 1.95})
+        journal.emit(verdict_runs.OVERFIT)
+        journal.close()
+    async with stage.app(open_run=folder, train=True) as pilot:
+        await measured(pilot, "● running", "stop here")
+        yield pilot
+
+
+@scene("Choose")
+async def what_to_change(stage: Stage) -> Shown:
+    """Of several pieces of advice, one is chosen."""
+    with stage.clock.running(ago=3600):
+        folder = verdict_runs.overfitted(stage.store)
+    fakes.claim_dead(folder)
+    async with stage.app(open_run=folder) as pilot:
+        await shows(pilot, "~ completed · overfitting")
+        await pilot.press("f4")
+        await shows(pilot, "Train fewer weights.")
         yield pilot
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from tests.ui import fakes
 from tests.ui.snapshots.stage import BEGAN, Stage
-from tui_tuner.runs.events import CheckpointSaved, Phase
+from tests.ui.verdicts.runs import NOTHING
+from tui_tuner.runs.events import CheckpointSaved, Phase, Verdict
 from tui_tuner.runs.journal import JournalWriter
 from tui_tuner.runs.store import RunFolder
 
@@ -19,8 +20,16 @@ def made(stage: Stage, name: str, ago: float = 3600.0, **sections: Any) -> RunFo
     return fakes.make_run(stage.store, name, **sections)
 
 
-def written(stage: Stage, name: str, steps: int, total: int, status: str = "", **more: Any) -> RunFolder:
-    """A run with `steps` of `total` steps behind it, ended if a status is given."""
+def written(
+    stage: Stage,
+    name: str,
+    steps: int,
+    total: int,
+    status: str = "",
+    verdict: Verdict | None = None,
+    **more: Any,
+) -> RunFolder:
+    """A run with `steps` of `total` steps behind it, ended if a status is given, with a verdict or none."""
     folder = made(stage, name, **more)
     journal = JournalWriter(folder.events, folder.name)
     fakes.begin(journal, total)
@@ -40,6 +49,8 @@ def written(stage: Stage, name: str, steps: int, total: int, status: str = "", *
         fakes.samples(journal, steps, "after")
         stage.clock.now += 5
         fakes.evaluation(journal, steps, attribute_coverage=0.91, stopped=1.0)
+        if verdict is not None:
+            journal.emit(verdict)
         codes = {"completed": 0, "stopped": 130}
         fakes.finish(journal, status, codes.get(status, 1), "" if status == "completed" else status)
     journal.close()
@@ -50,7 +61,7 @@ def written(stage: Stage, name: str, steps: int, total: int, status: str = "", *
 def three_runs(stage: Stage) -> list[RunFolder]:
     """One that is done, one that was stopped, one whose process is gone; now is an hour later."""
     found = [
-        written(stage, "red-coats", 100, 100, "completed", ago=90_000.0),
+        written(stage, "red-coats", 100, 100, "completed", ago=90_000.0, verdict=NOTHING),
         written(stage, "red-coats-rank-32", 60, 100, "stopped", ago=7_200.0),
         written(stage, "lamps", 30, 400, ago=3_900.0),
     ]

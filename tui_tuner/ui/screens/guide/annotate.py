@@ -20,7 +20,7 @@ from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.screens.dialogs import AskPath
-from tui_tuner.ui.screens.guide.labels import legend, list_labels
+from tui_tuner.ui.screens.guide.labels import legend, list_labels, what_next
 from tui_tuner.ui.widgets.marked_words import Mark, MarkedWords
 from tui_tuner.ui.words import block, safe
 
@@ -194,22 +194,9 @@ class AnnotateScreen(TunerScreen):
             list_labels(self.query_one("#labels", OptionList), self._labels, found.counts())
         elif found.kind == "tagged":
             self.query_one("#legend", Static).update(legend(self._labels))
-        self._say(self._what_next())
+        done = found.from_file and not found.texts
+        self._say(what_next(found.kind, self.has_class("-typing"), done))
         self.refresh_bindings()
-
-    def _what_next(self) -> str:
-        typing = self.has_class("-typing")
-        if self._kind == "chat":
-            return _("Type both parts, Tab goes between them. ^s saves the row.")
-        if typing and self._kind == "labelled":
-            return _("Type a text, then Tab to the classes: a digit or Enter saves it with that class.")
-        if typing:
-            return _("Type or paste a text; ^s takes it.")
-        if self._kind == "labelled":
-            return _("A digit or Enter saves this text with that class; n is a new one.")
-        if self._kind == "tagged":
-            return _("←→ a word, Space holds one end; a digit tags it, Backspace takes it away. Enter saves.")
-        return _("Type a question, Enter; ←→ and Space mark the answer, Enter saves. x: no answer here.")
 
     # ---- saving -----------------------------------------------------------------------------------------
 

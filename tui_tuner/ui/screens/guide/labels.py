@@ -1,4 +1,4 @@
-"""Labels that are given by a digit each: as a list to choose from, and in one line."""
+"""Labels that are given by a digit each, as a list to choose from and in one line; and which keys do what."""
 
 from __future__ import annotations
 
@@ -39,3 +39,26 @@ def legend(names: Sequence[str]) -> Content:
     for place, name in enumerate(names[:MOST_KEYS], 1):
         parts += [(f"{place} ", "$accent"), (one_line(name, 20), "bold"), "  "]
     return Content.assemble(*parts, ("n ", "$accent"), _("a new label"))
+
+
+def what_next(kind: str, typing: bool, done: bool) -> str:
+    """What is to be done now, with its keys.
+
+    Args:
+        kind: Of the rows, as `guiding.annotate` names it.
+        typing: Whether a text is to be typed, and not marked.
+        done: Whether all texts of a file have their rows.
+    """
+    if kind != "chat" and typing and done:
+        return _("All texts of the file are done: Esc takes the rows. Or type one more text.")
+    if kind == "chat":
+        return _("Type both parts, Tab goes between them. ^s saves the row.")
+    if typing and kind == "labelled":
+        return _("Type a text, then Tab to the classes: a digit or Enter saves it with that class.")
+    if typing:
+        return _("Type or paste a text; ^s takes it.")
+    if kind == "labelled":
+        return _("A digit or Enter saves this text with that class; n is a new one.")
+    if kind == "tagged":
+        return _("←→ a word, Space holds one end; a digit tags it, Backspace takes it away. Enter saves.")
+    return _("Type a question, Enter; ←→ and Space mark the answer, Enter saves. x: no answer here.")

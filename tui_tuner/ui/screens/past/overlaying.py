@@ -22,6 +22,7 @@ from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.widgets.overlay import COLOURS, LETTERS, TRAINING, OverlayChart
 from tui_tuner.ui.widgets.zoom import Zooms
 from tui_tuner.ui.words import column, state_content
+from tui_tuner.verdicts.told import label_of
 
 MOST_RUNS = len(LETTERS)
 _NAME, _VALUE = 26, 14  # cells of what is compared, and at least of a value
@@ -115,7 +116,7 @@ class OverlayScreen(Zooms, TunerScreen):
         if left:
             done = _("reading the journals: {done} of {total}", done=len(runs), total=len(self._folders))
             return Content("\n").join([*lines, Content(done).stylize("$dim")])
-        results = differences([run.results for run in runs])
+        results = differences([_results(run) for run in runs])
         settings = differences([run.settings for run in runs])
         draw = partial(_compared, width=width, count=len(runs))
         lines += [draw(row) for row in results]
@@ -129,7 +130,14 @@ class OverlayScreen(Zooms, TunerScreen):
 
 def _run_line(place: int, run: Overlaid, width: int) -> Content:
     letter = (f"{LETTERS[place]} ", f"bold {COLOURS[place]}")
-    return Content.assemble(letter, state_content(run.state), "  ", one_line(run.name, max(10, width - 18)))
+    state = state_content(run.state, verdict=run.verdict)
+    name = one_line(run.name, max(10, width - state.cell_length - 5))
+    return Content.assemble(letter, state, "  ", name)
+
+
+def _results(run: Overlaid) -> dict[str, str]:
+    """What came of a run, its verdict first."""
+    return {_("verdict"): label_of(run.verdict) or "–", **run.results}
 
 
 def _compared(row: tuple[str, list[str]], width: int, count: int) -> Content:

@@ -14,6 +14,7 @@ from tui_tuner.runs.events import Evaluation
 from tui_tuner.runs.view import RunView
 from tui_tuner.ui.widgets.judged.stages import STAGES
 from tui_tuner.ui.words import column, measured
+from tui_tuner.verdicts.gain import gain_words, gains_of
 
 _NAME, _VALUE = 28, 15  # cells
 
@@ -47,7 +48,8 @@ def metrics_content(view: RunView) -> Content:
     groups: dict[tuple[str, str], list[Moved]] = {}
     for row in rows:
         groups.setdefault((_moment(row.first), _moment(row.last)), []).append(row)
-    lines = [_remark(said, bad) for said, bad in remarks(view)]
+    lines = [_remark(gain_words(gain), not gain.better) for gain in gains_of(view)]
+    lines += [_remark(said.text, said.bad) for said in remarks(view)]
     for (start, end), group in groups.items():
         lines.append(_heading(start, end, width, view.best_step() if _has_best(group, best) else None))
         lines += [_line(view, row, best, width) for row in group]

@@ -78,7 +78,7 @@ class RunChart(Widget):
         if (key == self._drawn and not force) or not size.width or not size.height or covered:
             return
         self._drawn = key
-        chart = chart_of(view, self.shown, self.axis, max(8, (size.width - 7) * 2))
+        chart = self._chart(max(8, (size.width - 7) * 2))
         self._title(chart)
         before, self._lines = self._lines, self._draw(chart, size.width, size.height)
         if force or len(before) != len(self._lines):
@@ -88,6 +88,10 @@ class RunChart(Widget):
         rows = [(y, changed_cells(old, new)) for y, (old, new) in pairs if old != new]
         if rows:
             self.refresh(*(Region(0, y, cells, 1) for y, cells in rows))
+
+    def _chart(self, columns: int) -> Chart:
+        """What is drawn, thinned to so many columns of dots."""
+        return chart_of(self._view, self.shown, self.axis, columns)
 
     def render_line(self, y: int) -> Strip:
         if y < len(self._lines):
@@ -136,7 +140,9 @@ class RunChart(Widget):
             self._plot = Plot()
         text = Text.from_ansi(build(self._plot, self._palette(), chart, self.axis, width, height))
         return [
-            Strip(row.render(self.app.console)).apply_style(self.rich_style).adjust_cell_length(width)
+            Strip(row.render(self.app.console))
+            .apply_style(self.rich_style)
+            .adjust_cell_length(width, self.rich_style)
             for row in text.split("\n")[:height]
         ]
 
@@ -148,7 +154,11 @@ class RunChart(Widget):
             said = _("The points begin with the first evaluation.")
         words = Text(said, style=self._colour("dim", "#808080").rich_color.name)
         blank = Strip.blank(width, self.rich_style)
-        line = Strip(words.render(self.app.console)).apply_style(self.rich_style).adjust_cell_length(width)
+        line = (
+            Strip(words.render(self.app.console))
+            .apply_style(self.rich_style)
+            .adjust_cell_length(width, self.rich_style)
+        )
         return [line if row == height // 2 else blank for row in range(height)]
 
     def _colour(self, name: str, fallback: str) -> Color:

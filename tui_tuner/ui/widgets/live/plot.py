@@ -28,6 +28,8 @@ def build(plot: Any, palette: Palette, chart: Chart, axis: str, width: int, heig
     plot.xaxes(True, False)
     plot.yaxes(True, False)
     plot.grid(False, False)
+    if chart.since is not None:
+        plot.vertical_line(chart.since, color=palette["dim"])
     if line:
         xs, ys = zip(*line, strict=True)
         plot.plot(list(xs), list(ys), marker="braille", color=palette["curve"])
@@ -56,19 +58,19 @@ def nice_step(raw: float) -> float:
     return next(factor * power for factor in _ROUND if factor * power >= raw * 0.999)
 
 
-def x_ticks(right: float, axis: str, width: int) -> tuple[float, list[float], list[str]]:
+def x_ticks(right: float, axis: str, width: int, left: float = 0.0) -> tuple[float, list[float], list[str]]:
     """The end of an x axis, its ticks at round numbers, and their labels.
 
     The end of an axis of steps is the last step; the others grow in jumps.
     """
     parts = 4 if width > 44 else 2
     unit, name = _unit_of_x(right, axis)
-    step = nice_step(right / unit / parts)
+    step = nice_step((right - left) / unit / parts)
     if axis == "step":
         step = max(1.0, float(math.ceil(step)))
     end = right if axis == "step" else math.ceil(right / unit / step * 0.999) * step * unit
     count = math.floor(end / unit / step + 1e-9)
-    ticks = [index * step * unit for index in range(count + 1)]
+    ticks = [tick for index in range(count + 1) if (tick := index * step * unit) >= left]
     return end, ticks, [f"{tick / unit:,g}{name if tick else ''}" for tick in ticks]
 
 
@@ -89,8 +91,8 @@ def _unit_of_x(right: float, axis: str) -> tuple[float, str]:
 
 
 def _x_axis(plot: Any, chart: Chart, axis: str, width: int) -> None:
-    end, ticks, labels = x_ticks(chart.right, axis, width)
-    plot.xlim(0, end)
+    end, ticks, labels = x_ticks(chart.right, axis, width, chart.left)
+    plot.xlim(chart.left, end)
     plot.xticks(ticks, labels)
 
 

@@ -13,24 +13,25 @@ from tui_tuner.runs.phases.progress import progress_words
 from tui_tuner.ui.bridge import Snapshot
 from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.widgets.judged.next_steps import keys_content
-from tui_tuner.ui.words import PHASES, STATES, bar, block, duration, rough, safe, state_content
+from tui_tuner.ui.widgets.live.verdict_line import verdict_content, word_of
+from tui_tuner.ui.words import PHASES, bar, block, duration, rough, safe, state_content, state_words
 
 _OF_STEPS = ("training", "paused")  # phases whose count is that of the run
 
 
 class RunHead(Vertical):
-    """Two lines, words and a bar; a third where something limits the speed, or for what can be done next."""
+    """Words and a bar; a line more for the verdict, and one for what limits the speed or comes next."""
 
     DEFAULT_CSS = """
-    RunHead { height: 3; padding: 1 1 0 1; }
-    RunHead.-limited { height: 4; }
-    RunHead #limit { display: none; }
-    RunHead.-limited #limit { display: block; }
+    RunHead { height: auto; padding: 1 1 0 1; }
+    RunHead #limit, RunHead #verdict { display: none; }
+    RunHead.-limited #limit, RunHead.-judged #verdict { display: block; }
     """
 
     def compose(self) -> ComposeResult:
         yield Lines(id="words")
         yield Lines(id="bar")
+        yield Lines(id="verdict")
         yield Lines(id="limit")
 
     def show(self, snapshot: Snapshot, keys: list[tuple[str, str]] | None = None) -> None:
@@ -39,16 +40,21 @@ class RunHead(Vertical):
         Args:
             keys: That lead on from a run that has ended, each with what it does.
         """
-        parts = [state_content(snapshot.state)]
+        verdict = word_of(snapshot.view)
+        parts = [state_content(snapshot.state, verdict=verdict)]
         parts += [part for part in _words(snapshot) if part.plain]
         self.query_one("#words", Lines).show(Content("   ").join(parts))
         share, text = _share(snapshot)
         width = max(4, self.size.width - 2 - (len(text) + 1 if text else 0))
         filled, rest = bar(share, width)
-        colour = STATES.get(snapshot.state, ("", "", "$primary"))[2]
+        colour = state_words(snapshot.state, verdict)[2]
         colour = "$primary" if snapshot.state == "running" else colour
         line = Content.assemble((filled, colour), (rest, "$line"), (f" {text}" if text else "", "$dim"))
         self.query_one("#bar", Lines).show(line)
+        said = verdict_content(snapshot.view, snapshot.live, max(20, self.size.width - 2))
+        self.set_class(said is not None, "-judged")
+        if said is not None:
+            self.query_one("#verdict", Lines).show(said)
         limit = snapshot.view.bottleneck
         self.set_class(bool(keys) or limit is not None, "-limited")
         if keys:

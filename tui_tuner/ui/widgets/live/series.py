@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from operator import itemgetter
 
@@ -21,6 +21,7 @@ AXES = {"step": N_("by step"), "tokens": N_("by tokens"), "time": N_("by time")}
 MOST_METRICS = 4  # that have a chart each
 _HIGHEST = 1e30  # a value beyond it, infinite or NaN, has no place on any scale
 _HEIGHT = itemgetter(1)
+_LEAST_AROUND = 5.0  # steps on each side of one that is marked
 _LOG_RANGE = 50.0  # of the largest value to the smallest, from which a scale is logarithmic
 
 
@@ -33,7 +34,8 @@ class Chart:
         line: Of training; thinned.
         marks: Of evaluations.
         scores: What decides, on a scale of its own; `scored` is its name.
-        right: The end of the x axis.
+        left, right: The ends of the x axis.
+        since: A place on it that is marked; None for none.
         kind: How its values are written: plain, rate, count, bytes or hundred (100 times the value).
     """
 
@@ -45,6 +47,8 @@ class Chart:
     scored: str = ""
     right: float = 2.0
     kind: str = "plain"
+    left: float = 0.0
+    since: float | None = None
 
     @property
     def empty(self) -> bool:
@@ -104,6 +108,19 @@ def chart_of(view: RunView, key: str, axis: str, columns: int) -> Chart:
         decides if decides not in LOSSES else "",
         at.right,
     )
+
+
+def piece_of(view: RunView, since: int | None, columns: int) -> Chart:
+    """The losses around a step that is marked, by steps; without one, all of them."""
+    last = max(view.step, 2)
+    if since is None or since <= 0 or since >= last:
+        return replace(chart_of(view, "loss", "step", columns), scores=[], scored="", right=float(last))
+    left = max(0.0, since - max(_LEAST_AROUND, last / 4))
+    right = min(float(last), since + max(2 * _LEAST_AROUND, last / 2))
+    whole = chart_of(view, "loss", "step", math.ceil(columns * last / (right - left)))
+    line = [point for point in whole.line if left <= point[0] <= right]
+    marks = [point for point in whole.marks if left <= point[0] <= right]
+    return Chart("loss", whole.title, line, marks, right=right, left=left, since=float(since))
 
 
 def _memory(view: RunView, at: _Axis, title: str, columns: int) -> Chart:

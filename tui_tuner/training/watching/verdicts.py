@@ -1,0 +1,95 @@
+"""A run judges itself: after an evaluation where the word changes, and at its end.
+
+It stands between the run and its journal, and keeps in memory what a verdict needs: a few thousand steps, of
+a longer run every second one, every fourth, and so on. What goes wrong here never ends a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tui_tuner.runs.events import (
+    Body,
+    Evaluation,
+    EvaluationTable,
+    Finished,
+    Heartbeat,
+    HeldOutRows,
+    Sink,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from tui_tuner.verdicts.gathering import Gathered
+
+MOST_STEPS = 4096
+LIVE_DRAWS = 50  # a judgement between two steps takes some ten milliseconds with them
+_OF_EVALUATION = (Evaluation, HeldOutRows, EvaluationTable, Heartbeat)
+
+
+class Judged:
+    """A sink that adds verdicts to what it passes on.
+
+    Args:
+        sink: Where all events go.
+        journal: Of a run that is resumed: what it has told so far.
+    """
+
+    def __init__(self, sink: Sink, journal: Path | None = None) -> None:
+        self._sink = sink
+        self._lock = threading.RLock()
+        self._measured = False  # an evaluation is not judged yet
+        self._word = ""
+        self._gathered = _begin(journal)
+
+    def emit(self, body: Body) -> None:
+        """Pass an event on; before what follows an evaluation, and before the end, the verdict."""
+        before = self._before(body)
+        if before is not None:
+            self._sink.emit(before)
+        self._sink.emit(body)
+        if self._gathered is not None and not isinstance(body, Heartbeat):
+            with self._lock, contextlib.suppress(Exception):
+                self._gathered.take(body)
+
+    def _before(self, body: Body) -> Verdict | None:
+        if self._gathered is None:
+            return None
+        with self._lock, contextlib.suppress(Exception):
+            if isinstance(body, Finished):
+                return self._judge(body.status)
+            if isinstance(body, Evaluation) and body.stage == "validation":
+                self._measured = True
+            elif self._measured and not isinstance(body, _OF_EVALUATION):
+                self._measured = False
+                return self._judge("")
+        return None
+
+    def _judge(self, ended: str) -> Verdict | None:
+        """The verdict to tell: at the end any, unless nothing was trained; before that, another word."""
+        from tui_tuner.verdicts.judge import event_of, judge_gathered
+        from tui_tuner.verdicts.limits import DRAWS
+
+        assert self._gathered is not None
+        if not self._gathered.steps:
+            return None  # what is measured before the first step says nothing yet
+        found = judge_gathered(self._gathered, DRAWS if ended else LIVE_DRAWS)
+        if not ended and found.verdict == self._word:
+            return None
+        self._word = found.verdict
+        return event_of(found, final=bool(ended))
+
+
+def _begin(journal: Path | None) -> Gathered | None:
+    """What is known before the first event; None where verdicts cannot be had at all."""
+    with contextlib.suppress(Exception):
+        from tui_tuner.verdicts.gathering import Gathered, gather_file
+
+        if journal is not None:
+            with contextlib.suppress(Exception):
+                return gather_file(journal, MOST_STEPS)
+        return Gathered(most=MOST_STEPS)
+    return None

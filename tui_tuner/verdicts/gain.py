@@ -1,0 +1,154 @@
+"""How much better a model is than it was before training, on the same held-out rows, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from tui_tuner.locales import _, _n
+from tui_tuner.runs.events import HeldOutRows
+from tui_tuner.runs.view import RunView
+
+CERTAINTY = 0.95  # of the interval
+FEWEST = 5  # rows, below which an interval is worth nothing
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The paired difference of the losses of held-out rows, before less after: positive is better.
+
+    Args:
+        step: Of what is compared with the model before its first step.
+        mean: Weighted by the labels of the rows, as the loss of an evaluation is.
+        low, high: Its interval (`CERTAINTY`).
+        rows: How many it rests on.
+        all_rows: Whether each row that was measured before has a finite loss afterwards, too.
+    """
+
+    step: int
+    mean: float
+    low: float
+    high: float
+    rows: int
+    all_rows: bool = True
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval excludes that nothing has changed."""
+        return self.rows >= FEWEST and (self.low > 0 or self.high < 0)
+
+    @property
+    def better(self) -> bool:
+        return self.shown and self.low > 0
+
+
+def gain_of(before: HeldOutRows, after: HeldOutRows) -> Gain | None:
+    """The gain from one evaluation to another; None where they share no rows.
+
+    The interval is that of the mean of paired differences by Student's t; weights enter it as in a ratio of
+    sums (Cochran, Sampling Techniques, 3rd edition, chapter 6).
+    """
+    pairs = list(_pairs(before, after))
+    if len(pairs) < 2:
+        return None
+    total = sum(weight for _difference, weight in pairs)
+    mean = sum(difference * weight for difference, weight in pairs) / total
+    count = len(pairs)
+    each = total / count
+    squares = sum(((difference - mean) * weight / each) ** 2 for difference, weight in pairs)
+    width = _t_quantile((1 + CERTAINTY) / 2, count - 1) * math.sqrt(squares / (count * (count - 1)))
+    return Gain(after.step, mean, mean - width, mean + width, count, count == len(before.losses))
+
+
+def _pairs(before: HeldOutRows, after: HeldOutRows) -> Iterable[tuple[float, float]]:
+    """(difference, weight) of each row; nothing where the rows are not the same ones."""
+    labels = list(before.labels)
+    if list(after.labels) != labels or not len(before.losses) == len(after.losses) == len(labels):
+        return
+    for first, last, weight in zip(before.losses, after.losses, labels, strict=True):
+        if all(_is_finite(value) for value in (first, last, weight)) and weight > 0:
+            yield float(first) - float(last), float(weight)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _t_quantile(share: float, degrees: int) -> float:
+    """A quantile of Student's t, from that of the normal distribution.
+
+    The expansion is that of Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5.
+    """
+    z = NormalDist().inv_cdf(share)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / degrees**power for power, term in enumerate(terms, 1))
+
+
+def gains_of(view: RunView) -> list[Gain]:
+    """What a run has gained at its best evaluation and, if that is another one, at its last."""
+    return gains_between(view.held_out, view.best_step())
+
+
+def gains_between(evaluations: Iterable[HeldOutRows], best: int | None) -> list[Gain]:
+    """The same, from the rows of its evaluations and the step of the best one."""
+    rows = {point.step: point for point in evaluations}
+    if 0 not in rows or len(rows) < 2:
+        return []
+    steps = dict.fromkeys(step for step in (best, max(rows)) if step)
+    found = [gain_of(rows[0], rows[step]) for step in steps if step in rows]
+    return [gain for gain in found if gain is not None]
+
+
+def gain_words(gain: Gain) -> str:
+    """A gain as a sentence."""
+    digits = _digits(gain)
+    said = {
+        "step": gain.step,
+        "rows": gain.rows,
+        "low": f"{min(abs(gain.low), abs(gain.high)):.{digits}f}",
+        "high": f"{max(abs(gain.low), abs(gain.high)):.{digits}f}",
+        "gain": f"{abs(gain.mean):.{digits}f}",
+    }
+    if gain.rows < FEWEST:
+        return _n(
+            "Loss at step {step:,} against before training: {rows} held-out row is too few to tell.",
+            "Loss at step {step:,} against before training: {rows} held-out rows are too few to tell.",
+            gain.rows,
+            step=gain.step,
+            rows=gain.rows,
+        )
+    if not gain.shown:
+        return _(
+            "Loss at step {step:,} against before training: no difference that these {rows:,} rows can show "
+            "({low} to {high}).",
+            step=gain.step,
+            rows=gain.rows,
+            low=f"{gain.low:+.{digits}f}",
+            high=f"{gain.high:+.{digits}f}",
+        )
+    if gain.better:
+        return _(
+            "Loss at step {step:,} against before training: better by {gain} ({low} to {high}) on {rows:,} "
+            "held-out rows.",
+            **said,
+        )
+    return _(
+        "Loss at step {step:,} against before training: worse by {gain} ({low} to {high}) on {rows:,} "
+        "held-out rows.",
+        **said,
+    )
+
+
+def _digits(gain: Gain) -> int:
+    """Decimals that show the width of the interval with two digits: two at least, five at most."""
+    width = gain.high - gain.low
+    if width <= 0 or not math.isfinite(width):
+        return 4
+    return max(2, min(5, 1 - math.floor(math.log10(width))))
