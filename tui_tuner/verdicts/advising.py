@@ -10,8 +10,9 @@ from tui_tuner.config.kinds import METHOD_FIELDS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.verdicts import limits
+from tui_tuner.verdicts.cases import Case, Levels, Ruling
 from tui_tuner.verdicts.gathering import Gathered
-from tui_tuner.verdicts.rules import Case, Levels, Ruling, thirds
+from tui_tuner.verdicts.rules import thirds
 from tui_tuner.verdicts.settings import peak_rate, usual_of
 from tui_tuner.verdicts.words import Advice
 

@@ -11,7 +11,8 @@ from tui_tuner.config.deciding import metric_word
 from tui_tuner.config.metrics import hundredfold
 from tui_tuner.locales import _
 from tui_tuner.verdicts import limits
-from tui_tuner.verdicts.rules import Case, Levels, Ruling, added
+from tui_tuner.verdicts.cases import Case, Levels, Ruling
+from tui_tuner.verdicts.rules import added
 
 _POINTS = 6  # of a curve that are told
 
@@ -203,6 +204,16 @@ def _overfit(case: Case, now: Levels, ruling: Ruling) -> str:
     )
 
 
+def _held_wanders(case: Case, now: Levels, ruling: Ruling) -> str:
+    return _(
+        "Held-out rows became clearly worse and clearly better by turns from step {since} on, between "
+        "{least} and {most}, which no learning at a fitting rate does.",
+        since=ruling.since,
+        least=figure(float(now.held[1:].min())),
+        most=figure(float(now.held[1:].max())),
+    )
+
+
 def _low_rate(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
         "It learns, but the rate {rate:g} is far below the usual {usual:g}: {share:.1%} of the loss is gone "
@@ -277,6 +288,7 @@ _WHY: dict[str, Callable[[Case, Levels, Ruling], str]] = {
     "wanders": _wanders,
     "jumps": _jumps,
     "held_rose": _held_rose,
+    "held_wanders": _held_wanders,
     "no_steps": _say(lambda: _("There are no steps yet that could tell anything.")),
     "no_evaluations": _say(lambda: _("Nothing was measured on held-out rows.")),
     "one_evaluation": _say(lambda: _("Held-out rows were measured once, and one point is no curve.")),
