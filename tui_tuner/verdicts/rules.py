@@ -242,8 +242,8 @@ def _going_on(case: Case, now: Levels) -> Ruling | None:
 
 
 def _named_since(case: Case) -> bool:
-    """Whether the metric that decides has been at its best since half of the run, whatever the loss wobbles."""
-    """Whether the metric that decides has been at its best since half of the run, however the loss wobbles."""
+    """Whether the metric that decides was at its best by half of the run, and has been since."""
+    scores, held = case.scores, case.curves.held
     if not scores.at_best or scores.kept < limits.KEPT or scores.best_step > case.curves.step / 2:
         return False
     return bool(np.interp(scores.best_step, held.steps, held.used) <= 0.5)
