@@ -58,7 +58,7 @@ async def test_results_begin_with_the_verdict_and_make_the_next_config(
         shown = " ".join(text(pilot).split())
         for said in (
             "! Nothing learnt very sure: 98 % of draws say the same",
-            "Neither training nor held-out rows became better by more than",
+            "No better than before, or than guessing, by more than chance.",
             "1 Take a lower learning rate. training.learning_rate = 0.0002",
             "f4 Mend",
         ):
