@@ -79,7 +79,7 @@ def _flat(case: Case, now: Levels) -> bool:
     first, last = losses[:third], losses[-third:]
     fell = float(np.median(first) - last.mean())  # of the first the median: early steps may be thrown far up
     error = math.hypot(float(first.std()), float(last.std())) / math.sqrt(third)
-    return not fell > max(limits.SURE * error, limits.LEAST_GAIN * case.scale)
+    return not fell > max(limits.SURE * error, limits.FELL * case.scale)
 
 
 # ---- what was learnt -----------------------------------------------------------------------------------

@@ -367,16 +367,10 @@ def _difference(case: Case, ruling: Ruling) -> str:
     if len(held.steps) < 2 or ruling.why == "wide":
         return ""
     low, high = held.interval(0, -1)
-    rose = high < 0  # nobody reads a fall below 0 as a rise
+    rose = high < 0 and held.rows > 0  # nobody reads a fall below 0 as a rise
     if rose:
         low, high = -high, -low
     said = {"low": figure(low), "high": figure(high), "rows": held.told_rows, "step": int(held.steps[-1])}
-    if not held.rows and rose:
-        return _(
-            "From the start to step {step} it rose by {low} to {high} (95 % interval, from how much the "
-            "curve itself wobbles).",
-            **said,
-        )
     if not held.rows:
         return _(
             "From the start to step {step} it fell by {low} to {high} (95 % interval, from how much the "
