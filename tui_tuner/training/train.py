@@ -177,13 +177,14 @@ class Training:
         every = config.training.report_every
         progress, peak = context.progress, float(config.training.learning_rate)
         clipped = bool(config.training.max_grad_norm)
+        usual = usual_rate(context.asked, self.settled.facts)
         reports = StepReports(
             reporter,
             every,
             device_memory(self.device.place),
             meter,
             NumberWatch(lambda: progress.told, peak, clipped),
-            CurveWatch(progress, self.total, peak, usual_rate(context.asked, self.settled.facts).low),
+            CurveWatch(progress, self.total, peak, usual.low, usual.rate),
         )
         saver = Saver(
             config,

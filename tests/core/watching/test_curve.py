@@ -216,3 +216,12 @@ def test_advice_with_several_findings_says_the_serious_first(
     said = [code for code in run.codes() if code.startswith("advice_")]
     assert said[0] == "advice_learning_rate" and {"advice_lora_scale", "advice_warmup"} <= set(said)
     assert not [code for code in said if "unread" in code]
+
+
+def test_a_rate_that_the_plan_warned_of_is_not_lowered_to_one_it_would_warn_of_again() -> None:
+    progress = Progress()
+    progress.told.append("advice_learning_rate")
+    curve = CurveWatch(progress, 100, 0.9, 3e-4, usual=1e-3)
+    losses = [0.7] * 5 + [1000.0] * 30
+    said = [one for step, loss in enumerate(losses, 1) for one in curve.feed(step, loss, 0.9)]
+    assert [one.code for one in said] == ["diverged"] and "0.001" in str(said[0].hint)

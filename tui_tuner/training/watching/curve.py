@@ -53,10 +53,14 @@ class CurveWatch:
         total: Steps of the run.
         peak: `training.learning_rate` of the run.
         lowest: The lowest rate that is usual for such a run; 0 where that is not known.
+        usual: The rate that the plan names where it warns of another; 0 where that is not known.
     """
 
-    def __init__(self, progress: Kept, total: int, peak: float, lowest: float = 0.0) -> None:
+    def __init__(
+        self, progress: Kept, total: int, peak: float, lowest: float = 0.0, usual: float = 0.0
+    ) -> None:
         self._progress, self._total, self._peak, self._lowest = progress, total, peak, lowest
+        self._usual = usual
         self._steps = min(MOST, max(FEWEST, total // 20))
         self._outside = 0 if self._steps < SEVERAL else self._steps // 8
         self._recent: deque[tuple[int, float]] = deque(maxlen=self._steps)
@@ -149,7 +153,7 @@ class CurveWatch:
                 "learning rate is {rate:.3g}.",
                 **said,
             )
-        lower = setting({"training.learning_rate": smaller_rate(min(rate, self._peak), 10)})
+        lower = setting({"training.learning_rate": self._smaller(min(rate, self._peak), 10)})
         hint = advise(
             N_(
                 "The rate is too high: what was learnt before is lost. Stop, and train again with {lower}.",
@@ -233,7 +237,7 @@ class CurveWatch:
             hint = advise(N_("The rate is below what is usual: train again with {higher}.", higher=higher))
             return Finding("plateau", message, hint)
         by = 10 if RATE_ADVICE in self._progress.told else 3
-        lower = setting({"training.learning_rate": smaller_rate(self._peak, by)})
+        lower = setting({"training.learning_rate": self._smaller(self._peak, by)})
         hint = advise(
             N_(
                 "More such steps bring nothing. Stop here and use the best checkpoint, or train again with a "
@@ -242,6 +246,12 @@ class CurveWatch:
             )
         )
         return Finding("plateau", message, hint)
+
+    def _smaller(self, rate: float, by: float) -> float:
+        """So many times smaller; not above the rate that was named before the first step."""
+        lower = smaller_rate(rate, by)
+        warned = RATE_ADVICE in self._progress.told and self._usual > 0
+        return min(lower, self._usual) if warned else lower
 
     # ---- what is kept -------------------------------------------------------------------------------------
 
