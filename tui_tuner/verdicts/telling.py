@@ -152,7 +152,7 @@ def _wide(case: Case, now: Levels, ruling: Ruling) -> str:
     low, high = case.curves.held.interval(0, -1)
     return _(
         "Held-out rows changed by {low} to {high} from the start to the end (95 % interval): too wide to "
-        "tell better from worse.",
+        "be sure that this is more than chance.",
         low=figure(-high),
         high=figure(-low),
     )
