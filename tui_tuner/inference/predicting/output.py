@@ -77,10 +77,9 @@ class Output:
                 where=one_line(self.path, 300),
                 hint=_("Choose another -o, or write over it with --force."),
             )
-        made_of = known.get("made_of")
-        _check_same(made_of, self._made_of, self.path)
+        _check_same(known.get("made_of"), self._made_of, self.path)
         if not self._made_of["model"].get("base"):  # it is not here now
-            self._made_of["model"]["base"] = made_of["model"].get("base", "")
+            self._made_of["model"]["base"] = known["made_of"]["model"].get("base", "")
         self._count_lines()
         self.rows = known.get("rows") if isinstance(known.get("rows"), int) else None
         ahead = known.get("ahead")
