@@ -71,7 +71,6 @@ def test_a_model_that_cannot_do_the_task_is_not_begun_with(tmp_path: Path) -> No
     assert "no_prefix" in {one.code for one in made.concerns if one.stops}
 
 
-
 def test_tokens_are_counted_and_not_lines(tmp_path: Path) -> None:
     long = [{"prompt": f"Say {number}", "response": "word " * 90} for number in range(60)]
     write_jsonl(tmp_path / "long.jsonl", long)
