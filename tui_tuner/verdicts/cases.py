@@ -24,6 +24,7 @@ class Setting:
         held_out: Held-out rows; 0 where nobody knows.
         rate: The peak rate; None where it is unknown.
         usual: The usual rate; None likewise.
+        highest: The highest that is usual; None likewise.
         few_weights: Whether its method trains next to no weights.
         failed: Whether the run ended in an error.
     """
@@ -34,6 +35,7 @@ class Setting:
     held_out: int = 0
     rate: float | None = None
     usual: float | None = None
+    highest: float | None = None
     few_weights: bool = False
     failed: bool = False
 
@@ -41,6 +43,11 @@ class Setting:
     def low_rate(self) -> bool:
         """Whether the rate is far below those that are usual."""
         return bool(self.rate and self.usual and self.rate < limits.LOW_RATE * self.usual)
+
+    @property
+    def wild_rate(self) -> bool:
+        """Whether it is above what even the smallest models bear."""
+        return bool(self.rate and self.highest and self.rate > limits.WILD_RATE * self.highest)
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,8 @@ class Case:
 
     @cached_property
     def thrown(self) -> np.ndarray:
-        """The steps far above the start."""
-        return thrown_of(self.curves)
+        """The steps far above the start; clearly above it where the rate alone would tell why."""
+        return thrown_of(self.curves, limits.ENDS_ABOVE if self.setting.wild_rate else limits.ABOVE_START)
 
     @cached_property
     def scale(self) -> float:
@@ -93,14 +100,14 @@ class Case:
         return max(known, abs(float(held[0])) if len(held) else 0.0, 1e-12)
 
 
-def thrown_of(curves: Curves) -> np.ndarray:
-    """The steps whose loss is far above that of the start, by more than batches differ later on."""
+def thrown_of(curves: Curves, share: float) -> np.ndarray:
+    """The steps whose loss is so high a share above the start, and by more than batches differ later on."""
     losses, held = curves.losses, curves.held.losses
     if len(losses) < 2 * FEWEST_STEPS or not curves.training.start > 0:
         return curves.steps[:0]
     later = losses[len(losses) // 2 :]
     spread = noise_of(later) / max(float(np.median(later)), limits.NOTHING * curves.training.start)
-    least = max(limits.ABOVE_START, limits.CLEARLY * spread)
+    least = max(share, limits.CLEARLY * spread)
     # The first step is measured before anything was changed, as is the first evaluation
     start = max(curves.training.start, float(losses[0]), float(held[0]) if len(held) else 0.0)
     return curves.steps[losses > (1 + least) * start]

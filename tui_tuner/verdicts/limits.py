@@ -54,6 +54,10 @@ JUMPS = 4
 # has made good what they threw away
 THROWN = 2
 MADE_GOOD = 0.35
+# Share of the start that the second half of the steps still gains: it is making good what was thrown away
+MAKES_GOOD = 0.2
+# Of the highest usual rate: beyond it even small models are thrown off, and a single such step will do
+WILD_RATE = 40.0
 # Times that held-out rows became clearly worse and better again, and by which share of the start
 TURNS = 2
 TURNS_BY = 0.03

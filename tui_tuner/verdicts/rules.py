@@ -51,7 +51,7 @@ def _too_little(case: Case, now: Levels) -> Ruling | None:
     if case.curves.step < limits.FEWEST_STEPS:
         return Ruling("unclear", "no_steps")
     if len(held.steps) < 2:
-        if training.count >= limits.FEWEST_ALONE and not fell_clearly(case, now):
+        if training.count >= limits.FEWEST_ALONE and _flat(case, now):
             return Ruling("nothing_learnt", "training_flat")
         return Ruling("unclear", "no_evaluations" if not len(held.steps) else "one_evaluation")
     rows = held.rows or case.scores.rows
@@ -68,6 +68,18 @@ def fell_clearly(case: Case, now: Levels) -> bool:
     fell = now.start - now.training[-1]
     error = math.hypot(training.start_error, training.end_error)
     return bool(fell > max(limits.SURE * error, limits.LEAST_GAIN * case.scale))
+
+
+def _flat(case: Case, now: Levels) -> bool:
+    """Whether the loss in training did not fall: neither its ends tell so, nor the steps of its thirds."""
+    if fell_clearly(case, now):
+        return False
+    losses = case.curves.losses
+    third = len(losses) // 3
+    first, last = losses[:third], losses[-third:]
+    fell = float(np.median(first) - last.mean())  # of the first the median: early steps may be thrown far up
+    error = math.hypot(float(first.std()), float(last.std())) / math.sqrt(third)
+    return not fell > max(limits.SURE * error, limits.FELL * case.scale)
 
 
 # ---- what was learnt -----------------------------------------------------------------------------------
@@ -151,7 +163,8 @@ def _nothing(case: Case, now: Levels) -> Ruling | None:
             return Ruling("memorised", "memorised")
         if held[-1] - held[0] > limits.SURE * last_error:
             return Ruling("overfit", "overfit_at_once", int(case.curves.held.steps[0]))
-    if case.curves.held.guessed_start and not fell and case.curves.training.count >= limits.FEWEST_ALONE:
+    alone = case.curves.held.guessed_start and case.curves.training.count >= limits.FEWEST_ALONE
+    if alone and not fell and _flat(case, now):
         return Ruling("nothing_learnt", "training_flat")
     if error * limits.LIKELY > max(limits.WORSE * fell, limits.WIDE) * scale:
         return Ruling("unclear", "wide")

@@ -65,6 +65,7 @@ def setting_of(gathered: Gathered, config: RunConfig | None) -> Setting:
         held_out=held,
         rate=peak_rate(gathered, config),
         usual=usual.rate if usual else None,
+        highest=usual.high if usual else None,
         few_weights=config is not None and _few_weights(config),
         failed=gathered.status == "failed",
     )

@@ -82,6 +82,19 @@ def _lost_again(case: Case, now: Levels, ruling: Ruling) -> str:
     )
 
 
+def _thrown(case: Case, now: Levels, ruling: Ruling) -> str:
+    curves = case.curves
+    place = int(np.argmax(np.where(np.isin(curves.steps, case.thrown), curves.losses, -np.inf)))
+    return _(
+        "The loss in training rose from {start} at the start to {high} at step {step}, and what that threw "
+        "away was not made good: it ended at {end}.",
+        start=figure(max(now.start, float(curves.losses[0]))),
+        high=figure(float(curves.losses[place])),
+        step=int(curves.steps[place]),
+        end=figure(float(now.windows[-1])),
+    )
+
+
 def _wanders(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
         "The loss in training goes up and down between {low} and {high} and does not settle.",
@@ -267,6 +280,13 @@ def _plateau(case: Case, now: Levels, ruling: Ruling) -> str:
 
 def _good(case: Case, now: Levels, ruling: Ruling) -> str:
     best = int(np.argmin(now.held))
+    if added(case, now) >= limits.MATTERS:  # of which nobody can be sure, or it would be going on
+        return _(
+            "Held-out rows are better than before and near their best ({best} at step {step}); what its last "
+            "steps brought is within chance.",
+            best=figure(float(now.held[best])),
+            step=int(case.curves.held.steps[best]),
+        )
     return _(
         "Held-out rows are better than before and near their best ({best} at step {step}); as many steps "
         "again would add about {added:.0%} to what was gained.",
@@ -284,6 +304,7 @@ _WHY: dict[str, Callable[[Case, Levels, Ruling], str]] = {
     "bad_numbers": _bad_numbers,
     "ends_above": _risen,
     "rose_above": _risen,
+    "thrown": _thrown,
     "lost_again": _lost_again,
     "wanders": _wanders,
     "jumps": _jumps,
@@ -346,11 +367,20 @@ def _difference(case: Case, ruling: Ruling) -> str:
     if len(held.steps) < 2 or ruling.why == "wide":
         return ""
     low, high = held.interval(0, -1)
+    rose = high < 0 and held.rows > 0  # nobody reads a fall below 0 as a rise
+    if rose:
+        low, high = -high, -low
     said = {"low": figure(low), "high": figure(high), "rows": held.told_rows, "step": int(held.steps[-1])}
     if not held.rows:
         return _(
             "From the start to step {step} it fell by {low} to {high} (95 % interval, from how much the "
             "curve itself wobbles).",
+            **said,
+        )
+    if rose:
+        return _(
+            "From before the first step to step {step} it rose by {low} to {high} (95 % interval, row by "
+            "row over {rows:,} rows).",
             **said,
         )
     return _(
@@ -391,7 +421,7 @@ def _score(case: Case) -> str:
     rises = len(held.steps) > 1 and held.losses[-1] > held.losses.min() + limits.WORSE * (
         held.losses[0] - held.losses.min()
     )
-    if scores.at_best and rises:
+    if scores.at_best and rises and not scores.chance:
         return _(
             "The loss rose, but {name} is as good as at its best ({last} now, {best} at step {step}): what "
             "it names is still right as often, and it is too sure of it.",

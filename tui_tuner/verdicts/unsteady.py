@@ -75,10 +75,15 @@ def _thrown(case: Case, now: Levels) -> Ruling | None:
 
     Far too high a rate throws the weights away in its first steps, and what follows is learnt from scratch.
     """
-    thrown = case.thrown
-    if len(thrown) < limits.THROWN or now.windows[-1] < limits.MADE_GOOD * now.start:
+    thrown, levels = case.thrown, now.windows
+    if len(thrown) < (1 if case.setting.wild_rate else limits.THROWN):
         return None
-    return Ruling("unstable", "rose_above", int(thrown[0]))
+    if levels[-1] < limits.MADE_GOOD * now.start:
+        return None
+    middle = float(np.interp(case.curves.step / 2, case.window_steps, levels))
+    if middle - levels[-1] > limits.MAKES_GOOD * now.start:
+        return None
+    return Ruling("unstable", "thrown", int(thrown[0]))
 
 
 def _wandering(case: Case, now: Levels) -> Ruling | None:
