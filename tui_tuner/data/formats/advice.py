@@ -51,11 +51,7 @@ def not_recognised(sample: Sample) -> DataError:
                 name=one_line(value, 40),
             ),
             where=sample.where,
-            hint=advise(
-                N_(
-                    "Write a line of names above it, such as text,label or prompt,response, and open it again."
-                )
-            ),
+            hint=advise(N_("Write a line of names above it, such as text,label or prompt,response.")),
             field="data.columns",
         )
     return DataError(
@@ -67,7 +63,7 @@ def not_recognised(sample: Sample) -> DataError:
 
 
 def _row_as_names(sample: Sample) -> str | None:
-    """A name in the first line of a table that is a value of its own column: a row, in a file without names."""
+    """A name in a table's first line that is a value of its own column: a row, in a file without names."""
     if not sample.where.lower().endswith((".csv", ".tsv", ".tab")):
         return None
     return next((column.name for column in sample.columns.values() if column.name in column.values), None)
