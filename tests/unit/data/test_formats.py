@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tui_tuner.config.advice import fixes_of
 from tui_tuner.data.formats import Ambiguous, find_format, format_names
 from tui_tuner.data.formats.recognise import Detection, recognise
 from tui_tuner.data.problems import RowProblem
@@ -91,6 +92,19 @@ def test_columns_that_look_alike_are_asked_about(row: dict[str, Any]) -> None:
 def test_unknown_columns_are_not_guessed(row: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=r"not recognised.*Columns: "):
         recognise([row] * 3)
+
+
+def test_a_table_without_names_of_columns_is_told_apart() -> None:
+    rows = [
+        {"It is nice.": f"It was bad {number}.", "good": label}
+        for number, label in enumerate(["bad", "good"])
+    ]
+    with pytest.raises(DataError, match="looks like a row: good") as caught:
+        recognise(rows, where="a.csv")
+    assert "a line of names above it" in caught.value.hint and not fixes_of(caught.value.hint)
+    for where, other in (("a.jsonl", rows), ("a.csv", [{**row, "good": "x"} for row in rows])):
+        with pytest.raises(DataError, match="not recognised"):
+            recognise(other, where=where)
 
 
 def test_columns_as_told() -> None:

@@ -235,6 +235,18 @@ def test_a_toy_comes_first_only_where_nothing_can_be_fetched(monkeypatch: pytest
         assert found[0].origin == first and found[0].fits, (offline, network)
 
 
+def test_a_hub_is_silent_once_that_is_known(monkeypatch: pytest.MonkeyPatch):
+    from huggingface_hub import constants
+
+    from tui_tuner.config.kinds import TASKS
+    from tui_tuner.guiding.models.asking import AskedHub
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    answers = AskedHub(TASKS["sft"], lambda: False)
+    assert not answers.reached() and answers.silent
+
+
 def test_the_speed_of_a_run_here_is_believed(alone: Path):
     place = put_model(alone / "mine")
     before = find_choice(next(watch_models("sft", data=ROWS)), "mine")

@@ -42,12 +42,31 @@ def not_recognised(sample: Sample) -> DataError:
             hint=advise(N_("To learn every segment: {command}.", command=_text_alone(segments))),
             field="data.columns",
         )
+    value = _row_as_names(sample)
+    if value is not None:
+        return DataError(
+            _(
+                "its first line is taken for the names of its columns, and looks like a row: {name} is a "
+                "value of other rows too.",
+                name=one_line(value, 40),
+            ),
+            where=sample.where,
+            hint=advise(N_("Write a line of names above it, such as text,label or prompt,response.")),
+            field="data.columns",
+        )
     return DataError(
         _("the record format is not recognised. {columns}", columns=columns_seen(sample)),
         where=sample.where,
         hint=by_columns(sample),
         field="data.columns",
     )
+
+
+def _row_as_names(sample: Sample) -> str | None:
+    """A name in a table's first line that is a value of its own column: a row, in a file without names."""
+    if not sample.where.lower().endswith((".csv", ".tsv", ".tab")):
+        return None
+    return next((column.name for column in sample.columns.values() if column.name in column.values), None)
 
 
 def too_unsure(sample: Sample, found: Sequence[tuple[Format, Match]]) -> Ambiguous:

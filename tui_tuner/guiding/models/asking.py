@@ -37,6 +37,11 @@ class AskedHub:
         finally:
             self._answered.set()
 
+    @property
+    def silent(self) -> bool:
+        """Whether it is known by now that the hub does not answer."""
+        return self._answered.is_set() and self._found is None
+
     def reached(self) -> bool:
         """Whether the hub answers; waits for it."""
         while not self._stopped() and time.monotonic() < self._end:

@@ -136,7 +136,10 @@ def watch_models(
     yield pool.add(near)
     answers = AskedHub(asked.kind, stopped) if network else None
     known = [one for one in _suited(sources.of_catalog(), asked.kind) if one.key.lower() not in pool.keys]
-    yield from pool.grow(known, all_at_once)
+    for _shown in pool.grow(known, all_at_once):
+        if answers is not None and answers.silent:  # what is here goes first as soon as that is known
+            pool.asked = replace(asked, reachable=False)
+        yield pool.ranked()
     if answers is not None:
         pool.asked = replace(asked, reachable=answers.reached())
         if pool.asked.reachable:

@@ -20,6 +20,8 @@ ENOUGH = 100  # rows to try something with
 FEW_HELD_OUT = 6  # paired differences, of fewer of which none is beyond chance (sign test: 2 / 2^5 > 0.05)
 # Said here by itself, with the figures of the proposal, or decided by it
 _SAID = ("few_rows", "batch_over_rows", "few_steps", "budget")
+# What no run can begin with: the model has not what its task or method needs
+_NEVER_BEGINS = ("writes_and_decides", "no_such_head", "no_prefix")
 _TOLD = (
     "model.dtype",
     "data.packing",
@@ -47,7 +49,10 @@ def add_concerns(
     for advice in found.advice:
         if advice.code not in _SAID:
             fixes = ((_("Change it"), advice.fix),) if advice.fix else ()
-            draft.add(Concern(advice.code, _began(advice.text), advice.reason, fixes=fixes))
+            stops = advice.code in _NEVER_BEGINS
+            about = "model" if stops else ""
+            said = _began(advice.text)
+            draft.add(Concern(advice.code, said, advice.reason, stops=stops, fixes=fixes, about=about))
     if not budget.given and spent.seconds is not None and spent.seconds[1] > LONG:
         draft.add(_long(draft, tokens, spent.seconds[1]))
     if budget.given and spent.seconds is None:

@@ -60,6 +60,17 @@ def test_each_setting_has_a_reason_with_figures_of_the_rows(tmp_path: Path) -> N
     assert "48 rows" in made.summary[0] and "72 steps" in made.summary[1]
 
 
+def test_a_model_that_cannot_do_the_task_is_not_begun_with(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "rows.jsonl", chat_rows(60))
+    made = propose(Answers("style", "rows.jsonl", "tiny-bert", "cpu"), tmp_path)
+    assert not made.can_start
+    assert [(one.code, one.about) for one in made.concerns if one.stops] == [("writes_and_decides", "model")]
+    prefix = {"method.kind": "prefix_tuning"}
+    write_jsonl(tmp_path / "classes.jsonl", [{"text": f"text {n}", "label": n % 2} for n in range(60)])
+    made = propose(Answers("label", "classes.jsonl", "tiny", "cpu", more=prefix), tmp_path)
+    assert "no_prefix" in {one.code for one in made.concerns if one.stops}
+
+
 def test_tokens_are_counted_and_not_lines(tmp_path: Path) -> None:
     long = [{"prompt": f"Say {number}", "response": "word " * 90} for number in range(60)]
     write_jsonl(tmp_path / "long.jsonl", long)
