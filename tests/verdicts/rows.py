@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.verdicts.families import FAMILIES, FAMILY_ANSWERS
 from tui_tuner import demo
 
 Row = dict[str, Any]
@@ -29,6 +30,7 @@ POOLS: dict[str, Callable[[], list[Row]]] = {
     "tails": lambda: tail_rows(3000),
     "tails as text": lambda: [as_text(row) for row in tail_rows(3000)],
     "verdicts": lambda: verdict_rows(2000),
+    **FAMILIES,
 }
 ANSWERS = {
     "ads": "response",
@@ -38,6 +40,7 @@ ANSWERS = {
     "copying": "response",
     "tails": "response",
     "verdicts": "label",
+    **FAMILY_ANSWERS,
 }
 
 
