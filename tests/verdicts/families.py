@@ -189,20 +189,10 @@ def article_rows() -> list[Row]:
 
 
 def chinese_ad_rows() -> list[Row]:
-    """Advertisements in Chinese: attributes, and the first 20 characters of what was written of them."""
+    """Advertisements in Chinese: an attribute or two, and how the text on them begins."""
     lines = (real_folder() / "advertisegen.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    found = {row["content"][:24]: row["summary"][:20] for row in rows}
-    return [{"prompt": prompt, "response": answer} for prompt, answer in found.items()]
-
-
-def identity_rows() -> list[Row]:
-    """Questions about who the assistant is, of which no two are the same."""
-    rows = json.loads((real_folder() / "identity.json").read_text(encoding="utf-8"))
-    found: dict[str, str] = {}
-    for row in rows:
-        answer = row["output"].replace("{{name}}", "Tilda").replace("{{author}}", "a small team")
-        found.setdefault(row["instruction"], answer)
+    found = {row["content"][6:20]: row["summary"][:10] for row in rows}
     return [{"prompt": prompt, "response": answer} for prompt, answer in found.items()]
 
 
@@ -229,7 +219,6 @@ FAMILIES: dict[str, Callable[[], list[Row]]] = {
     "films": film_rows,
     "articles": article_rows,
     "chinese ads": chinese_ad_rows,
-    "identity": identity_rows,
 }
 FAMILY_ANSWERS = {
     "dates": "response",
