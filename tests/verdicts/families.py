@@ -38,7 +38,9 @@ _PEOPLE = (
     "Anna", "Ben", "Carla", "David", "Emma", "Felix", "Grace", "Hugo", "Ida", "Jonas", "Kim", "Lena", "Max",
     "Nora", "Otto", "Paula",
 )  # fmt: skip
-_GOODS = ("flour", "rice", "milk", "sugar", "honey", "salt", "beans", "oil", "tea", "coffee", "nuts", "butter")
+_GOODS = (
+    "flour", "rice", "milk", "sugar", "honey", "salt", "beans", "oil", "tea", "coffee", "nuts", "butter",
+)  # fmt: skip
 _OPPOSITES = {
     "hot": "cold", "big": "small", "old": "young", "dark": "light", "early": "late", "empty": "full",
     "hard": "soft", "long": "short", "rich": "poor", "wet": "dry", "high": "low", "fast": "slow",
