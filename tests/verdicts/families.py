@@ -57,7 +57,8 @@ _STARS = {"awful": 1, "poor": 2, "fair": 3, "nice": 4, "superb": 5}
 
 def distinct(made: Callable[[random.Random], Row], seed: int, count: int) -> list[Row]:
     """Rows of which no two have the same text, the same on every machine."""
-    chance, found = random.Random(seed), {}
+    chance = random.Random(seed)
+    found: dict[str, Row] = {}
     while len(found) < count:
         row = made(chance)
         text = row.get("prompt") or row.get("text") or " ".join(row.get("tokens", ())) or row["context"]
