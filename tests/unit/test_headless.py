@@ -64,6 +64,17 @@ def test_lines_say_what_happened_and_hold_no_escape(tmp_path: Path) -> None:
     assert lines[-1].endswith("completed")
 
 
+def test_a_run_that_ended_before_it_was_measured_again_has_no_after(tmp_path: Path) -> None:
+    journal = JournalWriter(tmp_path / "e", "ads")
+    journal.emit(Evaluation(step=0, stage="validation", metrics={"loss": 9.7}))
+    journal.emit(Evaluation(step=0, stage="before", metrics={"attribute_coverage": 0.25}))
+    journal.emit(Finished(status="failed", exit_code=1, message="The loss is no number."))
+    journal.close()
+    lines: list[str] = []
+    LinePrinter(lines.append).feed(JournalReader(tmp_path / "e").read())
+    assert not [line for line in lines if " after" in line]
+
+
 def test_json_lines_are_the_journals_own(tmp_path: Path) -> None:
     _write_run(tmp_path / "e")
     lines: list[str] = []

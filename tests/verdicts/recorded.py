@@ -29,13 +29,9 @@ def read_events(name: str) -> list[Event]:
 
 def as_older(events: Sequence[Event]) -> list[Event]:
     """The run as version 0.1 wrote it: no losses of single rows, and none of a text before the first step."""
-    task = next((str(event.body.config.get("task")) for event in events if is_start(event)), "")
+    starts = (event.body for event in events if isinstance(event.body, RunStarted))
+    task = next((str(start.config.get("task")) for start in starts), "")
     return [event for event in events if not _is_new(event, task in MEASURED_BEFORE)]
-
-
-def is_start(event: Event) -> bool:
-    """Whether an event is the first of a run."""
-    return isinstance(event.body, RunStarted)
 
 
 def _is_new(event: Event, measured_before: bool) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.verdicts.families import FAMILIES, FAMILY_ANSWERS
 from tui_tuner import demo
+from tui_tuner.demo.words import ATTRIBUTES, DAYS, NAMES
 
 Row = dict[str, Any]
 
@@ -29,7 +30,7 @@ POOLS: dict[str, Callable[[], list[Row]]] = {
     "copying": lambda: copying_rows(3000),
     "tails": lambda: tail_rows(3000),
     "tails as text": lambda: [as_text(row) for row in tail_rows(3000)],
-    "verdicts": lambda: verdict_rows(2000),
+    "verdicts": lambda: verdict_rows(2400),
     **FAMILIES,
 }
 ANSWERS = {
@@ -51,7 +52,7 @@ class Rows:
     Args:
         pool: One of `POOLS`.
         train: Training rows.
-        held_out: Held-out rows: of the same pool, but no training row. 0 holds none out.
+        held_out: Held-out rows: of the same pool, but equal to no training row. 0 holds none out.
         twist: "" leaves rows as they are. "shuffled" gives each row the answer of another (in both parts),
             "noisy" does so with every third training row, "noisy alike" with every third of both parts,
             "random" makes answers of any words, "copies" holds training rows out.
@@ -77,6 +78,8 @@ def made_rows(wanted: Rows) -> tuple[list[Row], list[Row]]:
     if wanted.others:
         rest = POOLS[wanted.others]()
         chance.shuffle(rest)
+    trained = {json.dumps(row) for row in train}
+    rest = [row for row in rest if json.dumps(row) not in trained]
     held_out = train[: wanted.held_out] if wanted.twist == "copies" else rest[: wanted.held_out]
     assert len(held_out) == wanted.held_out, wanted
     if wanted.twist in ("shuffled", "random"):
@@ -120,7 +123,7 @@ def brief_rows(rows: Iterable[Row]) -> list[Row]:
 def copying_rows(count: int) -> list[Row]:
     """An easy task that soon holds nothing more to learn: the colour of the thing is said again."""
     chance = random.Random(11)
-    colours, things = demo_words("colour")[:12], demo_words("type")
+    colours, things = demo_words("colour"), demo_words("type")
     rows = []
     for _number in range(count):
         colour, thing = chance.choice(colours), chance.choice(things)
@@ -154,14 +157,18 @@ def verdict_rows(count: int) -> list[Row]:
         liked = chance.random() < 0.5
         part = chance.choice(("music", "story", "ending", "cast", "pace", "script"))
         word = chance.choice(good if liked else bad)
-        rows.append({"text": f"The {part} is {word}.", "label": "positive" if liked else "negative"})
+        name, day = chance.choice(NAMES), chance.choice(DAYS)
+        rows.append(
+            {
+                "text": f"On {day} {name} found: the {part} is {word}.",
+                "label": "positive" if liked else "negative",
+            }
+        )
     return rows
 
 
 def demo_words(key: str) -> tuple[str, ...]:
     """Values of an attribute of the demo's advertisements."""
-    from tui_tuner.demo.words import ATTRIBUTES
-
     return ATTRIBUTES[key]
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.verdicts.recipes import OPPOSITES, RECIPES, REPORTING, TUNING, half_of
 from tests.verdicts.recorded import as_older, every_third, read_events
 from tests.verdicts.report import AS_WRITTEN, OLDER, Judged, judge_all, mistakes, recorded, share_right
-from tui_tuner.runs.events import Evaluation, HeldOutRows, RunStarted, Step
+from tui_tuner.runs.events import Evaluation, HeldOutRows, RunStarted, Step, Warned
 from tui_tuner.verdicts.words import VERDICTS
 
 ENOUGH = 0.95
@@ -42,6 +42,13 @@ def test_every_recipe_was_trained_and_every_word_is_there_in_both_halves() -> No
 def test_no_run_of_one_half_is_made_as_one_of_the_other() -> None:
     made = Counter(recipe.key for recipe in RECIPES)
     assert made.most_common(1)[0][1] == 1
+
+
+def test_a_held_out_row_is_no_training_row_but_where_it_is_meant_to_be() -> None:
+    for recipe in RECIPES:
+        events = read_events(recipe.name)
+        leaks = any(isinstance(event.body, Warned) and event.body.code == "leakage" for event in events)
+        assert leaks == (recipe.rows.twist == "copies"), recipe.name
 
 
 def test_words_of_the_recipes_are_known() -> None:

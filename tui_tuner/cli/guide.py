@@ -83,7 +83,7 @@ def _on_screen(runs: str) -> int:
             "has lines such as `data: rows.jsonl`."
         ),
     )
-    from tui_tuner.ui.screens.at_once import Guided  # type: ignore[attr-defined]
+    from tui_tuner.ui.screens.at_once import Guided
 
     return show(RunStore(runs), opened=Guided())
 

@@ -114,9 +114,9 @@ def _generated_metrics(view: RunView) -> tuple[dict[str, float | None], dict[str
     scored = [dict(point.metrics) for point in view.evaluations if "loss" not in point.metrics]
     if len(scored) > 1:
         return scored[0], scored[-1]
-    judged = [dict(point.metrics) for point in view.evaluations]
-    if len(judged) > 1 and view.evaluations[0].step == 0:  # a task that is judged before its first step
-        return judged[0], judged[-1]
+    judged = [point for point in view.evaluations if "loss" in point.metrics]
+    if len(judged) > 1 and judged[0].step == 0:  # a task that is judged before its first step
+        return dict(judged[0].metrics), dict(judged[-1].metrics)
     return {}, {}
 
 

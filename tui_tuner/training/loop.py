@@ -19,7 +19,7 @@ from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands, Wishes
 from tui_tuner.training.evaluating import Evaluator, Interrupted
 from tui_tuner.training.keeping.best import Stamp
-from tui_tuner.training.keeping.checkpoints import Checkpoint
+from tui_tuner.training.keeping.checkpoints import Checkpoint, checkpoints
 from tui_tuner.training.keeping.disk import DiskWait, write_files
 from tui_tuner.training.keeping.progress import Progress
 from tui_tuner.training.keeping.rollback import RollBack
@@ -210,6 +210,9 @@ class Loop(TrainerCallback):
         self.evaluator.recovery.enter("")  # the weights are spoilt: nothing of this is saved
         if policy == "rollback":
             raise RollBack(first.step, message)
+        if not checkpoints(self.saver.folder.checkpoints):
+            hint = _("There is no checkpoint yet. Start a new run with a lower training.learning_rate.")
+            raise RunError(message, hint=hint)
         raise RunError(
             message,
             hint=_(

@@ -10,8 +10,9 @@ from tui_tuner.config.kinds import METHOD_FIELDS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.verdicts import limits
+from tui_tuner.verdicts.cases import Case, Levels, Ruling
 from tui_tuner.verdicts.gathering import Gathered
-from tui_tuner.verdicts.rules import Case, Levels, Ruling, thirds
+from tui_tuner.verdicts.rules import thirds
 from tui_tuner.verdicts.settings import peak_rate, usual_of
 from tui_tuner.verdicts.words import Advice
 
@@ -126,7 +127,9 @@ class Adviser:
             found.append(Advice(_("Look whether the labels belong to their texts.")))
         else:
             found.append(Advice(_("Look whether the rows hold what is to be learnt, in the right columns.")))
-        return [*found, *self._longer(3.0)]
+        held = self.now.held
+        worse = len(held) > 1 and held[-1] - held[0] > limits.SURE * self.case.held_errors[0, -1]
+        return found if worse else [*found, *self._longer(3.0)]
 
     def unclear(self) -> list[Advice]:
         why, config = self.ruling.why, self.config

@@ -13,10 +13,11 @@ from tui_tuner.runs.events import Body, Event
 from tui_tuner.runs.events import Verdict as VerdictEvent
 from tui_tuner.runs.store import RunFolder
 from tui_tuner.verdicts.advising import advise_on
+from tui_tuner.verdicts.cases import Case, Levels, Ruling, Setting
 from tui_tuner.verdicts.curves import Curves, curves_of, difference_errors, windows, wobble_of
 from tui_tuner.verdicts.gathering import Gathered, gather, gather_file
 from tui_tuner.verdicts.limits import DRAWS
-from tui_tuner.verdicts.rules import Case, Levels, Ruling, Setting, rule
+from tui_tuner.verdicts.rules import rule
 from tui_tuner.verdicts.scores import scores_of
 from tui_tuner.verdicts.settings import config_of, setting_of
 from tui_tuner.verdicts.telling import tell

@@ -50,6 +50,17 @@ JUMP = 8.0
 JUMP_SHARE = 0.5
 # Apart from each other, over half of the run: "again and again"
 JUMPS = 4
+# Steps far above the start that are no hard batch any more, and the share of the start below which a run
+# has made good what they threw away
+THROWN = 2
+MADE_GOOD = 0.35
+# Share of the start that the second half of the steps still gains: it is making good what was thrown away
+MAKES_GOOD = 0.2
+# Of the highest usual rate: beyond it even small models are thrown off, and a single such step will do
+WILD_RATE = 40.0
+# Times that held-out rows became clearly worse and better again, and by which share of the start
+TURNS = 2
+TURNS_BY = 0.03
 # Times the range of all levels that they rise in sum: a curve that falls hardly rises at all
 WANDERS = 1.5
 
@@ -84,8 +95,10 @@ MATTERS = 0.05
 STANDS = 0.03
 # Share of the start that was gained: little, if it still goes on or has ended
 SMALL = 0.25
-# The same, where nobody knows the rate
-TINY = 0.15
+# The same after many steps, where the rate is known to be far too low
+SMALL_AT_LOW_RATE = 0.5
+# Of what was gained that as many steps again would add, by which a curve has hardly begun to bend
+HARDLY_BEGUN = 0.7
 # After which a model that still gains at the pace it began with has a rate that is too low
 MANY_STEPS = 100
 # Of the usual rate: below it the rate is to blame, and not the steps

@@ -7,195 +7,40 @@ how often the word is the same is its confidence.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 
 from tui_tuner.verdicts import limits
-from tui_tuner.verdicts.curves import Curves, Floats
-from tui_tuner.verdicts.scores import Scores
+from tui_tuner.verdicts.cases import Case, Levels, Ruling
+from tui_tuner.verdicts.curves import Floats
+from tui_tuner.verdicts.unsteady import held_wandering, unstable
 
-
-@dataclass(frozen=True)
-class Setting:
-    """What a verdict has to know of a run beside its curves.
-
-    Args:
-        copies, counted_copies: Share and number of the held-out rows that are trained on.
-        repeated: Share of the training rows whose texts are trained more than once.
-        held_out: Held-out rows; 0 where nobody knows.
-        rate: The peak rate; None where it is unknown.
-        usual: The usual rate; None likewise.
-        few_weights: Whether its method trains next to no weights.
-        failed: Whether the run ended in an error.
-    """
-
-    copies: float = 0.0
-    counted_copies: int = 0
-    repeated: float = 0.0
-    held_out: int = 0
-    rate: float | None = None
-    usual: float | None = None
-    few_weights: bool = False
-    failed: bool = False
-
-    @property
-    def low_rate(self) -> bool:
-        """Whether the rate is far below those that are usual."""
-        return bool(self.rate and self.usual and self.rate < limits.LOW_RATE * self.usual)
-
-
-@dataclass(frozen=True)
-class Ruling:
-    """A word, since when, and why: a code that `telling` has a sentence for."""
-
-    word: str
-    why: str
-    since: int | None = None
-
-
-@dataclass(frozen=True)
-class Levels:
-    """The numbers of one draw: the held-out losses, the levels of training, and the windows of its steps."""
-
-    held: Floats
-    training: Floats
-    start: float
-    windows: Floats
-
-
-@dataclass(frozen=True)
-class Case:
-    """Curves with what does not change from draw to draw."""
-
-    curves: Curves
-    scores: Scores
-    setting: Setting
-    window_steps: np.ndarray
-    window_errors: Floats
-    held_errors: Floats  # [evaluations, evaluations] of the paired differences
-    wobble: float = 0.0  # standard deviation of a single evaluation about a smooth curve
-
-    @cached_property
-    def jumps(self) -> np.ndarray:
-        """The steps whose loss jumped far above what was usual around them."""
-        return jumps_of(self.curves)
-
-    @cached_property
-    def scale(self) -> float:
-        """What losses are shares of: that of the start."""
-        held = self.curves.held.losses
-        start = abs(self.curves.training.start)
-        known = start if math.isfinite(start) and start > 0 else 0.0
-        return max(known, abs(float(held[0])) if len(held) else 0.0, 1e-12)
+# What only rows can tell that are not trained on; the other words training shows as well
+RESTS_ON_NEW_ROWS = ("good", "not_converged", "overfit", "memorised")
 
 
 def rule(case: Case, now: Levels) -> Ruling:
     """The word for one draw."""
-    for ask in (_unstable, _too_little, _chance, _nothing, _flattered, _worse_again, _going_on, _standing):
+    for ask in (
+        unstable,
+        _too_little,
+        _chance,
+        held_wandering,
+        _nothing,
+        _worse_again,
+        _going_on,
+        _standing,
+    ):
         found = ask(case, now)
         if found is not None:
-            return found
-    return Ruling("good", "good")
-
-
-# ---- training falls apart ------------------------------------------------------------------------------
-
-
-def _unstable(case: Case, now: Levels) -> Ruling | None:
-    curves = case.curves
-    bad, count = curves.bad, len(curves.losses)
-    if len(bad) and (len(bad) > limits.BAD_NUMBERS * (count + len(bad)) or bad[-1] >= curves.step - 1):
-        return Ruling("unstable", "bad_numbers", int(bad[0]))
-    if curves.bad_evaluations and curves.bad_evaluations[-1] >= curves.step - 1:
-        return Ruling("unstable", "bad_numbers", curves.bad_evaluations[0])
-    if len(now.windows) >= 2:
-        found = _risen(case, now) or _wandering(case, now)
-        if found is not None:
-            return found
-    return _held_risen(case, now)
-
-
-def _held_risen(case: Case, now: Levels) -> Ruling | None:
-    """Held-out rows far above their start while training had not fallen either: that is divergence."""
-    held, curves, scale = now.held, case.curves, case.scale
-    if len(held) < 2 or not len(now.training):
-        return None
-    errors = np.std(
-        curves.held.draws - curves.held.draws[:, :1], axis=0
-    )  # of the rows alone: it may well wobble
-    high = np.flatnonzero(held - held[0] > np.maximum(limits.ABOVE_START * scale, limits.CLEARLY * errors))
-    if len(high) < max(2, (len(held) - 1) / 3):
-        return None  # a single evaluation, or few of them, that came down again
-    for place in high:
-        step = int(curves.held.steps[place])
-        level = float(np.interp(step, curves.training.middle, now.training))
-        made_good = step <= limits.EARLY * curves.step and held[0] - held[-1] > limits.RECOVERED * scale
-        if now.start - level < limits.ENDS_ABOVE * scale and not made_good:
-            return Ruling("unstable", "held_rose", step)
-    return None
-
-
-def _risen(case: Case, now: Levels) -> Ruling | None:
-    """Training above its start, or back at it after it had gained something."""
-    levels, errors, steps = now.windows, case.window_errors, case.window_steps
-    scale, start = case.scale, now.start
-    start_error = case.curves.training.start_error
-    over = levels - start
-    error = limits.CLEARLY * np.hypot(errors, start_error)
-    # where the end is above the start
-    if over[-1] > max(limits.ENDS_ABOVE * scale, error[-1]):
-        return Ruling("unstable", "ends_above", int(steps[int(np.argmax(over > limits.ENDS_ABOVE * scale))]))
-    # where it was far above it, unless that was early and is made good
-    high = np.flatnonzero((over > limits.ABOVE_START * scale) & (over > error))
-    if len(high):
-        back = steps[np.flatnonzero(over > limits.ENDS_ABOVE * scale)[-1]]
-        small = back <= limits.EARLY * case.curves.step and over.max() < limits.FAR_ABOVE * scale
-        if not (small and -over[-1] > limits.RECOVERED * scale):
-            return Ruling("unstable", "rose_above", int(steps[high[0]]))
-    # where it lost what it had gained
-    lowest = int(np.argmin(levels))
-    gained, lost = start - levels[lowest], levels[-1] - levels[lowest]
-    clear = limits.CLEARLY * math.hypot(errors[-1], errors[lowest])
-    if lost > max(limits.LOST_AGAIN * gained, limits.ENDS_ABOVE * scale, clear):
-        return Ruling("unstable", "lost_again", int(steps[min(lowest + 1, len(steps) - 1)]))
-    return None
-
-
-def _wandering(case: Case, now: Levels) -> Ruling | None:
-    """Up and down again and again: single steps that jump, or levels that do not settle."""
-    levels, errors, steps = now.windows, case.window_errors, case.window_steps
-    rises = np.diff(levels)
-    clear = rises > limits.CLEARLY * np.hypot(errors[1:], errors[:-1])
-    spread = max(float(levels.max()), now.start) - float(levels.min())
-    if (
-        rises[clear].sum() > max(limits.WANDERS * spread, limits.ABOVE_START * case.scale)
-        and clear.sum() >= 3
-    ):
-        return Ruling("unstable", "wanders", int(steps[int(np.argmax(clear)) + 1]))
-    jumps = case.jumps
-    if len(jumps) >= limits.JUMPS and jumps[-1] - jumps[0] > case.curves.step / 2:
-        return Ruling("unstable", "jumps", int(jumps[0]))
-    return None
-
-
-def jumps_of(curves: Curves) -> np.ndarray:
-    """The steps whose loss jumped far above what was usual around them; of some in a row the first."""
-    losses, steps = curves.losses, curves.steps
-    count = len(losses)
-    if count < 20:
-        return steps[:0]
-    found: list[int] = []
-    for part in np.array_split(np.arange(count), max(1, count // 50)):
-        usual = float(np.median(losses[part]))
-        spread = 1.4826 * float(np.median(np.abs(losses[part] - usual)))
-        over = losses[part] - usual
-        least = max(limits.JUMP_SHARE * abs(usual), limits.ENDS_ABOVE * abs(curves.training.start))
-        high = part[(over > limits.JUMP * spread) & (over > least)]
-        found += [place for place in high if not found or place - found[-1] > 2]
-    return steps[np.array(found, dtype=np.int64)]
+            break
+    else:
+        found = Ruling("good", "good")
+    if found.word in RESTS_ON_NEW_ROWS and _flattered(case):
+        return Ruling("unclear", "copies")
+    return found
 
 
 # ---- too little to tell --------------------------------------------------------------------------------
@@ -206,7 +51,7 @@ def _too_little(case: Case, now: Levels) -> Ruling | None:
     if case.curves.step < limits.FEWEST_STEPS:
         return Ruling("unclear", "no_steps")
     if len(held.steps) < 2:
-        if training.count >= limits.FEWEST_ALONE and not fell_clearly(case, now):
+        if training.count >= limits.FEWEST_ALONE and _flat(case, now):
             return Ruling("nothing_learnt", "training_flat")
         return Ruling("unclear", "no_evaluations" if not len(held.steps) else "one_evaluation")
     rows = held.rows or case.scores.rows
@@ -223,6 +68,18 @@ def fell_clearly(case: Case, now: Levels) -> bool:
     fell = now.start - now.training[-1]
     error = math.hypot(training.start_error, training.end_error)
     return bool(fell > max(limits.SURE * error, limits.LEAST_GAIN * case.scale))
+
+
+def _flat(case: Case, now: Levels) -> bool:
+    """Whether the loss in training did not fall: neither its ends tell so, nor the steps of its thirds."""
+    if fell_clearly(case, now):
+        return False
+    losses = case.curves.losses
+    third = len(losses) // 3
+    first, last = losses[:third], losses[-third:]
+    fell = float(np.median(first) - last.mean())  # of the first the median: early steps may be thrown far up
+    error = math.hypot(float(first.std()), float(last.std())) / math.sqrt(third)
+    return not fell > max(limits.SURE * error, limits.FELL * case.scale)
 
 
 # ---- what was learnt -----------------------------------------------------------------------------------
@@ -253,15 +110,14 @@ def _fell_share(case: Case, now: Levels) -> float:
     return float((now.start - now.training[-1]) / case.scale) if len(now.training) else 0.0
 
 
-def _flattered(case: Case, now: Levels) -> Ruling | None:
-    """Held-out rows that are trained on say nothing, unless even they got nothing.
+def _flattered(case: Case) -> bool:
+    """Whether held-out rows say nothing about new ones, as most of them are trained on.
 
     Where the same few texts come again and again, rows held out by chance are trained on, too, as will be
     those that the model is made for. So only copies beyond that count.
     """
     chance = max(case.setting.repeated, case.curves.held.repeated)
-    flattered = case.setting.copies - chance
-    return Ruling("unclear", "copies") if flattered >= limits.MOST_COPIES else None
+    return case.setting.copies - chance >= limits.MOST_COPIES
 
 
 def _chance(case: Case, now: Levels) -> Ruling | None:
@@ -307,7 +163,8 @@ def _nothing(case: Case, now: Levels) -> Ruling | None:
             return Ruling("memorised", "memorised")
         if held[-1] - held[0] > limits.SURE * last_error:
             return Ruling("overfit", "overfit_at_once", int(case.curves.held.steps[0]))
-    if case.curves.held.guessed_start and not fell and case.curves.training.count >= limits.FEWEST_ALONE:
+    alone = case.curves.held.guessed_start and case.curves.training.count >= limits.FEWEST_ALONE
+    if alone and not fell and _flat(case, now):
         return Ruling("nothing_learnt", "training_flat")
     if error * limits.LIKELY > max(limits.WORSE * fell, limits.WIDE) * scale:
         return Ruling("unclear", "wide")
@@ -331,8 +188,8 @@ def _worse_again(case: Case, now: Levels) -> Ruling | None:
         return None
     if len(now.training):
         then = float(np.interp(float(steps[best]), case.curves.training.middle, now.training))
-        if now.training[-1] >= then:
-            return None
+        if now.training[-1] > (1 - limits.WORSE) * then:
+            return None  # both stand still
     if scores.at_best and rise < limits.MUCH_WORSE * gain:
         return None
     return Ruling("overfit", "overfit_but_kept" if scores.at_best else "overfit", int(steps[best]))
@@ -382,17 +239,27 @@ def _going_on(case: Case, now: Levels) -> Ruling | None:
     gain = held[0] - held[-1]
     share = gain / case.scale
     if gain / 3 < limits.SURE * _last_error(case, now) and not by_heart(case, now):
+        if _named_since(case):
+            return None
         return Ruling("unclear", "no_pace")  # even a pace that never slowed down could not be told from noise
     if setting.few_weights and 0 < share < limits.SMALL and case.curves.step >= limits.MANY_STEPS:
         return Ruling("underfit", "few_weights")
     if added(case, now) < limits.MATTERS or not _falls_in_the_end(case, now):
         return None
-    if share < limits.SMALL:
-        if setting.low_rate:
-            return Ruling("underfit", "low_rate")
-        if setting.rate is None and share < limits.TINY and case.curves.step >= limits.MANY_STEPS:
-            return Ruling("underfit", "slow")
+    many = case.curves.step >= limits.MANY_STEPS
+    if setting.low_rate and share < (limits.SMALL_AT_LOW_RATE if many else limits.SMALL):
+        return Ruling("underfit", "low_rate")
+    if many and share < limits.SMALL and added(case, now) > limits.HARDLY_BEGUN:
+        return Ruling("underfit", "slow")
     return Ruling("not_converged", "going_on")
+
+
+def _named_since(case: Case) -> bool:
+    """Whether the metric that decides was at its best by half of the run, and has been since."""
+    scores, held = case.scores, case.curves.held
+    if not scores.at_best or scores.kept < limits.KEPT or scores.best_step > case.curves.step / 2:
+        return False
+    return bool(np.interp(scores.best_step, held.steps, held.used) <= 0.5)
 
 
 def _falls_in_the_end(case: Case, now: Levels) -> bool:
@@ -424,6 +291,12 @@ def _standing(case: Case, now: Levels) -> Ruling | None:
     held, curves = now.held, case.curves
     levels = ratios(held, case.scale)
     gain = float(levels[0] - levels.min())
+    if (
+        _named_since(case)
+        and gain > 0
+        and limits.LIKELY * case.wobble > 2 * limits.STANDS * (held[0] - held.min())
+    ):
+        return Ruling("plateau", "plateau", case.scores.best_step)
     if len(held) >= limits.FEWEST_POINTS and gain > 0:
         noise = limits.LIKELY * case.wobble / max(float(held.min()), limits.NOTHING * case.scale)
         since = int(

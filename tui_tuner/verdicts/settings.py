@@ -9,8 +9,8 @@ from tui_tuner.config.kinds import PROMPTS, RANKED
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.planning.learning_rate import Customary, customary
+from tui_tuner.verdicts.cases import Setting
 from tui_tuner.verdicts.gathering import Gathered
-from tui_tuner.verdicts.rules import Setting
 
 
 def config_of(gathered: Gathered) -> RunConfig | None:
@@ -65,6 +65,7 @@ def setting_of(gathered: Gathered, config: RunConfig | None) -> Setting:
         held_out=held,
         rate=peak_rate(gathered, config),
         usual=usual.rate if usual else None,
+        highest=usual.high if usual else None,
         few_weights=config is not None and _few_weights(config),
         failed=gathered.status == "failed",
     )

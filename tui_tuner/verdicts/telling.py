@@ -11,7 +11,8 @@ from tui_tuner.config.deciding import metric_word
 from tui_tuner.config.metrics import hundredfold
 from tui_tuner.locales import _
 from tui_tuner.verdicts import limits
-from tui_tuner.verdicts.rules import Case, Levels, Ruling, added
+from tui_tuner.verdicts.cases import Case, Levels, Ruling
+from tui_tuner.verdicts.rules import added
 
 _POINTS = 6  # of a curve that are told
 
@@ -77,6 +78,19 @@ def _lost_again(case: Case, now: Levels, ruling: Ruling) -> str:
         start=figure(now.start),
         low=figure(float(now.windows[low])),
         step=int(case.window_steps[low]),
+        end=figure(float(now.windows[-1])),
+    )
+
+
+def _thrown(case: Case, now: Levels, ruling: Ruling) -> str:
+    curves = case.curves
+    place = int(np.argmax(np.where(np.isin(curves.steps, case.thrown), curves.losses, -np.inf)))
+    return _(
+        "The loss in training rose from {start} at the start to {high} at step {step}, and what that threw "
+        "away was not made good: it ended at {end}.",
+        start=figure(max(now.start, float(curves.losses[0]))),
+        high=figure(float(curves.losses[place])),
+        step=int(curves.steps[place]),
         end=figure(float(now.windows[-1])),
     )
 
@@ -203,6 +217,16 @@ def _overfit(case: Case, now: Levels, ruling: Ruling) -> str:
     )
 
 
+def _held_wanders(case: Case, now: Levels, ruling: Ruling) -> str:
+    return _(
+        "Held-out rows became clearly worse and clearly better by turns from step {since} on, between "
+        "{least} and {most}, which no learning at a fitting rate does.",
+        since=ruling.since,
+        least=figure(float(now.held[1:].min())),
+        most=figure(float(now.held[1:].max())),
+    )
+
+
 def _low_rate(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
         "It learns, but the rate {rate:g} is far below the usual {usual:g}: {share:.1%} of the loss is gone "
@@ -256,6 +280,13 @@ def _plateau(case: Case, now: Levels, ruling: Ruling) -> str:
 
 def _good(case: Case, now: Levels, ruling: Ruling) -> str:
     best = int(np.argmin(now.held))
+    if added(case, now) >= limits.MATTERS:  # of which nobody can be sure, or it would be going on
+        return _(
+            "Held-out rows are better than before and near their best ({best} at step {step}); what its last "
+            "steps brought is within chance.",
+            best=figure(float(now.held[best])),
+            step=int(case.curves.held.steps[best]),
+        )
     return _(
         "Held-out rows are better than before and near their best ({best} at step {step}); as many steps "
         "again would add about {added:.0%} to what was gained.",
@@ -273,10 +304,12 @@ _WHY: dict[str, Callable[[Case, Levels, Ruling], str]] = {
     "bad_numbers": _bad_numbers,
     "ends_above": _risen,
     "rose_above": _risen,
+    "thrown": _thrown,
     "lost_again": _lost_again,
     "wanders": _wanders,
     "jumps": _jumps,
     "held_rose": _held_rose,
+    "held_wanders": _held_wanders,
     "no_steps": _say(lambda: _("There are no steps yet that could tell anything.")),
     "no_evaluations": _say(lambda: _("Nothing was measured on held-out rows.")),
     "one_evaluation": _say(lambda: _("Held-out rows were measured once, and one point is no curve.")),
@@ -334,11 +367,20 @@ def _difference(case: Case, ruling: Ruling) -> str:
     if len(held.steps) < 2 or ruling.why == "wide":
         return ""
     low, high = held.interval(0, -1)
+    rose = high < 0 and held.rows > 0  # nobody reads a fall below 0 as a rise
+    if rose:
+        low, high = -high, -low
     said = {"low": figure(low), "high": figure(high), "rows": held.told_rows, "step": int(held.steps[-1])}
     if not held.rows:
         return _(
             "From the start to step {step} it fell by {low} to {high} (95 % interval, from how much the "
             "curve itself wobbles).",
+            **said,
+        )
+    if rose:
+        return _(
+            "From before the first step to step {step} it rose by {low} to {high} (95 % interval, row by "
+            "row over {rows:,} rows).",
             **said,
         )
     return _(
@@ -379,7 +421,7 @@ def _score(case: Case) -> str:
     rises = len(held.steps) > 1 and held.losses[-1] > held.losses.min() + limits.WORSE * (
         held.losses[0] - held.losses.min()
     )
-    if scores.at_best and rises:
+    if scores.at_best and rises and not scores.chance:
         return _(
             "The loss rose, but {name} is as good as at its best ({last} now, {best} at step {step}): what "
             "it names is still right as often, and it is too sure of it.",

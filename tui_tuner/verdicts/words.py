@@ -72,7 +72,7 @@ VERDICTS: dict[str, Word] = {
         Word(
             "nothing_learnt",
             N_("Nothing learnt"),
-            N_("Neither training nor held-out rows became better by more than chance."),
+            N_("No better than before, or than guessing, by more than chance."),
             -1,
         ),
         Word(

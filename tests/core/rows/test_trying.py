@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakeConfig
+from tui_tuner.config.load import build_config
 from tui_tuner.errors import DataError
 from tui_tuner.launch.helper import Helper
 from tui_tuner.tasks.preview.trying import try_rows
@@ -37,6 +38,14 @@ def test_what_is_wrong_with_all_rows_is_said_with_the_first(make_config: MakeCon
 def test_one_good_row_behind_bad_ones_is_enough(make_config: MakeConfig, tmp_path: Path) -> None:
     path = rows(tmp_path / "mixed.jsonl", *[(LONG, "yes")] * 20, ("short", "yes"))
     assert try_rows(make_config(data={"path": path, "max_length": 32, "overlong": "drop", "workers": 1})) == 1
+
+
+def test_a_small_file_of_classes_has_something_to_learn_in_each_row(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.jsonl"
+    found = [json.dumps({"text": f"boots {n}", "label": ("good", "bad")[n % 2]}) for n in range(12)]
+    path.write_text("\n".join(found))
+    told = {"task": "classification", "model": {"name": "tiny"}, "data": {"path": str(path)}}
+    assert try_rows(build_config(told)) == 1
 
 
 SHORT = {"max_length": 32, "overlong": "drop", "workers": 1}

@@ -91,6 +91,12 @@ def test_a_first_step_at_once_too_far_is_seen_from_the_loss_before_it() -> None:
         assert codes(found) == ["diverged"] and found[0][0] <= 12
 
 
+def test_a_few_steps_far_away_are_said_though_the_loss_comes_back_at_once() -> None:
+    losses = [9.3, 9.4, 7.6, 11.2, 10.5, 28.3, 14.3, *noisy(lambda done: 8.2 - 2.5 * done, 113, 0.03)]
+    ((step, one),) = [one for one in watch_run(losses, 120, before=9.1) if one[1].code == "diverged"]
+    assert step <= 20 and "28.3 at step 6" in one.message and "began with 9.3" in one.message
+
+
 def test_a_loss_that_stands_still_under_a_high_rate_is_said_once() -> None:
     def curve(done: float) -> float:
         return max(1.0, 3 - 10 * done)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from typing import Any
 
 from textual.pilot import Pilot
@@ -170,6 +171,33 @@ async def test_a_stop_and_a_kill_leave_what_was_written(opened: Opened, ran: Run
         await typed(pilot, "once more")  # the model is loaded again
         (reply,) = await answered(pilot, 3)
         assert not reply.error and len(reply.asked) == 5
+
+
+async def test_esc_leaves_while_what_is_loaded_is_being_stopped(opened: Opened, ran: RunFolder) -> None:
+    class Slow:
+        """A helper that hears of nothing until it has started."""
+
+        pid = 0
+
+        def __init__(self) -> None:
+            self.over = threading.Event()
+
+        def cancel(self) -> None:
+            pass
+
+        def wait(self) -> None:
+            self.over.wait(LONG)
+
+    slow = Slow()
+    async with opened() as pilot:
+        below, pilot.app.helper.request = pilot.app.screen, lambda *_, **__: slow  # type: ignore
+        pilot.app.push_screen(ChatScreen([str(ran.path)]))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChatScreen) and screen_of(pilot).busy)
+        await pilot.press("escape")
+        await until(pilot, lambda: "It is being stopped" in text(pilot))
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is below)
+        slow.over.set()
 
 
 def _text(pilot: Pilot[Any]) -> str:

@@ -58,7 +58,7 @@ async def test_results_begin_with_the_verdict_and_make_the_next_config(
         shown = " ".join(text(pilot).split())
         for said in (
             "! Nothing learnt very sure: 98 % of draws say the same",
-            "Neither training nor held-out rows became better by more than",
+            "No better than before, or than guessing, by more than chance.",
             "1 Take a lower learning rate. training.learning_rate = 0.0002",
             "f4 Mend",
         ):
@@ -166,6 +166,21 @@ async def test_a_run_of_an_older_version_is_judged_among_its_results(
         assert screen._view.verdict.final and screen._view.verdict.verdict in VERDICTS
         assert VERDICTS[screen._view.verdict.verdict].label in text(pilot)
         assert f"completed · {VERDICTS[screen._view.verdict.verdict].label.lower()}" in text(pilot)
+
+
+async def test_a_verdict_that_fails_is_not_waited_for(
+    store: RunStore, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ResultsScreen, "_judge", lambda _self: None)  # never comes to an end
+    folder = runs.judged(store, "old", None, {0: 3.0, 50: 2.0, 100: 1.0}, rows=0, training={"max_steps": 100})
+    async with opened(open_run=folder) as pilot:
+        await until(pilot, lambda: "✓ completed" in text(pilot))
+        await pilot.press("v")
+        await until(pilot, lambda: "The curves are being read" in text(pilot))
+        screen: Any = pilot.app.screen
+        screen.work_failed("judging", "NameError")  # as the guard tells it
+        await until(pilot, lambda: "The curves are being read" not in text(pilot))
+        assert "Measured" in text(pilot)
 
 
 async def test_the_demo_at_three_hundred_times_its_rate_does_not_end_in_green(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.unit.verdicts.made import falls, make_run
 from tests.unit.verdicts.test_words import SHAPES
 from tui_tuner.config.load import build_config
-from tui_tuner.runs.events import Resolved
+from tui_tuner.runs.events import Body, Evaluation, Resolved
 from tui_tuner.verdicts.judge import judge
 from tui_tuner.verdicts.words import Advice, Found
 
@@ -86,3 +87,22 @@ def test_a_rate_far_below_the_usual_is_underfitting() -> None:
 def test_without_a_config_there_are_words_alone() -> None:
     found = judge(make_run(*SHAPES["worse again"][1:], config={"task": ["damaged"]}))
     assert found.advice and not any(one.values for one in found.advice)
+
+
+def test_a_run_that_made_new_rows_worse_is_not_to_be_longer() -> None:
+    plain = build_config({"task": "classification"}).model_dump(mode="json")
+    shape = {"rows": 60, "steps": 100, "config": plain}
+    worse = judge(at_chance(make_run(falls(0.7, 0.4, 2), falls(0.7, 0.8, 2), **shape)))
+    same = judge(at_chance(make_run(falls(0.7, 0.69, 2), falls(0.7, 0.7, 2), **shape)))
+    assert worse.verdict == same.verdict == "nothing_learnt"
+    assert not any("training.epochs" in one.values for one in worse.advice)
+    assert any("training.epochs" in one.values for one in same.advice)
+    assert any("it rose by 0." in one for one in worse.evidence)
+
+
+def at_chance(events: list[Body]) -> list[Body]:
+    """The same run, whose classes are told no better than by chance."""
+    return [
+        replace(body, metrics={**body.metrics, "mcc": 0.01}) if isinstance(body, Evaluation) else body
+        for body in events
+    ]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.verdicts.made import Curve, constant, cosine, falls, make_run
+from tui_tuner.config.load import build_config
 from tui_tuner.runs.events import Body, Evaluation, EvaluationTable, HeldOutRows, RowLedger, Step
 from tui_tuner.verdicts.judge import judge
 
@@ -184,3 +185,34 @@ def test_bad_numbers_and_jumps() -> None:
         for one in made
     ]
     assert judge(jumps).verdict == "unstable"
+
+
+def thrown(made: list[Body], at: dict[int, float]) -> list[Body]:
+    """The same run with other losses at some steps."""
+    return [
+        Step(one.step, one.epoch, at.get(one.step, one.loss), one.learning_rate)
+        if isinstance(one, Step)
+        else one
+        for one in made
+    ]
+
+
+def test_a_rate_beyond_all_that_is_usual_that_threw_the_model_off_is_no_good_fit() -> None:
+    wild = build_config({"training": {"learning_rate": 0.05}}).model_dump(mode="json")
+    usual = build_config({"training": {"learning_rate": 2e-4}}).model_dump(mode="json")
+    shape, at = (falls(10, 5.05, 30), falls(9.7, 5.05, 30)), {1: 10.0, 5: 9.9, 6: 11.5}
+    found = judge(thrown(make_run(*shape, config=wild, noise=0.02), at))
+    assert found.verdict == "unstable" and found.since_step == 6
+    assert "rose from 10" in found.evidence[0] and "to 11.5 at step 6" in found.evidence[0]
+    assert judge(thrown(make_run(*shape, config=usual, noise=0.02), at)).verdict != "unstable"
+
+
+def test_a_run_that_still_makes_good_what_it_lost_at_first_is_not_unstable() -> None:
+    made = make_run(falls(0.74, 0.02, 1), falls(0.72, 0.1, 1), steps=60, noise=0.1)
+    assert judge(thrown(made, {5: 1.46, 6: 1.03, 8: 0.96})).verdict == "not_converged"
+
+
+def test_training_that_fell_after_bad_first_steps_is_not_called_flat() -> None:
+    made = thrown(make_run(falls(0.74, 0.2, 1), falls(0.7, 0.2, 1), steps=60, noise=0.15), {5: 1.46, 6: 1.03})
+    alone = [one for one in made if isinstance(one, Step)]
+    assert judge(alone).verdict == "unclear"

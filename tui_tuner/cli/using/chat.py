@@ -136,7 +136,12 @@ def _read_line(where: TextIO, typed: bool) -> str | None:
         line = sys.stdin.readline()
     except KeyboardInterrupt:
         return None
-    return line.rstrip("\n") if line else None
+    return _readable(line.rstrip("\n")) if line else None
+
+
+def _readable(text: str) -> str:
+    """A text with a sign in the place of each byte that is no text: no tokenizer takes those."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 @contextmanager

@@ -167,6 +167,7 @@ class _Work:
             bring_missing([self.job.model], fetched, lambda: self.stop() != GO)
         except Cancelled:
             return
+        self.output.know_model(stamp_of(self.job.model))
         (loaded,) = Models(self.job.device).load([self.job.model], say)
         answers = answers_of(self.job, loaded, self._note)
         self.output.start()

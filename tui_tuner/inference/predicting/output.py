@@ -77,7 +77,10 @@ class Output:
                 where=one_line(self.path, 300),
                 hint=_("Choose another -o, or write over it with --force."),
             )
-        _check_same(known.get("made_of"), self._made_of, self.path)
+        made_of = known.get("made_of")
+        _check_same(made_of, self._made_of, self.path)
+        if not self._made_of["model"].get("base"):  # it is not here now
+            self._made_of["model"]["base"] = made_of["model"].get("base", "")
         self._count_lines()
         self.rows = known.get("rows") if isinstance(known.get("rows"), int) else None
         ahead = known.get("ahead")
@@ -122,6 +125,16 @@ class Output:
 
     def _problem_of(self, row: Mapping[str, Any]) -> str:
         return str(row.get(f"{self._job.field}_problem", row.get("problem", "")) or "")
+
+    def know_model(self, model: Mapping[str, Any]) -> None:
+        """Take down the model once all of it is here.
+
+        Raises:
+            UsageError: the rows that are there were made by another.
+        """
+        if self.counts.rows and (differs := _model_differs(self._made_of["model"], model)) is not None:
+            raise _begun_otherwise([differs], self.path)
+        self._made_of["model"] = json.loads(json.dumps(model))
 
     # ---- what is added ------------------------------------------------------------------------------------
 
@@ -261,19 +274,26 @@ def _check_same(before: Any, now: Mapping[str, Any], path: Path) -> None:
             said = one_line(orjson.dumps(options.get(name)).decode(), 60)
             differs.append(_("{option} was {before}", option=FLAGS.get(name, name), before=said))
     if differs:
-        raise UsageError(
-            _("was begun otherwise: {differences}.", differences="; ".join(differs)),
-            where=one_line(path, 300),
-            hint=_("Ask as before to go on, choose another -o, or begin anew with --force."),
-        )
+        raise _begun_otherwise(differs, path)
+
+
+def _begun_otherwise(differs: Sequence[str], path: Path) -> UsageError:
+    return UsageError(
+        _("was begun otherwise: {differences}.", differences="; ".join(differs)),
+        where=one_line(path, 300),
+        hint=_("Ask as before to go on, choose another -o, or begin anew with --force."),
+    )
 
 
 def _model_differs(before: Any, now: Mapping[str, Any]) -> str | None:
     """How the model differs; what it is called here is no difference."""
     before = before if isinstance(before, dict) else {}
-    other = [name for name in now if name != "name" and before.get(name) != now[name]]
+    other = [name for name in now if name not in ("name", "base") and before.get(name) != now[name]]
     if not other:
-        return None
+        bases = {one["base"] for one in (before, now) if one.get("base")}  # older versions took none down
+        if len(bases) < 2:
+            return None
+        return _("{name} began with other weights (--base)", name=one_line(now["name"], 80))
     if other == ["files"]:
         return _("the model {name} has changed since", name=one_line(now["name"], 80))
     return _("the model was {before}", before=one_line(before.get("name", ""), 80))

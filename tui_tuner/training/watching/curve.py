@@ -13,6 +13,7 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 from tui_tuner.config.advice import advise, setting
@@ -34,7 +35,7 @@ SLIGHT = 0.03  # share of the loss by which a plateau may have fallen at the ver
 ALL_LEARNT = 0.05  # of the loss at the start: below, there is nothing left to learn
 CERTAIN = 4.0  # standard errors: many stretches are looked at
 
-_KEPT: dict[str, Any] = {"first": None, "held_out": [], "best": None, "blocks": [], "top": 0.0}
+_KEPT: dict[str, Any] = {"first": None, "held_out": [], "best": None, "blocks": [], "top": 0.0, "early": []}
 
 
 class Kept(Protocol):
@@ -69,6 +70,8 @@ class CurveWatch:
             self._recent.clear()  # the run went back
         kept["first"] = loss if kept["first"] is None else kept["first"]
         kept["top"] = max(kept["top"], rate)
+        if len(kept["early"]) < self._steps:
+            kept["early"].append([step, loss, rate])
         self._recent.append((step, loss))
         grown = self._add_to_blocks(kept["blocks"], step, loss, rate, epoch)
         found = [self._divergence(kept, step, rate), self._plateau(kept, step, rate) if grown else None]
@@ -90,10 +93,10 @@ class CurveWatch:
         held_out = kept["held_out"]
         before = held_out[0][1] if held_out and held_out[0][0] == 0 else None
         start = max(kept["first"], before) if before is not None else kept["first"]
-        found = None
-        if _above_start(low, now, start, sure=before is not None):
+        found = self._excursion(kept, step, start, before is not None)
+        if found is None and _above_start(low, now, start, sure=before is not None):
             found = self._diverged(step, now, rate, start, 0)
-        elif best is not None and best["step"] <= step - self._steps and low > best["high"]:
+        elif found is None and best is not None and best["step"] <= step - self._steps and low > best["high"]:
             highest = max(start, best["first"])
             if now - best["loss"] > max(LOST * (highest - best["loss"]), AWAY * abs(highest)):
                 found = self._diverged(step, now, rate, best["loss"], best["step"])
@@ -101,6 +104,31 @@ class CurveWatch:
             first = now if best is None else best["first"]
             kept["best"] = {"loss": now, "high": high, "step": step, "first": first}
         return found
+
+    def _excursion(self, kept: dict[str, Any], step: int, start: float, sure: bool) -> Finding | None:
+        """A few early steps far above the start, after which the loss came back at once.
+
+        How far is far can be told once there are as many steps behind them, which show the noise.
+        """
+        early = kept["early"]
+        if (
+            step != early[0][0] + 2 * self._steps - 1
+            or start <= 0
+            or min(loss for _n, loss, _r in early) <= 0
+        ):
+            return None
+        later = [math.log(loss) for _step, loss in self._recent if loss > 0]
+        if len(later) < 2:
+            return None
+        # from one step to the next, so that a fall over all of them is no noise
+        noise = statistics.median(abs(one - other) for one, other in pairwise(later))
+        far = max(math.log(HIGHER if sure else MUCH), 5 * noise)
+        for place in range(1, len(early) - 2):
+            logs = [math.log(loss) for _step, loss, _rate in early[place : place + 3]]
+            if min(logs) > math.log(start) and sum(logs) / 3 - math.log(start) > far:
+                at, loss, rate = max(early[place : place + 3], key=lambda one: one[1])
+                return self._diverged(int(at), loss, rate, start, 0)
+        return None
 
     def _level(self) -> tuple[float, float, float]:
         """The median of the newest losses, and what nearly all lie above and below."""

@@ -180,6 +180,10 @@ class ResultsScreen(Zooms, TunerScreen):
         if not get_current_worker().is_cancelled:
             self.post_message(Judged(found))
 
+    def work_failed(self, group: str, words: str) -> None:
+        if group == "judging":
+            self.post_message(Judged(None))
+
     async def _draw(self) -> None:
         snapshot = self._snapshot
         if snapshot is None:

@@ -25,15 +25,14 @@ Shown = AsyncIterator[Pilot[Any]]
 @contextlib.contextmanager
 def _one_machine() -> Iterator[None]:
     """What the guide asks of the machine has a fixed answer."""
-    from tui_tuner.guiding import fitting, machine, propose, spending
+    from tui_tuner.guiding import machine
+    from tui_tuner.guiding.models import fitting
 
     here = Hardware(cpu="A processor", memory_gib=32.0, available_gib=24.0, cores=8)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(machine, "_seen", None)
         monkeypatch.setattr(machine, "detect", lambda: here)
-        monkeypatch.setattr(propose, "detect", lambda: here)
         monkeypatch.setattr(fitting, "processor_speed", lambda: 2e11)
-        monkeypatch.setattr(spending, "processor_speed", lambda: 2e11)
         monkeypatch.setattr(fitting, "_kept", {})
         yield
     machine._seen = None

@@ -105,6 +105,7 @@ class Asking(TunerScreen):
             self._stopping = True
             self._request.cancel()
             self._say_wait()
+            self.refresh_bindings()
 
     @work(thread=True, group="chat")
     def _wait(self, number: int, request: Any) -> None:

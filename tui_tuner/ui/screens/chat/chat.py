@@ -117,7 +117,7 @@ class ChatScreen(Marking, Members):
         if action == "drop":
             return there and len(self.columns) > 1
         if action == "stop":
-            return bool(self.busy)
+            return bool(self.busy) and not (self._stopping and self.busy == OPEN)  # then Esc leaves
         if action == "back":
             return not self.busy or self.busy == OPEN
         return True
