@@ -49,7 +49,14 @@ WARNINGS = ("leakage", "bad_numbers")  # that tell something of the curve
 # Of a step: the rest is about speed and memory
 STEP_FIELDS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "supervised_tokens")
 DIGITS = 6
-OF_THIS_MACHINE = (("data", "path"), ("data", "validation"), ("output", "folder"), ("model", "tokenizer"))
+OF_THIS_MACHINE = (
+    ("data", "path"),
+    ("data", "validation"),
+    ("output", "folder"),
+    ("model", "name"),
+    ("model", "tokenizer"),
+)
+OF_FOLDER = ("SmolLM2-135M",)  # models that are no part of this package, in the folder RECORDED_MODELS
 # What every run shares, unless its recipe says otherwise
 COMMON: dict[str, Any] = {
     "model.dtype": "float32",
@@ -98,6 +105,8 @@ def train_run(recipe: Recipe, root: Path) -> Kept:
     }
     if values.get("model.tokenizer") == "demo":
         values["model.tokenizer"] = str(demo.MODEL_DIR)
+    if values.get("model.name") in OF_FOLDER:
+        values["model.name"] = str(Path(os.environ["RECORDED_MODELS"]) / values["model.name"])
     config = with_values(build_config({"task": recipe.task}), values)
     folder = RunStore(config.output.folder).create(config)
     kept = Kept(str(root))

@@ -1,4 +1,4 @@
-"""How each recorded run was made (`recipes.yaml`), the verdict that follows from it, and its half."""
+"""How each recorded run was made, the verdict that follows from it, and its half: one file each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import yaml
 
 from tests.verdicts.rows import Rows
 
-RECIPES_FILE = Path(__file__).parent / "recipes.yaml"
 TUNING, REPORTING = "tuning", "reporting"
+FILES = {
+    TUNING: Path(__file__).parent / "recipes.yaml",
+    REPORTING: Path(__file__).parent / "recipes_reporting.yaml",
+}
 
 # Verdicts that are wrong the other way round: whoever follows them makes it worse, or takes a useless model
 # for a good one, or throws a good one away.
@@ -51,6 +54,45 @@ LIKE: dict[str, dict[str, Any]] = {
         },
         "model.tokenizer": "demo",
         "method.kind": "full",
+    },
+    # A wider one of three layers, and a Qwen that is narrow and deep
+    "wide scratch": {
+        "model.architecture": {
+            "model_type": "llama",
+            "hidden_size": 96,
+            "intermediate_size": 256,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 256,
+            "tie_word_embeddings": True,
+            "initializer_range": 0.1,
+        },
+        "model.tokenizer": "demo",
+        "method.kind": "full",
+    },
+    "deep scratch": {
+        "model.architecture": {
+            "model_type": "qwen2",
+            "hidden_size": 48,
+            "intermediate_size": 128,
+            "num_hidden_layers": 5,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+            "max_position_embeddings": 256,
+            "tie_word_embeddings": False,
+            "initializer_range": 0.1,
+        },
+        "model.tokenizer": "demo",
+        "method.kind": "full",
+    },
+    # A model that knows English, from a folder that RECORDED_MODELS names
+    "smol": {
+        "model.name": "SmolLM2-135M",
+        "method.kind": "lora",
+        "method.rank": 4,
+        "method.alpha": 8,
+        "data.max_length": 64,
     },
     # By task
     "sft": {},
@@ -129,9 +171,9 @@ def recipe_of(
     return Recipe(name, expected, rows, settled, task, frozenset(also))
 
 
-def read_groups() -> dict[str, list[Recipe]]:
-    """The recipes of the file by the verdict that follows from them."""
-    found: dict[str, list[dict[str, Any]]] = yaml.safe_load(RECIPES_FILE.read_text(encoding="utf-8"))
+def read_groups(half: str) -> dict[str, list[Recipe]]:
+    """The recipes of a half by the verdict that follows from them."""
+    found: dict[str, list[dict[str, Any]]] = yaml.safe_load(FILES[half].read_text(encoding="utf-8"))
     return {expected: [_read(expected, entry) for entry in group] for expected, group in found.items()}
 
 
@@ -142,27 +184,17 @@ def _read(expected: str, entry: dict[str, Any]) -> Recipe:
     return recipe_of(expected, entry["name"], rows, *settings, values, also=also, **how)
 
 
-def half_in(group: list[Recipe], place: int) -> str:
-    """The half of a recipe: of two neighbours in a group, a hash of the first one's name tells it."""
-    first = group[place - place % 2].name
-    turned = hashlib.sha256(first.encode()).digest()[0] % 2
-    return TUNING if place % 2 == turned else REPORTING
-
-
-def in_turn(groups: Mapping[str, list[Recipe]]) -> tuple[Recipe, ...]:
-    """All recipes, the tuning half first, one of each group after another: so each kind is there early."""
+def in_turn(groups: Mapping[str, list[Recipe]]) -> list[Recipe]:
+    """All recipes of a half, one of each group after another: so each kind is there early."""
     longest = max(map(len, groups.values()))
-    found = [group[turn] for turn in range(longest) for group in groups.values() if turn < len(group)]
-    return tuple(sorted(found, key=lambda one: half_of(one.name) != TUNING))
+    return [group[turn] for turn in range(longest) for group in groups.values() if turn < len(group)]
 
 
-GROUPS = read_groups()
-_HALVES = {one.name: half_in(group, place) for group in GROUPS.values() for place, one in enumerate(group)}
+HALVES = {half: in_turn(read_groups(half)) for half in FILES}
+RECIPES = tuple(recipe for half in HALVES.values() for recipe in half)
+_HALF_OF = {recipe.name: half for half, recipes in HALVES.items() for recipe in recipes}
 
 
 def half_of(name: str) -> str:
     """`TUNING` or `REPORTING`: rules are made by the first, and what they are worth is told by the second."""
-    return _HALVES[name]
-
-
-RECIPES = in_turn(GROUPS)
+    return _HALF_OF[name]

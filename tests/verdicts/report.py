@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tests.verdicts.recipes import RECIPES, REPORTING, TUNING, Recipe, half_of
+from tests.verdicts.recipes import HALVES, RECIPES, REPORTING, TUNING, Recipe, half_of
 from tests.verdicts.recorded import as_older, every_third, journal_of, read_events
 from tui_tuner.verdicts.words import VERDICTS
 
@@ -52,7 +52,7 @@ def judge_all(recipes: Iterable[Recipe]) -> list[Judged]:
     from tui_tuner.verdicts.judge import judge
 
     recipes = list(recipes)
-    older = set(every_third(recipe.name for recipe in RECIPES))
+    older = {name for half in HALVES.values() for name in every_third(recipe.name for recipe in half)}
     found = []
     for recipe in recipes:
         events = read_events(recipe.name)

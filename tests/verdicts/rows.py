@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.verdicts.families import FAMILIES, FAMILY_ANSWERS
 from tui_tuner import demo
 from tui_tuner.demo.words import ATTRIBUTES, DAYS, NAMES
 
@@ -30,6 +31,7 @@ POOLS: dict[str, Callable[[], list[Row]]] = {
     "tails": lambda: tail_rows(3000),
     "tails as text": lambda: [as_text(row) for row in tail_rows(3000)],
     "verdicts": lambda: verdict_rows(2400),
+    **FAMILIES,
 }
 ANSWERS = {
     "ads": "response",
@@ -39,6 +41,7 @@ ANSWERS = {
     "copying": "response",
     "tails": "response",
     "verdicts": "label",
+    **FAMILY_ANSWERS,
 }
 
 
