@@ -89,6 +89,9 @@ KEPT = 0.5
 
 # ---- pace
 
+# Of all words that a model that writes names right, beside those before: with less, a loss that fell far fell
+# for how often words come, and not for what comes next
+NAMES_MORE = 0.02
 # Of what was gained so far that as many steps again would add: worth as long a run again
 MATTERS = 0.05
 # Of what was gained, in ratios, that everything since a step added: nothing
@@ -101,5 +104,7 @@ SMALL_AT_LOW_RATE = 0.5
 HARDLY_BEGUN = 0.7
 # After which a model that still gains at the pace it began with has a rate that is too low
 MANY_STEPS = 100
+# The same, where the rate or the method is known to be the reason
+SOME_STEPS = 50
 # Of the usual rate: below it the rate is to blame, and not the steps
 LOW_RATE = 0.34

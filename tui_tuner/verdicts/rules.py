@@ -125,10 +125,12 @@ def _chance(case: Case, now: Levels) -> Ruling | None:
     scores, held = case.scores, now.held
     if not scores.chance:
         return None
-    if by_heart(case, now):
-        return Ruling("memorised", "memorised_chance")
+    fell = _fell_share(case, now) if fell_clearly(case, now) else 0.0
     error = case.held_errors[0, -1]
     gain = held[0] - held[-1]
+    worse = -gain > limits.SURE * error
+    if by_heart(case, now) or (worse and fell > limits.FELL_FAR):
+        return Ruling("memorised", "memorised_chance")
     below_prior = scores.prior is None or held[-1] < scores.prior - limits.LEAST_GAIN * case.scale
     learns = gain > limits.SURE * error and gain > limits.LEAST_GAIN * case.scale
     if learns and below_prior and added(case, now) >= limits.MATTERS:
@@ -242,12 +244,15 @@ def _going_on(case: Case, now: Levels) -> Ruling | None:
         if _named_since(case):
             return None
         return Ruling("unclear", "no_pace")  # even a pace that never slowed down could not be told from noise
-    if setting.few_weights and 0 < share < limits.SMALL and case.curves.step >= limits.MANY_STEPS:
+    scores = case.scores
+    if share >= limits.SMALL and scores.named_more is not None and scores.named_more < limits.NAMES_MORE:
+        return Ruling("underfit", "frequencies")
+    if setting.few_weights and 0 < share < limits.SMALL and case.curves.step >= limits.SOME_STEPS:
         return Ruling("underfit", "few_weights")
     if added(case, now) < limits.MATTERS or not _falls_in_the_end(case, now):
         return None
-    many = case.curves.step >= limits.MANY_STEPS
-    if setting.low_rate and share < (limits.SMALL_AT_LOW_RATE if many else limits.SMALL):
+    many, some = (case.curves.step >= least for least in (limits.MANY_STEPS, limits.SOME_STEPS))
+    if setting.low_rate and share < (limits.SMALL_AT_LOW_RATE if some else limits.SMALL):
         return Ruling("underfit", "low_rate")
     if many and share < limits.SMALL and added(case, now) > limits.HARDLY_BEGUN:
         return Ruling("underfit", "slow")

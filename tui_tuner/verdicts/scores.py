@@ -31,6 +31,7 @@ class Scores:
         prior: The loss [nats] of always telling the classes as often as they are; None likewise.
         rows: Held-out rows behind the metric; 0 where nobody knows.
         chance: Whether it is no better than chance; None where that cannot be told.
+        named_more: Where the loss decides: by how much the share of words named right has grown at its best.
     """
 
     name: str = ""
@@ -44,6 +45,7 @@ class Scores:
     rows: int = 0
     chance: bool | None = None
     accuracy: float | None = None
+    named_more: float | None = None
 
     @property
     def at_best(self) -> bool:
@@ -75,7 +77,22 @@ def scores_of(gathered: Gathered) -> Scores:
     prior, commonest = _prior(shares)
     chance = _is_chance(last, rows, commonest, prior)
     accuracy = last.get("accuracy")
-    return Scores(rows=rows, commonest=commonest, prior=prior, chance=chance, accuracy=accuracy, **told)
+    return Scores(
+        rows=rows,
+        commonest=commonest,
+        prior=prior,
+        chance=chance,
+        accuracy=accuracy,
+        named_more=None if name else _named_more(measured),
+        **told,
+    )
+
+
+def _named_more(measured: Mapping[int, Mapping[str, float | None]]) -> float | None:
+    before = measured.get(0, {}).get("accuracy")
+    after = [metrics.get("accuracy") for step, metrics in measured.items() if step > 0]
+    known = [value for value in after if value is not None and math.isfinite(value)]
+    return None if before is None or not known else max(known) - before
 
 
 def _is_number(value: object) -> bool:

@@ -46,7 +46,7 @@ def peak_rate(gathered: Gathered, config: RunConfig | None) -> float | None:
 def _few_weights(config: RunConfig) -> bool:
     """Whether next to nothing is trained: a prompt, factors, one layer, or matrices of rank 1 or 2."""
     method = config.method
-    if method.kind in RANKED:
+    if method.kind in (*RANKED, "loha"):
         return method.rank <= 2 or (method.layers or 99) <= 1
     return method.kind in (*PROMPTS, "ia3", "vera") or (
         method.kind == "freeze" and (method.layers or 99) <= 1

@@ -247,6 +247,15 @@ def _slow(case: Case, now: Levels, ruling: Ruling) -> str:
     )
 
 
+def _frequencies(case: Case, now: Levels, ruling: Ruling) -> str:
+    return _(
+        "{share:.0%} of the loss is gone, but the share of words that it names right has hardly grown "
+        "({more:+.1%} at best): it learnt how often words come, and not what comes next.",
+        share=max(0.0, float(now.held[0] - now.held[-1]) / case.scale),
+        more=case.scores.named_more or 0.0,
+    )
+
+
 def _few_weights(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
         "Only {share:.1%} of the loss is gone, and its method trains next to no weights: the "
@@ -330,6 +339,7 @@ _WHY: dict[str, Callable[[Case, Levels, Ruling], str]] = {
     "low_rate": _low_rate,
     "slow": _slow,
     "few_weights": _few_weights,
+    "frequencies": _frequencies,
     "no_pace": _say(
         lambda: _("The measurements are too few, or wobble too much, to tell whether it still gets better.")
     ),

@@ -81,7 +81,7 @@ def _thrown(case: Case, now: Levels) -> Ruling | None:
     if levels[-1] < limits.MADE_GOOD * now.start:
         return None
     middle = float(np.interp(case.curves.step / 2, case.window_steps, levels))
-    if middle - levels[-1] > limits.MAKES_GOOD * now.start:
+    if middle - levels[-1] > limits.MAKES_GOOD * now.start and levels[-1] < now.start:
         return None
     return Ruling("unstable", "thrown", int(thrown[0]))
 
