@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import MakeConfig, Recorder, Trained
 from tests.unit.verdicts.made import constant, falls, make_run
 from tests.unit.verdicts.test_odd import write
-from tui_tuner.runs.events import Finished, Heartbeat, Phase, RunStarted, Step, Verdict
+from tui_tuner.runs.events import Finished, Heartbeat, Log, Phase, RunStarted, Step, Verdict
 from tui_tuner.training.watching.verdicts import Judged
 from tui_tuner.verdicts import judge as judging
 
@@ -84,4 +84,5 @@ def test_a_fault_of_it_is_no_fault_of_the_run(monkeypatch: pytest.MonkeyPatch) -
     judged = Judged(sink)
     judged.emit(Step(1, 0, math.nan, 1e-4))
     judged.emit(Finished("completed", 0))
-    assert [type(body) for body in sink.bodies] == [Step, Finished]
+    assert [type(body) for body in sink.bodies] == [Step, Log, Finished]
+    assert "cannot be judged (ZeroDivisionError" in sink.of("log")[0]["message"]

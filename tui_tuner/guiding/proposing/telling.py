@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.schema import ModelSection
 from tui_tuner.guiding.goals import Goal
 from tui_tuner.guiding.machine import Budget, Machine
 from tui_tuner.guiding.proposal import Concern
@@ -11,6 +12,9 @@ from tui_tuner.guiding.proposing.rows import Tokens
 from tui_tuner.guiding.proposing.spending import Spent
 from tui_tuner.locales import _
 from tui_tuner.models.facts import ModelFacts
+from tui_tuner.models.hub.local import find
+from tui_tuner.models.hub.net import is_offline
+from tui_tuner.models.hub.place import is_path
 from tui_tuner.planning.plan import Plan
 from tui_tuner.text import human_count, human_money, one_line, rough_seconds
 
@@ -44,6 +48,8 @@ def add_concerns(
     """The data's, the plan's, and those of the budget."""
     if 0 < tokens.facts.validation_rows < FEW_HELD_OUT:
         draft.add(_few_held_out(tokens.facts.validation_rows))
+    if (missing := _not_here(draft.config().model)) is not None:
+        draft.add(missing)
     if tokens.unusable and "refused_rows" not in {one.code for one in draft.concerns}:
         draft.add(_unusable(tokens))
     for advice in found.advice:
@@ -66,6 +72,28 @@ def add_concerns(
                 "elsewhere", said, _("Take the config to that machine and start it there."), about="machine"
             )
         )
+
+
+def _not_here(model: ModelSection) -> Concern | None:
+    """That the model has to be fetched first, which no time above counts."""
+    if model.architecture is not None or is_path(model.name):
+        return None
+    if find(model.name, model.revision, model.hub) is not None:
+        return None
+    name = one_line(model.name, 80)
+    if is_offline():
+        return Concern(
+            "not_here",
+            _("{model} is not on this machine, and no hub may be asked.", model=name),
+            _("Choose a model that is here, or allow the network."),
+            about="model",
+        )
+    return Concern(
+        "not_here",
+        _("{model} is not on this machine: the run fetches it first, which no time here counts.", model=name),
+        _("Its hub has to be reachable then; `tui-tuner models fetch {model}` brings it before.", model=name),
+        about="model",
+    )
 
 
 def _long(draft: Draft, tokens: Tokens, seconds: float) -> Concern:
@@ -123,7 +151,7 @@ def summary(
     """What will happen, the most important first."""
     lines = [_learns(draft, goal, facts, tokens), _reads(draft, found, tokens), _memory(found)]
     lines.append(_time(spent))
-    if tokens.facts.validation_rows:
+    if tokens.facts.validation_rows >= FEW_HELD_OUT:  # of fewer a concern says what they cannot tell
         lines.append(
             _(
                 "{held:,} rows are held out. At the end you see whether the model is better on them than "

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tui_tuner.locales import _
 from tui_tuner.runs.events import (
     Body,
     Evaluation,
@@ -18,14 +19,17 @@ from tui_tuner.runs.events import (
     Finished,
     Heartbeat,
     HeldOutRows,
+    Log,
     Sink,
     Verdict,
 )
+from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
     from tui_tuner.verdicts.gathering import Gathered
 
 MOST_STEPS = 4096
+SURE_ENOUGH = 0.6  # of a word that takes the place of another while it goes on: at a border it would flap
 LIVE_DRAWS = 50  # a judgement between two steps takes some ten milliseconds with them
 _OF_EVALUATION = (Evaluation, HeldOutRows, EvaluationTable, Heartbeat)
 
@@ -43,11 +47,15 @@ class Judged:
         self._lock = threading.RLock()
         self._measured = False  # an evaluation is not judged yet
         self._word = ""
+        self._failed = False
         self._gathered = _begin(journal)
 
     def emit(self, body: Body) -> None:
         """Pass an event on; before what follows an evaluation, and before the end, the verdict."""
-        before = self._before(body)
+        try:
+            before: Body | None = self._before(body)
+        except Exception as error:
+            before = self._said_once(error)
         if before is not None:
             self._sink.emit(before)
         self._sink.emit(body)
@@ -58,7 +66,7 @@ class Judged:
     def _before(self, body: Body) -> Verdict | None:
         if self._gathered is None:
             return None
-        with self._lock, contextlib.suppress(Exception):
+        with self._lock:
             if isinstance(body, Finished):
                 return self._judge(body.status)
             if isinstance(body, Evaluation) and body.stage == "validation":
@@ -67,6 +75,15 @@ class Judged:
                 self._measured = False
                 return self._judge("")
         return None
+
+    def _said_once(self, error: Exception) -> Log | None:
+        """A run without a verdict must not look like one that was judged long ago."""
+        if self._failed:
+            return None
+        self._failed = True
+        why = one_line(f"{type(error).__name__}: {error}", 200)
+        said = _("The run cannot be judged ({why}); its training is not touched by that.", why=why)
+        return Log(said, "warning")
 
     def _judge(self, ended: str) -> Verdict | None:
         """The verdict to tell: at the end any, unless nothing was trained; before that, another word."""
@@ -77,7 +94,8 @@ class Judged:
         if not self._gathered.steps:
             return None  # what is measured before the first step says nothing yet
         found = judge_gathered(self._gathered, DRAWS if ended else LIVE_DRAWS)
-        if not ended and found.verdict == self._word:
+        sure = found.confidence is None or found.confidence >= SURE_ENOUGH
+        if not ended and (found.verdict == self._word or not sure):
             return None
         self._word = found.verdict
         return event_of(found, final=bool(ended))

@@ -157,12 +157,13 @@ class ResultsScreen(Zooms, TunerScreen):
         """What the journal tells, with the verdict on it, whoever gave that."""
         assert self._snapshot is not None
         view = self._snapshot.view
-        return replace(view, verdict=self._own) if view.verdict is None and self._own is not None else view
+        last_word = view.verdict is not None and view.verdict.final
+        return replace(view, verdict=self._own) if self._own is not None and not last_word else view
 
     def _judge_old(self, view: RunView, live: bool) -> None:
-        """A run that has ended without a verdict was made by an older version, or was killed."""
+        """A run that has ended without a last verdict was made by an older version, or was killed."""
         state = self._snapshot.state if self._snapshot is not None else ""
-        known = self._judging or self._judged or view.verdict is not None
+        known = self._judging or self._judged or (view.verdict is not None and view.verdict.final)
         if live or known or not view.steps or state == "reading":
             return
         self._judging = True

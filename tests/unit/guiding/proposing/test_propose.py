@@ -203,3 +203,15 @@ def test_the_config_holds_its_reasons_and_says_the_same(tmp_path: Path) -> None:
     assert load_config(path) == build_config(made.values)
     assert flat(yaml.safe_load(text)) == dict(values_of(made))
     assert "# By a test." in text and "# 12 of 60 are held out" in text
+
+
+def test_a_model_that_is_not_here_is_said_to_be_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    write_jsonl(tmp_path / "rows.jsonl", chat_rows(60))
+    made = propose(Answers("style", "rows.jsonl", "HuggingFaceTB/SmolLM2-135M-Instruct", "cpu"), tmp_path)
+    assert "not_here" in codes(made)
+    said = next(one.message for one in made.concerns if one.code == "not_here")
+    assert "SmolLM2-135M-Instruct is not on this machine" in said
+    assert "not_here" not in codes(propose(Answers("style", "rows.jsonl", "demo", "cpu"), tmp_path))
