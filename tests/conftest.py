@@ -195,8 +195,12 @@ class Trained:
     def steps(self) -> dict[int, float]:
         return self.sink.steps()
 
+    def warnings(self) -> list[dict[str, Any]]:
+        """What went on, but for what the plan says of the config at the start."""
+        return [one for one in self.sink.of("warning") if not one["code"].startswith("advice_")]
+
     def codes(self) -> list[str]:
-        return [fields["code"] for fields in self.sink.of("warning")]
+        return [one["code"] for one in self.warnings()]
 
 
 @pytest.fixture
