@@ -1,9 +1,9 @@
 """What the cards of common models say: what each is for, its terms, and which languages it knows.
 
 What the model cards on the Hugging Face Hub and the reports they name say (Qwen3: arXiv 2505.09388, appendix;
-XLM-R: arXiv 1911.02116, appendix; BERT: its list of multilingual models). Only those of Qwen3 and Gemma 3 were
-compared with their cards in November 2026: a card that is here, or a hub that is asked, has the last word. A
-card that names no languages leaves them empty here: nothing is guessed.
+XLM-R: arXiv 1911.02116, appendix; BERT: its list of multilingual models). Only those of Qwen3 and Gemma 3
+were compared with their cards in November 2026: a card that is here, or a hub that is asked, has the last
+word. A card that names no languages leaves them empty here: nothing is guessed.
 """
 
 from __future__ import annotations
