@@ -64,6 +64,9 @@ class ObjectiveChecks:
                 for group in objective.groups(data, rows, size):
                     if objective.weight(data, group):
                         measured = objective.measure(model, objective.lay(data, group, training=False))
+                        each = measured.pop("each", None)
+                        if each is not None:  # the losses of which one of them is the sum
+                            assert float(each.losses.sum()) == pytest.approx(float(measured["loss"]), 1e-5)
                         sums = {name: sums.get(name, 0) + value for name, value in measured.items()}
                 numbers = {name: value.tolist() for name, value in sums.items()}
                 found.append(objective.summarise(numbers, weight))
