@@ -195,10 +195,7 @@ def test_a_model_that_cannot_be_written_does_not_end_the_training(
     run = train(make_config())
     assert run.outcome.status == "completed", run.outcome
     assert set(run.codes()) == {"out_of_memory"}
-    assert (
-        "best" in run.warnings()[0]["message"]
-        and "memory ran out" in run.warnings()[0]["message"]
-    )
+    assert "best" in run.warnings()[0]["message"] and "memory ran out" in run.warnings()[0]["message"]
     assert sorted(run.steps()) == [1, 2, 3, 4, 5, 6] and not run.folder.best.exists()
 
 
