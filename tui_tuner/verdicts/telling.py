@@ -13,6 +13,17 @@ from tui_tuner.locales import _
 from tui_tuner.verdicts import limits
 from tui_tuner.verdicts.cases import Case, Levels, Ruling
 from tui_tuner.verdicts.rules import added
+from tui_tuner.verdicts.telling_unsteady import (
+    figure,
+    tell_bad_numbers,
+    tell_held_rise,
+    tell_held_wandering,
+    tell_jumps,
+    tell_lost_again,
+    tell_risen,
+    tell_thrown,
+    tell_wandering,
+)
 
 _POINTS = 6  # of a curve that are told
 
@@ -30,95 +41,7 @@ def tell(case: Case, now: Levels, ruling: Ruling) -> list[str]:
     return [why, *(sentence for sentence in rest if sentence)]
 
 
-def figure(value: float) -> str:
-    """A loss in a sentence."""
-    return f"{value:.4g}"
-
-
 # ---- what decided --------------------------------------------------------------------------------------
-
-
-def _bad_numbers(case: Case, now: Levels, ruling: Ruling) -> str:
-    bad = case.curves.bad
-    if not len(bad):
-        return _("The loss on held-out rows was no number at step {step}.", step=ruling.since)
-    return _(
-        "The loss was no number in {count:,} of {all:,} steps, first at step {step}.",
-        count=len(bad),
-        all=len(bad) + len(case.curves.losses),
-        step=ruling.since,
-    )
-
-
-def _risen(case: Case, now: Levels, ruling: Ruling) -> str:
-    high = int(np.argmax(now.windows))
-    said = {
-        "start": figure(now.start),
-        "high": figure(float(now.windows[high])),
-        "step": int(case.window_steps[high]),
-        "end": figure(float(now.windows[-1])),
-    }
-    if ruling.why == "ends_above":
-        return _(
-            "The loss in training rose from {start} at the start to {high} about step {step}, and ended at "
-            "{end}, above where it began.",
-            **said,
-        )
-    return _(
-        "The loss in training rose from {start} at the start to {high} about step {step}; it ended at {end}.",
-        **said,
-    )
-
-
-def _lost_again(case: Case, now: Levels, ruling: Ruling) -> str:
-    low = int(np.argmin(now.windows))
-    return _(
-        "The loss in training had fallen from {start} to {low} about step {step} and rose again to {end}: no "
-        "overfitting does that.",
-        start=figure(now.start),
-        low=figure(float(now.windows[low])),
-        step=int(case.window_steps[low]),
-        end=figure(float(now.windows[-1])),
-    )
-
-
-def _thrown(case: Case, now: Levels, ruling: Ruling) -> str:
-    curves = case.curves
-    place = int(np.argmax(np.where(np.isin(curves.steps, case.thrown), curves.losses, -np.inf)))
-    return _(
-        "The loss in training rose from {start} at the start to {high} at step {step}, and what that threw "
-        "away was not made good: it ended at {end}.",
-        start=figure(max(now.start, float(curves.losses[0]))),
-        high=figure(float(curves.losses[place])),
-        step=int(curves.steps[place]),
-        end=figure(float(now.windows[-1])),
-    )
-
-
-def _wanders(case: Case, now: Levels, ruling: Ruling) -> str:
-    return _(
-        "The loss in training goes up and down between {low} and {high} and does not settle.",
-        low=figure(float(now.windows.min())),
-        high=figure(float(now.windows.max())),
-    )
-
-
-def _jumps(case: Case, now: Levels, ruling: Ruling) -> str:
-    jumps = case.jumps
-    return _(
-        "The loss jumped far above what was usual {count:,} times, from step {first} to step {last}.",
-        count=len(jumps),
-        first=int(jumps[0]),
-        last=int(jumps[-1]),
-    )
-
-
-def _held_rose(case: Case, now: Levels, ruling: Ruling) -> str:
-    return _(
-        "The loss on held-out rows rose from {start} to {end}, and that in training did not fall either.",
-        start=figure(float(now.held[0])),
-        end=figure(float(now.held[-1])),
-    )
 
 
 def _few_rows(case: Case, now: Levels, ruling: Ruling) -> str:
@@ -217,16 +140,6 @@ def _overfit(case: Case, now: Levels, ruling: Ruling) -> str:
     )
 
 
-def _held_wanders(case: Case, now: Levels, ruling: Ruling) -> str:
-    return _(
-        "Held-out rows became clearly worse and clearly better by turns from step {since} on, between "
-        "{least} and {most}, which no learning at a fitting rate does.",
-        since=ruling.since,
-        least=figure(float(now.held[1:].min())),
-        most=figure(float(now.held[1:].max())),
-    )
-
-
 def _low_rate(case: Case, now: Levels, ruling: Ruling) -> str:
     return _(
         "It learns, but the rate {rate:g} is far below the usual {usual:g}: {share:.1%} of the loss is gone "
@@ -310,15 +223,15 @@ def _say(sentence: Callable[[], str]) -> Callable[[Case, Levels, Ruling], str]:
 
 
 _WHY: dict[str, Callable[[Case, Levels, Ruling], str]] = {
-    "bad_numbers": _bad_numbers,
-    "ends_above": _risen,
-    "rose_above": _risen,
-    "thrown": _thrown,
-    "lost_again": _lost_again,
-    "wanders": _wanders,
-    "jumps": _jumps,
-    "held_rose": _held_rose,
-    "held_wanders": _held_wanders,
+    "bad_numbers": tell_bad_numbers,
+    "ends_above": tell_risen,
+    "rose_above": tell_risen,
+    "thrown": tell_thrown,
+    "lost_again": tell_lost_again,
+    "wanders": tell_wandering,
+    "jumps": tell_jumps,
+    "held_rose": tell_held_rise,
+    "held_wanders": tell_held_wandering,
     "no_steps": _say(lambda: _("There are no steps yet that could tell anything.")),
     "no_evaluations": _say(lambda: _("Nothing was measured on held-out rows.")),
     "one_evaluation": _say(lambda: _("Held-out rows were measured once, and one point is no curve.")),
