@@ -112,10 +112,8 @@ class AnnotateScreen(TunerScreen):
     def _open(self) -> None:
         try:
             self.post_message(Opened(open_annotation(self._given, self._for), ""))
-        except TunerError as error:
+        except (TunerError, OSError) as error:
             self.post_message(Opened(None, words_of(error)))
-        except OSError as error:
-            self.post_message(Opened(None, str(error)))
 
     def work_failed(self, group: str, words: str) -> None:
         self.post_message(Opened(None, words))

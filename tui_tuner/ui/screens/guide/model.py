@@ -118,7 +118,7 @@ class ModelQuestion(Question):
                     return
                 self.post_message(Ranked(found, False))
         except (TunerError, OSError) as error:
-            problem = words_of(error) if isinstance(error, TunerError) else str(error)
+            problem = words_of(error)
         if not worker.is_cancelled:
             self.post_message(Ranked(found, True, problem))
 

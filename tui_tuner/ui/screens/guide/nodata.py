@@ -109,7 +109,7 @@ class NoData(Question):
         try:
             written = write_example(self.walk.task, ".", self.walk.answers.task or "")
         except (TunerError, OSError) as error:
-            self.tuner.say(words_of(error) if isinstance(error, TunerError) else str(error), "error", 10)
+            self.tuner.say(words_of(error), "error", 10)
             return
         path = os.path.relpath(written)
         words = _("{path} is written. Put your own rows into it, then take it.", path=one_line(path))
