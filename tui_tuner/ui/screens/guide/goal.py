@@ -8,7 +8,6 @@ from textual import on, work
 from textual.content import Content
 from textual.events import Key
 from textual.message import Message
-from textual.widgets import OptionList
 from textual.worker import get_current_worker
 
 from tui_tuner.guiding.goals import Goal, goal_of, goals
@@ -110,10 +109,6 @@ class GoalQuestion(Question):
         elif guess is not None and not self._moved and "task" not in self.walk.chosen:
             at = guess.name
         self.show_answers(lines, at)
-
-    @on(OptionList.OptionHighlighted, "#answers")
-    def _about_goal(self) -> None:
-        self.show_about()
 
     def about(self, chosen: str) -> Content:
         goal = next((goal for goal in goals() if goal.name == chosen), None)
