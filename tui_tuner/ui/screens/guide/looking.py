@@ -64,9 +64,7 @@ class Seen:
 
         lines: list[Content] = []
         if self.refusal is not None:
-            lines.append(Content.assemble(("✗ ", "$error"), block(self.refusal.sentence).stylize("$error")))
-            if self.refusal.advice:
-                lines.append(block("  " + self.refusal.advice).stylize("$dim"))
+            lines += refusal_lines(self.refusal)
         rows = [
             [
                 Content.assemble(("› " if not place else "  ", "$dim"), line)
@@ -86,6 +84,14 @@ class Seen:
         for row in rows[1:]:
             lines += row
         return Content("\n").join(lines)
+
+
+def refusal_lines(refusal: Refusal) -> list[Content]:
+    """Why something cannot be used, and what to do."""
+    lines = [Content.assemble(("✗ ", "$error"), block(refusal.sentence).stylize("$error"))]
+    if refusal.advice:
+        lines.append(block("  " + refusal.advice).stylize("$dim"))
+    return lines
 
 
 def concern_lines(concern: Concern) -> list[Content]:

@@ -125,10 +125,12 @@ class GuidePage(TunerScreen):
 
     @work(thread=True, group="propose", exclusive=True)
     def _work_out(self, answers: Answers) -> None:
+        from tui_tuner.guiding.propose import propose
+
         worker = get_current_worker()
         proposal, refusal = None, None
         try:
-            proposal = propose_for(answers, self._say_working, lambda: worker.is_cancelled)
+            proposal = propose(answers, said=self._say_working, stop=lambda: worker.is_cancelled)
         except (TunerError, OSError) as problem:
             refusal = refusal_of(problem)
         if not worker.is_cancelled:
@@ -335,10 +337,3 @@ def with_values(answers: Answers, values: Mapping[str, Any]) -> Answers:
         else:
             more[path] = value
     return replace(answers, more=more, **found)
-
-
-def propose_for(answers: Answers, said: Any, stop: Any) -> Proposal:
-    """What is proposed for some answers; with runs beside it, in the working folder."""
-    from tui_tuner.guiding.propose import propose
-
-    return propose(answers, said=said, stop=stop)

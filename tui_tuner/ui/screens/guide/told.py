@@ -14,6 +14,7 @@ from tui_tuner.guiding.proposal import Concern, Proposal, Setting
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.checking import Refusal
+from tui_tuner.ui.screens.guide.looking import concern_lines, refusal_lines
 from tui_tuner.ui.words import block, column
 
 _FIELDS = 30  # cells of a field with its value
@@ -50,9 +51,7 @@ def page_content(proposal: Proposal | None, refusal: Refusal | None, width: int)
         return Content(_("Working out what these answers come to…")).stylize("$dim")
     lines: list[Content] = []
     if refusal is not None:
-        lines += [Content.assemble(("✗ ", "$error"), block(refusal.sentence).stylize("$error"))]
-        lines += [block("  " + refusal.advice).stylize("$dim")] if refusal.advice else []
-        lines.append(Content(""))
+        lines += [*refusal_lines(refusal), Content("")]
     if proposal is not None:
         lines += _happens(proposal)
         lines += _risks(proposal)
@@ -76,10 +75,7 @@ def _risks(proposal: Proposal) -> Iterator[Content]:
     yield Content(_("What may go wrong, and the way out")).stylize("bold $primary")
     number = 0
     for concern in concerns:
-        mark, colour = ("✗ ", "$error") if concern.stops else ("! ", "$warning")
-        yield Content.assemble((mark, colour), block(concern.message))
-        if concern.way_out:
-            yield block("  " + concern.way_out).stylize("$dim")
+        yield from concern_lines(concern)
         for words, values in concern.fixes:
             if values:
                 number += 1
