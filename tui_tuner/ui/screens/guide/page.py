@@ -165,13 +165,10 @@ class GuidePage(TunerScreen):
 
     def _put(self, values: Mapping[str, Any]) -> None:
         """Put what is proposed into the draft, as one step that the form can take back."""
-        drafts = self.tuner.drafts
-        if drafts.draft is not self.walk.draft:
-            drafts.begin({}, _("guide"))
-            self.walk.draft = drafts.draft
-        drafts.draft.values = copy.deepcopy(dict(values))
-        drafts.draft.texts.clear()
-        drafts.touch(_("what the guide proposes"))
+        draft = self.walk.own_draft(self.tuner.drafts)
+        draft.values = copy.deepcopy(dict(values))
+        draft.texts.clear()
+        self.tuner.drafts.touch(_("what the guide proposes"))
 
     def _draw(self) -> None:
         proposal, refusal = self.walk.proposal, self._refusal

@@ -254,10 +254,7 @@ class Question(TunerScreen):
 
     def keep(self) -> None:
         """Keep the answers so far as a draft: whoever leaves finds it on the home screen."""
-        drafts = self.tuner.drafts
-        if drafts.draft is not self.walk.draft:
-            drafts.begin({}, _("guide"))
-            self.walk.draft = drafts.draft
+        self.walk.own_draft(self.tuner.drafts)
         put_values(self.tuner, self.walk.config_values())
 
     def action_scroll_about(self, pages: int) -> None:

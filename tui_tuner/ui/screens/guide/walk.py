@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from tui_tuner.guiding.answers import Answers
+from tui_tuner.locales import _
 
 if TYPE_CHECKING:
     from tui_tuner.guiding.data import DataLook
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from tui_tuner.guiding.proposal import Proposal
     from tui_tuner.planning.data_facts import DataFacts
     from tui_tuner.tasks.preview.finding import FoundFile
-
+    from tui_tuner.ui.drafts import DraftKeeper
+    from tui_tuner.ui.editing.kept import Draft
 
 QUESTIONS = ("task", "data", "model", "machine", "budget", "judge")
 
@@ -27,7 +29,7 @@ class Walk:
     """Lives as long as the workbench, or until a run was started: whoever goes back finds it as it was.
 
     Args:
-        chosen: Whether somebody has answered a question so far; before, its answer is only suggested.
+        chosen: The questions that somebody has answered; the answers to others are only suggested.
     """
 
     answers: Answers = field(default_factory=Answers)
@@ -36,7 +38,7 @@ class Walk:
     counted: tuple[int, int] = (0, 0)  # files that were looked into, and of how many
     proposal: Proposal | None = None
     seen: dict[tuple[str, str], Any] = field(default_factory=dict)  # looks at data, by path and task
-    draft: Any = None  # the draft that this walk writes
+    draft: Draft | None = None  # that this walk writes
     ahead: list[str] = field(default_factory=list)  # keys that were typed while an earlier one still waits
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -44,11 +46,6 @@ class Walk:
         """Take answers; they are one's own from here on."""
         self.answers = replace(self.answers, **values)
         self.chosen |= set(values)
-
-    def suggest(self, **values: Any) -> None:
-        """Take answers where nobody has given any."""
-        mine = {name: value for name, value in values.items() if name not in self.chosen}
-        self.answers = replace(self.answers, **mine)
 
     def put(self, values: Mapping[str, Any]) -> None:
         """Set fields beside the questions."""
@@ -58,6 +55,13 @@ class Walk:
         """Leave fields to what is proposed again."""
         more = {name: value for name, value in self.answers.more.items() if name not in fields}
         self.answers = replace(self.answers, more=more)
+
+    def own_draft(self, drafts: DraftKeeper) -> Draft:
+        """The draft of this walk, begun anew where another was begun meanwhile."""
+        if drafts.draft is not self.draft:
+            drafts.begin({}, _("guide"))
+            self.draft = drafts.draft
+        return drafts.draft
 
     def begin_again_after(self, question: str) -> None:
         """Another answer to a question: what was answered for the one before is suggested anew."""
@@ -91,10 +95,12 @@ class Walk:
     @property
     def task(self) -> str:
         """The task that does it."""
-        return (self.goal.task or "") if self.goal is not None else ""
+        goal = self.goal
+        return (goal.task or "") if goal is not None else ""
 
     def data_facts(self) -> DataFacts | None:
         """How many rows and tokens were counted of the data; None where they were not."""
+        from tui_tuner.guiding.amounts import CHARACTERS_A_TOKEN
         from tui_tuner.planning.data_facts import DataFacts
 
         found = self._counted
@@ -102,9 +108,7 @@ class Walk:
             return None
         tokens = found.total_tokens
         if tokens is None and found.characters is not None:
-            tokens = round(
-                found.characters.mean * found.rows / 4
-            )  # of English text, until a tokenizer counts
+            tokens = round(found.characters.mean * found.rows / CHARACTERS_A_TOKEN)  # until they are counted
         return DataFacts(found.rows, tokens=tokens) if tokens else None
 
     def languages(self) -> tuple[str, ...]:
