@@ -157,8 +157,7 @@ class DataQuestion(WaysOut):
     def draw_answers(self) -> None:
         if not self._around:
             return
-        width = max(20, self.size.width - 4)
-        lines = [(_FILE + place.path, self._line(place, width)) for place in self._places()]
+        lines = [(_FILE + place.path, self._line(place, self.width)) for place in self._places()]
         more = (
             (OTHER, "o", _("another file, a folder, or a data set of a hub …")),
             (NONE, "n", _("I have no data yet …")),

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.content import Content
-from textual.events import Key
 from textual.message import Message
 from textual.worker import get_current_worker
 
@@ -15,7 +14,6 @@ from tui_tuner.locales import _, _n
 from tui_tuner.text import one_line
 from tui_tuner.ui.screens.guide.question import Question
 from tui_tuner.ui.screens.guide.walk import Walk
-from tui_tuner.ui.words import column
 
 
 class LookedAround(Message):
@@ -49,7 +47,6 @@ class GoalQuestion(Question):
 
     def __init__(self, walk: Walk) -> None:
         super().__init__(walk)
-        self._moved = False
         self._looked = walk.files is not None
 
     def on_mount(self) -> None:
@@ -74,14 +71,10 @@ class GoalQuestion(Question):
         self.found_out()
 
     def busy(self) -> str:
-        if self._looked or self._moved or "task" in self.walk.chosen:
+        if self._looked or self.moved or "task" in self.walk.chosen:
             return ""
         count, of = self.walk.counted
         return _("looking at the files here: {count} of {of}", count=count, of=of)
-
-    def on_key(self, event: Key) -> None:
-        if event.key in ("up", "down", "home", "end"):
-            self._moved = True
 
     @property
     def _guess(self) -> Goal | None:
@@ -91,7 +84,6 @@ class GoalQuestion(Question):
     def draw_answers(self) -> None:
         guess = self._guess
         lines = []
-        width = max(20, self.size.width - 4)
         offered = goals()
         names = min(34, max(len(_(goal.words)) for goal in offered) + 3)
         for goal in offered:
@@ -99,14 +91,11 @@ class GoalQuestion(Question):
             words = _("from {rows}", rows=needs) if needs else ""
             if guess is not None and goal.name == guess.name and self.walk.best_file is not None:
                 words = _("suggested: {file} holds {rows}", file=self.walk.best_file.path, rows=needs)
-            line = Content.assemble(
-                (column(_(goal.words), names), "bold"), (column(words, width - names), "$dim")
-            )
-            lines.append((goal.name, line))
+            lines.append((goal.name, self.line(_(goal.words), words, names)))
         at = ""
         if "task" in self.walk.chosen and not self.answers.options:
             at = self.walk.answers.task or ""
-        elif guess is not None and not self._moved and "task" not in self.walk.chosen:
+        elif guess is not None and not self.moved and "task" not in self.walk.chosen:
             at = guess.name
         self.show_answers(lines, at)
 

@@ -12,7 +12,7 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.screens.dialogs import AskPath
 from tui_tuner.ui.screens.guide.question import Question
-from tui_tuner.ui.words import block, column
+from tui_tuner.ui.words import block
 
 HELD_OUT, PROMPTS = "held-out", "prompts"
 
@@ -64,14 +64,7 @@ class JudgeQuestion(Question):
         return found
 
     def draw_answers(self) -> None:
-        width = max(20, self.size.width - 4)
-        lines = [
-            (
-                id,
-                Content.assemble((column(words, 30), "bold"), (column(one_line(means), width - 30), "$dim")),
-            )
-            for id, words, means in self._choices()
-        ]
+        lines = [(id, self.line(words, means, 30)) for id, words, means in self._choices()]
         judge = self.walk.answers.judge
         at = ""
         if not self.answers.options and judge:

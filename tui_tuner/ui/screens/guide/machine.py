@@ -102,17 +102,7 @@ class MachineQuestion(Question):
     def draw_answers(self) -> None:
         if not self._choices:
             return
-        width = max(20, self.size.width - 4)
-        lines = [
-            (
-                choice.asked,
-                Content.assemble(
-                    (column(_(choice.words), 30), "bold"),
-                    (column(one_line(choice.means), width - 30), "$dim"),
-                ),
-            )
-            for choice in self._choices
-        ]
+        lines = [(choice.asked, self.line(_(choice.words), choice.means, 30)) for choice in self._choices]
         at = self.walk.answers.machine or "" if not self.answers.options else ""
         self.show_answers(lines, at)
 

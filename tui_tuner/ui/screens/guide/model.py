@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.events import Key
 from textual.message import Message
 from textual.worker import get_current_worker
 
@@ -61,7 +60,7 @@ class ModelQuestion(Question):
     def __init__(self, walk: Walk) -> None:
         super().__init__(walk)
         self._choices: list[Choice] = []
-        self._done, self._moved, self._problem = False, False, ""
+        self._done, self._problem = False, ""
         self._began = time.monotonic()
         self._for: tuple[object, ...] = ()  # the answers that models were ranked for
 
@@ -134,20 +133,16 @@ class ModelQuestion(Question):
 
     def busy(self) -> str:
         seconds = time.monotonic() - self._began
-        if self._done or (self._choices and (self._moved or seconds > _PATIENCE)):
+        if self._done or (self._choices and (self.moved or seconds > _PATIENCE)):
             return ""
         if "model" in self.walk.chosen and self.chosen == self.walk.answers.model:
             return ""
         return _("planning models: {count} so far", count=len(self._choices))
 
-    def on_key(self, event: Key) -> None:
-        if event.key in ("up", "down", "home", "end", "pageup", "pagedown"):
-            self._moved = True
-
     # The lines
 
     def draw_answers(self) -> None:
-        width = max(20, self.size.width - 4)
+        width = self.width
         shown = self._choices[:_MOST]
         lines = [(choice.name, _line(choice, width)) for choice in shown]
         chosen = self.walk.answers.model if "model" in self.walk.chosen else ""
@@ -158,7 +153,7 @@ class ModelQuestion(Question):
         if not lines and self._done:
             lines = [("", Content(_("No model was found: m looks for one by its name.")))]
         at = ""
-        if not self._moved:
+        if not self.moved:
             at = chosen or (lines[0][0] if lines else "")
         self.show_answers(lines, at)
 

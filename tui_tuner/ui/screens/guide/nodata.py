@@ -15,7 +15,7 @@ from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.screens.guide.question import Question
 from tui_tuner.ui.screens.guide.walk import Walk
-from tui_tuner.ui.words import block, column, mark
+from tui_tuner.ui.words import block, mark
 
 EXAMPLE, WRITE, DEMO = "example", "write", "demo"
 
@@ -57,17 +57,12 @@ class NoData(Question):
         self.draw_answers()
 
     def draw_answers(self) -> None:
-        width = max(20, self.size.width - 4)
         choices = [
             (EXAMPLE, _("Write an example file here"), _("to be filled in with any editor")),
             (WRITE, _("Write rows here"), _("one after the other, on this screen")),
             (DEMO, _("Try the demo's rows"), _("nothing of your own is learnt")),
         ]
-        lines = [
-            (id, Content.assemble((column(words, 32), "bold"), (column(means, width - 32), "$dim")))
-            for id, words, means in choices
-        ]
-        self.show_answers(lines)
+        self.show_answers([(id, self.line(words, means, 32)) for id, words, means in choices])
 
     def about(self, chosen: str) -> Content:
         if chosen == EXAMPLE:

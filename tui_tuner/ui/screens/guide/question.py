@@ -27,9 +27,10 @@ from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.screens.guide.walk import Walk
 from tui_tuner.ui.screens.offers import put_values
 from tui_tuner.ui.widgets.topbar import TopBar
-from tui_tuner.ui.words import mark, marked
+from tui_tuner.ui.words import column, mark, marked
 
 QUESTIONS = 5
+_MOVES = ("up", "down", "home", "end")
 
 
 class Answers(OptionList):
@@ -73,6 +74,7 @@ class Question(TunerScreen):
         super().__init__()
         self.walk = walk
         self._waits_since = 0.0  # that Enter waits; 0 where it does not
+        self.moved = False  # whether somebody has chosen a line by hand
         self._told = ""
         self._about = Content("")
         self._made = False  # and not only on its way
@@ -120,6 +122,11 @@ class Question(TunerScreen):
     @property
     def answers(self) -> Answers:
         return self.query_one(Answers)
+
+    @property
+    def width(self) -> int:
+        """Cells of an answer."""
+        return max(20, self.size.width - 4)
 
     @property
     def chosen(self) -> str:
@@ -192,6 +199,12 @@ class Question(TunerScreen):
         self.show_about()
         self.query_one("#about").scroll_home(animate=False)
 
+    def line(self, words: str, means: str, names: int) -> Content:
+        """An answer and, beside it, what it means; the first takes so many cells."""
+        return Content.assemble(
+            (column(words, names), "bold"), (column(one_line(means), self.width - names), "$dim")
+        )
+
     # Enter
 
     @on(Answers.Wanted)
@@ -215,6 +228,7 @@ class Question(TunerScreen):
             self.choose(self.chosen)
 
     def on_key(self, event: Key) -> None:
+        self.moved = self.moved or event.key in _MOVES
         if not self._waits_since or event.key == "enter":
             return
         if event.key == "ctrl+r":
