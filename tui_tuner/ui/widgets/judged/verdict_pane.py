@@ -31,8 +31,7 @@ class CurvePiece(RunChart):
 
     def show_since(self, view: RunView, since: int | None) -> None:
         """Draw the piece of this run's curve."""
-        self._since = since
-        self.show(view)
+        self._since, self._view = since, view
         self.repaint(force=True)
 
     def _chart(self, columns: int) -> Chart:
