@@ -72,6 +72,11 @@ def advice_of(verdict: Verdict) -> list[Advice]:
     return found
 
 
+def ways_of(verdict: Verdict) -> list[Advice]:
+    """What is advised that settings can do."""
+    return [item for item in advice_of(verdict) if item.values]
+
+
 def confidence_words(confidence: float | None) -> str:
     """How sure a verdict is."""
     if confidence is None:

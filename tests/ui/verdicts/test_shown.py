@@ -77,6 +77,17 @@ async def test_results_begin_with_the_verdict_and_make_the_next_config(
         assert "what the verdict on shuffled advises" in toasts(pilot)
 
 
+async def test_a_key_is_offered_only_where_a_setting_helps(store: RunStore, opened: Opened) -> None:
+    found = replace(runs.NOTHING, advice=[runs.MORE_ROWS])
+    folder = runs.judged(store, "few", found, {0: 3.65, 50: 3.66, 100: 3.64})
+    async with opened(SIZES[1], open_run=folder) as pilot:
+        await until(pilot, lambda: "! Nothing learnt" in text(pilot))
+        assert not {"F4", "f4"} & set(text(pilot).split())
+        await pilot.press("v")
+        await until(pilot, lambda: "1 Gather more rows." in text(pilot))
+        assert "What to do:" in text(pilot) and not {"F4", "f4"} & set(text(pilot).split())
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_of_several_pieces_of_advice_one_is_chosen(
     store: RunStore, opened: Opened, size: tuple[int, int]

@@ -16,18 +16,18 @@ from tui_tuner.text import one_line
 from tui_tuner.ui.overview import run_values
 from tui_tuner.ui.screens.base import TunerScreen
 from tui_tuner.ui.widgets.judged.verdict_pane import values_words
-from tui_tuner.verdicts.told import advice_of, headline
+from tui_tuner.verdicts.told import headline, ways_of
 from tui_tuner.verdicts.words import Advice
 
 
 def can_improve(verdict: Verdict | None) -> bool:
     """Whether something is advised that settings can do."""
-    return verdict is not None and any(item.values for item in advice_of(verdict))
+    return verdict is not None and bool(ways_of(verdict))
 
 
 def improve(screen: TunerScreen, folder: RunFolder, verdict: Verdict) -> None:
     """Make a new config of a run's own and what is advised; of several ways, one is chosen."""
-    ways = [item for item in advice_of(verdict) if item.values]
+    ways = ways_of(verdict)
     if len(ways) == 1:
         _take(screen, folder, ways[0])
         return

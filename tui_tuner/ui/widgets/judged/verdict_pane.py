@@ -15,7 +15,7 @@ from tui_tuner.ui.widgets.judged.fitted import Fitted
 from tui_tuner.ui.widgets.live.chart import RunChart
 from tui_tuner.ui.widgets.live.series import Chart, piece_of
 from tui_tuner.ui.words import mark, marked, state_words
-from tui_tuner.verdicts.told import advice_of, confidence_words, evidence_of, headline, means_of
+from tui_tuner.verdicts.told import advice_of, confidence_words, evidence_of, headline, means_of, ways_of
 from tui_tuner.verdicts.words import Advice
 
 
@@ -91,9 +91,10 @@ def verdict_words(found: Verdict) -> Content:
     lines += [_point(said) for said in evidence_of(found)]
     advice = advice_of(found)
     if advice:
-        sets = any(item.values for item in advice)
-        said = _("What to change; {key} makes a new config of it:", key=mark("F4")) if sets else ""
-        lines.append(marked(said or _("What to do:"), "$dim"))
+        said = _("What to do:")
+        if ways_of(found):
+            said = _("What to change; {key} makes a new config of it:", key=mark("F4"))
+        lines.append(marked(said, "$dim"))
         lines += [advice_content(number, item) for number, item in enumerate(advice, 1)]
     return Content("\n").join(lines)
 

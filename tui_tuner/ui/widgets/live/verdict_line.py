@@ -8,7 +8,7 @@ from textual.content import Content
 from tui_tuner.locales import _
 from tui_tuner.runs.view import RunView
 from tui_tuner.ui.words import column, mark, marked, state_words
-from tui_tuner.verdicts.told import advice_of, headline, verdict_line
+from tui_tuner.verdicts.told import headline, verdict_line, ways_of
 
 LEADS_TO_STOP = ("overfit", "unstable", "memorised")  # more steps of these make nothing better
 
@@ -46,7 +46,7 @@ def _key(view: RunView, live: bool) -> Content:
     if live:
         stops = found.verdict in LEADS_TO_STOP
         return marked(_("{key} stop here", key=mark("x"))) if stops else Content("")
-    return marked(_("{key} what to change", key=mark("F4"))) if advice_of(found) else Content("")
+    return marked(_("{key} what to change", key=mark("F4"))) if ways_of(found) else Content("")
 
 
 def _words(view: RunView, live: bool) -> str:
