@@ -22,7 +22,7 @@ ANSWER_TOKENS = 60  # of an answer, where nobody has counted
 DISAGREE = 0.3  # of the rows that two models answer differently, where nobody has counted
 # What the figures of the registry mean to somebody who has never trained a model
 PLAIN: dict[str, str] = {
-    "accuracy": N_("Of 100 held-out rows, how many it gets right."),
+    "accuracy": N_("Of 100 predictions on held-out rows, how many are right."),
     "f1": N_("Finds what is there without finding what is not: 100 is perfect, 0 is all wrong."),
     "f1_macro": N_("The same care for rare classes as for frequent ones: 100 is perfect."),
     "mcc": N_("1 is perfect, 0 is as good as guessing: fair where one class is frequent."),

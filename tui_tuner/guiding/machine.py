@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.notices import FIELD as NOTIFY
-from tui_tuner.config.notices import problem_of
+from tui_tuner.config.notices import entries_in, problem_of
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError
@@ -329,11 +329,11 @@ class MessageChoice:
         if self.asks is None:
             return dict(self.values)
         before, typed = self.asks[1], answer.strip()
-        entry = typed if typed.startswith(before) else before + typed
-        problem = problem_of(entry)
+        entries = entries_in(typed if typed.startswith(before) else before + typed) or [typed]
+        problem = next(filter(None, map(problem_of, entries)), "")
         if problem:
             raise ConfigError(_("{problem}.", problem=problem), where=NOTIFY, field=NOTIFY)
-        return {NOTIFY: [entry]}
+        return {NOTIFY: entries}
 
 
 def message_choices() -> tuple[MessageChoice, ...]:

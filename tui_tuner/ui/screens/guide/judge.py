@@ -6,15 +6,12 @@ from typing import Any, ClassVar
 
 from textual.content import Content
 
-from tui_tuner.config.kinds import TASKS
-from tui_tuner.config.metrics import METRICS
+from tui_tuner.guiding.judging import HELD_OUT, PROMPTS, JudgeChoice, judge_choices
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.screens.dialogs import AskPath
 from tui_tuner.ui.screens.guide.question import Question
 from tui_tuner.ui.words import block
-
-HELD_OUT, PROMPTS = "held-out", "prompts"
 
 
 class JudgeQuestion(Question):
@@ -25,8 +22,8 @@ class JudgeQuestion(Question):
         "A model that knows its training rows by heart looks excellent on them, and that says nothing. So a "
         "few rows are kept out of training, and measured before the first step and after each stretch: only "
         "if it got better there, by more than chance, has it learnt.\n"
-        "A figure chosen here decides which checkpoint is kept as the best one. Prompts of your own are "
-        "answered before and after, side by side."
+        "A figure of the held-out rows that is chosen here decides which checkpoint is kept as the best one. "
+        "Others score answers before and after, and prompts of your own are answered then, side by side."
     )
 
     def asked(self) -> str:
@@ -44,27 +41,20 @@ class JudgeQuestion(Question):
     def on_mount(self) -> None:
         self.draw_answers()
 
-    def _choices(self) -> list[tuple[str, str, str]]:
-        from tui_tuner.guiding.asked import known_judges
-        from tui_tuner.tasks import find_task
+    @property
+    def _prompts(self) -> list[str]:
+        """Prompts of one's own, so far."""
+        asked = self.walk.answers.judge
+        return asked if isinstance(asked, list) else []
 
-        task = self.walk.task
-        own = {metric.name: metric for metric in find_task(task).metrics}
-        best = TASKS[task].best
-        words = _("before and after, with how sure that is")
-        found = [(HELD_OUT, _("Held-out rows"), words)]
-        if TASKS[task].writes:
-            words = _("your own questions, answered before and after")
-            found.append((PROMPTS, _("Prompts of your own …"), words))
-        names = [name for name in known_judges(task) if name not in (HELD_OUT, "loss")]
-        for name in sorted(names, key=lambda name: name != best):
-            metric = own.get(name) or METRICS.get(name)
-            if metric is not None:
-                found.append((name, _(metric.label), _(metric.help) if metric.help else ""))
-        return found
+    def _choices(self) -> tuple[JudgeChoice, ...]:
+        return judge_choices(self.walk.task, self.walk.data_facts(), prompts=self._prompts)
 
     def draw_answers(self) -> None:
-        lines = [(id, self.line(words, means, 30)) for id, words, means in self._choices()]
+        lines = []
+        for choice in self._choices():
+            words = choice.words + (" …" if choice.answer == PROMPTS else "")
+            lines.append((choice.answer, self.line(words, choice.means, 30)))
         judge = self.walk.answers.judge
         at = ""
         if not self.answers.options and judge:
@@ -79,19 +69,15 @@ class JudgeQuestion(Question):
                 "it learnt, on what evidence, and what to change."
             )
             return block(words)
+        choice = next((one for one in self._choices() if one.answer == chosen), None)
+        if choice is None:
+            return Content("")
+        lines = [block(choice.means)]
+        if choice.costs:
+            lines.append(block(choice.costs).stylize("$dim"))
         if chosen == PROMPTS:
-            words = _(
-                "Write a question as you will ask it. The model answers it before and after training, beside "
-                "the held-out rows, and you see both answers."
-            )
-            asked = self.walk.answers.judge
-            lines = [block(words)]
-            if isinstance(asked, list):
-                lines += [block("· " + one_line(prompt, 200)) for prompt in asked]
-            return Content("\n").join(lines)
-        metric = next((words for id, _label, words in self._choices() if id == chosen), "")
-        words = _("Measured on the held-out rows; it decides which checkpoint is kept as the best one.")
-        return Content("\n").join([block(metric), block(words).stylize("$dim")])
+            lines += [block("· " + one_line(prompt, 200)) for prompt in self._prompts]
+        return Content("\n").join(lines)
 
     def choose(self, chosen: str) -> None:
         if chosen == PROMPTS:
@@ -107,13 +93,10 @@ class JudgeQuestion(Question):
         self.app.push_screen(GuidePage(self.walk))
 
     def _ask_prompts(self) -> None:
-        asked = self.walk.answers.judge
-        now = " | ".join(asked) if isinstance(asked, list) else ""
-
         def answered(text: str | None) -> None:
             prompts = [part.strip() for part in (text or "").split("|") if part.strip()]
             if prompts:
                 self._take(prompts)
 
         question = _("Your question; several with | between them")
-        self.app.push_screen(AskPath(_("Prompts"), question, now), answered)
+        self.app.push_screen(AskPath(_("Prompts"), question, " | ".join(self._prompts)), answered)

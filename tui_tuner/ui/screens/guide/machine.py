@@ -12,6 +12,7 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from tui_tuner.config.advice import words_of
+from tui_tuner.config.notices import FIELD as NOTIFY
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
@@ -23,7 +24,7 @@ from tui_tuner.ui.words import block, column
 if TYPE_CHECKING:
     from tui_tuner.guiding.machine import MachineChoice
 
-PRICE, NOTIFY = "hardware.price_per_hour", "output.notify"
+PRICE = "hardware.price_per_hour"
 _NOTHING = ("0", "none", "-")
 
 

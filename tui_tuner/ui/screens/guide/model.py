@@ -16,6 +16,7 @@ from tui_tuner.config.advice import words_of
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import human_bytes, human_count, human_money, one_line
+from tui_tuner.ui.screens.guide.machine import PRICE, MachineQuestion
 from tui_tuner.ui.screens.guide.question import Question
 from tui_tuner.ui.screens.guide.walk import Walk
 from tui_tuner.ui.words import block, column, rough, span
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 _PATIENCE = 4.0  # seconds that an Enter waits for models beyond those of this machine
 _MOST = 40
-_PRICE = "hardware.price_per_hour"
 
 
 class Ranked(Message):
@@ -85,7 +85,7 @@ class ModelQuestion(Question):
 
     def _asked_for(self) -> tuple[object, ...]:
         answers = self.walk.answers
-        return (answers.machine or "here", answers.budget, answers.more.get(_PRICE), answers.data)
+        return (answers.machine or "here", answers.budget, answers.more.get(PRICE), answers.data)
 
     def _rank_again(self) -> None:
         self._for = self._asked_for()
@@ -108,7 +108,7 @@ class ModelQuestion(Question):
                 languages=self.walk.languages(),
                 machine=answers.machine or "here",
                 budget=answers.budget,
-                price=answers.more.get(_PRICE),
+                price=answers.more.get(PRICE),
                 root=self.tuner.store.root,
                 stop=lambda: worker.is_cancelled,
                 network=True,
@@ -176,8 +176,6 @@ class ModelQuestion(Question):
         self._take(chosen, {"model.hub": hub} if hub else {})
 
     def _take(self, name: str, values: Mapping[str, Any]) -> None:
-        from tui_tuner.ui.screens.guide.machine import MachineQuestion
-
         self.walk.forget("model.hub", "model.name")
         self.walk.answer(model=name)
         self.walk.put(values)
