@@ -27,7 +27,7 @@ from tui_tuner.ui.screens.guide.walk import Walk
 from tui_tuner.ui.widgets.paths.listing import DATA_SUFFIXES, short_path
 from tui_tuner.ui.words import block, column, mark
 
-OTHER, NONE, DEMO = "other", "none", "demo"
+OTHER, NONE = "other", "none"
 _FILE = "file "
 _RECENT = 3
 _REST = 0.15  # seconds that the cursor rests on a file before it is read
@@ -154,7 +154,8 @@ class DataQuestion(WaysOut):
             kept.setdefault(os.path.abspath(os.path.expanduser(place.path)), place)
         return list(kept.values())
 
-    def draw_answers(self) -> None:
+    def draw_answers(self, at: str = "") -> None:
+        """Draw the answers; the cursor goes to one of them, if that is said."""
         if not self._around:
             return
         lines = [(_FILE + place.path, self._line(place, self.width)) for place in self._places()]
@@ -164,9 +165,8 @@ class DataQuestion(WaysOut):
         )
         for id, key, words in more:
             lines.append((id, Content.assemble((f"{key}  ", "$accent"), words)))
-        at = ""
         if not self.answers.options:
-            at = self._first(lines)
+            at = at or self._first(lines)
         self.show_answers(lines, at)
 
     def _first(self, lines: list[tuple[str, Content]]) -> str:
@@ -332,9 +332,7 @@ class DataQuestion(WaysOut):
     def add(self, path: str) -> None:
         """Have these data in the list, the cursor on them."""
         self._added = [path, *(one for one in self._added if one != path)]
-        self.draw_answers()
-        self.show_answers([(option.id or "", Content("")) for option in self.answers.options], _FILE + path)
-        self.draw_answers()
+        self.draw_answers(_FILE + path)
 
     def action_no_data(self) -> None:
         """What can be done without data."""
