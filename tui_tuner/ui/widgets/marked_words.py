@@ -48,6 +48,7 @@ class MarkedWords(VerticalScroll, can_focus=True):
         self.marks: list[Mark] = []
         self.cursor = 0
         self.held: int | None = None
+        self._written: list[str] = []  # each word with the brackets and the label that it has
         self._lines: list[list[int]] = []  # the words of each line
         self._where: list[tuple[int, int]] = []  # (line, column) of each word
 
@@ -100,33 +101,31 @@ class MarkedWords(VerticalScroll, can_focus=True):
         self._draw()
 
     def _draw(self) -> None:
+        self._write()
         self._lay_out(max(8, self.size.width - 2))
         parts: list[str | Content | tuple[str, str]] = []
         first, last = self.chosen
+        marked = {word for begin, end, _label in self.marks for word in range(begin, end + 1)}
         for line in self._lines:
             at = 0
             for word in line:
                 column = self._where[word][1]
                 within = first < word <= last
                 parts.append((" " * (column - at), "reverse" if within else ""))
-                parts += self._word(word, first <= word <= last)
-                at = column + cell_len(self._written(word))
+                style = "bold $accent" if word in marked else ""
+                chosen = first <= word <= last
+                parts.append((self._written[word], f"{style} reverse".strip() if chosen else style))
+                at = column + cell_len(self._written[word])
             parts.append("\n")
         self.query_one(Static).update(Content.assemble(*parts[:-1]))
         self._keep_in_view()
 
-    def _word(self, word: int, chosen: bool) -> list[tuple[str, str]]:
-        marked = any(begin <= word <= end for begin, end, _label in self.marks)
-        style = "bold $accent" if marked else ""
-        return [(self._written(word), f"{style} reverse".strip() if chosen else style)]
-
-    def _written(self, word: int) -> str:
-        """A word with the bracket that it opens, and the one that it closes with its label."""
-        begin, end = self.places[word]
-        opens = any(first == word for first, _last, _label in self.marks)
-        label = next((label for _first, last, label in self.marks if last == word), None)
-        closed = f"]{one_line(label, 20)}" if label is not None else ""
-        return ("[" if opens else "") + one_line(self.text[begin:end]) + closed
+    def _write(self) -> None:
+        """Write each word with the bracket that it opens, and the one that it closes with its label."""
+        self._written = [one_line(word) for word in self.words]
+        for first, last, label in self.marks:
+            self._written[first] = f"[{self._written[first]}"
+            self._written[last] += f"]{one_line(label, 20)}"
 
     def _lay_out(self, width: int) -> None:
         """Give each word its line and column: lines break between words, and where the text has a new one."""
@@ -135,7 +134,7 @@ class MarkedWords(VerticalScroll, can_focus=True):
         for word, (begin, end) in enumerate(self.places):
             between = self.text[before:begin]
             before = end
-            size = cell_len(self._written(word))
+            size = cell_len(self._written[word])
             column += bool(between) and bool(self._lines[-1])
             if "\n" in between and word:
                 self._lines += [[] for _line in range(min(2, between.count("\n")))]
