@@ -137,7 +137,7 @@ def is_set(values: Mapping[str, Any], option: Option) -> bool:
 
 
 def show(value: Any) -> str:
-    """A value as text for an input: empty for null and an empty list, YAML on one line for mappings."""
+    """A value as text for an input: empty for null and [], YAML on one line for other lists and mappings."""
     if value is None or value == []:
         return ""
     if isinstance(value, bool):
