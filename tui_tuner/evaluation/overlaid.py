@@ -73,7 +73,7 @@ def overlay(folder: RunFolder) -> Overlaid:
         {name: points for name, points in held_out.items() if points["step"]},
         _results(view, folder.state()),
         _settings(folder),
-        view.verdict.verdict if view.verdict is not None else "",
+        view.verdict_name,
     )
 
 

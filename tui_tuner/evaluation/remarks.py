@@ -6,8 +6,7 @@ import math
 from typing import NamedTuple
 
 from tui_tuner.config.deciding import label_of
-from tui_tuner.evaluation.inside import is_inside, read_shown
-from tui_tuner.evaluation.inside import verdict as right_or_wrong
+from tui_tuner.evaluation.inside import is_inside, read_shown, verdict
 from tui_tuner.evaluation.repeats import most_repeated
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.events import Sample
@@ -35,8 +34,7 @@ class Remark(NamedTuple):
 
 def remarks(view: RunView) -> list[Remark]:
     """What is to be said of a run beside its verdict and the table of its metrics, and is not said there."""
-    verdict = view.verdict.verdict if view.verdict is not None else ""
-    known = _SAID_BY.get(verdict, ()) if view.deciding == "loss" else ()
+    known = _SAID_BY.get(view.verdict_name, ()) if view.deciding == "loss" else ()
     found = [*(said for said in _deciding(view) if said.about not in known), *_generated(view)]
     after = {sample.index: sample for sample in view.samples if sample.stage == "after"}
     before = {sample.index: sample for sample in view.samples if sample.stage == "before"}
@@ -181,7 +179,7 @@ def _right(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark]:
     """How many of the shown prompts were right before and after."""
     counts = []
     for samples in (before, after):
-        known = [right_or_wrong(read_shown(sample)) for sample in samples.values()]
+        known = [verdict(read_shown(sample)) for sample in samples.values()]
         judged = [right for right in known if right is not None]
         counts.append((sum(judged), len(judged)))
     (first, of), (last, of_last) = counts

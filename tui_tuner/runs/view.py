@@ -86,6 +86,11 @@ class RunView:
     held_out: tuple[HeldOutRows, ...] = ()  # of the first, the best and the newest evaluation
 
     @property
+    def verdict_name(self) -> str:
+        """The newest verdict by its name; empty where there is none."""
+        return self.verdict.verdict if self.verdict is not None else ""
+
+    @property
     def ended(self) -> bool:
         return self.status in ("completed", "stopped", "failed")
 

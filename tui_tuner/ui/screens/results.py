@@ -43,7 +43,6 @@ from tui_tuner.ui.widgets.judged.next_steps import (
 from tui_tuner.ui.widgets.judged.tables import Tables, chosen_tables
 from tui_tuner.ui.widgets.judged.verdict_pane import VerdictPane
 from tui_tuner.ui.widgets.live.samples import AnswerKeys
-from tui_tuner.ui.widgets.live.verdict_line import word_of
 from tui_tuner.ui.widgets.zoom import Zooms
 from tui_tuner.ui.words import PHASES, block, column, duration, flowed, safe, state_content
 
@@ -267,7 +266,7 @@ class ResultsScreen(Zooms, TunerScreen):
 
 def _head(view: RunView, state: str, width: int) -> Content:
     """State and size of a run, where its time went, and its folder alone on a line, to be copied."""
-    parts = [state_content(state, verdict=word_of(view))]
+    parts = [state_content(state, verdict=view.verdict_name)]
     if view.total_steps:
         total = view.total_steps
         steps = _n(

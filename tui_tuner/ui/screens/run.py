@@ -31,7 +31,7 @@ from tui_tuner.ui.widgets.live.numbers import Numbers
 from tui_tuner.ui.widgets.live.run_head import RunHead
 from tui_tuner.ui.widgets.live.run_words import about, attach_command, detach_question, is_local, left_words
 from tui_tuner.ui.widgets.live.samples import Samples
-from tui_tuner.ui.widgets.live.verdict_line import stop_question, word_of
+from tui_tuner.ui.widgets.live.verdict_line import stop_question
 from tui_tuner.ui.widgets.topbar import TopBar
 from tui_tuner.ui.widgets.zoom import Zooms
 from tui_tuner.ui.words import safe
@@ -165,7 +165,7 @@ class RunScreen(Zooms, TunerScreen):
         if snapshot.state == "completed" and self._then_results and self.app.screen is self:
             self._then_results = False
             self.action_results()
-        elif snapshot.state == "completed" and is_useless(word_of(snapshot.view)):
+        elif snapshot.state == "completed" and is_useless(snapshot.view.verdict_name):
             said = _("The run is complete, but its result is of no use. Press v to see why.")
             self.tuner.say(said, "warning", 15)
         elif snapshot.state == "completed":

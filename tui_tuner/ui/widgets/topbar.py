@@ -8,7 +8,6 @@ from textual.content import Content
 from textual.css.scalar import Scalar
 from textual.widgets import Static
 
-from tui_tuner.ui.widgets.live.verdict_line import word_of
 from tui_tuner.ui.words import safe, state_content
 
 
@@ -91,7 +90,10 @@ class TopBar(Horizontal):
         share = f" {view.step / view.total_steps:.0%}" if view.total_steps else ""
         self._put(
             Content.assemble(
-                state_content(follower.state(), False, word_of(view)), " ", safe(host.folder.name, 30), share
+                state_content(follower.state(), False, view.verdict_name),
+                " ",
+                safe(host.folder.name, 30),
+                share,
             )
         )
 

@@ -13,7 +13,7 @@ from tui_tuner.runs.phases.progress import progress_words
 from tui_tuner.ui.bridge import Snapshot
 from tui_tuner.ui.widgets.changed import Lines
 from tui_tuner.ui.widgets.judged.next_steps import keys_content
-from tui_tuner.ui.widgets.live.verdict_line import verdict_content, word_of
+from tui_tuner.ui.widgets.live.verdict_line import verdict_content
 from tui_tuner.ui.words import PHASES, bar, block, duration, rough, safe, state_content, state_words
 
 _OF_STEPS = ("training", "paused")  # phases whose count is that of the run
@@ -40,7 +40,7 @@ class RunHead(Vertical):
         Args:
             keys: That lead on from a run that has ended, each with what it does.
         """
-        verdict = word_of(snapshot.view)
+        verdict = snapshot.view.verdict_name
         parts = [state_content(snapshot.state, verdict=verdict)]
         parts += [part for part in _words(snapshot) if part.plain]
         self.query_one("#words", Lines).show(Content("   ").join(parts))

@@ -13,11 +13,6 @@ from tui_tuner.verdicts.told import headline, verdict_line, ways_of
 LEADS_TO_STOP = ("overfit", "unstable", "memorised")  # more steps of these make nothing better
 
 
-def word_of(view: RunView) -> str:
-    """The newest verdict by its name; empty where there is none."""
-    return view.verdict.verdict if view.verdict is not None else ""
-
-
 def verdict_content(view: RunView, live: bool, width: int) -> Content | None:
     """The newest verdict with its best evidence, and the key that acts on it; None where there is none."""
     found = view.verdict
@@ -63,7 +58,7 @@ def _words(view: RunView, live: bool) -> str:
 def stop_question(view: RunView) -> str:
     """Asked of who stops a run that overfits; empty where it does not."""
     best = view.best_step()
-    if word_of(view) != "overfit" or best is None or view.ended:
+    if view.verdict_name != "overfit" or best is None or view.ended:
         return ""
     return _(
         "Stop here? Held-out rows were best at step {best:,}: that model is in the folder `best`, and stays "
