@@ -26,7 +26,6 @@ class Setting:
         usual: The usual rate; None likewise.
         highest: The highest that is usual; None likewise.
         few_weights: Whether its method trains next to no weights.
-        failed: Whether the run ended in an error.
     """
 
     copies: float = 0.0
@@ -37,7 +36,6 @@ class Setting:
     usual: float | None = None
     highest: float | None = None
     few_weights: bool = False
-    failed: bool = False
 
     @property
     def low_rate(self) -> bool:

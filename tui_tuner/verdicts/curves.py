@@ -33,7 +33,6 @@ class Training:
         start_error: Its standard error.
         middle, levels, errors, used: [blocks] the step in the middle, the median, its standard error, and
             the rate used up there.
-        noise: Standard deviation of single steps.
     """
 
     count: int
@@ -43,7 +42,6 @@ class Training:
     levels: Floats
     errors: Floats
     used: Floats
-    noise: float
 
     @property
     def end(self) -> float:
@@ -99,7 +97,6 @@ class Curves:
 
     steps: npt.NDArray[np.int64]
     losses: Floats
-    rates: Floats
     training: Training
     held: Held
     bad: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -116,13 +113,12 @@ def curves_of(gathered: Gathered) -> Curves:
     """The curves of a history."""
     steps, losses, rates = _ordered(gathered)
     finite = np.isfinite(losses)
-    bad = steps[~finite] if finite.any() or len(steps) else steps
     used = _used_up(rates)
     steps_f, losses_f = steps[finite], losses[finite]
     before = gathered.evaluations.get(0, {}).get("loss")
     training = _training(steps_f, losses_f, used[finite], before)
     held, bad_evaluations = _held(gathered, steps, used, training)
-    return Curves(steps_f, losses_f, rates[finite], training, held, bad, bad_evaluations)
+    return Curves(steps_f, losses_f, training, held, steps[~finite], bad_evaluations)
 
 
 def _ordered(gathered: Gathered) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
@@ -157,7 +153,7 @@ def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats, before
     count = len(losses)
     empty = np.zeros(0)
     if not count:
-        return Training(0, math.nan, math.nan, empty, empty, empty, empty, 0.0)
+        return Training(0, math.nan, math.nan, empty, empty, empty, empty)
     noise = noise_of(losses)
     first = losses[: max(1, min(8, count // 20))]
     start = float(np.median(first))
@@ -180,7 +176,6 @@ def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats, before
         np.array(levels),
         np.array(errors),
         np.array(at),
-        noise,
     )
 
 

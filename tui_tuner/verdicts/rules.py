@@ -168,7 +168,7 @@ def _nothing(case: Case, now: Levels) -> Ruling | None:
     alone = case.curves.held.guessed_start and case.curves.training.count >= limits.FEWEST_ALONE
     if alone and not fell and _flat(case, now):
         return Ruling("nothing_learnt", "training_flat")
-    if error * limits.LIKELY > max(limits.WORSE * fell, limits.WIDE) * scale:
+    if error * limits.LIKELY > limits.WIDE * scale:
         return Ruling("unclear", "wide")
     if fell > limits.FELL:
         return Ruling("memorised" if fell > limits.FELL_FAR else "overfit", "nothing_held", 0)

@@ -75,7 +75,7 @@ def scores_of(gathered: Gathered) -> Scores:
         name = ""
     told = _deciding(name, measured, gathered.own_metrics, rows) if name else {}
     prior, commonest = _prior(shares)
-    chance = _is_chance(last, rows, commonest, prior)
+    chance = _is_chance(last, rows, commonest)
     accuracy = last.get("accuracy")
     return Scores(
         rows=rows,
@@ -154,9 +154,7 @@ def _prior(shares: list[float]) -> tuple[float | None, float | None]:
     return -sum(part * math.log(part) for part in parts), max(parts)
 
 
-def _is_chance(
-    last: Mapping[str, float | None], rows: int, commonest: float | None, prior: float | None
-) -> bool | None:
+def _is_chance(last: Mapping[str, float | None], rows: int, commonest: float | None) -> bool | None:
     """Whether no metric of these is better than chance would be in 99 of 100 runs."""
     if not rows:
         return None

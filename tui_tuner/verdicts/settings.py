@@ -39,8 +39,8 @@ def peak_rate(gathered: Gathered, config: RunConfig | None) -> float | None:
     for rate in (gathered.resolved.get("training.learning_rate"), asked):
         if isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0 and math.isfinite(rate):
             return float(rate)
-    found = [rate for rate in (max(gathered.rates, default=0.0),) if math.isfinite(rate) and rate > 0]
-    return found[0] if found and config is not None else None
+    highest = max(gathered.rates, default=0.0)
+    return highest if config is not None and highest > 0 and math.isfinite(highest) else None
 
 
 def _few_weights(config: RunConfig) -> bool:
@@ -67,5 +67,4 @@ def setting_of(gathered: Gathered, config: RunConfig | None) -> Setting:
         usual=usual.rate if usual else None,
         highest=usual.high if usual else None,
         few_weights=config is not None and _few_weights(config),
-        failed=gathered.status == "failed",
     )
