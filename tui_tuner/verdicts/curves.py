@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from tui_tuner.verdicts.gathering import Gathered
 from tui_tuner.verdicts.limits import DRAWS, FEWEST_STEPS
 
 Floats = npt.NDArray[np.float64]
-_MAD = 1.4826  # median absolute deviation of a normal distribution, as a standard deviation
+MAD = 1.4826  # median absolute deviation of a normal distribution, as a standard deviation
 _OF_MEDIAN = 1.2533  # standard error of a median by that of a mean
 _BLOCKS = 20
 _WINDOWS = 50
@@ -102,7 +103,7 @@ class Curves:
     bad: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     bad_evaluations: tuple[int, ...] = ()
 
-    @property
+    @cached_property
     def step(self) -> int:
         """The last one."""
         last = [int(part[-1]) for part in (self.steps, self.held.steps) if len(part)]
@@ -145,7 +146,7 @@ def noise_of(values: Floats) -> float:
     """Standard deviation of single values about a smooth curve, from neighbours."""
     if len(values) < 3:
         return 0.0
-    return float(_MAD * np.median(np.abs(np.diff(values))) / math.sqrt(2))
+    return float(MAD * np.median(np.abs(np.diff(values))) / math.sqrt(2))
 
 
 def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats, before: float | None) -> Training:
@@ -187,7 +188,7 @@ def wobble_of(levels: Floats) -> float:
     if len(levels) < 7:
         return 0.0
     later = np.diff(levels[len(levels) // 6 + 1 :], 3)
-    return float(_MAD * np.median(np.abs(later)) / math.sqrt(20))
+    return float(MAD * np.median(np.abs(later)) / math.sqrt(20))
 
 
 def difference_errors(draws: Floats) -> Floats:

@@ -74,11 +74,7 @@ def _flat(case: Case, now: Levels) -> bool:
     """Whether the loss in training did not fall: neither its ends tell so, nor the steps of its thirds."""
     if fell_clearly(case, now):
         return False
-    losses = case.curves.losses
-    third = len(losses) // 3
-    first, last = losses[:third], losses[-third:]
-    fell = float(np.median(first) - last.mean())  # of the first the median: early steps may be thrown far up
-    error = math.hypot(float(first.std()), float(last.std())) / math.sqrt(third)
+    fell, error = case.ends
     return not fell > max(limits.SURE * error, limits.FELL * case.scale)
 
 

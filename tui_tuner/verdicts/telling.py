@@ -363,4 +363,3 @@ def _copies(case: Case, ruling: Ruling) -> str:
         copies=setting.counted_copies,
         held=max(setting.held_out, setting.counted_copies),
     )
-
