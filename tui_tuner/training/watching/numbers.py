@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from tui_tuner.config.advice import advise, setting
@@ -48,11 +47,8 @@ class NumberWatch:
         clipped: Norms are clipped.
     """
 
-    def __init__(
-        self, told: Callable[[], list[str]] | None = None, peak: float = 0.0, clipped: bool = False
-    ) -> None:
-        own: list[str] = []
-        self._told = told or (lambda: own)
+    def __init__(self, told: list[str] | None = None, peak: float = 0.0, clipped: bool = False) -> None:
+        self._told = [] if told is None else told
         self._peak, self._clipped = peak, clipped
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self._norms: deque[float] = deque(maxlen=WINDOW)
@@ -75,13 +71,7 @@ class NumberWatch:
             found.append(self._spike(step, loss, rate))
             self._losses.append(loss)
             self._first += [loss] if len(self._first) < _LEAST // 2 else []
-        return [finding for finding in found if finding is not None and self._news(finding.code)]
-
-    def _news(self, code: str) -> bool:
-        if code in self._told():
-            return False
-        self._told().append(code)
-        return True
+        return [finding for finding in found if finding is not None and is_news(self._told, finding.code)]
 
     def _spike(self, step: int, loss: float, rate: float) -> Finding | None:
         if len(self._losses) < _LEAST:
@@ -177,6 +167,14 @@ class NumberWatch:
         return Finding(
             "zero_gradients", message, _("Are there trained tokens in the rows? Is anything trained?")
         )
+
+
+def is_news(told: list[str], code: str) -> bool:
+    """Whether a thing was not said before; from now on it was."""
+    if code in told:
+        return False
+    told.append(code)
+    return True
 
 
 def smaller_rate(rate: float, by: float) -> float:
