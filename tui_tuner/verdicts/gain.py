@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TypeGuard
 
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.events import HeldOutRows
@@ -68,11 +69,12 @@ def _pairs(before: HeldOutRows, after: HeldOutRows) -> Iterable[tuple[float, flo
     if list(after.labels) != labels or not len(before.losses) == len(after.losses) == len(labels):
         return
     for first, last, weight in zip(before.losses, after.losses, labels, strict=True):
-        if all(_is_finite(value) for value in (first, last, weight)) and weight > 0:
+        if all(is_finite(value) for value in (first, last, weight)) and weight > 0:
             yield float(first) - float(last), float(weight)
 
 
-def _is_finite(value: object) -> bool:
+def is_finite(value: object) -> TypeGuard[int | float]:
+    """Whether a raw value is a number, and a finite one."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

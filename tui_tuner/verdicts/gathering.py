@@ -33,7 +33,7 @@ from tui_tuner.runs.events import (
 )
 from tui_tuner.runs.private import open_file
 from tui_tuner.runs.scan import Figures, scan
-from tui_tuner.runs.wire import decode
+from tui_tuner.runs.wire import decode, real
 from tui_tuner.text import one_line
 
 _CHUNK = 8 << 20
@@ -133,7 +133,7 @@ class Gathered:
             self.back_to(body.resumed_from)
 
     def _take_rows(self, body: HeldOutRows) -> None:
-        losses, labels = [_number(one) for one in body.losses], [_number(one) for one in body.labels]
+        losses, labels = ([real(one, math.nan) for one in those] for those in (body.losses, body.labels))
         if losses and len(losses) == len(labels):
             self.rows[body.step] = losses, labels
             if len(self.rows) > MOST_EVALUATIONS:
@@ -216,14 +216,6 @@ def _epoch(figures: Figures, otherwise: float) -> float:
         return float(figures[2])
     except ValueError:
         return otherwise
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return (
-            {"inf": math.inf, "-inf": -math.inf}.get(value, math.nan) if isinstance(value, str) else math.nan
-        )
-    return float(value)
 
 
 def gather(events: Iterable[Event | Body]) -> Gathered:
