@@ -21,7 +21,8 @@ FEWEST_STEPS = 5
 FEWEST_POINTS = 3
 # Steps from which on losses in training alone show that nothing was learnt
 FEWEST_ALONE = 30
-# Share of held-out rows that are trained on: beyond it, what most rows say is what was trained
+# Share of held-out rows that are trained on, beyond what texts that come again and again make likely: most
+# of them say what was trained, and nothing of new rows
 MOST_COPIES = 0.5
 
 # Share of the start that is next to nothing: below it ratios of losses say no more
@@ -48,7 +49,7 @@ BAD_NUMBERS = 0.01
 # Robust standard deviations of a single step, as the warnings during a run have it; and so much of the loss
 JUMP = 8.0
 JUMP_SHARE = 0.5
-# So many of them, over half of the run: "again and again"
+# So many that were still there at the next step, over half of the run: "again and again"
 JUMPS = 4
 # Steps far above the start that are no hard batch any more, and the share of the start below which a run
 # has made good what they threw away
