@@ -23,6 +23,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from tests.verdicts.recipes import RECIPES, Recipe
+from tests.verdicts.recorded import JOURNALS, journal_of
 from tests.verdicts.rows import made_rows, write_rows
 from tui_tuner import demo
 from tui_tuner.config.load import build_config
@@ -43,7 +44,6 @@ from tui_tuner.runs.events import (
 )
 from tui_tuner.runs.wire import encode, fields_of
 
-JOURNALS = Path(__file__).parent / "journals"
 KEPT = (RunStarted, Step, Evaluation, HeldOutRows, EvaluationTable, RowLedger, Resolved, RolledBack, Finished)
 WARNINGS = ("leakage", "bad_numbers")  # that tell something of the curve
 # Of a step: the rest is about speed and memory
@@ -168,7 +168,7 @@ def rounded(value: Any) -> Any:
 def write_journal(recipe: Recipe, kept: Kept) -> Path:
     """One file a run; the same bytes for the same events."""
     JOURNALS.mkdir(exist_ok=True)
-    path = JOURNALS / f"{recipe.name}.jsonl.gz"
+    path = journal_of(recipe.name)
     path.write_bytes(gzip.compress(b"".join(reduced(recipe, kept.bodies)), 9, mtime=0))
     return path
 
@@ -210,7 +210,7 @@ def main() -> None:
     if unknown:
         sys.exit(f"no recipe is called {', '.join(sorted(unknown))}")
     for recipe in RECIPES:
-        there = (JOURNALS / f"{recipe.name}.jsonl.gz").exists()
+        there = journal_of(recipe.name).exists()
         if recipe.name not in chosen if chosen else there:
             continue
         began = time.monotonic()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tests.verdicts.recipes import HALVES, RECIPES, REPORTING, TUNING, Recipe, half_of
 from tests.verdicts.recorded import as_older, every_third, journal_of, read_events
+from tui_tuner.verdicts.judge import judge
 from tui_tuner.verdicts.words import VERDICTS
 
 AS_WRITTEN, OLDER = "as written", "as older versions wrote it"
@@ -49,8 +50,6 @@ def recorded() -> list[Recipe]:
 
 def judge_all(recipes: Iterable[Recipe]) -> list[Judged]:
     """A verdict on each run, and on a third of them also without what older versions did not write."""
-    from tui_tuner.verdicts.judge import judge
-
     recipes = list(recipes)
     older = {name for half in HALVES.values() for name in every_third(recipe.name for recipe in half)}
     found = []

@@ -18,7 +18,6 @@ ENOUGH = 0.95
 @pytest.fixture(scope="module")
 def judged() -> list[Judged]:
     """The verdict on every recorded run."""
-    pytest.importorskip("tui_tuner.verdicts.judge")  # until there are rules
     return judge_all(recorded())
 
 

@@ -13,6 +13,7 @@ from tui_tuner.config.metrics import METRICS, Metric
 from tui_tuner.locales import N_, _
 from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.text import rough_seconds
+from tui_tuner.verdicts.gain import quantile_of_t
 
 HELD_OUT, PROMPTS = "held-out", "prompts"
 EVALUATIONS = 11  # of a run: about ten, and one before the first step
@@ -202,24 +203,6 @@ def class_spread(disagree: float = DISAGREE, gain: float = 0.0) -> float:
         disagree: Share of the rows that one of the two gets right, and the other does not.
     """
     return math.sqrt(max(0.0, disagree - gain * gain))
-
-
-def quantile_of_t(share: float, freedom: int) -> float:
-    """A quantile of Student's distribution: exact for 1 and 2 degrees of freedom, else by the Cornish-Fisher
-    expansion (Abramowitz and Stegun 26.7.5), to within a hundredth from 3 degrees on at the usual shares."""
-    if freedom == 1:
-        return math.tan(math.pi * (share - 0.5))
-    if freedom == 2:
-        apart = 2 * share - 1
-        return apart * math.sqrt(2 / (1 - apart * apart))
-    z = NormalDist().inv_cdf(share)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / freedom ** (place + 1) for place, term in enumerate(terms))
 
 
 # ---- what it takes ----------------------------------------------------------------------------------------

@@ -183,7 +183,7 @@ class Training:
             every,
             device_memory(self.device.place),
             meter,
-            NumberWatch(lambda: progress.told, peak, clipped),
+            NumberWatch(progress.told, peak, clipped),
             CurveWatch(progress, self.total, peak, usual.low, usual.rate),
         )
         saver = Saver(

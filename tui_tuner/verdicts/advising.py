@@ -13,7 +13,7 @@ from tui_tuner.verdicts import limits
 from tui_tuner.verdicts.cases import Case, Levels, Ruling
 from tui_tuner.verdicts.gathering import Gathered
 from tui_tuner.verdicts.rules import thirds
-from tui_tuner.verdicts.settings import peak_rate, usual_of
+from tui_tuner.verdicts.settings import usual_of
 from tui_tuner.verdicts.words import Advice
 
 _LONGER = (1.5, 2.0, 3.0, 4.0)  # times as long a run as now; what lies beyond 4 is a guess
@@ -31,7 +31,7 @@ class Adviser:
         self.case, self.now, self.ruling = case, now, ruling
         self.gathered, self.config = gathered, config
         self.usual = usual_of(config)
-        self.rate = peak_rate(gathered, config)
+        self.rate = case.setting.rate
 
     def advise(self) -> list[Advice]:
         """All of it."""

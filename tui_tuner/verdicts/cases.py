@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from tui_tuner.verdicts import limits
-from tui_tuner.verdicts.curves import Curves, Floats, noise_of
+from tui_tuner.verdicts.curves import MAD, Curves, Floats, noise_of
 from tui_tuner.verdicts.limits import FEWEST_STEPS
 from tui_tuner.verdicts.scores import Scores
 
@@ -26,7 +26,6 @@ class Setting:
         usual: The usual rate; None likewise.
         highest: The highest that is usual; None likewise.
         few_weights: Whether its method trains next to no weights.
-        failed: Whether the run ended in an error.
     """
 
     copies: float = 0.0
@@ -37,7 +36,6 @@ class Setting:
     usual: float | None = None
     highest: float | None = None
     few_weights: bool = False
-    failed: bool = False
 
     @property
     def low_rate(self) -> bool:
@@ -78,7 +76,7 @@ class Case:
     setting: Setting
     window_steps: np.ndarray
     window_errors: Floats
-    held_errors: Floats  # [evaluations, evaluations] of the paired differences
+    held_errors: Floats  # [evaluations, evaluations] of the differences, by the rows and by what they wobble
     wobble: float = 0.0  # standard deviation of a single evaluation about a smooth curve
 
     @cached_property
@@ -90,6 +88,26 @@ class Case:
     def thrown(self) -> np.ndarray:
         """The steps far above the start; clearly above it where the rate alone would tell why."""
         return thrown_of(self.curves, limits.ENDS_ABOVE if self.setting.wild_rate else limits.ABOVE_START)
+
+    @cached_property
+    def rise_errors(self) -> Floats:
+        """Standard errors of what held-out rows are above their start, of the rows alone: it may wobble."""
+        draws = self.curves.held.draws
+        return np.std(draws - draws[:, :1], axis=0)
+
+    @cached_property
+    def move_errors(self) -> Floats:
+        """The same of each evaluation against the one before."""
+        return np.std(np.diff(self.curves.held.draws, axis=1), axis=0)
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """What the single steps of training fell by from their first third to their last; standard error."""
+        losses = self.curves.losses
+        third = len(losses) // 3
+        first, last = losses[:third], losses[-third:]
+        fell = float(np.median(first) - last.mean())  # the median: early steps may be thrown far up
+        return fell, math.hypot(float(first.std()), float(last.std())) / math.sqrt(third)
 
     @cached_property
     def scale(self) -> float:
@@ -122,7 +140,7 @@ def jumps_of(curves: Curves) -> np.ndarray:
     found: list[int] = []
     for part in np.array_split(np.arange(count), max(1, count // 50)):
         usual = float(np.median(losses[part]))
-        spread = 1.4826 * float(np.median(np.abs(losses[part] - usual)))
+        spread = MAD * float(np.median(np.abs(losses[part] - usual)))
         over = losses[part] - usual
         least = max(limits.JUMP_SHARE * abs(usual), limits.ABOVE_START * abs(curves.training.start))
         found += part[(over > limits.JUMP * spread) & (over > least)].tolist()

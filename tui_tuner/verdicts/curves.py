@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from tui_tuner.verdicts.gathering import Gathered
 from tui_tuner.verdicts.limits import DRAWS, FEWEST_STEPS
 
 Floats = npt.NDArray[np.float64]
-_MAD = 1.4826  # median absolute deviation of a normal distribution, as a standard deviation
+MAD = 1.4826  # median absolute deviation of a normal distribution, as a standard deviation
 _OF_MEDIAN = 1.2533  # standard error of a median by that of a mean
 _BLOCKS = 20
 _WINDOWS = 50
@@ -33,7 +34,6 @@ class Training:
         start_error: Its standard error.
         middle, levels, errors, used: [blocks] the step in the middle, the median, its standard error, and
             the rate used up there.
-        noise: Standard deviation of single steps.
     """
 
     count: int
@@ -43,7 +43,6 @@ class Training:
     levels: Floats
     errors: Floats
     used: Floats
-    noise: float
 
     @property
     def end(self) -> float:
@@ -99,13 +98,12 @@ class Curves:
 
     steps: npt.NDArray[np.int64]
     losses: Floats
-    rates: Floats
     training: Training
     held: Held
     bad: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     bad_evaluations: tuple[int, ...] = ()
 
-    @property
+    @cached_property
     def step(self) -> int:
         """The last one."""
         last = [int(part[-1]) for part in (self.steps, self.held.steps) if len(part)]
@@ -116,13 +114,12 @@ def curves_of(gathered: Gathered) -> Curves:
     """The curves of a history."""
     steps, losses, rates = _ordered(gathered)
     finite = np.isfinite(losses)
-    bad = steps[~finite] if finite.any() or len(steps) else steps
     used = _used_up(rates)
     steps_f, losses_f = steps[finite], losses[finite]
     before = gathered.evaluations.get(0, {}).get("loss")
     training = _training(steps_f, losses_f, used[finite], before)
     held, bad_evaluations = _held(gathered, steps, used, training)
-    return Curves(steps_f, losses_f, rates[finite], training, held, bad, bad_evaluations)
+    return Curves(steps_f, losses_f, training, held, steps[~finite], bad_evaluations)
 
 
 def _ordered(gathered: Gathered) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
@@ -149,7 +146,7 @@ def noise_of(values: Floats) -> float:
     """Standard deviation of single values about a smooth curve, from neighbours."""
     if len(values) < 3:
         return 0.0
-    return float(_MAD * np.median(np.abs(np.diff(values))) / math.sqrt(2))
+    return float(MAD * np.median(np.abs(np.diff(values))) / math.sqrt(2))
 
 
 def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats, before: float | None) -> Training:
@@ -157,7 +154,7 @@ def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats, before
     count = len(losses)
     empty = np.zeros(0)
     if not count:
-        return Training(0, math.nan, math.nan, empty, empty, empty, empty, 0.0)
+        return Training(0, math.nan, math.nan, empty, empty, empty, empty)
     noise = noise_of(losses)
     first = losses[: max(1, min(8, count // 20))]
     start = float(np.median(first))
@@ -180,7 +177,6 @@ def _training(steps: npt.NDArray[np.int64], losses: Floats, used: Floats, before
         np.array(levels),
         np.array(errors),
         np.array(at),
-        noise,
     )
 
 
@@ -192,7 +188,7 @@ def wobble_of(levels: Floats) -> float:
     if len(levels) < 7:
         return 0.0
     later = np.diff(levels[len(levels) // 6 + 1 :], 3)
-    return float(_MAD * np.median(np.abs(later)) / math.sqrt(20))
+    return float(MAD * np.median(np.abs(later)) / math.sqrt(20))
 
 
 def difference_errors(draws: Floats) -> Floats:

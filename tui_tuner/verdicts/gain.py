@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TypeGuard
 
 from tui_tuner.locales import _, _n
 from tui_tuner.runs.events import HeldOutRows
@@ -58,7 +59,7 @@ def gain_of(before: HeldOutRows, after: HeldOutRows) -> Gain | None:
     count = len(pairs)
     each = total / count
     squares = sum(((difference - mean) * weight / each) ** 2 for difference, weight in pairs)
-    width = _t_quantile((1 + CERTAINTY) / 2, count - 1) * math.sqrt(squares / (count * (count - 1)))
+    width = quantile_of_t((1 + CERTAINTY) / 2, count - 1) * math.sqrt(squares / (count * (count - 1)))
     return Gain(after.step, mean, mean - width, mean + width, count, count == len(before.losses))
 
 
@@ -68,19 +69,23 @@ def _pairs(before: HeldOutRows, after: HeldOutRows) -> Iterable[tuple[float, flo
     if list(after.labels) != labels or not len(before.losses) == len(after.losses) == len(labels):
         return
     for first, last, weight in zip(before.losses, after.losses, labels, strict=True):
-        if all(_is_finite(value) for value in (first, last, weight)) and weight > 0:
+        if all(is_finite(value) for value in (first, last, weight)) and weight > 0:
             yield float(first) - float(last), float(weight)
 
 
-def _is_finite(value: object) -> bool:
+def is_finite(value: object) -> TypeGuard[int | float]:
+    """Whether a raw value is a number, and a finite one."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _t_quantile(share: float, degrees: int) -> float:
-    """A quantile of Student's t, from that of the normal distribution.
-
-    The expansion is that of Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5.
-    """
+def quantile_of_t(share: float, freedom: int) -> float:
+    """A quantile of Student's distribution: exact for 1 and 2 degrees of freedom, else by the Cornish-Fisher
+    expansion (Abramowitz and Stegun 26.7.5), to within a hundredth from 3 degrees on at the usual shares."""
+    if freedom == 1:
+        return math.tan(math.pi * (share - 0.5))
+    if freedom == 2:
+        apart = 2 * share - 1
+        return apart * math.sqrt(2 / (1 - apart * apart))
     z = NormalDist().inv_cdf(share)
     terms = (
         (z**3 + z) / 4,
@@ -88,7 +93,7 @@ def _t_quantile(share: float, degrees: int) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
-    return z + sum(term / degrees**power for power, term in enumerate(terms, 1))
+    return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
 def gains_of(view: RunView) -> list[Gain]:

@@ -23,9 +23,7 @@ from tui_tuner.runs.events import (
     Evaluation,
     EvaluationTable,
     Event,
-    Finished,
     HeldOutRows,
-    Phase,
     Resolved,
     RolledBack,
     RowLedger,
@@ -35,7 +33,7 @@ from tui_tuner.runs.events import (
 )
 from tui_tuner.runs.private import open_file
 from tui_tuner.runs.scan import Figures, scan
-from tui_tuner.runs.wire import decode
+from tui_tuner.runs.wire import decode, real
 from tui_tuner.text import one_line
 
 _CHUNK = 8 << 20
@@ -57,8 +55,6 @@ class Gathered:
     config: Mapping[str, Any] = field(default_factory=dict)
     resolved: dict[str, Any] = field(default_factory=dict)
     own_metrics: Mapping[str, Any] = field(default_factory=dict)
-    total_steps: int = 0
-    status: str = ""  # of the last `finished`; empty while it runs
     steps: array[int] = field(default_factory=lambda: array("q"))
     losses: array[float] = field(default_factory=lambda: array("d"))
     rates: array[float] = field(default_factory=lambda: array("d"))
@@ -70,7 +66,6 @@ class Gathered:
     repeated: float = 0.0  # share of the training rows whose texts are trained more than once
     held_out: int = 0  # rows; 0 where the journal does not say
     events: int = 0
-    foreign: int = 0  # lines that are no events
     _stride: int = 1
 
     def take(self, event: Event | Body) -> None:
@@ -91,16 +86,12 @@ class Gathered:
                 self._start(body)
             case RolledBack():
                 self.back_to(body.step)
-            case Phase() if body.name == "training" and body.total:
-                self.total_steps = body.total
             case Resolved():
                 self.resolved[body.field] = body.value
             case RowLedger():
                 self._take_ledger(body)
             case Warned() if body.code == "leakage" and self.copies is None:
                 self._take_leakage(body.message)
-            case Finished():
-                self.status = body.status
 
     def take_step(self, step: int, loss: float | None, rate: float, epoch: float) -> None:
         """Add a step; one that has no loss, as it trained no token, says nothing."""
@@ -137,14 +128,12 @@ class Gathered:
                 del found[later]  # type: ignore[attr-defined]
 
     def _start(self, body: RunStarted) -> None:
-        self.config, self.own_metrics, self.status = body.config, body.metrics, ""
+        self.config, self.own_metrics = body.config, body.metrics
         if body.resumed_from is not None:
             self.back_to(body.resumed_from)
-        if body.total_steps is not None:
-            self.total_steps = body.total_steps
 
     def _take_rows(self, body: HeldOutRows) -> None:
-        losses, labels = [_number(one) for one in body.losses], [_number(one) for one in body.labels]
+        losses, labels = ([real(one, math.nan) for one in those] for those in (body.losses, body.labels))
         if losses and len(losses) == len(labels):
             self.rows[body.step] = losses, labels
             if len(self.rows) > MOST_EVALUATIONS:
@@ -186,8 +175,6 @@ class Gathered:
                 event = decode(line)
                 if event is not None:
                     self.take(event)
-                elif line.strip():
-                    self.foreign += 1
             elif figures[0]:
                 waiting.append(figures)
             elif figures[-2]:
@@ -219,7 +206,6 @@ class Gathered:
         try:
             number = int(step), None if loss == b"null" else float(loss), float(rate), float(epoch)
         except ValueError:  # what looks like a number, and is none
-            self.foreign += 1
             return
         self.events += 1
         self.take_step(*number)
@@ -230,14 +216,6 @@ def _epoch(figures: Figures, otherwise: float) -> float:
         return float(figures[2])
     except ValueError:
         return otherwise
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return (
-            {"inf": math.inf, "-inf": -math.inf}.get(value, math.nan) if isinstance(value, str) else math.nan
-        )
-    return float(value)
 
 
 def gather(events: Iterable[Event | Body]) -> Gathered:
@@ -263,7 +241,7 @@ def gather_file(path: Path, most: int | None = None) -> Gathered:
                 found.take_block(block[:whole])
                 rest = block[whole:]
                 if len(rest) > _LONGEST_LINE:
-                    found.foreign, rest = found.foreign + 1, b""
+                    rest = b""
     except OSError as error:
         raise UsageError(
             _("the journal cannot be read: {problem}.", problem=error.strerror or one_line(error)),

@@ -7,7 +7,7 @@ logarithm of losses: a model new to its rows falls from 10 to 2 in a few steps, 
 
 from __future__ import annotations
 
-# Of held-out rows with replacement: a confidence to about 3 %, in some ten milliseconds
+# Of held-out rows with replacement: a confidence to about 3 %, in some tens of milliseconds
 DRAWS = 200
 # Standard errors: 99 %, for several questions are asked of one curve; and 95 %, for intervals that are told
 SURE = 2.576
@@ -21,7 +21,8 @@ FEWEST_STEPS = 5
 FEWEST_POINTS = 3
 # Steps from which on losses in training alone show that nothing was learnt
 FEWEST_ALONE = 30
-# Share of held-out rows that are trained on: beyond it, what most rows say is what was trained
+# Share of held-out rows that are trained on, beyond what texts that come again and again make likely: most
+# of them say what was trained, and nothing of new rows
 MOST_COPIES = 0.5
 
 # Share of the start that is next to nothing: below it ratios of losses say no more
@@ -48,7 +49,7 @@ BAD_NUMBERS = 0.01
 # Robust standard deviations of a single step, as the warnings during a run have it; and so much of the loss
 JUMP = 8.0
 JUMP_SHARE = 0.5
-# Apart from each other, over half of the run: "again and again"
+# So many that were still there at the next step, over half of the run: "again and again"
 JUMPS = 4
 # Steps far above the start that are no hard batch any more, and the share of the start below which a run
 # has made good what they threw away
@@ -98,7 +99,7 @@ MATTERS = 0.05
 STANDS = 0.03
 # Share of the start that was gained: little, if it still goes on or has ended
 SMALL = 0.25
-# The same after many steps, where the rate is known to be far too low
+# The same after some steps, where the rate is known to be far too low
 SMALL_AT_LOW_RATE = 0.5
 # Of what was gained that as many steps again would add, by which a curve has hardly begun to bend
 HARDLY_BEGUN = 0.7

@@ -74,11 +74,7 @@ def _flat(case: Case, now: Levels) -> bool:
     """Whether the loss in training did not fall: neither its ends tell so, nor the steps of its thirds."""
     if fell_clearly(case, now):
         return False
-    losses = case.curves.losses
-    third = len(losses) // 3
-    first, last = losses[:third], losses[-third:]
-    fell = float(np.median(first) - last.mean())  # of the first the median: early steps may be thrown far up
-    error = math.hypot(float(first.std()), float(last.std())) / math.sqrt(third)
+    fell, error = case.ends
     return not fell > max(limits.SURE * error, limits.FELL * case.scale)
 
 
@@ -168,7 +164,7 @@ def _nothing(case: Case, now: Levels) -> Ruling | None:
     alone = case.curves.held.guessed_start and case.curves.training.count >= limits.FEWEST_ALONE
     if alone and not fell and _flat(case, now):
         return Ruling("nothing_learnt", "training_flat")
-    if error * limits.LIKELY > max(limits.WORSE * fell, limits.WIDE) * scale:
+    if error * limits.LIKELY > limits.WIDE * scale:
         return Ruling("unclear", "wide")
     if fell > limits.FELL:
         return Ruling("memorised" if fell > limits.FELL_FAR else "overfit", "nothing_held", 0)

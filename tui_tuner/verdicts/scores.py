@@ -12,6 +12,7 @@ from typing import Any
 
 from tui_tuner.config.deciding import decides, is_better_higher
 from tui_tuner.runs.events import EvaluationTable
+from tui_tuner.verdicts.gain import is_finite
 from tui_tuner.verdicts.gathering import Gathered
 from tui_tuner.verdicts.limits import SURE
 
@@ -71,11 +72,11 @@ def scores_of(gathered: Gathered) -> Scores:
     shares = _shares(gathered.tables.get(step, {}))
     rows = _rows(gathered, shares)
     name = decides(gathered.config, {k: (v, "") for k, v in gathered.resolved.items()})
-    if name in LOSSES or not _is_number(last.get(name)):
+    if name in LOSSES or not is_finite(last.get(name)):
         name = ""
     told = _deciding(name, measured, gathered.own_metrics, rows) if name else {}
     prior, commonest = _prior(shares)
-    chance = _is_chance(last, rows, commonest, prior)
+    chance = _is_chance(last, rows, commonest)
     accuracy = last.get("accuracy")
     return Scores(
         rows=rows,
@@ -93,10 +94,6 @@ def _named_more(measured: Mapping[int, Mapping[str, float | None]]) -> float | N
     after = [metrics.get("accuracy") for step, metrics in measured.items() if step > 0]
     known = [value for value in after if value is not None and math.isfinite(value)]
     return None if before is None or not known else max(known) - before
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _deciding(
@@ -129,13 +126,13 @@ def _shares(tables: Mapping[str, EvaluationTable]) -> list[float]:
     """How many held-out rows (or words) each class has; empty where no table tells."""
     confusion = tables.get("confusion")
     if confusion is not None:
-        counts = [sum(v for v in row if _is_number(v)) for row in confusion.values if isinstance(row, list)]
+        counts = [sum(v for v in row if is_finite(v)) for row in confusion.values if isinstance(row, list)]
         return [count for count in counts if count > 0]
     classes = tables.get("classes")
     if classes is not None and "rows" in classes.columns:
         place = list(classes.columns).index("rows")
         found = [row[place] for row in classes.values if isinstance(row, list) and len(row) > place]
-        return [float(count) for count in found if _is_number(count) and count > 0]
+        return [float(count) for count in found if is_finite(count) and count > 0]
     return []
 
 
@@ -154,9 +151,7 @@ def _prior(shares: list[float]) -> tuple[float | None, float | None]:
     return -sum(part * math.log(part) for part in parts), max(parts)
 
 
-def _is_chance(
-    last: Mapping[str, float | None], rows: int, commonest: float | None, prior: float | None
-) -> bool | None:
+def _is_chance(last: Mapping[str, float | None], rows: int, commonest: float | None) -> bool | None:
     """Whether no metric of these is better than chance would be in 99 of 100 runs."""
     if not rows:
         return None

@@ -10,6 +10,7 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.planning.learning_rate import Customary, customary
 from tui_tuner.verdicts.cases import Setting
+from tui_tuner.verdicts.gain import is_finite
 from tui_tuner.verdicts.gathering import Gathered
 
 
@@ -37,10 +38,10 @@ def peak_rate(gathered: Gathered, config: RunConfig | None) -> float | None:
     section = gathered.config.get("training")
     asked = section.get("learning_rate") if isinstance(section, Mapping) else None
     for rate in (gathered.resolved.get("training.learning_rate"), asked):
-        if isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0 and math.isfinite(rate):
+        if is_finite(rate) and rate > 0:
             return float(rate)
-    found = [rate for rate in (max(gathered.rates, default=0.0),) if math.isfinite(rate) and rate > 0]
-    return found[0] if found and config is not None else None
+    highest = max(gathered.rates, default=0.0)
+    return highest if config is not None and highest > 0 and math.isfinite(highest) else None
 
 
 def _few_weights(config: RunConfig) -> bool:
@@ -67,5 +68,4 @@ def setting_of(gathered: Gathered, config: RunConfig | None) -> Setting:
         usual=usual.rate if usual else None,
         highest=usual.high if usual else None,
         few_weights=config is not None and _few_weights(config),
-        failed=gathered.status == "failed",
     )

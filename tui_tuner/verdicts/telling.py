@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -32,7 +31,7 @@ def tell(case: Case, now: Levels, ruling: Ruling) -> list[str]:
     """The sentences, what decided first."""
     why = _WHY[ruling.why](case, now, ruling)
     rest = [
-        _held(case, ruling),
+        _held(case),
         _difference(case, ruling),
         _training(case),
         _score(case),
@@ -265,7 +264,7 @@ _WHY: dict[str, Callable[[Case, Levels, Ruling], str]] = {
 # ---- and the rest --------------------------------------------------------------------------------------
 
 
-def _held(case: Case, ruling: Ruling) -> str:
+def _held(case: Case) -> str:
     """The curve on held-out rows, at a few of its points; the best and the last are among them."""
     held = case.curves.held
     count = len(held.steps)
@@ -364,8 +363,3 @@ def _copies(case: Case, ruling: Ruling) -> str:
         copies=setting.counted_copies,
         held=max(setting.held_out, setting.counted_copies),
     )
-
-
-def is_finite(value: float | None) -> bool:
-    """Whether a number can be told."""
-    return value is not None and math.isfinite(value)

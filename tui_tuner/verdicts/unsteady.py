@@ -29,10 +29,8 @@ def _held_risen(case: Case, now: Levels) -> Ruling | None:
     held, curves, scale = now.held, case.curves, case.scale
     if len(held) < 2 or not len(now.training):
         return None
-    errors = np.std(
-        curves.held.draws - curves.held.draws[:, :1], axis=0
-    )  # of the rows alone: it may well wobble
-    high = np.flatnonzero(held - held[0] > np.maximum(limits.ABOVE_START * scale, limits.CLEARLY * errors))
+    least = np.maximum(limits.ABOVE_START * scale, limits.CLEARLY * case.rise_errors)
+    high = np.flatnonzero(held - held[0] > least)
     if len(high) < max(2, (len(held) - 1) / 3):
         return None  # a single evaluation, or few of them, that came down again
     for place in high:
@@ -108,9 +106,8 @@ def held_wandering(case: Case, now: Levels) -> Ruling | None:
     held, curves = now.held, case.curves
     if len(held) < 5:
         return None
-    errors = np.std(np.diff(curves.held.draws, axis=1), axis=0)  # of the rows alone
     moves = np.diff(held)
-    clear = np.abs(moves) > np.maximum(limits.SURE * errors, limits.TURNS_BY * case.scale)
+    clear = np.abs(moves) > np.maximum(limits.SURE * case.move_errors, limits.TURNS_BY * case.scale)
     signs = np.sign(moves[clear])
     turns = np.flatnonzero((signs[:-1] > 0) & (signs[1:] < 0))
     if len(turns) < limits.TURNS or held[-1] < limits.MADE_GOOD * held[0]:

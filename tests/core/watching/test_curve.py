@@ -44,7 +44,7 @@ def watch_run(
     """What is said of these losses, with the step."""
     progress = progress or Progress()
     curve = CurveWatch(progress, total, peak, lowest)
-    numbers = NumberWatch(lambda: progress.told, peak, True)
+    numbers = NumberWatch(progress.told, peak, True)
     curve.feed_held_out(0, before)
     found = []
     for step, loss in enumerate(losses, 1):

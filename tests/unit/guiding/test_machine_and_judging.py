@@ -125,21 +125,6 @@ def test_as_many_rows_as_needed_find_a_difference():
         judging.rows_needed(0)
 
 
-@pytest.mark.parametrize(
-    ("share", "freedom", "expected"),
-    [
-        (0.975, 1, 12.706),
-        (0.975, 2, 4.303),
-        (0.975, 3, 3.182),
-        (0.975, 4, 2.776),
-        (0.975, 19, 2.093),
-        (0.95, 9, 1.833),
-    ],
-)
-def test_student_by_his_table(share: float, freedom: int, expected: float):
-    assert judging.quantile_of_t(share, freedom) == pytest.approx(expected, rel=0.006)
-
-
 @pytest.mark.parametrize("task", sorted(TASKS))
 def test_ways_to_judge_are_values_of_a_config(task: str):
     data = DataFacts(950, tokens=190_000, supervised=57_000, validation_rows=50)

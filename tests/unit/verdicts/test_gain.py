@@ -9,7 +9,7 @@ import pytest
 
 from tui_tuner.runs.events import Evaluation, Event, HeldOutRows, RolledBack
 from tui_tuner.runs.view import RunView, fold
-from tui_tuner.verdicts.gain import Gain, _t_quantile, gain_of, gain_words, gains_of
+from tui_tuner.verdicts.gain import Gain, gain_of, gain_words, gains_of, quantile_of_t
 
 
 def rows(step: int, losses: list[float], labels: list[int] | None = None) -> HeldOutRows:
@@ -18,7 +18,22 @@ def rows(step: int, losses: list[float], labels: list[int] | None = None) -> Hel
 
 @pytest.mark.parametrize(("degrees", "value"), [(4, 2.776), (9, 2.262), (29, 2.045), (63, 1.998)])
 def test_the_quantile_is_that_of_student(degrees: int, value: float) -> None:
-    assert _t_quantile(0.975, degrees) == pytest.approx(value, abs=0.002)
+    assert quantile_of_t(0.975, degrees) == pytest.approx(value, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("share", "freedom", "expected"),
+    [
+        (0.975, 1, 12.706),
+        (0.975, 2, 4.303),
+        (0.975, 3, 3.182),
+        (0.975, 4, 2.776),
+        (0.975, 19, 2.093),
+        (0.95, 9, 1.833),
+    ],
+)
+def test_student_by_his_table(share: float, freedom: int, expected: float) -> None:
+    assert quantile_of_t(share, freedom) == pytest.approx(expected, rel=0.006)
 
 
 def test_a_gain_weighs_rows_by_their_labels_as_an_evaluation_does() -> None:

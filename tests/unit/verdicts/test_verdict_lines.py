@@ -128,6 +128,23 @@ def test_a_card_tells_the_verdict_once_before_how_the_model_is_used(tmp_path: Pa
     assert [path.name for path in folder.best.iterdir()] == ["README.md"]
 
 
+def test_a_full_disk_leaves_the_card_as_it_was_and_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = runs.judged(RunStore(tmp_path), "card", runs.GOOD, {0: 3.65, 100: 1.49})
+    card = folder.best / "README.md"
+    card.write_text("# A model\n")
+
+    def full(path: Path, text: str, **_unused: str) -> None:
+        path.write_bytes(text[:9].encode())
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    add_verdict(folder)
+    assert card.read_text() == "# A model\n"
+    assert [path.name for path in folder.best.iterdir()] == ["README.md"]
+
+
 def test_words_of_a_newer_version_and_damage_are_survived(tmp_path: Path) -> None:
     odd = Verdict(
         9, "sp\x1b[31mlendid", -3, None, [3, "ok", None], [{"words": 4}, "x", {"words": "do", "values": 3}]

@@ -66,5 +66,8 @@ def _put_in(card: Path, section: str) -> None:
     before, heading, after = text.partition(f"## {_('How to use it')}\n")
     whole = f"{before}{section}\n\n{heading}{after}" if heading else f"{text.rstrip()}\n\n{section}\n"
     written = card.with_name(f".{CARD}.new")
-    written.write_text(whole, encoding="utf-8")
-    written.replace(card)
+    try:
+        written.write_text(whole, encoding="utf-8")
+        written.replace(card)
+    finally:
+        written.unlink(missing_ok=True)  # what a full disk left

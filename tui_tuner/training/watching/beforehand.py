@@ -11,6 +11,7 @@ from tui_tuner.planning.duration import Duration
 from tui_tuner.planning.traps import advice as traps
 from tui_tuner.planning.traps.findings import Advice
 from tui_tuner.text import one_line
+from tui_tuner.training.watching.numbers import is_news
 from tui_tuner.training.watching.reporting import Reporter
 
 ELSEWHERE = ("unread_fields", "unread_by_task", "unread_beside")  # said by `settling` for all three
@@ -37,10 +38,8 @@ def say_advice(
         return
     for one in found:
         code = f"advice_{one.code}"
-        if one.code in ELSEWHERE or code in told:
-            continue
-        told.append(code)
-        reporter.warn(code, one.text, hint_of(one))
+        if one.code not in ELSEWHERE and is_news(told, code):
+            reporter.warn(code, one.text, hint_of(one))
 
 
 def hint_of(found: Advice) -> Hint:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from tui_tuner.config.advice import advise, setting
 from tui_tuner.locales import N_, _
-from tui_tuner.training.watching.numbers import Finding, smaller_rate
+from tui_tuner.training.watching.numbers import Finding, is_news, smaller_rate
 
 FEWEST, MOST = 8, 50  # steps of a stretch; a twentieth of the run between them
 SEVERAL = 12  # steps from which on single values of a stretch may lie elsewhere
@@ -79,7 +79,7 @@ class CurveWatch:
         self._recent.append((step, loss))
         grown = self._add_to_blocks(kept["blocks"], step, loss, rate, epoch)
         found = [self._divergence(kept, step, rate), self._plateau(kept, step, rate) if grown else None]
-        return [one for one in found if one is not None and self._news(one.code)]
+        return [one for one in found if one is not None and is_news(self._progress.told, one.code)]
 
     def feed_held_out(self, step: int, loss: float | None) -> None:
         """The loss on held-out rows at a step, 0 before the first."""
@@ -261,12 +261,6 @@ class CurveWatch:
         for name, value in _KEPT.items():
             watched.setdefault(name, list(value) if isinstance(value, list) else value)
         return watched
-
-    def _news(self, code: str) -> bool:
-        if code in self._progress.told:
-            return False
-        self._progress.told.append(code)
-        return True
 
 
 def _above_start(low: float, now: float, start: float, sure: bool) -> bool:

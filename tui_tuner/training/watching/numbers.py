@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from tui_tuner.config.advice import advise, setting
@@ -25,6 +24,7 @@ _OFTEN = 3  # spikes, that many steps apart, that are said to come again and aga
 _APART = 5
 _EXPLOSION = 50.0  # times the median norm
 _CLIPPED = 3  # such norms in a window: one that is clipped changes little
+_CALMER = 3  # times smaller is the rate that a hint names
 _ZEROS = 3  # steps in a row with no gradient at all
 _MAD = 1.4826  # median absolute deviation of a normal distribution, as a standard deviation
 
@@ -48,11 +48,8 @@ class NumberWatch:
         clipped: Norms are clipped.
     """
 
-    def __init__(
-        self, told: Callable[[], list[str]] | None = None, peak: float = 0.0, clipped: bool = False
-    ) -> None:
-        own: list[str] = []
-        self._told = told or (lambda: own)
+    def __init__(self, told: list[str] | None = None, peak: float = 0.0, clipped: bool = False) -> None:
+        self._told = [] if told is None else told
         self._peak, self._clipped = peak, clipped
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self._norms: deque[float] = deque(maxlen=WINDOW)
@@ -75,13 +72,7 @@ class NumberWatch:
             found.append(self._spike(step, loss, rate))
             self._losses.append(loss)
             self._first += [loss] if len(self._first) < _LEAST // 2 else []
-        return [finding for finding in found if finding is not None and self._news(finding.code)]
-
-    def _news(self, code: str) -> bool:
-        if code in self._told():
-            return False
-        self._told().append(code)
-        return True
+        return [finding for finding in found if finding is not None and is_news(self._told, finding.code)]
 
     def _spike(self, step: int, loss: float, rate: float) -> Finding | None:
         if len(self._losses) < _LEAST:
@@ -107,9 +98,7 @@ class NumberWatch:
                 "{rate:.3g}.",
                 **said,
             )
-            return Finding(
-                "loss_spike", message, self._lower(N_("If it does not come down again: {lower}."), 3)
-            )
+            return Finding("loss_spike", message, self._lower(N_("If it does not come down again: {lower}.")))
         message = _(
             "The loss jumps again and again: {count} times since step {since}, now to {loss:.4g} at step "
             "{step}. The learning rate is {rate:.3g}.",
@@ -117,7 +106,7 @@ class NumberWatch:
             since=self._spikes[0],
             **said,
         )
-        return Finding("loss_spikes", message, self._lower(N_("A smaller rate is calmer: {lower}."), 3))
+        return Finding("loss_spikes", message, self._lower(N_("A smaller rate is calmer: {lower}.")))
 
     def _far_by_ratio(self, loss: float, usual: float) -> bool:
         """Whether it stands out among ratios, too: losses of few rows are often many times the usual one."""
@@ -126,11 +115,11 @@ class NumberWatch:
         ratios = statistics.median(abs(math.log(value / usual)) for value in self._losses if value > 0)
         return math.log(loss / usual) > _SPIKE_RATIO * _MAD * ratios
 
-    def _lower(self, sentence: str, by: float) -> str:
+    def _lower(self, sentence: str) -> str:
         """A hint that names a smaller rate."""
         if not self._peak:
             return _("Lower training.learning_rate.")
-        rate = setting({"training.learning_rate": smaller_rate(self._peak, by)})
+        rate = setting({"training.learning_rate": smaller_rate(self._peak, _CALMER)})
         return advise(Sentence(sentence, {"lower": rate}))
 
     def _explosion(self, step: int, norm: float, rate: float) -> Finding | None:
@@ -157,11 +146,10 @@ class NumberWatch:
             rate=rate,
         )
         if self._clipped:
-            hint = self._lower(N_("It is clipped. If it stays, look at the rows, or train with {lower}."), 3)
+            hint = self._lower(N_("It is clipped. If it stays, look at the rows, or train with {lower}."))
         else:
             hint = self._lower(
-                N_("training.max_grad_norm clips it. If it stays, look at the rows, or train with {lower}."),
-                3,
+                N_("training.max_grad_norm clips it. If it stays, look at the rows, or train with {lower}.")
             )
         return Finding("gradient_explosion", message, hint)
 
@@ -177,6 +165,14 @@ class NumberWatch:
         return Finding(
             "zero_gradients", message, _("Are there trained tokens in the rows? Is anything trained?")
         )
+
+
+def is_news(told: list[str], code: str) -> bool:
+    """Whether a thing was not said before; from now on it was."""
+    if code in told:
+        return False
+    told.append(code)
+    return True
 
 
 def smaller_rate(rate: float, by: float) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tui_tuner.locales import _
 from tui_tuner.runs.events import (
@@ -24,9 +23,7 @@ from tui_tuner.runs.events import (
     Verdict,
 )
 from tui_tuner.text import one_line
-
-if TYPE_CHECKING:
-    from tui_tuner.verdicts.gathering import Gathered
+from tui_tuner.verdicts.gathering import Gathered, gather_file
 
 MOST_STEPS = 4096
 SURE_ENOUGH = 0.6  # of a word that takes the place of another while it goes on: at a border it would flap
@@ -59,13 +56,11 @@ class Judged:
         if before is not None:
             self._sink.emit(before)
         self._sink.emit(body)
-        if self._gathered is not None and not isinstance(body, Heartbeat):
+        if not isinstance(body, Heartbeat):
             with self._lock, contextlib.suppress(Exception):
                 self._gathered.take(body)
 
     def _before(self, body: Body) -> Verdict | None:
-        if self._gathered is None:
-            return None
         with self._lock:
             if isinstance(body, Finished):
                 return self._judge(body.status)
@@ -90,7 +85,6 @@ class Judged:
         from tui_tuner.verdicts.judge import event_of, judge_gathered
         from tui_tuner.verdicts.limits import DRAWS
 
-        assert self._gathered is not None
         if not self._gathered.steps:
             return None  # what is measured before the first step says nothing yet
         found = judge_gathered(self._gathered, DRAWS if ended else LIVE_DRAWS)
@@ -101,13 +95,9 @@ class Judged:
         return event_of(found, final=bool(ended))
 
 
-def _begin(journal: Path | None) -> Gathered | None:
-    """What is known before the first event; None where verdicts cannot be had at all."""
-    with contextlib.suppress(Exception):
-        from tui_tuner.verdicts.gathering import Gathered, gather_file
-
-        if journal is not None:
-            with contextlib.suppress(Exception):
-                return gather_file(journal, MOST_STEPS)
-        return Gathered(most=MOST_STEPS)
-    return None
+def _begin(journal: Path | None) -> Gathered:
+    """What is known before the first event."""
+    if journal is not None:
+        with contextlib.suppress(Exception):
+            return gather_file(journal, MOST_STEPS)
+    return Gathered(most=MOST_STEPS)
