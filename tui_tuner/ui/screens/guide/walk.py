@@ -100,7 +100,6 @@ class Walk:
 
     def data_facts(self) -> DataFacts | None:
         """How many rows and tokens were counted of the data; None where they were not."""
-        from tui_tuner.guiding.amounts import CHARACTERS_A_TOKEN
         from tui_tuner.planning.data_facts import DataFacts
 
         found = self._counted
@@ -108,7 +107,9 @@ class Walk:
             return None
         tokens = found.total_tokens
         if tokens is None and found.characters is not None:
-            tokens = round(found.characters.mean * found.rows / CHARACTERS_A_TOKEN)  # until they are counted
+            tokens = round(
+                found.characters.mean * found.rows / 4
+            )  # of English text, until a tokenizer counts
         return DataFacts(found.rows, tokens=tokens) if tokens else None
 
     def languages(self) -> tuple[str, ...]:
