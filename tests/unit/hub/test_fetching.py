@@ -9,6 +9,7 @@ import threading
 import time
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,8 +36,15 @@ def size_of_weights(hub: PlayedHub) -> int:
 
 
 def part_on_disk(home: Path) -> int:
-    parts = [*home.rglob("*.incomplete"), *(p for p in home.rglob(".parts/*") if p.suffix != ".lock")]
-    return max((path.stat().st_size for path in parts), default=0)
+    """Measure the largest unfinished file while threads of a fetch add, move and delete files."""
+    sizes = [0]
+    for folder, _folders, names in os.walk(home):
+        in_parts = Path(folder).name == ".parts"
+        for name in names:
+            if name.endswith(".incomplete") or (in_parts and not name.endswith(".lock")):
+                with suppress(FileNotFoundError):  # it became whole since the folder was read
+                    sizes.append((Path(folder) / name).stat().st_size)
+    return max(sizes)
 
 
 @pytest.mark.parametrize("source", SOURCES)
