@@ -15,7 +15,8 @@ import torch
 from safetensors import safe_open
 
 from tests.conftest import MakeConfig, Recorder, Trained, write_jsonl
-from tui_tuner.config.kinds import METHOD_FIELDS, METHODS, TASKS
+from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.methods import METHOD_FIELDS, METHODS
 from tui_tuner.config.options import options
 from tui_tuner.runs.control import Control, send
 from tui_tuner.runs.events import Body, Step

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tui_tuner.config.kinds import METHODS
+from tui_tuner.config.methods import METHODS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, TunerError
 from tui_tuner.locales import _

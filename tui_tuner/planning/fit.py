@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from tui_tuner.compute.numeric import check_numbers
+from tui_tuner.config.methods import ADAPTERS
 from tui_tuner.config.resolved import ResolvedConfig
-from tui_tuner.config.schema import ADAPTERS, RunConfig
+from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import Checkpointing
 from tui_tuner.config.values import with_values
 from tui_tuner.locales import _

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from tui_tuner.config.kinds import METHODS, PROMPTS
+from tui_tuner.config.methods import METHODS, Trait
 from tui_tuner.config.sections.base import Section, known, option
 from tui_tuner.locales import N_
 
@@ -82,7 +82,15 @@ class MethodSection(Section):
         advanced=True,
     )
 
+    def has(self, trait: Trait) -> bool:
+        """Whether the method has a trait."""
+        return METHODS[self.kind].has(trait)
+
+    def reads(self, field: str) -> bool:
+        """Whether the method reads a field of this section, such as `rank`."""
+        return field in METHODS[self.kind].fields
+
     @property
     def prompt_length(self) -> int:
         """Virtual tokens before each sequence; 0 if the method has none."""
-        return self.virtual_tokens if self.kind in PROMPTS else 0
+        return self.virtual_tokens if self.has(Trait.VIRTUAL_TOKENS) else 0

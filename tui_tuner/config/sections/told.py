@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tui_tuner.config.kinds import METHODS, RECORD_FORMATS, TASKS
+from tui_tuner.config.kinds import RECORD_FORMATS, TASKS
+from tui_tuner.config.methods import METHODS
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.locales import N_
 

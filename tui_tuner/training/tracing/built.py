@@ -29,7 +29,7 @@ def count_built(request: dict[str, Any]) -> tuple[int, int]:
     import torch
     import transformers
 
-    from tui_tuner.config.kinds import PROMPTS
+    from tui_tuner.config.methods import PROMPTS
     from tui_tuner.config.sections.method import MethodSection
     from tui_tuner.methods import attach, trainable_parameters
     from tui_tuner.methods.lora import saved_modules
