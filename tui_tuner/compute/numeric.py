@@ -81,7 +81,7 @@ def compute_name(device: Device, config: ResolvedConfig) -> str:
 def needs_scaler(device: Device, config: ResolvedConfig) -> bool:
     """Whether the loss is scaled: float16 autocast on a GPU, always.
 
-    float16 ends at 6e-8, so small gradients would become zero without it. A processor computes in bfloat16.
+    float16 ends at 6e-8, so small gradients would become zero without it. Runs on a processor have none.
     """
     return device.kind == "cuda" and autocast_name(device, config) == "float16"
 

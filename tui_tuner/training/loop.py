@@ -16,11 +16,11 @@ from tui_tuner.runs.events import Evaluation, EvaluationTable, HeldOutRows, Log
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands, Wishes
 from tui_tuner.training.evaluating import Evaluator, Interrupted
+from tui_tuner.training.interruptions import RollBack, StopHere
 from tui_tuner.training.keeping.best import Stamp
 from tui_tuner.training.keeping.checkpoints import Checkpoint, checkpoints
 from tui_tuner.training.keeping.disk import DiskWait, write_files
 from tui_tuner.training.keeping.progress import Progress
-from tui_tuner.training.keeping.rollback import RollBack
 from tui_tuner.training.keeping.saving import Saver
 from tui_tuner.training.step.engine import Engine, StepResult
 from tui_tuner.training.watching.budget import Budget
@@ -30,10 +30,6 @@ from tui_tuner.training.watching.kernels import tell_of_failures
 from tui_tuner.training.watching.reporting import BadNumbers, PendingStep, Reporter, StepReports
 
 NAMED_ROWS = 3
-
-
-class StopHere(Exception):
-    """Raised where a stop interrupts what is owed before the first step of a resumed run."""
 
 
 class Watcher(Protocol):

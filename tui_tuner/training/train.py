@@ -14,6 +14,7 @@ from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.compute.rows.sizes import fills_rows
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.locales import _
+from tui_tuner.methods import find_method
 from tui_tuner.objectives.base import Objective
 from tui_tuner.objectives.setup import Setup
 from tui_tuner.planning.data_facts import steps_of
@@ -22,13 +23,14 @@ from tui_tuner.runs.events import Phase
 from tui_tuner.training.base_model import RECORD, keep_base, read_base
 from tui_tuner.training.context import LEDGER, RunContext
 from tui_tuner.training.evaluating import Evaluator, Interrupted
+from tui_tuner.training.interruptions import StopHere
 from tui_tuner.training.keeping.disk import check_room
 from tui_tuner.training.keeping.model_card import Facts, read_ledger, write_card
 from tui_tuner.training.keeping.progress import micro_size
 from tui_tuner.training.keeping.rollback import train_steps
 from tui_tuner.training.keeping.saving import Saver
 from tui_tuner.training.loading import load_trainable
-from tui_tuner.training.loop import Loop, StopHere
+from tui_tuner.training.loop import Loop
 from tui_tuner.training.origin import sources
 from tui_tuner.training.resuming import keep_choices
 from tui_tuner.training.rows import load_run_tokenizer, prepare_rows
@@ -243,6 +245,7 @@ class Training:
             size=self.size,
             recovery=self.recovery,
             ranks=context.ranks,
+            method=find_method(config.method.kind),
         )
         saver = self.loop.saver
         pace = Pace(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tui_tuner.errors import RunError
 from tui_tuner.locales import _
 from tui_tuner.runs.events import RolledBack
+from tui_tuner.training.interruptions import RollBack
 from tui_tuner.training.keeping.checkpoints import Checkpoint, newest_valid
 from tui_tuner.training.keeping.progress import OF_THE_RUN, Progress, read_progress
 
@@ -16,14 +17,6 @@ if TYPE_CHECKING:
 
 MOST = 3  # times in one process; what happens more often has another cause than the rate
 FACTOR = 0.5  # what the learning rate is multiplied by each time
-
-
-class RollBack(Exception):
-    """Raised between two steps; the weights are spoilt."""
-
-    def __init__(self, step: int, message: str) -> None:
-        self.step, self.message = step, message
-        super().__init__(message)
 
 
 def train_steps(loop: Loop, checkpoint: Checkpoint | None) -> None:

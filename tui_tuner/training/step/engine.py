@@ -97,14 +97,14 @@ class Engine:
         objective: Objective,
         size: MicroSize,
         recovery: Recovery,
-        ranks: Ranks | None = None,
-        method: Method | None = None,
+        ranks: Ranks,
+        method: Method,
     ) -> None:
         # An evaluation before the first step, or one that a resumed run owes, draws from here on
         seed_everything(config.training.seed)
         self.model, self.config, self.total = model, config, total
         self.data, self.plan, self.objective, self.size = data, plan, objective, size
-        self.recovery, self.ranks, self.method = recovery, ranks or Ranks(), method or Method()
+        self.recovery, self.ranks, self.method = recovery, ranks, method
         self.device = torch.device(device.place)
         self.step, self.epoch = 0, 0.0
         self.rate_scale = 1.0
