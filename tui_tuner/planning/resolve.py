@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute import numeric
+from tui_tuner.config.methods import Trait
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
@@ -202,7 +203,7 @@ def _checkpointing(work: _Work) -> tuple[Checkpointing, str]:
         if work.device.kind == "cuda":
             return degree, _("Without it the activations do not fit into the GPU's memory.")
         return degree, _("Without it the activations do not fit into the machine's memory.")
-    if work.config.method.kind == "prefix_tuning":
+    if not work.config.method.has(Trait.CHECKPOINTABLE):
         return False, _("Computing activations again would leave the prefix out.")
     return False, _("A step would take about 1.4 times as long; memory does not ask for it.")
 
