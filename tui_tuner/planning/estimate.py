@@ -8,7 +8,7 @@ from typing import Any
 from tui_tuner.compute.attention.choice import replaces
 from tui_tuner.compute.chunks import chunk_rows
 from tui_tuner.compute.numeric import compute_name
-from tui_tuner.config.methods import Trait
+from tui_tuner.config.kinds.methods import Trait
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from tui_tuner.config.kinds import is_tiny
+from tui_tuner.config.kinds.tasks import is_tiny
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
 from tui_tuner.methods import find_method

@@ -11,7 +11,6 @@ from tui_tuner.methods.numbers.base import MethodNumbers
 from tui_tuner.methods.numbers.rates import Customary, Rates, Rule
 from tui_tuner.methods.numbers.terms import Form, MethodCase, Passed, Terms, basic_terms
 from tui_tuner.models.architectures.family import Linear
-from tui_tuner.models.facts import ModelFacts
 
 _QLORA_BATCH = (16, N_("QLoRA's batch of 16"))
 LORA = Rates(
@@ -150,12 +149,11 @@ class FactorNumbers(MethodNumbers):
 
 
 def feed_forward(case: MethodCase) -> frozenset[str]:
-    """Return the targets that lead out of a feed-forward block, whose inputs IA3 scales (arXiv 2205.05638)."""
-    facts: ModelFacts = case.facts
+    """Return the targets that lead out of a feed-forward block, of which IA3 scales the inputs."""
     return frozenset(
         linear.name
-        for linear in facts.linears
+        for linear in case.facts.linears
         if linear.group in ("mlp", "shared")
-        and linear.inputs > linear.outputs == facts.hidden
+        and linear.inputs > linear.outputs == case.facts.hidden
         and case.adapts(linear)
     )
