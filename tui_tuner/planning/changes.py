@@ -27,7 +27,7 @@ class Change:
 
 
 def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change]:
-    """Single changes that can save memory from here, those that change least first."""
+    """Return single changes that can save memory, those that change the result least first."""
     training, model, method = config.training, config.model, config.method
     found = []
     if training.loss == "full_logits":
@@ -63,7 +63,7 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
 
 
 def _less_kept(degree: Any, gpu: bool) -> list[Change]:
-    """Degrees of checkpointing that keep less on the device than this one; from RAM nothing is offloaded."""
+    """Return the degrees of checkpointing that keep less on the device; offloading only helps a GPU."""
     path = "training.gradient_checkpointing"
     found = [
         Change(path, EVERY_SECOND, _("checkpointing of every second layer"), 0),
@@ -75,7 +75,7 @@ def _less_kept(degree: Any, gpu: bool) -> list[Change]:
 
 
 def apply(config: Config, changes: tuple[Change, ...]) -> Config:
-    """The config with these changes. Unchecked: meant for what `possible_changes` gives."""
+    """Return the config with these changes, unvalidated: only for those of `possible_changes`."""
     for change in changes:
         section, _unused, name = change.path.partition(".")
         part = getattr(config, section).model_copy(update={name: change.value})
@@ -84,14 +84,14 @@ def apply(config: Config, changes: tuple[Change, ...]) -> Config:
 
 
 def _legal(config: RunConfig, group: tuple[Change, ...]) -> bool:
-    """4-bit weights need an adapter."""
+    """Return whether the changes go together: 4-bit weights need a method that works with them."""
     paths = {change.path: change.value for change in group}
     kind = paths.get("method.kind", config.method.kind)
     return "model.quantization" not in paths or METHODS[kind].has(Trait.QUANTISABLE)
 
 
 def groups_of(config: RunConfig, changes: list[Change], count: int) -> Iterator[tuple[Change, ...]]:
-    """So many changes at a time that go together."""
+    """Yield every group of `count` changes that go together."""
     for group in itertools.combinations(changes, count):
         if len({change.path for change in group}) == count and _legal(config, group):
             yield group

@@ -1,4 +1,4 @@
-"""How many rows and tokens a run will see, counted before it: quickly by default, or to the last token."""
+"""Rows and tokens of a run, counted before it: quickly by default, or to the last token."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Counted:
 
 
 def count(config: RunConfig, seconds: float = 0.1, patience: float = 0.0) -> Counted:
-    """Rows and tokens, as far as a moment's reading tells. Asks no network and imports no torch.
+    """Estimate rows and tokens from a few seconds of reading. Uses no network and imports no torch.
 
     Rows are read for `seconds`; those of larger JSON-lines files are counted as lines. Tokens are those of
     the first rows' text, without what a chat template adds, times the rows.
@@ -71,7 +71,7 @@ def count(config: RunConfig, seconds: float = 0.1, patience: float = 0.0) -> Cou
         return Counted(None, _("the data cannot be read: {error}", error=one_line(error, 160)))
     rows = seen.count if seen.done else _lines(config)
     if seen.done and not rows:
-        return Counted(None, _("the data holds no row that can be read"))
+        return Counted(None, _("the data has no row that can be read"))
     if not rows:
         basis = _("more than {read:,} rows, not counted to the end; --data counts them", read=seen.count)
         return Counted(
@@ -81,9 +81,9 @@ def count(config: RunConfig, seconds: float = 0.1, patience: float = 0.0) -> Cou
     tokens = _tokens(config, seen.first)
     if tokens is None:
         if seen.done:
-            basis = _("{rows:,} rows counted; the model's tokenizer is not here", rows=rows)
+            basis = _("{rows:,} rows counted; the model's tokenizer is not on this machine", rows=rows)
         else:
-            basis = _("{rows:,} lines counted; the model's tokenizer is not here", rows=rows)
+            basis = _("{rows:,} lines counted; the model's tokenizer is not on this machine", rows=rows)
         facts = DataFacts(training, validation_rows=held, outputs=seen.outputs, regression=seen.regression)
         return Counted(facts, basis)
     windows = tokens.windows / tokens.rows
@@ -100,7 +100,7 @@ def count(config: RunConfig, seconds: float = 0.1, patience: float = 0.0) -> Cou
 
 
 def _basis(config: RunConfig, seen: _Seen, rows: int, tokens: _Sample) -> str:
-    """What the counts rest on."""
+    """Describe what the counts rest on."""
     said = {"rows": rows, "read": tokens.rows}
     if tokens.windows > tokens.rows:
         return _(
@@ -125,7 +125,7 @@ def count_exactly(
     sink: Sink | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Counted:
-    """The same from the rows as training will see them. Tokenises everything, into the cache the run reads.
+    """Count the rows as training will see them. Tokenises everything, into the cache that the run reads.
 
     Args:
         sink: Told how far it is, by phases.
@@ -158,7 +158,7 @@ def _paths(config: RunConfig) -> list[str]:
 
 
 def _local(config: RunConfig) -> bool:
-    """Whether all data is the embedded one or lies on a disk here."""
+    """Return whether all data is embedded or on a disk of this machine."""
     return all(path.startswith("demo") or os.path.exists(os.path.expanduser(path)) for path in _paths(config))
 
 
@@ -196,7 +196,7 @@ def _read(config: RunConfig, seconds: float, patience: float) -> _Seen:
 
 
 def _lines(config: RunConfig) -> int | None:
-    """Lines that are not empty of JSON-lines files; None for other kinds, and where there are too many."""
+    """Count the lines of JSON-lines files that are not empty; None for other files, or too many lines."""
     files = [Path(path).expanduser() for path in _paths(config)]
     if any(file.suffix.lower() not in (".jsonl", ".ndjson") or not file.is_file() for file in files):
         return None
@@ -215,7 +215,7 @@ def _lines(config: RunConfig) -> int | None:
 
 
 def _split(config: RunConfig, rows: int) -> tuple[int, int]:
-    """Rows held out, and rows trained."""
+    """Return how many rows are held out, and how many are trained on."""
     share = config.data.validation
     if not isinstance(share, float) or not 0 < share < 1:
         return 0, rows
@@ -235,7 +235,7 @@ class _Sample:
 
 
 def _tokens(config: RunConfig, read: list[Read]) -> _Sample | None:
-    """Tokens of the first rows by the model's own tokenizer; None where it is not on this disk."""
+    """Count the tokens of the first rows with the model's own tokenizer; None if it is not on this disk."""
     from tui_tuner.data.records import Text, answers_of, texts_of
 
     tokenizer = _tokenizer(config)
@@ -259,7 +259,7 @@ def _tokens(config: RunConfig, read: list[Read]) -> _Sample | None:
 
 
 def row_tokens(config: RunConfig, records: list[Record]) -> list[int] | None:
-    """Tokens of each record, uncut and without a chat template's own; None where no tokenizer is here."""
+    """Count the tokens of each record, uncut, without those of a chat template; None without tokenizer."""
     from tui_tuner.data.records import texts_of
 
     tokenizer = _tokenizer(config)
@@ -269,7 +269,7 @@ def row_tokens(config: RunConfig, records: list[Record]) -> list[int] | None:
 
 
 def _sequences(config: RunConfig, tokenizer: Any, record: Record) -> tuple[list[int], int]:
-    """Lengths of the training sequences that a record becomes under a head, and what is learnt of them.
+    """Return the lengths of the sequences that a record becomes for a head, and their trained positions.
 
     A text has one label, a word one tag, and each window of a text with an answer two positions.
     """
@@ -292,7 +292,7 @@ def _sequences(config: RunConfig, tokenizer: Any, record: Record) -> tuple[list[
 
 
 def windows_of(tokens: int, room: int, shared: int) -> list[int]:
-    """Lengths of the windows that a text is read in.
+    """Return the lengths of the windows that a text is read in.
 
     Args:
         room: Tokens of a window. shared: Tokens that two of them share.
@@ -308,7 +308,7 @@ def windows_of(tokens: int, room: int, shared: int) -> list[int]:
 
 
 def _special(tokenizer: Any, pair: bool) -> int:
-    """Tokens that a tokenizer puts around a text, or around two."""
+    """Count the tokens that a tokenizer puts around one text, or around two."""
     return int(tokenizer.num_special_tokens_to_add(pair))
 
 
@@ -317,7 +317,7 @@ def _lengths(tokenizer: Any, texts: list[str]) -> list[int]:
 
 
 def _tokenizer(config: RunConfig) -> Any:
-    """The fast tokenizer's file, from the demo or a folder; None otherwise."""
+    """Return the fast tokenizer's file, of the demo or in a folder; None if there is neither."""
     name = config.model.tokenizer or config.model.name
     from tui_tuner.models.tiny import own_folder
 

@@ -1,4 +1,4 @@
-"""Which GPUs a process sees through CUDA, and in which order, from what NVML shows. Pure functions.
+"""The GPUs that a process sees through CUDA, in its order, from what NVML shows. Pure functions.
 
 NVML lists all GPUs by their slots. CUDA lists those that CUDA_VISIBLE_DEVICES names, in its order: indices,
 UUIDs or beginnings of them; indices count by slots or fastest first (CUDA_DEVICE_ORDER). Of parts of GPUs
@@ -53,7 +53,7 @@ class Seen:
 
 
 def seen_devices(gpus: Sequence[Listed], visible: str | None, order: str | None) -> list[Seen]:
-    """What CUDA shows a process, in its order.
+    """Return the devices that CUDA shows a process, in its order.
 
     Args:
         visible: CUDA_VISIBLE_DEVICES; None where it is not set.
@@ -89,7 +89,7 @@ def _of(gpus: Sequence[Listed], gpu: int) -> list[Seen]:
 
 
 def _named(gpus: Sequence[Listed], counted: Sequence[int], entry: str) -> list[Seen]:
-    """What one entry of the list names; nothing where it is invalid or could be several."""
+    """Return the device that one entry of the list names; none if it is invalid or ambiguous."""
     if entry.startswith("MIG-"):
         return _part(gpus, entry)
     if entry.startswith("GPU-"):

@@ -1,4 +1,4 @@
-"""What planning knows of the data: counts, no text."""
+"""Counts that planning knows of the data; no text of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KEPT = 1024  # longest rows whose lengths are kept
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the prepared data looks like. Lengths in tokens; None where nobody has counted.
+    """Counts of the prepared data. Lengths in tokens; None if not counted.
 
     `heaviest` has the lengths of the longest rows, falling, and `most_trained` the trained tokens of the rows
     with most of them; both only where every row was tokenised as training will. `outputs` are the classes
@@ -32,20 +32,20 @@ class DataFacts:
 
     @property
     def mean(self) -> float | None:
-        """Mean tokens a row."""
+        """Mean tokens per row."""
         return self.tokens / self.rows if self.tokens and self.rows else None
 
     def most_tokens(self, rows: int) -> int | None:
-        """Tokens that no batch of so many rows exceeds; None where rows were not tokenised."""
+        """Return the most tokens of a batch of so many rows; None if rows were not tokenised."""
         return _at_most(self.heaviest, rows, self.rows)
 
     def most_supervised(self, rows: int) -> int | None:
-        """Trained tokens that no batch of so many rows exceeds; None where rows were not tokenised."""
+        """Return the most trained tokens of a batch of so many rows; None if rows were not tokenised."""
         return _at_most(self.most_trained, rows, self.rows)
 
 
 def _at_most(falling: tuple[int, ...], rows: int, there: int) -> int | None:
-    """Sum of that many of the largest; beyond those kept, each counts as the smallest kept."""
+    """Return an upper bound of the sum of so many rows; beyond those kept, each counts as the smallest kept."""
     if not falling:
         return None
     rows = min(rows, there)

@@ -1,4 +1,4 @@
-"""How long a run takes and what it costs: steps, tokens, arithmetic, time and money, with a range."""
+"""Duration and cost of a run: steps, tokens, arithmetic, time and money, with a range."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """What a run has to do. `formula` says how `flops` came about; tokens are None where nobody counted."""
+    """The work of a run. `formula` shows how `flops` was computed; tokens are None if not counted."""
 
     steps: int
     tokens: int
@@ -37,7 +37,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Duration:
-    """Seconds with a range, and money; None where there is nothing to go by. `basis` says on what."""
+    """Seconds with a range, and money; None if nothing is known. `basis` names what they rest on."""
 
     work: Work
     seconds: float | None
@@ -57,7 +57,7 @@ def steps_in(config: RunConfig, rows: int) -> int:
 def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     """Steps, tokens and floating-point operations (`planning.flops`, and those of recomputation).
 
-    Rows are taken to be of their mean length. Where nobody counted trained tokens, all count as trained.
+    Every row counts as one of mean length. Unless trained tokens were counted, all count as trained.
     """
     steps = steps_in(config, data.rows)
     share = steps / math.ceil(max(1, data.rows) / config.training.batch_size)  # epochs
@@ -127,7 +127,7 @@ def duration_of(
 
 
 def _predicted(config: RunConfig, facts: ModelFacts, data: DataFacts, card: Card, work: Work) -> Duration:
-    """By the model of a step's time, with the span of what machines differ by."""
+    """Predict the duration from the model of a step's time, with the spread between machines."""
     from tui_tuner.planning.estimate import resolve_for, setup_for  # which plan without a duration, too
 
     stack = installed()
@@ -149,9 +149,9 @@ def _predicted(config: RunConfig, facts: ModelFacts, data: DataFacts, card: Card
 
 
 def _nothing(card: Card | None) -> str:
-    """Why there is no time."""
+    """Explain why no time can be given."""
     if card is None or card.cpu:
-        return _("no run of this kind was timed on this machine; the first steps of one will tell")
+        return _("no run like this was timed on this machine yet; the first steps of one will show it")
     return _("the speed of {card} is not in the table; name a GPU instead", card=card.name)
 
 
@@ -166,7 +166,7 @@ class Outlook:
 
 
 def corrected(total: int, done: int, spent: float, pace: float, steps: int, apart: float = 0.0) -> Outlook:
-    """Time of a run under way.
+    """Return the time of a run that is in progress, from its own steps.
 
     Args:
         total: Optimizer steps of the run. done: Of these.
@@ -187,7 +187,7 @@ def corrected(total: int, done: int, spent: float, pace: float, steps: int, apar
 
 
 def price_of(config: RunConfig, seconds: float) -> float | None:
-    """What so many seconds of the machine cost; None without a price."""
+    """Return the cost of so many seconds of the machine; None without a price."""
     price = config.hardware.price_per_hour
     return None if price is None else seconds / 3600 * price
 

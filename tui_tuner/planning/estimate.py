@@ -76,17 +76,17 @@ class Estimate:
 
     @property
     def cache(self) -> float:
-        """What the allocator holds beyond tensors, in GiB."""
+        """Memory that the allocator reserves beyond tensors, in GiB."""
         return self.reserved - self.allocated
 
     @property
     def context(self) -> float:
-        """What the process takes on the device beside the allocator, in GiB: CUDA's context."""
+        """Memory on the device outside the allocator, in GiB: CUDA's context."""
         return self.device - self.reserved
 
     @property
     def upper(self) -> float:
-        """What has to be free on the device for the run to be safe, in GiB."""
+        """Memory that must be free on the device for the run to be safe, in GiB."""
         return self.device + self.allocated * self.band * 2 / 3 + 300 / 1024
 
     def to_json(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def estimate(
     data: DataFacts | None = None,
     network: bool = True,
 ) -> Estimate:
-    """Memory of a run, from its config and the model's config.json alone.
+    """Estimate the memory of a run from its config and the model's config.json alone.
 
     Args:
         config: The run; what is `auto` is resolved for the card first.
@@ -155,12 +155,12 @@ def resolve_for(
 
 
 def devices_of(config: RunConfig) -> int:
-    """GPUs that share a step; 1 on a processor."""
+    """Return how many GPUs share a step; 1 on a processor."""
     return config.hardware.devices if isinstance(config.hardware.devices, int) else 1
 
 
 def machine(card: Card, count: int = MOST_GPUS) -> Hardware:
-    """A machine with GPUs of one kind, as planning sees it; for RAM, this one without GPUs."""
+    """Return an imaginary machine with GPUs of one kind; for a processor, this one without GPUs."""
     if card.cpu:
         return replace(detect(), gpus=())
     gpus = tuple(Gpu(index, card.name, card.total, card.usable, card.capability) for index in range(count))
@@ -170,7 +170,7 @@ def machine(card: Card, count: int = MOST_GPUS) -> Hardware:
 def setup_for(
     config: ResolvedConfig, facts: ModelFacts, stack: Stack, card: Card | None, data: DataFacts | None = None
 ) -> Setup:
-    """The numbers that memory depends on."""
+    """Reduce a config to the numbers that memory depends on."""
     model, method, training = config.model, config.method, config.training
     card = card or find_card(DEFAULT_CARD)
     weight = WIDTHS[model.dtype]
@@ -222,7 +222,7 @@ def setup_for(
 
 
 def _fullest(config: ResolvedConfig, micro: int, data: DataFacts | None) -> tuple[int, int, float]:
-    """Sequences, their length and the share of trained tokens of the fullest forward pass there can be."""
+    """Return sequences, their length and the share of trained tokens of the fullest possible forward pass."""
     length = config.data.max_length
     if data is None or not data.heaviest:
         return micro, length, 1.0
@@ -238,13 +238,13 @@ def _fullest(config: ResolvedConfig, micro: int, data: DataFacts | None) -> tupl
 
 
 def _chunk(config: ResolvedConfig, facts: ModelFacts, card: Card, full_logits: bool) -> int:
-    """Positions whose logits exist at once; 0 where the loss is computed in one piece (`training.loss`)."""
+    """Return how many positions have logits at once; 0 if the loss is computed in one piece."""
     whole = full_logits or not config.packs or compute_name(card.device, config) == "float16"
     return 0 if whole or facts.family.softcap else chunk_rows(facts.vocab, "cpu" if card.cpu else "cuda")
 
 
 def _with_virtual(config: RunConfig, fullest: tuple[int, int, float]) -> tuple[int, int, float]:
-    """The same with the virtual tokens of a prompt method, none of which is trained on."""
+    """Add the virtual tokens of a prompt method, which have no labels."""
     batch, length, share = fullest
     virtual = 0 if config.method.has(Trait.PREFIX) else config.method.prompt_length
     return batch, length + virtual, share * length / (length + virtual)
@@ -296,7 +296,7 @@ def from_ledger(
 
 
 def _reserved(allocated: float, setup: Setup, card: Card) -> float:
-    """Bytes that the allocator holds for so many allocated ones."""
+    """Return the bytes that the allocator reserves for so many allocated ones."""
     if card.cpu:
         return allocated * (1 + CPU_CACHE)
     share = EXPANDABLE if not setup.stack.foreign else PADDED_CACHE if setup.padded else PACKED_CACHE
@@ -306,14 +306,14 @@ def _reserved(allocated: float, setup: Setup, card: Card) -> float:
 
 
 def _doubt(card: Card, devices: int) -> str:
-    """Why figures for a device are less sure."""
+    """Explain why figures for a device are less certain; empty if they are not."""
     if card.cpu:
-        return _("a GPU's formulas, compared with few runs on processors")
+        return _("formulas made for GPUs, checked against few runs on processors")
     return _("several GPUs were never measured") if devices > 1 else ""
 
 
 def _notes(card: Card) -> tuple[str, ...]:
-    """What measurements of this machine have changed."""
+    """Describe what measurements of this machine changed."""
     if not card.runs:
         return ()
     said = {"context": card.context, "runs": card.runs, "error": card.error}

@@ -1,4 +1,4 @@
-"""Does it run on this GPU, and what would make it?
+"""The fit of a run to a GPU: whether it fits, and which changes would make it fit.
 
 What the user set is a hard constraint. What is `auto` is enumerated with the memory ledger; the choice is the
 one that changes the result least and, among those, runs fastest by the model of a step's time (`speed`).
@@ -66,11 +66,11 @@ class Fit:
 
     @property
     def spare(self) -> float:
-        """GiB left on the card beside the prediction and its margin; negative if it does not fit."""
+        """GiB left on the card after the prediction and its margin; negative if it does not fit."""
         return self.card.usable - self.estimate.upper
 
     def sentence(self) -> str:
-        """The verdict in words."""
+        """Describe whether it fits, and what would help, for a screen."""
         name = _(self.card.name)
         if self.fits:
             return _("Fits {card}: {spare:.1f} GiB to spare.", card=name, spare=self.spare)
@@ -81,9 +81,9 @@ class Fit:
             phase=_(self.estimate.phase),
         )
         if not self.smallest:
-            way = _("No settings here make it fit: take a larger card or a smaller model.")
+            way = _("No settings make it fit: use a larger GPU or a smaller model.")
         else:
-            way = _("It would with {changes}.", changes=listed(change.label for change in self.smallest))
+            way = _("It would fit with {changes}.", changes=listed(change.label for change in self.smallest))
         return f"{missing} {way}"
 
 
@@ -108,7 +108,7 @@ def fit(
     hardware: Hardware | None = None,
     levers: bool = True,
 ) -> Fit:
-    """Choose what is `auto` so that the run fits the card, and say what would help where it does not.
+    """Choose what is `auto` so that the run fits the card; if it cannot, find what would help.
 
     Args:
         hardware: The machine with the card; without it, one that has nothing else to choose by.
@@ -153,7 +153,7 @@ def settle(
 
 
 def left_open(config: RunConfig) -> bool:
-    """Whether anything is to be chosen by memory and time."""
+    """Return whether any setting is left to be chosen by memory and time."""
     training = config.training
     return "auto" in (training.micro_batch, training.gradient_checkpointing, training.optimizer)
 
@@ -189,7 +189,7 @@ def which_cards(
     stack: Stack | None = None,
     data: DataFacts | None = None,
 ) -> Iterator[Candidate]:
-    """Every card of the table, alone and several of it, smallest cards first.
+    """Return every card of the table, alone and in groups, smallest cards first.
 
     Of several, each holds a copy of the model: they save time and no memory. A card that is too small is
     given alone only, and so is every card if the config names the number of devices.
@@ -219,22 +219,22 @@ class _Search:
     seen: Simulated = field(default_factory=dict)
 
     def base(self, config: RunConfig, card: Card) -> ResolvedConfig:
-        """The config with every `auto` resolved by rules, as on that card."""
+        """Return the config with every `auto` resolved by rules, as on that card."""
         return resolve_for(config, self.facts, card, self.stack, self.data).config
 
     def measure(self, config: ResolvedConfig, card: Card) -> Estimate:
-        """The estimate of a resolved config."""
+        """Estimate a resolved config, reusing earlier simulations."""
         setup = setup_for(config, self.facts, self.stack, card, self.data)
         return from_ledger(ledger(setup, self.seen), setup, card, devices=devices_of(config))
 
     def clock(self, config: ResolvedConfig, card: Card) -> Clock | None:
-        """The time of its step on a GPU; None on a processor, where a rule of thumb decides."""
+        """Return the step-time model for a GPU; None on a processor, where a rule of thumb decides."""
         if card.cpu:
             return None
         return Clock(config, setup_for(config, self.facts, self.stack, card, self.data), card, self.data)
 
     def choose(self, asked: RunConfig, base: ResolvedConfig, card: Card, look_on: bool = False) -> Choice:
-        """`base` with what is open in `asked` chosen: the fastest settings that fit, or else the smallest.
+        """Choose what is open in `asked`: the fastest settings that fit, or else the smallest.
 
         A plain optimizer comes before a fast step, as it changes the result least.
 
@@ -264,7 +264,7 @@ class _Search:
         card: Card,
         seen: dict[_Line, tuple[float, ResolvedConfig]],
     ) -> Iterator[tuple[Option, ResolvedConfig]]:
-        """Those that fit, in their order. `seen` keeps what the smallest of each kind wants."""
+        """Yield the options that fit, in their order. `seen` keeps what the smallest of each kind needs."""
         share = base.training.batch_size / devices_of(base)
 
         def line_of(option: Option) -> _Line:
@@ -290,7 +290,7 @@ class _Search:
                 yield option, made
 
     def levers(self, config: ResolvedConfig, now: Estimate, card: Card) -> Iterator[Lever]:
-        """What each possible change alone would save and cost."""
+        """Yield what each possible change alone would save and cost."""
         before = self.time_of(config, card)
         for change in possible_changes(config, card):
             changed = apply(config, (change,))
@@ -300,7 +300,7 @@ class _Search:
             yield Lever(change, now.device - found.device, time, fits, found.phase)
 
     def time_of(self, config: ResolvedConfig, card: Card) -> float:
-        """Time of a token, to be compared with that of other settings."""
+        """Return the time of a token, comparable only with that of other settings."""
         training = config.training
         clock = self.clock(config, card)
         if clock is None:
@@ -310,7 +310,7 @@ class _Search:
         return found.seconds / clock.work(training.micro_batch).total
 
     def smallest(self, config: ResolvedConfig, card: Card) -> tuple[Change, ...]:
-        """The fewest and mildest changes that make it fit; empty if none do."""
+        """Return the fewest and mildest changes that make it fit; empty if none do."""
         changes = possible_changes(config, card)
         if not config.method.has(Trait.ADAPTER) and config.model.architecture is None and not card.cpu:
             changes.append(Change("model.quantization", "nf4", _("4-bit weights (QLoRA)"), 2))

@@ -52,13 +52,13 @@ class Card:
 
     @property
     def device(self) -> Device:
-        """The same as a device to compute on. Whether a processor computes bfloat16 is not known here."""
+        """The card as a device to compute on. Whether a processor computes bfloat16 is not known here."""
         kind: Literal["cpu", "cuda"] = "cpu" if self.cpu else "cuda"
         return Device(kind, name=self.name, capability=self.capability, memory=self.total)
 
     @property
     def reached(self) -> Rates:
-        """What is reached of its speed: as measured, or as its data sheet lets expect."""
+        """Its achievable speed: as measured, or estimated from its data sheet."""
         return self.rates or usual_rates(self.tflops, self.bandwidth, self.capability)
 
     @property
@@ -155,7 +155,7 @@ def _named_by_driver(name: str, total_gib: float) -> Card | None:
 
 
 def find_card(text: str) -> Card:
-    """A card by name (`T4`, `rtx4090`, `a100-80gb`), or one of so many GiB (`24`, `24GiB`).
+    """Find a card by name (`T4`, `rtx4090`, `a100-80gb`), or make one of so many GiB (`24`, `24GiB`).
 
     Raises:
         HardwareError: no such card, or an impossible amount of memory.
@@ -173,7 +173,7 @@ def find_card(text: str) -> Card:
             return CARDS[name]
     near = difflib.get_close_matches(plain, [_plain(name) for name in CARDS], n=1, cutoff=0.5)
     meant = next((name for name in CARDS if near and _plain(name) == near[0]), "")
-    hint = _("Known are {cards}; or give its memory, such as 24GiB.", cards=", ".join(CARDS))
+    hint = _("Known GPUs are {cards}; or give an amount of memory, such as 24GiB.", cards=", ".join(CARDS))
     if meant:
         hint = f"{_('Did you mean {name}?', name=meant)} {hint}"
     raise HardwareError(
@@ -184,7 +184,7 @@ def find_card(text: str) -> Card:
 
 
 def counted_card(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
-    """A card, or several of it (`2xH100`), and the config with that many devices.
+    """Return a card, or several (`2xH100`), and the config with that many devices.
 
     Raises:
         HardwareError: no such card, or the config names another number of devices.
@@ -198,14 +198,14 @@ def counted_card(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
         name = one_line(text)
         if asked != "auto":
             what = _(
-                "{name!r} are {count} GPUs, but the config asks for {asked}.",
+                "{name!r} means {count} GPUs, but the config asks for {asked}.",
                 name=name,
                 count=count,
                 asked=asked,
             )
         else:
             what = _(
-                "{name!r} are {count} GPUs, but 1 to {most} can be planned for.",
+                "{name!r} means {count} GPUs, but only 1 to {most} can be planned for.",
                 name=name,
                 count=count,
                 most=MOST_GPUS,
@@ -215,7 +215,7 @@ def counted_card(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
 
 
 def card_of(gpu: Gpu) -> Card:
-    """A GPU of this machine as a card: what is free on it now is what can be used."""
+    """Return a GPU of this machine as a card, of which only the memory free now can be used."""
     known = _named_by_driver(gpu.name, gpu.total_gib)
     if known is None:
         try:
@@ -226,7 +226,7 @@ def card_of(gpu: Gpu) -> Card:
 
 
 def card_here(config: RunConfig, hardware: Hardware) -> Card:
-    """What a run would train on here: the first GPU, or the processor with its memory."""
+    """Return the card that a run on this machine would use: the first GPU, or the processor."""
     if config.hardware.devices != "cpu" and hardware.usable_gpus:
         return card_of(hardware.usable_gpus[0])
     return Card(RAM, hardware.memory_gib, hardware.available_gib, PROCESS, 0.0, 0.0, (0, 0), cpu=True)
@@ -238,7 +238,9 @@ def _of_size(text: str, number: str) -> Card:
     except ValueError:
         gib = 0.0
     if not 1 <= gib <= LARGEST:
-        raise HardwareError(_("{text!r} is no size of a GPU's memory.", text=one_line(text)), where="--gpu")
+        raise HardwareError(
+            _("{text!r} is not a valid amount of GPU memory.", text=one_line(text)), where="--gpu"
+        )
     return Card(f"{gib:g} GiB", gib, gib, 0.45, 0.0, 0.0, (8, 0))
 
 

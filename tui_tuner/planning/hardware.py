@@ -1,4 +1,4 @@
-"""What this machine has: GPUs through NVML, cores and memory through psutil. Imports no torch."""
+"""Hardware of this machine: GPUs through NVML, cores and memory through psutil. Imports no torch."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Hardware:
 
     @property
     def devices(self) -> tuple[Device, ...]:
-        """What a run can compute on: the usable GPUs, as this process counts them, and the processor."""
+        """Return the devices a run can use: usable GPUs, as this process counts them, and the processor."""
         return (*(self._gpu(index) for index in range(len(self.usable_gpus))), self._processor())
 
     def device_for(self, asked: int | str) -> Device:
@@ -92,7 +92,7 @@ def detect() -> Hardware:
     total, available = (size / GIB for size in host_memory())
     torch_cuda = _torch_has_cuda()
     if gpus and not torch_cuda:
-        notes.append(_("A GPU is here, but the installed torch is the CPU build."))
+        notes.append(_("This machine has a GPU, but the installed torch is the CPU build."))
     return Hardware(
         gpus=gpus,
         cpu=cpu,
@@ -166,7 +166,7 @@ def _parts(nvml: Any, handle: Any) -> list[Any]:
 
 
 def _asked(nvml: Any, question: Callable[[], Any], otherwise: Any) -> Any:
-    """What NVML answers, or `otherwise` where this GPU, driver or binding has no answer."""
+    """Return NVML's answer, or `otherwise` if this GPU, driver or binding has none."""
     try:
         return question()
     except (nvml.NVMLError, AttributeError):

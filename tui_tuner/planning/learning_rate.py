@@ -31,7 +31,7 @@ SMALL_SCRATCH_RATE = 1e-3  # nanoGPT's rate for models of about ten million para
 
 
 def customary(config: RunConfig, parameters: int | None = None, encoder: bool = False) -> Customary:
-    """The usual rate for this task, method and, from scratch, size.
+    """Return the usual rate for a task, a method and, from scratch, a size.
 
     Args:
         encoder: The model reads both ways, so a task that decides gives it a new head.
@@ -49,12 +49,12 @@ def customary(config: RunConfig, parameters: int | None = None, encoder: bool = 
 
 
 def usual_rate(config: RunConfig, facts: ModelFacts | None) -> Customary:
-    """`customary` for a model, as far as it is known."""
+    """Return the customary rate for a model, as far as its facts are known."""
     return customary(config, facts.parameters, facts.encoder) if facts else customary(config)
 
 
 def scratch(parameters: int | None) -> Customary:
-    """Peak rate for training from random weights, from GPT-3's table (log-log between its sizes)."""
+    """Return the peak rate for random weights, from GPT-3's table (log-log between its sizes)."""
     source = N_("GPT-3 (arXiv 2005.14165) table 2.1 by size")
     if parameters is None or parameters < 30e6:
         return Customary(SMALL_SCRATCH_RATE, 3e-4, 3e-3, N_("nanoGPT: 1e-3 for small models"))
@@ -98,7 +98,7 @@ def rules(
     data: DataFacts | None = None,
     steps_per_epoch: int | None = None,
 ) -> list[Rule]:
-    """Every rule, the chosen one first. Those that lack an input say which."""
+    """Apply every rule, the chosen one first. A rule that lacks an input names it."""
     usual = usual_rate(config, facts)
     chosen = Rule(
         N_("usual for the method"),

@@ -53,7 +53,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """The numbers beside memory."""
+    """The numbers of a plan other than memory."""
 
     rules: tuple[Rule, ...]
     rate: Rate
@@ -112,7 +112,7 @@ def surroundings(
     card: Card | None = None,
     speed: Speed | None = None,
 ) -> Surroundings:
-    """What is said beside memory.
+    """Compute the numbers of a plan other than memory.
 
     Args:
         config: As asked for.

@@ -1,4 +1,4 @@
-"""What a learning-rate range test says: the loss against growing rates, and the rate it suggests.
+"""Evaluation of a learning-rate range test: loss against growing rates, and the rate it suggests.
 
 The test is that of Smith (arXiv 1506.01186): train a little while the rate grows from step to step, and look
 where the loss falls, and where it rises again. The suggestion is the smaller one of the rate where the loss
@@ -63,7 +63,7 @@ class RangeTest:
 
 
 def bounds(config: RunConfig) -> tuple[float, float]:
-    """The first and the last rate of a test that was not told any."""
+    """Return the first and the last rate of a test for which none were given."""
     usual = customary(config).rate
     return usual / DECADES, min(HIGHEST, usual * DECADES)
 
@@ -98,13 +98,13 @@ def smoothed(losses: Sequence[float]) -> list[float]:
 
 
 def suggest(rates: Sequence[float], losses: Sequence[float], smooth: Sequence[float]) -> Suggestion:
-    """The rate a curve suggests, or why it suggests none."""
+    """Find the rate that a curve suggests, or why it suggests none."""
     if len(rates) < FEWEST:
         return Suggestion(
             None,
             None,
             None,
-            _("only {rates} steps; {fewest} are the fewest", rates=len(rates), fewest=FEWEST),
+            _("only {rates} steps; at least {fewest} are needed", rates=len(rates), fewest=FEWEST),
         )
     lowest = min(range(len(smooth)), key=smooth.__getitem__)
     highest = max(range(lowest + 1), key=smooth.__getitem__)
@@ -131,7 +131,7 @@ def suggest(rates: Sequence[float], losses: Sequence[float], smooth: Sequence[fl
 
 
 def _why(steepest: bool, falling: bool) -> str:
-    """Where on the curve the rate is, and whether the curve was at its end there."""
+    """Describe where on the curve the rate is, and whether the loss was still falling at the end."""
     if steepest and falling:
         return _(
             "where the loss falls steepest; the loss was still falling at the end, so a higher rate may do"

@@ -31,7 +31,7 @@ class Speed:
 
 
 def measured(config: RunConfig, on_gpu: bool, root: str | Path | None = None) -> Speed | None:
-    """The speed of the newest run with the same model, method and kind of device; None without one.
+    """Return the speed of the newest run with the same model, method and kind of device, or None.
 
     Args:
         on_gpu: Whether the planned run trains on a GPU of this machine.
@@ -61,7 +61,7 @@ def _kind(config: RunConfig) -> tuple[Any, ...]:
 
 
 def _speed(folder: RunFolder, on_gpu: bool) -> Speed | None:
-    """Tokens by seconds over the last steps in a journal; None if it was on the other kind of device."""
+    """Return tokens per second over the last steps of a journal; None for the other kind of device."""
     try:
         with open(folder.events, "rb") as file:
             head = file.read(TAIL)
@@ -81,5 +81,5 @@ def _speed(folder: RunFolder, on_gpu: bool) -> Speed | None:
 
 
 def _bodies(data: bytes) -> list[Body]:
-    """What whole events in a piece of a journal say; cut or damaged lines are passed over."""
+    """Decode the events in a piece of a journal; truncated or damaged lines are skipped."""
     return [event.body for line in data.splitlines() if (event := decode(line))]

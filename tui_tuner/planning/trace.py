@@ -1,4 +1,4 @@
-"""Tier 2: what to trace of the installed libraries' own code, and what that says of the ledger.
+"""Tier 2: a trace of the installed libraries' own code, compared with the ledger.
 
 Pure arithmetic: `launch.tracing` has it traced.
 """
@@ -50,8 +50,8 @@ class Check:
             )
         phase = max(self.phases, key=lambda name: self.phases[name][1])
         return _(
-            "A trace of the installed libraries says {traced:.2f} GiB allocated, not {computed:.2f} "
-            "({difference:+.1%}); peak: {phase}.",
+            "A trace of the installed libraries finds {traced:.2f} GiB allocated, not "
+            "{computed:.2f} ({difference:+.1%}); peak: {phase}.",
             traced=traced,
             computed=computed,
             difference=self.difference,
@@ -138,10 +138,10 @@ def _step(setup: Setup, trace: dict[str, Any]) -> float:
 
 
 def untraceable(setup: Setup) -> str:
-    """Why a trace cannot answer for these settings; empty if it can."""
+    """Explain why these settings cannot be traced; empty if they can."""
     facts = setup.facts
     if setup.stack.foreign or setup.stack.program != "transformers":
-        return _("other library versions than the installed ones were asked for")
+        return _("library versions other than the installed ones were requested")
     if not facts.raw:
         return _("the model has no config.json")
     if facts.encoder and not setup.head:
@@ -149,13 +149,13 @@ def untraceable(setup: Setup) -> str:
             "{model_type} writes no text, and is traced with a head that decides", model_type=facts.model_type
         )
     if facts.model_type == "modernbert":
-        return _("{model_type} looks at the values of its mask", model_type=facts.model_type)
+        return _("{model_type} reads the values of its mask", model_type=facts.model_type)
     if facts.family.shared:
         return _("its layers share their weights")
     if setup.train_embeddings:
-        return _("embeddings that are trained beside an adapter are not traced")
+        return _("embeddings trained together with an adapter are not traced")
     if setup.padded and setup.attention == "flash":
-        return _("FlashAttention 2 cuts padding out of each batch, which needs the batch")
+        return _("FlashAttention 2 removes the padding of each batch, which needs real rows")
     if facts.family.softcap and setup.attention != "eager":
         return _("{model_type} runs with eager attention only", model_type=facts.model_type)
     if setup.form not in TRACED or setup.virtual_tokens or setup.elsewhere or setup.own:
@@ -166,7 +166,7 @@ def untraceable(setup: Setup) -> str:
 
 
 def request_for(setup: Setup) -> dict[str, Any]:
-    """What the operation `trace` of a helper process needs to know."""
+    """Build the request for the operation `trace` of a helper process."""
     tokens = setup.tokens
     method: dict[str, Any] = {"kind": setup.kind}
     if not (setup.trains_weights or setup.virtual_tokens):

@@ -1,4 +1,4 @@
-"""What the head of a run has to decide about: how many classes, counted before the run."""
+"""The head of a run and its number of classes, counted before the run."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def head_of(config: RunConfig, facts: ModelFacts, data: DataFacts | None = None)
         decides,
         USUAL,
         pooler,
-        _("neither the rows nor config.json name classes, so {count} are taken", count=USUAL),
+        _("neither the rows nor config.json name classes, so {count} are assumed", count=USUAL),
     )
 
 
 def _said(decides: str, data: DataFacts) -> str:
-    """Where the count of the rows is from."""
+    """Describe where the number of classes comes from."""
     count = data.outputs
     if decides == TOKEN:
         return _n("{count} tag in the rows", "{count} tags in the rows", count, count=count)
@@ -86,7 +86,7 @@ class OutputCounter:
     full: bool = False
 
     def note(self, record: Record) -> None:
-        """Look at the labels of a record; those without any are passed over."""
+        """Count the labels of a record; a record without labels is skipped."""
         if isinstance(record, Tagged):
             if len(self.tags) < MOST_CLASSES:
                 self.tags.update(record.tags)
@@ -111,7 +111,7 @@ class OutputCounter:
                 self.full = True
 
     def found(self) -> tuple[int, bool]:
-        """How many outputs these rows ask for, 0 where they say nothing; and whether they are numbers."""
+        """Return how many outputs these rows need, 0 if unknown; and whether their labels are numbers."""
         if self.tags:
             return len(self._tags()), False
         if not self.tally.rows:

@@ -14,7 +14,7 @@ from tui_tuner.planning.memory.setup import Setup
 
 
 class AdaptedLinear(Protocol):
-    """What an adapter needs of the linear layer it is attached to."""
+    """The part of a linear layer that its adapter uses."""
 
     @property
     def quantised(self) -> bool: ...
@@ -25,7 +25,7 @@ class AdaptedLinear(Protocol):
 
 
 class Adapter:
-    """What one linear layer gets. `parameters` are trained."""
+    """An adapter of one linear layer. `parameters` are trained."""
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         self.setup, self.shape = setup, shape
@@ -37,7 +37,7 @@ class Adapter:
         return self.setup.compute if self.setup.autocast else self.setup.adapter
 
     def trained(self, count: float) -> Parameter:
-        """A new parameter of so many elements, in the adapter's dtype."""
+        """Add a trained parameter of so many elements, in the adapter's dtype."""
         parameter = Parameter(count, self.setup.adapter)
         self.parameters.append(parameter)
         return parameter
@@ -129,7 +129,7 @@ class Dora(Lora):
         return tape.op(part.count, width, (part,), (part.buffer,), parameters=grads, extra=extra)
 
     def _norm(self, tape: Tape, width: int, base: AdaptedLinear) -> list[Buffer]:
-        """What lives until the layer is through: the product, and the frozen weight as wide as the input."""
+        """Return what lives until the layer is done: the product, and the frozen weight in the input's width."""
 
         def matrix(count: float, of_width: int) -> Buffer:
             return Buffer(tape.meter, count * of_width, "norms of weights")

@@ -39,7 +39,7 @@ class Delta(Adapter):
     """`result + x @ delta.T`: the whole update matrix is made in each forward pass, and kept (LyCORIS)."""
 
     def update(self, tape: Tape) -> Tensor:
-        """The update, made from what is trained."""
+        """Compute the update matrix from the trained tensors."""
         raise NotImplementedError
 
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
@@ -233,5 +233,5 @@ FORMS: dict[Form, type[Adapter]] = {
 
 
 def adapter_for(setup: Setup, shape: Linear) -> Adapter:
-    """The adapter of `setup.form` for a matrix of this shape."""
+    """Make the adapter of `setup.form` for a matrix of this shape."""
     return FORMS[setup.form](setup, shape)

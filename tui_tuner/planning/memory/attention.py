@@ -89,7 +89,7 @@ def attend(layer: LayerParts, tape: Tape, query: Tensor, key: Tensor, value: Ten
 
 
 def _takes_views(setup: Setup, query: Tensor) -> bool:
-    """Whether a flat row goes through PyTorch's memory-efficient attention, for which keys are repeated."""
+    """Return whether a flat row uses PyTorch's memory-efficient attention, for which keys are repeated."""
     if setup.attention == EFFICIENT:
         return True
     unfit = query.width == SINGLE or setup.facts.attention_dropout > 0  # for flash attention
@@ -119,7 +119,7 @@ def attention_kind(facts: ModelFacts, device: Device, stack: Stack, dtype: str) 
 
 
 def means_of(stack: Stack) -> Means:
-    """What torch has to compute attention with, by its version; the signature of its `varlen_attn` grew."""
+    """Return torch's means for attention, by its version; the signature of its `varlen_attn` grew."""
     grown = [("is_causal", 10), ("window_size", 11), ("scale", 11), ("enable_gqa", 13)]
     names = {name for name, minor in grown if stack.at_least("torch", 2, minor)}
     efficient = frozenset({"cu_seqlens_q", "cu_seqlens_k", "custom_mask_type", "scale", "window_size"})
@@ -130,7 +130,7 @@ _KINDS = {Kernel.EACH: APART, Kernel.EFFICIENT: EFFICIENT, Kernel.PADDED: EFFICI
 
 
 def whole(tape: Tape, part: Tensor) -> Tensor:
-    """A tensor of its own in place of a view of a larger one (`contiguous`)."""
+    """Copy a view of a larger tensor into one of its own (`contiguous`)."""
     own = part.buffer.size <= part.count * part.width
     return part if own else tape.op(part.count, part.width, (part,))
 

@@ -159,7 +159,7 @@ def tensor_sizes(part: Part) -> Iterator[float]:
 
 
 def trains(setup: Setup, part: Part) -> bool:
-    """Whether a module of the head has a gradient."""
+    """Return whether a module of the head is trained."""
     return setup.whole_model or part in setup.head_whole
 
 
@@ -194,7 +194,7 @@ def decide(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
 
 
 def _of_text(part: Part) -> bool:
-    """Whether a decoder's head reads whole texts, of which it needs the last state alone."""
+    """Return whether a decoder's head reads whole texts, and needs only the last state of each."""
     return part.matrix.name == "score" and not part.matrix.bias
 
 

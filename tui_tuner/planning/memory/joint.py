@@ -29,7 +29,7 @@ class Port(Node):
 
 
 def joint(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
-    """What each layer returns for the same input."""
+    """Compute several layers for the same input as one step; return the result of each."""
     setup, meter = matrices[0].setup, tape.meter
     width = setup.compute if setup.autocast else x.width
     x = tape.cast(x, width)
@@ -88,6 +88,6 @@ def _multiplied(tape: Tape, x: Tensor, matrix: Matrix, width: int) -> Buffer:
 
 
 def _made(matrix: Matrix, width: int) -> float:
-    """Bytes of the copy of a weight that a product is computed with; 0 where it is used as it is."""
+    """Return the bytes of the copy of a weight that a product needs; 0 if it is used as it is."""
     own = not matrix.quantised and matrix.width == width
     return 0.0 if own else matrix.count / matrix.shape.copies * width

@@ -64,7 +64,7 @@ class Ledger:
 
     @property
     def peak(self) -> Phase:
-        """The phase that needs most."""
+        """The phase with the highest total."""
         return max(self.phases, key=lambda phase: phase.total)
 
 
@@ -101,7 +101,7 @@ _SIMULATED = tuple(name for name in Setup.__dataclass_fields__ if name not in _S
 
 
 def _moving(setup: Setup) -> dict[str, dict[str, float]]:
-    """Peaks of the phases over all trained layers, without what is static."""
+    """Return the peaks of the phases over all trained layers, without static memory."""
     kinds, counts = layer_kinds(setup)[1], simulated_layers(setup)
     if len(counts) == 1:
         return _simulate(setup, kinds)
@@ -121,7 +121,7 @@ def _moving(setup: Setup) -> dict[str, dict[str, float]]:
 
 
 def _representative(kinds: tuple[bool, ...], count: int) -> tuple[bool, ...]:
-    """So many layers that stand for all: the first, and the last ones, among which one has experts where any
+    """Choose so many layers to stand for all: the first, and the last ones, one of them with experts if any
     layer but the first has, as the backward pass may peak there."""
     last = [kinds[-1]]
     if kinds[-1] and not all(kinds[1:]):
@@ -131,7 +131,7 @@ def _representative(kinds: tuple[bool, ...], count: int) -> tuple[bool, ...]:
 
 
 def simulated_layers(setup: Setup) -> tuple[int, ...]:
-    """Numbers of trained layers from which the line goes on to all of them; one number where they are few.
+    """Return the numbers of layers to simulate and extrapolate from; one number if there are few layers.
 
     Where every second layer keeps what it computed, two layers are what repeats; where inputs go to the host,
     the last layers differ from the others. All of them where autocast keeps a copy of each trained weight
@@ -213,7 +213,7 @@ def _lowest(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
 
 
 def _layer(setup: Setup, tape: Tape, hidden: Tensor, above: int) -> Tensor:
-    """A trained layer with so many above it."""
+    """Run a trained layer that has so many above it."""
     layer = layer_of(setup, True)
     tape.meter.held.append(layer)
     if setup.checkpointing and not (setup.every_second and above % 2 == 0):

@@ -1,4 +1,4 @@
-"""What one decoder or encoder layer is made of: its linear layers, norms and prefix, and which are trained.
+"""The parts of one decoder or encoder layer: linear layers, norms and prefix, and which are trained.
 
 In which order they compute is `layers.Layer`, with `attention` and `mlp`.
 """
@@ -74,7 +74,7 @@ class LayerParts:
                 yield (SHARED if linear.group == "shared" else "") + linear.name, linear
 
     def _head_norms(self) -> tuple[Parameter | None, Parameter | None]:
-        """Those of queries and keys."""
+        """Return the norms of queries and keys."""
         facts, kind = self.setup.facts, self.family.qk_norm
         if not kind:
             return None, None
@@ -122,5 +122,5 @@ class LayerParts:
         ]
 
     def output_name(self) -> str:
-        """The projection behind attention."""
+        """Return the name of the projection after attention."""
         return next(n for n in reversed(self.names) if self.linears[n].shape.group == "attention")

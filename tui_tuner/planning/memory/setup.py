@@ -1,4 +1,4 @@
-"""All that memory depends on, in plain numbers: what a config and a software stack come down to."""
+"""Everything that memory depends on, in plain numbers, from a config and a software stack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies in memory before the first step and between steps, tensor by tensor."""
+"""Memory before the first step and between steps, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ ADAM = ("adamw", "adam")
 
 
 def rounded(size: float) -> float:
-    """Bytes that the allocator hands out for a tensor."""
+    """Round up to what the allocator hands out for a tensor of so many bytes."""
     return -(-size // ROUND) * ROUND
 
 
 def static_rows(setup: Setup) -> dict[str, float]:
-    """Bytes of each named row between two steps.
+    """Return the bytes of each named row between two steps.
 
     Rows: weights, quantisation constants, adapters, optimizer states, gradients (if accumulation
     keeps them), batch, workspace.
@@ -89,7 +89,7 @@ class Trained:
 
 
 def trained_tensors(setup: Setup) -> Iterator[Trained]:
-    """Every trained tensor, grouped by size."""
+    """Yield every trained tensor, grouped by size."""
     facts = setup.facts
     if setup.virtual_tokens:
         for size in trained_sizes(setup):
@@ -150,7 +150,7 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
 
 
 def _own(setup: Setup) -> float:
-    """The part of the layers that has weights of its own."""
+    """Return the share of the layers that have their own weights (ALBERT's share them)."""
     return setup.facts.own_layers / setup.facts.layers
 
 
@@ -188,7 +188,7 @@ def state_bytes(optimizer: str, count: float, width: int) -> float:
 
 
 def step_temporary(setup: Setup) -> float:
-    """Bytes that exist only while the optimizer steps."""
+    """Return the bytes that exist only while the optimizer steps."""
     tensors = list(trained_tensors(setup))
     if setup.optimizer in ADAM and setup.foreach:
         return sum(rounded(t.count * t.width) * t.copies for t in tensors)

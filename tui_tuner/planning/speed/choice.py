@@ -1,4 +1,4 @@
-"""Which of the settings that are open is taken, and what the others would have cost."""
+"""The choice among open settings, and what the alternatives would have cost."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Option:
         }
 
     def words(self) -> str:
-        """What is set, for a sentence in which it stands beside another."""
+        """Describe the settings, for a sentence that compares them with others."""
         said = {"micro": self.micro_batch, "optimizer": self.optimizer}
         if self.degree is False:
             return _("micro-batch {micro} without checkpointing and with {optimizer}", **said)
@@ -102,7 +102,7 @@ class Choice:
             if not self.config.method.has(Trait.CHECKPOINTABLE) or self.again is None:
                 return ""
             return _(
-                "{time} a step predicted; with it {later}, and memory does not ask for it.",
+                "{time} a step predicted; with it {later}, and the activations fit without it.",
                 time=step_words(seconds),
                 later=step_words(seconds * self.again),
             )
@@ -178,7 +178,7 @@ def _tokens(option: Option, base: ResolvedConfig) -> int:
 
 
 def relative_time(tokens: int, degree: Checkpointing, quantised: bool = False) -> float:
-    """Time of a token on a processor relative to a busy one without recomputation."""
+    """Return the time of a token relative to a busy processor without recomputation."""
     time = 1 + BUSY_TOKENS / tokens
     again = (
         1.0 if degree is False else (1 + CHECKPOINT_COST) / 2 if degree == EVERY_SECOND else CHECKPOINT_COST

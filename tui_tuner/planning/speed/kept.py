@@ -16,12 +16,12 @@ from tui_tuner.text import one_line
 
 
 def rates_file() -> Path:
-    """Where they are kept: beside what was learned of memory."""
+    """Return the file of the rates, next to the measurements of memory."""
     return calibration_file().with_name("rates.json")
 
 
 def keep_rates(gpu: str, found: Rates, path: Path | None = None) -> Rates:
-    """Keep what was measured, and return what is to be chosen by.
+    """Keep a measurement, and return the rates to choose by.
 
     Two measurements are never quite the same, and a choice must not change with them from run to run: what is
     kept already stays unless the new one is clearly another. Where the disk refuses, nothing is kept.
@@ -44,12 +44,12 @@ def keep_rates(gpu: str, found: Rates, path: Path | None = None) -> Rates:
 
 
 def kept_rates(gpu: str, path: Path | None = None) -> Rates | None:
-    """What is kept of a kind of GPU; None where nothing is, or it is damaged."""
+    """Return the rates kept for a kind of GPU; None if there are none, or the file is damaged."""
     return _rates(_read(path or rates_file()).get(one_line(gpu)))
 
 
 def rated(card: Card, path: Path | None = None) -> Card:
-    """A GPU of this machine with the rates that were measured on it."""
+    """Return a GPU of this machine with the rates that were measured on it."""
     found = None if card.cpu else kept_rates(card.name, path)
     return card if found is None else replace(card, rates=found)
 
@@ -63,7 +63,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _rates(values: Any) -> Rates | None:
-    """Rates as they were kept; None where they make no sense."""
+    """Parse kept rates; None if they are invalid."""
     names = ("launch", "products", "memory", "link")
     try:
         numbers = [float(values[name]) for name in names]

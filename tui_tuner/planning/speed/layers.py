@@ -1,4 +1,4 @@
-"""What a layer launches and moves on a GPU, part by part: a table, counted through tensors without data.
+"""Launches and memory traffic of a layer on a GPU, part by part: a table, counted with empty tensors.
 
 A part launches operations and reads and writes memory in them, apart from products of matrices, which
 `step` weighs by their arithmetic. There is a figure for each part as transformers and PEFT compute it, and
@@ -21,7 +21,7 @@ from tui_tuner.planning.memory.setup import Setup
 
 @dataclass(frozen=True)
 class Kernels:
-    """Which parts are computed in fewer operations than the libraries do by themselves."""
+    """The parts that are computed in fewer operations than by the libraries."""
 
     norm: bool = True
     rotary: bool = True
@@ -106,7 +106,7 @@ APART = Cost(1, 1, 9, 9)  # dropout before an adapter
 
 
 def layer_cost(setup: Setup, tokens: float, length: float, trained: bool, kernels: Kernels = OURS) -> Cost:
-    """One layer over so many tokens at once.
+    """Return the cost of one layer over so many tokens at once.
 
     Args:
         length: Tokens that see each other.
@@ -167,12 +167,12 @@ def _between(setup: Setup, tokens: float, length: float, trained: bool, kernels:
 
 
 def _mixed(setup: Setup) -> bool:
-    """Whether weights are float32 under autocast."""
+    """Return whether weights are float32 under autocast."""
     return setup.autocast and setup.weight == 4
 
 
 def _grouped(setup: Setup) -> bool:
-    """Whether adapters are computed by this program, those that read the same at once."""
+    """Return whether this program computes adapters with the same input in one step."""
     return bool(setup.rank) and setup.form is Form.LOW_RANK and setup.autocast and not setup.trains_weights
 
 
@@ -235,5 +235,5 @@ def _adapters(setup: Setup, tokens: float, kernels: Kernels) -> Cost:
 
 
 def _last(linear: Linear) -> bool:
-    """Whether a matrix stands behind attention or at the end of its block: no other reads what it reads."""
+    """Return whether a matrix is the last of attention or of its block: no other reads the same input."""
     return linear.name.split(".")[-1] in ("o_proj", "down_proj", "out_proj", "c_proj", "fc2", "dense", "w2")

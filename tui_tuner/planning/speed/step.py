@@ -87,7 +87,7 @@ class Workload:
 
 
 def workload(config: ResolvedConfig, micro: int, data: DataFacts | None) -> Workload:
-    """How a step of a mean batch is cut into passes of at most so many sequences."""
+    """Cut a step of a mean batch into passes of at most so many sequences."""
     rows = max(1, math.ceil(config.training.batch_size / devices_of(config)))
     most = config.data.max_length
     mean, share = float(most), 1.0
@@ -119,11 +119,11 @@ class Clock:
         self._elements, self._tensors = _trained(setup)
 
     def work(self, micro: int) -> Workload:
-        """What a step computes on this device, cut into passes."""
+        """Return the work of a step on this device, cut into passes."""
         return workload(self.config, micro, self.data)
 
     def step(self, micro: int, degree: Checkpointing) -> StepTime:
-        """Predict a step."""
+        """Predict the time of a step."""
         rates, work = self.rates, self.work(micro)
         one, tail = self._pass(work, degree), self._optimizer()
         launching, computing = one.launches * rates.launch, one.products + one.moved + one.copies

@@ -31,7 +31,7 @@ def no_prefix(case: Case) -> Advice | None:
     if facts is None or not method.has(Trait.PREFIX) or facts.family.takes_prefix:
         return None
     return found(
-        _("{model_type} takes no keys and values from outside.", model_type=facts.model_type),
+        _("{model_type} does not accept keys and values from outside.", model_type=facts.model_type),
         _("Prefix tuning has nowhere to put its prefix; prompt_tuning puts virtual tokens before the text."),
         {"method.kind": "prompt_tuning"},
         serious=True,
@@ -46,8 +46,8 @@ def random_body(case: Case) -> Advice | None:
     if config.model.architecture is None or trained:
         return None
     return found(
-        _("the model has random weights, and most of them are left as they are."),
-        _("The layers above can only use what those below have learnt before."),
+        _("the model has random weights, and most of them are not trained."),
+        _("The top layers can only use what the layers below have already learned."),
         {"method.kind": "full"},
         serious=True,
     )
