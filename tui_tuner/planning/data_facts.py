@@ -36,16 +36,16 @@ class DataFacts:
         return self.tokens / self.rows if self.tokens and self.rows else None
 
     def most_tokens(self, rows: int) -> int | None:
-        """Return the most tokens of a batch of so many rows; None if rows were not tokenised."""
+        """Return the most tokens of so many rows; None if rows were not tokenised."""
         return _at_most(self.heaviest, rows, self.rows)
 
     def most_supervised(self, rows: int) -> int | None:
-        """Return the most trained tokens of a batch of so many rows; None if rows were not tokenised."""
+        """Return the most trained tokens of so many rows; None if rows were not tokenised."""
         return _at_most(self.most_trained, rows, self.rows)
 
 
 def _at_most(falling: tuple[int, ...], rows: int, there: int) -> int | None:
-    """Return an upper bound of the sum of so many rows; beyond those kept, each counts as the smallest kept."""
+    """Bound the sum of so many rows from above; beyond those kept, each counts as the smallest kept."""
     if not falling:
         return None
     rows = min(rows, there)

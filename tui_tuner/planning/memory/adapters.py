@@ -129,7 +129,7 @@ class Dora(Lora):
         return tape.op(part.count, width, (part,), (part.buffer,), parameters=grads, extra=extra)
 
     def _norm(self, tape: Tape, width: int, base: AdaptedLinear) -> list[Buffer]:
-        """Return what lives until the layer is done: the product, and the frozen weight in the input's width."""
+        """Return what lives until the layer is done: the product, and the frozen weight as wide as inputs."""
 
         def matrix(count: float, of_width: int) -> Buffer:
             return Buffer(tape.meter, count * of_width, "norms of weights")

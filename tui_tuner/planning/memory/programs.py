@@ -21,7 +21,7 @@ ProgramLayer = Layer | LitLayer | TuneLayer
 
 
 def missing(setup: Setup) -> str:
-    """Explain what the requested program lacks for a run (then transformers is simulated); empty if nothing."""
+    """Explain what the requested program lacks (then transformers is simulated); empty if nothing."""
     facts, family, name = setup.facts, setup.facts.family, setup.stack.program
     if name == "transformers":
         return ""
