@@ -83,7 +83,9 @@ def record(gpu: str, predicted: Estimate, measured: Measured, path: Path | None 
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Only the newest stay, so that a new driver or torch replaces what was learned with the old one
         lines = path.read_text(encoding="utf-8").splitlines()[-(KEPT - 1) :] if path.exists() else []
+        # Renamed into place: runs that end at the same time must not cut each other's lines
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         beside.write_text("\n".join([*lines, json.dumps(entry)]) + "\n", encoding="utf-8")
         beside.replace(path)
@@ -106,6 +108,7 @@ def learned(gpu: str, path: Path | None = None) -> Learned | None:
             if entry["gpu"] != one_line(gpu):
                 continue
             allocated, reserved = float(entry["allocated_gib"]), float(entry["reserved_gib"])
+            # A damaged or edited line may hold anything: each value is checked before it counts
             shares = (reserved / allocated - 1, allocated / float(entry["predicted_gib"]) - 1)
             outside = float(entry.get("context_gib", float(entry["device_gib"]) - reserved))
         except (ValueError, KeyError, TypeError, ZeroDivisionError):
@@ -114,6 +117,8 @@ def learned(gpu: str, path: Path | None = None) -> Learned | None:
             continue
         context.append(outside)
         error.append(shares[1])
+        # In small runs whole segments of the allocator dominate the share, which then says nothing about
+        # large ones
         if allocated >= LARGE:
             residual.append(shares[0])
     if not context:

@@ -37,6 +37,7 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
     if not config.data.packing and not method.prompt_length:
         found.append(Change("data.packing", True, _("packing"), 0))
     if isinstance(training.micro_batch, int) and training.micro_batch > 1:
+        # The largest smaller divisor, so that a step still consists of equal passes
         half = max(n for n in range(1, training.micro_batch) if training.micro_batch % n == 0)
         found.append(Change("training.micro_batch", half, _("micro-batch {size}", size=half), 0))
         if half > 1:
@@ -44,9 +45,11 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
     gpu = card is None or not card.cpu
     if method.has(Trait.CHECKPOINTABLE):
         found += _less_kept(training.gradient_checkpointing, gpu)
+    # 8-bit states need bitsandbytes' CUDA kernels
     if training.optimizer == "adamw" and gpu:
         found.append(Change("training.optimizer", "adamw_8bit", _("8-bit AdamW"), 1))
         found.append(Change("training.optimizer", "paged_adamw_8bit", _("paged 8-bit AdamW"), 1))
+    # Cards before Ampere only emulate bfloat16
     narrow = "bfloat16" if card is None or card.cpu or card.device.bf16 else "float16"
     if model.dtype == "float32" and (narrow == "bfloat16" or method.has(Trait.ADAPTER)):
         found.append(Change("model.dtype", narrow, _("{dtype} weights", dtype=narrow), 1))
@@ -78,6 +81,7 @@ def apply(config: Config, changes: tuple[Change, ...]) -> Config:
     """Return the config with these changes, unvalidated: only for those of `possible_changes`."""
     for change in changes:
         section, _unused, name = change.path.partition(".")
+        # Not validated again: a search makes thousands of configs, and these values are known to be valid
         part = getattr(config, section).model_copy(update={name: change.value})
         config = config.model_copy(update={section: part})
     return config

@@ -70,6 +70,7 @@ def count(config: RunConfig, seconds: float = 0.1, patience: float = 0.0) -> Cou
     except OSError as error:
         return Counted(None, _("the data cannot be read: {error}", error=one_line(error, 160)))
     rows = seen.count if seen.done else _lines(config)
+    # No readable row is an error of the data, unlike too many rows to count in time
     if seen.done and not rows:
         return Counted(None, _("the data has no row that can be read"))
     if not rows:
@@ -91,6 +92,7 @@ def count(config: RunConfig, seconds: float = 0.1, patience: float = 0.0) -> Cou
         round(training * windows),
         round(tokens.total * training / tokens.rows),
         round(tokens.supervised * training / tokens.rows),
+        # The longest row of a sample says nothing about the longest of all
         tokens.longest if tokens.rows == rows else None,
         round(held * windows),
         outputs=seen.outputs,
@@ -143,6 +145,7 @@ def count_exactly(
     prepared = prepare(config, load_tokenizer(config.model), task, sink=sink, cancelled=cancelled)
     facts = counted_facts(prepared.train, prepared.validation)
     if config.task_kind.decides:
+        # Prepared rows have numbers for labels; the classes themselves are only in the raw rows
         quick = count(config, patience=EXACT_SECONDS).facts
         facts = replace(facts, outputs=quick.outputs, regression=quick.regression) if quick else facts
     return Counted(
@@ -188,6 +191,7 @@ def _read(config: RunConfig, seconds: float, patience: float) -> _Seen:
                 seen.first.append(read)
             if decides:
                 counter.note(read.record)
+        # Two rows at least, for a share of held-out rows needs a row on both sides
         if time.monotonic() > until and seen.count >= 2:
             seen.done = False
             break
@@ -200,6 +204,7 @@ def _lines(config: RunConfig) -> int | None:
     files = [Path(path).expanduser() for path in _paths(config)]
     if any(file.suffix.lower() not in (".jsonl", ".ndjson") or not file.is_file() for file in files):
         return None
+    # Counting newlines of larger files takes longer than the form may wait
     if sum(file.stat().st_size for file in files) > LINES_LIMIT:
         return None
     total = 0
@@ -207,6 +212,7 @@ def _lines(config: RunConfig) -> int | None:
         with open(file, "rb") as source:
             last = b"\n"
             while chunk := source.read(CHUNK):
+                # Empty lines are no rows. One that straddles two chunks is counted, which a guess can bear
                 total += chunk.count(b"\n") - chunk.count(b"\n\n")
                 last = chunk
             total += not last.endswith(b"\n")
@@ -219,6 +225,7 @@ def _split(config: RunConfig, rows: int) -> tuple[int, int]:
     share = config.data.validation
     if not isinstance(share, float) or not 0 < share < 1:
         return 0, rows
+    # As the split of the data does it: at least one row on either side
     held = min(rows - 1, max(1, round(rows * share)))
     return held, rows - held
 
@@ -298,6 +305,7 @@ def windows_of(tokens: int, room: int, shared: int) -> list[int]:
         room: Tokens of a window. shared: Tokens that two of them share.
     """
     room = max(1, room)
+    # A stride as large as the window would never advance
     step = max(1, room - min(shared, room - 1))
     found = [min(tokens, room)]
     begin = 0

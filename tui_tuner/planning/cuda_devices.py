@@ -78,6 +78,7 @@ def _counted(gpus: Sequence[Listed], order: str | None) -> list[int]:
     by_slot = sorted(range(len(gpus)), key=lambda place: gpus[place].bus)
     if order == BY_SLOT:
         return by_slot
+    # sorted is stable, so GPUs of the same speed stay in the order of their slots
     return sorted(by_slot, key=lambda place: -gpus[place].speed)
 
 
@@ -93,6 +94,7 @@ def _named(gpus: Sequence[Listed], counted: Sequence[int], entry: str) -> list[S
     if entry.startswith("MIG-"):
         return _part(gpus, entry)
     if entry.startswith("GPU-"):
+        # CUDA accepts any unambiguous beginning of a UUID
         same = [place for place, gpu in enumerate(gpus) if gpu.uuid.startswith(entry)]
         return _of(gpus, same[0]) if len(same) == 1 else []
     number = re.match(r"\+?(\d+)", entry)  # as C's strtoul reads it: what follows the digits does not count

@@ -61,6 +61,7 @@ def counted_facts(train: Any, validation: Any = None) -> DataFacts:
         supervised=sum(supervised),
         longest=max(lengths, default=0),
         validation_rows=len(validation) if validation is not None else 0,
+        # Sums of the longest rows bound every batch, whatever the order of the epoch
         heaviest=tuple(heapq.nlargest(KEPT, lengths)),
         most_trained=tuple(heapq.nlargest(KEPT, supervised)),
     )

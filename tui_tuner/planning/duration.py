@@ -60,6 +60,7 @@ def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     Every row counts as one of mean length. Unless trained tokens were counted, all count as trained.
     """
     steps = steps_in(config, data.rows)
+    # Epochs, from the steps: `max_steps` may end a run within one
     share = steps / math.ceil(max(1, data.rows) / config.training.batch_size)  # epochs
     rows, per_row = share * data.rows, data.mean or float(config.data.max_length)
     tokens = round(rows * per_row)
@@ -67,6 +68,7 @@ def work_of(config: RunConfig, facts: ModelFacts, data: DataFacts) -> Work:
     cost = flops_of(facts, config.method, head=head_of(config, facts, data))
     row = [min(per_row, config.data.max_length)]
     targets = tokens if supervised is None else supervised
+    # A head over a whole text has one target for each row, a span two, whatever its length
     once = {TEXT: 1, SPAN: 2}.get(config.task_kind.decides)
     if supervised is None and once is not None:
         targets = round(rows) * once
@@ -114,6 +116,7 @@ def duration_of(
     work = work_of(config, facts, data)
     if tokens_per_second and tokens_per_second > 0:
         middle = work.tokens / tokens_per_second
+        # Steps of the same settings vary by about a tenth; another run of the same kind, by more
         return _priced(config, work, middle, middle * 0.9, middle * 1.15, _("measured throughput"))
     if speed is not None:
         middle = work.tokens / speed.tokens_per_second
@@ -176,6 +179,7 @@ def corrected(total: int, done: int, spent: float, pace: float, steps: int, apar
         apart: Seconds of the evaluations and checkpoints to come.
     """
     left = pace * max(0, total - done) + apart
+    # Only the rest is uncertain: what is spent is known
     spread = 0.25 / math.sqrt(max(1, steps)) * left
     middle = spent + left
     return Outlook(

@@ -147,6 +147,7 @@ def resolve_for(
     """Resolve `auto` as on that card. A foreign stack is taken for Hugging Face's Trainer: mixed precision in
     bfloat16 over weights in bfloat16."""
     card = card or find_card(DEFAULT_CARD)
+    # Another stack means someone else's training script: what is left open there has the Trainer's defaults
     if stack.foreign:
         customary = {"model.dtype": "bfloat16", "training.autocast": True}
         open_ones = {path: value for path, value in customary.items() if get_value(config, path) == "auto"}
@@ -199,6 +200,7 @@ def setup_for(
         quantization=model.quantization,
         double_quant=model.double_quant,
         weight=weight,
+        # Scripts for transformers 4 call `prepare_model_for_kbit_training`, which casts norms to float32
         norm=4 if model.quantization != "none" and stack.foreign and not stack.fused_experts else weight,
         embedding=weight,
         adapter=4,
@@ -228,11 +230,13 @@ def _fullest(config: ResolvedConfig, micro: int, data: DataFacts | None) -> tupl
         return micro, length, 1.0
     rows = micro
     batch, length = micro, min(length, data.longest or length)
+    # A flat pass holds as many rows as fit into micro-batch times max_length, whatever their number
     if config.packs:
         rows = -(-config.training.batch_size // devices_of(config))
         room = micro * config.data.max_length
         batch, length = 1, max(length, min(room, data.most_tokens(rows) or room))
     trained = data.most_supervised(rows)
+    # At least one trained token: a share of 0 would simulate a step without a loss
     share = 1.0 if trained is None else min(1.0, max(trained, 1) / (batch * length))
     return batch, length, share
 
@@ -267,6 +271,7 @@ def from_ledger(
     card = card or find_card(DEFAULT_CARD)
     peak = found.peak
     sizes = dict(peak.rows)
+    # DDP copies gradients into buckets of its own before they are reduced
     if devices > 1:
         sizes[BUCKETS] = sum(t.count * t.width * t.copies for t in trained_tensors(setup))
     allocated = sum(sizes.values())

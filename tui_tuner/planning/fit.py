@@ -125,6 +125,7 @@ def fit(
     chosen = choice.config
     now = search.measure(chosen, card)
     fits = now.upper <= card.usable
+    # Combinations of changes are only of use where the run does not fit
     smallest = () if fits else search.smallest(chosen, card)
     found = tuple(search.levers(chosen, now, card)) if levers else ()
     return Fit(card, fits, now, chosen, found, smallest, choice.reasons())
@@ -199,6 +200,7 @@ def which_cards(
     for card in sorted(CARDS.values(), key=lambda card: (card.usable, card.tflops)):
         for count in (devices_of(config),) if named else COUNTS:
             asked = with_values(config, {"hardware.devices": count})
+            # Devices share a step equally, so only divisors of the batch are offered
             if count > 1 and not named and config.training.batch_size % count:
                 break
             chosen = search.choose(asked, search.base(asked, card), card).config
@@ -247,11 +249,13 @@ class _Search:
         fitting = self._fitting(options, base, card, seen)
         first = next(fitting, None)
         if first is None:
+            # Nothing fits: show the settings that come closest, with which advice is computed
             return Choice(min(seen.values(), key=lambda one: one[0])[1])
         option, made = first
         if not look_on or clock is None:
             return Choice(made, option)
         second = next((one for one, _made in fitting), None)
+        # To explain checkpointing, compare with the fastest option that does without it
         kept = [one for one in options if one.degree is False and one.optimizer == option.optimizer]
         keeping = next((one for one, _made in self._fitting(kept, base, card, seen)), None)
         again = clock.step(option.micro_batch, True).seconds / max(option.seconds or 0.0, 1e-9)
@@ -270,6 +274,7 @@ class _Search:
         def line_of(option: Option) -> _Line:
             return option.degree, option.optimizer, option.micro_batch < share
 
+        # Options differ in hundreds of micro-batches; if the smallest of a line does not fit, no other does
         least: dict[_Line, int] = {}
         for option in options:
             micro = least.get(line_of(option), option.micro_batch)
@@ -313,6 +318,7 @@ class _Search:
         """Return the fewest and mildest changes that make it fit; empty if none do."""
         changes = possible_changes(config, card)
         if not config.method.has(Trait.ADAPTER) and config.model.architecture is None and not card.cpu:
+            # Offered although full fine-tuning cannot use it: groups pair it with the change to LoRA
             changes.append(Change("model.quantization", "nf4", _("4-bit weights (QLoRA)"), 2))
         if config.data.max_length > 512:
             quarter = config.data.max_length // 4
@@ -320,6 +326,7 @@ class _Search:
                 Change("data.max_length", quarter, _("sequences of {length} tokens", length=quarter), 3)
             )
         for count in range(1, MOST_CHANGES + 1):
+            # Mildest first: lower quality is only proposed where nothing milder fits
             for group in sorted(
                 groups_of(config, changes, count), key=lambda group: sum(c.quality for c in group)
             ):

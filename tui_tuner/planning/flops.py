@@ -106,6 +106,8 @@ class Flops:
         for one in segments:
             found = one if isinstance(one, Segment) else Segment(one)
             before, count = found.before + self.prefix, found.tokens
+            # A rest that continues a shared beginning has no virtual tokens of its own: they stand before the
+            # beginning
             if not found.before:
                 count += self.virtual
             tokens += count
@@ -146,8 +148,11 @@ def flops_of(
     weights = 0
     pairs: dict[int | None, float] = {}
     twice: dict[int | None, float] = {}
+    # Scores cost 2 * head_dim for each pair and head, their sum over values 2 * value_dim: latent attention
+    # has two sizes
     width = 2.0 * facts.heads * (facts.head_dim + (facts.value_dim or facts.head_dim))
     for place, window in enumerate(windows_of(facts)):
+        # Stored layers are never computed during steps
         if place < stored:
             continue
         frozen, trained = _layer(facts, method, stack, place, place >= facts.layers - tops)
@@ -155,6 +160,7 @@ def flops_of(
         weights += round(frozen + trained)
         token += forward
         pairs[window] = pairs.get(window, 0.0) + (3 * width if back else width)
+        # The gradient of the input is needed even where no weight of this layer is trained
         if back:
             token += THROUGH * (frozen + trained) + OWN * trained
             again += forward
@@ -176,6 +182,7 @@ def _target(facts: ModelFacts, method: MethodSection, head: Head) -> float:
     parts = head.parts(facts)
     if parts:
         return float(sum(part.matrix.weights for part in parts)) * (FORWARD + THROUGH + OWN)
+    # An encoder's head has a dense layer before the vocabulary (BERT's `cls.predictions.transform`)
     weights = float(facts.vocab * facts.hidden + (facts.hidden**2 if facts.encoder else 0))
     own = method.has(Trait.WHOLE_MODEL) or _trains_embeddings(method)
     return weights * (FORWARD + THROUGH + (OWN if own else 0))
@@ -201,6 +208,7 @@ def _layer(
     numbers, case = find_method(method.kind), case_of(method, facts, stack)
     frozen = trained = 0.0
     for linear in (facts.without_experts if place in facts.dense_places else facts).linears:
+        # A token passes only the experts that its router chooses
         share = facts.experts_per_token / facts.experts if linear.group == "expert" else 1.0
         weights = linear.weights * share
         if numbers.trains_layers:
@@ -221,9 +229,11 @@ def windows_of(facts: ModelFacts) -> list[int | None]:
     kinds = raw.get("layer_types")
     if isinstance(kinds, list) and len(kinds) == facts.layers:
         return [window if kind == "sliding_attention" else None for kind in kinds]
+    # Older configs of these families do not list the layers; the pattern is in their code
     every = _whole(raw.get("sliding_window_pattern"), PATTERNS.get(facts.model_type, 0))
     if every:
         return [window if (place + 1) % every else None for place in range(facts.layers)]
+    # Qwen configs carry a window that is switched off by default
     if facts.model_type.startswith("qwen"):
         if raw.get("use_sliding_window") is not True:
             return list(whole)

@@ -140,12 +140,14 @@ def _named_by_driver(name: str, total_gib: float) -> Card | None:
     A part of a GPU (MIG) has a share of its speed that no table tells.
     """
     words = re.sub(r"[\s_-]+", " ", name.lower())
+    # A part has a fraction of the speed of its GPU, which the name does not tell
     if re.search(r"\bmig\b", words):
         return None
     for pattern, known, tflops in DRIVER_NAMES:
         if not re.search(rf"\b(?:{pattern})\b", words):
             continue
         card = CARDS[known]
+        # The driver gives both sizes the same name, so the memory decides
         if known in SMALLER and total_gib < 0.75 * card.total:
             card = CARDS[SMALLER[known]]
         elif known in LARGER and total_gib > 1.5 * card.total:
@@ -162,6 +164,7 @@ def find_card(text: str) -> Card:
     """
     asked = text.strip().lower()
     amount = re.fullmatch(r"([\d.]+)\s*(gib|gb|g)?", asked)
+    # Bare numbers are GiB, unless they are the model number of a common card
     if amount and asked not in ("3060", "3080", "3090", "4070", "4080", "4090", "5080", "5090"):
         return _of_size(text, amount.group(1))
     plain = _plain(asked)
@@ -221,7 +224,9 @@ def card_of(gpu: Gpu) -> Card:
         try:
             known = find_card(gpu.name)
         except HardwareError:
+            # An unknown GPU still gets a plan: its memory is known, only its speed is not
             known = Card(gpu.name, gpu.total_gib, gpu.free_gib, 0.5, 0.0, 0.0, gpu.capability)
+    # Free memory, not the table's: a desktop or another process may hold part of it
     return replace(known, name=gpu.name, total=gpu.total_gib, usable=gpu.free_gib, capability=gpu.capability)
 
 

@@ -119,6 +119,7 @@ def _gpus(notes: list[str]) -> tuple[Gpu, ...]:
     except pynvml.NVMLError:
         return ()
     try:
+        # NVML ignores CUDA_VISIBLE_DEVICES, so CUDA's view is worked out from the whole list
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         parts = [_parts(pynvml, handle) for handle in handles]
         listed = [_listed(pynvml, handle, found) for handle, found in zip(handles, parts, strict=True)]
@@ -179,6 +180,7 @@ def _gpu(nvml: Any, seen: Seen, handles: Sequence[Any], parts: Sequence[Sequence
     own = whole if seen.part is None else parts[seen.gpu][seen.part]
     memory = nvml.nvmlDeviceGetMemoryInfo(own)
     capability = nvml.nvmlDeviceGetCudaComputeCapability(whole)
+    # Some drivers have no name for a MIG part
     name = _asked(nvml, lambda: nvml.nvmlDeviceGetName(own), None) or nvml.nvmlDeviceGetName(whole)
     return Gpu(
         index=seen.gpu,
@@ -237,6 +239,7 @@ def _cores() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:
+        # A container may be limited to few cores on a machine with many (cgroup v2)
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
         if quota != "max":
             cores = min(cores, max(1, round(int(quota) / int(period))))

@@ -87,6 +87,7 @@ def plan(
     if isinstance(card, str):
         card = find_card(card)
     card = card or rated(calibrated(card_here(config, hardware)))
+    # Another stack is not what runs on this machine, so its hardware says nothing about it
     here = None if stack is not None and stack.foreign else hardware
     fitted = fit(config, card, facts=facts, stack=stack, data=data, hardware=here, levers=levers)
     used = fitted.config

@@ -86,6 +86,7 @@ def smoothed(losses: Sequence[float]) -> list[float]:
 
     Its width is a fortieth of the steps, at least one and a half.
     """
+    # Averaged over both sides: a one-sided average lags behind, and would suggest too high a rate
     width = max(1.5, len(losses) / 40)
     reach = math.ceil(3 * width)
     found = []
@@ -107,6 +108,7 @@ def suggest(rates: Sequence[float], losses: Sequence[float], smooth: Sequence[fl
             _("only {rates} steps; at least {fewest} are needed", rates=len(rates), fewest=FEWEST),
         )
     lowest = min(range(len(smooth)), key=smooth.__getitem__)
+    # The fall counts from the highest point before the minimum, as the loss may rise at first
     highest = max(range(lowest + 1), key=smooth.__getitem__)
     fall = smooth[highest] - smooth[lowest]
     noise = _noise(losses, smooth)
@@ -151,6 +153,7 @@ def _noise(losses: Sequence[float], smooth: Sequence[float]) -> float:
     lowest = max(FEWEST, min(range(len(smooth)), key=smooth.__getitem__))
     rest = [losses[place] - smooth[place] for place in range(min(lowest, len(smooth)))]
     spread = math.sqrt(sum(value * value for value in rest) / len(rest))
+    # A Gaussian of width w averages as many independent points as a window of 2 * sqrt(pi) * w
     averaged = max(1.5, len(losses) / 40) * 2 * math.sqrt(math.pi)
     return spread / math.sqrt(averaged)
 
@@ -158,6 +161,7 @@ def _noise(losses: Sequence[float], smooth: Sequence[float]) -> float:
 def plot(test: RangeTest, width: int = 72, height: int = 14) -> list[str]:
     """Loss against rate as lines of text: `·` a step's loss, `●` the smoothed one, `│` the suggested rate."""
     low, high = math.log10(test.rates[0]), math.log10(test.rates[-1])
+    # Without the divergent end, which would flatten everything before it into one line
     top = max(test.smooth[0], *test.smooth[: max(2, len(test.smooth) * 3 // 4)]) * 1.05
     bottom = min(min(test.smooth), *test.losses)
     inner = width - 9

@@ -177,6 +177,7 @@ def _attention(work: _Work) -> tuple[str, str]:
 
 def _packing(work: _Work) -> tuple[bool, str]:
     kind = work.model.model_type if work.model else ""
+    # State-space and recurrent models ignore the attention mask between packed rows
     if kind in RECURRENT_ALSO or any(kind.startswith(name) for name in RECURRENT):
         return False, _("{kind} carries a state along the sequence, so packed rows would mix.", kind=kind)
     if work.model is not None and work.model.family.counts_places:
@@ -222,7 +223,9 @@ def _micro_batch(work: _Work) -> tuple[int, str]:
         return micro, _("The fastest that fits: {tokens} tokens at once.", tokens=tokens)
     budget = GPU_TOKENS if work.device.kind == "cuda" else CPU_TOKENS
     share = max(1, training.batch_size // work.devices)
+    # A micro-batch above the device's share of the batch would never be filled
     most = max(1, min(share, budget // work.config.data.max_length))
+    # Only divisors, so that every pass of a step has the same size
     micro = max(divisor for divisor in range(1, most + 1) if share % divisor == 0)
     tokens = micro * work.config.data.max_length
     return micro, _(
@@ -258,6 +261,7 @@ def _best(work: _Work) -> tuple[str, str]:
 def _save_every(work: _Work) -> tuple[int | float, str]:
     minutes = work.config.output.save_minutes
     every = work.config.evaluation.every
+    # The best checkpoint can only be kept if one is written at each evaluation
     if isinstance(every, int | float):
         return every, _(
             "At each evaluation, so the best one is kept, and at least every {minutes:g} minutes.",

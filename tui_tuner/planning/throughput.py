@@ -64,6 +64,7 @@ def _speed(folder: RunFolder, on_gpu: bool) -> Speed | None:
     """Return tokens per second over the last steps of a journal; None for the other kind of device."""
     try:
         with open(folder.events, "rb") as file:
+            # Journals can be large: the device is named at the beginning, recent speed is at the end
             head = file.read(TAIL)
             file.seek(max(0, file.seek(0, 2) - TAIL))
             tail = file.read()
@@ -72,6 +73,7 @@ def _speed(folder: RunFolder, on_gpu: bool) -> Speed | None:
     device = next((body.device for body in _bodies(head) if isinstance(body, RunStarted)), None)
     if device is None or device.lower().startswith("cpu") == on_gpu:
         return None
+    # The first steps are slower than the rest: kernels are loaded and memory is allocated
     steps = [body for body in _bodies(tail) if isinstance(body, Step) and body.step > WARM_UP]
     seconds = sum(body.seconds for body in steps if math.isfinite(body.seconds))
     tokens = sum(body.tokens for body in steps)

@@ -43,6 +43,7 @@ def head_of(config: RunConfig, facts: ModelFacts, data: DataFacts | None = None)
         return Head(decides, 2, pooler, _("where an answer begins, and where it ends"))
     if decides == TEXT and config.data.problem == REGRESSION:
         return Head(decides, 1, pooler, _("a number"))
+    # Rows win over config.json: a checkpoint's old head is replaced where the classes differ
     if data is not None and data.outputs:
         return Head(decides, data.outputs, pooler, _said(decides, data))
     named = named_classes(facts.raw)
@@ -116,6 +117,8 @@ class OutputCounter:
             return len(self._tags()), False
         if not self.tally.rows:
             return 0, False
+        # Too many different labels for classes: they are judged as numbers, without the names that were
+        # dropped
         tally = Tally(rows=self.tally.rows, fractions=self.tally.fractions) if self.full else self.tally
         problem, _why = settle_problem(self.config.data.problem, tally)
         if problem == REGRESSION:

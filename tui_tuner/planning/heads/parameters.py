@@ -100,6 +100,7 @@ def count_parameters(
     parts = head_parts(facts, decides, outputs)
     base = facts.parameters
     if parts:
+        # The head that writes is not loaded at all for a task that decides
         base = facts.body_parameters + sum(part.parameters for part in parts)
     head = [part for part in parts if new_pooler or not part.inside]
     kept = sum(part.parameters for part in head)
@@ -112,8 +113,10 @@ def count_parameters(
     base += numbers.count_twice(case, {part.matrix.name.split(".")[0] for part in head})
     if method.reads("train_embeddings") and method.train_embeddings:
         kept += facts.token_parameters
+        # A tied head is the embedding matrix itself: PEFT trains one copy of both
         if not parts and not facts.tied:
             kept += facts.head_parameters
+    # What an adapter trains beside itself is in the model twice (see above), what other methods train is not
     trained = added + kept + numbers.count_own(facts, method)
     if not trained and not doubt:
         doubt = _("{kind} does not declare what it trains", kind=method.kind)
@@ -151,6 +154,7 @@ def _doubt(facts: ModelFacts, method: MethodSection, parts: tuple[Part, ...]) ->
     if facts.low_rank_key and method.has(Trait.ADAPTER):
         return _("adapters of {name} have not been verified", name=facts.model_type)
     known = {step for linear in facts.linears for step in (linear.name, linear.name.split(".")[-1])}
+    # PEFT matches the last part of a name anywhere in the model, so modules of a head count as targets too
     known |= {part.matrix.name.split(".")[-1] for part in parts}
     if targets - known:
         return _("method.targets has names that are not in the table of this architecture")

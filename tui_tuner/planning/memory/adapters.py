@@ -85,6 +85,7 @@ class Lora(Adapter):
 
     def _copies(self, tape: Tape, compute: int) -> tuple[Buffer, ...]:
         """Autocast's 16-bit copies of the adapter."""
+        # Without a cast there is no copy to cache
         if self.down.width == compute:
             return ()
         copy = Buffer(tape.meter, (self.down.count + self.up.count) * compute, "16-bit copies of weights")
@@ -106,6 +107,7 @@ class Dora(Lora):
     def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
         result = base.base(tape, x)
         width = result.width
+        # PEFT's quantised layers skip their own cast when autocast is active
         left_to_autocast = self.setup.autocast and base.quantised
         x = dropout(tape, x if left_to_autocast else tape.cast(x, self.setup.adapter), self.setup.dropout)
         held = self._norm(tape, x.width, base)

@@ -47,6 +47,7 @@ class Delta(Adapter):
         delta = tape.cast(self.update(tape), self.compute)
         wide = tape.cast(tape.cast(x, self.setup.adapter), self.compute)
         count = base.rows(x) * self.shape.outputs
+        # The update is only kept where the input needs a gradient, which the first layer's does not
         saved = (wide.buffer, delta.buffer) if wide.node else (wide.buffer,)
         high = tape.op(count, self.compute, (wide, delta), saved)
         del wide, delta, saved
@@ -112,6 +113,7 @@ class Boft(Adapter):
         identity = Buffer(tape.meter, size * width)
         grads = ((self.blocks, self.blocks.count * adapter),)
         diagonal = tape.cast(tape.op(size, adapter, (), parameters=grads), width)
+        # Two products with the permutation, before and after the factor, keep the same buffer
         permutation = Buffer(tape.meter, size * width)
         rotation = tape.op(size, width, (diagonal,), (permutation,))
         rotation = tape.op(size, width, (rotation,), (permutation,))
@@ -204,6 +206,7 @@ class General(Adapter):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
+        # A name alone is ambiguous: dense layers of a mixture use the names of its experts
         place = (shape.name, shape.inputs, shape.outputs)
         count = next((count for *of, count in setup.counts if tuple(of) == place), 0)
         self.own = self.trained(float(count) * shape.copies)

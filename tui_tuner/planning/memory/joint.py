@@ -24,6 +24,7 @@ class Port(Node):
 
     def receive(self, gradient: Buffer) -> None:
         super().receive(gradient)
+        # The step itself gets an empty gradient, which makes the tape run it once any output has one
         if self.step.grad is None:
             self.step.grad = Buffer(gradient.meter, 0.0)
 
@@ -45,6 +46,7 @@ def joint(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
     step = Node(0.0, edges, (low, *(one.buffer for one in inputs)), 0.0)
     ports = [Port(one.count * width, step) for one in found]
     sizes = [one.count * width for one in ((x, *inputs) if setup.dropout else inputs) if one.node]
+    # A number, as a reference to the buffer would keep it alive beyond the step
     low_size = low.size
 
     def back(_unused: Buffer) -> list[Buffer]:
@@ -56,10 +58,12 @@ def joint(tape: Tape, x: Tensor, matrices: Sequence[Matrix]) -> list[Tensor]:
             to_ups.append(Buffer(meter, one.lora.up.count * one.lora.up.width))
             if sizes:
                 numbers = Buffer(meter, _made(one, width), "dequantised weights")
+                # One input gradient for all matrices: each adds to it in place
                 results = results or [Buffer(meter, sizes[0], "activation gradients")]
                 del numbers
         results += [Buffer(meter, size, "activation gradients") for size in sizes[1:]]
         to_downs = [Buffer(meter, one.lora.down.count * one.lora.down.width) for one in matrices]
+        # Freed before adapters receive theirs, as locals of autograd's function are
         del backs, above
         for port in ports:
             port.grad = None

@@ -26,6 +26,7 @@ def missing(setup: Setup) -> str:
     if name == "transformers":
         return ""
     forms = (Form.LOW_RANK, *ADAPTERS) if name == "lit-gpt" else (Form.LOW_RANK,)
+    # Their sources were read for LoRA, full fine-tuning and lit-gpt's own adapters only
     other = setup.whole_layers or setup.virtual_tokens or setup.elsewhere or setup.own
     if other or setup.form not in forms:
         return _("{name} has not been verified for {kind}", name=name, kind=setup.kind)
@@ -121,5 +122,6 @@ def table_uses(setup: Setup) -> int:
     """Gradients that the embeddings get before an optimizer in the backward pass steps; 0 keeps them."""
     if not setup.in_backward:
         return 0
+    # A head in pieces adds a gradient for each piece; a tied table gets one more from the embeddings
     pieces = PIECES if setup.logits == "chunked" and program_of(setup) == "torchtune" else 1
     return 1 + pieces if setup.facts.tied else 1

@@ -152,6 +152,7 @@ def parse_stack(text: str) -> Stack:
                 )
             )
         asked[package] = version
+    # Packages that were not named stay as installed, so one version can be varied alone
     here = installed()
     foreign = any(here.versions.get(package) != version for package, version in asked.items())
     return Stack({**here.versions, **asked}, foreign)

@@ -158,11 +158,14 @@ def ranked(options: list[Option], base: ResolvedConfig, clock: Clock | None) -> 
     """
     if clock is None:
         return sorted(options, key=lambda one: (_mild(one), relative_time(_tokens(one, base), one.degree)))
+    # The optimizer does not change a pass, so each pair is timed once
     pairs = dict.fromkeys((option.micro_batch, option.degree) for option in options)
     seconds = {pair: clock.step(*pair).seconds for pair in pairs}
     timed = [replace(one, seconds=seconds[one.micro_batch, one.degree]) for one in options]
 
     def rank(one: Option) -> tuple[int, int, int, int]:
+        # Times within a few percent count as equal: the model is no more accurate, and a choice must not flip
+        # on noise
         slowness = round(math.log(max(one.seconds or 0.0, 1e-9)) / ALIKE)
         return _mild(one), slowness, DEGREES.index(one.degree), -one.micro_batch
 

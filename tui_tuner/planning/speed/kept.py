@@ -29,12 +29,14 @@ def keep_rates(gpu: str, found: Rates, path: Path | None = None) -> Rates:
     path = path or rates_file()
     all_kept = _read(path)
     before = _rates(all_kept.get(one_line(gpu)))
+    # Keep the first: choices would otherwise change between runs with the noise of the measurement
     if before is not None and before.near(found):
         return before
     values = {name: value for name, value in asdict(found).items() if name != "measured"}
     text = json.dumps({**all_kept, one_line(gpu): values}, indent=1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Written next to it and renamed: a reader or a crash never sees half a file
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         beside.write_text(text + "\n", encoding="utf-8")
         beside.replace(path)

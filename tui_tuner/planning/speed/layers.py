@@ -113,6 +113,7 @@ def layer_cost(setup: Setup, tokens: float, length: float, trained: bool, kernel
         trained: Whether anything in it, or below it, has a gradient; otherwise its pass back is nothing.
         kernels: What computes the parts.
     """
+    # Other stacks run the libraries' code, without this program's kernels
     if setup.stack.foreign:
         kernels = LIBRARIES
     found = _between(setup, tokens, length, trained, kernels)
@@ -120,6 +121,7 @@ def layer_cost(setup: Setup, tokens: float, length: float, trained: bool, kernel
         found = found + _matrix(setup, linear, tokens * share_of(setup.facts, linear), trained)
     if trained and setup.rank:
         found = found + _adapters(setup, tokens, kernels)
+    # Layers below all trained ones have no backward pass
     return found if trained else Cost(found.forward, 0.0, found.bytes_forward, 0.0)
 
 
@@ -213,6 +215,7 @@ def _adapters(setup: Setup, tokens: float, kernels: Kernels) -> Cost:
     adapted = [linear for linear in facts.linears if setup.stack.adapts(linear, setup.targets)]
     found = Cost()
     if kernels.lora and _grouped(setup):
+        # Dropout gives each matrix its own input, which then cannot be grouped
         groups = (
             len(adapted) if setup.dropout else len({(one.group, one.inputs, _last(one)) for one in adapted})
         )

@@ -58,6 +58,8 @@ def rates_words(found: Rates) -> str:
 def usual_rates(tflops: float, bandwidth: float, capability: tuple[int, int]) -> Rates:
     """Estimate rates from a data sheet and common experience; 0 TFLOP/s is a card without a data sheet."""
     if not tflops:
+        # Choices only compare settings with each other, so rough figures are enough; no duration is shown
+        # from them
         tflops, bandwidth = UNKNOWN
     return Rates(
         launch=LAUNCH,

@@ -128,6 +128,7 @@ class Clock:
         one, tail = self._pass(work, degree), self._optimizer()
         launching, computing = one.launches * rates.launch, one.products + one.moved + one.copies
         return StepTime(
+            # Launches are asynchronous: the slower of processor and GPU decides, not their sum
             seconds=work.passes * max(launching, computing) + max(tail.host, tail.device),
             host=work.passes * launching + tail.host,
             device=work.passes * computing + tail.device,
@@ -147,6 +148,7 @@ class Clock:
     def _with(self, launch: float, others: float) -> Clock:
         """The same at so many times the seconds of a launch, and of what the GPU does."""
         clock = copy.copy(self)
+        # A copied clock shares the cache, whose entries hold for the old rates only
         clock._parts = {}
         clock.rates = replace(
             self.rates,
@@ -160,6 +162,7 @@ class Clock:
     def _optimizer(self) -> _Tail:
         """Clipping and the step itself: fused over all tensors, or one by one."""
         name = self.setup.optimizer
+        # Fused optimizers take about 32 tensors in one launch
         launches = 10 + (self._tensors if name in PER_TENSOR else self._tensors / 32)
         moved = self._elements * (CLIPPED + STEPPED.get(name, 28))
         return _Tail(launches * self.rates.launch, moved / self.rates.memory)
@@ -167,15 +170,19 @@ class Clock:
     def _pass(self, work: Workload, degree: Checkpointing) -> _Sum:
         """One micro-batch forward and back."""
         facts = self.setup.facts
+        # The same for all degrees and optimizers: this is what makes a search over hundreds of options quick
         if work not in self._parts:
             self._parts[work] = _Parts.of(self.setup, self.rates, work, self.attention)
         parts, trained = self._parts[work], self.setup.layers or facts.layers
+        # Checkpointing computes the forward pass of a layer a second time
         again = 0 if degree is False else trained // 2 if degree == EVERY_SECOND else trained
         found = parts.forward.times(trained + again) + parts.back.times(trained) + parts.head
         if trained < facts.layers:
             found = found + parts.frozen.times(facts.layers - trained)
         if degree == OFFLOAD:
             copied = work.tokens * facts.hidden * self.setup.weight / self.rates.link
+            # A copy to the host hides behind the next layer's forward pass, one back behind forward and
+            # backward
             away, home = parts.forward, parts.forward + parts.back
             late = sum(max(0.0, copied - one.products - one.moved) for one in (away, home))
             found = found + _Sum(launches=float(OFFLOADED * trained), copies=late * trained)

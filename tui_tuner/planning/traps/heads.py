@@ -42,6 +42,7 @@ def no_prefix(case: Case) -> Advice | None:
 def random_body(case: Case) -> Advice | None:
     """Random weights that nothing trains; adapters beside such are refused when a config is read."""
     config = case.config
+    # Adapters on random weights are refused when a config is read, so they need no finding here
     trained = config.method.has(Trait.WHOLE_MODEL) or config.method.has(Trait.ADAPTER)
     if config.model.architecture is None or trained:
         return None

@@ -153,6 +153,7 @@ def float16(case: Case) -> Advice | None:
     facts = case.facts
     if case.config.model.dtype != "float16" or facts is None:
         return None
+    # Many published configs leave the dtype out, so families known to be trained in bfloat16 count too
     if facts.weights_dtype != "bfloat16" and (facts.weights_dtype or facts.model_type not in BFLOAT16):
         return None
     return found(
@@ -190,10 +191,12 @@ def bfloat16_weights(case: Case) -> Advice | None:
 def learning_rate(case: Case) -> Advice | None:
     rate = case.config.training.learning_rate
     usual = usual_rate(case.config, case.facts)
+    # Small models bear higher rates (GPT-3's table), so only rates far above are reported for them
     small = case.facts is not None and case.facts.parameters < SMALL
     highest = 4 * usual.high * (SMALL_TAKES if small else 1)
     if not isinstance(rate, float) or usual.low / 2 <= rate <= highest:
         return None
+    # Too high a rate ruins a run, too low a rate only wastes time: only the first is serious
     above, kind = rate > usual.high, case.config.method.kind
     if above:
         text = _("learning rate {rate:g} is far above what is usual for {kind}.", rate=rate, kind=kind)
