@@ -105,6 +105,7 @@ def learned(gpu: str, path: Path | None = None) -> Learned | None:
     for line in lines:
         try:
             entry = json.loads(line)
+            # A data folder may be shared by machines with other GPUs
             if entry["gpu"] != one_line(gpu):
                 continue
             allocated, reserved = float(entry["allocated_gib"]), float(entry["reserved_gib"])
@@ -123,6 +124,7 @@ def learned(gpu: str, path: Path | None = None) -> Learned | None:
             residual.append(shares[0])
     if not context:
         return None
+    # Medians, so that one run next to another program on the same GPU does not count
     cache = statistics.median(residual) if residual else None
     return Learned(len(context), statistics.median(context), cache, statistics.median(error))
 

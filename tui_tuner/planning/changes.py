@@ -60,6 +60,7 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
     if config.data.max_length > 256:
         half = config.data.max_length // 2
         found.append(Change("data.max_length", half, _("sequences of {length} tokens", length=half), 2))
+    # Random weights cannot be adapted, so no other method is proposed for them
     if not method.has(Trait.ADAPTER) and model.architecture is None:
         found.append(Change("method.kind", "lora", _("LoRA"), 2))
     return found

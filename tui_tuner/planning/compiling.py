@@ -51,6 +51,7 @@ def choose_compile(
     gain = gain or GAINS.get(device.capability)
     if gain is None or gain.share <= 0:
         return False, _("No gain was measured on this kind of GPU, and compiling takes a while.")
+    # Without a number of steps there is nothing to weigh the compiler's time against
     if steps is None or step_seconds is None:
         return False, _("The length of the run is not known, so compiling may not pay off.")
     saved = steps * step_seconds * gain.share

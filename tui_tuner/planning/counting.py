@@ -139,6 +139,7 @@ def count_exactly(
         DataError: the data cannot be read or used.
         ModelError, HubError: the tokenizer cannot be had.
     """
+    # Imported here, as it takes transformers along, which quick counts do without
     from tui_tuner.data.examples.prepare import prepare
     from tui_tuner.models.loading import load_tokenizer
 
@@ -182,6 +183,7 @@ def _read(config: RunConfig, seconds: float, patience: float) -> _Seen:
     from tui_tuner.planning.heads.outputs import OutputCounter
 
     decides = bool(config.task_kind.decides)
+    # Classes may turn up in late rows, so heads are given more time than a mere count
     until = time.monotonic() + (max(seconds, patience) if decides else seconds)
     seen, counter = _Seen([], 0, True), OutputCounter(config)
     for read in Reading(config.data):
@@ -287,6 +289,7 @@ def _sequences(config: RunConfig, tokenizer: Any, record: Record) -> tuple[list[
         question, context = _lengths(tokenizer, [record.question, record.context])
         special = _special(tokenizer, pair=True)
         windows = windows_of(context, most - special - min(question, most // 2), config.data.stride)
+        # The question is repeated in every window, and takes at most half of it
         found = [part + special + min(question, most // 2) for part in windows]
         return found, 2 * len(found)
     special = _special(tokenizer, pair=len(texts_of(record)) > 1)
@@ -329,6 +332,7 @@ def _tokenizer(config: RunConfig) -> Any:
     name = config.model.tokenizer or config.model.name
     from tui_tuner.models.tiny import own_folder
 
+    # No hub is asked: this runs while a form is being filled in
     path = (own_folder(name) or Path(name).expanduser()) / PLAIN_TOKENIZER
     if not path.is_file():
         return None

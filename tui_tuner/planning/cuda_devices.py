@@ -105,6 +105,7 @@ def _named(gpus: Sequence[Listed], counted: Sequence[int], entry: str) -> list[S
 
 def _part(gpus: Sequence[Listed], entry: str) -> list[Seen]:
     """The part that `MIG-<UUID>` names; older drivers write `MIG-GPU-<UUID>/<instance>/<instance>`."""
+    # Drivers before 470 name parts by their GPU and the numbers of both instances
     older = re.fullmatch(r"MIG-(GPU-[^/]*)/(\d+)/(\d+)", entry)
     found = []
     for gpu, listed in enumerate(gpus):

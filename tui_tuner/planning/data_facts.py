@@ -48,6 +48,7 @@ def _at_most(falling: tuple[int, ...], rows: int, there: int) -> int | None:
     """Bound the sum of so many rows from above; beyond those kept, each counts as the smallest kept."""
     if not falling:
         return None
+    # A batch larger than the data holds each row once
     rows = min(rows, there)
     return sum(falling[:rows]) + max(0, rows - len(falling)) * falling[-1]
 

@@ -114,6 +114,7 @@ def duration_of(
         speed: The same from a run of this kind on this machine.
     """
     work = work_of(config, facts, data)
+    # The surest source first: a throughput of this run, then of a run like it, then a prediction
     if tokens_per_second and tokens_per_second > 0:
         middle = work.tokens / tokens_per_second
         # Steps of the same settings vary by about a tenth; another run of the same kind, by more

@@ -177,8 +177,10 @@ def setup_for(
     weight = WIDTHS[model.dtype]
     micro = training.micro_batch
     padded = not config.packs
+    # The fullest pass decides: memory must suffice for every step, not for a mean one
     batch, length, supervised = _with_virtual(config, _fullest(config, micro, data))
     full_logits = training.loss == "full_logits" or stack.foreign
+    # As transformers computes it; replaced below where this program's own core does
     attention, repeats = _attention(model.attention, padded), not stack.gqa_in_sdpa
     if not (padded or stack.foreign) and replaces(model.attention, card.device, facts.family.softcap):
         attention, repeats = attention_kind(facts, card.device, stack, compute_name(card.device, config))
@@ -277,6 +279,7 @@ def from_ledger(
     allocated = sum(sizes.values())
     reserved = _reserved(allocated, setup, card)
     context = card.context + (NCCL if devices > 1 else 0.0)
+    # The first reason found is enough: the band is the same for all
     doubt = setup.facts.why_unverified if not setup.facts.verified else ""
     doubt = doubt or setup.stack.doubt() or missing(setup) or _doubt(card, devices)
     band = UNVERIFIED_BAND if doubt else VERIFIED_BAND
@@ -305,6 +308,7 @@ def _reserved(allocated: float, setup: Setup, card: Card) -> float:
     if card.cpu:
         return allocated * (1 + CPU_CACHE)
     share = EXPANDABLE if not setup.stack.foreign else PADDED_CACHE if setup.padded else PACKED_CACHE
+    # What runs on this GPU have shown beats the median of published ones
     if card.cache is not None:
         share = card.cache
     return -(-(allocated * (1 + share)) // SEGMENT) * SEGMENT

@@ -170,6 +170,7 @@ def _settled(
     if model_facts is None or not left_open(config):
         return base
     card = rated(calibrated(card_here(base.config, hardware)))
+    # Rates measured in this very run are newer than the ones on disk
     if rates is not None and not card.cpu:
         card = replace(card, rates=rates)
     choice = _Search(model_facts, installed(), data_facts).choose(config, base.config, card, look_on=True)
@@ -196,6 +197,7 @@ def which_cards(
     given alone only, and so is every card if the config names the number of devices.
     """
     search = _Search(facts or load_facts(config.model), stack or installed(), data)
+    # A number of devices that the user set is not varied
     named = isinstance(config.hardware.devices, int)
     for card in sorted(CARDS.values(), key=lambda card: (card.usable, card.tflops)):
         for count in (devices_of(config),) if named else COUNTS:

@@ -167,6 +167,7 @@ def find_card(text: str) -> Card:
     # Bare numbers are GiB, unless they are the model number of a common card
     if amount and asked not in ("3060", "3080", "3090", "4070", "4080", "4090", "5080", "5090"):
         return _of_size(text, amount.group(1))
+    # Spaces, dashes and case differ between shops, drivers and people
     plain = _plain(asked)
     for name, card in CARDS.items():
         if plain in (_plain(name), _plain(name).removeprefix("rtx")):
@@ -197,6 +198,7 @@ def counted_card(text: str, config: RunConfig) -> tuple[Card, RunConfig]:
         return find_card(text), config
     card, count = find_card(several.group(2)), int(several.group(1))
     asked = config.hardware.devices
+    # The command line and the config must not contradict each other
     if not 1 <= count <= MOST_GPUS or (asked != "auto" and asked != count):
         name = one_line(text)
         if asked != "auto":

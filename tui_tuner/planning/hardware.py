@@ -236,6 +236,7 @@ def _cpu_model(cpuinfo: Path) -> tuple[str, frozenset[str]]:
 
 def _cores() -> int:
     """Cores this process may use: affinity and the container's CPU quota included."""
+    # Missing on macOS and Windows
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:

@@ -112,6 +112,7 @@ def suggest(rates: Sequence[float], losses: Sequence[float], smooth: Sequence[fl
     highest = max(range(lowest + 1), key=smooth.__getitem__)
     fall = smooth[highest] - smooth[lowest]
     noise = _noise(losses, smooth)
+    # A minimum at the very beginning means that even the lowest rates were too high, or noise
     if lowest < 2 or fall < max(CLEAR * noise, LEAST_FALL * abs(smooth[highest])):
         return Suggestion(
             None,

@@ -192,6 +192,7 @@ def _packing(work: _Work) -> tuple[bool, str]:
 
 
 def _optimizer(work: _Work) -> tuple[str, str]:
+    # The search has looked at memory, the rules below have not
     if work.fitted and work.fitted.optimizer != "adamw":
         return work.fitted.optimizer, _("Its state takes a quarter of the memory, which the GPU needs.")
     return "adamw", _("The optimizer that the usual learning rates are meant for.")
@@ -221,6 +222,7 @@ def _micro_batch(work: _Work) -> tuple[int, str]:
         micro = work.fitted.micro_batch
         tokens = micro * work.config.data.max_length
         return micro, _("The fastest that fits: {tokens} tokens at once.", tokens=tokens)
+    # Without a model's shapes there is no ledger to ask, so a number of tokens takes its place
     budget = GPU_TOKENS if work.device.kind == "cuda" else CPU_TOKENS
     share = max(1, training.batch_size // work.devices)
     # A micro-batch above the device's share of the batch would never be filled
@@ -247,6 +249,7 @@ def _every(work: _Work) -> tuple[int | float | None, str]:
     if not work.config.data.validation:
         return None, _("No rows are held out for evaluation.")
     steps = work.steps()
+    # As a share of the run, since its number of steps is not known yet
     if steps is None:
         return 1 / CHECKS_PER_RUN, _("{count} times in the run.", count=CHECKS_PER_RUN)
     return max(1, round(steps / CHECKS_PER_RUN)), _(

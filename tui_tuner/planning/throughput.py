@@ -38,6 +38,7 @@ def measured(config: RunConfig, on_gpu: bool, root: str | Path | None = None) ->
         root: Folder of the runs; the config's own otherwise.
     """
     try:
+        # The newest runs only: a folder may hold thousands
         folders = list(itertools.islice(RunStore(root or config.output.folder).runs(), LOOKED_AT))
     except (TunerError, OSError):
         return None
@@ -71,6 +72,7 @@ def _speed(folder: RunFolder, on_gpu: bool) -> Speed | None:
     except OSError:
         return None
     device = next((body.device for body in _bodies(head) if isinstance(body, RunStarted)), None)
+    # A run on the other kind of device says nothing about this one
     if device is None or device.lower().startswith("cpu") == on_gpu:
         return None
     # The first steps are slower than the rest: kernels are loaded and memory is allocated

@@ -79,12 +79,14 @@ def check(setup: Setup, traces: dict[str, Any]) -> Check:
         traces: By the number of trained layers, as text: what `training.tracing.step.trace` returns.
     """
     trained, counts = setup.layers or setup.facts.layers, simulated_layers(setup)
+    # With so few layers that all were traced, both are the same trace
     few, more = traces[str(counts[0])], traces[str(counts[-1])]
     static = _static(setup, more)
     further = (trained - counts[0]) / max(1, counts[-1] - counts[0])
     sizes = {name: static + _extended(few["peaks"], more["peaks"], name, further) for name in more["peaks"]}
     sizes["step"] = static + _step(setup, more)
     computed = {phase.name: phase.total for phase in ledger(setup).phases}
+    # Phases that the ledger does not tell apart have nothing to be compared with
     phases = {
         title: (computed[title], sizes[name])
         for name, title in _PHASES.items()
@@ -102,11 +104,13 @@ def _extended(few: dict[str, float], more: dict[str, float], name: str, further:
 def _static(setup: Setup, trace: dict[str, Any]) -> float:
     """Bytes between two steps: weights as traced, and what follows from the trained tensors."""
     weights, trained = trace["weights"], setup.layers or setup.facts.layers
+    # Only some layers were traced, so weights are put together from one of each kind
     size = weights["rest"] + trained * weights["trained"] + (setup.facts.layers - trained) * weights["frozen"]
     if setup.facts.dense_layers:
         size = weights["whole"]  # all layers were traced
     if setup.states:
         size += _states(setup, trace)
+    # The trace has no allocator: the batch and the workspaces come from the ledger's own figures
     return size + 4 * rounded(8.0 * setup.tokens) + setup.workspace
 
 
@@ -148,6 +152,7 @@ def untraceable(setup: Setup) -> str:
         return _(
             "{model_type} writes no text, and is traced with a head that decides", model_type=facts.model_type
         )
+    # Tensors of a trace hold no data, so code that looks at values cannot run
     if facts.model_type == "modernbert":
         return _("{model_type} reads the values of its mask", model_type=facts.model_type)
     if facts.family.shared:
@@ -170,6 +175,7 @@ def request_for(setup: Setup) -> dict[str, Any]:
     tokens = setup.tokens
     method: dict[str, Any] = {"kind": setup.kind}
     if not (setup.trains_weights or setup.virtual_tokens):
+        # Fields of the section `method` that a traced adapter reads
         method |= {
             "rank": setup.rank,
             "dropout": setup.dropout,

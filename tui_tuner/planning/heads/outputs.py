@@ -38,6 +38,7 @@ def head_of(config: RunConfig, facts: ModelFacts, data: DataFacts | None = None)
     decides = config.task_kind.decides
     if not decides:
         return Head()
+    # Some checkpoints come without pooler weights, and random models have none that is trained
     pooler = facts.new_pooler or config.model.architecture is not None
     if decides == SPAN:
         return Head(decides, 2, pooler, _("where an answer begins, and where it ends"))
@@ -89,6 +90,7 @@ class OutputCounter:
     def note(self, record: Record) -> None:
         """Count the labels of a record; a record without labels is skipped."""
         if isinstance(record, Tagged):
+            # A column of free text given as tags must not fill the memory
             if len(self.tags) < MOST_CLASSES:
                 self.tags.update(record.tags)
         elif isinstance(record, Labelled):

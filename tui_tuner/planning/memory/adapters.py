@@ -68,6 +68,7 @@ class Lora(Adapter):
     def low_rank(self, tape: Tape, x: Tensor, rows: float) -> Tensor:
         """`lora_B(lora_A(x))` of so many vectors."""
         compute = self.compute
+        # Autocast casts input and weights for each product; the copies are what autograd keeps
         x_in = tape.cast(x, compute)
         copies = self._copies(tape, compute)
         low = tape.op(
@@ -144,6 +145,7 @@ class Dora(Lora):
         del unit
         held.append(matrix(whole, width) if width != compute else product)
         del product
+        # A quantised weight is dequantised for the norm, in the width that products have
         stored = setup.compute if base.quantised else setup.weight
         weight = matrix(whole, stored) if base.quantised else None
         if stored != width:

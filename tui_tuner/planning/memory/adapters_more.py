@@ -23,6 +23,7 @@ class Vera(Adapter):
         rows, width = base.rows(x), self.compute
         wide = dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout)
         wide = tape.cast(wide, width)
+        # The vectors multiply in the adapter's dtype, outside of the products that autocast narrows
         low = self._times(tape, tape.op(rows * self.setup.rank, width, (wide,)), self.inner)
         del wide
         high = tape.op(rows * self.shape.outputs, width, (tape.cast(low, width),))
@@ -77,6 +78,7 @@ class Lokr(Delta):
 
     def __init__(self, setup: Setup, shape: Linear) -> None:
         super().__init__(setup, shape)
+        # LoKr splits both sides by default into factors as alike as possible
         left, right = factor(shape.outputs), factor(shape.inputs)
         self.small = self.trained(float(left * right))
         self.low = [self.trained(float(setup.rank * side // part))
@@ -147,6 +149,7 @@ class Oft(Adapter):
         adapter = self.setup.adapter
         grads = ((self.blocks, self.blocks.count * adapter),)
         size = float(self.shape.inputs * self.block)
+        # The series multiplies by the same matrix again and again, and each power is needed in its derivative
         powers = Buffer(tape.meter, self.POWERS * size * adapter)
         rotation = tape.op(size, adapter, (), (powers,), parameters=grads)
         del powers

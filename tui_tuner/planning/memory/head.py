@@ -194,6 +194,7 @@ def decide(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
             state = tape.op(state.count, state.width, (state,), (kept,), view=kept)
             del kept
     logits = tape.cast(state, SINGLE)
+    # log_softmax keeps its result, as large as the few logits
     kept = Buffer(tape.meter, logits.count * SINGLE)
     scores = tape.op(logits.count, SINGLE, (logits,), (kept,), view=kept)
     return tape.op(1, SINGLE, (scores,))

@@ -30,6 +30,7 @@ def missing(setup: Setup) -> str:
     other = setup.whole_layers or setup.virtual_tokens or setup.elsewhere or setup.own
     if other or setup.form not in forms:
         return _("{name} has not been verified for {kind}", name=name, kind=setup.kind)
+    # Features of models that these programs implement otherwise, or not at all
     plain = not (facts.moe or facts.low_rank_key or family.encoder or family.learned_positions)
     known = plain and family.norms <= 2 and not family.qk_norm and not family.norm_after
     if name == "torchtune":

@@ -128,6 +128,7 @@ class Setup:
     @property
     def head_whole(self) -> tuple[Part, ...]:
         """The parts of the head that every method trains, all of them."""
+        # A pretrained pooler is part of the backbone, and stays frozen beside an adapter
         return tuple(part for part in self.head if self.new_pooler or not part.inside)
 
     @property

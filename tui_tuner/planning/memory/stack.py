@@ -82,6 +82,7 @@ class Stack:
 
     def adapts(self, linear: Linear, targets: frozenset[str]) -> bool:
         """Return whether this matrix gets an adapter."""
+        # A router of transformers 5 is a parameter too, with no linear layer to wrap
         if self.fused_experts and linear.group in ("expert", "router"):
             return False
         if "all-linear" in targets or linear.name in targets:
@@ -90,6 +91,7 @@ class Stack:
 
     def doubt(self) -> str:
         """Explain why figures for this stack are less certain; empty if its code was read."""
+        # Versions between the oldest and the newest that were read are taken to behave like them
         read = READ
         if self.program != "transformers":
             read = {self.program: READ_PROGRAMS[self.program]}
@@ -154,6 +156,7 @@ def parse_stack(text: str) -> Stack:
         asked[package] = version
     # Packages that were not named stay as installed, so one version can be varied alone
     here = installed()
+    # Naming exactly what is installed changes nothing: this program's own loop is planned for
     foreign = any(here.versions.get(package) != version for package, version in asked.items())
     return Stack({**here.versions, **asked}, foreign)
 

@@ -140,7 +140,9 @@ def open_options(asked: RunConfig, base: ResolvedConfig, card: Card) -> Iterator
         most, optimizers, degrees = min(most, base.training.micro_batch), ["adamw"], [False, True]
     if not base.method.has(Trait.CHECKPOINTABLE):
         degrees = [False]
+    # Divisors of the device's share, so that all passes of a step are alike
     micros = [n for n in range(1, min(share, most) + 1) if share % n == 0]
+    # What the user set is the only option for that field
     fixed, degree, optimizer = training.micro_batch, training.gradient_checkpointing, training.optimizer
     for one in itertools.product(
         [fixed] if isinstance(fixed, int) else micros,

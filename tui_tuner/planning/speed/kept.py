@@ -68,6 +68,7 @@ def _rates(values: Any) -> Rates | None:
     """Parse kept rates; None if they are invalid."""
     names = ("launch", "products", "memory", "link")
     try:
+        # The file may have been edited, or be from another version
         numbers = [float(values[name]) for name in names]
     except (TypeError, ValueError, KeyError):
         return None

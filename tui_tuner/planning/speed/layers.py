@@ -141,6 +141,7 @@ def _between(setup: Setup, tokens: float, length: float, trained: bool, kernels:
         norm = norm + (Cost(0, 1) if rms and kernels.norm else TRAINED_RMS if rms else TRAINED_LAYER)
     spread = wide if kernels.norm else 1.0  # the libraries' norms are float32 anyway
     found = norm.wide(tokens * facts.hidden * spread).times(max(1, family.norms))
+    # Norms and rotations of queries and keys are as wide as these, not as the hidden states
     heads = facts.query_dim + facts.kv_dim
     if family.qk_norm:
         found = found + norm.wide(tokens * heads / 2).times(2)
@@ -186,6 +187,7 @@ def _activation(facts: ModelFacts, tokens: float, kernels: Kernels, autocast: bo
         return gated.wide(tokens * inner) + routing
     if facts.family.gated:
         return gated.wide(tokens * facts.ffn)
+    # These activations are written out in several operations instead of one kernel
     written = facts.activation in ("gelu_new", "gelu_fast", "gelu_pytorch_tanh") or facts.model_type == "gpt2"
     if written:
         return (WRITTEN_OUT + WIDENED.times(2) if autocast else WRITTEN_OUT).wide(tokens * facts.ffn)

@@ -246,6 +246,7 @@ def _product(linear: Linear, rows: float, setup: Setup, rates: Rates) -> float:
     """Seconds of one product with a matrix, all of its copies."""
     flops = 2.0 * rows * linear.weights
     width = setup.compute
+    # Of few rows, reading the matrix takes longer than multiplying by it
     touched = width * (linear.weights + rows * linear.copies * (linear.inputs + linear.outputs))
     return max(flops / rates.products, touched / rates.memory)
 
@@ -257,6 +258,7 @@ def _head(setup: Setup, rates: Rates, work: Workload) -> _Sum:
         return _deciding(setup, rates, work)
     rows = work.tokens * (1.0 if setup.logits == "full" else work.supervised)
     head = Linear("head", facts.hidden, facts.vocab)
+    # Forward and the gradient of the input; the gradient of the weights only where they are trained
     ways = 3 if setup.trains_table else 2
     pieces = math.ceil(rows / setup.chunk) if setup.chunk else 1
     launches = OUTSIDE + PIECE.times(pieces)
@@ -280,6 +282,7 @@ def _deciding(setup: Setup, rates: Rates, work: Workload) -> _Sum:
 def _trained(setup: Setup) -> tuple[float, float]:
     """Trained elements, as many as there would be in float32, and tensors."""
     tensors = list(trained_tensors(setup))
+    # In float32 elements, since the costs of optimizers are given for these
     elements = sum(tensor.count * tensor.copies * tensor.width / 4 for tensor in tensors)
     return elements, sum(tensor.copies for tensor in tensors)
 

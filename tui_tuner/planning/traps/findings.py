@@ -44,6 +44,7 @@ TRAPS: dict[str, Trap] = {}  # by code; filled by the modules of traps
 
 def trap(look: Trap) -> Trap:
     """Register a trap; its function's name is the code of its findings."""
+    # Codes are part of the JSON output, so a trap's function must not be renamed
     TRAPS[look.__name__] = look
     return look
 

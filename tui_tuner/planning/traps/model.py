@@ -63,6 +63,7 @@ def _unread(case: Case, by: str) -> Advice | None:
 def lora_scale(case: Case) -> Advice | None:
     method = case.config.method
     scale = method.alpha / method.rank
+    # rsLoRA divides by sqrt(rank) and has a trap of its own, below
     if not method.has(Trait.RANKED) or find_method(method.kind).stabilised or 0.25 <= scale <= 4:
         return None
     return found(
@@ -106,6 +107,7 @@ def high_rank(case: Case) -> Advice | None:
 def unknown_targets(method: MethodSection, facts: ModelFacts) -> tuple[list[str], set[str]]:
     """Return the names in `method.targets` that no linear layer of the model has, and all valid names."""
     known = {linear.name.split(".")[-1] for linear in facts.linears}
+    # The table of an unverified architecture, or of experts, may lack names that the model has
     if not method.reads("targets") or not facts.verified or facts.moe:
         return [], known
     asked = [method.targets] if isinstance(method.targets, str) else method.targets

@@ -22,6 +22,7 @@ def too_long(case: Case) -> Advice | None:
     length, facts, virtual = case.config.data.max_length, case.facts, case.config.method.prompt_length
     if facts is None or not facts.max_positions or length + virtual <= facts.max_positions:
         return None
+    # Virtual tokens take positions of the model as the text does
     room = facts.max_positions - virtual
     if virtual:
         text = _(
@@ -50,6 +51,7 @@ def long_for_data(case: Case) -> Advice | None:
     length, longest = case.config.data.max_length, case.data.longest
     if not longest or case.config.data.packing is True or length <= 2 * longest:
         return None
+    # Rounded up with room to spare, as later rows may be a little longer
     fitting = max(64, -(-longest // 64) * 64)
     if fitting >= length:
         return None
@@ -66,6 +68,7 @@ def logits(case: Case) -> Advice | None:
     if facts is None or training.loss != "full_logits":
         return None
     rows = training.micro_batch if isinstance(training.micro_batch, int) else 1
+    # Logits in float32, their log-softmax, and its gradient: 4 bytes each
     gib = 12 * facts.vocab * case.config.data.max_length * rows / 2**30
     if gib <= 4:
         return None
@@ -111,6 +114,7 @@ def few_steps(case: Case) -> Advice | None:
         return None
     if training.batch_size > case.data.rows:
         return None  # said by `batch_over_rows`
+    # Halved only as often as needed: a small batch has noisier gradients
     smaller = training.batch_size
     while smaller > 1 and steps_of(case.data.rows, smaller, training.epochs) < FEW_STEPS:
         smaller //= 2
@@ -131,6 +135,7 @@ def _smaller_micro(case: Case, batch: int) -> dict[str, Any]:
 @trap
 def many_epochs(case: Case) -> Advice | None:
     training = case.config.training
+    # With max_steps the number of passes is what the user counted out; documents bear many passes
     if training.max_steps is not None or training.epochs <= MANY_EPOCHS or case.config.task_kind.plain_text:
         return None
     return found(
@@ -183,6 +188,7 @@ def costly_evaluation(case: Case) -> Advice | None:
         return None
     evaluations = case.steps // every
     trained = case.steps * case.config.training.batch_size
+    # A forward pass is a third of a step: there is no backward pass, which costs twice as much
     share = evaluations * case.data.validation_rows / 3 / trained
     if share < 0.5:
         return None
@@ -226,6 +232,7 @@ def budget(case: Case) -> Advice | None:
         return None
     if duration.cost_high <= limit:
         return None
+    # Serious only if the expected cost is too high, not the upper end of its range
     over = duration.cost > limit
     return found(
         _(
