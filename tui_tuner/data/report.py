@@ -1,4 +1,4 @@
-"""Inspections, previews and masks as lines for a terminal; what a file said is sanitised here."""
+"""Format inspections, previews and masks as lines for a terminal; text from files is sanitised here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNTRAINED = "dim"
 
 
 def detection_lines(detections: list[dict[str, Any]]) -> list[str]:
-    """One line for each format found."""
+    """Describe each format that was found, with its columns."""
     lines = []
     for item in detections:
         columns = ", ".join(f"{role}: {one_line(name, 40)}" for role, name in item["columns"].items())
@@ -45,7 +45,7 @@ def _files(item: dict[str, Any]) -> str:
 
 
 def ledger_lines(ledger: Ledger) -> list[str]:
-    """The ledger with reasons and one sample each."""
+    """List the ledger with its reasons and a few samples."""
     lines = [f"{ledger.read:>12,}  {_('rows read')}"]
     for outcome, count in ledger.outcomes.items():
         if not count:
@@ -61,7 +61,7 @@ def ledger_lines(ledger: Ledger) -> list[str]:
 
 
 def inspection_lines(found: Inspection) -> list[str]:
-    """What `data inspect` prints."""
+    """List the lines that `data inspect` prints."""
     lines = [*detection_lines(found.detections), "", *ledger_lines(found.ledger), ""]
     of_rows = N_("Length of a row: {mean:,.0f} characters on average, {longest:,} at most")
     of_answers = N_("Length of an answer: {mean:,.0f} characters on average, {longest:,} at most")
@@ -77,7 +77,7 @@ def inspection_lines(found: Inspection) -> list[str]:
 
 
 def preview_lines(found: Preview) -> list[str]:
-    """What `data preview` prints."""
+    """List the lines that `data preview` prints."""
     lines = detection_lines(found.detections)
     for row in found.rows:
         lines += ["", row.origin + (f"  {one_line(row.problem)}" if row.problem else "")]
@@ -86,7 +86,7 @@ def preview_lines(found: Preview) -> list[str]:
 
 
 def record_lines(shown: dict[str, Any]) -> list[str]:
-    """A record, or a row as it stands in its file: its turns, or what it holds."""
+    """List the turns of a record, or the values of a row."""
     turns = [turn for key in ("messages", "chosen", "rejected") for turn in _turns(shown, key)]
     plain = [
         f"  {one_line(key, 30)}: {one_line(mark_blanks(value), 200)}"
@@ -110,7 +110,7 @@ def _turns(shown: dict[str, Any], key: str) -> list[str]:
 
 
 def mask_lines(view: MaskView) -> list[Text]:
-    """What `data mask` prints: trained tokens in colour and between marks, special tokens visible."""
+    """List the lines that `data mask` prints: trained tokens in colour and between marks."""
     head = Text(f"{view.origin}: {_(view.outcome)}" + (f" ({one_line(view.reason)})" if view.reason else ""))
     trained = sum(token.trained for token in view.tokens)
     said = {"tokens": len(view.tokens), "trained": trained}
@@ -146,5 +146,5 @@ def mask_lines(view: MaskView) -> list[Text]:
 
 
 def shown_token(token: MaskToken) -> str:
-    """A token on one line; newlines and tabs as pictures."""
+    """Write a token on one line, with symbols for newlines and tabs."""
     return one_line(mark_blanks(token.text).replace("\t", "\u21e5"))

@@ -157,7 +157,7 @@ def test_what_a_tokenizer_does_not_know_is_said() -> None:
     tokenizer = byte_level(("<s>", "</s>"), None, "</s>")
     note = choose_template(tokenizer, "llama3")
     assert "answers end with </s>." in note
-    assert "does not know <|eot_id|>" in note
+    assert "does not have <|eot_id|>" in note
     assert "<|start_header_id|>, <|end_header_id|>, <|eot_id|>: they are read in pieces" in note
     text = rendered(tokenizer, MESSAGES)
     assert text.endswith("See you.</s>") and "Bye<|eot_id|>" in text

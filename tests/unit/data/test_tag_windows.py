@@ -222,7 +222,7 @@ def test_a_word_of_which_nothing_is_made_takes_no_tag_from_another() -> None:
     assert facts.count("silent") == 2
     assert facts.rows("silent") == ["a.jsonl:7, word 2 (<U+200B>)", "a.jsonl:7, word 4 ()"]
     silent = [one for one in check_tags(facts, ()) if one.code == "silent_words"]
-    assert silent[0].message.startswith("The tokenizer makes nothing of 2 words")
+    assert silent[0].message.startswith("The tokenizer gives no tokens for 2 words")
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ REMARKS = {
     "reasoning_left_out": N_("This chat template leaves out reasoning of an answer, so it is not trained."),
     "content_left_out": N_("This chat template leaves out the text of an answer, so it is not trained."),
     "prompt_differs": N_(
-        "An answer does not follow this template's generation prompt, so the model will be prompted in a "
-        "different way than it is trained."
+        "An answer does not follow this template's generation prompt, so the model will be prompted "
+        "differently from how it is trained."
     ),
     "stop_added": N_(
         "This chat template ends the chat without a stop token; the one that the model stops at was added."

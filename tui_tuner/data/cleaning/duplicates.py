@@ -10,7 +10,7 @@ _SHINGLE = 5
 
 
 class NearDuplicates:
-    """Tells of each text whether it is similar to an earlier one, by an estimate of at least `threshold`.
+    """Finds texts that are similar to an earlier one, by an estimate of at least `threshold`.
 
     Similarity is Jaccard's over word shingles (of characters if a text has few words, as in Chinese). Each
     signature takes about 2 kB of memory.

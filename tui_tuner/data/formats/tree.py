@@ -1,4 +1,4 @@
-"""A tree of messages and the replies to each (OASST): read along its best replies."""
+"""Read a tree of messages with the replies to each (OASST), along its best replies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Tree(Messages):
 
     def convert(self, values: Values, columns: Columns) -> Chat:
         path = _path(values.get(columns["messages"]))
-        while path and path[-1].get("role") in ("user", "prompter"):  # a question that nobody answered
+        # A question at the end that has no answer.
+        while path and path[-1].get("role") in ("user", "prompter"):
             path.pop()
         return super().convert({"path": path}, {"messages": "path"})
 
@@ -58,7 +59,7 @@ def _is_message(value: Any) -> bool:
 
 
 def _path(message: Any) -> list[dict[str, Any]]:
-    """From the first message along the best reply to each: the lowest rank, or the first."""
+    """Follow the best reply to each message: the one with the lowest rank, or the first."""
     path = []
     while isinstance(message, dict):
         path.append(message)
