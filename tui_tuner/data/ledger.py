@@ -105,6 +105,7 @@ class Ledger:
 
     def note(self, text: str) -> None:
         """Add a remark on the whole data set, once."""
+        # Files of one data set often lead to the same remark.
         if text not in self.notes:
             self.notes.append(text)
 
@@ -112,6 +113,7 @@ class Ledger:
     def _add(
         table: dict[tuple[str, str], Reason], outcome: str, reason: str, origin: Origin, sample: object
     ) -> None:
+        # A reason with values in it equals its English text, so it works as a key.
         found = table.get((outcome, reason))
         if found is None:
             found = table[outcome, reason] = Reason(outcome, reason)
@@ -128,6 +130,7 @@ class Ledger:
         by_outcome: dict[str, int] = {}
         for reason in self._reasons.values():
             by_outcome[reason.outcome] = by_outcome.get(reason.outcome, 0) + reason.count
+        # Rows that are kept unchanged need no reason.
         named = all(
             by_outcome.get(outcome, 0) == count
             for outcome, count in self.outcomes.items()
@@ -164,6 +167,7 @@ class Ledger:
         ledger.read, ledger.pieces = data["read"], data["pieces"]
         ledger.outcomes.update(data["outcomes"])
         ledger.splits, ledger.notes = dict(data["splits"]), list(data["notes"])
+        # Restored with their recipes, so that they can still be translated after a run is resumed.
         for item in data["reasons"]:
             reason = recall(item["reason"], item.get("made"))
             kept = Reason(item["outcome"], reason, item["count"], item["samples"])

@@ -59,6 +59,7 @@ class PlacedFiles:
             file = self._file(number)
             stamp = _stamp_of(file)
             if stamp != seen.stamp:
+                # Same file, not smaller: it may only have been appended to, as logs are.
                 same = stamp[:2] == seen.stamp[:2] and stamp[2] >= seen.size
                 if not same or _tail_of(file, seen.size) != seen.tail:
                     return None
@@ -80,6 +81,7 @@ class PlacedFiles:
 
     def _hold(self, number: int, file: int) -> None:
         self._open[number] = file
+        # A data set may have more files than a process may open.
         if len(self._open) > _HELD:
             os.close(self._open.popitem(last=False)[1])
 

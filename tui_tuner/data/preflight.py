@@ -124,6 +124,7 @@ def check_split(report: Report, train: TokenizedRows, validation: TokenizedRows 
         report.problems.append(
             Problem(
                 "leakage",
+                # Some overlap may be intended; with more than half the measured loss means nothing.
                 "error" if share > 0.5 else "warning",
                 _(
                     "{both:,} of {held:,} validation rows are also trained on, so the "

@@ -67,6 +67,7 @@ class Lengths:
             {"from": low, "to": high, "rows": rows}
             for low, high, rows in zip(_EDGES, (*_EDGES[1:], None), self.bins, strict=True)
         ]
+        # Edges go up to 65,536 characters, which most data never reaches.
         while bars and not bars[-1]["rows"]:
             bars.pop()
         return {"unit": self.unit, "mean": mean, "longest": self.longest, "histogram": bars}
@@ -153,7 +154,7 @@ def first_rows(data: DataSection, count: int = 20) -> Preview:
     rows = [_shown(read) for read in itertools.islice(reading, count)]
     if not rows:
         raise DataError(
-            _("contains no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
+            _("holds no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
         )
     return Preview(rows, [item.to_json() for item in reading.detections], reading.notes)
 
@@ -165,6 +166,7 @@ def raw_rows(data: DataSection, count: int = 100) -> list[dict[str, Any]]:
         DataError: the data cannot be read.
     """
     files = (file for resolved in resolve(data) for file in resolved.files)
+    # Formats are not recognised here: this is what the user sees when that has failed.
     rows = (row for file in files for row in file.rows() if not row.problem)
     return [row.values for row in itertools.islice(rows, count)]
 
@@ -203,12 +205,15 @@ def inspect(
         why = ""
         try:
             record = _counted(read, cleaner, ledger, check)
+        # The first refusal explains the data set; the row is counted, and reading continues to count all of
+        # them.
         except DataError as error:
             refusal, record, why = refusal or error, None, error.what
             ledger.count("dropped", read.row.origin, N_("rows that this task cannot use"))
         if each is not None:
             each(read, ledger.last, why)
         if record is not None:
+            # In characters: tokens would need a tokenizer, and the user may not have chosen a model yet.
             lengths.add(sum(map(len, texts_of(record))))
             for answer in answers_of(record):
                 answers.add(len(answer))
@@ -225,7 +230,7 @@ def inspect(
                 break
     if not ledger.read:
         raise DataError(
-            _("contains no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
+            _("holds no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
         )
     return Inspection(
         path=one_line(data.path),

@@ -141,9 +141,11 @@ class Reading:
                     yield read
 
     def _file(self, file: DataFile, source: int, wanted: str) -> Iterator[Read]:
+        # The sample is read first and then chained with the rest: a stream cannot be read twice.
         rows = file.rows()
         head = list(itertools.islice(rows, SAMPLE_ROWS if file.kind not in ("document", "class") else 1))
         usable = [row.values for row in head if not row.problem]
+        # All rows of the sample are broken; the first good one after it decides.
         if not usable:
             for row in itertools.chain(head, rows):
                 if not row.problem:
@@ -164,6 +166,7 @@ class Reading:
         beside = media.media_columns(known)
         format = find_format(detection.format)
         for row, others in _joined(itertools.chain(head, rows), format, detection.columns):
+            # Joined rows have one column for their turns, whose keys are noted separately.
             late = not row.problem and not format.joins and not known.issuperset(row.values)
             if late and self._take_late(row, detection, known):
                 beside = media.media_columns(known)
@@ -209,6 +212,7 @@ class Reading:
         columns = self.data.columns
         with about("data.columns" if columns else "data.format"):
             detection = recognise(usable, wanted, columns, one_line(file.name))
+        # Only for display, so a limit does no harm.
         if len(self.detections) < 1000:
             self.detections.append(FileDetection(file.name, detection))
         return detection
@@ -270,6 +274,7 @@ class Reading:
             read.steps.append((media.AS_TEXT, ""))
         if lacks:
             read.steps.append((media.WITHOUT[lacks], where))
+        # Corrections of answers are not problems, but the ledger shows them.
         if isinstance(record, Question):
             read.steps += [(remark, record.answers[0][0]) for remark in record.remarks]
         return record, where

@@ -33,6 +33,7 @@ class Origin:
     name: str = ""
 
     def __str__(self) -> str:
+        # file:line is the form that editors and terminals open with a click.
         if self.line:
             return f"{one_line(self.file)}:{self.line}"
         if self.name:
@@ -56,6 +57,7 @@ class Row:
     origin: Origin
     values: dict[str, Any]
     problem: str = ""
+    # Not compared: two rows with the same values are equal wherever they are.
     place: tuple[int, int] | None = field(default=None, compare=False)
 
 
@@ -80,6 +82,7 @@ class Message:
 
     def plain(self) -> dict[str, Any]:
         """Return the turn as it would be written in a row of messages, for a chat template."""
+        # Content is never None here: many templates add it to a text without checking.
         found: dict[str, Any] = {"role": self.role, "content": self.content if self.content else ""}
         if self.reasoning:
             found[self.reasoning_key] = self.reasoning
@@ -177,6 +180,7 @@ def texts_of(record: Record) -> list[str]:
     if isinstance(record, Labelled):
         return [record.text] if record.pair is None else [record.text, record.pair]
     if isinstance(record, Tagged):
+        # Joined for cleaning and counting only; training keeps the tokens apart.
         return [" ".join(record.tokens)]
     if isinstance(record, Question):
         return [record.question, record.context, *(answer for answer, _unused in record.answers)]
@@ -231,6 +235,7 @@ def next_token_labels(ids: np.ndarray, trained: np.ndarray) -> np.ndarray:
         trained: bool [length]: the tokens to train. Nothing before the first one could predict it, so its
             mark has no effect.
     """
+    # Shifted once here, so that the losses of all tasks read labels in the same way.
     labels = np.full(len(ids), IGNORE, dtype=np.int32)
     labels[:-1][trained[1:]] = ids[1:][trained[1:]]
     return labels

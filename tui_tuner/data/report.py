@@ -25,6 +25,7 @@ def detection_lines(detections: list[dict[str, Any]]) -> list[str]:
         sure = _("chosen") if item["chosen"] else _("{share:.0%} sure", share=item["confidence"])
         lines.append(f"{_files(item)}: {item['format']}, {sure}: {item['why']}")
         lines.append(f"  {columns}")
+        # Unused columns may be the ones that the user meant, so they are always shown.
         if item["unused"]:
             names = ", ".join(one_line(name, 40) for name in item["unused"][:12])
             lines.append("  " + _("not used: {columns}", columns=names))
@@ -51,6 +52,7 @@ def ledger_lines(ledger: Ledger) -> list[str]:
         if not count:
             continue
         lines.append(f"{count:>12,}  {_(outcome)}")
+        # Two samples are enough to recognise a problem, and keep the list on a screen.
         for reason in ledger.reasons(outcome):
             lines.append(f"{reason.count:>16,}  {one_line(_(reason.reason))}")
             for sample in reason.samples[:2]:
@@ -112,6 +114,7 @@ def _turns(shown: dict[str, Any], key: str) -> list[str]:
 def mask_lines(view: MaskView) -> list[Text]:
     """List the lines that `data mask` prints: trained tokens in colour and between marks."""
     head = Text(f"{view.origin}: {_(view.outcome)}" + (f" ({one_line(view.reason)})" if view.reason else ""))
+    # A row that teaches a class or a tag has no trained tokens, so a share of 0 % would mislead.
     trained = sum(token.trained for token in view.tokens)
     said = {"tokens": len(view.tokens), "trained": trained}
     if view.teaches and not trained:
@@ -137,6 +140,7 @@ def mask_lines(view: MaskView) -> list[Text]:
         text = shown_token(token)
         style = TRAINED if token.trained else UNTRAINED
         line.append(text, f"{style} bold magenta" if token.special else style)
+        # Break the line where the text has one, so that a long chat can be read.
         if text.endswith("\u21b5"):
             lines.append(line)
             line = Text()

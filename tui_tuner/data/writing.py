@@ -76,8 +76,10 @@ def _write(data: DataSection, out: str | None, force: bool, layout: _Layout) -> 
         with open(kept, "wb") as file, open(dropped, "wb") as aside:
             for row, is_kept in _rows(data, ledger, layout):
                 (file if is_kept else aside).write(orjson.dumps(plain(row), default=str) + b"\n")
+        # Nothing gets its real name if there was no row: an empty file would look like a result.
         _checked(ledger, data)
         book.write_text(json.dumps(ledger.to_json(), ensure_ascii=False, indent=1), encoding="utf-8")
+        # Only now, since a rename cannot fail halfway as writing can.
         for whole, part in parts.items():
             part.replace(whole)
     except OSError as error:
@@ -112,13 +114,14 @@ def _rows(data: DataSection, ledger: Ledger, layout: _Layout) -> Any:
 
 def _checked(ledger: Ledger, data: DataSection) -> Ledger:
     if not ledger.read:
-        raise DataError(_("contains no rows."), where=one_line(data.path), field="data.path")
+        raise DataError(_("holds no rows."), where=one_line(data.path), field="data.path")
     return ledger
 
 
 def _check_target(target: Path, data: DataSection, force: bool) -> None:
     sources = data.path if isinstance(data.path, list) else [data.path]
     paths = [Path(item if isinstance(item, str) else item.path).expanduser() for item in sources]
+    # samefile also sees links: writing over the source would read what is being written.
     if any(path.exists() and target.exists() and path.samefile(target) for path in paths):
         raise UsageError(
             _("is one of the files that are read."), where=one_line(target), hint=_("Choose another -o.")
@@ -149,6 +152,7 @@ def _layout(record: Record) -> dict[str, Any]:
         key: value for key, value in asdict(record).items() if key != "kind" and value is not None
     }
     if record.kind == "labelled" and record.pair is not None:
+        # The names of columns by which this pair is recognised when the file is read again.
         row = {"sentence1": record.text, "sentence2": record.pair, "label": record.label}
     if record.kind == "question":
         texts, starts = [a for a, _unused in record.answers], [s for _unused, s in record.answers]

@@ -42,6 +42,7 @@ def choose_template(tokenizer: Any, wanted: str | None = None) -> str:
         for text in template_texts(tokenizer):
             _of_length(text, str(getattr(tokenizer, "name_or_path", "") or "chat_template"))
         return ""
+    # ChatML is the format that other programs also fall back to.
     written = _set(tokenizer, "chatml")
     return _(
         "This tokenizer has no chat template: ChatML is used, and saved with the model; answers end with "
@@ -51,6 +52,7 @@ def choose_template(tokenizer: Any, wanted: str | None = None) -> str:
 
 
 def _set(tokenizer: Any, name: str) -> Written:
+    # The template writes BOS itself, since chats are tokenised without special tokens.
     written = write(name, tokenizer, str(tokenizer.bos_token) if adds_bos(tokenizer) else "")
     if not written.end:
         raise ModelError(
@@ -124,6 +126,7 @@ def read_template(path: str) -> str:
         else:
             what = _("is not a readable chat template: it is not UTF-8 text.")
         takes = _("model.chat_template takes a name, such as `llama3`, or the path of a Jinja file.")
+        # Where a relative path was looked for helps only if nothing is there.
         looked = "" if os.path.exists(file) else where_looked(path)
         raise ModelError(what, where=one_line(path), hint=f"{looked} {takes}".strip(), field=FIELD) from None
 

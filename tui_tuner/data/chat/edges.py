@@ -141,7 +141,7 @@ class Edges:
         if not self.prompted and both and not gap[len(both) :].strip():
             return reached + len(both), True
         if self.prompt.strip() and both[len(closing) - len(self.prompt) :].strip():
-            # The turn and the generation prompt begin alike, and differ from here on.
+            # The turn and the generation prompt begin with the same text, and differ from here on.
             return reached + len(both), False
         for part in _parts_of(self.prompt):
             at = gap.rfind(part)

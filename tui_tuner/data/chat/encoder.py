@@ -103,6 +103,7 @@ class ChatEncoder:
     def messages(self, chat: Chat) -> list[Message]:
         """Return the chat's turns with the system messages that the run wants."""
         messages = chat.messages
+        # A row's own system message wins over that of the config.
         if self.system and (not messages or messages[0].role != "system"):
             messages = [Message("system", self.system), *messages]
         return messages if self.system_turns == "keep" else self._without_system(messages)
@@ -117,6 +118,7 @@ class ChatEncoder:
             if first is None:
                 return [Message("user", "\n\n".join(said)), *others]
             asked = "\n\n".join([*said, others[first].content or ""])
+            # A copy, since the record is shared with the store.
             others[first] = replace(others[first], content=asked)
         return others
 
@@ -195,6 +197,7 @@ class ChatEncoder:
             if train:
                 wanted.append(span)
         remarks += remarks_on_answers(messages, wanted)
+        # Ranges outside of the answers: answers keep their own ends, even if everything is trained.
         rest = beside(spans, len(text)) if self.train_on == "everything" else []
         return Rendered(text, wanted, tuple(remarks), rest)
 
@@ -214,6 +217,7 @@ class ChatEncoder:
         try:
             text, spans = self._turns.find(turns, tools)
         except RowProblem as problem:
+            # Nearly all templates take the first spelling, so the others are tried only after a failure.
             for other in other_spellings(turns):
                 with contextlib.suppress(RowProblem):
                     return self._turns.find(other, tools)
@@ -262,6 +266,7 @@ class ChatEncoder:
         trained = np.zeros(len(ids), dtype=bool)
         answers, stops = [], []
         for span in rendered.spans:
+            # An empty answer has no tokens.
             inside = tokens.between(span.start, span.end)
             if inside is None:
                 continue

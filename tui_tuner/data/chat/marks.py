@@ -61,6 +61,7 @@ def mark(turn: Turn, first: int = PROBE, names: bool = False) -> Marked:
     marked = dict(turn)
     content = turn.get("content")
     if isinstance(content, str) and content.strip():
+        # Only an answer can have reasoning in its text; a user may write about the tag.
         found = INLINE.fullmatch(content) if turn["role"] == "assistant" else None
         if found and found[2]:
             after = pen.mark("content") if found[4].strip() else ""

@@ -45,6 +45,7 @@ class Meter:
         given: The variables of the template; the chat in them is measured if the allowance is used up.
     """
 
+    # Made for each rendering, and its methods run for each loop of a template: slots make it faster.
     __slots__ = ("_all_steps", "_began", "_given", "_known", "_more", "_steps", "_text")
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -87,6 +88,7 @@ class Meter:
                 self.made(first)
             elif len(first) > SHORT:
                 self.wrote(len(first))
+        # Short texts are only subtracted; the limit is checked with the next larger one.
         if type(first) is str:
             self._text -= len(first)
         return first
@@ -176,6 +178,7 @@ class Meter:
     def _next_chunk(self) -> None:
         # Time of this thread: other work on the machine must not decide whether a row is refused.
         now = time.thread_time()
+        # The clock starts with the first full chunk: most renderings never read it.
         self._began = now if self._began is None else self._began
         if now - self._began > SECONDS:
             raise TooCostly(_("it takes more than {seconds:g} seconds", seconds=SECONDS))
@@ -227,6 +230,7 @@ def check_operation(meter: Meter, operator: str, left: Any, right: Any) -> None:
         whole(left)
         whole(right)
         bits = left.bit_length()
+        # Computed in advance, because the result would already take the time and memory.
         if operator == "**" and right > 0 and bits > 1 and bits * right > MOST_BITS:
             raise TooCostly(_("it computes with a number of thousands of digits"))
         return

@@ -154,6 +154,7 @@ class _Generator(CodeGenerator):
         self._wrapped(node, frame, super().visit_Dict, [pair.value for pair in node.items])
 
     def visit_Name(self, node: nodes.Name, frame: Frame) -> None:
+        # Python builds these two from arguments, outside of the other counted operations.
         if node.ctx == "load" and node.name in ("varargs", "kwargs"):
             self.write("context.made(")
             super().visit_Name(node, frame)
@@ -206,7 +207,8 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.globals.pop("lipsum", None)  # writes any number of random words
+        # `lipsum` writes any number of random words.
+        self.globals.pop("lipsum", None)
         self.filters = _Filters({name: _bounded(name, one) for name, one in self.filters.items()})
 
     def from_string(self, source: Any, *args: Any, **kwargs: Any) -> Any:
@@ -217,10 +219,12 @@ class _Environment(ImmutableSandboxedEnvironment):
             raise known.with_traceback(None)
         try:
             return super().from_string(source, *args, **kwargs)
+        # Python compiles what Jinja generates, and refuses code that is nested too deeply.
         except (RecursionError, MemoryError, SyntaxError):  # of Python's own compiler
             error = TemplateError(_("it is nested too deeply or too long to be compiled"))
         except TemplateError as problem:
             error = problem
+        # Only the last one: one template is in use at a time, and its text may be long.
         _failed.clear()
         _failed[source] = error
         raise error from None
@@ -287,6 +291,7 @@ class _Filters(dict[str, Any]):
 
 def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a filter so that its input and its result are counted."""
+    # They neither make nor read more than one value.
     if name in _FREE:
         return function
     passes = _PassArg.from_obj(function)
@@ -294,6 +299,7 @@ def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @pass_context
     @wraps(function)
     def bounded(context: Any, value: Any = None, *args: Any, **kwargs: Any) -> Any:
+        # Filters on a short text without arguments are by far the most frequent.
         if args or kwargs or type(value) is not str or len(value) > SHORT:
             value = _weighed(context, name, value, args, kwargs)
         if passes is None:
@@ -325,6 +331,7 @@ def _weighed(context: Any, name: str, value: Any, args: Any, kwargs: Any) -> Any
     for one in given:
         if isinstance(one, int) and abs(one) > MOST_ITEMS and name not in ("default", "truncate", "int"):
             raise TooCostly(_("it gives the filter {name} a number of millions", name=name))
+    # These filters turn their input into text first, which may be much larger than the input.
     if name in _TEXT and not isinstance(value, str):
         meter.shown(value)
     longest = max((_length(one) for one in given), default=0)
@@ -370,6 +377,7 @@ def _count_rounds(tree: nodes.Template) -> None:
     found: list[Any] = list(tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block)))
     for node in found:
         tick = _code(f"context.tick({_weight(node.body)})", node.lineno)
+        # In front of the body, so that a loop with an empty body is counted too.
         node.body.insert(0, nodes.ExprStmt(tick, lineno=node.lineno))
         if isinstance(node, nodes.For) and node.test is not None:
             tick = _code(f"context.tick({_weight([node.test])})", node.lineno)

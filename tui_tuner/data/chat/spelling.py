@@ -24,6 +24,7 @@ class Spelling:
 
     def __init__(self, render: Callable[[Sequence[Turn], Any, bool], str]) -> None:
         self._render = render
+        # Kept, because finding out takes a rendering, and rows ask again and again.
         self._alone: dict[str, bool] = {}
 
     def turns(self, messages: Sequence[Message]) -> list[Turn]:

@@ -96,6 +96,7 @@ class Cleaner:
             detail = f"{problem}: {' | '.join(texts_of(record))}"
             ledger.count("dropped", origin, N_("HTML that cannot be parsed"), detail)
             return None
+        # At most one: the first reason is the one that counts.
         for outcome, reason in self._verdict(record):
             ledger.count(outcome, origin, reason, " | ".join(texts_of(record)))
             return None
@@ -113,6 +114,7 @@ class Cleaner:
         elif self.section.html == "markdown":
             steps.append((N_("HTML to Markdown"), html_to_markdown))
         if self.section.control_characters:
+            # After HTML, whose entities may contain control characters.
             steps.append((N_("control characters removed"), lambda text: _CONTROL.sub("", text)))
         for name, step in steps:
             found = _mapped(record, step)
@@ -163,9 +165,12 @@ class Cleaner:
 
     def refuses(self, answer: str) -> bool:
         """Return whether an answer is a refusal, or says that a language model wrote it."""
+        # Phrases are compared without case, kind of apostrophe and white space.
         plain = " ".join(answer.lower().replace("’", "'").split())
         return any(phrase in plain for phrase in self.anywhere) or any(
-            phrase in plain[:_BEGINNING] for phrase in self.beginning
+            # "Sorry" at the start is a refusal; later in an answer it is only a word.
+            phrase in plain[:_BEGINNING]
+            for phrase in self.beginning
         )
 
 

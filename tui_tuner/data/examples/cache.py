@@ -56,6 +56,7 @@ def _made_private(root: Path) -> bool:
     facts = root.stat()
     if facts.st_uid != os.geteuid() and os.geteuid() != 0:
         return False
+    # Earlier versions made the folder readable for other users.
     if facts.st_mode & 0o077:
         root.chmod(0o700)
     return os.access(root, os.W_OK | os.X_OK)
@@ -117,6 +118,7 @@ def beside(root: Path, key: str) -> Path:
 def keep(written: Path, root: Path, key: str) -> Store:
     """Give a finished store its final name, or use the store of another run that was faster."""
     folder = root / key
+    # The second attempt is for a name that was taken by something unusable.
     for attempt in range(2):
         try:
             written.rename(folder)

@@ -31,6 +31,7 @@ def check_stops(facts: Facts, config: RunConfig) -> list[Problem]:
                 *rows,
             )
         ]
+    # Only a warning, since the answers that have a stop teach the model to write it.
     if stopped < answers:
         return [
             Problem(

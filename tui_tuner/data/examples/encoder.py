@@ -287,6 +287,7 @@ class RowEncoder:
                 continue
             self.encoder.check_kind(self.encoder.config, read, record)
             cleaned = self.cleaner.clean(record, read.row.origin, ledger)
+            # A dropped row was counted by the cleaner.
             if cleaned is not None:
                 rows.append(CleanRow(read.row.origin, read.source, cleaned.record, cleaned.changed))
         return rows
@@ -303,6 +304,7 @@ class RowEncoder:
         self.encoder.note_row(row.record, fitted, row.origin, self.facts)
         outcome, reason, record = fitted.outcome, fitted.reason, row.record
         if outcome == "kept" and row.changed:
+            # Splitting and cutting say more about a row than that it was cleaned.
             outcome, reason = "changed", N_("changed by cleaning")
         writer.add(row.origin, row.source, fitted.examples, record, content_hash(record), stratum(record))
         ledger.count(outcome, row.origin, reason, _shown(record) if reason else "", len(fitted.examples))

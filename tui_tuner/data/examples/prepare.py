@@ -153,6 +153,7 @@ def _prepare(
     ledger = Ledger.from_json(store.meta["ledger"])
     _check_dropped(ledger, config.data, sink)
     second = held_ledger = None
+    # A path; a number is the share that is split off.
     if isinstance(config.data.validation, str):
         # `limit` is for training rows; held-out rows are all used.
         held = config.data.model_copy(update={"path": config.data.validation, "limit": None})
@@ -162,6 +163,7 @@ def _prepare(
         held_ledger = Ledger.from_json(second.meta["ledger"])
         _check_dropped(held_ledger, held, sink)
     train, validation = split_examples(store, second, config.data, ledger)
+    # Numbers of classes are known only now, when every process has reported what it found.
     for rows in (train, validation):
         if rows is not None:
             task.number(rows, store.meta["learned"], config)
@@ -188,6 +190,7 @@ def _prepare(
             sink.emit(Warned(problem.code, problem.sentence(), problem.hint, problem.on_screen))
         for note in prepared.notes:
             sink.emit(Log(note))
+    # After everything was reported, so that the journal has the warnings as well as the error.
     if config.data.preflight == "stop":
         report.stop()
     return prepared
@@ -218,6 +221,7 @@ def _tokenised(
         cache.forget_old(root)
         _write(config, data, tokenizer, task, beside, sink, stop, rows_about(sources, data.limit))
         return cache.keep(beside, root, key)
+    # Reading errors are DataErrors already, so what arrives here is a failed write.
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise DiskFullError(
@@ -261,6 +265,7 @@ def _write(
                 note = "" if total is None else _("total estimated")
                 sink.emit(Phase("tokenizing", ledger.read, total, note, "rows"))
         if not writer.examples:
+            # The counts go out before the error: they say why no row is left.
             if sink and ledger.read:
                 sink.emit(RowLedger(**ledger.to_json()))
             raise nothing_left(data, ledger, bool(reading.detections))
@@ -317,7 +322,7 @@ def nothing_left(data: DataSection, ledger: Ledger, legible: bool) -> DataError:
     """
     if not ledger.read:
         return DataError(
-            _("contains no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
+            _("holds no rows."), where=one_line(data.path), hint=_("Check data.path."), field="data.path"
         )
     worst = ledger.reasons("dropped")[0] if ledger.reasons("dropped") else None
     sample = worst.samples[0] if worst and worst.samples else None

@@ -65,6 +65,7 @@ class QuestionEncoder(Encoder):
     def _fit(self, record: Question, windows: list[Window] | RowProblem) -> Fitted:
         if isinstance(windows, RowProblem):
             raise windows
+        # A model of such rows may answer "none"; others must always answer.
         self.unanswerable |= not record.answers
         tokens = answer_tokens(record, windows)
         overlong = self.config.data.overlong
@@ -89,6 +90,7 @@ class QuestionEncoder(Encoder):
         held = [end - start + 1 for start, end, null in spans if start != null]
         if not held:
             facts.note(TORN, origin)
+        # Trained, but prediction searches no longer spans, so evaluation counts it as wrong.
         elif held[0] > LONGEST_ANSWER:
             facts.note(LONG, origin)
 
@@ -122,6 +124,7 @@ def example_of(window: Window, number: int, tokens: tuple[int, int] | None) -> E
     start, end = span_in(window, tokens)
     labels = np.full(len(window.ids), IGNORE, dtype=np.int32)
     labels[start] = START
+    # An answer of a single token has both bits.
     labels[end] = END if end != start else START | END
     columns = {"start": start, "end": end, "null": window.null, "window": number, COLUMN: window.types}
     return Example(window.ids, labels, columns)

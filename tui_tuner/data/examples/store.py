@@ -138,6 +138,7 @@ class StoreWriter:
         self._files["records"].write(line)
         self._record += len(line)
         self.rows += 1
+        # Lists of Python numbers take several times the memory of an array.
         if not self.rows % _TOGETHER:
             self._write_values()
 
@@ -151,6 +152,7 @@ class StoreWriter:
             put[_column(name)].append(example.columns[name])
         self._files["ids"].write(np.ascontiguousarray(example.ids, dtype=np.int32).data)
         self._files["labels"].write(np.ascontiguousarray(example.labels, dtype=np.int32).data)
+        # Examples follow one another without gaps, so an offset and a length find each.
         self._offset += len(example)
         self.examples += 1
 
@@ -176,7 +178,7 @@ class StoreWriter:
         beside.write(_sealed(whole))
         beside.sync()
         beside.close()
-        # Renaming is atomic: whoever finds the file finds all of it, and every other file is on the disk
+        # Renaming is atomic: the file is there completely or not at all, and every other file is on the disk
         # already.
         (self.folder / f"{META}.part").replace(self.folder / META)
 
@@ -216,6 +218,7 @@ def find_damage(folder: Path) -> str:
             # Not through the memory map: there a sector that cannot be read ends the process (SIGBUS).
             with open(path, "rb", buffering=0) as file:
                 found, count = 0, os.fstat(file.fileno()).st_size
+                # A file of another size is damaged in any case and needs no reading.
                 while count == size and (length := file.readinto(block)):
                     found = zlib.crc32(block[:length], found)
         except OSError:
@@ -244,6 +247,7 @@ class Store:
         self._records = self._map("records", "uint8")
 
     def __del__(self) -> None:
+        # The attribute is missing if the constructor has failed.
         if getattr(self, "_lock", None) is not None:
             os.close(self._lock)  # type: ignore[arg-type]
 
@@ -257,6 +261,7 @@ class Store:
     def record(self, row: int) -> Any:
         """Read the record of a row as JSON values."""
         starts = self.row["record"]
+        # Records end where the next one begins.
         end = int(starts[row + 1]) if row + 1 < len(starts) else len(self._records)
         return orjson.loads(self._records[int(starts[row]) : end].tobytes())
 

@@ -103,6 +103,7 @@ class PairWindows:
         encoding = batch.encodings[number]
         ids = np.array(encoding.ids, dtype=np.int32)
         context = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+        # Special tokens and the question have offsets too, but not in the text.
         context[np.array([one != 1 for one in encoding.sequence_ids], dtype=bool)] = -1
         types = batch["token_type_ids"][number] if "token_type_ids" in batch else ()
         base = 0
@@ -125,6 +126,7 @@ class PairWindows:
 
 def null_position(tokenizer: Any, ids: np.ndarray) -> int:
     """Return the position that means "no answer": CLS, else BOS, else the first token."""
+    # XLNet has CLS at the end, so the position is searched for.
     for token in (tokenizer.cls_token_id, tokenizer.bos_token_id):
         if token is not None and (places := np.flatnonzero(ids == token)).size:
             return int(places[0])

@@ -17,7 +17,7 @@ def find_format(name: str) -> Format:
     """The format of a name in `config.kinds.formats.RECORD_FORMATS`.
 
     Raises:
-        KeyError: there is no such format. A config that was built has a known one, or `auto`, which is none.
+        KeyError: there is no such format. A valid config has a known one, or `auto`, which is not a format.
     """
     # Only a known name is ever imported: this one may come from a config.
     if name not in format_names():

@@ -42,6 +42,7 @@ def not_recognised(sample: Sample) -> DataError:
             hint=advise(N_("To train on every segment: {command}.", command=_text_alone(segments))),
             field="data.columns",
         )
+    # Checked before the general error, whose advice would name the "columns" of a row.
     value = _row_as_names(sample)
     if value is not None:
         return DataError(
@@ -64,6 +65,7 @@ def not_recognised(sample: Sample) -> DataError:
 
 def _row_as_names(sample: Sample) -> str | None:
     """Find a name in a table's first line that is also a value of its column."""
+    # Only tables have a line of names; elsewhere a name that is also a value is a coincidence.
     if not sample.where.lower().endswith((".csv", ".tsv", ".tab")):
         return None
     return next((column.name for column in sample.columns.values() if column.name in column.values), None)
@@ -96,6 +98,7 @@ def does_not_fit(sample: Sample, wanted: str, recognised: Callable[[], str]) -> 
         name = recognised()
         fix = setting({"data.format": name})
         said: str = advise(N_("They look like {format}: {command}.", format=name, command=fix))
+    # No format fits at all; that error already has the best advice.
     except DataError as error:
         said = error.hint
     return DataError(
@@ -114,7 +117,9 @@ def does_not_fit(sample: Sample, wanted: str, recognised: Callable[[], str]) -> 
 def by_columns(sample: Sample) -> Hint:
     """Suggest a setting that names this file's columns; words only, if none holds text."""
     written = [column for column in sample.columns.values() if column.written and not _numbers_rows(column)]
+    # "source" names the origin of a row in many data sets.
     worded = [column for column in written if column.worded and column.plain != "source"]
+    # Columns of words first: numbers are rarely what a model should be asked.
     best = worded if len(worded) > 1 else written
     if len(best) > 1:
         asks = _first(best, sample.named("prompt"), best[0])
@@ -150,6 +155,7 @@ def with_more(sample: Sample, format: Format, told: Columns, missing: Sequence[s
         best = (
             [c for c in left if plain_name(role) in c.plain] or [c for c in left if _may_be(role, c)] or left
         )
+        # No column is left for this role, so another format must be chosen.
         if not best:
             return by_columns(sample)
         roles[role] = best[0].name

@@ -40,6 +40,7 @@ class Way:
 
     def hint(self, more: Mapping[str, Any] | None = None) -> Hint:
         """Make the hint for people; `more` are further settings."""
+        # The task and the columns go together: one without the other fails the next check.
         fix = {"task": self.task, **(more or {}), "data.columns": dict(self.columns)}
         return advise(N_(self.words, command=setting(fix)))
 
@@ -122,6 +123,7 @@ class Format(ABC):
 
     def fits_told(self, told: Columns, sample: Sample) -> bool:
         """Return whether the roles that the user has named make this format."""
+        # All required roles are enough: optional ones may be left to recognition.
         return set(self.needed) <= set(told)
 
 
@@ -132,7 +134,9 @@ def set_columns(roles: Mapping[str, str], **more: Any) -> Setting:
 
 def ask(sample: Sample, role: str, candidates: Sequence[str], others: Mapping[str, str]) -> Ambiguous:
     """Make the error for several columns that could be one role; `others` are the roles that are clear."""
+    # Names of columns come from the file, and may hold anything.
     names = [one_line(name, 40) for name in candidates]
+    # The first candidate is only an example; with the clear roles the command works as it is.
     command = set_columns({**others, role: candidates[0]})
     return Ambiguous(
         _("several columns could be the {role}: {names}.", role=role, names=", ".join(names)),

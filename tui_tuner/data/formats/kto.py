@@ -62,6 +62,7 @@ class KTO(Format):
         else:
             answer = answer_of(values.get(columns["response"]), ANSWER)
             messages = prompt_of(values, columns) + answer
+        # The judgement is about the last answer.
         if messages[-1].role != "assistant":
             raise RowProblem(N_("the chat does not end with an answer"))
         if messages[0].role != "system":

@@ -66,6 +66,7 @@ class TextLabel(Format):
             return _flagged(sample, texts, asked)
         if not texts:
             return None
+        # A column called "text" is certain enough; among others, such as title and body, the user decides.
         if len(texts) > 1 and not {"text"} & {column.plain for column in texts}:
             raise ask(sample, "text", [column.name for column in texts], {"label": labels[0].name})
         if len(labels) > 1 and labels[0].plain != "label":
@@ -179,6 +180,7 @@ def _flags_of(values: Values, flags: Columns) -> list[str | int | float] | None:
     said = 0
     for name in flags.values():
         value = values.get(name)
+        # An empty cell says nothing about its class, and is not the same as 0.
         if value is None or is_nan(value) or value == "":
             continue
         said += 1
@@ -205,6 +207,7 @@ def _label_of(value: Any) -> str | int | float | list[str | int | float] | None:
     """
     if is_nan(value):
         return None
+    # Tables keep lists as text.
     if isinstance(value, str) and value[:1] == "[" and value.rstrip()[-1:] == "]":
         value = _read_list(value)
     if isinstance(value, list | tuple):

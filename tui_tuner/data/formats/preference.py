@@ -118,6 +118,7 @@ def _opposites(sample: Sample) -> tuple[list[Column], list[Column]]:
     filled = {column.plain: column for column in sample.columns.values() if column.filled}
     for better, worse in _OPPOSITES:
         for name, column in filled.items():
+            # Only whole words between underscores: "better" must not match inside of another word.
             other = filled.get(name.replace(better, worse)) if better in name.split("_") else None
             if other is not None and other is not column:
                 return [column], [other]
@@ -136,6 +137,7 @@ def _together(prompt: list[Message], shared: list[Message]) -> list[Message]:
     """Merge the prompt of a row with the turns that both answers share."""
     # Either may have more: the answers a system message, the prompt the whole chat with the chosen answer.
     asked, front = [m.plain() for m in prompt], [m.plain() for m in shared]
+    # The shorter one is part of the longer one, which then says everything.
     both = all(message in front for message in asked) or (front and asked[: len(front)] == front)
     return shared if both else prompt + shared
 

@@ -55,6 +55,7 @@ class PromptResponse(Format):
             raise ask(sample, "prompt", [c.name for c in prompts], {"response": answers[0].name})
         if len(answers) > 1:
             raise ask(sample, "response", [c.name for c in answers], {"prompt": prompts[0].name})
+        # Texts with classes in a column called "answer" would otherwise train a model to write them.
         if not asked and _looks_like_class(answers[0], len(sample.rows)):
             if sample.named(LABEL_NAMES):
                 return None
@@ -65,6 +66,7 @@ class PromptResponse(Format):
 
     def convert(self, values: Values, columns: Columns) -> Chat:
         prompt = prompt_of(values, columns)
+        # A prompt that is a list of turns may begin with its own system message.
         messages = system_of(values, columns) if prompt[0].role != "system" else []
         for question, answer in history_of(values.get(columns["history"])) if "history" in columns else []:
             messages += [Message("user", question), Message("assistant", answer)]

@@ -31,6 +31,7 @@ class QuestionAnswering(Format):
         answers = sample.get("answers") or sample.get("answer") or sample.empty("answers")
         if not question or not context or not answers:
             return None
+        # Plain texts have no places, and are more likely answers to be written.
         if answers.filled and not answers.mostly("object", "objects") and not asked:
             return None
         roles = {"question": question.name, "context": context.name, "answers": answers.name}
@@ -47,6 +48,7 @@ class QuestionAnswering(Format):
             remarks += remark
         _must_agree(values.get(IMPOSSIBLE), bool(answers))
         name = values.get("id")
+        # A bool is an int for Python, but not an id.
         known = str(name) if isinstance(name, str | int) and not isinstance(name, bool) else ""
         return Question(question, context, answers, known, list(dict.fromkeys(remarks)))
 
@@ -92,6 +94,7 @@ def _placed(text: Any, start: Any, context: str) -> tuple[list[tuple[str, int]],
     if start is not None and start >= 0 and context[start : start + len(text)] == text:
         return [(text, start)], []
     place = context.find(text)
+    # Only a text that occurs once has a certain place.
     alone = place >= 0 and context.find(text, place + 1) < 0
     if start is None and alone:
         return [(text, place)], [FOUND]

@@ -76,6 +76,7 @@ def recognise(
         raise advice.too_unsure(sample, unsure)
     if wanted == "auto":
         raise advice.not_recognised(sample)
+    # Recognising again is slow, so it is done only if the error needs it.
     raise advice.does_not_fit(sample, wanted, lambda: recognise(rows, where=where).format)
 
 
@@ -118,6 +119,7 @@ def _check_told(sample: Sample, told: Columns) -> None:
     """Raise `DataError` for a role that no format has, or a column that is not there."""
     known = {role for format in _ranked() for role in format.needed + format.more}
     for role, name in told.items():
+        # Columns of flags have the roles "label 2" and so on, made from one setting.
         if role not in known and not role.startswith("label "):
             raise DataError(
                 _(
@@ -170,6 +172,7 @@ def take_late(detection: Detection, names: Sequence[str]) -> list[str]:
     said = []
     for name in names:
         plain = plain_name(name)
+        # A role that the user or an earlier row has filled stays as it is.
         roles = [
             role for role in more if role in SELDOM and role not in detection.columns and plain in NAMES[role]
         ]

@@ -36,12 +36,14 @@ class TokenTags(Format):
     def complete(self, told: Columns, sample: Sample) -> Columns:
         """Add the tokens if the user has named only the tags."""
         tokens = sample.named(TOKEN_NAMES, "texts")
+        # Only one column can hold the tokens, so the user need not name it.
         if "tags" not in told or "tokens" in told or not tokens:
             return told
         return {"tokens": tokens[0].name, **told}
 
     def convert(self, values: Values, columns: Columns) -> Tagged:
         tokens, tags = (loads_if_json(values.get(columns[role])) for role in ("tokens", "tags"))
+        # An empty list is a row without words, and not a row of the wrong kind.
         if tokens == []:
             raise RowProblem(N_("the row has no words"))
         if not isinstance(tokens, list):

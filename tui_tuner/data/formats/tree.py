@@ -39,8 +39,10 @@ class Tree(Messages):
 
     def leftovers(self, values: Values, columns: Columns) -> set[tuple[str, str]]:
         root = columns["messages"]
+        # The root is left out, because its keys are counted along the path below.
         found = super().leftovers({**values, root: None}, columns)
         path = _path(values.get(root)) if _is_message(values.get(root)) else []
+        # Replies outside of the path are lost, which the ledger must show.
         if any(len(message.get("replies") or []) > 1 for message in path):
             found.add(("key", "replies"))
         return found | {("key", key) for turn in path for key in unused_keys(turn) if key != "replies"}

@@ -40,12 +40,14 @@ class Flat(Messages):
             return None
         found = {"role": roles[0].name, "content": contents[0].name}
         if any(column.plain in PARENT_NAMES for column in sample.columns.values()):
+            # With parents, consecutive rows need not follow each other in the chat.
             raise _of_tree(sample, contents[0])
         chats = [column for column in sample.named(CONVERSATION_NAMES) if column.mostly("text", "number")]
         if chats and _comes_again(chats[0], sample):
             found["conversation"] = chats[0].name
             why = _("a turn in each row, and {name} identifies the chat", name=one_line(chats[0].name, 40))
             return Match(found, 0.95, why)
+        # A role, a text and a label: that is a text to classify.
         if not asked and sample.named(LABEL_NAMES):
             return None
         if not asked:
@@ -57,6 +59,7 @@ class Flat(Messages):
         if "conversation" in columns:
             name = columns["conversation"]
             return bool(before.get(name) == values.get(name))
+        # Without a column for the chat, only a system message can mark the start of the next one.
         return str(values.get(columns["role"])).strip().lower() not in ("system", "developer")
 
     def join(self, rows: Sequence[Values], columns: Columns) -> Values:
@@ -66,6 +69,7 @@ class Flat(Messages):
         for values in rows:
             turn = {"role": values.get(role), "content": values.get(content)}
             others = {key: value for key, value in values.items() if key not in (role, content, chat)}
+            # Other columns are kept as keys of the turn, such as the calls of tools.
             turns.append({**others, **turn})
         return {JOINED: turns}
 

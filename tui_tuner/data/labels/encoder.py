@@ -204,6 +204,7 @@ class LabelEncoder(Encoder):
                 facts.note(key, origin)
             else:
                 facts.note("too many", origin)
+        # Once is enough: the note is about the setting and not about this row.
         if fitted.outcome == "truncated" and self.config.data.overlong == "split" and not self._cut:
             self._cut = True
             self.notes.append(

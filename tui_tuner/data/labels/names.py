@@ -15,6 +15,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 def class_name(value: Any) -> str:
     """Return the name of a class: the same for 1, 1.0, "1" and "1.0"; `False` and `True` for booleans."""
+    # A bool is an int for Python, and would become class 0 or 1.
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, float) and value.is_integer():
@@ -48,6 +49,7 @@ def number_of(value: Any) -> float | None:
     if isinstance(value, int | float):
         try:
             found = float(value)
+        # An integer beyond the range of floats is an id, and no value for a regression.
         except OverflowError:
             return None
     elif isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
@@ -64,6 +66,7 @@ def is_whole(number: float) -> bool:
 
 def class_hash(name: str) -> int:
     """Hash the name of a class to 64 signed bits, the same in every process."""
+    # Not hash(): Python salts it, so processes would disagree.
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little", signed=True)
 
 
@@ -72,5 +75,6 @@ def in_order(names: Iterable[str]) -> list[str]:
     found = set(names)
     numbers = {name: number_of(name) for name in found}
     if all(number is not None for number in numbers.values()):
+        # As text, class 10 would come before class 2.
         return sorted(found, key=lambda name: (numbers[name], name))
     return sorted(found)

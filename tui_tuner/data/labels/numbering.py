@@ -42,11 +42,13 @@ def number_rows(
     elif problem == MULTI:
         target = _several(rows, numbers, separator)
     else:
+        # Encoding writes 0 where a row has no single class.
         _refuse(rows, hashes == 0, _("the row has a list of classes, not one class"), "single")
         known = {class_hash(name): number for name, number in numbers.items()}
         _refuse_unknown(rows, ~np.isin(hashes, list(known)), numbers, separator)
         rows.renumber(known, "class")
         target = rows.columns["class"]
+    # What encoding wrote is of no further use, and models must not get it.
     rows.columns = {name: part for name, part in rows.columns.items() if name not in ("class", "value")}
     rows.add_column("target", target)
 
@@ -67,6 +69,7 @@ def _several(rows: TokenizedRows, numbers: Mapping[str, int], separator: str | N
 
 def names_of_row(rows: TokenizedRows, place: int, separator: str | None) -> list[str]:
     """Return the classes of a row in the file."""
+    # The names are in the record only; the store keeps hashes.
     label: Any = rows.store.record(rows.row(place))["label"]
     return [class_name(one) for one in labels_of(label, separator)]
 

@@ -59,14 +59,17 @@ def settle_problem(asked: str, tally: Tally) -> tuple[str, str]:
     if asked != "auto":
         return asked, _("as asked for")
     if tally.lists:
+        # Lists and single values mixed are several classes written in two ways.
         if tally.several or tally.lists < tally.rows:
             return MULTI, _("labels are lists of classes")
         return SINGLE, _("each list of labels holds one class")
     different = len(tally.classes)
     if tally.texts:
         return SINGLE, _n("{count} class", "{count} classes", different, count=different)
+    # A single 3.5 among classes is a typing error rather than a regression.
     if tally.fractions and tally.fractions >= FRACTIONS * tally.rows:
         return REGRESSION, _("labels are numbers with fractions")
+    # Whole numbers that hardly repeat are values, such as prices or years.
     if not tally.classes or (different > FEW_VALUES and 2 * different > tally.rows):
         return REGRESSION, _("almost every row has a different number")
     return SINGLE, _n("{count} class", "{count} classes", different, count=different)

@@ -35,10 +35,12 @@ def class_weights(
     if asked == "none" or problem == REGRESSION:
         return None
     if isinstance(asked, Mapping):
+        # The config may write 1 where the data has "1.0": both are one class.
         told = {class_name(name): weight for name, weight in asked.items()}
         return np.array([told.get(name, 1.0) for name in names])
     counts = np.zeros(len(names))
     if problem == MULTI:
+        # As in the `pos_weight` of binary cross-entropy.
         counts = targets.sum(0).astype(float)
         # A class without rows keeps weight 1: there is nothing to balance, and no division by zero.
         rare = np.where(counts > 0, counts, 1.0)

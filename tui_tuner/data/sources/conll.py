@@ -102,8 +102,8 @@ class _Layout:
             return line.startswith("-DOCSTART-")
         if len(cells) != self.width:
             return not inside or line.startswith("# ")
-        # Has the columns of the file: "# 1 . O" may be a tagged hash sign, unless its last word is no known
-        # tag.
+        # It has the columns of the file: "# 1 . O" may be a tagged hash sign, unless its last word is not a
+        # known tag.
         return not inside and not self.tabs and line.startswith("# ") and cells[self.tag] not in self.tags
 
     def names(self) -> list[str]:

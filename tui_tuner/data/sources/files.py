@@ -62,6 +62,7 @@ def resolve(data: DataSection) -> list[Resolved]:
         DataError: nothing is there, or nothing that can be read.
         HubError: a hub data set that cannot be reached.
     """
+    # Errors below name files; this adds the field to which a screen leads the user.
     with about("data.path"):
         return _resolve(data)
 
@@ -75,6 +76,7 @@ def _resolve(data: DataSection) -> list[Resolved]:
         if item == "":
             raise DataError(_("no data set is named."), where="data.path")
         source = item if isinstance(item, Source) else Source(path=item, format=data.format)
+        # The format of a single source wins over that of all.
         if source.format == "auto" and data.format != "auto":
             source = source.model_copy(update={"format": data.format})
         resolved = resolve_source(source, data.field)
@@ -159,7 +161,7 @@ def kind_of_file(path: Path) -> str:
     if suffixes and suffixes[-1] == ".zip":
         return "zip"
     if suffixes[-1:] == [".txt"] and KINDS.get("".join(suffixes[-2:-1])) not in (None, "document", "text"):
-        # A name such as sentences.conll.txt: the inner suffix is the one that tells the kind.
+        # A name such as sentences.conll.txt: the inner suffix gives the kind.
         suffixes.pop()
     return KINDS.get(suffixes[-1], "") if suffixes else ""
 
@@ -177,6 +179,7 @@ def _file(path: Path, field: str | None) -> list[DataFile]:
         raise DataError(_("cannot be read: {problem}.", problem=error.strerror), where=where) from None
     if not size:
         raise DataError(_("is empty."), where=where)
+    # A clone without git-lfs has these small texts in the place of the data.
     if head.startswith(_LFS):
         raise DataError(
             _("is a Git LFS pointer and not the data itself."),
@@ -212,6 +215,7 @@ def _sniff(head: bytes) -> str:
         return "jsonl"
     if start == b"[":
         return "json"
+    # A binary file is never guessed to be text: every row would be garbage.
     return "" if _is_binary(head) else "sql" if _SQL.match(head) else "text"
 
 
@@ -224,12 +228,16 @@ def _is_binary(head: bytes) -> bool:
 
 def _zip(path: Path, field: str | None) -> list[DataFile]:
     members = [
-        m for m in sorted(zip_members(path)) if not Path(m).name.startswith(".") and "__MACOSX" not in m
+        # macOS adds a shadow file for each file.
+        m
+        for m in sorted(zip_members(path))
+        if not Path(m).name.startswith(".") and "__MACOSX" not in m
     ]
     if field in members:
         # data.field may name a member of the zip instead of a key in it.
         members, field = [str(field)], None
     found = [DataFile(str(path), kind_of_file(Path(m)), m, field) for m in members]
+    # Parquet and Arrow need a file that can be sought in, which a member of a zip is not.
     found = [file for file in found if file.kind and file.kind not in ("zip", "parquet", "arrow")]
     found = _best_kinds(found, [])
     if not found and any(member.startswith("xl/") for member in members):

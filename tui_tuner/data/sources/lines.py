@@ -52,7 +52,7 @@ def raw_lines(file: io.BufferedReader, name: str) -> Iterator[tuple[int, int, by
     """
     number = blank = end = 0
     while True:
-        # One byte more than allowed, so that a line of exactly MAX_LINE is told from a longer one.
+        # One byte more than allowed, so that a line of exactly MAX_LINE is not taken for a longer one.
         line = file.readline(MAX_LINE + 1)
         if not line:
             return
@@ -116,7 +116,7 @@ def _json_row(line: bytes, origin: Origin, encoding: str, place: tuple[int, int]
             # already.
             if encoding not in ("utf-8", "utf-8-sig"):
                 return row_of(loads(line.decode(encoding).encode()), origin)
-            # tells wrong bytes from broken JSON, which orjson reports with one error
+            # orjson reports wrong bytes and broken JSON with the same error
             line.decode("utf-8")
         except UnicodeDecodeError:
             return Row(origin, shown, N_("not UTF-8 text"))
@@ -307,7 +307,7 @@ def _first_list(file: io.BufferedReader) -> tuple[str, io.BufferedReader]:
     import ijson
 
     head = file.peek(HEAD)[:HEAD]
-    # ijson would have to parse up to the first object to find out.
+    # ijson would have to parse up to the first object to know its prefix.
     if head.lstrip()[:1] == b"[":
         return "item", file
     prefix = ""

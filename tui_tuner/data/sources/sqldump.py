@@ -102,11 +102,11 @@ class _Dump:
             if table and not _same(table, self.wanted):
                 several = not self.told
                 continue
-            # The longer name is kept, so that a.chats and b.chats are told apart.
+            # The longer name is kept, so that a.chats and b.chats are different tables.
             if len(table) > len(self.wanted) and not self.told:
                 self.wanted = table
             # Rows of the first table go out until another one appears; `_check` then ends the file with an
-            # error, because the user has to choose.
+            # error, because the user must choose.
             if not several:
                 number += 1
                 yield self._row(found, number)

@@ -65,6 +65,7 @@ class Statements:
                 yield from self._statement(value.upper())
             elif token == ("mark", "\\"):  # a command of psql
                 self.lexer.rest_of_line()
+            # What clients write between statements, such as Oracle's slash.
             elif token not in (_SEMICOLON, ("mark", "/"), ("mark", "*/")):
                 yield from self._skip()
 
@@ -128,6 +129,7 @@ class Statements:
                     return
                 line = self.lexer.line
                 after = self.lexer.next()
+                # WITH … INSERT INTO, or the like: rows that only the database can compute.
                 if after[0] == "word" and after[1].upper() == "INTO":
                     yield Found((), line, {}, NOT_PLAIN)
                 else:
@@ -178,6 +180,7 @@ class Statements:
                 break
         if last != _CLOSE:
             self.lexer.push(last)
+        # By the last part only: INSERT may leave out the schema that CREATE has.
         self._columns[name[-1].lower()] = columns
 
     def _item(self) -> tuple[list[Token], Token]:
@@ -298,6 +301,7 @@ class Statements:
         while True:
             token = self.lexer.next()
             line = self.lexer.line
+            # MySQL 8 may write VALUES ROW(…), ROW(…).
             if token[0] == "word" and token[1].upper() == "ROW":
                 token = self.lexer.next()
             if token != _OPEN:
@@ -376,6 +380,7 @@ class Statements:
         if not options or options[0][1].upper() != "STDIN":
             yield Found(table, line, {}, ELSEWHERE)
             return
+        # Without a list of columns COPY has those of the table, in their order.
         columns = columns or [name for name, _unused in self._columns.get(table[-1].lower(), [])]
         for cells, line, problem in copied(self.lexer, options):
             if problem:

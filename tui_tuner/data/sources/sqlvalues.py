@@ -120,6 +120,7 @@ class Values:
         while True:
             if after == ("mark", "::") or (after[0] == "word" and after[1].upper() in ("COLLATE", "AT")):
                 after = self._type()
+            # Dumps split long texts into pieces joined like this.
             elif after in (("mark", "||"), ("mark", "+")):
                 other, following = self._term(self._lexer.next())
                 # SQL Server joins texts with +; between numbers it is a sum.
@@ -169,6 +170,7 @@ class Values:
                 return None, self._lexer.next()
             self._refuse(after)
         self._refuse(token)
+        # For the type checker: `_refuse` never returns.
         raise AssertionError
 
     def _inside(self) -> tuple[Any, Token]:
@@ -192,6 +194,7 @@ class Values:
             return self._function(name)
         if after == ("mark", "[") and name == "ARRAY":
             return self._arguments("]"), self._lexer.next()
+        # The lexer splits U&'…' into three tokens.
         if name == "U" and after == ("mark", "&"):
             text = self._lexer.next()
             if text[0] == "text":
@@ -231,6 +234,7 @@ class Values:
         """Read the value of a function, after its opening bracket."""
         if name in ("CAST", "TRY_CAST", "CONVERT", "TRY_CONVERT"):
             return self._cast(name)
+        # Their arguments are skipped and not read: whatever they are, the result is not known.
         if name in _MOMENT and name not in _FIRST:
             self._depth += 1
             self._leave(self._depth - 1)
@@ -248,6 +252,7 @@ class Values:
         """Read CAST(value AS type), CONVERT(value, type), CONVERT(value USING …) or CONVERT(type, value)."""
         token = self._lexer.next()
         self._depth += 1
+        # A type comes first in SQL Server only; functions and literals that begin with a word are excluded.
         typed = token[0] in ("word", "name") and token[1].upper() not in ("N", "X", "NULL", "CAST", "CHAR")
         if name.endswith("CONVERT") and typed and not token[1].startswith("_"):
             if self._type() != ("mark", ","):  # SQL Server's: the type comes first
@@ -321,6 +326,7 @@ def _known(value: str | None) -> Any:
 def _joined(*values: Any) -> Any:
     if any(isinstance(value, Unknown | list | dict) for value in values):
         raise Trouble(COMPUTED)
+    # NULL joined with anything is NULL in SQL.
     if any(value is None for value in values):
         return None
     return _not_too_long("".join(map(str, values)))

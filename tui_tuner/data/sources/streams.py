@@ -203,7 +203,7 @@ def _known(name: str) -> str:
     raise DataError(_("unknown encoding {name!r}.", name=one_line(name)), where="data.encoding")
 
 
-# Encodings of Latin letters, which a guess can hardly tell apart. Western European is the most common, so it
+# Encodings of Latin letters, which a guess can hardly distinguish. Western European is the most common, so it
 # is used where nearly all its letters are those of Western languages.
 _LATIN = re.compile(
     r"cp125[02478]|iso8859_(?:1|2|3|4|9|10|13|14|15|16)|latin_1|hp_roman8|mac_(?:latin2|roman|iceland|turkish)"

@@ -178,7 +178,7 @@ def _ending(records: Iterator[_Record], name: str) -> Iterator[_Record]:
 
 
 def _records(lines: _Lines, name: str) -> Iterator[_Record]:
-    # Below the length at which lines are cut, so that a cut line always ends as a problem of its own.
+    # Below the length at which lines are cut, so that a cut line always becomes a problem.
     csv.field_size_limit(max(MAX_LINE - 4096, MAX_LINE // 2))
     # strict=True would refuse the stray quotes that many exports contain.
     reader = csv.reader(lines, delimiter=lines.delimiter, quoting=lines.quoting, strict=False)

@@ -69,6 +69,7 @@ def _check_count(facts: Facts, tags: Mapping[str, int]) -> list[Problem]:
         return [Problem("one_tag", "error", said, hint)]
     if len(tags) <= MOST:
         return []
+    # A rare one is shown: it is the most likely to be recognised as a word.
     rare = min(tags, key=lambda tag: tags[tag])
     said = _("The rows have {count:,} different tags: these look like words, not tags.", count=len(tags))
     return [
@@ -110,6 +111,7 @@ def _check_head(
     facts: Facts, tags: Mapping[str, int], head: Sequence[str], names: Sequence[str]
 ) -> list[Problem]:
     """Check whether the base model's head has other tags than the rows."""
+    # Names such as LABEL_0 say nothing, so they decide no order.
     known = [] if are_unnamed(list(head)) else head
     wanted = order_tags(tags, names, known)
     if not has_other_tags(head, wanted):
@@ -143,6 +145,7 @@ def _check_scheme(facts: Facts, tags: Mapping[str, int], scheme: str) -> list[Pr
     name = NAMES.get(scheme, scheme)
     left = _("It is trained as it is. The usual F1 tolerates it, the strict one does not.")
     found: list[Problem] = []
+    # In IOB1 and IOE2 an entity may begin with I.
     if scheme not in _ALLOW_INSIDE:
         words = _n(
             "{count:,} tag continues an entity that has not begun, against the scheme {scheme}.",

@@ -140,6 +140,7 @@ class TagEncoder(Encoder):
     def note_row(self, record: Record, fitted: Fitted, origin: object, facts: Facts) -> None:
         assert isinstance(record, Tagged)
         note_tags(self.tags_of(record), origin, facts)
+        # The same object all along, so that `notes` can sum it up at the end.
         self._facts = facts
         if fitted.outcome == "split":
             self._note_stride()

@@ -31,13 +31,16 @@ class Place:
 def note_tags(tags: Sequence[str], origin: object, facts: Facts) -> None:
     """Count the tags of a row, and note the first place of each and what may break their scheme."""
     facts.add("words", len(tags))
+    # Reversed, so that the first place of a tag is the one that stays.
     first = {tag: place for place, tag in reversed(list(enumerate(tags)))}
     for tag, count in Counter(tags).items():
         facts.add(f"{COUNTED}{tag}", count)
+        # Kept as an object: formatting a place for each word would take longer than counting it.
         facts.note(f"{SEEN}{tag}", Place(origin, first[tag], tag))
     inside, needless = find_beginnings(tags)
     facts.add("begins inside", inside)
     facts.add("begins", needless)
+    # Whether a fault counts depends on the scheme, which is known only after all rows.
     for fault, place in find_faults(tags):
         facts.note(fault, Place(origin, place, tags[place]))
 
@@ -59,6 +62,7 @@ def baseline(facts: Facts) -> str:
     tags, scheme, words = counts_of(facts), scheme_in(facts), facts.count("words")
     if not words:
         return ""
+    # The commonest tag is nearly always O, which is why accuracy looks good for any model.
     name = NAMES.get(scheme, scheme)
     most = max(tags, key=lambda tag: tags[tag])
     values: dict[str, Any] = {

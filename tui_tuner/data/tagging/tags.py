@@ -86,6 +86,7 @@ def find_faults(tags: Sequence[str]) -> Iterator[tuple[str, int]]:
     `I` without an end after it, which only schemes with ends forbid (`MARKED`).
     """
     before, opened = ("", ""), False
+    # One more tag, so that an entity at the end of the text is closed too.
     for place, tag in enumerate([*tags, OUTSIDE]):
         now = ("", "") if tag == OUTSIDE else split_tag(tag)
         inside = now[0] in _INSIDE
@@ -117,6 +118,7 @@ def order_tags(tags: Collection[str], numbered: Sequence[str] = (), known: Seque
 @lru_cache(maxsize=4096)
 def number_of(tag: str) -> int:
     """Number a tag independently of other tags, by 31 bits of a hash of its name."""
+    # Positive int32, so that it never equals IGNORE.
     return int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=4).digest(), "little") & 0x7FFFFFFF
 
 

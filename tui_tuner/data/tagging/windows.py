@@ -117,7 +117,9 @@ def windows_of(words: WordTokenizer, tokens: WordTokens, max_length: int, stride
     if len(tokens.ids) <= room:
         return [_whole(words, tokens)]
     ends = [0, *accumulate(min(count, room) for count in tokens.counts)]  # cut to what fits
+    # Two counts: of all tokens, and of those that are kept of words longer than a window.
     starts = [0, *accumulate(tokens.counts)]
+    # With more than half shared, windows would hardly advance.
     edges = _edges(ends, room, min(stride, room // 2))
     found = []
     for first, last in edges:
@@ -129,6 +131,7 @@ def windows_of(words: WordTokenizer, tokens: WordTokens, max_length: int, stride
         found.append(Window(np.array([*words.before, *ids, *words.after], dtype=np.int32)))
     at = 0
     for word in range(len(tokens.counts)):
+        # A word without tokens has no position to label.
         if ends[word + 1] == ends[word]:
             continue
         at = _window_of(word, edges, ends, at)
@@ -184,6 +187,7 @@ def _window_of(word: int, edges: Sequence[tuple[int, int]], ends: Sequence[int],
     while at < len(edges) and edges[at][0] <= word:
         first, last = edges[at]
         if word < last:
+            # The ends of the text are not cut, so a word near them has all of its context.
             left = float("inf") if first == 0 else ends[word] - ends[first]
             right = float("inf") if last == len(ends) - 1 else ends[last] - ends[word + 1]
             if min(left, right) > margin:

@@ -102,7 +102,7 @@ def literal(text: str) -> str:
 def write_sides(name: str, sides: Sides, tokens: Tokens) -> str:
     """Write the Jinja template of a format for a tokenizer."""
     system = [tokens.text(pieces) for pieces in sides.system]
-    # Only a system turn with its own mark can be told from other turns in the middle of a chat.
+    # Only a system turn with its own mark is recognisable in the middle of a chat.
     anywhere = sides.fold is None and bool(system[0])
     lines = _opening(name, sides, tokens)
     if sides.fold is None:
@@ -114,6 +114,7 @@ def write_sides(name: str, sides: Sides, tokens: Tokens) -> str:
     if anywhere:
         lines += ["{%- else -%}", _shown(_around(system, "turn.content", sides.trim))]
     lines += ["{%- endif -%}", "{%- endfor -%}"]
+    # No question came after the system text, so it would be lost silently.
     if sides.fold is not None:
         homeless = f"The {name} format writes a system turn into a question, and here is none."
         lines.append(f"{{%- if state.system is not none -%}}{_refuse(homeless)}{{%- endif -%}}")
@@ -163,6 +164,7 @@ def _question(sides: Sides, tokens: Tokens) -> list[str]:
         lines.append("{%- set state.round = state.round + 1 -%}")
         lines.append(_shown(f"{opening} ~ state.round ~ {closing}"))
     content = "turn.content"
+    # The system text goes into the first question only; the state then becomes none.
     if sides.fold is not None:
         content = "content"
         own = _content("turn.content", sides.trim_folded)
@@ -182,6 +184,7 @@ def _answer(sides: Sides, tokens: Tokens) -> list[str]:
     lines = [_shown(_around((sides.answer, ""), "turn.content", sides.trim))]
     after = tokens.text(sides.after)
     last = after if sides.last is None else tokens.text(sides.last)
+    # While an answer is asked for, the last one so far is not the last of the chat.
     if last != after:
         ends = f"{literal(last)} if loop.last and not add_generation_prompt else {literal(after)}"
         return [*lines, _shown(ends)]

@@ -107,6 +107,7 @@ def write(name: str, tokenizer: Any, bos: str) -> Written:
     eos = str(tokenizer.eos_token or "")
     # A base model's tokenizer may lack the end token of the format; its eos can still be learned.
     end = next((token for token in form.ends if token in known), eos)
+    # eos is left empty where it ends answers anyway, so that it is not written twice.
     tokens = Tokens(bos, str(tokenizer.bos_token or ""), end, "" if end == eos else eos, known)
     if isinstance(form, Sides):
         template = write_sides(name, form, tokens)
@@ -121,6 +122,7 @@ def _header(form: Filed, tokens: Tokens) -> str:
     if form.front:
         values["start"] = "".join(token for token in form.front if token in tokens.known)
     for name, value in values.items():
+        # Tuples are alternatives for one token, in the order of preference.
         if isinstance(value, tuple):
             values[name] = next((token for token in value if token in tokens.known), tokens.end)
     return "".join(f"{{%- set {name} = {_jinja(value)} -%}}\n" for name, value in values.items())

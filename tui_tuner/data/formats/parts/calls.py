@@ -35,6 +35,7 @@ def _tools(value: Any) -> list[Any] | None:
     if not isinstance(value, list):
         raise RowProblem(N_("tools are not a JSON list"))
     return [
+        # Other programs leave out the outer object of OpenAI's form.
         tool if isinstance(tool, dict) and "function" in tool else {"type": "function", "function": tool}
         for tool in value
     ]
@@ -69,6 +70,7 @@ def _call(item: Any) -> dict[str, Any]:
         raise RowProblem(N_("a tool call has no name"))
     given: Any = next((function[key] for key in _ARGUMENTS if function.get(key) is not None), {})
     arguments = loads_if_json(given)
+    # Some data sets write a call without arguments like this; templates need an object.
     if arguments == "":
         arguments = {}
     call: dict[str, Any] = {

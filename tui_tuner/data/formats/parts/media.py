@@ -133,6 +133,7 @@ def _text_parts(value: Any) -> Any:
 
 
 def _is_media_part(item: dict[str, Any]) -> bool:
+    # A turn is not a part, and a part with a text is kept for its text.
     return "role" not in item and "from" not in item and not item.get("text") and bool(kind_of_part(item))
 
 

@@ -100,6 +100,7 @@ def messages_of(item: dict[str, Any]) -> list[Message]:
     key = _key_of(item, CONTENT_KEYS)
     value = item[key] if key else None
     train = _train_flag(item)
+    # ShareGPT writes a call as the text of a turn with its own role.
     if who in CALLERS and not item.get("tool_calls"):
         return [Message("assistant", None, calls_of_text(value), train=train)]
     parts = _parts(value)
@@ -120,6 +121,7 @@ def messages_of(item: dict[str, Any]) -> list[Message]:
     )
     if not parts.results:
         return [message]
+    # Results of tools come before the question in the same turn, as the model must read them.
     return [*parts.results, message] if parts.text else parts.results
 
 
@@ -226,8 +228,10 @@ def _parts(value: Any) -> Parts:
         return Parts()
     if isinstance(value, str):
         return Parts(value)
+    # Tables turn short answers such as "42" or "true" into numbers and booleans.
     if isinstance(value, bool | int | float):
         return Parts(str(value))
+    # An object as content, such as the result of a tool, is written as JSON.
     if isinstance(value, dict):
         return Parts(orjson.dumps(value).decode())
     if not isinstance(value, list):
@@ -254,6 +258,7 @@ def _part(part: dict[str, Any], found: Parts) -> list[str]:
         found.thoughts.append(thought)
     elif kind in ("tool_use", "tool_call", "function_call") and (calls := _calls_in(part)):
         found.calls += calls
+    # Anthropic puts results of tools into a user turn; other formats have a role for them.
     elif kind == "tool_result":
         call_id = part.get("tool_use_id") or part.get("tool_call_id")
         said = _parts(part.get("content")).text or ""

@@ -75,6 +75,7 @@ def turns_of(value: Any) -> list[Message]:
     if value is None or value == [] or value == "":
         raise RowProblem(N_("the chat is empty"))
     shape = chat_shape(value)
+    # Two by two: questions and answers alternate.
     if shape == "texts":
         value = [value[number : number + 2] for number in range(0, len(value), 2)]
     if shape in ("texts", "pairs"):
@@ -158,6 +159,7 @@ def answer_of(value: Any, wrong: Troubles, whole: bool = False) -> list[Message]
         return turns_of(value)
     if isinstance(value, dict) and set(value) & set(ROLE_KEYS):
         return messages_of(value)
+    # Some preference sets write each answer as a list of one text.
     if whole and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         value = value[0]
     return [Message("assistant", text_of(_first_answer(value), wrong))]
@@ -186,6 +188,7 @@ def history_of(value: Any) -> list[tuple[str, str]]:
         raise RowProblem(N_("history is not a list"))
     if all(isinstance(item, dict) for item in value):
         turns = turns_of(value)
+        # The format has no place for other roles, so anything else would be lost.
         if len(turns) % 2 or any(t.role != ("user", "assistant")[i % 2] for i, t in enumerate(turns)):
             raise RowProblem(N_("history does not alternate between user and assistant"))
         return [(a.content or "", b.content or "") for a, b in zip(turns[::2], turns[1::2], strict=True)]

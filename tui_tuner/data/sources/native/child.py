@@ -166,7 +166,7 @@ class Sender:
         try:
             found.validate(full=True)
         except pyarrow.ArrowInvalid as error:
-            # Arrow has no type of error for this; only the text tells it from a damaged file.
+            # Arrow has no type of error for this; only the text differs from that for a damaged file.
             if "UTF8" in str(error):
                 raise UnicodeError(str(error)) from None
             raise
