@@ -174,7 +174,7 @@ def test_windows_that_would_share_everything_are_refused() -> None:
 def test_a_tokenizer_that_knows_no_places_is_refused_with_what_to_do() -> None:
     from transformers import CanineTokenizer
 
-    with pytest.raises(ModelError, match="cannot say where") as error:
+    with pytest.raises(ModelError, match="cannot give the places") as error:
         PairWindows(CanineTokenizer(), 40, 5)
     assert "tokenizer.json" in error.value.hint
 

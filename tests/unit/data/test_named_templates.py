@@ -80,7 +80,7 @@ def test_it_writes_the_published_text(form: Published) -> None:
     tokenizer = tokenizer_of(form)
     note = choose_template(tokenizer, form.name)
     assert f"answers end with {form.end}." in note
-    assert "no token" not in note and "does not know" not in note
+    assert "no token" not in note and "does not have" not in note
     assert rendered(tokenizer, MESSAGES) == form.text
     assert rendered(tokenizer, MESSAGES[1:2], add_generation_prompt=True) == form.prompt
 
