@@ -281,7 +281,7 @@ def test_doubtful_labels_are_said(read: Read, labels: list[Any], code: str) -> N
 def test_a_label_under_another_name_is_asked_for(read: Read) -> None:
     rows = [{"text": f"I feel so, number {one}", "mood": ("happy", "sad")[one % 2]} for one in range(30)]
     with pytest.raises(
-        RowsError, match=r"no column is recognised as the label.*beside text there are: mood\."
+        RowsError, match=r"no column is recognised as the label.*next to text there are: mood\."
     ) as error:
         read(rows)
     assert "data.columns={text: text, label: mood}" in error.value.hint
