@@ -95,7 +95,7 @@ def test_answers_that_do_not_fit_are_counted_with_their_place(
     record = found.begun(ledger)
     if not reason:
         assert record is not None and record.answers == [("mat", 19)]  # type: ignore[union-attr]
-        assert any("has no start" in step.reason for step in ledger.steps())
+        assert any("without a start" in step.reason for step in ledger.steps())
         return
     assert record is None
     (counted,) = ledger.reasons("dropped")

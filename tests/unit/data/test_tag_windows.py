@@ -264,7 +264,10 @@ def test_faults_of_tags_are_counted_with_their_places() -> None:
     assert checked(good) == {}
     found = checked([*good, ["O", "I-PER"], ["B-PER", "X-PER"]])
     assert set(found) == {"tags_without_beginning", "unknown_prefix"}
-    assert "1 tag continues an entity that has not begun, against the scheme BIO" in found["tags_without_beginning"]
+    assert (
+        "1 tag continues an entity that has not begun, against the scheme BIO"
+        in found["tags_without_beginning"]
+    )
     assert "a.conll:4, word 2 (I-PER)" in found["tags_without_beginning"]
     assert "a.conll:5, word 2 (X-PER)" in found["unknown_prefix"]
     assert set(checked([["O", "I-PER", "I-PER"] * 20, ["I-LOC", "B-LOC"] * 20])) == set(), (
