@@ -143,7 +143,7 @@ def test_an_address_of_a_file_that_holds_no_longer_is_asked_for_anew(
 
 def test_a_bare_refusal_blames_no_token_where_there_is_none(tiny: PlayedHub) -> None:
     tiny.refuse("/api/models/acme/", 401)
-    with pytest.raises(HubError, match="a private one needs a login") as told:
+    with pytest.raises(HubError, match="A private model needs a login") as told:
         api.fetch("acme/tiny")
     assert "this token" not in str(told.value)
 
@@ -155,7 +155,7 @@ def test_a_fetch_that_was_stopped_goes_on_where_it_was(tiny: PlayedHub, source: 
         api.fetch("acme/tiny", source=source, cancelled=lambda: part_on_disk(tmp_path) > 300_000)
     kept = part_on_disk(tmp_path)
     [partial] = [one for one in api.local_models(tmp_path) if one.name == "acme/tiny"]
-    assert not partial.whole and partial.missing == "a fetch that did not end" and partial.bytes >= kept
+    assert not partial.whole and partial.missing == "an unfinished download" and partial.bytes >= kept
     assert api.describe("acme/tiny", source=source).here >= kept
     time.sleep(0.1)  # the server notices that nobody listens
     tiny.slow(None)
