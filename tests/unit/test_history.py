@@ -273,7 +273,7 @@ def test_a_lost_run_says_why_and_how_to_go_on(tmp_path: Path) -> None:
     assert not any("\x1b" in line for line in what.lines)
     assert what.resume == f"tui-tuner resume r --runs {tmp_path}"
     assert what.death.code == "unknown"
-    assert "without a word" in summary(folder)["message"]
+    assert "without reporting why" in summary(folder)["message"]
 
 
 def test_the_memory_killer_is_recognised_afterwards(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_the_memory_killer_is_recognised_afterwards(tmp_path: Path) -> None:
     journal.emit(Heartbeat(step=1, memory_host=int(then["memory_limit"] * 0.97)))
     journal.close()
     near = cause_of_death(folder, now)
-    assert near.code == "maybe_oom_killer" and "It held" in near.message
+    assert near.code == "maybe_oom_killer" and "It used" in near.message
     folder.write("manifest.json", json.dumps({**folder.manifest(), "host": "elsewhere"}))
     assert cause_of_death(folder, now).code == "other_host"
 

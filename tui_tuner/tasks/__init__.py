@@ -1,18 +1,18 @@
-"""The tasks: a module for each, found by the name that `config.kinds.TASKS` gives it."""
+"""The tasks: a module for each, found by the name that `config.kinds.tasks.TASKS` gives it."""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
 
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.data.records import Record
 from tui_tuner.tasks.base import Task
 
 
 @cache
 def find_task(name: str) -> Task:
-    """Return the task of a name in `config.kinds.TASKS`.
+    """Return the task of a name in `config.kinds.tasks.TASKS`.
 
     Raises:
         KeyError: there is no such task, which cannot happen with a validated config.

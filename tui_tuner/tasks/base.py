@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 class Task(ABC):
     """Everything that is specific to one kind of training.
 
-    A task is named in `config.kinds.TASKS`; its module has the same name and an instance in `TASK`. It keeps
-    no state: one instance serves all runs, and is sent to other processes by name. Its module imports no
-    torch at the top.
+    A task is named in `config.kinds.tasks.TASKS`; its module has the same name and an instance in `TASK`. It
+    keeps no state: one instance serves all runs, and is sent to other processes by name. Its module imports
+    no torch at the top.
 
     Attributes:
         records: Kinds of records it takes unchanged.
