@@ -109,7 +109,7 @@ def _words() -> NullTranslations:
 
 
 def _found(languages: tuple[str, ...], folder: str | os.PathLike[str]) -> NullTranslations:
-    """The catalogue; as the environment asks (LANGUAGE, LC_ALL, LC_MESSAGES, LANG) if none is named."""
+    """Load the catalogue, by the environment (LANGUAGE, LC_ALL, LC_MESSAGES, LANG) if none is named."""
     import gettext
 
     try:

@@ -46,7 +46,7 @@ class Chooser:
         self._count = PassCount(self._say)
 
     def _say(self, done: int, needed: int) -> None:
-        note = _("trying the fast ways to compute against plain forward passes")
+        note = _("comparing fast ways to compute with plain forward passes")
         if self.setup.config.training.compile:
             note = _("compiling layers, and comparing fast ways to compute with plain forward passes")
         self.setup.voice.phase("loading", done, needed, note, "passes")

@@ -162,5 +162,5 @@ def test_answers_that_memory_cut_short_are_not_scored(
     assert run.outcome.status == "completed", run.outcome
     said = [fields["message"] for fields in run.sink.of("log")]
     assert any("not answered: memory ran out" in line for line in said)
-    assert any("are not scored: memory ran out" in line for line in said)
+    assert any("were not scored because memory ran out" in line for line in said)
     assert all(fields["stage"] == "validation" for fields in run.sink.of("evaluation"))

@@ -78,7 +78,11 @@ def test_refusals_say_what_to_do_next(shop: PlayedHub, source: str, monkeypatch:
     assert told.value.field == "model.revision"
     with pytest.raises(ModelError, match="neither a folder here nor a hub id"):
         api.describe("acme/tiny/of/it", source=source)
-    for status, words in ((403, "may not read the model"), (500, "an internal problem"), (429, "too many requests")):
+    for status, words in (
+        (403, "may not read the model"),
+        (500, "an internal problem"),
+        (429, "too many requests"),
+    ):
         shop.refusals.clear()
         shop.refuse("/acme/tiny", status)
         with pytest.raises(HubError, match=words) as told:
