@@ -438,8 +438,7 @@ _BY_ID: dict[str, dict[str, Any]] = {}
 
 def find(name: str) -> dict[str, Any] | None:
     """Return the config values of a hub id (case does not matter), or None if it is not in the catalogue."""
-    # Filled on first use: most commands never look a model up, and building it costs more than the
-    # import.
+    # Filled on first use, as most commands never look a model up.
     if not _BY_ID:
         for entry in entries():
             _BY_ID.update(dict.fromkeys((known.lower() for known in entry.ids), entry.config))

@@ -66,7 +66,6 @@ class ModelFacts:
 
     @property
     def encoder(self) -> bool:
-        """Return whether the model reads both ways (BERT and kin)."""
         return self.family.encoder
 
     @property
@@ -104,13 +103,11 @@ class ModelFacts:
 
     @cached_property
     def layer_parameters(self) -> int:
-        """Count the parameters of one layer, norms included."""
         matrices = sum(linear.parameters for linear in self.linears)
         return matrices + self.norm_parameters + self.beside.in_layer
 
     @property
     def norm_parameters(self) -> int:
-        """Count the parameters of the norms in one layer."""
         per = self.hidden * (2 if self.family.norm == "layer" and self.family.norm_bias else 1)
         count = 0 if self.family.norm == "plain" else self.family.norms * per
         if self.family.qk_norm == "head":
@@ -129,14 +126,11 @@ class ModelFacts:
 
     @property
     def own_layers(self) -> int:
-        """Count the layers that have their own weights: fewer than `layers` where layers share them
-        (ALBERT).
-        """
+        """Count the layers with their own weights: fewer than `layers` if layers share them (ALBERT)."""
         return min(self.layers, self.beside.layers or self.layers)
 
     @property
     def token_parameters(self) -> int:
-        """Count the parameters of the token embeddings alone."""
         return self.vocab * self.embedding_width
 
     @property
@@ -159,9 +153,7 @@ class ModelFacts:
 
     @property
     def final_norm(self) -> int:
-        """Count the parameters of the norm after the layers; for an encoder with norms after each layer, of
-        the norm before the first.
-        """
+        """Count the parameters of the norm after the layers, or of an encoder's norm before them."""
         if self.family.norm == "plain":
             return 0
         if self.family.encoder and self.family.norm_bias:
@@ -185,7 +177,6 @@ class ModelFacts:
 
     @cached_property
     def parameters(self) -> int:
-        """Count all parameters, including the language-model head."""
         return self.body_parameters + self.head_parameters
 
     def _attention(self) -> tuple[Linear, ...]:
@@ -195,8 +186,7 @@ class ModelFacts:
         if self.low_rank_key:
             return self._latent()
         if len(names) == 2:
-            # DeBERTa keeps the biases of query and value as parameters next to the fused matrix; they are
-            # counted in `beside`.
+            # DeBERTa's biases of query and value are apart from the fused matrix, and counted in `beside`.
             fused_bias = bias and not self.family.disentangled
             fused = Linear(names[0], hidden, query + 2 * kv, fused_bias, "attention")
             return (fused, Linear(names[1], query, hidden, out_bias, "attention"))
@@ -216,8 +206,7 @@ class ModelFacts:
             found.append(Linear("q_b_proj", self.low_rank_query, query, False, "attention"))
         else:
             found.append(Linear("q_proj", self.hidden, query, False, "attention"))
-        # Keys share the rotary part across heads, so it comes with the compressed matrix and not with
-        # this one.
+        # Heads share the rotary part of their keys, which comes with the compressed matrix.
         up = self.heads * (self.head_dim - self.rope_dim + self.value_dim)
         found += [
             Linear("kv_a_proj_with_mqa", self.hidden, self.low_rank_key + self.rope_dim, False, "attention"),
@@ -313,8 +302,7 @@ def _build(values: Numbers, family: Family, kind: str, name: str) -> ModelFacts:
         head_dim = values.number("qk_nope_head_dim", 128) + rope_dim
     else:
         head_dim = values.number("head_dim", max(1, hidden // heads))
-        # Only a head_dim that is computed needs an even division: Gemma and Qwen3 state one that is not
-        # hidden / heads.
+        # A head_dim that the config states need not be hidden / heads (Gemma, Qwen3).
         if "head_dim" not in family.defaults and not values.config.get("head_dim") and hidden % heads:
             problem = _(
                 "hidden_size {hidden} is not a multiple of num_attention_heads {heads}.",
@@ -374,24 +362,20 @@ def _build(values: Numbers, family: Family, kind: str, name: str) -> ModelFacts:
 
 
 def _first_position(values: Numbers) -> int:
-    """Count the first rows of the position table that no token uses."""
     padding = values.config.get("pad_token_id")
     if not values.family.padded_positions:
         return 0
-    # RoBERTa and kin count positions from the padding id + 1; a number that cannot be that id falls back
-    # to theirs, 1.
+    # RoBERTa and kin count positions from the padding id + 1; their usual padding id is 1.
     known = isinstance(padding, int) and not isinstance(padding, bool) and 0 <= padding < 8
     return int(padding) + 1 if known and padding is not None else 2
 
 
 def _rate(values: Numbers, field: str, default: float) -> float:
-    """Return a dropout rate, or the default if the config gives no number."""
     found = values.config.get(field, default)
     return float(found) if isinstance(found, int | float) else default
 
 
 def _dense(values: Numbers, layers: int) -> tuple[int, ...]:
-    """List the layers of a mixture that have no experts."""
     first = values.number("first_k_dense_replace", 0, 0)
     step = values.number("decoder_sparse_step", 1)
     named = values.config.get("mlp_only_layers")
@@ -446,10 +430,7 @@ def _load_facts(model: ModelSection, network: bool) -> ModelFacts:
 
 
 def _with_header(facts: ModelFacts, folder: Path) -> ModelFacts:
-    """Compare the shapes with the safetensors header, if there are weights.
-
-    The weights may be stored with a language-model head, with a head for classes, or with none.
-    """
+    """Compare the shapes with the safetensors header of a folder, if it has weights."""
     stored = stored_parameters(folder)
     if stored is None:
         return facts
