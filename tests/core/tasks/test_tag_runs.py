@@ -128,7 +128,7 @@ def _ask(folder: Any) -> None:
     assert found.count(("Anna Meyer", "PER")) >= 28 and found.count(("Oslo", "LOC")) >= 28
     assert all(span.score is not None and 0 < span.score <= 1 for span in shown.found)
     assert shown.passage == text and task.ask(model, tokenizer, config, " \n").found == []
-    with pytest.raises(UsageError, match="answers no question"):
+    with pytest.raises(UsageError, match="cannot answer a question"):
         task.ask(model, tokenizer, config, text, "Who went home?")
 
 
