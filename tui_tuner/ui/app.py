@@ -190,8 +190,6 @@ class TunerApp(SturdyApp[AppResult]):
             self._garbage.touched()
         await super().on_event(event)
 
-    # Runs
-
     @property
     def training(self) -> bool:
         """True while this process trains a run."""
@@ -210,13 +208,11 @@ class TunerApp(SturdyApp[AppResult]):
         return self._followers[folder.path]
 
     def open_run(self, folder: RunFolder) -> None:
-        """Show the live pane of a run, whatever its state."""
         from tui_tuner.ui.screens.run import RunScreen
 
         self.push_screen(RunScreen(folder))
 
     def open_results(self, folder: RunFolder) -> None:
-        """Show the results of a run."""
         from tui_tuner.ui.screens.results import ResultsScreen
 
         self.push_screen(ResultsScreen(folder))
@@ -242,7 +238,6 @@ class TunerApp(SturdyApp[AppResult]):
             self.push_screen(screen)
 
     def train_here(self, folder: RunFolder, resume: bool = False) -> None:
-        """Train a run in a thread of this process."""
         self.host = self._host_factory(folder, resume)
         self._told_of_end = False
         if self._way_out is not None:
@@ -297,8 +292,7 @@ class TunerApp(SturdyApp[AppResult]):
         more = False
         for path, follower in tuple(self._followers.items()):
             if follower.listeners or self.hosts(follower.folder):
-                # A run trained here is followed without listeners too: its end and its bell must not wait for
-                # a screen.
+                # Also without listeners: the bell and the end of a run trained here must not wait for a screen.
                 more = follower.poll() or more
             # A follower holds the curves of its run in memory, but reopening a recent run should be instant.
             elif len(self._followers) > 8:
@@ -323,12 +317,9 @@ class TunerApp(SturdyApp[AppResult]):
             self.say(one_line(outcome.message), "error", 20)
 
     def _fetch_ended(self, job: Job) -> None:
-        """Report how a download ended, on whatever screen is shown."""
         from tui_tuner.ui.screens.models.background import say_ended
 
         say_ended(self, job)
-
-    # Leaving
 
     async def action_quit(self, sure: bool = False) -> None:
         """Leave; first ask what to do with a run in this process and with a download."""
@@ -361,8 +352,7 @@ class TunerApp(SturdyApp[AppResult]):
         """Close the screen. A run in this process continues without it."""
         if self._way_out is not None:
             self._way_out.leaving()
-        # Also a run that has ended by now, if it was started from the command line: its outcome is the exit
-        # code.
+        # Also an ended run, if the command line started it: its outcome becomes the exit code.
         keep = self.host if self.training or self._open[1] else None
         self.exit(AppResult(0, keep, terminal_gone, words))
 
@@ -419,7 +409,6 @@ class TunerApp(SturdyApp[AppResult]):
     # Themes and help
 
     def action_toggle_theme(self) -> None:
-        """Switch between the light and the dark theme, and remember the choice."""
         self.theme = LIGHT if self.theme == DARK else DARK
         remember(theme=self.theme)
 

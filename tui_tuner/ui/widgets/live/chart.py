@@ -40,11 +40,8 @@ class RunChart(Widget):
         self._lines: list[Strip] = []
         self._plot: Any = None
         self._said: tuple[Any, ...] = ()  # the content of the title
-        self._counted: tuple[int, Step | None, int] = (
-            0,
-            None,
-            0,
-        )  # number of steps, the last step, losses that are not finite
+        # The number of steps, the last of them, and how many losses are not finite.
+        self._counted: tuple[int, Step | None, int] = (0, None, 0)
 
     def on_mount(self) -> None:
         self.set_interval(REPAINT_SECONDS, self.repaint)
