@@ -292,7 +292,7 @@ class TunerApp(SturdyApp[AppResult]):
         more = False
         for path, follower in tuple(self._followers.items()):
             if follower.listeners or self.hosts(follower.folder):
-                # Also without listeners: the bell and the end of a run trained here must not wait for a screen.
+                # Also without listeners: bell and end of a run trained here must not wait for a screen.
                 more = follower.poll() or more
             # A follower holds the curves of its run in memory, but reopening a recent run should be instant.
             elif len(self._followers) > 8:

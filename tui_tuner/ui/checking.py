@@ -110,6 +110,7 @@ def try_rows(values: Mapping[str, Any], helper: Helper) -> Refusal | None:
         return None
     try:
         helper.ask("try_rows", {"config": config.model_dump(mode="json")}, seconds=_PATIENCE)
+    # Memory or libraries may fail in the helper; the run reports it itself, with more detail.
     except (Cancelled, ProcessEnded, RunError):
         return None
     except TunerError as error:

@@ -82,6 +82,7 @@ def _started(time: float, body: RunStarted, phase: str) -> LogLine:
 
 
 def _phase(time: float, body: Phase, phase: str) -> LogLine | None:
+    # A phase posts its progress several times a second.
     if body.name == phase or not body.name:
         return None
     text = PHASES.get(body.name, body.name)

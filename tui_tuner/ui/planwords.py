@@ -63,6 +63,7 @@ def lever_offers(look: Look) -> list[Offer]:
     """List what saves memory: first the smallest change that makes the run fit, then each lever."""
     fitted = look.plan.fit
     offers = []
+    # Several changes at once, as each alone may not be enough.
     if fitted.smallest:
         label = listed([change.label for change in fitted.smallest])
         values = {change.path: change.value for change in fitted.smallest}

@@ -174,6 +174,7 @@ class Fetches:
                     job.state, job.error = FAILED, error
             return
         with self._lock:
+            # Otherwise it was cancelled in the last moment, which must stay so.
             if job.state == FETCHING:
                 job.state, job.folder = DONE, folder
 

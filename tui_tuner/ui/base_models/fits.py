@@ -92,6 +92,7 @@ def fit_of(
             # An unknown fit may become known with the hub's answer, so it is not cached.
             if found.state == UNKNOWN:
                 return found
+            # A dict keeps insertion order, so this drops the oldest entry.
             while len(_kept) >= _MOST_KEPT:
                 del _kept[next(iter(_kept))]
             _kept[key] = found

@@ -69,6 +69,7 @@ def _told(found: Described) -> Told:
         gated=found.gated,
         safetensors=found.safetensors,
         remote_code=found.remote_code,
+        # None and not False: the template may be inside tokenizer_config.json, which was not read.
         chat_template=True if any(name.startswith("chat_template.") for name in names) else None,
         parameters=found.parameters,
         updated=found.updated,

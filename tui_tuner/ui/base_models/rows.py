@@ -150,6 +150,7 @@ def _children(folder: Path) -> list[Path]:
 def _folder_row(folder: Path) -> Row | None:
     """Return the row of a model's folder; None if it has no weights or no config."""
     try:
+        # Tested first, since nearly all folders fail here, and listing each would be slow.
         if not (folder / "config.json").is_file():
             return None
         with os.scandir(folder) as entries:
@@ -185,6 +186,7 @@ def looks_like_id(name: str) -> bool:
 
 def merged(here: Sequence[Row], found: Sequence[Row], others: Sequence[Row]) -> list[Row]:
     """Merge the lists without duplicates; facts from a hub are added to rows of this machine."""
+    # Hub ids ignore case, and caches may have another spelling than the search.
     told = {(row.source, row.name.lower()): row for row in found}
     first = [_told(row, told.get((row.source, row.name.lower()))) for row in here]
     seen = {(row.source, row.name.lower()) for row in here}

@@ -69,6 +69,7 @@ def told_of_folder(folder: Path) -> Told:
         total=sum(size or 0 for _name, size in files),
         config=config,
         safetensors=any(name.endswith(".safetensors") for name in names),
+        # Many configs name an auto_map whose code is part of transformers by now and not in the folder.
         remote_code=bool(config.get("auto_map")) and any(name.endswith(".py") for name in names),
         chat_template=has_chat_template(folder, names),
     )

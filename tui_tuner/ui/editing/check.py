@@ -102,6 +102,7 @@ def _judged(
     for path, sentence in problems.items():
         line = _line_of(path, places)
         wrong.append(Wrong(line, _at(lines, line), path, sentence))
+    # Problems without a line come last.
     wrong.sort(key=lambda one: one.line or len(lines) + 1)
     return Reading(
         values, wrong, True, peers.whose(path for path in problems if path not in options()), notes

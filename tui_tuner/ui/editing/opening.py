@@ -53,6 +53,7 @@ def open_config(name: str, store: RunStore) -> Opened:
         ConfigError: nothing has that name, or it is not a config.
         RunError, UsageError: the name matches several runs.
     """
+    # Presets come first, so that a name in the documentation always means the same.
     presets = {preset.name: preset.path for preset in list_presets()}
     if name in presets:
         return open_file(presets[name], preset=name)

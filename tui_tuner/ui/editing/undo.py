@@ -137,6 +137,7 @@ def changed_fields(before: State, after: State) -> list[str]:
         if not _alike(value_of(before.values, option), value_of(after.values, option))
         or before.texts.get(path) != after.texts.get(path)
     ]
+    # A dict and not a set: the order of the draft is kept.
     strange = dict.fromkeys([*unknown(before.values), *unknown(after.values)])
     return names + [path for path in strange if given(before.values, path) != given(after.values, path)]
 

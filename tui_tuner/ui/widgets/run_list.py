@@ -177,6 +177,7 @@ def _named(row: RunRow, width: int) -> Content:
     tags = " ".join(f"#{tag}" for tag in row.tags)
     name = column(row.folder.name, width - 1)
     length = cell_len(name.rstrip())
+    # A tag of one or two letters would say nothing.
     if not tags or width - length < 4:
         return Content(name + " ")
     return Content.assemble(

@@ -129,6 +129,7 @@ class Column(VerticalScroll, can_focus=True):
         views, now = self.views, self.chosen
         if now is None:
             return
+        # A turn longer than the column is read line by line before the next one is chosen.
         top, height = self.scroll_offset.y, self.scrollable_content_region.height
         begin, end = now.virtual_region.y, now.virtual_region.bottom
         if by > 0 and end > top + height and self.max_scroll_y > top:

@@ -77,6 +77,7 @@ class TurnView(Vertical):
         if not self.children:
             return
         said, figures = self._said(), self._figures()
+        # Many pieces arrive each second, and the prompt and the figures rarely change with them.
         told = said.markup, figures.markup
         if told[0] != self._told[0]:
             self.query_one(".said", Static).update(said)

@@ -22,6 +22,7 @@ def around_content(around: Around, cells: int) -> Content:
     counts = ", ".join(f"{count:,} {_(name)}" for name, count in around.outcomes.items() if count)
     lines = [Content.assemble((_("Tokens of a row") + "  ", "bold"), (counts, "$dim"))]
     bars = around.bars()
+    # All rows may have been dropped, so there may be no bars.
     most = max((count for _low, _high, count in bars), default=0)
     for low, high, count in bars:
         bar = "█" * round(count / most * max(1, cells - _LABEL)) or ("▏" if count else "")

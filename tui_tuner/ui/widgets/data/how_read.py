@@ -52,7 +52,7 @@ def _other_task(said: Refusal) -> list[Content]:
     if said.task_fix is None:
         return []
     task = mark(one_line(said.task_fix["task"], 40), "bold")
-    return [marked(_("{key} switches to task {task}.", key=mark("k"), task=task)), Content(" ")]
+    return [marked(_("{key} sets task {task}.", key=mark("k"), task=task)), Content(" ")]
 
 
 def _how(look: datalook.Look) -> Content:

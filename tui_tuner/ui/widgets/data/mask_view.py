@@ -48,6 +48,7 @@ class MaskView(VerticalScroll):
 
     def show(self, mask: Mask, row: int) -> None:
         """Show the tokens of a row (from 0)."""
+        # Toggling the borders shows the same mask again, and must not lose the place.
         if self.mask is not mask:
             self.scroll_home(animate=False)
         self.mask = mask

@@ -82,6 +82,7 @@ class RowList(LongList, Works):
         from tui_tuner.ui.widgets.data.told import lines_of
 
         self.first = rows
+        # Only where at least a few rows still fit: two lines each are enough to recognise a row.
         wanted = max((lines_of(row.read.record) for row in rows), default=2)
         self.set_lines_each(wanted if self.size.height > 2 * wanted else 2)
         self.show_items(len(rows), empty=Content(""))
@@ -92,6 +93,7 @@ class RowList(LongList, Works):
         if self.only_bad:
             before = self.count
             self.grow(len(spool.bad))
+            # The list was empty, so it has no cursor yet.
             if not before and self.count:
                 self.show_items(self.count, 0)
             elif not self.count and spool.done:

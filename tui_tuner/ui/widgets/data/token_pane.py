@@ -56,6 +56,7 @@ class TokenPane(MaskView, Works):
         self._turn += 1
         self._asked = (draft, path, row, rows)
         turn = self._turn
+        # Holding a cursor key passes many rows, and tokenising each of them would lag behind.
         self.set_timer(_DELAY, lambda: self._begin(turn))
 
     def again(self, draft: dict[str, Any]) -> None:
@@ -86,6 +87,7 @@ class TokenPane(MaskView, Works):
             return
         draft = self._asked[0]
         model = one_line(at(draft, "model.name"), 30)
+        # The first load of a tokenizer takes seconds, which should not look like the work on the row.
         if datalook.tokenizer_here(draft):
             words = _("Tokenising rows… {n:.0f} s", n=seconds)
         elif self.lengths:

@@ -195,6 +195,7 @@ def whole(kept: Kept, width: int) -> list[Content]:
     problem = problem_of(kept)
     if problem:
         found += [Content(line).stylize("$error") for line in _wrapped("✗ " + problem, width)] + [Content("")]
+    # The spool cuts very long rows, so what follows is not all of it.
     if kept.cut:
         words = _("This row is too long to be stored in full: long texts are shown in part.")
         found += [Content(line).stylize("$warning") for line in _wrapped(words, width)] + [Content("")]

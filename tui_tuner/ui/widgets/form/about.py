@@ -92,6 +92,7 @@ def explanation(
     parts: list[Content | str | tuple[str, str]] = [(f"{option.path}\n", "bold $primary")]
     if sentence:
         parts.append((f"✗ {one_line(sentence)}\n", "$error"))
+    # The key is named only where pressing it shows something.
     way = f"{one_line(advice)} {_('Press F4 to choose.') if offered else ''}".strip()
     if advice:
         parts.append((f"{way}\n", "$warning"))
@@ -131,5 +132,5 @@ def form_words() -> Content:
 def task_words(said: Refusal) -> Content:
     """Return the suggestion of another task, with the key that applies it."""
     task = mark(one_line((said.task_fix or {}).get("task", ""), 40), "bold")
-    key = marked(_("{key} switches to task {task}.", key=mark("F5"), task=task))
+    key = marked(_("{key} sets task {task}.", key=mark("F5"), task=task))
     return Content.assemble(("? ", "$warning"), safe(said.sentence), " ", key)

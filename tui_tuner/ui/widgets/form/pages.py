@@ -89,6 +89,7 @@ class FormPages(ContentSwitcher):
         """Show or hide the advanced fields; the focused one stays visible."""
         self.advanced = not self.advanced
         here = self.here
+        # Folding also hides fields that were requested before, but never the focused one.
         self._wanted = {here.option.path} if here is not None else set()
         self.follow(draft)
 

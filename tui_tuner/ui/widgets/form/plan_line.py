@@ -79,6 +79,7 @@ class PlanLine(Static, Works):
 
         found, error = None, ""
         try:
+            # No network: a hub must not be asked at every letter of a model's name.
             found = planlook.look(draft, card, tuner_of(self.app).store.root, network=False)
         except (TunerError, OSError) as problem:
             error = words_of(problem)

@@ -67,6 +67,7 @@ class Standing:
         """
         self.problems = form.problems(values, self.untyped)
         sound = not self.problems
+        # Problems of the values come first: the check that refused saw older ones.
         if self.why is not None and not self.problems:
             self.problems = {
                 self.why.field: self.why.sentence

@@ -112,12 +112,14 @@ class Answers(Vertical):
             return
         stages = self._prompts[self._at][1]
         left, right = self._sides.of(with_reference(stages))
+        # A view comes several times a second, and nearly always with the same answers.
         drawn = (self._at, len(self._prompts), len(stages), left, right, self._whole)
         if drawn == self._drawn:
             return
         self._drawn = drawn
         self.set_class(right is not None, "-two")
         self.query_one("#prompt", Static).update(self._prompt(left))
+        # With two answers both are shown already, so there is nothing to change to.
         several = len(with_reference(stages)) > 2 or (right is None and len(stages) > 1)
         keys = (",", ".") if several else ("", "")
         self._draw_sides((left, right), keys)

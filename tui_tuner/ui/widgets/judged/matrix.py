@@ -24,6 +24,7 @@ def confusion_content(grid: Grid, width: int) -> Content:
     """Draw the matrix in `width` cells, or list the most confused pairs if it does not fit."""
     label = min(_LABEL, max((len(name) for name in (*grid.rows, _("true \\ found"))), default=0) + 1)
     each = min(_WIDEST, (width - label) // max(1, len(grid.columns)))
+    # Narrower columns would cut numbers, and a matrix of many classes is not readable anyway.
     if len(grid.columns) > MOST_CLASSES or each < _NARROWEST or not grid.columns:
         return _pairs(grid)
     heads = "".join(_to_the_right(column(name, each - 2).rstrip(), each - 1) + " " for name in grid.columns)

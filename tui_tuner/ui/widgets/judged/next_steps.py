@@ -121,6 +121,7 @@ def _words(command: str) -> list[str]:
         words = [shlex.quote(word) for word in shlex.split(command)]
     except ValueError:
         return [command]
+    # A flag at the end of a line and its value on the next would be hard to read.
     joined: list[str] = []
     for word in words:
         if joined and joined[-1].startswith("--") and " " not in joined[-1]:

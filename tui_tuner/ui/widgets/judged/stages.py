@@ -41,6 +41,7 @@ class Sides:
     def of(self, stages: list[Sample]) -> tuple[Sample, Sample | None]:
         """Return the answers of a prompt to show; the second is None if there is only one."""
         known = {key_of(sample): sample for sample in stages}
+        # The data's answer comes last in the list, but is only shown when it is chosen.
         last = next((sample for sample in reversed(stages) if sample.stage != REFERENCE), stages[-1])
         right = known.get(self.right or key_of(last), last)
         left = known.get(self.left or key_of(stages[0]), stages[0])
@@ -50,6 +51,7 @@ class Sides:
         """Show the next answer on one side, wrapping around and skipping the other side's."""
         left, right = self.of(stages)
         shown, other = (left, right) if side == "left" else (right or left, left)
+        # The answer of the other side is skipped: the same answer twice would compare nothing.
         order = [sample for sample in stages if sample is not other or sample is shown]
         if len(order) < 2 and shown in order:
             return

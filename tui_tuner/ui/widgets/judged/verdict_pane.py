@@ -26,6 +26,7 @@ class CurvePiece(RunChart):
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
+        # RunChart draws the border of a panel, but here the pane around it has one.
         self.remove_class("panel")
         self._since: int | None = None
 

@@ -105,6 +105,7 @@ class RunChart(Widget):
         missing = self._count_missing() if chart.key == "loss" else 0
         metric = metric_name(chart.scored, self._view.metrics) if chart.scored else ""
         lined, marked = chart.key != "loss" and bool(chart.line), chart.key.startswith("metric:")
+        # Setting the title draws the whole border, so it is only set when its content changes.
         said = (chart.title, metric, missing, lined, marked, self.axis, chart.log, unit_of(chart))
         if said == self._said:
             return

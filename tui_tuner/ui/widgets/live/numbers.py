@@ -44,6 +44,7 @@ class Numbers(Horizontal):
     def show(self, snapshot: Snapshot, load: Load | None) -> None:
         """Show the figures of a run, and the machine's load if the run is on it."""
         rows = [*_run_rows(snapshot.view), *(_machine_rows(load) if load else ())]
+        # These rows come and go with the size of the pane; those above never do.
         room = self.size.height - len(rows)
         rows += list(_more_rows(snapshot.view))[: max(0, room)]
         wide = self.size.width >= 38
@@ -69,6 +70,7 @@ def _run_rows(view: RunView) -> Iterator[tuple[str, str, float | None]]:
     yield _("loss"), figure(last.loss if last else None), None
     yield from _judged_rows(view)
     values = [loss for point in view.evaluations if (loss := validation_loss(point)) is not None]
+    # `min` of a list that contains NaN depends on the order of its values.
     finite = [loss for loss in values if math.isfinite(loss)]
     if values:
         yield _("validation"), figure(values[-1]), None

@@ -69,6 +69,7 @@ def x_ticks(right: float, axis: str, width: int, left: float = 0.0) -> tuple[flo
     unit, name = _unit_of_x(right, axis)
     step = nice_step((right - left) / unit / parts)
     if axis == "step":
+        # There are no fractions of a step.
         step = max(1.0, float(math.ceil(step)))
     end = right if axis == "step" else math.ceil(right / unit / step * 0.999) * step * unit
     count = math.floor(end / unit / step + 1e-9)
@@ -111,6 +112,7 @@ def _y_axis(plot: Any, chart: Chart, height: int) -> tuple[Points, Points]:
         return _logged(chart.line), _logged(chart.marks)
     scale = _scale(chart.kind, max(map(abs, values)))
     low, high, step = nice_limits(min(values) / scale, max(values) / scale, most)
+    # The limits leave some room below, where no value can be.
     if min(values) >= 0:
         low = max(low, 0.0)
     plot.ylim(low * scale, high * scale)

@@ -69,6 +69,7 @@ def _share(snapshot: Snapshot) -> tuple[float, str]:
     found = view.progress
     if snapshot.live and view.phase not in (*_OF_STEPS, ""):
         said = progress_words(found, time.time())
+        # A phase within training, such as an evaluation without a count, shows the progress of the run.
         if found.total or not view.total_steps:
             return (min(found.done / found.total, 1.0) if found.total else 0.0), said
         return view.step / view.total_steps, said
@@ -101,6 +102,7 @@ def _words(snapshot: Snapshot) -> list[Content]:
     if snapshot.state == "paused":
         held = view.progress.seconds(time.time())
         words.append(Content(_("for {t}", t=duration(held))).stylize("$warning"))
+    # A finished run does not get older, and clocks of other machines may be ahead.
     now = max(view.last_time, time.time()) if snapshot.live and view.phase in _OF_STEPS else view.last_time
     if view.started and now > view.started:
         took = duration(now - view.started)

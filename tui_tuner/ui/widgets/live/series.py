@@ -147,6 +147,7 @@ class _Axis:
         self.steps = view.steps
         self._numbers: list[int] = []
         self._sums: list[float] = []
+        # The number of steps is known in advance, so this axis does not grow with the run.
         if name == "step" or not view.steps:
             self.right = float(max(view.total_steps, view.step, 2))
             self.right = max([self.right, *(float(point.step) for point in view.evaluations[-1:])])
@@ -189,6 +190,7 @@ def _fewer(points: Points, columns: int) -> Points:
     found: Points = []
     for start in range(0, len(points), size):
         group = points[start : start + size]
+        # `reversed`, so that a flat group gives its first and its last point, and not one point twice.
         found += sorted({min(group, key=_HEIGHT), max(reversed(group), key=_HEIGHT)})
     return found
 

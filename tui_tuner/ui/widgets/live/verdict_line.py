@@ -19,10 +19,12 @@ def verdict_content(view: RunView, live: bool, width: int) -> Content | None:
     if found is None:
         return None
     sign, _word, colour = state_words("completed", found.verdict)
+    # While the run lasts, overfitting is no result yet: it can still be stopped at the best checkpoint.
     if live and found.verdict == "overfit":
         sign, colour = "!", "$warning"
     words, key = _words(view, live), _key(view, live)
     room = width - 2
+    # The key matters most while there is time to act, so the words are cut first.
     if key.plain and (live or cell_len(words) + 2 + key.cell_length <= room):
         room -= 2 + key.cell_length
     else:  # the footer shows the key, too

@@ -100,6 +100,7 @@ def _warnings(row: Row, told: Told | None) -> list[Content]:
     if told is not None and told.remote_code:
         words = _("Includes its own Python code, which runs with your permissions: you are asked first.")
         lines.append(Content(words).stylize("$warning"))
+    # A model that is complete here has been granted and needs no further access.
     if (row.gated or (told is not None and told.gated)) and not row.whole:
         lines.append(_gated(told))
     if told is not None and told.safetensors is False and told.files:

@@ -94,6 +94,7 @@ class ModelList(OptionList):
         keys: list[str] = []
         place = ""
         for row in rows:
+            # Rows come sorted by place, so a new place starts a new heading.
             if row.place != place:
                 place = row.place
                 keys.append(f"{_HEAD}{place}")
@@ -118,6 +119,7 @@ class ModelList(OptionList):
         width = self.scrollable_content_region.width or self.size.width
         if not width:
             return
+        # Replacing the prompt of an option lays out the list again, so only changed lines are replaced.
         for index, key in enumerate(self._keys):
             line = self._line(key, width)
             if force or line.markup != self._shown[index]:

@@ -276,6 +276,7 @@ class PathPicker(Vertical):
         """Find the path of a typed text, which may be quoted or escaped from where it was copied."""
         path, kind, problem = text, MISSING, ""
         stripped = text.strip()
+        # As typed first: a name may really begin with a quote or end with a space.
         for meant in dict.fromkeys((text, stripped, *plainer(stripped))):
             try:
                 kind = kind_of(os.path.expanduser(meant))
@@ -313,6 +314,7 @@ class PathPicker(Vertical):
             return
         folder, name = split_path(text)
         known = self.field.names.all if self.field.names is not None else []
+        # difflib compares with every name, which in a huge folder would block the screen.
         names = [entry.name for entry in islice(known, 5000)]
         close = difflib.get_close_matches(name, names, n=1)
         if close:

@@ -97,6 +97,7 @@ class Pages(Container):
     def fill(self, page: str, offers: list[Offer]) -> None:
         """Put offers on a page; the cursor stays at its place."""
         box = self.query_one(LISTS[page], OptionList)
+        # Remembered by position: after a change of the draft the offers are other objects.
         before = box.highlighted or 0
         self.offers[page] = offers
         box.clear_options()
