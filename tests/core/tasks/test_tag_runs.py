@@ -197,7 +197,7 @@ def test_bad_rows_end_in_the_ledger_with_their_place(make: Make, train: Train) -
     ("change", "code", "words"),
     [
         ("one tag", "one_tag", "Every word has the tag O"),
-        ("numbers", "unnamed_tags", "nothing says what they stand for"),
+        ("numbers", "unnamed_tags", "their meaning is unknown"),
     ],
 )
 def test_what_would_teach_nothing_is_refused(
