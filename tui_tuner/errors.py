@@ -36,6 +36,7 @@ class TunerError(Exception):
         self.what = what
         self.where = where
         self.hint = hint
+        # Many errors name a field as their place; it need not be given twice.
         self.field = field or (where if _FIELD.fullmatch(where) else "")
         super().__init__(str(self))
 

@@ -139,10 +139,12 @@ def mark_spans(shown: Shown, judged: bool) -> tuple[list[Marked], list[Span]]:
     Args:
         judged: Whether `wanted` has the correct spans; otherwise nothing is marked right or wrong.
     """
+    # Reversed, so that the first of several spans with equal edges wins.
     wanted = {(span.start, span.end): span for span in reversed(shown.wanted)}
     keys, labelled = _keys(shown.wanted), _labelled(shown)
     marks: list[Marked] = []
     for span in shown.found:
+        # Brackets cannot overlap in one line of text; the first span stays.
         if marks and span.start < marks[-1].span.end:
             continue
         same = wanted.get((span.start, span.end))
@@ -162,6 +164,7 @@ def mark_spans(shown: Shown, judged: bool) -> tuple[list[Marked], list[Span]]:
     covered = [mark.span for mark in marks]
     left: list[Span] = []
     missed: list[Span] = []
+    # Without labels the spans are alternative answers, of which one is enough to show.
     for span in shown.wanted if labelled else shown.wanted[:1]:
         if (span.start, span.end) in {(one.start, one.end) for one in covered}:
             continue
@@ -225,6 +228,7 @@ def _windows(text: str, spans: Sequence[Span], around: int, short: int) -> list[
         return [(0, _at_blank(text, min(2 * around, len(text)), 1))]
     kept: list[tuple[int, int]] = []
     for span in spans:
+        # Cut between words, so that no half word looks like a mistake of the model.
         start = _at_blank(text, max(0, span.start - around), -1)
         end = _at_blank(text, min(len(text), span.end + around), 1)
         if kept and start <= kept[-1][1]:

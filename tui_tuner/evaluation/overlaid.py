@@ -34,6 +34,7 @@ class Axis:
     def at(self, step: int) -> float:
         """Return the position of a step, or of the last one before it."""
         found = bisect.bisect_right(self.steps, step)
+        # Evaluations may come before the first step, which is place 0.
         return self.places[found - 1] if found else 0.0
 
 
@@ -64,6 +65,7 @@ def overlay(folder: RunFolder) -> Overlaid:
     view = view_of(folder)
     axes = _axes(view)
     names = dict.fromkeys(name for point in view.evaluations for name in point.metrics)
+    # By every measure at once: switching the axis must not read the journals again.
     held_out = {name: {by: _measured(view, name, axis) for by, axis in axes.items()} for name in names}
     return Overlaid(
         folder.name,

@@ -127,6 +127,7 @@ def _generated(view: RunView) -> list[Remark]:
                 )
             )
         )
+    # Names come from a set, whose order changes between processes.
     return sorted(found)
 
 
@@ -163,6 +164,7 @@ def _answers(before: dict[int, Sample], after: dict[int, Sample]) -> list[Remark
             )
         )
     said = set(texts.values()) - {""}
+    # One prompt always gives one answer, and empty answers were reported above.
     if count > 1 and len(said) == 1 and not empty:
         found.append(Remark(_("All {count:,} answers after training are the same.", count=count)))
     same = sum(

@@ -117,6 +117,7 @@ def best_threshold(questions: Sequence[Answered], values: Sequence[float]) -> fl
     order = sorted(range(len(questions)), key=lambda place: questions[place].no_answer)
     for place in order:
         one = questions[place]
+        # Answering a question without an answer loses the point that "no answer" had.
         current += values[place] if one.answers else -1 if one.text else 0
         if current > best:
             best, threshold = current, one.no_answer

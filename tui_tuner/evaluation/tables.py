@@ -50,6 +50,7 @@ def read_grid(table: EvaluationTable) -> Grid:
     rows, columns = [one_line(name) for name in table.rows], [one_line(name) for name in table.columns]
     values: list[list[float | None]] = []
     for index in range(len(rows)):
+        # Rows, columns and values come from a journal and need not match in number.
         line = table.values[index] if index < len(table.values) else ()
         line = line if isinstance(line, list | tuple) else ()
         values.append([_number(line[place]) if place < len(line) else None for place in range(len(columns))])
@@ -150,6 +151,7 @@ def cut(text: str, width: int) -> str:
     """Fit safe text into exactly `width` cells of a terminal."""
     if cell_len(text) <= width:
         return set_cell_size(text, width)
+    # By cells and not characters: East Asian characters take two.
     return set_cell_size(set_cell_size(text, width - 1).rstrip() + "…", width)
 
 

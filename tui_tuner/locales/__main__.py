@@ -39,6 +39,7 @@ def collect(root: Path = PACKAGE) -> list[Entry]:
     """Return every sentence of the program, in the order of files and lines."""
     found: dict[str, Entry] = {}
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(root.rglob("*.py"))}
+    # Typer shows docstrings of commands as help, so they are sentences too.
     commands = {name for path, tree in trees.items() if path.parent.name == "cli" for name in _named(tree)}
     for path, tree in trees.items():
         helped = commands if path.parent.name == "cli" else set()
@@ -46,6 +47,7 @@ def collect(root: Path = PACKAGE) -> list[Entry]:
             if not sentence:
                 continue
             entry = found.setdefault(sentence, Entry(sentence))
+            # The same sentence may occur with and without a plural; gettext wants one entry.
             entry.plural = entry.plural or plural
             entry.places.append(f"{path.relative_to(root.parent).as_posix()}:{line}")
     for name, sentence in _presets(root):

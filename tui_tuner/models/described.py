@@ -29,8 +29,8 @@ def check_described(model: ModelSection) -> None:
         facts = facts_from_config(read_config(folder / "config.json"))
     except ModelError:
         return  # an architecture that is not in the table may name its sizes otherwise
-    # A factor of 4, as a head or a pooler that is counted and not stored is no sign of a mix-up; only a
-    # family whose counts are verified can be judged.
+    # A factor of 4 is more than a head or a pooler that is counted but not stored can explain. Only families
+    # whose counts are verified can be judged.
     if facts.family.verified and facts.model_type in FAMILIES and facts.parameters > 4 * stored:
         raise ModelError(
             _(

@@ -80,6 +80,7 @@ def config_from_hub(model: ModelSection, network: bool) -> Path:
                 model.name,
                 "config.json",
                 revision=model.revision,
+                # The client waits much longer for a hub that does not answer than `reachable` does.
                 local_files_only=not (network and reachable()),
                 etag_timeout=5,
             )
@@ -188,6 +189,7 @@ def check_safetensors(folder: Path) -> None:
         offsets = [t.get("data_offsets") for t in header.values() if isinstance(t, dict)]
         ends = [pair[1] for pair in offsets if isinstance(pair, list) and len(pair) == 2]
         with open(path, "rb") as file:
+            # 8 bytes for the length of the header, the header, and the tensors at their offsets.
             wanted = 8 + int.from_bytes(file.read(8), "little") + max(map(int, ends), default=0)
         found = path.stat().st_size
         if found != wanted:

@@ -64,7 +64,7 @@ def train_tokenizer(
         show_progress=False,
     )
     tokenizer.train_from_iterator(counted, trainer)
-    # Only now: the texts are a stream, which nobody can count before it is read.
+    # Only now: the texts are a stream, whose length is unknown before it is read.
     if not counted.characters:
         raise RowsError(_("there is no text to train a tokenizer on"), where="data.path")
     tokenizer.post_processor = processors.TemplateProcessing(

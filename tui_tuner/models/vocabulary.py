@@ -138,7 +138,6 @@ def untrained(model: Any, tokenizer: Any) -> list[int]:
     length = float(usual.norm(dim=1).median())
     ids = sorted(added)
     rows = weight[ids].float()
-    # transformers draws new rows around the mean of the old ones; older releases and other tools leave
-    # zeros.
+    # Resizing draws new rows around the mean of the old ones; reserved rows that were never used are zeros.
     new = ((rows - mean).norm(dim=1) < _NEAR * distance) | (rows.norm(dim=1) < 1e-3 * length)
     return [one for one, found in zip(ids, torch.atleast_1d(new).tolist(), strict=True) if found]

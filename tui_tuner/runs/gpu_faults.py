@@ -170,8 +170,10 @@ def from_kernel_log(records: Iterable[str]) -> GpuFault | None:
         if match is None:
             continue
         number = int(match[2])
+        # Unknown numbers are left out: NVIDIA uses some of them for mere information.
         fault = _XIDS.get(number)
         if fault is not None and number not in _RECORDED_ONLY:
             log = _("The kernel's log reports Xid {number} for GPU {gpu}.", number=number, gpu=match[1])
             found.append(fault.translated(log))
+    # A broken card causes software faults in its wake, so the hardware fault is the cause.
     return next((fault for fault in found if fault.hardware), found[0] if found else None)

@@ -118,6 +118,7 @@ class RunFolder:
         target = self.path / name
         import uuid
 
+        # A random name: threads and processes may write the same file at once, and the last rename wins.
         beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
         try:
             with open(
@@ -125,6 +126,7 @@ class RunFolder:
             ) as file:
                 file.write(text)
                 file.flush()
+                # Without it a power failure may leave the new name with an empty file.
                 os.fsync(file.fileno())
             beside.replace(target)
         except OSError as error:
@@ -149,6 +151,7 @@ class RunFolder:
                 **more,
             }
         )
+        # A resumed run keeps the time of its first process.
         manifest.setdefault("created", time.time())
         self.write("manifest.json", json.dumps(manifest, indent=1))
 
@@ -182,6 +185,7 @@ class RunFolder:
             quiet = time.time() - self.events.stat().st_mtime
         except OSError:
             return ""
+        # A slightly negative age is a clock that is ahead, a large one a damaged time.
         if not -_CLOCKS_DIFFER < quiet < _SILENT_SECONDS:
             return ""
         last, said = self._end()
@@ -202,6 +206,7 @@ class RunFolder:
     def state(self) -> str:
         """Return running, paused, completed, stopped, failed, lost (ended without a report) or new."""
         last, _said = self._end()
+        # The journal first: a process that has written its end may live on for a while.
         if self.alive() and last not in _ENDED:
             return last or "running"
         if last in _ENDED:
@@ -283,6 +288,7 @@ class RunStore:
         if name != "auto":
             check_name(name)
             path = self.root / name
+            # lexists, as a dangling link also prevents a folder of this name.
             if os.path.lexists(path) and not _left_empty(path):
                 raise self._taken(name)
         self._look()

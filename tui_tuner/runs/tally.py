@@ -121,6 +121,7 @@ def tally(folder: RunFolder, may_read: int | None = None) -> tuple[Tally, bool]:
                 if not block:
                     break
                 left -= len(block)
+                # A block may end inside a line, which continues in the next one.
                 rest = _add(known, rest + block)
             complete = known.offset + len(rest) >= size
             if known.offset == start and not complete:
@@ -188,6 +189,7 @@ def _pass_time(known: Tally, time: float) -> None:
 def _count(known: Tally, kind: type[Body], data: dict[str, Any]) -> None:
     version = data.get("v")
     _pass_time(known, moment(data))
+    # `type`, as JSON's true would be an int of 1.
     if type(version) is int and version > known.newest_version:
         known.newest_version = version
     if kind is Step:
@@ -236,6 +238,7 @@ def _rolled_back(known: Tally, body: RolledBack) -> None:
 
 def _back_to(known: Tally, step: int) -> None:
     known.step = step
+    # Evaluations after this step belong to a history that was discarded.
     known.evaluations = [item for item in known.evaluations if item[0] <= step]
 
 
@@ -246,6 +249,7 @@ def _phase(known: Tally, body: Phase) -> None:
 
 def _evaluation(known: Tally, body: Evaluation) -> None:
     known.evaluations.append([body.step, renamed(body.metrics)])
+    # The summary is rewritten after each read, so it must not grow with the run.
     del known.evaluations[:-_MOST_EVALUATIONS]
 
 
@@ -306,6 +310,7 @@ def _load(folder: RunFolder) -> Tally:
     for item in fields(Tally):
         value = data.get(item.name)
         default = getattr(empty, item.name)
+        # The file may be edited or damaged: one wrong type, and the journal is read again.
         if not isinstance(value, (int, float) if isinstance(default, float) else type(default)):
             if item.name in ("started", "loss") and (value is None or isinstance(value, int | float)):
                 continue

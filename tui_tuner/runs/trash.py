@@ -54,6 +54,7 @@ def delete(store: RunStore, folder: RunFolder) -> Deleted:
     with _at_rest(folder, _DELETE):
         trash.mkdir(mode=0o700, exist_ok=True)
         stamp = time.time()
+        # The time keeps several deleted runs of one name apart.
         target = trash / f"{folder.name}{_MARK}{stamp:.3f}"
         _move(folder.path, target)
     return Deleted(folder.name, target, stamp)
@@ -66,6 +67,7 @@ def deleted(store: RunStore) -> list[Deleted]:
         paths = list((store.root / FOLDER).iterdir())
     except OSError:
         return []
+    # Anything may be in the folder; what has no time in its name counts as the oldest.
     for path in paths:
         name, mark, stamp = path.name.rpartition(_MARK)
         try:
@@ -123,6 +125,7 @@ def _at_rest(folder: RunFolder, said: tuple[str, str]) -> Iterator[None]:
         raise DiskFullError(_(said[0], problem=error.strerror), where=one_line(folder.path)) from None
     try:
         try:
+            # The same lock that a running process holds, so this fails while one does.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             name = one_line(folder.name)

@@ -213,6 +213,7 @@ def _back_to(draft: _Draft, step: int) -> None:
     """Drop the history after a step, because its later steps are repeated."""
     for name in ("steps", "evaluations", "tables", "held_out"):
         items = draft.list(name)
+        # In place: the list is the draft's own, and a new one would not reach it.
         items[:] = [point for point in items if point.step <= step]
     samples = draft.list("samples")
     # Samples of the end have the last step's number, and the end has not come again yet.

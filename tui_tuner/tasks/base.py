@@ -168,7 +168,7 @@ class Task(ABC):
 
     @abstractmethod
     def objective(self, config: RunConfig) -> Objective:
-        """Return what a step minimises and an evaluation measures. Created anew for each run, as it keeps
+        """Return what a step minimises and an evaluation measures. Created for each run, as it keeps
         state.
         """
 

@@ -76,6 +76,7 @@ class TokenClassification(Task):
         places = {number_of(name): place for place, name in enumerate(names)}
         if len(places) < len(names):
             raise DataError(_("two tags have the same hash: rename one of them."), field="data.path")
+        # Held-out rows have a store of their own, with the tags found in them.
         own = rows.store.meta["learned"]
         unknown = sorted(set(own["tags"]) - set(names))
         if unknown:
@@ -96,6 +97,7 @@ class TokenClassification(Task):
         from tui_tuner.models.loading import load_model
 
         values = self.model_values(config, learned)
+        # A head with the same tags keeps its weights, so training continues it.
         new = bool(values) and has_other_tags(head_classes(config.model, HEAD), tags_of(learned))
         return load_model(config, device, tokenizer, self.auto_class, values, self.new_modules, new_head=new)
 

@@ -195,6 +195,7 @@ FAMILIES |= {kind: replace(FAMILIES[kind], no_heads=heads) for kind, heads in _N
 
 # Encoders of transformers 5.23 whose layers take no `past_key_values`
 _NO_PREFIX = ("distilbert", "albert", "deberta", "deberta-v2", "mpnet", "modernbert")
+# Prefix tuning works through cached keys and values, so it cannot reach these.
 FAMILIES |= {kind: replace(FAMILIES[kind], takes_prefix=False) for kind in _NO_PREFIX}
 
 
@@ -206,5 +207,6 @@ def family_of(kind: str, config: Mapping[str, Any]) -> Family:
     if kind in FAMILIES:
         return FAMILIES[kind]
     named = config.get("architectures")
+    # The class of the published head is the only hint for an unknown model_type.
     masked = isinstance(named, list) and any("MaskedLM" in str(name) for name in named)
     return replace(BERT, verified=False) if masked else GENERIC

@@ -319,6 +319,7 @@ _CARDS: tuple[tuple[str, str, str, bool, bool, str], ...] = (
     ),
 )
 
+# Filled on first use, like the catalogue of shapes.
 _BY_ID: dict[str, Published] = {}
 
 

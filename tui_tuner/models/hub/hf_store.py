@@ -126,7 +126,7 @@ class HuggingFaceStore:
         from huggingface_hub import hf_hub_download
 
         place = self.folder / file.name
-        # A dangling link, left when a blob was deleted, makes the client fail.
+        # The client keeps whatever is there, even a link whose blob was deleted.
         if place.is_symlink() and not place.exists():
             place.unlink()
         hf_hub_download(self._model.name, file.name, revision=self._model.commit, etag_timeout=SECONDS)

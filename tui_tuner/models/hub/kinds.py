@@ -89,6 +89,7 @@ class Described:
     downloads: int | None = None
     updated: str = ""
     kind: str = ""
+    # Not compared, as a frozen dataclass must stay hashable.
     config: dict[str, Any] | None = field(default=None, compare=False)
     safetensors: bool = True
     pickled: bool = False

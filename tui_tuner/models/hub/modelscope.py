@@ -44,7 +44,6 @@ def headers() -> dict[str, str]:
     token, _unused = find_token(MODELSCOPE)
     told = {"User-Agent": "tui-tuner"}
     if token:
-        # The newer part of the interface reads the header, the older part the cookie.
         told |= {"Authorization": f"Bearer {token}", "Cookie": f"m_session_id={token}"}
     return told
 
@@ -72,7 +71,7 @@ class ModelScope:
         data = _ask(f"/openapi/v1/models?{urlencode(values)}", query, patient=False)
         rows = data.get("models") or data.get("Models") or []
         found = [_found(row) for row in rows if isinstance(row, dict)]
-        # Many models there have no task, and leaving them out would hide most.
+        # Models without a task are kept, because many there have none.
         text = [one for one in found if one.name and one.kind in ("", *TEXT)]
         return sorted(text, key=lambda one: -(one.downloads or 0))[:limit]
 

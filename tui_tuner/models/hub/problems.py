@@ -58,6 +58,7 @@ def in_words(
         return _of_status(error, int(status), where, source, endpoint, again)
     if isinstance(error, json.JSONDecodeError):
         return not_a_hub(where, endpoint)
+    # After the HTTP errors, some of which are OSErrors without an errno.
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return no_room_left(Path(error.filename or "."), error)
     return _of_network(error, where, hub, endpoint, again)
@@ -126,12 +127,14 @@ def _of_network(error: BaseException, where: str, hub: str, endpoint: str, again
     """Convert a failed or broken connection, or an unexpected exception, to an error."""
     text = one_line(error, 200) or type(error).__name__
     http = library()
+    # A ProxyError is a TransportError too, so it is asked about first.
     if isinstance(error, http.ProxyError):
         return HubError(
             _("the proxy refused the connection: {error}.", error=text),
             where=where,
             hint=_("Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment."),
         )
+    # httpx has no class for failed certificates, only this text.
     if "CERTIFICATE" in text.upper() or "SSL" in text.upper():
         return HubError(
             _("no secure connection to {endpoint}: {error}.", endpoint=endpoint, error=text),
@@ -159,6 +162,7 @@ def unreachable(where: str, endpoint: str, why: str = "") -> HubError:
         if why
         else _("the hub at {endpoint} cannot be reached.", endpoint=endpoint)
     )
+    # A forgotten proxy variable is easy to overlook, and no error text mentions it.
     proxies = [name for name in _PROXIES if os.environ.get(name)]
     if proxies:
         hint = _("Requests go through a proxy because {names} is set: check it.", names=", ".join(proxies))

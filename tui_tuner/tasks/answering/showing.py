@@ -72,6 +72,7 @@ def show_answer(
     ranked = found.ranked(context, threshold, SCORES)
     best, share = ranked[0]
     answers = [] if best is None else [Span(best.start, best.end, score=share)]
+    # Several annotators often mark the same answer; dict.fromkeys keeps one.
     right = [Span(start, start + len(text)) for text, start in dict.fromkeys(map(tuple, wanted or ()))]
     begin, end = _shown_part(context, answers or right, most)
     return Shown(
@@ -92,6 +93,7 @@ def _shown_part(context: str, spans: Sequence[Span], most: int) -> tuple[int, in
     middle = (spans[0].start + spans[0].end) // 2 if spans else 0
     begin = min(max(0, middle - most // 2), len(context) - most)
     end = begin + most
+    # Cutting at a blank must never remove a part of the answer itself.
     first, last = (spans[0].start, spans[0].end) if spans else (begin + 1, end)
     if begin and (space := context.find(" ", begin, min(first, begin + most // 4))) >= 0:
         begin = space + 1
@@ -144,5 +146,6 @@ def predict_answers(
             continue
         best, share = answer.ranked(row.context, threshold, SCORES)[0]
         text = None if best is None else row.context[best.start : best.end]
+        # The probability is that of the answer given, even if it is "no answer".
         found.append({"answer": text, "start": None if best is None else best.start, "score": share})
     return found

@@ -80,6 +80,7 @@ def find_data(
     paths = paths[:MOST_FILES]
     found = []
     for count, path in enumerate(paths):
+        # Between files only: reading the first rows of one takes a moment at most.
         if cancelled is not None and cancelled():
             break
         if said is not None:
@@ -152,6 +153,7 @@ def _is_data(entry: os.DirEntry[str]) -> bool:
         size = entry.stat().st_size if entry.is_file() else 0
     except OSError:
         return False
+    # Formats that can be read from the start are accepted at any size.
     return size > 0 and (size < _LARGE or name.endswith((".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")))
 
 

@@ -69,6 +69,7 @@ def _view(
     detections: list[FileDetection],
     wanted: str,
 ) -> MaskView:
+    # The row became part of another one, and has no tokens of its own.
     if read.merged:
         return MaskView([], str(read.row.origin), "merged", _(MERGED), [])
     if read.record is None:
@@ -86,6 +87,7 @@ def _view(
         for token in _tokens(tokenizer, example.ids, task.trained_mask(example), number)
     ]
     teaches = _described(task, read.record, collected.examples)
+    # The ledger saw this one row only, so exactly one outcome has a count.
     outcome = next(name for name, count in ledger.outcomes.items() if count)
     reasons = ledger.reasons(outcome)
     why = _(reasons[0].reason) if reasons else ""
