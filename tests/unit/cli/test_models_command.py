@@ -89,7 +89,7 @@ def test_killed_and_interrupted_it_goes_on_where_it_was(models: Shell) -> None:
     assert second.returncode == 130
     lines = [json.loads(line) for line in out.splitlines()]
     assert lines[-1]["event"] == "stopped" and lines[-1]["done"] >= kept + 300_000
-    assert "the same command goes on from there" in err
+    assert "the same command continues from there" in err
     again = models.part()
     time.sleep(0.2)
     hub.slow(None)
@@ -108,7 +108,7 @@ def test_names_go_through_a_pipe(models: Shell) -> None:
     assert models("fetch", "-", given=found.stdout).returncode == 0
     assert models("list", "--names").stdout == "acme/tiny\n"
     shown = models("show", "acme/tiny").stdout
-    assert "all of it is here" in shown and "901K" in shown and "apache-2.0" in shown
+    assert "all of it on this machine" in shown and "901K" in shown and "apache-2.0" in shown
 
 
 def test_a_chat_with_a_model_that_is_not_here_fetches_it_with_a_count(models: Shell) -> None:
@@ -138,7 +138,7 @@ def test_what_no_hub_has_is_not_asked_for(models: Shell) -> None:
     found = models("fetch", str(folder))
     assert found.returncode == 0 and found.stdout == f"{folder}\n"
     own = models("fetch", "demo")
-    assert own.returncode == 2 and "comes with this package" in own.stderr
+    assert own.returncode == 2 and "is included in this package" in own.stderr
 
 
 def test_a_token_comes_through_a_pipe_and_is_shown_nowhere(models: Shell) -> None:
