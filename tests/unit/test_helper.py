@@ -123,7 +123,7 @@ def test_a_death_is_said_in_words_and_the_next_request_starts_another(
     helper: Helper, how: dict[str, Any], words: str
 ) -> None:
     first = helper.start("pid")
-    with pytest.raises(ProcessEnded, match=f"leave: its process {words}, without an answer.") as ended:
+    with pytest.raises(ProcessEnded, match=f"leave: its process {words} without an answer.") as ended:
         helper.ask("leave", how)
     assert ("no more" if how.get("code") == "no more" else "it ␛[31mhurts") in ended.value.what
     assert helper.ask("pid") != first

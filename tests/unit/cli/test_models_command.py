@@ -95,7 +95,7 @@ def test_killed_and_interrupted_it_goes_on_where_it_was(models: Shell) -> None:
     hub.slow(None)
     hub.sent.clear()
     third = models("fetch", "acme/tiny")
-    assert third.returncode == 0 and "acme/tiny is here: 3.6 MiB in " in third.stdout
+    assert third.returncode == 0 and "acme/tiny is on this machine: 3.6 MiB in " in third.stdout
     assert hub.sent[WEIGHTS] == len(hub.models["acme/tiny"].files[WEIGHTS]) - again
     listed = json.loads(models("list", "--json").stdout)
     assert listed["hubs"]["huggingface"] == hub.url
@@ -156,7 +156,7 @@ def test_a_token_comes_through_a_pipe_and_is_shown_nowhere(models: Shell) -> Non
 def test_on_a_terminal_a_line_moves_in_its_place_and_a_token_is_not_echoed(models: Shell) -> None:
     models.hub.slow(4_000_000)
     screen, code = on_terminal(models, "fetch", "acme/tiny")
-    assert code == 0 and "acme/tiny is here" in screen
+    assert code == 0 and "acme/tiny is on this machine" in screen
     lines = screen.split("\r\x1b[K")
     assert len(lines) > 3 and all("\n" not in line for line in lines[1:-1])
     assert any("MiB of 3.6 MiB" in line for line in lines)

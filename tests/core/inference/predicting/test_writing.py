@@ -234,7 +234,7 @@ def test_a_full_disk_is_said_and_what_is_whole_stays(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", write)
-        with pytest.raises(DiskFullError, match=r"No space left.*goes on where it ended"):
+        with pytest.raises(DiskFullError, match=r"No space left.*continues where it stopped"):
             predict(again)
     part = Path(again.out).read_bytes()
     assert part and wanted.startswith(part) and part.endswith(b"\n")
