@@ -109,7 +109,7 @@ def test_a_fast_run_is_saved_before_the_prompt(opened: Open) -> None:
 
 
 def test_kill_9_gives_the_terminal_back_and_names_the_run(opened: Open) -> None:
-    for run, words in (("-", "was ended by SIGKILL."), ("job", "Resume the run with: tui-tuner resume job")):
+    for run, words in (("-", "was killed by SIGKILL."), ("job", "Resume the run with: tui-tuner resume job")):
         screen = opened(run)
         assert screen.modes() == 0
         os.kill(app_of(screen), signal.SIGKILL)

@@ -232,7 +232,7 @@ def fetch(
 
 def _folder_here(name: str) -> Path | None:
     """Return the path if a name is a model folder; None if it is a hub id."""
-    from tui_tuner.config.kinds import TINY
+    from tui_tuner.config.kinds.tasks import TINY
 
     if name in ("demo", TINY):
         raise UsageError(

@@ -78,7 +78,7 @@ def read_judge(asked: Any, task: str) -> Judge:
     Raises:
         ConfigError: this task cannot be judged by it.
     """
-    from tui_tuner.config.kinds import TASKS
+    from tui_tuner.config.kinds.tasks import TASKS
     from tui_tuner.tasks import find_task
 
     if asked is None:
@@ -106,7 +106,7 @@ def read_judge(asked: Any, task: str) -> Judge:
 
 def known_judges(task: str) -> tuple[str, ...]:
     """List what a task can be judged by: `held-out` and its metrics."""
-    from tui_tuner.config.kinds import TASKS
+    from tui_tuner.config.kinds.tasks import TASKS
     from tui_tuner.tasks import find_task
 
     found = find_task(task)

@@ -120,7 +120,7 @@ def look_at_data(
 
     Args:
         path: As `data.path`.
-        task: A name of `config.kinds.TASKS`; None chooses the task that the rows fit.
+        task: A name of `config.kinds.tasks.TASKS`; None chooses the task that the rows fit.
         columns: As `data.columns`.
         stop: Returns true to stop early; the rows read by then are judged.
         more: Other fields by their dotted names, such as `data.validation`, and `model.name`, whose

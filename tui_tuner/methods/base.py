@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tui_tuner.config.kinds.methods import METHODS, MethodKind, Trait
+from tui_tuner.methods.numbers.base import MethodNumbers
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
@@ -11,8 +14,26 @@ if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig
 
 
-class Method:
-    """One method of `config.methods.METHODS`. Importing its module imports no training library."""
+class Method(MethodNumbers):
+    """One method of `config.kinds.methods.METHODS`. Importing its module imports no training library.
+
+    Its module has it in a tuple `METHODS`. It keeps no state: one object serves all runs.
+
+    Args:
+        name: As in the registry.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def kind(self) -> MethodKind:
+        """Its entry in the registry: words, traits and fields."""
+        return METHODS[self.name]
+
+    def has(self, trait: Trait) -> bool:
+        """Return whether it has a trait."""
+        return self.kind.has(trait)
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         """Freeze what is not trained, and add what is. Draws from the global seed.

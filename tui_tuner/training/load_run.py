@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tui_tuner.config import consent
+from tui_tuner.config.kinds.methods import ADAPTERS
 from tui_tuner.config.load import read_config
-from tui_tuner.config.methods import ADAPTERS
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
@@ -204,7 +204,7 @@ def _load_checkpoint(
 ) -> tuple[Any, Any]:
     """The model at a checkpoint: the base model, its method attached, with the trained weights of then."""
     from tui_tuner.training.loading import attach_method
-    from tui_tuner.training.step.engine import load_trained
+    from tui_tuner.training.step.states import load_trained
 
     checkpoint = _find_checkpoint(folder, which)
     own = config.method.kind not in ADAPTERS  # the model's own weights are trained, so nobody may share them
