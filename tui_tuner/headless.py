@@ -79,7 +79,6 @@ class _Printer:
         self.view = RunView()  # its lists stay empty, as they would be copied with each event
 
     def feed(self, events: Iterable[Event]) -> None:
-        """Print the lines of some events."""
         for event in events:
             self._take(event)
         self._send()
@@ -99,7 +98,6 @@ class _Printer:
                 self._take(event)
 
     def _look_at(self, event: Event) -> None:
-        """Update the view from an event."""
         if isinstance(event.body, _OF_STATUS):
             self.view = replace(fold(self.view, [event]), steps=())
 

@@ -16,6 +16,7 @@ from tui_tuner.text import one_line, sanitize
 
 def main() -> None:
     """Entry point of `tui-tuner`: runs a command, turns errors into one message and an exit code."""
+    # Services and cron may start a process with closed streams, which Python represents as None
     if None in (sys.stdin, sys.stdout, sys.stderr):
         from tui_tuner.launch.output import open_missing_streams
 
@@ -26,12 +27,14 @@ def main() -> None:
     try:
         _look_for_folder(arguments)
         code = _run(arguments)
-        sys.stdout.flush()  # here, so that a full disk is reported like any other error
+        # Flushed here, so that a full disk is reported like any other error
+        sys.stdout.flush()
     except TunerError as error:
         if debug:
             raise
         _tell(error, "--json" in arguments)
         code = error.exit_code
+    # Commands that train handle Ctrl+C themselves; here it is a user who stops waiting
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -59,7 +62,8 @@ def main() -> None:
 
 def _run(arguments: list[str]) -> int:
     if "_TUI_TUNER_COMPLETE" in os.environ:
-        gc.disable()  # the process ends before there is anything to collect
+        # The process ends before there is anything to collect
+        gc.disable()
         from tui_tuner.cli.shell.answering import complete
 
         return complete()

@@ -189,7 +189,8 @@ def _around(config: RunConfig, row: int, tokenizer: Any) -> tuple[Any, Any]:
 
     try:
         around = look_around(config.model, config.data, row, tokenizer, wanted=config.task)
-    except DataError:  # one of them is of another kind, which `inspect` and `run` report
+    except DataError:
+        # A neighbouring row is of another kind, which `inspect` and `run` report
         return None, None
     return around, forward_rows(around, row, config)
 

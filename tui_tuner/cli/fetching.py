@@ -58,6 +58,7 @@ class Told:
         elif self._json and waited >= JSON_SECONDS:
             self._last = now
             self._line("progress")
+        # In a log file a line now and then is enough, but a reason for waiting is printed at once
         elif not self._json and (waited >= PLAIN_SECONDS or at.note != self._note) and at.total:
             self._last, self._note = now, at.note
             typer.echo(f"{self._name}: {progress_words(at)}", err=True)

@@ -123,6 +123,7 @@ def _propose(answers: str, sets: list[str] | None, runs: str | None) -> Proposal
     apply_sets(values, sets or ())
     more = flat(values)
     if runs is not None:
+        # The folder of runs also holds measured speeds, which the proposal uses
         more["output.folder"] = runs
     try:
         return propose(replace(found.answers, more=more), found.folder, _progress())

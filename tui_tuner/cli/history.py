@@ -57,6 +57,7 @@ def runs(
         return
     from tui_tuner.runs.history import matches, summaries
 
+    # A mistyped --runs would otherwise look like a folder without runs
     if Path(runs).expanduser().is_file():
         raise UsageError(
             _("is a file, not a folder."), where=one_line(runs), hint=_("Choose another folder with --runs.")

@@ -259,7 +259,8 @@ def login(
 
     from tui_tuner.models.hub import api
 
-    if token_there:  # an error of our own, as the parser's would print the token
+    # An error of our own, as the parser's would print the token
+    if token_there:
         raise UsageError(
             _("a token is not accepted as an argument: other users of this machine could read it."),
             hint=_("Leave it out to be asked for it, or send it through a pipe."),
@@ -269,6 +270,7 @@ def login(
         typer.echo(_("Create a token on {page}; it is not shown while you paste it.", page=page), err=True)
         token = getpass(f"{_('Token:')} ", stream=sys.stderr)
     else:
+        # Only one line: files with a token usually end with a newline
         token = sys.stdin.readline()
     who = api.login(token, source)
     typer.echo(_("logged in to {hub} as {name}", hub=LABELS[source], name=who.name or "?"))

@@ -82,6 +82,7 @@ def estimate(
     from tui_tuner.tasks import find_task
 
     run = load_config(find_preset(config), sets or (), say_aside)
+    # A typing error is reported before rows are counted, which takes up to a minute
     check_metrics(run)
     hardware = None if gpu else detect()
     # Other library versions are those of another machine, so this machine's GPU says nothing
@@ -96,6 +97,7 @@ def estimate(
     found = fitted.estimate if fitted else compute(run, facts=facts, stack=versions, data=known)
     used = fitted.config if fitted else resolve_for(run, facts, None, versions or installed(), known).config
     around = _around(run, used, facts, counted, card, hardware)
+    # Building the model takes seconds, so it is only done if the tables may be wrong
     if around.parameters.doubt:
         around = replace(around, parameters=_on_model(run, facts, counted, around.parameters))
     table = list(_cards(run, facts, versions, counted)) if cards else []

@@ -44,7 +44,8 @@ def lr(
     # Before anything imports torch, which reads these variables only once
     prepare_environment()
     with captured(None) as terminal:
-        from tui_tuner.training.range_test import range_test  # takes seconds: torch, transformers, peft
+        # Takes seconds: torch, transformers, peft
+        from tui_tuner.training.range_test import range_test
 
         shown = ""
 

@@ -60,7 +60,8 @@ def _follow(folder: RunFolder, json: bool) -> int:
         if printer.view.ended or not alive:
             break
         if write.gone:
-            return EXIT_DONE  # the reader of the pipe has exited
+            # The reader of the pipe has exited
+            return EXIT_DONE
         if isinstance(printer, LinePrinter):
             # The old part of the journal is printed; new steps come at the usual interval
             printer.step_seconds = usual

@@ -67,15 +67,18 @@ def show(
     a run is active (by choice, or because the terminal was closed), this process leaves the terminal and
     stays without a screen until the run ends.
     """
-    gc.disable()  # objects made before the first frame stay alive anyway; the app enables it again
+    # Objects made before the first frame stay alive anyway; the app enables it again
+    gc.disable()
     from tui_tuner.launch.terminal.waiter import behind_waiter
 
-    line = behind_waiter()  # before the imports, as a small process forks faster
+    # Before the imports, as a small process forks faster
+    line = behind_waiter()
     from tui_tuner.launch.output import captured
     from tui_tuner.launch.terminal.leaving import WayOut
 
     way_out = WayOut(line)
     with captured(folder.log if folder and train else None):
+        # Before Textual is imported: a signal in these seconds must not be lost
         way_out.begin()
         from tui_tuner.ui.app import run_app
 

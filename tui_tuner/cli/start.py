@@ -70,6 +70,7 @@ def resume(
 ) -> None:
     """Continue a run from its last checkpoint."""
     folder = RunStore(runs).find(run)
+    # Before the checks, which would refuse a run of another machine
     if force and folder.elsewhere():
         folder.disown()
     _check_resumable(folder)
@@ -116,6 +117,7 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
     with captured(folder.log) as terminal:
         write = writer(terminal.out)
         printer = RawPrinter(write) if json else TellingPrinter(write, terminal.out, folder)
+        # Of a resumed run, only new events are printed
         follower = Follower(folder.events, printer, from_end=True)
         if not json:
             write(_("run folder {path}", path=one_line(folder.path)))
@@ -129,7 +131,8 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
         try:
             ended = host(folder, control, going_on, end)
             if not folder.events.exists() and ended.message:
-                write(one_line(ended.message))  # it is not in the run's folder
+                # Without a journal, the message can be read nowhere else
+                write(one_line(ended.message))
         finally:
             follower.finish()
         if not json and ended.exit_code == 0:
@@ -167,6 +170,7 @@ def _new(store: RunStore, config: RunConfig) -> RunFolder:
     """Create a run folder after checking the config."""
     from tui_tuner.launch.beforehand import check_beforehand
 
+    # Before the folder is created, so that a mistake leaves no empty run behind
     check_beforehand(config)
     return store.create(config)
 
@@ -188,7 +192,8 @@ def _same_name(store: RunStore, config: RunConfig) -> tuple[RunFolder, bool]:
         raise typer.Exit(0)
     from tui_tuner.config import consent
 
-    consent.remember(config.model)  # the config is the user's own
+    # The user named this config, so its model is trusted as in a new run
+    consent.remember(config.model)
     _name_changes(folder, config)
     return folder, True
 
@@ -232,6 +237,7 @@ def _edit(folder: RunFolder, sets: list[str]) -> None:
     config = absolute_paths(load_config(folder.path / "config.yaml", sets, say_aside))
     check_edits(folder, config)
     text = dump_config(config)
+    # A token given with --set would otherwise be stored in the run's folder
     refuse_secrets(text, "config")
     folder.write("config.yaml", text)
 

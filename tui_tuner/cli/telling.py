@@ -23,7 +23,8 @@ class TellingPrinter(LinePrinter):
     def _take(self, event: Event) -> None:
         super()._take(event)
         codes = self._notices.take(event)
-        with contextlib.suppress(OSError, ValueError):  # the terminal was closed
+        # The terminal may have been closed
+        with contextlib.suppress(OSError, ValueError):
             if codes and self._stream.isatty():
                 # Lines that are still collected go first, so that the codes do not split one
                 self._send()

@@ -103,6 +103,7 @@ def need_of(task: str) -> Need:
         return NEEDS["sft"]
     if kind.plain_text:
         return NEEDS["pretraining"]
+    # By what a task decides about: a head for texts needs examples of each class, whatever its name
     alike = {"text": "classification", "token": "token_classification", "span": "question_answering"}
     return NEEDS[alike.get(kind.decides, "sft")]
 

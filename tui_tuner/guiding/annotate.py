@@ -78,6 +78,7 @@ class Annotation:
             content = self.path.read_bytes()
         except OSError as error:
             raise DataError(error.strerror or str(error), where=one_line(self.path)) from None
+        # Only a partial last line is removed; damaged lines in the middle may be the user's own and stay
         whole = self._whole(content)
         if whole < len(content):
             os.truncate(self.path, whole)
@@ -85,6 +86,7 @@ class Annotation:
         place = 0
         for line in content[:whole].splitlines(keepends=True):
             row = _read(line)
+            # Other rows are left in the file but not counted, so `undo` can never delete them
             if row is not None and self.fits(row):
                 self.rows.append(row)
                 self._begins.append(place)
@@ -193,6 +195,7 @@ class Annotation:
 
     def skip_done(self) -> None:
         """Drop the texts that the file already has a row for."""
+        # By hash, as a file of texts may be much larger than what has been annotated
         done = {_key(text_of(row)) for row in self.rows}
         self.texts = [text for text in self.texts if _key(text) not in done]
 
@@ -226,6 +229,8 @@ def open_annotation(path: str | None, task: str, folder: Path | str = ".") -> An
     if named.is_dir():
         return _opened(Annotation(_own_name(named, kind), task, kind))
     if not named.exists():
+        # A new file is only created under a name that says what is in it; anything else is probably a typing
+        # error
         if named.suffix.lower() not in ("", ".jsonl", ".ndjson") or not named.parent.is_dir():
             raise UsageError(
                 _("no such file."), where=one_line(named), hint=_("The name of a new file ends in .jsonl.")
@@ -237,7 +242,8 @@ def open_annotation(path: str | None, task: str, folder: Path | str = ".") -> An
     found = _opened(Annotation(out, task, kind, from_file=True))
     done, found.texts = read_texts(named, kind)
     if not found.rows:
-        for row in done:  # already labelled in the source file
+        # These are already labelled in the source file
+        for row in done:
             found.append(row)
     found.skip_done()
     return found
@@ -266,6 +272,7 @@ def _is_own(path: Path, kind: str) -> bool:
         return False
     with open(path, "rb") as file:
         first = _read(file.readline(1 << 20))
+    # Exactly these keys: a file with more columns is somebody's data set, which must not be appended to
     return first is not None and set(first) == set(_KEYS[kind])
 
 
@@ -315,6 +322,7 @@ def _keep_name(path: Path) -> None:
     try:
         os.fsync(folder)
     except OSError:
-        pass  # some file systems cannot sync a folder
+        # Some file systems cannot sync a folder
+        pass
     finally:
         os.close(folder)

@@ -30,6 +30,7 @@ def read_machine(asked: str | None) -> tuple[Machine, float | None]:
     text = (asked or HERE).strip()
     priced = _PRICE.search(text)
     price = float(priced[1]) if priced else None
+    # The price is cut off first, as the rest must be exactly a GPU's name
     text = text[: priced.start()].strip() if priced else text
     plain = text.lower()
     try:
@@ -83,6 +84,7 @@ def read_judge(asked: Any, task: str) -> Judge:
 
     if asked is None:
         return Judge()
+    # Only a file of answers can hold a list; on the screen prompts are typed one by one
     if isinstance(asked, list | tuple):
         prompts = tuple(item for item in asked if isinstance(item, str) and item.strip())
         if len(prompts) == len(asked) and prompts:
@@ -95,6 +97,7 @@ def read_judge(asked: Any, task: str) -> Judge:
     kind, found = TASKS[task], find_task(task)
     if name in [metric.name for metric in found.metrics if metric.name not in found.kept]:
         return Judge(best=name)
+    # Metrics of generated answers are independent of the task's own metrics
     if kind.writes:
         from tui_tuner.evaluation.metrics import MEASURES
 

@@ -129,6 +129,7 @@ def look_at_data(
         said: Called now and then with the number of rows read.
     """
     began = time.monotonic()
+    # Any task will do to read the rows; the right one is found by looking at them
     config = build_config({"task": task or "sft", "data": {"path": path}})
     try:
         config = _config(config, columns, more or {})
@@ -154,7 +155,8 @@ def _config(config: RunConfig, columns: Mapping[str, str] | None, more: Mapping[
     model = {name: value for name, value in more.items() if name.startswith("model.")}
     try:
         return with_values(config, model) if model else config
-    except TunerError:  # errors about the model are reported when the model is chosen
+    except TunerError:
+        # Errors about the model are reported when the model is chosen
         return config
 
 
@@ -203,6 +205,7 @@ class _Looking:
         reading = Reading(self.config.data)
         for read in self._in_time(reading):
             self._take(read)
+        # An empty file is an error like an unreadable one, not a data set with zero rows
         if not self.read:
             raise DataError(_("holds no rows."), where=one_line(self.path), hint=_("Check data.path."))
         self.tally.finish()
@@ -271,6 +274,7 @@ class _Looking:
             self.suits[suited] += 1
         if len(self.first) < FIRST:
             self.first.append(_shown(record))
+        # Rows that another task could use are counted as refused, and not in the statistics
         if self._can_use(read, record):
             self.tally.add(read, record)
 
@@ -340,6 +344,7 @@ class _Looking:
         for concern in concerns_of(self.tally, self.config, self.read, self.refused, tokens, total, limit):
             if self.whole or concern.code not in ("few_rows", "few_in_class", "one_class", "no_tags"):
                 yield concern
+        # Last, as it reads a second file
         yield from self._copies()
 
     def _copies(self) -> Iterator[Concern]:

@@ -163,6 +163,7 @@ def kinds_of_rows(task: str) -> list[str]:
     """List the kinds of records that a task takes, by their names in `data.records`."""
     from tui_tuner.tasks import find_task
 
+    # Goals may name tasks that do not exist yet
     if task not in TASKS:
         return []
     return [str(getattr(record, "kind", "")) for record in find_task(task).records]
@@ -228,6 +229,7 @@ def write_example(task: str, folder: Path | str = ".", goal: str = "") -> Path:
         raise UsageError(_("no such folder."), where=one_line(folder))
     ending = "csv" if _is_table(rows) else "jsonl"
     stem = f"example-{goal if goal in OF_GOALS else task}"
+    # The user may have edited an earlier example, so it is never overwritten
     for number in count(1):
         path = folder / (f"{stem}.{ending}" if number == 1 else f"{stem}-{number}.{ending}")
         try:

@@ -187,6 +187,7 @@ def _known() -> str:
 def _meant(asked: str) -> str:
     names = {_plain(name): name for goal in goals() for name in (goal.name, _(goal.words))}
     names |= {_plain(name): name for name in TASKS}
+    # difflib's default cutoff, which finds typing errors in short words
     close = difflib.get_close_matches(asked, names, n=1, cutoff=0.6)
     return _("Did you mean {name}?", name=names[close[0]]) if close else ""
 

@@ -148,6 +148,7 @@ def _time_words(seconds: float | None) -> str:
 def _held_out_words(kind: TaskKind, held: int) -> str:
     """Explain held-out rows, and how small a change this many of them can show."""
     usual = _("Rows that are never trained on are measured before, during and after training.")
+    # One row has no spread, so nothing can be said about chance
     if held < 2:
         return usual
     if kind.decides == "text":
@@ -192,10 +193,12 @@ def rows_needed(difference: float, spread: float = 1.0, confidence: float = 0.95
     if difference <= 0:
         raise ValueError("a difference must be above 0")
     normal = NormalDist()
+    # Two-sided for the confidence, one-sided for the power
     z = normal.inv_cdf(0.5 + confidence / 2) + normal.inv_cdf(power)
     rows = max(2, math.ceil((z * spread / difference) ** 2))
     while power <= 0.5 and half_width(rows, spread, confidence) > difference:
-        rows += 1  # t is wider than the normal distribution where rows are few
+        # The t distribution is wider than the normal one where there are few rows
+        rows += 1
     return rows
 
 
@@ -217,6 +220,7 @@ def evaluation_seconds(data: DataFacts | None, epochs: float, training: float | 
     """Estimate the time that evaluations add to a run from its training time: forward passes only."""
     if training is None or data is None or not data.rows:
         return None
+    # Time per training row, times the rows evaluated, times the share of a step that the forward pass takes
     return training * EVALUATIONS * FORWARD * data.validation_rows / (data.rows * max(epochs, 1e-9))
 
 
@@ -227,6 +231,7 @@ def generation_seconds(rows: int, data: DataFacts | None, token_seconds: float |
 
 def answer_tokens(data: DataFacts | None) -> float:
     """Return the mean tokens of an answer: those that are trained on, if they were counted."""
+    # Trained tokens are those of the answers, so their mean is what generating one takes
     if data is not None and data.supervised and data.rows:
         return data.supervised / data.rows
     return ANSWER_TOKENS

@@ -108,9 +108,11 @@ def find_machine(asked: str | None = HERE) -> Machine:
     if plain in (HERE, CPU, ""):
         hardware, config = seen_hardware(), RunConfig()
         values = {"hardware.devices": CPU} if plain == CPU else {}
+        # With the memory overhead and the speed that earlier runs showed on this machine
         card = rated(calibrated(card_here(with_values(config, values), hardware)))
         usable = math.floor(card.usable / STEP) * STEP
         if plain == CPU:
+            # A plan for the processor must not see a GPU, or `auto` would choose it
             hardware = replace(hardware, gpus=())
         return Machine(plain or HERE, replace(card, usable=usable), hardware, config=values)
     card, config = counted_card(name, RunConfig())
@@ -121,7 +123,7 @@ def find_machine(asked: str | None = HERE) -> Machine:
 def seen_hardware() -> Hardware:
     """Detect the hardware of this machine; the result is kept for a few seconds."""
     global _seen
-    # Threads of the guide ask at the same time, and detecting a GPU starts a process
+    # Several threads of the guide may ask at the same time, and detecting the hardware takes a while
     with _lock:
         if _seen is None or time.monotonic() - _seen[0] > _KEPT_SECONDS:
             _seen = (time.monotonic(), detect())
@@ -175,6 +177,7 @@ def machine_choices() -> tuple[MachineChoice, ...]:
     if hardware.usable_gpus:
         means = _("Much slower; leaves the GPU to others.")
         found.append(MachineChoice(CPU, _("The processor of this machine"), means, {"hardware.devices": CPU}))
+    # By memory, then by speed: the first card on which a model fits is the smallest that will do
     for card in sorted(CARDS.values(), key=lambda card: (card.usable, card.tflops)):
         means = _(
             "{usable:.0f} GiB, {speed:g} TFLOP/s by its data sheet: plan here, train elsewhere.",
@@ -272,6 +275,7 @@ def _seconds_in(text: str) -> float | None:
     if clock:
         return int(clock.group(1)) * 3600.0 + int(clock.group(2)) * 60.0
     parts = re.findall(rf"{_NUMBER}\s*([a-z]+)", text.lower())
+    # Anything left over, such as “2 h of RTX”, means that this is not a time
     rest = re.sub(rf"{_NUMBER}\s*([a-z]+)", "", text.lower()).replace(",", "").replace("and", "").strip()
     if not parts or rest or any(unit not in _UNITS for _number, unit in parts):
         return None
@@ -280,6 +284,7 @@ def _seconds_in(text: str) -> float | None:
 
 def _money_in(asked: str | float) -> float | None:
     """Parse an amount of money, with or without a currency sign or name; None if it is not one."""
+    # YAML reads `budget: yes` as true, which Python would count as 1
     if isinstance(asked, bool):
         return None
     if isinstance(asked, (int, float)):
@@ -334,6 +339,7 @@ class MessageChoice:
         if self.asks is None:
             return dict(self.values)
         before, typed = self.asks[1], answer.strip()
+        # Users who know the notation may type the prefix themselves
         entries = entries_in(typed if typed.startswith(before) else before + typed) or [typed]
         problem = next(filter(None, map(problem_of, entries)), "")
         if problem:

@@ -36,7 +36,8 @@ def read_texts(path: Path, kind: str) -> tuple[list[Row], list[str]]:
     data = DataSection(path=str(path), limit=MOST_TEXTS)
     try:
         for read in Reading(data):
-            if read.record is None:  # such as a text without a label, which is what the user will add
+            # For example a text without a label, which is what the user will add
+            if read.record is None:
                 texts += _unmarked(read.row.values, read.columns)
                 continue
             row = _row_of(read.record) if read.record.kind == kind else None
@@ -44,7 +45,8 @@ def read_texts(path: Path, kind: str) -> tuple[list[Row], list[str]]:
                 done.append(row)
             else:
                 texts += [text.strip() for text in texts_of(read.record)[:1] if text.strip()]
-    except DataError:  # unknown column names: take the column with the longest texts
+    except DataError:
+        # Unknown column names: take the column with the longest texts
         texts = _longest_column(data)
         if not texts:
             raise
@@ -53,6 +55,7 @@ def read_texts(path: Path, kind: str) -> tuple[list[Row], list[str]]:
 
 def _unmarked(values: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:
     """Return the text of an incomplete record as a list of at most one item."""
+    # The roles under which the formats know a text that is to be labelled, answered or continued
     found = [values.get(columns[role]) for role in ("text", "context", "prompt") if role in columns]
     return [text.strip() for text in found[:1] if isinstance(text, str) and text.strip()]
 
@@ -84,6 +87,7 @@ def _longest_column(data: Any) -> list[str]:
 def _row_of(record: Any) -> Row | None:
     """Convert a labelled record to a row; None if it has no label or holds more than a row can."""
     if record.kind == "labelled":
+        # A pair of texts has one label, which a row of one text cannot express
         whole = record.label is not None and record.pair is None
         return {"text": record.text, "label": record.label} if whole else None
     if record.kind == "tagged":
@@ -114,14 +118,17 @@ def clean(text: str) -> str:
 def words_of_text(text: str) -> list[tuple[int, int]]:
     """Split a text into (begin, end) of words and signs; each Chinese character or kana is a word."""
     found: list[tuple[int, int]] = []
-    open_word = False  # whether the last word may continue
+    # Whether the last word may continue with the next letter
+    open_word = False
     for place, letter in enumerate(text):
         if letter.isspace():
             open_word = False
             continue
+        # Unicode's categories: L are letters, N digits, M combining marks, Cf invisible joiners
         category = unicodedata.category(letter)
         # A combining mark belongs to the letter before it, in whichever script
-        joins = category[0] == "M" or category == "Cf"  # accents, vowel signs, joiners
+        # Accents, vowel signs and joiners are parts of the letter before them
+        joins = category[0] == "M" or category == "Cf"
         part = category[0] in "LN" and not _stands_alone(letter)
         if found and found[-1][1] == place and (joins or (part and open_word)):
             found[-1] = (found[-1][0], place + 1)

@@ -73,6 +73,7 @@ def wrapped(text: str, width: int, first: str = "", then: str | None = None) -> 
         if space:
             lines.append(line)
             line = then
+        # A path or hash may be longer than a whole line
         if cell_len(line) + cell_len(word) > width:
             # Cells, not characters: Chinese characters take two each
             *whole, word = chop_cells(word, max(8, width - cell_len(then)))
@@ -125,6 +126,7 @@ def config_text(proposal: Proposal, head: Iterable[str] = ()) -> str:
     config = absolute_paths(build_config(proposal.values))
     # Through YAML and back, so paths and tuples have the form in which a config file holds them
     values = yaml.safe_load(dump_config(config))
+    # Only fields that the proposal sets are written: defaults may change with a later version
     set_fields = flat(proposal.values)
     kept = {path: value for path, value in flat(values).items() if path in set_fields}
     why = {one.field: one.why for one in proposal.settings if one.field in kept}

@@ -76,6 +76,7 @@ class _Proposing:
         facts = self._settle_model(machine, budget)
         if facts is None:
             return self._done()
+        # Before planning, as the price is part of what the plan computes
         spending.settle_budget(draft, budget, _is_money(answers.budget))
         self._settle_machine(machine)
         tokens = self._count(facts)
@@ -84,10 +85,12 @@ class _Proposing:
         draft.said(_("looking for settings that fit"))
         found = self._settle_training(facts, tokens, machine)
         spent = spending.spent_by(found, machine, budget.price)
+        # Fewer steps change warm-up, evaluations and time, so the plan is made again
         if spending.keep_within(draft, found, spent, budget):
             found = ways.plan_of(draft.config(), facts, tokens.facts, machine)
             spent = spending.spent_by(found, machine, budget.price)
         self._settle_judge(judge, tokens)
+        # Last, so that fields covered by a question appear with the reason given there
         draft.take_own()
         telling.tell_open(draft, found)
         telling.add_concerns(draft, found, tokens, spent, budget, machine)
@@ -163,6 +166,7 @@ class _Proposing:
             said=lambda count: draft.said(_("{count:,} rows checked", count=count)),
         )
         draft.add(*(replace(one, about="data") for one in looked.concerns if one.code not in _DECIDED))
+        # Counting tokens of rows that cannot be trained on would only repeat the error
         if draft.stuck:
             return None
         return task or (looked.suits[0] if looked.suits else looked.task)
@@ -246,6 +250,7 @@ class _Proposing:
                 first  # all rows fit either way, so the cached tokens of the first count can be used
             )
         tokens = counter.count(draft.config(loose))
+        # Each round raises the share, up to a limit, so this ends
         while kind.plain_text and steps.hold_more(draft, tokens):
             tokens = counter.count(draft.config(loose))
         return tokens

@@ -46,6 +46,7 @@ class AnswersFile:
 
     def placed(self, error: ConfigError) -> ConfigError:
         """Add the place in the file to an error about an answer."""
+        # Errors of parsers name the answer in `where`, those of the config name a field
         key = error.where if error.where in KEYS else error.field
         if key not in KEYS:
             return error
@@ -68,6 +69,7 @@ def read_answers_file(path: str | Path) -> AnswersFile:
         ConfigError: as `read_answers`.
     """
     file = Path(path)
+    # The lines are needed before the answers are checked, so that every error can name its own
     values, lines = _read(file)
     found = AnswersFile(Answers(), file, lines)
     for key in values:

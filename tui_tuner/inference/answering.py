@@ -146,6 +146,7 @@ def answer_each(
 ) -> list[Answer | BaseException]:
     """Answer as `answer_all`, but return the error of a model in the place of its answer."""
     turns = Turns(len(loaded))
+    # Slots instead of appending: threads finish in any order
     found: list[Answer | BaseException] = [Answer()] * len(loaded)
 
     def work(me: int) -> None:
@@ -159,7 +160,8 @@ def answer_each(
                 cancelled,
                 lambda numbers: _pass_on(turns, me, numbers),
             )
-        except BaseException as error:  # returned to the caller, as a thread has no other way
+        except BaseException as error:
+            # Returned to the caller, as a thread has no other way
             found[me] = error
         finally:
             turns.give(me, done=True)
@@ -177,6 +179,7 @@ def answer_each(
 
 def _pass_on(turns: Turns, me: int, numbers: _Numbers) -> None:
     if not turns.alone(me):
+        # The generator's state belongs to one answer, so it is saved before another thread generates
         numbers.leave()
         turns.give(me)
         turns.take(me)
@@ -245,6 +248,7 @@ def _answer(
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        # The traceback holds the tensors of the failed pass until it is cleared
         free_memory_of(error)
         raise OutOfMemoryError(
             _("there is not enough memory for {count:,} tokens.", count=len(prompt) + answer.tokens),
@@ -305,6 +309,7 @@ def _settings(sampling: Sampling, room: int, stops: set[int], tokenizer: Any) ->
         max_new_tokens=room,
         max_length=None,
         eos_token_id=sorted(stops) or None,
+        # generate() needs one even for a single prompt, and warns if it has to choose it
         pad_token_id=pad if pad is not None else (min(stops) if stops else 0),
         use_cache=True,
     )

@@ -36,6 +36,7 @@ def ask_run(loaded: LoadedRun, text: str, question: str = "") -> Shown:
     if loaded.config.task_kind.writes:
         raise UsageError(_("a model of task {task} cannot be asked about a text.", task=loaded.config.task))
     try:
+        # No gradients, which would keep every activation in memory
         with torch.inference_mode():
             return task.ask(loaded.model, loaded.tokenizer, loaded.config, text, question)
     except RowProblem as problem:
@@ -102,6 +103,7 @@ def answer(
     except Cancelled:
         return None
     (loaded,) = _warm[device].load([origin], say)
+    # Loading may have taken minutes, in which the user may have left
     if cancelled():
         return None
     progress({"doing": "answering"})

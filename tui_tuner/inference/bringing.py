@@ -34,16 +34,19 @@ def bring_missing(
 def bring(model: ModelSection, progress: ProgressCall, cancelled: CancelledCall = lambda: False) -> None:
     """Download a model, and remember its revision so that loading needs no network."""
     api.fetch(model.name, revision=model.revision, source=model.hub, progress=progress, cancelled=cancelled)
-    if model.hub == HUGGINGFACE and not model.trust_remote_code:  # remote code may refer to yet another model
+    # Remote code may refer to yet another model
+    if model.hub == HUGGINGFACE and not model.trust_remote_code:
         settle(model.name, model.revision)
 
 
 def bases_not_here(origins: Sequence[Origin]) -> list[ModelSection]:
     """List the hub models whose weights these origins need and that are not complete on this machine."""
     missing: dict[tuple[str, str | None], ModelSection] = {}
+    # Offline nothing can be downloaded; loading then reports which model is missing
     for origin in [] if is_offline() else origins:
         if origin.kind == "run" and origin.checkpoint != BASE and not (place_of(origin) / ADAPTER).is_file():
-            continue  # the run saved all its weights, so it needs no base model
+            # The run saved all its weights, so it needs no base model
+            continue
         model = config_of(origin).model
         if model.architecture is not None or is_path(model.name):
             continue

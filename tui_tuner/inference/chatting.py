@@ -79,6 +79,7 @@ def answer_chat(
         elif isinstance(answer, TunerError):
             found[place] = {"error": words_of(answer)}
         else:
+            # Anything but our own errors is a bug, and must not look like a model's refusal
             raise answer
     return [found[place] for place in sorted(found)]
 

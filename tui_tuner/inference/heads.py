@@ -43,6 +43,7 @@ def task_of_model(folder: Path) -> str:
     for ending, task in _HEADS.items():
         if any(name.endswith(ending) for name in names):
             return task
+    # A config without a class is taken for a model that writes, by far the most frequent kind
     if not names or any(_writes(name) for name in names):
         return "sft"
     raise ModelError(
@@ -110,6 +111,7 @@ def problem_of(values: Mapping[str, Any]) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file of a model; empty if it cannot be read, which loading will report."""
     try:
+        # A folder of unknown origin must not fill the memory
         if path.stat().st_size > _LARGEST:
             return {}
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -23,6 +23,7 @@ def held_out_prompts(origin: Origin) -> list[str]:
                 # Decoding is slow, and hardly any line is a sample
                 event = decode(line) if b'"sample"' in line else None
                 if event is not None and isinstance(event.body, Sample) and event.body.prompt.strip():
+                    # Each evaluation writes its samples again; one prompt per row is enough
                     found.setdefault(event.body.index, event.body.prompt)
                 if len(found) >= _MOST:
                     break

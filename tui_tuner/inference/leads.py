@@ -61,6 +61,7 @@ def again_command(folder: RunFolder, values: Mapping[str, Any]) -> str:
 
 def verdict_leads(folder: RunFolder | None, verdict: Verdict) -> list[str]:
     """List the advice of a verdict as lines, each with the command that follows it."""
+    # A verdict of a running run may still change, so only one that asks for action is shown
     if not verdict.final:
         if folder is None or verdict.verdict != "overfit":
             return []
@@ -86,6 +87,7 @@ def here(path: Path) -> str:
     whole = os.path.abspath(path)
     try:
         inside = os.path.relpath(whole)
-    except (OSError, ValueError):  # the current folder was deleted
+    except (OSError, ValueError):
+        # The current folder may have been deleted
         return whole
     return whole if inside.startswith("..") else inside

@@ -60,6 +60,8 @@ class Models:
             RunError, ModelError, HubError, HardwareError, ConfigError: one of them cannot be loaded.
             OutOfMemoryError: they do not fit into memory.
         """
+        # A run may write a better model while a chat with it is open: its stamp then differs, and it is
+        # loaded again
         wanted = [(origin, stamp(origin)) for origin in origins]
         # Others are released before anything is loaded, as both together may not fit
         self._loaded = {key: one for key, one in self._loaded.items() if key in wanted}
@@ -78,6 +80,7 @@ class Models:
             adapter = _adapter(origin)
             # Full checkpoints, and adapters that change the base's tensors, need a copy of their own
             own = origin.checkpoint not in ("", BASE) if adapter is None else not _shares(origin, adapter)
+            # Models that share weights need their memory only once
             key = _source_key(config, self.device) + (origin.label if own else "")
             if not any(base.startswith(key) for base in self._bases):
                 new[key] = (origin, config)
@@ -132,7 +135,8 @@ class Models:
     def _load_adapter(self, origin: Origin, config: RunConfig, task: Task) -> tuple[RunConfig, Any, Any]:
         """Load an adapter that no run here made; return (config, model, tokenizer)."""
         folder, name = Path(origin.path), one_line(origin.name)
-        read_stored(folder)  # reports damaged files before a large model is loaded
+        # Reports damaged files before a large model is loaded
+        read_stored(folder)
         require_base(config.model, name)
         if not origin.any_base:
             check_base(config.model, read_base(folder), name)

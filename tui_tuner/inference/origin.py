@@ -87,6 +87,7 @@ def find_origin(
         UsageError: a checkpoint was named for a model that has none.
         ModelError, RunError: nothing has this name, or it contains no model.
     """
+    # `base` and `any_base` only make sense once it is known what the name means
     found = _find(name, runs, checkpoint, task)
     if found.kind in ("run", "adapter"):
         return replace(found, base=_whole(base), any_base=any_base)
@@ -196,6 +197,7 @@ def _run_around(path: Path, runs: RunStore) -> tuple[RunFolder, str] | None:
     """Return (run, checkpoint) for a path inside a run's folder, or a name such as `RUN/step-20`."""
     if not _CHECKPOINT.fullmatch(path.name):
         return None
+    # RUN/best is in the run's folder, RUN/checkpoints/step-20 one level deeper
     for place in (path.parent, path.parent.parent):
         run = _find_run(str(place), place, runs) if place.name else None
         if run is not None and (place == path.parent or path.parent.name == "checkpoints"):
@@ -214,6 +216,7 @@ def _of_run(folder: RunFolder, checkpoint: str) -> Origin:
     path = os.path.abspath(folder.path)
     found = Origin("run", folder.name, path, checkpoint, config.task)
     known = checkpoints_of(found)
+    # The run has a config but has saved nothing, so its base must be asked for by name
     if not checkpoint and known == [BASE]:
         raise RunError(
             _("has saved no model yet."),

@@ -55,8 +55,10 @@ def config_of(origin: Origin) -> RunConfig:
         values = _base_of(origin)
     section = ModelSection(**values)
     agreed = section.model_copy(update={"trust_remote_code": True})
+    # A folder without code needs no consent, and none may be looked up for it
     trusts = not is_path(section.name) or _brings_code(Path(section.name).expanduser())
-    if trusts and consent.allowed(agreed):  # the user has agreed to exactly this code before
+    # The user has agreed to exactly this code before
+    if trusts and consent.allowed(agreed):
         values["trust_remote_code"] = True
     config = build_config({"task": origin.task, "model": values})
     return _exact(config, Path(origin.path), origin.any_base) if origin.kind == "adapter" else config
@@ -124,6 +126,7 @@ def load_headed(
     head: Mapping[str, Any],
 ) -> Any:
     """Load a base model; with `head`, give it a new head of that shape, still with random weights."""
+    # The task's own loader creates a head that matches the run's data
     if not head:
         return task.load(config, device, tokenizer, learned)
     from tui_tuner.models.loading import load_model

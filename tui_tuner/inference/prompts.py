@@ -24,6 +24,7 @@ def encode_chat(loaded: Loaded, turns: Sequence[Turn]) -> list[int]:
         UsageError: the template refuses these turns.
     """
     tokenizer = loaded.tokenizer
+    # The tokenizer adds its own special tokens here, as there is no template to write them
     if not has_template(tokenizer):
         return list(tokenizer("".join(str(turn["content"]) for turn in turns))["input_ids"])
     try:

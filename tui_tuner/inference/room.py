@@ -30,6 +30,7 @@ def check_room(models: Iterable[tuple[Origin, RunConfig]], device: str) -> None:
     needed, names = 0.0, []
     for origin, config in models:
         try:
+            # Only to prevent a crash: no download for the sake of an estimate
             facts = load_facts(config.model, network=False)
         except TunerError:
             continue

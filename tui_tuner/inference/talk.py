@@ -49,6 +49,7 @@ class Reply:
         if not self.error:
             self.text = str(told["text"])
             self.tokens, self.prompt_tokens = int(told["tokens"]), int(told["prompt_tokens"])
+            # Values of a failed answer do not exist, so they are only read without an error
             self.rate, self.first, self.note = told["rate"], float(told["first"]), str(told["note"])
 
 
@@ -165,6 +166,7 @@ class Talk:
 
     def rivals(self, turn: Turn, reply: Reply) -> list[Reply]:
         """Return other answers to exactly the same messages, by other models or from other tries."""
+        # Replies in other branches answer other messages and cannot be compared
         versions = turn.before.nexts if turn.before else [turn]
         found = [other for version in versions for other in version.replies.values()]
         return [

@@ -68,6 +68,7 @@ def check_hardware(config: RunConfig) -> None:
         ConfigError: several devices, which a run cannot use yet.
         UsageError: this is one of several processes.
     """
+    # First: with several processes, every other check would print its error several times
     one_process()
     devices = config.hardware.devices
     if not isinstance(devices, int):
@@ -115,7 +116,8 @@ def _check_model(config: RunConfig) -> None:
     model = config.model
     if model.architecture is None:
         with about("model.name"):
-            source = model_source(model) if is_path(model.name) else ""  # the run downloads a hub's model
+            # A hub's model is downloaded by the run
+            source = model_source(model) if is_path(model.name) else ""
             if os.path.isdir(source):
                 check_weights(Path(source))
                 check_described(model)
@@ -145,7 +147,8 @@ def check_method(config: RunConfig) -> None:
 
     try:
         facts = load_facts(config.model, network=False)
-    except TunerError:  # left to the run, which may know shapes that planning does not
+    except TunerError:
+        # Left to the run, which may know shapes that planning does not
         return
     beside = no_prefix(Case(config, facts, DataFacts(0), None))
     if beside is not None:
@@ -200,7 +203,8 @@ def _check_rows(config: RunConfig, data: DataSection) -> None:
 
     check_kind = getattr(find_task(config.task).encoder_class, "check_kind", None)
     ledger = Ledger()
-    usable = False  # also set if a source may have usable rows that were not read
+    # Also set for sources that were not read to their end
+    usable = False
     legible = False
     for number, resolved in enumerate(resolve(data)):
         # Data sets on hubs are checked by the run, which downloads them

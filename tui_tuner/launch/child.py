@@ -26,6 +26,7 @@ def start_worker(folder: RunFolder, resume: bool = False) -> Child:
     """
     log = open_log(folder.log)
     try:
+        # Absolute: the worker must find it whatever its working folder is
         arguments = [str(folder.path.resolve()), *["--resume"] * resume, *_consent(folder)]
         return Child("tui_tuner.launch.worker", *arguments, stdout=log, stderr=log)
     finally:
@@ -40,7 +41,8 @@ def _consent(folder: RunFolder) -> list[str]:
     try:
         model = folder.config().model
     except TunerError:
-        return []  # the worker reports it
+        # The worker will report the same error
+        return []
     agreed = model.trust_remote_code and consent.allowed(model)
     return ["--trust-remote-code"] * agreed
 

@@ -43,6 +43,7 @@ def count_on_model(
     try:
         with Helper() as helper:
             found = helper.request(OPERATION, request, seconds=SECONDS).wait()
+    # An estimate with a doubt is better than none
     except (TunerError, ProcessEnded):
         return guess
     return replace(guess, trained=found["trained"], total=found["total"], doubt="")

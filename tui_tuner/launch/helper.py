@@ -143,7 +143,8 @@ class Helper:
             if process.turn.acquire(timeout=max(0.0, until - time.monotonic())):
                 process.end()
                 process.turn.release()
-            else:  # the thread that uses it is busy elsewhere, and will find it dead
+            else:
+                # The thread that uses it is busy elsewhere, and will find it dead
                 process.kill()
 
     @property
@@ -164,6 +165,7 @@ class Helper:
             )
             if name == ALONE:
                 self._alone.add(process)
+        # With a timeout, so that a cancelled request does not wait for the one before it
         while not process.turn.acquire(timeout=POLL / 2):
             if given_up() or self._closed:
                 raise Cancelled
@@ -247,6 +249,7 @@ def rebuilt(error: dict[str, Any], title: str) -> TunerError:
         missing = kind in ("ImportError", "ModuleNotFoundError")
         hint = _("Check the installation with `tui-tuner doctor`.") if missing else ""
         return RunError(f"{one_line(kind)}: {one_line(what, 400)}", where=title, hint=hint)
+    # Only classes of our own module are looked up: the name comes from another process
     found = getattr(errors, kind, TunerError)
     hint = sanitize(error.get("hint", ""))
     shown = sanitize(error.get("on_screen") or hint)

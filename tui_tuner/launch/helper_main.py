@@ -63,8 +63,10 @@ class Server:
     # ---- the second thread -----------------------------------------------------------------------------
 
     def _listen(self) -> None:
-        jobs: dict[int, Job] = {}  # only the newest one, as requests come one at a time
-        with contextlib.suppress(OSError, ValueError, KeyError):  # not written by our parent, so end
+        # Holds only the newest one, as requests come one at a time
+        jobs: dict[int, Job] = {}
+        # A message that the parent cannot have written: end
+        with contextlib.suppress(OSError, ValueError, KeyError):
             for line in self._lines():
                 message = json.loads(line)
                 if "operation" in message:
@@ -103,7 +105,9 @@ class Server:
             self._say(job, "result", answer(job.arguments, progress, job.cancel.is_set))
         except SystemExit as error:
             _leave(error)
-        except BaseException as error:  # of any kind: the parent waits for an answer
+        except BaseException as error:
+            # Of any kind: the parent waits for an answer
+            # Our own errors explain themselves; of others the traceback helps to find the bug
             if not isinstance(error, TunerError):
                 traceback.print_exc()
             self._say(job, "error", described(error))
@@ -113,8 +117,10 @@ class Server:
         with self._speaking:
             try:
                 while block:
+                    # A pipe may take only part of a large answer at a time
                     block = block[os.write(self._answers, block) :]
-            except OSError:  # the parent has closed its end
+            except OSError:
+                # The parent has closed its end
                 end_group()
 
 
@@ -157,7 +163,8 @@ def _end_with(lifeline: int) -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | fcntl.FASYNC)
-        if select.select([lifeline], [], [], 0)[0]:  # it was closed before the signal was set up
+        # The other end was closed before the signal was set up
+        if select.select([lifeline], [], [], 0)[0]:
             end_group()
 
 

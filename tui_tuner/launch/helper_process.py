@@ -75,6 +75,7 @@ class Process:
         if self._child is not None and self._child.poll() is None:
             return self._child.pid
         self.end()
+        # Its write end is closed by the kernel when this process ends, however that happens
         reading, writing = os.pipe()
         self._lifeline = os.fdopen(
             writing, "wb", buffering=0
@@ -151,7 +152,8 @@ class Process:
                     raise ProcessEnded(_("took longer than {words} and was stopped.", words=words))
                 if stop_by is not None and now > stop_by:
                     raise ProcessEnded(_("did not stop when asked to, and was killed."))
-        except BaseException:  # also from the caller's own callbacks, as the answer would then go unread
+        except BaseException:
+            # Also from the caller's own callbacks, as the answer would then go unread
             self.end()
             raise
 
@@ -163,7 +165,8 @@ class Process:
         assert self._child is not None
         dead = self._child.poll() is not None
         if dead:
-            self._child.end()  # processes that it started may hold its pipes open and write to them
+            # Processes that it started may hold its pipes open and write to them
+            self._child.end()
         self._exchange(0 if dead else POLL)
         for _unused in range(_MOST_READS if dead else 0):
             if not self._exchange(0):
@@ -193,7 +196,8 @@ class Process:
         """Parse a line; return an empty message if it is not about the current request."""
         try:
             message = json.loads(line)
-        except ValueError:  # printed before the process redirected its streams
+        except ValueError:
+            # Printed before the process redirected its streams
             self._hear(line + b"\n")
             return {}
         return message if isinstance(message, dict) and message.get("id") == self._number else {}
@@ -232,7 +236,8 @@ class Process:
             poller.register(end, select.POLLIN)
         if self._outgoing:
             poller.register(self._in, select.POLLOUT)
-        elif not self._reading:  # its pipes are closed, so it will be dead in a moment
+        elif not self._reading:
+            # Its pipes are closed, so it will be dead in a moment
             time.sleep(seconds)
         ready = poller.poll(seconds * 1000)
         for end, _unused in ready:
@@ -241,10 +246,12 @@ class Process:
 
     def _write(self) -> None:
         try:
+            # In blocks: the process may only read while we read its answers
             self._outgoing = self._outgoing[os.write(self._in, self._outgoing[:_BLOCK]) :]
         except BlockingIOError:
             return
-        except OSError:  # it no longer reads
+        except OSError:
+            # The process no longer reads
             self._outgoing = b""
 
     def _read(self, end: int) -> None:

@@ -64,8 +64,10 @@ def host(
     with owned(folder):
         config = folder.config()
         require_consent(folder, config)
+        # Space that is freed for the journal when the disk is full, so that the run can report it
         ballast.put(folder.path)
-        scrubber().blank_out(folder.log)  # a process that was killed could not mask its last lines
+        # A process that was killed could not mask its last lines
+        scrubber().blank_out(folder.log)
         journal = _open_journal(folder)
         notifier = Notifier(journal, folder.name, config.output.notify)
 
@@ -75,6 +77,7 @@ def host(
 
         try:
             stopping = Stopping(control, sync, end)
+            # Events pass the watchdog, then the notifier, then reach the journal
             with _crashes_logged(folder), Watchdog(notifier, folder.path, stopping=stopping) as sink:
                 if death is not None:
                     message = f"{_('The run was lost.')} {death.message}"
@@ -121,7 +124,8 @@ def _crashes_logged(folder: RunFolder) -> Iterator[None]:
         return
     try:
         fd = open_private(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    except OSError:  # the disk is full, which the run itself reports
+    except OSError:
+        # The disk is full, which the run itself reports
         yield
         return
     try:
@@ -141,7 +145,8 @@ def _train(
     try:
         if resume:
             check_edits(folder, config)
-        check_data(config)  # reports a wrong path at once, not after the slow imports
+        # Reports a wrong path at once, not after the slow imports
+        check_data(config)
     except TunerError as error:
         ended = Finished.failed(error)
         journal.emit(ended)
@@ -149,7 +154,8 @@ def _train(
     journal.emit(Phase("loading", note=_("importing torch and transformers")))
     prepare_environment()
     try:
-        from tui_tuner.training import session  # takes seconds: torch, transformers, peft
+        # Takes seconds: torch, transformers, peft
+        from tui_tuner.training import session
     except Exception as error:
         message = _("the training core cannot be imported: {error}", error=error)
         hint = _("Check the installation with `tui-tuner doctor`.")

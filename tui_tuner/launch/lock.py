@@ -73,6 +73,7 @@ def owned(folder: RunFolder) -> Iterator[None]:
     fd = _open_lock(folder)
     try:
         try:
+            # flock, as the kernel releases it when the process dies, even by kill -9
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             pid = folder.manifest().get("pid", "unknown")

@@ -68,6 +68,7 @@ def captured(log: Path | None) -> Iterator[Terminal]:
     sys.stderr.flush()
     real = Terminal(_copy(1), _copy(2))
     saved = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+    # Descriptors, not only sys.stdout: libraries in C write to 1 and 2 directly
     target = redirect(log)
     sys.stdout = sys.stderr = cast(TextIO, _ScrubbedStream(target))
     sys.__stdout__, sys.__stderr__ = real.out, real.err  # type: ignore[misc,assignment]
@@ -191,7 +192,8 @@ def scrub_streams() -> None:
 def _copy(fd: int) -> TextIO:
     try:
         copy = os.dup(fd)
-    except OSError:  # closed by the parent process
+    except OSError:
+        # The parent process may have closed the stream
         copy = os.open(os.devnull, os.O_WRONLY)
     return _stream(copy, close=True)
 
@@ -204,5 +206,6 @@ def _quietly_flush(real: Terminal) -> None:
     for stream in (real.out, real.err):
         try:
             stream.flush()
-        except OSError:  # the terminal was closed
+        except OSError:
+            # The terminal may have been closed
             continue

@@ -61,6 +61,7 @@ def short_version(config: RunConfig, root: Path) -> RunConfig:
     rows = 4 * config.training.batch_size * steps
     short: dict[str, Any] = {
         "training.max_steps": steps,
+        # Some GPU kernels give slightly different results each time, which would look like an inexact resume
         "training.deterministic": True,
         # Each step reaches the journal at once, so that a kill comes right after its step
         "training.report_every": 0.001,
@@ -95,6 +96,7 @@ def prove(config: RunConfig, root: Path, say: Say, chance: random.Random | None 
             _("the run has {steps} steps, but at least 3 are needed to kill it in the middle.", steps=steps),
             hint=_("Train longer."),
         )
+    # A fast run may end between the step's event and the kill
     for attempt in range(_ATTEMPTS):
         killed = store.create(_named(config, f"killed-{attempt + 1}"))
         # Not at the last steps: the run could end between the step's event and the kill

@@ -31,4 +31,5 @@ def install(control: Control, on_hangup: Callable[[], None] | None = None) -> No
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+    # The default action would end the run when its terminal is closed
     signal.signal(signal.SIGHUP, hangup)

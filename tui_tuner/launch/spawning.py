@@ -51,7 +51,8 @@ class Child(subprocess.Popen[bytes]):
     def end(self) -> None:
         """Kill the process with all that it started, and wait for its end. Any thread may call it."""
         with self._ending:
-            if not self._ended:  # later the group's number may belong to another process
+            # Later the group's number may belong to another process
+            if not self._ended:
                 self._ended = True
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.pid, signal.SIGKILL)

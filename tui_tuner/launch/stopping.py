@@ -58,6 +58,7 @@ class Stopping:
                 continue
             if self._finished:
                 return
+            # After the first step there is something to save, so the core must end by itself
             if self._begun or self._end is None:
                 sink.emit(Log(_("Stopping: the current work is finished and saved first.")))
                 return

@@ -20,6 +20,7 @@ class ThreadHost:
         self.control = Control(folder.control)
         self.outcome: Ended | None = None
         self._log_output = log_output
+        # Not a daemon: the interpreter must wait for the run when the screen closes
         self._thread = threading.Thread(target=self._run, name=f"run-{folder.name}", daemon=False)
 
     def start(self) -> None:

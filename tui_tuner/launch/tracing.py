@@ -34,6 +34,7 @@ class Tracer:
 
     def close(self) -> None:
         """Cancel running traces, and end the tracing process."""
+        # A copy, as each request removes itself when it ends
         for request in tuple(self._requests):
             request.cancel()
         if self._own:

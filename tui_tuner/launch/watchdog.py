@@ -106,11 +106,13 @@ class Watchdog:
     def limit(self) -> float:
         """Return the seconds without progress that are still normal."""
         seconds = list(self._seconds)
+        # The median, as evaluations and checkpoints make some steps much longer
         return max(self._least, self._factor * statistics.median(seconds) if seconds else 0.0)
 
     def _watch(self) -> None:
         while not self._done.wait(self._look):
-            with contextlib.suppress(Exception):  # the watchdog must never harm the run
+            # The watchdog must never harm the run
+            with contextlib.suppress(Exception):
                 self._check(time.monotonic())
                 self._look_at_disk()
                 self._scrub_log()
@@ -176,6 +178,7 @@ class Watchdog:
         with open(fd, "w", encoding="utf-8") as file:
             file.write(f"pid {os.getpid()}, phase {self._phase or 'unknown'}, after step {self._step}\n\n")
             file.flush()
+            # faulthandler works even if other threads hold locks that Python's own tools need
             faulthandler.dump_traceback(file=file, all_threads=True)
         scrubber().blank_out(self._folder / name)
         return True

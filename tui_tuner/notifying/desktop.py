@@ -16,6 +16,7 @@ def has_desktop() -> bool:
     """Return whether this process can show desktop notifications."""
     if sys.platform == "darwin":
         return bool(shutil.which("osascript")) and "SSH_CONNECTION" not in os.environ
+    # notify-send may be installed on machines without a desktop, where it can only fail
     shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     return bool(shown and shutil.which("notify-send"))
 

@@ -138,6 +138,7 @@ class Story:
 
     def _figures(self, seconds: float, cost: float | None) -> str:
         """Format the newest measurement, the time and the cost."""
+        # The metric that decides which checkpoint is best is the one the user cares about
         value = self._measured.get(self._deciding)
         parts = []
         if isinstance(value, int | float):

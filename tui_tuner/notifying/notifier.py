@@ -35,12 +35,14 @@ class Notifier:
 
     def emit(self, body: Body) -> None:
         """Pass on an event, then send a message if it calls for one."""
+        # The journal first: a message must never be ahead of what it reports
         self._sink.emit(body)
         if not self._entries:
             return
         try:
             message = self._story.see(body)
-        except Exception:  # an event with odd values must not fail the run
+        except Exception:
+            # An event with odd values must not fail the run
             return
         if message is not None:
             self._start(message)
@@ -53,7 +55,8 @@ class Notifier:
                 self._pending.append(entry)
             try:
                 thread.start()
-            except RuntimeError:  # no more threads are available, or the interpreter is ending
+            except RuntimeError:
+                # No more threads are available, or the interpreter is ending
                 self._done(entry)
 
     def _send(self, entry: str, message: Message) -> None:

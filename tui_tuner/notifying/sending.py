@@ -62,6 +62,7 @@ def send(entry: str, message: Message, wait: Callable[[float], bool] = lambda _s
 
 
 def _send_once(entry: str, message: Message) -> None:
+    # ${HF_TOKEN} in somebody else's config would send the user's token to an address of their choice
     foreign = [name for name in _names(entry) if name.upper().startswith(_FOREIGN)]
     if foreign:
         raise NotSent(_("{name} belongs to another service and must not be sent", name=foreign[0]))
@@ -166,7 +167,8 @@ def _post(address: str, body: bytes, headers: Mapping[str, str]) -> None:
         error.close()
         if error.code == 303:
             return
-        if 300 <= error.code < 400:  # to a file, or in a loop
+        # A redirect to another kind of address, or in a loop
+        if 300 <= error.code < 400:
             raise NotSent(_("it leads on to an address that is not followed")) from None
         again = error.code in BUSY
         raise NotSent(_("the server answered with status {status}", status=error.code), again) from None

@@ -31,6 +31,7 @@ class TerminalNotices:
         if self._story is None or not self._entries:
             return ""
         message = self._story.see(body)
+        # Attaching to a run replays its journal, which must not ring for what happened hours ago
         if message is None or abs((time.time() if now is None else now) - event.time) > FRESH:
             return ""
         return codes_for(self._entries, message)
@@ -54,7 +55,8 @@ def notice(message: Message) -> str:
         code = f"\x1b]777;notify;{title};{text}{END}"
     else:
         code = f"\x1b]9;{title}. {text}{END}"
-    if os.environ.get("TMUX"):  # passes on sequences that are wrapped like this, if allow-passthrough is on
+    # Tmux passes on sequences that are wrapped like this, if allow-passthrough is on
+    if os.environ.get("TMUX"):
         code = "\x1bPtmux;" + code.replace("\x1b", "\x1b\x1b") + END
     return code
 

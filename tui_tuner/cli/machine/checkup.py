@@ -109,7 +109,8 @@ def _device(problems: list[str]) -> str:
                     "that fits the driver (https://pytorch.org/get-started/locally/)."
                 )
             )
-    except Exception:  # no driver: a machine without a GPU is not a problem
+    except Exception:
+        # No driver: a machine without a GPU is not a problem
         return _cpu(torch.get_num_threads())
     return _cpu(torch.get_num_threads())
 
@@ -124,7 +125,8 @@ def _kernels() -> dict[str, list[dict[str, Any]]]:
             f"{device.place} {device.name}".strip(): [asdict(one) for one in kernels_on(device)]
             for device in detect().devices
         }
-    except Exception:  # a torch that cannot be imported is reported by `_device`
+    except Exception:
+        # A torch that cannot be imported is reported by `_device`
         return {}
 
 

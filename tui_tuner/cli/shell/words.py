@@ -87,6 +87,7 @@ def runs(context: Any, incomplete: str) -> Iterator[Word]:
     # A path: the shell completes files itself
     if incomplete.startswith((".", "/", "~")):
         return
+    # `runs` subcommands take --runs before or after their own name
     named = context.params.get("runs") or (context.parent.params.get("runs") if context.parent else None)
     yield Word("last")
     for index, folder in enumerate(RunStore(named or "runs").runs()):

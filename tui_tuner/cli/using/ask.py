@@ -105,7 +105,8 @@ def _ask(origin: Origin, device: str, text: str, question: str, quiet: bool) -> 
             terminal.err.write(_("loading the model…") + "\r")
             terminal.err.flush()
         try:
-            from tui_tuner.inference.asking import ask_run, load_asked  # takes seconds: torch, transformers
+            # Takes seconds: torch, transformers
+            from tui_tuner.inference.asking import ask_run, load_asked
 
             return ask_run(load_asked(origin, device), text, question)
         finally:

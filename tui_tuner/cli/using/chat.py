@@ -162,6 +162,7 @@ def _stopping() -> Iterator[threading.Event]:
         if not _answering.is_set():
             raise KeyboardInterrupt
 
+    # Python's own handler would interrupt the generation with an exception
     before = signal.signal(signal.SIGINT, stop)
     try:
         yield asked
@@ -214,6 +215,7 @@ class Talk:
         assert self._sampling is not None
         for turns in self._turns:
             turns.append({"role": "user", "content": text})
+        # Each model has its own turns, as each answers its own earlier answers
         prompts = [encode_chat(one, turns) for one, turns in zip(self._loaded, self._turns, strict=True)]
         heard = self._hear_json if self._json else _InOrder(self._write, self._labels).add
         _answering.set()

@@ -187,6 +187,7 @@ def _run(job: Job, as_json: bool) -> int:
             predict as work,
         )  # takes seconds: torch, transformers
 
+        # Standard output is for JSON alone, so that it can be piped
         said = Saying(terminal.out if as_json else terminal.err, as_json)
         try:
             found = work(job, said.hear, asked.stop)

@@ -48,6 +48,7 @@ def refusal_concern(error: TunerError | OSError, config: RunConfig) -> Concern:
     where = f"{error.where}: " if error.where else ""
     fixes = tuple((words_of_fix(fix), fix) for fix in fixes_of(error.hint))
     code = "unreadable"
+    # The user can solve this on the spot by naming columns, so it has a code of its own
     if isinstance(error, DataError) and error.field in ("data.columns", "data.format"):
         code = "name_columns"
     elif any("task" in fix for fix in fixes_of(error.hint)):
@@ -79,6 +80,7 @@ def by_hand(config: RunConfig) -> tuple[_Fix, ...]:
 def words_of_fix(fix: Mapping[str, Any]) -> str:
     """Word a fix as an entry in a list of choices."""
     columns = fix.get("data.columns")
+    # Column names come from the file and may contain anything
     named = ", ".join(f"{role} = {one_line(name, 40)}" for role, name in dict(columns or {}).items())
     task = TASKS.get(str(fix.get("task", "")))
     if task is not None and named:
@@ -154,7 +156,8 @@ def few_rows(tally: Tally, config: RunConfig, tokens: int) -> Iterator[Concern]:
     # Copies teach nothing new
     different = tally.rows - tally.duplicates
     if need.unit == OF_CLASS and tally.labels and problem_of(tally, config) != REGRESSION:
-        if len(tally.labels) > 1:  # a single class has a concern of its own
+        # A single class has a concern of its own (one_class)
+        if len(tally.labels) > 1:
             yield from _few_of(tally.labels, config)
     elif need.unit == OF_TAG and tally.tags:
         yield from _few_of(tally.tags, config)
@@ -165,6 +168,7 @@ def few_rows(tally: Tally, config: RunConfig, tokens: int) -> Iterator[Concern]:
             )
             yield _too_small(words, config)
     else:
+        # Without labels to count per class, the rule for examples in general applies
         rows = need if need.unit not in (OF_CLASS, OF_TAG) else need_of("sft")
         if size_word(rows, different) in ("few", "too_few"):
             words = _n(
@@ -263,6 +267,7 @@ def _labels(tally: Tally, config: RunConfig) -> Iterator[Concern]:
         )
         return
     once = sum(number == 1 for number in tally.labels.values())
+    # In a tiny file, labels that occur once are normal
     if rows >= 20 and once > OWN_LABELS * rows:
         yield Concern(
             "own_labels",
@@ -347,6 +352,7 @@ def held_out_copies(copies: int, held: int) -> Iterator[Concern]:
                 held=held,
             ),
             _("Remove them from one of the two files, or hold out rows of the training file."),
+            # A few copies distort a result a little; if most rows are copies, it means nothing
             stops=copies > held / 2,
             fixes=((_("Hold out 5 % of the training rows instead"), {"data.validation": 0.05}),),
         )

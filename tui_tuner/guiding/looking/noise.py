@@ -82,6 +82,8 @@ def _refusals(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
 
 
 def _cut_off(tally: Tally, _config: RunConfig) -> Iterator[Concern]:
+    # Many answers of exactly the greatest length, without an end: the limit of the program that generated
+    # them
     count, longest = tally.cut_answers()
     answers = len(tally.answers)
     if longest >= LEAST_CUT and count > FEW and count >= CUT * answers:
@@ -116,7 +118,8 @@ def _encoding(tally: Tally, config: RunConfig) -> Iterator[Concern]:
 
 def _html(tally: Tally, config: RunConfig) -> Iterator[Concern]:
     if _many(tally.html, tally.rows, HTML):
-        placed = config.task_kind.decides in ("token", "span")  # their positions in the text must stay valid
+        # Their positions in the text must stay valid
+        placed = config.task_kind.decides in ("token", "span")
         yield Concern(
             "html",
             _(

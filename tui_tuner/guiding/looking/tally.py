@@ -93,9 +93,11 @@ class Tally:
         self._seen: set[bytes] = set()
         self._said: dict[bytes, bytes] = {}  # hash of a text -> hash of the label an earlier row gave it
         self._open_ended: Counter[int] = Counter()  # lengths of answers that end within a sentence
+        # The same rules as in data.cleaning, so that the fix offered removes exactly the rows counted
         self._cleaner = Cleaner(CleaningSection(refusals=True))
         self._flags = Cleaner(CleaningSection(personal_data=True))
         self._ledger = Ledger()
+        # Seeded: two looks at the same file give the same figures
         self._chance = random.Random(0)
         self.outputs = OutputCounter(self.config)
 
@@ -117,6 +119,7 @@ class Tally:
     # ---- one row ----------------------------------------------------------------------------------------
 
     def _look_at_texts(self, read: Read, texts: list[str]) -> None:
+        # Damage shows early in a text, and regular expressions over whole books are slow
         text = "\n".join(texts)[:_TRIED]
         if _LOST in text:
             self.lost += 1
@@ -148,6 +151,7 @@ class Tally:
         if isinstance(record, Labelled) and record.label is not None:
             for label in labels_of(record.label, self.config.data.label_separator):
                 name = class_name(label)
+                # A column of answers taken for labels would have as many as rows
                 if name in self.labels or len(self.labels) < MOST_NAMED:
                     self.labels[name] += 1
         elif isinstance(record, Tagged):
@@ -202,6 +206,8 @@ class Tally:
 
     def finish(self) -> None:
         """Read the counts of personal data, which the cleaner totals in its ledger."""
+        # The cleaner replaces personal data and records it in its ledger; the replaced rows are not needed
+        # here
         for step in self._ledger.steps():
             if "e-mail" in step.reason:
                 self.emails = step.count
@@ -222,6 +228,7 @@ class Tally:
         """Return the language of nearly all sampled rows as an ISO code; empty if it is not clear."""
         found = Counter(
             language_of(" ".join(texts_of(read.record))[:_TRIED])
+            # 200 rows are enough to see which language prevails
             for read in self.sample[:200]
             if read.record is not None
         )

@@ -34,7 +34,8 @@ class AskedHub:
             if reachable():
                 self._found = sources.of_hub(self._kind, set())
         except TunerError:
-            self._found = []  # reachable, but the search failed: known models can be downloaded nonetheless
+            # Reachable, but the search failed: known models can be downloaded nonetheless
+            self._found = []
         finally:
             self._answered.set()
 
@@ -53,6 +54,7 @@ class AskedHub:
     def models(self, known: set[str]) -> Iterator[Candidate]:
         """Yield models found that suit the task and are not known yet, with their configs, in order."""
         wanted = [one for one in self._found or () if one.key.lower() not in known]
+        # Each description is a request of its own, so only the most used models are described
         wanted = [one for one in wanted if suits(one.kind, self._kind) < 2][:MOST_DESCRIBED]
         told: list[Candidate | None] = [None] * len(wanted)
         done = [threading.Event() for _unused in wanted]

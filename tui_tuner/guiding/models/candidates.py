@@ -76,6 +76,7 @@ def of_machine(folder: Path, runs: Path) -> list[Candidate]:
 
     found: dict[str, Candidate] = {}
     for candidate in [*map(_local, local_models(folder)), *_of_runs(runs)]:
+        # A run's model may also be found as a folder; the first source that knows it wins
         found.setdefault(str(candidate.folder or candidate.key), candidate)
     return sorted(found.values(), key=lambda one: (bool(one.missing), -one.used, one.name))
 
@@ -109,6 +110,7 @@ def _of_runs(root: Path) -> Iterator[Candidate]:
     from tui_tuner.runs.store import RunStore
 
     for run in islice(RunStore(root).runs(), _MOST_RUNS):
+        # One model per run: the best one, or the last if none was marked best
         for place in (run.best, run.last):
             if (place / "config.json").is_file() and not lacks(place):
                 path = place.absolute()
@@ -153,6 +155,7 @@ def of_catalog() -> tuple[Candidate, ...]:
     for entry in entries():
         owned = [name for name in entry.ids if "/" in name] or list(entry.ids)
         good = [name for name in owned if (card := published(name)) is not None and card.first]
+        # The names of an entry share one shape: without a recommendation, one of them is enough
         for name in good or owned[-1:]:
             known = published(name)
             kind = known.kind if known else kind_by_name(name)
@@ -213,6 +216,7 @@ def described(candidate: Candidate) -> Candidate | None:
         told = describe(candidate.name, source=candidate.source or HUGGINGFACE)
     except TunerError:
         return None
+    # Without a config no plan is possible; pickled weights and remote code are not offered to beginners
     if not told.config or not told.safetensors or told.remote_code:
         return None
     return replace(

@@ -91,6 +91,7 @@ class Choice:
 def facts_of(data: Any) -> DataFacts | None:
     """Return counts of the rows from `DataFacts`, an object with `facts`, or a `DataLook`; None if there are
     no counted rows."""
+    # By attributes instead of types: importing the look at data here would be a circle
     found = data if isinstance(data, DataFacts) else getattr(data, "facts", None)
     if isinstance(found, DataFacts):
         return found if found.rows else None
@@ -123,6 +124,7 @@ def speaks(known: Sequence[str], asked: Sequence[str]) -> bool | None:
     """Return whether a card names all languages asked for; None if it names none or none are asked for."""
     if not known or not asked:
         return None
+    # Cards name languages without a region: pt for pt-BR
     return all(code.partition("-")[0] in known for code in asked)
 
 

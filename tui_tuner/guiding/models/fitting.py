@@ -100,6 +100,7 @@ def fit_model(
         _changed([candidate.folder / "config.json"] if candidate.folder is not None else []),
         _changed(runs.glob("*/events.jsonl") if runs is not None and machine.here and candidate.here else []),
     ]
+    # As text, since configs and values contain lists and mappings, which cannot be hashed
     key = json.dumps([seen, machine.asked, repr(data), dict(values)], sort_keys=True, default=str)
     with _lock:
         if key in _kept:
@@ -176,6 +177,7 @@ def _fit(
     values: Mapping[str, Any],
     runs: Path | None = None,
 ) -> Fitted:
+    # A hub can complete its own download, but nothing can complete a folder
     if candidate.missing and candidate.origin == FOLDER:
         return Fitted(UNSUITED, why=_("Its folder is incomplete: {missing}.", missing=candidate.missing))
     if candidate.missing and candidate.config is None and candidate.folder is None:
@@ -202,6 +204,7 @@ def _fit(
     except ModelError as error:
         return Fitted(UNSUITED, why=words_of(error))
     except TunerError as error:
+        # An error about the model itself is final; any other may be solved by another setting
         return Fitted(UNSUITED if error.field == "model.name" else UNKNOWN, why=words_of(error))
     except OSError as error:
         return Fitted(UNKNOWN, why=one_line(error))
@@ -329,7 +332,8 @@ def _config_of(kind: TaskKind, candidate: Candidate, values: Mapping[str, Any]) 
     if candidate.source:
         set_path(plain, "model.hub", candidate.source)
     for path, value in values.items():
-        if path not in ("task", "data.path"):  # rows are given by their counts
+        # The rows are known by their counts alone; the plan must not look for a file
+        if path not in ("task", "data.path"):
             set_path(plain, path, value)
     return validated(RunConfig, plain)
 
@@ -354,6 +358,7 @@ def _chosen(
     """Choose the fields that go with this model and are not decided yet."""
     usual = "full" if is_tiny(candidate.name) else usual_method(kind, facts, data)
     if usual in kind.without:
+        # A task may exclude one of the two methods
         usual = "full" if usual == "lora" else "lora"
     method = str(values.get("method.kind") or usual)
     found: dict[str, Any] = {} if "method.kind" in values else {"method.kind": method}

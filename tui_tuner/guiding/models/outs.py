@@ -76,6 +76,7 @@ def smaller_that_fits(choices: Sequence[Choice], than: Choice) -> Choice | None:
     A model that knows the languages asked for takes precedence over a larger one that does not.
     """
     fitting = [one for one in choices if one.fits and (one.parameters or 0) < (than.parameters or 0)]
+    # The toy models always fit, but are no substitute for a real one
     real = [one for one in fitting if one.origin != PACKAGE] or fitting
     return max(real, key=lambda one: (one.speaks is not False, one.parameters or 0), default=None)
 

@@ -131,9 +131,11 @@ def watch_models(
         Path(root or RunConfig().output.folder),
         False if is_offline() else None,
     )
+    # Local models need no network, so the first list appears at once
     near = [*sources.of_machine(folder or Path.cwd(), asked.runs), sources.of_package(asked.kind)]
     pool = _Pool(asked, stopped)
     yield pool.add(near)
+    # Started before the catalogue is planned, so that the search runs at the same time
     answers = AskedHub(asked.kind, stopped) if network else None
     known = [one for one in _suited(sources.of_catalog(), asked.kind) if one.key.lower() not in pool.keys]
     for _shown in pool.grow(known, all_at_once):
@@ -206,6 +208,7 @@ def _choice(candidate: Candidate, fitted: Fitted, asked: _Question) -> tuple[tup
     """Return (sort key, choice) of a model."""
     kind = "encoder" if fitted.encoder else candidate.kind
     parameters = fitted.parameters or candidate.parameters
+    # Catalogue entries have no size of the download, only a number of parameters
     fetch = candidate.fetch if candidate.here or candidate.fetch is not None else _weights(parameters)
     seconds = fitted.seconds
     cost = _cost(seconds, asked.budget.price)
@@ -246,6 +249,7 @@ def _place(choice: Choice, fitted: Fitted, candidate: Candidate, asked: _Questio
     # A model that the user put into this folder is probably the one to use
     mine = choice.origin == FOLDER and choice.speaks is not False and not long
     return (
+        # Models that cannot be trained come last, whatever else speaks for them
         STATES.index(choice.state) if choice.state in (MISFIT, UNSUITED) else 0,
         _reach(choice, asked),
         choice.within is False,

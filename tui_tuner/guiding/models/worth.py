@@ -91,6 +91,7 @@ def time_words(fitted: Fitted, rows: DataFacts, choice: Choice) -> str:
     if fitted.seconds is None or not choice.fits:
         return ""
     told = {"time": rough_seconds(fitted.seconds[1]), "rows": rows.rows}
+    # Without counted rows, the time is stated for assumed rows, so that it is not mistaken for the user's
     if choice.seconds is None:
         return _("1,000 rows of 200 tokens would take about {time}.", time=told["time"])
     if choice.cost is not None:

@@ -31,6 +31,7 @@ def choose_model(draft: Draft, machine: Machine, budget: Budget, look: DataLook 
             _("The small model that goes with these demo rows: included in this package, and fast."),
         )
         return
+    # Memory and time depend on the rows, so they are passed on even though their tokens are only estimated
     facts = _facts_of(look)
     found = rank_models(
         task,
@@ -38,6 +39,7 @@ def choose_model(draft: Draft, machine: Machine, budget: Budget, look: DataLook 
         languages=(look.language,) if look and look.language else (),
         machine=machine.asked,
         budget=budget.seconds and f"{budget.seconds:.0f} s",
+        # Earlier runs show how fast this machine really is
         root=Path(str(draft.answers.more.get("output.folder", "runs"))),
         stop=draft.stop,
         network=not is_offline(),
@@ -61,6 +63,7 @@ def choose_model(draft: Draft, machine: Machine, budget: Budget, look: DataLook 
         )
         fixes = tuple(
             (_("Take {model}", model=one.title), {"model.name": one.name})
+            # The toy itself is no way out of having only a toy
             for one in others
             if one.origin != PACKAGE
         )

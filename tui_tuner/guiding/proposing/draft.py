@@ -64,6 +64,8 @@ class Draft:
 
     def add(self, *concerns: Concern) -> None:
         """Add concerns; of several with the same code, the first stays."""
+        # The look at the data comes first and names places in the file, so its concerns are better than later
+        # ones
         known = {concern.code for concern in self.concerns}
         self.concerns += [concern for concern in concerns if concern.code not in known]
 
@@ -93,5 +95,6 @@ class Draft:
 
     def in_order(self) -> tuple[Setting, ...]:
         """Return every setting in the order of the config's own fields."""
+        # The order of settling follows from what depends on what, which is of no interest to a reader
         order = {path: place for place, path in enumerate(options())}
         return tuple(sorted(self.settings.values(), key=lambda one: order.get(one.field, len(order))))

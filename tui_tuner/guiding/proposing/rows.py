@@ -54,6 +54,7 @@ class Tokens:
 
 def concern_of(error: TunerError, code: str, about: str = "data") -> Concern:
     """Turn an error into a concern that blocks the start, with the fixes from its hint."""
+    # The field is shown with the answer it belongs to, so naming it again would only repeat it
     where = f"{error.where}: " if error.where and error.where != error.field else ""
     fixes = tuple((on_screen(error.hint), dict(fix)) for fix in fixes_of(error.hint))
     return Concern(code, f"{where}{error.what}", on_screen(error.hint), True, fixes, about)
@@ -94,6 +95,7 @@ class TokenCounter:
         from tui_tuner.models.loading import load_tokenizer
 
         if self._tokenizer is None or self._asked_for != config.model.name:
+            # Loading a tokenizer prints warnings of libraries into the middle of the progress line
             with _quietly():
                 self._tokenizer, self._asked_for = load_tokenizer(config.model), config.model.name
             # The quick count belongs to this tokenizer, so it is taken once for each model, not for each
@@ -144,12 +146,15 @@ def _guessed(config: RunConfig) -> Tokens:
     """Estimate tokens from the bytes of the text, without a tokenizer."""
     from tui_tuner.data.records import answers_of, texts_of
 
+    # The user is waiting, so a very large file is judged by its beginning
     until, ledger = time.monotonic() + MOST_SECONDS, Ledger()
     lengths, supervised, longest = [], 0, config.data.max_length
     labels: Counter[str] = Counter()
     for read in Reading(config.data):
         record = read.begun(ledger)
         if record is not None:
+            # One more for the token at the end; bytes rather than characters, as other scripts have more
+            # tokens per character
             whole = round(sum(_bytes(text) for text in texts_of(record)) / BYTES_A_TOKEN) + 1
             pieces = [longest] * (whole // longest) + ([whole % longest] if whole % longest else [])
             lengths += pieces if config.task_kind.plain_text else [min(whole, longest)]
@@ -165,6 +170,7 @@ def _guessed(config: RunConfig) -> Tokens:
 
         raise nothing_left(config.data, ledger, True)
     share = config.data.validation if isinstance(config.data.validation, float) else 0.0
+    # As the run itself does: at least one row is held out, and at least one is trained on
     held = min(len(lengths) - 1, max(1, round(share * len(lengths)))) if share else 0
     part = (len(lengths) - held) / len(lengths)
     facts = DataFacts(

@@ -102,6 +102,7 @@ def epochs_of(rows: int, kind: TaskKind, batch: int = 1) -> int:
 
     For plain text `batch` is the rows per step: one pass suffices if it has enough steps.
     """
+    # A data set whose rows are all held out or unusable has none left
     rows = max(1, rows)
     if kind.plain_text:
         return min(MOST_EPOCHS_OF_TEXT, max(1, math.ceil(FEWEST_STEPS * batch / rows)))
@@ -122,6 +123,7 @@ def epochs_rule(kind: TaskKind) -> Rule:
 def batch_of(rows: int, kind: TaskKind) -> int:
     """Return rows per step: the largest batch that leaves a run enough steps."""
     batch = MOST_BATCH
+    # Halved rather than computed: sizes that are powers of two are customary and divide into micro-batches
     while batch > 1:
         epochs = epochs_of(rows, kind, batch)
         if epochs * math.ceil(rows / batch) >= FEWEST_STEPS:
@@ -137,6 +139,7 @@ def held_out_of(rows: int, kind: TaskKind) -> float:
     """
     if rows < 2:
         return 0.0
+    # At least the share of the rule, at most a fifth, and never more rows than the journal keeps losses of
     least = 0.1 if kind.decides else 0.05
     share = max(least, min(HELD_OUT_ROWS / rows, 0.2))
     most = MOST_HELD_OUT * (4 if kind.decides else 1)
@@ -154,6 +157,7 @@ def length_of(lengths: Sequence[int], most: int) -> int:
     # The 99th percentile means something from 100 rows on
     wanted = usual if len(ordered) >= 100 and longest > 2 * usual else longest
     rounded = max(SHORTEST, -(-wanted // STEPS_OF_LENGTH) * STEPS_OF_LENGTH)
+    # Below 8 tokens, special tokens and windows leave no room for the text
     return max(8, min(rounded, most))
 
 

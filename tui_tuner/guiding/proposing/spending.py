@@ -33,6 +33,7 @@ def spent_by(found: Plan, machine: Machine, price: float | None) -> Spent:
     seconds, basis = time_of(found, machine)
     if seconds is None:
         return Spent(None, None, basis)
+    # The plan times only training steps; users wait for loading, evaluations and checkpoints, too
     low, likely, high = (BEGIN + one * (1 + MEASURED_AND_LOADED) for one in seconds)
     if price is None:
         return Spent((low, likely, high), None, basis)
@@ -43,6 +44,7 @@ def spent_by(found: Plan, machine: Machine, price: float | None) -> Spent:
 def price_of(draft: Draft, named: float | None) -> float | None:
     """Return the price of an hour: the user's own field, else the price named with the machine."""
     own = draft.answers.more.get("hardware.price_per_hour")
+    # Fields set directly are not validated yet: a text here is reported when the config is built
     number = isinstance(own, int | float) and not isinstance(own, bool)
     return float(own) if number and own is not None else named
 
@@ -54,6 +56,7 @@ def settle_budget(draft: Draft, budget: Budget, asked_money: bool) -> None:
         draft.set("hardware.price_per_hour", price, _("The price of an hour of the machine."))
     if not asked_money or budget.money is None:
         return
+    # A price of 0 is no price either: the limit would never be reached
     if not price:
         said = _(
             "A budget of {budget:g} cannot be kept: the price of an hour of the machine is unknown.",

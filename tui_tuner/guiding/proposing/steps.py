@@ -27,8 +27,10 @@ def settle_length(draft: Draft, tokens: Tokens, most: int) -> None:
     longest, mean = max(lengths), sum(lengths) / len(lengths)
     if kind.plain_text:
         total = sum(lengths)
+        # Longer pieces teach longer dependencies, but little text would make too few of them
         length = min(most, rules.LONG_TEXT_LENGTH if total > rules.MUCH_TEXT else rules.TEXT_LENGTH)
-        if longest < rules.TEXT_LENGTH:  # documents, each of which is shorter
+        # The texts are documents that are all shorter than a piece
+        if longest < rules.TEXT_LENGTH:
             length = rules.length_of(lengths, most)
         why = _(
             "{tokens:,} tokens of text, in pieces of at most this length: enough pieces to hold some out.",
@@ -71,6 +73,7 @@ def settle_held_out(draft: Draft, rows: int) -> None:
         held=held,
         rows=rows,
     )
+    # Small data sets get a fifth, which is less than the rows that the rule asks for
     if held < rules.HELD_OUT_ROWS:
         why = _(
             "{held:,} of {rows:,} rows are held out, a fifth: fewer would show nothing, more would be "
@@ -134,6 +137,8 @@ def settle_rate(draft: Draft, facts: ModelFacts, found: Plan) -> None:
     config = draft.config()
     why = found.rate.why
     if config.method.kind in RANKED and facts.hidden < WIDE and not config.task_kind.decides:
+        # A rate that grows with the inverse of the width; narrow models learn far too slowly with LoRA's
+        # usual one
         by_width = next(
             (rule for rule in rate_rules(config, facts) if rule.name == "width of the model"), None
         )
@@ -161,6 +166,7 @@ def settle_evaluation(draft: Draft, tokens: Tokens) -> None:
     config = draft.config()
     kind, held = config.task_kind, tokens.facts.validation_rows
     steps = steps_in(config, tokens.facts.rows)
+    # Without held-out rows there is nothing to evaluate
     if config.data.validation is None:
         return
     draft.tell(

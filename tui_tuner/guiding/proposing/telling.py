@@ -60,6 +60,7 @@ def add_concerns(
             about = "model" if stops else ""
             said = _began(advice.text)
             draft.add(Concern(advice.code, said, advice.reason, stops=stops, fixes=fixes, about=about))
+    # A user with a budget has decided how long it may take
     if not budget.given and spent.seconds is not None and spent.seconds[1] > LONG:
         draft.add(_long(draft, tokens, spent.seconds[1]))
     if budget.given and spent.seconds is None:
@@ -102,8 +103,10 @@ def _not_here(model: ModelSection) -> Concern | None:
 
 def _long(draft: Draft, tokens: Tokens, seconds: float) -> Concern:
     """Warn that the run takes long, and offer a number of rows that would take half an hour."""
+    # Time is nearly proportional to the rows, and half an hour is acceptable for a first try
     fewer = max(ENOUGH, int(tokens.rows * LONG / 2 / seconds))
     fixes: tuple[tuple[str, dict[str, object]], ...] = ()
+    # Plain text is read in whole documents, so a limit on rows says little about its length
     if fewer < tokens.rows and not draft.config().task_kind.plain_text:
         words = _("Use {rows:,} random rows", rows=fewer)
         fixes = ((words, {"data.limit": fewer, "data.pick": "random"}),)
@@ -138,6 +141,7 @@ def _unusable(tokens: Tokens) -> Concern:
     accepted = min(1.0, round(share + 0.0005, 3))
     stops = share > 0.01
     fixes: list[tuple[str, dict[str, object]]] = []
+    # Such rows are fine as they are; another template can write them
     if "chat template" in tokens.reason:
         fixes.append((_("Use a chat template that can write them"), {"model.chat_template": WRITES_ALL}))
     if stops:
@@ -156,7 +160,8 @@ def summary(
     """Describe the run in sentences, the most important first."""
     lines = [_learns(draft, goal, facts, tokens), _reads(draft, found, tokens), _memory(found)]
     lines.append(_time(spent))
-    if tokens.facts.validation_rows >= FEW_HELD_OUT:  # fewer have a concern
+    # With fewer rows, a concern says that they cannot show an improvement
+    if tokens.facts.validation_rows >= FEW_HELD_OUT:
         lines.append(
             _(
                 "{held:,} rows are held out. At the end you see whether the model is better on them than "

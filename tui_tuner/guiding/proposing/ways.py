@@ -41,12 +41,14 @@ def choose_way(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machin
     for way in ways:
         found = plan_of(draft.config(way.values), facts, data, machine)
         first = first or found
+        # The first way that fits is taken: ways are in the order in which they are recommended
         if found.fit.fits or draft.stop():
             break
     else:
         # Nothing fits: keep the last way, which needs the least memory, and report what is missing
         way, found = ways[-1], found or first
     assert found is not None
+    # Written field by field, so that each has a reason of its own on the page
     for path in ("method.kind", "model.quantization"):
         if path in way.values:
             draft.set(path, way.values[path], _because(way, found) if path == "method.kind" else way.why)
@@ -70,6 +72,7 @@ def _ways(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machine) ->
     """Yield ways to train this model, the usual one first and the smallest last."""
     config = draft.config()
     kind, model = config.task_kind, config.model
+    # LoRA adapts what a model has learned already, and random weights have learned nothing
     if model.architecture is not None or is_tiny(model.name):
         yield Way({"method.kind": "full"}, _("Its weights are random, so all of them must be trained."))
         return

@@ -113,6 +113,7 @@ class Written(Answers):
             )
         else:
             assert isinstance(record, Text)
+            # Plain text goes through the task, which trained it in the same form
             ids = list(self.loaded.task.encode_prompt(tokenizer, record.text))  # type: ignore[attr-defined]
         return Prepared(number, ids, len(ids))
 
@@ -135,6 +136,7 @@ class Written(Answers):
     def _attempt(self, batch: Sequence[Prepared], attempt: int, look: Callable[[int], None]) -> list[Made]:
         job = self.job
         heat = job.temperature or (RETRY_TEMPERATURE if attempt else 0.0)
+        # One seed per row: a resumed job puts rows into other batches and must give the same answers
         seeds = [_seed(job.seed, one.number, attempt) for one in batch]
 
         def at_token(done: int, total: int, note: str = "") -> None:
@@ -216,6 +218,7 @@ class Read(Answers):
                             "Use the processor (--device cpu); the same command continues where it stopped."
                         ),
                     ) from None
+            # After the error's memory is freed, so that the smaller batch has all of it
             self.halved(self.batch_size // 2)
         return [Made(None, str(one)) if isinstance(one, RowProblem) else Made(one) for one in found]
 

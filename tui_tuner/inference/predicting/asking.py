@@ -120,6 +120,7 @@ def _chat(values: dict[str, Any], columns: dict[str, str]) -> Record:
         if not before and "tools" not in columns:
             return Text(text)
         messages = [*before, Message("user", text)]
+    # Files for training contain the answer that is to be predicted
     if messages[-1].role == "assistant":
         messages = messages[:-1]
     if not any(message.role != "system" for message in messages):

@@ -98,6 +98,7 @@ def predict(job: Job, progress: Progress = lambda _: None, stop: Callable[[], in
             hint=_("Choose another -o, outside of the input."),
         )
     made_of = {"model": stamp_of(job.model), "input": source.fingerprint(), "options": job.options()}
+    # Opened before the model is loaded: a wrong output is reported in a moment, not after minutes
     with Output(job, made_of) as output:
         try:
             return _Work(job, source, output, progress, stop).run()
@@ -172,6 +173,7 @@ class _Work:
         self.output.know_model(stamp_of(self.job.model))
         (loaded,) = Models(self.job.device).load([self.job.model], say)
         answers = answers_of(self.job, loaded, self._note)
+        # Only now is old content deleted with --force: an error before has changed nothing
         self.output.start()
         self._begun = time.monotonic()
         self._tell(force=True)
@@ -217,12 +219,14 @@ class _Work:
         return made
 
     def _look(self, _tokens: int) -> None:
+        # AFTER_BATCH is looked at between batches
         if self.stop() == AT_ONCE:
             raise Stop
         self._tell()
 
     def _write(self, window: Sequence[Asked], made: dict[int, Made]) -> None:
         """Write rows up to the first without a prediction, and keep later ones in the state file."""
+        # The file has the order of the input, so rows after a gap must wait
         ready = list(itertools.takewhile(lambda asked: asked.number in made, window))
         self.output.write([self._line(asked, made[asked.number]) for asked in ready])
         for asked in ready:
@@ -245,7 +249,8 @@ class _Work:
             values["problem" if "problem" not in asked.row.values else f"{field}_problem"] = made.problem
         try:
             return orjson.dumps(plain(values), default=str) + b"\n"
-        except (TypeError, RecursionError):  # nested more deeply than orjson can write
+        except (TypeError, RecursionError):
+            # The row is nested more deeply than orjson can write
             return (
                 orjson.dumps(plain({field: made.value, "problem": made.problem or _("nested too deeply")}))
                 + b"\n"

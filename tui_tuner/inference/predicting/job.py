@@ -95,6 +95,7 @@ class Job:
         """Rebuild a job from the values of `plain`; missing ones take their defaults."""
         known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
         for name in ("labels", "json_keys"):
+            # JSON has no tuples, and a frozen dataclass should not hold lists
             known[name] = tuple(known.get(name, ()))
         known["model"] = Origin.of(known["model"])
         return cls(**known)

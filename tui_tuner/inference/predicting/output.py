@@ -54,6 +54,7 @@ class Output:
         check_target(self.path)
         # Asked before the lock, which creates the file
         self._new = not self.path.exists()
+        # The lock is held until the process ends, however it ends
         self._fd = _locked(self.path)
         try:
             self._begin()
@@ -80,7 +81,8 @@ class Output:
                 hint=_("Choose another -o, or overwrite it with --force."),
             )
         _check_same(known.get("made_of"), self._made_of, self.path)
-        if not self._made_of["model"].get("base"):  # its base is not on this machine now
+        # The base model is not on this machine now, so its earlier hash is kept
+        if not self._made_of["model"].get("base"):
             self._made_of["model"]["base"] = known["made_of"]["model"].get("base", "")
         self._count_lines()
         self.rows = known.get("rows") if isinstance(known.get("rows"), int) else None
@@ -112,6 +114,7 @@ class Output:
             file.seek(0)
             for line, after in _lines(file):
                 row = _row_of(line)
+                # Only the last line may be damaged, by a kill; in the middle it is not our file
                 if row is None:
                     if file.read(1):
                         raise UsageError(
@@ -234,7 +237,8 @@ def _locked(path: Path) -> int:
             hint=_("Wait for it, stop it, or choose another -o."),
         ) from None
     except OSError:
-        pass  # a file system without locks
+        # A file system without locks
+        pass
     return fd
 
 
@@ -293,7 +297,8 @@ def _model_differs(before: Any, now: Mapping[str, Any]) -> str | None:
     before = before if isinstance(before, dict) else {}
     other = [name for name in now if name not in ("name", "base") and before.get(name) != now[name]]
     if not other:
-        bases = {one["base"] for one in (before, now) if one.get("base")}  # older versions recorded none
+        # State files of older versions recorded no base
+        bases = {one["base"] for one in (before, now) if one.get("base")}
         if len(bases) < 2:
             return None
         return _("{name} had another base model (--base)", name=one_line(now["name"], 80))

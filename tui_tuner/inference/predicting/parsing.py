@@ -29,7 +29,8 @@ def plain_label(text: str) -> str:
     """Normalise a label or an answer for comparison: lower case, without quotes and punctuation around it."""
     folded = _SPACES.sub(" ", text.casefold())
     plain = folded.strip(_EDGES)
-    return plain or folded.strip()  # a label of punctuation only
+    # A label may consist of punctuation only
+    return plain or folded.strip()
 
 
 def read_label(answer: str, labels: Sequence[str]) -> tuple[str | None, str]:

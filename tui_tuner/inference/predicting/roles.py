@@ -94,6 +94,7 @@ def find_roles(
     sample = Sample(rows, where)
     if told:
         return Roles(_as_told(kind, sample, told))
+    # A model expects the columns it was trained on; names are a guess for other files
     columns = _as_trained(kind, sample, trained) or _by_names(kind, sample)
     if columns is None:
         raise _unclear(kind, sample, [])
@@ -177,6 +178,7 @@ def _messages(kind: Kind, sample: Sample, taken: set[str]) -> str | None:
     known = [one for one in free if one in sample.named("messages")] or [
         one for one in free if one not in prompts and one.plain not in _ANSWERS
     ]
+    # Guessing between two chats would silently predict the wrong one
     if len(known) > 1:
         raise _unclear(kind, sample, known, role="messages")
     if known:

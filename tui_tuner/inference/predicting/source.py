@@ -70,9 +70,12 @@ class Source:
             try:
                 status = os.stat(path)
                 with open(path, "rb") as file:
+                    # The time alone is not enough: copying a file keeps it or changes it, depending on the
+                    # tool
                     head = hashlib.sha256(file.read(HEAD)).hexdigest()
             except OSError:
-                found.append([path, 0, 0, ""])  # on a hub, or inside this package
+                # A file on a hub or inside this package does not change
+                found.append([path, 0, 0, ""])
                 continue
             found.append([os.path.abspath(path), status.st_size, status.st_mtime_ns, head])
         return found
@@ -132,6 +135,7 @@ class Source:
 
     def _roles(self, file: DataFile, head: list[Row]) -> Roles:
         usable = [row.values for row in head if not row.problem]
+        # Files with the same columns are read alike, so their roles are found once
         key = tuple(dict.fromkeys(str(name) for values in usable for name in values))
         found = self._known.get(key)
         if found is None:

@@ -42,10 +42,12 @@ def _weights_under(origin: Origin) -> str:
     try:
         told, path = record_base(model).weights, sources(model)[0].path
     except TunerError:
-        return ""  # loading reports what is missing
+        # Loading the model reports what is missing
+        return ""
     if told or model.architecture is not None:
         return told
-    return _hash_files(Path(path)) if path else ""  # weights of another format
+    # Weights in another format than safetensors have no recorded hash
+    return _hash_files(Path(path)) if path else ""
 
 
 def _hash_files(folder: Path) -> str:
@@ -55,5 +57,6 @@ def _hash_files(folder: Path) -> str:
     said = []
     for path in found:
         status = path.stat()
+        # Not the contents: hashing gigabytes of weights would delay every start
         said.append(f"{path.name} {status.st_size} {status.st_mtime_ns}")
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:32]

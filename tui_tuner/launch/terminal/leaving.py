@@ -104,6 +104,7 @@ class WayOut:
 
     def begin(self) -> None:
         """Start listening; main thread only."""
+        # The C handler writes the number at once, even while the main thread is inside C code
         signal.set_wakeup_fd(self._numbers.fileno(), warn_on_full_buffer=False)
         for number in ENDING:
             signal.signal(number, _heard)
@@ -120,7 +121,8 @@ class WayOut:
     def watch(self, screen: Screen) -> None:
         """Set the screen to be closed."""
         self._screen = screen
-        if self.signal or self.terminal_gone:  # a signal came while the screen was being created
+        # A signal came while the screen was being created
+        if self.signal or self.terminal_gone:
             screen.close(self.terminal_gone)
 
     def screen_opens(self) -> None:
@@ -166,13 +168,16 @@ class WayOut:
         """
         self._main_is_out = True
         while True:
-            with contextlib.suppress(ScreenLost):  # one that was still on its way
-                self._deciding.acquire()  # never released: a second thread waits here until the process ends
+            # An exception may still be on its way from `_free_main`
+            with contextlib.suppress(ScreenLost):
+                # Never released: a second thread waits here until the process ends
+                self._deciding.acquire()
                 break
         self.terminal_gone |= gone
         self.screen_closed()
         found = self._stay(code, restore=False, words=words)
-        self._deadline = time.monotonic() + QUIT_HAS  # do not wait for threads that still read
+        # Do not wait for threads that still read
+        self._deadline = time.monotonic() + QUIT_HAS
         return found
 
     def _stay(self, code: int, restore: bool, words: str = "") -> int:
@@ -219,7 +224,8 @@ class WayOut:
         while self._listening:
             try:
                 self._listen_once()
-            except Exception:  # nothing can report it, and listening must never stop
+            except Exception:
+                # Nothing can report it, and listening must never stop
                 time.sleep(_LOOK)
 
     def _listen_once(self) -> None:
@@ -228,7 +234,8 @@ class WayOut:
         if self._line is not None and not self.terminal_gone:
             poller.register(self._line.to_waiter, select.POLLIN)
         if self._open and not self.terminal_gone:
-            poller.register(0, 0)  # only to learn of a hang-up
+            # No events: poll always reports a hang-up
+            poller.register(0, 0)
         ready = dict(poller.poll(_LOOK * 1000 if self._deadline is not None else 500))
         if self._signals.fileno() in ready:
             for number in self._signals.recv(4096):
@@ -249,6 +256,7 @@ class WayOut:
         if now - self._told_at.get(number, -1.0) < _AGAIN:
             return
         self._told_at[number] = now
+        # The user's patience starts with the first signal, not with the last
         self._first_told = self._first_told or now
         if number == signal.SIGHUP:
             self.lost()
@@ -258,6 +266,7 @@ class WayOut:
         if host is not None and host.alive:
             host.control.request("stop", reason=signal.Signals(number).name)
         self._stops += 1
+        # The third signal means: at once, without saving
         if self._stops >= _IMPATIENT:
             self._end_now(128 + number)
         self._close()
@@ -272,19 +281,22 @@ class WayOut:
             self.terminal_taken = True
         elif not block and not self.terminal_taken and self._open and not hung_up(0):
             self._mute()
-            self.terminal.restore()  # the waiter was killed, so nothing else would
+            # The waiter was killed, so nothing else would
+            self.terminal.restore()
             self.terminal_taken = True
         self.lost()
 
     def _close(self) -> None:
         """Ask the screen to close, with a deadline, as it may be stuck."""
-        if self._screen is None and not self._deciding.locked():  # nothing has started yet
+        # Nothing has started yet
+        if self._screen is None and not self._deciding.locked():
             self._end_now(self._code())
         if self._deciding.locked():
             return
         self._deadline = min(self._deadline or float("inf"), time.monotonic() + SCREEN_HAS)
         if self._screen is not None:
-            with contextlib.suppress(RuntimeError):  # its event loop is closed
+            # Its event loop is closed
+            with contextlib.suppress(RuntimeError):
                 self._screen.close(self.terminal_gone)
 
     def _do_without(self) -> None:
@@ -320,6 +332,7 @@ class WayOut:
             self._release(code, True, "")
         with contextlib.suppress(Exception):
             sys.stdout.flush()
+        # A normal exit would wait for threads, such as the one that trains
         os._exit(code)
 
     # ---- helpers ---------------------------------------------------------------------------------------

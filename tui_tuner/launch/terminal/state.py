@@ -30,7 +30,8 @@ class TerminalState:
     def __init__(self, keys: int = 0, out: int = 1) -> None:
         self._keys, self._out = keys, out
         with contextlib.suppress(OSError):
-            self._out = os.dup(out)  # standard output will point to a log later
+            # Standard output will point to a log later
+            self._out = os.dup(out)
         self._attributes: list[Any] | None = None
         with contextlib.suppress(termios.error, OSError, ValueError):
             self._attributes = termios.tcgetattr(keys)
@@ -42,8 +43,10 @@ class TerminalState:
             return
         with _not_stopped(), contextlib.suppress(termios.error, OSError, ValueError):
             if os.tcgetpgrp(self._keys) != os.getpgrp():
-                return  # a shell with job control has the terminal again, with its own settings
-            termios.tcflush(self._keys, termios.TCIFLUSH)  # mouse reports that the shell would take for input
+                # A shell with job control has the terminal again, with its own settings
+                return
+            # Mouse reports that the shell would take for input
+            termios.tcflush(self._keys, termios.TCIFLUSH)
             termios.tcsetattr(self._keys, termios.TCSANOW, self._attributes)
 
     def write(self, block: bytes) -> bool:

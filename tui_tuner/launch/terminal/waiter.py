@@ -61,7 +61,8 @@ class Line:
 
     def release(self, code: int = 0, restore: bool = False, words: str = "") -> bool:
         """Leave the terminal's session and let the waiter exit; return False if it has died."""
-        with contextlib.suppress(OSError):  # it already leads a session
+        # setsid() fails if this process already leads a session
+        with contextlib.suppress(OSError):
             os.setsid()
         return self.say(leave=code, restore=restore, words=words)
 
@@ -153,7 +154,8 @@ class Waiter:
             self._hear()
 
     def _pass_on(self, number: int) -> None:
-        if number == signal.SIGQUIT:  # ends the child at once; this process stays to restore the terminal
+        # Ends the child at once; this process stays to restore the terminal
+        if number == signal.SIGQUIT:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._child, number)
         elif number in ENDING:
@@ -169,7 +171,8 @@ class Waiter:
             except OSError:
                 block = b""
             if not block:
-                self._line.close()  # the child is ending
+                # The child is ending
+                self._line.close()
                 return
             *lines, self._heard = (self._heard + block).split(b"\n")
             for line in lines:
