@@ -69,6 +69,7 @@ def preview(
         return
     from tui_tuner.data.report import preview_lines
 
+    # A hint at a better task comes last, where it is still visible after a long preview
     _print_lines([*preview_lines(found), *task.lines()])
 
 
@@ -91,6 +92,7 @@ def mask(
     with _quiet():
         tokenizer = load_tokenizer(config.model)
         view = mask_row(config.model, config.data, row, tokenizer, config.task)
+        # Within `_quiet`, as tokenising more rows may print warnings, too
         around, laid = _around(config, row, tokenizer)
     if json:
         more = {"around": around and around.to_json(), "forward_pass": laid and laid.to_json()}

@@ -144,6 +144,7 @@ def _say(proposal: Proposal, as_json: bool, quiet: bool) -> None:
     if as_json:
         import orjson
 
+        # Values of fields may be mappings with numbers as keys, such as the names of classes
         option = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
         typer.echo(orjson.dumps(proposal_json(proposal), option=option).decode())
     # With --json, standard output belongs to the run; a proposal that cannot start is shown on standard error
@@ -183,6 +184,7 @@ def _start(proposal: Proposal, yes: bool, runs: str | None, no_tui: bool, json: 
     from tui_tuner.cli.start import begin
     from tui_tuner.config.load import build_config
 
+    # Without a terminal there is no one to ask, so naming a file of answers counts as consent
     if not yes and not json and can_show() and not typer.confirm(_("Start it?"), default=True):
         return 0
     return begin(build_config(proposal.values), no_tui=no_tui, json=json, detach=detach)

@@ -52,6 +52,7 @@ def runs(
     json: Json = False,
 ) -> None:
     """List the runs, newest first; rename, note, tag, delete and restore them."""
+    # Subcommands have a --runs of their own; without it they use this one
     context.obj = runs
     if context.invoked_subcommand is not None:
         return
@@ -147,6 +148,7 @@ def _details(row: dict[str, Any]) -> list[str]:
     if row["state"] == "failed" and row["message"]:
         found.append(one_line(row["message"], 200))
     if row["state"] == "lost":
+        # Only for lost runs: reading the traces of a death takes a while
         from tui_tuner.runs.history import lost
 
         what = lost(RunFolder(Path(row["folder"])), 3)

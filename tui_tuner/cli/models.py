@@ -213,6 +213,7 @@ def fetch(
         if not names:
             raise UsageError(_("the pipe contained no names."), hint=_("Give one name per line."))
     for one in names:
+        # One printer per model, as each has its own name and totals
         told = Told(one, json)
         # Names from a pipe may be folders that `models list` printed
         if revision is None and (here := _folder_here(one)) is not None:

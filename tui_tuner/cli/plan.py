@@ -84,12 +84,14 @@ def estimate(
     run = load_config(find_preset(config), sets or (), say_aside)
     # A typing error is reported before rows are counted, which takes up to a minute
     check_metrics(run)
+    # For a GPU that is named, this machine does not matter, and detecting it takes a while
     hardware = None if gpu else detect()
     # Other library versions are those of another machine, so this machine's GPU says nothing
     card = None if gpu or stack or hardware is None else _own(run, hardware)
     if gpu:
         card, run = counted_card(gpu, run)
     versions = parse_stack(stack) if stack else None
+    # Unlike the checks before a run, this may ask the hub for a config.json
     facts = load_facts(run.model)
     counted = count_exactly(run, find_task(run.task)) if data else count(run, patience=PATIENCE)
     known = counted.facts

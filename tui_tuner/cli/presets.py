@@ -19,6 +19,7 @@ class _Presets(TyperGroup):
 
     def resolve_command(self, context: Any, arguments: list[str]) -> Any:
         if arguments and not arguments[0].startswith("-") and arguments[0] not in self.commands:
+            # Names of presets are not commands, so Typer would report an unknown command
             arguments = ["show", *arguments]
         return super().resolve_command(context, arguments)
 
@@ -67,4 +68,5 @@ def show(name: Annotated[str, typer.Argument(help=N_("The name of a preset."), m
             f"{_('no preset {name!r}.', name=one_line(name, 80))}{nearest(name, known)}",
             hint=_("`tui-tuner presets` lists them."),
         )
+    # Exactly the file, without the changes that a terminal library would make to long lines
     sys.stdout.write(path.read_text(encoding="utf-8"))

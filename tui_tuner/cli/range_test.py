@@ -43,6 +43,7 @@ def lr(
         )
     # Before anything imports torch, which reads these variables only once
     prepare_environment()
+    # Libraries print while they load, which must not mix with the progress or the JSON
     with captured(None) as terminal:
         # Takes seconds: torch, transformers, peft
         from tui_tuner.training.range_test import range_test

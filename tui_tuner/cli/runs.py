@@ -56,6 +56,7 @@ def _follow(folder: RunFolder, json: bool) -> int:
         alive = folder.alive()
         print_new(reader, printer)
         if write.problem is not None:
+            # A full disk is an error; a reader that has exited is not
             raise write.problem
         if printer.view.ended or not alive:
             break
@@ -105,6 +106,7 @@ def sender(command: str) -> Callable[[str, str], None]:
 
 def _wait_until_stopped(folder: RunFolder) -> int:
     deadline = time.monotonic() + _STOP_LIMIT
+    # A run may save for minutes, and the user wants to know when it is safe to continue
     while folder.alive() and time.monotonic() < deadline:
         # A process may stay for some seconds after the run has ended, to write its last files
         if folder.state() in ("completed", "stopped", "failed"):

@@ -41,6 +41,7 @@ def require_screen(what: str, hint: str) -> None:
     Raises:
         UsageError: there is no terminal, or it cannot show a screen.
     """
+    # Two messages: without a terminal another command helps, with a limited one another TERM
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(what, hint=hint)
     if not can_show():

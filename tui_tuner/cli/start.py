@@ -120,6 +120,7 @@ def _headless(folder: RunFolder, going_on: bool, json: bool) -> int:
         # Of a resumed run, only new events are printed
         follower = Follower(folder.events, printer, from_end=True)
         if not json:
+            # Before the first event, so that the folder is known even if the start hangs
             write(_("run folder {path}", path=one_line(folder.path)))
         follower.start()
 
@@ -234,6 +235,7 @@ def _edit(folder: RunFolder, sets: list[str]) -> None:
             where=one_line(folder.name),
             hint=_("Stop it first: `tui-tuner stop {name}`", name=one_line(folder.name)),
         )
+    # The config in a run's folder must not depend on where a command was started
     config = absolute_paths(load_config(folder.path / "config.yaml", sets, say_aside))
     check_edits(folder, config)
     text = dump_config(config)

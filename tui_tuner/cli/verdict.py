@@ -45,6 +45,7 @@ def find_journal(run: str, runs: str) -> Path:
     from tui_tuner.runs.store import RunStore
 
     direct = Path(run).expanduser()
+    # A journal may be judged without its folder, for example a copy from another machine
     if direct.is_file():
         return direct
     if (direct / "events.jsonl").is_file():

@@ -69,6 +69,7 @@ def clean(
         raise UsageError(_("--all and --older-than contradict each other."), hint=_("Give only one of them."))
     root = cache_root()
     found = cached(root)
+    # Never includes data in use, so a running job cannot lose its rows
     chosen = to_clean(found, older_than, every)
     if chosen and not yes:
         _ask(chosen)

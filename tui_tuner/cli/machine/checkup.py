@@ -68,6 +68,7 @@ def _versions() -> tuple[dict[str, str], list[str]]:
     problems = []
     for name in _LIBRARIES:
         try:
+            # From the metadata: importing the libraries would take many seconds
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             facts[name] = _("missing")

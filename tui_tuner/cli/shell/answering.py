@@ -18,6 +18,7 @@ def complete() -> int:
     _keep_rich_out()
     _join_around_equals()
     made = command()
+    # After `command()`, as parameters only exist once the commands are built
     offer_words(made)
     try:
         made(args=[], prog_name=PROGRAM, complete_var=VARIABLE)

@@ -24,6 +24,7 @@ class GroupedCommands(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         named = {name for _title, names in GROUPS for name in names}
+        # A new command that nobody has put into a group must not be missing from the help
         others = (N_("Others"), tuple(name for name in self.commands if name not in named))
         width = max(map(len, self.commands))
         for title, names in (*GROUPS, others):

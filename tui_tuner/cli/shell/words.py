@@ -102,6 +102,7 @@ def which_model(context: Any, _incomplete: str) -> Iterator[Word]:
     """Yield the models of the named run: best, last, base, and its checkpoints."""
     from tui_tuner.runs.store import RunStore
 
+    # Offered before the run is looked up, which may fail
     yield from (Word("best"), Word("last"), Word("base"))
     folder = RunStore(context.params.get("runs") or "runs").find(context.params.get("model") or "last")
     steps = [place.name for place in folder.checkpoints.glob("step-*")]

@@ -99,6 +99,7 @@ def _ask(origin: Origin, device: str, text: str, question: str, quiet: bool) -> 
     from tui_tuner.launch.output import captured
 
     prepare_environment()
+    # Before the output is captured, so that the progress of a download is visible
     fetch_missing([origin])
     with captured(None) as terminal:
         if not quiet and terminal.err.isatty():

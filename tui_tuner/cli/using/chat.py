@@ -113,6 +113,7 @@ def _plain(origins: list[Origin], system: str, values: dict[str, Any], device: s
     from tui_tuner.launch.output import captured
 
     prepare_environment()
+    # Before the output is captured, so that the progress of a download is visible
     fetch_missing(origins)
     with captured(None) as terminal, _stopping() as asked:
         talk = Talk(origins, system, values, device, terminal.out, as_json, asked)
@@ -268,6 +269,7 @@ class _InOrder:
 
     def add(self, place: int, piece: str, tokens: int) -> None:
         """Print a piece of the current answer; pieces of later ones wait."""
+        # A model can write control sequences, which would change the terminal
         text = sanitize(piece)
         if self._at < 0:
             self._begin(0)

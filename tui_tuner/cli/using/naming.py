@@ -64,6 +64,7 @@ def the_origin(
     if agreed:
         from tui_tuner.inference.places import agree
 
+        # Recorded before the model is loaded, which is what asks for it
         agree(found)
     note = training_note(found)
     if note:

@@ -137,8 +137,7 @@ def settle_rate(draft: Draft, facts: ModelFacts, found: Plan) -> None:
     config = draft.config()
     why = found.rate.why
     if config.method.kind in RANKED and facts.hidden < WIDE and not config.task_kind.decides:
-        # A rate that grows with the inverse of the width; narrow models learn far too slowly with LoRA's
-        # usual one
+        # A rate that rises as the width falls: narrow models learn far too slowly with the usual one
         by_width = next(
             (rule for rule in rate_rules(config, facts) if rule.name == "width of the model"), None
         )
