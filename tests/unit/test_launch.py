@@ -153,7 +153,7 @@ def test_a_background_process_that_is_slow_is_waited_for(
     pid = start_detached(folder, say=said.append)
     assert folder.manifest()["pid"] == pid
     (words,) = said
-    assert "has not begun" in words and "still waiting" in words
+    assert "has not started" in words and "still waiting" in words
     assert os.waitpid(pid, 0)[0] == pid
     assert folder.state() == "failed" and "none.jsonl" in folder.events.read_text()
 
