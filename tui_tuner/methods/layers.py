@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.errors import ConfigError
@@ -10,6 +11,8 @@ from tui_tuner.models.new_weights import new_modules
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch.nn import Module, ModuleList
 
     from tui_tuner.config.schema import RunConfig
@@ -153,3 +156,18 @@ def name_targets(model: Module, config: RunConfig, peft_type: str) -> dict[str, 
     if method.layers is not None:
         found["layers_to_transform"] = last_layers(model, method.layers)
     return found
+
+
+def write_head_config(base: Module, peft_type: str, folder: Path) -> None:
+    """Write the base model's config next to an adapter that holds the model's head, for the names of classes.
+
+    Nothing is written for a task whose model writes text: the base model's own config says all of that.
+    """
+    if peft_type not in HEADED:
+        return
+    config = copy.deepcopy(base.config)
+    config.architectures = [type(base).__name__]
+    if hasattr(config, "quantization_config"):
+        # in how many bits weights are read is for the next reader to choose
+        del config.quantization_config
+    config.save_pretrained(str(folder))

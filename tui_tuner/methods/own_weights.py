@@ -50,4 +50,5 @@ class Freeze(Method):
         return model
 
 
-METHODS = (Full("full"), Freeze("freeze"))
+WHOLE = Full("full")
+METHODS = (WHOLE, Freeze("freeze"))

@@ -13,26 +13,18 @@ from tui_tuner.compute.forward import ForwardWay, MicroBatch
 from tui_tuner.compute.transfer import send_numbers
 from tui_tuner.data.records import IGNORE
 from tui_tuner.evaluation.answer_spans import N_BEST
-from tui_tuner.methods.prompts import virtual_tokens
+from tui_tuner.methods.attached import method_of
 
 
 def span_logits(model: Any, micro: MicroBatch, way: ForwardWay, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
     """Logits of beginnings and ends, each [examples, longest] float32; -inf behind the end of an example."""
     with way.computing():
-        found = _reading(model)(**inputs)
+        # an adapter's wrapper in peft drops token types and positions for this task
+        found = method_of(model).unwrap(model)(**inputs)
     return tuple(  # type: ignore[return-value]
         _by_example(logits[:, way.virtual :].float(), micro)
         for logits in (found.start_logits, found.end_logits)
     )
-
-
-def _reading(model: Any) -> Any:
-    """The model that is called: an adapter's wrapper in peft drops token types and positions for this task.
-
-    The adapter is in the layers of what it wraps, so nothing else is left out. Virtual tokens come from the
-    wrapper, which is called then.
-    """
-    return model.get_base_model() if hasattr(model, "peft_config") and not virtual_tokens(model) else model
 
 
 def _by_example(logits: Any, micro: MicroBatch) -> Any:
