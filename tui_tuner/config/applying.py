@@ -1,6 +1,6 @@
 """Which fields and methods apply: what a form offers, and what has no effect where it is set.
 
-A field may be for some tasks alone (`TaskKind.reads`), for some methods alone (`METHOD_FIELDS`), or for
+A field may be for some tasks alone (`TaskKind.reads`), for some methods alone (`MethodKind.fields`), or for
 certain values of other fields (`BESIDE`). All others apply always.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.kinds.methods import METHOD_FIELDS, METHODS, PROMPTS, QUANTISABLE
+from tui_tuner.config.kinds.methods import METHODS, Trait
 from tui_tuner.config.kinds.tasks import TASKS, WRITING, is_tiny
 from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
@@ -68,8 +68,14 @@ def _from_hub(get: Get) -> bool:
 
 
 def _own_words(get: Get) -> bool:
-    """Whether virtual tokens may begin as words."""
-    return get("method.kind") != "prefix_tuning" or get("method.encoder_size") is None
+    """Return whether virtual tokens may begin as words."""
+    return not _has(get, Trait.PREFIX) or get("method.encoder_size") is None
+
+
+def _has(get: Get, trait: Trait) -> bool:
+    """Return whether the method of a draft has a trait; one that nobody knows has none."""
+    kind = METHODS.get(str(get("method.kind")))
+    return kind is not None and kind.has(trait)
 
 
 _HELD_OUT = N_("It is about held-out rows, and data.validation holds none out.")
@@ -82,7 +88,7 @@ BESIDE: dict[str, Beside] = {
         N_("It is for models of a hub; demo and tiny are made by this package."),
     ),
     "model.quantization": Beside(
-        lambda get: get("method.kind") in QUANTISABLE,
+        lambda get: _has(get, Trait.QUANTISABLE),
         N_("It is for methods that leave the model's own weights as they are."),
         refused=True,
     ),
@@ -94,7 +100,7 @@ BESIDE: dict[str, Beside] = {
         N_("It is for a tokenizer that is learnt: model.tokenizer train."),
     ),
     "data.packing": Beside(
-        lambda get: get("method.kind") not in PROMPTS,
+        lambda get: not _has(get, Trait.VIRTUAL_TOKENS),
         N_("Rows with virtual tokens before them cannot lie side by side."),
         refused=True,
     ),
@@ -114,7 +120,7 @@ BESIDE: dict[str, Beside] = {
         lambda get: get("training.max_steps") is None, N_("training.max_steps decides how long the run is.")
     ),
     "training.gradient_checkpointing": Beside(
-        lambda get: get("method.kind") != "prefix_tuning",
+        lambda get: get("method.kind") not in METHODS or _has(get, Trait.CHECKPOINTABLE),
         N_("Computing activations again would leave the prefix out."),
         refused=True,
     ),
@@ -164,7 +170,7 @@ def method_reads(method: str, path: str) -> bool:
     return (
         not _of_methods(path)
         or method not in METHODS
-        or path.removeprefix("method.") in METHOD_FIELDS[method]
+        or path.removeprefix("method.") in METHODS[method].fields
     )
 
 
@@ -230,8 +236,13 @@ def unread_said(config: RunConfig) -> list[Unread]:
 
 def methods_of(task: str) -> list[str]:
     """The methods that can train a task; all of them for a task that nobody knows."""
+    return [name for name in METHODS if can_train(task, name)]
+
+
+def can_train(task: str, method: str) -> bool:
+    """Return whether a task can be trained with a method; a method that nobody knows trains none."""
     kind = TASKS.get(task)
-    return [name for name in METHODS if kind is None or name not in kind.without]
+    return method in METHODS and (kind is None or kind.takes(method))
 
 
 def getter(values: Mapping[str, Any]) -> Get:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tui_tuner.config import notices
-from tui_tuner.config.kinds.methods import METHOD_FIELDS
 from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
@@ -104,8 +103,7 @@ def _judge(before: RunConfig, now: RunConfig, path: str) -> Rule:
 
 
 def _of_method(before: RunConfig, now: RunConfig, path: str) -> Rule:
-    kind = before.method.kind
-    if path.partition(".")[2] not in METHOD_FIELDS.get(kind, ()):
+    if not before.method.reads(path.partition(".")[2]):
         return "no effect", N_("the method of this run does not read it")
     return "refused", N_("the trained weights have another shape or another meaning with it")
 
@@ -139,7 +137,7 @@ def _validation(before: RunConfig, now: RunConfig, path: str) -> Rule:
 def _micro_batch(before: RunConfig, now: RunConfig, path: str) -> Rule:
     if now.training.micro_batch > before.training.micro_batch:  # type: ignore[operator]
         return "no effect", N_("the micro-batch of a run gets smaller where memory asks for it, never larger")
-    if before.method.dropout and "dropout" in METHOD_FIELDS.get(before.method.kind, ()):
+    if before.method.dropout and before.method.reads("dropout"):
         return "refused", N_("dropout draws other random numbers where a batch is cut into other parts")
     return "taken", N_("a batch is the same in smaller parts")
 

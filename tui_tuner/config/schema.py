@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tui_tuner.config.kinds.methods import ADAPTERS, METHODS, QUANTISABLE
+from tui_tuner.config.kinds.methods import METHODS, Trait
 from tui_tuner.config.kinds.tasks import TASKS, TINY, TaskKind
 from tui_tuner.config.sections.base import Section, known, option
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
@@ -116,7 +116,7 @@ def _contradictions(config: RunConfig) -> list[str]:
                 task=config.task,
             )
         )
-    if model.quantization != "none" and method.kind not in QUANTISABLE:
+    if model.quantization != "none" and not method.has(Trait.QUANTISABLE):
         found.append(
             "model.quantization: "
             + _(
@@ -126,7 +126,7 @@ def _contradictions(config: RunConfig) -> list[str]:
                 kind=method.kind,
             )
         )
-    if model.architecture is not None and method.kind in ADAPTERS:
+    if model.architecture is not None and method.has(Trait.ADAPTER):
         found.append(
             "method.kind: "
             + _(
@@ -157,8 +157,11 @@ def _contradictions(config: RunConfig) -> list[str]:
                 batch_size=training.batch_size,
             )
         )
-    if method.kind == "freeze" and method.layers is None:
-        found.append("method.layers: " + _("freeze needs the number of top layers to train, such as 2"))
+    if method.needs("layers") and method.layers is None:
+        found.append(
+            "method.layers: "
+            + _("{kind} needs the number of top layers to train, such as 2", kind=method.kind)
+        )
     found += _too_much_shared(config)
     validation = config.data.validation
     if config.evaluation.early_stopping and not validation:
@@ -188,14 +191,14 @@ def _contradictions(config: RunConfig) -> list[str]:
 
 def _task_without_method(task: TaskKind, method: str) -> list[str]:
     """A method that cannot train the task, with the reason and what can."""
-    if method not in task.without:
+    if task.takes(method):
         return []
     said = _(
         "{method} cannot train task {task}: {reason}; use {others}",
         method=method,
         task=task.name,
         reason=_(task.without[method]),
-        others=", ".join(name for name in METHODS if name not in task.without),
+        others=", ".join(name for name in METHODS if task.takes(name)),
     )
     return [f"method.kind: {said}"]
 
@@ -216,7 +219,10 @@ def _too_much_shared(config: RunConfig) -> list[str]:
 
 def _method_contradictions(method: MethodSection, training: TrainingSection) -> list[str]:
     """Fields that ask for what the method cannot do; what has no effect is said, and no contradiction."""
-    if method.kind == "prefix_tuning" and training.gradient_checkpointing not in (False, "auto"):
+    if method.has(Trait.CHECKPOINTABLE) or training.gradient_checkpointing in (False, "auto"):
+        return []
+    if method.has(Trait.PREFIX):
         said = _("computing activations again would leave the prefix out; use false, or prompt_tuning")
-        return [f"training.gradient_checkpointing: {said}"]
-    return []
+    else:
+        said = _("{kind} does not work where activations are computed again; use false", kind=method.kind)
+    return [f"training.gradient_checkpointing: {said}"]

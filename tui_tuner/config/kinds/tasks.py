@@ -52,6 +52,10 @@ class TaskKind(Kind):
     goal: str = ""
     example: str = ""
 
+    def takes(self, method: str) -> bool:
+        """Return whether a method can train it."""
+        return method not in self.without
+
 
 # Fields that only tasks read whose models write text: prompts are answered, what is written is scored
 WRITING = (

@@ -11,7 +11,7 @@ from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.metrics import METRICS
-from tui_tuner.locales import N_
+from tui_tuner.locales import N_, _
 
 _AUTO_RATE = N_("Takes a rate that is usual for this method and task; the plan (F3) says which, and by whom.")
 _AUTO_EVERY = N_("About ten times in the run.")
@@ -197,6 +197,22 @@ _REGISTRIES: dict[str, Callable[[str], str]] = {
     "data.format": lambda word: RECORD_FORMATS.get(word, "") if word != "auto" else "",
     "evaluation.best": lambda word: METRICS[word].help if word in METRICS else "",
 }
+
+
+def explain_word(path: str, word: str) -> str:
+    """Return a paragraph about a word that a field takes, translated; empty where there is none.
+
+    The form shows it under the sentence of `word_told`, in the help of the field that holds the word.
+    """
+    if path != "method.kind" or word not in METHODS:
+        return ""
+    kind = METHODS[word]
+    parts = [_(kind.explanation)] if kind.explanation else []
+    if kind.usual:
+        parts.append(_("Usual values: {values}", values=_(kind.usual)))
+    if kind.paper:
+        parts.append(_("Source: {paper}.", paper=kind.paper))
+    return "\n".join(parts)
 
 
 def word_told(path: str, word: str) -> str:
