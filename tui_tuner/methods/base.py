@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tui_tuner.config.kinds.methods import METHODS, MethodKind, Trait
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
+from tui_tuner.methods.numbers.base import MethodNumbers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tui_tuner.methods.stored import Stored
 
 
-class Method:
+class Method(MethodNumbers):
     """One method of `config.kinds.methods.METHODS`. Importing its module imports no training library.
 
     Its module has it in a tuple `METHODS`. It keeps no state: one object serves all runs.

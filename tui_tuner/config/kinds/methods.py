@@ -139,9 +139,7 @@ METHODS: dict[str, MethodKind] = {
                 "computed for them, so a step is quick and takes less memory."
             ),
             paper="Lee et al. 2019, arXiv 1911.03090",
-            usual=N_(
-                "A quarter of the layers: in that paper they reached nine tenths of the quality of training all."
-            ),
+            usual=N_("A quarter of the layers, which reached nine tenths of the quality in that paper."),
         ),
         MethodKind(
             "loha",
