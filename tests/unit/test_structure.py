@@ -208,7 +208,7 @@ def names_its_method(node: ast.AST) -> bool:
 
 
 def compares_a_method(source: str) -> bool:
-    """Whether code compares the name of a method, or looks it up in a literal, instead of asking its traits."""
+    """Whether code compares the name of a method, or looks it up in a literal, and asks no trait."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]

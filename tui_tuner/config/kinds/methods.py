@@ -232,10 +232,3 @@ METHODS: dict[str, MethodKind] = {
 
 DEFAULT_METHOD = "lora"  # what a run does unless it is told otherwise, and what is proposed first
 WHOLE_METHOD = "full"  # what trains a model with random weights, or a small one
-
-# To be asked of the traits instead
-RANKED = tuple(name for name, kind in METHODS.items() if kind.has(Trait.RANKED))
-PROMPTS = tuple(name for name, kind in METHODS.items() if kind.has(Trait.VIRTUAL_TOKENS))
-ADAPTERS = tuple(name for name, kind in METHODS.items() if kind.has(Trait.ADAPTER))
-QUANTISABLE = tuple(name for name, kind in METHODS.items() if kind.has(Trait.QUANTISABLE))
-METHOD_FIELDS = {name: kind.fields for name, kind in METHODS.items()}
