@@ -77,3 +77,9 @@ def test_it_loads_from_its_final_model_and_merges(found: dict[str, Any]) -> None
     assert found["adapter"] and found["virtual"] == 0
     assert found["merged_apart"] < 1e-5 and found["merged_names"] == found["base_names"]
     assert not found["merged_adapter"]
+
+
+def test_its_loss_and_its_change_after_a_step_are_part_of_training(found: dict[str, Any]) -> None:
+    assert found["hook_calls"] == [[step, 6] for step in range(1, 7)]
+    assert found["hook_losses"]["1"] == pytest.approx(found["losses"]["1"] + 1, abs=1e-5)
+    assert found["least"] < found["hook_least"] == 1.0

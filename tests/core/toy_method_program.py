@@ -150,6 +150,31 @@ def use_it(runs: Path) -> dict[str, Any]:
     }
 
 
+def call_hooks(runs: Path) -> dict[str, Any]:
+    """Train with an extra loss of 1 and with factors that no step leaves below 1: both hooks leave a mark."""
+    from safetensors.torch import load_file
+
+    from tui_tuner.config.load import build_config
+    from tui_tuner.methods import find_method, norm_scale
+    from tui_tuner.runs.store import RunStore
+
+    method, calls = find_method(KIND), []
+    after_step = method.after_step
+
+    def note_step(model: Any, step: int, total: int) -> None:
+        calls.append([step, total])
+        after_step(model, step, total)
+
+    norm_scale.LEAST = 1.0
+    method.after_step = note_step
+    method.extra_loss = lambda model: 1 + 0 * sum(one.sum() for one in norm_scale.find_factors(model))
+    folder = RunStore(runs).create(build_config(values(runs)))
+    _status, losses = train(build_config(values(runs)), folder)
+    weights = load_file(folder.last / "adapter_model.safetensors")
+    least = min(float(weight.min()) for weight in weights.values())
+    return {"hook_calls": calls, "hook_losses": losses, "hook_least": least}
+
+
 def ask_command(runs: Path) -> dict[str, Any]:
     """What `tui-tuner estimate` prints for a config with the method."""
     config = runs.parent / "toy.yaml"
@@ -163,6 +188,5 @@ def ask_command(runs: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     runs_folder, answer = Path(sys.argv[1]), Path(sys.argv[2])
-    answer.write_text(
-        json.dumps(ask_without_torch() | use_it(runs_folder) | {"command": ask_command(runs_folder)})
-    )
+    found = ask_without_torch() | use_it(runs_folder) | call_hooks(runs_folder)
+    answer.write_text(json.dumps(found | {"command": ask_command(runs_folder)}))
