@@ -54,7 +54,7 @@ class Unread:
 
 
 def _answers(get: Get) -> bool:
-    """Whether prompts are answered at all."""
+    """Return whether prompts are answered at all."""
     own = get("evaluation.prompts")
     return bool(
         own or (get("data.validation") and (get("evaluation.samples") or get("evaluation.metric_rows")))
@@ -62,7 +62,7 @@ def _answers(get: Get) -> bool:
 
 
 def _from_hub(get: Get) -> bool:
-    """Whether a model or a tokenizer may come from a hub."""
+    """Return whether a model or a tokenizer may come from a hub."""
     own = get("model.name") == "demo" or is_tiny(get("model.name"))
     return not own or get("model.tokenizer") not in (None, "train")
 
@@ -148,17 +148,17 @@ BESIDE: dict[str, Beside] = {
 
 
 def particular() -> frozenset[str]:
-    """The fields that some tasks read and others do not."""
+    """Return the fields that some tasks read and others do not."""
     return frozenset(WRITING).union(*(kind.reads for kind in TASKS.values()))
 
 
 def dependent() -> frozenset[str]:
-    """The fields that do not always have an effect."""
+    """Return the fields that do not always have an effect."""
     return particular() | {path for path in options() if _of_methods(path)} | frozenset(BESIDE)
 
 
 def reads(task: str, path: str) -> bool:
-    """Whether a field has an effect on runs of a task; all have for a task that nobody knows."""
+    """Return whether a field has an effect on runs of a task; all have for a task that nobody knows."""
     kind = TASKS.get(task)
     if kind is None or path not in particular():
         return True
@@ -166,7 +166,7 @@ def reads(task: str, path: str) -> bool:
 
 
 def method_reads(method: str, path: str) -> bool:
-    """Whether a field has an effect with a method; all have for a method that nobody knows."""
+    """Return whether a field has an effect with a method; all have for a method that nobody knows."""
     return (
         not _of_methods(path)
         or method not in METHODS
@@ -179,7 +179,7 @@ def _of_methods(path: str) -> bool:
 
 
 def has_effect(path: str, get: Get) -> bool:
-    """Whether a field has an effect on a run.
+    """Return whether a field has an effect on a run.
 
     Args:
         get: The value of a field, by its dotted name.
@@ -193,12 +193,12 @@ def has_effect(path: str, get: Get) -> bool:
 
 
 def readers(path: str) -> list[str]:
-    """The names of the tasks that read a field."""
+    """Return the names of the tasks that read a field."""
     return [name for name in TASKS if reads(name, path)]
 
 
 def unread(config: RunConfig) -> list[str]:
-    """Fields that differ from their default and have no effect on this run."""
+    """Return the fields that differ from their default and have no effect on this run."""
 
     def get(path: str) -> Any:
         return get_value(config, path)
@@ -211,7 +211,7 @@ def unread(config: RunConfig) -> list[str]:
 
 
 def unread_said(config: RunConfig) -> list[Unread]:
-    """What is said of such fields: of those of other tasks, of those of other methods, and of the rest."""
+    """Return sentences about such fields: those of other tasks, of other methods, and the rest."""
     fields = unread(config)
     of_tasks = [path for path in fields if not reads(config.task, path)]
     of_methods = [path for path in fields if not method_reads(config.method.kind, path)]
@@ -235,7 +235,7 @@ def unread_said(config: RunConfig) -> list[Unread]:
 
 
 def methods_of(task: str) -> list[str]:
-    """The methods that can train a task; all of them for a task that nobody knows."""
+    """Return the methods that can train a task; all of them for a task that nobody knows."""
     return [name for name in METHODS if can_train(task, name)]
 
 
@@ -246,7 +246,7 @@ def can_train(task: str, method: str) -> bool:
 
 
 def getter(values: Mapping[str, Any]) -> Get:
-    """The values of a draft, or their defaults."""
+    """Return the values of a draft, or their defaults."""
 
     def get(path: str) -> Any:
         found: Any = values

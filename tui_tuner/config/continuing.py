@@ -36,7 +36,7 @@ class Edit:
     why: str
 
     def sentence(self) -> str:
-        """The edit in one line."""
+        """Return the edit in one line."""
         said = {
             "field": self.field,
             "before": shown(self.before),
@@ -53,7 +53,7 @@ class Edit:
 
 
 def shown(value: Any) -> str:
-    """A value as it stands in YAML, on one line."""
+    """Return a value as it stands in YAML, on one line."""
     import yaml
 
     plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
@@ -64,7 +64,7 @@ def shown(value: Any) -> str:
 
 
 def edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Edit]:
-    """Every field that was edited, in the order of the schema.
+    """Return every field that was edited, in the order of the schema.
 
     Args:
         before: The config the run was trained with, without any `auto`.
@@ -83,7 +83,7 @@ def edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Ed
 
 
 def _told_value(config: RunConfig, path: str) -> Any:
-    """A value as it is told of: what a checkpoint knows, and a journal says, holds no addresses."""
+    """Return a value as it is told of: what a checkpoint knows, and a journal says, holds no addresses."""
     value = get_value(config, path)
     told = path == notices.FIELD and isinstance(value, list)
     return notices.shown_entries(value) if told else value
@@ -109,7 +109,7 @@ def _of_method(before: RunConfig, now: RunConfig, path: str) -> Rule:
 
 
 def _length(before: RunConfig, now: RunConfig, path: str) -> Rule:
-    """Whether the steps that were done had the same learning rates in a run of the new length."""
+    """Return whether the steps that were done had the same learning rates in a run of the new length."""
     if path == "training.epochs" and before.training.max_steps and now.training.max_steps:
         return "no effect", N_("training.max_steps decides how long the run is")
     training = before.training

@@ -61,18 +61,18 @@ class RunConfig(Section):
 
     @property
     def task_kind(self) -> TaskKind:
-        """What planning has to know of the task."""
+        """Return the facts of the task."""
         return TASKS[self.task]
 
     @property
     def best_metric(self) -> str:
-        """The metric that decides which checkpoint is best: the one asked for, or else the task's own."""
+        """Return the metric that decides which checkpoint is best: the one asked for, or the task's own."""
         best = self.evaluation.best
         return self.task_kind.best if best == "auto" else best
 
     @property
     def packs(self) -> bool:
-        """Whether rows may lie side by side: asked for or left open, and no virtual tokens between them."""
+        """Return whether rows may be packed: asked for or left open, and no virtual tokens between them."""
         return self.data.packing is not False and not self.method.prompt_length
 
     @model_validator(mode="after")
@@ -96,14 +96,14 @@ class RunConfig(Section):
 
 
 def _demo_of(kind: TaskKind, path: Any) -> Any:
-    """A source of `data.path`, with the name of the task's own rows where it is the demo's."""
+    """Return a source of `data.path`, with the name of the task's own rows where it is the demo's."""
     if isinstance(path, Source):
         return path.model_copy(update={"path": kind.demo}) if path.path == "demo" else path
     return kind.demo if path == "demo" else path
 
 
 def _contradictions(config: RunConfig) -> list[str]:
-    """Values that are valid alone and cannot be together; each as `field: sentence`."""
+    """Return values that are valid alone and cannot be combined; each as `field: sentence`."""
     model, method, training = config.model, config.method, config.training
     found = _method_contradictions(method, training)
     found += _task_without_method(config.task_kind, method.kind)
@@ -190,7 +190,7 @@ def _contradictions(config: RunConfig) -> list[str]:
 
 
 def _task_without_method(task: TaskKind, method: str) -> list[str]:
-    """A method that cannot train the task, with the reason and what can."""
+    """Return a method that cannot train the task, with the reason and what can."""
     if task.takes(method):
         return []
     said = _(
@@ -204,7 +204,7 @@ def _task_without_method(task: TaskKind, method: str) -> list[str]:
 
 
 def _too_much_shared(config: RunConfig) -> list[str]:
-    """Windows that share all they hold, and so never come to the end of a text."""
+    """Refuse windows that share all they hold, and so never reach the end of a text."""
     data = config.data
     default = DataSection.model_fields["stride"].default
     if "data.stride" not in config.task_kind.reads or data.stride == default or data.stride < data.max_length:
@@ -218,7 +218,7 @@ def _too_much_shared(config: RunConfig) -> list[str]:
 
 
 def _method_contradictions(method: MethodSection, training: TrainingSection) -> list[str]:
-    """Fields that ask for what the method cannot do; what has no effect is said, and no contradiction."""
+    """Return fields that the method cannot do what they ask for; fields without effect are none."""
     if method.has(Trait.CHECKPOINTABLE) or training.gradient_checkpointing in (False, "auto"):
         return []
     if method.has(Trait.PREFIX):

@@ -23,7 +23,7 @@ CAUSAL = "CAUSAL_LM"
 
 @cache
 def find_method(name: str) -> Method:
-    """The method of a name in `config.kinds.methods.METHODS`.
+    """Return the method of a name in `config.kinds.methods.METHODS`.
 
     Raises:
         KeyError: there is no such method. A config that was built has a known one.
@@ -61,7 +61,7 @@ def merge(model: Module) -> Module:
 
 
 def trainable_parameters(model: Module) -> tuple[int, int]:
-    """(trained, all) parameters; a 4-bit weight counts as the weights it stands for."""
+    """Return (trained, all) parameters; a 4-bit weight counts as the weights it stands for."""
     trained = total = 0
     for parameter in model.parameters():
         count = parameter.numel()

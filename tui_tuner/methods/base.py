@@ -38,7 +38,7 @@ class Method(MethodNumbers):
 
     @property
     def kind(self) -> MethodKind:
-        """Its entry in the registry: words, traits and fields."""
+        """Return its entry in the registry: words, traits and fields."""
         return METHODS[self.name]
 
     def has(self, trait: Trait) -> bool:

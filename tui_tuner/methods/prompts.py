@@ -1,8 +1,7 @@
 """Prompt tuning, P-tuning and prefix tuning, through peft: trained virtual tokens before each sequence.
 
 Where the virtual tokens begin as words, the model must at first answer as if those words stood before the
-text. That is compared once, before anything is trained: it proves that this model reads virtual tokens where
-they stand.
+text. That is compared once, before training: it proves that this model reads virtual tokens where they are.
 """
 
 from __future__ import annotations
@@ -151,12 +150,12 @@ class Prefix(PrefixNumbers, Prompt):
 
 
 def _find_width(model: Module) -> int:
-    """The width of the embeddings, which the virtual tokens stand among."""
+    """Return the width of the embeddings, which the virtual tokens stand among."""
     return int(model.get_input_embeddings().weight.shape[1])
 
 
 def _key_shape(model: Module) -> dict[str, Any]:
-    """The heads and the width of the keys of each layer, which a prefix is made of."""
+    """Return the number of heads and the width of the keys of each layer, which a prefix consists of."""
     shape = model.config.get_text_config()
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     width = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
@@ -164,7 +163,7 @@ def _key_shape(model: Module) -> dict[str, Any]:
 
 
 def _first_words(config: RunConfig, model: Module) -> Any:
-    """Tokens that the virtual ones begin as, [virtual tokens] int64: the initial text, or frequent tokens.
+    """Return the tokens that the virtual ones begin as, [virtual tokens] int64: a text, or frequent tokens.
 
     Prompts that begin as words learn better than ones that begin at random (arXiv 2104.08691, figure 3;
     arXiv 2101.00190, section 7.4).
@@ -217,7 +216,7 @@ def _begin_as(method: Prompt, model: Module, words: Tensor) -> bool:
 
 
 def _seen(found: Any) -> Any:
-    """What a model says: [1, positions, numbers] for each position, or [1, 1, numbers] for a whole text."""
+    """Return a model's outputs: [1, positions, numbers], or [1, 1, numbers] for one output for each text."""
     import torch
 
     if hasattr(found, "start_logits"):
@@ -280,7 +279,8 @@ def _refused(kind: str, why: str) -> ConfigError:
 
 @contextmanager
 def _moved(weight: Tensor) -> Iterator[None]:
-    """A little away from where it is, as after a step: some models look for the embeddings of words."""
+    """Within it, a weight is a little away from where it is, as after a step."""
+    # some models look for embeddings that are exactly those of words, and treat these in another way
     import torch
 
     before = weight.detach().clone()

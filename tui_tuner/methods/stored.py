@@ -23,7 +23,7 @@ _PARTS = ("lora_", "hada_", "lokr_", "vera_", "ia3_", "prompt_", "token_adapter"
 
 
 class Stored(NamedTuple):
-    """What an adapter's folder holds.
+    """The settings and the shapes of an adapter, as its files hold them.
 
     Args:
         settings: Its adapter_config.json.
@@ -35,7 +35,7 @@ class Stored(NamedTuple):
 
     @property
     def whole(self) -> dict[str, tuple[int, ...]]:
-        """Tensors that take the place of the base model's own, such as embeddings of added tokens."""
+        """Return tensors that replace the base model's own, such as embeddings of added tokens."""
         apart = {*(self.settings.get("modules_to_save") or ()), "modules_to_save"}
         return {
             name: shape
@@ -45,7 +45,7 @@ class Stored(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many tokens its embeddings are for; 0 where it brings none."""
+        """Return how many tokens its embeddings are for; 0 if it has none."""
         found = [
             shape[0]
             for name, shape in self.shapes.items()
@@ -55,7 +55,7 @@ class Stored(NamedTuple):
 
 
 def read_stored(place: Path) -> Stored:
-    """What a folder holds of an adapter.
+    """Read an adapter's config and the header of its weights, and check that the file is whole.
 
     Raises:
         ModelError: it has no weights in safetensors, or they are damaged.
@@ -68,7 +68,7 @@ def read_stored(place: Path) -> Stored:
         raise ModelError(
             _("has no {adapter_weights}; weights load from safetensors alone.", adapter_weights=WEIGHTS),
             where=one_line(place),
-            hint=_("Copy the adapter's folder once more, or save it as safetensors."),
+            hint=_("Copy the adapter's folder again, or save it as safetensors."),
         )
     try:
         shapes = _shapes(place / WEIGHTS)
@@ -76,7 +76,7 @@ def read_stored(place: Path) -> Stored:
         raise ModelError(
             _("the adapter cannot be loaded: {error}", error=_("its weights are damaged or cut short.")),
             where=one_line(place / WEIGHTS),
-            hint=_("Copy it once more, or take another checkpoint."),
+            hint=_("Copy it again, or use another checkpoint."),
         ) from None
     return Stored(settings if isinstance(settings, dict) else {}, shapes)
 

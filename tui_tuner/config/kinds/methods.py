@@ -51,7 +51,7 @@ class MethodKind(Kind):
     usual: str = ""
 
     def has(self, trait: Trait) -> bool:
-        """Whether it has a trait."""
+        """Return whether it has a trait."""
         return trait in self.traits
 
 

@@ -145,5 +145,5 @@ TINY_NAMES = ("tiny-bert", "tiny-distilbert")  # small models with random weight
 
 
 def is_tiny(name: object) -> bool:
-    """Whether a model's name means one of the small ones with random weights."""
+    """Return whether a model's name means one of the small ones with random weights."""
     return name == TINY or name in TINY_NAMES

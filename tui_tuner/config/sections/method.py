@@ -83,11 +83,11 @@ class MethodSection(Section):
     )
 
     def has(self, trait: Trait) -> bool:
-        """Whether the method has a trait."""
+        """Return whether the method has a trait."""
         return METHODS[self.kind].has(trait)
 
     def reads(self, field: str) -> bool:
-        """Whether the method reads a field of this section, such as `rank`."""
+        """Return whether the method reads a field of this section, such as `rank`."""
         return field in METHODS[self.kind].fields
 
     def needs(self, field: str) -> bool:
@@ -96,5 +96,5 @@ class MethodSection(Section):
 
     @property
     def prompt_length(self) -> int:
-        """Virtual tokens before each sequence; 0 if the method has none."""
+        """Return the virtual tokens before each sequence; 0 if the method has none."""
         return self.virtual_tokens if self.has(Trait.VIRTUAL_TOKENS) else 0

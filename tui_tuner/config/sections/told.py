@@ -216,6 +216,6 @@ def explain_word(path: str, word: str) -> str:
 
 
 def word_told(path: str, word: str) -> str:
-    """One sentence about a word that a field takes, untranslated; empty where there is none."""
+    """Return a sentence about a word that a field takes, untranslated; empty if there is none."""
     told = WORDS.get(path, {}).get(word, "")
     return told or (_REGISTRIES[path](word) if path in _REGISTRIES else "")
