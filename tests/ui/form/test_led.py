@@ -109,7 +109,7 @@ async def test_what_a_tiny_model_learns_with_is_told_and_offered(
     ("output", "field", "words"),
     [
         ({"folder": "rows.txt"}, "output.folder", "is a file, not a folder"),
-        ({"folder": "rows.txt/runs"}, "output.folder", "a run cannot be kept here"),
+        ({"folder": "rows.txt/runs"}, "output.folder", "a run cannot be stored here"),
         ({"name": "taken"}, "output.name", "a run of this name exists"),
     ],
 )
