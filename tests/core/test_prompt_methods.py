@@ -19,7 +19,7 @@ from tui_tuner.compute.forward import ForwardWay, MicroSize, lay_padded
 from tui_tuner.errors import ConfigError, ModelError
 from tui_tuner.evaluation.generation import generate
 from tui_tuner.methods import attach, merge, trainable_parameters
-from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
+from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens
 from tui_tuner.models.loading import load_model
 
 PROMPTS = ["prompt_tuning", "p_tuning", "prefix_tuning"]
@@ -59,7 +59,7 @@ def test_loss_and_gradients_equal_those_of_labels(
     expected = labelled_loss(model, data)
     wanted = torch.autograd.grad(expected, trained)
 
-    path = replace(PADDED, compact=compact, virtual=virtual_positions(model))
+    path = replace(PADDED, compact=compact, virtual=count_virtual_positions(model))
     parts = batches(data, range(len(data)), MicroSize(3, 1000), path)
     targets = sum(part.trained_tokens for part in parts)
     loss = sum((summed_loss(model, part, path) for part in parts), torch.zeros(())) / targets
@@ -71,8 +71,8 @@ def test_loss_and_gradients_equal_those_of_labels(
 @pytest.mark.parametrize("kind", PROMPTS)
 def test_the_self_check_refuses_flat_rows(make_config: MakeConfig, tiny_tokenizer: Any, kind: str) -> None:
     model, data = made(make_config, kind), SomeRows(LENGTHS, len(tiny_tokenizer))
-    virtual = virtual_positions(model)
-    assert virtual == (0 if kind == "prefix_tuning" else 6) and virtual_tokens(model) == 6
+    virtual = count_virtual_positions(model)
+    assert virtual == (0 if kind == "prefix_tuning" else 6) and count_virtual_tokens(model) == 6
     for wanted in (FAST, replace(FAST, segments=False)):
         found = check_ways(model, data, [1, 0, 3, 2], replace(wanted, virtual=virtual))
         assert found.exact and found.problem and not found.way.packing
@@ -377,7 +377,7 @@ def test_families_work_exactly_or_say_why_not(
                 attach(base, config)
             continue
         model = attach(base, config)
-        path = replace(FAST if kind == "ia3" else PADDED, virtual=virtual_positions(model))
+        path = replace(FAST if kind == "ia3" else PADDED, virtual=count_virtual_positions(model))
         found = check_ways(model, data, [1, 0, 3, 2], path)
         assert found.exact and (kind == "ia3" or found.way == path), (kind, found)
         if kind in PROMPTS:

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 
 from tests.conftest import MakeConfig, Recorder, Trained, write_jsonl
-from tui_tuner.config.kinds.methods import METHOD_FIELDS, METHODS
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.options import options
 from tui_tuner.runs.control import Control, send
@@ -43,7 +43,7 @@ def test_registries_hold_what_the_config_offers() -> None:
     assert all(isinstance(find_method(name), Method) for name in METHODS)
     assert all(find_method(name).kind is kind for name, kind in METHODS.items())
     fields = {path.partition(".")[2] for path in options() if path.startswith("method.")}
-    assert {name for names in METHOD_FIELDS.values() for name in names} == fields - {"kind"}
+    assert {name for kind in METHODS.values() for name in kind.fields} == fields - {"kind"}
     assert all(isinstance(find_task(name), Task) for name in TASKS)
     modules = {path.stem for path in Path(str(tasks.__file__)).parent.glob("*.py")} - {
         "__init__",

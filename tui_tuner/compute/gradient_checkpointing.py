@@ -16,8 +16,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD, Checkpointing
 from tui_tuner.locales import _
+from tui_tuner.methods.attached import count_virtual_tokens
 from tui_tuner.methods.layers import decoder_layers
-from tui_tuner.methods.prompts import virtual_tokens
 from tui_tuner.text import one_line
 
 ON_DEVICE = 2  # inputs that stay on the device: those on their way out, and those that are needed first
@@ -53,7 +53,7 @@ def checkpoint_layers(model: Any, degree: Checkpointing = True) -> None:
 def _reach_embeddings(model: Any) -> bool:
     """Whether gradients flow through all layers down to what enters the first."""
     embeddings = model.get_input_embeddings()
-    return bool(virtual_tokens(model)) or any(one.requires_grad for one in embeddings.parameters())
+    return bool(count_virtual_tokens(model)) or any(one.requires_grad for one in embeddings.parameters())
 
 
 def offload_inputs(model: Any, offload: Offload) -> None:

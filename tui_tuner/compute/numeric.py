@@ -5,7 +5,7 @@ Dtypes are named as in a config: `bfloat16`, `float16`, `float32`.
 
 from __future__ import annotations
 
-from tui_tuner.config.kinds.methods import ADAPTERS, RANKED
+from tui_tuner.config.kinds.methods import Trait
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
@@ -26,7 +26,7 @@ def weight_dtype(device: Device, config: RunConfig, small: bool) -> tuple[str, s
         )
     if not device.bf16:
         return "float32", _("This hardware does not compute bfloat16.")
-    if config.method.kind not in ADAPTERS and not quantised:
+    if not config.method.has(Trait.ADAPTER) and not quantised:
         return "float32", _("Trained weights keep full precision: bfloat16 would round small updates away.")
     return "bfloat16", _("The hardware computes bfloat16, and the frozen weights need no more.")
 
@@ -37,7 +37,7 @@ def autocast(device: Device, config: RunConfig, small: bool) -> tuple[bool, str]
         return True, _("FlashAttention 2 takes 16-bit numbers only.")
     if small:
         return False, _("So small a model needs no 16-bit numbers.")
-    if config.model.dtype == "bfloat16" and config.method.kind not in ADAPTERS:
+    if config.model.dtype == "bfloat16" and not config.method.has(Trait.ADAPTER):
         return False, _("The weights are 16-bit already.")
     if device.bf16:
         return True, _("Products in bfloat16, sums and trained weights in float32.")
@@ -112,7 +112,9 @@ def check_numbers(device: Device, config: ResolvedConfig) -> None:
                 hint=_("Use sdpa, or set training.autocast to true."),
             )
     method = config.method
-    own_weights = method.kind not in ADAPTERS or (method.kind in RANKED and method.train_embeddings)
+    own_weights = not method.has(Trait.ADAPTER) or (
+        method.reads("train_embeddings") and method.train_embeddings
+    )
     if needs_scaler(device, config) and config.model.dtype == "float16" and own_weights:
         raise ConfigError(
             _(

@@ -71,7 +71,7 @@ class Hint(str):
 
 
 def advise(sentence: str) -> Hint:
-    """The hint that a sentence makes, which `N_` has marked and filled."""
+    """Return the hint that a sentence makes, which `N_` has marked and filled."""
     if not isinstance(sentence, Sentence):
         said = _(sentence)
         return Hint(said, said)
@@ -84,24 +84,24 @@ def advise(sentence: str) -> Hint:
 
 
 def hints(*parts: str) -> Hint:
-    """Hints one after the other."""
+    """Join hints, one after the other."""
     filled = [part for part in parts if part]
     fixes = [fix for part in filled for fix in fixes_of(part)]
     return Hint(" ".join(filled), " ".join(map(on_screen, filled)), tuple(fixes))
 
 
 def on_screen(hint: str) -> str:
-    """What a screen shows of a hint."""
+    """Return the text that a screen shows of a hint."""
     return hint.on_screen if isinstance(hint, Hint) else hint
 
 
 def fixes_of(hint: str) -> tuple[dict[str, Any], ...]:
-    """The ways that a hint tells, each as values of fields."""
+    """Return the ways that a hint tells, each as values of fields."""
     return hint.fixes if isinstance(hint, Hint) else ()
 
 
 def words_of(error: BaseException) -> str:
-    """What a screen says of an error: what is wrong, where, and what to do."""
+    """Return an error as a screen shows it: the problem, its place, and what to do."""
     if not isinstance(error, TunerError):
         return str(error)
     what = f"{error.where}: {error.what}" if error.where else error.what
@@ -109,14 +109,14 @@ def words_of(error: BaseException) -> str:
 
 
 def setting(fix: Fix) -> Setting:
-    """Values as a shell takes them: `--set task=sft --set 'data.columns={prompt: q}'`."""
+    """Return values as a shell takes them: `--set task=sft --set 'data.columns={prompt: q}'`."""
     return Setting(
         " ".join(f"--set {_quoted(f'{path}={written(value)}')}" for path, value in fix.items()), fix
     )
 
 
 def written(value: Any) -> str:
-    """A value as YAML on one line; names are quoted where they need it."""
+    """Return a value as YAML on one line; names are quoted where they need it."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_name(str(key))}: {written(item)}" for key, item in value.items()) + "}"
     if isinstance(value, str):
@@ -127,7 +127,7 @@ def written(value: Any) -> str:
 
 
 def _name(name: str) -> str:
-    """A text as YAML takes it; what a terminal would not show as it is, is escaped."""
+    """Return a text as YAML takes it; what a terminal would not show as it is, is escaped."""
     if _BARE.fullmatch(name) and name.lower() not in _NO_TEXT:
         return name
     return json.dumps(name, ensure_ascii=one_line(name) != name)

@@ -1,6 +1,6 @@
 """Which fields and methods apply: what a form offers, and what has no effect where it is set.
 
-A field may be for some tasks alone (`TaskKind.reads`), for some methods alone (`METHOD_FIELDS`), or for
+A field may be for some tasks alone (`TaskKind.reads`), for some methods alone (`MethodKind.fields`), or for
 certain values of other fields (`BESIDE`). All others apply always.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.kinds.methods import METHOD_FIELDS, METHODS, PROMPTS, QUANTISABLE
+from tui_tuner.config.kinds.methods import METHODS, Trait
 from tui_tuner.config.kinds.tasks import TASKS, WRITING, is_tiny
 from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
@@ -54,7 +54,7 @@ class Unread:
 
 
 def _answers(get: Get) -> bool:
-    """Whether prompts are answered at all."""
+    """Return whether prompts are answered at all."""
     own = get("evaluation.prompts")
     return bool(
         own or (get("data.validation") and (get("evaluation.samples") or get("evaluation.metric_rows")))
@@ -62,14 +62,20 @@ def _answers(get: Get) -> bool:
 
 
 def _from_hub(get: Get) -> bool:
-    """Whether a model or a tokenizer may come from a hub."""
+    """Return whether a model or a tokenizer may come from a hub."""
     own = get("model.name") == "demo" or is_tiny(get("model.name"))
     return not own or get("model.tokenizer") not in (None, "train")
 
 
 def _own_words(get: Get) -> bool:
-    """Whether virtual tokens may begin as words."""
-    return get("method.kind") != "prefix_tuning" or get("method.encoder_size") is None
+    """Return whether virtual tokens may begin as words."""
+    return not _has(get, Trait.PREFIX) or get("method.encoder_size") is None
+
+
+def _has(get: Get, trait: Trait) -> bool:
+    """Return whether the method of a draft has a trait; one that nobody knows has none."""
+    kind = METHODS.get(str(get("method.kind")))
+    return kind is not None and kind.has(trait)
 
 
 _HELD_OUT = N_("It is about held-out rows, and data.validation holds none out.")
@@ -82,7 +88,7 @@ BESIDE: dict[str, Beside] = {
         N_("It is for models of a hub; demo and tiny are made by this package."),
     ),
     "model.quantization": Beside(
-        lambda get: get("method.kind") in QUANTISABLE,
+        lambda get: _has(get, Trait.QUANTISABLE),
         N_("It is for methods that leave the model's own weights as they are."),
         refused=True,
     ),
@@ -94,7 +100,7 @@ BESIDE: dict[str, Beside] = {
         N_("It is for a tokenizer that is learnt: model.tokenizer train."),
     ),
     "data.packing": Beside(
-        lambda get: get("method.kind") not in PROMPTS,
+        lambda get: not _has(get, Trait.VIRTUAL_TOKENS),
         N_("Rows with virtual tokens before them cannot lie side by side."),
         refused=True,
     ),
@@ -114,7 +120,7 @@ BESIDE: dict[str, Beside] = {
         lambda get: get("training.max_steps") is None, N_("training.max_steps decides how long the run is.")
     ),
     "training.gradient_checkpointing": Beside(
-        lambda get: get("method.kind") != "prefix_tuning",
+        lambda get: get("method.kind") not in METHODS or _has(get, Trait.CHECKPOINTABLE),
         N_("Computing activations again would leave the prefix out."),
         refused=True,
     ),
@@ -142,17 +148,17 @@ BESIDE: dict[str, Beside] = {
 
 
 def particular() -> frozenset[str]:
-    """The fields that some tasks read and others do not."""
+    """Return the fields that some tasks read and others do not."""
     return frozenset(WRITING).union(*(kind.reads for kind in TASKS.values()))
 
 
 def dependent() -> frozenset[str]:
-    """The fields that do not always have an effect."""
+    """Return the fields that do not always have an effect."""
     return particular() | {path for path in options() if _of_methods(path)} | frozenset(BESIDE)
 
 
 def reads(task: str, path: str) -> bool:
-    """Whether a field has an effect on runs of a task; all have for a task that nobody knows."""
+    """Return whether a field has an effect on runs of a task; all have for a task that nobody knows."""
     kind = TASKS.get(task)
     if kind is None or path not in particular():
         return True
@@ -160,11 +166,11 @@ def reads(task: str, path: str) -> bool:
 
 
 def method_reads(method: str, path: str) -> bool:
-    """Whether a field has an effect with a method; all have for a method that nobody knows."""
+    """Return whether a field has an effect with a method; all have for a method that nobody knows."""
     return (
         not _of_methods(path)
         or method not in METHODS
-        or path.removeprefix("method.") in METHOD_FIELDS[method]
+        or path.removeprefix("method.") in METHODS[method].fields
     )
 
 
@@ -173,7 +179,7 @@ def _of_methods(path: str) -> bool:
 
 
 def has_effect(path: str, get: Get) -> bool:
-    """Whether a field has an effect on a run.
+    """Return whether a field has an effect on a run.
 
     Args:
         get: The value of a field, by its dotted name.
@@ -187,12 +193,12 @@ def has_effect(path: str, get: Get) -> bool:
 
 
 def readers(path: str) -> list[str]:
-    """The names of the tasks that read a field."""
+    """Return the names of the tasks that read a field."""
     return [name for name in TASKS if reads(name, path)]
 
 
 def unread(config: RunConfig) -> list[str]:
-    """Fields that differ from their default and have no effect on this run."""
+    """Return the fields that differ from their default and have no effect on this run."""
 
     def get(path: str) -> Any:
         return get_value(config, path)
@@ -205,7 +211,7 @@ def unread(config: RunConfig) -> list[str]:
 
 
 def unread_said(config: RunConfig) -> list[Unread]:
-    """What is said of such fields: of those of other tasks, of those of other methods, and of the rest."""
+    """Return sentences about such fields: those of other tasks, of other methods, and the rest."""
     fields = unread(config)
     of_tasks = [path for path in fields if not reads(config.task, path)]
     of_methods = [path for path in fields if not method_reads(config.method.kind, path)]
@@ -229,13 +235,18 @@ def unread_said(config: RunConfig) -> list[Unread]:
 
 
 def methods_of(task: str) -> list[str]:
-    """The methods that can train a task; all of them for a task that nobody knows."""
+    """Return the methods that can train a task; all of them for a task that nobody knows."""
+    return [name for name in METHODS if can_train(task, name)]
+
+
+def can_train(task: str, method: str) -> bool:
+    """Return whether a task can be trained with a method; a method that nobody knows trains none."""
     kind = TASKS.get(task)
-    return [name for name in METHODS if kind is None or name not in kind.without]
+    return method in METHODS and (kind is None or kind.takes(method))
 
 
 def getter(values: Mapping[str, Any]) -> Get:
-    """The values of a draft, or their defaults."""
+    """Return the values of a draft, or their defaults."""
 
     def get(path: str) -> Any:
         found: Any = values

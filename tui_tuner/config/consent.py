@@ -30,7 +30,7 @@ _here: set[str] = set()  # given in this process, also where nothing can be kept
 
 
 def allowed(model: ModelSection) -> bool:
-    """Whether the code of this model may run: it is not asked for, or this user has agreed."""
+    """Return whether the code of this model may run: it is not asked for, or this user has agreed."""
     return not model.trust_remote_code or _identity(model) in _here | set(_given())
 
 
@@ -71,7 +71,7 @@ def of_a_run(config: Path) -> bool:
 
 
 def _identity(model: ModelSection) -> str:
-    """A digest of where a model and its tokenizer come from and, of folders, of the code in them."""
+    """Return a digest of where a model and its tokenizer come from and, of folders, of the code in them."""
     names = [(model.name, model.revision)]
     if model.tokenizer not in (None, "train"):
         names.append((str(model.tokenizer), None))
@@ -89,7 +89,7 @@ def _identity(model: ModelSection) -> str:
 
 
 def _code(folder: Path) -> Iterable[Path]:
-    """Code of a model, and what says which code is run."""
+    """Yield the files with a model's code, and those that name the code to run."""
     found = [path for path in folder.rglob("*.py") if path.is_file()]
     return sorted([*found, *(path for path in folder.glob("*config.json") if path.is_file())])
 
@@ -108,7 +108,7 @@ def _folder() -> Path:
 
 
 def _given() -> dict[str, Any]:
-    """What was agreed to; nothing where the file is not this user's alone, missing or damaged."""
+    """Read the kept agreements; empty if the file is missing, damaged, or writable by others."""
     with suppress(OSError, ValueError, RuntimeError, RecursionError):
         fd = os.open(_folder() / _FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(fd, encoding="utf-8") as file:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tui_tuner.config import notices
-from tui_tuner.config.kinds.methods import METHOD_FIELDS
 from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
@@ -37,7 +36,7 @@ class Edit:
     why: str
 
     def sentence(self) -> str:
-        """The edit in one line."""
+        """Return the edit in one line."""
         said = {
             "field": self.field,
             "before": shown(self.before),
@@ -54,7 +53,7 @@ class Edit:
 
 
 def shown(value: Any) -> str:
-    """A value as it stands in YAML, on one line."""
+    """Return a value as it stands in YAML, on one line."""
     import yaml
 
     plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
@@ -65,7 +64,7 @@ def shown(value: Any) -> str:
 
 
 def edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Edit]:
-    """Every field that was edited, in the order of the schema.
+    """Return every field that was edited, in the order of the schema.
 
     Args:
         before: The config the run was trained with, without any `auto`.
@@ -84,7 +83,7 @@ def edits(before: RunConfig, asked: RunConfig | None, now: RunConfig) -> list[Ed
 
 
 def _told_value(config: RunConfig, path: str) -> Any:
-    """A value as it is told of: what a checkpoint knows, and a journal says, holds no addresses."""
+    """Return a value as it is told of: what a checkpoint knows, and a journal says, holds no addresses."""
     value = get_value(config, path)
     told = path == notices.FIELD and isinstance(value, list)
     return notices.shown_entries(value) if told else value
@@ -104,14 +103,13 @@ def _judge(before: RunConfig, now: RunConfig, path: str) -> Rule:
 
 
 def _of_method(before: RunConfig, now: RunConfig, path: str) -> Rule:
-    kind = before.method.kind
-    if path.partition(".")[2] not in METHOD_FIELDS.get(kind, ()):
+    if not before.method.reads(path.partition(".")[2]):
         return "no effect", N_("the method of this run does not read it")
     return "refused", N_("the trained weights have another shape or another meaning with it")
 
 
 def _length(before: RunConfig, now: RunConfig, path: str) -> Rule:
-    """Whether the steps that were done had the same learning rates in a run of the new length."""
+    """Return whether the steps that were done had the same learning rates in a run of the new length."""
     if path == "training.epochs" and before.training.max_steps and now.training.max_steps:
         return "no effect", N_("training.max_steps decides how long the run is")
     training = before.training
@@ -139,7 +137,7 @@ def _validation(before: RunConfig, now: RunConfig, path: str) -> Rule:
 def _micro_batch(before: RunConfig, now: RunConfig, path: str) -> Rule:
     if now.training.micro_batch > before.training.micro_batch:  # type: ignore[operator]
         return "no effect", N_("the micro-batch of a run gets smaller where memory asks for it, never larger")
-    if before.method.dropout and "dropout" in METHOD_FIELDS.get(before.method.kind, ()):
+    if before.method.dropout and before.method.reads("dropout"):
         return "refused", N_("dropout draws other random numbers where a batch is cut into other parts")
     return "taken", N_("a batch is the same in smaller parts")
 

@@ -13,7 +13,7 @@ from tui_tuner.text import one_line
 
 
 def decides(config: Mapping[str, Any], resolved: Mapping[str, tuple[Any, str]] | None = None) -> str:
-    """The name of the metric that decides.
+    """Return the name of the metric that decides.
 
     Args:
         config: Plain values, as the event `run_started` has them; what is damaged counts as missing.
@@ -30,7 +30,7 @@ def decides(config: Mapping[str, Any], resolved: Mapping[str, tuple[Any, str]] |
 
 
 def kind_of(config: Mapping[str, Any]) -> TaskKind | None:
-    """The facts of the task that a config of plain values names; None where it is damaged, or newer."""
+    """Return the task that a config of plain values names; None if it is damaged or newer."""
     task = config.get("task", "sft")
     return TASKS.get(task) if isinstance(task, str) else None
 
@@ -43,12 +43,12 @@ def is_better_higher(name: str, own: Mapping[str, Any] | None = None) -> bool:
 
 
 def metric_name(name: str, own: Mapping[str, Any] | None = None) -> str:
-    """A metric beside its value: its label where the name is an abbreviation, else its name."""
+    """Return a metric beside its value: its label where the name is an abbreviation, else its name."""
     return label_of(name, own) if "_" in name or len(name) < 4 else one_line(name, 24)
 
 
 def label_of(name: str, own: Mapping[str, Any] | None = None) -> str:
-    """What a metric is called on a screen; safe for a terminal."""
+    """Return a metric's name for a screen; safe for a terminal."""
     known = METRICS.get(canonical(name))
     if known is not None:
         return _(known.label)
@@ -64,7 +64,7 @@ def metric_word(name: str) -> str:
 
 
 def best_of(values: Iterable[tuple[int, float | None]], higher: bool) -> int | None:
-    """The step of the best value of a metric, the first of equal ones; None where there is none.
+    """Return the step of the best value of a metric, the first of equal ones; None where there is none.
 
     Args:
         values: (step, value) of the evaluations. What was measured before the first step decides nothing.

@@ -72,7 +72,7 @@ def load_config(
 
 
 def place_of(field: str) -> str:
-    """Where a field of the config that was loaded last has its value from: `job.yaml:3` or `--set …`.
+    """Return where a field of the config that was loaded last has its value from: `job.yaml:3` or `--set …`.
 
     What is found wrong later, such as a file that is missing, is told with it.
     """
@@ -85,7 +85,7 @@ def _name_of_model(values: Mapping[str, Any]) -> str:
 
 
 def read_config(path: Path) -> RunConfig:
-    """The config in a YAML file, as it is.
+    """Return the config in a YAML file, as it is.
 
     Raises:
         ConfigError: the file is damaged, or holds what no config has.
@@ -106,7 +106,7 @@ def build_config(
 
 
 def config_problems(values: Mapping[str, Any]) -> dict[str, str]:
-    """For forms: the sentence for each dotted path that is wrong; empty if all is well."""
+    """Return a sentence for each dotted path that is wrong, for forms; empty if all are valid."""
     try:
         RunConfig.model_validate(dict(values))
     except ValidationError as error:
@@ -115,7 +115,7 @@ def config_problems(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a config file.
+    """Return the text of a config file.
 
     Raises:
         ConfigError: missing, unreadable, too large, or no UTF-8 text.
@@ -141,7 +141,7 @@ def read_text(path: Path) -> str:
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """A YAML mapping and the line (from 1) of each dotted path in it.
+    """Return a YAML mapping and the line (from 1) of each dotted path in it.
 
     Raises:
         ConfigError: missing, unreadable, too large, not YAML, not a mapping, or a key twice.
@@ -201,7 +201,7 @@ def _parsed_set(path: str, raw: str) -> Any:
 
 
 def dump_config(config: RunConfig, changed_only: bool = False) -> str:
-    """YAML of a config, in the order of the schema; with `changed_only`, without the defaults."""
+    """Return a config as YAML, in the order of the schema; with `changed_only`, without the defaults."""
     import yaml
 
     from tui_tuner.config.writing.flat import Dumper

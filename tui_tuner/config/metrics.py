@@ -98,7 +98,7 @@ ALIASES = {"token_f1": "f1"}  # names of version 0.1, in configs and journals
 
 
 def canonical(name: str) -> str:
-    """The name of a metric today."""
+    """Return the name of a metric today."""
     return ALIASES.get(name, name)
 
 
@@ -106,12 +106,12 @@ Value = TypeVar("Value")
 
 
 def renamed(metrics: Mapping[str, Value]) -> dict[str, Value]:
-    """What was measured under the names of today; a journal of version 0.1 has some of its own."""
+    """Return metrics under their current names; a journal of version 0.1 has some others."""
     return {canonical(name): value for name, value in metrics.items()}
 
 
 def hundredfold(name: str, value: object) -> str:
-    """A metric as its field shows it, `88.52` for an F1 of 0.8852; empty where it is shown as it is."""
+    """Return a metric as its field shows it, `88.52` for an F1 of 0.8852; empty for other metrics."""
     known = METRICS.get(canonical(name))
     if known is None or not known.hundred or isinstance(value, bool) or not isinstance(value, int | float):
         return ""
@@ -119,7 +119,7 @@ def hundredfold(name: str, value: object) -> str:
 
 
 def higher_is_better(name: str, own: bool | None = None) -> bool:
-    """The direction of a metric.
+    """Return the direction of a metric.
 
     Args:
         own: What its run says about it, if anything. A name that nobody knows is taken for a score.

@@ -26,12 +26,12 @@ _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]")
 
 
 def entries_in(text: str) -> list[str]:
-    """The entries of a line that somebody typed, divided by commas or spaces."""
+    """Return the entries of a line that somebody typed, divided by commas or spaces."""
     return [part.strip().rstrip(",") for part in _BETWEEN.split(text.strip()) if part.strip(", ")]
 
 
 def problem_of(entry: str) -> str:
-    """Why this is no place to send a message to, as a sentence without its stop; empty if it is one."""
+    """Return why no message can be sent to a place, without the full stop; empty if one can."""
     bare = _VARIABLE.sub("X", entry)
     if "${" in bare:
         return _("{entry} has a ${{ that no name follows; write ${{NAME}}", entry=_cut(entry))
@@ -54,7 +54,7 @@ def problem_of(entry: str) -> str:
 
 
 def shown_entry(entry: str) -> str:
-    """An entry as it may stand in a journal: the host of an address, and that there is a topic."""
+    """Return an entry as it may stand in a journal: the host of an address, and that there is a topic."""
     if entry in WORDS or _VARIABLE.fullmatch(entry):
         return entry
     kind, _unused, rest = entry.partition(":")
@@ -64,12 +64,12 @@ def shown_entry(entry: str) -> str:
 
 
 def shown_entries(entries: Iterable[Any]) -> list[str]:
-    """The same of several."""
+    """Return the same of several."""
     return [shown_entry(str(entry)) for entry in entries]
 
 
 def without_addresses(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values of a config, for a journal: they tell where messages go, but no address to write to."""
+    """Return plain values of a config for a journal, without addresses that others could write to."""
     output = values.get("output")
     if not isinstance(output, Mapping) or not output.get("notify"):
         return dict(values)
@@ -77,7 +77,7 @@ def without_addresses(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def filled(entry: str, environment: Mapping[str, str]) -> tuple[str, list[str]]:
-    """An entry with the values of its variables, and the names of those that are not set."""
+    """Return an entry with the values of its variables, and the names of those that are not set."""
     missing = [name for name in _VARIABLE.findall(entry) if not environment.get(name)]
     return _VARIABLE.sub(lambda found: environment.get(found[1], "").strip(), entry), missing
 
@@ -118,5 +118,5 @@ def _no_topic(entry: str) -> str:
 
 
 def _cut(entry: str) -> str:
-    """The beginning of an entry, too short to hold a secret."""
+    """Return the beginning of an entry, too short to hold a secret."""
     return repr(entry if len(entry) <= 20 else f"{entry[:12]}...") if entry else "''"

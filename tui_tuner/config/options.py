@@ -46,11 +46,11 @@ class Option:
 
     @property
     def only_choices(self) -> bool:
-        """True if nothing but `choices` is legal, so a select fits."""
+        """Return whether nothing but `choices` is legal, so that a select fits."""
         return bool(self.choices) and not self.kinds
 
     def expects(self, unit: str = "", nothing: str = "null") -> str:
-        """What the field takes, in words: `a whole number of at least 1 or auto`.
+        """Return the values that the field takes, in words: `a whole number of at least 1 or auto`.
 
         Args:
             unit: What its numbers count.
@@ -83,31 +83,31 @@ class Option:
 
 
 def _number(value: float) -> str:
-    """A limit as it is written."""
+    """Return a limit as it is written."""
     return f"{int(value):,}" if float(value).is_integer() else f"{value:g}"
 
 
 @cache
 def options() -> dict[str, Option]:
-    """Every field of `RunConfig` by its dotted path, in the order of the schema."""
+    """Return every field of `RunConfig` by its dotted path, in the order of the schema."""
     return {option.path: option for option in _walk(RunConfig, "")}
 
 
 def known_field(name: str) -> str:
-    """The field that a dotted name is, or lies in; empty if it is none."""
+    """Return the field that a dotted name is, or lies in; empty if it is none."""
     parts = name.split(".")
     names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
     return next((name for name in names if name in options()), "")
 
 
 def field_of(error: TunerError) -> str:
-    """The field that an error comes from: that it names, that it is about, or else by its kind."""
+    """Return the field that an error comes from: that it names, that it is about, or else by its kind."""
     named = next(filter(None, map(known_field, (error.field, error.where))), "")
     return named or next((path for kind, path in _BY_KIND if isinstance(error, kind)), "")
 
 
 def section_help() -> dict[str, str]:
-    """Each section's one line of help."""
+    """Return each section's one line of help."""
     return {
         name: info.description or ""
         for name, info in RunConfig.model_fields.items()
@@ -116,7 +116,7 @@ def section_help() -> dict[str, str]:
 
 
 def get_value(config: BaseModel, path: str) -> Any:
-    """The value at a dotted path."""
+    """Return the value at a dotted path."""
     value: Any = config
     for part in path.split("."):
         value = getattr(value, part)
@@ -165,7 +165,7 @@ def _option(path: str, info: FieldInfo) -> Option:
 
 
 def _parts(annotation: Any) -> tuple[tuple[type, ...], tuple[str, ...], bool]:
-    """Plain types, fixed words and whether None is legal, of an annotation."""
+    """Return the plain types and fixed words of an annotation, and whether None is legal."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _parts(get_args(annotation)[0])

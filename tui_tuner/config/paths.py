@@ -60,12 +60,12 @@ def take_from_beside(values: dict[str, Any], folder: Path, told: Collection[str]
 
 
 def _is_name(field: str, value: str) -> bool:
-    """Whether a value is the name of a chat template; a name wins over a file of the same name."""
+    """Return whether a value is the name of a chat template; a name wins over a file of the same name."""
     return field == "model.chat_template" and is_template_word(value)
 
 
 def absolute_paths(config: RunConfig) -> RunConfig:
-    """The config with relative paths that exist made absolute: a run may be resumed from another folder."""
+    """Return the config with relative paths made absolute if they exist, to be resumed from anywhere."""
     changed: dict[str, Any] = {}
     for path, words in PATHS.items():
         value = get_value(config, path)
@@ -80,7 +80,7 @@ def absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def where_looked(path: str) -> str:
-    """Where a path was looked for that leads nowhere, and what may be wrong with how it is written."""
+    """Return where a path was looked for that leads nowhere, and what may be wrong with how it is written."""
     sentences = [_as_pasted(path)]
     written = _expanded(path)
     if written is not None and not written.is_absolute():
@@ -94,7 +94,7 @@ def where_looked(path: str) -> str:
 
 
 def _as_pasted(path: str) -> str:
-    """What is wrong with a path as it is written, in a sentence; empty if nothing is."""
+    """Return a sentence about a path that was pasted with quotes or escapes; empty if it is plain."""
     for plain in plainer(path):
         found = _expanded(plain)
         if found is not None and os.path.exists(found):
@@ -112,7 +112,7 @@ def _as_pasted(path: str) -> str:
 
 
 def plainer(path: str) -> Iterator[str]:
-    """What a pasted path may mean: without quotes, file://, or the backslashes of a shell or of Windows."""
+    """Yield the meanings of a pasted path: without quotes, file://, or backslashes of a shell."""
     bare = path.strip()
     yield bare
     if len(bare) > 2 and bare[0] + bare[-1] in ("''", '""', "``", "‘’", "“”", "«»"):
@@ -164,7 +164,7 @@ def _absolute(path: str) -> str:
 
 
 def _expanded(path: str) -> Path | None:
-    """A path with its `~`; None for what cannot be one."""
+    """Return a path with its `~`; None for what cannot be one."""
     if not path or "\0" in path:
         return None
     try:

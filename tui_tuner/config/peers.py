@@ -293,12 +293,12 @@ _SURE = 3  # signs
 
 
 def field_of(path: str) -> str:
-    """Our field for a peer's key, by the last part of a path; empty if there is none."""
+    """Return our field for a peer's key, by the last part of a path; empty if there is none."""
     return KEYS.get(_name(path), "")
 
 
 def hint(path: str, value: Any = None) -> str:
-    """What a peer's key is called here, with its value where that is called otherwise; empty if unknown."""
+    """Return our name for a peer's key, with its value if that has another name; empty if unknown."""
     name = _name(path)
     if name in WITHOUT:
         return _(WITHOUT[name])
@@ -310,7 +310,7 @@ def hint(path: str, value: Any = None) -> str:
 
 
 def _datasets(name: str, value: Any) -> str:
-    """The first of axolotl's data sets in our fields; empty for anything else."""
+    """Return the first of axolotl's data sets in our fields; empty for anything else."""
     if name != "datasets" or not isinstance(value, list) or not value or not isinstance(value[0], Mapping):
         return ""
     path = value[0].get("path")
@@ -318,7 +318,7 @@ def _datasets(name: str, value: Any) -> str:
 
 
 def whose(paths: Iterable[str]) -> str:
-    """The peer whose config these unknown keys are from; empty if that is not sure."""
+    """Return the peer whose config these unknown keys are from; empty if that is not sure."""
     names = {_name(path) for path in paths}
     counts = {peer: len(names & set(signs.split())) for peer, signs in SIGNS.items()}
     best = max(counts, key=lambda peer: counts[peer])

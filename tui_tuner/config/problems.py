@@ -37,16 +37,16 @@ class Places:
     sets: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, path: str) -> str:
-        """`--set …` or `file:line`; the file alone where the path stands nowhere in it."""
+        """Return `--set …` or `file:line`; the file alone if the path is not in it."""
         line = self.lines.get(path)
         return self._set(path) or (f"{self.file}:{line}" if self.file and line else self.file)
 
     def knows(self, path: str) -> bool:
-        """Whether a path was given a value, and is not at its default."""
+        """Return whether a path was given a value, and is not at its default."""
         return path in self.lines or bool(self._set(path))
 
     def blamed(self, path: str, sentence: str) -> str:
-        """Where what is wrong comes from: the setting that brought two values into conflict, else `of`."""
+        """Return the source of a problem: the setting that caused a conflict, else `of`."""
         if not self._set(path):
             for told in self.sets:
                 if re.search(rf"(?<![\w.]){re.escape(told)}(?![\w.])", sentence):
@@ -54,7 +54,7 @@ class Places:
         return self.of(path)
 
     def error(self, problems: Sequence[tuple[str, str]]) -> ConfigError:
-        """One error that tells all problems, each with its place."""
+        """Return one error with all problems, each with its place."""
         (first, sentence), *others = problems
         lines = [sentence]
         others = others[: MOST_TOLD - 1]
@@ -75,7 +75,7 @@ class Places:
         return ConfigError("\n".join(lines), where=self.blamed(first, sentence), field=field_of(first))
 
     def _set(self, path: str) -> str:
-        """The setting that a path was changed by; empty if there is none."""
+        """Return the setting that a path was changed by; empty if there is none."""
         for told, item in self.sets.items():
             if told == path or path.startswith(f"{told}.") or told.startswith(f"{path}."):
                 return f"--set {one_line(item, 80)}"
@@ -83,13 +83,13 @@ class Places:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """` Did you mean …?`, or an empty string."""
+    """Return ` Did you mean …?`, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return " " + _("Did you mean {name}?", name=close[0]) if close else ""
 
 
 def unknown_key(path: str, value: Any = None) -> str:
-    """That a key is unknown, and which one may be meant."""
+    """Return a sentence about an unknown key, and the one that may be meant."""
     if any(known.startswith(f"{path}.") for known in options()):
         return f"{_('{name} is a section, not a field.', name=path)} {_fields_of(path)}"
     what = _("unknown key {name!r}.", name=one_line(path))
@@ -97,12 +97,12 @@ def unknown_key(path: str, value: Any = None) -> str:
 
 
 def field_of(path: str) -> str:
-    """The field that a path leads to or into; the path itself where there is none."""
+    """Return the field that a path leads to or into; the path itself where there is none."""
     return known_field(path) or one_line(path, 80)
 
 
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:
-    """One (path, sentence) for each field that is wrong."""
+    """Return (path, sentence) for each field that is wrong."""
     found: dict[str, str] = {}
     for detail in islice(error.errors(include_url=False, include_context=False), MOST_PROBLEMS):
         path = _path_of(detail["loc"])
@@ -128,7 +128,7 @@ def problems_of(error: ValidationError) -> list[tuple[str, str]]:
 
 
 def _expected(option: Option, value: Any) -> str:
-    """What a field takes and what it got, and what YAML may have made of the words."""
+    """Return what a field takes and what it got, and how YAML may have read the words."""
     got = _("nothing") if value is None else one_line(repr(value), 80)
     sentence = f"{option.path}: " + _("expected {what}, got {got}.", what=option.expects(), got=got)
     if value is None:
@@ -142,7 +142,7 @@ def _expected(option: Option, value: Any) -> str:
 
 
 def _path_of(location: tuple[int | str, ...]) -> str:
-    """Dotted path of an error; the branches of a union, which pydantic appends, are cut off."""
+    """Return the dotted path of an error, without the branches of a union that pydantic appends."""
     path = ""
     for part in location:
         longer = f"{path}.{part}" if path else str(part)
@@ -153,7 +153,7 @@ def _path_of(location: tuple[int | str, ...]) -> str:
 
 
 def _meant(path: str, value: Any) -> str:
-    """Which field an unknown key may mean: one of that name, a peer's, or a misspelt one."""
+    """Return which field an unknown key may mean: one of that name, a peer's, or a misspelt one."""
     section, _unused, name = path.rpartition(".")
     if name.isdigit():
         return _("A comma ends a value here: write decimals with a dot.")
@@ -184,6 +184,6 @@ def _meant(path: str, value: Any) -> str:
 
 
 def _fields_of(section: str) -> str:
-    """The sentence that names the fields of a section."""
+    """Return the sentence that names the fields of a section."""
     names = [known.removeprefix(f"{section}.") for known in options() if known.startswith(f"{section}.")]
     return _("Its fields are {names}.", names=", ".join(names))

@@ -26,7 +26,7 @@ from tui_tuner.locales import _n
 
 
 def _settled(section: type[Section], name: str) -> Any:
-    """The field of that section without its default: help and limits stay, `auto` is no value any more."""
+    """Return the field of a section without its default and without `auto`; help and limits stay."""
     field = section.model_fields[name]
     return Field(description=field.description, json_schema_extra=field.json_schema_extra)
 
@@ -74,7 +74,7 @@ class ResolvedConfig(RunConfig):
 
     @classmethod
     def of(cls, config: RunConfig) -> ResolvedConfig:
-        """The same values as this type; what is one already stays the same object.
+        """Return the same values as this type; what is one already stays the same object.
 
         Raises:
             ConfigError: a field that training needs a value for is still `auto`; it is named.

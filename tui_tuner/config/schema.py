@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tui_tuner.config.kinds.methods import ADAPTERS, METHODS, QUANTISABLE
+from tui_tuner.config.kinds.methods import METHODS, Trait
 from tui_tuner.config.kinds.tasks import TASKS, TINY, TaskKind
 from tui_tuner.config.sections.base import Section, known, option
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
@@ -61,18 +61,18 @@ class RunConfig(Section):
 
     @property
     def task_kind(self) -> TaskKind:
-        """What planning has to know of the task."""
+        """Return the facts of the task."""
         return TASKS[self.task]
 
     @property
     def best_metric(self) -> str:
-        """The metric that decides which checkpoint is best: the one asked for, or else the task's own."""
+        """Return the metric that decides which checkpoint is best: the one asked for, or the task's own."""
         best = self.evaluation.best
         return self.task_kind.best if best == "auto" else best
 
     @property
     def packs(self) -> bool:
-        """Whether rows may lie side by side: asked for or left open, and no virtual tokens between them."""
+        """Return whether rows may be packed: asked for or left open, and no virtual tokens between them."""
         return self.data.packing is not False and not self.method.prompt_length
 
     @model_validator(mode="after")
@@ -96,14 +96,14 @@ class RunConfig(Section):
 
 
 def _demo_of(kind: TaskKind, path: Any) -> Any:
-    """A source of `data.path`, with the name of the task's own rows where it is the demo's."""
+    """Return a source of `data.path`, with the name of the task's own rows where it is the demo's."""
     if isinstance(path, Source):
         return path.model_copy(update={"path": kind.demo}) if path.path == "demo" else path
     return kind.demo if path == "demo" else path
 
 
 def _contradictions(config: RunConfig) -> list[str]:
-    """Values that are valid alone and cannot be together; each as `field: sentence`."""
+    """Return values that are valid alone and cannot be combined; each as `field: sentence`."""
     model, method, training = config.model, config.method, config.training
     found = _method_contradictions(method, training)
     found += _task_without_method(config.task_kind, method.kind)
@@ -116,7 +116,7 @@ def _contradictions(config: RunConfig) -> list[str]:
                 task=config.task,
             )
         )
-    if model.quantization != "none" and method.kind not in QUANTISABLE:
+    if model.quantization != "none" and not method.has(Trait.QUANTISABLE):
         found.append(
             "model.quantization: "
             + _(
@@ -126,7 +126,7 @@ def _contradictions(config: RunConfig) -> list[str]:
                 kind=method.kind,
             )
         )
-    if model.architecture is not None and method.kind in ADAPTERS:
+    if model.architecture is not None and method.has(Trait.ADAPTER):
         found.append(
             "method.kind: "
             + _(
@@ -157,8 +157,11 @@ def _contradictions(config: RunConfig) -> list[str]:
                 batch_size=training.batch_size,
             )
         )
-    if method.kind == "freeze" and method.layers is None:
-        found.append("method.layers: " + _("freeze needs the number of top layers to train, such as 2"))
+    if method.needs("layers") and method.layers is None:
+        found.append(
+            "method.layers: "
+            + _("{kind} needs the number of top layers to train, such as 2", kind=method.kind)
+        )
     found += _too_much_shared(config)
     validation = config.data.validation
     if config.evaluation.early_stopping and not validation:
@@ -187,21 +190,21 @@ def _contradictions(config: RunConfig) -> list[str]:
 
 
 def _task_without_method(task: TaskKind, method: str) -> list[str]:
-    """A method that cannot train the task, with the reason and what can."""
-    if method not in task.without:
+    """Return a method that cannot train the task, with the reason and what can."""
+    if task.takes(method):
         return []
     said = _(
         "{method} cannot train task {task}: {reason}; use {others}",
         method=method,
         task=task.name,
         reason=_(task.without[method]),
-        others=", ".join(name for name in METHODS if name not in task.without),
+        others=", ".join(name for name in METHODS if task.takes(name)),
     )
     return [f"method.kind: {said}"]
 
 
 def _too_much_shared(config: RunConfig) -> list[str]:
-    """Windows that share all they hold, and so never come to the end of a text."""
+    """Refuse windows that share all they hold, and so never reach the end of a text."""
     data = config.data
     default = DataSection.model_fields["stride"].default
     if "data.stride" not in config.task_kind.reads or data.stride == default or data.stride < data.max_length:
@@ -215,8 +218,11 @@ def _too_much_shared(config: RunConfig) -> list[str]:
 
 
 def _method_contradictions(method: MethodSection, training: TrainingSection) -> list[str]:
-    """Fields that ask for what the method cannot do; what has no effect is said, and no contradiction."""
-    if method.kind == "prefix_tuning" and training.gradient_checkpointing not in (False, "auto"):
+    """Return fields that the method cannot do what they ask for; fields without effect are none."""
+    if method.has(Trait.CHECKPOINTABLE) or training.gradient_checkpointing in (False, "auto"):
+        return []
+    if method.has(Trait.PREFIX):
         said = _("computing activations again would leave the prefix out; use false, or prompt_tuning")
-        return [f"training.gradient_checkpointing: {said}"]
-    return []
+    else:
+        said = _("{kind} does not work where activations are computed again; use false", kind=method.kind)
+    return [f"training.gradient_checkpointing: {said}"]

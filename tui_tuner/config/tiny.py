@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS, Trait
 from tui_tuner.config.kinds.tasks import TASKS, TINY, is_tiny
 from tui_tuner.config.values import set_path
 from tui_tuner.locales import _
@@ -28,8 +29,9 @@ _FULL_OF = {"question_answering": {"training.learning_rate": 2e-3, "training.epo
 
 
 def tiny_values(task: str, method: str) -> dict[str, Any]:
-    """The values that a tiny model learns a task with, by their fields."""
-    return _FULL | _FULL_OF.get(task, {}) if method in ("full", "freeze") else dict(_ADAPTER)
+    """Return the values that a tiny model learns a task with, by their fields."""
+    own_weights = method in METHODS and not METHODS[method].has(Trait.ADAPTER)
+    return _FULL | _FULL_OF.get(task, {}) if own_weights else dict(_ADAPTER)
 
 
 def take_tiny_values(values: dict[str, Any], told: Collection[str]) -> list[str]:
@@ -62,8 +64,8 @@ def take_tiny_values(values: dict[str, Any], told: Collection[str]) -> list[str]
 
 
 def values_to_take(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that a config with a tiny model lacks, by their fields; none for any other model."""
-    task, method = str(_get(values, "task")), str(_get(values, "method.kind") or "lora")
+    """Return the values that a config with a tiny model lacks, by field; empty for any other model."""
+    task, method = str(_get(values, "task")), str(_get(values, "method.kind") or DEFAULT_METHOD)
     if not is_tiny(_get(values, "model.name")) or task not in TASKS or not TASKS[task].tiny:
         return {}
     return {

@@ -14,7 +14,7 @@ Config = TypeVar("Config", bound=RunConfig)
 
 
 def validated(kind: type[Config], values: Mapping[str, Any], places: Places | None = None) -> Config:
-    """A config of this kind.
+    """Return a config of this kind.
 
     Args:
         places: Where the values are from, for the message.
@@ -29,7 +29,7 @@ def validated(kind: type[Config], values: Mapping[str, Any], places: Places | No
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """A new config of the same kind with these values, such as `{"training.max_steps": 5}`.
+    """Return a new config of the same kind with these values, such as `{"training.max_steps": 5}`.
 
     The given config stays as it is. Sections in which nothing changes are shared between the two.
 
@@ -40,7 +40,7 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
 
 
 def _replaced(model: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a model as a mapping, with changed values; a changed section is a mapping itself."""
+    """Return the fields of a model as a mapping, with changed values; a changed section is a mapping."""
     fields = dict(model)
     inner: dict[str, dict[str, Any]] = {}
     for path, value in values.items():

@@ -46,7 +46,7 @@ class BadYaml(Exception):
         self.problem, self.line, self.path, self.hint, self.valid = problem, line, path, hint, valid
 
     def sentence(self) -> str:
-        """What is wrong, as a sentence about the text."""
+        """Return the problem as a sentence about the text."""
         said = _("{problem}.", problem=self.problem) if self.valid else ""
         return said or _("is not valid YAML: {problem}.", problem=self.problem)
 
@@ -88,7 +88,7 @@ def _parsed_by(kind: Any, text: str) -> tuple[Any, dict[str, int]]:
 
 
 def _explained(error: yaml.YAMLError, text: str, keys: _Keys) -> BadYaml:
-    """What PyYAML says, with the line and key that it says it of."""
+    """Return PyYAML's error in our words, with its line and key."""
     if isinstance(error, yaml.reader.ReaderError):
         return _unreadable(error, text, keys)
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
@@ -103,7 +103,7 @@ def _explained(error: yaml.YAMLError, text: str, keys: _Keys) -> BadYaml:
 
 
 def _unreadable(error: yaml.reader.ReaderError, text: str, keys: _Keys) -> BadYaml:
-    """A character that YAML does not take."""
+    """Return a character that YAML does not take."""
     found = error.character
     code = found if isinstance(found, int) else ord(found) if len(found) == 1 else 0
     at = text.find(chr(code))
@@ -113,7 +113,7 @@ def _unreadable(error: yaml.reader.ReaderError, text: str, keys: _Keys) -> BadYa
 
 
 def yaml_hint(problem: str, line: str) -> str:
-    """What people do that YAML does not take; empty where it is something else."""
+    """Return a hint for common mistakes in YAML; empty for any other."""
     if "escape" in problem or "hexadecimal" in problem:
         return _(
             "In double quotes a backslash begins an escape: write a path of Windows in single quotes, "
@@ -141,7 +141,7 @@ class _Keys:
         self.paths.append(path)
 
     def near(self, line: int | None) -> str:
-        """The last key at or above a line."""
+        """Return the last key at or above a line."""
         at = bisect_right(self.lines, line) if line else len(self.lines)
         return self.paths[at - 1] if at else ""
 
@@ -204,7 +204,7 @@ def _measure(events: Iterator[Any], keys: _Keys) -> None:
 
 
 def _step(stack: list[_Open], event: Any, line: int, keys: _Keys) -> str:
-    """The path of the node that begins, which is noted in the list or mapping that it stands in."""
+    """Return the path of the node that begins, which is noted in the list or mapping that it stands in."""
     if not stack:
         return ""
     top = stack[-1]
@@ -257,7 +257,7 @@ def _refused(node: yaml.Node, problem: str, hint: str = "") -> yaml.constructor.
 
 
 def _index(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
-    """The line of every path; a key that stands twice is refused, inside of lists too."""
+    """Note the line of every path; refuse keys that occur twice, in lists too."""
     if isinstance(node, yaml.SequenceNode):
         for place, item in enumerate(node.value):
             _index(item, f"{prefix}{place}.", lines)

@@ -10,7 +10,7 @@ from typing import Any
 from tui_tuner.data.chat.template import render
 from tui_tuner.evaluation.samples import Progress
 from tui_tuner.locales import _
-from tui_tuner.methods.prompts import virtual_tokens
+from tui_tuner.methods.attached import count_virtual_tokens
 from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 
@@ -86,7 +86,7 @@ def generate(
     answers: dict[int, Generated] = {
         index: Generated(note=_("the prompt is empty")) for index, prompt in enumerate(prompts) if not prompt
     }
-    virtual = virtual_tokens(model)
+    virtual = count_virtual_tokens(model)
     context = context_length(model)
     context = None if context is None else context - virtual
     for index, prompt in enumerate(prompts):

@@ -9,7 +9,7 @@ import numpy as np
 
 from tui_tuner.compute.check_rows import CheckRows
 from tui_tuner.compute.forward import ForwardWay, lay_padded, model_inputs
-from tui_tuner.methods.prompts import virtual_positions
+from tui_tuner.methods.attached import count_virtual_positions
 from tui_tuner.models.evaluating import evaluating
 
 # Largest difference of logits between a sequence alone and one with padding, as a share of the largest logit
@@ -31,7 +31,7 @@ def padded_logits(model: Any, rows: CheckRows, pad: int, batch_size: int) -> lis
     import torch
 
     found: list[Any] = [None] * len(rows)
-    way = ForwardWay(packing=False, compact=False, segments=False, virtual=virtual_positions(model))
+    way = ForwardWay(packing=False, compact=False, segments=False, virtual=count_virtual_positions(model))
     order = sorted(range(len(rows)), key=lambda place: -int(rows.lengths[place]))
     with torch.no_grad(), evaluating(model):
         for group in _groups(model, rows, order, batch_size, way, pad):

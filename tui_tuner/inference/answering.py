@@ -13,7 +13,7 @@ from tui_tuner.evaluation.generation import context_length, stop_tokens
 from tui_tuner.inference.loading import Loaded
 from tui_tuner.inference.sampling import Sampling
 from tui_tuner.locales import _
-from tui_tuner.methods.prompts import virtual_tokens
+from tui_tuner.methods.attached import count_virtual_tokens
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.text import one_line
 
@@ -276,7 +276,7 @@ def _room(model: Any, prompt: Sequence[int], wanted: int) -> tuple[int, str]:
     if context is None:
         return wanted, ""
     # Virtual tokens of prompt tuning take up positions of the context
-    context -= virtual_tokens(model)
+    context -= count_virtual_tokens(model)
     if len(prompt) >= context:
         raise UsageError(
             _(

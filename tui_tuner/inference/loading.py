@@ -17,7 +17,8 @@ from tui_tuner.inference.origin import ADAPTER, BASE, Origin
 from tui_tuner.inference.places import config_of, fitted, load_headed, place_of, require_consent, task_tokens
 from tui_tuner.inference.room import check_room
 from tui_tuner.locales import _
-from tui_tuner.methods.putting import put_adapter, read_stored
+from tui_tuner.methods.putting import leaves_base, put_adapter
+from tui_tuner.methods.stored import read_stored
 from tui_tuner.models.loading import load_tokenizer, torch_dtype
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.models.reading import counting_weights
@@ -169,7 +170,7 @@ class Models:
 
 def _shares(origin: Origin, adapter: Path | None) -> bool:
     """Return whether a model leaves its base model's tensors unchanged."""
-    return adapter is None or origin.checkpoint == BASE or read_stored(adapter).leaves_base
+    return adapter is None or origin.checkpoint == BASE or leaves_base(read_stored(adapter))
 
 
 def share_weights(model: Any) -> Any:

@@ -17,7 +17,7 @@ from tui_tuner.evaluation.generation import context_length
 from tui_tuner.inference.heads import problem_of, read_json
 from tui_tuner.inference.origin import RESOLVED, Origin, read_adapter
 from tui_tuner.locales import _
-from tui_tuner.methods.prompts import virtual_tokens
+from tui_tuner.methods.attached import count_virtual_tokens
 from tui_tuner.models.heads import head_classes
 from tui_tuner.models.hub.place import is_path
 from tui_tuner.runs.store import RunFolder
@@ -158,7 +158,7 @@ def fitted(config: RunConfig, model: Any, tokenizer: Any) -> RunConfig:
     longest = [config.data.max_length]
     context = context_length(model)
     if context is not None:
-        longest.append(context - virtual_tokens(model) - first_position(model))
+        longest.append(context - count_virtual_tokens(model) - first_position(model))
     # transformers writes 10^30 where a tokenizer has no limit
     if 0 < int(tokenizer.model_max_length) < 1 << 30:
         longest.append(int(tokenizer.model_max_length))

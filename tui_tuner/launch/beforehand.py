@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui_tuner.config.advice import advise, setting
-from tui_tuner.config.kinds.methods import METHOD_FIELDS
 from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import DataSection, RunConfig
 from tui_tuner.errors import ConfigError, DataError, TunerError, UsageError, about
@@ -153,7 +152,7 @@ def check_method(config: RunConfig) -> None:
     beside = no_prefix(Case(config, facts, DataFacts(0), None))
     if beside is not None:
         raise ConfigError(beside.text, where="method.kind", hint=beside.reason, field="method.kind")
-    asked = (method.layers or 0) if "layers" in METHOD_FIELDS[method.kind] else 0
+    asked = (method.layers or 0) if method.reads("layers") else 0
     if facts.verified and asked > facts.layers:
         every = setting({"method.layers": facts.layers})
         raise ConfigError(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
+from tui_tuner.methods.attached import method_of, remember_method
 from tui_tuner.methods.base import Method
-from tui_tuner.methods.merging import merge
 from tui_tuner.models.libraries import QUANTISING, without
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ CAUSAL = "CAUSAL_LM"
 
 @cache
 def find_method(name: str) -> Method:
-    """The method of a name in `config.kinds.methods.METHODS`.
+    """Return the method of a name in `config.kinds.methods.METHODS`.
 
     Raises:
         KeyError: there is no such method. A config that was built has a known one.
@@ -43,14 +43,25 @@ def attach(model: Module, config: RunConfig, peft_type: str = CAUSAL) -> Module:
         ConfigError: the method does not fit this model.
     """
     with without(*QUANTISING):  # a model with quantised weights has imported it
-        model = find_method(config.method.kind).attach(model, config, peft_type)
+        method = find_method(config.method.kind)
+        model = method.attach(model, config, peft_type)
+    remember_method(model, method)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(_("nothing of this model would be trained."), where="method", field="method.kind")
     return model
 
 
+def merge(model: Module) -> Module:
+    """Return the model without its adapter, whose weights compute the same; a whole model stays as it is.
+
+    Raises:
+        ModelError: the method, or a model with quantised weights, cannot be merged.
+    """
+    return method_of(model).merge(model)
+
+
 def trainable_parameters(model: Module) -> tuple[int, int]:
-    """(trained, all) parameters; a 4-bit weight counts as the weights it stands for."""
+    """Return (trained, all) parameters; a 4-bit weight counts as the weights it stands for."""
     trained = total = 0
     for parameter in model.parameters():
         count = parameter.numel()

@@ -55,7 +55,7 @@ class Ia3(FactorNumbers, PeftMethod):
 
 
 def _within(model: Module, names: list[str], count: int) -> list[str]:
-    """The full names of the modules of these names in the last `count` layers."""
+    """Return the full names of the modules with these names in the last `count` layers."""
     inside = {
         id(module) for place in last_layers(model, count) for module in decoder_layers(model)[place].modules()
     }
@@ -67,9 +67,9 @@ def _within(model: Module, names: list[str], count: int) -> list[str]:
 
 
 def feed_forward_outputs(model: Module, targets: list[str]) -> list[str]:
-    """The targets that lead out of a feed-forward block, as `block.layer`: from another width to the model's.
+    """Return the targets that lead out of a feed-forward block, as `block.layer`.
 
-    The layer that leads out of attention may have another width too, and is told by the name of its block.
+    These are layers from a larger width to the model's own.
     """
     hidden = model.config.get_text_config().hidden_size  # embeddings may be narrower (ELECTRA, ALBERT)
     found: dict[str, None] = {}
@@ -77,6 +77,7 @@ def feed_forward_outputs(model: Module, targets: list[str]) -> list[str]:
         for name, module in layer.named_modules():
             sizes = widths(module)
             block = name.rpartition(".")[0]
+            # the layer that leads out of attention may have another width too; its block's name tells
             meant = any(f".{name}".endswith(f".{target}") for target in targets)
             if sizes is None or not meant or "attn" in block or "attention" in block:
                 continue
@@ -86,7 +87,7 @@ def feed_forward_outputs(model: Module, targets: list[str]) -> list[str]:
 
 
 def widths(module: Module) -> tuple[int, int] | None:
-    """(inputs, outputs) of a linear layer; None for any other module."""
+    """Return (inputs, outputs) of a linear layer; None for any other module."""
     from transformers.pytorch_utils import Conv1D
 
     if isinstance(module, Conv1D):

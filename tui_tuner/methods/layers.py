@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.errors import ConfigError
@@ -10,6 +11,8 @@ from tui_tuner.models.new_weights import new_modules
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch.nn import Module, ModuleList
 
     from tui_tuner.config.schema import RunConfig
@@ -19,7 +22,7 @@ HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 
 
 def decoder_layers(model: Module) -> ModuleList:
-    """The stack of layers of a model: its longest ModuleList.
+    """Return the stack of layers of a model: its longest ModuleList.
 
     Raises:
         ConfigError: the model has none.
@@ -29,12 +32,13 @@ def decoder_layers(model: Module) -> ModuleList:
     stacks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     if not stacks:
         raise ConfigError(_("this model has no stack of layers to choose from."), where="method.layers")
+    # experts and vision towers are lists of modules too: of the long ones, take the one the config counts
     expected = getattr(model.config.get_text_config(), "num_hidden_layers", 0)
     return max(stacks, key=lambda stack: (len(stack) == expected, len(stack)))
 
 
 def final_norms(model: Module) -> list[Module]:
-    """Normalisations beside the stack of layers, such as `model.norm`."""
+    """Return the norms next to the stack of layers, such as `model.norm`."""
     layers = decoder_layers(model)
     for module in model.modules():
         children = list(module.children())
@@ -44,17 +48,16 @@ def final_norms(model: Module) -> list[Module]:
 
 
 def saved_modules(model: Module, peft_type: str) -> list[str]:
-    """What is trained and saved whole beside an adapter: the head of a task that has one, and what is new.
-
-    peft names `classifier`, `score` and `qa_outputs` itself; heads go by other names too.
-    """
+    """Return the modules that are trained and saved whole next to an adapter: a head, and what is new."""
+    # peft adds `classifier`, `score` and `qa_outputs` itself; heads have other names too
     return new_modules(model) if peft_type in HEADED else []
 
 
 def outside_layers(model: Module, targets: str | list[str]) -> list[str] | None:
-    """Linear layers that have the name of one in the stack of layers and are not in it, such as a pooler's.
+    """Return linear layers outside the stack with the name of one inside it, such as a pooler's.
 
-    They get no adapter where all linear layers of the stack do; None where there are none.
+    peft finds targets by name and would put adapters on them too. None if there are none, or if the user
+    named the targets.
     """
     if targets != "all-linear":
         return None
@@ -69,14 +72,14 @@ def outside_layers(model: Module, targets: str | list[str]) -> list[str] | None:
 
 
 def transposed(model: Module) -> bool:
-    """Whether weights lie the other way round, [inputs, outputs], as in GPT-2."""
+    """Return whether weights are stored as [inputs, outputs], as in GPT-2."""
     from transformers.pytorch_utils import Conv1D
 
     return any(isinstance(module, Conv1D) for module in decoder_layers(model).modules())
 
 
 def last_layers(model: Module, asked: int) -> list[int]:
-    """The places of the last `asked` layers.
+    """Return the indices of the last `asked` layers.
 
     Raises:
         ConfigError: the model has fewer.
@@ -91,7 +94,7 @@ def last_layers(model: Module, asked: int) -> list[int]:
 
 
 def target_names(model: Module, targets: str | list[str]) -> list[str]:
-    """The last parts of the names of linear layers that get an adapter.
+    """Return the last parts of the names of the linear layers that get an adapter.
 
     `all-linear` takes every linear layer inside the stack of layers, which leaves out the head.
 
@@ -114,17 +117,15 @@ def target_names(model: Module, targets: str | list[str]) -> list[str]:
 
 
 def linear_names(model: Module) -> list[str]:
-    """The last parts of the names of all linear layers in the stack of layers, in order of appearance.
-
-    A model's own kind of linear layer is none of them: a router of experts may return several tensors
-    (Llama 4), which an adapter beside it cannot take.
-    """
+    """Return the last parts of the names of all linear layers in the stack, in order of appearance."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
     names: dict[str, None] = {}
     for layer in decoder_layers(model):
         for name, module in layer.named_modules():
+            # a router of experts is a linear layer that may return several tensors (Llama 4), which no
+            # adapter can take: a model's own kinds of linear layers get none
             own = type(module).__module__.startswith("transformers.models.")
             if isinstance(module, torch.nn.Linear | Conv1D) and not own:
                 names[name.rpartition(".")[2]] = None
@@ -132,7 +133,7 @@ def linear_names(model: Module) -> list[str]:
 
 
 def embedding_names(model: Module) -> list[str]:
-    """The names of the input embeddings and of the head."""
+    """Return the last parts of the names of the input embeddings and of the head."""
     wanted = (model.get_input_embeddings(), model.get_output_embeddings())
     return [
         name.rpartition(".")[2]
@@ -142,7 +143,7 @@ def embedding_names(model: Module) -> list[str]:
 
 
 def name_targets(model: Module, config: RunConfig, peft_type: str) -> dict[str, Any]:
-    """The arguments of a config of peft that say which layers get an adapter, and what is saved whole."""
+    """Return the arguments of a peft config that name the layers and what is saved whole."""
     method = config.method
     found: dict[str, Any] = {
         "target_modules": target_names(model, method.targets),
@@ -153,3 +154,18 @@ def name_targets(model: Module, config: RunConfig, peft_type: str) -> dict[str, 
     if method.layers is not None:
         found["layers_to_transform"] = last_layers(model, method.layers)
     return found
+
+
+def write_head_config(base: Module, peft_type: str, folder: Path) -> None:
+    """Write the base model's config next to an adapter that holds the model's head, for the names of classes.
+
+    Nothing is written for a task whose model writes text: the base model's own config says all of that.
+    """
+    if peft_type not in HEADED:
+        return
+    config = copy.deepcopy(base.config)
+    config.architectures = [type(base).__name__]
+    if hasattr(config, "quantization_config"):
+        # in how many bits weights are read is for the next reader to choose
+        del config.quantization_config
+    config.save_pretrained(str(folder))

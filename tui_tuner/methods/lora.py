@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.errors import ConfigError
@@ -42,6 +43,12 @@ class Lora(LowRankNumbers, PeftMethod):
         self.rates = rates
         self.magnitudes = magnitudes
         self.stabilised = stabilised
+
+    def made(self, settings: Mapping[str, Any]) -> bool:
+        if not super().made(settings) or self.magnitudes != bool(settings.get("use_dora")):
+            return False
+        # peft scales DoRA either way, and how it is scaled makes no other method of it
+        return self.magnitudes or self.stabilised == bool(settings.get("use_rslora"))
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         from peft import LoraConfig, get_peft_model

@@ -51,4 +51,5 @@ class Freeze(TopLayersNumbers, Method):
         return model
 
 
-METHODS = (Full("full"), Freeze("freeze"))
+WHOLE = Full("full")
+METHODS = (WHOLE, Freeze("freeze"))

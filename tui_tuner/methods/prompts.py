@@ -1,8 +1,7 @@
 """Prompt tuning, P-tuning and prefix tuning, through peft: trained virtual tokens before each sequence.
 
 Where the virtual tokens begin as words, the model must at first answer as if those words stood before the
-text. That is compared once, before anything is trained: it proves that this model reads virtual tokens where
-they stand.
+text. That is compared once, before training: it proves that this model reads virtual tokens where they are.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.kinds.methods import METHODS as KINDS
-from tui_tuner.errors import ConfigError, TunerError
+from tui_tuner.errors import ConfigError, ModelError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.methods.layers import HEADED, saved_modules
 from tui_tuner.methods.numbers.prompts import PrefixNumbers, PromptNumbers, PTuningNumbers
@@ -23,6 +22,7 @@ from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
     from tui_tuner.config.schema import RunConfig
@@ -53,9 +53,9 @@ class Prompt(PromptNumbers, PeftMethod):
                 model.word_embeddings = model.get_base_model().get_input_embeddings()
             with evaluating(model):
                 with torch.no_grad():
-                    if words is not None and not _begin_as(model, words):
+                    if words is not None and not _begin_as(self, model, words):
                         words = None
-                _check(model, words)
+                _check(self, model, words)
         except TunerError:
             raise
         except Exception as error:  # whatever a model's own code makes of virtual tokens
@@ -63,6 +63,25 @@ class Prompt(PromptNumbers, PeftMethod):
                 raise
             raise _refused(self.name, f"{type(error).__name__}: {error}") from error
         return model
+
+    def merge(self, model: Module) -> Module:
+        raise ModelError(
+            _(
+                "prompt tuning, P-tuning and prefix tuning cannot be merged: what they train stands before "
+                "the text and changes no weight."
+            ),
+            where="method.kind",
+            hint=_("Use the adapter with peft beside its model, or train with lora or ia3."),
+        )
+
+    def unwrap(self, model: Module) -> Module:
+        return model  # the virtual tokens come from peft's wrapper
+
+    def count_virtual_tokens(self, model: Module) -> int:
+        return int(model.active_peft_config.num_virtual_tokens)
+
+    def count_virtual_positions(self, model: Module) -> int:
+        return self.count_virtual_tokens(model)
 
     def has_network(self, config: RunConfig) -> bool:
         """Return whether a small network makes the virtual tokens."""
@@ -111,6 +130,9 @@ class Prefix(PrefixNumbers, Prompt):
     peft_type = "PREFIX_TUNING"
     keeps_prefix = True
 
+    def count_virtual_positions(self, model: Module) -> int:
+        return 0  # attention reads keys and values of the prefix, which have no positions in the output
+
     def has_network(self, config: RunConfig) -> bool:
         return config.method.encoder_size is not None
 
@@ -128,36 +150,20 @@ class Prefix(PrefixNumbers, Prompt):
 
 
 def _find_width(model: Module) -> int:
-    """The width of the embeddings, which the virtual tokens stand among."""
+    """Return the width of the embeddings, which the virtual tokens stand among."""
     return int(model.get_input_embeddings().weight.shape[1])
 
 
-def virtual_tokens(model: Any) -> int:
-    """Virtual tokens before each sequence of a model: places in its context. 0 without a prompt method."""
-    settings = getattr(model, "active_peft_config", None) if hasattr(model, "peft_config") else None
-    return settings.num_virtual_tokens if settings is not None and settings.is_prompt_learning else 0
-
-
-def virtual_positions(model: Any) -> int:
-    """Positions that such a model gives logits for before those of the text: prefix tuning has none."""
-    return 0 if _keeps_prefix(model) else virtual_tokens(model)
-
-
-def _keeps_prefix(model: Any) -> bool:
-    """Whether the virtual tokens are keys and values rather than embeddings."""
-    return bool(virtual_tokens(model)) and str(model.active_peft_config.peft_type.value) == "PREFIX_TUNING"
-
-
-def _key_shape(model: Any) -> dict[str, Any]:
-    """The heads and the width of the keys of each layer, which a prefix is made of."""
+def _key_shape(model: Module) -> dict[str, Any]:
+    """Return the number of heads and the width of the keys of each layer, which a prefix consists of."""
     shape = model.config.get_text_config()
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     width = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
     return {"num_attention_heads": heads, "token_dim": heads * width}
 
 
-def _first_words(config: RunConfig, model: Any) -> Any:
-    """Tokens that the virtual ones begin as, [virtual tokens] int64: the initial text, or frequent tokens.
+def _first_words(config: RunConfig, model: Module) -> Any:
+    """Return the tokens that the virtual ones begin as, [virtual tokens] int64: a text, or frequent tokens.
 
     Prompts that begin as words learn better than ones that begin at random (arXiv 2104.08691, figure 3;
     arXiv 2101.00190, section 7.4).
@@ -187,7 +193,7 @@ def _first_words(config: RunConfig, model: Any) -> Any:
     return torch.tensor(frequent, device=device)[torch.randint(len(frequent), (count,))]
 
 
-def _begin_as(model: Any, words: Any) -> bool:
+def _begin_as(method: Prompt, model: Module, words: Tensor) -> bool:
     """Give the virtual tokens the embeddings of words, or the keys and values the model makes of them.
 
     Returns:
@@ -195,7 +201,7 @@ def _begin_as(model: Any, words: Any) -> bool:
         text with the text after them.
     """
     weight = model.prompt_encoder[model.active_adapter].embedding.weight
-    if not _keeps_prefix(model):
+    if not method.keeps_prefix:
         weight.copy_(model.word_embeddings(words))
         return True
     from peft import initialize_kv_prefix_from_past_key_values
@@ -210,7 +216,7 @@ def _begin_as(model: Any, words: Any) -> bool:
 
 
 def _seen(found: Any) -> Any:
-    """What a model says: [1, positions, numbers] for each position, or [1, 1, numbers] for a whole text."""
+    """Return a model's outputs: [1, positions, numbers], or [1, 1, numbers] for one output for each text."""
     import torch
 
     if hasattr(found, "start_logits"):
@@ -218,11 +224,11 @@ def _seen(found: Any) -> Any:
     return found.logits if found.logits.dim() == 3 else found.logits[:, None]
 
 
-def _check(model: Any, words: Any) -> None:
+def _check(method: Prompt, model: Module, words: Tensor | None) -> None:
     """Raise `ConfigError` unless words as virtual tokens are read as words, and gradients reach them."""
     import torch
 
-    kind = model.active_peft_config.peft_type.value.lower()
+    kind = method.name
     if "state" in inspect.signature(model.get_base_model().forward).parameters:
         # RWKV: peft would put the virtual tokens before each token of an answer again
         raise _refused(kind, _("it keeps a state of its own from token to token"))
@@ -237,7 +243,7 @@ def _check(model: Any, words: Any) -> None:
 
     def read() -> Any:
         logits = _seen(model(input_ids=text, attention_mask=torch.ones_like(text), **options))
-        if logits.shape[1] != positions + (0 if whole_text else virtual_positions(model)):
+        if logits.shape[1] != positions + (0 if whole_text else method.count_virtual_positions(model)):
             raise _refused(
                 kind, _("{count} positions came back for {asked} tokens", count=logits.shape[1], asked=_PROBE)
             )
@@ -272,8 +278,9 @@ def _refused(kind: str, why: str) -> ConfigError:
 
 
 @contextmanager
-def _moved(weight: Any) -> Iterator[None]:
-    """A little away from where it is, as after a step: some models look for the embeddings of words."""
+def _moved(weight: Tensor) -> Iterator[None]:
+    """Within it, a weight is a little away from where it is, as after a step."""
+    # some models look for embeddings that are exactly those of words, and treat these in another way
     import torch
 
     before = weight.detach().clone()

@@ -34,7 +34,8 @@ class Vera(SharedRandomNumbers, PeftMethod):
 
 
 def _name_inside(model: Module, where: dict[str, Any]) -> dict[str, Any]:
-    """The same by whole names: peft's VeRA can leave out no modules that have the name of a target."""
+    """Replace names of targets by full names where layers outside the stack share those names."""
+    # peft's VeRA has no `exclude_modules`
     if where.pop("exclude_modules") is not None:
         inside = {id(module) for module in decoder_layers(model).modules()}
         names = set(where["target_modules"])

@@ -31,7 +31,7 @@ from tui_tuner.compute.rows.sizes import fills_rows
 from tui_tuner.compute.self_check import GRADIENT_ROWS, Checker
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
-from tui_tuner.methods.prompts import virtual_positions, virtual_tokens
+from tui_tuner.methods.attached import count_virtual_positions, count_virtual_tokens
 from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.objectives.choosing import LONGEST_CHECKED, Chooser, checked_rows
 from tui_tuner.objectives.setup import Setup, Voice
@@ -291,7 +291,7 @@ class Objective(ABC):
             and attention.replaces(config.model.attention, setup.device, attention.caps_scores(setup.model)),
             autocast=None if name is None else getattr(torch, name),
             device=setup.device.place,
-            virtual=virtual_positions(setup.model),
+            virtual=count_virtual_positions(setup.model),
             filled=fills_rows(setup.device),
         )
         # Runs of older versions have three values: their rows were not filled.
@@ -308,7 +308,7 @@ class Objective(ABC):
 
     def _may_pack(self, setup: Setup) -> bool:
         """Return whether examples may share a row; a warning explains it if packing was requested."""
-        virtual = virtual_tokens(setup.model)
+        virtual = count_virtual_tokens(setup.model)
         if virtual and setup.config.data.packing is True:
             setup.voice.warn(
                 "padded_rows",

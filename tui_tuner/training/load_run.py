@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tui_tuner.config import consent
-from tui_tuner.config.kinds.methods import ADAPTERS
+from tui_tuner.config.kinds.methods import Trait
 from tui_tuner.config.load import read_config
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
@@ -17,7 +17,8 @@ from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import RunError, UsageError
 from tui_tuner.locales import _
-from tui_tuner.methods.putting import put_adapter, read_stored
+from tui_tuner.methods.putting import put_adapter
+from tui_tuner.methods.stored import read_stored
 from tui_tuner.models.loading import check_device, load_tokenizer
 from tui_tuner.runs.private import read_file
 from tui_tuner.runs.store import RunFolder
@@ -207,7 +208,9 @@ def _load_checkpoint(
     from tui_tuner.training.step.states import load_trained
 
     checkpoint = _find_checkpoint(folder, which)
-    own = config.method.kind not in ADAPTERS  # the model's own weights are trained, so nobody may share them
+    own = not config.method.has(
+        Trait.ADAPTER
+    )  # the model's own weights are trained, so nobody may share them
     model, tokenizer = _load_begun(config, task, folder, device, None if own else load)
     model = attach_method(model, config, task)
     try:

@@ -17,13 +17,13 @@ from tui_tuner.compute.kernels.install import install_kernels
 from tui_tuner.compute.numeric import autocast_name, matmul_precision
 from tui_tuner.compute.regions import compile_layers
 from tui_tuner.config.advice import advise, setting
-from tui_tuner.config.kinds.methods import RANKED
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.store import TokenizedRows
 from tui_tuner.errors import OutOfMemoryError
 from tui_tuner.locales import N_, _
 from tui_tuner.methods import attach, trainable_parameters
+from tui_tuner.methods.attached import method_of
 from tui_tuner.models import vocabulary
 from tui_tuner.models.device import Device
 from tui_tuner.models.reading import counting_weights
@@ -75,8 +75,8 @@ def load_trainable(
     reporter.phase("loading", note=_("attaching the method"))
     with _fitting(config, recovery):
         model = attach_method(model, config, task)
-    if hasattr(model, "peft_config"):  # so that whoever loads the adapter takes the same weights
-        model.active_peft_config.revision = made_of[0].revision or None
+    # so that whoever loads the adapter takes the same weights
+    method_of(model).note_revision(model, made_of[0].revision)
     warn_of_untrained_tokens(model, tokenizer, config, rows, reporter)
     with _fitting(config, recovery):
         kernels += make_quick(model, config, device, reporter)
@@ -205,7 +205,7 @@ def warn_of_untrained_tokens(
     used = vocabulary.count_tokens(_ids(rows), vocabulary.untrained(model, tokenizer))
     if not used:
         return
-    if config.method.kind in RANKED:
+    if config.method.reads("train_embeddings"):
         hint: str = advise(
             N_("Train them too with {command}.", command=setting({"method.train_embeddings": True}))
         )

@@ -15,6 +15,7 @@ from tui_tuner.compute.rows.sizes import fills_rows
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.locales import _
 from tui_tuner.methods import find_method
+from tui_tuner.methods.attached import is_adapter
 from tui_tuner.objectives.base import Objective
 from tui_tuner.objectives.setup import Setup
 from tui_tuner.planning.data_facts import steps_of
@@ -214,7 +215,7 @@ class Training:
     def _describe(self, folder: Path, model: Any, step: int) -> None:
         """Write the card of a final model and, beside an adapter, which weights it belongs to."""
         context, config = self.context, self.config
-        if hasattr(model, "peft_config"):
+        if is_adapter(model):
             (folder / RECORD).write_text(read_base(context.folder.path).text(), encoding="utf-8")
         source = sources(config.model)[0]
         facts = Facts(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tui_tuner.config.advice import fixes_of
-from tui_tuner.config.applying import methods_of
+from tui_tuner.config.applying import can_train
 from tui_tuner.config.schema import DataSection, ModelSection, RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import DataError, TunerError
@@ -174,7 +174,7 @@ def _config(draft: dict[str, Any], path: DataPath, *more: str) -> RunConfig:
         named["task"] = draft["task"]
     # A method that does not fit the task would make the config invalid, but does not affect how rows are
     # read.
-    if given(draft, "method.kind") not in methods_of(str(at(draft, "task"))):
+    if not can_train(str(at(draft, "task")), str(given(draft, "method.kind"))):
         named.pop("method")
     data = draft.get("data")
     return config_of({**named, "data": {**(data if isinstance(data, dict) else {}), "path": path}})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.applying import methods_of
-from tui_tuner.config.kinds.methods import QUANTISABLE
+from tui_tuner.config.kinds.methods import METHODS, Trait
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
@@ -111,9 +111,9 @@ def method_costs(draft: dict[str, Any], card: str, stop: Callable[[], bool]) -> 
         values = copy.deepcopy(draft)
         put(values, "method.kind", kind)
         # A draft need not fit every method: these two fields would make the config invalid for some.
-        if kind == "freeze" and at(draft, "method.layers") is None:
+        if "layers" in METHODS[kind].needs and at(draft, "method.layers") is None:
             put(values, "method.layers", FEW_LAYERS)
-        if kind not in QUANTISABLE:
+        if not METHODS[kind].has(Trait.QUANTISABLE):
             put(values, "model.quantization", "none")
         try:
             seen = look(values, card, network=False)

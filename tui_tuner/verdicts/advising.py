@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from tui_tuner.config.kinds.methods import METHOD_FIELDS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.verdicts import limits
@@ -209,27 +208,27 @@ class Adviser:
         config = self.config
         if config is None:
             return []
-        reads, method = METHOD_FIELDS[config.method.kind], config.method
+        method = config.method
         found = []
-        if "dropout" in reads and method.dropout < 0.1:
+        if method.reads("dropout") and method.dropout < 0.1:
             found.append(
                 Advice(_("Let dropout make it harder to learn rows by heart."), {"method.dropout": 0.1})
             )
-        if "rank" in reads and method.rank >= 8:
+        if method.reads("rank") and method.rank >= 8:
             rank = method.rank // 2
             values: dict[str, object] = {"method.rank": rank}
-            if "alpha" in reads:
+            if method.reads("alpha"):
                 values["method.alpha"] = method.alpha / 2
             found.append(Advice(_("Train fewer weights: rank {rank}.", rank=rank), values))
         return found
 
     def _more_weights(self) -> list[Advice]:
         config = self.config
-        if config is None or "rank" not in METHOD_FIELDS[config.method.kind] or config.method.rank > 128:
+        if config is None or not config.method.reads("rank") or config.method.rank > 128:
             return []
         rank = config.method.rank * 2
         values: dict[str, object] = {"method.rank": rank}
-        if "alpha" in METHOD_FIELDS[config.method.kind]:
+        if config.method.reads("alpha"):
             values["method.alpha"] = min(1e6, config.method.alpha * 2)
         return [Advice(_("Train more weights: rank {rank}.", rank=rank), values)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from tui_tuner.config.kinds.methods import PROMPTS, RANKED
+from tui_tuner.config.kinds.methods import Trait
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.planning.learning_rate import Customary, customary
@@ -47,11 +47,9 @@ def peak_rate(gathered: Gathered, config: RunConfig | None) -> float | None:
 def _few_weights(config: RunConfig) -> bool:
     """Whether next to nothing is trained: a prompt, factors, one layer, or matrices of rank 1 or 2."""
     method = config.method
-    if method.kind in (*RANKED, "loha"):
-        return method.rank <= 2 or (method.layers or 99) <= 1
-    return method.kind in (*PROMPTS, "ia3", "vera") or (
-        method.kind == "freeze" and (method.layers or 99) <= 1
-    )
+    if method.has(Trait.FEW_WEIGHTS) or (method.reads("rank") and method.rank <= 2):
+        return True
+    return method.reads("layers") and (method.layers or 99) <= 1
 
 
 def setting_of(gathered: Gathered, config: RunConfig | None) -> Setting:

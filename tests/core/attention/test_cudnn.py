@@ -74,7 +74,7 @@ def test_nothing_else_makes_a_model() -> None:
                     makers.add((path.relative_to(PACKAGE).as_posix(), owner))
     assert makers == {
         ("models/loading.py", "getattr(transformers, auto_class)"),
-        ("methods/putting.py", "PeftModel"),
+        ("methods/peft_method.py", "PeftModel"),
         ("training/tracing/built.py", "getattr(transformers, request['auto_class'])"),
         ("training/tracing/step.py", "getattr(transformers, auto_class)"),
     }

@@ -16,7 +16,8 @@ from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.inference.loading import Loaded, Models
 from tui_tuner.inference.origin import Origin, base_of, find_origin
 from tui_tuner.methods import attach
-from tui_tuner.methods.putting import read_stored
+from tui_tuner.methods.putting import leaves_base
+from tui_tuner.methods.stored import read_stored
 from tui_tuner.runs.store import RunStore
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12]])
@@ -103,7 +104,7 @@ def test_no_method_of_ours_changes_the_base(
     model.save_pretrained(str(tmp_path / "adapter"), save_embedding_layers=False)
     tuned = find_origin(str(tmp_path / "adapter"), RunStore(tmp_path / "none"))
     loaded = check_apart(tuned, base_of(tuned), whole)
-    assert read_stored(tmp_path / "adapter").leaves_base
+    assert leaves_base(read_stored(tmp_path / "adapter"))
     inside = loaded[0].model.get_base_model().get_input_embeddings().weight
     assert inside.data_ptr() == loaded[1].model.get_input_embeddings().weight.data_ptr()  # in memory once
 

@@ -28,6 +28,8 @@ from tui_tuner.data.records import Question
 from tui_tuner.errors import UsageError
 from tui_tuner.evaluation.answer_spans import Candidate, Found
 from tui_tuner.evaluation.squad import Answered
+from tui_tuner.methods import find_method
+from tui_tuner.methods.attached import remember_method
 from tui_tuner.tasks import find_task
 from tui_tuner.tasks.answering.judging import judge_answers
 from tui_tuner.tasks.answering.objective import SpanObjective
@@ -352,6 +354,7 @@ def test_an_adapter_leaves_token_types_and_flat_rows_alone() -> None:
     rows = list(range(len(data)))
     plain = checks.plain(model, data, rows)
     wrapped = get_peft_model(model, LoraConfig(r=2, target_modules=["query"], task_type="QUESTION_ANS"))
+    remember_method(wrapped, find_method("lora"))
     with torch.no_grad():
         found = objective.loss(wrapped, objective.lay(data, rows)) / objective.weight(data, rows)
     torch.testing.assert_close(found, plain.detach(), atol=1e-5, rtol=1e-5)

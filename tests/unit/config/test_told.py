@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tui_tuner.config.chat_templates import CHAT_TEMPLATES
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.options import options
-from tui_tuner.config.sections.told import WORDS, word_told
+from tui_tuner.config.sections.told import WORDS, explain_word, word_told
 
 FREE = {"data.format": {"auto"}, "model.chat_template": {*CHAT_TEMPLATES, "model"}}
 
@@ -32,3 +35,14 @@ def test_what_is_told_is_of_words_that_there_are() -> None:
         assert set(words) <= {*option.choices, *yes_no, *texts.get(path, ())}, path
         for sentence in words.values():
             assert sentence.endswith(".") and len(sentence) <= 110, sentence
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_method_is_explained_with_its_source(name: str) -> None:
+    """A paragraph in plain sentences, and the paper it comes from, where the form explains the field."""
+    kind = METHODS[name]
+    assert 100 < len(kind.explanation) < 400 and kind.explanation.endswith(".")
+    assert re.search(r"\b20\d\d, arXiv \d{4}\.\d{5}$", kind.paper)
+    assert explain_word("method.kind", name).startswith(kind.explanation)
+    assert kind.paper in explain_word("method.kind", name)
+    assert explain_word("method.rank", name) == explain_word("method.kind", "lohra") == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tui_tuner.config.kinds.methods import PROMPTS
+from tui_tuner.config.kinds.methods import METHODS, Trait
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES
 from tui_tuner.errors import HardwareError
@@ -119,7 +119,7 @@ def test_detect_describes_this_machine():
     assert found.summary()
 
 
-@pytest.mark.parametrize("kind", PROMPTS)
+@pytest.mark.parametrize("kind", [name for name, kind in METHODS.items() if kind.has(Trait.VIRTUAL_TOKENS)])
 def test_methods_with_virtual_tokens_are_not_packed(kind):
     resolved = resolve(config(method={"kind": kind}), hardware=A100)
     assert resolved.config.data.packing is False

@@ -52,6 +52,10 @@ class TaskKind(Kind):
     goal: str = ""
     example: str = ""
 
+    def takes(self, method: str) -> bool:
+        """Return whether a method can train it."""
+        return method not in self.without
+
 
 # Fields that only tasks read whose models write text: prompts are answered, what is written is scored
 WRITING = (
@@ -141,5 +145,5 @@ TINY_NAMES = ("tiny-bert", "tiny-distilbert")  # small models with random weight
 
 
 def is_tiny(name: object) -> bool:
-    """Whether a model's name means one of the small ones with random weights."""
+    """Return whether a model's name means one of the small ones with random weights."""
     return name == TINY or name in TINY_NAMES

@@ -68,7 +68,7 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_empty(cls, values: Any) -> Any:
-        """A section of which nothing but comments is left in a file is one at its defaults."""
+        """Return a section of which nothing but comments is left in a file is one at its defaults."""
         if not isinstance(values, Mapping):
             return values
         return {key: value for key, value in values.items() if value is not None or not _is_section(cls, key)}

@@ -70,5 +70,5 @@ class EvaluationSection(Section):
     @field_validator("metrics", "best", mode="after")
     @classmethod
     def _names_of_today(cls, value: Any) -> Any:
-        """Names of version 0.1 are those that took their place."""
+        """Replace names of version 0.1 by the current ones."""
         return canonical(value) if isinstance(value, str) else [canonical(name) for name in value]

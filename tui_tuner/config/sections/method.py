@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from tui_tuner.config.kinds.methods import METHODS, Trait
+from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS, Trait
 from tui_tuner.config.sections.base import Section, known, option
 from tui_tuner.locales import N_
 
@@ -13,7 +13,7 @@ class MethodSection(Section):
     """Which weights are trained."""
 
     kind: Annotated[str, known(METHODS, N_("unknown method {value!r}; known are {names}"))] = option(
-        "lora",
+        DEFAULT_METHOD,
         N_("Which weights are trained."),
         N_(
             "LoRA trains small matrices beside the frozen model: little memory, small files, hard to break. "
@@ -83,14 +83,18 @@ class MethodSection(Section):
     )
 
     def has(self, trait: Trait) -> bool:
-        """Whether the method has a trait."""
+        """Return whether the method has a trait."""
         return METHODS[self.kind].has(trait)
 
     def reads(self, field: str) -> bool:
-        """Whether the method reads a field of this section, such as `rank`."""
+        """Return whether the method reads a field of this section, such as `rank`."""
         return field in METHODS[self.kind].fields
+
+    def needs(self, field: str) -> bool:
+        """Return whether the method cannot do without a value of a field of this section."""
+        return field in METHODS[self.kind].needs
 
     @property
     def prompt_length(self) -> int:
-        """Virtual tokens before each sequence; 0 if the method has none."""
+        """Return the virtual tokens before each sequence; 0 if the method has none."""
         return self.virtual_tokens if self.has(Trait.VIRTUAL_TOKENS) else 0

@@ -43,7 +43,7 @@ class OutputSection(Section):
     @field_validator("notify", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
-        """One entry, or several on a line, are a list of them; null is an empty one."""
+        """Make a list of one entry, or of several on a line; null is an empty list."""
         if value is None:
             return []
         return notices.entries_in(value) if isinstance(value, str) else value
@@ -51,7 +51,7 @@ class OutputSection(Section):
     @field_validator("notify", mode="after")
     @classmethod
     def _places(cls, value: list[str]) -> list[str]:
-        """Each is a place that a message can be sent to, and is named once."""
+        """Return each is a place that a message can be sent to, and is named once."""
         for entry in value:
             problem = notices.problem_of(entry)
             if problem:

@@ -11,7 +11,7 @@ from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.metrics import METRICS
-from tui_tuner.locales import N_
+from tui_tuner.locales import N_, _
 
 _AUTO_RATE = N_("Takes a rate that is usual for this method and task; the plan (F3) says which, and by whom.")
 _AUTO_EVERY = N_("About ten times in the run.")
@@ -199,7 +199,23 @@ _REGISTRIES: dict[str, Callable[[str], str]] = {
 }
 
 
+def explain_word(path: str, word: str) -> str:
+    """Return a paragraph about a word that a field takes, translated; empty where there is none.
+
+    The form shows it under the sentence of `word_told`, in the help of the field that holds the word.
+    """
+    if path != "method.kind" or word not in METHODS:
+        return ""
+    kind = METHODS[word]
+    parts = [_(kind.explanation)] if kind.explanation else []
+    if kind.usual:
+        parts.append(_("Usual values: {values}", values=_(kind.usual)))
+    if kind.paper:
+        parts.append(_("Source: {paper}.", paper=kind.paper))
+    return "\n".join(parts)
+
+
 def word_told(path: str, word: str) -> str:
-    """One sentence about a word that a field takes, untranslated; empty where there is none."""
+    """Return a sentence about a word that a field takes, untranslated; empty if there is none."""
     told = WORDS.get(path, {}).get(word, "")
     return told or (_REGISTRIES[path](word) if path in _REGISTRIES else "")

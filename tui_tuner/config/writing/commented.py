@@ -54,12 +54,12 @@ def commented(
 
 
 def is_written(path: str, value: Any) -> bool:
-    """Whether a value has to stand in a file: it is no default, or says what a run is."""
+    """Return whether a value has to stand in a file: it is no default, or says what a run is."""
     return path not in options() or path in ESSENTIAL or not same_value(value, options()[path].default)
 
 
 def help_of(option: Option) -> str:
-    """The comment on a field: what it is, its unit, and the words that it takes."""
+    """Return the comment on a field: what it is, its unit, and the words that it takes."""
     text = _(option.help)
     if option.unit:
         text = f"{text} {_('In {unit}.', unit=_(option.unit))}"
@@ -72,13 +72,13 @@ def help_of(option: Option) -> str:
 
 
 def unread_line(path: str, value: Any, task: str) -> str:
-    """A comment in the place of a value that has no effect: the task does not read it, or something else."""
+    """Return a comment in place of a value that has no effect, with the reason."""
     why = _("Without effect here:") if reads(task, path) else _("Task {task} does not read this:", task=task)
     return f"# {why} {placed(path)[1]}: {inline(value)}"
 
 
 def set_lines(path: str, value: Any, indent: str, why: str = "") -> list[str]:
-    """A value with its comment above, and what speaks for it."""
+    """Return a value with its comment above, and what speaks for it."""
     option = options().get(path)
     above = [f"{indent}# {help_of(option)}"] if option is not None else []
     above += [f"{indent}# {line}" for line in textwrap.wrap(one_line(why), _WHY_WIDTH - len(indent))]
@@ -105,7 +105,7 @@ def _section(
 
 
 def in_order() -> list[str]:
-    """The sections in the order of the schema, an inner one after the fields of the one that holds it."""
+    """Return the sections in the order of the schema, inner ones after the fields of their parent."""
     return list(filter(None, dict.fromkeys(placed(path)[0] for path in options())))
 
 
@@ -113,13 +113,13 @@ def in_order() -> list[str]:
 
 
 def default_line(option: Option) -> str:
-    """A field at its default, as a comment: a setting once its `#` is taken away."""
+    """Return a field at its default, as a comment: a setting once its `#` is taken away."""
     setting = f"#{placed(option.path)[1]}: {inline(option.default)}"
     return f"{setting:{_HELP_AT}}  # {help_of(option)}"
 
 
 def defaults_of(section: str, held: Iterable[str], task: str) -> list[str]:
-    """The lines of a section's fields that a text does not set and the task reads."""
+    """Return the lines of a section's fields that a text does not set and the task reads."""
     kept = set(held)
     found = [
         default_line(option)
@@ -131,5 +131,5 @@ def defaults_of(section: str, held: Iterable[str], task: str) -> list[str]:
 
 @cache
 def all_default_lines() -> frozenset[str]:
-    """What `default_line` gives for any field."""
+    """Return the `default_line` of every field."""
     return frozenset(default_line(option) for option in options().values())

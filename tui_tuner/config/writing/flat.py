@@ -16,12 +16,12 @@ _ONE_LINE = 10**9  # characters
 
 @cache
 def sections() -> frozenset[str]:
-    """The dotted name of every section."""
+    """Return the dotted name of every section."""
     return frozenset(path.rpartition(".")[0] for path in options() if "." in path)
 
 
 def placed(path: str) -> tuple[str, str]:
-    """The section that a dotted name stands in, empty for none, and its key there."""
+    """Return the section that a dotted name stands in, empty for none, and its key there."""
     parts = path.split(".")
     for count in range(len(parts) - 1, 0, -1):
         section = ".".join(parts[:count])
@@ -31,7 +31,7 @@ def placed(path: str) -> tuple[str, str]:
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config holds, by fields; what no field is called stands under its own dotted name."""
+    """Return the values of a config by field; an unknown key keeps its own dotted name."""
     return dict(_flat(values, ""))
 
 
@@ -45,7 +45,7 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Whether two values mean the same in a config; `true` is no 1."""
+    """Return whether two values mean the same in a config; `true` is no 1."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return set(one) == set(other) and all(same_value(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -54,12 +54,12 @@ def same_value(one: Any, other: Any) -> bool:
 
 
 def same_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """The same of all values by their fields."""
+    """Return the same of all values by their fields."""
     return set(one) == set(other) and all(same_value(one[path], other[path]) for path in one)
 
 
 def inline(value: Any) -> str:
-    """A value on one line."""
+    """Return a value on one line."""
     text = yaml.dump(
         value,
         Dumper=_LineDumper,
@@ -72,7 +72,7 @@ def inline(value: Any) -> str:
 
 
 def entry(key: str, value: Any, indent: str = "") -> list[str]:
-    """`key: value` as lines: a text of several lines as a block, lists and mappings on one line."""
+    """Return `key: value` as lines: long texts as a block, lists and mappings on one line."""
     if not isinstance(value, str) or "\n" not in value.rstrip("\n"):
         return [f"{indent}{inline(key)}: {inline(value)}"]
     text = yaml.dump({key: value}, Dumper=_BlockDumper, allow_unicode=True, width=_ONE_LINE)
@@ -88,7 +88,7 @@ class Dumper(yaml.SafeDumper):
     """What it writes is read as it was: rare ends of lines inside of a text are escaped."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Nothing is written as an alias."""
+        """Write every value in full, never as an alias."""
         return True
 
 

@@ -92,7 +92,7 @@ class _Cannot(Exception):
 
 
 def _items(text: str) -> dict[str, _Item]:
-    """Every key of a text by its dotted name, sections among them."""
+    """Return every key of a text by its dotted name, sections among them."""
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     return dict(_walk(node, "")) if isinstance(node, yaml.MappingNode) else {}
 
@@ -106,7 +106,7 @@ def _walk(node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, _Item]]:
 
 
 def _end(node: yaml.Node) -> int:
-    """Where a value ends, without the comments behind it."""
+    """Return where a value ends, without the comments behind it."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last)
@@ -114,7 +114,7 @@ def _end(node: yaml.Node) -> int:
 
 
 def _last(node: yaml.Node, key: yaml.Node) -> int:
-    """The last line of a value."""
+    """Return the last line of a value."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _last(last[1], last[0]) if isinstance(last, tuple) else _last(last, last)
@@ -193,7 +193,7 @@ def _joined(lines: list[str]) -> str:
 
 
 def with_comments(text: str, lines: Mapping[str, list[str]]) -> str:
-    """The text with comments at the end of sections, but for those that stand in it.
+    """Return the text with comments at the end of sections, but for those that stand in it.
 
     Those of a section that it lacks come last: nothing but comments would make an empty one.
     """
@@ -213,7 +213,7 @@ def with_comments(text: str, lines: Mapping[str, list[str]]) -> str:
 
 
 def with_defaults(text: str, task: str) -> str:
-    """The text with the fields that it does not set as comments, each in its section."""
+    """Return the text with the fields that it does not set as comments, each in its section."""
     try:
         held = values_of(text)
     except BadYaml:
@@ -229,7 +229,7 @@ def with_defaults(text: str, task: str) -> str:
 
 
 def without_defaults(text: str) -> str:
-    """The text without the comments that `with_defaults` adds, and without sections that hold nothing."""
+    """Return the text without the comments of `with_defaults`, and without empty sections."""
     lines = [line for line in text.splitlines() if line.strip() not in all_default_lines()]
     names = {placed(section)[1] for section in sections()}
     kept: list[str] = []
@@ -241,7 +241,7 @@ def without_defaults(text: str) -> str:
 
 
 def _is_bare(lines: list[str], number: int) -> bool:
-    """Whether nothing but blank lines stands in the section that begins at a line."""
+    """Return whether nothing but blank lines stands in the section that begins at a line."""
     depth = len(lines[number]) - len(lines[number].lstrip())
     for line in lines[number + 1 :]:
         if line.strip():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.config.kinds.methods import QUANTISABLE
+from tui_tuner.config.kinds.methods import DEFAULT_METHOD, METHODS, WHOLE_METHOD, Trait
 from tui_tuner.config.kinds.tasks import TaskKind, is_tiny
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.tiny import values_to_take
@@ -119,7 +119,7 @@ def usual_method(kind: TaskKind, facts: ModelFacts, data: DataFacts | None = Non
     """Return `full` for encoders (arXiv 1810.04805) and much text (arXiv 2405.09673), else `lora`."""
     whole = kind.decides and facts.encoder and facts.parameters <= SMALL_ENCODER
     much = kind.plain_text and data is not None and (data.tokens or 0) >= MUCH_TEXT
-    return "full" if whole or much else "lora"
+    return WHOLE_METHOD if whole or much else DEFAULT_METHOD
 
 
 def plan_model(
@@ -250,12 +250,13 @@ def _ways(
     found: Fit, config: RunConfig, chosen: Mapping[str, Any], machine: Machine
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield changes that may make a model fit, the mildest first: LoRA, 4-bit weights, and the plan's own."""
-    method = {"method.kind": "lora"} if chosen.get("method.kind") == "full" else {}
-    allowed = "lora" not in config.task_kind.without
+    kind = METHODS.get(str(chosen.get("method.kind")))
+    method = {"method.kind": DEFAULT_METHOD} if kind and kind.has(Trait.WHOLE_MODEL) else {}
+    allowed = config.task_kind.takes(DEFAULT_METHOD)
     if method and allowed:
         yield method, _("LoRA")
     narrow = not machine.card.cpu and config.model.quantization == "none" and allowed
-    if narrow and (method or config.method.kind in QUANTISABLE):
+    if narrow and (method or config.method.has(Trait.QUANTISABLE)):
         yield {**method, "model.quantization": "nf4"}, _("4-bit weights (QLoRA)")
     if found.smallest:
         changes = {change.path: change.value for change in found.smallest}
@@ -356,10 +357,9 @@ def _chosen(
     values: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Choose the fields that go with this model and are not decided yet."""
-    usual = "full" if is_tiny(candidate.name) else usual_method(kind, facts, data)
-    if usual in kind.without:
-        # A task may exclude one of the two methods
-        usual = "full" if usual == "lora" else "lora"
+    usual = WHOLE_METHOD if is_tiny(candidate.name) else usual_method(kind, facts, data)
+    # A task may exclude one of the two methods
+    usual = next((one for one in (usual, DEFAULT_METHOD, WHOLE_METHOD) if kind.takes(one)), usual)
     method = str(values.get("method.kind") or usual)
     found: dict[str, Any] = {} if "method.kind" in values else {"method.kind": method}
     if is_tiny(candidate.name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_tuner.config.kinds.methods import RANKED
+from tui_tuner.config.kinds.methods import Trait
 from tui_tuner.guiding.proposing import rules
 from tui_tuner.guiding.proposing.draft import Draft
 from tui_tuner.guiding.proposing.rows import Tokens
@@ -136,7 +136,7 @@ def settle_rate(draft: Draft, facts: ModelFacts, found: Plan) -> None:
         return
     config = draft.config()
     why = found.rate.why
-    if config.method.kind in RANKED and facts.hidden < WIDE and not config.task_kind.decides:
+    if config.method.has(Trait.RANKED) and facts.hidden < WIDE and not config.task_kind.decides:
         # A rate that rises as the width falls: narrow models learn far too slowly with the usual one
         by_width = next(
             (rule for rule in rate_rules(config, facts) if rule.name == "width of the model"), None

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tui_tuner.config.kinds.methods import DEFAULT_METHOD, WHOLE_METHOD
 from tui_tuner.config.kinds.tasks import is_tiny
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.guiding.machine import Machine
@@ -74,36 +75,35 @@ def _ways(draft: Draft, facts: ModelFacts, data: DataFacts, machine: Machine) ->
     kind, model = config.task_kind, config.model
     # LoRA adapts what a model has learned already, and random weights have learned nothing
     if model.architecture is not None or is_tiny(model.name):
-        yield Way({"method.kind": "full"}, _("Its weights are random, so all of them must be trained."))
+        yield Way({"method.kind": WHOLE_METHOD}, _("Its weights are random, so all of them must be trained."))
         return
     whole = kind.decides and facts.encoder and facts.parameters <= SMALL_ENCODER
     much = kind.plain_text and (data.tokens or 0) >= MUCH_TEXT
-    if whole and "full" not in kind.without:
+    if whole and kind.takes(WHOLE_METHOD):
         said = _(
             "{parameters} parameters are few: training all of them is usual for encoders (arXiv 1810.04805).",
             parameters=human_count(facts.parameters),
         )
-        yield Way({"method.kind": "full"}, said)
-    elif much and "full" not in kind.without:
+        yield Way({"method.kind": WHOLE_METHOD}, said)
+    elif much and kind.takes(WHOLE_METHOD):
         said = _(
             "{tokens} tokens of text teach more if every weight is trained (arXiv 2405.09673).",
             tokens=human_count(data.tokens or 0),
         )
-        yield Way({"method.kind": "full"}, said)
-    if "lora" in kind.without:
+        yield Way({"method.kind": WHOLE_METHOD}, said)
+    if not kind.takes(DEFAULT_METHOD):
         if not whole and not much:
-            yield Way({"method.kind": "full"}, _("LoRA cannot train this task."))
+            yield Way({"method.kind": WHOLE_METHOD}, _("LoRA cannot train this task."))
         return
     said = _(
         "Small matrices added to {parameters} frozen parameters: little memory, small files, and less of "
-        "what "
-        "the model knows is forgotten.",
+        "what the model knows is forgotten.",
         parameters=human_count(facts.parameters),
     )
-    yield Way({"method.kind": "lora"}, said)
+    yield Way({"method.kind": DEFAULT_METHOD}, said)
     if _has_nf4(machine):
         said = _("In 4 bits the weights take a quarter of the memory (QLoRA, arXiv 2305.14314).")
-        yield Way({"method.kind": "lora", "model.quantization": "nf4"}, said)
+        yield Way({"method.kind": DEFAULT_METHOD, "model.quantization": "nf4"}, said)
 
 
 def _has_nf4(machine: Machine) -> bool:

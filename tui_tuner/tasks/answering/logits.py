@@ -13,24 +13,18 @@ from tui_tuner.compute.forward import ForwardWay, MicroBatch
 from tui_tuner.compute.transfer import send_numbers
 from tui_tuner.data.records import IGNORE
 from tui_tuner.evaluation.answer_spans import N_BEST
-from tui_tuner.methods.prompts import virtual_tokens
+from tui_tuner.methods.attached import method_of
 
 
 def span_logits(model: Any, micro: MicroBatch, way: ForwardWay, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return logits of beginnings and ends, each [examples, longest] float32; -inf after an example's end."""
     with way.computing():
-        found = _reading(model)(**inputs)
+        # peft's wrapper for this task drops token types and positions
+        found = method_of(model).unwrap(model)(**inputs)
     return tuple(  # type: ignore[return-value]
         _by_example(logits[:, way.virtual :].float(), micro)
         for logits in (found.start_logits, found.end_logits)
     )
-
-
-def _reading(model: Any) -> Any:
-    """Return the model to call."""
-    # peft's wrapper for this task drops token types and positions. The adapter is in the layers of the
-    # wrapped model, so calling that one loses nothing; only virtual tokens come from the wrapper.
-    return model.get_base_model() if hasattr(model, "peft_config") and not virtual_tokens(model) else model
 
 
 def _by_example(logits: Any, micro: MicroBatch) -> Any:

@@ -19,7 +19,7 @@ from tui_tuner.errors import RunError
 from tui_tuner.evaluation.answer_spans import Found, WindowScores, best_spans
 from tui_tuner.evaluation.squad import Answered
 from tui_tuner.locales import _
-from tui_tuner.methods.prompts import virtual_positions
+from tui_tuner.methods.attached import count_virtual_positions
 from tui_tuner.models.evaluating import evaluating
 from tui_tuner.tasks.answering.logits import best_edges, span_logits
 
@@ -128,7 +128,7 @@ def _read(
     rows = CheckRows([example_of(window, 0, None) for window in windows])
     # The longest first: groups of equal length need little padding, and memory runs out at once or never.
     order = sorted(range(len(windows)), key=lambda place: -len(windows[place].ids))
-    way = ForwardWay(packing=False, compact=False, segments=False, virtual=virtual_positions(model))
+    way = ForwardWay(packing=False, compact=False, segments=False, virtual=count_virtual_positions(model))
     found: list[Any] = [None] * len(windows)
     with torch.no_grad(), evaluating(model):
         for begin in range(0, len(order), batch_size):

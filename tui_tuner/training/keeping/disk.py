@@ -13,6 +13,7 @@ from typing import Any
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import DiskFullError
 from tui_tuner.locales import _
+from tui_tuner.methods.attached import is_adapter
 from tui_tuner.runs import ballast
 from tui_tuner.runs.events import Log
 from tui_tuner.runs.store import RunFolder
@@ -63,8 +64,7 @@ def predict(model: Any, config: RunConfig) -> Prediction:
         state = 2 * count
     else:
         state = 0
-    adapter = hasattr(model, "peft_config")
-    whole = weights if adapter else sum(p.numel() * p.element_size() for p in model.parameters())
+    whole = weights if is_adapter(model) else sum(p.numel() * p.element_size() for p in model.parameters())
     return Prediction(weights + state + _STATES, whole + _TOKENIZER, config.output.keep)
 
 

@@ -15,13 +15,13 @@ from typing import Any
 import yaml
 
 from tui_tuner.compute.encoders import plain_model
-from tui_tuner.config.kinds.methods import METHODS, QUANTISABLE
+from tui_tuner.config.kinds.methods import METHODS, Trait
 from tui_tuner.config.metrics import METRICS, canonical
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.data.ledger import OUTCOMES
 from tui_tuner.locales import _
-from tui_tuner.methods import trainable_parameters
-from tui_tuner.methods.prompts import virtual_tokens
+from tui_tuner.methods import Method, trainable_parameters
+from tui_tuner.methods.attached import count_virtual_tokens, method_of
 from tui_tuner.text import one_line
 from tui_tuner.training.keeping.usage import Usage, usage_of
 
@@ -72,7 +72,7 @@ def write_card(folder: Path, model: Any, tokenizer: Any, facts: Facts) -> None:
     """Write the card into a final model's folder, in place of what peft wrote."""
     usage = usage_of(model, tokenizer, facts.peft_type, facts.config.model.trust_remote_code)
     parts = [
-        _head(facts, usage, hasattr(model, "peft_config")),
+        _head(facts, usage, method_of(model)),
         f"# {escaped(_title(facts))}",
         _done(facts, model),
         _data(facts),
@@ -83,13 +83,13 @@ def write_card(folder: Path, model: Any, tokenizer: Any, facts: Facts) -> None:
     (folder / CARD).write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
 
 
-def _head(facts: Facts, usage: Usage, adapter: bool) -> str:
+def _head(facts: Facts, usage: Usage, method: Method) -> str:
     """The metadata of the hub, between two lines of dashes."""
     config = facts.config
-    values: dict[str, Any] = {"library_name": "peft" if adapter else "transformers"}
+    values: dict[str, Any] = {"library_name": method.library}
     if facts.origin == "hub":
         values["base_model"] = one_line(config.model.name, WIDEST)
-        values["base_model_relation"] = "adapter" if adapter else "finetune"
+        values["base_model_relation"] = "adapter" if method.has(Trait.ADAPTER) else "finetune"
     values["pipeline_tag"] = usage.pipeline
     values["tags"] = ["tui-tuner", config.method.kind.replace("_", "-"), config.task.replace("_", "-")]
     measured = facts.measured[max(facts.measured)] if facts.measured else {}
@@ -143,7 +143,7 @@ def _done(facts: Facts, model: Any) -> str:
     ]
     if facts.revision:
         lines.append(_("The base model is that of revision {revision}.", revision=code(facts.revision)))
-    if config.method.kind in QUANTISABLE and config.model.quantization != "none":
+    if config.method.has(Trait.QUANTISABLE) and config.model.quantization != "none":
         lines.append(_("Its weights were read as {bits}.", bits=code(config.model.quantization)))
     classes = _classes(model)
     if classes:
@@ -220,7 +220,7 @@ def _loading(usage: Usage, model: Any, config: ResolvedConfig) -> str:
             _(
                 "Read one text at a time: with {virtual} virtual tokens before it, peft takes the last "
                 "position of a padded row for the end of its text.",
-                virtual=virtual_tokens(model),
+                virtual=count_virtual_tokens(model),
             ),
         ]
     lines += ["", _("In a terminal, from this folder:"), "", "```bash", *_commands(config), "```"]

@@ -9,8 +9,8 @@ import numpy as np
 
 from tui_tuner.compute.encoders import plain_model
 from tui_tuner.data.examples.windows import null_position
+from tui_tuner.methods.attached import count_virtual_positions, method_of
 from tui_tuner.methods.layers import HEADED
-from tui_tuner.methods.prompts import virtual_positions
 from tui_tuner.models.new_weights import renamed_backbone
 
 
@@ -106,7 +106,7 @@ def usage_of(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False)
         peft_type: peft's name for the task.
         own_code: The model is made of code that comes with it.
     """
-    adapter = hasattr(model, "peft_config")
+    library = method_of(model).library
     base = plain_model(model)
     auto_class, pipeline = _KINDS.get(peft_type, ("AutoModel", "feature-extraction"))
     ask = {
@@ -118,8 +118,11 @@ def usage_of(model: Any, tokenizer: Any, peft_type: str, own_code: bool = False)
     more = ", trust_remote_code=True" if own_code else ""
     names = renamed_backbone(auto_class, base.config) if peft_type in HEADED else {}
     named = f", key_mapping={names!r}" if names else ""
-    loading = _adapter(auto_class, peft_type, more, named) if adapter else _whole(auto_class, more)
-    pools_last = peft_type == "SEQ_CLS" and adapter and virtual_positions(model) > 0
+    if library == "transformers":
+        loading = _whole(auto_class, more)
+    else:
+        loading = _adapter(library, auto_class, peft_type, more, named)
+    pools_last = peft_type == "SEQ_CLS" and count_virtual_positions(model) > 0
     return Usage(pipeline, loading + ask, pools_last and _reads_forward(base))
 
 
@@ -156,21 +159,40 @@ model = {auto_class}.from_pretrained(folder{more}).eval()
 """
 
 
-def _adapter(auto_class: str, peft_type: str, more: str, named: str) -> str:
+# By the library that puts an adapter onto its base model: what is imported, what says which base that is and
+# in which revision, and the call
+_PUTTING = {
+    "peft": (
+        "from peft import PeftConfig, PeftModel",
+        "made_on = PeftConfig.from_pretrained(folder)",
+        "made_on.base_model_name_or_path, revision=made_on.revision",
+        "PeftModel.from_pretrained(model, folder)",
+    ),
+    "tui-tuner": (
+        "import json\nfrom pathlib import Path\n\nfrom tui_tuner.methods.putting import put_adapter",
+        'made_on = json.loads((Path(folder) / "adapter_config.json").read_text())',
+        'made_on["base_model_name_or_path"], revision=made_on["revision"] or "main"',
+        "put_adapter(model, Path(folder))",
+    ),
+}
+
+
+def _adapter(library: str, auto_class: str, peft_type: str, more: str, named: str) -> str:
     """The adapter on its base model, whose config with the classes lies beside the adapter."""
     headed = peft_type in HEADED
     config = f", config=AutoConfig.from_pretrained(folder{more})" if headed else ""
     names = f"AutoConfig, {auto_class}" if headed else auto_class
+    imports, made_on, where, putting = _PUTTING[library]
     return f"""
 import torch
-from peft import PeftConfig, PeftModel
+{imports}
 from transformers import {names}, AutoTokenizer
 
 folder = "."  # where this file is
 tokenizer = AutoTokenizer.from_pretrained(folder{more})
-made_on = PeftConfig.from_pretrained(folder)
+{made_on}
 model = {auto_class}.from_pretrained(
-    made_on.base_model_name_or_path, revision=made_on.revision{config}{named}{more}
+    {where}{config}{named}{more}
 )
-model = PeftModel.from_pretrained(model, folder).eval()
+model = {putting}.eval()
 """

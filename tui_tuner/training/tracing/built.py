@@ -29,7 +29,7 @@ def count_built(request: dict[str, Any]) -> tuple[int, int]:
     import torch
     import transformers
 
-    from tui_tuner.config.kinds.methods import PROMPTS
+    from tui_tuner.config.kinds.methods import Trait
     from tui_tuner.config.sections.method import MethodSection
     from tui_tuner.methods import attach, trainable_parameters
     from tui_tuner.methods.layers import saved_modules
@@ -56,7 +56,7 @@ def count_built(request: dict[str, Any]) -> tuple[int, int]:
     if request["new_pooler"]:
         note_all_random(model)
     section = MethodSection.model_validate(request["method"])
-    if section.kind in PROMPTS:
+    if section.has(Trait.VIRTUAL_TOKENS):
         kept = saved_modules(model, request["peft_type"])
         head = sum(one.numel() for name in kept for one in model.get_submodule(name).parameters())
         added = head + int(request["added"])

@@ -104,7 +104,7 @@ def make_model(request: dict[str, Any], layers: int) -> Any:
     section = MethodSection.model_validate(
         {**request["method"], "layers": layers if request["frozen"] else None}
     )
-    if section.kind == "freeze":
+    if section.needs("layers"):
         section.layers = layers
     run: Any = SimpleNamespace(method=section)  # all of a run's config that a method reads
     model = attach(model, run, peft_type)

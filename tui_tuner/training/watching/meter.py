@@ -8,7 +8,7 @@ from typing import Any
 
 from tui_tuner.compute.kernels.available import compiler_problem
 from tui_tuner.compute.numeric import compute_name
-from tui_tuner.config.kinds.methods import QUANTISABLE
+from tui_tuner.config.kinds.methods import Trait
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import Checkpointing
@@ -186,5 +186,5 @@ def circumstances_of(asked: RunConfig, config: ResolvedConfig, device: Device) -
         micro_batch=training.micro_batch,
         compiled=None if compiler_problem(device) else training.compile,
         forced=bool(training.gradient_checkpointing) and asked.training.gradient_checkpointing == "auto",
-        quantisable=config.model.quantization == "none" and config.method.kind in QUANTISABLE,
+        quantisable=config.model.quantization == "none" and config.method.has(Trait.QUANTISABLE),
     )

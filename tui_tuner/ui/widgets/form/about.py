@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui_tuner.config.options import Option
+from tui_tuner.config.sections.told import explain_word
 from tui_tuner.locales import _
 from tui_tuner.text import one_line
 from tui_tuner.ui.form import show, word_help
@@ -99,6 +100,9 @@ def explanation(
     told = word_help(option, show(value))
     if told:
         parts += [(show(value), "bold"), f": {_(told)}\n"]
+    explained = explain_word(option.path, show(value))
+    if explained:
+        parts.append(f"{explained}\n")
     if cost:
         parts.append((f"{cost}\n", "$accent"))
     parts.append(_(option.help) + "\n")
