@@ -194,7 +194,7 @@ async def test_the_form_refuses_and_one_key_mends_it(store: RunStore, compared: 
         await until(pilot, lambda: "✗ compared.jsonl:1: these rows" in text(pilot).splitlines()[0])
         sentence = "these rows are chosen and rejected answers, which task sft cannot use."
         await until(
-            pilot, lambda: "✗ compared.jsonl:1: " + sentence in joined(pilot) and "f4 Mend" in text(pilot)
+            pilot, lambda: "✗ compared.jsonl:1: " + sentence in joined(pilot) and "f4 Fix" in text(pilot)
         )
         await pilot.press("ctrl+r")
         await until(pilot, lambda: "checking" not in text(pilot))
