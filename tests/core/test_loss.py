@@ -224,7 +224,7 @@ def test_checkpointed_layers_give_the_same_gradients(tiny_model: Path, rows: Som
 
 def test_checkpointing_keeps_nothing_of_frozen_layers(tiny_model: Path, rows: SomeRows) -> None:
     from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
-    from tui_tuner.methods.weights import decoder_layers
+    from tui_tuner.methods.layers import decoder_layers
 
     model = load(tiny_model)
     layers = list(decoder_layers(model))

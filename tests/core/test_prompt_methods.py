@@ -141,7 +141,7 @@ def test_gradient_checkpointing_gives_the_same_run(make_config: MakeConfig, trai
     seen: list[bool] = []
 
     def spy(run: Trained) -> None:
-        from tui_tuner.methods.weights import decoder_layers
+        from tui_tuner.methods.layers import decoder_layers
         from tui_tuner.training.train import Training
 
         inner = Training.train

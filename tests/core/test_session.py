@@ -15,8 +15,8 @@ import torch
 from safetensors import safe_open
 
 from tests.conftest import MakeConfig, Recorder, Trained, write_jsonl
-from tui_tuner.config.kinds import TASKS
-from tui_tuner.config.methods import METHOD_FIELDS, METHODS
+from tui_tuner.config.kinds.methods import METHOD_FIELDS, METHODS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.options import options
 from tui_tuner.runs.control import Control, send
 from tui_tuner.runs.events import Body, Step
@@ -36,10 +36,12 @@ def names(file: Any) -> list[str]:
 
 
 def test_registries_hold_what_the_config_offers() -> None:
-    from tui_tuner import methods, tasks
+    from tui_tuner import tasks
+    from tui_tuner.methods import Method, find_method
     from tui_tuner.tasks import Task, find_task
 
-    assert set(methods.METHODS) == set(METHODS) == set(METHOD_FIELDS)
+    assert all(isinstance(find_method(name), Method) for name in METHODS)
+    assert all(find_method(name).kind is kind for name, kind in METHODS.items())
     fields = {path.partition(".")[2] for path in options() if path.startswith("method.")}
     assert {name for names in METHOD_FIELDS.values() for name in names} == fields - {"kind"}
     assert all(isinstance(find_task(name), Task) for name in TASKS)

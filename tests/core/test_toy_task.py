@@ -14,7 +14,7 @@ import torch
 
 from tests.conftest import MakeConfig, Trained
 from tui_tuner import tasks
-from tui_tuner.config.kinds import TASKS, TaskKind
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.errors import ConfigError
 from tui_tuner.launch.beforehand import check_beforehand
 from tui_tuner.tasks import find_task

@@ -7,7 +7,7 @@ from textual.widgets import Input
 
 from tests.ui.conftest import SIZES, Opened, text, until
 from tui_tuner.config.applying import BESIDE, particular
-from tui_tuner.config.kinds import TASKS, TaskKind
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.ui import form
 from tui_tuner.ui.screens.settings import SettingsScreen
 from tui_tuner.ui.widgets.form.field import Field, FieldSelect

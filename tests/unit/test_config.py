@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.load import (
     apply_sets,
     build_config,
@@ -12,7 +13,6 @@ from tui_tuner.config.load import (
     dump_config,
     load_config,
 )
-from tui_tuner.config.methods import METHODS
 from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError, UsageError

@@ -166,7 +166,7 @@ def compares_a_task(source: str) -> bool:
 
 
 def test_nobody_asks_which_task_it_is():
-    """What depends on the task is an attribute or method of it, or a fact in `config.kinds.TASKS`."""
+    """What depends on the task is an attribute or method of it, or a fact in `config.kinds.tasks.TASKS`."""
     asking = [
         name
         for name, path in modules().items()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tui_tuner.cli.options import Json, Sets
-from tui_tuner.config.kinds import RECORD_FORMATS
+from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.locales import N_, _
 
 if TYPE_CHECKING:

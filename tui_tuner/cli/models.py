@@ -230,7 +230,7 @@ def fetch(
 
 def _folder_here(name: str) -> Path | None:
     """The model's folder, where it is no name of a hub."""
-    from tui_tuner.config.kinds import TINY
+    from tui_tuner.config.kinds.tasks import TINY
 
     if name in ("demo", TINY):
         raise UsageError(

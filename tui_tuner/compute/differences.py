@@ -54,7 +54,7 @@ def checked_parameters(model: Any) -> list[Any]:
 
     A gradient that reaches the lowest layer has come through all the others.
     """
-    from tui_tuner.methods.weights import decoder_layers
+    from tui_tuner.methods.layers import decoder_layers
 
     try:
         layers = decoder_layers(model)

@@ -16,8 +16,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD, Checkpointing
 from tui_tuner.locales import _
+from tui_tuner.methods.layers import decoder_layers
 from tui_tuner.methods.prompts import virtual_tokens
-from tui_tuner.methods.weights import decoder_layers
 from tui_tuner.text import one_line
 
 ON_DEVICE = 2  # inputs that stay on the device: those on their way out, and those that are needed first

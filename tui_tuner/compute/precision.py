@@ -125,7 +125,7 @@ def _removed(hook: Any) -> Iterator[None]:
 
 def _parts(model: Any) -> tuple[dict[Any, list[Any]], list[Any]]:
     """Frozen 16-bit tensors by the layer that alone has them, where the model is large; and all others."""
-    from tui_tuner.methods.weights import decoder_layers
+    from tui_tuner.methods.layers import decoder_layers
 
     halves = list(_halves(model))
     if _wide_bytes(halves) <= LARGE:

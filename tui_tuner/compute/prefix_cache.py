@@ -29,7 +29,7 @@ from tui_tuner.compute.self_check import EXACT, MOST_HALF, LossesOf
 from tui_tuner.compute.shared_prefix import Segment
 from tui_tuner.compute.transfer import send
 from tui_tuner.locales import _
-from tui_tuner.methods.weights import decoder_layers, final_norms
+from tui_tuner.methods.layers import decoder_layers, final_norms
 from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.out_of_memory import is_out_of_memory
 

@@ -211,7 +211,7 @@ def _as_it_was(model: Any) -> Iterator[None]:
 
 
 def _layers(model: Any) -> list[Any]:
-    from tui_tuner.methods.weights import decoder_layers
+    from tui_tuner.methods.layers import decoder_layers
 
     try:
         return list(decoder_layers(model))

@@ -25,7 +25,7 @@ from tui_tuner.compute.kernels.available import VARIANTS, compiler_problem
 from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.compute.kernels.probe import CLOSE, CLOSE_HALF, Draws, device_of, same, with_gradients
 from tui_tuner.locales import _
-from tui_tuner.methods.weights import decoder_layers
+from tui_tuner.methods.layers import decoder_layers
 from tui_tuner.models.device import Device
 from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line

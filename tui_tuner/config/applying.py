@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.kinds import TASKS, WRITING, is_tiny
-from tui_tuner.config.methods import METHOD_FIELDS, METHODS, PROMPTS, QUANTISABLE
+from tui_tuner.config.kinds.methods import METHOD_FIELDS, METHODS, PROMPTS, QUANTISABLE
+from tui_tuner.config.kinds.tasks import TASKS, WRITING, is_tiny
 from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tui_tuner.config import notices
-from tui_tuner.config.methods import METHOD_FIELDS
+from tui_tuner.config.kinds.methods import METHOD_FIELDS
 from tui_tuner.config.options import get_value, options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _

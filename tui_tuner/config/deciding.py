@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tui_tuner.config.kinds import TASKS, TaskKind
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.config.metrics import METRICS, canonical, higher_is_better
 from tui_tuner.locales import _
 from tui_tuner.text import one_line

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tui_tuner.config.chat_templates import is_template_word
-from tui_tuner.config.kinds import TASKS, TINY, TINY_NAMES
+from tui_tuner.config.kinds.tasks import TASKS, TINY, TINY_NAMES
 from tui_tuner.config.options import get_value
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import set_path, with_values

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tui_tuner.config.kinds import TASKS, TINY, TaskKind
-from tui_tuner.config.methods import ADAPTERS, METHODS, QUANTISABLE
+from tui_tuner.config.kinds.methods import ADAPTERS, METHODS, QUANTISABLE
+from tui_tuner.config.kinds.tasks import TASKS, TINY, TaskKind
 from tui_tuner.config.sections.base import Section, known, option
 from tui_tuner.config.sections.data import CleaningSection, DataSection, Source
 from tui_tuner.config.sections.evaluation import EvaluationSection

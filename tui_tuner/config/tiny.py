@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tui_tuner.config.kinds import TASKS, TINY, is_tiny
+from tui_tuner.config.kinds.tasks import TASKS, TINY, is_tiny
 from tui_tuner.config.values import set_path
 from tui_tuner.locales import _
 from tui_tuner.text import one_line

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.locales import N_, _
 
 ROWS, OF_CLASS, OF_TAG, TOKENS = "rows", "of_class", "of_tag", "tokens"

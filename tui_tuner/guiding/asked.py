@@ -77,7 +77,7 @@ def read_judge(asked: Any, task: str) -> Judge:
     Raises:
         ConfigError: nothing that this task can be judged by.
     """
-    from tui_tuner.config.kinds import TASKS
+    from tui_tuner.config.kinds.tasks import TASKS
     from tui_tuner.tasks import find_task
 
     if asked is None:
@@ -104,7 +104,7 @@ def read_judge(asked: Any, task: str) -> Judge:
 
 def known_judges(task: str) -> tuple[str, ...]:
     """What a task can be judged by: `held-out`, and the metrics that it has."""
-    from tui_tuner.config.kinds import TASKS
+    from tui_tuner.config.kinds.tasks import TASKS
     from tui_tuner.tasks import find_task
 
     found = find_task(task)

@@ -120,7 +120,7 @@ def look_at_data(
 
     Args:
         path: As `data.path`.
-        task: A name of `config.kinds.TASKS`; None looks for the one that the rows are for.
+        task: A name of `config.kinds.tasks.TASKS`; None looks for the one that the rows are for.
         columns: As `data.columns`.
         stop: Whether to give up; what was read by then is judged.
         more: Other fields by their dotted names, such as `model.name`, whose tokenizer counts tokens where

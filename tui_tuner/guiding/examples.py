@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.errors import DiskFullError, UsageError
 from tui_tuner.guiding.amounts import say_need
 from tui_tuner.locales import _

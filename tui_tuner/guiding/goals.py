@@ -1,7 +1,7 @@
 """What a model can be taught, in a user's words: each goal with the tasks that can do it.
 
-A goal is offered once one of its tasks is in the registry `config.kinds.TASKS`; the first of them that is
-there does it. A task that no goal names makes a goal of its own, from its `TaskKind`.
+A goal is offered once one of its tasks is in the registry `config.kinds.tasks.TASKS`; the first of them that
+is there does it. A task that no goal names makes a goal of its own, from its `TaskKind`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tui_tuner.config.kinds import TASKS, TaskKind
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.errors import ConfigError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line

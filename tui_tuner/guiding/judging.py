@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
 
-from tui_tuner.config.kinds import TASKS, TaskKind
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.config.metrics import METRICS, Metric
 from tui_tuner.locales import N_, _
 from tui_tuner.planning.data_facts import DataFacts

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.kinds import TASKS, is_tiny
+from tui_tuner.config.kinds.tasks import TASKS, is_tiny
 from tui_tuner.config.tiny import values_to_take
 from tui_tuner.errors import HubError, ModelError, TunerError
 from tui_tuner.guiding import asked

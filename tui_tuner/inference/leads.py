@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tui_tuner.config.advice import setting
-from tui_tuner.config.kinds import TaskKind
+from tui_tuner.config.kinds.tasks import TaskKind
 from tui_tuner.locales import _
 from tui_tuner.runs.events import Verdict
 from tui_tuner.runs.store import RunFolder

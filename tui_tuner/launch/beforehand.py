@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui_tuner.config.advice import advise, setting
-from tui_tuner.config.methods import METHOD_FIELDS
+from tui_tuner.config.kinds.methods import METHOD_FIELDS
 from tui_tuner.config.paths import where_looked
 from tui_tuner.config.schema import DataSection, RunConfig
 from tui_tuner.errors import ConfigError, DataError, TunerError, UsageError, about

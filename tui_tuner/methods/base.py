@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tui_tuner.config.kinds.methods import METHODS, MethodKind, Trait
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
@@ -12,7 +14,25 @@ if TYPE_CHECKING:
 
 
 class Method:
-    """One method of `config.methods.METHODS`. Importing its module imports no training library."""
+    """One method of `config.kinds.methods.METHODS`. Importing its module imports no training library.
+
+    Its module has it in a tuple `METHODS`. It keeps no state: one object serves all runs.
+
+    Args:
+        name: As in the registry.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def kind(self) -> MethodKind:
+        """Its entry in the registry: words, traits and fields."""
+        return METHODS[self.name]
+
+    def has(self, trait: Trait) -> bool:
+        """Return whether it has a trait."""
+        return self.kind.has(trait)
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
         """Freeze what is not trained, and add what is. Draws from the global seed.

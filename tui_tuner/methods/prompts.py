@@ -10,50 +10,125 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tui_tuner.config.methods import METHODS
-from tui_tuner.config.schema import RunConfig
+from tui_tuner.config.kinds.methods import METHODS as KINDS
 from tui_tuner.errors import ConfigError, TunerError
 from tui_tuner.locales import _
-from tui_tuner.methods.lora import saved_modules
-from tui_tuner.methods.weights import HEADED
+from tui_tuner.methods.layers import HEADED, saved_modules
+from tui_tuner.methods.peft_method import PeftMethod
 from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.out_of_memory import is_out_of_memory
 from tui_tuner.text import one_line
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from tui_tuner.config.schema import RunConfig
 
 FREQUENT = 5000  # tokens that a byte-pair vocabulary lists first are its most frequent
 _PROBE = 4  # tokens of the text that the comparison reads
 
 
-def attach_prompt(model: Any, config: RunConfig, peft_type: str) -> Any:
-    """Freeze the model and put virtual tokens, in float32, before what it reads.
+class Prompt(PeftMethod):
+    """Virtual tokens, in float32, before what a frozen model reads: embeddings, trained themselves."""
 
-    Raises:
-        ConfigError: the initial text is too long, or this model does not read virtual tokens.
-    """
-    import torch
-    from peft import get_peft_model
+    peft_type = "PROMPT_TUNING"
+    keeps_prefix = False  # the virtual tokens are keys and values of each layer rather than embeddings
 
-    kind = config.method.kind
-    made = kind == "p_tuning" or (kind == "prefix_tuning" and config.method.encoder_size is not None)
-    words = None if made else _first_words(config, model)  # a network makes them
-    try:
-        model = get_peft_model(model, _settings(model, config, peft_type))
-        if kind != "prefix_tuning":
-            model.word_embeddings = model.get_base_model().get_input_embeddings()
-        with evaluating(model):
-            with torch.no_grad():
-                if words is not None and not _begin_as(model, words):
-                    words = None
-            _check(model, words)
-    except TunerError:
-        raise
-    except Exception as error:  # whatever a model's own code makes of virtual tokens
-        if is_out_of_memory(error):
+    def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
+        """Freeze the model and put virtual tokens before what it reads.
+
+        Raises:
+            ConfigError: the initial text is too long, or this model does not read virtual tokens.
+        """
+        import torch
+        from peft import get_peft_model
+
+        words = None if self.has_network(config) else _first_words(config, model)  # a network makes them
+        try:
+            model = get_peft_model(model, self.make_settings(model, config, peft_type))
+            if not self.keeps_prefix:
+                model.word_embeddings = model.get_base_model().get_input_embeddings()
+            with evaluating(model):
+                with torch.no_grad():
+                    if words is not None and not _begin_as(model, words):
+                        words = None
+                _check(model, words)
+        except TunerError:
             raise
-        raise _refused(config.method.kind, f"{type(error).__name__}: {error}") from error
-    return model
+        except Exception as error:  # whatever a model's own code makes of virtual tokens
+            if is_out_of_memory(error):
+                raise
+            raise _refused(self.name, f"{type(error).__name__}: {error}") from error
+        return model
+
+    def has_network(self, config: RunConfig) -> bool:
+        """Return whether a small network makes the virtual tokens."""
+        return False
+
+    def make_settings(self, model: Module, config: RunConfig, peft_type: str) -> Any:
+        """Return the config of peft for this model."""
+        from peft import PromptTuningConfig
+
+        return PromptTuningConfig(**self.name_common(model, config, peft_type))
+
+    def name_common(self, model: Module, config: RunConfig, peft_type: str) -> dict[str, Any]:
+        """Return the settings that all methods with virtual tokens give to peft."""
+        common: dict[str, Any] = {
+            "task_type": peft_type,
+            "num_virtual_tokens": config.method.virtual_tokens,
+            "modules_to_save": saved_modules(model, peft_type) or None,
+        }
+        if peft_type in HEADED:  # peft looks for these under names that not every encoder gives them
+            shape = model.config.get_text_config()
+            common |= {"token_dim": _find_width(model), "num_layers": shape.num_hidden_layers}
+            common |= {"num_attention_heads": shape.num_attention_heads}
+        return common
+
+
+class PTuning(Prompt):
+    """Embeddings that a small network makes; only the embeddings are needed after training."""
+
+    peft_type = "P_TUNING"
+
+    def has_network(self, config: RunConfig) -> bool:
+        return True
+
+    def make_settings(self, model: Module, config: RunConfig, peft_type: str) -> Any:
+        from peft import PromptEncoderConfig
+
+        return PromptEncoderConfig(
+            encoder_hidden_size=config.method.encoder_size or _find_width(model),
+            **self.name_common(model, config, peft_type),
+        )
+
+
+class Prefix(Prompt):
+    """Keys and values of each layer, trained themselves or made by a small network."""
+
+    peft_type = "PREFIX_TUNING"
+    keeps_prefix = True
+
+    def has_network(self, config: RunConfig) -> bool:
+        return config.method.encoder_size is not None
+
+    def make_settings(self, model: Module, config: RunConfig, peft_type: str) -> Any:
+        from peft import PrefixTuningConfig
+
+        common = self.name_common(model, config, peft_type)
+        if peft_type in HEADED:
+            common |= _key_shape(model)
+        return PrefixTuningConfig(
+            prefix_projection=self.has_network(config),
+            encoder_hidden_size=config.method.encoder_size,
+            **common,
+        )
+
+
+def _find_width(model: Module) -> int:
+    """The width of the embeddings, which the virtual tokens stand among."""
+    return int(model.get_input_embeddings().weight.shape[1])
 
 
 def virtual_tokens(model: Any) -> int:
@@ -70,33 +145,6 @@ def virtual_positions(model: Any) -> int:
 def _keeps_prefix(model: Any) -> bool:
     """Whether the virtual tokens are keys and values rather than embeddings."""
     return bool(virtual_tokens(model)) and str(model.active_peft_config.peft_type.value) == "PREFIX_TUNING"
-
-
-def _settings(model: Any, config: RunConfig, peft_type: str) -> Any:
-    from peft import PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig
-
-    method = config.method
-    width = model.get_input_embeddings().weight.shape[1]
-    common: dict[str, Any] = {
-        "task_type": peft_type,
-        "num_virtual_tokens": method.virtual_tokens,
-        "modules_to_save": saved_modules(model, peft_type) or None,
-    }
-    if peft_type in HEADED:  # peft looks for these under names that not every encoder gives them
-        shape = model.config.get_text_config()
-        common |= {"token_dim": width, "num_layers": shape.num_hidden_layers}
-        common |= {"num_attention_heads": shape.num_attention_heads}
-    if method.kind == "prompt_tuning":
-        return PromptTuningConfig(**common)
-    if method.kind == "p_tuning":
-        return PromptEncoderConfig(encoder_hidden_size=method.encoder_size or width, **common)
-    if peft_type in HEADED:
-        common |= _key_shape(model)
-    return PrefixTuningConfig(
-        prefix_projection=method.encoder_size is not None,
-        encoder_hidden_size=method.encoder_size,
-        **common,
-    )
 
 
 def _key_shape(model: Any) -> dict[str, Any]:
@@ -214,7 +262,7 @@ def _refused(kind: str, why: str) -> ConfigError:
     return ConfigError(
         _(
             "{method} does not work with this model: {why}.",
-            method=_(METHODS[kind].label).lower(),
+            method=_(KINDS[kind].label).lower(),
             why=one_line(why, 300).rstrip("."),
         ),
         where="method.kind",
@@ -235,3 +283,6 @@ def _moved(weight: Any) -> Iterator[None]:
     finally:
         with torch.no_grad():
             weight.copy_(before)
+
+
+METHODS = (Prompt("prompt_tuning"), PTuning("p_tuning"), Prefix("prefix_tuning"))

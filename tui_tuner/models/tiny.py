@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner import demo
-from tui_tuner.config.kinds import TINY_NAMES
+from tui_tuner.config.kinds.tasks import TINY_NAMES
 from tui_tuner.errors import ModelError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line

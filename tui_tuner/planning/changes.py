@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tui_tuner.config.methods import ADAPTERS, QUANTISABLE, RANKED
+from tui_tuner.config.kinds.methods import ADAPTERS, QUANTISABLE, RANKED
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES, EVERY_SECOND, OFFLOAD
 from tui_tuner.locales import _

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from tui_tuner.compute.numeric import check_numbers
-from tui_tuner.config.methods import ADAPTERS
+from tui_tuner.config.kinds.methods import ADAPTERS
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import Checkpointing

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.methods import METHOD_FIELDS, PROMPTS, RANKED
+from tui_tuner.config.kinds.methods import METHOD_FIELDS, PROMPTS, RANKED
 from tui_tuner.config.schema import MethodSection
 from tui_tuner.config.sections.base import Auto
 from tui_tuner.config.sections.training import EVERY_SECOND, Checkpointing

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tui_tuner.config.kinds import is_tiny
-from tui_tuner.config.methods import ADAPTERS, RANKED
+from tui_tuner.config.kinds.methods import ADAPTERS, RANKED
+from tui_tuner.config.kinds.tasks import is_tiny
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
 from tui_tuner.models.facts import ModelFacts

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.methods import METHOD_FIELDS
+from tui_tuner.config.kinds.methods import METHOD_FIELDS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.runs.events import Body, RunStarted, Step

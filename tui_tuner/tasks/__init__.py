@@ -1,18 +1,18 @@
-"""What can be learnt: a module for each task, found by the name that `config.kinds.TASKS` gives it."""
+"""What can be learnt: a module for each task, found by the name that `config.kinds.tasks.TASKS` gives it."""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
 
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.data.records import Record
 from tui_tuner.tasks.base import Task
 
 
 @cache
 def find_task(name: str) -> Task:
-    """The task of a name in `config.kinds.TASKS`.
+    """The task of a name in `config.kinds.tasks.TASKS`.
 
     Raises:
         KeyError: there is no such task. A config that was built has a known one.

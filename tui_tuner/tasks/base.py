@@ -28,9 +28,9 @@ if TYPE_CHECKING:  # all of these take long to import, and a form asks a task fo
 class Task(ABC):
     """Everything that is particular to one way of learning.
 
-    A task is named in `config.kinds.TASKS`; its module has the same name and an instance in `TASK`. It keeps
-    no state: one instance serves all runs, and is sent to other processes by name. Its module imports no
-    torch at the top.
+    A task is named in `config.kinds.tasks.TASKS`; its module has the same name and an instance in `TASK`. It
+    keeps no state: one instance serves all runs, and is sent to other processes by name. Its module imports
+    no torch at the top.
 
     Attributes:
         records: Kinds of records it takes as they come.

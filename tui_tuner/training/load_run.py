@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tui_tuner.config import consent
+from tui_tuner.config.kinds.methods import ADAPTERS
 from tui_tuner.config.load import read_config
-from tui_tuner.config.methods import ADAPTERS
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig

@@ -18,7 +18,7 @@ from tui_tuner.compute.kernels.install import install_kernels
 from tui_tuner.compute.numeric import autocast_name, matmul_precision
 from tui_tuner.compute.regions import compile_layers
 from tui_tuner.config.advice import advise, setting
-from tui_tuner.config.methods import RANKED
+from tui_tuner.config.kinds.methods import RANKED
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.store import TokenizedRows

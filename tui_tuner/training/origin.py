@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from tui_tuner.config.kinds import is_tiny
+from tui_tuner.config.kinds.tasks import is_tiny
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.locales import _
 from tui_tuner.models.hub.modelscope import BRANCH as MASTER

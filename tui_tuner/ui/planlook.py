@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_tuner.config.applying import methods_of
-from tui_tuner.config.methods import QUANTISABLE
+from tui_tuner.config.kinds.methods import QUANTISABLE
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError

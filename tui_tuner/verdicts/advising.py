@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tui_tuner.config.methods import METHOD_FIELDS
+from tui_tuner.config.kinds.methods import METHOD_FIELDS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
 from tui_tuner.verdicts import limits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from tui_tuner.config.methods import PROMPTS, RANKED
+from tui_tuner.config.kinds.methods import PROMPTS, RANKED
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.planning.learning_rate import Customary, customary

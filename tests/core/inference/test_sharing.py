@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import chat_rows, write_jsonl
-from tui_tuner.config.methods import METHODS
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.inference.loading import Loaded, Models
 from tui_tuner.inference.origin import Origin, base_of, find_origin
 from tui_tuner.methods import attach

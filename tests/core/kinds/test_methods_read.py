@@ -11,7 +11,7 @@ import torch
 
 from tests.conftest import MakeConfig
 from tui_tuner.config.applying import method_reads, unread
-from tui_tuner.config.methods import METHODS
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.options import options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values

@@ -21,7 +21,7 @@ from tui_tuner.compute.gradient_checkpointing import ON_DEVICE, Offload, checkpo
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES
 from tui_tuner.methods import attach
-from tui_tuner.methods.weights import decoder_layers
+from tui_tuner.methods.layers import decoder_layers
 
 Train = Callable[..., Trained]
 KINDS: dict[str, dict[str, Any]] = {

@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.conftest import Trained
-from tui_tuner.config.kinds import TINY_NAMES
+from tui_tuner.config.kinds.tasks import TINY_NAMES
 from tui_tuner.config.load import load_config
 from tui_tuner.config.presets import find_preset
 from tui_tuner.config.schema import ModelSection

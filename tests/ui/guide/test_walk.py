@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 
 from tests.ui.conftest import SIZES, Opened, text, until
 from tests.ui.guide.rows import SHAPES, chats, write_rows
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.guiding.answers import Answers
 from tui_tuner.launch.thread import ThreadHost
 from tui_tuner.runs.journal import JournalReader
@@ -128,7 +128,7 @@ async def test_rows_of_another_goal_change_it_by_one_key(opened: Opened) -> None
 
 
 async def test_a_task_that_is_new_has_its_choice(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tui_tuner.config.kinds import TaskKind
+    from tui_tuner.config.kinds.tasks import TaskKind
 
     toy = TaskKind("sentiment", "Sentiment", "Learn the class of a text.")
     monkeypatch.setitem(TASKS, "sentiment", toy)

@@ -21,9 +21,9 @@ from tui_tuner.config.applying import (
     unread,
     unread_said,
 )
-from tui_tuner.config.kinds import TASKS, TaskKind
+from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.config.load import build_config
-from tui_tuner.config.methods import METHODS
 from tui_tuner.config.options import options
 from tui_tuner.config.values import with_values
 from tui_tuner.data.preview import inspect

@@ -14,7 +14,7 @@ from chat_templates import CHATML
 from small_tokenizers import byte_level
 
 from tui_tuner.config.advice import fixes_of, on_screen
-from tui_tuner.config.kinds import ROLES
+from tui_tuner.config.kinds.formats import ROLES
 from tui_tuner.config.load import apply_sets, build_config
 from tui_tuner.config.options import options
 from tui_tuner.config.values import set_path

@@ -1,4 +1,4 @@
-"""A record format by the recipe of CONTRIBUTING: one module, and one line in `config.kinds`."""
+"""A record format by the recipe of CONTRIBUTING: one module, and one line in `config.kinds.formats`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tui_tuner.config.kinds import RECORD_FORMATS
+from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.config.load import build_config
 from tui_tuner.data import formats
 from tui_tuner.data.formats import find_format

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tui_tuner.config.kinds import TASKS, TaskKind
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.config.load import build_config
 from tui_tuner.errors import UsageError
 from tui_tuner.guiding.amounts import NEEDS, need_of, say_need, size_word

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import with_values
 from tui_tuner.errors import ConfigError

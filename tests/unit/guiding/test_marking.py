@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.errors import DiskFullError, UsageError
 from tui_tuner.guiding.annotate import open_annotation, say_progress
 from tui_tuner.guiding.examples import can_annotate, write_example

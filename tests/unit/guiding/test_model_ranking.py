@@ -12,7 +12,7 @@ import pytest
 
 from tests.hub_server import PlayedHub, hub  # noqa: F401
 from tui_tuner import demo
-from tui_tuner.config.kinds import TASKS, TaskKind
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.values import set_path, validated, with_values
 from tui_tuner.errors import ConfigError, HardwareError
@@ -238,7 +238,7 @@ def test_a_toy_comes_first_only_where_nothing_can_be_fetched(monkeypatch: pytest
 def test_a_hub_is_silent_once_that_is_known(monkeypatch: pytest.MonkeyPatch):
     from huggingface_hub import constants
 
-    from tui_tuner.config.kinds import TASKS
+    from tui_tuner.config.kinds.tasks import TASKS
     from tui_tuner.guiding.models.asking import AskedHub
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.load import build_config
-from tui_tuner.config.methods import METHODS
 from tui_tuner.config.options import options
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.catalog import entries, find, names

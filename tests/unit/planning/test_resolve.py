@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tui_tuner.config.methods import PROMPTS
+from tui_tuner.config.kinds.methods import PROMPTS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES
 from tui_tuner.errors import HardwareError

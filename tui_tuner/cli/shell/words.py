@@ -136,7 +136,7 @@ def _values(path: str) -> Iterator[str]:
 
 
 def formats(_context: Any, _incomplete: str) -> Iterator[Word]:
-    from tui_tuner.config.kinds import RECORD_FORMATS
+    from tui_tuner.config.kinds.formats import RECORD_FORMATS
     from tui_tuner.locales import _
 
     for name, words in RECORD_FORMATS.items():

@@ -18,7 +18,7 @@ from tui_tuner.cli.using.naming import (
     fetch_missing,
     the_origin,
 )
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.errors import UsageError
 from tui_tuner.locales import N_, _
 from tui_tuner.text import one_line

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tui_tuner.config.kinds import RECORD_FORMATS
+from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.config.sections.base import Auto, Section, known, option
 from tui_tuner.locales import N_
 

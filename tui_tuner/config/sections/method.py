@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from tui_tuner.config.methods import METHODS, Trait
+from tui_tuner.config.kinds.methods import METHODS, Trait
 from tui_tuner.config.sections.base import Section, known, option
 from tui_tuner.locales import N_
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tui_tuner.config.kinds import RECORD_FORMATS, TASKS
-from tui_tuner.config.methods import METHODS
+from tui_tuner.config.kinds.formats import RECORD_FORMATS
+from tui_tuner.config.kinds.methods import METHODS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.metrics import METRICS
 from tui_tuner.locales import N_
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tui_tuner.config.advice import advise, hints, setting
-from tui_tuner.config.kinds import RECORD_FORMATS, TASKS
+from tui_tuner.config.kinds.formats import RECORD_FORMATS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.schema import RunConfig, Source
 from tui_tuner.data.cleaning.cleaner import Cleaner
 from tui_tuner.data.examples.fitting import Fitted

@@ -1,11 +1,11 @@
-"""How rows are laid out: a module for each format, found by its name in `config.kinds.RECORD_FORMATS`."""
+"""How rows are laid out: a module for each format of `config.kinds.formats.RECORD_FORMATS`."""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
 
-from tui_tuner.config.kinds import RECORD_FORMATS
+from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.data.formats.base import Ambiguous, Format, Match
 
 # Formats that share a module, which has the name of the family.
@@ -14,7 +14,7 @@ _FAMILIES = {"text_label": "labelled", "sentence_pair": "labelled"}
 
 @cache
 def find_format(name: str) -> Format:
-    """The format of a name in `config.kinds.RECORD_FORMATS`.
+    """The format of a name in `config.kinds.formats.RECORD_FORMATS`.
 
     Raises:
         KeyError: there is no such format. A config that was built has a known one, or `auto`, which is none.

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from tui_tuner.config.advice import Hint, Setting, advise, hints, setting
-from tui_tuner.config.kinds import RECORD_FORMATS
+from tui_tuner.config.kinds.formats import RECORD_FORMATS
 from tui_tuner.data.formats.base import Ambiguous, Format, Match, set_columns
 from tui_tuner.data.formats.parts.columns import Column, Sample, plain_name
 from tui_tuner.data.formats.parts.values import Columns

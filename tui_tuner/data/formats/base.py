@@ -51,8 +51,8 @@ class Ambiguous(DataError):
 class Format(ABC):
     """Everything that is particular to one layout of rows.
 
-    A format is named in `config.kinds.RECORD_FORMATS`; its module has the same name, and an instance of it in
-    the tuple `FORMATS`. It keeps no state: one instance serves all files.
+    A format is named in `config.kinds.formats.RECORD_FORMATS`; its module has the same name, and an instance
+    of it in the tuple `FORMATS`. It keeps no state: one instance serves all files.
 
     Attributes:
         name: As in `RECORD_FORMATS`.

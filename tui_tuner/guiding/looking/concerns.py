@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tui_tuner.config.advice import fixes_of, on_screen
-from tui_tuner.config.kinds import RECORD_FORMATS, TASKS
+from tui_tuner.config.kinds.formats import RECORD_FORMATS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.labels.problem import REGRESSION, SINGLE, settle_problem
 from tui_tuner.errors import DataError, TunerError

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from tui_tuner.config.kinds import TaskKind
+from tui_tuner.config.kinds.tasks import TaskKind
 from tui_tuner.errors import TunerError
 from tui_tuner.guiding.models import candidates as sources
 from tui_tuner.guiding.models.candidates import Candidate

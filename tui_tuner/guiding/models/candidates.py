@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui_tuner.config.kinds import TINY, TaskKind
+from tui_tuner.config.kinds.tasks import TINY, TaskKind
 from tui_tuner.errors import TunerError
 from tui_tuner.models.cards.published import BASE, CHAT, ENCODER, Published, published
 from tui_tuner.models.cards.reading import CardWords, has_chat_template, read_card

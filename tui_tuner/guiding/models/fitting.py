@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.config.kinds import TaskKind, is_tiny
-from tui_tuner.config.methods import QUANTISABLE
+from tui_tuner.config.kinds.methods import QUANTISABLE
+from tui_tuner.config.kinds.tasks import TaskKind, is_tiny
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.tiny import values_to_take
 from tui_tuner.config.values import set_path, validated, with_values

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.guiding.machine import Machine, find_machine
 from tui_tuner.guiding.models.candidates import PACKAGE
 from tui_tuner.guiding.models.choice import Choice, facts_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.kinds import TASKS, TaskKind
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import ConfigError
 from tui_tuner.guiding.machine import Budget, Machine, find_machine, free_disk, read_budget
@@ -71,7 +71,7 @@ def rank_models(
     asked, and after the toys of this package where none can be.
 
     Args:
-        task: A name of `config.kinds.TASKS`.
+        task: A name of `config.kinds.tasks.TASKS`.
         data: `DataFacts`, or a look at data (`facts_of`).
         languages: ISO codes that it has to know.
         machine: `here`, `cpu`, or a GPU.

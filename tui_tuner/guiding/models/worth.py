@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tui_tuner.config.kinds import TaskKind
+from tui_tuner.config.kinds.tasks import TaskKind
 from tui_tuner.guiding.models.candidates import FOLDER, PACKAGE, RUN
 from tui_tuner.guiding.models.fitting import CHANGED, FITS, MISFIT, UNSUITED, Fitted
 from tui_tuner.locales import _

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.guiding.data import DataLook
 from tui_tuner.guiding.machine import Budget, Machine
 from tui_tuner.guiding.models import rank_models

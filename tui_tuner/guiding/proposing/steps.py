@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_tuner.config.methods import RANKED
+from tui_tuner.config.kinds.methods import RANKED
 from tui_tuner.guiding.proposing import rules
 from tui_tuner.guiding.proposing.draft import Draft
 from tui_tuner.guiding.proposing.rows import Tokens

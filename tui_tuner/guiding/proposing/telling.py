@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.guiding.goals import Goal
 from tui_tuner.guiding.machine import Budget, Machine

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.kinds import is_tiny
+from tui_tuner.config.kinds.tasks import is_tiny
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.guiding.machine import Machine
 from tui_tuner.guiding.proposal import Concern

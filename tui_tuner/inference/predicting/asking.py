@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tui_tuner.config.kinds import TaskKind
+from tui_tuner.config.kinds.tasks import TaskKind
 from tui_tuner.data.formats.parts import troubles
 from tui_tuner.data.formats.parts.calls import tools_in
 from tui_tuner.data.formats.parts.columns import loads_if_json

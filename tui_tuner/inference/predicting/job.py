@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.kinds import RECORD_FORMATS, TASKS, TaskKind
+from tui_tuner.config.kinds.formats import RECORD_FORMATS
+from tui_tuner.config.kinds.tasks import TASKS, TaskKind
 from tui_tuner.errors import UsageError
 from tui_tuner.inference.origin import Origin
 from tui_tuner.inference.predicting.parsing import plain_label

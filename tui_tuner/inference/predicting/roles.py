@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.kinds import TaskKind
+from tui_tuner.config.kinds.tasks import TaskKind
 from tui_tuner.data.formats.advice import columns_seen
 from tui_tuner.data.formats.labelled import LABELLED_PAIRS, PAIRS
 from tui_tuner.data.formats.parts.columns import LABEL_NAMES, NAMES, Column, Sample, plain_name

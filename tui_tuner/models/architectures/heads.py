@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
 
-TEXT, TOKEN, SPAN = "text", "token", "span"  # `config.kinds.TaskKind.decides`
+TEXT, TOKEN, SPAN = "text", "token", "span"  # `config.kinds.tasks.TaskKind.decides`
 
 
 @dataclass(frozen=True)

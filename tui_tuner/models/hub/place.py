@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from tui_tuner.config.advice import Command, advise
-from tui_tuner.config.kinds import is_tiny
+from tui_tuner.config.kinds.tasks import is_tiny
 from tui_tuner.config.schema import ModelSection
 from tui_tuner.errors import HubError
 from tui_tuner.locales import N_, _

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui_tuner.config.methods import ADAPTERS, METHOD_FIELDS, PROMPTS
+from tui_tuner.config.kinds.methods import ADAPTERS, METHOD_FIELDS, PROMPTS
 from tui_tuner.config.schema import MethodSection
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.stack import Stack

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tui_tuner.config.applying import FIELD, METHOD, TASK, unread_said
-from tui_tuner.config.methods import ADAPTERS, METHOD_FIELDS, RANKED
+from tui_tuner.config.kinds.methods import ADAPTERS, METHOD_FIELDS, RANKED
 from tui_tuner.config.options import options
 from tui_tuner.config.schema import MethodSection
 from tui_tuner.errors import TunerError

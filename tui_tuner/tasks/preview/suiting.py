@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from tui_tuner.config.advice import Hint, advise, setting
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.data.examples.encoder import format_told
 from tui_tuner.data.formats import find_format

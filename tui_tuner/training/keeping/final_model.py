@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.methods.weights import HEADED
+from tui_tuner.methods.layers import HEADED
 from tui_tuner.training.keeping.checkpoints import write_folder
 
 DROPPING = "QUESTION_ANS"  # the task whose wrapper in peft drops what its model reads beside ids

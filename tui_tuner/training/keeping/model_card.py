@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tui_tuner.compute.encoders import plain_model
-from tui_tuner.config.methods import METHODS, QUANTISABLE
+from tui_tuner.config.kinds.methods import METHODS, QUANTISABLE
 from tui_tuner.config.metrics import METRICS, canonical
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.data.ledger import OUTCOMES

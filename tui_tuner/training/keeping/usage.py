@@ -9,8 +9,8 @@ import numpy as np
 
 from tui_tuner.compute.encoders import plain_model
 from tui_tuner.data.examples.windows import null_position
+from tui_tuner.methods.layers import HEADED
 from tui_tuner.methods.prompts import virtual_positions
-from tui_tuner.methods.weights import HEADED
 from tui_tuner.models.new_weights import renamed_backbone
 
 

@@ -29,10 +29,10 @@ def count_built(request: dict[str, Any]) -> tuple[int, int]:
     import torch
     import transformers
 
-    from tui_tuner.config.methods import PROMPTS
+    from tui_tuner.config.kinds.methods import PROMPTS
     from tui_tuner.config.sections.method import MethodSection
     from tui_tuner.methods import attach, trainable_parameters
-    from tui_tuner.methods.lora import saved_modules
+    from tui_tuner.methods.layers import saved_modules
     from tui_tuner.models.loading import quiet_libraries
     from tui_tuner.models.new_weights import note_all_random
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tui_tuner.compute.encoders import plain_model
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN
 from tui_tuner.objectives.base import Judged, Objective

@@ -197,7 +197,7 @@ def make_way(request: dict[str, Any]) -> Any:
 def mark_layers(model: Any, tracker: Any, every_second: bool = False) -> None:
     """Tell apart the layers' forward pass, what follows it, and the backward passes of the last, the first
     and the other layers: each grows on its own."""
-    from tui_tuner.methods.weights import decoder_layers
+    from tui_tuner.methods.layers import decoder_layers
 
     layers = [layer for layer in decoder_layers(model) if any(p.requires_grad for p in layer.parameters())]
 
@@ -228,7 +228,7 @@ def _tensors(model: Any) -> list[Any]:
 
 def _sizes(model: Any) -> dict[str, Any]:
     """What lies in memory for good, and what is trained."""
-    from tui_tuner.methods.weights import decoder_layers
+    from tui_tuner.methods.layers import decoder_layers
     from tui_tuner.planning.memory.static import rounded
 
     def size(tensors: list[Any]) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tui_tuner.compute.kernels.available import compiler_problem
 from tui_tuner.compute.numeric import compute_name
-from tui_tuner.config.methods import QUANTISABLE
+from tui_tuner.config.kinds.methods import QUANTISABLE
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import Checkpointing

@@ -99,7 +99,7 @@ def fit_of(
 def _fit(
     draft: dict[str, Any], row: Row, card: str, root: Path | None, config: Mapping[str, Any] | None
 ) -> Fit:
-    from tui_tuner.config.kinds import TASKS
+    from tui_tuner.config.kinds.tasks import TASKS
     from tui_tuner.ui import planlook
 
     try:

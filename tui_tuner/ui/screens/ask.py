@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.widgets import Input, Static, TextArea
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.config.kinds import TaskKind
+from tui_tuner.config.kinds.tasks import TaskKind
 from tui_tuner.errors import TunerError
 from tui_tuner.evaluation.asked import LARGEST, read_text
 from tui_tuner.evaluation.inside import read_shown

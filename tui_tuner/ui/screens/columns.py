@@ -19,7 +19,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
-from tui_tuner.config.kinds import RECORD_FORMATS, ROLES
+from tui_tuner.config.kinds.formats import RECORD_FORMATS, ROLES
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line

@@ -13,8 +13,9 @@ import transformers
 from transformers import AutoConfig
 
 from tests.unit.planning.heads.shapes import DECODERS, ENCODERS
+from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.schema import MethodSection, RunConfig
-from tui_tuner.methods import METHODS, attach, trainable_parameters
+from tui_tuner.methods import attach, trainable_parameters
 from tui_tuner.models.architectures.heads import SPAN, TEXT, TOKEN
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.models.new_weights import note_all_random

@@ -15,7 +15,7 @@ from textual.timer import Timer
 from textual.widgets import OptionList
 from textual.worker import get_current_worker
 
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.guiding.goals import goal_of
 from tui_tuner.locales import _
 from tui_tuner.text import human_bytes, one_line

@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual.content import Content
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
 from tui_tuner.text import one_line

@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from tui_tuner.config.advice import words_of
-from tui_tuner.config.kinds import TASKS
+from tui_tuner.config.kinds.tasks import TASKS
 from tui_tuner.errors import TunerError
 from tui_tuner.inference.origin import Origin
 from tui_tuner.locales import _

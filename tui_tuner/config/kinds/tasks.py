@@ -1,8 +1,6 @@
-"""Names of the tasks, methods and record formats a run may ask for.
+"""The tasks that a run may ask for: names, help and facts. Forms and validation need no training library.
 
-Only names and words live here, so that forms and validation need no training library. A task is the module of
-the same name in `tasks`, a record format one in `data.formats`; a method is registered under the same name in
-`methods`, and a test holds the lists together. A new one is added here and there, and nowhere else.
+A task is one entry here and the module of the same name in `tasks`; nothing else names it.
 """
 
 from __future__ import annotations
@@ -10,16 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tui_tuner.config.kinds.base import Kind
 from tui_tuner.locales import N_
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A choice in a registry: its name in a config, a short label and one line of help."""
-
-    name: str
-    label: str
-    help: str
 
 
 @dataclass(frozen=True)
@@ -153,48 +143,3 @@ TINY_NAMES = ("tiny-bert", "tiny-distilbert")  # small models with random weight
 def is_tiny(name: object) -> bool:
     """Whether a model's name means one of the small ones with random weights."""
     return name == TINY or name in TINY_NAMES
-
-
-RECORD_FORMATS: dict[str, str] = {
-    "auto": N_("recognise it"),
-    "alpaca": N_("instruction, input, output"),
-    "sharegpt": N_("conversations with from/value"),
-    "messages": N_("OpenAI messages with role/content"),
-    "transcript": N_("one text with Human: and Assistant:"),
-    "turns": N_("a turn in each row"),
-    "tree": N_("a message with replies"),
-    "prompt_response": N_("one prompt column, one answer column"),
-    "chatglm": N_("prompt, response, history"),
-    "preference": N_("chosen and rejected answers"),
-    "kto": N_("an answer and whether it is good"),
-    "text": N_("plain text"),
-    "text_label": N_("text and a class"),
-    "sentence_pair": N_("two sentences, with or without a label"),
-    "token_tags": N_("tokens and their tags"),
-    "qa": N_("question, context, answers"),
-}
-
-# What `data.columns` may call a column, and what such a column holds
-ROLES: dict[str, str] = {
-    "prompt": N_("what the model is asked"),
-    "response": N_("the answer it learns to give"),
-    "input": N_("more to what is asked: a context, a text to work on"),
-    "system": N_("the system message"),
-    "history": N_("earlier questions and answers of the same chat"),
-    "tools": N_("the tools that the model may call"),
-    "messages": N_("a whole chat: a list of turns"),
-    "chosen": N_("the better answer"),
-    "rejected": N_("the worse answer"),
-    "good": N_("whether the answer is good: true or false"),
-    "text": N_("the text"),
-    "pair": N_("the second text of a pair"),
-    "label": N_("its class, or a number"),
-    "tokens": N_("a list of words"),
-    "tags": N_("a tag for each of the words"),
-    "question": N_("the question"),
-    "context": N_("the text in which the answer stands"),
-    "answers": N_("the answers, with where each begins"),
-    "role": N_("who speaks: user, assistant or system"),
-    "content": N_("what is said in the turn"),
-    "conversation": N_("which chat the turn belongs to"),
-}

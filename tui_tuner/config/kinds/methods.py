@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tui_tuner.config.kinds import Kind
+from tui_tuner.config.kinds.base import Kind
 from tui_tuner.locales import N_
 
 
@@ -82,6 +82,8 @@ METHODS: dict[str, MethodKind] = {
             N_("Full fine-tuning"),
             N_("Trains every weight: can learn most, takes most memory, saves the whole model."),
             frozenset({Trait.WHOLE_MODEL, Trait.CHECKPOINTABLE}),
+            (),
+            "own_weights",
         ),
         MethodKind(
             "freeze",
@@ -89,6 +91,7 @@ METHODS: dict[str, MethodKind] = {
             N_("Trains the last few layers as they are; those below stay frozen."),
             frozenset({Trait.CHECKPOINTABLE}),
             ("layers",),
+            "own_weights",
         ),
         MethodKind(
             "loha",
@@ -117,6 +120,7 @@ METHODS: dict[str, MethodKind] = {
             N_("Trains a prompt of numbers before each text; the model stays (arXiv 2104.08691)."),
             _PROMPT,
             ("virtual_tokens", "initial_text"),
+            "prompts",
         ),
         MethodKind(
             "p_tuning",
@@ -124,6 +128,7 @@ METHODS: dict[str, MethodKind] = {
             N_("Prompt tuning with a small network that makes the prompt (arXiv 2103.10385)."),
             _PROMPT,
             ("virtual_tokens", "encoder_size"),
+            "prompts",
         ),
         MethodKind(
             "prefix_tuning",
@@ -131,6 +136,7 @@ METHODS: dict[str, MethodKind] = {
             N_("Trains what each layer attends to before the text (arXiv 2101.00190)."),
             _PROMPT - {Trait.CHECKPOINTABLE} | {Trait.PREFIX},
             ("virtual_tokens", "encoder_size", "initial_text"),
+            "prompts",
         ),
     )
 }
