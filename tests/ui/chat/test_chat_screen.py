@@ -78,7 +78,7 @@ async def test_a_run_is_talked_to_beside_its_base(opened: Opened, ran: RunFolder
 
         # the base beside it answers both from the first on, with its own history
         await pilot.press("f7")
-        await until(pilot, lambda: "what small began with" in text(pilot))
+        await until(pilot, lambda: "base model of small" in text(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: len(screen_of(pilot).columns) == 2)
         tuned, base = await answered(pilot, 2, 2)

@@ -264,7 +264,7 @@ async def test_a_full_disk_shows_what_takes_the_room(
             await pilot.press("down")
         await pilot.press("f")
         await on(pilot, FetchDialog)
-        await until(pilot, lambda: "too little" in words_of(pilot))
+        await until(pilot, lambda: "not enough" in words_of(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: row_of(pilot, "acme/tiny-chat").lstrip().startswith("✗"))
         await pilot.press("f")

@@ -100,12 +100,14 @@ class HomeScreen(RowsScreen):
 
     def on_mount(self) -> None:
         self.query_one("#lead", Static).update(_lead())
+        # Lines are cut to the width of the screen, which is unknown before the first layout.
         self.call_after_refresh(self._fill_presets)
 
     def on_resize(self) -> None:
         self._draw_presets()
 
     def on_screen_resume(self) -> None:
+        # Textual calls the handler of the base class as well, which reads the runs.
         self.call_after_refresh(self._read_drafts)
 
     # Drafts

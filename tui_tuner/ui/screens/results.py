@@ -140,6 +140,7 @@ class ResultsScreen(Zooms, TunerScreen):
         self.set_focus(self.query_one("#scroll"))
 
     def on_unmount(self) -> None:
+        # The follower outlives this screen: other screens may watch the same run.
         self.tuner.follow(self.folder).listeners.discard(self)
 
     async def on_run_updated(self, message: RunUpdated) -> None:
@@ -157,7 +158,7 @@ class ResultsScreen(Zooms, TunerScreen):
         """Return the view with its verdict: the journal's own, or the one that was made here."""
         assert self._snapshot is not None
         view = self._snapshot.view
-        # A run that goes on may still write its own final verdict; that one wins over ours.
+        # A run that continues may still write its own final verdict; that one wins over ours.
         last_word = view.verdict is not None and view.verdict.final
         return replace(view, verdict=self._own) if self._own is not None and not last_word else view
 
@@ -340,6 +341,7 @@ def _size(path: Path) -> str:
     try:
         files = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
         return human_bytes(sum(item.stat().st_size for item in files))
+    # A checkpoint may be pruned while its folder is being listed.
     except OSError:
         return ""
 

@@ -54,6 +54,7 @@ class RunScreen(Zooms, TunerScreen):
         "Detach closes the workbench; the run continues."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
+        # Keys that are bound twice (p, s, c) have one active action at a time; `check_action` decides which.
         Binding("p", "tell('pause')", _("Pause")),
         Binding("p", "tell('continue')", _("Continue")),
         Binding("x", "stop", _("Stop")),
@@ -128,6 +129,7 @@ class RunScreen(Zooms, TunerScreen):
         self.call_after_refresh(self._draw_figures)
 
     def on_unmount(self) -> None:
+        # The follower outlives this screen: other screens may watch the same run.
         self.tuner.follow(self.folder).listeners.discard(self)
 
     def on_screen_resume(self) -> None:
@@ -170,6 +172,7 @@ class RunScreen(Zooms, TunerScreen):
             # The screen itself shows the failure: a notice would cover the reason
             return
         if snapshot.state == "completed" and self._then_results and self.app.screen is self:
+            # Only once: the user may come back from the results to this screen.
             self._then_results = False
             self.action_results()
         elif snapshot.state == "completed" and is_useless(snapshot.view.verdict_name):
@@ -343,6 +346,7 @@ class RunScreen(Zooms, TunerScreen):
         """Refuse to suspend: point to `d`, which leaves the screen without stopping the run."""
         if self.tuner.hosts(self.folder):
             self.tuner.say(
+                # The signal would stop all threads of this process, and the training with them.
                 _("Suspending would pause the training. Press d to leave the screen; the run continues.")
             )
         else:

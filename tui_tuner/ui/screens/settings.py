@@ -179,7 +179,7 @@ class SettingsScreen(SectionsForm):
         # Starting switches the screen, which would close a dialog or screen that was opened during the check.
         elif self.app.screen is self:
             self._begin(form.config_of(message.values))
-        else:  # what one has opened meanwhile is not taken away
+        else:
             self.tuner.say(_("The run can be started. Close this and press {key}.", key="^r"), timeout=8)
 
     async def _lead_to(self, refusal: Refusal) -> None:

@@ -52,6 +52,7 @@ class ChatScreen(Marking, Members):
         Binding("f8", "tokens", _("Exact tokens"), show=False, priority=True),
         Binding("f9", "plain", _("Plain text or Markdown"), show=False, priority=True),
         Binding("ctrl+n", "anew", _("New chat"), show=False, priority=True),
+        # Escape stops a running request and leaves otherwise; `check_action` decides which.
         Binding("escape,ctrl+c", "stop", _("Stop"), key_display="Esc", priority=True),
         Binding("escape", "back", _("Back"), priority=True),
     ]

@@ -54,6 +54,7 @@ class Marking(Answering):
         """Report the files that hold the answer."""
         column = self.column
         if column is not None:
+            # After an error the mark was reset, and the column still shows it.
             column.draw(message.turn)
         where = one_line(here(message.folder), 200)
         if message.error:

@@ -66,6 +66,7 @@ class Members(Answering):
             return
         self.query_one(PromptInput).before += message.prompts
         for model in message.models:
+            # A chat that is continued brings its models along, and they are named again.
             if model not in [column.model for column in self.columns]:
                 if model not in self.talk.models:
                     self.talk.models.append(model)

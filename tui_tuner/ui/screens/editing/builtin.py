@@ -24,6 +24,7 @@ class YamlEditor(ModalScreen[str | None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        # Priority: the text area would take ^e for the end of the line, and Escape for leaving it.
         Binding("ctrl+e", "done", _("Apply"), key_display="^e", priority=True),
         Binding("escape", "leave", _("Back"), priority=True),
         Binding("ctrl+z", "text('undo')", _("Undo"), key_display="^z"),

@@ -52,6 +52,7 @@ class EditingForm(MendingScreen):
     async def _show(self, fields: Sequence[str]) -> None:
         self.changing = True
         try:
+            # Filled fields post changes like typed ones; until this is over, they are not the user's.
             await self.show_draft(fields)
         finally:
             self.changing = False
@@ -137,6 +138,7 @@ class EditingForm(MendingScreen):
         from tui_tuner.ui.screens.editing import mistakes
 
         file = opened.file if opened is not None else self.tuner.drafts.draft.file
+        # Relative paths in a file are relative to its folder.
         folder = Path(file).parent if file else None
         while True:
             reading = read_text(text, folder)

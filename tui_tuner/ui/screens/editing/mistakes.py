@@ -95,6 +95,7 @@ class Mistakes(ModalScreen[str | None]):
     def action_answer(self, answer: str) -> None:
         if not answer:
             self.dismiss(None)
+        # The keys exist for all answers, but not every answer is offered for this text.
         elif any(answer == offered for offered, _words in self._answers):
             self.dismiss(answer)
 

@@ -162,6 +162,7 @@ class SectionsForm(EditingForm):
         if section:
             await self._show_section(section)
             self._sections.current = section
+            # Another section has other widgets, so they are asked for again.
             fields = self._pages.fields
             self._focus_field(fields[0] if by > 0 else fields[-1])
 

@@ -340,6 +340,7 @@ class AnnotateScreen(TunerScreen):
         if not starts:
             return
         end = starts[0] + len(row["answers"]["text"][0])
+        # An answer may begin or end within a word: every word that it touches is marked.
         inside = [word for word, (begin, stop) in enumerate(words.places) if begin < end and stop > starts[0]]
         if inside:
             words.choose(inside[0], inside[-1])
@@ -361,6 +362,7 @@ class AnnotateScreen(TunerScreen):
             if key != "x":
                 return False
             self._save_answer(None)
+        # 0 is not a label: it removes a tag, like Backspace.
         elif key.isdigit() and key != "0" and int(key) <= len(self._labels):
             self._use(self._labels[int(key) - 1])
         elif key == "n":
@@ -420,6 +422,7 @@ class AnnotateScreen(TunerScreen):
             self._warned = True
             self._say(_("This row is not saved. Press ^s to save it, Esc again to discard it."), "$warning")
             return
+        # A file without rows is not data that the guide could use.
         self.dismiss(str(found.path) if found is not None and found.rows else None)
 
     def _unsaved(self) -> bool:

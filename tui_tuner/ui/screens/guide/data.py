@@ -153,6 +153,7 @@ class DataQuestion(WaysOut):
         found += [_Place(short_path(path), 0, True) for path in before[:_RECENT]]
         kept: dict[str, _Place] = {}
         for place in found:
+            # A file can be listed under several spellings; the first one stays.
             kept.setdefault(os.path.abspath(os.path.expanduser(place.path)), place)
         return list(kept.values())
 
@@ -315,6 +316,7 @@ class DataQuestion(WaysOut):
     def _take(self, path: str) -> None:
         from tui_tuner.ui.screens.guide.model import ModelQuestion
 
+        # Later answers were given for other rows.
         if path != self.walk.answers.data:
             self.walk.begin_again_after("data")
         self.walk.answer(data=path)

@@ -150,12 +150,14 @@ class ModelQuestion(Question):
         lines = [(choice.name, _line(choice, width)) for choice in shown]
         chosen = self.walk.answers.model if "model" in self.walk.chosen else ""
         if chosen and chosen not in [id for id, _line in lines]:
+            # A model that was chosen by name may not be in the ranking, but must stay in the list.
             lines.insert(
                 0, (chosen, Content.assemble((one_line(chosen, width - 12), "bold"), "  ", _("chosen")))
             )
         if not lines and self._done:
             lines = [("", Content(_("No model was found. Press m to search for one by name.")))]
         at = ""
+        # While models arrive, the cursor follows the best one, until the user moves it.
         if not self.moved:
             at = chosen or (lines[0][0] if lines else "")
         self.show_answers(lines, at)

@@ -97,6 +97,7 @@ class NoData(Question):
 
     def _take(self, path: str) -> None:
         """Close this screen, and choose a path on the question below."""
+        # First, so that the question below is on top again when it gets the path.
         self.app.pop_screen()
         self._taken(path)
 

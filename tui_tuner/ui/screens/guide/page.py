@@ -169,6 +169,7 @@ class GuidePage(TunerScreen):
         """Put the proposed values into the draft, as one step that the form can undo."""
         draft = self.walk.own_draft(self.tuner.drafts)
         draft.values = copy.deepcopy(dict(values))
+        # Texts that did not parse belong to the values that are replaced here.
         draft.texts.clear()
         self.tuner.drafts.touch(_("what the guide proposes"))
 
@@ -244,7 +245,9 @@ class GuidePage(TunerScreen):
         if message.refusal is not None:
             self._refusal = message.refusal
             self._draw()
+            # The refusal is shown at the top of the page.
             self.query_one("#page").scroll_home(animate=False)
+        # A start switches the screen, which would close a dialog that was opened during the check.
         elif message.start and self.app.screen is self:
             self._begin(message.values)
         self._count()

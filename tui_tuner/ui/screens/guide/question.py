@@ -138,6 +138,7 @@ class Question(TunerScreen):
     def on_mount(self) -> None:
         self.say_question()
         self.set_focus(self.answers)
+        # `busy` may end with time alone (see the patience of the question about the model), so it is polled.
         self.set_interval(0.5, self._tick)
         self.count()
         self.show_so_far()

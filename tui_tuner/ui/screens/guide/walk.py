@@ -67,6 +67,7 @@ class Walk:
         """Forget the later answers that depend on a question, after its answer was changed."""
         later = {"task": ("model", "judge"), "data": ("judge",)}.get(question, ())
         self.chosen -= set(later)
+        # `more` holds fields that were set for the old answer, such as the columns of another file.
         self.answers = replace(self.answers, more={}, **dict.fromkeys(later))
         self.proposal = None
 
@@ -77,6 +78,7 @@ class Walk:
         def said(count: int, of: int) -> None:
             self.counted = (count, of)
 
+        # The first two questions look at the same folder, each in a thread of its own.
         with self._lock:
             if self.files is None:
                 found = find_data(os.getcwd(), said, cancelled)
@@ -108,9 +110,8 @@ class Walk:
             return None
         tokens = found.total_tokens
         if tokens is None and found.characters is not None:
-            tokens = round(
-                found.characters.mean * found.rows / 4
-            )  # of English text, until a tokenizer counts
+            # Four characters a token, as in English text, until a tokenizer has counted
+            tokens = round(found.characters.mean * found.rows / 4)
         return DataFacts(found.rows, tokens=tokens) if tokens else None
 
     def languages(self) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ class FetchDialog(Choose):
         )
 
     def on_mount(self) -> None:
+        # A daemon thread: closing the workbench must not wait for a slow hub.
         threading.Thread(target=self._look, name="fetch-dialog", daemon=True).start()
 
     def _look(self) -> None:
@@ -67,6 +68,7 @@ class FetchDialog(Choose):
             told = hubs.describe(self._row)
         except (TunerError, OSError) as problem:
             error = words_of(problem)
+        # The client of a hub can raise anything, and an exception that leaves a thread would be lost.
         except Exception as problem:
             error = words_of(problem)
             tuner_of(self.app).fault_outside(problem)
@@ -182,6 +184,7 @@ class CodeDialog(Choose):
             _("Code of a model"),
             question,
             [
+                # First in the list, so that Enter alone never allows foreign code to run.
                 (NO, _("Look for another model"), ""),
                 (
                     WITHOUT,

@@ -82,6 +82,7 @@ class LoginDialog(ModalScreen[bool]):
                 # The text of an unknown error may contain the token that was sent, so it is not shown
                 error = _("The hub's client failed: {kind}.", kind=type(problem).__name__)
                 tuner_of(self.app).fault_outside(RuntimeError(error))
+        # A slow answer to an earlier request must not replace a newer one.
         if turn == self._turn:
             with suppress(RuntimeError):  # the screen is closing
                 self.post_message(Answered(who, error, page, changed))

@@ -156,6 +156,7 @@ class LookingScreen(TunerScreen):
         self.models.held = False
         if self._timer is not None:
             self._timer.stop()
+        # Every key starts the wait again, so that the hub is not asked for each letter.
         self._timer = self.set_timer(_TYPED, self.ask)
         self.draw()
 
@@ -205,6 +206,7 @@ class LookingScreen(TunerScreen):
         self._resting = self.set_timer(_REST, self._want)
 
     def _want(self) -> None:
+        # The timer may fire after the screen has closed.
         if self.is_attached:
             in_sight = self.models.in_sight
             self._looks.want(self.hunt.to_ask(in_sight))
@@ -218,6 +220,7 @@ class LookingScreen(TunerScreen):
         if row is not None:
             try:
                 self.post_message(Looked(key, hubs.describe(row), ""))
+            # Expected failures (no network, no such model) are shown with the model, not as a fault.
             except (TunerError, OSError) as error:
                 self.post_message(Looked(key, None, words_of(error)))
 

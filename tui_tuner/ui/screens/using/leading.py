@@ -80,6 +80,7 @@ def run_again(screen: TunerScreen, folder: RunFolder) -> None:
     except TunerError as error:
         tuner.say(words_of(error), "error")
         return
+    # The field that was focused last is most likely the one to change again.
     former = tuner.drafts.draft
     tuner.drafts.begin(values, folder.name, section=former.section, at=former.at)
     tuner.open_settings(folder.name)

@@ -222,6 +222,7 @@ class PredictScreen(TunerScreen):
 
     @on(Looked)
     def _looked(self, message: Looked) -> None:
+        # Once a job has started, its predictions take the place of the first rows.
         if message.turn != self._turn or self._on:
             return
         self._look = message.look
