@@ -34,9 +34,9 @@ PARTS = {
     "check_room": "room on the disk",
     "self_check": "proof that the fast loss is exact",
     "shared": "looking for shared beginnings",
-    "Engine": "Trainer and optimizer arguments",
+    "Engine": "the engine",
     "_show": "answers before training",
-    "rest": "Trainer up to the first batch, and the rest",
+    "rest": "optimizer and loop up to the first batch, and the rest",
     "loaded to step": "model loaded to first step begun",
     "all": "process begun to first step begun",
 }
@@ -81,7 +81,7 @@ def one_run(folder: Path, answers: bool) -> dict[str, float]:
         setattr(train, name, timed(name, getattr(train, name)))
     train.Training._show = timed("_show", train.Training._show)
     _time_the_proofs(timed)
-    step = Engine.training_step
+    step = Engine.train_step
 
     def first_step(*args: Any, **kwargs: Any) -> Any:
         marks.setdefault("step", time.perf_counter())
@@ -94,7 +94,7 @@ def one_run(folder: Path, answers: bool) -> dict[str, float]:
         values["evaluation"] = {"every": None}
     config = build_config(values)
     run = RunStore(config.output.folder).create(config)
-    Engine.training_step = first_step  # type: ignore[method-assign]
+    Engine.train_step = first_step  # type: ignore[method-assign]
     outcome = session.run(config, run, JournalWriter(run.events, run.name), Control(run.control))
     assert outcome.status == "completed", outcome
     spent["loaded to step"] = marks["step"] - marks["load_trainable"]

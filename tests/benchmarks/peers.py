@@ -71,6 +71,10 @@ class Meter:
     def batch(self, supervised: int, tokens: int) -> None:
         self._now = (self._now[0] + supervised, self._now[1] + tokens)
 
+    def note_step(self, step: int) -> None:
+        """The same, as the loop of tui-tuner calls it."""
+        self.step_ended()
+
     def step_ended(self) -> None:
         self._ended.append(time.perf_counter())
         self._counts.append(self._now)
@@ -368,12 +372,14 @@ def ours(job: Job) -> Measured:
 
 
 def our_run(
-    job: Job, values: dict[str, Any], counted: Callable[[Any], tuple[int, int]] = lambda one: one.last_counts
+    job: Job,
+    values: dict[str, Any],
+    counted: Callable[[Any], tuple[int, int]] = lambda result: (result.trained, result.tokens),
 ) -> Measured:
     """A run of a config with a meter beside its own callbacks.
 
     Args:
-        counted: What was supervised in the engine's last batch, and its tokens.
+        counted: What was supervised in an optimizer step, and its tokens, by its `StepResult`.
     """
     os.environ["XDG_CACHE_HOME"] = str(job.folder / "cache")
     from tui_tuner.config.load import build_config
@@ -397,15 +403,15 @@ def our_run(
         context = RunContext(config, folder, reporter, commands, task, None, Progress(), Ranks())
         training = prepare_training(context)
         engine = training.engine
-        inner = engine.training_step
+        inner = engine.train_step
 
-        def training_step(*args: Any, **kwargs: Any) -> Any:
-            loss = inner(*args, **kwargs)
-            meter.batch(*counted(engine))
-            return loss
+        def train_step() -> Any:
+            result = inner()
+            meter.batch(*counted(result))
+            return result
 
-        engine.training_step = training_step
-        engine.add_callback(_callback(meter))
+        engine.train_step = train_step  # type: ignore[method-assign]
+        training.loop.watchers.append(meter)
         began = time.perf_counter()
         training.train()
         meter.found.notes["whole"] = time.perf_counter() - began

@@ -83,8 +83,6 @@ def test_time_and_cost_are_corrected_by_the_run_itself(train: Any, make_config: 
 
 
 def test_a_pause_costs_and_does_not_slow_the_pace(make_config: MakeConfig) -> None:
-    from types import SimpleNamespace
-
     from tui_tuner.planning.data_facts import DataFacts
     from tui_tuner.training.watching.pace import Pace
 
@@ -105,7 +103,7 @@ def test_a_pause_costs_and_does_not_slow_the_pace(make_config: MakeConfig) -> No
         if step == 4:
             clock["spent"] += 500.0
             clock["waited"] += 500.0
-        pace.on_step_end(None, SimpleNamespace(global_step=step), None)
+        pace.note_step(step)
     assert [event["seconds"] for event in sink.of("duration")] == pytest.approx([100.0] * 3)
     assert [event["cost"] for event in sink.of("duration")] == pytest.approx([600.0] * 3)
 
@@ -159,9 +157,9 @@ def test_measured_memory_is_said_once_and_kept_if_it_is_ours(
     measured = Measured(1.5, 1.6, 2.0)
     config = resolved(make_config)
     check = MemoryCheck(config, "cpu", Reporter(sink), list, lambda _: (measured, alone))
-    check.on_train_begin(None, None, None)
+    check.begin()
     for step in range(1, AFTER + 3):
-        check.on_step_end(None, None, None)
+        check.note_step(step)
         assert len(sink.of("memory")) == (step >= AFTER), sink.of("log")
     said = sink.of("memory")[0]
     assert said["allocated"] == 1.5 * GIB and (said["device"] is not None) == alone
@@ -183,8 +181,8 @@ def test_what_is_predicted_is_the_fullest_forward_pass(make_config: MakeConfig, 
             lambda: [Pass(rows, length, targets)],
             lambda _: (measured, False),
         )
-        for _ in range(AFTER):
-            check.on_step_end(None, None, None)
+        for step in range(1, AFTER + 1):
+            check.note_step(step)
         return int(sink.of("memory")[0]["predicted_allocated"])
 
     assert said(1, 100, 50) < said(1, 100, 100) < said(1, 200, 100)
@@ -213,8 +211,8 @@ def test_a_measurement_that_fails_ends_no_run(make_config: MakeConfig, kept: Pat
 
     sink = Recorder()
     check = MemoryCheck(resolved(make_config), "cpu", Reporter(sink), list, broken)
-    for _ in range(AFTER):
-        check.on_step_end(None, None, None)
+    for step in range(1, AFTER + 1):
+        check.note_step(step)
     assert "driver gone" in sink.of("log")[0]["message"] and not kept.exists()
 
 

@@ -36,7 +36,7 @@ def train_and_keep(config: Any, train: Train) -> tuple[Trained, dict[int, torch.
         def fill(self: Any, folder: Path) -> None:
             model = self.engine.model
             training = model.training
-            seen[self.engine.state.global_step] = logits(model.eval())
+            seen[self.engine.step] = logits(model.eval())
             model.train(training)
             inner(self, folder)
 

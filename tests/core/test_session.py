@@ -184,13 +184,13 @@ def test_imports_are_out_of_the_collector_while_it_trains(
 ) -> None:
     from tui_tuner.training.step.engine import Engine
 
-    step, frozen = Engine.training_step, []
+    step, frozen = Engine.train_step, []
 
     def first(*args: Any, **kwargs: Any) -> Any:
         frozen.append((gc.get_freeze_count(), len(gc.get_objects())))
         return step(*args, **kwargs)
 
-    monkeypatch.setattr(Engine, "training_step", first)
+    monkeypatch.setattr(Engine, "train_step", first)
     assert train(make_config()).outcome.status == "completed"
     kept, walked = frozen[0]
     assert kept > walked, "a collection before the first step walks what the run made, not what imports left"
@@ -420,7 +420,7 @@ def test_a_number_that_is_none_stops_the_run_resumably(make_config: MakeConfig, 
 
         def spoilt(self: Any, *args: Any) -> Any:
             loss = inner(self, *args)
-            if self.state.global_step == 4:
+            if self.step == 4:
                 for parameter in self.model.parameters():
                     parameter.grad.fill_(float("nan"))
             return loss

@@ -104,7 +104,7 @@ def train(
         return
     place = RunFolder(folder) if folder else RunStore(config.output.folder).create(config)
     (to / "folder").write_text(str(place.path), encoding="utf-8")
-    write, ended = saving.write_final_model, Loop.on_step_end
+    write, ended = saving.write_final_model, Loop.finish_step
 
     def spy(model: Any, tokenizer: Any, target: Path, *more: Any) -> None:
         write(model, tokenizer, target, *more)
@@ -112,14 +112,15 @@ def train(
             torch.save(seen_by(model), to / "said.pt")
         found["trained"], found["total"] = trainable_parameters(model)
 
-    def die(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
-        ended(self, args, state, control, **more)
-        if state.global_step == KILLED_AFTER:
+    def die(self: Any, step: int, result: Any) -> bool:
+        ending = ended(self, step, result)
+        if step == KILLED_AFTER:
             os.kill(os.getpid(), signal.SIGKILL)
+        return ending
 
     saving.write_final_model = spy
     if kill:
-        Loop.on_step_end = die  # type: ignore[method-assign]
+        Loop.finish_step = die  # type: ignore[method-assign]
     outcome = run(config, place, keeper, Control(place.control), resume=folder is not None)
     found |= {"status": outcome.status, "message": outcome.message, "losses": keeper.losses}
     found["warnings"] = keeper.warnings

@@ -148,14 +148,7 @@ def test_flash_attention_that_is_asked_for_gets_16_bit_numbers_or_an_error() -> 
             numeric.check_numbers(device, config)
 
 
-# Optimizer and matrix products
-
-
-def test_one_kernel_updates_many_tensors_on_a_gpu() -> None:
-    config = resolved(CPU, training__optimizer="adamw")
-    names = {numeric.trainer_optimizer(device, config) for device in (*BEFORE_AMPERE, *AMPERE)}
-    assert names == {"adamw_torch_fused"}
-    assert {numeric.trainer_optimizer(device, config) for device in PROCESSORS} == {"adamw_torch"}
+# Matrix products
 
 
 def test_tensorfloat_where_it_is_asked_for_and_is_there() -> None:

@@ -12,16 +12,6 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.models.device import Device
 
-# Trainer's name of each optimizer on a processor, and on a GPU, where one kernel updates many tensors
-OPTIMIZERS = {
-    "adamw": ("adamw_torch", "adamw_torch_fused"),
-    "adamw_8bit": ("adamw_bnb_8bit", "adamw_bnb_8bit"),
-    "paged_adamw_8bit": ("paged_adamw_8bit", "paged_adamw_8bit"),
-    "sgd": ("sgd", "sgd"),
-    "adafactor": ("adafactor", "adafactor"),
-}
-
-
 # What `auto` becomes, with the reason
 
 
@@ -91,15 +81,9 @@ def compute_name(device: Device, config: ResolvedConfig) -> str:
 def needs_scaler(device: Device, config: ResolvedConfig) -> bool:
     """Whether the loss is scaled: float16 autocast on a GPU, always.
 
-    float16 ends at 6e-8, so small gradients would become zero without it. On a processor accelerate has none.
+    float16 ends at 6e-8, so small gradients would become zero without it. Runs on a processor have none.
     """
     return device.kind == "cuda" and autocast_name(device, config) == "float16"
-
-
-def trainer_optimizer(device: Device, config: ResolvedConfig) -> str:
-    """Trainer's name of `training.optimizer` on that device."""
-    on_cpu, on_gpu = OPTIMIZERS[config.training.optimizer]
-    return on_gpu if device.kind == "cuda" else on_cpu
 
 
 def matmul_precision(device: Device, config: RunConfig) -> str:

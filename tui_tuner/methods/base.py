@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.config.kinds.methods import METHODS, MethodKind, Trait
+from tui_tuner.methods.numbers.base import MethodNumbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig
 
 
-class Method:
+class Method(MethodNumbers):
     """One method of `config.kinds.methods.METHODS`. Importing its module imports no training library.
 
     Its module has it in a tuple `METHODS`. It keeps no state: one object serves all runs.

@@ -16,6 +16,7 @@ from tui_tuner.methods.layers import (
     target_names,
     transposed,
 )
+from tui_tuner.methods.numbers.matrices import FactorNumbers
 from tui_tuner.methods.peft_method import PeftMethod
 from tui_tuner.text import one_line
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig
 
 
-class Ia3(PeftMethod):
+class Ia3(FactorNumbers, PeftMethod):
     """Vectors of factors on the target layers, at first 1 and in float32."""
 
     peft_type = "IA3"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui_tuner.methods.layers import name_targets
+from tui_tuner.methods.numbers.matrices import HadamardNumbers
 from tui_tuner.methods.peft_method import PeftMethod, wrap_model
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig
 
 
-class LoHa(PeftMethod):
+class LoHa(HadamardNumbers, PeftMethod):
     """Two pairs of matrices beside each linear layer, whose products are multiplied with each other."""
 
     peft_type = "LOHA"

@@ -13,6 +13,8 @@ from tui_tuner.methods.layers import (
     target_names,
     transposed,
 )
+from tui_tuner.methods.numbers.matrices import DORA, LORA, RSLORA, LowRankNumbers
+from tui_tuner.methods.numbers.rates import Rates
 from tui_tuner.methods.peft_method import PeftMethod
 from tui_tuner.text import one_line
 
@@ -22,18 +24,22 @@ if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig
 
 
-class Lora(PeftMethod):
+class Lora(LowRankNumbers, PeftMethod):
     """Low-rank matrices beside linear layers.
 
     Args:
+        rates: Customary learning rates.
         magnitudes: The length of each output's weights is trained apart from their direction: DoRA.
         stabilised: Updates are scaled by alpha / sqrt(rank) instead of alpha / rank: rsLoRA.
     """
 
     peft_type = "LORA"
 
-    def __init__(self, name: str, *, magnitudes: bool = False, stabilised: bool = False) -> None:
+    def __init__(
+        self, name: str, rates: Rates, *, magnitudes: bool = False, stabilised: bool = False
+    ) -> None:
         super().__init__(name)
+        self.rates = rates
         self.magnitudes = magnitudes
         self.stabilised = stabilised
 
@@ -70,4 +76,8 @@ class Lora(PeftMethod):
             raise ConfigError(one_line(error, 300), where="method", field="method.kind") from error
 
 
-METHODS = (Lora("lora"), Lora("dora", magnitudes=True), Lora("rslora", stabilised=True))
+METHODS = (
+    Lora("lora", LORA),
+    Lora("dora", DORA, magnitudes=True),
+    Lora("rslora", RSLORA, stabilised=True),
+)

@@ -8,6 +8,7 @@ from tui_tuner.errors import ConfigError
 from tui_tuner.locales import _
 from tui_tuner.methods.base import Method
 from tui_tuner.methods.layers import HEADED, decoder_layers, final_norms
+from tui_tuner.methods.numbers.weights import TopLayersNumbers, WholeModelNumbers
 from tui_tuner.models.new_weights import new_modules
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig
 
 
-class Full(Method):
+class Full(WholeModelNumbers, Method):
     """Every weight is trained."""
 
     def attach(self, model: Module, config: RunConfig, peft_type: str) -> Module:
@@ -24,7 +25,7 @@ class Full(Method):
         return model
 
 
-class Freeze(Method):
+class Freeze(TopLayersNumbers, Method):
     """The last `method.layers` layers are trained, the norm after them, and the head of a task that has one.
 
     The head that writes text is left alone, because in many models it is the embedding matrix, and training

@@ -16,6 +16,7 @@ from tui_tuner.config.kinds.methods import METHODS as KINDS
 from tui_tuner.errors import ConfigError, TunerError
 from tui_tuner.locales import _
 from tui_tuner.methods.layers import HEADED, saved_modules
+from tui_tuner.methods.numbers.prompts import PrefixNumbers, PromptNumbers, PTuningNumbers
 from tui_tuner.methods.peft_method import PeftMethod
 from tui_tuner.models.evaluating import evaluating
 from tui_tuner.models.out_of_memory import is_out_of_memory
@@ -30,7 +31,7 @@ FREQUENT = 5000  # tokens that a byte-pair vocabulary lists first are its most f
 _PROBE = 4  # tokens of the text that the comparison reads
 
 
-class Prompt(PeftMethod):
+class Prompt(PromptNumbers, PeftMethod):
     """Virtual tokens, in float32, before what a frozen model reads: embeddings, trained themselves."""
 
     peft_type = "PROMPT_TUNING"
@@ -87,7 +88,7 @@ class Prompt(PeftMethod):
         return common
 
 
-class PTuning(Prompt):
+class PTuning(PTuningNumbers, Prompt):
     """Embeddings that a small network makes; only the embeddings are needed after training."""
 
     peft_type = "P_TUNING"
@@ -104,7 +105,7 @@ class PTuning(Prompt):
         )
 
 
-class Prefix(Prompt):
+class Prefix(PrefixNumbers, Prompt):
     """Keys and values of each layer, trained themselves or made by a small network."""
 
     peft_type = "PREFIX_TUNING"

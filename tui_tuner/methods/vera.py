@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.methods.layers import decoder_layers, name_targets, transposed
+from tui_tuner.methods.numbers.matrices import SharedRandomNumbers
 from tui_tuner.methods.peft_method import PeftMethod, wrap_model
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from tui_tuner.config.schema import RunConfig
 
 
-class Vera(PeftMethod):
+class Vera(SharedRandomNumbers, PeftMethod):
     """Two vectors beside each linear layer; the random matrices between them are made from the seed."""
 
     peft_type = "VERA"

@@ -21,7 +21,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-LIBRARIES = ("torch", "transformers.modeling_utils", "peft", "transformers.trainer")
+LIBRARIES = ("torch", "transformers.modeling_utils", "peft")
 # For quantised weights, for rows that are data sets of that package, for losses of other tasks
 QUANTISING = ("bitsandbytes",)
 OF_OTHER_TASKS = ("datasets", "scipy", "sklearn")
@@ -29,7 +29,6 @@ OF_OTHER_TASKS = ("datasets", "scipy", "sklearn")
 # (module, name in it): where that name comes from. A module is not imported for it.
 _TAKEN = {
     ("peft.helpers", "bnb"): "bitsandbytes",
-    ("transformers.trainer", "datasets"): "datasets",
     **{
         (f"transformers.loss.loss_{kind}", "linear_sum_assignment"): "scipy.optimize"
         for kind in (
@@ -49,7 +48,7 @@ _hiding = threading.RLock()
 
 
 def import_libraries(quantised: bool, say: Callable[[int, int], None] = lambda done, total: None) -> None:
-    """Import torch, transformers' Trainer and peft, and nothing that this run does not need.
+    """Import torch, transformers and peft, and nothing that this run does not need.
 
     Args:
         quantised: The run's weights are, or its optimizer's states.

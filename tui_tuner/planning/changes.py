@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tui_tuner.config.kinds.methods import ADAPTERS, QUANTISABLE, RANKED
+from tui_tuner.config.kinds.methods import METHODS, Trait
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES, EVERY_SECOND, OFFLOAD
 from tui_tuner.locales import _
@@ -42,22 +42,22 @@ def possible_changes(config: RunConfig, card: Card | None = None) -> list[Change
         if half > 1:
             found.append(Change("training.micro_batch", 1, _("micro-batch {size}", size=1), 0))
     gpu = card is None or not card.cpu
-    if method.kind != "prefix_tuning":
+    if method.has(Trait.CHECKPOINTABLE):
         found += _less_kept(training.gradient_checkpointing, gpu)
     if training.optimizer == "adamw" and gpu:
         found.append(Change("training.optimizer", "adamw_8bit", _("8-bit AdamW"), 1))
         found.append(Change("training.optimizer", "paged_adamw_8bit", _("paged 8-bit AdamW"), 1))
     narrow = "bfloat16" if card is None or card.cpu or card.device.bf16 else "float16"
-    if model.dtype == "float32" and (narrow == "bfloat16" or method.kind in ADAPTERS):
+    if model.dtype == "float32" and (narrow == "bfloat16" or method.has(Trait.ADAPTER)):
         found.append(Change("model.dtype", narrow, _("{dtype} weights", dtype=narrow), 1))
-    if method.kind in QUANTISABLE and model.quantization == "none" and gpu:
+    if method.has(Trait.QUANTISABLE) and model.quantization == "none" and gpu:
         found.append(Change("model.quantization", "nf4", _("4-bit weights (QLoRA)"), 1))
-    if method.kind in RANKED and method.rank > 8:
+    if method.has(Trait.RANKED) and method.rank > 8:
         found.append(Change("method.rank", 8, _("rank 8"), 1))
     if config.data.max_length > 256:
         half = config.data.max_length // 2
         found.append(Change("data.max_length", half, _("sequences of {length} tokens", length=half), 2))
-    if method.kind not in ADAPTERS and model.architecture is None:
+    if not method.has(Trait.ADAPTER) and model.architecture is None:
         found.append(Change("method.kind", "lora", _("LoRA"), 2))
     return found
 
@@ -87,7 +87,7 @@ def _legal(config: RunConfig, group: tuple[Change, ...]) -> bool:
     """4-bit weights need an adapter."""
     paths = {change.path: change.value for change in group}
     kind = paths.get("method.kind", config.method.kind)
-    return "model.quantization" not in paths or kind in QUANTISABLE
+    return "model.quantization" not in paths or METHODS[kind].has(Trait.QUANTISABLE)
 
 
 def groups_of(config: RunConfig, changes: list[Change], count: int) -> Iterator[tuple[Change, ...]]:

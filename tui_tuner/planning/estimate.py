@@ -8,6 +8,7 @@ from typing import Any
 from tui_tuner.compute.attention.choice import replaces
 from tui_tuner.compute.chunks import chunk_rows
 from tui_tuner.compute.numeric import compute_name
+from tui_tuner.config.kinds.methods import Trait
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
@@ -245,7 +246,7 @@ def _chunk(config: ResolvedConfig, facts: ModelFacts, card: Card, full_logits: b
 def _with_virtual(config: RunConfig, fullest: tuple[int, int, float]) -> tuple[int, int, float]:
     """The same with the virtual tokens of a prompt method, none of which is trained on."""
     batch, length, share = fullest
-    virtual = config.method.prompt_length if config.method.kind != "prefix_tuning" else 0
+    virtual = 0 if config.method.has(Trait.PREFIX) else config.method.prompt_length
     return batch, length + virtual, share * length / (length + virtual)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from tui_tuner.compute.numeric import check_numbers
-from tui_tuner.config.kinds.methods import ADAPTERS
+from tui_tuner.config.kinds.methods import Trait
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import Checkpointing
@@ -312,7 +312,7 @@ class _Search:
     def smallest(self, config: ResolvedConfig, card: Card) -> tuple[Change, ...]:
         """The fewest and mildest changes that make it fit; empty if none do."""
         changes = possible_changes(config, card)
-        if config.method.kind not in ADAPTERS and config.model.architecture is None and not card.cpu:
+        if not config.method.has(Trait.ADAPTER) and config.model.architecture is None and not card.cpu:
             changes.append(Change("model.quantization", "nf4", _("4-bit weights (QLoRA)"), 2))
         if config.data.max_length > 512:
             quarter = config.data.max_length // 4

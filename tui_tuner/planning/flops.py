@@ -24,14 +24,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tui_tuner.config.kinds.methods import METHOD_FIELDS, PROMPTS, RANKED
+from tui_tuner.config.kinds.methods import Trait
 from tui_tuner.config.schema import MethodSection
 from tui_tuner.config.sections.base import Auto
 from tui_tuner.config.sections.training import EVERY_SECOND, Checkpointing
-from tui_tuner.models.architectures.family import Linear
+from tui_tuner.methods import find_method
+from tui_tuner.methods.numbers.terms import Passed
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.gpus import Card
 from tui_tuner.planning.heads.outputs import Head
+from tui_tuner.planning.memory.methods import case_of
 from tui_tuner.planning.memory.stack import Stack, installed
 
 FORWARD, THROUGH, OWN = 2, 2, 2  # operations of a weight and token: forward, input's gradient, its own
@@ -162,8 +164,8 @@ def flops_of(
         _target(facts, method, head or Head()),
         pairs,
         causal=not facts.encoder,
-        virtual=method.virtual_tokens if method.kind in ("prompt_tuning", "p_tuning") else 0,
-        prefix=method.virtual_tokens if method.kind == "prefix_tuning" else 0,
+        virtual=0 if method.has(Trait.PREFIX) else method.prompt_length,
+        prefix=method.prompt_length if method.has(Trait.PREFIX) else 0,
         again=(again, twice),
         weights=weights,
     )
@@ -175,50 +177,39 @@ def _target(facts: ModelFacts, method: MethodSection, head: Head) -> float:
     if parts:
         return float(sum(part.matrix.weights for part in parts)) * (FORWARD + THROUGH + OWN)
     weights = float(facts.vocab * facts.hidden + (facts.hidden**2 if facts.encoder else 0))
-    own = method.kind == "full" or _trains_embeddings(method)
+    own = method.has(Trait.WHOLE_MODEL) or _trains_embeddings(method)
     return weights * (FORWARD + THROUGH + (OWN if own else 0))
 
 
 def _trains_embeddings(method: MethodSection) -> bool:
-    return method.train_embeddings and "train_embeddings" in METHOD_FIELDS[method.kind]
+    return method.train_embeddings and method.reads("train_embeddings")
 
 
 def _layers(facts: ModelFacts, method: MethodSection) -> tuple[int, int]:
     """How many layers, from the top, gradients reach; and in how many of them something is trained."""
-    reads = "layers" in METHOD_FIELDS[method.kind]
-    asked = method.layers or (1 if method.kind == "freeze" else facts.layers)
-    tops = min(asked, facts.layers) if reads else facts.layers
-    return facts.layers if _trains_embeddings(method) else tops, tops
+    numbers = find_method(method.kind)
+    tops = numbers.count_layers(method, facts.layers)
+    terms = numbers.memory_terms(case_of(method, facts))
+    below = terms.train_embeddings or terms.elsewhere or terms.own  # these may be used below all layers
+    return facts.layers if below else tops, tops
 
 
 def _layer(
     facts: ModelFacts, method: MethodSection, stack: Stack, place: int, top: bool
 ) -> tuple[float, float]:
     """Frozen and trained weights that a token meets in a layer."""
+    numbers, case = find_method(method.kind), case_of(method, facts, stack)
     frozen = trained = 0.0
     for linear in (facts.without_experts if place in facts.dense_places else facts).linears:
         share = facts.experts_per_token / facts.experts if linear.group == "expert" else 1.0
         weights = linear.weights * share
-        if method.kind in ("full", "freeze"):
+        if numbers.trains_layers:
             trained, frozen = trained + weights * top, frozen + weights * (not top)
             continue
-        beside = _beside(linear, method, stack) * share if top else 0.0
-        if method.kind == "loha" and beside:  # the update is a whole matrix
-            trained += weights
-        else:
-            frozen += weights + (beside if method.kind == "vera" else 0.0)  # VeRA's matrices are frozen too
-            trained += beside if method.kind in RANKED else 0.0
+        passed = numbers.weigh(linear, case) if top and case.adapts(linear) else Passed()
+        frozen += (0.0 if passed.instead else weights) + passed.frozen * share
+        trained += passed.trained * share
     return frozen, trained
-
-
-def _beside(linear: Linear, method: MethodSection, stack: Stack) -> float:
-    """Weights of the low-rank matrices beside a matrix, where it has an adapter."""
-    if method.kind in (*PROMPTS, "ia3"):
-        return 0.0
-    targets = frozenset([method.targets] if isinstance(method.targets, str) else method.targets)
-    if not stack.adapts(linear, targets):
-        return 0.0
-    return float(method.rank * (linear.inputs + linear.outputs) * linear.copies)
 
 
 def windows_of(facts: ModelFacts) -> list[int | None]:

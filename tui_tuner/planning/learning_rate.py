@@ -7,97 +7,14 @@ measured. The other rules are shown beside it, where their inputs are known.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-from tui_tuner.config.kinds.methods import ADAPTERS, RANKED
 from tui_tuner.config.kinds.tasks import is_tiny
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import N_, _
+from tui_tuner.methods import find_method
+from tui_tuner.methods.numbers.rates import FULL_RATE, Customary, Rule
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.data_facts import DataFacts
-
-
-@dataclass(frozen=True)
-class Customary:
-    """A usual peak rate, the range people use, and where that comes from."""
-
-    rate: float
-    low: float
-    high: float
-    source: str
-
-
-METHOD_RATES: dict[str, Customary] = {
-    "lora": Customary(2e-4, 5e-5, 5e-4, N_("QLoRA (arXiv 2305.14314): 2e-4 up to 13B parameters")),
-    "dora": Customary(2e-4, 5e-5, 5e-4, N_("DoRA (arXiv 2402.09353): LoRA's rates")),
-    "rslora": Customary(5e-5, 1e-5, 2e-4, "rsLoRA (arXiv 2312.03732)"),
-    "full": Customary(2e-5, 5e-6, 5e-5, N_("Stanford Alpaca: 2e-5; BERT (arXiv 1810.04805): 2e-5 to 5e-5")),
-    "freeze": Customary(5e-5, 1e-5, 1e-4, N_("between full fine-tuning and LoRA: fewer weights move")),
-    "loha": Customary(
-        1e-4, 5e-5, 1e-3, N_("PEFT's comparison of methods on MetaMathQA (Llama 3.2 3B): 1e-4")
-    ),
-    "vera": Customary(
-        1e-3, 3e-4, 1e-2, N_("PEFT's comparison of methods on MetaMathQA (Llama 3.2 3B): 1e-3")
-    ),
-    "ia3": Customary(3e-3, 5e-4, 1e-2, "IA3 (arXiv 2205.05638): 3e-3"),
-    "prompt_tuning": Customary(
-        1e-3,
-        3e-4,
-        3e-2,
-        N_("PEFT's comparison of methods on MetaMathQA (Llama 3.2 3B): 1e-3 from words of the vocabulary"),
-    ),
-    "prefix_tuning": Customary(
-        5e-3,
-        1e-3,
-        1e-2,
-        N_(
-            "PEFT's comparison of methods on MetaMathQA (Llama 3.2 3B): "
-            "5e-3 from the keys and values of words"
-        ),
-    ),
-    "p_tuning": Customary(
-        1e-3, 1e-4, 5e-3, N_("PEFT's comparison of methods on MetaMathQA (Llama 3.2 3B): 5e-4 to 1e-3")
-    ),
-}
-# Encoders with a new head; methods that are left out have the rates above
-ENCODER_RATES: dict[str, Customary] = {
-    "full": Customary(
-        2e-5,
-        1e-5,
-        5e-5,
-        N_("BERT (arXiv 1810.04805), appendix A.3: 2e-5 to 5e-5; RoBERTa (arXiv 1907.11692): 1e-5 to 3e-5"),
-    ),
-    "lora": Customary(
-        4e-4,
-        1e-4,
-        1e-3,
-        N_("LoRA (arXiv 2106.09685), RoBERTa base: 4e-4 to 5e-4; PEFT's guides: 3e-4 (texts), 1e-3 (words)"),
-    ),
-    "dora": Customary(
-        4e-4,
-        1e-4,
-        1e-3,
-        N_("LoRA's rates: LoRA (arXiv 2106.09685), RoBERTa base: 4e-4 to 5e-4; PEFT's guides: 3e-4 to 1e-3"),
-    ),
-    "vera": Customary(4e-3, 1e-3, 2e-2, N_("VeRA (arXiv 2310.11454), RoBERTa base: 4e-3 to 1e-2")),
-    "ia3": Customary(
-        3e-3, 3e-4, 1e-2, N_("IA3 (arXiv 2205.05638): 3e-3; PEFT's example with RoBERTa large on MRPC: 3e-4")
-    ),
-    "prompt_tuning": Customary(1e-3, 3e-4, 3e-2, N_("PEFT's example with RoBERTa large on MRPC: 1e-3")),
-    "p_tuning": Customary(1e-3, 1e-4, 5e-3, N_("PEFT's example with RoBERTa large on MRPC: 1e-3")),
-    "prefix_tuning": Customary(1e-2, 1e-3, 3e-2, N_("PEFT's example with RoBERTa large on MRPC: 1e-2")),
-}
-SMALL_ENCODER = 40e6  # parameters, between ELECTRA's small and base model
-SMALL_ENCODER_RATE = Customary(
-    1e-4,
-    3e-5,
-    3e-4,
-    N_("ELECTRA (arXiv 2003.10555), by size: 3e-4 for the small model, 1e-4 for the base one"),
-)
-PREFERENCE_RATES: dict[str, Customary] = {
-    "full": Customary(5e-7, 1e-7, 5e-6, N_("DPO (arXiv 2305.18290): 5e-7 to 1e-6")),
-    "lora": Customary(5e-6, 1e-6, 5e-5, N_("ten times full fine-tuning's rate (LoRA Without Regret, 2025)")),
-}
 
 # GPT-3 (arXiv 2005.14165), table 2.1: parameters and peak learning rate
 GPT3_RATES = (
@@ -119,39 +36,16 @@ def customary(config: RunConfig, parameters: int | None = None, encoder: bool = 
     Args:
         encoder: The model reads both ways, so a task that decides gives it a new head.
     """
-    kind, task = config.method.kind, config.task_kind
+    task = config.task_kind
     random = config.model.architecture is not None or is_tiny(config.model.name)
     if random and (task.plain_text or task.decides):
         return scratch(parameters)
-    if task.decides and encoder:
-        return _encoder_rate(config, parameters)
-    if task.preference:
-        return PREFERENCE_RATES["full" if kind in ("full", "freeze") else "lora"]
-    found = METHOD_RATES[kind]
-    if kind == "prefix_tuning" and config.method.encoder_size is not None:
-        return Customary(
-            5e-5, 1e-5, 1e-3, N_("prefix tuning (arXiv 2101.00190): 5e-5 to 8e-5 through a network")
-        )
-    return _stabilised(config, METHOD_RATES["lora"], found) if kind == "rslora" else found
-
-
-def _stabilised(config: RunConfig, lora: Customary, found: Customary) -> Customary:
-    """Rank-stabilised LoRA's rate, from LoRA's and the rank."""
-    rate = lora.rate / math.sqrt(config.method.rank)
-    source = N_(
-        "rsLoRA (arXiv 2312.03732): LoRA's {rate:g} / sqrt(rank), as the update is larger", rate=lora.rate
+    return find_method(config.method.kind).customary_rate(
+        config.method,
+        new_head=bool(task.decides and encoder),
+        preference=task.preference,
+        parameters=parameters,
     )
-    return Customary(float(f"{rate:.2g}"), found.low, found.high, source)
-
-
-def _encoder_rate(config: RunConfig, parameters: int | None) -> Customary:
-    """The usual rate for an encoder with a new head."""
-    kind = config.method.kind
-    if kind == "rslora":
-        return _stabilised(config, ENCODER_RATES["lora"], METHOD_RATES[kind])
-    if kind == "full" and parameters is not None and parameters < SMALL_ENCODER:
-        return SMALL_ENCODER_RATE
-    return ENCODER_RATES.get(kind, METHOD_RATES[kind])
 
 
 def usual_rate(config: RunConfig, facts: ModelFacts | None) -> Customary:
@@ -184,21 +78,8 @@ PRETRAINED: tuple[tuple[str, float, float, str], ...] = (
     ("mistral", 5e-5, 4e6, N_("Mistral's base rate 5e-5 at 4e6 tokens")),
     ("llama-2", 3e-4, 4e6, N_("Llama 2 (arXiv 2307.09288): 3e-4 at 4e6 tokens")),
 )
-REFERENCE_BATCH = {"lora": (16, N_("QLoRA's batch of 16")), "full": (128, N_("Alpaca's batch of 128"))}
 HIDDEN_EXPONENT = {"llama": 0.781, "qwen": 0.0775}
 REGRET = "LoRA Without Regret (Schulman et al., 2025)"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule applied: its formula with the inputs filled in, and the rate; None if an input is missing."""
-
-    name: str
-    formula: str
-    source: str
-    inputs: dict[str, float]
-    rate: float | None
-    missing: str = ""
 
 
 def square_root_rule(base_rate: float, tokens_per_batch: float, pretraining_batch: float) -> float:
@@ -258,9 +139,10 @@ def _square_root(
 
 
 def _batch_scaling(config: RunConfig, usual: Customary) -> list[Rule]:
-    if _no_rule(config):
+    measured = find_method(config.method.kind).rates.batch
+    if measured is None:
         return []
-    reference, source = REFERENCE_BATCH["lora" if config.method.kind in RANKED else "full"]
+    reference, source = measured
     batch = config.training.batch_size
     inputs = {"rate": usual.rate, "batch": float(batch), "reference batch": float(reference)}
     share = batch / reference
@@ -282,17 +164,11 @@ def _batch_scaling(config: RunConfig, usual: Customary) -> list[Rule]:
     ]
 
 
-def _no_rule(config: RunConfig) -> bool:
-    """Factors and virtual tokens: nobody measured how their rate depends on batch, width or LoRA's rate."""
-    return config.method.kind in ADAPTERS and config.method.kind not in RANKED
-
-
 def _lora_against_full(config: RunConfig, facts: ModelFacts | None) -> list[Rule]:
-    if _no_rule(config):
+    method = find_method(config.method.kind)
+    factor, full = method.rates.times_full, FULL_RATE.rate
+    if factor is None:
         return []
-    full = METHOD_RATES["full"].rate
-    adapter = config.method.kind in RANKED
-    factor = 10 if adapter else 1
     found = [
         Rule(
             N_("LoRA against full"),
@@ -316,9 +192,4 @@ def _lora_against_full(config: RunConfig, facts: ModelFacts | None) -> list[Rule
         filled = f"5e-5 * {factor} * (2000 / {facts.hidden}) ^ {exponent:g}"
         inputs = {"factor": float(factor), "hidden": float(facts.hidden), "exponent": exponent}
         found.append(Rule(name, filled, REGRET, inputs, rate))
-    if config.method.kind == "rslora":
-        rate = METHOD_RATES["lora"].rate / math.sqrt(config.method.rank)
-        filled = f"{METHOD_RATES['lora'].rate:g} / sqrt({config.method.rank})"
-        inputs = {"rank": float(config.method.rank)}
-        found.append(Rule(N_("rank"), filled, "rsLoRA (arXiv 2312.03732)", inputs, rate))
-    return found
+    return found + method.rate_rules(config.method)

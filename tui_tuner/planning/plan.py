@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
+from tui_tuner.methods.numbers.rates import Rule
 from tui_tuner.models.facts import ModelFacts, load_facts
 from tui_tuner.planning.calibration import calibrated
 from tui_tuner.planning.data_facts import DataFacts
@@ -16,7 +17,7 @@ from tui_tuner.planning.fit import Fit, fit
 from tui_tuner.planning.gpus import Card, card_here, find_card
 from tui_tuner.planning.hardware import Hardware
 from tui_tuner.planning.heads.parameters import Parameters, parameters_of
-from tui_tuner.planning.learning_rate import Rule, rules
+from tui_tuner.planning.learning_rate import rules
 from tui_tuner.planning.memory.stack import Stack
 from tui_tuner.planning.resolve import Resolved, resolve
 from tui_tuner.planning.speed.kept import rated

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tui_tuner.compute import numeric
+from tui_tuner.config.kinds.methods import Trait
 from tui_tuner.config.options import get_value
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
@@ -202,8 +203,11 @@ def _checkpointing(work: _Work) -> tuple[Checkpointing, str]:
         if work.device.kind == "cuda":
             return degree, _("Without it the activations do not fit into the GPU's memory.")
         return degree, _("Without it the activations do not fit into the machine's memory.")
-    if work.config.method.kind == "prefix_tuning":
+    method = work.config.method
+    if method.has(Trait.PREFIX):
         return False, _("Computing activations again would leave the prefix out.")
+    if not method.has(Trait.CHECKPOINTABLE):
+        return False, _("With {kind}, activations cannot be computed again.", kind=method.kind)
     return False, _("A step would take about 1.4 times as long; memory does not ask for it.")
 
 

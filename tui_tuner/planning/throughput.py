@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tui_tuner.config.kinds.methods import METHOD_FIELDS
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.errors import TunerError
 from tui_tuner.runs.events import Body, RunStarted, Step
@@ -57,7 +56,7 @@ def _kind(config: RunConfig) -> tuple[Any, ...]:
     model, method = config.model, config.method
     shape = json.dumps(model.architecture, sort_keys=True) if model.architecture else model.name
     checkpointing = config.training.gradient_checkpointing
-    layers = method.layers if "layers" in METHOD_FIELDS[method.kind] else None
+    layers = method.layers if method.reads("layers") else None
     return shape, model.quantization, model.dtype, method.kind, layers, checkpointing, config.task
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
 from tui_tuner.locales import _
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.planning.memory.ledger import FIRST, FORWARD, LAST, LOSS, STEP, ledger, simulated_layers
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.static import rounded, shadow_bytes, state_bytes, step_temporary
 
+TRACED = (Form.LOW_RANK, Form.MAGNITUDES)
 AGREE = 0.01  # the ledger is confirmed within this
 GIB = 2**30
 _PHASES = {"forward": FORWARD, "loss": LOSS, "last": LAST, "first": FIRST, "step": STEP}
@@ -156,7 +158,7 @@ def untraceable(setup: Setup) -> str:
         return _("FlashAttention 2 cuts padding out of each batch, which needs the batch")
     if facts.family.softcap and setup.attention != "eager":
         return _("{model_type} runs with eager attention only", model_type=facts.model_type)
-    if setup.variant not in ("", "dora") or setup.virtual_tokens:
+    if setup.form not in TRACED or setup.virtual_tokens or setup.elsewhere or setup.own:
         return _("only LoRA, DoRA, full fine-tuning and top layers are traced")
     if facts.dense_layers and len(simulated_layers(setup)) > 1:
         return _("its layers are not alike")
@@ -166,10 +168,9 @@ def untraceable(setup: Setup) -> str:
 def request_for(setup: Setup) -> dict[str, Any]:
     """What the operation `trace` of a helper process needs to know."""
     tokens = setup.tokens
-    method: dict[str, Any] = {"kind": setup.method}
-    if setup.method == "lora":
-        method = {
-            "kind": setup.variant or "lora",
+    method: dict[str, Any] = {"kind": setup.kind}
+    if not (setup.trains_weights or setup.virtual_tokens):
+        method |= {
             "rank": setup.rank,
             "dropout": setup.dropout,
             "targets": "all-linear" if "all-linear" in setup.targets else sorted(setup.targets),

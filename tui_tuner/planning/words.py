@@ -9,11 +9,11 @@ from typing import Any
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.sections.training import EVERY_SECOND, OFFLOAD
 from tui_tuner.locales import _
+from tui_tuner.methods.numbers.rates import Rule
 from tui_tuner.planning.counting import Counted
 from tui_tuner.planning.duration import Duration, Work
 from tui_tuner.planning.estimate import Estimate
 from tui_tuner.planning.fit import Candidate, Fit
-from tui_tuner.planning.learning_rate import Rule
 from tui_tuner.planning.plan import Rate, Surroundings
 from tui_tuner.planning.traps.findings import Advice
 from tui_tuner.text import human_money, human_seconds, one_line

@@ -204,7 +204,7 @@ def _load_checkpoint(
 ) -> tuple[Any, Any]:
     """The model at a checkpoint: the base model, its method attached, with the trained weights of then."""
     from tui_tuner.training.loading import attach_method
-    from tui_tuner.training.step.engine import load_trained
+    from tui_tuner.training.step.states import load_trained
 
     checkpoint = _find_checkpoint(folder, which)
     own = config.method.kind not in ADAPTERS  # the model's own weights are trained, so nobody may share them

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import set_seed
 
 from tui_tuner.compute import attention, low_rank
 from tui_tuner.compute.gradient_checkpointing import checkpoint_layers
@@ -31,6 +30,7 @@ from tui_tuner.models.reading import counting_weights
 from tui_tuner.tasks import Task
 from tui_tuner.text import one_line
 from tui_tuner.training.origin import sources
+from tui_tuner.training.step.random_states import seed_everything
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.watching.reporting import Reporter
 
@@ -152,7 +152,9 @@ def load_base(
     Args:
         load: Loads it instead of the task: `(config, device, tokenizer, learned) -> model`.
     """
-    set_seed(config.training.seed)  # a new head is random, and must be the same whenever the run is continued
+    seed_everything(
+        config.training.seed
+    )  # a new head is random, and must be the same whenever the run is continued
     model = (load or task.load)(config, device, tokenizer, learned)
     task.finish_model(model, learned)
     return model
@@ -160,7 +162,7 @@ def load_base(
 
 def attach_method(model: Any, config: ResolvedConfig, task: Task) -> Any:
     """The base model with the run's method, whose own random numbers are the same each time."""
-    set_seed(config.training.seed)
+    seed_everything(config.training.seed)
     return attach(model, config, task.peft_type)
 
 

@@ -1,13 +1,11 @@
-"""What happens between two optimizer steps: reports, commands, evaluation, checkpoints, and the end."""
+"""The training loop, and what happens between its steps: reports, commands, evaluation, checkpoints."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
-
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from typing import Protocol
 
 from tui_tuner.config.metrics import Metric, higher_is_better
 from tui_tuner.config.schema import RunConfig
@@ -18,13 +16,13 @@ from tui_tuner.runs.events import Evaluation, EvaluationTable, HeldOutRows, Log
 from tui_tuner.text import one_line
 from tui_tuner.training.commands import Commands, Wishes
 from tui_tuner.training.evaluating import Evaluator, Interrupted
+from tui_tuner.training.interruptions import RollBack, StopHere
 from tui_tuner.training.keeping.best import Stamp
 from tui_tuner.training.keeping.checkpoints import Checkpoint, checkpoints
 from tui_tuner.training.keeping.disk import DiskWait, write_files
 from tui_tuner.training.keeping.progress import Progress
-from tui_tuner.training.keeping.rollback import RollBack
 from tui_tuner.training.keeping.saving import Saver
-from tui_tuner.training.step.engine import Engine
+from tui_tuner.training.step.engine import Engine, StepResult
 from tui_tuner.training.watching.budget import Budget
 from tui_tuner.training.watching.interludes import Interludes
 from tui_tuner.training.watching.intervals import due, interval
@@ -34,12 +32,15 @@ from tui_tuner.training.watching.reporting import BadNumbers, PendingStep, Repor
 NAMED_ROWS = 3
 
 
-class StopHere(Exception):
-    """Raised where a stop interrupts what is owed before the first step of a resumed run."""
+class Watcher(Protocol):
+    """Looks on from the first step to the last, and changes nothing."""
+
+    def begin(self) -> None: ...
+    def note_step(self, step: int) -> None: ...
 
 
-class Loop(TrainerCallback):
-    """Trainer calls it at each step boundary."""
+class Loop:
+    """Takes the steps of a run, and does at each step boundary what is due there."""
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Loop(TrainerCallback):
         total_steps: int,
         progress: Progress,
         metrics: Sequence[Metric],
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self.config = config
         self.reporter = reporter
@@ -62,6 +64,7 @@ class Loop(TrainerCallback):
         self.total = total_steps
         self.progress = progress
         self.metrics = {metric.name: metric for metric in metrics}
+        self.watchers = list(watchers)
         self.budget = Budget(config.hardware, reporter, total_steps)
         self.disk_wait = DiskWait(saver.folder.path, reporter, commands)
         self.stopped = ""
@@ -78,12 +81,32 @@ class Loop(TrainerCallback):
         assert self.saver.engine is not None
         return self.saver.engine
 
-    # ---- called by Trainer -------------------------------------------------------------------------
+    # ---- the loop ----------------------------------------------------------------------------------
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        step = state.global_step
+    def take_steps(self, checkpoint: Checkpoint | None) -> None:
+        """Take all steps that are left, from a checkpoint or from the beginning, to the end or to a stop.
+
+        Raises:
+            StopHere: a stop interrupts what is owed before the first of them.
+            RollBack: a step gave bad numbers, and the run is to go back.
+        """
+        engine = self.engine
+        engine.prepare(checkpoint.path if checkpoint else None)
+        self.begin_steps(engine.step)
+        if checkpoint is not None:
+            engine.restore_random_states(checkpoint.path)  # after what was owed, which may draw numbers too
+        for step in range(engine.step + 1, self.total + 1):
+            self.reports.meter.begin()
+            result = engine.train_step()
+            self.reports.meter.end()
+            ending = self.finish_step(step, result)
+            for watcher in self.watchers:
+                watcher.note_step(step)
+            if ending:
+                return
+
+    def begin_steps(self, step: int) -> None:
+        """Do what a resumed run owes at `step`, and let all who watch begin."""
         self.reporter.step = step
         self._evaluated = -1  # also where the run goes back: what it had measured after this step is void
         self.reporter.phase("training", step, self.total)
@@ -98,24 +121,13 @@ class Loop(TrainerCallback):
             self.stopped = "asked"
             raise StopHere
         self._ready(apart=True)
+        for watcher in self.watchers:
+            watcher.begin()
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.reports.meter.begin()
-
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.engine.last_rate = float(self.engine.optimizer.param_groups[0]["lr"])
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.reports.meter.end()
-        step = state.global_step
+    def finish_step(self, step: int, result: StepResult) -> bool:
+        """Report a step, and do what is due after it; return whether the run ends here."""
         final = step >= self.total
-        self._note(step, state.epoch or 0.0)
+        self._note(step, result)
         if self.reports.due:
             self._report()
         wishes = self.commands.take()
@@ -136,12 +148,11 @@ class Loop(TrainerCallback):
         over = self.budget.over(step, self.saver.spent, self.commands.waited)
         if (wishes.stop or over) and (not final or self.progress.owed):
             self.stopped = over or "asked"
-        if self.progress.early or self.stopped:
-            control.should_training_stop = True
-        ending = final or self.stopped or self.progress.early
+        ending = final or bool(self.stopped) or self.progress.early
         if wishes.save or ending or self.saver.due(step):
-            self._save(step, whole=bool(ending))
+            self._save(step, whole=ending)
         self._ready(self._apart)
+        return ending
 
     # ---- parts -------------------------------------------------------------------------------------
 
@@ -151,22 +162,22 @@ class Loop(TrainerCallback):
         self._clock = time.monotonic()
         self.reports.meter.ready(apart)
 
-    def _note(self, step: int, epoch: float) -> None:
+    def _note(self, step: int, result: StepResult) -> None:
         engine = self.engine
         self.reports.add(
             PendingStep(
                 step,
-                epoch,
-                engine.last_loss,
-                engine.last_grad_norm,
-                engine.last_rate,
-                trained=engine.last_counts[0],
-                tokens=engine.last_counts[1],
+                engine.epoch,
+                result.loss,
+                result.grad_norm,
+                result.rate,
+                trained=result.trained,
+                tokens=result.tokens,
                 seconds=time.monotonic() - self._clock,
-                rows=engine.last_rows,
-                metrics=engine.last_metrics,
-                skipped=engine.step_was_skipped(),
-                work=self.reports.meter.work(engine.last_parts, engine.data.lengths),
+                rows=result.rows,
+                metrics=result.metrics,
+                skipped=result.skipped,
+                work=self.reports.meter.work(result.parts, engine.data.lengths),
             )
         )
 
@@ -341,8 +352,8 @@ class Loop(TrainerCallback):
         engine = self.engine
         try:
             self.reports.flush()
-            if engine.recovery.place in ("copying", "forward", "backward") and engine.state.global_step:
-                self.saver.save(engine.state.global_step, whole=True)
+            if engine.recovery.place in ("copying", "forward", "backward") and engine.step:
+                self.saver.save(engine.step, whole=True)
         except Exception as error:  # the failure that led here must stay the one that is reported
             self.reporter.warn(
                 "rescue_failed", _("No checkpoint could be saved: {error}", error=one_line(error, 200))

@@ -152,51 +152,45 @@ def _short(config: RunConfig, rates: list[float]) -> RunConfig:
 
 
 def _run(training: Any, rates: list[float], commands: Commands, say: Say) -> RangeTest:
-    from transformers import TrainerCallback, set_seed
+    from tui_tuner.training.step.random_states import seed_everything
 
     engine = training.engine
+    seed_everything(training.config.training.seed)
+    engine.prepare()
     losses: list[float] = []
-    ended: list[str] = []
-
-    class Grow(TrainerCallback):
-        """Sets each step's rate, and looks at its loss, which was computed before the step was taken."""
-
-        mean = lowest = 0.0
-
-        def on_step_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-            for group in engine.optimizer.param_groups:
-                group["lr"] = rates[min(state.global_step, len(rates) - 1)]
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-            loss = float(engine.last_loss)
-            known = math.isfinite(loss)
-            rate = rates[min(len(losses), len(rates) - 1)]
-            say(
-                _("training"), state.global_step, len(rates), rate if known else None, loss if known else None
-            )
-            if not math.isfinite(loss):
-                ended.append(_("the loss was {loss} at {rate:.2g}", loss=loss, rate=rates[len(losses)]))
-            else:
-                losses.append(loss)
-                self._explodes(loss)
-            if commands.stop_wanted():
-                ended.append(_("stopped"))
-            control.should_training_stop = bool(ended) or len(losses) >= len(rates)
-
-        def _explodes(self, loss: float) -> None:
-            count = len(losses)
-            self.mean = MEMORY * self.mean + (1 - MEMORY) * loss
-            mean = self.mean / (1 - MEMORY**count)
-            self.lowest = mean if count == 1 else min(self.lowest, mean)
-            if count > PATIENT and mean > WORSE * self.lowest:
-                ended.append(_("the loss exploded at {rate:.2g}", rate=rates[count - 1]))
-
-    engine.remove_callback(training.loop)
-    engine.add_callback(Grow())
-    set_seed(training.config.training.seed)
-    engine.train()
+    trend, ended = _Trend(), ""
+    for step, rate in enumerate(rates, start=1):
+        for group in engine.optimizer.param_groups:
+            group["lr"] = rate  # its schedule is constant, and would set the first rate again
+        loss = float(engine.train_step().loss)  # as it was before the step was taken
+        known = math.isfinite(loss)
+        say(_("training"), step, len(rates), rate if known else None, loss if known else None)
+        if known:
+            losses.append(loss)
+        if not known:
+            ended = _("the loss was {loss} at {rate:.2g}", loss=loss, rate=rate)
+        elif trend.explodes(loss):
+            ended = _("the loss exploded at {rate:.2g}", rate=rate)
+        elif commands.stop_wanted():
+            ended = _("stopped")
+        if ended:
+            break
     if not losses:
-        raise RunError(
-            _("there is no loss to look at: {why}.", why=ended[0] if ended else _("no step was taken"))
-        )
-    return evaluate(rates[: len(losses)], losses, ended[0] if ended else "")
+        raise RunError(_("there is no loss to look at: {why}.", why=ended or _("no step was taken")))
+    return evaluate(rates[: len(losses)], losses, ended)
+
+
+class _Trend:
+    """A running mean of losses, and the lowest it was."""
+
+    def __init__(self) -> None:
+        self._mean = self._lowest = 0.0
+        self._count = 0
+
+    def explodes(self, loss: float) -> bool:
+        """Take the next loss in; return whether the mean is far above its lowest."""
+        self._count += 1
+        self._mean = MEMORY * self._mean + (1 - MEMORY) * loss
+        mean = self._mean / (1 - MEMORY**self._count)
+        self._lowest = mean if self._count == 1 else min(self._lowest, mean)
+        return self._count > PATIENT and mean > WORSE * self._lowest

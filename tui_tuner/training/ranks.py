@@ -71,7 +71,7 @@ class Ranks:
 
         # On the CPU: a flag is asked for often, and must not wait for what the GPU still computes.
         found = torch.tensor([int(flag)], dtype=torch.int32)
-        self._joined().all_reduce(found, group=_control_group())
+        self.join().all_reduce(found, group=_control_group())
         return bool(found.item())
 
     def broadcast(self, obj: Any) -> Any:
@@ -79,7 +79,7 @@ class Ranks:
         if self.world == 1:
             return obj
         box = [obj if self.main else None]
-        self._joined().broadcast_object_list(box, src=0, group=_control_group())
+        self.join().broadcast_object_list(box, src=0, group=_control_group())
         return box[0]
 
     def barrier(self) -> None:
@@ -89,11 +89,11 @@ class Ranks:
     def sum(self, tensor: Any) -> Any:
         """The sum over all, written into the tensor, which is returned."""
         if self.world > 1:
-            self._joined().all_reduce(tensor)
+            self.join().all_reduce(tensor)
         return tensor
 
-    def _joined(self) -> Any:
-        """`torch.distributed`, where all have met: gloo for what is on the CPU, NCCL for what is on a GPU."""
+    def join(self) -> Any:
+        """Return `torch.distributed`, where all have met: gloo for the CPU, NCCL for GPUs."""
         import torch
         import torch.distributed as distributed
 

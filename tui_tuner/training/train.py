@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, set_seed
 
 from tui_tuner.compute.forward import MicroSize
 from tui_tuner.compute.kernels.chosen import Chosen
 from tui_tuner.compute.rows.sizes import fills_rows
 from tui_tuner.data.examples.prepare import Prepared
 from tui_tuner.locales import _
+from tui_tuner.methods import find_method
 from tui_tuner.objectives.base import Objective
 from tui_tuner.objectives.setup import Setup
 from tui_tuner.planning.data_facts import steps_of
@@ -23,19 +23,21 @@ from tui_tuner.runs.events import Phase
 from tui_tuner.training.base_model import RECORD, keep_base, read_base
 from tui_tuner.training.context import LEDGER, RunContext
 from tui_tuner.training.evaluating import Evaluator, Interrupted
+from tui_tuner.training.interruptions import StopHere
 from tui_tuner.training.keeping.disk import check_room
 from tui_tuner.training.keeping.model_card import Facts, read_ledger, write_card
 from tui_tuner.training.keeping.progress import micro_size
 from tui_tuner.training.keeping.rollback import train_steps
 from tui_tuner.training.keeping.saving import Saver
 from tui_tuner.training.loading import load_trainable
-from tui_tuner.training.loop import Loop, StopHere
+from tui_tuner.training.loop import Loop
 from tui_tuner.training.origin import sources
 from tui_tuner.training.resuming import keep_choices
 from tui_tuner.training.rows import load_run_tokenizer, prepare_rows
 from tui_tuner.training.settling import Settled, settle_config
-from tui_tuner.training.step.engine import Engine, training_arguments
+from tui_tuner.training.step.engine import Engine
 from tui_tuner.training.step.plan import StepPlan
+from tui_tuner.training.step.random_states import seed_everything
 from tui_tuner.training.step.recovery import Recovery
 from tui_tuner.training.surroundings import device_name, versions
 from tui_tuner.training.watching.curve import CurveWatch
@@ -232,23 +234,19 @@ class Training:
 
     def _make_engine(self) -> Engine:
         context, config = self.context, self.config
-        if context.ranks.world == 1:
-            _forget_accelerator()
         engine = Engine(
             self.model,
-            training_arguments(config, context.folder.path, self.total, self.device),
-            [self.loop],
+            config,
+            self.device,
+            self.total,
             data=self.prepared.train,
             plan=self.plan,
             objective=self.objective,
             size=self.size,
             recovery=self.recovery,
+            ranks=context.ranks,
+            method=find_method(config.method.kind),
         )
-        engine.remove_callback(PrinterCallback)
-        if self.device.kind == "cuda":
-            engine.add_callback(
-                MemoryCheck(config, self.device.place, context.reporter, engine.passes.fullest)
-            )
         saver = self.loop.saver
         pace = Pace(
             context.asked,
@@ -262,8 +260,10 @@ class Training:
             self.loop.interludes,
             context.progress.told,
         )
-        engine.add_callback(pace)
-        engine.skip_bad = config.training.on_bad_numbers == "skip"
+        if self.device.kind == "cuda":
+            place, fullest = self.device.place, engine.passes.fullest
+            self.loop.watchers.append(MemoryCheck(config, place, context.reporter, fullest))
+        self.loop.watchers.append(pace)
         saver.engine = engine
         return engine
 
@@ -280,12 +280,12 @@ class Training:
             loop.evaluate_before()
             self._show(0, "before")
             context.commands.check()
-            set_seed(self.config.training.seed)
+            seed_everything(self.config.training.seed)
         ended = start >= loop.total or context.progress.early
         if checkpoint is not None and not loop.saver.restore_best() and ended:
             context.progress.owed = True  # only an evaluation makes another `best`
         if checkpoint is not None and ended:
-            engine._load_from_checkpoint(str(checkpoint.path))  # only the end is missing
+            engine.load_weights(checkpoint.path)  # only the end is missing
             loop.make_good(checkpoint)
         else:
             if checkpoint is not None:
@@ -304,7 +304,7 @@ class Training:
         if idle is not None and self.context.ranks.main:
             idle.start()
         try:
-            train_steps(self.engine, self.loop, self.context.checkpoint)
+            train_steps(self.loop, self.context.checkpoint)
         except StopHere:
             return
         except Exception:
@@ -329,11 +329,3 @@ class Training:
         except Interrupted:
             return False
         return True
-
-
-def _forget_accelerator() -> None:
-    """accelerate keeps one state for each process; a second run in it may compute otherwise."""
-    from accelerate.state import AcceleratorState, GradientState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()

@@ -56,7 +56,7 @@ def request_of(case: Case) -> dict[str, Any]:
 
     more: dict[str, Any] = {"targets": frozenset(["all-linear"]), "quantization": case.quantization}
     if case.method == "full":
-        more = {"method": "full", "rank": 0, "autocast": False}
+        more = {"kind": "full", "whole_model": True, "rank": 0, "autocast": False}
     setup = Setup(
         facts_of(case),
         installed(),

@@ -14,12 +14,13 @@ from tests.core.speed.test_step import Questions
 from tests.core.survive.test_numbers import Spoiled
 from tests.core.survive.test_out_of_memory import Injected
 from tests.core.test_session import reacting
-from tui_tuner.compute import numeric
 from tui_tuner.compute.forward import MicroBatch
 from tui_tuner.compute.rows.sizes import MOST_SIZES
 from tui_tuner.objectives.base import Objective
 from tui_tuner.training.keeping.checkpoints import checkpoints
 from tui_tuner.training.keeping.progress import read_progress
+from tui_tuner.training.loop import Loop
+from tui_tuner.training.step import optimizers
 from tui_tuner.training.step.ahead import Ahead
 from tui_tuner.training.step.engine import Engine
 
@@ -209,24 +210,24 @@ class Host(Questions):
 def test_a_run_asks_for_no_number_from_step_to_step(
     make_config: MakeConfig, train: Train, as_on_gpu: list[MicroBatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trainer's loop, clipping and the optimizer included: six steps of an epoch ask as often as two.
+    """The loop, clipping and the optimizer included: six steps of an epoch ask as often as two.
 
     That holds for runs that leave bad numbers out, too.
     """
-    monkeypatch.setitem(numeric.OPTIMIZERS, "adamw", ("adamw_torch_fused", "adamw_torch_fused"))
+    monkeypatch.setattr(optimizers, "is_fused", lambda device: True)
     questions: list[Counter[str]] = []
-    inner = Engine.train
+    inner = Loop.take_steps
 
     for steps in (2, 6):
         with monkeypatch.context() as patch:
 
-            def training(self: Engine, *args: Any, **kwargs: Any) -> Any:
+            def training(self: Loop, *args: Any, **kwargs: Any) -> Any:
                 with Host(patch) as mode:
                     out = inner(self, *args, **kwargs)
                 questions.append(mode.asked)
                 return out
 
-            patch.setattr(Engine, "train", training)
+            patch.setattr(Loop, "take_steps", training)
             config = make_config(
                 training__max_steps=steps,
                 training__on_bad_numbers="skip",
@@ -244,8 +245,8 @@ def test_a_fused_optimizer_leaves_bad_numbers_out_in_its_kernel(
 ) -> None:
     one_pass = {"training__micro_batch": 4, "training__batch_size": 4, "data__max_length": 512}
     found = []
-    for fused in ("adamw_torch", "adamw_torch_fused"):
-        monkeypatch.setitem(numeric.OPTIMIZERS, "adamw", (fused, fused))
+    for fused in (False, True):
+        monkeypatch.setattr(optimizers, "is_fused", lambda device, fused=fused: fused)
         with monkeypatch.context() as patch:
             Spoiled(patch, {3})
             run = train(make_config(training__on_bad_numbers="skip", evaluation__every=None, **one_pass))
@@ -262,7 +263,7 @@ def test_clipping_and_the_optimizer_take_all_tensors_at_once(
     """On a GPU each of these is a handful of launches for the 448 tensors of an 8B model's adapter."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    monkeypatch.setitem(numeric.OPTIMIZERS, "adamw", ("adamw_torch_fused", "adamw_torch_fused"))
+    monkeypatch.setattr(optimizers, "is_fused", lambda device: True)
     called: Counter[str] = Counter()
 
     class Names(TorchDispatchMode):
@@ -270,27 +271,24 @@ def test_clipping_and_the_optimizer_take_all_tensors_at_once(
             called[str(function).split(".")[1]] += 1
             return function(*args, **(kwargs or {}))
 
-    clip = Engine._clip_grad_norm
+    clip, update = Engine.clip_gradients, Engine.update_weights
 
-    def clipping(self: Engine, model: Any) -> Any:
+    def clipping(self: Engine) -> Any:
         with Names():
-            norm = clip(self, model)
-        inner = self.optimizer.optimizer
-        step = inner.step
+            return clip(self)
 
-        def stepping(*args: Any, **kwargs: Any) -> Any:
-            inner.step = step
-            with Names():
-                return step(*args, **kwargs)
+    def updating(self: Engine) -> Any:
+        with Names():
+            return update(self)
 
-        if self.state.global_step == 1:
-            called.clear()
-            with Names():
-                clip(self, model)
-            inner.step = stepping
-        return norm
+    def train_step(self: Engine) -> Any:
+        called.clear()  # what is found at the end is of the last step
+        return step(self)
 
-    monkeypatch.setattr(Engine, "_clip_grad_norm", clipping)
+    step = Engine.train_step
+    monkeypatch.setattr(Engine, "train_step", train_step)
+    monkeypatch.setattr(Engine, "clip_gradients", clipping)
+    monkeypatch.setattr(Engine, "update_weights", updating)
     run = train(make_config(training__max_steps=2))
     assert run.outcome.status == "completed", run.outcome
     wanted = {"_foreach_norm": 1, "_foreach_mul_": 1, "_foreach_add_": 1, "_fused_adamw_": 1}

@@ -141,7 +141,7 @@ def test_older_bitsandbytes_keeps_the_inputs_of_4_bit_layers():
 
     def kept(version):
         stack = stack_of({"transformers": "5.23.0", "torch": "2.13.0", "bitsandbytes": version})
-        setup = Setup(facts, stack, 1, tokens, rank=0, variant="ln", quantization="nf4", autocast=False)
+        setup = Setup(facts, stack, 1, tokens, rank=0, trains_norms=True, quantization="nf4", autocast=False)
         return next(phase for phase in ledger(setup).phases if phase.name == "loss").rows["activations"]
 
     # of q, k and v together, of gate and up together, and of down; that of o is attention's own result

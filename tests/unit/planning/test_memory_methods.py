@@ -8,6 +8,7 @@ import weakref
 import pytest
 
 from tui_tuner.config.schema import RunConfig
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.estimate import estimate, setup_for
@@ -40,44 +41,44 @@ METHODS = {  # BOFT is left out: peft tries to compile a CUDA extension for it
     "lora": (lambda: peft.LoraConfig(r=8, target_modules=PAIR), {"rank": 8}),
     "dora": (
         lambda: peft.LoraConfig(r=8, use_dora=True, target_modules=PAIR),
-        {"rank": 8, "variant": "dora"},
+        {"rank": 8, "form": Form.MAGNITUDES},
     ),
     "ia3": (
         lambda: peft.IA3Config(**IA3),
         {
             "rank": 1,
-            "variant": "ia3",
+            "form": Form.FACTORS,
             "targets": frozenset(IA3["target_modules"]),
             "feedforward": frozenset(IA3["feedforward_modules"]),
         },
     ),
-    "vera": (lambda: peft.VeraConfig(r=16, target_modules=PAIR), {"rank": 16, "variant": "vera"}),
-    "loha": (lambda: peft.LoHaConfig(r=4, target_modules=PAIR), {"rank": 4, "variant": "loha"}),
-    "lokr": (lambda: peft.LoKrConfig(r=4, target_modules=PAIR), {"rank": 4, "variant": "lokr"}),
+    "vera": (lambda: peft.VeraConfig(r=16, target_modules=PAIR), {"rank": 16, "form": Form.SHARED}),
+    "loha": (lambda: peft.LoHaConfig(r=4, target_modules=PAIR), {"rank": 4, "form": Form.HADAMARD}),
+    "lokr": (lambda: peft.LoKrConfig(r=4, target_modules=PAIR), {"rank": 4, "form": Form.KRONECKER}),
     "oft": (
         lambda: peft.OFTConfig(r=0, oft_block_size=16, target_modules=PAIR),
-        {"rank": 16, "variant": "oft"},
+        {"rank": 16, "form": Form.ROTATION},
     ),
     "fourierft": (
         lambda: peft.FourierFTConfig(n_frequency=1000, target_modules=PAIR),
-        {"rank": 1, "variant": "fourierft"},
+        {"rank": 1, "form": Form.SPECTRUM},
     ),
-    "miss": (lambda: peft.MissConfig(r=8, target_modules=PAIR), {"rank": 8, "variant": "miss"}),
+    "miss": (lambda: peft.MissConfig(r=8, target_modules=PAIR), {"rank": 8, "form": Form.FOLDED}),
     "prompt_tuning": (
         lambda: peft.PromptTuningConfig(**CAUSAL),
-        {"method": "prompt_tuning", "virtual_tokens": VIRTUAL},
+        {"virtual_tokens": VIRTUAL},
     ),
     "p_tuning": (
         lambda: peft.PromptEncoderConfig(encoder_hidden_size=48, **CAUSAL),
-        {"method": "p_tuning", "virtual_tokens": VIRTUAL, "encoder": 48},
+        {"virtual_tokens": VIRTUAL, "encoder": 48},
     ),
     "prefix_tuning": (
         lambda: peft.PrefixTuningConfig(**CAUSAL),
-        {"method": "prefix_tuning", "virtual_tokens": VIRTUAL, **MASKED},
+        {"prefix": True, "virtual_tokens": VIRTUAL, **MASKED},
     ),
     "prefix_network": (
         lambda: peft.PrefixTuningConfig(prefix_projection=True, encoder_hidden_size=48, **CAUSAL),
-        {"method": "prefix_tuning", "virtual_tokens": VIRTUAL, "encoder": 48, **MASKED},
+        {"prefix": True, "virtual_tokens": VIRTUAL, "encoder": 48, **MASKED},
     ),
 }
 
@@ -124,7 +125,7 @@ def kept_bytes(layers, method):
 
 def tiny(layers=3, **changes):
     facts = dataclasses.replace(facts_from_config(MODEL), layers=layers)
-    added = VIRTUAL if changes.get("method") in ("prompt_tuning", "p_tuning") else 0
+    added = 0 if changes.get("prefix") else changes.get("virtual_tokens", 0)
     return Setup(
         facts,
         installed(),

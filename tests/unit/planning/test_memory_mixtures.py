@@ -113,7 +113,7 @@ def test_weights_are_those_of_the_model(kind: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("tui_tuner.planning.memory.static.rounded", float)
     facts = facts_from_config({"model_type": kind, **config})
     frozen = static_rows(Setup(facts, installed(), 1, 16, rank=0, workspace=0.0))
-    trained = static_rows(Setup(facts, installed(), 1, 16, method="full", rank=0, workspace=0.0))
+    trained = static_rows(Setup(facts, installed(), 1, 16, whole_model=True, rank=0, workspace=0.0))
     assert frozen["weights"] / 2 == trained["weights"] / 2 == wanted
     quantised = Setup(facts, installed(), 1, 16, rank=0, quantization="nf4")
     assert sum(size * copies for size, _outputs, copies in quantised_tensors(quantised)) == sum(linears)

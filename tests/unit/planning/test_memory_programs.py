@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.estimate import GIB, estimate
 from tui_tuner.planning.memory.head import HEAD
@@ -55,7 +56,7 @@ def lit(config, batch, length, **changes):
 
 
 def tune(config, batch, length, **changes):
-    full = {"method": "full", "rank": 0}
+    full = {"whole_model": True, "kind": "full", "rank": 0}
     return Setup(facts_from_config(config), stack_of(TUNE), batch, length, **{**HALVES, **full, **changes})
 
 
@@ -68,10 +69,10 @@ def tune(config, batch, length, **changes):
         (lit(LLAMA_7B, 1, 1304), 21.30),
         (lit(LLAMA_7B, 2, 1304), 29.07),
         (lit(LLAMA_7B, 1, 1304, quantization="nf4"), 13.84),
-        (lit(LLAMA_7B, 1, 1304, variant="adapter", rank=0, layers=30), 19.98),
-        (lit(LLAMA_7B, 1, 1304, variant="adapter", rank=0, layers=30, **NF4), 12.68),
-        (lit(LLAMA_7B, 1, 1304, variant="adapter_v2", rank=0), 25.51),
-        (lit(LLAMA_7B, 1, 1304, variant="adapter_v2", rank=0, **NF4), 18.30),
+        (lit(LLAMA_7B, 1, 1304, form=Form.LLAMA_ADAPTER, rank=0, layers=30), 19.98),
+        (lit(LLAMA_7B, 1, 1304, form=Form.LLAMA_ADAPTER, rank=0, layers=30, **NF4), 12.68),
+        (lit(LLAMA_7B, 1, 1304, form=Form.LLAMA_ADAPTER_V2, rank=0), 25.51),
+        (lit(LLAMA_7B, 1, 1304, form=Form.LLAMA_ADAPTER_V2, rank=0, **NF4), 18.30),
     ],
 )
 def test_lit_gpt_as_it_published_it(setup, gigabytes):
@@ -155,7 +156,7 @@ def test_a_compiled_mlp_keeps_what_the_partitioner_keeps(trained):
         "num_key_value_heads": 4,
         "intermediate_size": inner,
     }
-    changes = {"method": "full"} if trained == "full" else {"method": "lora", "rank": rank}
+    changes = {} if trained == "full" else {"whole_model": False, "kind": "lora", "rank": rank}
     targets = frozenset(["gate_proj", "up_proj", "down_proj"])
     layer = TuneLayer(tune(config, 1, tokens, compiled=True, targets=targets, **changes), True)
     meter = Meter()

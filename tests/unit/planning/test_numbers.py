@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tui_tuner.config.kinds.methods import METHODS
 from tui_tuner.config.load import build_config
 from tui_tuner.config.options import options
 from tui_tuner.config.schema import RunConfig
@@ -14,7 +13,7 @@ from tui_tuner.planning.data_facts import DataFacts
 from tui_tuner.planning.duration import corrected, duration_of, price_of, work_of
 from tui_tuner.planning.gpus import find_card
 from tui_tuner.planning.hardware import Hardware
-from tui_tuner.planning.learning_rate import METHOD_RATES, customary, rules, square_root_rule
+from tui_tuner.planning.learning_rate import customary, rules, square_root_rule
 from tui_tuner.planning.plan import plan
 from tui_tuner.planning.traps.advice import advise
 
@@ -46,11 +45,6 @@ def test_rules_that_lack_an_input_say_which():
     assert "pretraining" in found["square root of the batch"].missing
     assert found["usual for the method"].rate == 2e-4
     assert all(rule.source or rule.missing for rule in found.values())
-
-
-def test_every_method_has_a_rate_of_its_own():
-    assert set(METHOD_RATES) == set(METHODS)
-    assert all(rate.low <= rate.rate <= rate.high and rate.source for rate in METHOD_RATES.values())
 
 
 def test_lora_is_ten_times_full():

@@ -51,7 +51,7 @@ def duration_after(steps: int, pause_at: int = 0, asked_at: int = 0) -> float:
             clock["spent"] += 600.0
             clock["waited"] += 600.0
         pace._next = 1  # it speaks after each step
-        pace.on_step_end(None, SimpleNamespace(global_step=step), None)
+        pace.note_step(step)
     return said[-1].seconds
 
 

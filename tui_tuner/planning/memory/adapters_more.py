@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.planning.memory.adapters import AdaptedLinear, Adapter, Dora, Ia3, Lora
 from tui_tuner.planning.memory.meter import Buffer, Parameter, Tape, Tensor
@@ -195,20 +196,42 @@ class Miss(Adapter):
         return tape.cast(add(tape, result, high), result.width)
 
 
-KINDS: dict[str, type[Adapter]] = {
-    "dora": Dora,
-    "ia3": Ia3,
-    "vera": Vera,
-    "loha": Loha,
-    "lokr": Lokr,
-    "boft": Boft,
-    "oft": Oft,
-    "fourierft": Fourier,
-    "waveft": Fourier,
-    "miss": Miss,
+class General(Adapter):
+    """An adapter of which only the number of trained elements is known.
+
+    It is taken for one that reads the layer's input, keeps it, and adds as much as the layer gives.
+    """
+
+    def __init__(self, setup: Setup, shape: Linear) -> None:
+        super().__init__(setup, shape)
+        place = (shape.name, shape.inputs, shape.outputs)
+        count = next((count for *of, count in setup.counts if tuple(of) == place), 0)
+        self.own = self.trained(float(count) * shape.copies)
+
+    def __call__(self, tape: Tape, x: Tensor, base: AdaptedLinear) -> Tensor:
+        result = base.base(tape, x)
+        wide = tape.cast(dropout(tape, tape.cast(x, self.setup.adapter), self.setup.dropout), self.compute)
+        grads = ((self.own, self.own.count * self.compute),)
+        added = tape.op(result.count, self.compute, (wide,), (wide.buffer,), parameters=grads)
+        del wide
+        return tape.cast(add(tape, result, added), result.width)
+
+
+FORMS: dict[Form, type[Adapter]] = {
+    Form.GENERAL: General,
+    Form.LOW_RANK: Lora,
+    Form.MAGNITUDES: Dora,
+    Form.FACTORS: Ia3,
+    Form.SHARED: Vera,
+    Form.HADAMARD: Loha,
+    Form.KRONECKER: Lokr,
+    Form.BUTTERFLY: Boft,
+    Form.ROTATION: Oft,
+    Form.SPECTRUM: Fourier,
+    Form.FOLDED: Miss,
 }
 
 
 def adapter_for(setup: Setup, shape: Linear) -> Adapter:
-    """The adapter of `setup.variant` for a matrix of this shape; LoRA where it is not named."""
-    return KINDS.get(setup.variant, Lora)(setup, shape)
+    """The adapter of `setup.form` for a matrix of this shape."""
+    return FORMS[setup.form](setup, shape)

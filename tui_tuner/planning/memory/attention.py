@@ -8,7 +8,7 @@ from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.meter import HALF, SINGLE, Buffer, Tape, Tensor
 from tui_tuner.planning.memory.ops import dropout, norm, rotate, rotate_at_once
 from tui_tuner.planning.memory.parts import LayerParts
-from tui_tuner.planning.memory.prompts import PREFIX, lengthen
+from tui_tuner.planning.memory.prompts import lengthen
 from tui_tuner.planning.memory.setup import Setup
 from tui_tuner.planning.memory.stack import Stack
 
@@ -22,7 +22,7 @@ def attention(layer: LayerParts, tape: Tape, x: Tensor) -> Tensor:
     if not layer.family.learned_positions:
         turn = rotate_at_once if layer.setup.quick else rotate
         query, key = turn(tape, query), turn(tape, key)
-    if layer.setup.method == PREFIX:
+    if layer.setup.prefix:
         key, value = (lengthen(layer.setup, tape, part, layer.prefix) for part in (key, value))
     out = attend(layer, tape, query, key, value)
     if layer.setup.keep_cache:

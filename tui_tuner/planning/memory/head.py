@@ -30,7 +30,7 @@ def loss(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -> tu
     """
     hidden = holder.pop()
     if not (setup.facts.encoder and setup.facts.family.norm_bias):
-        final = Parameter(setup.facts.hidden, setup.norm) if setup.method == "full" else None
+        final = Parameter(setup.facts.hidden, setup.norm) if setup.whole_model else None
         hidden = norm(tape, hidden, setup, final)
     tape.meter.kind = HEAD
     if setup.head:
@@ -95,7 +95,7 @@ def _chunked(setup: Setup, tape: Tape, holder: list[Tensor], table: Parameter) -
     kept = [Buffer(meter, chosen.count * width)]
     chunk = float(setup.chunk * facts.vocab)
     grads: tuple[tuple[Parameter, float], ...] = ()
-    if setup.method == "full" or setup.train_embeddings:
+    if setup.trains_table:
         own = table if facts.tied else Parameter(weights, setup.embedding)
         meter.held.append(own)
         grads = ((own, weights * width),)
@@ -117,7 +117,7 @@ def head(setup: Setup, tape: Tape, hidden: Tensor, count: float, table: Paramete
     weights = float(facts.vocab * facts.hidden)
     saved: list[Buffer] = []
     grads: tuple[tuple[Parameter, float], ...] = ()
-    if setup.method == "full" or setup.train_embeddings:
+    if setup.trains_table:
         saved.append(inner.buffer)
         own = table if facts.tied else Parameter(weights, setup.embedding)
         tape.meter.held.append(own)
@@ -141,7 +141,7 @@ def _tiled(setup: Setup, tape: Tape, hidden: Tensor) -> tuple[Tensor, Buffer | N
     rows = setup.tokens * setup.supervised
     tile = Buffer(tape.meter, min(rows, TILE_TOKENS) * min(facts.vocab, TILE_VOCABULARY) * HALF)
     state = Buffer(tape.meter, rows * facts.hidden * 10)
-    if setup.method == "full" or setup.train_embeddings:
+    if setup.trains_table:
         state = Buffer(tape.meter, SINGLE * float(facts.vocab * facts.hidden) + state.size)
     result = tape.op(rows, SINGLE, (hidden,), (state,))
     del tile
@@ -160,7 +160,7 @@ def tensor_sizes(part: Part) -> Iterator[float]:
 
 def trains(setup: Setup, part: Part) -> bool:
     """Whether a module of the head has a gradient."""
-    return setup.method == "full" or part in setup.head_whole
+    return setup.whole_model or part in setup.head_whole
 
 
 def decide(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:

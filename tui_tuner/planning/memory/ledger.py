@@ -96,7 +96,7 @@ def ledger(setup: Setup, seen: Simulated | None = None) -> Ledger:
     return Ledger(tuple(phases), {row: size for row, size in static.items() if size})
 
 
-_STATIC_ONLY = {"facts", "stack", "double_quant", "optimizer", "foreach", "workspace", "states"}
+_STATIC_ONLY = {"kind", "facts", "stack", "double_quant", "optimizer", "foreach", "workspace", "states"}
 _SIMULATED = tuple(name for name in Setup.__dataclass_fields__ if name not in _STATIC_ONLY)
 
 
@@ -138,7 +138,7 @@ def simulated_layers(setup: Setup) -> tuple[int, ...]:
     until the hidden states are there: what needs most then changes with the number of layers.
     """
     trained = setup.layers or setup.facts.layers
-    if setup.full and setup.autocast and setup.weight != setup.compute and trained <= MOST_WHOLE:
+    if setup.trains_weights and setup.autocast and setup.weight != setup.compute and trained <= MOST_WHOLE:
         return (trained,)
     if setup.every_second:
         return (trained,) if trained <= 5 else (4 + trained % 2, 6 + trained % 2)
@@ -170,13 +170,15 @@ def _simulate(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str, floa
     count = float(setup.tokens * facts.hidden)
     table = Parameter(float(facts.embedding_parameters), setup.embedding, table_uses(setup))
     table.tied = facts.tied
-    if setup.method == "full" or setup.train_embeddings:
+    if setup.trains_table:
         hidden = tape.op(count, setup.embedding, (), parameters=((table, table.count * table.width),))
     else:
         hidden = tape.source(count, setup.embedding, grad=setup.embedding_grad)
     meter.held.append(table)
-    if setup.method in ("prompt_tuning", "p_tuning"):
+    if setup.virtual_tokens and not setup.prefix:
         hidden = prepend(setup, tape, hidden)
+    if setup.elsewhere or setup.own:
+        hidden = _lowest(setup, tape, hidden)
     if facts.family.multipliers:
         hidden = tape.op(count, hidden.width, (hidden,))
     hidden = dropout(tape, hidden, facts.dropout)
@@ -198,6 +200,16 @@ def _simulate(setup: Setup, kinds: tuple[bool, ...]) -> dict[str, dict[str, floa
     peaks = meter.peaks
     peaks.pop(MIDDLE, None)
     return peaks
+
+
+def _lowest(setup: Setup, tape: Tape, hidden: Tensor) -> Tensor:
+    """Trained tensors of which only the size is known. They are used below all layers here, so that gradients
+    pass through every layer: the most that they can need."""
+    parameters = [Parameter(size, setup.adapter) for size in setup.elsewhere]
+    parameters += [Parameter(setup.own, setup.weight)] if setup.own else []
+    tape.meter.held += parameters
+    grads = tuple((one, one.count * one.width) for one in parameters)
+    return tape.op(hidden.count, hidden.width, (hidden,), (hidden.buffer,), parameters=grads)
 
 
 def _layer(setup: Setup, tape: Tape, hidden: Tensor, above: int) -> Tensor:

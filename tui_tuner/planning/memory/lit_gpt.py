@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.attention import fused
@@ -29,10 +30,7 @@ from tui_tuner.planning.memory.setup import Setup
 PIECE = 128  # `lm_head_chunk_size`: positions of each row whose logits are one tensor
 DROPOUT = 0.05  # `lora_dropout` of finetune/lora.py
 PROMPT = 10  # `adapter_prompt_length`
-ADAPTERS = (
-    "adapter",
-    "adapter_v2",
-)  # of finetune/adapter.py and adapter_v2.py (arXiv 2303.16199, 2304.15010)
+ADAPTERS = (Form.LLAMA_ADAPTER, Form.LLAMA_ADAPTER_V2)  # of finetune/adapter.py and adapter_v2.py
 START = 2  # `adapter_start_layer`: the layers below have no adapter
 NO_SHARED_NORM = ("gpt_neox",)  # parallel blocks of which each branch has a norm of its own
 
@@ -44,13 +42,13 @@ class LitLayer:
         self.setup, self.trained = setup, trained
         self.family = setup.facts.family
         self.tokens = float(setup.tokens)
-        self.full = setup.full and trained
+        self.full = setup.trains_weights and trained
         self.parameters: list[Parameter] = []
         self.linears = {shape.name: LitMatrix(self, shape) for shape in linears(setup.facts)}
         shared = self.family.parallel and setup.facts.model_type not in NO_SHARED_NORM
         self.norms = [self.norm_weight() for _ in range(1 if shared else 2)]
         self.prompt = self.gate = None
-        if trained and setup.variant in ADAPTERS:
+        if trained and setup.form in ADAPTERS:
             self.prompt = self._parameter(float(PROMPT * setup.facts.hidden))
             self.gate = self._parameter(float(setup.facts.heads))
 
@@ -61,7 +59,7 @@ class LitLayer:
 
     def norm_weight(self) -> Parameter | None:
         """A trained norm weight; None where it is frozen."""
-        if not self.full and not (self.trained and self.setup.variant == "adapter_v2"):
+        if not self.full and not (self.trained and self.setup.form is Form.LLAMA_ADAPTER_V2):
             return None
         return self._parameter(float(self.setup.facts.hidden))
 
@@ -172,7 +170,7 @@ class LitMatrix:
         self.weight = Parameter(self.count, self.setup.weight) if layer.full else None
         self.parts = self._enabled() if layer.trained and self.setup.rank else []
         self.down = self.up = self.bias = self.scale = None
-        if layer.trained and self.setup.variant == "adapter_v2":
+        if layer.trained and self.setup.form is Form.LLAMA_ADAPTER_V2:
             self.bias, self.scale = (Parameter(float(shape.outputs), self.setup.adapter) for _ in range(2))
         if self.parts:
             rank = float(self.setup.rank)
@@ -254,16 +252,16 @@ def lit_loss(
         table: The embeddings.
     """
     facts = setup.facts
-    layer = LitLayer(setup, setup.method == "full" or setup.variant == "adapter_v2")
+    layer = LitLayer(setup, setup.whole_model or setup.form is Form.LLAMA_ADAPTER_V2)
     hidden = lit_norm(layer, tape, holder.pop(), layer.norms[0])
     tape.meter.kind = HEAD
     weights = float(facts.vocab * facts.hidden)
     own = None
-    if setup.method == "full":
+    if setup.whole_model:
         own = table if facts.tied else Parameter(weights, setup.embedding)
         tape.meter.held.append(own)
     pair: tuple[Parameter, ...] = ()
-    if setup.variant == "adapter_v2":
+    if setup.form is Form.LLAMA_ADAPTER_V2:
         pair = tuple(Parameter(float(facts.vocab), setup.adapter) for _ in range(2))
     pieces = [min(PIECE, setup.length - start) * setup.batch for start in range(0, setup.length, PIECE)]
     halves = []

@@ -49,7 +49,7 @@ class LayerParts:
         facts = setup.facts
         self.family = facts.family
         self.tokens = float(setup.tokens)
-        self.full = setup.full and trained
+        self.full = setup.trains_weights and trained
         apart = facts.moe and not setup.stack.fused_experts
         self.groups = expert_groups(facts.experts, facts.experts_per_token) if apart else []
         self.linears = {
@@ -83,7 +83,7 @@ class LayerParts:
         return query, key
 
     def _norm_parameter(self, size: int) -> Parameter | None:
-        if not size or (not self.full and self.setup.variant != "ln"):
+        if not size or (not self.full and not self.setup.trains_norms):
             return None
         if self.family.norm == "plain" or not self.trained:
             return None

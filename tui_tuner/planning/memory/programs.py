@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tui_tuner.locales import _
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.planning.memory.head import loss
 from tui_tuner.planning.memory.layers import Layer
 from tui_tuner.planning.memory.lit_gpt import ADAPTERS, LitLayer, lit_loss
@@ -24,9 +25,10 @@ def missing(setup: Setup) -> str:
     facts, family, name = setup.facts, setup.facts.family, setup.stack.program
     if name == "transformers":
         return ""
-    own = ("", *ADAPTERS) if name == "lit-gpt" else ("",)
-    if setup.method not in ("lora", "full") or setup.variant not in own:
-        return _("{name} was not looked at for {kind}", name=name, kind=setup.variant or setup.method)
+    forms = (Form.LOW_RANK, *ADAPTERS) if name == "lit-gpt" else (Form.LOW_RANK,)
+    other = setup.whole_layers or setup.virtual_tokens or setup.elsewhere or setup.own
+    if other or setup.form not in forms:
+        return _("{name} was not looked at for {kind}", name=name, kind=setup.kind)
     plain = not (facts.moe or facts.low_rank_key or family.encoder or family.learned_positions)
     known = plain and family.norms <= 2 and not family.qk_norm and not family.norm_after
     if name == "torchtune":

@@ -10,16 +10,12 @@ from __future__ import annotations
 from tui_tuner.planning.memory.meter import SINGLE, Buffer, Parameter, Tape, Tensor
 from tui_tuner.planning.memory.setup import Setup
 
-PREFIX = "prefix_tuning"
-
 
 def trained_sizes(setup: Setup) -> list[float]:
     """Elements of each trained tensor beside those that every layer has."""
     count, hidden, inner = setup.virtual_tokens, setup.facts.hidden, setup.encoder
-    if setup.method == "prompt_tuning":
-        return [float(count * hidden)]
-    if setup.method == "p_tuning":
-        sides = ((hidden, inner), (inner, inner), (inner, hidden))
+    if not setup.prefix:
+        sides = ((hidden, inner), (inner, inner), (inner, hidden)) if inner else ()
         return [float(count * hidden)] + [float(size) for into, out in sides for size in (into * out, out)]
     width, out = setup.facts.kv_dim, setup.facts.layers * 2 * setup.facts.kv_dim
     if not inner:
@@ -29,7 +25,7 @@ def trained_sizes(setup: Setup) -> list[float]:
 
 def layer_size(setup: Setup) -> float:
     """Elements of one layer's prefix where it is trained as it is; 0 where a network makes it."""
-    direct = setup.method == PREFIX and not setup.encoder
+    direct = setup.prefix and not setup.encoder
     return float(setup.virtual_tokens * 2 * setup.facts.kv_dim) if direct else 0.0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.planning.memory.head import tensor_sizes, trains
 from tui_tuner.planning.memory.linear import Matrix
 from tui_tuner.planning.memory.meter import SINGLE
@@ -46,7 +47,7 @@ def static_rows(setup: Setup) -> dict[str, float]:
     gradients = 0.0
     for trained in trained_tensors(setup):
         size = rounded(trained.count * trained.width) * trained.copies
-        rows["adapters" if trained.adapter else "weights"] += size
+        rows["adapters" if trained.adapter else "weights"] += 0.0 if trained.counted else size
         gradients += size
     rows["optimizer states"] = optimizer_states(setup) if setup.states else 0.0
     rows["gradients"] = gradients if setup.accumulate else 0.0
@@ -75,12 +76,16 @@ def optimizer_states(setup: Setup) -> float:
 
 @dataclass(frozen=True)
 class Trained:
-    """Tensors of one size that have a gradient and optimizer state."""
+    """Tensors of one size that have a gradient and optimizer state.
+
+    `counted` ones are among the frozen tensors already: a few of the model's own weights.
+    """
 
     count: float
     width: int
     copies: float
     adapter: bool
+    counted: bool = False
 
 
 def trained_tensors(setup: Setup) -> Iterator[Trained]:
@@ -89,14 +94,18 @@ def trained_tensors(setup: Setup) -> Iterator[Trained]:
     if setup.virtual_tokens:
         for size in trained_sizes(setup):
             yield Trained(size, SINGLE, 1, True)
+    for size in setup.elsewhere:
+        yield Trained(size, setup.adapter, 1, True)
+    if setup.own:
+        yield Trained(setup.own, setup.weight, 1, False, counted=True)
     for dense, layers in counted(layer_kinds(setup)[1]):
         for parameter in layer_of(of_kind(setup, dense), True).parameters:
-            yield Trained(parameter.count, parameter.width, layers * _own(setup), not setup.full)
+            yield Trained(parameter.count, parameter.width, layers * _own(setup), not setup.trains_weights)
     for part in setup.head:
         if trains(setup, part):
             for size in tensor_sizes(part):
-                yield Trained(size, setup.embedding, 1, not setup.full)
-    if setup.method == "full":
+                yield Trained(size, setup.embedding, 1, not setup.trains_weights)
+    if setup.whole_model:
         yield Trained(float(facts.embedding_parameters), setup.embedding, 1, False)
         if facts.beside.outside:
             yield Trained(float(facts.beside.outside), setup.embedding, 1, False)
@@ -121,16 +130,18 @@ def frozen_tensors(setup: Setup) -> Iterator[tuple[float, int, float]]:
             if matrix.shape.bias:
                 yield float(matrix.shape.outputs), setup.weight, copies
         yield float(facts.norm_parameters), setup.norm, copies
-    if setup.variant == "vera":  # one pair of random matrices, as large as the largest layer needs
+    if setup.form is Form.SHARED:  # one pair of random matrices, as large as the largest layer needs
         adapted = [linear for linear in facts.linears if setup.stack.adapts(linear, setup.targets)]
         for sides in ([one.inputs for one in adapted], [one.outputs for one in adapted]):
             yield float(setup.rank * max(sides, default=0)), setup.adapter, 1
-    if setup.method != "full":
+    if not setup.whole_model:
         yield float(facts.embedding_parameters), setup.embedding, 1
         if facts.beside.outside:
             yield float(facts.beside.outside), setup.embedding, 1
         for part in setup.head:
-            if not (setup.full and trains(setup, part)):  # an adapter's copy leaves the original there
+            if not (
+                setup.trains_weights and trains(setup, part)
+            ):  # an adapter's copy leaves the original there
                 yield from ((size, setup.embedding, 1) for size in tensor_sizes(part))
         head = facts.head_parameters - (facts.vocab * facts.hidden if quantised_head(setup) else 0)
         if head and not setup.head:
@@ -146,7 +157,7 @@ def _own(setup: Setup) -> float:
 def _frozen_layers(setup: Setup) -> tuple[bool, ...]:
     """The kinds of the layers whose own weights are not trained."""
     below, top = layer_kinds(setup)
-    return below if setup.full else (*below, *top)
+    return below if setup.trains_weights else (*below, *top)
 
 
 def _constants(setup: Setup, elements: float, outputs: int) -> float:

@@ -33,7 +33,7 @@ class TuneLayer:
         self.setup, self.trained = setup, trained
         self.family = setup.facts.family
         self.tokens = float(setup.tokens)
-        self.full = setup.full and trained
+        self.full = setup.trains_weights and trained
         self.parameters: list[Parameter] = []
         self.linears = {shape.name: TuneMatrix(self, shape) for shape in setup.facts.linears}
         self.norms = [self.norm_weight(), self.norm_weight()]
@@ -152,7 +152,7 @@ def tune_loss(
         table: The embeddings, which the head shares where they are tied.
     """
     facts = setup.facts
-    full = setup.method == "full"
+    full = setup.whole_model
     weight = parameter(setup, float(facts.hidden), setup.norm) if full else None
     hidden = tune_norm(setup, tape, holder.pop(), weight, False)
     tape.meter.kind = HEAD

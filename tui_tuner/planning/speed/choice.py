@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tui_tuner.config.kinds.methods import Trait
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.config.sections.training import DEGREES, EVERY_SECOND, OFFLOAD, Checkpointing
@@ -98,7 +99,7 @@ class Choice:
 
     def _why_degree(self, option: Option, seconds: float) -> str:
         if option.degree is False:
-            if self.config.method.kind == "prefix_tuning" or self.again is None:
+            if not self.config.method.has(Trait.CHECKPOINTABLE) or self.again is None:
                 return ""
             return _(
                 "{time} a step predicted; with it {later}, and memory does not ask for it.",
@@ -137,7 +138,7 @@ def open_options(asked: RunConfig, base: ResolvedConfig, card: Card) -> Iterator
     degrees = list(DEGREES)
     if card.cpu:  # beyond the rule of thumb nothing is gained there, and 8-bit states want a GPU
         most, optimizers, degrees = min(most, base.training.micro_batch), ["adamw"], [False, True]
-    if base.method.kind == "prefix_tuning":
+    if not base.method.has(Trait.CHECKPOINTABLE):
         degrees = [False]
     micros = [n for n in range(1, min(share, most) + 1) if share % n == 0]
     fixed, degree, optimizer = training.micro_batch, training.gradient_checkpointing, training.optimizer

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from operator import add
 from typing import Self
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.architectures.family import Linear
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.planning.memory.setup import Setup
@@ -131,7 +132,7 @@ def _between(setup: Setup, tokens: float, length: float, trained: bool, kernels:
     """All but the matrices."""
     facts, family = setup.facts, setup.facts.family
     wide = 2.0 if _mixed(setup) else 1.0  # float32 between the layers
-    own = setup.full and trained
+    own = setup.trains_weights and trained
     rms = family.norm == "rms"
     norm = (OWN_RMS if kernels.norm else RMS_NORM) if rms else LAYER_NORM
     if own:
@@ -172,7 +173,7 @@ def _mixed(setup: Setup) -> bool:
 
 def _grouped(setup: Setup) -> bool:
     """Whether adapters are computed by this program, those that read the same at once."""
-    return bool(setup.rank) and setup.variant == "" and setup.autocast and not setup.full
+    return bool(setup.rank) and setup.form is Form.LOW_RANK and setup.autocast and not setup.trains_weights
 
 
 def _activation(facts: ModelFacts, tokens: float, kernels: Kernels, autocast: bool) -> Cost:
@@ -195,7 +196,7 @@ def _matrix(setup: Setup, linear: Linear, rows: float, trained: bool) -> Cost:
     if _quantised(setup, linear):
         kind = FOUR_BITS if setup.quantization == "nf4" else EIGHT_BITS
         found = found + kind.cost(linear, rows * linear.copies)
-    if setup.full and trained:
+    if setup.trains_weights and trained:
         found = found + TRAINED_PRODUCT
     if _mixed(setup):
         found = found + MASTER.wide(linear.weights)
@@ -224,7 +225,7 @@ def _adapters(setup: Setup, tokens: float, kernels: Kernels) -> Cost:
         kind = HALVES if setup.autocast else WHOLES
         if _quantised(setup, linear):
             kind = OVER_FOUR if setup.quantization == "nf4" else OVER_EIGHT
-        if setup.variant == "dora":
+        if setup.form is Form.MAGNITUDES:
             kind = DORA
         rows = tokens * share_of(facts, linear) * linear.copies
         found = found + kind.cost(linear, rows)

@@ -224,7 +224,7 @@ def _layer(setup: Setup, rates: Rates, work: Workload, way: str, attention: floa
     products = 0.0
     for linear in facts.linears:
         each = _product(linear, work.tokens * share_of(facts, linear), setup, rates)
-        products += each * (2 if back and setup.full else 1)
+        products += each * (2 if back and setup.trains_weights else 1)
         if way != "frozen" and setup.rank and setup.stack.adapts(linear, setup.targets):
             read = work.tokens * 2 * (linear.inputs + linear.outputs) * linear.copies
             moved += read * (2 if back else 1)
@@ -250,7 +250,7 @@ def _head(setup: Setup, rates: Rates, work: Workload) -> _Sum:
         return _deciding(setup, rates, work)
     rows = work.tokens * (1.0 if setup.logits == "full" else work.supervised)
     head = Linear("head", facts.hidden, facts.vocab)
-    ways = 3 if setup.method == "full" or setup.train_embeddings else 2
+    ways = 3 if setup.trains_table else 2
     pieces = math.ceil(rows / setup.chunk) if setup.chunk else 1
     launches = OUTSIDE + PIECE.times(pieces)
     moved = rows * facts.vocab * (LOGITS.bytes_forward + LOGITS.bytes_back)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tui_tuner.config.kinds.methods import Trait
 from tui_tuner.locales import _
 from tui_tuner.planning.traps.findings import Advice, Case, found, trap
 
@@ -27,7 +28,7 @@ def no_such_head(case: Case) -> Advice | None:
 def no_prefix(case: Case) -> Advice | None:
     """Encoders that prefix tuning cannot reach."""
     facts, method = case.facts, case.config.method
-    if facts is None or method.kind != "prefix_tuning" or facts.family.takes_prefix:
+    if facts is None or not method.has(Trait.PREFIX) or facts.family.takes_prefix:
         return None
     return found(
         _("{model_type} takes no keys and values from outside.", model_type=facts.model_type),
@@ -41,7 +42,8 @@ def no_prefix(case: Case) -> Advice | None:
 def random_body(case: Case) -> Advice | None:
     """Random weights that nothing trains; adapters beside such are refused when a config is read."""
     config = case.config
-    if config.model.architecture is None or config.method.kind != "freeze":
+    trained = config.method.has(Trait.WHOLE_MODEL) or config.method.has(Trait.ADAPTER)
+    if config.model.architecture is None or trained:
         return None
     return found(
         _("the model has random weights, and most of them are left as they are."),

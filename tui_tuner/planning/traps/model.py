@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from tui_tuner.config.applying import FIELD, METHOD, TASK, unread_said
-from tui_tuner.config.kinds.methods import ADAPTERS, METHOD_FIELDS, RANKED
+from tui_tuner.config.kinds.methods import Trait
 from tui_tuner.config.options import options
 from tui_tuner.config.schema import MethodSection
 from tui_tuner.errors import TunerError
 from tui_tuner.locales import _
+from tui_tuner.methods import find_method
 from tui_tuner.models.facts import ModelFacts
 from tui_tuner.models.loading import tokenizer_source
 from tui_tuner.models.vocabulary import stored_beyond
@@ -62,7 +63,7 @@ def _unread(case: Case, by: str) -> Advice | None:
 def lora_scale(case: Case) -> Advice | None:
     method = case.config.method
     scale = method.alpha / method.rank
-    if method.kind not in RANKED or method.kind == "rslora" or 0.25 <= scale <= 4:
+    if not method.has(Trait.RANKED) or find_method(method.kind).stabilised or 0.25 <= scale <= 4:
         return None
     return found(
         _("alpha / rank is {scale:g}.", scale=scale),
@@ -77,7 +78,7 @@ def lora_scale(case: Case) -> Advice | None:
 @trap
 def rslora_scale(case: Case) -> Advice | None:
     method = case.config.method
-    if method.kind != "rslora" or method.alpha <= 2 * method.rank:
+    if not find_method(method.kind).stabilised or method.alpha <= 2 * method.rank:
         return None
     return found(
         _(
@@ -93,7 +94,7 @@ def rslora_scale(case: Case) -> Advice | None:
 @trap
 def high_rank(case: Case) -> Advice | None:
     method = case.config.method
-    if method.kind not in RANKED or method.rank <= 256:
+    if not method.has(Trait.RANKED) or method.rank <= 256:
         return None
     return found(
         _("rank {rank} trains nearly as much as full fine-tuning.", rank=method.rank),
@@ -105,7 +106,7 @@ def high_rank(case: Case) -> Advice | None:
 def unknown_targets(method: MethodSection, facts: ModelFacts) -> tuple[list[str], set[str]]:
     """Names in `method.targets` that no linear layer of the model has, and those that there are."""
     known = {linear.name.split(".")[-1] for linear in facts.linears}
-    if "targets" not in METHOD_FIELDS[method.kind] or not facts.verified or facts.moe:
+    if not method.reads("targets") or not facts.verified or facts.moe:
         return [], known
     asked = [method.targets] if isinstance(method.targets, str) else method.targets
     return [
@@ -137,7 +138,7 @@ def no_such_target(case: Case) -> Advice | None:
 def more_layers_than_there_are(case: Case) -> Advice | None:
     method, facts = case.config.method, case.facts
     layers = method.layers
-    if not layers or "layers" not in METHOD_FIELDS[method.kind] or facts is None or layers <= facts.layers:
+    if not layers or not method.reads("layers") or facts is None or layers <= facts.layers:
         return None
     text = _(
         "method.layers is {asked}, and the model has {layers}.",
@@ -164,7 +165,7 @@ def float16(case: Case) -> Advice | None:
 
 @trap
 def float16_weights(case: Case) -> Advice | None:
-    if case.config.model.dtype != "float16" or case.config.method.kind in ADAPTERS:
+    if case.config.model.dtype != "float16" or case.config.method.has(Trait.ADAPTER):
         return None
     return found(
         _("float16 weights are trained themselves."),
@@ -176,7 +177,7 @@ def float16_weights(case: Case) -> Advice | None:
 
 @trap
 def bfloat16_weights(case: Case) -> Advice | None:
-    if case.config.model.dtype != "bfloat16" or case.config.method.kind in ADAPTERS:
+    if case.config.model.dtype != "bfloat16" or case.config.method.has(Trait.ADAPTER):
         return None
     return found(
         _("bfloat16 weights are trained themselves."),

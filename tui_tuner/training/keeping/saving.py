@@ -363,7 +363,7 @@ class Saver:
         step, best = wanted.step, self.folder.best
         for checkpoint in checkpoints.checkpoints(self.folder.checkpoints):
             if checkpoint.step == step and not checkpoint.problem():
-                self.engine._load_from_checkpoint(str(checkpoint.path))
+                self.engine.load_weights(checkpoint.path)
                 if self.write_best(wanted):
                     self.reporter.log(
                         _(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from tui_tuner.compute.forward import MicroSize
@@ -18,35 +15,6 @@ from tui_tuner.models.out_of_memory import free_memory_of, is_out_of_memory
 from tui_tuner.runs.events import OutOfMemory
 from tui_tuner.text import one_line
 from tui_tuner.training.watching.reporting import Reporter
-
-
-@dataclass
-class RngState:
-    """The random state of every library a step may draw from."""
-
-    python: Any
-    numpy: Any
-    cpu: Any
-    cuda: Any
-    device: Any
-
-    @classmethod
-    def now(cls, device: Any) -> RngState:
-        on_gpu = getattr(device, "type", device) == "cuda"
-        return cls(
-            random.getstate(),
-            np.random.get_state(),
-            torch.random.get_rng_state(),
-            torch.cuda.get_rng_state(device) if on_gpu else None,
-            device,
-        )
-
-    def restore(self) -> None:
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)
-        torch.random.set_rng_state(self.cpu)
-        if self.cuda is not None:
-            torch.cuda.set_rng_state(self.cuda, self.device)
 
 
 class Recovery:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
-
-from transformers import TrainerCallback
 
 from tui_tuner.config.resolved import ResolvedConfig
 from tui_tuner.config.schema import RunConfig
@@ -30,7 +27,7 @@ AFTER = 3  # steps: the optimizer's states are there from the first on
 GIB = 2**30
 
 
-class MemoryCheck(TrainerCallback):
+class MemoryCheck:
     """Emits `memory` with both figures after a few steps, and keeps them for this machine.
 
     Args:
@@ -54,13 +51,13 @@ class MemoryCheck(TrainerCallback):
         self._measure = measure or measured
         self._left = AFTER
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+    def begin(self) -> None:
         if self.device != "cpu":
             import torch
 
             torch.cuda.reset_peak_memory_stats(self.device)  # loading has a peak of its own
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+    def note_step(self, step: int) -> None:
         self._left -= 1
         if self._left:
             return

@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
-
-from transformers import TrainerCallback
 
 from tui_tuner.config.schema import RunConfig
 from tui_tuner.locales import _
@@ -29,7 +26,7 @@ GROWTH = 1.5  # then each time the steps it rests on have grown by this
 OFTEN = 60.0  # seconds after which it is said in any case
 
 
-class Pace(TrainerCallback):
+class Pace:
     """Emits `duration` when training begins, and again as its own steps tell more.
 
     Args:
@@ -65,7 +62,7 @@ class Pace(TrainerCallback):
         self._left = WARM_UP
         self._again = math.inf
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+    def begin(self) -> None:
         try:
             planned = self._planned()
         except Exception as error:  # a figure for the curious must not end a run
@@ -78,8 +75,7 @@ class Pace(TrainerCallback):
             return
         self._say(Outlook(planned.seconds, planned.low, planned.high, planned.basis), corrected_by=0)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        step = state.global_step
+    def note_step(self, step: int) -> None:
         if self._left:
             self._left -= 1
             self._began = (step, self._of_steps())

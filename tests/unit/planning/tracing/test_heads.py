@@ -29,7 +29,7 @@ PADDED = {
     "logits": "supervised",
     "quick": True,
 }
-WHOLE = {"method": "full", "rank": 0, "weight": 4, "norm": 4, "embedding": 4}
+WHOLE = {"kind": "full", "whole_model": True, "rank": 0, "weight": 4, "norm": 4, "embedding": 4}
 ADAPTED = {"rank": 8, "targets": frozenset({"all-linear"}), "weight": 4, "norm": 4, "embedding": 4}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning.memory.setup import Setup
@@ -17,7 +18,7 @@ from tui_tuner.planning.speed.layers import LIBRARIES, OURS, Kernels, layer_cost
 LLAMA = "meta-llama/Llama-3.1-8B"
 LORA: dict[str, Any] = {"targets": frozenset(["all-linear"])}
 QLORA = {**LORA, "quantization": "nf4"}
-FULL = {"method": "full", "rank": 0, "autocast": False}
+FULL = {"kind": "full", "whole_model": True, "rank": 0, "autocast": False}
 CHECKPOINTING = {"checkpointing": True}
 GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257}
 
@@ -84,7 +85,7 @@ def test_a_layer_launches_at_most(
     ("kernels", "name", "changes"),
     [
         (LIBRARIES, LLAMA, LORA),
-        (LIBRARIES, LLAMA, {**QLORA, "variant": "dora"}),
+        (LIBRARIES, LLAMA, {**QLORA, "kind": "dora", "form": Form.MAGNITUDES}),
         (LIBRARIES, "mistralai/Mixtral-8x7B-v0.1", LORA),
         (OURS, LLAMA, LORA),
         (OURS, LLAMA, QLORA),

@@ -16,6 +16,7 @@ import pytest
 from tui_tuner.errors import RunError
 from tui_tuner.launch.helper import Cancelled
 from tui_tuner.launch.tracing import Tracer
+from tui_tuner.methods.numbers.terms import Form
 from tui_tuner.models.catalog import find
 from tui_tuner.models.facts import facts_from_config
 from tui_tuner.planning import trace
@@ -26,12 +27,12 @@ from tui_tuner.planning.trace import request_for, untraceable
 pytest.importorskip("peft")
 ALL = frozenset(["all-linear"])
 WIDE = {"weight": 4, "norm": 4, "embedding": 4}
-FULL = {"method": "full", "rank": 0, **WIDE}
-HALF = {"method": "full", "rank": 0, "autocast": False}
-FREEZE = {**FULL, "method": "freeze", "layers": 4}
+FULL = {"kind": "full", "whole_model": True, "rank": 0, **WIDE}
+HALF = {"kind": "full", "whole_model": True, "rank": 0, "autocast": False}
+FREEZE = {**FULL, "kind": "freeze", "whole_model": False, "whole_layers": True, "layers": 4}
 NF4 = {"quantization": "nf4"}
 INT8 = {"quantization": "int8"}
-DORA = {"variant": "dora"}
+DORA = {"kind": "dora", "form": Form.MAGNITUDES}
 QUICK = {"quick": True}
 CHECKPOINTING = {"checkpointing": True}
 EVERY_SECOND = {"checkpointing": True, "every_second": True}
